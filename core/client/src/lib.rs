@@ -1,0 +1,1 @@
+//! A RES client and session keeper, as state machines.

@@ -1,0 +1,1 @@
+//! A RES gateway, as a state machine.

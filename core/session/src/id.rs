@@ -1,0 +1,162 @@
+//! Identifiers: sessions, users, connections, attempts.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// Names a session: 128 random bits, written as base64url. It opens nothing by itself, so it may stand in logs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub [u8; 16]);
+
+/// One use of a relogin key, drawn by the client before it sends: 128 random bits, written as base64url.
+/// A retry carries the same attempt and gets the same successor (docs/protocol.md, section 2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub [u8; 16]);
+
+macro_rules! base64url_id {
+    ($name:ident) => {
+        impl $name {
+            /// Reads the base64url form. `None` for anything that is not exactly 128 bits of it.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                let mut bytes = [0; 16];
+                // The longest input that can be right is 22 characters: refuse the rest before decoding.
+                if text.len() != 22 {
+                    return None;
+                }
+                match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+                    Ok(16) => Some(Self(bytes)),
+                    _ => None,
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = String::deserialize(deserializer)?;
+                    Self::parse(&text).ok_or_else(|| de::Error::custom("not 128 bits of base64url"))
+                } else {
+                    <[u8; 16]>::deserialize(deserializer).map(Self)
+                }
+            }
+        }
+    };
+}
+
+base64url_id!(SessionId);
+base64url_id!(Attempt);
+
+/// Names a connection to a gateway (RES "cid"). Never a secret: gateways hand out guessable ones.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ConnectionId(String);
+
+impl ConnectionId {
+    /// The longest cid that is taken, in bytes. Resgate's have 20.
+    pub const MAX_LEN: usize = 64;
+
+    /// Reads a cid. `None` if it could not be one part of a NATS subject or is too long.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let part = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>' | '?');
+        (!text.is_empty() && text.len() <= Self::MAX_LEN && text.chars().all(part)).then(|| Self(text.to_owned()))
+    }
+
+    /// The cid as it stands in subjects and payloads.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ConnectionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| de::Error::custom("not a connection id"))
+    }
+}
+
+/// Names a user, as the user directory does: a number or a text, and the same in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserId {
+    /// A number.
+    Number(i64),
+    /// A text.
+    Text(String),
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The form of formats that do not describe themselves.
+#[derive(Serialize, Deserialize)]
+enum Tagged {
+    Number(i64),
+    Text(String),
+}
+
+/// The form of JSON and TOML.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Number(i64),
+    Text(String),
+}
+
+impl Serialize for UserId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (serializer.is_human_readable(), self.clone()) {
+            (true, Self::Number(n)) => Plain::Number(n).serialize(serializer),
+            (true, Self::Text(t)) => Plain::Text(t).serialize(serializer),
+            (false, Self::Number(n)) => Tagged::Number(n).serialize(serializer),
+            (false, Self::Text(t)) => Tagged::Text(t).serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UserId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            Ok(match Plain::deserialize(deserializer)? {
+                Plain::Number(n) => Self::Number(n),
+                Plain::Text(t) => Self::Text(t),
+            })
+        } else {
+            Ok(match Tagged::deserialize(deserializer)? {
+                Tagged::Number(n) => Self::Number(n),
+                Tagged::Text(t) => Self::Text(t),
+            })
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The rules of sessions and relogin keys.
+//!
+//! Pure: no async, no clock, no randomness, no I/O. Time and random values are arguments, so that the same code is
+//! shipped, simulated and fuzzed. Start at [`machine::decide`]; docs/protocol.md is the specification.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod id;
+pub mod key;
+pub mod machine;
+pub mod policy;
+pub mod record;
+pub mod rotation;
+pub mod time;
+pub mod user;
+
+pub use api::{AUTH_ERRORS, Denied, LoggedIn};
+pub use id::{Attempt, ConnectionId, SessionId, UserId};
+pub use key::{Keyring, ReloginKey};
+pub use machine::{Command, Decision, Effect, Outcome, Rules, Write, decide};
+pub use policy::Policy;
+pub use record::{Device, MadeBy, Record};
+pub use time::Timestamp;
+pub use user::{Token, User};

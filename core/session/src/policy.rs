@@ -1,0 +1,12 @@
+//! How long things live.
+
+/// Lifetimes, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// A relogin key not used for this long ends its session (idle lifetime).
+    pub key_lifetime: u64,
+    /// A session ends this long after its login, however much it is used (absolute lifetime).
+    pub session_lifetime: u64,
+    /// When a client should use its key to get the next one.
+    pub refresh: u64,
+}

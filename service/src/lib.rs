@@ -1,0 +1,6 @@
+//! The Relogin service: sessions for RES APIs, and an embedded gateway.
+#![forbid(unsafe_code)]
+
+pub mod bus;
+pub mod store;
+pub mod users;

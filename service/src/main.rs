@@ -1,0 +1,4 @@
+//! The `relogin` program.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,106 @@
+//! Where sessions are kept: the trait that every store fulfils. Knows no clock, no rules and no RES.
+
+use async_trait::async_trait;
+use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
+use thiserror::Error;
+
+/// A number that every write of a record raises; writes name the one they were decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// A record as it was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The session.
+    pub record: Record,
+    /// What [`SessionStore::replace`] and [`SessionStore::remove`] must name.
+    pub revision: Revision,
+}
+
+/// Why a store could not do what it was asked.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The record has been changed or removed since it was loaded, or a new one exists already. Decide again.
+    #[error("the session was changed at the same time")]
+    Conflict,
+    /// The write would put a connection onto a second session. Detach it from the first, then decide again.
+    #[error("connection holds session {0} already")]
+    ConnectionTaken(SessionId),
+    /// A stored record cannot be read.
+    #[error("session {0} cannot be read")]
+    Record(SessionId, #[source] RecordError),
+    /// Disk or database failed.
+    #[error("the session store failed")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store was closed.
+    #[error("the session store is closed")]
+    Closed,
+}
+
+/// Keeps sessions. Every answer speaks only of what is durable: a write returns once it would survive a power loss (the
+/// memory store: at once), and a read never shows a write that has not returned.
+#[async_trait]
+pub trait SessionStore: Send + Sync {
+    /// Stores a new session.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the sid exists, [`StoreError::ConnectionTaken`] if one of its connections is on another session.
+    async fn create(&self, record: Record) -> Result<Revision, StoreError>;
+
+    /// The session `sid`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn load(&self, sid: SessionId) -> Result<Option<Stored>, StoreError>;
+
+    /// Stores the next revision of a session.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if `revision` is not its newest, [`StoreError::ConnectionTaken`] as with `create`.
+    async fn replace(&self, record: Record, revision: Revision) -> Result<Revision, StoreError>;
+
+    /// Removes a session.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if `revision` is not its newest.
+    async fn remove(&self, sid: SessionId, revision: Revision) -> Result<(), StoreError>;
+
+    /// The session that `connection` is on. No connection is on two.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Stored>, StoreError>;
+
+    /// The sessions of a user.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn find_by_user(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError>;
+
+    /// At most `limit` sessions whose deadline is at or before `until`, earliest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn overdue(&self, until: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError>;
+
+    /// The earliest deadline of all sessions.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError>;
+
+    /// Resolves when [`SessionStore::next_deadline`] may have become earlier.
+    async fn deadline_moved(&self);
+
+    /// Whether the store can take writes now.
+    ///
+    /// # Errors
+    /// [`StoreError`] with the reason if it cannot.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// Finishes the writes under way and refuses later ones.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the last flush fails.
+    async fn close(&self) -> Result<(), StoreError>;
+}

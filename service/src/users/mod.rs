@@ -1,0 +1,32 @@
+//! Who may log in: the trait that every user directory fulfils. Knows no sessions and no RES.
+
+use async_trait::async_trait;
+use relogin_session::{User, UserId};
+use thiserror::Error;
+
+/// A user directory that cannot answer now.
+#[derive(Debug, Error)]
+#[error("the user directory failed")]
+pub struct DirectoryError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Knows users and their passwords.
+#[async_trait]
+pub trait UserDirectory: Send + Sync {
+    /// The user, if there is one of this name (without regard to case) and the password is theirs. An unknown user takes as
+    /// long as a wrong password. Password checks that have to queue call `queued` first, once.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] if the directory cannot answer: not the caller's fault.
+    async fn verify(
+        &self,
+        username: &str,
+        password: &str,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<Option<User>, DirectoryError>;
+
+    /// The user of this id as the directory has them now.
+    ///
+    /// # Errors
+    /// [`DirectoryError`] if the directory cannot answer.
+    async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError>;
+}

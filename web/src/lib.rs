@@ -1,0 +1,1 @@
+//! The Relogin client for browsers.
