@@ -4,10 +4,16 @@ use async_trait::async_trait;
 use relogin_session::{User, UserId};
 use thiserror::Error;
 
-/// A user directory that cannot answer now.
+/// Why a user directory cannot answer now: never the caller's fault.
 #[derive(Debug, Error)]
-#[error("the user directory failed")]
-pub struct DirectoryError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub enum DirectoryError {
+    /// So many password checks wait already that this one is not taken.
+    #[error("too many password checks are waiting")]
+    Busy,
+    /// The directory or its password hashing failed.
+    #[error("the user directory failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
 
 /// Knows users and their passwords.
 #[async_trait]
@@ -16,7 +22,7 @@ pub trait UserDirectory: Send + Sync {
     /// long as a wrong password. Password checks that have to queue call `queued` first, once.
     ///
     /// # Errors
-    /// [`DirectoryError`] if the directory cannot answer: not the caller's fault.
+    /// [`DirectoryError`] if the directory cannot answer.
     async fn verify(
         &self,
         username: &str,
