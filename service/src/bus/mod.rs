@@ -1,15 +1,22 @@
 //! What carries messages between gateways and services: NATS, or this process itself. Knows no sessions and no RES.
 //!
-//! Subjects and patterns are NATS's: parts divided by dots, `*` for one part, `>` for the rest. Messages of one publisher
-//! reach one subscription in the order in which they were published.
+//! Subjects and patterns are NATS's: parts divided by dots, `*` for one part, `>` for the rest. What one publisher sends
+//! arrives in the order in which it was sent, in one [`Mailbox`] even across subscriptions and answers: a gateway must see a
+//! token event before the answer that followed it.
+
+mod mailbox;
+mod subject;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+pub use mailbox::{Deliveries, Delivery, Mailbox, Tag};
+pub use subject::{MAX_SUBJECT, check_pattern, check_subject};
 
 /// A message as it arrives.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     /// The subject it was published to.
     pub subject: String,
@@ -17,15 +24,6 @@ pub struct Message {
     pub reply: Option<String>,
     /// The payload.
     pub payload: Bytes,
-}
-
-/// What comes back on a request: any number of answers (RES pre-responses come before the answer), or none ever.
-#[derive(Clone, Debug)]
-pub enum Reply {
-    /// An answer.
-    Payload(Bytes),
-    /// Nobody listens on the subject: no answer will come.
-    NoResponders,
 }
 
 /// Whether messages get through.
@@ -43,48 +41,126 @@ pub enum BusError {
     /// The transport failed.
     #[error("the message bus failed")]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The subject or pattern is none.
+    /// The connection is lost, and what may wait for its return is waiting already.
+    #[error("the message bus is not connected")]
+    Disconnected,
+    /// The subject or pattern is none, or too long.
     #[error("{0:?} is no subject")]
     InvalidSubject(String),
+    /// The transport does not take a message of this size.
+    #[error("a message of {0} bytes is too large for the message bus")]
+    TooLarge(usize),
     /// The bus was closed.
     #[error("the message bus is closed")]
     Closed,
 }
 
-/// A stream of messages; ends the subscription when dropped.
-#[derive(Debug)]
-pub struct Subscription {
-    pub(crate) messages: mpsc::UnboundedReceiver<Message>,
-}
-
 /// Carries messages.
+///
+/// Two ways to use it: [`Bus::subscribe`] for a service that answers what comes on a few subjects, and a [`Mailbox`] with
+/// [`Bus::listen`] and [`Bus::ask`] for a gateway that must see everything in one order.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Asks for all messages whose subject matches one of `patterns`, in the order of their arrival. In force when it returns:
-    /// what anybody publishes after that arrives.
+    /// Asks for the messages whose subject matches `pattern`, to be put into `mailbox` under `tag` until the guard is
+    /// dropped. In force for all that is sent through this bus afterwards; for what others send, after [`Bus::flush`].
+    /// Listening twice delivers twice.
     ///
     /// # Errors
-    /// [`BusError`] if a pattern is none or the transport fails.
-    async fn subscribe(&self, patterns: &[String]) -> Result<Subscription, BusError>;
+    /// [`BusError`] if the pattern is none or the transport fails.
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
-    /// Sends a message.
+    /// Sends a request. Any number of answers (RES pre-responses come before the answer) is put into `mailbox` under `tag`
+    /// until the guard is dropped; or [`Delivery::NoResponders`], when nobody listens on the subject.
+    ///
+    /// # Errors
+    /// [`BusError`] if the subject is none or the transport fails.
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
+
+    /// Sends a message; also the way to answer one, with its reply subject.
     ///
     /// # Errors
     /// [`BusError`] if the subject is none or the transport fails.
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
 
-    /// Sends a request. Its answers arrive until the receiver is dropped.
+    /// Returns once the transport has taken all that was sent through this bus, and its subscriptions are in force.
     ///
     /// # Errors
-    /// [`BusError`] if the subject is none or the transport fails.
-    async fn request(&self, subject: &str, payload: Bytes) -> Result<mpsc::UnboundedReceiver<Reply>, BusError>;
+    /// [`BusError`] if the transport fails or stays away.
+    async fn flush(&self) -> Result<(), BusError>;
 
-    /// The state of the transport, and its changes.
-    fn link(&self) -> tokio::sync::watch::Receiver<Link>;
+    /// The state of the transport, and its changes. A short loss may be over before a receiver looks: whoever is told of a
+    /// change and finds [`Link::Up`] was cut off in between.
+    fn link(&self) -> watch::Receiver<Link>;
 
-    /// Sends what is buffered and ends all subscriptions.
+    /// Sends what is buffered and ends all subscriptions. Every later call returns [`BusError::Closed`].
     ///
     /// # Errors
-    /// [`BusError`] if the last flush fails.
+    /// [`BusError`] if the last flush fails; the bus is closed all the same.
     async fn close(&self) -> Result<(), BusError>;
+
+    /// Asks for all messages whose subject matches one of `patterns`, in the order of their arrival. In force when it
+    /// returns: what anybody publishes after that arrives.
+    ///
+    /// # Errors
+    /// [`BusError`] if a pattern is none or the transport fails.
+    async fn subscribe(&self, patterns: &[String]) -> Result<Subscription, BusError> {
+        let (mailbox, deliveries) = Mailbox::new();
+        let mut guards = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            guards.push(self.listen(pattern, &mailbox, Tag(0)).await?);
+        }
+        self.flush().await?;
+        Ok(Subscription { deliveries, guards })
+    }
+}
+
+/// The messages of [`Bus::subscribe`]; ends the subscription when dropped.
+#[derive(Debug)]
+pub struct Subscription {
+    deliveries: Deliveries,
+    guards: Vec<Guard>,
+}
+
+impl Subscription {
+    /// The next message, in the order of arrival. `None` once the subscription was ended or the bus closed, and all that had
+    /// arrived before was taken. Cancel safe.
+    pub async fn next(&mut self) -> Option<Message> {
+        loop {
+            match self.deliveries.next().await? {
+                Delivery::Message { message, .. } => return Some(message),
+                Delivery::Lost => tracing::warn!("messages were dropped: they come faster than they are dealt with"),
+                Delivery::Reply { .. } | Delivery::NoResponders { .. } => {}
+            }
+        }
+    }
+
+    /// Ends the subscription: what has arrived can still be taken, nothing more comes.
+    pub fn end(&mut self) {
+        self.guards.clear();
+    }
+}
+
+/// Ends what it stands for when dropped: a subscription, or the wait for answers.
+#[must_use = "dropping it ends the subscription or the wait for answers"]
+pub struct Guard(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Guard {
+    /// A guard that calls `end` when dropped.
+    pub fn new(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Guard")
+    }
 }

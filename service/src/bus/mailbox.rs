@@ -1,0 +1,167 @@
+//! The one queue in which everything for one owner arrives, in order. Knows no transport.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::Message;
+
+/// How many bytes may wait in a mailbox: far above what an owner that works leaves lying, far below a machine's memory.
+const CAPACITY: usize = 64 << 20;
+
+/// What a waiting delivery costs beside its payload and subject.
+const OVERHEAD: usize = 128;
+
+/// The number an owner gives to a subscription or a request, to know again what comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tag(pub u64);
+
+/// What arrives in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// A message of a subscription.
+    Message {
+        /// The subscription.
+        tag: Tag,
+        /// The message.
+        message: Message,
+    },
+    /// An answer to a request.
+    Reply {
+        /// The request.
+        tag: Tag,
+        /// The answer.
+        payload: Bytes,
+    },
+    /// Nobody listens on the request's subject: no answer will come.
+    NoResponders {
+        /// The request.
+        tag: Tag,
+    },
+    /// The mailbox was full: from here on until this was taken, deliveries were dropped.
+    Lost,
+}
+
+/// Where a bus puts what an owner has asked for. Holds so many bytes: an owner that stays behind loses messages and is told
+/// so, rather than use up the machine's memory.
+#[derive(Clone, Debug)]
+pub struct Mailbox {
+    queue: mpsc::UnboundedSender<(Delivery, usize)>,
+    fill: Arc<Fill>,
+}
+
+/// The owner's end of a [`Mailbox`].
+#[derive(Debug)]
+pub struct Deliveries {
+    queue: mpsc::UnboundedReceiver<(Delivery, usize)>,
+    fill: Arc<Fill>,
+}
+
+#[derive(Debug)]
+struct Fill {
+    capacity: usize,
+    waiting: AtomicUsize,
+    losing: AtomicBool,
+}
+
+impl Mailbox {
+    /// A mailbox and its owner's end.
+    #[must_use]
+    pub fn new() -> (Self, Deliveries) {
+        Self::with_capacity(CAPACITY)
+    }
+
+    /// A mailbox in which about `capacity` bytes may wait.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> (Self, Deliveries) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let fill = Arc::new(Fill { capacity, waiting: AtomicUsize::new(0), losing: AtomicBool::new(false) });
+        (Self { queue: sender, fill: Arc::clone(&fill) }, Deliveries { queue: receiver, fill })
+    }
+
+    /// Puts a delivery in, or drops it if the mailbox is full or its owner gone. Never waits.
+    pub fn put(&self, delivery: Delivery) {
+        let size = size(&delivery);
+        if self.fill.losing.load(Ordering::Acquire) {
+            return;
+        }
+        if self.fill.waiting.fetch_add(size, Ordering::AcqRel) + size > self.fill.capacity {
+            self.fill.waiting.fetch_sub(size, Ordering::AcqRel);
+            if !self.fill.losing.swap(true, Ordering::AcqRel) {
+                self.queue.send((Delivery::Lost, 0)).ok();
+            }
+            return;
+        }
+        self.queue.send((delivery, size)).ok();
+    }
+}
+
+impl Deliveries {
+    /// The next delivery. `None` once every [`Mailbox`] handle is gone and all was taken. Cancel safe.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        let (delivery, size) = self.queue.recv().await?;
+        Some(self.taken(delivery, size))
+    }
+
+    /// The next delivery, if one is waiting.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        let (delivery, size) = self.queue.try_recv().ok()?;
+        Some(self.taken(delivery, size))
+    }
+
+    fn taken(&self, delivery: Delivery, size: usize) -> Delivery {
+        self.fill.waiting.fetch_sub(size, Ordering::AcqRel);
+        if matches!(delivery, Delivery::Lost) {
+            self.fill.losing.store(false, Ordering::Release);
+        }
+        delivery
+    }
+}
+
+fn size(delivery: &Delivery) -> usize {
+    OVERHEAD
+        + match delivery {
+            Delivery::Message { message, .. } => message.subject.len() + message.payload.len(),
+            Delivery::Reply { payload, .. } => payload.len(),
+            Delivery::NoResponders { .. } | Delivery::Lost => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(tag: u64, size: usize) -> Delivery {
+        Delivery::Reply { tag: Tag(tag), payload: Bytes::from(vec![0; size]) }
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_stays_behind_is_told_that_it_lost_something() {
+        let (mailbox, mut deliveries) = Mailbox::with_capacity(2 * (OVERHEAD + 100));
+        for tag in 0..5 {
+            mailbox.put(reply(tag, 100));
+        }
+        assert_eq!(deliveries.next().await, Some(reply(0, 100)));
+        mailbox.put(reply(5, 100));
+        assert_eq!(deliveries.next().await, Some(reply(1, 100)));
+        assert_eq!(deliveries.next().await, Some(Delivery::Lost));
+        mailbox.put(reply(6, 100));
+        assert_eq!(deliveries.next().await, Some(reply(6, 100)));
+        assert_eq!(deliveries.try_next(), None);
+        drop(mailbox);
+        assert_eq!(deliveries.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_makes_room() {
+        let (mailbox, mut deliveries) = Mailbox::with_capacity(OVERHEAD + 10);
+        for tag in 0..100 {
+            mailbox.put(reply(tag, 10));
+            assert_eq!(deliveries.next().await, Some(reply(tag, 10)));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What is a subject and what is a pattern, the same on every bus.
+
+use super::BusError;
+
+/// The longest subject or pattern, in bytes. A NATS server hangs up on a line of more than 4,096 bytes, and a line may hold a
+/// subject and an inbox: a client's long resource name must not cut off everybody.
+pub const MAX_SUBJECT: usize = 2048;
+
+/// Checks what a message is published to: parts divided by dots, none of them empty or a wildcard.
+///
+/// # Errors
+/// [`BusError::InvalidSubject`] if it is none.
+pub fn check_subject(subject: &str) -> Result<(), BusError> {
+    let is_valid = is_valid(subject) && subject.split('.').all(|part| !matches!(part, "" | "*" | ">"));
+    is_valid.then_some(()).ok_or_else(|| invalid(subject))
+}
+
+/// Checks what is subscribed to: a subject whose parts may be `*`, and the last of them `>`.
+///
+/// # Errors
+/// [`BusError::InvalidSubject`] if it is none.
+pub fn check_pattern(pattern: &str) -> Result<(), BusError> {
+    let body = pattern.strip_suffix(".>").unwrap_or(pattern);
+    let is_valid = is_valid(pattern) && (pattern == ">" || body.split('.').all(|part| !matches!(part, "" | ">")));
+    is_valid.then_some(()).ok_or_else(|| invalid(pattern))
+}
+
+fn is_valid(text: &str) -> bool {
+    text.len() <= MAX_SUBJECT && !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
+}
+
+fn invalid(text: &str) -> BusError {
+    // Only so much of it as a log line should hold.
+    BusError::InvalidSubject(text.chars().take(100).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects() {
+        for subject in ["a", "a.b", "event.session.user.c9v2.change", "a*.>b", "_INBOX.x.1", "é.ü"] {
+            assert!(check_subject(subject).is_ok(), "{subject}");
+        }
+        for subject in ["", ".", "a.", ".a", "a..b", "a.*", ">", "a.>", "a b", "a\r\nPUB b", "a.\0", &"a".repeat(2049)] {
+            assert!(check_subject(subject).is_err(), "{subject}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for pattern in ["a", "a.b", "*", ">", "a.*", "a.>", "*.b.*", "a.*.>", "a*.b>"] {
+            assert!(check_pattern(pattern).is_ok(), "{pattern}");
+        }
+        for pattern in ["", ".>", "a..>", ">.a", "a.>.b", "a.>.>", ">.>", "a. >", &"a".repeat(2049)] {
+            assert!(check_pattern(pattern).is_err(), "{pattern}");
+        }
+    }
+}
