@@ -1,1 +1,34 @@
 //! RES protocol wire types.
+//!
+//! What browsers, gateways and services say to each other in RES 1.2.3, in both directions, so that the client, the
+//! gateway and the service share one reading of it. Pure: no async, no clock, no I/O. Reading is lenient (members that
+//! nobody knows are ignored) and never panics; writing is strict. Knows no sessions.
+//!
+//! The specification: <https://resgate.io/docs/specification/res-protocol/>.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod delta;
+pub mod error;
+pub mod rid;
+pub mod service;
+pub mod value;
+pub mod version;
+
+pub use error::{Error, code};
+pub use rid::{InvalidResourceId, Pattern, ResourceId};
+pub use value::{Change, Collection, InvalidValue, Model, Value};
+pub use version::Version;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A member with any value, `null` included, told from no member: an `Option` would take both for none.
+#[derive(Default)]
+struct Present<'a>(Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|text| Self(Some(text)))
+    }
+}

@@ -1,0 +1,471 @@
+//! What a client and a gateway say to each other: requests, responses, events.
+//!
+//! Both directions, both ways: a client writes what a gateway reads, and reads what a gateway writes.
+//! [RES-Client protocol](https://resgate.io/docs/specification/res-client-protocol/).
+
+use std::{collections::BTreeMap, fmt};
+
+mod events;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error as ThisError;
+
+pub use self::events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event};
+use crate::{Collection, Error, Model, Present, ResourceId, Version, rid::is_part};
+
+/// A request of a client. [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests).
+/// Its `Debug` hides the params: they may be credentials.
+#[derive(Clone)]
+pub struct Request {
+    /// Chosen by the client; comes back with the response.
+    pub id: u64,
+    /// What is asked, and of what.
+    pub method: Method,
+    /// JSON text, as the client wrote it; none if it wrote none.
+    pub params: Option<Box<RawValue>>,
+}
+
+/// What a client asks for. [Request types](https://resgate.io/docs/specification/res-client-protocol/#request-types).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Which protocol is spoken. Params: [`VersionParams`]; result: [`VersionResult`].
+    Version,
+    /// A direct subscription. Result: [`ResourceSet`].
+    Subscribe(ResourceId),
+    /// An end to direct subscriptions. Params: [`UnsubscribeParams`]; no result.
+    Unsubscribe(ResourceId),
+    /// The resource as it is now. Result: [`ResourceSet`].
+    Get(ResourceId),
+    /// A method of a resource. Result: [`CallResult`].
+    Call(ResourceId, String),
+    /// An authentication method of a resource: needs no access. Result: [`CallResult`].
+    Auth(ResourceId, String),
+    /// Deprecated form of a call of the method `new`. Result: [`CallResult::Resource`].
+    New(ResourceId),
+}
+
+/// A frame of a client that is no request.
+#[derive(Clone, Debug, PartialEq, ThisError)]
+pub enum BadRequest {
+    /// No JSON object, or no id to answer to.
+    #[error("not a request")]
+    Malformed,
+    /// To be answered with this error.
+    #[error("request {id}: {error}")]
+    Refused {
+        /// The request's id.
+        id: u64,
+        /// What is wrong with it.
+        error: Error,
+    },
+}
+
+/// A frame of a gateway.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// The answer to a request.
+    Response(Response),
+    /// Something happened on a resource.
+    Event(Event),
+}
+
+/// A gateway's answer to a request. Its `Debug` hides the result: it may be a credential.
+#[derive(Clone)]
+pub struct Response {
+    /// The request's id.
+    pub id: u64,
+    /// JSON text of the result, none if there is none; or the error.
+    pub outcome: Result<Option<Box<RawValue>>, Error>,
+}
+
+/// Params of a version request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionParams {
+    /// What the client speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+}
+
+/// Result of a version request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionResult {
+    /// What the gateway speaks.
+    pub protocol: String,
+}
+
+/// Params of an unsubscribe request.
+/// [Unsubscribe request](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnsubscribeParams {
+    /// How many direct subscriptions end; none means one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// Resources that the client did not have yet. `M` and `C` are how models and collections are held; a gateway holds
+/// them as JSON text. [Resource set](https://resgate.io/docs/specification/res-client-protocol/#resource-set).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResourceSet<M = Model, C = Collection> {
+    /// Models.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<ResourceId, M>,
+    /// Collections.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub collections: BTreeMap<ResourceId, C>,
+    /// Resources that could not be had, and why.
+    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<ResourceId, Error>,
+}
+
+/// Result of a call, auth or new request, since 1.2.0. Before, the payload comes bare.
+/// [Call request](https://resgate.io/docs/specification/res-client-protocol/#call-request).
+#[derive(Clone, Debug)]
+pub enum CallResult {
+    /// What the method gave back: JSON text.
+    Payload(Box<RawValue>),
+    /// A resource, directly subscribed from now on.
+    Resource(ResourceId, ResourceSet),
+}
+
+impl Request {
+    /// The frame that carries the request.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            id: u64,
+            method: String,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            params: &'a Option<Box<RawValue>>,
+        }
+        encode(&Wire { id: self.id, method: self.method.to_string(), params: &self.params })
+    }
+
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`BadRequest::Malformed`] for what gateways ignore, [`BadRequest::Refused`] for what they answer with an error.
+    pub fn parse(frame: &str) -> Result<Self, BadRequest> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            id: u64,
+            // Owned: a method may be written with escapes.
+            #[serde(default)]
+            method: String,
+            #[serde(borrow, default)]
+            params: Present<'a>,
+        }
+        let Wire { id, method, params } = serde_json::from_str(frame).map_err(|_| BadRequest::Malformed)?;
+        match Method::parse(&method) {
+            Some(method) => Ok(Self { id, method, params: params.0.map(ToOwned::to_owned) }),
+            None => Err(BadRequest::Refused { id, error: Error::invalid_request() }),
+        }
+    }
+
+    /// Reads the params. No params, and `null`, are read as an empty object.
+    ///
+    /// # Errors
+    /// `system.invalidParams` if they are not what the method takes.
+    pub fn parse_params<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
+        let text = self.params.as_ref().map_or("null", |params| params.get());
+        let text = if text == "null" { "{}" } else { text };
+        serde_json::from_str(text).map_err(|_| Error::invalid_params())
+    }
+}
+
+impl Method {
+    /// Reads a request method. `None` if it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some((kind, rest)) = text.split_once('.') else {
+            return (text == "version").then_some(Self::Version);
+        };
+        let rid = |text| ResourceId::parse(text).ok();
+        let with_method = || {
+            let (resource, method) = rest.rsplit_once('.')?;
+            is_part(method).then_some((rid(resource)?, method.to_owned()))
+        };
+        match kind {
+            "subscribe" => rid(rest).map(Self::Subscribe),
+            "unsubscribe" => rid(rest).map(Self::Unsubscribe),
+            "get" => rid(rest).map(Self::Get),
+            "call" => with_method().map(|(rid, method)| Self::Call(rid, method)),
+            "auth" => with_method().map(|(rid, method)| Self::Auth(rid, method)),
+            "new" => rid(rest).map(Self::New),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version => f.write_str("version"),
+            Self::Subscribe(rid) => write!(f, "subscribe.{rid}"),
+            Self::Unsubscribe(rid) => write!(f, "unsubscribe.{rid}"),
+            Self::Get(rid) => write!(f, "get.{rid}"),
+            Self::Call(rid, method) => write!(f, "call.{rid}.{method}"),
+            Self::Auth(rid, method) => write!(f, "auth.{rid}.{method}"),
+            Self::New(rid) => write!(f, "new.{rid}"),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("id", &self.id).field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.outcome.as_ref().err();
+        f.debug_struct("Response").field("id", &self.id).field("error", &error).finish_non_exhaustive()
+    }
+}
+
+impl Message {
+    /// Reads a gateway's frame. `None` if it is neither a response nor an event.
+    #[must_use]
+    pub fn parse(frame: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            id: Option<u64>,
+            #[serde(borrow)]
+            result: Option<&'a RawValue>,
+            error: Option<Error>,
+            event: Option<String>,
+            #[serde(borrow)]
+            data: Option<&'a RawValue>,
+        }
+        let wire: Wire<'_> = serde_json::from_str(frame).ok()?;
+        if let Some(id) = wire.id {
+            let outcome = match wire.error {
+                Some(error) => Err(error),
+                None => Ok(wire.result.map(ToOwned::to_owned)),
+            };
+            return Some(Self::Response(Response { id, outcome }));
+        }
+        let event = wire.event?;
+        let (rid, name) = event.rsplit_once('.')?;
+        let rid = ResourceId::parse(rid).ok()?;
+        Some(Self::Event(Event { rid, name: name.to_owned(), data: wire.data.map(ToOwned::to_owned) }))
+    }
+}
+
+impl<M, C> ResourceSet<M, C> {
+    /// True if nothing is in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.models.is_empty() && self.collections.is_empty() && self.errors.is_empty()
+    }
+}
+
+// By hand: a derived one would ask for `M: Default`.
+impl<M, C> Default for ResourceSet<M, C> {
+    fn default() -> Self {
+        Self { models: BTreeMap::new(), collections: BTreeMap::new(), errors: BTreeMap::new() }
+    }
+}
+
+impl CallResult {
+    /// Reads the result of a call, auth or new request, as since 1.2.0. `None` if it is none.
+    #[must_use]
+    pub fn parse(result: &RawValue) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            rid: Option<ResourceId>,
+            #[serde(borrow, default)]
+            payload: Present<'a>,
+        }
+        let wire: Wire<'_> = serde_json::from_str(result.get()).ok()?;
+        match (wire.rid, wire.payload) {
+            (Some(rid), _) => Some(Self::Resource(rid, serde_json::from_str(result.get()).ok()?)),
+            (None, Present(payload)) => payload.map(|payload| Self::Payload(payload.to_owned())),
+        }
+    }
+}
+
+/// The frame of a response that carries `result`; none leaves it out.
+#[must_use]
+pub fn encode_result(id: u64, result: Option<&impl Serialize>) -> String {
+    #[derive(Serialize)]
+    struct Wire<'a, T> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<&'a T>,
+        id: u64,
+    }
+    encode(&Wire { result, id })
+}
+
+/// The frame of a response that carries the result of a call, as since 1.2.0.
+#[must_use]
+pub fn encode_payload(id: u64, payload: &RawValue) -> String {
+    #[derive(Serialize)]
+    struct Wire<'a> {
+        payload: &'a RawValue,
+    }
+    encode_result(id, Some(&Wire { payload }))
+}
+
+/// The frame of a response that carries a resource, as since 1.2.0.
+#[must_use]
+pub fn encode_resource<M: Serialize, C: Serialize>(id: u64, rid: &ResourceId, resources: &ResourceSet<M, C>) -> String {
+    #[derive(Serialize)]
+    struct Wire<'a, M, C> {
+        rid: &'a ResourceId,
+        #[serde(flatten)]
+        resources: &'a ResourceSet<M, C>,
+    }
+    encode_result(id, Some(&Wire { rid, resources }))
+}
+
+/// The frame of a response that carries an error.
+#[must_use]
+pub fn encode_error(id: u64, error: &Error) -> String {
+    #[derive(Serialize)]
+    struct Wire<'a> {
+        error: &'a Error,
+        id: u64,
+    }
+    encode(&Wire { error, id })
+}
+
+/// The result of a version request of a gateway that speaks [`Version::CURRENT`].
+#[must_use]
+pub fn version_result() -> VersionResult {
+    VersionResult { protocol: Version::CURRENT.to_string() }
+}
+
+fn encode(wire: &impl Serialize) -> String {
+    serde_json::to_string(wire).expect("wire types have string keys and no serializer that fails")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(frame: &str, expected: &Expect) {
+        let found = match Request::parse(frame) {
+            Ok(request) => {
+                assert_eq!(Request::parse(&request.encode()).unwrap().encode(), request.encode());
+                request.encode()
+            }
+            Err(bad) => bad.to_string(),
+        };
+        expected.assert_eq(&found);
+    }
+
+    #[test]
+    fn requests_are_read_and_written() {
+        check(r#"{"id":1,"method":"version","x":1}"#, &expect![[r#"{"id":1,"method":"version"}"#]]);
+        check(
+            r#"{"method":"call.a.b?q=1.2.set","params": {"a" : 1},"id":18446744073709551615}"#,
+            &expect![[r#"{"id":18446744073709551615,"method":"call.a.b?q=1.2.set","params":{"a" : 1}}"#]],
+        );
+        check(
+            r#"{"id":3,"method":"auth.a.login","params":null}"#,
+            &expect![[r#"{"id":3,"method":"auth.a.login","params":null}"#]],
+        );
+        check(r#"{"id":4,"method":"new.a\u002eb"}"#, &expect![[r#"{"id":4,"method":"new.a.b"}"#]]);
+    }
+
+    #[test]
+    fn frames_without_a_usable_id_are_malformed() {
+        for id in ["\"1\"", "-1", "1.0", "1.5", "null", "[]", "18446744073709551616", "1e3"] {
+            let frame = format!(r#"{{"id":{id},"method":"version"}}"#);
+            assert_eq!(Request::parse(&frame).unwrap_err(), BadRequest::Malformed, "{frame}");
+        }
+        for frame in ["", "x", "[]", "{}", r#"{"method":"version"}"#, r#"{"id":1,"method":7}"#, r#"{"id":1"#] {
+            assert_eq!(Request::parse(frame).unwrap_err(), BadRequest::Malformed, "{frame}");
+        }
+    }
+
+    #[test]
+    fn unknown_methods_are_refused() {
+        for method in [
+            "",
+            "x",
+            "version.",
+            "version.a",
+            "get",
+            "get.",
+            "get..a",
+            "call.a",
+            "call.a.",
+            "call.a.b*",
+            "a.b",
+            "get.ä",
+        ] {
+            let frame = json!({"id": 7, "method": method}).to_string();
+            let refused = BadRequest::Refused { id: 7, error: Error::invalid_request() };
+            assert_eq!(Request::parse(&frame).unwrap_err(), refused, "{frame}");
+        }
+        assert!(matches!(Request::parse(r#"{"id":7}"#), Err(BadRequest::Refused { id: 7, .. })));
+    }
+
+    #[test]
+    fn params_may_be_left_out() {
+        let params = |text: &str| Request::parse(text).unwrap().parse_params::<UnsubscribeParams>();
+        let frame = |params: &str| format!(r#"{{"id":1,"method":"unsubscribe.a"{params}}}"#);
+        for text in ["", r#","params":null"#, r#","params":{}"#, r#","params":{"count":null}"#] {
+            assert_eq!(params(&frame(text)), Ok(UnsubscribeParams { count: None }), "{text}");
+        }
+        assert_eq!(params(&frame(r#","params":{"count":2}"#)), Ok(UnsubscribeParams { count: Some(2) }));
+        for text in [r#","params":7"#, r#","params":{"count":-1}"#, r#","params":{"count":"1"}"#] {
+            assert_eq!(params(&frame(text)), Err(Error::invalid_params()), "{text}");
+        }
+    }
+
+    #[test]
+    fn responses_go_over_and_arrive() {
+        let rid = ResourceId::parse("a.b").unwrap();
+        let set = || ResourceSet::<_, Collection> {
+            models: BTreeMap::from([(rid.clone(), Model::from([("x".into(), crate::Value::NULL)]))]),
+            ..ResourceSet::default()
+        };
+        let outcome = |frame: &str| match Message::parse(frame) {
+            Some(Message::Response(response)) => response.outcome,
+            other => panic!("{other:?}"),
+        };
+        let frame = encode_result(1, Some(&set()));
+        expect![[r#"{"result":{"models":{"a.b":{"x":null}}},"id":1}"#]].assert_eq(&frame);
+        assert_eq!(serde_json::from_str::<ResourceSet>(outcome(&frame).unwrap().unwrap().get()).unwrap(), set());
+
+        let frame = encode_result(2, None::<&()>);
+        expect![[r#"{"id":2}"#]].assert_eq(&frame);
+        assert!(outcome(&frame).unwrap().is_none());
+
+        let frame = encode_error(3, &Error::timeout());
+        expect![[r#"{"error":{"code":"system.timeout","message":"Request timeout"},"id":3}"#]].assert_eq(&frame);
+        assert_eq!(outcome(&frame).unwrap_err(), Error::timeout());
+
+        let frame = encode_payload(4, &serde_json::value::to_raw_value(&()).unwrap());
+        expect![[r#"{"result":{"payload":null},"id":4}"#]].assert_eq(&frame);
+        let payload = CallResult::parse(&outcome(&frame).unwrap().unwrap()).unwrap();
+        assert!(matches!(payload, CallResult::Payload(payload) if payload.get() == "null"));
+
+        let frame = encode_resource(5, &rid, &set());
+        expect![[r#"{"result":{"rid":"a.b","models":{"a.b":{"x":null}}},"id":5}"#]].assert_eq(&frame);
+        let resource = CallResult::parse(&outcome(&frame).unwrap().unwrap()).unwrap();
+        assert!(matches!(resource, CallResult::Resource(found, resources) if found == rid && resources == set()));
+    }
+
+    #[test]
+    fn other_frames_are_no_messages() {
+        for frame in ["", "{}", "[]", r#"{"event":"a"}"#, r#"{"event":".change"}"#, r#"{"id":"1"}"#] {
+            assert!(Message::parse(frame).is_none(), "{frame}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let request = Request::parse(r#"{"id":1,"method":"auth.a.b","params":"hunter2"}"#).unwrap();
+        let response = Message::parse(r#"{"id":1,"result":"hunter2"}"#).unwrap();
+        assert!(!format!("{request:?} {response:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,312 @@
+//! What gateways and services say to each other over the messaging system: requests, responses, events.
+//!
+//! Both directions: a gateway writes requests and reads responses, a service reads requests and writes responses.
+//! [RES-Service protocol](https://resgate.io/docs/specification/res-service-protocol/).
+
+use std::{collections::BTreeMap, fmt};
+
+mod events;
+mod response;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+pub use self::{
+    events::{
+        Add, EventSubject, Remove, Reset, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change,
+        event_subject, parse_change, token_subject,
+    },
+    response::{Access, Content, Meta, Outcome, PreResponse, Resource, Response, encode_pre_response},
+};
+use crate::{
+    Error,
+    rid::{is_name, is_part},
+};
+
+/// What a request is sent to.
+/// [Request subject](https://resgate.io/docs/specification/res-service-protocol/#request-subject).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// May a connection use the resource? Payload: [`AccessRequest`]; result: [`Access`].
+    Access(String),
+    /// The resource. Payload: [`GetRequest`]; result: [`Resource`].
+    Get(String),
+    /// A method of the resource. Payload: [`CallRequest`].
+    Call(String, String),
+    /// An authentication method of the resource. Payload: [`AuthRequest`].
+    Auth(String, String),
+}
+
+/// Payload of an access request.
+/// [Access request](https://resgate.io/docs/specification/res-service-protocol/#access-request).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessRequest {
+    /// The connection that asks.
+    pub cid: String,
+    /// JSON text of its token; `null` goes out for none.
+    #[serde(default)]
+    pub token: Option<Box<RawValue>>,
+    /// The query part of the resource id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// True if the answer's meta may carry status and headers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_http: bool,
+}
+
+/// Payload of a get request.
+/// [Get request](https://resgate.io/docs/specification/res-service-protocol/#get-request).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GetRequest {
+    /// The query part of the resource id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+}
+
+/// Payload of a call request.
+/// [Call request](https://resgate.io/docs/specification/res-service-protocol/#call-request).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallRequest {
+    /// The connection that calls.
+    pub cid: String,
+    /// JSON text of its token; `null` goes out for none.
+    #[serde(default)]
+    pub token: Option<Box<RawValue>>,
+    /// JSON text of the method's params.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
+    /// The query part of the resource id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// True if the answer's meta may carry status and headers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_http: bool,
+}
+
+/// Payload of an auth request.
+/// [Auth request](https://resgate.io/docs/specification/res-service-protocol/#auth-request).
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthRequest {
+    /// The connection that authenticates.
+    pub cid: String,
+    /// JSON text of its token; `null` goes out for none.
+    #[serde(default)]
+    pub token: Option<Box<RawValue>>,
+    /// JSON text of the method's params.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub params: Option<Box<RawValue>>,
+    /// The query part of the resource id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// What the connection was opened with.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// True if the answer's meta may carry status and headers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_http: bool,
+}
+
+/// Headers by their canonical names (`User-Agent`).
+pub type Headers = BTreeMap<String, Vec<String>>;
+
+/// What a connection to a gateway was opened with; goes out with each of its auth requests.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The HTTP request's headers.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub header: Headers,
+    /// The host that the client asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The client's address, `ip:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_addr: Option<String>,
+    /// The HTTP request's target, unmodified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+}
+
+impl Subject {
+    /// Reads a subject. `None` if it is not one of a request.
+    #[must_use]
+    pub fn parse(subject: &str) -> Option<Self> {
+        let (kind, rest) = subject.split_once('.')?;
+        let name = || is_name(rest).then(|| rest.to_owned());
+        let with_method = || {
+            let (name, method) = rest.rsplit_once('.')?;
+            (is_name(name) && is_part(method)).then(|| (name.to_owned(), method.to_owned()))
+        };
+        match kind {
+            "access" => name().map(Self::Access),
+            "get" => name().map(Self::Get),
+            "call" => with_method().map(|(name, method)| Self::Call(name, method)),
+            "auth" => with_method().map(|(name, method)| Self::Auth(name, method)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Access(name) => write!(f, "access.{name}"),
+            Self::Get(name) => write!(f, "get.{name}"),
+            Self::Call(name, method) => write!(f, "call.{name}.{method}"),
+            Self::Auth(name, method) => write!(f, "auth.{name}.{method}"),
+        }
+    }
+}
+
+/// A payload of a request or an event: JSON bytes on the bus. An empty payload is read as an empty object.
+pub trait Payload: Serialize + for<'a> Deserialize<'a> {
+    /// The bytes to send.
+    #[must_use]
+    fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// `system.invalidParams` if it is not such a payload.
+    fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let payload = if payload.is_empty() { b"{}" } else { payload };
+        serde_json::from_slice(payload).map_err(|_| Error::invalid_params())
+    }
+}
+
+impl Origin {
+    /// Adds a header of the HTTP request, whatever the case its name is written in. `Host` is none of them.
+    pub fn push_header(&mut self, name: &str, value: impl Into<String>) {
+        let mut start = true;
+        let canonical = name.chars().map(|c| {
+            let c = if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+            start = c == '-';
+            c
+        });
+        let canonical: String = canonical.collect();
+        if canonical == "Host" {
+            self.host = Some(value.into());
+        } else {
+            self.header.entry(canonical).or_default().push(value.into());
+        }
+    }
+}
+
+impl Payload for AccessRequest {}
+impl Payload for GetRequest {}
+impl Payload for CallRequest {}
+impl Payload for AuthRequest {}
+
+/// Reads params as a method takes them. No params are read as `null`.
+///
+/// # Errors
+/// `system.invalidParams` if they are not what the method takes.
+pub fn parse_params<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
+    serde_json::from_str(params.map_or("null", RawValue::get)).map_err(|_| Error::invalid_params())
+}
+
+macro_rules! opaque_debug {
+    ($name:ident: $($field:ident),*) => {
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                // Token, params and headers may be credentials.
+                f.debug_struct(stringify!($name))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+opaque_debug!(AccessRequest: cid, query, is_http);
+opaque_debug!(CallRequest: cid, query, is_http);
+opaque_debug!(AuthRequest: cid, query, is_http, origin);
+opaque_debug!(Origin: host, remote_addr, uri);
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+pub(crate) fn encode(wire: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(wire).expect("wire types have string keys and no serializer that fails")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    fn check(payload: &impl Payload, expected: &Expect) {
+        expected.assert_eq(std::str::from_utf8(&payload.encode()).unwrap());
+    }
+
+    #[test]
+    fn subjects_are_read_and_written() {
+        for subject in ["access.a.b", "get.a", "call.a.b.set", "auth.session.login"] {
+            assert_eq!(Subject::parse(subject).unwrap().to_string(), subject);
+        }
+        assert_eq!(Subject::parse("call.a.b.set"), Some(Subject::Call("a.b".into(), "set".into())));
+        for subject in ["", "get", "get.", "call.a", "call..a", "auth.a.", "event.a.b", "get.a..b"] {
+            assert_eq!(Subject::parse(subject), None, "{subject}");
+        }
+    }
+
+    #[test]
+    fn requests_carry_a_token_always_and_the_rest_if_there_is_any() {
+        let (cid, query) = (String::from("c1"), None);
+        let access = AccessRequest { cid: cid.clone(), token: None, query: query.clone(), is_http: false };
+        check(&access, &expect![[r#"{"cid":"c1","token":null}"#]]);
+        check(
+            &AccessRequest { token: Some(raw(r#"{"sid": "s"}"#)), query: Some("a=b".into()), is_http: true, ..access },
+            &expect![[r#"{"cid":"c1","token":{"sid": "s"},"query":"a=b","isHttp":true}"#]],
+        );
+        check(&GetRequest::default(), &expect!["{}"]);
+        check(
+            &CallRequest { cid: cid.clone(), token: None, params: Some(raw("null")), query, is_http: false },
+            &expect![[r#"{"cid":"c1","token":null,"params":null}"#]],
+        );
+        let mut origin = Origin { uri: Some("/ws".into()), remote_addr: Some("[::1]:7".into()), ..Origin::default() };
+        origin.push_header("user-agent", "x");
+        origin.push_header("host", "example.org");
+        let auth = AuthRequest { cid, token: None, params: Some(raw("[ 1]")), query: None, origin, is_http: false };
+        check(
+            &auth,
+            &expect![[
+                r#"{"cid":"c1","token":null,"params":[ 1],"header":{"User-Agent":["x"]},"host":"example.org","remoteAddr":"[::1]:7","uri":"/ws"}"#
+            ]],
+        );
+        let read = AuthRequest::parse(&auth.encode()).unwrap();
+        assert_eq!(read.origin, auth.origin);
+        assert_eq!(parse_params::<Vec<u8>>(read.params.as_deref()), Ok(vec![1]));
+    }
+
+    #[test]
+    fn requests_are_read_leniently_but_never_guessed() {
+        let read = AuthRequest::parse(br#"{"cid":"c","token":null,"more":[1],"header":{}}"#).unwrap();
+        assert!(read.token.is_none() && read.params.is_none());
+        assert_eq!(GetRequest::parse(b""), Ok(GetRequest::default()));
+        for payload in ["", "{}", "[]", "x", r#"{"cid":7}"#, r#"{"cid":"c","query":7}"#, "\u{0}"] {
+            assert_eq!(AccessRequest::parse(payload.as_bytes()).unwrap_err(), Error::invalid_params(), "{payload}");
+        }
+        assert_eq!(parse_params::<String>(None), Err(Error::invalid_params()));
+        assert_eq!(parse_params::<Option<String>>(None), Ok(None));
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let secret = || Some(raw(r#""hunter2""#));
+        let mut origin = Origin::default();
+        origin.push_header("cookie", "hunter2");
+        let auth =
+            AuthRequest { cid: "c".into(), token: secret(), params: secret(), query: None, origin, is_http: false };
+        assert!(!format!("{auth:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,198 @@
+//! Events on their way from a service to gateways.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Value as Json, value::RawValue};
+
+use super::{Payload, encode};
+use crate::{
+    Change, Value,
+    delta::Changes,
+    rid::{is_name, is_part},
+};
+
+/// The subject of [`Reset`].
+pub const SYSTEM_RESET: &str = "system.reset";
+
+/// The subject of [`TokenReset`].
+pub const SYSTEM_TOKEN_RESET: &str = "system.tokenReset";
+
+/// Payload of `conn.<cid>.token`: the connection's access token from now on. `T` is how the token is held.
+/// [Connection token event](https://resgate.io/docs/specification/res-service-protocol/#connection-token-event).
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenEvent<T = Box<RawValue>> {
+    /// The token; none takes it away.
+    pub token: Option<T>,
+    /// What a [`TokenReset`] names the token by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<String>,
+}
+
+/// Payload of `system.reset`: what gateways can no longer trust their copy of.
+/// [System reset event](https://resgate.io/docs/specification/res-service-protocol/#system-reset-event).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// Patterns of resources to be fetched again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Patterns of resources whose access is to be asked again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub access: Vec<String>,
+}
+
+/// Payload of `system.tokenReset`: every connection with such a token is to authenticate anew.
+/// [System token reset event](https://resgate.io/docs/specification/res-service-protocol/#system-token-reset-event).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenReset {
+    /// Token ids.
+    pub tids: Vec<String>,
+    /// Where gateways send the auth requests.
+    pub subject: String,
+}
+
+/// Payload of an add event.
+/// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Add {
+    /// Where the value is put in.
+    pub idx: usize,
+    /// The value.
+    pub value: Value,
+}
+
+/// Payload of a remove event.
+/// [Collection remove event](https://resgate.io/docs/specification/res-service-protocol/#collection-remove-event).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remove {
+    /// Where the value was.
+    pub idx: usize,
+}
+
+/// The subject of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventSubject<'a> {
+    /// On a resource: its name, and the event's.
+    Resource(&'a str, &'a str),
+    /// A connection's token: its cid.
+    Token(&'a str),
+    /// [`SYSTEM_RESET`].
+    Reset,
+    /// [`SYSTEM_TOKEN_RESET`].
+    TokenReset,
+}
+
+impl<'a> EventSubject<'a> {
+    /// Reads a subject. `None` if it is not one of an event that RES knows.
+    #[must_use]
+    pub fn parse(subject: &'a str) -> Option<Self> {
+        match subject {
+            SYSTEM_RESET => return Some(Self::Reset),
+            SYSTEM_TOKEN_RESET => return Some(Self::TokenReset),
+            _ => {}
+        }
+        let (first, last) = subject.rsplit_once('.')?;
+        match first.split_once('.')? {
+            ("event", name) if is_name(name) && is_part(last) => Some(Self::Resource(name, last)),
+            ("conn", cid) if is_part(cid) && last == "token" => Some(Self::Token(cid)),
+            _ => None,
+        }
+    }
+}
+
+/// The subject of the event `event` on the resource `name`.
+#[must_use]
+pub fn event_subject(name: &str, event: &str) -> String {
+    format!("event.{name}.{event}")
+}
+
+/// The subject of [`TokenEvent`] for the connection `cid`.
+#[must_use]
+pub fn token_subject(cid: &str) -> String {
+    format!("conn.{cid}.token")
+}
+
+/// The payload of a change event.
+/// [Model change event](https://resgate.io/docs/specification/res-service-protocol/#model-change-event).
+#[must_use]
+pub fn encode_change(values: &Changes) -> Vec<u8> {
+    encode(&BTreeMap::from([("values", values)]))
+}
+
+/// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if it is none.
+#[must_use]
+pub fn parse_change(payload: &[u8]) -> Option<Changes> {
+    let mut members: BTreeMap<String, Json> = serde_json::from_slice(payload).ok()?;
+    let alone = members.len() == 1;
+    let members = match members.get_mut("values") {
+        Some(values @ Json::Object(_)) if alone || Change::parse(values.clone()).is_err() => {
+            serde_json::from_value(values.take()).ok()?
+        }
+        _ => members,
+    };
+    members.into_iter().map(|(name, json)| Some((name, Change::parse(json).ok()?))).collect()
+}
+
+impl<T: Serialize + DeserializeOwned> Payload for TokenEvent<T> {}
+impl Payload for Reset {}
+impl Payload for TokenReset {}
+impl Payload for Add {}
+impl Payload for Remove {}
+
+impl<T> fmt::Debug for TokenEvent<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEvent").field("tid", &self.tid).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_of_events_are_read() {
+        for (subject, expected) in [
+            ("event.a.b.change", Some(EventSubject::Resource("a.b", "change"))),
+            ("event.a.b", Some(EventSubject::Resource("a", "b"))),
+            ("conn.c1.token", Some(EventSubject::Token("c1"))),
+            ("system.reset", Some(EventSubject::Reset)),
+            ("system.tokenReset", Some(EventSubject::TokenReset)),
+            ("event.a", None),
+            ("event.a..b", None),
+            ("conn.c1.other", None),
+            ("conn.c1.x.token", None),
+            ("system.other", None),
+            ("", None),
+        ] {
+            assert_eq!(EventSubject::parse(subject), expected, "{subject}");
+        }
+        assert_eq!(event_subject("a.b", "change"), "event.a.b.change");
+        assert_eq!(token_subject("c1"), "conn.c1.token");
+    }
+
+    #[test]
+    fn changes_are_read_in_both_forms() {
+        let read = |text: &str| parse_change(text.as_bytes()).map(|changes| serde_json::to_string(&changes).unwrap());
+        for (text, expected) in [
+            (r#"{"values":{"a":1,"b":{"action":"delete"}}}"#, Some(r#"{"a":1,"b":{"action":"delete"}}"#)),
+            (r#"{"values":{"a":1},"of":"later"}"#, Some(r#"{"a":1}"#)),
+            (r#"{"values":{}}"#, Some("{}")),
+            (r#"{"a":1}"#, Some(r#"{"a":1}"#)),
+            (r#"{"values":{"rid":"a"},"b":2}"#, Some(r#"{"b":2,"values":{"rid":"a"}}"#)),
+            (r#"{"values":{"a":[]}}"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(read(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_set_and_taken_away() {
+        let read = |text: &str| TokenEvent::<Json>::parse(text.as_bytes()).unwrap();
+        assert_eq!(read(r#"{"token":{"role":"x"},"tid":"7"}"#).tid.as_deref(), Some("7"));
+        assert!(read(r#"{"token":null}"#).token.is_none());
+        let event = TokenEvent::<()> { token: None, tid: None };
+        assert_eq!(event.encode(), br#"{"token":null}"#);
+    }
+}

@@ -1,0 +1,338 @@
+//! What a service answers.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Headers, encode, is_false};
+use crate::{Collection, Error, Model, Present, ResourceId};
+
+/// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// What came of the request.
+    pub outcome: Result<Outcome, Error>,
+    /// What is to be done to the HTTP response, if there is one.
+    pub meta: Option<Meta>,
+}
+
+/// What came of a request that did not fail. Its `Debug` hides the result: it may be a credential.
+#[derive(Clone)]
+pub enum Outcome {
+    /// JSON text, of what the request's kind says.
+    Result(Box<RawValue>),
+    /// A resource; to call and auth only.
+    Resource(ResourceId),
+}
+
+/// What a service asks of the HTTP response.
+/// [Meta object](https://resgate.io/docs/specification/res-service-protocol/#meta-object).
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Another status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// More headers.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub header: Headers,
+}
+
+/// Result of an access request.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// True if the connection may have the resource, with all that it refers to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub get: bool,
+    /// The methods it may call, divided by commas; `*` for all of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub call: String,
+}
+
+/// Result of a get request. `query` is the normalised query of a query resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    /// What the resource holds.
+    pub content: Content,
+    /// The normalised query, if the resource is a query resource.
+    pub query: Option<String>,
+}
+
+/// What a resource holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A model.
+    Model(Model),
+    /// A collection.
+    Collection(Collection),
+}
+
+impl Response {
+    /// A success.
+    #[must_use]
+    pub fn result(result: &impl Serialize) -> Self {
+        let outcome = serde_json::value::to_raw_value(result).map(Outcome::Result).map_err(Error::internal_because);
+        Self { outcome, meta: None }
+    }
+
+    /// A success without anything to tell: `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self::result(&())
+    }
+
+    /// A success that is a resource.
+    #[must_use]
+    pub fn resource(rid: ResourceId) -> Self {
+        Self { outcome: Ok(Outcome::Resource(rid)), meta: None }
+    }
+
+    /// A failure.
+    #[must_use]
+    pub fn error(error: Error) -> Self {
+        Self { outcome: Err(error), meta: None }
+    }
+
+    /// The bytes to send.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Reference<'a> {
+            rid: &'a ResourceId,
+        }
+        #[derive(Default, Serialize)]
+        struct Wire<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            result: Option<&'a RawValue>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            resource: Option<Reference<'a>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<&'a Error>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            meta: Option<&'a Meta>,
+        }
+        let mut wire = Wire { meta: self.meta.as_ref(), ..Wire::default() };
+        match &self.outcome {
+            Ok(Outcome::Result(result)) => wire.result = Some(result),
+            Ok(Outcome::Resource(rid)) => wire.resource = Some(Reference { rid }),
+            Err(error) => wire.error = Some(error),
+        }
+        encode(&wire)
+    }
+
+    /// Reads an answer. One that makes no sense is read as `system.internalError`.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Reference {
+            rid: ResourceId,
+        }
+        #[derive(Deserialize)]
+        struct Wire<'a> {
+            #[serde(borrow, default)]
+            result: Present<'a>,
+            resource: Option<Reference>,
+            error: Option<Error>,
+            meta: Option<Meta>,
+        }
+        let wire: Wire<'_> = match serde_json::from_slice(payload) {
+            Ok(wire) => wire,
+            Err(error) => return Self::error(Error::internal_because(error)),
+        };
+        let outcome = match (wire.error, wire.resource, wire.result) {
+            (Some(error), _, _) => Err(error),
+            (None, Some(Reference { rid }), _) => Ok(Outcome::Resource(rid)),
+            (None, None, Present(Some(result))) => Ok(Outcome::Result(result.to_owned())),
+            (None, None, Present(None)) => Err(Error::internal_because("response missing result")),
+        };
+        Self { outcome, meta: wire.meta }
+    }
+
+    /// Reads the result of an answer to an access or get request.
+    ///
+    /// # Errors
+    /// The answer's error, or `system.internalError` if its result is none of this kind.
+    pub fn into_result<T: for<'a> Deserialize<'a>>(self) -> Result<T, Error> {
+        match self.outcome? {
+            Outcome::Result(result) => serde_json::from_str(result.get()).map_err(Error::internal_because),
+            Outcome::Resource(_) => Err(Error::internal_because("invalid service response")),
+        }
+    }
+}
+
+impl Access {
+    /// True if the method may be called.
+    #[must_use]
+    pub fn may_call(&self, method: &str) -> bool {
+        self.call == "*" || self.call.split(',').any(|allowed| allowed == method)
+    }
+}
+
+impl Serialize for Resource {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Wire<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            model: Option<&'a Model>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            collection: Option<&'a Collection>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            query: Option<&'a str>,
+        }
+        let (model, collection) = match &self.content {
+            Content::Model(model) => (Some(model), None),
+            Content::Collection(collection) => (None, Some(collection)),
+        };
+        Wire { model, collection, query: self.query.as_deref() }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Resource {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Wire {
+            model: Option<Model>,
+            collection: Option<Collection>,
+            query: Option<String>,
+        }
+        let Wire { model, collection, query } = Wire::deserialize(deserializer)?;
+        let content = match (model, collection) {
+            (Some(model), None) => Content::Model(model),
+            (None, Some(collection)) => Content::Collection(collection),
+            _ => return Err(serde::de::Error::custom("either a model or a collection is needed")),
+        };
+        Ok(Self { content, query: query.filter(|query| !query.is_empty()) })
+    }
+}
+
+/// A pre-response that gives the service `timeout` from its receipt on.
+/// [Pre-response](https://resgate.io/docs/specification/res-service-protocol/#pre-response).
+#[must_use]
+pub fn encode_pre_response(timeout: Duration) -> Vec<u8> {
+    format!("timeout:\"{}\"", timeout.as_millis()).into_bytes()
+}
+
+/// A pre-response, which starts with a letter as no JSON object does: the time it asks for, none if it asks for none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreResponse {
+    /// From the receipt of the pre-response on.
+    pub timeout: Option<Duration>,
+}
+
+impl PreResponse {
+    /// Reads a pre-response. `None` if the payload is an answer instead.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Option<Self> {
+        payload.first().filter(|byte| byte.is_ascii_alphabetic())?;
+        let timeout = std::str::from_utf8(payload).ok().and_then(|text| {
+            text.split_whitespace().find_map(|pair| pair.strip_prefix("timeout:\"")?.strip_suffix('"')?.parse().ok())
+        });
+        Some(Self { timeout: timeout.map(Duration::from_millis) })
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Result(_) => f.write_str("Result(…)"),
+            Self::Resource(rid) => f.debug_tuple("Resource").field(rid).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may set cookies.
+        f.debug_struct("Meta").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(response: &Response, expected: &Expect) {
+        expected.assert_eq(std::str::from_utf8(&response.encode()).unwrap());
+    }
+
+    fn read(text: &str) -> String {
+        let response = Response::parse(text.as_bytes());
+        match response.outcome {
+            Ok(Outcome::Result(result)) => format!("result {result}"),
+            Ok(Outcome::Resource(rid)) => format!("resource {rid}"),
+            Err(error) => error.code.into_owned(),
+        }
+    }
+
+    #[test]
+    fn responses_are_written() {
+        check(&Response::null(), &expect![[r#"{"result":null}"#]]);
+        check(&Response::result(&json!({"a": 1})), &expect![[r#"{"result":{"a":1}}"#]]);
+        check(&Response::resource(ResourceId::parse("a.b").unwrap()), &expect![[r#"{"resource":{"rid":"a.b"}}"#]]);
+        let mut response = Response::error(Error::not_found());
+        check(&response, &expect![[r#"{"error":{"code":"system.notFound","message":"Not found"}}"#]]);
+        response.meta = Some(Meta { status: Some(404), header: Headers::new() });
+        check(
+            &response,
+            &expect![[r#"{"error":{"code":"system.notFound","message":"Not found"},"meta":{"status":404}}"#]],
+        );
+    }
+
+    #[test]
+    fn responses_are_read() {
+        for (text, expected) in [
+            (r#"{"result":null}"#, "result null"),
+            (r#"{"result": [1, 2] ,"x":1}"#, "result [1, 2]"),
+            (r#"{"resource":{"rid":"a"},"result":1}"#, "resource a"),
+            (r#"{"error":{"code":"a.b"},"result":1}"#, "a.b"),
+            (r#"{"resource":{"rid":""}}"#, "system.internalError"),
+            ("{}", "system.internalError"),
+            ("[]", "system.internalError"),
+            ("", "system.internalError"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn access_names_methods() {
+        let access = |call: &str| Access { get: false, call: call.into() };
+        assert!(access("*").may_call("x") && access("x").may_call("x") && access("a,x").may_call("x"));
+        assert!(!access("").may_call("x") && !access("xy,ax").may_call("x"));
+        let read: Access = Response::parse(br#"{"result":{"get":true}}"#).into_result().unwrap();
+        assert_eq!(read, Access { get: true, call: String::new() });
+    }
+
+    #[test]
+    fn a_resource_is_a_model_or_a_collection() {
+        let read = |text: &str| Response::parse(format!("{{\"result\":{text}}}").as_bytes()).into_result::<Resource>();
+        let model = read(r#"{"model":{"a":1},"query":""}"#).unwrap();
+        assert_eq!((serde_json::to_string(&model).unwrap().as_str(), model.query), (r#"{"model":{"a":1}}"#, None));
+        let collection = read(r#"{"collection":[1],"query":"q"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&collection).unwrap(), r#"{"collection":[1],"query":"q"}"#);
+        for text in [
+            "{}",
+            "null",
+            r#"{"model":{},"collection":[]}"#,
+            r#"{"model":[]}"#,
+            r#"{"model":{"a":{"action":"delete"}}}"#,
+        ] {
+            assert!(read(text).unwrap_err().is(crate::code::INTERNAL_ERROR), "{text}");
+        }
+    }
+
+    #[test]
+    fn pre_responses_are_no_json() {
+        let ms = |timeout| Some(PreResponse { timeout: Some(Duration::from_millis(timeout)) });
+        assert_eq!(PreResponse::parse(&encode_pre_response(Duration::from_secs(15))), ms(15_000));
+        assert_eq!(PreResponse::parse(br#"other:"x" timeout:"7""#), ms(7));
+        for text in [r#"timeout:"x""#, r#"timeout:"-1""#, "timeout:7", "x", "timeout:\""] {
+            assert_eq!(PreResponse::parse(text.as_bytes()), Some(PreResponse { timeout: None }), "{text}");
+        }
+        assert_eq!(PreResponse::parse(b"{}"), None);
+        assert_eq!(PreResponse::parse(b""), None);
+    }
+}
