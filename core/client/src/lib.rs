@@ -1,1 +1,36 @@
-//! A RES client and session keeper, as state machines.
+//! A RES client and the keeper of its session, as state machines.
+//!
+//! Pure: no async, no clock, no randomness, no I/O, and no word of browsers; builds for wasm32 and natively. One machine,
+//! [`Client`], takes an [`Input`] at a [`Moment`] and queues [`Action`]s; whoever drives it carries those out. What a
+//! session is to a browser stands in docs/protocol.md, section 4; whether a key was stolen is never decided here.
+//!
+//! ```
+//! use relogin_client::{Action, Client, Config, Input, Moment};
+//!
+//! let mut client = Client::new(Config::new("session"));
+//! client.handle(Input::Start, Moment { now: std::time::Duration::ZERO, random: [7; 24] });
+//! while let Some(action) = client.poll_action() {
+//!     match action {
+//!         Action::ReadStorage => { /* read, then handle(Input::StorageRead(…)) at once */ }
+//!         Action::OpenSocket(_id) => { /* connect, later handle(Input::SocketOpened(id)) */ }
+//!         _ => {}
+//!     }
+//! }
+//! let _when_to_send_input_timer = client.poll_timeout();
+//! ```
+#![forbid(unsafe_code)]
+
+mod action;
+mod client;
+mod input;
+mod secret;
+
+pub use action::{
+    Action, Answer, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,
+};
+pub use client::Client;
+pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};
+pub use secret::Secret;
+
+/// Who is logged in, as the user model says.
+pub use relogin_session::User;

@@ -1,0 +1,146 @@
+//! What goes into the [`Client`](crate::Client): everything that can happen to it, and when.
+
+use std::{fmt, time::Duration};
+
+use relogin_res::ResourceId;
+use serde_json::Value as Json;
+
+use crate::Secret;
+
+/// When something happened, and the random bits that the client may spend on it.
+#[derive(Clone, Copy)]
+pub struct Moment {
+    /// Time since any fixed point; never goes back. It should go on while the machine sleeps, else refreshes come late.
+    pub now: Duration,
+    /// Fresh from a cryptographic generator for every input: they become attempts, which no thief may guess.
+    pub random: [u8; 24],
+}
+
+/// Names a socket that the client asked for; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u32);
+
+/// Names a request for the storage lock; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId(pub u32);
+
+/// Names a command of the caller, who chooses it and gets it back in [`Action::Settle`](crate::Action::Settle), once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// What does not change from input to input.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name of the session resource, as the service's `--name`.
+    pub name: String,
+    /// How long a command may take, the wait for a connection included, before it settles as timed out. Longer than the
+    /// 15 s that a login may queue at the service.
+    pub request_timeout: Duration,
+    /// How long a socket may take to open and to answer the handshake.
+    pub connect_timeout: Duration,
+    /// How long one use of the relogin key waits for its answer before it is sent again.
+    pub relogin_timeout: Duration,
+    /// How long the storage lock is waited for before it is stolen.
+    pub lock_timeout: Duration,
+    /// How long a connection may be silent before it is asked for a sign of life.
+    pub idle_timeout: Duration,
+    /// How long that sign of life may take before the connection is given up.
+    pub probe_timeout: Duration,
+}
+
+impl Config {
+    /// The lengths of time that suit a page, for the session resource `name`.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            request_timeout: Duration::from_secs(20),
+            connect_timeout: Duration::from_secs(10),
+            relogin_timeout: Duration::from_secs(10),
+            lock_timeout: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Begin: look at the storage, connect. Does nothing after the first time, unless stopped in between.
+    Start,
+    /// End: close the socket, settle what is open as lost. The session stays in storage.
+    Stop,
+    /// The socket is open.
+    SocketOpened(SocketId),
+    /// A text frame came.
+    Frame(SocketId, Secret),
+    /// The socket closed, failed, or could not be opened. The last that is heard of it.
+    SocketClosed(SocketId),
+    /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage), given before any other input.
+    StorageRead(Option<Secret>),
+    /// Another tab changed the storage record to this, or removed it.
+    StorageChanged(Option<Secret>),
+    /// The lock is ours, until released or stolen from us.
+    LockGranted(LockId),
+    /// There is no lock to be had: the browser has none, or another tab stole it from us while we waited or held it.
+    LockRefused(LockId),
+    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been late.
+    Wake,
+    /// The network is there, says the browser.
+    Online,
+    /// It is not.
+    Offline,
+    /// The time of [`Client::poll_timeout`](crate::Client::poll_timeout) has come. Too early or too late does no harm.
+    Timer,
+    /// The caller wants something.
+    Command(Token, Command),
+}
+
+/// What a caller can want.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Log in. Settles with [`Answer::Done`](crate::Answer::Done) once the relogin key is stored.
+    Login {
+        /// Compared without regard to case.
+        username: String,
+        /// Wiped once sent.
+        password: Secret,
+    },
+    /// Log out, here and in all tabs. Takes effect on the page at once; settles with [`Answer::Done`](crate::Answer::Done)
+    /// when the service has answered or cannot be reached (the session is then ended as soon as it can be), and never fails.
+    Logout,
+    /// Call a method of a resource.
+    Call {
+        /// The resource.
+        rid: ResourceId,
+        /// Its method.
+        method: String,
+        /// What the method takes.
+        params: Option<Json>,
+    },
+    /// Call an auth method of a resource other than the session's own.
+    Auth {
+        /// The resource.
+        rid: ResourceId,
+        /// Its method.
+        method: String,
+        /// What the method takes.
+        params: Option<Json>,
+    },
+    /// Subscribe to a resource, once more for each time. Settles when the resource is there
+    /// ([`Answer::Resource`](crate::Answer::Resource)), or with the first refusal; the subscription stays either way, is kept
+    /// over reconnects, and is tried again with back-off and after each login, until unsubscribed.
+    Subscribe(ResourceId),
+    /// Take one subscription back.
+    Unsubscribe(ResourceId),
+    /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
+    Get(ResourceId),
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The random bits become credentials.
+        f.debug_struct("Moment").field("now", &self.now).finish_non_exhaustive()
+    }
+}
