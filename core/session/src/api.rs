@@ -1,23 +1,52 @@
 //! What browsers send and get on the auth methods; shared with the browser. See docs/protocol.md, sections 1 and 3.
+//! Knows no RES message around them.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::{Attempt, ReloginKey};
 
 /// Params of `auth.<name>.login`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoginParams {
     /// Compared without regard to case.
     pub username: String,
-    /// Wiped by whoever reads it.
-    pub password: String,
+    /// What the user typed.
+    pub password: Password,
     /// This use of the method, so that a repetition is told from a second login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
     /// What the user calls the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+/// A password as it was typed. Redacted in `Debug`, wiped on drop.
+#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// Takes the text as it is.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the check and for the wire.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 /// Params of `auth.<name>.relogin`.
@@ -72,9 +101,6 @@ pub enum Denied {
     MethodNotFound,
 }
 
-/// The part of our error codes before the dot, for errors that are not RES's own.
-pub const AUTH_ERRORS: &str = "session";
-
 impl Denied {
     /// The RES error code.
     #[must_use]
@@ -86,5 +112,83 @@ impl Denied {
             Self::InvalidReloginKey => "session.invalidReloginKey",
             Self::MethodNotFound => "system.methodNotFound",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::Keyring;
+
+    #[test]
+    fn the_wire_has_the_members_of_the_contract() {
+        let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
+        let logged_in = LoggedIn {
+            relogin_key: keyring.mint(crate::SessionId([1; 16]), &[2; 16], 1),
+            generation: 1,
+            expires_in: 120_000,
+            refresh_in: 60_000,
+        };
+        expect![[r#"{"reloginKey":"AQEBAQEBAQEBAQEBAQEBAQAAAAAAAAABmO0JoII2Yfpv_Sr2usOFKfaSJbxDedPHsIUs6oJaUNQ","generation":1,"expiresIn":120000,"refreshIn":60000}"#]].assert_eq(&serde_json::to_string(&logged_in).unwrap());
+        let relogin = ReloginParams { relogin_key: ReloginKey::new("k".to_owned()), attempt: Some(Attempt([0; 16])) };
+        expect![[r#"{"reloginKey":"k","attempt":"AAAAAAAAAAAAAAAAAAAAAA"}"#]]
+            .assert_eq(&serde_json::to_string(&relogin).unwrap());
+        let login = LoginParams {
+            username: "jane".to_owned(),
+            password: Password::new("secret".to_owned()),
+            attempt: None,
+            label: None,
+        };
+        expect![[r#"{"username":"jane","password":"secret"}"#]].assert_eq(&serde_json::to_string(&login).unwrap());
+        expect![[r#"{"generation":2}"#]].assert_eq(&serde_json::to_string(&Rotated { generation: 2 }).unwrap());
+    }
+
+    #[test]
+    fn the_guide_s_params_are_taken_and_unknown_members_ignored() {
+        let login: LoginParams =
+            serde_json::from_str(r#"{"username":"Jane","password":"p","remember":true,"attempt":null}"#).unwrap();
+        assert_eq!((login.username.as_str(), login.password.expose(), login.attempt), ("Jane", "p", None));
+        let relogin: ReloginParams = serde_json::from_str(r#"{"reloginKey":"constructor","__proto__":{}}"#).unwrap();
+        assert!(relogin.relogin_key.parse().is_none());
+    }
+
+    #[test]
+    fn params_of_a_wrong_type_are_errors() {
+        for text in ["null", "[]", "\"k\"", "{}", r#"{"reloginKey":1}"#, r#"{"reloginKey":"k","attempt":"short"}"#] {
+            assert!(serde_json::from_str::<ReloginParams>(text).is_err(), "{text}");
+        }
+        for text in [r#"{"username":"jane"}"#, r#"{"username":1,"password":"p"}"#, r#"{"username":"j","password":[]}"#]
+        {
+            assert!(serde_json::from_str::<LoginParams>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let login: LoginParams = serde_json::from_str(r#"{"username":"jane","password":"hunter2"}"#).unwrap();
+        let relogin: ReloginParams = serde_json::from_str(r#"{"reloginKey":"hunter2"}"#).unwrap();
+        assert!(!format!("{login:?} {relogin:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_denial_has_the_code_and_message_of_the_contract() {
+        let table: Vec<_> = [
+            Denied::AlreadyLoggedIn,
+            Denied::InvalidParams,
+            Denied::WrongUsernamePassword,
+            Denied::InvalidReloginKey,
+            Denied::MethodNotFound,
+        ]
+        .map(|denied| format!("{}: {denied}", denied.code()))
+        .into();
+        expect![[r#"
+            session.alreadyLoggedIn: Already logged in
+            system.invalidParams: Invalid parameters
+            session.wrongUsernamePassword: Wrong username or password
+            session.invalidReloginKey: Invalid relogin key
+            system.methodNotFound: Method not found"#]]
+        .assert_eq(&table.join("\n"));
     }
 }

@@ -1,9 +1,17 @@
-//! Relogin keys: mint, verify, parse. See docs/protocol.md, section 2.
+//! Relogin keys: mint, verify, parse. See docs/protocol.md, section 2. Must not know what a key means: that is `rotation`.
+//!
+//! A key is `base64url(sid[16] ‖ generation[8, big endian] ‖ tag[32])`, where the tag is HMAC-SHA256 over what stands before
+//! it, under HKDF-SHA256(server secret, salt of the session, "relogin key 1"). Nothing of it is ever stored.
 
 use std::fmt;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::SessionId;
 
@@ -28,7 +36,18 @@ impl ReloginKey {
     /// Takes the key apart, without telling whether it is genuine. `None` if it cannot be a key.
     #[must_use]
     pub fn parse(&self) -> Option<PresentedKey> {
-        todo!()
+        // Longer than a key: refused before any work is done on it.
+        if self.0.len() != KEY_CHARS {
+            return None;
+        }
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        // The decoder takes the canonical form alone, so no two texts are one key.
+        URL_SAFE_NO_PAD.decode_slice(&self.0, bytes.as_mut()).ok()?;
+        let (sid, rest) = bytes.split_first_chunk::<16>()?;
+        let (generation, rest) = rest.split_first_chunk::<8>()?;
+        let generation = u64::from_be_bytes(*generation);
+        // Login makes generation 1: there never is a key of generation 0.
+        (generation > 0).then_some(PresentedKey { sid: SessionId(*sid), generation, tag: *rest.first_chunk()? })
     }
 }
 
@@ -38,39 +57,14 @@ impl fmt::Debug for ReloginKey {
     }
 }
 
-/// The parts of a key that a client sent: whose it claims to be, and the proof of it.
+/// The parts of a key that a client sent: whose it claims to be, and the proof of it. The proof is wiped on drop.
 #[derive(Clone)]
 pub struct PresentedKey {
     /// The session that the key names.
     pub sid: SessionId,
-    /// The generation that the key names.
+    /// The generation that the key names; 1 or more.
     pub generation: u64,
-    tag: [u8; 32],
-}
-
-/// The server's secrets, each at least 32 bytes: the first signs, all verify.
-pub struct Keyring {
-    secrets: Vec<Vec<u8>>,
-}
-
-impl Keyring {
-    /// A keyring of `secrets`. `None` if there is none, or one is shorter than 32 bytes.
-    #[must_use]
-    pub fn new(secrets: Vec<Vec<u8>>) -> Option<Self> {
-        todo!()
-    }
-
-    /// The key of generation `generation` of a session. The same arguments give the same key.
-    #[must_use]
-    pub fn mint(&self, sid: SessionId, salt: &[u8; 16], generation: u64) -> ReloginKey {
-        todo!()
-    }
-
-    /// True if one of our secrets made `key` for a session with this `salt`. Constant time in the tag.
-    #[must_use]
-    pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
-        todo!()
-    }
+    tag: Tag,
 }
 
 impl fmt::Debug for PresentedKey {
@@ -82,8 +76,175 @@ impl fmt::Debug for PresentedKey {
     }
 }
 
+impl Drop for PresentedKey {
+    fn drop(&mut self) {
+        self.tag.zeroize();
+    }
+}
+
+/// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all verify. Wiped on drop.
+pub struct Keyring {
+    secrets: Vec<Zeroizing<Vec<u8>>>,
+}
+
+impl Keyring {
+    /// The length of the shortest secret that is taken, in bytes.
+    pub const SECRET_MIN_LEN: usize = 32;
+
+    /// A keyring of `secrets`. `None` if there is none, or one is shorter than [`Keyring::SECRET_MIN_LEN`].
+    #[must_use]
+    pub fn new(secrets: Vec<Vec<u8>>) -> Option<Self> {
+        let secrets: Vec<_> = secrets.into_iter().map(Zeroizing::new).collect();
+        let good = !secrets.is_empty() && secrets.iter().all(|secret| secret.len() >= Self::SECRET_MIN_LEN);
+        good.then_some(Self { secrets })
+    }
+
+    /// The key of generation `generation` of a session. The same arguments give the same key.
+    #[must_use]
+    pub fn mint(&self, sid: SessionId, salt: &[u8; 16], generation: u64) -> ReloginKey {
+        let signing = self.secrets.first().expect("a keyring is never made without a secret");
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        let (claims, tag) = bytes.split_at_mut(KEY_BYTES - TAG_BYTES);
+        claims.copy_from_slice(&claims_of(sid, generation));
+        tag.copy_from_slice(self::tag(signing, salt, claims).as_ref());
+        ReloginKey(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+    }
+
+    /// True if one of our secrets made `key` for a session with this `salt`. Takes as long wherever the tag is wrong.
+    #[must_use]
+    pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
+        let claims = claims_of(key.sid, key.generation);
+        let mut genuine = Choice::from(0);
+        for secret in &self.secrets {
+            genuine |= tag(secret, salt, &claims).ct_eq(&key.tag);
+        }
+        genuine.into()
+    }
+}
+
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keyring({} secrets)", self.secrets.len())
+    }
+}
+
+const TAG_BYTES: usize = 32;
+const KEY_BYTES: usize = 16 + 8 + TAG_BYTES;
+/// Characters of base64url, without padding, for [`KEY_BYTES`].
+const KEY_CHARS: usize = (KEY_BYTES * 8).div_ceil(6);
+/// Keeps keys derived for this purpose apart from any others that may come from the same secret.
+const INFO: &[u8] = b"relogin key 1";
+
+type Tag = [u8; TAG_BYTES];
+
+fn claims_of(sid: SessionId, generation: u64) -> [u8; KEY_BYTES - TAG_BYTES] {
+    let mut claims = [0; KEY_BYTES - TAG_BYTES];
+    let (head, tail) = claims.split_at_mut(16);
+    head.copy_from_slice(&sid.0);
+    tail.copy_from_slice(&generation.to_be_bytes());
+    claims
+}
+
+fn tag(secret: &[u8], salt: &[u8; 16], claims: &[u8]) -> Zeroizing<Tag> {
+    let mut derived = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(salt), secret)
+        .expand(INFO, derived.as_mut())
+        .expect("32 bytes are one block of SHA-256, and HKDF gives 255");
+    let mut mac = Hmac::<Sha256>::new_from_slice(derived.as_ref()).expect("HMAC takes keys of any length");
+    mac.update(claims);
+    Zeroizing::new(mac.finalize().into_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SID: SessionId = SessionId([7; 16]);
+    const SALT: [u8; 16] = [9; 16];
+
+    fn keyring(secrets: &[u8]) -> Keyring {
+        Keyring::new(secrets.iter().map(|&byte| vec![byte; 32]).collect()).unwrap()
+    }
+
+    fn genuine(keyring: &Keyring, key: &ReloginKey) -> bool {
+        key.parse().is_some_and(|key| keyring.verify(&key, &SALT))
+    }
+
+    #[test]
+    fn a_minted_key_says_whose_it_is_and_verifies() {
+        let keyring = keyring(&[1]);
+        let key = keyring.mint(SID, &SALT, 0x0102_0304);
+        let parsed = key.parse().unwrap();
+        assert_eq!((parsed.sid, parsed.generation), (SID, 0x0102_0304));
+        assert!(keyring.verify(&parsed, &SALT));
+        assert!(!keyring.verify(&parsed, &[8; 16]), "another session's salt");
+        assert_eq!(key, keyring.mint(SID, &SALT, 0x0102_0304), "the same successor can be handed out again");
+    }
+
+    /// Keys outlive the binary that made them: this form may only change with a new format beside it.
+    #[test]
+    fn the_form_of_a_key_is_fixed() {
+        expect_test::expect!["BwcHBwcHBwcHBwcHBwcHBwAAAAAAAAACzYjHxHoFAR-8LzESrp1e0PwWsJD4FwcHLlBbHMH1vb0"]
+            .assert_eq(keyring(&[1]).mint(SID, &SALT, 2).expose());
+    }
+
+    #[test]
+    fn any_flipped_bit_and_any_other_length_is_refused() {
+        let keyring = keyring(&[1]);
+        let key = keyring.mint(SID, &SALT, 3);
+        let bytes = URL_SAFE_NO_PAD.decode(key.expose()).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!genuine(&keyring, &ReloginKey::new(URL_SAFE_NO_PAD.encode(bytes))), "bit {bit}");
+        }
+        for length in 0..key.expose().len() {
+            assert!(ReloginKey::new(key.expose()[..length].to_owned()).parse().is_none(), "{length} characters");
+        }
+        assert!(ReloginKey::new(format!("{}A", key.expose())).parse().is_none());
+    }
+
+    #[test]
+    fn a_key_has_one_text() {
+        let key = keyring(&[1]).mint(SID, &SALT, 3);
+        // The last character carries two bits that mean nothing: they must be zero.
+        let last = key.expose().chars().last().unwrap();
+        for other in ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']).filter(|&other| other != last) {
+            let text = format!("{}{other}", &key.expose()[..key.expose().len() - 1]);
+            assert!(!genuine(&keyring(&[1]), &ReloginKey::new(text)), "{other}");
+        }
+    }
+
+    #[test]
+    fn texts_that_are_no_keys_are_none() {
+        for text in ["", "constructor", "__proto__", "é", "=", &"A".repeat(75), &"é".repeat(40), &"A".repeat(100_000)]
+        {
+            assert!(ReloginKey::new(text.to_owned()).parse().is_none(), "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn a_rotated_secret_still_verifies_and_the_first_signs() {
+        let (old, both, new) = (keyring(&[1]), keyring(&[2, 1]), keyring(&[2]));
+        let by_old = old.mint(SID, &SALT, 1);
+        assert!(genuine(&both, &by_old));
+        let by_both = both.mint(SID, &SALT, 2);
+        assert!(genuine(&new, &by_both) && !genuine(&old, &by_both));
+        assert!(!genuine(&new, &by_old), "a secret that is gone opens nothing");
+    }
+
+    #[test]
+    fn weak_keyrings_are_refused() {
+        assert!(Keyring::new(vec![]).is_none());
+        assert!(Keyring::new(vec![vec![1; 32], vec![2; 31]]).is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let keyring = keyring(&[1]);
+        let key = keyring.mint(SID, &SALT, 1);
+        assert_eq!(format!("{key:?} {keyring:?}"), "ReloginKey(…) Keyring(1 secrets)");
+        let parsed = format!("{:?}", key.parse().unwrap());
+        assert_eq!(parsed, format!("PresentedKey {{ sid: {SID:?}, generation: 1, .. }}"));
     }
 }

@@ -14,11 +14,12 @@ pub mod rotation;
 pub mod time;
 pub mod user;
 
-pub use api::{AUTH_ERRORS, Denied, LoggedIn};
+pub use api::{Denied, LoggedIn};
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
-pub use key::{Keyring, ReloginKey};
+pub use key::{Keyring, PresentedKey, ReloginKey};
 pub use machine::{Command, Decision, Effect, Outcome, Rules, Write, decide};
 pub use policy::Policy;
 pub use record::{Device, MadeBy, Record};
+pub use rotation::Proof;
 pub use time::Timestamp;
 pub use user::{Token, User};

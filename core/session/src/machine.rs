@@ -1,9 +1,41 @@
-//! What happens to a session: one pure function, [`decide`].
+//! What happens to a session: one pure function, [`decide`]. Knows no store, no RES and no password.
+//!
+//! A session is in one of three states: **none** (no record), **live**, and **over** (its deadline has passed, its record is
+//! still there). What each command does in each:
+//!
+//! | command | none | live | over |
+//! |---|---|---|---|
+//! | login | a new session on the connection | the attempt that made it, again: same answer · else `AlreadyLoggedIn` | as none: the caller expires it first |
+//! | relogin | refused | key not genuine, or other cookie: refused · else the table in [`crate::rotation`] | refused |
+//! | logout | this connection cleared | removed, its connections and this one cleared | as live |
+//! | detach | nothing | the connection is off the session | as live |
+//! | expire | nothing | nothing | removed, its connections cleared |
+//!
+//! and what a genuine key of a live session does, after the table in [`crate::rotation`]:
+//!
+//! | verdict | record | connections | answer |
+//! |---|---|---|---|
+//! | rotate | generation + 1, deadlines moved | this one set; the others told `rotated` (or cleared: see below) | the new key |
+//! | replay, converge | deadlines moved | this one set (the others cleared: see below) | the newest key |
+//! | stolen, from the future | removed | all cleared | `InvalidReloginKey` |
+//! | proof missing | kept | nothing | `InvalidReloginKey` |
+//! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
+//!
+//! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
+//! nothing of several connections, so its relogin moves the session: the others are cleared and leave the record.
+
+mod end;
+mod login;
+mod relogin;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     Attempt, ConnectionId, Denied, Device, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
     key::PresentedKey, rotation::Proof,
 };
+
+pub use relogin::MAX_CONNECTIONS;
 
 /// What does not change from request to request.
 #[derive(Debug)]
@@ -31,6 +63,8 @@ pub enum Command {
         attempt: Option<Attempt>,
         /// Where the login came from.
         device: Device,
+        /// Digest of the cookie to bind the session to.
+        cookie: Option<[u8; 32]>,
     },
     /// A client uses its relogin key. The record is the session that the key names.
     Relogin {
@@ -42,6 +76,8 @@ pub enum Command {
         attempt: Option<Attempt>,
         /// Whether the device key signed.
         proof: Proof,
+        /// Digest of the cookie that the connection has.
+        cookie: Option<[u8; 32]>,
         /// The session's user as the directory has it now; none if removed.
         user: Option<User>,
         /// The token that the gateway holds for the connection.
@@ -52,7 +88,8 @@ pub enum Command {
         /// The connection that logs out.
         connection: ConnectionId,
     },
-    /// `connection` is about to hold another session: let go of this one.
+    /// `connection` is about to hold another session: let go of this one. The connection is told nothing, since what the
+    /// other session tells it takes the place of all this one did.
     Detach {
         /// The connection that leaves.
         connection: ConnectionId,
@@ -136,5 +173,56 @@ pub enum Outcome {
 /// Decides what `command` does to the session `record`. Safe to run again on a newer record after a conflict.
 #[must_use]
 pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Timestamp) -> Decision {
-    todo!()
+    match command {
+        Command::Login { connection, user, sid, salt, attempt, device, cookie } => {
+            let fresh = login::Fresh { connection, user, sid, salt, attempt, device, cookie };
+            login::login(record, fresh, rules, now)
+        }
+        Command::Relogin { connection, key, attempt, proof, cookie, user, token } => {
+            let used = relogin::Used { connection, key, attempt, proof, cookie, user, token };
+            relogin::relogin(record, used, rules, now)
+        }
+        Command::Logout { connection } => end::logout(record, &connection),
+        Command::Detach { connection } => end::detach(record, &connection),
+        Command::Expire => end::expire(record, now),
+    }
+}
+
+impl Decision {
+    /// Nothing is written and nobody told.
+    fn keep(reply: Result<Option<LoggedIn>, Denied>, outcome: Outcome) -> Self {
+        Self { write: Write::Keep, effects: Vec::new(), reply, outcome }
+    }
+}
+
+/// The connection holds the session from now on.
+fn set(connection: &ConnectionId, token: Token, user: User) -> [Effect; 2] {
+    [Effect::SetToken(connection.clone(), Some(token)), Effect::SetUser(connection.clone(), Some(user))]
+}
+
+/// The connection holds no session from now on.
+fn cleared(connection: &ConnectionId) -> [Effect; 2] {
+    [Effect::SetUser(connection.clone(), None), Effect::SetToken(connection.clone(), None)]
+}
+
+/// What services are told of a connection on the session.
+fn token_of(record: &Record, user: &User) -> Token {
+    Token { sid: record.sid, user_id: record.user_id.clone(), role: user.role.clone() }
+}
+
+/// The answer that hands out the newest key.
+fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
+    let expires_in = record.deadline().since(now);
+    LoggedIn {
+        relogin_key: rules.keyring.mint(record.sid, &record.salt, record.generation),
+        generation: record.generation,
+        expires_in,
+        // Near the end of the session there is nothing to refresh for after it.
+        refresh_in: rules.policy.refresh.min(expires_in),
+    }
+}
+
+/// The idle deadline of a key that is given out now.
+fn key_deadline(session_deadline: Timestamp, rules: &Rules, now: Timestamp) -> Timestamp {
+    now.plus(rules.policy.key_lifetime).min(session_deadline)
 }

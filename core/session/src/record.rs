@@ -1,4 +1,4 @@
-//! What stores keep of a session.
+//! What stores keep of a session. Knows no store.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -86,6 +86,12 @@ impl Record {
         self.deadline() <= now
     }
 
+    /// True if only the device that logged in can use the session's keys.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.device.public_key.is_some()
+    }
+
     /// True if `connection` holds this session.
     #[must_use]
     pub fn is_on(&self, connection: &ConnectionId) -> bool {
@@ -109,6 +115,86 @@ impl Record {
             Some((&FORMAT, body)) => Ok(postcard::from_bytes(body)?),
             Some((&format, _)) => Err(RecordError::UnknownFormat(format)),
             None => Err(RecordError::Empty),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a desktop browser with two tabs leaves.
+    fn typical() -> Record {
+        Record {
+            sid: SessionId([0xa5; 16]),
+            user_id: UserId::Number(4711),
+            created: Timestamp(1_790_000_000_000),
+            last_seen: Timestamp(1_790_000_600_000),
+            key_deadline: Timestamp(1_790_086_400_000),
+            session_deadline: Timestamp(1_792_592_000_000),
+            generation: 144,
+            salt: [0x5a; 16],
+            connections: ["cq3bd5h8smgihf37loa0", "cq3bd5h8smgihf37loag"].map(|c| ConnectionId::parse(c).unwrap()).into(),
+            device: Device {
+                public_key: None,
+                user_agent: Some("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36".to_owned()),
+                remote_addr: Some("203.0.113.77:51423".to_owned()),
+                label: None,
+            },
+            cookie: None,
+            made_by: MadeBy {
+                connection: ConnectionId::parse("cq3bd5h8smgihf37loag").unwrap(),
+                attempt: Some(Attempt([3; 16])),
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_read() {
+        for record in [
+            typical(),
+            Record { user_id: UserId::Text("jürgen".to_owned()), cookie: Some([1; 32]), ..typical() },
+            Record { connections: vec![], generation: u64::MAX, ..typical() },
+        ] {
+            assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
+        }
+    }
+
+    /// A million of them are to fit in memory and on a small disk.
+    #[test]
+    fn a_typical_record_is_small() {
+        expect_test::expect!["269"].assert_eq(&typical().encode().unwrap().len().to_string());
+    }
+
+    #[test]
+    fn what_is_no_record_says_why() {
+        assert!(matches!(Record::decode(&[]), Err(RecordError::Empty)));
+        assert!(matches!(Record::decode(&[9, 1, 2]), Err(RecordError::UnknownFormat(9))));
+        let whole = typical().encode().unwrap();
+        for length in 1..whole.len() {
+            assert!(matches!(Record::decode(&whole[..length]), Err(RecordError::Damaged(_))), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn the_earlier_deadline_counts_and_its_instant_is_too_late() {
+        let (key, session) = (Timestamp(10), Timestamp(20));
+        let record = Record { key_deadline: key, session_deadline: session, ..typical() };
+        assert_eq!(record.deadline(), key);
+        assert!(!record.is_expired(Timestamp(9)) && record.is_expired(Timestamp(10)));
+        assert_eq!(Record { key_deadline: session, session_deadline: key, ..typical() }.deadline(), key);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), flip in 0..300_usize) {
+            let _ = Record::decode(&bytes);
+            let mut record = typical().encode().unwrap();
+            let at = flip % record.len();
+            record[at] ^= bytes.first().copied().unwrap_or(1);
+            let _ = Record::decode(&record);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The table of docs/protocol.md, section 2, as a function.
+//! The table of docs/protocol.md, section 2, as a function. Knows keys by their generation only, and neither writes nor tells.
 
 use crate::{Attempt, ConnectionId, Record};
 
@@ -37,5 +37,101 @@ pub fn rotation(
     attempt: Option<Attempt>,
     proof: Proof,
 ) -> Verdict {
-    todo!()
+    if record.is_bound() && proof == Proof::None {
+        return Verdict::ProofMissing;
+    }
+    if presented > record.generation {
+        return Verdict::FromTheFuture;
+    }
+    if presented == record.generation {
+        return Verdict::Rotate;
+    }
+    if record.is_bound() {
+        return Verdict::Converge;
+    }
+    let predecessor = record.generation.checked_sub(1) == Some(presented);
+    let same_attempt = attempt.is_some() && attempt == record.made_by.attempt;
+    if predecessor && (same_attempt || *connection == record.made_by.connection) {
+        Verdict::Replay
+    } else {
+        Verdict::Stolen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::{Device, MadeBy, SessionId, Timestamp, UserId};
+
+    const MADE: Attempt = Attempt([1; 16]);
+    const OTHER: Attempt = Attempt([2; 16]);
+
+    fn connection(name: &str) -> ConnectionId {
+        ConnectionId::parse(name).unwrap()
+    }
+
+    fn record(bound: bool, attempt: Option<Attempt>) -> Record {
+        Record {
+            sid: SessionId([1; 16]),
+            user_id: UserId::Number(1),
+            created: Timestamp(0),
+            last_seen: Timestamp(0),
+            key_deadline: Timestamp(10),
+            session_deadline: Timestamp(20),
+            generation: 5,
+            salt: [1; 16],
+            connections: vec![connection("maker"), connection("other")],
+            device: Device { public_key: bound.then(|| "{}".to_owned()), ..Device::default() },
+            cookie: None,
+            made_by: MadeBy { connection: connection("maker"), attempt },
+        }
+    }
+
+    /// Every cell of the table, and those that its lines cover without saying so.
+    #[test]
+    fn every_cell() {
+        let mut table = String::new();
+        let uses = [
+            ("n=g", 5, "other", Some(OTHER)),
+            ("n=g-1 by the attempt", 4, "other", Some(MADE)),
+            ("n=g-1 on the connection", 4, "maker", Some(OTHER)),
+            ("n=g-1 on the connection, no attempt", 4, "maker", None),
+            ("n=g-1 by both", 4, "maker", Some(MADE)),
+            ("n=g-1 by another attempt", 4, "other", Some(OTHER)),
+            ("n=g-1 without attempt", 4, "other", None),
+            ("n<g-1 by the attempt", 3, "maker", Some(MADE)),
+            ("n<g-1 otherwise", 1, "other", None),
+            ("n=g+1", 6, "maker", Some(MADE)),
+            ("n>g+1", u64::MAX, "other", None),
+        ];
+        for (name, presented, on, attempt) in uses {
+            let cell = |bound, proof| rotation(&record(bound, Some(MADE)), presented, &connection(on), attempt, proof);
+            assert_eq!(cell(false, Proof::None), cell(false, Proof::Valid), "a bearer session knows no proof: {name}");
+            let row = (cell(false, Proof::None), cell(true, Proof::None), cell(true, Proof::Valid));
+            table += &format!("{name}: bearer {:?}, bound {:?}, proven {:?}\n", row.0, row.1, row.2);
+        }
+        expect![[r#"
+            n=g: bearer Rotate, bound ProofMissing, proven Rotate
+            n=g-1 by the attempt: bearer Replay, bound ProofMissing, proven Converge
+            n=g-1 on the connection: bearer Replay, bound ProofMissing, proven Converge
+            n=g-1 on the connection, no attempt: bearer Replay, bound ProofMissing, proven Converge
+            n=g-1 by both: bearer Replay, bound ProofMissing, proven Converge
+            n=g-1 by another attempt: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-1 without attempt: bearer Stolen, bound ProofMissing, proven Converge
+            n<g-1 by the attempt: bearer Stolen, bound ProofMissing, proven Converge
+            n<g-1 otherwise: bearer Stolen, bound ProofMissing, proven Converge
+            n=g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture
+            n>g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture
+        "#]]
+        .assert_eq(&table);
+    }
+
+    #[test]
+    fn two_requests_without_attempt_are_not_one_attempt() {
+        let guide = record(false, None);
+        assert_eq!(rotation(&guide, 4, &connection("other"), None, Proof::None), Verdict::Stolen);
+        assert_eq!(rotation(&guide, 4, &connection("maker"), None, Proof::None), Verdict::Replay);
+    }
 }

@@ -1,0 +1,67 @@
+//! Login: makes a session. The password was checked before.
+
+use super::{Decision, Outcome, Rules, Write, grant, key_deadline, set, token_of};
+use crate::{Attempt, ConnectionId, Denied, Device, MadeBy, Record, SessionId, Timestamp, User};
+
+/// What a login brings.
+pub(super) struct Fresh {
+    pub(super) connection: ConnectionId,
+    pub(super) user: User,
+    pub(super) sid: SessionId,
+    pub(super) salt: [u8; 16],
+    pub(super) attempt: Option<Attempt>,
+    pub(super) device: Device,
+    pub(super) cookie: Option<[u8; 32]>,
+}
+
+pub(super) fn login(record: Option<&Record>, fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
+    match record {
+        Some(live) if !live.is_expired(now) => repeated(live, fresh, rules, now),
+        _ => created(fresh, rules, now),
+    }
+}
+
+fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
+    let Fresh { connection, user, sid, salt, attempt, device, cookie } = fresh;
+    let session_deadline = now.plus(rules.policy.session_lifetime);
+    let record = Record {
+        sid,
+        user_id: user.id.clone(),
+        created: now,
+        last_seen: now,
+        key_deadline: key_deadline(session_deadline, rules, now),
+        session_deadline,
+        generation: 1,
+        salt,
+        connections: vec![connection.clone()],
+        device,
+        cookie,
+        made_by: MadeBy { connection: connection.clone(), attempt },
+    };
+    Decision {
+        effects: set(&connection, token_of(&record, &user), user).into(),
+        reply: Ok(Some(grant(&record, rules, now))),
+        outcome: Outcome::LoggedIn,
+        write: Write::Create(record),
+    }
+}
+
+/// A live session is on the connection already. If this very login made it, then its reply came too late, and the token and
+/// the user may have been lost on the way too: everything is said again.
+fn repeated(live: &Record, fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
+    let Fresh { connection, user, attempt, .. } = fresh;
+    let same_login = live.generation == 1
+        && attempt.is_some()
+        && attempt == live.made_by.attempt
+        && connection == live.made_by.connection
+        && user.id == live.user_id;
+    if !same_login {
+        return Decision::keep(Err(Denied::AlreadyLoggedIn), Outcome::AlreadyLoggedIn);
+    }
+    Decision {
+        write: Write::Keep,
+        effects: set(&connection, token_of(live, &user), user).into(),
+        reply: Ok(Some(grant(live, rules, now))),
+        outcome: Outcome::Replayed,
+    }
+}

@@ -1,0 +1,98 @@
+//! Relogin: uses a key. What the key means is looked up in [`crate::rotation`]; this file does it.
+
+use super::{Decision, Effect, Outcome, Rules, Write, cleared, end, grant, key_deadline, set, token_of};
+use crate::{
+    Attempt, ConnectionId, Denied, MadeBy, Record, Timestamp, Token, User,
+    key::PresentedKey,
+    rotation::{Proof, Verdict, rotation},
+};
+
+/// How many connections a session has at most: the longest unused one leaves for the next. RES tells no service when a
+/// connection ends, so without a bound each reload of a page would leave one behind for as long as the session lives.
+pub const MAX_CONNECTIONS: usize = 32;
+
+/// What a relogin brings.
+pub(super) struct Used {
+    pub(super) connection: ConnectionId,
+    pub(super) key: PresentedKey,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) proof: Proof,
+    pub(super) cookie: Option<[u8; 32]>,
+    pub(super) user: Option<User>,
+    pub(super) token: Option<Token>,
+}
+
+pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, now: Timestamp) -> Decision {
+    let Some(record) = record.filter(|record| opens(&used, record, rules, now)) else {
+        return refused(Outcome::Refused);
+    };
+    let outcome = match rotation(record, used.key.generation, &used.connection, used.attempt, used.proof) {
+        Verdict::Rotate => Outcome::Rotated,
+        Verdict::Replay => Outcome::Replayed,
+        Verdict::Converge => Outcome::Converged,
+        Verdict::Stolen => return disposed(record, Outcome::Stolen),
+        Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
+        Verdict::ProofMissing => return refused(Outcome::ProofMissing),
+    };
+    match used.user.take() {
+        Some(user) => resumed(record, &used, user, outcome, rules, now),
+        None => disposed(record, Outcome::UserRemoved),
+    }
+}
+
+/// True if the session is live and the key genuine, used where it may be.
+fn opens(used: &Used, record: &Record, rules: &Rules, now: Timestamp) -> bool {
+    let same_cookie = record.cookie.is_none() || record.cookie == used.cookie;
+    record.sid == used.key.sid
+        && same_cookie
+        && !record.is_expired(now)
+        && rules.keyring.verify(&used.key, &record.salt)
+}
+
+fn refused(outcome: Outcome) -> Decision {
+    Decision::keep(Err(Denied::InvalidReloginKey), outcome)
+}
+
+fn disposed(record: &Record, outcome: Outcome) -> Decision {
+    Decision { write: Write::Remove, effects: end::all_cleared(record), reply: Err(Denied::InvalidReloginKey), outcome }
+}
+
+fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
+    let connection = &used.connection;
+    let (staying, leaving) = others(record, used);
+    let mut next = record.clone();
+    next.last_seen = now;
+    next.key_deadline = key_deadline(record.session_deadline, rules, now);
+    next.connections.clone_from(&staying);
+    next.connections.push(connection.clone());
+    if outcome == Outcome::Rotated {
+        next.generation = record.generation.saturating_add(1);
+        next.made_by = MadeBy { connection: connection.clone(), attempt: used.attempt };
+    }
+
+    let token = token_of(record, &user);
+    let held = used.token.as_ref();
+    // A connection that is not on the record may have been cleared after its gateway sent this request, token and all.
+    let in_place = record.is_on(connection) && held == Some(&token);
+    // The user has another role than when the token was given out, and so has every connection of the session.
+    let outdated = held.is_some_and(|held| held.sid == token.sid && *held != token);
+    let mut effects = Vec::new();
+    for other in staying.iter().filter(|_| outdated) {
+        effects.extend(set(other, token.clone(), user.clone()));
+    }
+    effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
+    effects.extend(leaving.iter().flat_map(cleared));
+    if outcome == Outcome::Rotated {
+        effects.extend(staying.into_iter().map(|other| Effect::Rotated(other, next.generation)));
+    }
+    Decision { effects, reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
+}
+
+/// The session's other connections, oldest use first: those that stay on it, and those that leave.
+fn others(record: &Record, used: &Used) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
+    let mut staying: Vec<_> = record.connections.iter().filter(|&other| *other != used.connection).cloned().collect();
+    let knows_of_others = used.attempt.is_some() || used.proof == Proof::Valid;
+    let room = if knows_of_others { MAX_CONNECTIONS - 1 } else { 0 };
+    let leaving = staying.drain(..staying.len().saturating_sub(room)).collect();
+    (staying, leaving)
+}

@@ -1,0 +1,610 @@
+//! Each cell of the state table, with its write and its effects in their order.
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::{MadeBy, UserId};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+const SID: SessionId = SessionId([1; 16]);
+const SALT: [u8; 16] = [2; 16];
+const MADE: Attempt = Attempt([1; 16]);
+const OTHER: Attempt = Attempt([2; 16]);
+
+fn rules() -> Rules {
+    Rules {
+        policy: Policy { key_lifetime: 120, session_lifetime: 1_000, refresh: 60 },
+        keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
+    }
+}
+
+fn cid(name: &str) -> ConnectionId {
+    ConnectionId::parse(name).unwrap()
+}
+
+fn jane() -> User {
+    User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() }
+}
+
+fn janes_token() -> Token {
+    Token { sid: SID, user_id: UserId::Number(3), role: "user".to_owned() }
+}
+
+/// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`.
+fn live() -> Record {
+    Record {
+        sid: SID,
+        user_id: UserId::Number(3),
+        created: NOW,
+        last_seen: NOW,
+        key_deadline: NOW.plus(50),
+        session_deadline: NOW.plus(500),
+        generation: 5,
+        salt: SALT,
+        connections: vec![cid("maker"), cid("other")],
+        device: Device::default(),
+        cookie: None,
+        made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE) },
+    }
+}
+
+fn bound() -> Record {
+    Record { device: Device { public_key: Some("{}".to_owned()), ..Device::default() }, ..live() }
+}
+
+fn over() -> Record {
+    Record { key_deadline: NOW, ..live() }
+}
+
+fn login(on: &str, attempt: Option<Attempt>) -> Command {
+    Command::Login {
+        connection: cid(on),
+        user: jane(),
+        sid: SessionId([9; 16]),
+        salt: SALT,
+        attempt,
+        device: Device::default(),
+        cookie: None,
+    }
+}
+
+/// A relogin whose parts a test may change before it asks.
+#[derive(Clone)]
+struct Use {
+    on: &'static str,
+    generation: u64,
+    attempt: Option<Attempt>,
+    proof: Proof,
+    cookie: Option<[u8; 32]>,
+    user: Option<User>,
+    token: Option<Token>,
+    genuine: bool,
+}
+
+impl Use {
+    /// On a new connection, as a client of our own.
+    fn of(generation: u64) -> Self {
+        Self {
+            on: "new",
+            generation,
+            attempt: Some(OTHER),
+            proof: Proof::None,
+            cookie: None,
+            user: Some(jane()),
+            token: None,
+            genuine: true,
+        }
+    }
+
+    /// On a new connection, as a client of the guide's kind.
+    fn guide(generation: u64) -> Self {
+        Self { attempt: None, ..Self::of(generation) }
+    }
+
+    fn command(&self) -> Command {
+        let salt = if self.genuine { SALT } else { [0; 16] };
+        Command::Relogin {
+            connection: cid(self.on),
+            key: rules().keyring.mint(SID, &salt, self.generation).parse().unwrap(),
+            attempt: self.attempt,
+            proof: self.proof,
+            cookie: self.cookie,
+            user: self.user.clone(),
+            token: self.token.clone(),
+        }
+    }
+}
+
+/// The decision in a form that reads like the table.
+#[expect(clippy::needless_pass_by_value, reason = "calls that read like the table")]
+fn check(record: Option<&Record>, command: Command, expected: Expect) {
+    expected.assert_eq(&shown(&decide(record, command, &rules(), NOW)));
+}
+
+fn shown(decision: &Decision) -> String {
+    let record = |record: &Record| {
+        let connections: Vec<_> = record.connections.iter().map(ConnectionId::as_str).collect();
+        format!(
+            "g{} until +{} of +{} on {} made by {} {:?}",
+            record.generation,
+            record.key_deadline.since(NOW),
+            record.session_deadline.since(NOW),
+            connections.join(","),
+            record.made_by.connection,
+            record.made_by.attempt.map(|attempt| attempt.0[0]),
+        )
+    };
+    let write = match &decision.write {
+        Write::Keep => "keep".to_owned(),
+        Write::Create(next) => format!("create {}", record(next)),
+        Write::Replace(next) => format!("replace {}", record(next)),
+        Write::Remove => "remove".to_owned(),
+    };
+    let mut lines = vec![format!("{:?}: {write}", decision.outcome)];
+    lines.extend(decision.effects.iter().map(|effect| match effect {
+        Effect::SetToken(on, token) => format!("{on}: token {:?}", token.as_ref().map(|token| &token.role)),
+        Effect::SetUser(on, user) => format!("{on}: user {:?}", user.as_ref().map(|user| &user.name)),
+        Effect::Rotated(on, generation) => format!("{on}: rotated {generation}"),
+    }));
+    lines.push(match &decision.reply {
+        Ok(None) => "null".to_owned(),
+        Ok(Some(reply)) => {
+            let key = reply.relogin_key.parse().unwrap();
+            assert!(rules().keyring.verify(&key, &SALT), "what is handed out is genuine");
+            assert_eq!(key.generation, reply.generation);
+            format!("key {} for {}, refresh in {}", reply.generation, reply.expires_in, reply.refresh_in)
+        }
+        Err(denied) => denied.to_string(),
+    });
+    lines.join("\n")
+}
+
+#[test]
+fn login_makes_a_session() {
+    check(
+        None,
+        login("new", Some(MADE)),
+        expect![[r#"
+        LoggedIn: create g1 until +120 of +1000 on new made by new Some(1)
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        key 1 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn login_on_a_session_that_is_over_makes_another() {
+    check(
+        Some(&over()),
+        login("maker", None),
+        expect![[r#"
+        LoggedIn: create g1 until +120 of +1000 on maker made by maker None
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        key 1 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn login_on_a_live_session_is_denied() {
+    for (on, attempt) in [("maker", None), ("maker", Some(OTHER)), ("maker", Some(MADE)), ("other", Some(MADE))] {
+        let decision = decide(Some(&live()), login(on, attempt), &rules(), NOW);
+        assert_eq!(shown(&decision), "AlreadyLoggedIn: keep\nAlready logged in", "{on} {attempt:?}");
+    }
+}
+
+#[test]
+fn a_repeated_login_gets_the_same_answer() {
+    let first = Record { generation: 1, ..live() };
+    check(
+        Some(&first),
+        login("maker", Some(MADE)),
+        expect![[r#"
+        Replayed: keep
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        key 1 for 50, refresh in 50"#]],
+    );
+    for (record, on, attempt) in [
+        (&first, "maker", Some(OTHER)),
+        (&first, "other", Some(MADE)),
+        (&Record { made_by: MadeBy { connection: cid("maker"), attempt: None }, ..first.clone() }, "maker", None),
+        (&Record { user_id: UserId::Number(4), ..first.clone() }, "maker", Some(MADE)),
+    ] {
+        let decision = decide(Some(record), login(on, attempt), &rules(), NOW);
+        assert_eq!(decision.reply, Err(Denied::AlreadyLoggedIn), "{on} {attempt:?}");
+    }
+}
+
+#[test]
+fn the_newest_key_rotates_and_the_others_are_told() {
+    check(
+        Some(&live()),
+        Use::of(5).command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on maker,other,new made by new Some(2)
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        maker: rotated 6
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+    check(
+        Some(&live()),
+        Use { on: "maker", ..Use::of(5) }.command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn the_guides_newest_key_rotates_and_moves_the_session() {
+    check(
+        Some(&live()),
+        Use::guide(5).command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on new made by new None
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        key 6 for 120, refresh in 60"#]],
+    );
+    check(
+        Some(&live()),
+        Use { on: "other", ..Use::guide(5) }.command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on other made by other None
+        other: token Some("user")
+        other: user Some("Jane Doe")
+        maker: user None
+        maker: token None
+        key 6 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn the_same_attempt_replays() {
+    check(
+        Some(&live()),
+        Use { attempt: Some(MADE), ..Use::of(4) }.command(),
+        expect![[r#"
+        Replayed: replace g5 until +120 of +500 on maker,other,new made by maker Some(1)
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        key 5 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn the_same_connection_replays() {
+    check(
+        Some(&live()),
+        Use { on: "maker", ..Use::guide(4) }.command(),
+        expect![[r#"
+        Replayed: replace g5 until +120 of +500 on maker made by maker Some(1)
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        other: user None
+        other: token None
+        key 5 for 120, refresh in 60"#]],
+    );
+    check(
+        Some(&live()),
+        Use { on: "maker", ..Use::of(4) }.command(),
+        expect![[r#"
+        Replayed: replace g5 until +120 of +500 on other,maker made by maker Some(1)
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        key 5 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn a_used_key_ends_a_bearer_session() {
+    let expected = "Stolen: remove
+maker: user None
+maker: token None
+other: user None
+other: token None
+Invalid relogin key";
+    for used in [Use::of(4), Use::guide(4), Use::of(3), Use { attempt: Some(MADE), on: "maker", ..Use::of(3) }] {
+        assert_eq!(shown(&decide(Some(&live()), used.command(), &rules(), NOW)), expected, "{}", used.generation);
+    }
+}
+
+#[test]
+fn a_key_from_the_future_ends_any_session() {
+    check(
+        Some(&live()),
+        Use::of(6).command(),
+        expect![[r#"
+        FromTheFuture: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        Invalid relogin key"#]],
+    );
+    let proven = Use { proof: Proof::Valid, ..Use::of(6) };
+    assert_eq!(decide(Some(&bound()), proven.command(), &rules(), NOW).outcome, Outcome::FromTheFuture);
+}
+
+#[test]
+fn a_bound_session_changes_nothing_without_proof() {
+    for generation in [1, 3, 4, 5, 6] {
+        for on in ["new", "maker"] {
+            let used = Use { on, attempt: Some(MADE), ..Use::of(generation) };
+            let decision = decide(Some(&bound()), used.command(), &rules(), NOW);
+            assert_eq!(shown(&decision), "ProofMissing: keep\nInvalid relogin key", "{generation} on {on}");
+        }
+    }
+}
+
+#[test]
+fn a_proven_device_rotates_or_converges_and_never_ends_its_session() {
+    let proven = |generation| Use { proof: Proof::Valid, ..Use::guide(generation) };
+    check(
+        Some(&bound()),
+        proven(5).command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on maker,other,new made by new None
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        maker: rotated 6
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+    check(
+        Some(&bound()),
+        proven(4).command(),
+        expect![[r#"
+        Converged: replace g5 until +120 of +500 on maker,other,new made by maker Some(1)
+        new: token Some("user")
+        new: user Some("Jane Doe")
+        key 5 for 120, refresh in 60"#]],
+    );
+    for used in [proven(1), proven(3), Use { on: "maker", ..proven(4) }, Use { attempt: Some(MADE), ..proven(4) }] {
+        let decision = decide(Some(&bound()), used.command(), &rules(), NOW);
+        assert_eq!(decision.outcome, Outcome::Converged, "{}", used.generation);
+    }
+}
+
+/// Each use that some cell would answer or punish.
+fn uses() -> Vec<Use> {
+    let mut uses = Vec::new();
+    for generation in [1, 3, 4, 5, 6] {
+        for on in ["new", "maker", "other"] {
+            for attempt in [None, Some(MADE), Some(OTHER)] {
+                for proof in [Proof::None, Proof::Valid] {
+                    uses.push(Use { on, attempt, proof, ..Use::of(generation) });
+                }
+            }
+        }
+    }
+    uses
+}
+
+#[test]
+fn what_does_not_open_a_session_changes_nothing() {
+    let cookie = Record { cookie: Some([1; 32]), ..live() };
+    for used in uses() {
+        let closed = [
+            (None, used.clone(), "no session"),
+            (Some(live()), Use { genuine: false, ..used.clone() }, "not genuine"),
+            (Some(bound()), Use { genuine: false, ..used.clone() }, "not genuine, bound"),
+            (Some(over()), used.clone(), "expired"),
+            (Some(Record { device: bound().device, ..over() }), used.clone(), "expired, bound"),
+            (Some(Record { session_deadline: NOW, ..live() }), used.clone(), "session expired"),
+            (Some(cookie.clone()), used.clone(), "no cookie"),
+            (Some(cookie.clone()), Use { cookie: Some([2; 32]), ..used.clone() }, "another cookie"),
+            (Some(Record { sid: SessionId([3; 16]), ..live() }), used.clone(), "another session"),
+        ];
+        for (record, used, why) in closed {
+            let decision = decide(record.as_ref(), used.command(), &rules(), NOW);
+            assert_eq!(shown(&decision), "Refused: keep\nInvalid relogin key", "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_cookie_that_is_not_asked_for_or_is_the_same_does_no_harm() {
+    let cookie = Record { cookie: Some([1; 32]), ..live() };
+    for record in [live(), cookie] {
+        let used = Use { cookie: Some([1; 32]), ..Use::of(5) };
+        assert_eq!(decide(Some(&record), used.command(), &rules(), NOW).outcome, Outcome::Rotated);
+    }
+}
+
+#[test]
+fn a_removed_user_s_session_ends() {
+    check(
+        Some(&live()),
+        Use { user: None, ..Use::of(5) }.command(),
+        expect![[r#"
+        UserRemoved: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        Invalid relogin key"#]],
+    );
+}
+
+#[test]
+fn a_token_in_place_is_not_sent_again() {
+    let here = Use { on: "maker", token: Some(janes_token()), ..Use::of(5) };
+    check(
+        Some(&live()),
+        here.command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
+        maker: user Some("Jane Doe")
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+    // The gateway sent the request before it heard that the session had moved away from this connection.
+    let away = Record { connections: vec![cid("other")], ..live() };
+    check(
+        Some(&away),
+        here.command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
+        maker: token Some("user")
+        maker: user Some("Jane Doe")
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn a_changed_role_reaches_all_connections() {
+    let user = User { role: "guest".to_owned(), ..jane() };
+    let used = Use { on: "maker", token: Some(janes_token()), user: Some(user), ..Use::of(5) };
+    check(
+        Some(&live()),
+        used.command(),
+        expect![[r#"
+        Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
+        other: token Some("guest")
+        other: user Some("Jane Doe")
+        maker: token Some("guest")
+        maker: user Some("Jane Doe")
+        other: rotated 6
+        key 6 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn the_longest_unused_connections_leave_a_full_session() {
+    let names: Vec<_> = (0..MAX_CONNECTIONS).map(|n| cid(&format!("c{n}"))).collect();
+    let full = Record { connections: names.clone(), ..live() };
+    let decision = decide(Some(&full), Use::of(5).command(), &rules(), NOW);
+    let Write::Replace(next) = decision.write else { panic!("not replaced") };
+    assert_eq!(next.connections, [&names[1..], &[cid("new")]].concat());
+    assert_eq!(decision.effects[2..4], cleared(&names[0]));
+    assert!(!decision.effects.contains(&Effect::Rotated(names[0].clone(), 6)));
+}
+
+#[test]
+fn deadlines_move_with_each_use_but_not_past_the_session_s() {
+    for used in [Use::of(5), Use { attempt: Some(MADE), ..Use::of(4) }] {
+        let near_end = Record { session_deadline: NOW.plus(70), ..live() };
+        let decision = decide(Some(&near_end), used.command(), &rules(), NOW);
+        assert!(shown(&decision).ends_with("for 70, refresh in 60"), "{}", shown(&decision));
+        let nearer = Record { session_deadline: NOW.plus(7), ..live() };
+        let decision = decide(Some(&nearer), used.command(), &rules(), NOW);
+        assert!(shown(&decision).ends_with("for 7, refresh in 7"), "{}", shown(&decision));
+    }
+}
+
+#[test]
+fn logout_clears_every_connection() {
+    let logout = |on| Command::Logout { connection: cid(on) };
+    check(
+        None,
+        logout("new"),
+        expect![[r#"
+        NotLoggedIn: keep
+        new: user None
+        new: token None
+        null"#]],
+    );
+    check(
+        Some(&live()),
+        logout("other"),
+        expect![[r#"
+        LoggedOut: remove
+        other: user None
+        other: token None
+        maker: user None
+        maker: token None
+        null"#]],
+    );
+    // By its token's sid: the session is not on the connection that holds its token.
+    check(
+        Some(&live()),
+        logout("new"),
+        expect![[r#"
+        LoggedOut: remove
+        new: user None
+        new: token None
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+    check(
+        Some(&over()),
+        logout("maker"),
+        expect![[r#"
+        LoggedOut: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+}
+
+#[test]
+fn detach_takes_one_connection_off() {
+    let detach = |on| Command::Detach { connection: cid(on) };
+    check(
+        Some(&live()),
+        detach("maker"),
+        expect![[r#"
+        Detached: replace g5 until +50 of +500 on other made by maker Some(1)
+        null"#]],
+    );
+    check(
+        Some(&live()),
+        detach("new"),
+        expect![[r#"
+        NotLoggedIn: keep
+        null"#]],
+    );
+    check(
+        None,
+        detach("new"),
+        expect![[r#"
+        NotLoggedIn: keep
+        null"#]],
+    );
+}
+
+#[test]
+fn expiry_ends_only_what_is_over() {
+    check(
+        Some(&over()),
+        Command::Expire,
+        expect![[r#"
+        Expired: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+    check(
+        Some(&live()),
+        Command::Expire,
+        expect![[r#"
+        StillAlive: keep
+        null"#]],
+    );
+    check(
+        None,
+        Command::Expire,
+        expect![[r#"
+        NotLoggedIn: keep
+        null"#]],
+    );
+}

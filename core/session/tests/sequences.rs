@@ -1,0 +1,299 @@
+//! Random sequences of what can happen to a session, and what must hold after each step.
+#![expect(clippy::unwrap_used, reason = "a test may end where it stands")]
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+use relogin_session::{
+    Attempt, Command, ConnectionId, Decision, Device, Effect, Keyring, Outcome, Policy, Proof, Record, ReloginKey,
+    Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
+};
+
+const SALT: [u8; 16] = [4; 16];
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Login { on: u8, attempt: Option<u8>, bound: bool },
+    Relogin { on: u8, age: usize, attempt: Option<u8>, proven: bool, user_known: bool },
+    Forge { on: u8, age: usize, flip: usize, cut: usize },
+    Logout { on: u8 },
+    Detach { on: u8 },
+    Expire,
+    Wait { ms: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let on = 0..40_u8;
+    let attempt = proptest::option::of(0..3_u8);
+    // The newest keys are the ones that clients use.
+    let age = prop_oneof![4 => Just(0_usize), 3 => Just(1), 1 => 2..9_usize];
+    prop_oneof![
+        2 => (on.clone(), attempt.clone(), any::<bool>()).prop_map(|(on, attempt, bound)| Step::Login { on, attempt, bound }),
+        8 => (on.clone(), age.clone(), attempt, prop::bool::weighted(0.7), prop::bool::weighted(0.97))
+            .prop_map(|(on, age, attempt, proven, user_known)| Step::Relogin { on, age, attempt, proven, user_known }),
+        2 => (on.clone(), age, 0..448_usize, 0..75_usize)
+            .prop_map(|(on, age, flip, cut)| Step::Forge { on, age, flip, cut }),
+        1 => on.clone().prop_map(|on| Step::Logout { on }),
+        1 => on.prop_map(|on| Step::Detach { on }),
+        1 => Just(Step::Expire),
+        2 => (0..70_u64).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+/// One session at a time, the keys it gave out, and what gateways were told of each connection.
+struct World {
+    rules: Rules,
+    now: Timestamp,
+    record: Option<Record>,
+    keys: Vec<ReloginKey>,
+    told: HashMap<ConnectionId, (Option<Token>, Option<User>)>,
+    sessions: u8,
+}
+
+fn cid(on: u8) -> ConnectionId {
+    ConnectionId::parse(&format!("c{on}")).unwrap()
+}
+
+fn user() -> User {
+    User { id: UserId::Number(1), name: "Jane".to_owned(), role: "user".to_owned() }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            rules: Rules {
+                policy: Policy { key_lifetime: 100, session_lifetime: 500, refresh: 50 },
+                keyring: Keyring::new(vec![vec![3; 32]]).unwrap(),
+            },
+            now: Timestamp(1_000),
+            record: None,
+            keys: Vec::new(),
+            told: HashMap::new(),
+            sessions: 0,
+        }
+    }
+
+    fn key(&self, age: usize) -> Option<&ReloginKey> {
+        self.keys.iter().rev().nth(age)
+    }
+
+    fn token(&self, on: &ConnectionId) -> Option<Token> {
+        self.told.get(on).and_then(|(token, _)| token.clone())
+    }
+
+    fn relogin(
+        &self,
+        on: u8,
+        key: &ReloginKey,
+        attempt: Option<u8>,
+        proven: bool,
+        user_known: bool,
+    ) -> Option<Command> {
+        Some(Command::Relogin {
+            connection: cid(on),
+            key: key.parse()?,
+            attempt: attempt.map(|n| Attempt([n; 16])),
+            proof: if proven { Proof::Valid } else { Proof::None },
+            cookie: None,
+            user: user_known.then(user),
+            token: self.token(&cid(on)),
+        })
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Wait { ms } => self.now = self.now.plus(ms),
+            Step::Login { on, attempt, bound } => {
+                // The store has one session; a login on a connection that is not on it would make a second one.
+                if self.record.as_ref().is_some_and(|record| !record.is_on(&cid(on))) {
+                    return;
+                }
+                if self.record.as_ref().is_some_and(|record| record.is_expired(self.now)) {
+                    self.apply(Command::Expire);
+                }
+                self.sessions += 1;
+                let public_key = bound.then(|| "{}".to_owned());
+                self.apply(Command::Login {
+                    connection: cid(on),
+                    user: user(),
+                    sid: SessionId([self.sessions; 16]),
+                    salt: SALT,
+                    attempt: attempt.map(|n| Attempt([n; 16])),
+                    device: Device { public_key, ..Device::default() },
+                    cookie: None,
+                });
+            }
+            Step::Relogin { on, age, attempt, proven, user_known } => {
+                let Some(key) = self.key(age).cloned() else { return };
+                let Some(command) = self.relogin(on, &key, attempt, proven, user_known) else { return };
+                let before = self.record.clone();
+                let decision = self.apply(command);
+                let live = before.as_ref().is_some_and(|record| !record.is_expired(self.now));
+                assert_eq!(live, decision.outcome != Outcome::Refused, "every key of a live session is recognised");
+                if decision.outcome == Outcome::Rotated && (attempt.is_some() || proven) {
+                    self.retried(on, &key, attempt, proven, &decision);
+                }
+            }
+            Step::Forge { on, age, flip, cut } => {
+                let Some(key) = self.key(age).cloned() else { return };
+                for text in [flipped(&key, flip), key.expose()[..cut].to_owned()] {
+                    let Some(command) = self.relogin(on, &ReloginKey::new(text), None, true, true) else { continue };
+                    let before = self.record.clone();
+                    let decision = self.apply(command);
+                    assert_eq!((decision.outcome, &self.record), (Outcome::Refused, &before));
+                }
+            }
+            Step::Logout { on } => {
+                let mine = self.record.as_ref().is_some_and(|record| record.is_on(&cid(on)));
+                if mine || self.record.is_none() {
+                    self.apply(Command::Logout { connection: cid(on) });
+                }
+            }
+            Step::Detach { on } => {
+                if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {
+                    // What another session tells it takes the place of all that this one did.
+                    self.told.remove(&cid(on));
+                    self.apply(Command::Detach { connection: cid(on) });
+                }
+            }
+            Step::Expire => {
+                self.apply(Command::Expire);
+            }
+        }
+    }
+
+    /// The reply was lost: the same use on another connection gets the same key, and the record stays as it is.
+    fn retried(&mut self, on: u8, key: &ReloginKey, attempt: Option<u8>, proven: bool, first: &Decision) {
+        let bound = self.record.as_ref().is_some_and(Record::is_bound);
+        if !bound && attempt.is_none() {
+            return;
+        }
+        let Some(again) = self.relogin(on ^ 1, key, attempt, proven, true) else { return };
+        let generation = self.record.as_ref().map(|record| record.generation);
+        assert_eq!(self.apply(again).reply, first.reply, "a retry gets the same successor");
+        assert_eq!(self.record.as_ref().map(|record| record.generation), generation);
+    }
+
+    fn apply(&mut self, command: Command) -> Decision {
+        let decision = decide(self.record.as_ref(), command, &self.rules, self.now);
+        for effect in &decision.effects {
+            match effect.clone() {
+                Effect::SetToken(on, token) => self.told.entry(on).or_default().0 = token,
+                Effect::SetUser(on, user) => self.told.entry(on).or_default().1 = user,
+                Effect::Rotated(on, generation) => {
+                    assert!(Some(generation) > self.record.as_ref().map(|record| record.generation), "{on}");
+                }
+            }
+        }
+        let before = self.record.take();
+        self.record = match decision.write.clone() {
+            Write::Keep => before,
+            Write::Create(next) => {
+                assert!(before.is_none());
+                self.keys.clear();
+                Some(next)
+            }
+            Write::Replace(next) => {
+                follows(&before.expect("replaces a record"), &next, decision.outcome);
+                Some(next)
+            }
+            Write::Remove => {
+                self.keys.clear();
+                None
+            }
+        };
+        match &decision.reply {
+            Ok(Some(reply)) => {
+                let known = self.keys.contains(&reply.relogin_key);
+                assert_eq!(known, !matches!(decision.outcome, Outcome::Rotated | Outcome::LoggedIn));
+                self.keys.extend((!known).then(|| reply.relogin_key.clone()));
+                assert!(reply.refresh_in <= reply.expires_in);
+            }
+            Ok(None) => {}
+            Err(_) if decision.write == Write::Keep => {
+                assert!(decision.effects.is_empty(), "a refusal changes nothing");
+            }
+            Err(_) => assert_eq!(decision.write, Write::Remove, "a refused relogin writes nothing but an end"),
+        }
+        self.holds();
+        decision
+    }
+
+    /// What must hold at any time.
+    fn holds(&self) {
+        let Some(record) = &self.record else {
+            for (on, told) in &self.told {
+                assert_eq!(*told, (None, None), "{on} holds a session that is gone");
+            }
+            return;
+        };
+        assert!(record.deadline() <= record.session_deadline && record.key_deadline <= record.session_deadline);
+        assert!(record.connections.len() <= MAX_CONNECTIONS);
+        let token = Token { sid: record.sid, user_id: UserId::Number(1), role: "user".to_owned() };
+        for on in &record.connections {
+            assert_eq!(record.connections.iter().filter(|other| *other == on).count(), 1);
+            assert_eq!(self.told.get(on), Some(&(Some(token.clone()), Some(user()))), "{on} was not told");
+        }
+        for (on, told) in self.told.iter().filter(|(on, _)| !record.is_on(on)) {
+            assert_eq!(*told, (None, None), "{on} left and was not told");
+        }
+    }
+}
+
+fn follows(before: &Record, next: &Record, outcome: Outcome) {
+    let grown = u64::from(outcome == Outcome::Rotated);
+    assert_eq!(next.generation, before.generation + grown, "grows by one, by rotation alone");
+    if grown == 0 {
+        assert_eq!(next.made_by, before.made_by);
+    }
+    assert_eq!(next.session_deadline, before.session_deadline);
+    assert_eq!(
+        (next.sid, &next.user_id, next.created, next.salt, &next.device, next.cookie),
+        (before.sid, &before.user_id, before.created, before.salt, &before.device, before.cookie),
+    );
+}
+
+/// The key with one bit of its bytes flipped.
+fn flipped(key: &ReloginKey, bit: usize) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let mut bytes = URL_SAFE_NO_PAD.decode(key.expose()).unwrap();
+    bytes[bit / 8] ^= 1 << (bit % 8);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+proptest! {
+    #[test]
+    fn sessions_keep_their_promises(steps in proptest::collection::vec(step(), 1..80)) {
+        let mut world = World::new();
+        for step in steps {
+            world.take(step);
+        }
+    }
+
+    /// The other way round: with an honest client, whatever is lost or doubled, no session ends before its deadline.
+    #[test]
+    fn an_honest_client_is_never_logged_out(lost in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64), 1..60)) {
+        let mut world = World::new();
+        world.take(Step::Login { on: 0, attempt: Some(0), bound: false });
+        let mut held = world.key(0).unwrap().clone();
+        for (attempt, (on, lost, pause)) in lost.into_iter().enumerate() {
+            let attempt = Some(u8::try_from(attempt).unwrap() + 100);
+            // Sent until a reply arrives, each time on another connection.
+            for sent in 0..=lost {
+                let command = world.relogin((on + sent) % 40, &held, attempt, false, true).unwrap();
+                let decision = world.apply(command);
+                if world.record.as_ref().unwrap().is_expired(world.now) {
+                    return Ok(());
+                }
+                let reply = decision.reply.unwrap().unwrap();
+                if sent == lost {
+                    held = reply.relogin_key;
+                }
+            }
+            world.take(Step::Wait { ms: pause });
+            if world.record.as_ref().unwrap().is_expired(world.now) {
+                return Ok(());
+            }
+        }
+    }
+}
