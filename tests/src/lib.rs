@@ -1,1 +1,22 @@
-//! End-to-end tests on real parts: nats-server, Resgate, Chromium.
+//! The harness of the end-to-end tests: starts and ends real parts (the `relogin` binary, nats-server, Resgate, Chromium,
+//! ResClient under node), stands between a page and its gateway, and keeps the evidence when a test fails.
+//!
+//! Knows the parts only by what a user sees of them: their command lines, their sockets and the page's DOM. Nothing of the
+//! workspace is linked in, so a test here cannot agree with a fault there. Errors are `anyhow`'s: whoever reads them wants
+//! the story of what was waited for, and nobody handles them.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+pub mod browser;
+pub mod front;
+pub mod net;
+pub mod node;
+pub mod parts;
+pub mod process;
+pub mod res;
+pub mod stage;
+
+/// How long anything is waited for. Long, because it only passes when a test fails: on a machine that is busy building,
+/// a browser may take many seconds to start.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,0 +1,387 @@
+//! Real Chromium through WebDriver. Waits inside the page, on its mutations, instead of asking again and again.
+//!
+//! Knows the page by its documented element ids only.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, anyhow, bail};
+use axum::http::Method;
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    error::{CmdError, ErrorStatus},
+    wd::{Capabilities, WebDriverCompatibleCommand, WindowHandle},
+};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::{ParseError, Url};
+
+use crate::{PATIENCE, parts::Part, process::Process};
+
+/// The program that starts browsers and drives them.
+#[derive(Debug)]
+pub struct Chromedriver {
+    _process: Process,
+    url: String,
+}
+
+impl Chromedriver {
+    /// Starts it on a port of its own choice.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start(log: &Path) -> Result<Self> {
+        let process = Process::start(&Part::Chromedriver.path()?, ["--port=0"], log, |_| {})?;
+        let port = process
+            .line("its port", |line| {
+                line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
+            })
+            .await?;
+        Ok(Self { _process: process, url: format!("http://127.0.0.1:{port}") })
+    }
+}
+
+/// What the page shows: `data-view` of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// The login form.
+    Login,
+    /// A key is in storage and not yet answered.
+    Resuming,
+    /// Somebody is logged in.
+    Session,
+}
+
+impl View {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Resuming => "resuming",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// A browser with a profile of its own. Dropping it kills it.
+#[derive(Debug)]
+pub struct Browser {
+    label: String,
+    client: Client,
+    pid: Option<Pid>,
+}
+
+impl Browser {
+    /// Starts a browser on the profile folder `profile`. `label` names it in errors and evidence.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start(driver: &Chromedriver, label: &str, profile: &Path) -> Result<Self> {
+        let args = [
+            "--headless=new",
+            // Containers have no user namespaces for Chromium's sandbox, and little shared memory.
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--window-size=1000,800",
+            &format!("--user-data-dir={}", profile.display()),
+        ];
+        let capabilities = json!({
+            "browserName": "chrome",
+            "goog:chromeOptions": { "binary": Part::Chromium.path()?, "args": args },
+            "goog:loggingPrefs": { "browser": "ALL" },
+            // Ours end first, and say what was waited for.
+            "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
+        });
+        let capabilities: Capabilities = serde_json::from_value(capabilities)?;
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&driver.url)
+            .await
+            .with_context(|| format!("starting the browser {label}"))?;
+        let pid = client
+            .capabilities()
+            .and_then(|capabilities| capabilities.get("goog:processID")?.as_i64())
+            .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        Ok(Self { label: label.to_owned(), client, pid })
+    }
+
+    /// Opens an address in the current tab and waits until it has loaded.
+    ///
+    /// # Errors
+    /// If it does not load.
+    pub async fn open(&self, url: &str) -> Result<()> {
+        self.client.goto(url).await.with_context(|| self.about(&format!("opening {url}")))
+    }
+
+    /// Loads the page anew.
+    ///
+    /// # Errors
+    /// If it does not load.
+    pub async fn reload(&self) -> Result<()> {
+        self.client.refresh().await.with_context(|| self.about("reloading"))
+    }
+
+    /// Opens a second tab and turns to it. The handles of both come back, the new one last.
+    ///
+    /// # Errors
+    /// If there is no second tab.
+    pub async fn open_tab(&self, url: &str) -> Result<(WindowHandle, WindowHandle)> {
+        let first = self.client.window().await?;
+        let second = self.client.new_window(true).await?.handle;
+        self.turn_to(&second).await?;
+        self.open(url).await?;
+        Ok((first, second))
+    }
+
+    /// Sends what follows to this tab.
+    ///
+    /// # Errors
+    /// If the tab is gone.
+    pub async fn turn_to(&self, tab: &WindowHandle) -> Result<()> {
+        self.client.switch_to_window(tab.clone()).await.with_context(|| self.about("turning to a tab"))
+    }
+
+    /// Waits until the JavaScript expression `condition` is truthy, and answers its value. It is evaluated now and after
+    /// each change of the document.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn until(&self, what: &str, condition: &str) -> Result<Value> {
+        const WAIT: &str = r"
+            const [patience, done] = arguments;
+            const condition = () => { try { return CONDITION; } catch { return false; } };
+            const end = value => { observer.disconnect(); clearTimeout(timer); done(value); };
+            const look = () => { const value = condition(); if (value) end(value); };
+            const observer = new MutationObserver(look);
+            const timer = setTimeout(() => end(null), patience);
+            observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+            look();";
+        let script = WAIT.replace("CONDITION", condition);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left < Duration::from_millis(1) {
+                let at = self.run("return document.body.outerHTML").await.unwrap_or_default();
+                let at = at.as_str().unwrap_or("nothing");
+                bail!("{}; the page is {at}", self.about(&format!("{what} did not come")));
+            }
+            match self.client.execute_async(&script, vec![json!(left.as_millis())]).await {
+                Ok(Value::Null) => {}
+                Ok(value) => return Ok(value),
+                // The document that we waited in is gone, by a reload: wait in the next one.
+                Err(CmdError::Standard(error))
+                    if matches!(error.error, ErrorStatus::ScriptTimeout) || error.message.contains("unload") => {}
+                Err(error) => return Err(error).with_context(|| self.about(&format!("waiting until {what}"))),
+            }
+        }
+    }
+
+    /// Waits until the page shows `view`.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn shows(&self, view: View) -> Result<()> {
+        let condition = format!("document.body.dataset.view === '{}'", view.name());
+        self.until(&format!("the view {view:?}"), &condition).await.map(drop)
+    }
+
+    /// Waits until the page says that its connection is `connecting`, `connected` or `reconnecting`.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn connection_is(&self, state: &str) -> Result<()> {
+        let condition = format!("document.body.dataset.connection === '{state}'");
+        self.until(&format!("the connection state {state}"), &condition).await.map(drop)
+    }
+
+    /// Fills in the login form and sends it.
+    ///
+    /// # Errors
+    /// If there is no form.
+    pub async fn enter(&self, username: &str, password: &str) -> Result<()> {
+        self.shows(View::Login).await?;
+        for (field, text) in [("#username", username), ("#password", password)] {
+            let field = self.client.find(Locator::Css(field)).await.with_context(|| self.about("finding a field"))?;
+            field.clear().await?;
+            field.send_keys(text).await?;
+        }
+        self.click("#login-submit").await
+    }
+
+    /// Logs in and waits until the page shows the session.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn log_in(&self, username: &str, password: &str) -> Result<()> {
+        self.enter(username, password).await?;
+        self.shows(View::Session).await
+    }
+
+    /// Clicks an element.
+    ///
+    /// # Errors
+    /// If it is not there or cannot be clicked.
+    pub async fn click(&self, selector: &str) -> Result<()> {
+        let element = self.client.find(Locator::Css(selector)).await;
+        let element = element.with_context(|| self.about(&format!("finding {selector}")))?;
+        element.click().await.with_context(|| self.about(&format!("clicking {selector}")))
+    }
+
+    /// The visible text of an element.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn text(&self, selector: &str) -> Result<String> {
+        let element = self.client.find(Locator::Css(selector)).await;
+        let element = element.with_context(|| self.about(&format!("finding {selector}")))?;
+        Ok(element.text().await?)
+    }
+
+    /// Waits until the page says who is logged in, all three of id, name and role.
+    ///
+    /// # Errors
+    /// If it is or stays somebody else.
+    pub async fn is_user(&self, id: &str, name: &str, role: &str) -> Result<()> {
+        let condition = format!(
+            "document.body.dataset.view === 'session' && \
+             ['user-id', 'user-name', 'user-role'].map(id => document.getElementById(id).textContent.trim()).join('|') \
+             === '{id}|{name}|{role}'"
+        );
+        self.until(&format!("the user {name}"), &condition).await.map(drop)
+    }
+
+    /// Waits until the demo's counter has gone up twice from where it is.
+    ///
+    /// # Errors
+    /// If it stands still.
+    pub async fn counter_runs(&self) -> Result<()> {
+        const SECONDS: &str = "parseInt(document.getElementById('ticker-seconds').textContent, 10)";
+        let shown = self.until("a counter", &format!("({SECONDS} >= 0) && [{SECONDS}]")).await?;
+        let shown = shown[0].as_i64().context("the counter is no number")?;
+        let further = self.until("a running counter", &format!("({SECONDS} >= {}) && [{SECONDS}]", shown + 2)).await;
+        further.map(drop)
+    }
+
+    /// What localStorage keeps for the session: the record's JSON, or null.
+    ///
+    /// # Errors
+    /// If the page cannot be asked.
+    pub async fn stored(&self) -> Result<Value> {
+        self.run("return JSON.parse(localStorage.getItem('relogin:session'))").await
+    }
+
+    /// Puts a record into localStorage, as if this browser had it from somewhere else.
+    ///
+    /// # Errors
+    /// If the page cannot be told.
+    pub async fn store(&self, record: &Value) -> Result<()> {
+        let script = "localStorage.setItem('relogin:session', JSON.stringify(arguments[0]))";
+        self.client.execute(script, vec![record.clone()]).await.map(drop).with_context(|| self.about("storing a key"))
+    }
+
+    /// Runs JavaScript in the page and answers what it returns.
+    ///
+    /// # Errors
+    /// If it throws.
+    pub async fn run(&self, script: &str) -> Result<Value> {
+        self.client.execute(script, vec![]).await.with_context(|| self.about(&format!("running {script}")))
+    }
+
+    /// Takes the current tab off the network, or back.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn set_offline(&self, offline: bool) -> Result<()> {
+        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
+    }
+
+    /// Sends a command of the Chrome DevTools protocol to the current tab.
+    ///
+    /// # Errors
+    /// If the browser refuses it.
+    pub async fn devtools(&self, command: &'static str, params: Value) -> Result<Value> {
+        let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": command, "params": params }) };
+        self.client.issue_cmd(command).await.with_context(|| self.about("a DevTools command"))
+    }
+
+    /// The messages of the page's console since the last call, a line each.
+    ///
+    /// # Errors
+    /// If the browser does not answer.
+    pub async fn console(&self) -> Result<Vec<String>> {
+        let entries = self.client.issue_cmd(Extension { path: "se/log", body: json!({ "type": "browser" }) }).await?;
+        let entries = entries.as_array().context("the console's log is no list")?;
+        let line = |entry: &Value| {
+            format!("{} {}", entry["level"].as_str().unwrap_or_default(), entry["message"].as_str().unwrap_or_default())
+        };
+        Ok(entries.iter().map(line).collect())
+    }
+
+    /// Saves what can be seen of the browser into `folder`: screenshot, page, console.
+    pub async fn save_evidence(&self, folder: &Path) {
+        let file = |kind: &str| folder.join(format!("{}.{kind}", self.label));
+        // What a dying browser does not give any more is missing from the evidence; the test has failed already.
+        if let Ok(picture) = self.client.screenshot().await {
+            let _ = std::fs::write(file("png"), picture);
+        }
+        if let Ok(source) = self.client.source().await {
+            let _ = std::fs::write(file("html"), source);
+        }
+        if let Ok(console) = self.console().await {
+            let _ = std::fs::write(file("console.log"), console.join("\n"));
+        }
+    }
+
+    /// Takes a picture of the page.
+    ///
+    /// # Errors
+    /// If the browser gives none or the file cannot be written.
+    pub async fn screenshot(&self, file: &Path) -> Result<()> {
+        std::fs::write(file, self.client.screenshot().await?).context("writing a screenshot")
+    }
+
+    /// Closes the browser as a user does; what it keeps is on disk then.
+    ///
+    /// # Errors
+    /// If it does not close.
+    pub async fn close(&self) -> Result<()> {
+        self.client.clone().close().await.map_err(|error| anyhow!(error)).with_context(|| self.about("closing"))
+    }
+
+    fn about(&self, what: &str) -> String {
+        format!("browser {}: {what}", self.label)
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // Its driver is its parent and waits for it, so that the id is not another's yet while the driver runs.
+        if let Some(pid) = self.pid {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// A command of chromedriver's own.
+#[derive(Debug)]
+struct Extension {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Extension {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(self.body.to_string()))
+    }
+}

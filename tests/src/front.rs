@@ -1,0 +1,452 @@
+//! A reverse proxy between a browser and the parts: one address that outlives them. It serves the page of one server, says
+//! in its `res-gateway` tag which gateway the page is to use, and passes WebSocket messages on to a gateway that tests can
+//! exchange, cut off and make lose messages. It keeps a record of all that passed.
+//!
+//! Knows messages only as texts with a direction.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result, anyhow};
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{
+        FromRequestParts, Request, State,
+        ws::{Message as PageMessage, WebSocket, WebSocketUpgrade},
+    },
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::{SinkExt, StreamExt};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use serde_json::Value;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message as GatewayMessage, client::IntoClientRequest},
+};
+
+use crate::PATIENCE;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the page to the gateway.
+    Up,
+    /// From the gateway to the page.
+    Down,
+}
+
+/// A WebSocket message that passed (or was to pass).
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Which of the front's connections it was on, counted from 0.
+    pub connection: usize,
+    /// Which way it went.
+    pub direction: Direction,
+    /// The message.
+    pub json: Value,
+}
+
+impl Frame {
+    /// True for a request of this RES method, for example `auth.session.login`.
+    #[must_use]
+    pub fn is_request(&self, method: &str) -> bool {
+        self.direction == Direction::Up && self.json["method"] == method
+    }
+
+    /// True for the answer to `request`.
+    #[must_use]
+    pub fn answers(&self, request: &Self) -> bool {
+        self.direction == Direction::Down
+            && self.connection == request.connection
+            && self.json["id"].is_number()
+            && self.json["id"] == request.json["id"]
+    }
+
+    /// True for an event of this name, for example `change`, on the resource.
+    #[must_use]
+    pub fn is_event(&self, resource: &str, event: &str) -> bool {
+        self.direction == Direction::Down && self.json["event"] == format!("{resource}.{event}")
+    }
+}
+
+/// What happened at the front, in order.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    /// A page got a connection.
+    Opened(usize),
+    /// A page was turned away: there was no gateway.
+    TurnedAway,
+    /// A message came; what became of it.
+    Frame(Frame, Fate),
+    /// A connection ended.
+    Closed(usize),
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is passed on.
+    Pass,
+    /// It is lost.
+    Lose,
+    /// It is passed on twice.
+    Double,
+    /// It is lost, and its connection breaks.
+    Break,
+}
+
+type Rule = Box<dyn FnMut(&Frame) -> Fate + Send>;
+
+/// Which gateway the page is told to use.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// None: it uses the server that it came from, which is the front.
+    Nothing,
+    /// The front, by its address in the tag.
+    Front,
+    /// This one, past the front.
+    Url(String),
+}
+
+/// The reverse proxy. Ends when dropped.
+#[derive(Debug)]
+pub struct Front {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+struct Shared {
+    page: SocketAddr,
+    tag: Option<String>,
+    http: Client<HttpConnector, Body>,
+    state: Mutex<Current>,
+    /// Raised to break all connections.
+    cut: watch::Sender<u64>,
+    record: watch::Sender<Vec<Happening>>,
+}
+
+struct Current {
+    gateway: Option<SocketAddr>,
+    connections: usize,
+    rule: Rule,
+}
+
+impl Front {
+    /// Starts a front for the page of `page`, with `gateway` as its gateway.
+    ///
+    /// # Errors
+    /// If no port is free.
+    pub async fn start(page: SocketAddr, gateway: SocketAddr, told: Told) -> Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("binding the front")?;
+        let addr = listener.local_addr()?;
+        let tag = match told {
+            Told::Nothing => None,
+            Told::Front => Some(format!("ws://{addr}/")),
+            Told::Url(url) => Some(url),
+        };
+        let current = Current { gateway: Some(gateway), connections: 0, rule: Box::new(|_| Fate::Pass) };
+        let shared = Arc::new(Shared {
+            page,
+            tag,
+            http: Client::builder(TokioExecutor::new()).build_http(),
+            state: Mutex::new(current),
+            cut: watch::channel(0).0,
+            record: watch::channel(Vec::new()).0,
+        });
+        let app = Router::new().fallback(serve).with_state(shared.clone());
+        let server = tokio::spawn(async move {
+            // Ends with its task; an error of the listener shows as a page that does not load.
+            let _ = axum::serve(listener, app).await;
+        });
+        Ok(Self { addr, shared, server })
+    }
+
+    /// Where to open the page.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.addr)
+    }
+
+    /// Sends connections to another gateway from now on; those there are stay where they are until [`Front::cut`].
+    pub fn lead_to(&self, gateway: SocketAddr) {
+        self.shared.state().gateway = Some(gateway);
+    }
+
+    /// Breaks all connections, as a network does: without a word.
+    pub fn cut(&self) {
+        self.shared.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Cuts, and turns every new connection away until [`Front::lead_to`].
+    pub fn shut(&self) {
+        self.shared.state().gateway = None;
+        self.cut();
+    }
+
+    /// Lets `rule` decide over each message from now on.
+    pub fn rule(&self, rule: impl FnMut(&Frame) -> Fate + Send + 'static) {
+        self.shared.state().rule = Box::new(rule);
+    }
+
+    /// All that has happened so far.
+    #[must_use]
+    pub fn record(&self) -> Vec<Happening> {
+        self.shared.record.borrow().clone()
+    }
+
+    /// How much has happened so far: a point to look from, for the other methods.
+    #[must_use]
+    pub fn mark(&self) -> usize {
+        self.shared.record.borrow().len()
+    }
+
+    /// The messages since `mark`.
+    #[must_use]
+    pub fn frames(&self, mark: usize) -> Vec<Frame> {
+        self.shared.record.borrow()[mark..].iter().filter_map(Happening::frame).cloned().collect()
+    }
+
+    /// The requests of a RES method since `mark`.
+    #[must_use]
+    pub fn requests(&self, mark: usize, method: &str) -> Vec<Frame> {
+        self.frames(mark).into_iter().filter(|frame| frame.is_request(method)).collect()
+    }
+
+    /// Waits for a happening since `mark`.
+    ///
+    /// # Errors
+    /// If it does not happen in time.
+    pub async fn happens(
+        &self,
+        mark: usize,
+        what: &str,
+        mut is_it: impl FnMut(&Happening) -> bool,
+    ) -> Result<Happening> {
+        let mut record = self.shared.record.subscribe();
+        let mut seen = mark;
+        let search = async {
+            loop {
+                let found = {
+                    let record = record.borrow_and_update();
+                    let found = record[seen..].iter().find(|happening| is_it(happening)).cloned();
+                    seen = record.len();
+                    found
+                };
+                match found {
+                    Some(found) => return Ok(found),
+                    None => record.changed().await.context("the front has ended")?,
+                }
+            }
+        };
+        timeout(PATIENCE, search).await.unwrap_or_else(|_| Err(anyhow!("the front did not see {what} in time")))
+    }
+
+    /// Waits for a message since `mark`.
+    ///
+    /// # Errors
+    /// If it does not come in time.
+    pub async fn frame(&self, mark: usize, what: &str, mut is_it: impl FnMut(&Frame) -> bool) -> Result<Frame> {
+        let happening = self.happens(mark, what, |happening| happening.frame().is_some_and(&mut is_it)).await?;
+        happening.frame().cloned().context("a frame was asked for")
+    }
+
+    /// Waits for a request of a RES method since `mark`, and for its answer.
+    ///
+    /// # Errors
+    /// If they do not come in time.
+    pub async fn exchange(&self, mark: usize, method: &str) -> Result<(Frame, Frame)> {
+        let request = self.frame(mark, method, |frame| frame.is_request(method)).await?;
+        let answer = self.frame(mark, &format!("an answer to {method}"), |frame| frame.answers(&request)).await?;
+        Ok((request, answer))
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.cut();
+    }
+}
+
+impl Happening {
+    fn frame(&self) -> Option<&Frame> {
+        match self {
+            Self::Frame(frame, _) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, Current> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, happening: Happening) {
+        self.record.send_modify(|record| record.push(happening));
+    }
+
+    /// Notes a message and says what becomes of it.
+    fn judge(&self, connection: usize, direction: Direction, text: &str) -> Fate {
+        let json = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+        let frame = Frame { connection, direction, json };
+        let fate = (self.state().rule)(&frame);
+        self.note(Happening::Frame(frame, fate));
+        fate
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("page", &self.page).field("tag", &self.tag).finish_non_exhaustive()
+    }
+}
+
+async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
+        Ok(upgrade) => pass_connection(shared, upgrade, &parts.uri, &parts.headers).await,
+        Err(_) => pass_page(&shared, Request::from_parts(parts, body)).await.unwrap_or_else(|error| {
+            // What a load balancer says when its server is down.
+            (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response()
+        }),
+    }
+}
+
+async fn pass_page(shared: &Shared, mut request: Request) -> Result<Response> {
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    *request.uri_mut() = Uri::try_from(format!("http://{}{path}", shared.page))?;
+    // The tag is replaced in plain HTML only, and never in a page that the browser still has.
+    for header in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
+        request.headers_mut().remove(header);
+    }
+    let response = shared.http.request(request).await.context("the page's server does not answer")?.into_response();
+    let is_html =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let (mut parts, body) = response.into_parts();
+    match &shared.tag {
+        Some(gateway) if is_html => {
+            let html = String::from_utf8(to_bytes(body, usize::MAX).await?.into())?;
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Ok(Response::from_parts(parts, Body::from(tell(&html, gateway)?)))
+        }
+        _ => Ok(Response::from_parts(parts, body)),
+    }
+}
+
+/// Writes `gateway` into the page's `<meta name="res-gateway">`.
+fn tell(html: &str, gateway: &str) -> Result<String> {
+    const NAME: &str = "name=\"res-gateway\"";
+    let at = html.find(NAME).context("the page has no <meta name=\"res-gateway\">")?;
+    let start = html[..at].rfind('<').context("the res-gateway tag does not start")?;
+    let end = at + html[at..].find('>').context("the res-gateway tag does not end")? + 1;
+    Ok(format!("{}<meta {NAME} content=\"{gateway}\">{}", &html[..start], &html[end..]))
+}
+
+async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &Uri, headers: &HeaderMap) -> Response {
+    let gateway = shared.state().gateway;
+    // The gateway first: a page gets a connection only where there is one.
+    let Some(gateway) = gateway.map(|gateway| dial(gateway, uri, headers)) else {
+        shared.note(Happening::TurnedAway);
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let mut cut = shared.cut.subscribe();
+    match gateway.await {
+        Ok(gateway) => upgrade.on_upgrade(async move |page| {
+            let connection = {
+                let mut state = shared.state();
+                state.connections += 1;
+                state.connections - 1
+            };
+            shared.note(Happening::Opened(connection));
+            tokio::select! {
+                _ = cut.changed() => {}
+                () = relay(&shared, connection, page, gateway) => {}
+            }
+            shared.note(Happening::Closed(connection));
+        }),
+        Err(_) => {
+            shared.note(Happening::TurnedAway);
+            StatusCode::BAD_GATEWAY.into_response()
+        }
+    }
+}
+
+type Gateway = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Gateway> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = format!("ws://{gateway}{path}").into_client_request()?;
+    for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
+        if let Some(value) = headers.get(&name) {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    Ok(connect_async(request).await?.0)
+}
+
+/// Passes messages on until one side ends, or a message's fate is to break the connection.
+async fn relay(shared: &Shared, connection: usize, mut page: WebSocket, mut gateway: Gateway) {
+    loop {
+        let passed = tokio::select! {
+            message = page.recv() => match message {
+                Some(Ok(PageMessage::Text(text))) => match shared.judge(connection, Direction::Up, &text) {
+                    Fate::Pass => gateway.send(GatewayMessage::text(text.as_str())).await.is_ok(),
+                    Fate::Lose => true,
+                    Fate::Double => {
+                        let message = GatewayMessage::text(text.as_str());
+                        gateway.send(message.clone()).await.is_ok() && gateway.send(message).await.is_ok()
+                    }
+                    Fate::Break => false,
+                },
+                Some(Ok(PageMessage::Close(_)) | Err(_)) | None => false,
+                // Pings, pongs and binary messages are no RES; both sides answer pings by themselves.
+                Some(Ok(_)) => true,
+            },
+            message = gateway.next() => match message {
+                Some(Ok(GatewayMessage::Text(text))) => match shared.judge(connection, Direction::Down, &text) {
+                    Fate::Pass => page.send(PageMessage::text(text.as_str())).await.is_ok(),
+                    Fate::Lose => true,
+                    Fate::Double => {
+                        let message = PageMessage::text(text.as_str());
+                        page.send(message.clone()).await.is_ok() && page.send(message).await.is_ok()
+                    }
+                    Fate::Break => false,
+                },
+                Some(Ok(GatewayMessage::Close(_)) | Err(_)) | None => false,
+                Some(Ok(_)) => true,
+            },
+        };
+        if !passed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tag_is_replaced_whatever_it_held() {
+        let told = |html| tell(html, "ws://g/").unwrap();
+        let expected = "<head><meta name=\"res-gateway\" content=\"ws://g/\"></head>";
+        assert_eq!(told("<head><meta name=\"res-gateway\" content=\"\"></head>"), expected);
+        assert_eq!(told("<head><meta content=\"ws://old\" name=\"res-gateway\" /></head>"), expected);
+        assert!(tell("<head></head>", "ws://g/").is_err());
+    }
+}

@@ -1,0 +1,61 @@
+//! Addresses of this machine that nobody else gets.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::{Instant, sleep},
+};
+
+use crate::PATIENCE;
+
+/// An address kept for a server that is started, killed and started again there. The reservation is a bound socket that
+/// never listens: with `SO_REUSEADDR` (which every server sets) the server may bind beside it, but the system gives the
+/// port to nobody who asks for any.
+#[derive(Debug)]
+pub struct Address {
+    addr: SocketAddr,
+    _reservation: TcpSocket,
+}
+
+impl Address {
+    /// Reserves a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// If the machine has none left.
+    pub fn reserve() -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).context("reserving a port")?;
+        Ok(Self { addr: socket.local_addr()?, _reservation: socket })
+    }
+
+    /// The reserved address.
+    #[must_use]
+    pub fn get(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The reserved port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// Waits until a server takes connections here; for programs that do not say so themselves.
+    ///
+    /// # Errors
+    /// If none does in time.
+    pub async fn listens(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.addr).await.is_err() {
+            if Instant::now() > deadline {
+                bail!("nobody listens on {}", self.addr);
+            }
+            // The kernel has no event for "somebody listens now": between two looks, give way.
+            sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+}

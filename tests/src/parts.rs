@@ -1,0 +1,98 @@
+//! Where the programs are: `cargo xtask test` says it in environment variables; without them, the usual places are searched.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, bail};
+
+/// A program (or a folder of node modules) that the tests run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Our own binary.
+    Relogin,
+    /// The NATS server.
+    NatsServer,
+    /// The gateway that Relogin is made for.
+    Resgate,
+    /// The browser.
+    Chromium,
+    /// What drives the browser.
+    Chromedriver,
+    /// Runs ResClient.
+    Node,
+    /// The folder whose `node_modules` has `resclient` and `ws`.
+    Resclient,
+}
+
+impl Part {
+    /// The environment variable that names it.
+    #[must_use]
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Relogin => "RELOGIN_BIN",
+            Self::NatsServer => "NATS_SERVER",
+            Self::Resgate => "RESGATE",
+            Self::Chromium => "CHROMIUM",
+            Self::Chromedriver => "CHROMEDRIVER",
+            Self::Node => "NODE",
+            Self::Resclient => "RESCLIENT_DIR",
+        }
+    }
+
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Relogin => &["relogin"],
+            Self::NatsServer => &["nats-server"],
+            Self::Resgate => &["resgate"],
+            Self::Chromium => &["chromium", "chromium-browser", "google-chrome"],
+            Self::Chromedriver => &["chromedriver"],
+            Self::Node => &["node"],
+            Self::Resclient => &["resclient"],
+        }
+    }
+
+    /// The path of the part.
+    ///
+    /// # Errors
+    /// A sentence that says what to do, if it is nowhere to be found. A test never skips: what did not run did not pass.
+    pub fn path(self) -> Result<PathBuf> {
+        if let Some(path) = env::var_os(self.variable()) {
+            let path = PathBuf::from(path);
+            if path.exists() {
+                return Ok(path);
+            }
+            bail!("{} names {}, which does not exist", self.variable(), path.display());
+        }
+        let folders = match self {
+            // Never an installed one: it is this workspace's that is tested.
+            Self::Relogin => vec![target().join("debug")],
+            Self::Resclient => vec![target().join("tools")],
+            _ => {
+                let tools = target().join("tools");
+                let path = env::var_os("PATH").unwrap_or_default();
+                [tools.clone(), tools.join("bin")].into_iter().chain(env::split_paths(&path)).collect()
+            }
+        };
+        let mut candidates = folders.iter().flat_map(|folder| self.names().iter().map(|name| folder.join(name)));
+        match candidates.find(|path| self.is_at(path)) {
+            Some(path) => Ok(path),
+            None => bail!(
+                "{self:?} was not found: run `cargo xtask test`, which sets up every part, or name it in {}",
+                self.variable()
+            ),
+        }
+    }
+
+    fn is_at(self, path: &Path) -> bool {
+        if self == Self::Resclient { path.join("node_modules").is_dir() } else { path.is_file() }
+    }
+}
+
+/// The workspace's target folder.
+#[must_use]
+pub fn target() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."));
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), |dir| workspace.join(dir))
+}

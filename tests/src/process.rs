@@ -1,0 +1,165 @@
+//! Child processes that end with their guard and whose output is kept. Knows no particular program.
+
+use std::{
+    ffi::OsStr,
+    fs::{File, OpenOptions},
+    io::Write,
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::PATIENCE;
+
+/// A running program. Dropping it kills it, through its own handle.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    output: watch::Receiver<Vec<String>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `program`. Its output is appended to `log`, and can be waited for with [`Process::line`].
+    ///
+    /// # Errors
+    /// If the program cannot be started or the log not be written.
+    pub fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+        log: &Path,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut command = Command::new(program);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        adjust(&mut command);
+        let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+        let mut log = OpenOptions::new().create(true).append(true).open(log).context("opening a log")?;
+        writeln!(log, "--- {:?}", command.as_std())?;
+
+        let (lines, output) = watch::channel(Vec::new());
+        let mut readers = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            readers.push(tokio::spawn(keep(stdout, log.try_clone()?, lines.clone())));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            readers.push(tokio::spawn(keep(stderr, log, lines)));
+        }
+        Ok(Self { name, child, output, readers })
+    }
+
+    /// Waits for a line of output for which `find` has an answer, from the start on.
+    ///
+    /// # Errors
+    /// If the program ends its output without one, or patience does. The error has the last lines.
+    pub async fn line<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
+        let mut output = self.output.clone();
+        let mut seen = 0;
+        let search = async {
+            loop {
+                let found = {
+                    let lines = output.borrow_and_update();
+                    let found = lines[seen..].iter().find_map(|line| find(line));
+                    seen = lines.len();
+                    found
+                };
+                if let Some(found) = found {
+                    return Ok(found);
+                }
+                if output.changed().await.is_err() {
+                    bail!("{} ended before it said {what}", self.name);
+                }
+            }
+        };
+        timeout(PATIENCE, search)
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("{} did not say {what} in time", self.name)))
+            .with_context(|| self.last_words())
+    }
+
+    /// The process id, for signals.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn pid(&self) -> Result<Pid> {
+        self.child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
+            .with_context(|| format!("{} has ended already", self.name))
+    }
+
+    /// The program's standard input, if it was piped and not taken before.
+    pub fn stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
+    }
+
+    /// Ends it the hard way (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// If it could not be killed.
+    pub async fn kill(mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.name))?;
+        self.finish().await;
+        Ok(())
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub async fn stop(self) -> Result<ExitStatus> {
+        kill_process(self.pid()?, Signal::TERM).with_context(|| format!("stopping {}", self.name))?;
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn ended(mut self) -> Result<ExitStatus> {
+        let status = timeout(PATIENCE, self.child.wait())
+            .await
+            .map_err(|_| anyhow!("{} did not end in time\n{}", self.name, self.last_words()))??;
+        self.finish().await;
+        Ok(status)
+    }
+
+    /// The last lines of its output.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let lines = self.output.borrow();
+        let tail = lines.len().saturating_sub(12);
+        format!("{} said last:\n{}", self.name, lines[tail..].join("\n"))
+    }
+
+    /// Lets the readers take in what was still in the pipes.
+    async fn finish(&mut self) {
+        for reader in self.readers.drain(..) {
+            // A grandchild may hold the pipe open: what it says is nobody's business any more.
+            if timeout(std::time::Duration::from_secs(1), reader).await.is_err() {
+                continue;
+            }
+        }
+    }
+}
+
+/// Reads lines to the end of `source`, into the log and to whoever waits.
+async fn keep(source: impl AsyncRead + Unpin, mut log: File, lines: watch::Sender<Vec<String>>) {
+    let mut source = BufReader::new(source).lines();
+    while let Ok(Some(line)) = source.next_line().await {
+        // The log is for people; a full disk should fail the test where it matters, not here.
+        let _ = writeln!(log, "{line}");
+        lines.send_modify(|lines| lines.push(line));
+    }
+}

@@ -1,0 +1,217 @@
+//! A RES client of a few lines, for what a well-behaved client would never send: the tests' own hand on the wire.
+
+use std::collections::{HashMap, VecDeque};
+
+use anyhow::{Context, Result, anyhow, bail};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, protocol::CloseFrame},
+};
+
+use crate::PATIENCE;
+
+/// A RES connection.
+#[derive(Debug)]
+pub struct Res {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    next_id: u64,
+    answers: HashMap<u64, Answer>,
+    events: VecDeque<Value>,
+}
+
+/// What a request got: its result (null if it has none), or a RES error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The `result` member.
+    Result(Value),
+    /// The `error` member.
+    Error(Value),
+}
+
+impl Answer {
+    /// The result.
+    ///
+    /// # Errors
+    /// If it is an error.
+    pub fn ok(self) -> Result<Value> {
+        match self {
+            Self::Result(result) => Ok(result),
+            Self::Error(error) => bail!("got the RES error {error}"),
+        }
+    }
+
+    /// The payload of a call or auth result.
+    ///
+    /// # Errors
+    /// If it is an error.
+    pub fn payload(self) -> Result<Value> {
+        self.ok().map(|mut result| result["payload"].take())
+    }
+
+    /// The error's code; none for a result.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Error(error) => error["code"].as_str(),
+            Self::Result(_) => None,
+        }
+    }
+}
+
+impl Res {
+    /// Opens a connection and shakes hands as a client of RES protocol 1.2.3.
+    ///
+    /// # Errors
+    /// If the gateway does not take it.
+    pub async fn connect(url: &str) -> Result<Self> {
+        let (socket, _) = connect_async(url).await.with_context(|| format!("connecting to {url}"))?;
+        let mut res = Self { socket, next_id: 1, answers: HashMap::new(), events: VecDeque::new() };
+        res.request("version", Some(json!({ "protocol": "1.2.3" }))).await?.ok()?;
+        Ok(res)
+    }
+
+    /// Sends a request and does not wait. Returns its id, for [`Res::answer`].
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn send(&mut self, method: &str, params: Option<Value>) -> Result<u64> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut request = json!({ "id": id, "method": method });
+        if let Some(params) = params {
+            request["params"] = params;
+        }
+        self.send_text(request.to_string()).await?;
+        Ok(id)
+    }
+
+    /// Sends any text.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    pub async fn send_text(&mut self, text: String) -> Result<()> {
+        self.socket.send(Message::text(text)).await.context("sending")
+    }
+
+    /// Waits for the answer to a request.
+    ///
+    /// # Errors
+    /// If the connection ends first, or patience does.
+    pub async fn answer(&mut self, id: u64) -> Result<Answer> {
+        loop {
+            if let Some(answer) = self.answers.remove(&id) {
+                return Ok(answer);
+            }
+            self.read().await.with_context(|| format!("waiting for the answer to request {id}"))?;
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// As [`Res::send`] and [`Res::answer`].
+    pub async fn request(&mut self, method: &str, params: Option<Value>) -> Result<Answer> {
+        let id = self.send(method, params).await?;
+        self.answer(id).await
+    }
+
+    /// Waits for an event of this full name (`session.user.{cid}.change`), taking it and all that came before it off the
+    /// queue; answers its data.
+    ///
+    /// # Errors
+    /// If the connection ends first, or patience does.
+    pub async fn event(&mut self, name: &str) -> Result<Value> {
+        self.event_where(name, |_| true).await
+    }
+
+    /// As [`Res::event`], for the first whose data `is_it`.
+    ///
+    /// # Errors
+    /// As [`Res::event`].
+    pub async fn event_where(&mut self, name: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
+        loop {
+            while let Some(mut event) = self.events.pop_front() {
+                if event["event"] == name && is_it(&event["data"]) {
+                    return Ok(event["data"].take());
+                }
+            }
+            self.read().await.with_context(|| format!("waiting for the event {name}"))?;
+        }
+    }
+
+    /// The events that have come and were not asked for; those the connection still holds are not among them.
+    #[must_use]
+    pub fn events(&self) -> &VecDeque<Value> {
+        &self.events
+    }
+
+    /// Logs in.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub async fn log_in(&mut self, username: &str, password: &str) -> Result<Value> {
+        let params = json!({ "username": username, "password": password });
+        self.request("auth.session.login", Some(params)).await?.payload()
+    }
+
+    /// Uses a relogin key, as a client of the guide's kind does, or with an attempt.
+    ///
+    /// # Errors
+    /// If the connection ends.
+    pub async fn relogin(&mut self, key: &Value, attempt: Option<&str>) -> Result<Answer> {
+        let mut params = json!({ "reloginKey": key });
+        if let Some(attempt) = attempt {
+            params["attempt"] = attempt.into();
+        }
+        self.request("auth.session.relogin", Some(params)).await
+    }
+
+    /// Subscribes to the model of who is logged in on this connection, and answers it.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn user(&mut self) -> Result<Value> {
+        const RESOURCE: &str = "session.user.{cid}";
+        let mut result = self.request(&format!("subscribe.{RESOURCE}"), None).await?.ok()?;
+        Ok(result["models"][RESOURCE].take())
+    }
+
+    /// Reads until the gateway ends the connection; answers its close frame, if it sent one.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn closed(mut self) -> Result<Option<CloseFrame>> {
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("the connection did not end"))? {
+                Some(Ok(Message::Close(frame))) => return Ok(frame),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes one message in.
+    async fn read(&mut self) -> Result<()> {
+        let message = timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("no message in time"))?;
+        let text = match message.context("the connection has ended")?? {
+            Message::Text(text) => text,
+            Message::Close(frame) => bail!("the gateway closed the connection: {frame:?}"),
+            _ => return Ok(()),
+        };
+        let mut message: Value = serde_json::from_str(&text).context("reading a message")?;
+        match message["id"].as_u64() {
+            Some(id) => {
+                let answer = match message.get_mut("error") {
+                    Some(error) => Answer::Error(error.take()),
+                    None => Answer::Result(message["result"].take()),
+                };
+                self.answers.insert(id, answer);
+            }
+            None => self.events.push_back(message),
+        }
+        Ok(())
+    }
+}

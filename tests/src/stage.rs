@@ -1,0 +1,352 @@
+//! What a scenario plays on: the parts of one arrangement, started on demand, ended with the stage, and the evidence.
+//!
+//! Every scenario plays on both arrangements; only this file knows how they differ.
+
+use std::{
+    env, fmt, fs,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result};
+use futures_util::FutureExt;
+use tempfile::TempDir;
+
+use crate::{
+    browser::{Browser, Chromedriver},
+    front::{Front, Told},
+    net::Address,
+    node::Script,
+    parts::{self, Part},
+    process::Process,
+    res::Res,
+};
+
+/// How page, gateway and service are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// One `relogin serve`: page, gateway and service.
+    Embedded,
+    /// `relogin serve --nats` behind nats-server and two Resgates.
+    Resgate,
+}
+
+/// The parts that a scenario plays with.
+#[derive(Debug)]
+pub struct Stage {
+    arrangement: Arrangement,
+    evidence: PathBuf,
+    browsers: Vec<Arc<Browser>>,
+    driver: Option<Chromedriver>,
+    gateways: Vec<Slot>,
+    service: Slot,
+    nats: Slot,
+    folder: TempDir,
+}
+
+/// A place for a server that may be killed and started again.
+#[derive(Debug)]
+struct Slot {
+    label: String,
+    address: Address,
+    args: Vec<String>,
+    process: Option<Process>,
+}
+
+/// Why a scenario failed, told in one line a cause.
+pub struct Failure {
+    error: anyhow::Error,
+    evidence: PathBuf,
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not anyhow's own form: its back trace leads through executors only.
+        let causes: Vec<_> = self.error.chain().map(ToString::to_string).collect();
+        write!(f, "{}\n  evidence: {}", causes.join("\n  because: "), self.evidence.display())
+    }
+}
+
+/// Plays `scenario` on an arrangement. If it fails, what can be seen is saved under `target/e2e/`.
+///
+/// # Errors
+/// What the scenario fails with.
+pub async fn play(
+    arrangement: Arrangement,
+    scenario: &str,
+    act: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+) -> Result<(), Failure> {
+    let evidence = parts::target().join("e2e").join(format!("{scenario}-{arrangement:?}").to_lowercase());
+    let outcome = match Stage::new(arrangement, evidence.clone()) {
+        Ok(stage) => play_on(stage, act).await,
+        Err(error) => Err(error),
+    };
+    outcome.map_err(|error| Failure { error, evidence })
+}
+
+async fn play_on(mut stage: Stage, act: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+    // An assertion's panic is a failure like any other: the evidence comes first.
+    let outcome = AssertUnwindSafe(act(&mut stage)).catch_unwind().await;
+    if !matches!(outcome, Ok(Ok(()))) {
+        for browser in &stage.browsers {
+            browser.save_evidence(&stage.evidence).await;
+        }
+    }
+    outcome.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+impl Stage {
+    fn new(arrangement: Arrangement, evidence: PathBuf) -> Result<Self> {
+        if evidence.exists() {
+            fs::remove_dir_all(&evidence).context("clearing old evidence")?;
+        }
+        fs::create_dir_all(&evidence).context("making a folder for the evidence")?;
+        let slot = |label: &str| -> Result<Slot> {
+            Ok(Slot { label: label.to_owned(), address: Address::reserve()?, args: Vec::new(), process: None })
+        };
+        let gateways = match arrangement {
+            Arrangement::Embedded => Vec::new(),
+            Arrangement::Resgate => vec![slot("resgate-1")?, slot("resgate-2")?],
+        };
+        let mut stage = Self {
+            arrangement,
+            evidence,
+            browsers: Vec::new(),
+            driver: None,
+            gateways,
+            service: slot("relogin")?,
+            nats: slot("nats")?,
+            folder: tempfile::tempdir().context("making a folder")?,
+        };
+        stage.nats.args = args(["-a", "127.0.0.1", "-p", &stage.nats.address.port().to_string()]);
+        let nats = stage.nats_url();
+        for gateway in &mut stage.gateways {
+            let port = gateway.address.port().to_string();
+            gateway.args = args(["--addr", "127.0.0.1", "--port", &port, "--nats", &nats, "-DV"]);
+        }
+        Ok(stage)
+    }
+
+    /// Starts everything; `options` go to `relogin serve --demo`.
+    ///
+    /// # Errors
+    /// If a part does not start.
+    pub async fn up(&mut self, options: &[&str]) -> Result<()> {
+        let listen = self.service.address.get().to_string();
+        let data = self.folder.path().join("data").display().to_string();
+        self.service.args = args(["serve", "--demo", "--listen", &listen, "--data", &data]);
+        if self.arrangement == Arrangement::Resgate {
+            self.service.args.extend(args(["--nats", &self.nats_url(), "--gateway", "none"]));
+            self.start_nats().await?;
+        }
+        self.service.args.extend(args(options));
+        self.start_service().await?;
+        for gateway in 0..self.gateways.len() {
+            self.start_resgate(gateway).await?;
+        }
+        Ok(())
+    }
+
+    /// How the parts are put together.
+    #[must_use]
+    pub fn arrangement(&self) -> Arrangement {
+        self.arrangement
+    }
+
+    /// A folder that goes with the stage.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where logs and pictures are kept.
+    #[must_use]
+    pub fn evidence(&self) -> &Path {
+        &self.evidence
+    }
+
+    /// The address that the service serves the page on (and, embedded, the gateway).
+    #[must_use]
+    pub fn service_addr(&self) -> SocketAddr {
+        self.service.address.get()
+    }
+
+    /// The address of the first gateway.
+    #[must_use]
+    pub fn gateway_addr(&self) -> SocketAddr {
+        self.gateways.first().unwrap_or(&self.service).address.get()
+    }
+
+    /// The address of the other Resgate.
+    ///
+    /// # Errors
+    /// If the arrangement has only one gateway.
+    pub fn other_gateway_addr(&self) -> Result<SocketAddr> {
+        Ok(self.gateways.get(1).context("there is one gateway only")?.address.get())
+    }
+
+    /// The WebSocket address of the first gateway.
+    #[must_use]
+    pub fn gateway_url(&self) -> String {
+        format!("ws://{}/", self.gateway_addr())
+    }
+
+    /// The address of the NATS server.
+    #[must_use]
+    pub fn nats_url(&self) -> String {
+        format!("nats://{}", self.nats.address.get())
+    }
+
+    /// A front that serves the page and passes its connection on to the first gateway.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn front(&self) -> Result<Front> {
+        let told = match self.arrangement {
+            Arrangement::Embedded => Told::Nothing,
+            Arrangement::Resgate => Told::Front,
+        };
+        Front::start(self.service_addr(), self.gateway_addr(), told).await
+    }
+
+    /// Starts a browser with an empty profile of its own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn browser(&mut self, label: &str) -> Result<Arc<Browser>> {
+        let profile = self.folder.path().join(format!("profile-{label}"));
+        if self.driver.is_none() {
+            self.driver = Some(Chromedriver::start(&self.evidence.join("chromedriver.log")).await?);
+        }
+        let driver = self.driver.as_ref().context("the driver was started")?;
+        let browser = Arc::new(Browser::start(driver, label, &profile).await?);
+        self.browsers.push(browser.clone());
+        Ok(browser)
+    }
+
+    /// Starts a browser and opens the page in it.
+    ///
+    /// # Errors
+    /// If either fails.
+    pub async fn page(&mut self, label: &str, url: &str) -> Result<Arc<Browser>> {
+        let browser = self.browser(label).await?;
+        browser.open(url).await?;
+        Ok(browser)
+    }
+
+    /// Opens a raw connection to the first gateway.
+    ///
+    /// # Errors
+    /// If it is not taken.
+    pub async fn res(&self) -> Result<Res> {
+        Res::connect(&self.gateway_url()).await
+    }
+
+    /// Runs a script of ResClient's against the first gateway.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub fn script(&self, name: &str) -> Result<Script> {
+        Script::start(name, &self.gateway_url(), &self.evidence.join(format!("{name}.log")))
+    }
+
+    /// Kills the gateway that connections are on (SIGKILL). Embedded, that is the service too.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn kill_gateway(&mut self) -> Result<()> {
+        self.gateways.first_mut().unwrap_or(&mut self.service).kill().await
+    }
+
+    /// Starts the gateway again that [`Stage::kill_gateway`] killed.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start_gateway(&mut self) -> Result<()> {
+        match self.arrangement {
+            Arrangement::Embedded => self.start_service().await,
+            Arrangement::Resgate => self.start_resgate(0).await,
+        }
+    }
+
+    /// Kills the service (SIGKILL).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn kill_service(&mut self) -> Result<()> {
+        self.service.kill().await
+    }
+
+    /// Asks the service to stop (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// If it does not.
+    pub async fn stop_service(&mut self) -> Result<ExitStatus> {
+        self.service.process.take().context("the service does not run")?.stop().await
+    }
+
+    /// Starts the service, with the same options and data as before.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub async fn start_service(&mut self) -> Result<()> {
+        let folder = self.folder.path();
+        let process = self.service.start(Part::Relogin, &self.evidence, |command| {
+            // Neither the developer's environment nor a relogin.toml of theirs takes part.
+            for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELOGIN_")) {
+                command.env_remove(name);
+            }
+            command.current_dir(folder);
+        })?;
+        process.line("that it is ready", |line| line.starts_with("relogin: ready on ").then_some(())).await
+    }
+
+    /// Kills the NATS server (SIGKILL).
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub async fn kill_nats(&mut self) -> Result<()> {
+        self.nats.kill().await
+    }
+
+    /// Starts the NATS server.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub async fn start_nats(&mut self) -> Result<()> {
+        let process = self.nats.start(Part::NatsServer, &self.evidence, |_| {})?;
+        process.line("that it is ready", |line| line.contains("Server is ready").then_some(())).await
+    }
+
+    async fn start_resgate(&mut self, which: usize) -> Result<()> {
+        let gateway = self.gateways.get_mut(which).context("no such gateway")?;
+        let process = gateway.start(Part::Resgate, &self.evidence, |_| {})?;
+        process.line("that it is ready", |line| line.contains("Server ready").then_some(())).await?;
+        // It says so before it listens.
+        gateway.address.listens().await
+    }
+}
+
+impl Slot {
+    fn start(
+        &mut self,
+        part: Part,
+        logs: &Path,
+        adjust: impl FnOnce(&mut tokio::process::Command),
+    ) -> Result<&Process> {
+        let log = logs.join(format!("{}.log", self.label));
+        let process = Process::start(&part.path()?, &self.args, &log, adjust)?;
+        Ok(self.process.insert(process))
+    }
+
+    async fn kill(&mut self) -> Result<()> {
+        self.process.take().with_context(|| format!("{} does not run", self.label))?.kill().await
+    }
+}
+
+fn args<'a>(args: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> Vec<String> {
+    args.into_iter().map(|arg| arg.as_ref().to_owned()).collect()
+}
