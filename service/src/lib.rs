@@ -2,5 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bus;
+pub mod disk;
+pub mod errors;
 pub mod store;
 pub mod users;

@@ -1,5 +1,12 @@
 //! Who may log in: the trait that every user directory fulfils. Knows no sessions and no RES.
 
+pub mod demo;
+pub mod directory;
+pub mod edit;
+pub mod file;
+pub mod list;
+pub mod password;
+
 use async_trait::async_trait;
 use relogin_session::{User, UserId};
 use thiserror::Error;

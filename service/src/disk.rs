@@ -1,0 +1,116 @@
+//! Writing small files so that they are whole whatever happens. Knows nothing of what is in them.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, fchown},
+    path::Path,
+};
+
+use tempfile::NamedTempFile;
+
+/// Makes the file `path` with mode 0600, or leaves one that is there as it is. On disk, with its folder, when this returns.
+///
+/// # Errors
+/// [`io::Error`] if it cannot be made; the kind is [`io::ErrorKind::AlreadyExists`] if it is there.
+pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    let file = written_beside(path, content)?;
+    // A link made only if the name is free: of two processes that start at once, one makes the file and both use it.
+    file.persist_noclobber(path)?;
+    sync_folder(path)
+}
+
+/// Puts a file in the place of the one at `path` in one step, and keeps that one's mode and, as far as one may, owner.
+/// A new file gets mode 0600. On disk, with its folder, when this returns.
+///
+/// # Errors
+/// [`io::Error`] if it cannot be written; the old file is still there then.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Through a link, so that the link stays one.
+    let target = match fs::canonicalize(path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let file = written_beside(&target, content)?;
+    match fs::metadata(&target) {
+        Ok(old) => {
+            let new = file.as_file().metadata()?;
+            // Only root may give a file away; where root edits for a service's own user, it has to.
+            if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+                fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+            }
+            file.as_file().set_permissions(old.permissions())?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    file.persist(&target)?;
+    sync_folder(&target)
+}
+
+/// Holds the folder of `path` for one process at a time, until the result is dropped. Waits for its turn.
+///
+/// # Errors
+/// [`io::Error`] if the folder cannot be opened or locked.
+pub fn lock_folder(path: &Path) -> io::Result<File> {
+    let folder = File::open(folder_of(path))?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+/// A temporary file beside `path`, of mode 0600, with `content` on disk.
+fn written_beside(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(folder_of(path))?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// Makes the names in the folder of `path` durable: a file's own sync does not.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn create_leaves_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        create(&path, b"one").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(create(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn replace_keeps_mode_and_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("file"), folder.path().join("link"));
+        replace(&path, b"one").unwrap();
+        assert_eq!(mode(&path), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        symlink("file", &link).unwrap();
+        replace(&link, b"two").unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"two".to_vec(), 0o640));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}

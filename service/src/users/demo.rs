@@ -1,0 +1,30 @@
+//! The users of `relogin serve --demo`. Knows no files.
+
+use relogin_session::{User, UserId};
+
+use super::{
+    list::{Entry, Users},
+    password::{HashingError, Password, PasswordHash},
+};
+
+/// Id, username (the password too), name, role.
+const USERS: [(i64, &str, &str, &str); 4] = [
+    (1, "admin", "Administrator", "admin"),
+    (2, "guest", "Guest", "guest"),
+    (3, "jane", "Jane Doe", "user"),
+    (4, "john", "John Doe", "user"),
+];
+
+/// The demo's users; each has the username for a password.
+///
+/// # Errors
+/// [`HashingError`] if their passwords cannot be hashed.
+pub fn users() -> Result<Users, HashingError> {
+    let mut users = Users::default();
+    for (id, username, name, role) in USERS {
+        let password = PasswordHash::of(&Password::new(username.to_owned()))?;
+        let user = User { id: UserId::Number(id), name: name.to_owned(), role: role.to_owned() };
+        users.add(Entry { username: username.to_owned(), user, password }).expect("names and ids of USERS are unique");
+    }
+    Ok(users)
+}

@@ -1,0 +1,216 @@
+//! Changes of the users file by `relogin user …`. Comments and order stay. Knows no sessions and no RES.
+
+use std::{fs, io, path::Path};
+
+use relogin_session::UserId;
+use thiserror::Error;
+use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TomlError, value};
+
+use super::{
+    file::FileError,
+    list::{Users, UsersError, fold},
+    password::PasswordHash,
+};
+use crate::disk;
+
+/// A user to be added.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    /// What the user logs in with.
+    pub username: String,
+    /// The id; if none, the number after the largest in the file.
+    pub id: Option<UserId>,
+    /// What others see; if none, the username.
+    pub name: Option<String>,
+    /// What services decide access by.
+    pub role: String,
+    /// The hash of the password.
+    pub password: PasswordHash,
+}
+
+/// A change that was not made; the file is as it was.
+#[derive(Debug, Error)]
+pub enum EditError {
+    /// The file cannot be read or written, or holds no list of users.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The change would make the list no list.
+    #[error("cannot add the user")]
+    User(#[source] UsersError),
+    /// Nobody has that name.
+    #[error("there is no user {0:?}")]
+    NoSuchUser(String),
+}
+
+/// Adds a user and says under which id. Makes the file if there is none.
+///
+/// # Errors
+/// [`EditError`] if name or id is taken or the file cannot be changed.
+pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
+    edit(path, true, |list, users| {
+        let id = user.id.unwrap_or_else(|| next_id(users));
+        let mut table = Table::new();
+        table["id"] = match &id {
+            UserId::Number(number) => value(*number),
+            UserId::Text(text) => value(text),
+        };
+        table["username"] = value(&user.username);
+        table["name"] = value(user.name.as_ref().unwrap_or(&user.username));
+        table["role"] = value(&user.role);
+        table["password"] = value(user.password.to_string());
+        if !list.is_empty() {
+            table.decor_mut().set_prefix("\n");
+        }
+        list.push(table);
+        Ok(id)
+    })
+}
+
+/// Gives a user another password.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Result<(), EditError> {
+    edit(path, false, |list, _| {
+        let table = list.iter_mut().find(|table| is_named(table, username)).ok_or_else(|| no_such(username))?;
+        table["password"] = value(password.to_string());
+        Ok(())
+    })
+}
+
+/// Removes a user.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn remove(path: &Path, username: &str) -> Result<(), EditError> {
+    edit(path, false, |list, _| {
+        let index = list.iter().position(|table| is_named(table, username)).ok_or_else(|| no_such(username))?;
+        list.remove(index);
+        Ok(())
+    })
+}
+
+/// Changes the list under the folder's lock, and writes it only if it is a list still.
+fn edit<T>(
+    path: &Path,
+    make: bool,
+    change: impl FnOnce(&mut ArrayOfTables, &Users) -> Result<T, EditError>,
+) -> Result<T, EditError> {
+    let io = |source| FileError::Io { path: path.to_owned(), source };
+    let content = |source| FileError::Content { path: path.to_owned(), source };
+
+    let _lock = disk::lock_folder(path).map_err(io)?;
+    let text = match fs::read_to_string(path) {
+        Err(error) if make && error.kind() == io::ErrorKind::NotFound => String::new(),
+        text => text.map_err(io)?,
+    };
+    let users = Users::parse(&text).map_err(content)?;
+    let mut document: DocumentMut =
+        text.parse().map_err(|error: TomlError| content(UsersError::form(&text, error.message(), error.span())))?;
+    let mut list = match document.remove("user").map(Item::into_array_of_tables) {
+        None => ArrayOfTables::new(),
+        Some(Ok(list)) => list,
+        // `user = []`: the one form of an empty list that is no list of tables.
+        Some(Err(_)) => ArrayOfTables::new(),
+    };
+    let result = change(&mut list, &users)?;
+    document.insert("user", Item::ArrayOfTables(list));
+    let text = document.to_string();
+    Users::parse(&text).map_err(EditError::User)?;
+    disk::replace(path, text.as_bytes()).map_err(io)?;
+    Ok(result)
+}
+
+fn next_id(users: &Users) -> UserId {
+    let numbers = users.entries().iter().filter_map(|entry| match entry.user.id {
+        UserId::Number(number) => Some(number),
+        UserId::Text(_) => None,
+    });
+    UserId::Number(numbers.max().unwrap_or(0).saturating_add(1))
+}
+
+fn is_named(table: &Table, username: &str) -> bool {
+    table.get("username").and_then(Item::as_str).is_some_and(|name| fold(name) == fold(username))
+}
+
+fn no_such(username: &str) -> EditError {
+    EditError::NoSuchUser(username.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn user(username: &str) -> NewUser {
+        NewUser {
+            username: username.to_owned(),
+            id: None,
+            name: None,
+            role: "user".to_owned(),
+            password: HASH.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn users_are_added_changed_and_removed_around_comments() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        assert_eq!(add(&path, user("jane")).unwrap(), UserId::Number(1));
+        let begun = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("# The crew\n{begun} # Jane's\n\n# Later ones\n")).unwrap();
+
+        let john = NewUser { id: Some(UserId::Text("j".into())), name: Some("John Doe".into()), ..user("John") };
+        assert_eq!(add(&path, john).unwrap(), UserId::Text("j".into()));
+        assert_eq!(add(&path, NewUser { id: Some(UserId::Number(7)), ..user("mary") }).unwrap(), UserId::Number(7));
+        assert_eq!(add(&path, user("zoe")).unwrap(), UserId::Number(8));
+        let other = HASH.replace("t=1", "t=2");
+        set_password(&path, "JOHN", &other.parse().unwrap()).unwrap();
+        remove(&path, "Mary").unwrap();
+
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("# The crew\n") && text.contains("# Jane's") && text.contains("# Later ones"),
+            "{text}"
+        );
+        let users = Users::parse(&text).unwrap();
+        let names: Vec<_> =
+            users.entries().iter().map(|entry| (entry.username.as_str(), entry.user.name.as_str())).collect();
+        assert_eq!(names, [("jane", "jane"), ("John", "John Doe"), ("zoe", "zoe")]);
+        assert_eq!(users.named("john").unwrap().password.to_string(), other);
+    }
+
+    #[test]
+    fn the_last_user_can_go_and_the_first_come_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        for empty in ["", "user = []\n"] {
+            fs::write(&path, empty).unwrap();
+            add(&path, user("jane")).unwrap();
+            remove(&path, "jane").unwrap();
+            assert!(Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().entries().is_empty());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        assert!(matches!(remove(&path, "jane"), Err(EditError::File(error)) if error.is_missing()));
+        add(&path, user("jane")).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+
+        assert!(matches!(add(&path, user("JANE")), Err(EditError::User(UsersError::TwoOfOneName(_)))));
+        let same_id = NewUser { id: Some(UserId::Number(1)), ..user("john") };
+        assert!(matches!(add(&path, same_id), Err(EditError::User(UsersError::TwoOfOneId(_)))));
+        assert!(matches!(add(&path, user(" x")), Err(EditError::User(UsersError::Username(_)))));
+        assert!(matches!(remove(&path, "john"), Err(EditError::NoSuchUser(_))));
+        assert!(matches!(set_password(&path, "john", &HASH.parse().unwrap()), Err(EditError::NoSuchUser(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+
+        fs::write(&path, "[[user]]\nid = 1\n").unwrap();
+        assert!(matches!(add(&path, user("john")), Err(EditError::File(FileError::Content { .. }))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "[[user]]\nid = 1\n");
+    }
+}

@@ -1,0 +1,245 @@
+//! A list of users as a file or the demo has it: looked up by name or id. Knows no files, no sessions and no RES.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    ops::Range,
+};
+
+use relogin_session::{User, UserId};
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::password::{PasswordHash, PasswordHashError};
+
+/// Users with their password hashes. Names (without regard to case) and ids are unique.
+#[derive(Debug, Default)]
+pub struct Users {
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    by_id: HashMap<UserId, usize>,
+    /// Keyed afresh in each process, so that nobody can tell which entry an unknown name is checked against.
+    decoys: RandomState,
+}
+
+/// One user of a list.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What the user logs in with.
+    pub username: String,
+    /// What others see.
+    pub user: User,
+    /// The hash of the password.
+    pub password: PasswordHash,
+}
+
+/// What a login of some username is to be checked against.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The hash to check: the user's, or for an unknown name that of somebody else, so that it takes as long.
+    pub hash: PasswordHash,
+    /// Who has logged in if the password is right; nobody, whatever the password, if the name is unknown.
+    pub user: Option<User>,
+}
+
+/// A list that is none.
+#[derive(Debug, Error)]
+pub enum UsersError {
+    /// No TOML, or not the members that a user has.
+    #[error("line {line}: {message}")]
+    Form {
+        /// The line, from 1.
+        line: usize,
+        /// What the parser found, in its words.
+        message: String,
+    },
+    /// Not a name to log in with.
+    #[error("{0:?} is no username: it is empty, or has spaces around it or control characters in it")]
+    Username(String),
+    /// Two users of one name.
+    #[error("there are two users {0:?} (case does not matter)")]
+    TwoOfOneName(String),
+    /// Two users of one id.
+    #[error("there are two users with the id {0}")]
+    TwoOfOneId(UserId),
+    /// A password hash that is none.
+    #[error("the password of user {0:?} cannot be used")]
+    Password(String, #[source] PasswordHashError),
+}
+
+impl UsersError {
+    /// What the parser says and where. Its own error is not kept as a source, since that quotes the text, hashes included.
+    pub(super) fn form(text: &str, message: &str, span: Option<Range<usize>>) -> Self {
+        let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+        Self::Form { line: before.matches('\n').count() + 1, message: message.to_owned() }
+    }
+}
+
+/// The file, as TOML has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    #[serde(default)]
+    user: Vec<EntryForm>,
+}
+
+/// One `[[user]]` of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryForm {
+    id: UserId,
+    username: String,
+    name: String,
+    role: String,
+    password: String,
+}
+
+impl Users {
+    /// Reads the text of a users file.
+    ///
+    /// # Errors
+    /// [`UsersError`] if it is no list of users. It never holds a password hash.
+    pub fn parse(text: &str) -> Result<Self, UsersError> {
+        let form: Form = toml::from_str(text).map_err(|error| UsersError::form(text, error.message(), error.span()))?;
+        let mut users = Self::default();
+        for EntryForm { id, username, name, role, password } in form.user {
+            let password = password.parse().map_err(|error| UsersError::Password(username.clone(), error))?;
+            users.add(Entry { username, user: User { id, name, role }, password })?;
+        }
+        Ok(users)
+    }
+
+    /// Adds a user.
+    ///
+    /// # Errors
+    /// [`UsersError`] if the name is none, or the name or id is taken.
+    pub fn add(&mut self, entry: Entry) -> Result<(), UsersError> {
+        check_username(&entry.username)?;
+        let index = self.entries.len();
+        if self.by_name.contains_key(&fold(&entry.username)) {
+            return Err(UsersError::TwoOfOneName(entry.username));
+        }
+        if self.by_id.contains_key(&entry.user.id) {
+            return Err(UsersError::TwoOfOneId(entry.user.id));
+        }
+        self.by_name.insert(fold(&entry.username), index);
+        self.by_id.insert(entry.user.id.clone(), index);
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// The users, in the list's order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The user of this name, without regard to case.
+    #[must_use]
+    pub fn named(&self, username: &str) -> Option<&Entry> {
+        self.by_name.get(&fold(username)).map(|&index| &self.entries[index])
+    }
+
+    /// The user of this id.
+    #[must_use]
+    pub fn with_id(&self, id: &UserId) -> Option<&Entry> {
+        self.by_id.get(id).map(|&index| &self.entries[index])
+    }
+
+    /// What a login as `username` is checked against. `None` if the list is empty.
+    ///
+    /// An unknown name gets somebody else's hash, always the same one while the list stays: as costly as a real check, and where
+    /// the file's hashes have different parameters, spread like theirs.
+    #[must_use]
+    pub fn candidate(&self, username: &str) -> Option<Candidate> {
+        if let Some(entry) = self.named(username) {
+            return Some(Candidate { hash: entry.password.clone(), user: Some(entry.user.clone()) });
+        }
+        let index = self.decoys.hash_one(fold(username)) as usize;
+        let decoy = self.entries.get(index.checked_rem(self.entries.len())?)?;
+        Some(Candidate { hash: decoy.password.clone(), user: None })
+    }
+}
+
+/// Checks a name to log in with.
+///
+/// # Errors
+/// [`UsersError::Username`] if it is none.
+pub fn check_username(username: &str) -> Result<(), UsersError> {
+    let bad = username.is_empty() || username.trim() != username || username.chars().any(char::is_control);
+    if bad { Err(UsersError::Username(username.to_owned())) } else { Ok(()) }
+}
+
+/// The form in which names are compared.
+pub fn fold(username: &str) -> String {
+    username.to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JANE: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn list(users: &[(&str, &str)]) -> String {
+        users
+            .iter()
+            .map(|(id, username)| {
+                format!("[[user]]\nid = {id}\nusername = {username:?}\nname = \"N\"\nrole = \"user\"\npassword = \"{JANE}\"\n")
+            })
+            .collect()
+    }
+
+    #[test]
+    fn users_are_found_by_name_without_case_and_by_id() {
+        let users = Users::parse(&list(&[("3", "Jane"), ("\"j-4\"", "john")])).unwrap();
+        assert_eq!(users.named("jANE").unwrap().user.id, UserId::Number(3));
+        assert_eq!(users.named("John").unwrap().user.id, UserId::Text("j-4".into()));
+        assert_eq!(users.with_id(&UserId::Number(3)).unwrap().username, "Jane");
+        assert!(users.with_id(&UserId::Text("3".into())).is_none());
+        assert!(users.named("constructor").is_none());
+        assert_eq!(users.entries().len(), 2);
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_list() {
+        assert!(Users::parse("# nobody yet\n").unwrap().entries().is_empty());
+        assert!(Users::default().candidate("jane").is_none());
+    }
+
+    #[test]
+    fn an_unknown_name_is_checked_against_a_hash_of_the_list_and_never_gets_in() {
+        let dear = JANE.replace("m=8,t=1", "m=16,t=3");
+        let text = list(&[("1", "a")]) + &list(&[("2", "b")]).replace(JANE, &dear);
+        let users = Users::parse(&text).unwrap();
+        let mut seen = std::collections::HashSet::new();
+        for name in (0..200).map(|n| format!("nobody{n}")) {
+            let candidate = users.candidate(&name).unwrap();
+            assert!(candidate.user.is_none());
+            assert_eq!(candidate.hash, users.candidate(&name.to_uppercase()).unwrap().hash);
+            seen.insert(candidate.hash.to_string());
+        }
+        assert_eq!(seen, [JANE.to_owned(), dear].into(), "decoys are spread over the parameters in use");
+    }
+
+    #[test]
+    fn a_broken_list_is_refused_with_its_reason_and_no_hash() {
+        for (text, reason) in [
+            (list(&[("1", "jane"), ("2", "JANE")]), "two users \"JANE\""),
+            (list(&[("1", "jane"), ("1", "john")]), "two users with the id 1"),
+            (list(&[("1", " jane")]), "no username"),
+            (list(&[("1", "")]), "no username"),
+            (list(&[("1", "jane")]).replace("$argon2id", "$bcrypt"), "password of user \"jane\""),
+            (list(&[("1", "jane")]).replace("role = \"user\"\n", ""), "line 1: missing field `role`"),
+            (list(&[("1", "jane")]).replace("role", "rolle"), "line 5: unknown field `rolle`"),
+            (list(&[("1.5", "jane")]), "line 2: "),
+            ("user = 5".to_owned(), "line 1: "),
+            ("[[user]\n".to_owned(), "line 1: "),
+        ] {
+            let error = Users::parse(&text).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(reason), "{message:?} does not say {reason:?}");
+            assert!(!message.contains("argon2") && !message.contains('\n'), "{message}");
+        }
+    }
+}
