@@ -1,0 +1,298 @@
+//! What the page shows, worked out from what is known: words and nothing else. Knows no DOM.
+
+use std::time::Duration;
+
+use relogin_client::{ConnectionState, Ended, RequestError, SessionState, User};
+
+/// What the page knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) session: SessionState,
+    pub(crate) connection: ConnectionState,
+    pub(crate) login: Login,
+    /// False if the browser knows that it has no network.
+    pub(crate) online: bool,
+    /// Until the relogin key is used next.
+    pub(crate) refresh_in: Option<Duration>,
+    /// Until the next try to connect.
+    pub(crate) retry_in: Option<Duration>,
+    /// The demo's counter.
+    pub(crate) seconds: Option<u64>,
+    /// There was a connection before.
+    was_connected: bool,
+    /// The last that was shown of the session was somebody logged in.
+    was_logged_in: bool,
+}
+
+/// How far the user is with logging in.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Login {
+    /// Nothing under way.
+    Idle,
+    /// A field was left empty.
+    Incomplete,
+    /// Sent, not yet answered.
+    Pending,
+    /// It failed.
+    Failed(RequestError),
+}
+
+/// What the page shows.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct View {
+    pub(crate) screen: Screen,
+    /// The connection, as style sheets and tests name it.
+    pub(crate) connection: &'static str,
+    /// The connection, in words.
+    pub(crate) connection_text: &'static str,
+    /// When it is tried again; empty if that is soon.
+    pub(crate) retry_text: String,
+}
+
+/// Which of the views is shown, and what is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Screen {
+    Resuming {
+        text: &'static str,
+    },
+    Login {
+        /// Why there is a login form, or why it did not work; empty if there is nothing to say.
+        message: &'static str,
+        /// The credentials were no good.
+        invalid: bool,
+        pending: bool,
+    },
+    Session {
+        user: User,
+        refresh: String,
+        seconds: String,
+    },
+}
+
+/// Shown for what is not known.
+const NOTHING: &str = "–";
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            session: SessionState::Anonymous,
+            connection: ConnectionState::Connecting,
+            login: Login::Idle,
+            online: true,
+            refresh_in: None,
+            retry_in: None,
+            seconds: None,
+            was_connected: false,
+            was_logged_in: false,
+        }
+    }
+}
+
+impl State {
+    /// Keeps what the next view depends on.
+    pub(crate) fn remember(&mut self) {
+        self.was_connected |= self.connection == ConnectionState::Connected;
+        match self.session {
+            SessionState::LoggedIn(_) | SessionState::Reconnecting(_) => self.was_logged_in = true,
+            SessionState::Anonymous | SessionState::Resuming => self.was_logged_in = false,
+            // Until something else happens, the reason stays on show.
+            SessionState::Ended(_) => {}
+        }
+    }
+}
+
+impl View {
+    /// The view of `state`.
+    pub(crate) fn of(state: &State) -> Self {
+        let (connection, connection_text) = match state.connection {
+            ConnectionState::Connecting | ConnectionState::Stopped => ("connecting", "Connecting…"),
+            ConnectionState::Connected => ("connected", "Connected"),
+            ConnectionState::Reconnecting { .. } => ("reconnecting", trouble(state)),
+        };
+        let retry_text = match state.retry_in.map(|wait| wait.as_secs_f64().ceil()) {
+            Some(seconds) if seconds >= 2.0 && state.online => format!("next try in {seconds} s"),
+            _ => String::new(),
+        };
+        Self { screen: screen(state), connection, connection_text, retry_text }
+    }
+}
+
+fn trouble(state: &State) -> &'static str {
+    match (state.online, state.was_connected) {
+        (false, _) => "Offline. Waiting for the network…",
+        (true, true) => "Connection lost. Reconnecting…",
+        (true, false) => "The server cannot be reached. Trying again…",
+    }
+}
+
+fn screen(state: &State) -> Screen {
+    match &state.session {
+        SessionState::Resuming => Screen::Resuming {
+            text: match state.connection {
+                ConnectionState::Reconnecting { .. } => "Your session is picked up as soon as the server answers.",
+                _ => "Picking up your session…",
+            },
+        },
+        SessionState::LoggedIn(user) | SessionState::Reconnecting(user) => Screen::Session {
+            user: user.clone(),
+            refresh: refresh(state),
+            seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), |seconds| seconds.to_string()),
+        },
+        SessionState::Anonymous => login(state, ""),
+        SessionState::Ended(Ended::LoggedOut) => login(state, ""),
+        SessionState::Ended(Ended::LoggedOutElsewhere) => login(state, "You were logged out in another tab."),
+        SessionState::Ended(Ended::Refused) if state.was_logged_in => login(
+            state,
+            "Your session was ended. Perhaps its key was used somewhere else: if that was not you, change your password.",
+        ),
+        SessionState::Ended(Ended::Refused) => login(state, "Your session has expired. Please log in again."),
+    }
+}
+
+fn login(state: &State, reason: &'static str) -> Screen {
+    let connected = state.connection == ConnectionState::Connected;
+    let message = match &state.login {
+        Login::Idle => reason,
+        Login::Incomplete => "Please enter your username and your password.",
+        Login::Pending if connected => "",
+        Login::Pending => "The server cannot be reached yet. You are logged in as soon as it answers.",
+        Login::Failed(error) => words(error),
+    };
+    Screen::Login { message, invalid: wrong(&state.login), pending: state.login == Login::Pending }
+}
+
+fn wrong(login: &Login) -> bool {
+    matches!(login, Login::Incomplete)
+        || matches!(login, Login::Failed(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword"))
+}
+
+fn words(error: &RequestError) -> &'static str {
+    match error {
+        RequestError::Refused(error) if error.is("session.wrongUsernamePassword") => "Wrong username or password.",
+        RequestError::Refused(error) if error.is("session.alreadyLoggedIn") => {
+            "Somebody is logged in here already. Please reload the page."
+        }
+        RequestError::Refused(error) if error.is_system() => {
+            "The server has a problem and could not log you in. Please try again."
+        }
+        RequestError::Refused(_) => "The server does not let you log in.",
+        RequestError::TimedOut => "The server cannot be reached. Check your connection and try again.",
+        RequestError::ConnectionLost => "The connection was lost. Please try again.",
+        RequestError::Garbled | RequestError::NotSubscribed => {
+            "The server's answer makes no sense. Please try again later."
+        }
+    }
+}
+
+/// Until the next refresh: "now", "0:42", "3 h 20 min".
+fn refresh(state: &State) -> String {
+    let Some(wait) = state.refresh_in else { return NOTHING.to_owned() };
+    let seconds = wait.as_secs_f64().ceil() as u64;
+    match (state.connection, seconds) {
+        (ConnectionState::Reconnecting { .. }, _) => "paused".to_owned(),
+        (_, 0) => "now".to_owned(),
+        (_, 1..3600) => format!("{}:{:02}", seconds / 60, seconds % 60),
+        (_, 3600..) => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relogin_client::{ConnectionState, Ended, RequestError, SessionState, User};
+    use relogin_res::Error;
+    use relogin_session::UserId;
+
+    use super::{Duration, Login, Screen, State, View};
+
+    fn jane() -> User {
+        User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() }
+    }
+
+    fn connected(session: SessionState) -> State {
+        State { session, connection: ConnectionState::Connected, ..State::default() }
+    }
+
+    fn message(state: &State) -> &'static str {
+        match View::of(state).screen {
+            Screen::Login { message, .. } => message,
+            other => panic!("not the login form: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_after_logging_out() {
+        let mut state = connected(SessionState::LoggedIn(jane()));
+        state.remember();
+        state.session = SessionState::Ended(Ended::LoggedOut);
+        assert_eq!(message(&state), "");
+    }
+
+    #[test]
+    fn a_session_ended_under_our_eyes_is_told_from_an_expired_one() {
+        let mut state = connected(SessionState::LoggedIn(jane()));
+        state.remember();
+        state.session = SessionState::Ended(Ended::Refused);
+        assert!(message(&state).contains("somewhere else"));
+        state.remember();
+        assert!(message(&state).contains("somewhere else"), "the reason stays");
+
+        let mut state = connected(SessionState::Resuming);
+        state.remember();
+        state.session = SessionState::Ended(Ended::Refused);
+        assert!(message(&state).contains("expired"));
+    }
+
+    #[test]
+    fn a_failed_login_is_told_in_words() {
+        let mut state = connected(SessionState::Anonymous);
+        let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
+        state.login = Login::Failed(RequestError::Refused(refused));
+        let expected =
+            Screen::Login { message: "Wrong username or password.", invalid: true, pending: false };
+        assert_eq!(View::of(&state).screen, expected);
+        state.login = Login::Failed(RequestError::TimedOut);
+        assert!(message(&state).contains("cannot be reached"));
+        state.login = Login::Failed(RequestError::Refused(Error::timeout()));
+        assert!(message(&state).contains("has a problem"));
+    }
+
+    #[test]
+    fn the_user_stays_on_show_while_reconnecting() {
+        let mut state = connected(SessionState::LoggedIn(jane()));
+        state.remember();
+        state.session = SessionState::Reconnecting(jane());
+        state.connection = ConnectionState::Reconnecting { next_try: Duration::from_secs(9) };
+        state.retry_in = Some(Duration::from_millis(2500));
+        state.seconds = Some(12);
+        let view = View::of(&state);
+        assert!(matches!(view.screen, Screen::Session { user, seconds, .. } if user == jane() && seconds == "12"));
+        assert_eq!((view.connection, view.connection_text), ("reconnecting", "Connection lost. Reconnecting…"));
+        assert_eq!(view.retry_text, "next try in 3 s");
+    }
+
+    #[test]
+    fn an_unreachable_server_and_a_missing_network_are_told_apart() {
+        let connection = ConnectionState::Reconnecting { next_try: Duration::ZERO };
+        let mut state = State { connection, ..State::default() };
+        assert_eq!(View::of(&state).connection_text, "The server cannot be reached. Trying again…");
+        state.online = false;
+        assert_eq!(View::of(&state).connection_text, "Offline. Waiting for the network…");
+    }
+
+    #[test]
+    fn the_time_to_the_next_refresh() {
+        let shown = |milliseconds: u64| {
+            let mut state = connected(SessionState::LoggedIn(jane()));
+            state.refresh_in = Some(Duration::from_millis(milliseconds));
+            match View::of(&state).screen {
+                Screen::Session { refresh, .. } => refresh,
+                other => panic!("nobody is logged in: {other:?}"),
+            }
+        };
+        assert_eq!(shown(0), "now");
+        assert_eq!(shown(1), "0:01");
+        assert_eq!(shown(59_001), "1:00");
+        assert_eq!(shown(42_000), "0:42");
+        assert_eq!(shown(12_000_000), "3 h 20 min");
+    }
+}

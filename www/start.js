@@ -1,0 +1,21 @@
+// Loads the WebAssembly module whose file names Trunk wrote into the page's meta tag (Trunk.toml, pattern_script).
+// A file of its own, not an inline script, so that a Content-Security-Policy of script-src 'self' 'wasm-unsafe-eval' holds.
+
+const fail = (message) => {
+  document.getElementById("start-error").textContent = message;
+  document.body.dataset.view = "failed";
+};
+
+const { js, wasm } = document.querySelector('meta[name="relogin-app"]').dataset;
+
+if (typeof WebAssembly === "object") {
+  try {
+    const { default: init } = await import(new URL(js, document.baseURI));
+    await init({ module_or_path: new URL(wasm, document.baseURI) });
+  } catch (error) {
+    console.error(error);
+    fail("A part of it did not load. Check your connection and reload.");
+  }
+} else {
+  fail("This browser does not run WebAssembly. Please use a newer one.");
+}
