@@ -196,6 +196,7 @@ impl Driver {
     fn new(gateway: String, config: Config, wakes: UnboundedSender<Wake>, events: UnboundedSender<Event>) -> Self {
         let name = format!("relogin:{}", config.name);
         let storage = Storage::new(name.clone());
+        let storage_changed = waker(&wakes, |()| Wake::StorageChanged);
         Self {
             client: Client::new(config),
             clock: Clock::start(),
@@ -205,7 +206,7 @@ impl Driver {
             lock: None,
             timer: Timer::default(),
             unsettled: HashMap::new(),
-            _watch: storage.watch(waker(&wakes, |()| Wake::StorageChanged)),
+            _watch: storage.watch(move || storage_changed(())),
             _wake_ups: WakeUps::listen(waker(&wakes, Wake::WakeUp)),
             storage,
             wakes,
@@ -281,10 +282,7 @@ impl Driver {
 }
 
 /// A call-back that sends a wake into the loop.
-fn waker<T>(
-    wakes: &UnboundedSender<Wake>,
-    wake: impl Fn(T) -> Wake + Clone + 'static,
-) -> impl Fn(T) + Clone + 'static {
+fn waker<T>(wakes: &UnboundedSender<Wake>, wake: impl Fn(T) -> Wake + Clone + 'static) -> impl Fn(T) + Clone + 'static {
     let wakes = wakes.clone();
     // Fails if the loop has ended, and then nobody wants to know.
     move |event| drop(wakes.unbounded_send(wake(event)))

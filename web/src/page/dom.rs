@@ -126,7 +126,8 @@ impl Dom {
         if self.body.get_attribute("data-view").as_deref() == Some(view) {
             return;
         }
-        let busy = self.document.active_element().is_some_and(|active| active.closest(".view").ok().flatten().is_some());
+        let busy =
+            self.document.active_element().is_some_and(|active| active.closest(".view").ok().flatten().is_some());
         set_data(&self.body, "data-view", view);
         if let (true, Some(target)) = (busy, target) {
             focus(target);

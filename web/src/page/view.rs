@@ -247,8 +247,7 @@ mod tests {
         let mut state = connected(SessionState::Anonymous);
         let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
         state.login = Login::Failed(RequestError::Refused(refused));
-        let expected =
-            Screen::Login { message: "Wrong username or password.", invalid: true, pending: false };
+        let expected = Screen::Login { message: "Wrong username or password.", invalid: true, pending: false };
         assert_eq!(View::of(&state).screen, expected);
         state.login = Login::Failed(RequestError::TimedOut);
         assert!(message(&state).contains("cannot be reached"));
