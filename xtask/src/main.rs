@@ -1,2 +1,109 @@
-//! The project's own commands.
-fn main() {}
+//! The project's own commands: `cargo xtask help` lists them.
+//!
+//! Each command sets up what it needs and no more, says in one line what takes long, and keeps the output of the programs it runs
+//! in log files under `target/xtask`. Nothing of the product depends on this crate, and it knows the product only by its command
+//! line and its folders.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod context;
+mod dist;
+mod log;
+mod page;
+mod report;
+mod run;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use context::Context;
+
+/// One command of `cargo xtask`.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    about: &'static str,
+    run: fn(&Context, &[String]) -> Result<()>,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "run",
+        arguments: "[-- ARGUMENTS OF relogin serve]",
+        about: "build the page and the binary, start the demo (data in target/relogin-demo)",
+        run: run::command,
+    },
+    Command {
+        name: "test",
+        arguments: "",
+        about: "everything that must hold: format, lints, docs, tests native, in Chromium, end to end",
+        run: test::command,
+    },
+    Command {
+        name: "dist",
+        arguments: "",
+        about: "build dist/relogin, the single binary with the page inside",
+        run: dist::command,
+    },
+    Command {
+        name: "setup",
+        arguments: "[web|test|all]",
+        about: "only set up: what builds the page (web), or what runs the tests too (test, all)",
+        run: setup::command,
+    },
+    Command { name: "bench", arguments: "", about: "run the benchmarks there are", run: bench::command },
+    Command { name: "help", arguments: "", about: "print this", run: help },
+];
+
+const ENVIRONMENT: &str = "\
+Environment:
+  RELOGIN_XTASK_CACHE  where tools are kept (default: relogin-xtask in the user's cache folder)
+  RELOGIN_XTASK_STD    where the standard library for WebAssembly comes from: rustup, apt; default: the first that works
+  NATS_SERVER, RESGATE, CHROMIUM, CHROMEDRIVER, NODE, RESCLIENT_DIR
+                       parts to be used in place of those that setup would find or install";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_else(|| "help".to_owned());
+    let rest: Vec<String> = arguments.collect();
+    match start(&name, &rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(name: &str, arguments: &[String]) -> Result<()> {
+    let name = if matches!(name, "--help" | "-h") { "help" } else { name };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        bail!("there is no command `{name}`; `cargo xtask help` lists those there are");
+    };
+    let before_dashes = arguments.iter().take_while(|argument| *argument != "--");
+    if before_dashes.into_iter().any(|argument| matches!(argument.as_str(), "--help" | "-h")) {
+        report::line(format_args!("cargo xtask {} {}\n  {}", command.name, command.arguments, command.about));
+        return Ok(());
+    }
+    (command.run)(&Context::new()?, arguments)
+}
+
+fn help(_: &Context, _: &[String]) -> Result<()> {
+    report::line(format_args!("cargo xtask COMMAND\n"));
+    for command in COMMANDS {
+        report::line(format_args!("  {} {}\n        {}", command.name, command.arguments, command.about));
+    }
+    report::line(format_args!("\n{ENVIRONMENT}"));
+    Ok(())
+}
+
+/// For commands that take no arguments.
+fn no_arguments(arguments: &[String]) -> Result<()> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(argument) => bail!("`{argument}` is not understood: this command takes no arguments"),
+    }
+}

@@ -1,0 +1,98 @@
+//! Where things are: the workspace, its target folder, the tool cache; and how a child program is started.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result};
+
+/// The folders that every command works in.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The workspace.
+    pub(crate) root: PathBuf,
+    /// Cargo's target folder.
+    pub(crate) target: PathBuf,
+    /// Tools that are set up once for all clones of this user.
+    pub(crate) cache: PathBuf,
+}
+
+impl Context {
+    /// # Errors
+    /// If there is no place for the cache.
+    pub(crate) fn new() -> Result<Self> {
+        // At run time first: a clone that was moved keeps its compiled xtask.
+        let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = Path::new(&manifest).parent().context("xtask lies inside the workspace")?.to_owned();
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target));
+        let context = Self { root, target, cache: cache_folder()? };
+        fs::create_dir_all(context.bin())
+            .with_context(|| format!("making the tool cache {}", context.cache.display()))?;
+        fs::create_dir_all(context.logs())
+            .with_context(|| format!("making the log folder {}", context.logs().display()))?;
+        Ok(context)
+    }
+
+    /// Programs of the cache.
+    pub(crate) fn bin(&self) -> PathBuf {
+        self.cache.join("bin")
+    }
+
+    /// Output of child programs, and stamps of what was built from what.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.target.join("xtask")
+    }
+
+    /// A program, to be run in the workspace with the cache's programs first on its path.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).env("PATH", self.path());
+        // What `cargo run` told xtask about xtask; build scripts that watch these variables would run again for nothing.
+        for (name, _) in env::vars_os() {
+            let text = name.to_string_lossy();
+            if text == "CARGO" || text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    /// `cargo` with the first arguments.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("cargo");
+        command.args(arguments);
+        command
+    }
+
+    /// A program of one of these names: in the cache, on the path, or where servers are installed.
+    pub(crate) fn find(&self, names: &[&str]) -> Option<PathBuf> {
+        let path = self.path();
+        // Not on the path of everyone, but where distributions put servers and where Homebrew puts everything.
+        let more = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin"].map(PathBuf::from);
+        let folders: Vec<PathBuf> = env::split_paths(&path).chain(more).collect();
+        names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
+    }
+
+    fn path(&self) -> OsString {
+        let inherited = env::var_os("PATH").unwrap_or_default();
+        let folders = [self.bin()].into_iter().chain(env::split_paths(&inherited));
+        env::join_paths(folders).unwrap_or(inherited)
+    }
+}
+
+fn cache_folder() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("RELOGIN_XTASK_CACHE") {
+        return std::path::absolute(folder).context("RELOGIN_XTASK_CACHE");
+    }
+    let caches = match env::var_os("XDG_CACHE_HOME") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            env::home_dir().context("no home folder: name a folder for tools in RELOGIN_XTASK_CACHE")?.join(".cache")
+        }
+    };
+    Ok(caches.join("relogin-xtask"))
+}

@@ -1,0 +1,89 @@
+//! Building the product: the page by Trunk into `target/page`, then the binary that carries it.
+//!
+//! Trunk optimises the page anew each time, which takes seconds; so it is asked only when something that the page is made of
+//! has changed.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    context::Context,
+    log::{Log, output},
+    report,
+    setup::Tools,
+};
+
+/// All that the page is made of.
+const SOURCES: &[&str] = &["www", "web", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
+
+/// Builds page and binary, and answers where the binary is.
+pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
+    build_page(context, tools)?;
+    let binary = binary(context);
+    // A finished build is checked in under a second: nothing worth a line.
+    if !binary.exists() {
+        report::begin("relogin: cargo build --release (usually 4 min)");
+    }
+    Log::create(context, "build")?.run(&mut context.cargo(&["build", "--release", "--package", "relogin"]))?;
+    Ok(binary)
+}
+
+/// Where the binary is built.
+pub(crate) fn binary(context: &Context) -> PathBuf {
+    context.target.join("release/relogin")
+}
+
+fn build_page(context: &Context, tools: &Tools) -> Result<()> {
+    // Where Trunk.toml says; not in CARGO_TARGET_DIR, which the binary's sources cannot know.
+    let index = context.root.join("target/page/index.html");
+    let stamp = context.logs().join("page.stamp");
+    let wanted = fingerprint(context, tools)?;
+    if index.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(());
+    }
+    report::begin("page: trunk build --release (usually 1 min)");
+    let mut trunk = context.command("trunk");
+    trunk.args(["build", "--release"]);
+    if tools.wasm_opt {
+        trunk.arg("--offline");
+    }
+    // Trunk wants `true` or `false` there and refuses the `1` that others understand.
+    tools.wasm.use_in(trunk.env_remove("NO_COLOR"));
+    Log::create(context, "page")?.run(&mut trunk)?;
+    if !index.is_file() {
+        bail!("Trunk built no {}: Trunk.toml should name that folder as `dist`", index.display());
+    }
+    fs::write(stamp, wanted)?;
+    Ok(())
+}
+
+/// Changes with anything that goes into the page.
+fn fingerprint(context: &Context, tools: &Tools) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    for source in SOURCES {
+        hash_tree(&context.root.join(source), &mut hasher)?;
+    }
+    for program in ["rustc", "trunk", "wasm-bindgen", "wasm-opt"] {
+        output(context.command(program).arg("--version")).hash(&mut hasher);
+    }
+    format!("{:?}", tools.wasm).hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+fn hash_tree(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
+    let reading = || format!("reading {}", path.display());
+    path.hash(hasher);
+    if path.is_dir() {
+        let entries = fs::read_dir(path).with_context(reading)?;
+        let mut children = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+        children.sort_unstable();
+        return children.iter().try_for_each(|child| hash_tree(child, hasher));
+    }
+    fs::read(path).with_context(reading)?.hash(hasher);
+    Ok(())
+}

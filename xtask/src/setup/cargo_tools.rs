@@ -1,0 +1,145 @@
+//! The tools that Cargo installs: Trunk, which builds the page, and wasm-bindgen's command line, which it calls.
+
+use std::{
+    env, fs,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::WasmStd;
+use crate::{
+    context::Context,
+    log::{Log, output, succeeds},
+    report,
+};
+
+/// Builds with the oldest compiler that the workspace allows.
+const TRUNK: &str = "0.21.14";
+
+/// A download from a server that says nothing must not cost more time than compiling.
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
+
+struct Tool {
+    package: &'static str,
+    version: String,
+    /// What is installed, and answers `--version`.
+    program: &'static str,
+    options: &'static [&'static str],
+    usually: &'static str,
+}
+
+/// Installs what is missing.
+pub(super) fn ensure(context: &Context) -> Result<()> {
+    let bindgen = Tool {
+        package: "wasm-bindgen-cli",
+        version: locked_version(&context.root, "wasm-bindgen")?,
+        program: "wasm-bindgen",
+        options: &[],
+        usually: "2 min",
+    };
+    let trunk = Tool {
+        package: "trunk",
+        version: TRUNK.to_owned(),
+        program: "trunk",
+        options: &["--locked", "--no-default-features", "--features", "rustls"],
+        usually: "3 min",
+    };
+    install(context, &bindgen)?;
+    install(context, &trunk)?;
+    // Gone only when all is installed: what was compiled for one tool serves the next, also after an interruption.
+    let build = build_folder(context);
+    if build.exists() {
+        fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))?;
+    }
+    Ok(())
+}
+
+/// Lets people call `trunk` by its name, where nobody has given them one.
+pub(super) fn offer_trunk(context: &Context, wasm: &WasmStd) -> Result<()> {
+    let own = context.bin().join("trunk");
+    let on_path =
+        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("trunk").is_file()));
+    let Some(folder) = cargo_bin().filter(|folder| folder.is_dir()) else {
+        report::begin(format_args!("Trunk is {}", own.display()));
+        return Ok(());
+    };
+    let shim = folder.join("trunk");
+    if on_path && !is_ours(&shim) {
+        return Ok(());
+    }
+    let mut text = format!("#!/bin/sh\n{SHIM_MARK}\nPATH=\"{}:$PATH\"\nexport PATH\n", context.bin().display());
+    if let WasmStd::Compiler(rustc) = wasm {
+        text += &format!("RUSTC=\"{}\"\nexport RUSTC\n", rustc.display());
+    }
+    text += &format!("exec \"{}\" \"$@\"\n", own.display());
+    if fs::read_to_string(&shim).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let mut file = fs::File::create(&shim).with_context(|| format!("writing {}", shim.display()))?;
+    file.write_all(text.as_bytes())?;
+    file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    report::begin(format_args!("`trunk` can be called by its name now: {}", shim.display()));
+    Ok(())
+}
+
+const SHIM_MARK: &str = "# Written by `cargo xtask setup` of Relogin; may be deleted.";
+
+fn is_ours(shim: &Path) -> bool {
+    fs::read_to_string(shim).is_ok_and(|text| text.contains(SHIM_MARK))
+}
+
+fn cargo_bin() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    Some(home.or_else(|| Some(env::home_dir()?.join(".cargo")))?.join("bin"))
+}
+
+fn install(context: &Context, tool: &Tool) -> Result<()> {
+    if is_there(context, tool) {
+        return Ok(());
+    }
+    let mut log = Log::create(context, tool.package)?;
+    let named = format!("{}@{}", tool.package, tool.version);
+    let root = context.cache.to_string_lossy().into_owned();
+    if succeeds(context.cargo(&["binstall", "-V"]).env_remove("RUSTC")) {
+        report::begin(format_args!("{named}: downloading it (usually 10 s)"));
+        let mut binstall =
+            context.cargo(&["binstall", "--no-confirm", "--force", "--disable-telemetry", "--root", &root]);
+        // What it cannot download it would compile, in its own slower way.
+        binstall.args(["--disable-strategies", "compile", &named]);
+        if log.run_within(DOWNLOAD_LIMIT, &mut binstall).is_ok() && is_there(context, tool) {
+            return Ok(());
+        }
+    }
+    report::begin(format_args!("{named}: compiling it (usually {})", tool.usually));
+    let mut install = context.cargo(&["install", "--debug", "--force", "--root", &root]);
+    install
+        .args(tool.options)
+        .arg(&named)
+        .env("CARGO_TARGET_DIR", build_folder(context))
+        // Quick to build matters more than quick to run: each runs for a second or two.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0");
+    log.run(&mut install)
+}
+
+fn is_there(context: &Context, tool: &Tool) -> bool {
+    let version = context.find(&[tool.program]).and_then(|program| output(context.command(program).arg("--version")));
+    version.is_some_and(|text| text.split_whitespace().any(|word| word == tool.version))
+}
+
+fn build_folder(context: &Context) -> PathBuf {
+    context.cache.join("build")
+}
+
+/// The version of a package in Cargo.lock: wasm-bindgen's library and command line must be of one version.
+fn locked_version(root: &Path, package: &str) -> Result<String> {
+    let lock = fs::read_to_string(root.join("Cargo.lock")).context("reading Cargo.lock")?;
+    let name = format!("name = \"{package}\"");
+    let mut lines = lock.lines().skip_while(|line| *line != name).skip(1);
+    let version = lines.next().and_then(|line| line.strip_prefix("version = \"")?.strip_suffix('"'));
+    version.map(str::to_owned).with_context(|| format!("Cargo.lock names no {package}"))
+}

@@ -1,0 +1,113 @@
+//! What the commands need beyond Cargo: found, else installed, each part once for a user.
+//!
+//! A part is looked for by looking at the part itself, never by remembering that it was installed; so what somebody removes
+//! comes back, and what the machine has already is used.
+
+mod apt_std;
+mod cargo_tools;
+mod programs;
+mod resclient;
+mod resgate;
+mod wasm_std;
+
+use std::{fs::File, path::PathBuf, process::Command, thread};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+
+use crate::{context::Context, log, report};
+pub(crate) use wasm_std::{TARGET, WasmStd};
+
+/// What a command may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// What builds the page.
+    Page,
+    /// What runs the tests, for which the page is built too.
+    Tests,
+}
+
+/// What was set up, for the programs that use it.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    /// The compiler's library for the browser.
+    pub(crate) wasm: WasmStd,
+    /// Whether the machine can optimise the page; else Trunk has to fetch the program for it.
+    pub(crate) wasm_opt: bool,
+    variables: Vec<(&'static str, PathBuf)>,
+}
+
+impl Tools {
+    /// Tells the program where the parts are.
+    pub(crate) fn name_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.envs(self.variables.iter().map(|(name, path)| (name, path)))
+    }
+}
+
+/// `cargo xtask setup`.
+pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let needs = match words[..] {
+        ["web"] => Needs::Page,
+        [] | ["test" | "all"] => Needs::Tests,
+        _ => bail!("`{}` is not understood; it may be `web`, `test` or `all`", words.join(" ")),
+    };
+    let tools = ensure(context, needs)?;
+    cargo_tools::offer_trunk(context, &tools.wasm)?;
+    report::begin("everything is there");
+    Ok(())
+}
+
+/// Sets up what is missing.
+///
+/// # Errors
+/// If a part cannot be had; the message says what a person can do.
+pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
+    let _lock = lock(context)?;
+    // Two lanes: downloads beside compilers, which need nothing of each other.
+    let (system, cargo) = thread::scope(|scope| {
+        let cargo = scope.spawn(|| cargo_tools::ensure(context));
+        (system_parts(context, needs), cargo.join())
+    });
+    let tools = system?;
+    cargo.map_err(|_| anyhow!("setting up the tools that Cargo builds ended early"))??;
+    Ok(tools)
+}
+
+fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
+    let mut programs = vec![&programs::WASM_OPT];
+    if needs == Needs::Tests {
+        programs.extend(programs::TESTED_WITH);
+        programs.push(&programs::NPM);
+        if resgate::find(context).is_none() {
+            programs.push(&programs::GO);
+        }
+    }
+    programs::ensure(context, &programs)?;
+    let wasm = wasm_std::ensure(context)?;
+
+    let mut variables = Vec::new();
+    if needs == Needs::Tests {
+        variables
+            .extend(programs::TESTED_WITH.iter().filter_map(|program| program.variable.zip(program.find(context))));
+        variables.push(("RESGATE", resgate::ensure(context)?));
+        variables.push(("RESCLIENT_DIR", resclient::ensure(context)?));
+    }
+    let wasm_opt = programs::WASM_OPT.find(context).is_some();
+    Ok(Tools { wasm, wasm_opt, variables })
+}
+
+/// Two commands at once must not install the same thing twice over each other.
+fn lock(context: &Context) -> Result<File> {
+    let path = context.cache.join("lock");
+    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+    if file.try_lock().is_err() {
+        report::begin("waiting for another xtask, which is setting up the same tools");
+        file.lock().with_context(|| format!("locking {}", path.display()))?;
+    }
+    Ok(file)
+}
+
+/// Whether this is the superuser.
+fn is_root() -> bool {
+    log::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0")
+}

@@ -1,0 +1,189 @@
+//! Programs that come from the machine's package manager: found on it, else installed by apt or Homebrew.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{context::Context, log::Log, log::output, log::succeeds, report};
+
+/// A program, and what it is called by whom.
+#[derive(Debug)]
+pub(super) struct Program {
+    /// For people.
+    what: &'static str,
+    /// The environment variable that names another one, and by which tests are told.
+    pub(super) variable: Option<&'static str>,
+    names: &'static [&'static str],
+    /// Packages, the first set that the machine's sources all know.
+    apt: &'static [&'static [&'static str]],
+    brew: &'static [&'static str],
+    /// Whether work can go on without it.
+    optional: bool,
+}
+
+pub(super) const WASM_OPT: Program = Program {
+    what: "wasm-opt",
+    variable: None,
+    names: &["wasm-opt"],
+    apt: &[&["binaryen"]],
+    brew: &["binaryen"],
+    // Trunk fetches its own where the machine has none.
+    optional: true,
+};
+
+const NATS_SERVER: Program = Program {
+    what: "nats-server",
+    variable: Some("NATS_SERVER"),
+    names: &["nats-server"],
+    apt: &[&["nats-server"]],
+    brew: &["nats-server"],
+    optional: false,
+};
+
+const CHROMIUM: Program = Program {
+    what: "Chromium",
+    variable: Some("CHROMIUM"),
+    names: &[
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    ],
+    apt: CHROMIUM_PACKAGES,
+    brew: &["--cask", "google-chrome"],
+    optional: false,
+};
+
+const CHROMEDRIVER: Program = Program {
+    what: "chromedriver",
+    variable: Some("CHROMEDRIVER"),
+    names: &["chromedriver"],
+    apt: CHROMIUM_PACKAGES,
+    brew: &["--cask", "chromedriver"],
+    optional: false,
+};
+
+const NODE: Program = Program {
+    what: "Node",
+    variable: Some("NODE"),
+    names: &["node"],
+    apt: NODE_PACKAGES,
+    brew: &["node"],
+    optional: false,
+};
+
+pub(super) const NPM: Program =
+    Program { what: "npm", variable: None, names: &["npm"], apt: NODE_PACKAGES, brew: &["node"], optional: false };
+
+pub(super) const GO: Program =
+    Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"], optional: false };
+
+/// What tests start, and are told the place of.
+pub(super) const TESTED_WITH: [&Program; 4] = [&NATS_SERVER, &CHROMIUM, &CHROMEDRIVER, &NODE];
+
+/// Browser and driver of one version: Debian's names, then Ubuntu's.
+const CHROMIUM_PACKAGES: &[&[&str]] =
+    &[&["chromium", "chromium-driver"], &["chromium-browser", "chromium-chromedriver"]];
+const NODE_PACKAGES: &[&[&str]] = &[&["nodejs", "npm"]];
+
+impl Program {
+    /// Where it is, if anywhere.
+    pub(super) fn find(&self, context: &Context) -> Option<PathBuf> {
+        if let Some(path) = self.variable.and_then(env::var_os) {
+            return Some(PathBuf::from(path));
+        }
+        context.find(self.names)
+    }
+}
+
+/// Installs those that the machine lacks, all in one go.
+pub(super) fn ensure(context: &Context, programs: &[&Program]) -> Result<()> {
+    let missing: Vec<&Program> = programs.iter().copied().filter(|program| program.find(context).is_none()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let attempt = if context.find(&["apt-get"]).is_some() {
+        let packages = missing.iter().flat_map(|program| known_set(program.apt)).copied();
+        apt_install(context, &unique(packages))
+    } else if context.find(&["brew"]).is_some() {
+        brew_install(context, &missing)
+    } else {
+        Ok(())
+    };
+    let still_missing: Vec<&str> = missing
+        .iter()
+        .filter(|program| !program.optional && program.find(context).is_none())
+        .map(|program| program.what)
+        .collect();
+    if still_missing.is_empty() {
+        return Ok(());
+    }
+    attempt?;
+    let names = still_missing.join(", ");
+    bail!("missing: {names}. Install what is missing so that it is on the path, then run this again")
+}
+
+/// Installs packages by apt, as root or through sudo.
+pub(super) fn apt_install(context: &Context, packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    let sudo = match (super::is_root(), context.find(&["sudo"])) {
+        (true, _) => None,
+        (false, Some(sudo)) => Some(sudo),
+        (false, None) => bail!("installing packages takes root; as root, run: apt-get install {list}"),
+    };
+    let means = if sudo.is_some() { "sudo apt-get" } else { "apt-get" };
+    report::begin(format_args!("system packages {list}: {means} install (usually 1 min)"));
+    if let Some(sudo) = &sudo {
+        // Asks for the password here, where the person sees it; the rest is quiet.
+        if !Command::new(sudo).arg("-v").status()?.success() {
+            bail!("sudo was refused; as root, run: apt-get install {list}");
+        }
+    }
+    let apt = |arguments: &[&str]| {
+        let mut command = match &sudo {
+            Some(sudo) => {
+                let mut command = context.command(sudo);
+                command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+                command
+            }
+            None => context.command("apt-get"),
+        };
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(arguments);
+        command
+    };
+    let mut log = Log::create(context, "apt")?;
+    log.run(&mut apt(&["update"]))?;
+    let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
+    log.run(install.args(packages))
+}
+
+/// The newest package whose name is `stem` and a number, as `lld-22` is of `lld-`.
+pub(super) fn newest_apt_package(stem: &str) -> Option<String> {
+    let names = output(Command::new("apt-cache").args(["pkgnames", stem]))?;
+    let versions = names.lines().filter_map(|name| name.strip_prefix(stem)?.parse::<u32>().ok());
+    versions.max().map(|version| format!("{stem}{version}"))
+}
+
+fn brew_install(context: &Context, programs: &[&Program]) -> Result<()> {
+    let names: Vec<&str> = programs.iter().map(|program| program.what).collect();
+    report::begin(format_args!("{}: brew install (usually 2 min)", names.join(", ")));
+    let mut log = Log::create(context, "brew")?;
+    for program in programs {
+        log.run(context.command("brew").arg("install").args(program.brew))?;
+    }
+    Ok(())
+}
+
+/// The first set of which every package is known; the first one where none is, for the message's sake.
+fn known_set<'p>(sets: &'p [&'p [&'p str]]) -> &'p [&'p str] {
+    let known = |package: &&str| succeeds(Command::new("apt-cache").args(["show", package]));
+    sets.iter().find(|set| set.iter().all(known)).or(sets.first()).copied().unwrap_or_default()
+}
+
+fn unique<'p>(packages: impl Iterator<Item = &'p str>) -> Vec<&'p str> {
+    let mut list: Vec<&str> = packages.collect();
+    list.sort_unstable();
+    list.dedup();
+    list
+}

@@ -1,0 +1,156 @@
+//! `cargo xtask test`: everything that must hold before a change may land, in stages.
+//!
+//! All stages run, also after one that failed: a person who waited for minutes wants to know all that is wrong.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    context::Context,
+    log::{Log, succeeds},
+    no_arguments, page, report,
+    setup::{self, TARGET, Tools},
+};
+
+struct Stage {
+    name: &'static str,
+    /// What it takes from nothing on a small machine, where that is long.
+    usually: &'static str,
+    run: fn(&Workshop<'_>) -> Result<Outcome>,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "format", usually: "", run: format },
+    Stage { name: "lints", usually: "3 min the first time", run: lints },
+    Stage { name: "docs", usually: "2 min the first time", run: docs },
+    Stage { name: "dependencies", usually: "", run: dependencies },
+    Stage { name: "native tests", usually: "5 min the first time", run: native },
+    Stage { name: "browser tests", usually: "2 min the first time", run: browser },
+    Stage { name: "page and binary", usually: "5 min the first time", run: product },
+    Stage { name: "end-to-end tests", usually: "5 min", run: end_to_end },
+];
+
+/// What the stages work with.
+struct Workshop<'a> {
+    context: &'a Context,
+    tools: &'a Tools,
+}
+
+enum Outcome {
+    Passed,
+    Skipped(&'static str),
+}
+
+/// Sets up and runs all stages.
+pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
+    no_arguments(arguments)?;
+    let tools = setup::ensure(context, setup::Needs::Tests)?;
+    let workshop = Workshop { context, tools: &tools };
+    let mut rows = Vec::new();
+    let mut failed = Vec::new();
+    for stage in STAGES {
+        let usually = if stage.usually.is_empty() { String::new() } else { format!(" (usually {})", stage.usually) };
+        report::begin(format_args!("{}{usually}", stage.name));
+        let start = Instant::now();
+        let result = (stage.run)(&workshop);
+        rows.push(row(stage.name, &result, start.elapsed()));
+        if let Err(error) = result {
+            report::line(format_args!("{error:#}"));
+            failed.push(stage.name);
+        }
+    }
+    report::line("");
+    rows.iter().for_each(report::line);
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+fn row(name: &str, result: &Result<Outcome>, time: Duration) -> String {
+    let word = match result {
+        Ok(Outcome::Passed) => "ok".to_owned(),
+        Ok(Outcome::Skipped(why)) => format!("skipped: {why}"),
+        Err(_) => "FAILED".to_owned(),
+    };
+    format!("{name:<18}{:>6}  {word}", report::clock(time))
+}
+
+fn format(workshop: &Workshop<'_>) -> Result<Outcome> {
+    workshop.quietly("format", &mut workshop.cargo(&["fmt", "--all", "--check"]))
+}
+
+fn lints(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let strict = ["--all-targets", "--", "-D", "warnings"];
+    workshop.quietly("lints", workshop.cargo(&["clippy", "--workspace"]).args(strict))?;
+    if workshop.tools.wasm.has_all_tools() {
+        workshop
+            .quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--target", TARGET]).args(strict))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let doc = |arguments: &[&str]| {
+        let mut command = workshop.cargo(&["doc", "--no-deps", "--document-private-items"]);
+        command.args(arguments).env("RUSTDOCFLAGS", "-D warnings");
+        command
+    };
+    workshop.quietly("docs", &mut doc(&["--workspace"]))?;
+    if workshop.tools.wasm.has_all_tools() {
+        workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--target", TARGET]))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
+    if !succeeds(&mut workshop.cargo(&["deny", "--version"])) {
+        return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install cargo-deny)"));
+    }
+    workshop.quietly("dependencies", &mut workshop.cargo(&["deny", "--workspace", "check"]))
+}
+
+fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"];
+    workshop.tests("native-tests", &mut workshop.cargo(&arguments))
+}
+
+fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
+    tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
+    workshop.tests("browser-tests", workshop.tools.wasm.use_in(&mut tests))
+}
+
+fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
+    page::build(workshop.context, workshop.tools)?;
+    Ok(Outcome::Passed)
+}
+
+fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let binary = page::binary(workshop.context);
+    if !binary.is_file() {
+        bail!("there is no {} to be tested", binary.display());
+    }
+    let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
+    workshop.tests("end-to-end-tests", tests.env("RELOGIN_BIN", binary))
+}
+
+const WEB: &str = "relogin-web";
+const END_TO_END: &str = "relogin-tests";
+
+impl Workshop<'_> {
+    fn cargo(&self, arguments: &[&str]) -> Command {
+        self.context.cargo(arguments)
+    }
+
+    fn quietly(&self, log: &str, command: &mut Command) -> Result<Outcome> {
+        Log::create(self.context, log)?.run(command)?;
+        Ok(Outcome::Passed)
+    }
+
+    fn tests(&self, log: &str, command: &mut Command) -> Result<Outcome> {
+        Log::create(self.context, log)?.run_tests(self.tools.name_to(command))?;
+        Ok(Outcome::Passed)
+    }
+}
