@@ -1,0 +1,190 @@
+//! What a driver hands to the machine and takes from it. Knows no rules.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use relogin_res::service::Origin;
+
+/// Names a connection between driver and machine. Chosen by the driver, never used twice, never on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionKey(pub u64);
+
+/// Names a bus subscription or a bus request between machine and driver. Chosen by the machine, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u64);
+
+/// What happened outside.
+#[derive(Clone)]
+pub enum Input<'a> {
+    /// A client's WebSocket is open.
+    Opened {
+        /// How the driver will call it.
+        connection: ConnectionKey,
+        /// Its connection id: one part of a subject, unlike any other in the whole system.
+        cid: String,
+        /// What it was opened with. Goes out with its auth requests.
+        origin: Origin,
+    },
+    /// A client sent a frame. Costs one credit, which [`Action::Done`] gives back.
+    Frame {
+        /// Whose.
+        connection: ConnectionKey,
+        /// What it says.
+        text: &'a str,
+    },
+    /// A client's WebSocket is closed, by whichever side. After [`Action::Close`] it may be left out.
+    Closed {
+        /// Whose.
+        connection: ConnectionKey,
+    },
+    /// A message arrived on a subscription.
+    Message {
+        /// The subscription.
+        tag: Tag,
+        /// What the message was published to.
+        subject: &'a str,
+        /// What it says.
+        payload: &'a [u8],
+    },
+    /// An answer to a request arrived.
+    Reply {
+        /// The request.
+        tag: Tag,
+        /// What it says.
+        payload: &'a [u8],
+    },
+    /// Nobody listens on the request's subject.
+    NoResponders {
+        /// The request.
+        tag: Tag,
+    },
+    /// The bus did not take a request or subscription.
+    Refused {
+        /// Which.
+        tag: Tag,
+    },
+    /// The bus is gone, or has lost messages: all connections are closed, and new ones too until it is back.
+    LinkDown,
+    /// The bus is back.
+    LinkUp,
+    /// The time of [`Gateway::poll_timeout`](crate::Gateway::poll_timeout) has come.
+    Timeout,
+}
+
+/// What is to be done outside, in this order.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Send a text frame. Frames that say the same to many connections share one buffer.
+    Send {
+        /// To whom.
+        connection: ConnectionKey,
+        /// UTF-8.
+        frame: Bytes,
+    },
+    /// A frame that was handed in is dealt with: the connection has one credit more.
+    Done {
+        /// Whose frame it was.
+        connection: ConnectionKey,
+    },
+    /// Close the WebSocket. The machine has forgotten the connection already.
+    Close {
+        /// Whose.
+        connection: ConnectionKey,
+        /// The WebSocket close code.
+        code: u16,
+        /// The WebSocket close reason.
+        reason: &'static str,
+    },
+    /// Subscribe on the bus, before any action that follows is carried out.
+    Listen {
+        /// How the machine will call it.
+        tag: Tag,
+        /// What to listen to.
+        pattern: String,
+    },
+    /// Send a request on the bus.
+    Ask {
+        /// How the machine will call it.
+        tag: Tag,
+        /// Where to.
+        subject: String,
+        /// What it says.
+        payload: Bytes,
+    },
+    /// End a subscription; or forget a request, which is answered or given up.
+    Release {
+        /// Which.
+        tag: Tag,
+    },
+}
+
+/// What can be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How long a service has for an answer, unless it asks for more.
+    pub request_timeout: Duration,
+    /// How long a resource stays cached that nobody is subscribed to any more.
+    pub unsubscribe_delay: Duration,
+    /// How often one connection may directly subscribe to one resource.
+    pub max_direct_subscriptions: u32,
+    /// How many resources one connection may be subscribed to, referred ones included.
+    pub max_resources: usize,
+    /// How many events of one resource may wait for one connection: for an access answer, or for resources that another
+    /// event refers to. Beyond it, the connection is closed.
+    pub max_held_events: usize,
+    /// How long a subject may be, in bytes.
+    pub max_subject: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(3),
+            unsubscribe_delay: Duration::from_secs(5),
+            max_direct_subscriptions: 256,
+            max_resources: 65_536,
+            max_held_events: 4096,
+            // What a NATS server takes in one control line (4096), less what it and an inbox need of it.
+            max_subject: 3968,
+        }
+    }
+}
+
+/// Close codes: <https://www.iana.org/assignments/websocket/websocket.xhtml#close-code-number>.
+pub(crate) mod close {
+    pub(crate) const INTERNAL_ERROR: u16 = 1011;
+    pub(crate) const SERVICE_RESTART: u16 = 1012;
+    pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+}
+
+impl fmt::Debug for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Frames and payloads may be credentials.
+        match self {
+            Self::Opened { connection, cid, .. } => write!(f, "Opened({}, {cid})", connection.0),
+            Self::Frame { connection, .. } => write!(f, "Frame({})", connection.0),
+            Self::Closed { connection } => write!(f, "Closed({})", connection.0),
+            Self::Message { tag, subject, .. } => write!(f, "Message({}, {subject})", tag.0),
+            Self::Reply { tag, .. } => write!(f, "Reply({})", tag.0),
+            Self::NoResponders { tag } => write!(f, "NoResponders({})", tag.0),
+            Self::Refused { tag } => write!(f, "Refused({})", tag.0),
+            Self::LinkDown => f.write_str("LinkDown"),
+            Self::LinkUp => f.write_str("LinkUp"),
+            Self::Timeout => f.write_str("Timeout"),
+        }
+    }
+}
+
+impl fmt::Debug for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Frames and payloads may be credentials.
+        match self {
+            Self::Send { connection, frame } => write!(f, "Send({}, {} bytes)", connection.0, frame.len()),
+            Self::Done { connection } => write!(f, "Done({})", connection.0),
+            Self::Close { connection, code, reason } => write!(f, "Close({}, {code} {reason})", connection.0),
+            Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
+            Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),
+            Self::Release { tag } => write!(f, "Release({})", tag.0),
+        }
+    }
+}
