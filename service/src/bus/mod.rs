@@ -4,7 +4,10 @@
 //! arrives in the order in which it was sent, in one [`Mailbox`] even across subscriptions and answers: a gateway must see a
 //! token event before the answer that followed it.
 
+pub mod local;
 mod mailbox;
+pub mod nats;
+mod router;
 mod subject;
 
 use async_trait::async_trait;

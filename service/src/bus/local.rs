@@ -1,0 +1,134 @@
+//! The bus inside this process: gateway and service without a server between them. Knows no network.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{
+    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject,
+    router::{RouteId, Router},
+};
+
+/// A bus inside this process. A message is in the mailboxes it is for before `publish` returns.
+#[derive(Debug)]
+pub struct LocalBus {
+    switchboard: Arc<Mutex<Switchboard>>,
+    link: watch::Sender<Link>,
+}
+
+#[derive(Debug)]
+struct Switchboard {
+    listeners: Router<(Mailbox, Tag)>,
+    /// Who waits for answers, by the number in the reply subject.
+    asking: HashMap<u64, (Mailbox, Tag)>,
+    last_inbox: u64,
+    is_closed: bool,
+}
+
+/// What reply subjects begin with.
+const INBOX: &str = "_INBOX.";
+
+impl LocalBus {
+    /// A bus with nobody on it.
+    #[must_use]
+    pub fn new() -> Self {
+        let switchboard =
+            Switchboard { listeners: Router::new(), asking: HashMap::new(), last_inbox: 0, is_closed: false };
+        Self { switchboard: Arc::new(Mutex::new(switchboard)), link: watch::Sender::new(Link::Up) }
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, Switchboard>, BusError> {
+        let switchboard = lock(&self.switchboard);
+        if switchboard.is_closed { Err(BusError::Closed) } else { Ok(switchboard) }
+    }
+}
+
+impl Default for LocalBus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Bus for LocalBus {
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        check_pattern(pattern)?;
+        let id = self.open()?.listeners.insert(pattern, (mailbox.clone(), tag));
+        let (switchboard, pattern) = (Arc::clone(&self.switchboard), Box::<str>::from(pattern));
+        Ok(Guard::new(move || lock(&switchboard).hang_up(&pattern, id)))
+    }
+
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        check_subject(subject)?;
+        let mut open = self.open()?;
+        open.last_inbox += 1;
+        let inbox = open.last_inbox;
+        if open.route(subject, Some(&format!("{INBOX}{inbox}")), &payload) {
+            open.asking.insert(inbox, (mailbox.clone(), tag));
+        } else {
+            mailbox.put(Delivery::NoResponders { tag });
+        }
+        let switchboard = Arc::clone(&self.switchboard);
+        Ok(Guard::new(move || {
+            lock(&switchboard).asking.remove(&inbox);
+        }))
+    }
+
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        check_subject(subject)?;
+        let open = self.open()?;
+        if let Some((mailbox, tag)) = inbox_of(subject).and_then(|inbox| open.asking.get(&inbox)) {
+            mailbox.put(Delivery::Reply { tag: *tag, payload: payload.clone() });
+        }
+        open.route(subject, None, &payload);
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.open().map(drop)
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        let mut switchboard = lock(&self.switchboard);
+        switchboard.is_closed = true;
+        switchboard.listeners = Router::new();
+        switchboard.asking = HashMap::new();
+        Ok(())
+    }
+}
+
+impl Switchboard {
+    /// Puts a message into the mailbox of each listener; false if there is none.
+    fn route(&self, subject: &str, reply: Option<&str>, payload: &Bytes) -> bool {
+        let mut is_heard = false;
+        self.listeners.find(subject, &mut |(mailbox, tag)| {
+            is_heard = true;
+            let message =
+                Message { subject: subject.to_owned(), reply: reply.map(str::to_owned), payload: payload.clone() };
+            mailbox.put(Delivery::Message { tag: *tag, message });
+        });
+        is_heard
+    }
+
+    fn hang_up(&mut self, pattern: &str, id: RouteId) {
+        self.listeners.remove(pattern, id);
+    }
+}
+
+fn inbox_of(subject: &str) -> Option<u64> {
+    subject.strip_prefix(INBOX)?.parse().ok()
+}
+
+/// No call on a switchboard can panic halfway, so what a poisoned lock guards is whole.
+fn lock(switchboard: &Mutex<Switchboard>) -> MutexGuard<'_, Switchboard> {
+    switchboard.lock().unwrap_or_else(PoisonError::into_inner)
+}

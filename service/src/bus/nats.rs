@@ -1,0 +1,319 @@
+//! The bus over NATS: gateways and services on many machines. Knows no sessions and no RES.
+
+mod connect;
+mod tap;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Client, Event, PublishError, PublishErrorKind, StatusCode};
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use super::{Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject};
+use tap::Tap;
+
+pub use connect::{ConnectError, NatsConfig};
+
+/// A bus over NATS. After its first connection it reconnects by itself for ever, with all its subscriptions. While the
+/// connection is lost, a little of what is sent waits for its return; the rest fails with [`BusError::Disconnected`].
+pub struct NatsBus {
+    client: Client,
+    shared: Arc<Shared>,
+    /// All answers come to subjects under this one, so that a request costs the server no subscription.
+    inbox: String,
+}
+
+struct Shared {
+    link: watch::Sender<Link>,
+    /// Bytes that were sent since the connection was lost.
+    held: AtomicUsize,
+    is_closed: AtomicBool,
+    open: Mutex<Open>,
+}
+
+/// What ends with the bus.
+#[derive(Default)]
+struct Open {
+    last: u64,
+    taps: HashMap<u64, Arc<Tap>>,
+    /// Who waits for answers, by the last part of the reply subject.
+    waiting: HashMap<u64, Waiting>,
+}
+
+enum Waiting {
+    Asking(Mailbox, Tag),
+    Flushing(oneshot::Sender<()>),
+}
+
+/// How many bytes may wait for the connection's return.
+const HELD: usize = 8 << 20;
+
+/// How long a flush waits for a connection that is lost or slow.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
+
+impl NatsBus {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if the address is bad, or nobody there lets us in within a few seconds.
+    pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
+        let (servers, options) = connect::prepare(config).await?;
+        let names = connect::names(&servers);
+        let shared = Arc::new(Shared::new());
+        let events = Arc::clone(&shared);
+        let options = options.event_callback(move |event| {
+            events.note(&event);
+            std::future::ready(())
+        });
+        let client = match options.connect(servers).await {
+            Ok(client) => client,
+            Err(source) => return Err(connect::refused_or_unreachable(names, source)),
+        };
+        let bus = Self { inbox: client.new_inbox(), client, shared };
+        match bus.open_inbox().await {
+            Ok(()) => Ok(bus),
+            Err(source) => Err(ConnectError::Inbox { servers: names, source }),
+        }
+    }
+
+    async fn open_inbox(&self) -> Result<(), BusError> {
+        let prefix = self.inbox.len() + 1;
+        // Not `Shared` itself: it holds the tap that holds this closure.
+        let shared = Arc::downgrade(&self.shared);
+        let deliver = move |message: async_nats::Message| {
+            let id = message.subject.as_str().get(prefix..).and_then(|id| id.parse().ok());
+            if let (Some(id), Some(shared)) = (id, shared.upgrade()) {
+                shared.answer(id, message);
+            }
+        };
+        self.open_tap(&format!("{}.*", self.inbox), deliver).await?;
+        self.flush().await
+    }
+
+    /// Opens a tap on `pattern` and returns its number.
+    async fn open_tap(
+        &self,
+        pattern: &str,
+        deliver: impl Fn(async_nats::Message) + Send + Sync + 'static,
+    ) -> Result<u64, BusError> {
+        self.shared.check_open()?;
+        let subscribed = self.unless_down(self.client.subscribe(pattern.to_owned())).await?;
+        let tap = Tap::open(subscribed.map_err(|error| BusError::Transport(error.into()))?, deliver);
+        self.shared.add(|open, id| open.taps.insert(id, Arc::clone(&tap))).inspect_err(|_| tap.shut())
+    }
+
+    async fn send(&self, subject: &str, reply: Option<String>, payload: Bytes) -> Result<(), BusError> {
+        let size = payload.len();
+        self.shared.check_open()?;
+        self.shared.hold(size)?;
+        let subject = subject.to_owned();
+        let sent = match reply {
+            Some(reply) => self.unless_down(self.client.publish_with_reply(subject, reply, payload)).await?,
+            None => self.unless_down(self.client.publish(subject, payload)).await?,
+        };
+        sent.map_err(|error: PublishError| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => BusError::TooLarge(size),
+            PublishErrorKind::Send | PublishErrorKind::InvalidSubject => BusError::Transport(error.into()),
+        })
+    }
+
+    /// Waits for room in the client's queue, but not for a lost connection.
+    async fn unless_down<T>(&self, sending: impl Future<Output = T> + Send) -> Result<T, BusError> {
+        let mut link = self.shared.link.subscribe();
+        tokio::select! {
+            biased;
+            done = sending => Ok(done),
+            _ = link.wait_for(|link| *link == Link::Down) => Err(BusError::Disconnected),
+        }
+    }
+
+    /// Sends a message to ourselves: when it is back, the server has dealt with all that went before it. (async-nats's own
+    /// flush only hands everything to the operating system.)
+    async fn round_trip(&self) -> Result<(), BusError> {
+        let mut link = self.shared.link.subscribe();
+        let (back, mut done) = oneshot::channel();
+        let id = self.shared.add(|open, id| open.waiting.insert(id, Waiting::Flushing(back)))?;
+        let _forget = Arc::clone(&self.shared).forget(id);
+        loop {
+            link.mark_unchanged();
+            match self.send(&format!("{}.{id}", self.inbox), None, Bytes::new()).await {
+                Ok(()) | Err(BusError::Disconnected) => {}
+                Err(error) => return Err(error),
+            }
+            // It may have been lost with the connection: once more after each change of the link.
+            tokio::select! {
+                result = &mut done => return result.map_err(|_| BusError::Closed),
+                _ = link.changed() => {}
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for NatsBus {
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        check_pattern(pattern)?;
+        let mailbox = mailbox.clone();
+        let deliver = move |message: async_nats::Message| {
+            let message = Message {
+                subject: message.subject.into_string(),
+                reply: message.reply.map(async_nats::Subject::into_string),
+                payload: message.payload,
+            };
+            mailbox.put(Delivery::Message { tag, message });
+        };
+        let id = self.open_tap(pattern, deliver).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Guard::new(move || {
+            let tap = shared.open().taps.remove(&id);
+            tap.inspect(|tap| tap.shut());
+        }))
+    }
+
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        check_subject(subject)?;
+        let id = self.shared.add(|open, id| open.waiting.insert(id, Waiting::Asking(mailbox.clone(), tag)))?;
+        let forget = Arc::clone(&self.shared).forget(id);
+        self.send(subject, Some(format!("{}.{id}", self.inbox)), payload).await?;
+        Ok(forget)
+    }
+
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        check_subject(subject)?;
+        self.send(subject, None, payload).await
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        timeout(FLUSH_DEADLINE, self.round_trip()).await.unwrap_or(Err(BusError::Disconnected))
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.shared.link.subscribe()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        let is_down = *self.shared.link.borrow() == Link::Down;
+        let flushed = if is_down { Err(BusError::Disconnected) } else { self.flush().await };
+        self.shared.close();
+        // Fails if the client has ended already: just as well.
+        self.unless_down(self.client.drain()).await.ok();
+        flushed
+    }
+}
+
+impl Drop for NatsBus {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl fmt::Debug for NatsBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsBus")
+            .field("inbox", &self.inbox)
+            .field("link", &self.link().borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn new() -> Self {
+        Self {
+            link: watch::Sender::new(Link::Up),
+            held: AtomicUsize::new(0),
+            is_closed: AtomicBool::new(false),
+            open: Mutex::default(),
+        }
+    }
+
+    /// Notes something that is to be ended with the bus, and returns its number.
+    fn add<T>(&self, add: impl FnOnce(&mut Open, u64) -> T) -> Result<u64, BusError> {
+        let mut open = self.open();
+        // Under the lock, so that nothing is added behind `close`.
+        self.check_open()?;
+        open.last += 1;
+        let id = open.last;
+        add(&mut open, id);
+        Ok(id)
+    }
+
+    fn forget(self: Arc<Self>, id: u64) -> Guard {
+        Guard::new(move || {
+            let waiting = self.open().waiting.remove(&id);
+            drop(waiting);
+        })
+    }
+
+    fn answer(&self, id: u64, message: async_nats::Message) {
+        let is_unheard = message.status == Some(StatusCode::NO_RESPONDERS);
+        let mut open = self.open();
+        match open.waiting.get(&id) {
+            Some(Waiting::Asking(mailbox, tag)) if is_unheard => mailbox.put(Delivery::NoResponders { tag: *tag }),
+            Some(Waiting::Asking(mailbox, tag)) => mailbox.put(Delivery::Reply { tag: *tag, payload: message.payload }),
+            Some(Waiting::Flushing(_)) => {
+                if let Some(Waiting::Flushing(back)) = open.waiting.remove(&id) {
+                    back.send(()).ok();
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn note(&self, event: &Event) {
+        let link = match event {
+            Event::Connected => Link::Up,
+            Event::Disconnected | Event::Closed => Link::Down,
+            _ => return,
+        };
+        let is_new = self.link.send_if_modified(|old| std::mem::replace(old, link) != link);
+        match link {
+            Link::Up => self.held.store(0, Ordering::Release),
+            Link::Down if is_new && !self.is_closed.load(Ordering::Acquire) => {
+                tracing::warn!("the connection to NATS is lost; trying to get it back");
+            }
+            Link::Down => {}
+        }
+        if is_new && link == Link::Up {
+            tracing::info!("connected to NATS again");
+        }
+    }
+
+    /// Counts what is sent while the connection is lost, and refuses what is too much.
+    fn hold(&self, size: usize) -> Result<(), BusError> {
+        if *self.link.borrow() == Link::Up || self.held.fetch_add(size, Ordering::AcqRel) + size <= HELD {
+            return Ok(());
+        }
+        Err(BusError::Disconnected)
+    }
+
+    fn check_open(&self) -> Result<(), BusError> {
+        if self.is_closed.load(Ordering::Acquire) { Err(BusError::Closed) } else { Ok(()) }
+    }
+
+    fn close(&self) {
+        let Open { taps, waiting, .. } = {
+            let mut open = self.open();
+            self.is_closed.store(true, Ordering::Release);
+            std::mem::take(&mut *open)
+        };
+        taps.values().for_each(|tap| tap.shut());
+        drop(waiting);
+    }
+
+    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,197 @@
+//! Where NATS is, and how to get in: addresses, logins, and what goes wrong with them. Knows no messages.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+use percent_encoding::percent_decode_str;
+use thiserror::Error;
+
+use crate::bus::BusError;
+
+/// Where NATS is, and how to get in.
+#[derive(Clone, Default)]
+pub struct NatsConfig {
+    /// `nats://host:4222` or `tls://host`, or several of one cluster with commas between. `user:password@` or `token@` may
+    /// stand before the host.
+    pub url: String,
+    /// A credentials file, as `nsc` makes it.
+    pub credentials: Option<PathBuf>,
+}
+
+impl fmt::Debug for NatsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers: Vec<_> = self.url.split(',').map(without_login).collect();
+        f.debug_struct("NatsConfig").field("url", &servers.join(",")).field("credentials", &self.credentials).finish()
+    }
+}
+
+/// Why there is no connection to begin with. Shows no password.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The address is none.
+    #[error("{url:?} is no NATS address; write nats://host:4222")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// The credentials file cannot be used.
+    #[error("cannot read the NATS credentials in {}", path.display())]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// The server wants to know us otherwise.
+    #[error("the NATS server at {servers} does not let us in; check user, password, token or credentials")]
+    Refused {
+        /// Who was asked.
+        servers: String,
+        /// What the server said.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// No server answers.
+    #[error("no NATS server answers at {servers}; is it running, and is the address right?")]
+    Unreachable {
+        /// Who was asked.
+        servers: String,
+        /// Why the last one could not be reached.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// Connected, but not allowed what a bus needs.
+    #[error("the NATS server at {servers} does not let us have an inbox")]
+    Inbox {
+        /// Who was asked.
+        servers: String,
+        /// What went wrong.
+        #[source]
+        source: BusError,
+    },
+}
+
+/// How many messages may wait to be written.
+const QUEUE: usize = 4096;
+
+/// Silence after which the server is asked for a sign of life; the third time in a row the connection is given up.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The addresses, without their logins, and the options with them.
+pub(super) async fn prepare(config: &NatsConfig) -> Result<(Vec<ServerAddr>, ConnectOptions), ConnectError> {
+    let mut options = ConnectOptions::new()
+        .name("relogin")
+        .client_capacity(QUEUE)
+        .ping_interval(PING_INTERVAL)
+        // Ours is the same check, and also one of the length.
+        .skip_subject_validation(true);
+    if let Some(path) = &config.credentials {
+        let error = |source| ConnectError::Credentials { path: path.clone(), source };
+        options = options.credentials_file(path).await.map_err(error)?;
+    }
+    let mut servers = Vec::new();
+    for url in config.url.split(',').map(str::trim) {
+        let error = |source| ConnectError::Url { url: without_login(url), source };
+        let (server, login) = parse(url).map_err(error)?;
+        servers.push(server);
+        options = match login {
+            Some(Login::User(user, password)) => options.user_and_password(user, password),
+            Some(Login::Token(token)) => options.token(token),
+            None => options,
+        };
+    }
+    Ok((servers, options))
+}
+
+pub(super) fn names(servers: &[ServerAddr]) -> String {
+    servers.iter().map(ServerAddr::as_url_str).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn refused_or_unreachable(servers: String, source: async_nats::ConnectError) -> ConnectError {
+    match source.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            ConnectError::Refused { servers, source }
+        }
+        _ => ConnectError::Unreachable { servers, source },
+    }
+}
+
+/// What stood before the host of an address.
+#[cfg_attr(test, derive(Debug, PartialEq))]
+enum Login {
+    User(String, String),
+    Token(String),
+}
+
+/// Takes the login out of an address, for async-nats logs addresses and does not log in with what is in them.
+fn parse(url: &str) -> io::Result<(ServerAddr, Option<Login>)> {
+    let address: ServerAddr = url.parse()?;
+    if address.host().is_empty() || address.is_websocket() {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    let login = match (address.username(), address.password()) {
+        (Some(user), Some(password)) => Some(Login::User(decode(user)?, decode(password)?)),
+        (Some(token), None) => Some(Login::Token(decode(token)?)),
+        (None, _) => None,
+    };
+    let mut url = address.into_inner();
+    url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| io::ErrorKind::InvalidInput)?;
+    Ok((ServerAddr::from_url(url)?, login))
+}
+
+fn decode(text: &str) -> io::Result<String> {
+    let text =
+        percent_decode_str(text).decode_utf8().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    Ok(text.into_owned())
+}
+
+/// The address with all before its host left out, for addresses that may not even be ones.
+fn without_login(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}://{}", &url[..scheme], &url[at + 1..]),
+        (None, Some(at)) => url[at + 1..].to_owned(),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(url: &str) -> (String, Option<Login>) {
+        let (address, login) = parse(url).unwrap();
+        (address.as_url_str().to_owned(), login)
+    }
+
+    #[test]
+    fn a_login_is_taken_out_of_the_address() {
+        assert_eq!(parsed("nats://h:1"), ("nats://h:1".into(), None));
+        assert_eq!(parsed("h"), ("nats://h".into(), None));
+        assert_eq!(parsed("tls://[::1]:4222"), ("tls://[::1]:4222".into(), None));
+        assert_eq!(parsed("nats://t0ken@h"), ("nats://h".into(), Some(Login::Token("t0ken".into()))));
+        let jane = Login::User("jane".into(), "p@ss/w".into());
+        assert_eq!(parsed("nats://jane:p%40ss%2Fw@h:1"), ("nats://h:1".into(), Some(jane)));
+    }
+
+    #[tokio::test]
+    async fn a_bad_address_is_refused_without_showing_its_password() {
+        for url in ["", "http://jane:secret@h", "nats://", "nats://jane:secret@", "nats://jane:secret@h:port", "ws://h"]
+        {
+            let config = NatsConfig { url: url.into(), credentials: None };
+            let error = prepare(&config).await.err().unwrap();
+            assert!(matches!(error, ConnectError::Url { .. }), "{url}: {error}");
+            assert!(!format!("{error} {error:?} {config:?}").contains("secret"), "{url}: {error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn several_addresses() {
+        let config = NatsConfig { url: "nats://a:1, b:2".into(), credentials: None };
+        let (servers, _) = prepare(&config).await.unwrap();
+        assert_eq!(names(&servers), "nats://a:1, nats://b:2");
+    }
+}

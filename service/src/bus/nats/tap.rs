@@ -1,0 +1,100 @@
+//! Takes messages from async-nats in the order in which they arrived, across subjects.
+//!
+//! async-nats gives each subject pattern a queue of its own, and so forgets which message of two queues came first: a gateway
+//! would apply a token event after the answer that followed it. The order is still to be seen at one moment: the client's one
+//! reader puts message after message into the queues, and each time wakes whoever reads that queue, there and then. A [`Tap`]
+//! is that waker. It empties its queue while it is being woken, into wherever the messages shall go.
+//!
+//! Knows no mailboxes and no RES.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use async_nats::{Message, Subscriber};
+use futures_util::{StreamExt, future::poll_fn};
+use tokio::task::unconstrained;
+
+/// Hands on the messages of one subscriber, at once and in order.
+pub(super) struct Tap {
+    /// How often it was woken since it began to look. Only who raises this from 0 looks; everybody else makes them look again.
+    /// So a wake-up never waits, not even for itself.
+    wakes: AtomicUsize,
+    /// None once ended. Also breaks the circle: the subscriber's queue holds its waker.
+    flow: Mutex<Option<Flow>>,
+}
+
+struct Flow {
+    subscriber: Subscriber,
+    deliver: Box<dyn Fn(Message) + Send + Sync>,
+}
+
+impl Tap {
+    /// Opens a tap: from now on `deliver` is called with each message as it arrives, one at a time. It must not block.
+    pub(super) fn open(subscriber: Subscriber, deliver: impl Fn(Message) + Send + Sync + 'static) -> Arc<Self> {
+        let flow = Flow { subscriber, deliver: Box::new(deliver) };
+        let tap = Arc::new(Self { wakes: AtomicUsize::new(0), flow: Mutex::new(Some(flow)) });
+        tap.flow();
+        tap
+    }
+
+    /// Ends the subscription.
+    pub(super) fn shut(&self) {
+        // Dropped after the lock is released: dropping wakes others.
+        let flow = self.lock().take();
+        drop(flow);
+    }
+
+    fn flow(self: &Arc<Self>) {
+        if self.wakes.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        let waker = Waker::from(Arc::clone(self));
+        let mut seen = 1;
+        loop {
+            self.empty(&mut Context::from_waker(&waker));
+            match self.wakes.compare_exchange(seen, 0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(more) => seen = more,
+            }
+        }
+    }
+
+    /// Delivers all that waits, and leaves the waker behind for what comes next.
+    fn empty(&self, context: &mut Context<'_>) {
+        let mut slot = self.lock();
+        let Some(flow) = slot.as_mut() else { return };
+        loop {
+            // Without `unconstrained` the queue would feign to be empty when the reader's task has used up its turn.
+            let next = pin!(unconstrained(poll_fn(|context| flow.subscriber.poll_next_unpin(context))));
+            match next.poll(context) {
+                Poll::Ready(Some(message)) => (flow.deliver)(message),
+                Poll::Ready(None) => {
+                    *slot = None;
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    fn lock(&self) -> MutexGuard<'_, Option<Flow>> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Tap {
+    fn wake(self: Arc<Self>) {
+        self.flow();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.flow();
+    }
+}

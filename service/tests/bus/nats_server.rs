@@ -1,0 +1,102 @@
+//! A nats-server of the test's own, and a wire to it that can be cut.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A running nats-server on a free port; ended when dropped.
+pub(crate) struct NatsServer {
+    child: Child,
+    pub(crate) address: String,
+}
+
+impl NatsServer {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        // Debian puts it where a user's PATH does not lead.
+        let program = if Path::new("/usr/sbin/nats-server").exists() { "/usr/sbin/nats-server" } else { "nats-server" };
+        let mut child = Command::new(program)
+            .args(["--addr", "127.0.0.1", "--port", "-1"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("nats-server must be installed: `cargo xtask setup` does it");
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = None;
+        loop {
+            let line = lines.next().expect("nats-server ended before it was ready").unwrap();
+            if let Some((_, text)) = line.split_once("Listening for client connections on ") {
+                address = Some(text.trim().to_owned());
+            }
+            if line.contains("Server is ready") {
+                break;
+            }
+        }
+        // Its log must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.expect("nats-server says where it listens") }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A wire to a server. Cut, it ends all connections and takes no new ones.
+pub(crate) struct Wire {
+    pub(crate) address: SocketAddr,
+    is_whole: Arc<watch::Sender<bool>>,
+}
+
+impl Wire {
+    pub(crate) async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_whole = Arc::new(watch::Sender::new(true));
+        let whole = Arc::clone(&is_whole);
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (server, mut whole) = (server.clone(), whole.subscribe());
+                tokio::spawn(async move {
+                    if !*whole.borrow() {
+                        return;
+                    }
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = whole.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Self { address, is_whole }
+    }
+
+    pub(crate) fn cut(&self) {
+        self.is_whole.send_replace(false);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.is_whole.send_replace(true);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+}
