@@ -2,7 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod bus;
+pub mod cli;
+pub mod config;
 pub mod disk;
 pub mod errors;
+pub mod secret;
 pub mod store;
 pub mod users;

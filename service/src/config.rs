@@ -1,0 +1,369 @@
+//! What the service is told to do: the options, resolved and checked. Starts nothing.
+
+mod layers;
+mod values;
+
+use std::path::PathBuf;
+
+use relogin_session::Policy;
+
+pub use layers::{ConfigError, Layers, Options, Origin};
+pub use values::Problem;
+use values::Value;
+
+/// All that `relogin serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where page, WebSocket and health check are served, as `host:port`; none: nowhere.
+    pub listen: Option<String>,
+    /// The message bus.
+    pub bus: BusKind,
+    /// Whether this process is a gateway, too.
+    pub gateway: GatewayKind,
+    /// The folder for all that has to last.
+    pub data: PathBuf,
+    /// Where sessions are kept.
+    pub store: StoreKind,
+    /// The resource name, one part.
+    pub name: String,
+    /// Who may log in.
+    pub users: UsersSource,
+    /// What relogin keys are signed with.
+    pub secret: SecretSource,
+    /// How long things live.
+    pub policy: Policy,
+    /// Which pages may open a WebSocket.
+    pub allow_origin: AllowOrigin,
+    /// Whether the demo's ticker runs.
+    pub demo: bool,
+    /// What to log, as `RUST_LOG` has it; none: as `RUST_LOG` says.
+    pub log: Option<String>,
+}
+
+/// The message bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusKind {
+    /// Within this process.
+    Local,
+    /// NATS.
+    Nats {
+        /// One or more addresses, with commas between.
+        url: NatsUrl,
+        /// A credentials file.
+        credentials: Option<PathBuf>,
+    },
+}
+
+/// Addresses of NATS servers. Redacted in `Debug`: there may be passwords in them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsUrl(pub String);
+
+/// Whether this process is a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayKind {
+    /// It is.
+    Embedded,
+    /// Other gateways are on the bus.
+    None,
+}
+
+/// Where sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data folder.
+    Sled,
+    /// In memory: a restart ends them.
+    Memory,
+}
+
+/// Who may log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsersSource {
+    /// The demo's four users.
+    Demo,
+    /// A file. One that was asked for must be there; the default one may still come.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it was asked for.
+        is_default: bool,
+    },
+}
+
+/// What relogin keys are signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file, made if it is not there.
+    File(PathBuf),
+    /// Random bits in memory, gone with the sessions.
+    Memory,
+}
+
+/// Which pages may open a WebSocket; requests without an origin always may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowOrigin {
+    /// All.
+    Any,
+    /// Pages of these origins (`https://example.org`, in lower case).
+    List(Vec<String>),
+}
+
+/// The users file that is used where none is named.
+pub const DEFAULT_USERS: &str = "users.toml";
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_DATA: &str = "relogin-data";
+const DEFAULT_NAME: &str = "session";
+
+/// The resource that `--demo` adds.
+pub const DEMO_NAME: &str = "ticker";
+
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const DEFAULTS: Policy = Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 * DAY, refresh: 10 * MINUTE };
+const DEMO_DEFAULTS: Policy = Policy { key_lifetime: 2 * MINUTE, session_lifetime: 30 * DAY, refresh: MINUTE };
+
+impl Config {
+    /// Resolves the options of `relogin serve`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if one of them is none, or they do not go together.
+    pub fn resolve(layers: Layers) -> Result<Self, ConfigError> {
+        let options = layers.read()?;
+        let demo = options.demo()?.is_some_and(|demo| demo.value);
+        let nats = options.nats()?;
+        let gateway = options.gateway()?;
+        let listen = options.listen()?;
+
+        let (kind, default_listen) = match (&gateway, &nats) {
+            (Some(Value { value: GatewayKind::Embedded, .. }), _) | (None, None) => {
+                (GatewayKind::Embedded, Some(DEFAULT_LISTEN.to_owned()))
+            }
+            (Some(gateway), None) => return Err(gateway.is_wrong(Problem::NobodyCouldReachIt)),
+            (_, Some(_)) => (GatewayKind::None, None),
+        };
+        let bus = match nats {
+            None => BusKind::Local,
+            Some(url) => BusKind::Nats { url: url.value, credentials: options.nats_creds()?.map(|path| path.value) },
+        };
+
+        let data = options.data()?.map_or_else(|| PathBuf::from(DEFAULT_DATA), |data| data.value);
+        let store = options.store()?.map_or(StoreKind::Sled, |store| store.value);
+        let secret = match (options.secret_file()?, store) {
+            (Some(path), _) => SecretSource::File(path.value),
+            (None, StoreKind::Sled) => SecretSource::File(data.join("secret")),
+            (None, StoreKind::Memory) => SecretSource::Memory,
+        };
+        let users = match options.users()? {
+            Some(path) => UsersSource::File { path: path.value, is_default: false },
+            None if demo => UsersSource::Demo,
+            None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
+        };
+        let name = match options.name()? {
+            Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
+            Some(name) => name.value,
+            None => DEFAULT_NAME.to_owned(),
+        };
+        Ok(Self {
+            listen: listen.map(|listen| listen.value).or(default_listen),
+            bus,
+            gateway: kind,
+            data,
+            store,
+            name,
+            users,
+            secret,
+            policy: policy(
+                options.key_lifetime()?.as_ref(),
+                options.session_lifetime()?.as_ref(),
+                options.refresh()?.as_ref(),
+                if demo { DEMO_DEFAULTS } else { DEFAULTS },
+            )?,
+            allow_origin: options.allow_origin()?.map_or(AllowOrigin::Any, |origins| origins.value),
+            demo,
+            log: options.log()?.map(|log| log.value),
+        })
+    }
+}
+
+/// Where the users file of `relogin user` is.
+///
+/// # Errors
+/// [`ConfigError`] if the configuration file cannot be used.
+pub fn users_file(layers: Layers) -> Result<PathBuf, ConfigError> {
+    Ok(layers.read()?.users()?.map_or_else(|| DEFAULT_USERS.into(), |path| path.value))
+}
+
+/// Lifetimes that go together. One that was not given bows to those that were.
+fn policy(
+    key_lifetime: Option<&Value<u64>>,
+    session_lifetime: Option<&Value<u64>>,
+    refresh: Option<&Value<u64>>,
+    defaults: Policy,
+) -> Result<Policy, ConfigError> {
+    let longest = session_lifetime.map_or(u64::MAX, |given| given.value);
+    let key = match key_lifetime {
+        Some(given) if given.value > longest => return Err(given.is_wrong(Problem::LongerThanTheSession(longest))),
+        Some(given) => given.value,
+        None => match refresh {
+            // Room for the refresh that was asked for, where the default leaves none.
+            Some(refresh) => defaults.key_lifetime.max(refresh.value.saturating_mul(2)).min(longest),
+            None => defaults.key_lifetime.min(longest),
+        },
+    };
+    let refresh = match refresh {
+        Some(given) if given.value >= key => return Err(given.is_wrong(Problem::NoShorterThanTheKey(key))),
+        Some(given) => given.value,
+        None => defaults.refresh.min((key / 2).max(1)),
+    };
+    let session = session_lifetime.map_or(defaults.session_lifetime.max(key), |given| given.value);
+    Ok(Policy { key_lifetime: key, session_lifetime: session, refresh })
+}
+
+impl std::fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NatsUrl(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::cli::{Invocation, parse};
+
+    /// Resolves a command line, with `file` as the configuration file.
+    fn resolve(args: &str, file: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("relogin.toml");
+        fs::write(&path, file).unwrap();
+        let args = format!("relogin serve --config {} {args}", path.display());
+        let layers = match parse(args.split(' ').filter(|arg| !arg.is_empty()).map(Into::into)) {
+            Ok(Invocation::Serve(layers)) => layers,
+            other => panic!("{other:?}"),
+        };
+        Config::resolve(layers)
+            .map_err(|error| crate::errors::Chain(&error).to_string().replace(path.to_str().unwrap(), "FILE"))
+    }
+
+    fn ok(args: &str, file: &str) -> Config {
+        resolve(args, file).unwrap_or_else(|error| panic!("{args}: {error}"))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_readme() {
+        let config = ok("", "");
+        assert_eq!(config.listen.as_deref(), Some("127.0.0.1:8080"));
+        assert_eq!(
+            (config.bus, config.gateway, config.store),
+            (BusKind::Local, GatewayKind::Embedded, StoreKind::Sled)
+        );
+        assert_eq!((config.data.as_path(), config.name.as_str()), (Path::new("relogin-data"), "session"));
+        assert_eq!(config.users, UsersSource::File { path: "users.toml".into(), is_default: true });
+        assert_eq!(config.secret, SecretSource::File("relogin-data/secret".into()));
+        assert_eq!(config.allow_origin, AllowOrigin::Any);
+        assert_eq!(
+            config.policy,
+            Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 600_000 }
+        );
+        assert!(!config.demo);
+
+        let demo = ok("--demo", "");
+        assert_eq!(demo.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
+        assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
+        assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
+        assert_eq!(ok("--store memory", "").secret, SecretSource::Memory);
+        assert_eq!(ok("--store memory --secret-file s", "").secret, SecretSource::File("s".into()));
+        assert_eq!(ok("--data d", "").secret, SecretSource::File("d/secret".into()));
+    }
+
+    #[test]
+    fn the_gateway_depends_on_nats_and_http_on_the_gateway() {
+        let what = |args: &str| {
+            let Config { listen, gateway, bus, .. } = ok(args, "");
+            (gateway, listen.unwrap_or_default(), bus != BusKind::Local)
+        };
+        use GatewayKind::{Embedded, None};
+        assert_eq!(what("--nats nats://a"), (None, String::new(), true));
+        assert_eq!(what("--nats nats://a --listen [::1]:7"), (None, "[::1]:7".into(), true));
+        assert_eq!(what("--nats nats://a --gateway embedded"), (Embedded, "127.0.0.1:8080".into(), true));
+        assert_eq!(what("--gateway embedded --listen localhost:0"), (Embedded, "localhost:0".into(), false));
+        let error = resolve("--gateway none", "").unwrap_err();
+        assert!(error.starts_with("--gateway needs --nats"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_file() {
+        let file =
+            "listen = \"127.0.0.1:1\"\nname = \"login\"\ndemo = true\nallow-origin = [\"https://a\", \"http://B:1\"]\n";
+        let config = ok("--listen 127.0.0.1:2 --demo=false", file);
+        assert_eq!(
+            (config.listen.as_deref(), config.name.as_str(), config.demo),
+            (Some("127.0.0.1:2"), "login", false)
+        );
+        let origins = AllowOrigin::List(vec!["https://a".into(), "http://b:1".into()]);
+        assert_eq!(config.allow_origin, origins);
+        assert_eq!(ok("--allow-origin https://a;http://b:1", "").allow_origin, origins);
+        assert_eq!(ok("--allow-origin https://a;*", file).allow_origin, AllowOrigin::Any);
+    }
+
+    #[test]
+    fn lifetimes_that_were_not_given_bow_to_those_that_were() {
+        let times = |args: &str| {
+            let Policy { key_lifetime, session_lifetime, refresh } = ok(args, "").policy;
+            (key_lifetime / 1000, session_lifetime / 1000, refresh as f64 / 1000.0)
+        };
+        const DAYS: u64 = 30 * 86_400;
+        assert_eq!(times("--key-lifetime 3s"), (3, DAYS, 1.5));
+        assert_eq!(times("--demo --key-lifetime 3s --refresh 2s"), (3, DAYS, 2.0));
+        assert_eq!(times("--refresh 36h"), (72 * 3600, DAYS, 129_600.0));
+        assert_eq!(times("--session-lifetime 1h"), (3600, 3600, 600.0));
+        assert_eq!(times("--key-lifetime 60d"), (60 * 86_400, 60 * 86_400, 600.0));
+        assert_eq!(times("--session-lifetime 5m"), (300, 300, 150.0));
+    }
+
+    #[test]
+    fn what_will_not_do_is_refused_with_its_name_and_what_to_do() {
+        for (args, file, expected) in [
+            ("--refresh 5x", "", "--refresh \"5x\" is no length of time; write it like 90s, 10m, 24h or 30d"),
+            ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is no length"),
+            ("--refresh 0s", "", "--refresh \"0s\" is out of range"),
+            ("--refresh 24h --key-lifetime 24h", "", "--refresh is not shorter than the key lifetime of 1day"),
+            ("--key-lifetime 2h --session-lifetime 1h", "", "--key-lifetime is longer than the session lifetime of 1h"),
+            ("--session-lifetime 1h", "key-lifetime = \"2h\"", "FILE: key-lifetime is longer"),
+            ("--name a.b", "", "--name \"a.b\" is no part of a resource name"),
+            ("--name {cid}", "", "--name \"{cid}\" is no part"),
+            ("--name ticker --demo", "", "--name is what --demo calls its counter"),
+            ("--listen 8080", "", "--listen \"8080\" is no address"),
+            ("--listen localhost:99999", "", "--listen \"localhost:99999\" is no address"),
+            ("--store redis", "", "--store \"redis\" is none of the choices; write sled or memory"),
+            ("--gateway maybe", "", "--gateway \"maybe\" is none of the choices"),
+            ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
+            ("", "data = \"\"", "FILE: data is empty"),
+            ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
+            ("--log relogin=loud", "", "--log \"relogin=loud\" is no log filter"),
+            ("", "refresh-in = \"5m\"", "FILE, line 1: unknown field `refresh-in`, expected one of"),
+            ("", "name = \"a\"\nrefresh = 5", "FILE, line 2: invalid type: integer `5`, expected a string"),
+            ("", "name = ", "FILE, line 1: "),
+            ("", "demo = \"yes\"", "FILE, line 1: invalid type: string \"yes\", expected a boolean"),
+        ] {
+            let error = resolve(args, file).unwrap_err();
+            assert!(error.starts_with(expected), "{args} {file}\n  says {error}\n  and not {expected}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_addresses_are_not_shown() {
+        let error = resolve("--nats http://joe:hunter2@", "").unwrap_err();
+        assert!(error.starts_with("--nats is no NATS address"), "{error}");
+        let config = ok("--nats nats://joe:hunter2@host", "");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let error = resolve("", "nats = [\"nats://joe:hunter2@host\"]").unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}

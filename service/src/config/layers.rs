@@ -1,0 +1,235 @@
+//! The layers of options: command line, environment, file. Says for each option where it was given. Knows no defaults.
+
+use std::{
+    collections::HashSet,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+use thiserror::Error;
+
+use super::{
+    AllowOrigin, GatewayKind, NatsUrl, StoreKind,
+    values::{self, Problem, Value},
+};
+
+/// The options of `relogin serve` as they are written down, on the command line or in the file.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Serve page, WebSocket and /healthz here; port 0 takes a free one [default: 127.0.0.1:8080, with --gateway none: nowhere]
+    #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Reach gateways and services over NATS, nats://HOST:4222 [default: all in this process]
+    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
+    pub nats: Option<String>,
+    /// Credentials file for NATS
+    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+    /// Be a gateway, too, or leave that to Resgate [default: embedded, with --nats: none]
+    #[arg(long, env = "RELOGIN_GATEWAY", value_name = "embedded|none")]
+    pub gateway: Option<String>,
+    /// Folder for sessions and secret [default: relogin-data]
+    #[arg(long, env = "RELOGIN_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Keep sessions in the data folder, or in memory only [default: sled]
+    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|memory")]
+    pub store: Option<String>,
+    /// Resource name: auth.NAME.login, NAME.user.{cid} [default: session]
+    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// The users file, see `relogin user` [default: users.toml, with --demo: the demo's users]
+    #[arg(long, env = "RELOGIN_USERS", value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
+    #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+    /// A session ends when it was not used for so long [default: 24h, with --demo: 2m]
+    #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME")]
+    pub key_lifetime: Option<String>,
+    /// A session ends so long after its login, used or not [default: 30d]
+    #[arg(long, env = "RELOGIN_SESSION_LIFETIME", value_name = "TIME")]
+    pub session_lifetime: Option<String>,
+    /// Clients get a new key so often [default: 10m, with --demo: 1m]
+    #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
+    pub refresh: Option<String>,
+    /// Pages that may open a WebSocket, https://example.org, several with semicolons between [default: *, all]
+    #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub allow_origin: Option<Vec<String>>,
+    /// Four users whose passwords are their names, a counting resource, short lifetimes
+    #[arg(long, env = "RELOGIN_DEMO", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub demo: Option<String>,
+    /// What to log: error, warn, info, debug, trace, or finer as in RUST_LOG [default: RUST_LOG, or info]
+    #[arg(long, env = "RELOGIN_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// What was given, the file not read yet.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    /// From the command line or the environment.
+    pub given: Options,
+    /// The names, as fields, of those given by the environment.
+    pub from_env: HashSet<String>,
+    /// The file that was asked for.
+    pub config: Option<PathBuf>,
+}
+
+/// Where an option was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// On the command line.
+    Flag(&'static str),
+    /// In the environment.
+    Environment(&'static str),
+    /// In the file.
+    File(PathBuf, &'static str),
+}
+
+/// Options that the service cannot run with.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The configuration file is no TOML, or has an option that is none.
+    #[error("{}, line {line}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser found, in its words.
+        message: String,
+    },
+    /// An option's value will not do.
+    #[error("{origin} {problem}")]
+    Value {
+        /// Where it was given.
+        origin: Origin,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+}
+
+/// The configuration file that is used where none is named, if it is there.
+const DEFAULT_FILE: &str = "relogin.toml";
+
+/// All layers, asked option by option.
+pub(super) struct Given {
+    above: Options,
+    from_env: HashSet<String>,
+    file: Options,
+    path: PathBuf,
+}
+
+impl Layers {
+    /// Reads the file.
+    pub(super) fn read(self) -> Result<Given, ConfigError> {
+        let path = self.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let file = match fs::read_to_string(&path) {
+            Ok(text) => parse_file(&path, &text)?,
+            Err(error) if self.config.is_none() && error.kind() == io::ErrorKind::NotFound => Options::default(),
+            Err(source) => return Err(ConfigError::Unreadable { path, source }),
+        };
+        Ok(Given { above: self.given, from_env: self.from_env, file, path })
+    }
+}
+
+/// Each option: its field, what it is called in each layer, and how its text is read.
+macro_rules! options {
+    ($($field:ident: $flag:literal $env:literal $read:path => $to:ty;)*) => {
+        impl Given {
+            $(
+                pub(super) fn $field(&self) -> Result<Option<Value<$to>>, ConfigError> {
+                    self.value(|options| options.$field.clone(), stringify!($field), [concat!("--", $flag), $env, $flag], $read)
+                }
+            )*
+        }
+    };
+}
+
+options! {
+    listen: "listen" "RELOGIN_LISTEN" values::listen => String;
+    nats: "nats" "RELOGIN_NATS" values::nats => NatsUrl;
+    nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
+    gateway: "gateway" "RELOGIN_GATEWAY" values::gateway => GatewayKind;
+    data: "data" "RELOGIN_DATA" values::path => PathBuf;
+    store: "store" "RELOGIN_STORE" values::store => StoreKind;
+    name: "name" "RELOGIN_NAME" values::name => String;
+    users: "users" "RELOGIN_USERS" values::path => PathBuf;
+    secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
+    key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
+    session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
+    refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;
+    allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
+    demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;
+    log: "log" "RELOGIN_LOG" values::log => String;
+}
+
+impl Given {
+    /// The value of the uppermost layer that has one.
+    fn value<T, U>(
+        &self,
+        of: impl Fn(&Options) -> Option<T>,
+        field: &str,
+        [flag, env, key]: [&'static str; 3],
+        read: impl Fn(T) -> Result<U, Problem>,
+    ) -> Result<Option<Value<U>>, ConfigError> {
+        let (text, origin) = match (of(&self.above), of(&self.file)) {
+            (Some(text), _) if self.from_env.contains(field) => (text, Origin::Environment(env)),
+            (Some(text), _) => (text, Origin::Flag(flag)),
+            (None, Some(text)) => (text, Origin::File(self.path.clone(), key)),
+            (None, None) => return Ok(None),
+        };
+        match read(text) {
+            Ok(value) => Ok(Some(Value { value, origin })),
+            Err(problem) => Err(ConfigError::Value { origin, problem }),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) | Self::Environment(name) => f.write_str(name),
+            Self::File(path, key) => write!(f, "{}: {key}", path.display()),
+        }
+    }
+}
+
+fn parse_file(path: &Path, text: &str) -> Result<Options, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        // Not the parser's own error as a source: that quotes the text, and there may be a password in an address.
+        let message = error.message().to_owned();
+        ConfigError::File { path: path.to_owned(), line: before.matches('\n').count() + 1, message }
+    })
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a list of texts")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    }))
+}
+
+fn bool_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    bool::deserialize(deserializer).map(|demo| Some(demo.to_string()))
+}

@@ -1,0 +1,171 @@
+//! The values of options: how each is read, and what is wrong with those that will not do. Knows not where they came from.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use humantime::format_duration;
+use relogin_res::rid::is_part;
+
+use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind};
+
+/// A value, and where it was given.
+pub(super) struct Value<T> {
+    pub(super) value: T,
+    pub(super) origin: Origin,
+}
+
+/// What is wrong with an option's value, and what to write instead: the rest of a sentence that begins with the option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Not a length of time.
+    Lifetime(String),
+    /// No time at all, or more than a computer can count.
+    LifetimeOutOfRange(String),
+    /// A key would outlive its session.
+    LongerThanTheSession(u64),
+    /// A key would be over before its refresh.
+    NoShorterThanTheKey(u64),
+    /// Not an address to listen on.
+    Listen(String),
+    /// Not a path.
+    EmptyPath,
+    /// Not one of the values there are.
+    Choice(String, &'static str),
+    /// Not one part of a resource name.
+    Name(String),
+    /// What the demo calls its own resource.
+    NameOfTheDemo,
+    /// Not the origin of a page.
+    Origin(String),
+    /// Not a NATS address. Shows none: there may be a password in it.
+    Nats,
+    /// Neither a gateway nor NATS.
+    NobodyCouldReachIt,
+    /// Not a filter for logs.
+    Log(String),
+}
+
+impl<T> Value<T> {
+    pub(super) fn is_wrong(&self, problem: Problem) -> ConfigError {
+        ConfigError::Value { origin: self.origin.clone(), problem }
+    }
+}
+
+pub(super) fn listen(text: String) -> Result<String, Problem> {
+    let is_address = text.rsplit_once(':').is_some_and(|(host, port)| {
+        // An IPv6 address needs its brackets, or its last part would pass for the port.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        !host.is_empty() && port.parse::<u16>().is_ok()
+    });
+    if is_address { Ok(text) } else { Err(Problem::Listen(text)) }
+}
+
+pub(super) fn nats(text: String) -> Result<NatsUrl, Problem> {
+    let is_url = |url: &str| url.trim().parse::<async_nats::ServerAddr>().is_ok_and(|url| !url.host().is_empty());
+    if text.split(',').all(is_url) { Ok(NatsUrl(text)) } else { Err(Problem::Nats) }
+}
+
+pub(super) fn path(path: PathBuf) -> Result<PathBuf, Problem> {
+    if path.as_os_str().is_empty() { Err(Problem::EmptyPath) } else { Ok(path) }
+}
+
+pub(super) fn gateway(text: String) -> Result<GatewayKind, Problem> {
+    match text.as_str() {
+        "embedded" => Ok(GatewayKind::Embedded),
+        "none" => Ok(GatewayKind::None),
+        _ => Err(Problem::Choice(text, "embedded or none")),
+    }
+}
+
+pub(super) fn store(text: String) -> Result<StoreKind, Problem> {
+    match text.as_str() {
+        "sled" => Ok(StoreKind::Sled),
+        "memory" => Ok(StoreKind::Memory),
+        _ => Err(Problem::Choice(text, "sled or memory")),
+    }
+}
+
+pub(super) fn name(text: String) -> Result<String, Problem> {
+    // Braces are the {cid} tag's: a name with them would mean another resource on every connection.
+    if is_part(&text) && !text.contains(['{', '}']) { Ok(text) } else { Err(Problem::Name(text)) }
+}
+
+pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
+    let Ok(duration) = humantime::parse_duration(&text) else { return Err(Problem::Lifetime(text)) };
+    match u64::try_from(duration.as_millis()) {
+        Ok(ms) if ms > 0 => Ok(ms),
+        _ => Err(Problem::LifetimeOutOfRange(text)),
+    }
+}
+
+pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
+    let mut origins = Vec::new();
+    for list in lists {
+        for text in list.split(';').map(str::trim) {
+            if text == "*" {
+                return Ok(AllowOrigin::Any);
+            }
+            let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
+                !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
+            });
+            if !is_origin {
+                return Err(Problem::Origin(text.to_owned()));
+            }
+            origins.push(text.to_ascii_lowercase());
+        }
+    }
+    Ok(AllowOrigin::List(origins))
+}
+
+pub(super) fn yes_or_no(text: String) -> Result<bool, Problem> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(Problem::Choice(text, "true or false")),
+    }
+}
+
+pub(super) fn log(text: String) -> Result<String, Problem> {
+    match text.parse::<tracing_subscriber::EnvFilter>() {
+        Ok(_) => Ok(text),
+        Err(_) => Err(Problem::Log(text)),
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |ms: &u64| format_duration(Duration::from_millis(*ms));
+        match self {
+            Self::Lifetime(text) => write!(f, "{text:?} is no length of time; write it like 90s, 10m, 24h or 30d"),
+            Self::LifetimeOutOfRange(text) => {
+                write!(
+                    f,
+                    "{text:?} is out of range; it must be a millisecond at least, and less than 500 million years"
+                )
+            }
+            Self::LongerThanTheSession(session) => {
+                write!(
+                    f,
+                    "is longer than the session lifetime of {}; make it shorter, or the session's longer",
+                    time(session)
+                )
+            }
+            Self::NoShorterThanTheKey(key) => {
+                write!(f, "is not shorter than the key lifetime of {}; make it shorter, or the key's longer", time(key))
+            }
+            Self::Listen(text) => write!(f, "{text:?} is no address to listen on; write it like 127.0.0.1:8080"),
+            Self::EmptyPath => f.write_str("is empty; write a path, or leave the option out"),
+            Self::Choice(text, choices) => write!(f, "{text:?} is none of the choices; write {choices}"),
+            Self::Name(text) => write!(
+                f,
+                "{text:?} is no part of a resource name; take letters, digits, - and _ without dots or spaces"
+            ),
+            Self::NameOfTheDemo => f.write_str("is what --demo calls its counter; take another name"),
+            Self::Origin(text) => write!(f, "{text:?} is no origin; write it like https://example.org, or * for all"),
+            Self::Nats => f.write_str("is no NATS address; write it like nats://127.0.0.1:4222"),
+            Self::NobodyCouldReachIt => {
+                f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
+            }
+            Self::Log(text) => write!(f, "{text:?} is no log filter; write error, warn, info, debug or trace"),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The server's secrets, which relogin keys are made from: the file they are in. Knows no keys.
+//!
+//! One secret a line, in base64 (either alphabet, padded or not) or in hexadecimal digits; lines that are empty or begin with
+//! `#` are skipped. The first signs, all verify: to rotate, put a new line on top and take the old ones away once the
+//! longest session is over.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use base64::{
+    Engine,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
+};
+use rand::{TryRng, rngs::SysRng};
+use relogin_session::Keyring;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::disk;
+
+/// Secrets that cannot be used. Never shows one.
+#[derive(Debug, Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("cannot read the secret file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no file, and it cannot be made.
+    #[error("cannot make the secret file {}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// People who should not can read or change the file.
+    #[error("the secret file {} has mode {mode:03o}, too open for a secret; run: chmod 600 {}", path.display(), path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A line is no secret.
+    #[error("line {line} of the secret file {} is neither base64 nor hexadecimal; make a secret with: openssl rand -base64 32", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// A secret is too short.
+    #[error(
+        "the secret in line {line} of {} has {len} bytes and needs {min} or more; make one with: openssl rand -base64 32",
+        path.display(), min = Self::MIN_LEN
+    )]
+    TooShort {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// How many bytes it has.
+        len: usize,
+    },
+    /// There is no secret in the file.
+    #[error("there is no secret in {}; remove the file to have one made, or put one there with: openssl rand -base64 32", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system has no randomness.
+    #[error("the system gives no random bits")]
+    Random(#[source] rand::rngs::SysError),
+}
+
+impl SecretError {
+    /// The shortest secret that is taken, in bytes.
+    pub const MIN_LEN: usize = 32;
+}
+
+/// Keys from a file.
+#[derive(Debug)]
+pub struct FromFile {
+    /// What signs and verifies.
+    pub keyring: Keyring,
+    /// Whether the file was made just now.
+    pub is_new: bool,
+}
+
+/// Takes either alphabet's digits after [`to_standard`], and does not ask for padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Reads the secret file. If there is none, makes one with mode 0600, which is on disk, with its folder, when this returns.
+///
+/// # Errors
+/// [`SecretError`] if it cannot be read or made, or what is in it will not do.
+pub fn from_file(path: &Path) -> Result<FromFile, SecretError> {
+    let is_new = match fs::exists(path) {
+        Ok(true) => false,
+        Ok(false) => make(path)?,
+        Err(source) => return Err(SecretError::Unreadable { path: path.to_owned(), source }),
+    };
+    Ok(FromFile { keyring: read(path)?, is_new })
+}
+
+/// A secret that lives as long as the process.
+///
+/// # Errors
+/// [`SecretError::Random`] if the system has no randomness.
+pub fn in_memory() -> Result<Keyring, SecretError> {
+    Ok(Keyring::new(vec![random()?.to_vec()]).expect("one secret of 32 bytes makes a keyring"))
+}
+
+/// Makes the file. False if somebody else has made it by now.
+fn make(path: &Path) -> Result<bool, SecretError> {
+    let line = Zeroizing::new(STANDARD.encode(*random()?) + "\n");
+    match disk::create(path, line.as_bytes()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(source) => Err(SecretError::Unwritable { path: path.to_owned(), source }),
+    }
+}
+
+fn read(path: &Path) -> Result<Keyring, SecretError> {
+    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
+    let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
+    // A group may read: that is how orchestrators hand secrets to a service's user. Nobody else may, and none may write.
+    if mode & 0o027 != 0 {
+        return Err(SecretError::TooOpen { path: path.to_owned(), mode });
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
+    let mut secrets = Vec::new();
+    for (line, text) in (1..).zip(text.lines().map(str::trim)) {
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        let secret = decode(text).ok_or_else(|| SecretError::Form { path: path.to_owned(), line })?;
+        if secret.len() < SecretError::MIN_LEN {
+            return Err(SecretError::TooShort { path: path.to_owned(), line, len: secret.len() });
+        }
+        secrets.push(secret);
+    }
+    Keyring::new(secrets).ok_or_else(|| SecretError::Empty { path: path.to_owned() })
+}
+
+/// A line of nothing but hexadecimal digits could be base64 as well, but no random secret looks like that.
+fn decode(text: &str) -> Option<Vec<u8>> {
+    if text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+        return text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    }
+    LENIENT.decode(Zeroizing::new(to_standard(text)).as_bytes()).ok()
+}
+
+fn to_standard(text: &str) -> String {
+    text.replace('-', "+").replace('_', "/")
+}
+
+fn random() -> Result<Zeroizing<[u8; 32]>, SecretError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    SysRng.try_fill_bytes(secret.as_mut_slice()).map_err(SecretError::Random)?;
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use relogin_session::SessionId;
+
+    use super::*;
+
+    const SID: SessionId = SessionId([7; 16]);
+
+    fn write(path: &Path, text: &str) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// What the keyring signs shows which secret it signs with.
+    fn sign(keyring: &Keyring) -> String {
+        keyring.mint(SID, &[0; 16], 1).expose().to_owned()
+    }
+
+    #[test]
+    fn a_missing_file_is_made_once_and_read_from_then_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let made = from_file(&path).unwrap();
+        assert!(made.is_new);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let read = from_file(&path).unwrap();
+        assert!(!read.is_new);
+        assert_eq!(sign(&made.keyring), sign(&read.keyring));
+        let other = from_file(&folder.path().join("other")).unwrap();
+        assert_ne!(sign(&made.keyring), sign(&other.keyring), "secrets are random");
+        assert_ne!(sign(&in_memory().unwrap()), sign(&in_memory().unwrap()));
+    }
+
+    #[test]
+    fn all_usual_ways_to_write_a_secret_mean_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let secret: Vec<u8> = (0..33).map(|n| n * 7 + 3).chain([0xfb, 0xff]).collect();
+        let expected = sign(&Keyring::new(vec![secret.clone()]).unwrap());
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let padded = STANDARD.encode(&secret);
+        assert!(padded.contains(['+', '/']) && padded.ends_with('='));
+        let bare = padded.trim_end_matches('=').replace('+', "-").replace('/', "_");
+        for text in [hex.to_uppercase(), hex, bare, format!("\n# signs\n  {padded}\r\n# old\n{}\n", "A".repeat(43))] {
+            write(&path, &text);
+            assert_eq!(sign(&from_file(&path).unwrap().keyring), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_signs_and_all_verify() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let old = from_file(&path).unwrap().keyring;
+        let key = old.mint(SID, &[0; 16], 1);
+        let text = fs::read_to_string(&path).unwrap();
+        write(&path, &format!("{}\n{text}", STANDARD.encode([9; 32])));
+        let new = from_file(&path).unwrap().keyring;
+        assert_ne!(sign(&new), sign(&old));
+        assert!(new.verify(&key.parse().unwrap(), &[0; 16]));
+        write(&path, &STANDARD.encode([9; 32]));
+        assert!(!from_file(&path).unwrap().keyring.verify(&key.parse().unwrap(), &[0; 16]));
+    }
+
+    #[test]
+    fn what_will_not_do_is_refused_without_showing_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let good = STANDARD.encode([1; 32]);
+        for (text, expected) in [
+            (String::new(), "there is no secret in"),
+            ("# nothing yet\n".to_owned(), "there is no secret in"),
+            (format!("{good}\nhunter2!\n"), "line 2 of the secret file"),
+            (format!("{good}\nc2hvcnQ=\n"), "the secret in line 2"),
+            ("ab".repeat(31), "the secret in line 1"),
+        ] {
+            write(&path, &text);
+            let error = from_file(&path).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("hunter2") && !error.contains("c2hvcnQ") && !error.contains("abab"), "{error}");
+        }
+        write(&path, &good);
+        for (mode, fits) in [(0o644, false), (0o660, false), (0o601, false), (0o640, true), (0o400, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(from_file(&path).is_ok(), fits, "{mode:o}");
+        }
+        let nowhere = folder.path().join("no/such/folder");
+        assert!(matches!(from_file(&nowhere), Err(SecretError::Unwritable { .. })));
+        assert!(matches!(from_file(folder.path()), Err(SecretError::TooOpen { .. } | SecretError::Unreadable { .. })));
+    }
+}
