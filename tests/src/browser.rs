@@ -5,42 +5,21 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use axum::http::Method;
 use fantoccini::{
     Client, ClientBuilder, Locator,
     error::{CmdError, ErrorStatus},
-    wd::{Capabilities, WebDriverCompatibleCommand, WindowHandle},
+    wd::{Capabilities, WindowHandle},
 };
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use url::{ParseError, Url};
 
-use crate::{PATIENCE, parts::Part, process::Process};
-
-/// The program that starts browsers and drives them.
-#[derive(Debug)]
-pub struct Chromedriver {
-    _process: Process,
-    url: String,
-}
-
-impl Chromedriver {
-    /// Starts it on a port of its own choice.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub async fn start(log: &Path) -> Result<Self> {
-        let process = Process::start(&Part::Chromedriver.path()?, ["--port=0"], log, |_| {})?;
-        let port = process
-            .line("its port", |line| {
-                line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
-            })
-            .await?;
-        Ok(Self { _process: process, url: format!("http://127.0.0.1:{port}") })
-    }
-}
+use crate::{
+    PATIENCE,
+    chromedriver::{Chromedriver, Extension},
+    parts::Part,
+};
 
 /// What the page shows: `data-view` of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +80,7 @@ impl Browser {
         let capabilities: Capabilities = serde_json::from_value(capabilities)?;
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
-            .connect(&driver.url)
+            .connect(driver.url())
             .await
             .with_context(|| format!("starting the browser {label}"))?;
         let pid = client
@@ -247,7 +226,7 @@ impl Browser {
     ///
     /// # Errors
     /// If it is or stays somebody else.
-    pub async fn is_user(&self, id: &str, name: &str, role: &str) -> Result<()> {
+    pub async fn is_user(&self, [id, name, role]: [&str; 3]) -> Result<()> {
         let condition = format!(
             "document.body.dataset.view === 'session' && \
              ['user-id', 'user-name', 'user-role'].map(id => document.getElementById(id).textContent.trim()).join('|') \
@@ -266,6 +245,30 @@ impl Browser {
         let shown = shown[0].as_i64().context("the counter is no number")?;
         let further = self.until("a running counter", &format!("({SECONDS} >= {}) && [{SECONDS}]", shown + 2)).await;
         further.map(drop)
+    }
+
+    /// Starts noting which views the page turns to; a reload ends it.
+    ///
+    /// # Errors
+    /// If the page cannot be told.
+    pub async fn watch_views(&self) -> Result<()> {
+        const WATCH: &str = r"
+            window.viewsSeen = [];
+            new MutationObserver(() => {
+                const view = document.body.dataset.view;
+                const last = window.viewsSeen.at(-1) ?? window.viewAtFirst;
+                if (view !== last) window.viewsSeen.push(view);
+            }).observe(document.body, { attributeFilter: ['data-view'] });
+            window.viewAtFirst = document.body.dataset.view;";
+        self.run(WATCH).await.map(drop)
+    }
+
+    /// The views that the page has turned to since [`Browser::watch_views`].
+    ///
+    /// # Errors
+    /// If the page cannot be asked, or has been reloaded.
+    pub async fn views_seen(&self) -> Result<Vec<String>> {
+        Ok(serde_json::from_value(self.run("return window.viewsSeen").await?)?)
     }
 
     /// What localStorage keeps for the session: the record's JSON, or null.
@@ -366,22 +369,5 @@ impl Drop for Browser {
         if let Some(pid) = self.pid {
             let _ = kill_process(pid, Signal::KILL);
         }
-    }
-}
-
-/// A command of chromedriver's own.
-#[derive(Debug)]
-struct Extension {
-    path: &'static str,
-    body: Value,
-}
-
-impl WebDriverCompatibleCommand for Extension {
-    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
-        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
-    }
-
-    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
-        (Method::POST, Some(self.body.to_string()))
     }
 }

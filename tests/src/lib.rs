@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 pub mod browser;
+pub mod chromedriver;
 pub mod front;
 pub mod net;
 pub mod node;

@@ -16,7 +16,8 @@ use futures_util::FutureExt;
 use tempfile::TempDir;
 
 use crate::{
-    browser::{Browser, Chromedriver},
+    browser::Browser,
+    chromedriver::Chromedriver,
     front::{Front, Told},
     net::Address,
     node::Script,
@@ -30,6 +31,8 @@ use crate::{
 pub enum Arrangement {
     /// One `relogin serve`: page, gateway and service.
     Embedded,
+    /// `relogin serve --nats --gateway embedded`, and nats-server.
+    EmbeddedOverNats,
     /// `relogin serve --nats` behind nats-server and two Resgates.
     Resgate,
 }
@@ -108,7 +111,7 @@ impl Stage {
             Ok(Slot { label: label.to_owned(), address: Address::reserve()?, args: Vec::new(), process: None })
         };
         let gateways = match arrangement {
-            Arrangement::Embedded => Vec::new(),
+            Arrangement::Embedded | Arrangement::EmbeddedOverNats => Vec::new(),
             Arrangement::Resgate => vec![slot("resgate-1")?, slot("resgate-2")?],
         };
         let mut stage = Self {
@@ -138,8 +141,13 @@ impl Stage {
         let listen = self.service.address.get().to_string();
         let data = self.folder.path().join("data").display().to_string();
         self.service.args = args(["serve", "--demo", "--listen", &listen, "--data", &data]);
-        if self.arrangement == Arrangement::Resgate {
-            self.service.args.extend(args(["--nats", &self.nats_url(), "--gateway", "none"]));
+        let gateway = match self.arrangement {
+            Arrangement::Embedded => None,
+            Arrangement::EmbeddedOverNats => Some("embedded"),
+            Arrangement::Resgate => Some("none"),
+        };
+        if let Some(gateway) = gateway {
+            self.service.args.extend(args(["--nats", &self.nats_url(), "--gateway", gateway]));
             self.start_nats().await?;
         }
         self.service.args.extend(args(options));
@@ -206,13 +214,13 @@ impl Stage {
     /// If it does not start.
     pub async fn front(&self) -> Result<Front> {
         let told = match self.arrangement {
-            Arrangement::Embedded => Told::Nothing,
+            Arrangement::Embedded | Arrangement::EmbeddedOverNats => Told::Nothing,
             Arrangement::Resgate => Told::Front,
         };
         Front::start(self.service_addr(), self.gateway_addr(), told).await
     }
 
-    /// Starts a browser with an empty profile of its own.
+    /// Starts a browser with a profile of its own: empty, or what an earlier browser of this label left.
     ///
     /// # Errors
     /// If it does not start.
@@ -267,9 +275,18 @@ impl Stage {
     /// If it does not start.
     pub async fn start_gateway(&mut self) -> Result<()> {
         match self.arrangement {
-            Arrangement::Embedded => self.start_service().await,
+            Arrangement::Embedded | Arrangement::EmbeddedOverNats => self.start_service().await,
             Arrangement::Resgate => self.start_resgate(0).await,
         }
+    }
+
+    /// Waits until the first Resgate has ended by itself.
+    ///
+    /// # Errors
+    /// If it does not, or there is none.
+    pub async fn gateway_ends(&mut self) -> Result<()> {
+        let gateway = self.gateways.first_mut().context("there is no Resgate")?;
+        gateway.process.take().context("the gateway does not run")?.ended().await.map(drop)
     }
 
     /// Kills the service (SIGKILL).

@@ -1,4 +1,61 @@
 //! The end-to-end tests: one binary, so that one link step and one machine's worth of parallelism serve them all.
+//!
+//! A scenario is one function; [`on`] makes a test of it for each arrangement that it plays on. README.md has the table of
+//! the faults that they stand against.
 #![forbid(unsafe_code)]
 
+use relogin_tests::front::{Frame, Front};
+
+/// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
+/// too, `resgate` where there are two gateways.
+macro_rules! on {
+    (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test embedded, Embedded, $scenario);
+        on!(@test resgate, Resgate, $scenario);
+    })* };
+    (all: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test embedded, Embedded, $scenario);
+        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+        on!(@test resgate, Resgate, $scenario);
+    })* };
+    (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test resgate, Resgate, $scenario);
+    })* };
+    (@test $name:ident, $arrangement:ident, $scenario:ident) => {
+        #[tokio::test]
+        async fn $name() -> Result<(), relogin_tests::stage::Failure> {
+            let arrangement = relogin_tests::stage::Arrangement::$arrangement;
+            relogin_tests::stage::play(arrangement, stringify!($scenario), super::$scenario).await
+        }
+    };
+}
+
+mod ending;
 mod harness;
+mod losses;
+mod resclient;
+mod survival;
+mod wire;
+
+const LOGIN: &str = "auth.session.login";
+const LOGOUT: &str = "auth.session.logout";
+const RELOGIN: &str = "auth.session.relogin";
+
+/// The demo's users, as the page shows them: id, name, role.
+const ADMIN: [&str; 3] = ["1", "Administrator", "admin"];
+const JANE: [&str; 3] = ["3", "Jane Doe", "user"];
+const JOHN: [&str; 3] = ["4", "John Doe", "user"];
+
+/// Fails if a key was used twice, but for a repetition of the same use, with the same attempt: what a service has to take for
+/// theft (faults 3, 4 and 10).
+fn assert_no_key_used_twice(front: &Front) {
+    let frames = front.frames(0);
+    let uses: Vec<&Frame> = frames.iter().filter(|frame| frame.is_request(RELOGIN)).collect();
+    for (number, one) in uses.iter().enumerate() {
+        for other in &uses[..number] {
+            let (one, other) = (&one.json["params"], &other.json["params"]);
+            let repetition = one["attempt"].is_string() && one["attempt"] == other["attempt"];
+            assert!(one["reloginKey"] != other["reloginKey"] || repetition, "a key was used twice: {uses:#?}");
+        }
+    }
+}

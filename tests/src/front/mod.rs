@@ -9,35 +9,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use anyhow::{Context, Result, anyhow};
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{
-        FromRequestParts, Request, State,
-        ws::{Message as PageMessage, WebSocket, WebSocketUpgrade},
-    },
-    http::{HeaderMap, StatusCode, Uri, header},
-    response::{IntoResponse, Response},
-};
-use futures_util::{SinkExt, StreamExt};
+use anyhow::{Context, Result, anyhow, bail};
+use axum::{Router, body::Body};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use serde_json::Value;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinHandle,
-    time::timeout,
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message as GatewayMessage, client::IntoClientRequest},
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 
 use crate::PATIENCE;
+
+mod relay;
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +56,12 @@ impl Frame {
             && self.connection == request.connection
             && self.json["id"].is_number()
             && self.json["id"] == request.json["id"]
+    }
+
+    /// The code of the RES error that an answer is; none for a result.
+    #[must_use]
+    pub fn error_code(&self) -> Option<&str> {
+        self.json["error"]["code"].as_str()
     }
 
     /// True for an event of this name, for example `change`, on the resource.
@@ -167,7 +156,7 @@ impl Front {
             cut: watch::channel(0).0,
             record: watch::channel(Vec::new()).0,
         });
-        let app = Router::new().fallback(serve).with_state(shared.clone());
+        let app = Router::new().fallback(relay::serve).with_state(shared.clone());
         let server = tokio::spawn(async move {
             // Ends with its task; an error of the listener shows as a page that does not load.
             let _ = axum::serve(listener, app).await;
@@ -273,6 +262,18 @@ impl Front {
         let answer = self.frame(mark, &format!("an answer to {method}"), |frame| frame.answers(&request)).await?;
         Ok((request, answer))
     }
+
+    /// As [`Front::exchange`], and answers the payload.
+    ///
+    /// # Errors
+    /// Also if the answer is an error.
+    pub async fn payload(&self, mark: usize, method: &str) -> Result<Value> {
+        let (_, mut answer) = self.exchange(mark, method).await?;
+        match answer.json.get("error") {
+            Some(error) => bail!("{method} got the RES error {error}"),
+            None => Ok(answer.json["result"]["payload"].take()),
+        }
+    }
 }
 
 impl Drop for Front {
@@ -313,140 +314,5 @@ impl Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("page", &self.page).field("tag", &self.tag).finish_non_exhaustive()
-    }
-}
-
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
-        Ok(upgrade) => pass_connection(shared, upgrade, &parts.uri, &parts.headers).await,
-        Err(_) => pass_page(&shared, Request::from_parts(parts, body)).await.unwrap_or_else(|error| {
-            // What a load balancer says when its server is down.
-            (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response()
-        }),
-    }
-}
-
-async fn pass_page(shared: &Shared, mut request: Request) -> Result<Response> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = Uri::try_from(format!("http://{}{path}", shared.page))?;
-    // The tag is replaced in plain HTML only, and never in a page that the browser still has.
-    for header in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
-        request.headers_mut().remove(header);
-    }
-    let response = shared.http.request(request).await.context("the page's server does not answer")?.into_response();
-    let is_html =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    let (mut parts, body) = response.into_parts();
-    match &shared.tag {
-        Some(gateway) if is_html => {
-            let html = String::from_utf8(to_bytes(body, usize::MAX).await?.into())?;
-            parts.headers.remove(header::CONTENT_LENGTH);
-            Ok(Response::from_parts(parts, Body::from(tell(&html, gateway)?)))
-        }
-        _ => Ok(Response::from_parts(parts, body)),
-    }
-}
-
-/// Writes `gateway` into the page's `<meta name="res-gateway">`.
-fn tell(html: &str, gateway: &str) -> Result<String> {
-    const NAME: &str = "name=\"res-gateway\"";
-    let at = html.find(NAME).context("the page has no <meta name=\"res-gateway\">")?;
-    let start = html[..at].rfind('<').context("the res-gateway tag does not start")?;
-    let end = at + html[at..].find('>').context("the res-gateway tag does not end")? + 1;
-    Ok(format!("{}<meta {NAME} content=\"{gateway}\">{}", &html[..start], &html[end..]))
-}
-
-async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &Uri, headers: &HeaderMap) -> Response {
-    let gateway = shared.state().gateway;
-    // The gateway first: a page gets a connection only where there is one.
-    let Some(gateway) = gateway.map(|gateway| dial(gateway, uri, headers)) else {
-        shared.note(Happening::TurnedAway);
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let mut cut = shared.cut.subscribe();
-    match gateway.await {
-        Ok(gateway) => upgrade.on_upgrade(async move |page| {
-            let connection = {
-                let mut state = shared.state();
-                state.connections += 1;
-                state.connections - 1
-            };
-            shared.note(Happening::Opened(connection));
-            tokio::select! {
-                _ = cut.changed() => {}
-                () = relay(&shared, connection, page, gateway) => {}
-            }
-            shared.note(Happening::Closed(connection));
-        }),
-        Err(_) => {
-            shared.note(Happening::TurnedAway);
-            StatusCode::BAD_GATEWAY.into_response()
-        }
-    }
-}
-
-type Gateway = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Gateway> {
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = format!("ws://{gateway}{path}").into_client_request()?;
-    for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
-        if let Some(value) = headers.get(&name) {
-            request.headers_mut().insert(name, value.clone());
-        }
-    }
-    Ok(connect_async(request).await?.0)
-}
-
-/// Passes messages on until one side ends, or a message's fate is to break the connection.
-async fn relay(shared: &Shared, connection: usize, mut page: WebSocket, mut gateway: Gateway) {
-    loop {
-        let passed = tokio::select! {
-            message = page.recv() => match message {
-                Some(Ok(PageMessage::Text(text))) => match shared.judge(connection, Direction::Up, &text) {
-                    Fate::Pass => gateway.send(GatewayMessage::text(text.as_str())).await.is_ok(),
-                    Fate::Lose => true,
-                    Fate::Double => {
-                        let message = GatewayMessage::text(text.as_str());
-                        gateway.send(message.clone()).await.is_ok() && gateway.send(message).await.is_ok()
-                    }
-                    Fate::Break => false,
-                },
-                Some(Ok(PageMessage::Close(_)) | Err(_)) | None => false,
-                // Pings, pongs and binary messages are no RES; both sides answer pings by themselves.
-                Some(Ok(_)) => true,
-            },
-            message = gateway.next() => match message {
-                Some(Ok(GatewayMessage::Text(text))) => match shared.judge(connection, Direction::Down, &text) {
-                    Fate::Pass => page.send(PageMessage::text(text.as_str())).await.is_ok(),
-                    Fate::Lose => true,
-                    Fate::Double => {
-                        let message = PageMessage::text(text.as_str());
-                        page.send(message.clone()).await.is_ok() && page.send(message).await.is_ok()
-                    }
-                    Fate::Break => false,
-                },
-                Some(Ok(GatewayMessage::Close(_)) | Err(_)) | None => false,
-                Some(Ok(_)) => true,
-            },
-        };
-        if !passed {
-            return;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tag_is_replaced_whatever_it_held() {
-        let told = |html| tell(html, "ws://g/").unwrap();
-        let expected = "<head><meta name=\"res-gateway\" content=\"ws://g/\"></head>";
-        assert_eq!(told("<head><meta name=\"res-gateway\" content=\"\"></head>"), expected);
-        assert_eq!(told("<head><meta content=\"ws://old\" name=\"res-gateway\" /></head>"), expected);
-        assert!(tell("<head></head>", "ws://g/").is_err());
     }
 }

@@ -1,0 +1,188 @@
+//! How a login ends: logged out, stolen, expired. And that it ends for those it should, and for nobody else.
+
+use anyhow::{Context, Result};
+use relogin_tests::{
+    browser::View,
+    front::{Frame, Front},
+    stage::Stage,
+};
+use serde_json::{Value, json};
+
+use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN};
+
+on!(both:
+    log_out,
+    key_stolen_by_another_browser,
+    key_stolen_by_a_client_of_the_guides_kind,
+    key_expires_while_the_page_is_closed,
+    session_reaches_its_lifetime,
+    wrong_password,
+    the_timer_of_a_session_that_was_logged_out,
+);
+
+/// Fault 8, and that a logout is nobody else's.
+async fn log_out(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let (one, other) = (stage.front().await?, stage.front().await?);
+    let page = stage.page("leaves", &one.url()).await?;
+    let stays = stage.page("stays", &other.url()).await?;
+    for page in [&page, &stays] {
+        page.log_in("jane", "jane").await?;
+        page.counter_runs().await?;
+    }
+    stays.watch_views().await?;
+
+    let (mark, mark_of_other) = (one.mark(), other.mark());
+    page.click("#logout").await?;
+    page.shows(View::Login).await?;
+    one.payload(mark, LOGOUT).await?;
+    assert_eq!(page.text("#login-error").await?, "");
+    assert_eq!(page.stored().await?, Value::Null);
+
+    stays.counter_runs().await?;
+    stays.is_user(JANE).await?;
+    assert_eq!(stays.views_seen().await?, Vec::<String>::new());
+    assert!(other.requests(mark_of_other, RELOGIN).is_empty(), "the other browser had to get back in");
+    stays.reload().await?;
+    stays.is_user(JANE).await?;
+
+    // Whatever the page does on its own account, it has done by the time that it has logged in again.
+    page.log_in("admin", "admin").await?;
+    page.is_user(ADMIN).await?;
+    assert_eq!(relogins_before_login(&one, mark)?, 0, "a relogin followed the logout");
+    let severe: Vec<_> = page.console().await?.into_iter().filter(|line| line.starts_with("SEVERE")).collect();
+    assert_eq!(severe, Vec::<String>::new());
+    Ok(())
+}
+
+/// Fault 5: the owner hears of it, makes the extra attempt, and nobody keeps the session.
+async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let (owners, thiefs) = (stage.front().await?, stage.front().await?);
+    let owner = stage.page("owner", &owners.url()).await?;
+    owner.log_in("jane", "jane").await?;
+    let loot = owner.stored().await?;
+    assert!(loot["key"].is_string());
+
+    let thief = stage.page("thief", &thiefs.url()).await?;
+    thief.shows(View::Login).await?;
+    thief.store(&loot).await?;
+    let mark = owners.mark();
+    thief.reload().await?;
+
+    assert_eq!(thiefs.payload(0, RELOGIN).await?["generation"], 2);
+    let (_, extra) = owners.exchange(mark, RELOGIN).await?;
+    assert_eq!(extra.error_code(), Some("session.invalidReloginKey"));
+    for page in [&owner, &thief] {
+        page.shows(View::Login).await?;
+        page.until("an empty storage", "localStorage.getItem('relogin:session') === null").await?;
+    }
+    // The thief had seen its user go, and tried what it had: that is all.
+    let tries = thiefs.requests(0, RELOGIN).len();
+    assert!(tries <= 2, "the thief's page tried {tries} times");
+
+    owner.log_in("jane", "jane").await?;
+    owner.counter_runs().await
+}
+
+/// Fault 5, where the session moves: the owner's page is told, in place of a key that silently stops working.
+async fn key_stolen_by_a_client_of_the_guides_kind(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let owner = stage.page("owner", &front.url()).await?;
+    owner.log_in("jane", "jane").await?;
+    let loot = owner.stored().await?;
+
+    let mark = front.mark();
+    let mut thief = stage.res().await?;
+    assert_eq!(thief.user().await?, json!({ "id": null, "name": null, "role": null }));
+    let got_in = thief.relogin(&loot["key"], None).await?.payload()?;
+    assert_eq!(got_in["generation"], 2);
+
+    let (_, extra) = front.exchange(mark, RELOGIN).await?;
+    assert_eq!(extra.error_code(), Some("session.invalidReloginKey"));
+    owner.shows(View::Login).await?;
+    thief.event_where("session.user.{cid}.change", |change| change["values"]["id"].is_null()).await?;
+    let again = thief.relogin(&got_in["reloginKey"], None).await?;
+    assert_eq!(again.code(), Some("session.invalidReloginKey"));
+    let data = thief.request("get.ticker.model", None).await?;
+    assert_eq!(data.code(), Some("system.accessDenied"), "data still flows to the thief");
+    Ok(())
+}
+
+async fn key_expires_while_the_page_is_closed(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--key-lifetime", "3s", "--refresh", "2s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.open("about:blank").await?;
+
+    // A session made later than the page's last key: when it has expired, that key has too.
+    let mut witness = stage.res().await?;
+    witness.user().await?;
+    witness.log_in("guest", "guest").await?;
+    witness.event_where("session.user.{cid}.change", |change| change["values"]["id"].is_null()).await?;
+
+    let mark = front.mark();
+    page.open(&front.url()).await?;
+    page.shows(View::Login).await?;
+    assert_eq!(page.stored().await?, Value::Null);
+    page.log_in("john", "john").await?;
+    page.is_user(JOHN).await?;
+    assert_eq!(relogins_before_login(&front, mark)?, 1, "one try, and no loop of errors");
+    page.counter_runs().await
+}
+
+/// Fault 12: a session that refreshes itself for ever still ends.
+async fn session_reaches_its_lifetime(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--session-lifetime", "6s", "--key-lifetime", "4s", "--refresh", "2s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    front.payload(0, RELOGIN).await?;
+    page.shows(View::Login).await?;
+    page.until("an empty storage", "localStorage.getItem('relogin:session') === null").await?;
+    page.log_in("jane", "jane").await
+}
+
+async fn wrong_password(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.enter("jane", "wrong").await?;
+    page.until("an error in words", "document.getElementById('login-error').textContent.trim() !== ''").await?;
+    page.shows(View::Login).await?;
+    assert_eq!(page.stored().await?, Value::Null);
+    page.log_in("JANE", "jane").await?;
+    page.is_user(JANE).await
+}
+
+/// Fault 11: what was planned for a session does not touch the next one.
+async fn the_timer_of_a_session_that_was_logged_out(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--refresh", "3s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.click("#logout").await?;
+    page.shows(View::Login).await?;
+    let mark = front.mark();
+    page.log_in("john", "john").await?;
+    let mut key = front.payload(mark, LOGIN).await?["reloginKey"].take();
+
+    // Two refreshes: a timer left over would have fired among them.
+    for _ in 0..2 {
+        let (request, mut answer) = front.exchange(front.mark(), RELOGIN).await?;
+        assert_eq!(request.json["params"]["reloginKey"], key);
+        key = answer.json["result"]["payload"]["reloginKey"].take();
+    }
+    assert_eq!(front.requests(mark, RELOGIN).len(), 2);
+    page.is_user(JOHN).await?;
+    page.counter_runs().await
+}
+
+/// How many relogins a page sent between `mark` and its next login.
+fn relogins_before_login(front: &Front, mark: usize) -> Result<usize> {
+    let frames = front.frames(mark);
+    let login = frames.iter().position(|frame| frame.is_request(LOGIN)).context("there was no login")?;
+    Ok(frames[..login].iter().filter(|frame: &&Frame| frame.is_request(RELOGIN)).count())
+}

@@ -1,0 +1,153 @@
+//! Messages that are lost, doubled or late, networks that are gone, tabs that sleep: no honest client is logged out by them.
+
+use anyhow::Result;
+use relogin_tests::{
+    front::{Direction, Fate, Happening},
+    stage::Stage,
+};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{JANE, RELOGIN, assert_no_key_used_twice};
+
+on!(both:
+    refresh_falls_due_offline,
+    relogin_is_doubled,
+    relogins_answer_is_lost,
+    page_reloads_before_it_has_the_new_key,
+    tab_sleeps_through_its_refresh,
+);
+
+/// Faults 2 and 3: offline, the refresh waits and the key stays; then one relogin does for reconnect and refresh.
+async fn refresh_falls_due_offline(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--refresh", "3s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    let login = Instant::now();
+    page.watch_views().await?;
+    let key = page.stored().await?["key"].clone();
+
+    let mark = front.mark();
+    front.shut();
+    page.set_offline(true).await?;
+    page.connection_is("reconnecting").await?;
+    // The browser knows that it is offline; the page's own tries, which the front sees once the browser is back online but
+    // the gateway is not, tell the time: by then the refresh is overdue.
+    page.set_offline(false).await?;
+    let overdue = login + std::time::Duration::from_secs(4);
+    front
+        .happens(mark, "a try to connect after the refresh was due", |happening| {
+            matches!(happening, Happening::TurnedAway) && Instant::now() > overdue
+        })
+        .await?;
+    assert_eq!(page.stored().await?["key"], key);
+    page.is_user(JANE).await?;
+
+    let mark = front.mark();
+    front.lead_to(stage.gateway_addr());
+    page.connection_is("connected").await?;
+    page.counter_runs().await?;
+    page.is_user(JANE).await?;
+    assert_eq!(page.views_seen().await?, Vec::<String>::new(), "the page showed something else in between");
+    let first = &front.requests(mark, RELOGIN)[0];
+    assert_eq!(first.json["params"]["reloginKey"], key);
+    assert_no_key_used_twice(&front);
+    Ok(())
+}
+
+/// Fault 9.
+async fn relogin_is_doubled(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    front.rule(|frame| if frame.is_request(RELOGIN) { Fate::Double } else { Fate::Pass });
+    for _ in 0..2 {
+        page.reload().await?;
+        page.is_user(JANE).await?;
+        page.counter_runs().await?;
+    }
+    assert_eq!(page.stored().await?["generation"], 3);
+    Ok(())
+}
+
+/// Fault 10, first half: the connection breaks with the answer on its way.
+async fn relogins_answer_is_lost(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+
+    let mut break_in_two = 2;
+    front.rule(move |frame| {
+        let answer = frame.direction == Direction::Down && frame.json["result"]["payload"]["reloginKey"].is_string();
+        if answer && break_in_two > 0 {
+            break_in_two -= 1;
+            return Fate::Break;
+        }
+        Fate::Pass
+    });
+    let mark = front.mark();
+    front.cut();
+    front.happens(mark, "a third connection", |happening| matches!(happening, Happening::Opened(3))).await?;
+    page.connection_is("connected").await?;
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+    let attempts: Vec<_> = front.requests(mark, RELOGIN).iter().map(|use_| use_.json["params"].clone()).collect();
+    assert!(attempts.len() >= 3 && attempts[..3].iter().all(|params| *params == attempts[0]), "{attempts:?}");
+    assert_eq!(page.stored().await?["generation"], 2);
+    Ok(())
+}
+
+/// Fault 10, second half.
+async fn page_reloads_before_it_has_the_new_key(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+
+    front.rule(|frame| {
+        let answer = frame.direction == Direction::Down && frame.json["result"]["payload"]["reloginKey"].is_string();
+        if answer { Fate::Lose } else { Fate::Pass }
+    });
+    let mark = front.mark();
+    page.reload().await?;
+    let (first, _) = front.exchange(mark, RELOGIN).await?;
+    front.rule(|_| Fate::Pass);
+    let mark = front.mark();
+    page.reload().await?;
+    let (second, _) = front.exchange(mark, RELOGIN).await?;
+    assert_eq!(first.json["params"], second.json["params"]);
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+    assert_eq!(page.stored().await?["generation"], 2);
+    Ok(())
+}
+
+/// Fault 11: a tab whose timers stand still refreshes when it wakes.
+async fn tab_sleeps_through_its_refresh(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--refresh", "2s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.counter_runs().await?;
+
+    page.devtools("Page.setWebLifecycleState", json!({ "state": "frozen" })).await?;
+    // The counter goes on at the front: a clock for how long the page has slept.
+    let mark = front.mark();
+    let mut ticks = 0;
+    front
+        .frame(mark, "five seconds", |frame| {
+            ticks += usize::from(frame.is_event("ticker.model", "change"));
+            ticks == 5
+        })
+        .await?;
+    let mark = front.mark();
+    page.devtools("Page.setWebLifecycleState", json!({ "state": "active" })).await?;
+    front.payload(mark, RELOGIN).await?;
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+    assert_no_key_used_twice(&front);
+    Ok(())
+}

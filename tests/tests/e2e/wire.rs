@@ -1,0 +1,160 @@
+//! What no well-behaved client sends, on the wire itself: through the embedded gateway and through Resgate.
+
+use anyhow::Result;
+use relogin_tests::{res::Res, stage::Stage};
+use serde_json::{Value, json};
+
+use crate::{LOGIN, LOGOUT, RELOGIN};
+
+on!(both:
+    params_of_every_kind,
+    two_logins_at_once,
+    relogin_sent_twice_on_a_connection,
+    a_used_key_ends_the_session,
+    nobody_reads_who_another_connection_is,
+    everything_holds_over_a_restart,
+);
+
+fn nobody() -> Value {
+    json!({ "id": null, "name": null, "role": null })
+}
+
+fn jane() -> Value {
+    json!({ "id": 3, "name": "Jane Doe", "role": "user" })
+}
+
+async fn reads_the_counter(res: &mut Res) -> Result<bool> {
+    Ok(res.request("get.ticker.model", None).await?.code().is_none())
+}
+
+/// Fault 1: no payload ends the process, or anybody's session.
+async fn params_of_every_kind(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut bystander = stage.res().await?;
+    bystander.log_in("jane", "jane").await?;
+    bystander.user().await?;
+
+    let mut res = stage.res().await?;
+    for key in ["constructor", "__proto__", "toString", "", "a", "\u{0}", &"A".repeat(75), &"A".repeat(100_000)] {
+        let answer = res.relogin(&json!(key), None).await?;
+        let long = key.len() > 64 * 1024;
+        let expected = if long { "system.invalidParams" } else { "session.invalidReloginKey" };
+        assert_eq!(answer.code(), Some(expected), "for {key:.20}");
+    }
+    for key in [json!(null), json!(7), json!(true), json!([]), json!({}), json!(["constructor"])] {
+        let answer = res.relogin(&key, None).await?;
+        assert_eq!(answer.code(), Some("system.invalidParams"), "for {key}");
+    }
+    for params in [None, Some(json!(null)), Some(json!([])), Some(json!("constructor")), Some(json!({}))] {
+        for method in [LOGIN, RELOGIN] {
+            let answer = res.request(method, params.clone()).await?;
+            assert_eq!(answer.code(), Some("system.invalidParams"), "for {method} with {params:?}");
+        }
+    }
+    let unknown = res.request("auth.session.constructor", None).await?;
+    assert_eq!(unknown.code(), Some("system.methodNotFound"));
+    let called = res.request("call.session.user.{cid}.set", Some(json!({ "role": "admin" }))).await?;
+    assert_eq!(called.code(), Some("system.accessDenied"));
+
+    assert!(reads_the_counter(&mut bystander).await?);
+    res.log_in("jane", "jane").await?;
+    assert_eq!(res.user().await?, jane());
+    Ok(())
+}
+
+/// Fault 7.
+async fn two_logins_at_once(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut res = stage.res().await?;
+    assert_eq!(res.user().await?, nobody());
+    let params = || Some(json!({ "username": "jane", "password": "jane" }));
+    let ids = [res.send(LOGIN, params()).await?, res.send(LOGIN, params()).await?];
+    let answers = [res.answer(ids[0]).await?, res.answer(ids[1]).await?];
+    let refused = answers.iter().filter(|answer| answer.code() == Some("session.alreadyLoggedIn")).count();
+    assert_eq!(refused, 1, "{answers:?}");
+    let won = answers.into_iter().find(|answer| answer.code().is_none());
+    let won = won.expect("one was not refused").payload()?;
+    res.event_where("session.user.{cid}.change", |change| change["values"] == jane()).await?;
+
+    let again = res.relogin(&won["reloginKey"], None).await?.payload()?;
+    assert_eq!(again["generation"], 2);
+    assert!(reads_the_counter(&mut res).await?);
+    res.request(LOGOUT, None).await?.ok()?;
+    assert!(!reads_the_counter(&mut res).await?);
+    // No orphan is left: the connection is free, and the key is dead.
+    assert_eq!(res.relogin(&again["reloginKey"], None).await?.code(), Some("session.invalidReloginKey"));
+    res.log_in("john", "john").await?;
+    Ok(())
+}
+
+/// Fault 9, from a client of the guide's kind.
+async fn relogin_sent_twice_on_a_connection(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut res = stage.res().await?;
+    let key = res.log_in("jane", "jane").await?["reloginKey"].clone();
+    let params = || Some(json!({ "reloginKey": key }));
+    let ids = [res.send(RELOGIN, params()).await?, res.send(RELOGIN, params()).await?];
+    let first = res.answer(ids[0]).await?.payload()?;
+    let second = res.answer(ids[1]).await?.payload()?;
+    assert_eq!(first["reloginKey"], second["reloginKey"]);
+    assert_eq!(first["generation"], 2);
+    assert!(reads_the_counter(&mut res).await?);
+    assert_eq!(res.user().await?, jane());
+    Ok(())
+}
+
+async fn a_used_key_ends_the_session(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut owner = stage.res().await?;
+    let key = owner.log_in("jane", "jane").await?["reloginKey"].clone();
+    assert_eq!(owner.user().await?, jane());
+    let next = owner.relogin(&key, None).await?.payload()?["reloginKey"].clone();
+
+    let mut thief = stage.res().await?;
+    let answer = thief.relogin(&key, None).await?;
+    assert_eq!(answer.code(), Some("session.invalidReloginKey"));
+    owner.event_where("session.user.{cid}.change", |change| change["values"] == nobody()).await?;
+    assert_eq!(owner.relogin(&next, None).await?.code(), Some("session.invalidReloginKey"));
+    assert!(!reads_the_counter(&mut owner).await?);
+    Ok(())
+}
+
+/// Fault 12: the subject's cid has to be the asker's own.
+async fn nobody_reads_who_another_connection_is(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut jane = stage.res().await?;
+    jane.log_in("jane", "jane").await?;
+    let mut guest = stage.res().await?;
+    guest.log_in("guest", "guest").await?;
+    for cid in ["bi17lut8smgihf37loa0", "*", ">", "constructor", "{cid}{cid}", "{cid}.{cid}"] {
+        let answer = guest.request(&format!("get.session.user.{cid}"), None).await?;
+        assert!(answer.code().is_some(), "session.user.{cid} was given away: {answer:?}");
+    }
+    assert_eq!(guest.user().await?["id"], 2);
+    Ok(())
+}
+
+/// Fault 6, on the wire: logout, login and relogin mean after a restart what they meant before.
+async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut one = stage.res().await?;
+    let mut other = stage.res().await?;
+    let one_key = one.log_in("jane", "jane").await?["reloginKey"].clone();
+    let other_key = other.log_in("john", "john").await?["reloginKey"].clone();
+    other.request(LOGOUT, None).await?.ok()?;
+
+    stage.kill_service().await?;
+    stage.start_service().await?;
+    let mut next = stage.res().await?;
+    let refused = next.relogin(&other_key, None).await?;
+    assert_eq!(refused.code(), Some("session.invalidReloginKey"), "a logout was forgotten");
+    let key = next.relogin(&one_key, None).await?.payload()?["reloginKey"].clone();
+    assert_eq!(next.user().await?, jane());
+    assert!(reads_the_counter(&mut next).await?);
+    next.request(LOGOUT, None).await?.ok()?;
+    next.event_where("session.user.{cid}.change", |change| change["values"] == nobody()).await?;
+    assert!(!reads_the_counter(&mut next).await?);
+    assert_eq!(next.relogin(&key, None).await?.code(), Some("session.invalidReloginKey"));
+    next.log_in("jane", "jane").await?;
+    Ok(())
+}
