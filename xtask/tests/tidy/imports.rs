@@ -1,0 +1,117 @@
+//! The paths that a piece of code names: `use crate::a::{B, c::D}` is `crate::a::B` and `crate::a::c::D`.
+
+use std::collections::BTreeMap;
+
+use super::sources::{Source, all};
+
+/// A path from its root word on.
+pub(crate) type Path = Vec<String>;
+
+/// The paths in the code that begin with `root`, and have more than it.
+pub(crate) fn paths_from(code: &str, root: &str) -> Vec<Path> {
+    let tokens = tokens(code);
+    let mut paths = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let goes_on = tokens.get(at + 1).is_some_and(|next| *next == "::");
+        let is_first = at == 0 || tokens[at - 1] != "::";
+        if *token == root && goes_on && is_first {
+            read_tree(&tokens[at..], &mut vec![], &mut paths);
+        }
+    }
+    paths
+}
+
+/// Whether the word stands in the code.
+pub(crate) fn has_word(code: &str, word: &str) -> bool {
+    tokens(code).contains(&word)
+}
+
+/// What the face of a crate (`lib.rs`) takes from which of its modules: name to module.
+pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
+    let lib = format!("{package}/src/lib.rs");
+    let face = all().into_iter().find(|source| source.path == lib);
+    let code = face.map(|source| source.product_code()).unwrap_or_default();
+    let tokens = tokens(&code);
+    let mut names = BTreeMap::new();
+    for at in 0..tokens.len() {
+        if tokens[at..].starts_with(&["pub", "use"]) {
+            let mut paths = Vec::new();
+            read_tree(&tokens[at + 2..], &mut vec![], &mut paths);
+            for path in paths.iter().filter(|path| path.len() > 1) {
+                names.insert(path[path.len() - 1].clone(), path[0].clone());
+            }
+        }
+    }
+    names
+}
+
+/// The part of a crate that lies directly in its `src`: `bus` of `service/src/bus/nats.rs`; `None` for the crate's face.
+pub(crate) fn room(source: &Source) -> Option<String> {
+    let (_, inside) = source.path.split_once("/src/")?;
+    let room = inside.split('/').next()?.trim_end_matches(".rs");
+    (room != "lib").then(|| room.to_owned())
+}
+
+/// Reads one branch after another; answers how many tokens it took.
+fn read_tree(tokens: &[&str], stem: &mut Path, paths: &mut Vec<Path>) -> usize {
+    let depth = stem.len();
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        if *token == "{" {
+            at += 1;
+            while tokens.get(at).is_some_and(|token| *token != "}") {
+                at += read_tree(&tokens[at..], stem, paths).max(1);
+                // A name given with `as`, and the comma.
+                while tokens.get(at).is_some_and(|token| !matches!(*token, "," | "}")) {
+                    at += 1;
+                }
+                at += usize::from(tokens.get(at) == Some(&","));
+            }
+            stem.truncate(depth);
+            return at + 1;
+        }
+        if !is_name(token) {
+            break;
+        }
+        stem.push((*token).to_owned());
+        at += 1;
+        if tokens.get(at) != Some(&"::") {
+            break;
+        }
+        at += 1;
+    }
+    if stem.len() > depth {
+        paths.push(stem.clone());
+    }
+    stem.truncate(depth);
+    at
+}
+
+fn is_name(token: &str) -> bool {
+    token == "*" || token.starts_with(|first: char| first.is_alphabetic() || first == '_')
+}
+
+fn tokens(code: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = code.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let is_word = |character: char| character.is_alphanumeric() || character == '_';
+        let length = if is_word(first) {
+            rest.find(|character| !is_word(character)).unwrap_or(rest.len())
+        } else if rest.starts_with("::") {
+            2
+        } else {
+            first.len_utf8()
+        };
+        tokens.push(&rest[..length]);
+        rest = rest[length..].trim_start();
+    }
+    tokens
+}
+
+#[test]
+fn trees_and_plain_paths_are_read_alike() {
+    let code = "use crate::{a::{B, c::D as E}, f, g::*}; fn h() -> crate::i::J<crate::K> { other::crate::l() }";
+    let paths: Vec<String> = paths_from(code, "crate").iter().map(|path| path.join("::")).collect();
+    assert_eq!(paths, ["crate::a::B", "crate::a::c::D", "crate::f", "crate::g::*", "crate::i::J", "crate::K"]);
+}

@@ -1,0 +1,48 @@
+//! The rules of the house that no compiler knows, as tests whose messages say what to do instead.
+//!
+//! They read the sources as text; ARCHITECTURE.md says what the rules are for.
+
+#![forbid(unsafe_code)]
+
+mod arrows;
+mod circles;
+mod imports;
+mod manifests;
+mod purity;
+mod sources;
+
+use sources::Source;
+
+/// Lines a file may have before its tests.
+const LONGEST: usize = 400;
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let without = sources::all().into_iter().filter(|source| !source.text.starts_with("//!"));
+    report(without.map(|source| {
+        format!("{}: begin it with `//!`: what the file is for, and what it must not know", source.path)
+    }));
+}
+
+#[test]
+fn files_can_be_read_at_one_sitting() {
+    let long = sources::all().into_iter().filter(|source| !source.is_test && lines(source) > LONGEST);
+    report(long.map(|source| {
+        format!(
+            "{}: {} lines before its tests, {LONGEST} are the most: find the part that has a purpose of its own, and give it a \
+             file",
+            source.path,
+            lines(&source)
+        )
+    }));
+}
+
+fn lines(source: &Source) -> usize {
+    source.product_text().lines().count()
+}
+
+/// Fails with all complaints at once, a line for each.
+fn report(complaints: impl IntoIterator<Item = String>) {
+    let complaints: Vec<String> = complaints.into_iter().collect();
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
