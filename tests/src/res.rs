@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, protocol::CloseFrame},
+    tungstenite::{Error as WsError, Message, protocol::CloseFrame},
 };
 
 use crate::PATIENCE;
@@ -118,6 +118,39 @@ impl Res {
         self.answer(id).await
     }
 
+    /// Sends `count` requests of a method as fast as the gateway takes them, reads at the same time, and counts how many were
+    /// answered by a result.
+    ///
+    /// # Errors
+    /// If one stays without an answer.
+    pub async fn pipeline(&mut self, method: &str, count: u64) -> Result<usize> {
+        let ids = self.next_id..self.next_id + count;
+        self.next_id = ids.end;
+        let texts: Vec<_> = ids.clone().map(|id| json!({ "id": id, "method": method }).to_string()).collect();
+        let (mut sink, mut stream) = (&mut self.socket).split();
+        let send = async {
+            for text in texts {
+                sink.send(Message::text(text)).await.context("sending")?;
+            }
+            Ok(())
+        };
+        let (answers, events) = (&mut self.answers, &mut self.events);
+        let receive = async {
+            let mut results = 0;
+            for _ in 0..count {
+                let answer = loop {
+                    take_in(stream.next(), answers, events).await?;
+                    if let Some(id) = answers.keys().find(|id| ids.contains(id)).copied() {
+                        break answers.remove(&id);
+                    }
+                };
+                results += usize::from(matches!(answer, Some(Answer::Result(_))));
+            }
+            Ok(results)
+        };
+        tokio::try_join!(send, receive).map(|((), results)| results)
+    }
+
     /// Waits for an event of this full name (`session.user.{cid}.change`), taking it and all that came before it off the
     /// queue; answers its data.
     ///
@@ -193,25 +226,33 @@ impl Res {
         }
     }
 
-    /// Takes one message in.
     async fn read(&mut self) -> Result<()> {
-        let message = timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("no message in time"))?;
-        let text = match message.context("the connection has ended")?? {
-            Message::Text(text) => text,
-            Message::Close(frame) => bail!("the gateway closed the connection: {frame:?}"),
-            _ => return Ok(()),
-        };
-        let mut message: Value = serde_json::from_str(&text).context("reading a message")?;
-        match message["id"].as_u64() {
-            Some(id) => {
-                let answer = match message.get_mut("error") {
-                    Some(error) => Answer::Error(error.take()),
-                    None => Answer::Result(message["result"].take()),
-                };
-                self.answers.insert(id, answer);
-            }
-            None => self.events.push_back(message),
-        }
-        Ok(())
+        take_in(self.socket.next(), &mut self.answers, &mut self.events).await
     }
+}
+
+/// Takes one message in.
+async fn take_in(
+    message: impl Future<Output = Option<Result<Message, WsError>>>,
+    answers: &mut HashMap<u64, Answer>,
+    events: &mut VecDeque<Value>,
+) -> Result<()> {
+    let message = timeout(PATIENCE, message).await.map_err(|_| anyhow!("no message in time"))?;
+    let text = match message.context("the connection has ended")?? {
+        Message::Text(text) => text,
+        Message::Close(frame) => bail!("the gateway closed the connection: {frame:?}"),
+        _ => return Ok(()),
+    };
+    let mut message: Value = serde_json::from_str(&text).context("reading a message")?;
+    match message["id"].as_u64() {
+        Some(id) => {
+            let answer = match message.get_mut("error") {
+                Some(error) => Answer::Error(error.take()),
+                None => Answer::Result(message["result"].take()),
+            };
+            answers.insert(id, answer);
+        }
+        None => events.push_back(message),
+    }
+    Ok(())
 }

@@ -253,6 +253,17 @@ impl Stage {
         Res::connect(&self.gateway_url()).await
     }
 
+    /// Starts a clock: a guest who watches the demo's counter.
+    ///
+    /// # Errors
+    /// If the guest is not let in.
+    pub async fn clock(&self) -> Result<Clock> {
+        let mut guest = self.res().await?;
+        guest.log_in("guest", "guest").await?;
+        guest.request("subscribe.ticker.model", None).await?.ok()?;
+        Ok(Clock { guest })
+    }
+
     /// Runs a script of ResClient's against the first gateway.
     ///
     /// # Errors
@@ -344,6 +355,25 @@ impl Stage {
         process.line("that it is ready", |line| line.contains("Server ready").then_some(())).await?;
         // It says so before it listens.
         gateway.address.listens().await
+    }
+}
+
+/// Lets time pass, for what only time brings about: a deadline, a timer in a page that cannot be asked.
+#[derive(Debug)]
+pub struct Clock {
+    guest: Res,
+}
+
+impl Clock {
+    /// Waits until the service has counted this many seconds.
+    ///
+    /// # Errors
+    /// If the counter stops.
+    pub async fn seconds(&mut self, count: usize) -> Result<()> {
+        for _ in 0..count {
+            self.guest.event("ticker.model.change").await?;
+        }
+        Ok(())
     }
 }
 

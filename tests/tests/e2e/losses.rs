@@ -133,16 +133,9 @@ async fn tab_sleeps_through_its_refresh(stage: &mut Stage) -> Result<()> {
     page.log_in("jane", "jane").await?;
     page.counter_runs().await?;
 
+    let mut clock = stage.clock().await?;
     page.devtools("Page.setWebLifecycleState", json!({ "state": "frozen" })).await?;
-    // The counter goes on at the front: a clock for how long the page has slept.
-    let mark = front.mark();
-    let mut ticks = 0;
-    front
-        .frame(mark, "five seconds", |frame| {
-            ticks += usize::from(frame.is_event("ticker.model", "change"));
-            ticks == 5
-        })
-        .await?;
+    clock.seconds(5).await?;
     let mark = front.mark();
     page.devtools("Page.setWebLifecycleState", json!({ "state": "active" })).await?;
     front.payload(mark, RELOGIN).await?;

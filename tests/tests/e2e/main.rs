@@ -7,7 +7,7 @@
 use relogin_tests::front::{Frame, Front};
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
-/// too, `resgate` where there are two gateways.
+/// too, `embedded` on the embedded gateway only, `resgate` where there are two gateways.
 macro_rules! on {
     (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test embedded, Embedded, $scenario);
@@ -17,6 +17,10 @@ macro_rules! on {
         on!(@test embedded, Embedded, $scenario);
         on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
         on!(@test resgate, Resgate, $scenario);
+    })* };
+    (embedded: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test embedded, Embedded, $scenario);
+        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
     })* };
     (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test resgate, Resgate, $scenario);

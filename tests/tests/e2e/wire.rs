@@ -15,6 +15,9 @@ on!(both:
     everything_holds_over_a_restart,
 );
 
+// Where Resgate does worse: it ends altogether, or has no bound.
+on!(embedded: twenty_thousand_requests_at_once, a_frame_too_large);
+
 fn nobody() -> Value {
     json!({ "id": null, "name": null, "role": null })
 }
@@ -156,5 +159,26 @@ async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
     assert!(!reads_the_counter(&mut next).await?);
     assert_eq!(next.relogin(&key, None).await?.code(), Some("session.invalidReloginKey"));
     next.log_in("jane", "jane").await?;
+    Ok(())
+}
+
+async fn twenty_thousand_requests_at_once(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut bystander = stage.res().await?;
+    let mut res = stage.res().await?;
+    res.log_in("jane", "jane").await?;
+    assert_eq!(res.pipeline("get.ticker.model", 20_000).await?, 20_000);
+    assert_eq!(bystander.user().await?, nobody());
+    Ok(())
+}
+
+async fn a_frame_too_large(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut bystander = stage.res().await?;
+    let mut res = stage.res().await?;
+    res.send_text(format!("{{\"id\":2,\"method\":\"{}\"}}", "a".repeat(1024 * 1024))).await?;
+    let frame = res.closed().await?.map(|frame| u16::from(frame.code));
+    assert_eq!(frame, Some(1009));
+    assert_eq!(bystander.user().await?, nobody());
     Ok(())
 }
