@@ -49,11 +49,10 @@ fn build_page(context: &Context, tools: &Tools) -> Result<()> {
     report::begin("page: trunk build --release (usually 1 min)");
     let mut trunk = context.command("trunk");
     trunk.args(["build", "--release"]);
-    if tools.wasm_opt {
-        trunk.arg("--offline");
-    }
-    // Trunk wants `true` or `false` there and refuses the `1` that others understand.
-    tools.wasm.use_in(trunk.env_remove("NO_COLOR"));
+    // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other buries the reason of a
+    // failure below the way to it.
+    trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
+    tools.wasm.use_in(&mut trunk);
     Log::create(context, "page")?.run(&mut trunk)?;
     if !index.is_file() {
         bail!("Trunk built no {}: Trunk.toml should name that folder as `dist`", index.display());

@@ -31,8 +31,6 @@ pub(crate) enum Needs {
 pub(crate) struct Tools {
     /// The compiler's library for the browser.
     pub(crate) wasm: WasmStd,
-    /// Whether the machine can optimise the page; else Trunk has to fetch the program for it.
-    pub(crate) wasm_opt: bool,
     variables: Vec<(&'static str, PathBuf)>,
 }
 
@@ -92,8 +90,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
         variables.push(("RESGATE", resgate::ensure(context)?));
         variables.push(("RESCLIENT_DIR", resclient::ensure(context)?));
     }
-    let wasm_opt = programs::WASM_OPT.find(context).is_some();
-    Ok(Tools { wasm, wasm_opt, variables })
+    Ok(Tools { wasm, variables })
 }
 
 /// Two commands at once must not install the same thing twice over each other.
