@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and how a slip in it is answered. Knows not what the options mean: see [`crate::config`].
 
+pub mod user;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};

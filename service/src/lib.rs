@@ -4,8 +4,10 @@
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod disk;
 pub mod errors;
+pub mod reset;
 pub mod secret;
 pub mod store;
 pub mod users;

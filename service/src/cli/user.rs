@@ -1,0 +1,137 @@
+//! What `relogin user …` does: asks for passwords, changes the users file, lists it.
+
+use std::{
+    fs::File,
+    io::{self, BufRead, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use super::{PasswordArgs, UserCommand};
+use crate::users::{
+    edit::{self, EditError, NewUser},
+    file::{FileError, UsersFile},
+    list::Users,
+    password::{HashingError, Password, PasswordHash},
+};
+
+/// Why a command did nothing.
+#[derive(Debug, Error)]
+pub enum UserError {
+    /// The file was not changed.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The file cannot be shown.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is no file.
+    #[error("there is no users file {}; `relogin user add` makes it", .0.display())]
+    NoFile(PathBuf),
+    /// The password could not be read.
+    #[error("cannot read the password")]
+    Password(#[source] io::Error),
+    /// Nobody is there to be asked.
+    #[error("there is no terminal to ask for the password; give it with --password-stdin")]
+    NoTerminal,
+    /// The password was empty.
+    #[error("the password is empty; a user needs one")]
+    EmptyPassword,
+    /// The password was typed differently the second time.
+    #[error("the passwords differ; nothing was changed")]
+    PasswordsDiffer,
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] HashingError),
+    /// The list could not be written.
+    #[error("cannot write the list")]
+    Output(#[source] io::Error),
+}
+
+/// The longest password that is read: what a login could send.
+const MAX_PASSWORD: u64 = 32 * 1024;
+
+/// Does what the command says to the users file `path`, and says so on `out`.
+///
+/// # Errors
+/// [`UserError`] if it was not done; the file is as it was then.
+pub fn run(path: &Path, command: UserCommand, out: &mut impl Write) -> Result<(), UserError> {
+    match command {
+        UserCommand::Add { username, id, name, role, password } => {
+            let password = hash(password)?;
+            let user = NewUser { username: username.clone(), id, name, role, password };
+            let id = edit::add(path, user).map_err(|error| explain(path, error))?;
+            say(out, format_args!("added {username} with id {id} to {}", path.display()))
+        }
+        UserCommand::Passwd { username, password } => {
+            let password = hash(password)?;
+            edit::set_password(path, &username, &password).map_err(|error| explain(path, error))?;
+            say(out, format_args!("changed the password of {username}"))
+        }
+        UserCommand::Remove { username } => {
+            edit::remove(path, &username).map_err(|error| explain(path, error))?;
+            say(out, format_args!("removed {username}"))
+        }
+        UserCommand::List => {
+            let users = UsersFile::new(path.to_owned()).read().map_err(|error| explain(path, error.into()))?;
+            list(&users.unwrap_or_default(), out).map_err(UserError::Output)
+        }
+    }
+}
+
+fn explain(path: &Path, error: EditError) -> UserError {
+    match error {
+        EditError::File(error) if error.is_missing() => UserError::NoFile(path.to_owned()),
+        EditError::File(error) => UserError::File(error),
+        error => UserError::Edit(error),
+    }
+}
+
+fn say(out: &mut impl Write, what: std::fmt::Arguments<'_>) -> Result<(), UserError> {
+    writeln!(out, "{what}").map_err(UserError::Output)
+}
+
+/// A table whose columns are as wide as what is in them.
+fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
+    let mut rows = vec![["ID", "USERNAME", "NAME", "ROLE"].map(str::to_owned)];
+    rows.extend(users.entries().iter().map(|entry| {
+        let user = &entry.user;
+        // What is on a terminal must not be able to command it.
+        [&user.id.to_string(), &entry.username, &user.name, &user.role]
+            .map(|text| text.replace(char::is_control, "\u{fffd}"))
+    }));
+    let widths: [usize; 4] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    for [id, username, name, role] in &rows {
+        let [a, b, c, _] = widths;
+        writeln!(out, "{id:a$}  {username:b$}  {name:c$}  {role}")?;
+    }
+    Ok(())
+}
+
+fn hash(args: PasswordArgs) -> Result<PasswordHash, UserError> {
+    let password = if args.password_stdin { from_stdin()? } else { from_terminal()? };
+    if password.is_empty() {
+        return Err(UserError::EmptyPassword);
+    }
+    Ok(PasswordHash::of(&password)?)
+}
+
+/// The first line, without its end.
+fn from_stdin() -> Result<Password, UserError> {
+    let mut line = Password::default();
+    io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).map_err(UserError::Password)?;
+    let len = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(len);
+    Ok(line)
+}
+
+fn from_terminal() -> Result<Password, UserError> {
+    // Where the prompt goes; standard input may be anything.
+    if File::open("/dev/tty").is_err() {
+        return Err(UserError::NoTerminal);
+    }
+    let ask = |prompt| rpassword::prompt_password(prompt).map(Password::new).map_err(UserError::Password);
+    let password = ask("Password: ")?;
+    if ask("Again: ")? == password { Ok(password) } else { Err(UserError::PasswordsDiffer) }
+}

@@ -1,0 +1,88 @@
+//! `relogin user …`, as it is typed.
+
+mod common;
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use common::Folder;
+
+#[test]
+fn users_are_added_listed_changed_and_removed() {
+    let folder = Folder::new();
+    let run = |args: &str, input: &str| folder.run(args, input);
+
+    assert_eq!(
+        run("user add jane --password-stdin --name Jane\u{a0}Doe", "sesame\n").success(),
+        "added jane with id 1 to users.toml\n"
+    );
+    assert_eq!(
+        run("user add John --role admin --id j-4 --password-stdin", "open\r\n").success(),
+        "added John with id j-4 to users.toml\n"
+    );
+    let list = run("user list", "").success();
+    let rows: Vec<Vec<&str>> =
+        list.lines().map(|row| row.split(' ').filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(
+        rows,
+        [
+            vec!["ID", "USERNAME", "NAME", "ROLE"],
+            vec!["1", "jane", "Jane\u{a0}Doe", "user"],
+            vec!["j-4", "John", "John", "admin"],
+        ]
+    );
+    let path = folder.path("users.toml");
+    let before = fs::read_to_string(&path).unwrap();
+    assert!(before.contains("$argon2id$v=19$m=19456,t=2,p=1$") && !before.contains("sesame"));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+
+    run("user passwd JOHN --password-stdin", "other").success();
+    let after = fs::read_to_string(&path).unwrap();
+    assert_ne!(before, after);
+    run("user remove jane", "").success();
+    assert_eq!(run("user list", "").success().lines().count(), 2);
+}
+
+#[test]
+fn what_cannot_be_done_is_said_in_one_line() {
+    let folder = Folder::new();
+    let refused = |args: &str, input: &str| folder.run(args, input).refused();
+
+    assert_eq!(refused("user list", ""), "relogin: there is no users file users.toml; `relogin user add` makes it");
+    assert_eq!(
+        refused("user passwd jane --password-stdin", "x"),
+        "relogin: there is no users file users.toml; `relogin user add` makes it"
+    );
+    assert_eq!(refused("user add jane --password-stdin", "\n"), "relogin: the password is empty; a user needs one");
+    assert_eq!(
+        refused("user add jane", ""),
+        "relogin: there is no terminal to ask for the password; give it with --password-stdin"
+    );
+    folder.run("user add jane --password-stdin", "x").success();
+    assert_eq!(
+        refused("user add JANE --password-stdin", "x"),
+        "relogin: cannot add the user: there are two users \"JANE\" (case does not matter)"
+    );
+    assert_eq!(
+        refused("user add john --id 1 --password-stdin", "x"),
+        "relogin: cannot add the user: there are two users with the id 1"
+    );
+    assert_eq!(refused("user remove john", ""), "relogin: there is no user \"john\"");
+    fs::write(folder.path("users.toml"), "[[user]]\nid = 1\nname = 7\n").unwrap();
+    assert!(refused("user list", "").starts_with("relogin: users file users.toml: line 3: invalid type: integer `7`"));
+}
+
+#[test]
+fn the_file_is_named_by_flag_environment_or_configuration() {
+    let folder = Folder::new();
+    fs::write(folder.path("relogin.toml"), "users = \"c.toml\"\n").unwrap();
+    let added = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "x").success();
+    assert!(added("user add a --password-stdin", &[]).ends_with(" to c.toml\n"));
+    assert!(added("user add a --password-stdin", &[("RELOGIN_USERS", "e.toml")]).ends_with(" to e.toml\n"));
+    assert!(
+        added("user add a --password-stdin --users f.toml", &[("RELOGIN_USERS", "e.toml")]).ends_with(" to f.toml\n")
+    );
+    assert!(
+        added("user add b --password-stdin", &[("RELOGIN_USERS", "")]).ends_with(" to c.toml\n"),
+        "empty is not set"
+    );
+}
