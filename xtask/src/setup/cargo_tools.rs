@@ -2,7 +2,6 @@
 
 use std::{
     env, fs,
-    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
@@ -61,35 +60,29 @@ pub(super) fn ensure(context: &Context) -> Result<()> {
 /// Lets people call `trunk` by its name, where nobody has given them one.
 pub(super) fn offer_trunk(context: &Context, wasm: &WasmStd) -> Result<()> {
     let own = context.bin().join("trunk");
-    let on_path =
-        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join("trunk").is_file()));
-    let Some(folder) = cargo_bin().filter(|folder| folder.is_dir()) else {
-        report::begin(format_args!("Trunk is {}", own.display()));
-        return Ok(());
-    };
+    let Some(folder) = cargo_bin().filter(|folder| own.is_file() && folder.is_dir()) else { return Ok(()) };
     let shim = folder.join("trunk");
-    if on_path && !is_ours(&shim) {
-        return Ok(());
-    }
+    let is_free = env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join("trunk"))
+        .all(|trunk| !trunk.is_file() || is_shim(&trunk));
     let mut text = format!("#!/bin/sh\n{SHIM_MARK}\nPATH=\"{}:$PATH\"\nexport PATH\n", context.bin().display());
     if let WasmStd::Compiler(rustc) = wasm {
         text += &format!("RUSTC=\"{}\"\nexport RUSTC\n", rustc.display());
     }
     text += &format!("exec \"{}\" \"$@\"\n", own.display());
-    if fs::read_to_string(&shim).is_ok_and(|old| old == text) {
+    if !is_free || fs::read_to_string(&shim).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let mut file = fs::File::create(&shim).with_context(|| format!("writing {}", shim.display()))?;
-    file.write_all(text.as_bytes())?;
-    file.set_permissions(fs::Permissions::from_mode(0o755))?;
+    fs::write(&shim, text).with_context(|| format!("writing {}", shim.display()))?;
+    fs::set_permissions(&shim, fs::Permissions::from_mode(0o755))?;
     report::begin(format_args!("`trunk` can be called by its name now: {}", shim.display()));
     Ok(())
 }
 
 const SHIM_MARK: &str = "# Written by `cargo xtask setup` of Relogin; may be deleted.";
 
-fn is_ours(shim: &Path) -> bool {
-    fs::read_to_string(shim).is_ok_and(|text| text.contains(SHIM_MARK))
+fn is_shim(program: &Path) -> bool {
+    fs::read_to_string(program).is_ok_and(|text| text.contains(SHIM_MARK))
 }
 
 fn cargo_bin() -> Option<PathBuf> {
@@ -127,7 +120,9 @@ fn install(context: &Context, tool: &Tool) -> Result<()> {
 }
 
 fn is_there(context: &Context, tool: &Tool) -> bool {
-    let version = context.find(&[tool.program]).and_then(|program| output(context.command(program).arg("--version")));
+    // The shim would answer too, for another cache.
+    let program = context.find(&[tool.program]).filter(|program| !is_shim(program));
+    let version = program.and_then(|program| output(context.command(program).arg("--version")));
     version.is_some_and(|text| text.split_whitespace().any(|word| word == tool.version))
 }
 
