@@ -3,6 +3,8 @@
 //! From Rust: [`Relogin`]. The page in `src/page` is a user of it; from JavaScript: the feature `bindings`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "bindings")]
+pub mod bindings;
 pub mod browser;
 mod driver;
 
