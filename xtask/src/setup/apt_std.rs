@@ -87,6 +87,8 @@ fn compile(context: &Context, scratch: &Path) -> Result<()> {
         .env("RUSTC", RUSTC)
         // Building the standard library is not a stable feature yet; with the very compiler it was written for, it works.
         .env("RUSTC_BOOTSTRAP", "1")
+        // As in the libraries that rustup serves: without it, a build with link-time optimisation fails.
+        .env("RUSTFLAGS", "-Cembed-bitcode=yes")
         .env("CARGO_TARGET_DIR", scratch.join("target"))
         .args(["build", "--release", "--target", TARGET])
         .arg("-Zbuild-std=std,panic_abort,panic_unwind,proc_macro,test");
