@@ -68,7 +68,7 @@ base64url_id!(Attempt);
 
 /// Names a connection to a gateway (RES "cid"). Never a secret: gateways hand out guessable ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-pub struct ConnectionId(String);
+pub struct ConnectionId(Box<str>);
 
 impl ConnectionId {
     /// The longest cid that is taken, in bytes. Resgate's have 20.
@@ -78,7 +78,7 @@ impl ConnectionId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let part = |c: char| c.is_ascii_graphic() && !matches!(c, '.' | '*' | '>' | '?');
-        (!text.is_empty() && text.len() <= Self::MAX_LEN && text.chars().all(part)).then(|| Self(text.to_owned()))
+        (!text.is_empty() && text.len() <= Self::MAX_LEN && text.chars().all(part)).then(|| Self(text.into()))
     }
 
     /// The cid as it stands in subjects and payloads.

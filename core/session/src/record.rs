@@ -47,6 +47,21 @@ pub struct Device {
     pub label: Option<String>,
 }
 
+impl Device {
+    /// The longest text that is kept of what a client says of itself, in bytes.
+    pub const MAX_TEXT: usize = 256;
+
+    /// The same device, with the texts that anybody may send cut to [`Device::MAX_TEXT`]: a record must stay small.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        for text in [&mut self.user_agent, &mut self.remote_addr, &mut self.label].into_iter().flatten() {
+            text.truncate(text.floor_char_boundary(Self::MAX_TEXT));
+            text.shrink_to_fit();
+        }
+        self
+    }
+}
+
 /// The request that made a record's generation: a repetition of it is a replay and no theft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeBy {
@@ -166,6 +181,15 @@ mod tests {
     #[test]
     fn a_typical_record_is_small() {
         expect_test::expect!["269"].assert_eq(&typical().encode().unwrap().len().to_string());
+    }
+
+    #[test]
+    fn a_device_cannot_say_more_of_itself_than_fits() {
+        let long = || Some("ü".repeat(1_000) + "x");
+        let device = Device { user_agent: long(), label: Some(format!("x{}", "ü".repeat(200))), ..Device::default() };
+        let device = device.bounded();
+        assert_eq!(device.user_agent, Some("ü".repeat(128)));
+        assert_eq!(device.label.map(|label| label.len()), Some(255), "no half characters");
     }
 
     #[test]

@@ -1,12 +1,26 @@
 //! Where sessions are kept: the trait that every store fulfils. Knows no clock, no rules and no RES.
 
+#[cfg(test)]
+mod contract;
+mod index;
+pub mod memory;
+pub mod sled;
+
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 use thiserror::Error;
 
 /// A number that every write of a record raises; writes name the one they were decided on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
+
+impl Revision {
+    fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// A record as it was loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +43,9 @@ pub enum StoreError {
     /// A stored record cannot be read.
     #[error("session {0} cannot be read")]
     Record(SessionId, #[source] RecordError),
+    /// Another process has the store's folder open.
+    #[error("the data folder {} is in use by another process", .0.display())]
+    InUse(PathBuf),
     /// Disk or database failed.
     #[error("the session store failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -89,7 +106,8 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError`] if the store fails.
     async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Resolves when [`SessionStore::next_deadline`] may have become earlier.
+    /// Resolves when [`SessionStore::next_deadline`] may have become earlier since this last resolved, also if nobody was
+    /// waiting then. For one task: of several that wait, one is woken. Cancel safe.
     async fn deadline_moved(&self);
 
     /// Whether the store can take writes now.

@@ -34,7 +34,7 @@ fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
         generation: 1,
         salt,
         connections: vec![connection.clone()],
-        device,
+        device: device.bounded(),
         cookie,
         made_by: MadeBy { connection: connection.clone(), attempt },
     };
