@@ -99,13 +99,19 @@ pub enum SecretSource {
     Memory,
 }
 
-/// Which pages may open a WebSocket; requests without an origin always may.
+/// Which pages may open a WebSocket, beside those that the gateway itself serves, and requests without an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowOrigin {
     /// All.
     Any,
     /// Pages of these origins (`https://example.org`, in lower case).
     List(Vec<String>),
+}
+
+impl Default for AllowOrigin {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
 }
 
 /// The users file that is used where none is named.
@@ -182,7 +188,7 @@ impl Config {
                 options.refresh()?.as_ref(),
                 if demo { DEMO_DEFAULTS } else { DEFAULTS },
             )?,
-            allow_origin: options.allow_origin()?.map_or(AllowOrigin::Any, |origins| origins.value),
+            allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
             demo,
             log: options.log()?.map(|log| log.value),
         })
@@ -265,7 +271,7 @@ mod tests {
         assert_eq!((config.data.as_path(), config.name.as_str()), (Path::new("relogin-data"), "session"));
         assert_eq!(config.users, UsersSource::File { path: "users.toml".into(), is_default: true });
         assert_eq!(config.secret, SecretSource::File("relogin-data/secret".into()));
-        assert_eq!(config.allow_origin, AllowOrigin::Any);
+        assert_eq!(config.allow_origin, AllowOrigin::List(Vec::new()));
         assert_eq!(
             config.policy,
             Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 600_000 }

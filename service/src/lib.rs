@@ -7,6 +7,8 @@ pub mod config;
 pub mod demo;
 pub mod disk;
 pub mod errors;
+pub mod gateway;
+pub mod http;
 pub mod reset;
 pub mod secret;
 pub mod store;

@@ -55,7 +55,8 @@ pub struct Options {
     /// Clients get a new key so often [default: 10m, with --demo: 1m]
     #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
     pub refresh: Option<String>,
-    /// Pages that may open a WebSocket, https://example.org, several with semicolons between [default: *, all]
+    /// Other pages that may open a WebSocket, https://example.org, several with semicolons between, or * for all [default: only
+    /// pages of the same origin]
     #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
     #[serde(deserialize_with = "one_or_many")]
     pub allow_origin: Option<Vec<String>>,

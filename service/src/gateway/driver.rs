@@ -1,0 +1,243 @@
+//! The task that owns the gateway machine: tells it what happens, and does what it wants. Knows no sockets beyond their
+//! [`Line`]s.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_res::service::Origin;
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use super::{
+    errands::{self, Errand},
+    socket::{Farewell, Line},
+    stopped,
+};
+use crate::bus::{self, Bus, Deliveries, Delivery, Link, Mailbox};
+
+/// What WebSockets tell.
+pub(super) enum Event {
+    /// One is open.
+    Opened { key: ConnectionKey, cid: String, origin: Origin, line: Line },
+    /// A client sent a frame.
+    Frame { key: ConnectionKey, text: Utf8Bytes },
+    /// One is closed.
+    Closed { key: ConnectionKey },
+}
+
+/// Everything that the driver wakes up for.
+enum Wake {
+    Event(Event),
+    Delivery(Delivery),
+    Refused(bus::Tag),
+    Link(Link),
+    Timeout,
+    Stop,
+    /// Answers were waited for long enough.
+    Drained,
+}
+
+struct Driver {
+    machine: Gateway,
+    started: Instant,
+    connections: HashMap<ConnectionKey, Connection>,
+    errands: mpsc::UnboundedSender<Errand>,
+    /// How many frames are not answered, of all connections.
+    unanswered: usize,
+}
+
+struct Connection {
+    line: Line,
+    unanswered: usize,
+}
+
+/// How much of one kind is dealt with before the others have their turn.
+const BATCH: usize = 128;
+
+/// Drives a gateway machine until `stopping` is true, and then until all frames are answered or `drain` is over.
+pub(super) async fn run(
+    bus: Arc<dyn Bus>,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    mut stopping: watch::Receiver<bool>,
+    drain: Duration,
+) {
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let (errands, queue) = mpsc::unbounded_channel();
+    let (refuse, mut refused) = mpsc::unbounded_channel();
+    let mut link = bus.link();
+    tokio::spawn(errands::run(bus, mailbox, queue, refuse));
+
+    let config = Config { max_subject: bus::MAX_SUBJECT.min(Config::default().max_subject), ..Config::default() };
+    let mut driver = Driver {
+        machine: Gateway::new(config),
+        started: Instant::now(),
+        connections: HashMap::new(),
+        errands,
+        unanswered: 0,
+    };
+    driver.act();
+    if *link.borrow_and_update() == Link::Down {
+        driver.tell(Input::LinkDown);
+    }
+
+    let clock = sleep_until(driver.started);
+    tokio::pin!(clock);
+    let mut patience = None;
+    loop {
+        let timeout = driver.timeout();
+        if let Some(timeout) = timeout.filter(|timeout| *timeout != clock.deadline()) {
+            clock.as_mut().reset(timeout);
+        }
+        let wake = tokio::select! {
+            Some(event) = events.recv() => Wake::Event(event),
+            Some(delivery) = deliveries.next() => Wake::Delivery(delivery),
+            Some(tag) = refused.recv() => Wake::Refused(tag),
+            Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
+            () = &mut clock, if timeout.is_some() => Wake::Timeout,
+            // Also when nobody is left to say so.
+            () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
+            () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
+        };
+        match wake {
+            Wake::Event(event) => driver.take_events(event, &mut events),
+            Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
+            Wake::Refused(bus::Tag(tag)) => driver.tell(Input::Refused { tag: Tag(tag) }),
+            Wake::Link(Link::Down) => driver.tell(Input::LinkDown),
+            // A loss may have been over before this task looked.
+            Wake::Link(Link::Up) => driver.resume(),
+            Wake::Timeout => driver.tell(Input::Timeout),
+            Wake::Stop => patience = Some(Instant::now() + drain),
+            Wake::Drained => break,
+        }
+        if patience.is_some() && driver.unanswered == 0 && events.is_empty() {
+            break;
+        }
+    }
+    for (_, connection) in driver.connections {
+        connection.line.hang_up(Farewell::STOPPED);
+    }
+    // Those that come to be open only now.
+    events.close();
+    while let Some(event) = events.recv().await {
+        if let Event::Opened { line, .. } = event {
+            line.hang_up(Farewell::STOPPED);
+        }
+    }
+}
+
+impl Driver {
+    fn take_events(&mut self, first: Event, more: &mut mpsc::UnboundedReceiver<Event>) {
+        self.take_event(first);
+        for _ in 1..BATCH {
+            let Ok(event) = more.try_recv() else { break };
+            self.take_event(event);
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Opened { key, cid, origin, line } => {
+                self.connections.insert(key, Connection { line, unanswered: 0 });
+                self.tell(Input::Opened { connection: key, cid, origin });
+            }
+            Event::Frame { key, text } => {
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    connection.unanswered += 1;
+                    self.unanswered += 1;
+                    self.tell(Input::Frame { connection: key, text: &text });
+                }
+            }
+            Event::Closed { key } => {
+                if self.remove(key).is_some() {
+                    self.tell(Input::Closed { connection: key });
+                }
+            }
+        }
+    }
+
+    fn take_deliveries(&mut self, first: &Delivery, more: &mut Deliveries) {
+        self.take_delivery(first);
+        for _ in 1..BATCH {
+            let Some(delivery) = more.try_next() else { break };
+            self.take_delivery(&delivery);
+        }
+    }
+
+    fn take_delivery(&mut self, delivery: &Delivery) {
+        match delivery {
+            Delivery::Message { tag, message } => {
+                let (subject, payload) = (&message.subject, &message.payload);
+                self.tell(Input::Message { tag: Tag(tag.0), subject, payload });
+            }
+            Delivery::Reply { tag, payload } => self.tell(Input::Reply { tag: Tag(tag.0), payload }),
+            Delivery::NoResponders { tag } => self.tell(Input::NoResponders { tag: Tag(tag.0) }),
+            Delivery::Lost => {
+                tracing::warn!("the bus is faster than the gateway; all its connections start anew");
+                self.resume();
+            }
+        }
+    }
+
+    /// Messages were lost, and now they come again.
+    fn resume(&mut self) {
+        self.tell(Input::LinkDown);
+        self.tell(Input::LinkUp);
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.machine.handle(input, self.started.elapsed());
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Send { connection: key, frame } => {
+                    let Some(connection) = self.connections.get(&key) else { continue };
+                    if connection.line.send(frame).is_err()
+                        && let Some(connection) = self.remove(key)
+                    {
+                        connection.line.cut(Farewell::BEHIND);
+                        // Its own actions come behind those that are waiting already.
+                        self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
+                    }
+                }
+                Action::Done { connection: key } => {
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.unanswered -= 1;
+                        self.unanswered -= 1;
+                        connection.line.give_back();
+                    }
+                }
+                Action::Close { connection: key, code, reason } => {
+                    if let Some(connection) = self.remove(key) {
+                        connection.line.hang_up(Farewell { code, reason });
+                    }
+                }
+                Action::Listen { tag, pattern } => self.send_out(Errand::Listen(bus::Tag(tag.0), pattern)),
+                Action::Ask { tag, subject, payload } => {
+                    self.send_out(Errand::Ask(bus::Tag(tag.0), subject, payload));
+                }
+                Action::Release { tag } => self.send_out(Errand::Release(bus::Tag(tag.0))),
+            }
+        }
+    }
+
+    fn send_out(&self, errand: Errand) {
+        // The other end lives as long as this one.
+        self.errands.send(errand).ok();
+    }
+
+    fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        let connection = self.connections.remove(&key)?;
+        self.unanswered -= connection.unanswered;
+        Some(connection)
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout().map(|timeout| self.started + timeout)
+    }
+}

@@ -1,0 +1,190 @@
+//! The embedded gateway: carries frames between WebSockets and the machine of `relogin-gateway`, and messages between the
+//! machine and a bus. Bounds what one client can make it hold. Knows neither the RES protocol nor sessions.
+//!
+//! One task owns the machine ([`driver`]), one carries out what it wants of the bus ([`errands`]), and each WebSocket has its
+//! own ([`socket`]), so that none waits for a slow client or a slow bus but who is concerned.
+
+mod credit;
+mod driver;
+mod errands;
+mod origin;
+mod socket;
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+    response::{IntoResponse, Response},
+};
+use hyper_util::rt::TokioIo;
+use rand::RngExt;
+use relogin_gateway::ConnectionKey;
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{handshake::server::create_response_with_body, protocol::Role},
+};
+
+use crate::{bus::Bus, config::AllowOrigin};
+use driver::Event;
+
+/// What one client can make the gateway hold, and how long the gateway waits for it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest frame of a client, in bytes. A larger one ends the connection with close code 1009.
+    pub frame: usize,
+    /// How many of a client's frames may be unanswered. Its socket is read no further until some are.
+    pub frames: usize,
+    /// How many bytes all of them may have.
+    pub frame_bytes: usize,
+    /// How many bytes may wait to be sent to a client. More of them end the connection with close code 1008.
+    pub backlog: usize,
+    /// How often a client is asked for a sign of life.
+    pub ping: Duration,
+    /// After how long without one a connection is dropped.
+    pub silence: Duration,
+    /// How long a client may take for one write.
+    pub write: Duration,
+    /// How long a client may take to answer that its connection is closed.
+    pub close: Duration,
+    /// How long answers to what clients have asked are waited for when the gateway is stopped.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame: 1 << 20,
+            frames: 256,
+            frame_bytes: 4 << 20,
+            backlog: 8 << 20,
+            ping: Duration::from_secs(30),
+            silence: Duration::from_secs(75),
+            write: Duration::from_secs(30),
+            close: Duration::from_secs(2),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A running gateway.
+pub struct Gateway {
+    driver: mpsc::UnboundedSender<Event>,
+    /// True once it is to stop. Every task of the gateway holds a receiver for as long as it lives.
+    stopping: watch::Sender<bool>,
+    last_key: AtomicU64,
+    allow_origin: AllowOrigin,
+    limits: Arc<Limits>,
+}
+
+impl Gateway {
+    /// Starts a gateway on `bus`, open to the pages of `allow_origin`. Must be called in a Tokio runtime.
+    #[must_use]
+    pub fn start(bus: Arc<dyn Bus>, allow_origin: AllowOrigin, limits: Limits) -> Self {
+        let (driver, events) = mpsc::unbounded_channel();
+        let stopping = watch::Sender::new(false);
+        tokio::spawn(driver::run(bus, events, stopping.subscribe(), limits.drain));
+        Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, limits: Arc::new(limits) }
+    }
+
+    /// Answers an HTTP request that wants to become a WebSocket, from the client at `remote`.
+    pub fn upgrade(&self, mut request: Request<Body>, remote: SocketAddr) -> Response {
+        if *self.stopping.borrow() {
+            return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
+        }
+        if !origin::is_allowed(&self.allow_origin, request.headers()) {
+            let text = "Pages of this origin may not connect. The server's --allow-origin says which may.\n";
+            return (StatusCode::FORBIDDEN, text).into_response();
+        }
+        let response = match create_response_with_body(&request, Body::empty) {
+            Ok(response) => response,
+            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        };
+        let upgrade = hyper::upgrade::on(&mut request);
+        let opening = socket::Opening {
+            key: ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed)),
+            cid: draw_cid(),
+            origin: origin::of_request(&request.into_parts().0, remote),
+            driver: self.driver.clone(),
+            stopping: self.stopping.subscribe(),
+            limits: Arc::clone(&self.limits),
+        };
+        tokio::spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => {
+                    let config = socket::config(&opening.limits);
+                    let io = TokioIo::new(upgraded);
+                    let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
+                    socket::serve(stream, opening).await;
+                }
+                Err(error) => tracing::debug!(%error, "a client left before it was a WebSocket"),
+            }
+        });
+        response
+    }
+
+    /// False once the gateway can serve nobody any more.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        !self.driver.is_closed()
+    }
+
+    /// Stops the gateway: reads nothing more from clients, sends the answers to what they have asked, and closes their
+    /// connections with close code 1001. The bus and the services on it should work until this returns.
+    pub async fn stop(&self) {
+        self.stopping.send_replace(true);
+        // No task takes longer than this. What hangs all the same must not keep the process.
+        let longest = self.limits.drain + self.limits.write + 2 * self.limits.close;
+        if tokio::time::timeout(longest, self.stopping.closed()).await.is_err() {
+            tracing::warn!("some WebSockets did not close in time");
+        }
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("allow_origin", &self.allow_origin)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns once the gateway is to stop.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // Fails when nobody is left who could say so.
+    stopping.wait_for(|stopping| *stopping).await.ok();
+}
+
+/// A connection id: 100 random bits in the form that Resgate's have, 20 characters of lower-case base32hex. Not a secret, but
+/// not to be guessed either.
+fn draw_cid() -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+    let random: [u8; 20] = rand::rng().random();
+    random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn connection_ids_look_like_resgates_and_differ() {
+        let cids: HashSet<_> = (0..1000).map(|_| draw_cid()).collect();
+        assert_eq!(cids.len(), 1000);
+        let characters: HashSet<_> = cids.iter().flat_map(|cid| cid.chars()).collect();
+        assert_eq!(characters, ('0'..='9').chain('a'..='v').collect());
+        assert!(cids.iter().all(|cid| cid.len() == 20));
+    }
+}

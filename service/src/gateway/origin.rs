@@ -1,0 +1,138 @@
+//! What a WebSocket is opened with: whether its page may open it, and what auth requests tell of it. Knows no machine.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::{HeaderMap, Uri, header, request::Parts};
+use relogin_res::service::{Headers, Origin};
+
+use crate::config::AllowOrigin;
+
+/// Whether a page of the request's `Origin` may connect. Always: no origin (no browser), `null` (a file, a sandboxed frame),
+/// the origin that the request itself went to, and on a machine of one's own its other ports. Nothing rests on it that a
+/// cookie could be misused for: it keeps strange pages from using their visitors' access to this server.
+pub(super) fn is_allowed(allow: &AllowOrigin, headers: &HeaderMap) -> bool {
+    let AllowOrigin::List(allowed) = allow else { return true };
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if origin == "null" || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    host.is_some_and(|host| is_same(origin, host))
+}
+
+/// What auth requests tell of the connection, taken down once.
+pub(super) fn of_request(parts: &Parts, remote: SocketAddr) -> Origin {
+    let mut header = Headers::new();
+    for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::HOST) {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        header.entry(canonical(name.as_str())).or_default().push(value);
+    }
+    let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    Origin { header, host, remote_addr: Some(remote.to_string()), uri: Some(parts.uri.to_string()) }
+}
+
+fn is_same(origin: &str, host: &str) -> bool {
+    let Ok(origin) = origin.parse::<Uri>() else { return false };
+    let default_port = match origin.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let (Some(page), Ok(here)) = (origin.authority(), host.parse::<axum::http::uri::Authority>()) else { return false };
+    let port = |port: Option<u16>| port.unwrap_or(default_port);
+    let is_same_host = page.host().eq_ignore_ascii_case(here.host());
+    (is_same_host && port(page.port_u16()) == port(here.port_u16()))
+        || (is_loopback(page.host()) && is_loopback(here.host()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// `user-agent` as `User-Agent`.
+fn canonical(name: &str) -> String {
+    let mut is_start = true;
+    let part = |letter: char| {
+        let letter = if is_start { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
+        is_start = letter == '-';
+        letter
+    };
+    name.chars().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderValue, Request};
+
+    use super::*;
+
+    fn allowed(list: &[&str], origin: Option<&str>, host: &str) -> bool {
+        let allow = AllowOrigin::List(list.iter().map(|&origin| origin.to_owned()).collect());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_bytes(origin.as_bytes()).unwrap());
+        }
+        assert!(is_allowed(&AllowOrigin::Any, &headers));
+        is_allowed(&allow, &headers)
+    }
+
+    #[test]
+    fn pages_of_the_same_origin_and_what_is_no_page_may_connect() {
+        for (origin, host) in [
+            (None, "example.org"),
+            (Some("null"), "example.org"),
+            (Some("https://example.org"), "example.org"),
+            (Some("https://EXAMPLE.org"), "example.org:443"),
+            (Some("http://example.org"), "example.org:80"),
+            (Some("https://example.org:8443"), "example.org:8443"),
+            (Some("http://[2001:db8::1]:8080"), "[2001:db8::1]:8080"),
+            (Some("http://localhost:8081"), "127.0.0.1:8080"),
+            (Some("http://127.0.0.1:8081"), "localhost:8080"),
+            (Some("http://[::1]:8081"), "[::1]:8080"),
+        ] {
+            assert!(allowed(&[], origin, host), "{origin:?} {host}");
+        }
+    }
+
+    #[test]
+    fn other_pages_must_be_named() {
+        for (origin, host) in [
+            ("https://example.com", "example.org"),
+            ("https://example.org.evil.com", "example.org"),
+            ("https://evil.com/example.org", "example.org"),
+            ("https://example.org@evil.com", "example.org"),
+            ("http://example.org:8081", "example.org:8080"),
+            ("http://example.org", "example.org:8080"),
+            ("https://evil.com", "127.0.0.1:8080"),
+            ("http://localhost.evil.com", "localhost"),
+            ("file://", "example.org"),
+            ("", "example.org"),
+            ("\u{e9}", "example.org"),
+        ] {
+            assert!(!allowed(&["https://app.example"], Some(origin), host), "{origin} {host}");
+            assert!(allowed(&["https://app.example"], Some("https://app.example"), host), "{host}");
+        }
+    }
+
+    #[test]
+    fn auth_requests_are_told_headers_by_their_canonical_names() {
+        let request = Request::get("/ws?a=1")
+            .header("host", "example.org")
+            .header("user-agent", "Tester/1")
+            .header("sec-websocket-version", "13")
+            .header("COOKIE", "a=1")
+            .header("cookie", "b=2")
+            .body(())
+            .unwrap();
+        let origin = of_request(&request.into_parts().0, "127.0.0.1:4711".parse().unwrap());
+        assert_eq!(origin.host.as_deref(), Some("example.org"));
+        assert_eq!(origin.remote_addr.as_deref(), Some("127.0.0.1:4711"));
+        assert_eq!(origin.uri.as_deref(), Some("/ws?a=1"));
+        let header: Vec<_> =
+            origin.header.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
+        assert_eq!(header, ["Cookie=a=1,b=2", "Sec-Websocket-Version=13", "User-Agent=Tester/1"]);
+    }
+}

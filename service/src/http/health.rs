@@ -1,0 +1,61 @@
+//! Whether this process can do its work now. Knows what to ask, not what is behind it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::{
+    bus::{Bus, Link},
+    gateway::Gateway,
+    store::{SessionStore, StoreError},
+};
+
+/// What the health check asks.
+#[derive(Clone)]
+pub struct Health {
+    /// Where sessions are kept.
+    pub store: Arc<dyn SessionStore>,
+    /// What carries messages.
+    pub bus: Arc<dyn Bus>,
+    /// The embedded gateway, if there is one.
+    pub gateway: Option<Arc<Gateway>>,
+}
+
+/// Why this process cannot do its work.
+#[derive(Debug, Error)]
+pub(super) enum Unhealthy {
+    #[error("the session store cannot take writes: {0}")]
+    Store(#[source] StoreError),
+    #[error("the session store does not answer")]
+    StoreIsSilent,
+    #[error("the connection to NATS is lost")]
+    BusIsDown,
+    #[error("the gateway has ended")]
+    GatewayHasEnded,
+}
+
+/// A store that takes longer does not work, for who asks.
+const STORE_DEADLINE: Duration = Duration::from_secs(3);
+
+impl Health {
+    pub(super) async fn check(&self) -> Result<(), Unhealthy> {
+        timeout(STORE_DEADLINE, self.store.check())
+            .await
+            .map_err(|_| Unhealthy::StoreIsSilent)?
+            .map_err(Unhealthy::Store)?;
+        if *self.bus.link().borrow() == Link::Down {
+            return Err(Unhealthy::BusIsDown);
+        }
+        match &self.gateway {
+            Some(gateway) if !gateway.is_running() => Err(Unhealthy::GatewayHasEnded),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}

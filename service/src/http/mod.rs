@@ -1,0 +1,160 @@
+//! HTTP: the page, the health check, and the way in for WebSockets, on whatever path. Knows no sessions and no RES.
+
+mod health;
+mod page;
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Extension, Router,
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
+
+use crate::gateway::Gateway;
+
+pub use health::Health;
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Where WebSockets go; none: there are none.
+    pub gateway: Option<Arc<Gateway>>,
+    /// What `/healthz` asks.
+    pub health: Health,
+    /// Whether the page names the demo's users.
+    pub demo: bool,
+}
+
+/// How long a client may take to send the head of a request.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How large the head of a request may be. Each auth request of a WebSocket carries it.
+const MAX_HEAD: usize = 64 << 10;
+
+/// How long responses that are under way may take when the server is stopped.
+const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Nothing but the page's own files; WebAssembly; WebSockets to anywhere, for the page may name another gateway.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
+    connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
+    frame-ancestors 'none'";
+
+/// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop.
+pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = ()>) {
+    let router = router(site);
+    // Each connection holds a receiver for as long as it lives.
+    let stopping = watch::Sender::new(false);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD);
+    let mut stop = pin!(stop);
+    loop {
+        let (stream, remote) = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            () = &mut stop => break,
+        };
+        let service = TowerToHyperService::new(router.clone().layer(Extension(remote)));
+        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let mut stopping = stopping.subscribe();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = async { stopping.changed().await.unwrap_or_default() } => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!(error = &error as &dyn std::error::Error, "an HTTP connection failed");
+            }
+        });
+    }
+    drop(listener);
+    stopping.send_replace(true);
+    if tokio::time::timeout(STOP_DEADLINE, stopping.closed()).await.is_err() {
+        tracing::warn!("some HTTP responses were cut off");
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, remote)) => {
+                // Frames are small and wanted at once. A socket that does not take the option works all the same.
+                stream.set_nodelay(true).ok();
+                return (stream, remote);
+            }
+            Err(error) => {
+                // Too many open files, mostly: trying at once would help nobody.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
+fn router(site: Site) -> Router {
+    let header = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
+    Router::new()
+        .route("/healthz", get(check_health))
+        .fallback(serve_page)
+        .layer(CompressionLayer::new())
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::REFERRER_POLICY, "no-referrer"))
+        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(middleware::from_fn_with_state(site.clone(), upgrade))
+        .with_state(site)
+}
+
+/// WebSockets go to the gateway, whatever the path.
+async fn upgrade(
+    State(site): State<Site>,
+    Extension(remote): Extension<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let upgrade = request.headers().get(header::UPGRADE);
+    let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    match &site.gateway {
+        Some(gateway) if is_websocket => gateway.upgrade(request, remote),
+        _ => next.run(request).await,
+    }
+}
+
+async fn check_health(State(site): State<Site>) -> Response {
+    let (status, text) = match site.health.check().await {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(unhealthy) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unhealthy}\n")),
+    };
+    (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+async fn serve_page(State(site): State<Site>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        let allow = [(header::ALLOW, "GET, HEAD")];
+        return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
+    }
+    page::serve(path(&parts.uri), &parts.headers, site.demo)
+}
+
+fn path(uri: &Uri) -> &str {
+    match uri.path().trim_start_matches('/') {
+        "" => page::INDEX,
+        path => path,
+    }
+}

@@ -1,0 +1,125 @@
+//! The page: the files that Trunk has built into `target/page`, carried in the binary. (A debug build reads them afresh from
+//! there each time.)
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+#[derive(RustEmbed)]
+#[folder = "../target/page"]
+#[allow_missing = true]
+struct Files;
+
+/// The file at the root.
+pub(super) const INDEX: &str = "index.html";
+
+const NO_PAGE: &str = "This server was built without its page. `cargo xtask run` builds and runs it with one.\n";
+const NOT_FOUND: &str = "There is nothing here. The page is at /.\n";
+
+/// What the page has in its head for us to say that it is a demo.
+const DEMO_OFF: &str = r#"<meta name="relogin-demo" content="">"#;
+const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
+
+/// How long a file that never changes may be kept, in words for caches: a year, as long as they go.
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
+
+/// The file at `path`, or words on why there is none.
+pub(super) fn serve(path: &str, request: &HeaderMap, demo: bool) -> Response {
+    match Files::get(path) {
+        Some(file) => respond(path, file, request, demo),
+        None if path == INDEX => (StatusCode::NOT_FOUND, NO_PAGE).into_response(),
+        None => (StatusCode::NOT_FOUND, NOT_FOUND).into_response(),
+    }
+}
+
+fn respond(path: &str, file: EmbeddedFile, request: &HeaderMap, demo: bool) -> Response {
+    let is_demo_page = demo && path == INDEX;
+    let tag = tag(&file, is_demo_page);
+    let caching = if is_named_by_content(path) { FOR_EVER } else { "no-cache" };
+    let headers = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, caching.to_owned())];
+    if is_known(&tag, request) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    let kind = match file.metadata.mimetype() {
+        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+        other => other.to_owned(),
+    };
+    let content = if is_demo_page { with_demo(file.data) } else { file.data };
+    let body = match content {
+        Cow::Borrowed(content) => Body::from(content),
+        Cow::Owned(content) => Body::from(content),
+    };
+    (headers, [(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// A weak tag, for the same content goes out compressed and not.
+fn tag(file: &EmbeddedFile, is_demo_page: bool) -> String {
+    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("W/\"{hash}{}\"", if is_demo_page { "-demo" } else { "" })
+}
+
+fn is_known(tag: &str, request: &HeaderMap) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|known| known.to_str().ok());
+    known.flat_map(|known| known.split(',')).any(|known| known.trim() == "*" || opaque(known) == opaque(tag))
+}
+
+/// Trunk puts the hash of a file's content into its name: `page-3f2a9c0d1e4b5a67_bg.wasm`.
+fn is_named_by_content(path: &str) -> bool {
+    let is_hash = |part: &str| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    path.rsplit_once('-').is_some_and(|(_, end)| end.split(['_', '.']).next().is_some_and(is_hash))
+}
+
+fn with_demo(content: Cow<'static, [u8]>) -> Cow<'static, [u8]> {
+    match std::str::from_utf8(&content) {
+        Ok(text) if text.contains(DEMO_OFF) => Cow::Owned(text.replacen(DEMO_OFF, DEMO_ON, 1).into_bytes()),
+        _ => content,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_by_its_content_is_kept_for_ever() {
+        for path in ["page-3f2a9c0d1e4b5a67.js", "page-3f2a9c0d1e4b5a67_bg.wasm", "style-0123456789abcdef.css"] {
+            assert!(is_named_by_content(path), "{path}");
+        }
+        for path in ["index.html", "start.js", "log-in.js", "a-bcdef.js", "a-nothexnothex.js", "-/x.js"] {
+            assert!(!is_named_by_content(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_demo_says_so() {
+        let page = |text: &'static str| with_demo(Cow::Borrowed(text.as_bytes())).into_owned();
+        assert_eq!(
+            page("<head><meta name=\"relogin-demo\" content=\"\"></head>"),
+            format!("<head>{DEMO_ON}</head>").as_bytes()
+        );
+        assert_eq!(page("<head></head>"), b"<head></head>");
+    }
+
+    #[test]
+    fn the_page_of_the_project_can_be_told_that_it_is_a_demo() {
+        assert!(include_str!("../../../www/index.html").contains(DEMO_OFF));
+    }
+
+    #[test]
+    fn a_client_that_has_the_file_is_told_so() {
+        let known = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, value.parse().unwrap());
+            is_known("W/\"abc\"", &headers)
+        };
+        assert!(["W/\"abc\"", "\"abc\"", "\"x\", W/\"abc\"", "*"].into_iter().all(known));
+        assert!(!["W/\"abd\"", "abc", ""].into_iter().any(known));
+        assert!(!is_known("W/\"abc\"", &HeaderMap::new()));
+    }
+}
