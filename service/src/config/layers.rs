@@ -55,8 +55,8 @@ pub struct Options {
     /// Clients get a new key so often [default: 10m, with --demo: 1m]
     #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
     pub refresh: Option<String>,
-    /// Other pages that may open a WebSocket, https://example.org, several with semicolons between, or * for all [default: only
-    /// pages of the same origin]
+    /// Other origins whose pages may connect, as scheme://host, several with semicolons between, or * for all [default: none
+    /// but the gateway's own]
     #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
     #[serde(deserialize_with = "one_or_many")]
     pub allow_origin: Option<Vec<String>>,

@@ -1,8 +1,8 @@
 //! The embedded gateway: carries frames between WebSockets and the machine of `relogin-gateway`, and messages between the
 //! machine and a bus. Bounds what one client can make it hold. Knows neither the RES protocol nor sessions.
 //!
-//! One task owns the machine ([`driver`]), one carries out what it wants of the bus ([`errands`]), and each WebSocket has its
-//! own ([`socket`]), so that none waits for a slow client or a slow bus but who is concerned.
+//! One task owns the machine (`driver`), one carries out what it wants of the bus (`errands`), and each WebSocket has its
+//! own (`socket`), so that none waits for a slow client or a slow bus but who is concerned.
 
 mod credit;
 mod driver;
