@@ -5,8 +5,23 @@
 //! nor passwords. Start at [`Gateway`].
 #![forbid(unsafe_code)]
 
+mod access;
 mod api;
+mod bus;
+mod cache;
+mod call;
+mod connection;
+mod content;
+mod delivery;
+mod event;
+mod fetch;
+mod graph;
 mod machine;
+mod resource;
+mod subscription;
+mod task;
+#[cfg(test)]
+mod tests;
 
 pub use api::{Action, Config, ConnectionKey, Input, Tag};
 pub use machine::Gateway;

@@ -1,8 +1,19 @@
 //! The machine's face: inputs in, actions out.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use crate::api::{Action, Config, Input};
+use relogin_res::{
+    Error, Pattern,
+    rid::is_name,
+    service::{self, Access, Payload, PreResponse, Reset, Response, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenReset},
+};
+
+use crate::{
+    api::{Action, Config, ConnectionKey, Input, Tag, close},
+    bus::{Bus, Listener, Purpose},
+    cache::{Cache, Notice},
+    connection::{Connection, Shared},
+};
 
 /// A RES gateway.
 ///
@@ -24,33 +35,207 @@ use crate::api::{Action, Config, Input};
 ///   afterwards is ignored. So is what is handed in for a connection that is closed.
 #[derive(Debug)]
 pub struct Gateway {
-    config: Config,
-    actions: VecDeque<Action>,
+    shared: Shared,
+    pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
+    is_up: bool,
 }
+
+/// The answer to a request: what the service sent, or why there is none.
+type Answer = Result<Response, Error>;
 
 impl Gateway {
     /// A gateway without connections. Has actions to begin with.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, actions: VecDeque::new() }
+        let mut bus = Bus::new(config.request_timeout);
+        bus.listen(Listener::System, SYSTEM_RESET.to_owned());
+        bus.listen(Listener::System, SYSTEM_TOKEN_RESET.to_owned());
+        let cache = Cache::new(config.unsubscribe_delay);
+        Self { shared: Shared { config, bus, cache }, connections: BTreeMap::new(), is_up: true }
     }
 
     /// Takes note of what happened at `now`.
     pub fn handle(&mut self, input: Input<'_>, now: Duration) {
-        let _ = (&self.config, now);
-        if let Input::Frame { connection, .. } = input {
-            self.actions.push_back(Action::Done { connection });
+        self.shared.bus.now = now;
+        match input {
+            Input::Opened { connection, cid, origin } => self.open(connection, cid, origin),
+            Input::Frame { connection, text } => {
+                self.with(connection, |connection, shared| connection.on_frame(text, shared));
+            }
+            Input::Closed { connection } => {
+                if let Some(connection) = self.connections.remove(&connection) {
+                    connection.close(&mut self.shared);
+                }
+            }
+            Input::Message { tag, subject, payload } => self.on_message(tag, subject, payload),
+            Input::Reply { tag, payload } => match PreResponse::parse(payload) {
+                Some(pre_response) => self.shared.bus.extend(tag, pre_response),
+                None => self.on_reply(tag, payload),
+            },
+            Input::NoResponders { tag } => {
+                if let Some(purpose) = self.shared.bus.finish(tag) {
+                    self.on_answer(purpose, Err(Error::not_found()));
+                }
+            }
+            Input::Refused { tag } => self.on_refused(tag),
+            Input::LinkDown => self.on_link_down(),
+            Input::LinkUp => self.is_up = true,
+            Input::Timeout => {
+                while let Some(purpose) = self.shared.bus.next_overdue() {
+                    self.on_answer(purpose, Err(Error::timeout()));
+                }
+                self.shared.cache.drop_idle(&mut self.shared.bus);
+            }
         }
     }
 
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.shared.bus.next_action()
     }
 
     /// When [`Input::Timeout`] is wanted; never, if `None`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        None
+        [self.shared.bus.next_deadline(), self.shared.cache.next_deadline()].into_iter().flatten().min()
+    }
+
+    fn open(&mut self, key: ConnectionKey, cid: String, origin: service::Origin) {
+        if self.connections.contains_key(&key) {
+            return;
+        }
+        if !self.is_up {
+            return self.act_close(key, close::TRY_AGAIN_LATER, "the message bus is not connected");
+        }
+        match Connection::open(key, cid, origin, &mut self.shared) {
+            Some(connection) => {
+                self.connections.insert(key, connection);
+            }
+            None => self.act_close(key, close::INTERNAL_ERROR, "no connection id"),
+        }
+    }
+
+    fn on_message(&mut self, tag: Tag, subject: &str, payload: &[u8]) {
+        match self.shared.bus.listener(tag) {
+            Some(Listener::System) => match subject {
+                SYSTEM_RESET => self.on_reset(payload),
+                SYSTEM_TOKEN_RESET => self.on_token_reset(payload),
+                _ => {}
+            },
+            Some(Listener::Token(key)) => {
+                self.with(*key, |connection, shared| connection.on_token(payload, shared));
+            }
+            Some(Listener::Resource(name)) => {
+                let name = name.clone();
+                if let Some((_, event)) = subject.rsplit_once('.') {
+                    let notices = self.shared.cache.on_event(&name, event, payload, &mut self.shared.bus);
+                    self.tell(notices);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_reset(&mut self, payload: &[u8]) {
+        let Ok(Reset { resources, access }) = Reset::parse(payload) else { return };
+        let patterns = |texts: Vec<String>| texts.iter().filter_map(|text| Pattern::parse(text)).collect::<Vec<_>>();
+        self.shared.cache.reset_resources(&patterns(resources), &mut self.shared.bus);
+        let notices = self.shared.cache.reset_access(&patterns(access));
+        self.tell(notices);
+    }
+
+    fn on_token_reset(&mut self, payload: &[u8]) {
+        let Ok(TokenReset { tids, subject }) = TokenReset::parse(payload) else { return };
+        if !is_name(&subject) || subject.len() > self.shared.config.max_subject {
+            return;
+        }
+        for connection in self.connections.values() {
+            if connection.tid.as_ref().is_some_and(|tid| tids.contains(tid)) {
+                connection.renew_token(&subject, &mut self.shared);
+            }
+        }
+    }
+
+    fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
+        if let Some(purpose) = self.shared.bus.finish(tag) {
+            self.on_answer(purpose, Ok(Response::parse(payload)));
+        }
+    }
+
+    fn on_answer(&mut self, purpose: Purpose, answer: Answer) {
+        match purpose {
+            Purpose::Load(key) => {
+                let result = answer.and_then(Response::into_result);
+                let notice = self.shared.cache.on_loaded(key, result, &mut self.shared.bus);
+                self.tell(notice);
+            }
+            Purpose::Reload(key) => {
+                let result = answer.and_then(Response::into_result);
+                let notices = self.shared.cache.on_reloaded(key, result, &mut self.shared.bus);
+                self.tell(notices);
+            }
+            Purpose::Access(key, rid) => {
+                let result = answer.and_then(Response::into_result::<Access>);
+                self.with(key, |connection, shared| connection.on_access_answer(&rid, &result, shared));
+            }
+            Purpose::CallAccess(key, task) => {
+                let result = answer.and_then(Response::into_result::<Access>);
+                self.with(key, |connection, shared| connection.on_call_access(task, &result, shared));
+            }
+            Purpose::Method(key, task) => {
+                let response = answer.unwrap_or_else(Response::error);
+                self.with(key, |connection, shared| connection.on_method_answer(task, response, shared));
+            }
+            Purpose::TokenReset => {}
+        }
+    }
+
+    fn on_refused(&mut self, tag: Tag) {
+        if let Some(purpose) = self.shared.bus.forget(tag) {
+            return self.on_answer(purpose, Err(Error::internal()));
+        }
+        match self.shared.bus.forget_listener(tag) {
+            Some(Listener::Token(key)) => self.with(key, |connection, _| connection.on_listen_refused()),
+            Some(Listener::Resource(name)) => {
+                let notices = self.shared.cache.on_listen_refused(&name, &Error::internal(), &mut self.shared.bus);
+                self.tell(notices);
+            }
+            Some(Listener::System) | None => {}
+        }
+    }
+
+    /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks of them.
+    fn on_link_down(&mut self) {
+        self.is_up = false;
+        for (key, connection) in std::mem::take(&mut self.connections) {
+            connection.close(&mut self.shared);
+            self.act_close(key, close::SERVICE_RESTART, "the message bus was lost");
+        }
+        self.shared.cache.clear(&mut self.shared.bus);
+        self.shared.bus.release_all();
+    }
+
+    fn tell(&mut self, notices: impl IntoIterator<Item = Notice>) {
+        for Notice { resource, subscribers, news } in notices {
+            for (key, rid) in subscribers {
+                self.with(key, |connection, shared| connection.on_news(&rid, resource, &news, shared));
+            }
+        }
+    }
+
+    /// Does something with a connection, if it is still there, and closes it if that went wrong.
+    fn with(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
+        let Some(connection) = self.connections.get_mut(&key) else { return };
+        work(connection, &mut self.shared);
+        if let Some((code, reason)) = connection.failure
+            && let Some(connection) = self.connections.remove(&key)
+        {
+            connection.close(&mut self.shared);
+            self.act_close(key, code, reason);
+        }
+    }
+
+    fn act_close(&mut self, connection: ConnectionKey, code: u16, reason: &'static str) {
+        self.shared.bus.act(Action::Close { connection, code, reason });
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
 pub use self::events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event};
-use crate::{Collection, Error, Model, Present, ResourceId, Version, rid::is_part};
+use crate::{Collection, Error, Model, Present, ResourceId, Version, read_object, rid::is_part};
 
 /// A request of a client. [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests).
 /// Its `Debug` hides the params: they may be credentials.
@@ -156,7 +156,7 @@ impl Request {
             #[serde(borrow, default)]
             params: Present<'a>,
         }
-        let Wire { id, method, params } = serde_json::from_str(frame).map_err(|_| BadRequest::Malformed)?;
+        let Wire { id, method, params } = read_object(frame.as_bytes()).ok_or(BadRequest::Malformed)?;
         match Method::parse(&method) {
             Some(method) => Ok(Self { id, method, params: params.0.map(ToOwned::to_owned) }),
             None => Err(BadRequest::Refused { id, error: Error::invalid_request() }),
@@ -169,8 +169,7 @@ impl Request {
     /// `system.invalidParams` if they are not what the method takes.
     pub fn parse_params<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         let text = self.params.as_ref().map_or("null", |params| params.get());
-        let text = if text == "null" { "{}" } else { text };
-        serde_json::from_str(text).map_err(|_| Error::invalid_params())
+        read_object(if text == "null" { b"{}" } else { text.as_bytes() }).ok_or_else(Error::invalid_params)
     }
 }
 
@@ -194,6 +193,16 @@ impl Method {
             "auth" => with_method().map(|(rid, method)| Self::Auth(rid, method)),
             "new" => rid(rest).map(Self::New),
             _ => None,
+        }
+    }
+
+    /// The resource that the request is about.
+    #[must_use]
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Self::Version => None,
+            Self::Subscribe(rid) | Self::Unsubscribe(rid) | Self::Get(rid) | Self::New(rid) => Some(rid),
+            Self::Call(rid, _) | Self::Auth(rid, _) => Some(rid),
         }
     }
 }
@@ -239,7 +248,7 @@ impl Message {
             #[serde(borrow)]
             data: Option<&'a RawValue>,
         }
-        let wire: Wire<'_> = serde_json::from_str(frame).ok()?;
+        let wire: Wire<'_> = read_object(frame.as_bytes())?;
         if let Some(id) = wire.id {
             let outcome = match wire.error {
                 Some(error) => Err(error),
@@ -279,7 +288,7 @@ impl CallResult {
             #[serde(borrow, default)]
             payload: Present<'a>,
         }
-        let wire: Wire<'_> = serde_json::from_str(result.get()).ok()?;
+        let wire: Wire<'_> = read_object(result.get().as_bytes())?;
         match (wire.rid, wire.payload) {
             (Some(rid), _) => Some(Self::Resource(rid, serde_json::from_str(result.get()).ok()?)),
             (None, Present(payload)) => payload.map(|payload| Self::Payload(payload.to_owned())),
@@ -416,7 +425,7 @@ mod tests {
             assert_eq!(params(&frame(text)), Ok(UnsubscribeParams { count: None }), "{text}");
         }
         assert_eq!(params(&frame(r#","params":{"count":2}"#)), Ok(UnsubscribeParams { count: Some(2) }));
-        for text in [r#","params":7"#, r#","params":{"count":-1}"#, r#","params":{"count":"1"}"#] {
+        for text in [r#","params":7"#, r#","params":[2]"#, r#","params":{"count":-1}"#, r#","params":{"count":"1"}"#] {
             assert_eq!(params(&frame(text)), Err(Error::invalid_params()), "{text}");
         }
     }

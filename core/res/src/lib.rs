@@ -23,6 +23,12 @@ pub use version::Version;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+/// Reads a JSON object. Serde alone would take an array for one, its values for the members in their order.
+fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
 /// A member with any value, `null` included, told from no member: an `Option` would take both for none.
 #[derive(Default)]
 struct Present<'a>(Option<&'a RawValue>);

@@ -19,7 +19,7 @@ pub use self::{
     response::{Access, Content, Meta, Outcome, PreResponse, Resource, Response, encode_pre_response},
 };
 use crate::{
-    Error,
+    Error, read_object,
     rid::{is_name, is_part},
 };
 
@@ -175,7 +175,7 @@ pub trait Payload: Serialize + for<'a> Deserialize<'a> {
     /// `system.invalidParams` if it is not such a payload.
     fn parse(payload: &[u8]) -> Result<Self, Error> {
         let payload = if payload.is_empty() { b"{}" } else { payload };
-        serde_json::from_slice(payload).map_err(|_| Error::invalid_params())
+        read_object(payload).ok_or_else(Error::invalid_params)
     }
 }
 
@@ -202,12 +202,13 @@ impl Payload for GetRequest {}
 impl Payload for CallRequest {}
 impl Payload for AuthRequest {}
 
-/// Reads params as a method takes them. No params are read as `null`.
+/// Reads the params of a method that takes an object. No params, and `null`, are read as an empty one.
 ///
 /// # Errors
 /// `system.invalidParams` if they are not what the method takes.
 pub fn parse_params<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
-    serde_json::from_str(params.map_or("null", RawValue::get)).map_err(|_| Error::invalid_params())
+    let text = params.map_or("null", RawValue::get);
+    read_object(if text == "null" { b"{}" } else { text.as_bytes() }).ok_or_else(Error::invalid_params)
 }
 
 macro_rules! opaque_debug {
@@ -239,6 +240,11 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Params {
+        count: u8,
+    }
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
@@ -276,16 +282,17 @@ mod tests {
         let mut origin = Origin { uri: Some("/ws".into()), remote_addr: Some("[::1]:7".into()), ..Origin::default() };
         origin.push_header("user-agent", "x");
         origin.push_header("host", "example.org");
-        let auth = AuthRequest { cid, token: None, params: Some(raw("[ 1]")), query: None, origin, is_http: false };
+        let auth =
+            AuthRequest { cid, token: None, params: Some(raw(r#"{ "count":1}"#)), query: None, origin, is_http: false };
         check(
             &auth,
             &expect![[
-                r#"{"cid":"c1","token":null,"params":[ 1],"header":{"User-Agent":["x"]},"host":"example.org","remoteAddr":"[::1]:7","uri":"/ws"}"#
+                r#"{"cid":"c1","token":null,"params":{ "count":1},"header":{"User-Agent":["x"]},"host":"example.org","remoteAddr":"[::1]:7","uri":"/ws"}"#
             ]],
         );
         let read = AuthRequest::parse(&auth.encode()).unwrap();
         assert_eq!(read.origin, auth.origin);
-        assert_eq!(parse_params::<Vec<u8>>(read.params.as_deref()), Ok(vec![1]));
+        assert_eq!(parse_params(read.params.as_deref()), Ok(Params { count: 1 }));
     }
 
     #[test]
@@ -293,11 +300,13 @@ mod tests {
         let read = AuthRequest::parse(br#"{"cid":"c","token":null,"more":[1],"header":{}}"#).unwrap();
         assert!(read.token.is_none() && read.params.is_none());
         assert_eq!(GetRequest::parse(b""), Ok(GetRequest::default()));
-        for payload in ["", "{}", "[]", "x", r#"{"cid":7}"#, r#"{"cid":"c","query":7}"#, "\u{0}"] {
+        for payload in ["", "{}", r#"["c"]"#, "x", r#"{"cid":7}"#, r#"{"cid":"c","query":7}"#, "\u{0}"] {
             assert_eq!(AccessRequest::parse(payload.as_bytes()).unwrap_err(), Error::invalid_params(), "{payload}");
         }
-        assert_eq!(parse_params::<String>(None), Err(Error::invalid_params()));
-        assert_eq!(parse_params::<Option<String>>(None), Ok(None));
+        for params in [None, Some("null"), Some("[1]"), Some("1"), Some(r#"{"count":-1}"#)] {
+            let params = params.map(raw);
+            assert_eq!(parse_params::<Params>(params.as_deref()), Err(Error::invalid_params()), "{params:?}");
+        }
     }
 
     #[test]

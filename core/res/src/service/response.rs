@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Headers, encode, is_false};
-use crate::{Collection, Error, Model, Present, ResourceId};
+use crate::{Collection, Error, Model, Present, ResourceId, read_object};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
@@ -135,9 +135,8 @@ impl Response {
             error: Option<Error>,
             meta: Option<Meta>,
         }
-        let wire: Wire<'_> = match serde_json::from_slice(payload) {
-            Ok(wire) => wire,
-            Err(error) => return Self::error(Error::internal_because(error)),
+        let Some(wire) = read_object::<Wire<'_>>(payload) else {
+            return Self::error(Error::internal_because("invalid service response"));
         };
         let outcome = match (wire.error, wire.resource, wire.result) {
             (Some(error), _, _) => Err(error),
@@ -290,7 +289,7 @@ mod tests {
             (r#"{"error":{"code":"a.b"},"result":1}"#, "a.b"),
             (r#"{"resource":{"rid":""}}"#, "system.internalError"),
             ("{}", "system.internalError"),
-            ("[]", "system.internalError"),
+            (r#"[1,null,null,null]"#, "system.internalError"),
             ("", "system.internalError"),
         ] {
             assert_eq!(read(text), expected, "{text}");

@@ -1,0 +1,109 @@
+//! What a connection may do with a resource: asked once, kept until something may have changed it.
+
+use std::mem;
+
+use relogin_res::{
+    Error, ResourceId, code,
+    service::{AccessRequest, Payload, Subject},
+};
+
+use crate::{
+    bus::Purpose,
+    connection::{Connection, Shared, TaskId},
+    fetch::Fetch,
+    subscription::{AccessResult, AccessState},
+    task::Task,
+};
+
+impl Connection {
+    /// Sees to it that the task hears what may be done with the resource: at once if that is known.
+    pub(crate) fn need_access(&mut self, rid: &ResourceId, task: TaskId, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        match &mut subscription.access {
+            AccessState::Known(result) => {
+                let result = result.clone();
+                self.on_access(task, &result, shared);
+            }
+            AccessState::Asked(_, tasks) => tasks.push(task),
+            AccessState::Unknown => self.ask_access(rid, vec![task], shared),
+        }
+    }
+
+    /// Takes note that what is known of access to the resource holds no longer.
+    pub(crate) fn reaccess(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        let mut tasks = match mem::replace(&mut subscription.access, AccessState::Unknown) {
+            AccessState::Asked(tag, tasks) => {
+                // That answer may have been given before the change.
+                shared.bus.release(tag);
+                tasks
+            }
+            AccessState::Known(_) | AccessState::Unknown => Vec::new(),
+        };
+        subscription.rechecking = subscription.direct > 0;
+        for (id, task) in &mut self.tasks {
+            if let Task::Fetch(fetch) = task
+                && fetch.rid == *rid
+                && mem::take(&mut fetch.granted)
+            {
+                tasks.push(*id);
+            }
+        }
+        if subscription.rechecking || !tasks.is_empty() {
+            self.ask_access(rid, tasks, shared);
+        }
+    }
+
+    fn ask_access(&mut self, rid: &ResourceId, tasks: Vec<TaskId>, shared: &mut Shared) {
+        let Some(target) = self.subscriptions.get(rid).map(|subscription| subscription.target.clone()) else { return };
+        let (subject, payload) = self.access_request(&target);
+        let tag = shared.bus.ask(Purpose::Access(self.key, rid.clone()), subject, payload);
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.access = AccessState::Asked(tag, tasks);
+        }
+    }
+
+    /// The subject and payload that ask what may be done with `target`.
+    pub(crate) fn access_request(&self, target: &ResourceId) -> (String, Vec<u8>) {
+        let request = AccessRequest {
+            cid: self.cid.clone(),
+            token: self.token.clone(),
+            query: target.query().map(str::to_owned),
+            is_http: false,
+        };
+        (Subject::Access(target.name().to_owned()).to_string(), request.encode())
+    }
+
+    /// Takes the answer to an access request about a resource that is subscribed to.
+    pub(crate) fn on_access_answer(&mut self, rid: &ResourceId, result: &AccessResult, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        // Other errors may be gone the next time.
+        let is_decision = result.as_ref().map_or_else(|error| error.is(code::ACCESS_DENIED), |_| true);
+        let known = if is_decision && subscription.hears_events() {
+            AccessState::Known(result.clone())
+        } else {
+            AccessState::Unknown
+        };
+        let AccessState::Asked(_, tasks) = mem::replace(&mut subscription.access, known) else { return };
+        if mem::take(&mut subscription.rechecking)
+            && let Err(reason) = can_get(result)
+        {
+            self.unsubscribe_because(rid, reason, shared);
+        }
+        tasks.into_iter().for_each(|task| self.on_access(task, result, shared));
+        self.pump(rid, shared);
+    }
+
+    /// Tells a task what may be done.
+    pub(crate) fn on_access(&mut self, task: TaskId, result: &AccessResult, shared: &mut Shared) {
+        match self.tasks.get(&task) {
+            Some(Task::Fetch(Fetch { .. })) => self.on_fetch_access(task, can_get(result), shared),
+            Some(Task::Call(_)) => self.on_call_access(task, result, shared),
+            Some(Task::Deliver(_)) | None => {}
+        }
+    }
+}
+
+fn can_get(result: &AccessResult) -> Result<(), Error> {
+    if result.as_ref().map_err(Clone::clone)?.get { Ok(()) } else { Err(Error::access_denied()) }
+}

@@ -1,0 +1,164 @@
+//! The machine's side of the bus: tags, deadlines, and what each answer is for. Knows no connections and no resources.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use relogin_res::{ResourceId, service::PreResponse};
+
+use crate::{
+    api::{Action, ConnectionKey, Tag},
+    cache::ResourceKey,
+    connection::TaskId,
+};
+
+/// What a request was sent for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A resource that is not cached yet.
+    Load(ResourceKey),
+    /// A resource whose cached content may be out of date.
+    Reload(ResourceKey),
+    /// What a connection may do with a resource that it is subscribed to.
+    Access(ConnectionKey, ResourceId),
+    /// What a connection may do with a resource that it wants to call.
+    CallAccess(ConnectionKey, TaskId),
+    /// The result of a method.
+    Method(ConnectionKey, TaskId),
+    /// Nothing: the answer is not looked at.
+    TokenReset,
+}
+
+/// What a subscription is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listener {
+    /// Events for all gateways.
+    System,
+    /// A connection's token.
+    Token(ConnectionKey),
+    /// A resource name's events.
+    Resource(String),
+}
+
+/// Requests under way and subscriptions in force, and the actions that the machine has not handed out yet.
+#[derive(Debug)]
+pub(crate) struct Bus {
+    /// The time of the input at hand.
+    pub(crate) now: Duration,
+    actions: VecDeque<Action>,
+    timeout: Duration,
+    last_tag: u64,
+    requests: BTreeMap<Tag, Request>,
+    deadlines: BTreeSet<(Duration, Tag)>,
+    listeners: BTreeMap<Tag, Listener>,
+}
+
+#[derive(Debug)]
+struct Request {
+    purpose: Purpose,
+    deadline: Duration,
+}
+
+impl Bus {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self {
+            now: Duration::ZERO,
+            actions: VecDeque::new(),
+            timeout,
+            last_tag: 0,
+            requests: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            listeners: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    pub(crate) fn listen(&mut self, listener: Listener, pattern: String) -> Tag {
+        let tag = self.next_tag();
+        self.listeners.insert(tag, listener);
+        self.act(Action::Listen { tag, pattern });
+        tag
+    }
+
+    pub(crate) fn listener(&self, tag: Tag) -> Option<&Listener> {
+        self.listeners.get(&tag)
+    }
+
+    pub(crate) fn ask(&mut self, purpose: Purpose, subject: String, payload: impl Into<Bytes>) -> Tag {
+        let tag = self.next_tag();
+        let deadline = self.now.saturating_add(self.timeout);
+        self.requests.insert(tag, Request { purpose, deadline });
+        self.deadlines.insert((deadline, tag));
+        self.act(Action::Ask { tag, subject, payload: payload.into() });
+        tag
+    }
+
+    /// Gives a request more time, if it is still under way and its service asked for that.
+    pub(crate) fn extend(&mut self, tag: Tag, pre_response: PreResponse) {
+        if let (Some(request), Some(timeout)) = (self.requests.get_mut(&tag), pre_response.timeout) {
+            self.deadlines.remove(&(request.deadline, tag));
+            request.deadline = self.now.saturating_add(timeout);
+            self.deadlines.insert((request.deadline, tag));
+        }
+    }
+
+    /// Ends a request, if it is still under way.
+    pub(crate) fn finish(&mut self, tag: Tag) -> Option<Purpose> {
+        let purpose = self.forget(tag)?;
+        self.act(Action::Release { tag });
+        Some(purpose)
+    }
+
+    /// Ends a request or subscription, if there is one.
+    pub(crate) fn release(&mut self, tag: Tag) {
+        if self.listeners.remove(&tag).is_some() {
+            self.act(Action::Release { tag });
+        } else {
+            self.finish(tag);
+        }
+    }
+
+    /// Forgets a request without a word to the bus.
+    pub(crate) fn forget(&mut self, tag: Tag) -> Option<Purpose> {
+        let request = self.requests.remove(&tag)?;
+        self.deadlines.remove(&(request.deadline, tag));
+        Some(request.purpose)
+    }
+
+    /// Forgets a subscription without a word to the bus.
+    pub(crate) fn forget_listener(&mut self, tag: Tag) -> Option<Listener> {
+        self.listeners.remove(&tag)
+    }
+
+    /// Ends everything but the subscriptions to events for all gateways.
+    pub(crate) fn release_all(&mut self) {
+        let requests = self.requests.keys();
+        let listeners = self.listeners.iter().filter(|(_, listener)| **listener != Listener::System);
+        let tags: Vec<_> = requests.copied().chain(listeners.map(|(tag, _)| *tag)).collect();
+        tags.into_iter().for_each(|tag| self.release(tag));
+    }
+
+    /// The next request whose time has come, ended.
+    pub(crate) fn next_overdue(&mut self) -> Option<Purpose> {
+        let (deadline, tag) = *self.deadlines.first()?;
+        if deadline > self.now { None } else { self.finish(tag) }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn next_tag(&mut self) -> Tag {
+        self.last_tag += 1;
+        Tag(self.last_tag)
+    }
+}

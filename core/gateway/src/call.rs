@@ -1,0 +1,205 @@
+//! Methods of resources: calls, which need access, and authentication, which does not.
+
+use relogin_res::{
+    Error, ResourceId,
+    client::{encode_error, encode_payload, encode_result},
+    service::{AuthRequest, CallRequest, Outcome, Payload, Response, Subject},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    api::Tag,
+    bus::Purpose,
+    connection::{Connection, Shared, TaskId},
+    fetch::FetchKind,
+    subscription::{AccessResult, Subscription},
+    task::Task,
+};
+
+/// A call of a method.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The request to answer.
+    id: u64,
+    /// The resource as services name it.
+    target: ResourceId,
+    method: String,
+    params: Option<Box<RawValue>>,
+    /// True for a request of the kind `new`, whose result must be a resource.
+    is_new: bool,
+    stage: Stage,
+    /// The request on the bus, if it is this call's own.
+    pub(crate) tag: Option<Tag>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waiting to know whether it is allowed.
+    Access,
+    /// Waiting for the result.
+    Result,
+}
+
+/// The method that makes resources, whose result may come in a form of its own.
+pub(crate) const NEW: &str = "new";
+
+/// A reference to a resource, alone.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reference {
+    rid: ResourceId,
+}
+
+impl Connection {
+    /// Begins a call for the request `id`, which is answered in the end.
+    pub(crate) fn call(
+        &mut self,
+        id: u64,
+        rid: &ResourceId,
+        method: String,
+        params: Option<Box<RawValue>>,
+        is_new: bool,
+        shared: &mut Shared,
+    ) {
+        let Some(target) = self.target_of(rid, &method, shared) else {
+            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
+        };
+        let call = Call { id, target, method, params, is_new, stage: Stage::Access, tag: None };
+        let task = self.add_task(Task::Call(call));
+        if self.subscriptions.get(rid).is_some_and(Subscription::hears_events) {
+            self.need_access(rid, task, shared);
+        } else {
+            self.ask_call_access(task, shared);
+        }
+    }
+
+    /// Begins an authentication for the request `id`, which is answered in the end.
+    pub(crate) fn auth(
+        &mut self,
+        id: u64,
+        rid: &ResourceId,
+        method: &str,
+        params: Option<Box<RawValue>>,
+        shared: &mut Shared,
+    ) {
+        let Some(target) = self.target_of(rid, method, shared) else {
+            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
+        };
+        let request = self.auth_request(params, target.query());
+        let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_string();
+        let call = Call {
+            id,
+            target,
+            method: method.to_owned(),
+            params: None,
+            is_new: false,
+            stage: Stage::Result,
+            tag: None,
+        };
+        let task = self.add_task(Task::Call(call));
+        let tag = shared.bus.ask(Purpose::Method(self.key, task), subject, request.encode());
+        self.set_call(task, Stage::Result, tag);
+    }
+
+    /// Asks the connection to authenticate anew, as a token reset says. The answer is of no interest.
+    pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
+        let request = self.auth_request(None, None);
+        shared.bus.ask(Purpose::TokenReset, subject.to_owned(), request.encode());
+    }
+
+    fn auth_request(&self, params: Option<Box<RawValue>>, query: Option<&str>) -> AuthRequest {
+        AuthRequest {
+            cid: self.cid.clone(),
+            token: self.token.clone(),
+            params,
+            query: query.map(str::to_owned),
+            origin: self.origin.clone(),
+            is_http: false,
+        }
+    }
+
+    /// The resource as services name it. `None` if a subject with it and the method would be too long.
+    fn target_of(&self, rid: &ResourceId, method: &str, shared: &Shared) -> Option<ResourceId> {
+        let target = rid.with_cid(&self.cid)?;
+        let length = "access..".len() + target.name().len() + method.len();
+        (length <= shared.config.max_subject).then_some(target)
+    }
+
+    /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when that changes.
+    pub(crate) fn ask_call_access(&mut self, task: TaskId, shared: &mut Shared) {
+        let Some(Task::Call(call)) = self.tasks.get(&task) else { return };
+        let (subject, payload) = self.access_request(&call.target);
+        let tag = shared.bus.ask(Purpose::CallAccess(self.key, task), subject, payload);
+        self.set_call(task, Stage::Access, tag);
+    }
+
+    /// Asks again where the answer is still to come: it may have been given for another token.
+    pub(crate) fn reaccess_calls(&mut self, shared: &mut Shared) {
+        let asked = |task: &Task| matches!(task, Task::Call(Call { stage: Stage::Access, tag: Some(_), .. }));
+        let asked: Vec<_> = self.tasks.iter().filter(|(_, task)| asked(task)).map(|(id, _)| *id).collect();
+        for task in asked {
+            if let Some(tag) = self.tasks.get(&task).and_then(Task::tag) {
+                shared.bus.release(tag);
+            }
+            self.ask_call_access(task, shared);
+        }
+    }
+
+    /// Takes note of whether a call is allowed.
+    pub(crate) fn on_call_access(&mut self, task: TaskId, result: &AccessResult, shared: &mut Shared) {
+        let Some(Task::Call(call)) = self.tasks.get_mut(&task) else { return };
+        let error = match result {
+            Ok(access) if access.may_call(&call.method) => {
+                let request = CallRequest {
+                    cid: self.cid.clone(),
+                    token: self.token.clone(),
+                    params: call.params.take(),
+                    query: call.target.query().map(str::to_owned),
+                    is_http: false,
+                };
+                let subject = Subject::Call(call.target.name().to_owned(), call.method.clone()).to_string();
+                let tag = shared.bus.ask(Purpose::Method(self.key, task), subject, request.encode());
+                return self.set_call(task, Stage::Result, tag);
+            }
+            Ok(_) => &Error::access_denied(),
+            Err(error) => error,
+        };
+        let frame = encode_error(call.id, error);
+        self.tasks.remove(&task);
+        self.answer(frame, shared);
+    }
+
+    fn set_call(&mut self, task: TaskId, stage: Stage, tag: Tag) {
+        if let Some(Task::Call(call)) = self.tasks.get_mut(&task) {
+            (call.stage, call.tag) = (stage, Some(tag));
+        }
+    }
+
+    /// Takes the result of a method.
+    pub(crate) fn on_method_answer(&mut self, task: TaskId, response: Response, shared: &mut Shared) {
+        let Some(Task::Call(Call { id, method, is_new, .. })) = self.tasks.remove(&task) else { return };
+        let legacy_new = |result: &RawValue| {
+            let reference: Option<Reference> = serde_json::from_str(result.get()).ok();
+            reference.filter(|_| method == NEW).map(|reference| reference.rid)
+        };
+        let outcome = response.outcome.map(|outcome| match outcome {
+            Outcome::Result(result) => legacy_new(&result).map_or(Outcome::Result(result), Outcome::Resource),
+            resource @ Outcome::Resource(_) => resource,
+        });
+        let has_result_object = self.version.has_call_result_object();
+        let frame = match outcome {
+            Err(error) => encode_error(id, &error),
+            Ok(Outcome::Resource(rid)) if is_new || has_result_object => {
+                return self.fetch(id, &rid, FetchKind::Result, shared);
+            }
+            Ok(Outcome::Resource(rid)) => encode_result(id, Some(&Reference { rid })),
+            Ok(Outcome::Result(_)) if is_new => {
+                encode_error(id, &Error::internal_because("non-resource response on new request"))
+            }
+            Ok(Outcome::Result(result)) if has_result_object => encode_payload(id, &result),
+            Ok(Outcome::Result(result)) => encode_result(id, Some(&result)),
+        };
+        self.answer(frame, shared);
+    }
+}

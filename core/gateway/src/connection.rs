@@ -1,0 +1,237 @@
+//! One client: its token, its subscriptions, and what it is in the middle of. Its parts are in the rooms beside this one.
+
+use std::{collections::BTreeMap, mem};
+
+use bytes::Bytes;
+use relogin_res::{
+    Error, ResourceId, Version,
+    client::{
+        BadRequest, Method, Request, UnsubscribeEvent, UnsubscribeParams, VersionParams, encode_error, encode_event,
+        encode_result, version_result,
+    },
+    rid,
+    service::{Origin, Payload, TokenEvent, token_subject},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{Action, Config, ConnectionKey, Tag, close},
+    bus::{Bus, Listener},
+    cache::{Cache, News, ResourceKey},
+    call::NEW,
+    content::Dialect,
+    fetch::FetchKind,
+    subscription::{AccessState, Subscription, Subscriptions},
+    task::Task,
+};
+
+/// Names something that a connection is in the middle of. Never used twice on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskId(u64);
+
+/// What connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) bus: Bus,
+    pub(crate) cache: Cache,
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) key: ConnectionKey,
+    pub(crate) cid: String,
+    pub(crate) origin: Origin,
+    pub(crate) token: Option<Box<RawValue>>,
+    pub(crate) tid: Option<String>,
+    pub(crate) version: Version,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    last_task: u64,
+    token_listener: Tag,
+    /// Why the connection must end, once the input at hand is dealt with.
+    pub(crate) failure: Option<(u16, &'static str)>,
+}
+
+impl Connection {
+    /// A connection that was just opened. `None` if its cid cannot be one.
+    pub(crate) fn open(key: ConnectionKey, cid: String, origin: Origin, shared: &mut Shared) -> Option<Self> {
+        if !rid::is_part(&cid) {
+            return None;
+        }
+        let token_listener = shared.bus.listen(Listener::Token(key), token_subject(&cid));
+        Some(Self {
+            key,
+            cid,
+            origin,
+            token: None,
+            tid: None,
+            version: Version::UNSTATED,
+            subscriptions: Subscriptions::new(),
+            tasks: BTreeMap::new(),
+            last_task: 0,
+            token_listener,
+            failure: None,
+        })
+    }
+
+    /// Ends all that the connection has asked for.
+    pub(crate) fn close(self, shared: &mut Shared) {
+        shared.bus.release(self.token_listener);
+        for task in self.tasks.values() {
+            if let Some(tag) = task.tag() {
+                shared.bus.release(tag);
+            }
+        }
+        for (rid, subscription) in self.subscriptions {
+            if let AccessState::Asked(tag, _) = subscription.access {
+                shared.bus.release(tag);
+            }
+            if let Some(resource) = subscription.resource {
+                shared.cache.unsubscribe(resource, &(self.key, rid), &mut shared.bus);
+            }
+        }
+    }
+
+    /// Takes a frame of the client.
+    pub(crate) fn on_frame(&mut self, text: &str, shared: &mut Shared) {
+        match Request::parse(text) {
+            Ok(request) => self.on_request(request, shared),
+            Err(BadRequest::Refused { id, error }) => self.answer(encode_error(id, &error), shared),
+            Err(BadRequest::Malformed) => shared.bus.act(Action::Done { connection: self.key }),
+        }
+    }
+
+    fn on_request(&mut self, request: Request, shared: &mut Shared) {
+        let id = request.id;
+        if request.method.resource().is_some_and(|rid| self.is_too_long(rid, shared)) {
+            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
+        }
+        match request.method {
+            Method::Version => {
+                let frame = match self.set_version(&request) {
+                    Ok(()) => encode_result(id, Some(&version_result())),
+                    Err(error) => encode_error(id, &error),
+                };
+                self.answer(frame, shared);
+            }
+            Method::Subscribe(rid) => self.fetch(id, &rid, FetchKind::Subscribe, shared),
+            Method::Get(rid) => self.fetch(id, &rid, FetchKind::Get, shared),
+            Method::Unsubscribe(ref rid) => {
+                let result = request.parse_params().and_then(|params| self.unsubscribe(rid, params, shared));
+                let frame = match result {
+                    Ok(()) => encode_result(id, None::<&()>),
+                    Err(error) => encode_error(id, &error),
+                };
+                self.answer(frame, shared);
+            }
+            Method::Call(rid, method) => self.call(id, &rid, method, request.params, false, shared),
+            Method::New(rid) => self.call(id, &rid, NEW.to_owned(), request.params, true, shared),
+            Method::Auth(rid, method) => self.auth(id, &rid, &method, request.params, shared),
+        }
+    }
+
+    fn set_version(&mut self, request: &Request) -> Result<(), Error> {
+        let params: VersionParams = request.parse_params()?;
+        if let Some(text) = params.protocol.filter(|text| !text.is_empty()) {
+            let version = Version::parse(&text).ok_or_else(Error::invalid_params)?;
+            if !version.is_supported() {
+                return Err(Error::unsupported_protocol());
+            }
+            self.version = version;
+        }
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, rid: &ResourceId, params: UnsubscribeParams, shared: &mut Shared) -> Result<(), Error> {
+        let count = params.count.unwrap_or(1);
+        if count == 0 {
+            return Err(Error::invalid_params());
+        }
+        let pending = self.pending_subscriptions(rid);
+        let subscription = self.subscriptions.get_mut(rid).ok_or_else(Error::no_subscription)?;
+        let direct = u64::from(subscription.direct);
+        if count > direct + pending.len() as u64 {
+            return Err(Error::no_subscription());
+        }
+        let remaining = direct.saturating_sub(count);
+        subscription.direct = u32::try_from(remaining).unwrap_or(subscription.direct);
+        // Those that are not answered yet end with an error: the client must not take them for subscriptions.
+        let cancelled = usize::try_from(count.saturating_sub(direct)).unwrap_or(usize::MAX);
+        for task in pending.into_iter().rev().take(cancelled) {
+            self.fail_fetch(task, &Error::no_subscription(), shared);
+        }
+        self.release(vec![rid.clone()], shared);
+        Ok(())
+    }
+
+    /// Ends the direct subscriptions, and tells the client why.
+    pub(crate) fn unsubscribe_because(&mut self, rid: &ResourceId, reason: Error, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        if mem::take(&mut subscription.direct) > 0 {
+            self.send(encode_event(rid, "unsubscribe", Some(&UnsubscribeEvent { reason })), shared);
+            self.release(vec![rid.clone()], shared);
+        }
+    }
+
+    /// Takes news of a resource that the client calls `rid`.
+    pub(crate) fn on_news(&mut self, rid: &ResourceId, resource: ResourceKey, news: &News, shared: &mut Shared) {
+        let is_about = |subscription: &Subscription| subscription.resource == Some(resource);
+        if !self.subscriptions.get(rid).is_some_and(is_about) {
+            return;
+        }
+        match news {
+            News::Loaded(snapshot) => self.on_loaded(rid, Ok(snapshot), shared),
+            News::Failed(error) => self.on_loaded(rid, Err(error), shared),
+            News::Event(event) => self.on_event(rid, event, shared),
+            News::Reaccess => self.reaccess(rid, shared),
+        }
+    }
+
+    /// Takes a token event. What cannot be read is no event.
+    pub(crate) fn on_token(&mut self, payload: &[u8], shared: &mut Shared) {
+        let Ok(TokenEvent { token, tid }) = TokenEvent::<Box<RawValue>>::parse(payload) else { return };
+        let was_anonymous = self.token.is_none();
+        (self.token, self.tid) = (token, tid);
+        if was_anonymous && self.token.is_none() {
+            return;
+        }
+        let rids: Vec<_> = self.subscriptions.keys().cloned().collect();
+        rids.iter().for_each(|rid| self.reaccess(rid, shared));
+        self.reaccess_calls(shared);
+    }
+
+    /// Fails the connection if what was refused was the subscription to its token events.
+    pub(crate) fn on_listen_refused(&mut self) {
+        self.failure = Some((close::INTERNAL_ERROR, "the message bus refused a subscription"));
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        Dialect::of(self.version)
+    }
+
+    pub(crate) fn send(&self, frame: impl Into<Bytes>, shared: &mut Shared) {
+        shared.bus.act(Action::Send { connection: self.key, frame: frame.into() });
+    }
+
+    /// Sends the answer to a request.
+    pub(crate) fn answer(&self, frame: impl Into<Bytes>, shared: &mut Shared) {
+        self.send(frame, shared);
+        shared.bus.act(Action::Done { connection: self.key });
+    }
+
+    pub(crate) fn add_task(&mut self, task: Task) -> TaskId {
+        self.last_task += 1;
+        let id = TaskId(self.last_task);
+        self.tasks.insert(id, task);
+        id
+    }
+
+    /// True if a subject about the resource would be longer than the bus takes.
+    pub(crate) fn is_too_long(&self, rid: &ResourceId, shared: &Shared) -> bool {
+        // The longest subjects are those of calls, but for the method: `access.`, `event.` and `.*` need no more than that.
+        let tags = rid.name().matches(rid::CID_TAG).count();
+        rid.name().len() + tags * self.cid.len() + "access..*".len() > shared.config.max_subject
+    }
+}

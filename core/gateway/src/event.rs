@@ -1,0 +1,118 @@
+//! An event on a resource on its way to all who are subscribed, encoded once for all of them.
+
+use bytes::Bytes;
+use relogin_res::{
+    ResourceId, Value,
+    client::{AddEvent, ChangeEvent, RemoveEvent, encode_event},
+    delta::Changes,
+};
+use serde_json::value::RawValue;
+
+use crate::content::{ByDialect, Dialect, Texts, in_dialect};
+
+/// An event.
+#[derive(Debug)]
+pub(crate) struct Event {
+    /// The resource, as services name it.
+    rid: ResourceId,
+    kind: Kind,
+    /// The version of the content that the event led to.
+    version: u64,
+    /// For clients that name the resource as services do, which is nearly all of them.
+    frames: ByDialect<Bytes>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// Members of a model changed.
+    Change {
+        /// Those that really did.
+        changes: Changes,
+        /// What their old values referred to.
+        dropped: Vec<ResourceId>,
+    },
+    /// A collection got a value.
+    Add(usize, Value),
+    /// A collection lost a value.
+    Remove(usize, Value),
+    /// The resource is gone.
+    Delete,
+    /// The service's own.
+    Custom(String, Option<Box<RawValue>>),
+}
+
+impl Event {
+    /// An event on the resource `rid`, after which its content has this version.
+    pub(crate) fn new(rid: ResourceId, kind: Kind, version: u64) -> Self {
+        Self { rid, kind, version, frames: ByDialect::default() }
+    }
+
+    /// True if content of this version holds already what the event does.
+    pub(crate) fn is_in(&self, version: u64) -> bool {
+        self.version <= version && matches!(self.kind, Kind::Change { .. } | Kind::Add(..) | Kind::Remove(..))
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(crate) fn is_delete(&self) -> bool {
+        matches!(self.kind, Kind::Delete)
+    }
+
+    /// What new values refer to, once for each of them.
+    pub(crate) fn added_references(&self) -> Vec<ResourceId> {
+        match &self.kind {
+            Kind::Change { changes, .. } => {
+                changes.values().filter_map(|change| change.value()?.reference().cloned()).collect()
+            }
+            Kind::Add(_, value) => value.reference().cloned().into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What values that are gone referred to, once for each of them.
+    pub(crate) fn dropped_references(&self) -> Vec<ResourceId> {
+        match &self.kind {
+            Kind::Change { dropped, .. } => dropped.clone(),
+            Kind::Remove(_, value) => value.reference().cloned().into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The frame for a client that calls the resource `rid`, and has all that the event refers to.
+    pub(crate) fn frame(&self, rid: &ResourceId, dialect: Dialect) -> Bytes {
+        if *rid == self.rid {
+            self.frames.get_or_make(dialect, || self.encode(rid, dialect, Texts::default())).clone()
+        } else {
+            self.encode(rid, dialect, Texts::default())
+        }
+    }
+
+    /// The frame for a client that lacks `resources`.
+    pub(crate) fn frame_with(&self, rid: &ResourceId, dialect: Dialect, resources: Texts<'_>) -> Bytes {
+        if resources.is_empty() { self.frame(rid, dialect) } else { self.encode(rid, dialect, resources) }
+    }
+
+    fn encode(&self, rid: &ResourceId, dialect: Dialect, resources: Texts<'_>) -> Bytes {
+        let frame = match &self.kind {
+            Kind::Change { changes, .. } => {
+                let values: Changes =
+                    changes.iter().map(|(name, change)| (name.clone(), in_dialect(change, dialect))).collect();
+                encode_event(rid, "change", Some(&ChangeEvent { values, resources }))
+            }
+            Kind::Add(idx, value) => {
+                let value = match dialect {
+                    Dialect::Current => value.clone(),
+                    Dialect::Plain => value.without_soft_references_and_data(),
+                };
+                encode_event(rid, "add", Some(&AddEvent { idx: *idx, value, resources }))
+            }
+            Kind::Remove(idx, _) => encode_event(rid, "remove", Some(&RemoveEvent { idx: *idx })),
+            Kind::Delete => encode_event(rid, "delete", None::<&()>),
+            Kind::Custom(name, data) => encode_event(rid, name, data.as_ref()),
+        };
+        frame.into()
+    }
+}

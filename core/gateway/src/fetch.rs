@@ -1,0 +1,247 @@
+//! Getting resources to a client: waiting until they are there with all that they refer to, and sending what the client
+//! lacks.
+
+use std::{collections::BTreeSet, mem, sync::Arc};
+
+use relogin_res::{
+    Error, ResourceId,
+    client::{encode_error, encode_resource, encode_result},
+};
+
+use crate::{
+    connection::{Connection, Shared, TaskId},
+    content::{Snapshot, Texts},
+    subscription::State,
+    task::{Task, Wait},
+};
+
+/// A client's wish for a resource.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    /// The request to answer.
+    pub(crate) id: u64,
+    pub(crate) rid: ResourceId,
+    pub(crate) kind: FetchKind,
+    /// True once access is known to be granted.
+    pub(crate) granted: bool,
+    pub(crate) wait: Wait,
+}
+
+/// How a resource is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchKind {
+    /// By a subscribe request.
+    Subscribe,
+    /// By a get request: without a subscription.
+    Get,
+    /// As the result of a method: with a direct subscription.
+    Result,
+}
+
+/// Resources below some roots, by what is to be sent of them.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    /// There, and not with the client yet.
+    pub(crate) fresh: Vec<ResourceId>,
+    /// Not to be had.
+    failed: Vec<ResourceId>,
+    /// True if some are not there yet.
+    pub(crate) is_loading: bool,
+}
+
+impl Connection {
+    /// Begins to get a resource for the request `id`, which is answered in the end.
+    pub(crate) fn fetch(&mut self, id: u64, rid: &ResourceId, kind: FetchKind, shared: &mut Shared) {
+        if self.is_full(rid, kind, shared) {
+            return self.answer(encode_error(id, &Error::subscription_limit_exceeded()), shared);
+        }
+        self.attach(rid, shared);
+        self.pin(rid);
+        let wait = Wait::new(vec![rid.clone()]);
+        let task = self.add_task(Task::Fetch(Fetch { id, rid: rid.clone(), kind, granted: false, wait }));
+        self.explore(task, vec![rid.clone()]);
+        self.need_access(rid, task, shared);
+    }
+
+    fn is_full(&self, rid: &ResourceId, kind: FetchKind, shared: &Shared) -> bool {
+        match self.subscriptions.get(rid) {
+            Some(_) if kind == FetchKind::Get => false,
+            Some(subscription) => {
+                let pending = self.pending_subscriptions(rid).len();
+                subscription.direct as usize + pending >= shared.config.max_direct_subscriptions as usize
+            }
+            None => self.subscriptions.len() >= shared.config.max_resources,
+        }
+    }
+
+    /// The requests that will be direct subscriptions once they are answered, oldest first.
+    pub(crate) fn pending_subscriptions(&self, rid: &ResourceId) -> Vec<TaskId> {
+        let is_pending =
+            |task: &Task| matches!(task, Task::Fetch(fetch) if fetch.rid == *rid && fetch.kind != FetchKind::Get);
+        self.tasks.iter().filter(|(_, task)| is_pending(task)).map(|(id, _)| *id).collect()
+    }
+
+    /// Takes note of whether the resource may be had at all.
+    pub(crate) fn on_fetch_access(&mut self, task: TaskId, access: Result<(), Error>, shared: &mut Shared) {
+        match access {
+            Ok(()) => {
+                if let Some(Task::Fetch(fetch)) = self.tasks.get_mut(&task) {
+                    fetch.granted = true;
+                }
+                self.try_complete(task, shared);
+            }
+            Err(error) => self.fail_fetch(task, &error, shared),
+        }
+    }
+
+    /// Takes note of what the cache found.
+    pub(crate) fn on_loaded(&mut self, rid: &ResourceId, result: Result<&Arc<Snapshot>, &Error>, shared: &mut Shared) {
+        match result {
+            Ok(snapshot) => self.fill(vec![(rid.clone(), Arc::clone(snapshot))], shared),
+            Err(error) => self.set_failed(rid, error.clone()),
+        }
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        let children: Vec<_> = subscription.references.keys().cloned().collect();
+        for task in mem::take(&mut subscription.waiting) {
+            self.explore(task, children.clone());
+            self.on_one_loaded(task);
+            self.try_complete(task, shared);
+        }
+    }
+
+    /// One of those that the task waits for is no longer to be waited for.
+    pub(crate) fn on_one_loaded(&mut self, task: TaskId) {
+        if let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) {
+            wait.loading = wait.loading.saturating_sub(1);
+        }
+    }
+
+    /// Lets a task wait for all below `from` that is not there yet.
+    pub(crate) fn explore(&mut self, task: TaskId, from: Vec<ResourceId>) {
+        let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) else { return };
+        let mut todo = from;
+        while let Some(rid) = todo.pop() {
+            let Some(subscription) = self.subscriptions.get_mut(&rid) else { continue };
+            if !wait.seen.insert(rid) {
+                continue;
+            }
+            match subscription.state {
+                State::Loading => {
+                    subscription.waiting.push(task);
+                    wait.loading += 1;
+                }
+                State::Loaded(_) => todo.extend(subscription.references.keys().cloned()),
+                State::Failed(_) | State::Visible | State::Deleted => {}
+            }
+        }
+    }
+
+    /// Finishes a task if all that it waits for is there.
+    pub(crate) fn try_complete(&mut self, task: TaskId, shared: &mut Shared) {
+        loop {
+            let roots = match self.tasks.get(&task) {
+                Some(Task::Fetch(fetch)) if fetch.granted && fetch.wait.loading == 0 => fetch.wait.roots.clone(),
+                Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),
+                _ => return,
+            };
+            // Since it was looked at, something may have been deleted, or taken from the client again.
+            roots.iter().for_each(|rid| self.revive_deleted(rid, shared));
+            let gathered = self.gather(&roots);
+            if !gathered.is_loading {
+                return match self.tasks.remove(&task) {
+                    Some(Task::Fetch(fetch)) => self.finish_fetch(fetch, &gathered, shared),
+                    Some(Task::Deliver(deliver)) => {
+                        let rid = deliver.rid.clone();
+                        self.finish_delivery(deliver, &gathered, shared);
+                        self.pump(&rid, shared);
+                    }
+                    Some(Task::Call(_)) | None => {}
+                };
+            }
+            if let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) {
+                wait.seen.clear();
+            }
+            self.explore(task, roots);
+        }
+    }
+
+    /// Looks through all below `roots`.
+    pub(crate) fn gather(&self, roots: &[ResourceId]) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut seen = BTreeSet::new();
+        let mut todo: Vec<_> = roots.iter().collect();
+        while let Some(rid) = todo.pop() {
+            let Some(subscription) = self.subscriptions.get(rid) else { continue };
+            if !seen.insert(rid) {
+                continue;
+            }
+            match &subscription.state {
+                State::Loading => gathered.is_loading = true,
+                State::Failed(_) => gathered.failed.push(rid.clone()),
+                State::Loaded(_) => {
+                    gathered.fresh.push(rid.clone());
+                    todo.extend(subscription.references.keys());
+                }
+                State::Visible | State::Deleted => {}
+            }
+        }
+        gathered
+    }
+
+    /// What is to be sent of `gathered`.
+    pub(crate) fn texts(&self, gathered: &Gathered) -> Texts<'_> {
+        let mut texts = Texts::default();
+        for rid in gathered.fresh.iter().chain(&gathered.failed) {
+            match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
+                Some(State::Loaded(snapshot)) => snapshot.put_into(&mut texts, rid, self.dialect()),
+                Some(State::Failed(error)) => {
+                    texts.errors.insert(rid.clone(), error.clone());
+                }
+                _ => {}
+            }
+        }
+        texts
+    }
+
+    fn finish_fetch(&mut self, fetch: Fetch, gathered: &Gathered, shared: &mut Shared) {
+        let Fetch { id, rid, kind, .. } = fetch;
+        let root = self.subscriptions.get(&rid).map(|subscription| &subscription.state);
+        let frame = match (kind, root) {
+            (FetchKind::Subscribe | FetchKind::Get, Some(State::Failed(error))) => {
+                let frame = encode_error(id, error);
+                self.unpin(&rid);
+                self.answer(frame, shared);
+                return self.release(vec![rid], shared);
+            }
+            (FetchKind::Subscribe | FetchKind::Get, _) => encode_result(id, Some(&self.texts(gathered))),
+            (FetchKind::Result, _) => encode_resource(id, &rid, &self.texts(gathered)),
+        };
+        self.answer(frame, shared);
+        self.unpin(&rid);
+        if kind == FetchKind::Get {
+            return self.release(vec![rid], shared);
+        }
+        if let Some(subscription) = self.subscriptions.get_mut(&rid) {
+            subscription.direct += 1;
+        }
+        self.show(&gathered.fresh);
+        gathered.fresh.iter().for_each(|rid| self.pump(rid, shared));
+    }
+
+    /// Answers that the resource cannot be had.
+    pub(crate) fn fail_fetch(&mut self, task: TaskId, error: &Error, shared: &mut Shared) {
+        let Some(Task::Fetch(Fetch { id, rid, kind, .. })) = self.tasks.remove(&task) else { return };
+        let frame = match kind {
+            FetchKind::Subscribe | FetchKind::Get => encode_error(id, error),
+            // The method itself has succeeded.
+            FetchKind::Result => {
+                let mut texts = Texts::default();
+                texts.errors.insert(rid.clone(), error.clone());
+                encode_resource(id, &rid, &texts)
+            }
+        };
+        self.answer(frame, shared);
+        self.unpin(&rid);
+        self.release(vec![rid], shared);
+    }
+}

@@ -1,0 +1,226 @@
+//! A connection's subscriptions and what they refer to: begun when something needs them, ended when nothing does, and
+//! told apart by whether the client has them.
+
+use std::{mem, sync::Arc};
+
+use relogin_res::{Error, ResourceId};
+
+use crate::{
+    connection::{Connection, Shared, TaskId},
+    content::Snapshot,
+    subscription::{AccessState, Hold, State, Subscription},
+    task::Task,
+};
+
+impl Connection {
+    /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One that could not be had the
+    /// last time is asked for again.
+    pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
+            Some(State::Failed(_)) => self.resubscribe(rid, &mut Vec::new(), shared),
+            Some(State::Deleted) => self.revive_deleted(rid, shared),
+            Some(_) => {}
+            None => {
+                if let Some(snapshot) = self.create(rid, shared) {
+                    self.fill(vec![(rid.clone(), snapshot)], shared);
+                }
+            }
+        }
+    }
+
+    /// Asks again for a resource that is no more: it may have come into being anew.
+    pub(crate) fn revive_deleted(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        if matches!(self.subscriptions.get(rid).map(|subscription| &subscription.state), Some(State::Deleted)) {
+            let mut loose = Vec::new();
+            self.hide(rid, &mut loose);
+            self.resubscribe(rid, &mut loose, shared);
+            self.release(loose, shared);
+        }
+    }
+
+    /// Makes a subscription. Returns the content if it is there, which the caller must [`Connection::fill`] in.
+    fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
+        let is_full = self.subscriptions.len() >= shared.config.max_resources;
+        // A cid is one part of a name, or the connection would not have been opened.
+        let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
+        self.subscriptions.insert(rid.clone(), Subscription::new(target));
+        if is_full {
+            self.set_failed(rid, Error::subscription_limit_exceeded());
+            return None;
+        }
+        self.subscribe_to_cache(rid, shared)
+    }
+
+    fn subscribe_to_cache(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
+        if self.is_too_long(rid, shared) {
+            self.set_failed(rid, Error::subject_too_long());
+            return None;
+        }
+        let subscription = self.subscriptions.get_mut(rid)?;
+        let subscriber = (self.key, rid.clone());
+        let (key, snapshot) = shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus);
+        subscription.resource = Some(key);
+        subscription.state = State::Loading;
+        snapshot
+    }
+
+    pub(crate) fn set_failed(&mut self, rid: &ResourceId, error: Error) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.set_deaf(State::Failed(error));
+        }
+    }
+
+    /// Sets the content of subscriptions that are loading, and subscribes to what it refers to.
+    pub(crate) fn fill(&mut self, contents: Vec<(ResourceId, Arc<Snapshot>)>, shared: &mut Shared) {
+        let mut todo = contents;
+        while let Some((rid, snapshot)) = todo.pop() {
+            let references = snapshot.references();
+            for child in references.keys() {
+                if !self.subscriptions.contains_key(child)
+                    && let Some(content) = self.create(child, shared)
+                {
+                    todo.push((child.clone(), content));
+                }
+                if let Some(child) = self.subscriptions.get_mut(child) {
+                    child.parents += 1;
+                }
+            }
+            if let Some(subscription) = self.subscriptions.get_mut(&rid) {
+                subscription.references = references;
+                subscription.version = snapshot.version;
+                subscription.state = State::Loaded(snapshot);
+            }
+        }
+    }
+
+    /// Notes that the client has these resources from now on.
+    pub(crate) fn show(&mut self, rids: &[ResourceId]) {
+        for rid in rids {
+            let Some(subscription) = self.subscriptions.get_mut(rid) else { continue };
+            subscription.state = State::Visible;
+            let children: Vec<_> = subscription.references.keys().cloned().collect();
+            for child in children {
+                if let Some(child) = self.subscriptions.get_mut(&child) {
+                    child.visible_parents += 1;
+                }
+            }
+        }
+    }
+
+    /// Notes that the client has a resource no longer; the caller must [`Connection::resubscribe`] or drop it. What may hang
+    /// in the air because of it goes to `loose`.
+    fn hide(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        subscription.state = State::Loading;
+        subscription.rechecking = false;
+        subscription.held.clear();
+        let delivering = subscription.delivering.take();
+        let children: Vec<_> = subscription.references.keys().cloned().collect();
+        if let Some(Task::Deliver(deliver)) = delivering.and_then(|task| self.tasks.remove(&task)) {
+            deliver.wait.roots.iter().for_each(|root| self.unpin(root));
+            loose.extend(deliver.wait.roots);
+        }
+        for child in children {
+            if let Some(subscription) = self.subscriptions.get_mut(&child) {
+                subscription.visible_parents = subscription.visible_parents.saturating_sub(1);
+            }
+            loose.push(child);
+        }
+    }
+
+    /// Takes the content as it is now, from the cache or through it. What it no longer refers to goes to `loose`.
+    pub(crate) fn resubscribe(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        subscription.held.clear();
+        let references = mem::take(&mut subscription.references);
+        let cached = subscription.resource.and_then(|resource| shared.cache.snapshot(resource));
+        if let Some(snapshot) = cached.or_else(|| self.subscribe_to_cache(rid, shared)) {
+            self.fill(vec![(rid.clone(), snapshot)], shared);
+        }
+        for child in references.into_keys() {
+            if let Some(subscription) = self.subscriptions.get_mut(&child) {
+                subscription.parents = subscription.parents.saturating_sub(1);
+            }
+            loose.push(child);
+        }
+    }
+
+    /// Notes that `parent` refers to `child` once more.
+    pub(crate) fn link(&mut self, parent: &ResourceId, child: &ResourceId) {
+        let Some(subscription) = self.subscriptions.get_mut(parent) else { return };
+        let is_visible = subscription.is_visible();
+        let count = subscription.references.entry(child.clone()).or_default();
+        *count += 1;
+        if *count == 1
+            && let Some(child) = self.subscriptions.get_mut(child)
+        {
+            child.parents += 1;
+            child.visible_parents += u32::from(is_visible);
+        }
+    }
+
+    /// Notes that `parent` refers to `child` once less. The caller must [`Connection::release`] the child.
+    pub(crate) fn unlink(&mut self, parent: &ResourceId, child: &ResourceId) {
+        let Some(subscription) = self.subscriptions.get_mut(parent) else { return };
+        let is_visible = subscription.is_visible();
+        let Some(count) = subscription.references.get_mut(child) else { return };
+        *count -= 1;
+        if *count == 0 {
+            subscription.references.remove(child);
+            if let Some(child) = self.subscriptions.get_mut(child) {
+                child.parents = child.parents.saturating_sub(1);
+                child.visible_parents = child.visible_parents.saturating_sub(u32::from(is_visible));
+            }
+        }
+    }
+
+    /// Notes that a task needs the resource.
+    pub(crate) fn pin(&mut self, rid: &ResourceId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.pins += 1;
+        }
+    }
+
+    /// Notes that a task needs the resource no longer. The caller must [`Connection::release`] it.
+    pub(crate) fn unpin(&mut self, rid: &ResourceId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.pins = subscription.pins.saturating_sub(1);
+        }
+    }
+
+    /// Drops what nothing holds any more, of `loose` and all below, and forgets that the client has what nothing holds there.
+    pub(crate) fn release(&mut self, mut loose: Vec<ResourceId>, shared: &mut Shared) {
+        let mut woken = Vec::new();
+        while let Some(rid) = loose.pop() {
+            let hidden = Hold::Visible.unheld(&self.subscriptions, &rid);
+            hidden.iter().for_each(|rid| self.hide(rid, &mut loose));
+            for rid in Hold::Needed.unheld(&self.subscriptions, &rid) {
+                self.drop_subscription(&rid, &mut woken, shared);
+            }
+            // What is left of them is needed by something that the client will get: from now on, as new.
+            hidden.iter().for_each(|rid| self.resubscribe(rid, &mut loose, shared));
+        }
+        for task in woken {
+            self.on_one_loaded(task);
+            self.try_complete(task, shared);
+        }
+    }
+
+    fn drop_subscription(&mut self, rid: &ResourceId, woken: &mut Vec<TaskId>, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.remove(rid) else { return };
+        for child in subscription.references.keys() {
+            if let Some(child) = self.subscriptions.get_mut(child) {
+                child.parents = child.parents.saturating_sub(1);
+            }
+        }
+        if let Some(resource) = subscription.resource {
+            shared.cache.unsubscribe(resource, &(self.key, rid.clone()), &mut shared.bus);
+        }
+        if let AccessState::Asked(tag, tasks) = subscription.access {
+            shared.bus.release(tag);
+            // Only calls: whoever wants the resource itself has pinned it.
+            tasks.into_iter().for_each(|task| self.ask_call_access(task, shared));
+        }
+        woken.extend(subscription.waiting);
+    }
+}

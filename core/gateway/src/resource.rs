@@ -1,0 +1,136 @@
+//! One cached resource: its content, and what events do to it. Knows neither bus nor connections.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use relogin_res::{
+    ResourceId,
+    delta::{self, Changes, Step},
+    service::{Add, Content, Payload, Remove, parse_change},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{ConnectionKey, Tag},
+    content::Snapshot,
+    event::{Event, Kind},
+};
+
+/// Who is told of a resource: a connection, and what it calls the resource.
+pub(crate) type Subscriber = (ConnectionKey, ResourceId);
+
+/// A resource in the cache.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    /// As services name it.
+    pub(crate) rid: ResourceId,
+    pub(crate) subscribers: BTreeSet<Subscriber>,
+    pub(crate) state: State,
+    /// When it is dropped from the cache, if nobody subscribes before.
+    pub(crate) drop_at: Option<Duration>,
+}
+
+/// How far the cache is with a resource.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// A get request is under way.
+    Loading(Tag),
+    /// It is there.
+    Loaded(Loaded),
+}
+
+/// A resource that is there.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// The normalised query, if the resource is a query resource: such get query events and no others.
+    pub(crate) query: Option<String>,
+    /// A get request under way because the content may be out of date: events are of no use until its answer.
+    pub(crate) reload: Option<Tag>,
+}
+
+impl Resource {
+    pub(crate) fn loaded(&mut self) -> Option<&mut Loaded> {
+        match &mut self.state {
+            State::Loading(_) => None,
+            State::Loaded(loaded) => Some(loaded),
+        }
+    }
+
+    /// Takes note of an event, but for those that concern the cache as a whole. Returns what subscribers are to be told.
+    pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
+        let loaded = self.loaded().filter(|loaded| loaded.query.is_none())?;
+        let is_current = loaded.reload.is_none();
+        match name {
+            "change" if is_current => parse_change(payload).and_then(|changes| self.change(changes)),
+            "add" if is_current => Add::parse(payload).ok().and_then(|add| self.add(add)),
+            "remove" if is_current => Remove::parse(payload).ok().and_then(|remove| self.remove(remove.idx)),
+            "delete" if is_current => Some(self.delete()),
+            // The first three are out of date; the others are not for services to send.
+            "change" | "add" | "remove" | "delete" | "patch" | "reset" | "unsubscribe" => None,
+            _ => self.custom(name, payload),
+        }
+    }
+
+    /// Makes `content` the content. Returns what subscribers are to be told, in this order; `None` if a model has become a
+    /// collection, or the other way around.
+    pub(crate) fn replace(&mut self, content: &Content) -> Option<Vec<Event>> {
+        match (&self.loaded()?.snapshot.content, content) {
+            (Content::Model(old), Content::Model(new)) => {
+                let changes = delta::between_models(old, new);
+                Some(self.change(changes).into_iter().collect())
+            }
+            (Content::Collection(old), Content::Collection(new)) => {
+                let steps = delta::between_collections(old, new).into_iter();
+                Some(
+                    steps
+                        .filter_map(|step| match step {
+                            Step::Add(idx, value) => self.add(Add { idx, value }),
+                            Step::Remove(idx) => self.remove(idx),
+                        })
+                        .collect(),
+                )
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn delete(&mut self) -> Event {
+        self.event(Kind::Delete)
+    }
+
+    fn change(&mut self, changes: Changes) -> Option<Event> {
+        let Content::Model(model) = Snapshot::edit(&mut self.loaded()?.snapshot) else { return None };
+        let reference = |name: &String| Some((name.clone(), model.get(name)?.reference()?.clone()));
+        let mut dropped: BTreeMap<_, _> = changes.keys().filter_map(reference).collect();
+        let changes = delta::apply(model, changes);
+        dropped.retain(|name, _| changes.contains_key(name));
+        let dropped = dropped.into_values().collect();
+        (!changes.is_empty()).then(|| self.event(Kind::Change { changes, dropped }))
+    }
+
+    fn add(&mut self, Add { idx, value }: Add) -> Option<Event> {
+        let Content::Collection(collection) = Snapshot::edit(&mut self.loaded()?.snapshot) else { return None };
+        delta::add(collection, idx, value.clone()).then(|| self.event(Kind::Add(idx, value)))
+    }
+
+    fn remove(&mut self, idx: usize) -> Option<Event> {
+        let Content::Collection(collection) = Snapshot::edit(&mut self.loaded()?.snapshot) else { return None };
+        let value = delta::remove(collection, idx)?;
+        Some(self.event(Kind::Remove(idx, value)))
+    }
+
+    fn custom(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
+        let data: Option<Box<RawValue>> =
+            if payload.is_empty() { None } else { Some(serde_json::from_slice(payload).ok()?) };
+        Some(self.event(Kind::Custom(name.to_owned(), data)))
+    }
+
+    fn event(&mut self, kind: Kind) -> Event {
+        let version = self.loaded().map_or(0, |loaded| loaded.snapshot.version);
+        Event::new(self.rid.clone(), kind, version)
+    }
+}

@@ -1,0 +1,182 @@
+//! One resource as one connection sees it, and what of a connection's resources hangs on which. Knows neither bus nor cache.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use relogin_res::{Error, ResourceId, service::Access};
+
+use crate::{
+    api::Tag,
+    cache::ResourceKey,
+    connection::TaskId,
+    content::{References, Snapshot},
+    event::Event,
+};
+
+/// A connection's subscriptions, by the resource ids that its client uses.
+pub(crate) type Subscriptions = BTreeMap<ResourceId, Subscription>;
+
+/// A resource that a connection is subscribed to: directly, by a task under way, or because another one refers to it.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    /// The resource as services name it.
+    pub(crate) target: ResourceId,
+    /// The resource in the cache; none if it could not be subscribed to.
+    pub(crate) resource: Option<ResourceKey>,
+    pub(crate) state: State,
+    /// Direct subscriptions that the client knows of.
+    pub(crate) direct: u32,
+    /// Tasks under way that need it.
+    pub(crate) pins: u32,
+    /// Subscriptions of this connection that refer to it.
+    pub(crate) parents: u32,
+    /// Those of them that the client has.
+    pub(crate) visible_parents: u32,
+    /// What it refers to: in its snapshot, or, once the client has it, in what the client has.
+    pub(crate) references: References,
+    /// The version of the content that the client has, or will have first.
+    pub(crate) version: u64,
+    pub(crate) access: AccessState,
+    /// Events that wait: until the client has the resource, until access is settled, until an event's references are there.
+    pub(crate) held: VecDeque<Arc<Event>>,
+    /// True while events wait for an access answer.
+    pub(crate) rechecking: bool,
+    /// The event whose references are being loaded.
+    pub(crate) delivering: Option<TaskId>,
+    /// Tasks that wait until it is there.
+    pub(crate) waiting: Vec<TaskId>,
+}
+
+/// How far a subscription is.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// The cache will tell.
+    Loading,
+    /// The resource could not be had.
+    Failed(Error),
+    /// It is there, but the client has not got it.
+    Loaded(Arc<Snapshot>),
+    /// The client has it.
+    Visible,
+    /// The client has it, but it is no more.
+    Deleted,
+}
+
+/// What is known of access.
+#[derive(Debug)]
+pub(crate) enum AccessState {
+    /// Nothing.
+    Unknown,
+    /// It was asked for, and these tasks wait for the answer.
+    Asked(Tag, Vec<TaskId>),
+    /// The answer.
+    Known(AccessResult),
+}
+
+/// An answer to an access request.
+pub(crate) type AccessResult = Result<Access, Error>;
+
+/// Which references count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hold {
+    /// All: what keeps subscriptions.
+    Needed,
+    /// Those that the client knows of: what keeps resources with the client.
+    Visible,
+}
+
+impl Subscription {
+    pub(crate) fn new(target: ResourceId) -> Self {
+        Self {
+            target,
+            resource: None,
+            state: State::Loading,
+            direct: 0,
+            pins: 0,
+            parents: 0,
+            visible_parents: 0,
+            references: References::new(),
+            version: 0,
+            access: AccessState::Unknown,
+            held: VecDeque::new(),
+            rechecking: false,
+            delivering: None,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// True if the cache tells of what happens to the resource: if it does not, no access answer can be kept.
+    pub(crate) fn hears_events(&self) -> bool {
+        matches!(self.state, State::Loading | State::Loaded(_) | State::Visible)
+    }
+
+    /// Sets a state in which nothing is heard of the resource any more.
+    pub(crate) fn set_deaf(&mut self, state: State) {
+        self.state = state;
+        self.resource = None;
+        self.held.clear();
+        if let AccessState::Known(_) = self.access {
+            self.access = AccessState::Unknown;
+        }
+    }
+
+    /// True if the client has the resource.
+    pub(crate) fn is_visible(&self) -> bool {
+        matches!(self.state, State::Visible | State::Deleted)
+    }
+}
+
+impl Hold {
+    fn is_root(self, subscription: &Subscription) -> bool {
+        subscription.direct > 0 || matches!(self, Self::Needed) && subscription.pins > 0
+    }
+
+    fn applies_to(self, subscription: &Subscription) -> bool {
+        matches!(self, Self::Needed) || subscription.is_visible()
+    }
+
+    fn parents(self, subscription: &Subscription) -> u32 {
+        match self {
+            Self::Needed => subscription.parents,
+            Self::Visible => subscription.visible_parents,
+        }
+    }
+
+    /// Which of `start` and what it refers to nothing holds any more, circles of references included. Looks no further than
+    /// the resources below `start`: it counts which references to them come from among themselves.
+    pub(crate) fn unheld(self, subscriptions: &Subscriptions, start: &ResourceId) -> Vec<ResourceId> {
+        let candidate = |rid: &ResourceId| {
+            subscriptions.get(rid).filter(|subscription| self.applies_to(subscription) && !self.is_root(subscription))
+        };
+        if candidate(start).is_none() {
+            return Vec::new();
+        }
+        let mut from_within = BTreeMap::from([(start.clone(), 0_u32)]);
+        let mut todo = vec![start.clone()];
+        while let Some(rid) = todo.pop() {
+            for child in candidate(&rid).into_iter().flat_map(|subscription| subscription.references.keys()) {
+                if candidate(child).is_some() {
+                    let count = from_within.entry(child.clone()).or_insert_with(|| {
+                        todo.push(child.clone());
+                        0
+                    });
+                    *count += 1;
+                }
+            }
+        }
+        let held_from_outside = |(rid, count): &(&ResourceId, &u32)| {
+            candidate(rid).is_some_and(|subscription| self.parents(subscription) > **count)
+        };
+        let mut held: Vec<_> = from_within.iter().filter(held_from_outside).map(|(rid, _)| rid.clone()).collect();
+        while let Some(rid) = held.pop() {
+            if from_within.remove(&rid).is_some() {
+                held.extend(
+                    candidate(&rid).into_iter().flat_map(|subscription| subscription.references.keys().cloned()),
+                );
+            }
+        }
+        from_within.into_keys().collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! What must hold of the machine's books after every input.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Gateway,
+    connection::Connection,
+    subscription::{AccessState, Hold, State},
+    task::Task,
+};
+
+impl Gateway {
+    pub(super) fn check_invariants(&self) {
+        self.connections.values().for_each(Connection::check_invariants);
+    }
+}
+
+impl Connection {
+    fn check_invariants(&self) {
+        let (mut parents, mut visible_parents) = (BTreeMap::new(), BTreeMap::new());
+        for subscription in self.subscriptions.values() {
+            for child in subscription.references.keys() {
+                *parents.entry(child).or_insert(0) += 1;
+                *visible_parents.entry(child).or_insert(0) += u32::from(subscription.is_visible());
+            }
+        }
+        let mut pins = BTreeMap::new();
+        for task in self.tasks.values() {
+            let wait = match task {
+                Task::Fetch(fetch) => &fetch.wait,
+                Task::Deliver(deliver) => &deliver.wait,
+                Task::Call(_) => continue,
+            };
+            wait.roots.iter().for_each(|root| *pins.entry(root).or_insert(0) += 1);
+        }
+        for (rid, it) in &self.subscriptions {
+            let count = |counts: &BTreeMap<_, u32>| counts.get(rid).copied().unwrap_or(0);
+            assert_eq!(it.parents, count(&parents), "parents of {rid}");
+            assert_eq!(it.visible_parents, count(&visible_parents), "visible parents of {rid}");
+            assert_eq!(it.pins, count(&pins), "pins of {rid}");
+            assert!(Hold::Needed.unheld(&self.subscriptions, rid).is_empty(), "{rid} is held by nothing");
+            if it.is_visible() {
+                assert!(Hold::Visible.unheld(&self.subscriptions, rid).is_empty(), "the client has let go of {rid}");
+                assert!(
+                    it.references.keys().all(|child| {
+                        let child = self.subscriptions.get(child);
+                        child.is_some_and(|child| {
+                            child.is_visible() || !matches!(child.state, State::Loaded(_)) || child.pins > 0
+                        })
+                    }),
+                    "the client has {rid} without what it refers to"
+                );
+            }
+            assert_eq!(it.hears_events(), it.resource.is_some(), "{rid} and the cache");
+            if !it.held.is_empty() {
+                let is_busy = it.rechecking || it.delivering.is_some() || !it.is_visible();
+                assert!(is_busy, "events of {rid} are held for no reason");
+            }
+            if it.rechecking {
+                assert!(matches!(it.access, AccessState::Asked(..)), "{rid} is rechecked without asking");
+            }
+            if matches!(it.state, State::Loading) {
+                let waits = |task: &Task| match task {
+                    Task::Fetch(fetch) => fetch.wait.loading > 0,
+                    Task::Deliver(deliver) => deliver.wait.loading > 0,
+                    Task::Call(_) => false,
+                };
+                assert!(
+                    it.waiting.iter().all(|task| self.tasks.get(task).is_none_or(waits)),
+                    "a task waits for {rid} without knowing"
+                );
+            }
+        }
+        for task in self.tasks.values() {
+            assert!(task.tag().is_some() || !matches!(task, Task::Call(_)) || self.waits_for_access(task));
+        }
+    }
+
+    fn waits_for_access(&self, wanted: &Task) -> bool {
+        let waits = |access: &AccessState| match access {
+            AccessState::Asked(_, tasks) => {
+                tasks.iter().any(|task| self.tasks.get(task).is_some_and(|task| std::ptr::eq(task, wanted)))
+            }
+            _ => false,
+        };
+        self.subscriptions.values().any(|subscription| waits(&subscription.access))
+    }
+}
