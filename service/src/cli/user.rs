@@ -6,14 +6,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relogin_session::api::Password;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use super::{PasswordArgs, UserCommand};
 use crate::users::{
     edit::{self, EditError, NewUser},
     file::{FileError, UsersFile},
     list::Users,
-    password::{HashingError, Password, PasswordHash},
+    password::{HashingError, PasswordHash},
 };
 
 /// Why a command did nothing.
@@ -111,7 +113,7 @@ fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
 
 fn hash(args: PasswordArgs) -> Result<PasswordHash, UserError> {
     let password = if args.password_stdin { from_stdin()? } else { from_terminal()? };
-    if password.is_empty() {
+    if password.expose().is_empty() {
         return Err(UserError::EmptyPassword);
     }
     Ok(PasswordHash::of(&password)?)
@@ -119,11 +121,9 @@ fn hash(args: PasswordArgs) -> Result<PasswordHash, UserError> {
 
 /// The first line, without its end.
 fn from_stdin() -> Result<Password, UserError> {
-    let mut line = Password::default();
+    let mut line = Zeroizing::new(String::new());
     io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).map_err(UserError::Password)?;
-    let len = line.trim_end_matches(['\r', '\n']).len();
-    line.truncate(len);
-    Ok(line)
+    Ok(Password::new(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 fn from_terminal() -> Result<Password, UserError> {
@@ -133,5 +133,5 @@ fn from_terminal() -> Result<Password, UserError> {
     }
     let ask = |prompt| rpassword::prompt_password(prompt).map(Password::new).map_err(UserError::Password);
     let password = ask("Password: ")?;
-    if ask("Again: ")? == password { Ok(password) } else { Err(UserError::PasswordsDiffer) }
+    if ask("Again: ")?.expose() == password.expose() { Ok(password) } else { Err(UserError::PasswordsDiffer) }
 }

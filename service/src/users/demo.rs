@@ -1,10 +1,10 @@
 //! The users of `relogin serve --demo`. Knows no files.
 
-use relogin_session::{User, UserId};
+use relogin_session::{User, UserId, api::Password};
 
 use super::{
     list::{Entry, Users},
-    password::{HashingError, Password, PasswordHash},
+    password::{HashingError, PasswordHash},
 };
 
 /// Id, username (the password too), name, role.

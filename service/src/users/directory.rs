@@ -3,13 +3,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use relogin_session::{User, UserId};
+use relogin_session::{User, UserId, api::Password};
 
-use super::{
-    DirectoryError, UserDirectory,
-    list::Users,
-    password::{Password, PasswordChecks},
-};
+use super::{DirectoryError, UserDirectory, list::Users, password::PasswordChecks};
 
 /// Answers from a list in memory, which can be exchanged at any time.
 #[derive(Debug)]

@@ -6,14 +6,11 @@ use argon2::{
     Argon2, Params, PasswordHasher, PasswordVerifier,
     password_hash::{self, phc},
 };
+use relogin_session::api::Password;
 use thiserror::Error;
 use tokio::sync::Semaphore;
-use zeroize::Zeroizing;
 
 use super::DirectoryError;
-
-/// A password, wiped from memory when it is dropped.
-pub type Password = Zeroizing<String>;
 
 /// The hash of a password with its salt and parameters: a PHC string. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,7 +44,7 @@ impl PasswordHash {
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
     pub fn of(password: &Password) -> Result<Self, HashingError> {
-        Ok(Self(Argon2::default().hash_password(password.as_bytes())?))
+        Ok(Self(Argon2::default().hash_password(password.expose().as_bytes())?))
     }
 
     /// True if this is the hash of `password`. Takes a while: see [`PasswordChecks`].
@@ -55,7 +52,7 @@ impl PasswordHash {
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
     pub fn matches(&self, password: &Password) -> Result<bool, HashingError> {
-        match Argon2::default().verify_password(password.as_bytes(), &self.0) {
+        match Argon2::default().verify_password(password.expose().as_bytes(), &self.0) {
             Ok(()) => Ok(true),
             Err(password_hash::Error::PasswordInvalid) => Ok(false),
             Err(error) => Err(HashingError(error)),

@@ -7,25 +7,25 @@ use std::{
 };
 
 /// A working directory that is removed at the end.
-pub struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 /// What a run came to.
-pub struct Ran {
+pub(crate) struct Ran {
     args: String,
     output: Output,
 }
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
     /// The program with `args`, in this folder, with none of our environment but what it needs.
-    pub fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         // Nobody can be asked for a password in a session of its own, where the terminal of whoever runs the tests is not.
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_relogin"));
@@ -34,11 +34,11 @@ impl Folder {
         command
     }
 
-    pub fn run(&self, args: &str, input: &str) -> Ran {
+    pub(crate) fn run(&self, args: &str, input: &str) -> Ran {
         self.run_with(args, &[], input)
     }
 
-    pub fn run_with(&self, args: &str, env: &[(&str, &str)], input: &str) -> Ran {
+    pub(crate) fn run_with(&self, args: &str, env: &[(&str, &str)], input: &str) -> Ran {
         let mut command = self.command(args);
         command.envs(env.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -50,14 +50,14 @@ impl Folder {
 
 impl Ran {
     /// What a run that succeeded wrote.
-    pub fn success(&self) -> String {
+    pub(crate) fn success(&self) -> String {
         let Output { status, stdout, stderr } = &self.output;
         assert_eq!((status.code(), String::from_utf8_lossy(stderr).as_ref()), (Some(0), ""), "{}", self.args);
         String::from_utf8(stdout.clone()).unwrap()
     }
 
     /// The one line with which a run refused.
-    pub fn refused(&self) -> String {
+    pub(crate) fn refused(&self) -> String {
         let Output { status, stdout, stderr } = &self.output;
         let stderr = std::str::from_utf8(stderr).unwrap();
         assert_eq!((status.code(), stdout.as_slice()), (Some(2), &b""[..]), "{}: {stderr}", self.args);

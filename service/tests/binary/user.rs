@@ -1,10 +1,8 @@
 //! `relogin user …`, as it is typed.
 
-mod common;
-
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use common::Folder;
+use crate::program::Folder;
 
 #[test]
 fn users_are_added_listed_changed_and_removed() {

@@ -1,0 +1,4 @@
+//! The `relogin` program from outside: command line, environment, standard streams, sockets, signals.
+
+mod program;
+mod user;
