@@ -48,7 +48,8 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: Arc<Snapshot>,
     /// The normalised query, if the resource is a query resource: such get query events and no others.
     pub(crate) query: Option<String>,
-    /// A get request under way because the content may be out of date: events are of no use until its answer.
+    /// A get request under way because the content may be out of date. Events are applied all the same: they make nothing
+    /// worse, the answer will set all right, and if none comes they were not lost.
     pub(crate) reload: Option<Tag>,
 }
 
@@ -62,15 +63,14 @@ impl Resource {
 
     /// Takes note of an event, but for those that concern the cache as a whole. Returns what subscribers are to be told.
     pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
-        let loaded = self.loaded().filter(|loaded| loaded.query.is_none())?;
-        let is_current = loaded.reload.is_none();
+        self.loaded().filter(|loaded| loaded.query.is_none())?;
         match name {
-            "change" if is_current => parse_change(payload).and_then(|changes| self.change(changes)),
-            "add" if is_current => Add::parse(payload).ok().and_then(|add| self.add(add)),
-            "remove" if is_current => Remove::parse(payload).ok().and_then(|remove| self.remove(remove.idx)),
-            "delete" if is_current => Some(self.delete()),
-            // The first three are out of date; the others are not for services to send.
-            "change" | "add" | "remove" | "delete" | "patch" | "reset" | "unsubscribe" => None,
+            "change" => parse_change(payload).and_then(|changes| self.change(changes)),
+            "add" => Add::parse(payload).ok().and_then(|add| self.add(add)),
+            "remove" => Remove::parse(payload).ok().and_then(|remove| self.remove(remove.idx)),
+            "delete" => Some(self.delete()),
+            // Not for services to send.
+            "patch" | "reset" | "unsubscribe" => None,
             _ => self.custom(name, payload),
         }
     }

@@ -1,8 +1,16 @@
 //! The machine against a scripted bus and scripted clients. A script is a text of inputs, with what the machine is to do
 //! indented below each of them.
 
+mod access;
+mod calls;
+mod events;
 mod invariants;
+mod limits;
+mod references;
 mod requests;
+mod reset;
+mod subscriptions;
+mod tokens;
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -127,6 +135,13 @@ impl Bench {
             }
             payload => self.handle(Input::Reply { tag, payload: payload.as_bytes() }),
         }
+    }
+
+    fn refuse(&mut self, pattern: &str) {
+        writeln!(self.log, "{pattern} is refused").unwrap();
+        let tag = self.listeners.iter().find(|(_, listener)| *listener == pattern).map(|(tag, _)| *tag).unwrap();
+        self.listeners.remove(&tag);
+        self.handle(Input::Refused { tag });
     }
 
     fn publish(&mut self, subject: &str, payload: &str) {

@@ -1,0 +1,286 @@
+//! Bounds: what passes them costs nobody but the one who does.
+
+use std::collections::VecDeque;
+
+use expect_test::expect;
+
+use super::{Bench, check_with};
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+
+/// Resgate 1.8.0 shuts down altogether: its buffer for messages of the bus overflows.
+#[test]
+fn twenty_thousand_calls_at_once_are_all_answered() {
+    const CALLS: usize = 20_000;
+    const CREDITS: usize = 256;
+    let connection = ConnectionKey(1);
+    let mut gateway = Gateway::new(Config::default());
+    let now = std::time::Duration::ZERO;
+    gateway.handle(Input::Opened { connection, cid: "c1".into(), origin: Default::default() }, now);
+    let mut asked: VecDeque<(Tag, String)> = VecDeque::new();
+    let (mut sent, mut in_flight, mut answers) = (0, 0, vec![0; CALLS]);
+    loop {
+        while let Some(action) = gateway.poll_action() {
+            match action {
+                Action::Send { frame, .. } => {
+                    let frame: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                    answers[usize::try_from(frame["id"].as_u64().unwrap()).unwrap()] += 1;
+                    assert_eq!(frame["result"], 7);
+                }
+                Action::Done { .. } => in_flight -= 1,
+                Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
+                Action::Release { .. } | Action::Listen { .. } => {}
+                Action::Close { .. } => panic!("closed"),
+            }
+        }
+        assert!(in_flight <= CREDITS && asked.len() <= CREDITS);
+        if sent < CALLS && in_flight < CREDITS {
+            let frame = format!(r#"{{"id":{sent},"method":"call.a.{sent}.do"}}"#);
+            gateway.handle(Input::Frame { connection, text: &frame }, now);
+            (sent, in_flight) = (sent + 1, in_flight + 1);
+        } else if let Some((tag, subject)) = asked.pop_front() {
+            let answer = if subject.starts_with("access.") { r#"{"result":{"call":"do"}}"# } else { r#"{"result":7}"# };
+            gateway.handle(Input::Reply { tag, payload: answer.as_bytes() }, now);
+        } else {
+            break;
+        }
+    }
+    assert!(answers.iter().all(|count| *count == 1));
+}
+
+#[test]
+fn one_resource_is_directly_subscribed_to_so_often_at_most() {
+    check_with(
+        Config { max_direct_subscriptions: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            1> 2 subscribe.a
+            1> 3 subscribe.a
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":3}
+              1 done
+            get.a = {"result":{"model":{}}}
+            access.a = {"result":{"get":true,"call":"*"}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+              1< {"result":{},"id":2}
+              1 done
+            1> 4 subscribe.a
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":4}
+              1 done
+            1> 5 get.a
+              1< {"result":{},"id":5}
+              1 done
+            1> 6 version {"protocol":"1.2.3"}
+              1< {"result":{"protocol":"1.2.3"},"id":6}
+              1 done
+            1> 7 call.a.me
+              ask call.a.me {"cid":"c1","token":null}
+            call.a.me = {"resource":{"rid":"a"}}
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":7}
+              1 done
+            1> 8 unsubscribe.a
+              1< {"id":8}
+              1 done
+            1> 9 subscribe.a
+              1< {"result":{},"id":9}
+              1 done
+        "#]],
+    );
+}
+
+#[test]
+fn one_connection_is_subscribed_to_so_many_resources_at_most() {
+    check_with(
+        Config { max_resources: 3, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"b"},{"rid":"c"},{"rid":"d"}]}}
+              listen event.b.*
+              ask get.b {}
+              listen event.c.*
+              ask get.c {}
+            get.c = {"result":{"model":{}}}
+            get.b = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{},"c":{}},"collections":{"a":[{"rid":"b"},{"rid":"c"},{"rid":"d"}]},"errors":{"d":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"}}},"id":1}
+              1 done
+            1> 2 subscribe.e
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":2}
+              1 done
+            1> 3 get.e
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":3}
+              1 done
+            1> 4 call.e.x
+              ask access.e {"cid":"c1","token":null}
+            1> 5 unsubscribe.a
+              1< {"id":5}
+              1 done
+            1> 6 get.e
+              listen event.e.*
+              ask get.e {}
+              ask access.e {"cid":"c1","token":null}
+        "#]],
+    );
+}
+
+#[test]
+fn who_makes_too_many_events_wait_is_closed() {
+    check_with(
+        Config { max_held_events: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            open 2 c2
+              listen conn.c2.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            2> 1 subscribe.a
+              ask access.a {"cid":"c2","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":0}}}
+              1< {"result":{"models":{"a":{"x":0}}},"id":1}
+              1 done
+            event.a.change {"values":{"x":1}}
+              1< {"event":"a.change","data":{"values":{"x":1}}}
+            event.a.change {"values":{"x":2}}
+              1< {"event":"a.change","data":{"values":{"x":2}}}
+            event.a.change {"values":{"x":3}}
+              1< {"event":"a.change","data":{"values":{"x":3}}}
+            event.a.change {"values":{"x":4}}
+              1< {"event":"a.change","data":{"values":{"x":4}}}
+            access.a = {"result":{"get":true}}
+              2< {"result":{"models":{"a":{"x":3}}},"id":1}
+              2 done
+              2< {"event":"a.change","data":{"values":{"x":4}}}
+            conn.c1.token {"token":1}
+              ask access.a {"cid":"c1","token":1}
+            event.a.custom 1
+              2< {"event":"a.custom","data":1}
+            event.a.custom 2
+              2< {"event":"a.custom","data":2}
+            event.a.custom 3
+              release conn.c1.token
+              release access.a
+              1 close 1013 too many events are waiting
+              2< {"event":"a.custom","data":3}
+            event.a.custom 4
+              2< {"event":"a.custom","data":4}
+        "#]],
+    );
+}
+
+#[test]
+fn subjects_are_no_longer_than_the_bus_takes() {
+    check_with(
+        Config { max_subject: 20, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a1234567890123456
+              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":1}
+              1 done
+            1> 2 subscribe.a1234567890?query=does.not.count.because.it.is.no.part.of.the.subject
+              listen event.a1234567890.*
+              ask get.a1234567890 {"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
+              ask access.a1234567890 {"cid":"c1","token":null,"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
+            1> 3 call.a12345.method7
+              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":3}
+              1 done
+            1> 4 call.a12345.method78
+              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":4}
+              1 done
+            1> 5 auth.a12345.method78
+              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":5}
+              1 done
+            1> 6 call.{cid}{cid}{cid}{cid}.x
+              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":6}
+              1 done
+            access.a1234567890 = {"result":{"get":true}}
+            get.a1234567890 = {"result":{"model":{"x":{"rid":"a1234567890123"}}}}
+              1< {"result":{"models":{"a1234567890?query=does.not.count.because.it.is.no.part.of.the.subject":{"x":{"rid":"a1234567890123"}}},"errors":{"a1234567890123":{"code":"system.subjectTooLong","message":"Subject too long"}}},"id":2}
+              1 done
+            conn.c1.token {"token":1,"tid":"x"}
+              ask access.a1234567890 {"cid":"c1","token":1,"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
+            system.tokenReset {"tids":["x"],"subject":"a12345678901234567890"}
+        "#]],
+    );
+}
+
+#[test]
+fn without_a_delay_nothing_is_kept() {
+    check_with(
+        Config { unsubscribe_delay: std::time::Duration::ZERO, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            1> 2 unsubscribe.a
+              1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":1}
+              1 done
+              release get.a
+              release event.a.*
+              release access.a
+              1< {"id":2}
+              1 done
+            1> 3 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            get.a = {"result":{"model":{}}}
+            access.a = {"result":{"get":true}}
+              1< {"result":{"models":{"a":{}}},"id":3}
+              1 done
+            1> 4 unsubscribe.a
+              release event.a.*
+              1< {"id":4}
+              1 done
+        "#]],
+    );
+}
+
+#[test]
+fn a_bus_that_refuses_a_subscription_fails_those_who_need_it() {
+    let mut bench = Bench::new(Config::default());
+    bench.run("open 1 c1");
+    bench.run("open 2 c2");
+    bench.run("1> 1 subscribe.a");
+    bench.run("2> 1 subscribe.a");
+    bench.run("access.a = {\"result\":{\"get\":true}}");
+    bench.refuse("event.a.*");
+    bench.refuse("conn.c1.token");
+    bench.finish();
+    expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        open 2 c2
+          listen conn.c2.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        2> 1 subscribe.a
+          ask access.a {"cid":"c2","token":null}
+        access.a = {"result":{"get":true}}
+        event.a.* is refused
+          release get.a
+          1< {"error":{"code":"system.internalError","message":"Internal error"},"id":1}
+          1 done
+        conn.c1.token is refused
+          1 close 1011 the message bus refused a subscription
+    "#]]
+    .assert_eq(&bench.log);
+}
