@@ -22,8 +22,13 @@ impl Source {
         if self.is_test {
             return "";
         }
-        let tests = self.text.find("\n#[cfg(test)]\nmod ").map_or(self.text.len(), |newline| newline + 1);
-        &self.text[..tests]
+        // A module that is written out; one that is named only has its tests elsewhere.
+        let mut marks = self.text.match_indices("\n#[cfg(test)]\nmod ");
+        let tests = marks.find(|(at, mark)| {
+            let rest = &self.text[at + mark.len()..];
+            rest.lines().next().is_some_and(|line| line.ends_with('{'))
+        });
+        tests.map_or(&self.text, |(newline, _)| &self.text[..=newline])
     }
 
     /// The product's code without comments and the contents of strings.
