@@ -1,6 +1,7 @@
 //! Running child programs quietly: their output goes to a file under `target/xtask`, and only what matters reaches the terminal.
 
 use std::{
+    borrow::BorrowMut,
     fs::{self, File},
     io::{self, BufRead, BufReader, Write},
     path::PathBuf,
@@ -109,14 +110,15 @@ impl Log {
 }
 
 /// Whether the program ends well; its output is thrown away.
-pub(crate) fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(mut command: impl BorrowMut<Command>) -> bool {
+    let command = command.borrow_mut();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
 /// What the program prints, without white space around it; nothing if it fails.
-pub(crate) fn output(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+pub(crate) fn output(mut command: impl BorrowMut<Command>) -> Option<String> {
+    let output = command.borrow_mut().stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 

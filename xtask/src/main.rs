@@ -38,8 +38,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "test",
-        arguments: "",
-        about: "everything that must hold: format, lints, docs, tests native, in Chromium, end to end",
+        arguments: "[STAGE...]",
+        about: "everything that must hold, or some of: format lints docs dependencies native browser product end-to-end",
         run: test::command,
     },
     Command {
@@ -94,7 +94,7 @@ fn start(name: &str, arguments: &[String]) -> Result<()> {
 fn help(_: &Context, _: &[String]) -> Result<()> {
     report::line(format_args!("cargo xtask COMMAND\n"));
     for command in COMMANDS {
-        report::line(format_args!("  {} {}\n        {}", command.name, command.arguments, command.about));
+        report::line(format_args!("  {:<6}{}\n        {}", command.name, command.arguments, command.about));
     }
     report::line(format_args!("\n{ENVIRONMENT}"));
     Ok(())

@@ -24,18 +24,13 @@ const SOURCES: &[&str] = &["www", "web", "core", "Cargo.toml", "Cargo.lock", "Tr
 /// Builds page and binary, and answers where the binary is.
 pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
     build_page(context, tools)?;
-    let binary = binary(context);
+    let binary = context.target.join("release/relogin");
     // A finished build is checked in under a second: nothing worth a line.
     if !binary.exists() {
         report::begin("relogin: cargo build --release (usually 4 min)");
     }
     Log::create(context, "build")?.run(&mut context.cargo(&["build", "--release", "--package", "relogin"]))?;
     Ok(binary)
-}
-
-/// Where the binary is built.
-pub(crate) fn binary(context: &Context) -> PathBuf {
-    context.target.join("release/relogin")
 }
 
 fn build_page(context: &Context, tools: &Tools) -> Result<()> {

@@ -12,26 +12,33 @@ use anyhow::{Result, bail};
 use crate::{
     context::Context,
     log::{Log, succeeds},
-    no_arguments, page, report,
+    page, report,
     setup::{self, TARGET, Tools},
 };
 
 struct Stage {
+    /// By which it can be asked for.
     name: &'static str,
+    what: &'static str,
     /// What it takes from nothing on a small machine, where that is long.
     usually: &'static str,
     run: fn(&Workshop<'_>) -> Result<Outcome>,
 }
 
 const STAGES: &[Stage] = &[
-    Stage { name: "format", usually: "", run: format },
-    Stage { name: "lints", usually: "3 min the first time", run: lints },
-    Stage { name: "docs", usually: "2 min the first time", run: docs },
-    Stage { name: "dependencies", usually: "", run: dependencies },
-    Stage { name: "native tests", usually: "5 min the first time", run: native },
-    Stage { name: "browser tests", usually: "2 min the first time", run: browser },
-    Stage { name: "page and binary", usually: "5 min the first time", run: product },
-    Stage { name: "end-to-end tests", usually: "5 min", run: end_to_end },
+    Stage { name: "format", what: "cargo fmt --check", usually: "", run: format },
+    Stage { name: "lints", what: "cargo clippy", usually: "3 min the first time", run: lints },
+    Stage { name: "docs", what: "cargo doc", usually: "2 min the first time", run: docs },
+    Stage { name: "dependencies", what: "cargo deny", usually: "", run: dependencies },
+    Stage { name: "native", what: "cargo test", usually: "5 min the first time", run: native },
+    Stage { name: "browser", what: "wasm-bindgen-test in Chromium", usually: "2 min the first time", run: browser },
+    Stage {
+        name: "product",
+        what: "page and binary, as they are shipped",
+        usually: "5 min the first time",
+        run: product,
+    },
+    Stage { name: "end-to-end", what: "real browser, real gateways", usually: "5 min", run: end_to_end },
 ];
 
 /// What the stages work with.
@@ -45,16 +52,16 @@ enum Outcome {
     Skipped(&'static str),
 }
 
-/// Sets up and runs all stages.
+/// Sets up and runs all stages, or those that are named.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
-    no_arguments(arguments)?;
+    let stages = chosen(arguments)?;
     let tools = setup::ensure(context, setup::Needs::Tests)?;
     let workshop = Workshop { context, tools: &tools };
     let mut rows = Vec::new();
     let mut failed = Vec::new();
-    for stage in STAGES {
+    for stage in stages {
         let usually = if stage.usually.is_empty() { String::new() } else { format!(" (usually {})", stage.usually) };
-        report::begin(format_args!("{}{usually}", stage.name));
+        report::begin(format_args!("{}: {}{usually}", stage.name, stage.what));
         let start = Instant::now();
         let result = (stage.run)(&workshop);
         rows.push(row(stage.name, &result, start.elapsed()));
@@ -68,13 +75,22 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
 }
 
+fn chosen(arguments: &[String]) -> Result<Vec<&'static Stage>> {
+    if let Some(unknown) = arguments.iter().find(|name| STAGES.iter().all(|stage| stage.name != **name)) {
+        let names: Vec<&str> = STAGES.iter().map(|stage| stage.name).collect();
+        bail!("there is no stage `{unknown}`; there are: {}", names.join(", "));
+    }
+    let is_chosen = |stage: &&Stage| arguments.is_empty() || arguments.iter().any(|name| name == stage.name);
+    Ok(STAGES.iter().filter(is_chosen).collect())
+}
+
 fn row(name: &str, result: &Result<Outcome>, time: Duration) -> String {
     let word = match result {
         Ok(Outcome::Passed) => "ok".to_owned(),
         Ok(Outcome::Skipped(why)) => format!("skipped: {why}"),
         Err(_) => "FAILED".to_owned(),
     };
-    format!("{name:<18}{:>6}  {word}", report::clock(time))
+    format!("{name:<14}{:>6}  {word}", report::clock(time))
 }
 
 fn format(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -113,13 +129,13 @@ fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
 
 fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
     let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"];
-    workshop.tests("native-tests", &mut workshop.cargo(&arguments))
+    workshop.tests("native", &mut workshop.cargo(&arguments))
 }
 
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
-    workshop.tests("browser-tests", workshop.tools.wasm.use_in(&mut tests))
+    workshop.tests("browser", workshop.tools.wasm.use_in(&mut tests))
 }
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -128,12 +144,10 @@ fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
-    let binary = page::binary(workshop.context);
-    if !binary.is_file() {
-        bail!("there is no {} to be tested", binary.display());
-    }
+    // Fresh already, unless this stage was asked for alone.
+    let binary = page::build(workshop.context, workshop.tools)?;
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
-    workshop.tests("end-to-end-tests", tests.env("RELOGIN_BIN", binary))
+    workshop.tests("end-to-end", tests.env("RELOGIN_BIN", binary))
 }
 
 const WEB: &str = "relogin-web";
@@ -152,5 +166,21 @@ impl Workshop<'_> {
     fn tests(&self, log: &str, command: &mut Command) -> Result<Outcome> {
         Log::create(self.context, log)?.run_tests(self.tools.name_to(command))?;
         Ok(Outcome::Passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_can_be_named_and_stay_in_their_order() {
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            chosen(&words).map(|stages| stages.iter().map(|stage| stage.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), STAGES.len());
+        assert_eq!(names(&["browser", "format"]).unwrap(), ["format", "browser"]);
+        assert!(names(&["fromat"]).is_err());
     }
 }

@@ -5,6 +5,7 @@
 
 mod apt_std;
 mod cargo_tools;
+mod components;
 mod programs;
 mod resclient;
 mod resgate;
@@ -81,6 +82,9 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
         }
     }
     programs::ensure(context, &programs)?;
+    if needs == Needs::Tests {
+        components::ensure(context)?;
+    }
     let wasm = wasm_std::ensure(context)?;
 
     let mut variables = Vec::new();
