@@ -241,6 +241,7 @@ async fn write(
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.reset();
     let mut batch = Vec::new();
+    let mut farewell = None;
     loop {
         tokio::select! {
             count = queue.recv_many(&mut batch, BATCH) => if count == 0 {
@@ -255,7 +256,10 @@ async fn write(
         for outbound in batch.drain(..) {
             let frame = match outbound {
                 Outbound::Frame(frame) => frame,
-                Outbound::Close(farewell) => return Ending::Close(farewell),
+                Outbound::Close(last) => {
+                    farewell = Some(last);
+                    break;
+                }
             };
             let size = frame.len();
             let Ok(text) = Utf8Bytes::try_from(frame) else { continue };
@@ -266,6 +270,9 @@ async fn write(
         }
         if !in_time(limits.write, sink.flush()).await {
             return Ending::Gone;
+        }
+        if let Some(farewell) = farewell {
+            return Ending::Close(farewell);
         }
     }
 }
@@ -296,5 +303,109 @@ where
                 tokio::io::copy(&mut leftovers, &mut tokio::io::sink()).await.ok();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(1_000_000);
+
+    /// A socket under test, its client, and what its driver would hold. Time is virtual: it goes on when nobody has
+    /// anything to do.
+    struct Stage {
+        client: WebSocketStream<DuplexStream>,
+        line: Line,
+        events: mpsc::UnboundedReceiver<Event>,
+        server: JoinHandle<()>,
+        _stopping: watch::Sender<bool>,
+    }
+
+    async fn stage(limits: Limits) -> Stage {
+        // So small that a large frame does not go into it.
+        let (near, far) = tokio::io::duplex(1 << 10);
+        let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let socket = WebSocketStream::from_raw_socket(far, Role::Server, Some(config(&limits))).await;
+        let (driver, mut events) = mpsc::unbounded_channel();
+        let stopping = watch::Sender::new(false);
+        let opening = Opening {
+            key: ConnectionKey(1),
+            cid: "c1".into(),
+            origin: Origin::default(),
+            driver,
+            stopping: stopping.subscribe(),
+            limits: Arc::new(limits),
+        };
+        let server = tokio::spawn(serve(socket, opening));
+        let Some(Event::Opened { line, .. }) = events.recv().await else { panic!("not opened") };
+        Stage { client, line, events, server, _stopping: stopping }
+    }
+
+    fn limits() -> Limits {
+        Limits { ping: Duration::from_secs(30), silence: Duration::from_secs(75), write: LONG, ..Limits::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_without_a_sign_of_life_is_dropped() {
+        let mut stage = stage(limits()).await;
+        let start = Instant::now();
+        assert!(matches!(stage.events.recv().await, Some(Event::Closed { .. })));
+        assert_eq!(start.elapsed().as_secs(), 75);
+        stage.server.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_answers_pings_stays() {
+        let mut stage = stage(limits()).await;
+        // Reading is what answers them.
+        let reading =
+            tokio::time::timeout(Duration::from_secs(3600), async { while stage.client.next().await.is_some() {} });
+        assert!(reading.await.is_err());
+        assert!(!stage.server.is_finished());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_waits_for_answers_need_say_nothing() {
+        let mut stage = stage(Limits { frames: 1, ..limits() }).await;
+        stage.client.send("first".into()).await.unwrap();
+        stage.client.send("second".into()).await.unwrap();
+        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text == "first"));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(stage.events.try_recv().is_err());
+        stage.line.give_back();
+        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text == "second"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_dropped() {
+        let limits = Limits { ping: LONG, silence: LONG, write: Duration::from_secs(30), ..Limits::default() };
+        let mut stage = stage(limits).await;
+        let start = Instant::now();
+        for _ in 0..2 {
+            stage.line.send(Bytes::from("x".repeat(64 << 10))).unwrap();
+        }
+        assert!(matches!(stage.events.recv().await, Some(Event::Closed { .. })));
+        assert_eq!(start.elapsed().as_secs(), 30);
+        stage.server.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_written_before_the_connection_is_closed() {
+        let mut stage = stage(limits()).await;
+        for _ in 0..1000 {
+            stage.line.send(Bytes::from_static(b"{}")).unwrap();
+        }
+        stage.line.hang_up(Farewell::STOPPED);
+        for _ in 0..1000 {
+            assert_eq!(stage.client.next().await.unwrap().unwrap(), "{}".into());
+        }
+        let close = stage.client.next().await.unwrap().unwrap();
+        assert!(matches!(close, Message::Close(Some(close)) if u16::from(close.code) == 1001));
+        assert!(stage.client.next().await.is_none());
+        stage.server.await.unwrap();
     }
 }

@@ -25,6 +25,7 @@ use tokio::{
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
 use crate::gateway::Gateway;
+use page::Page;
 
 pub use health::Health;
 
@@ -149,7 +150,7 @@ async fn serve_page(State(site): State<Site>, request: Request) -> Response {
         let allow = [(header::ALLOW, "GET, HEAD")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
     }
-    page::serve(path(&parts.uri), &parts.headers, site.demo)
+    page::serve::<Page>(path(&parts.uri), &parts.headers, site.demo)
 }
 
 fn path(uri: &Uri) -> &str {

@@ -10,10 +10,11 @@ use axum::{
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+/// The page that was built.
 #[derive(RustEmbed)]
 #[folder = "../target/page"]
 #[allow_missing = true]
-struct Files;
+pub(super) struct Page;
 
 /// The file at the root.
 pub(super) const INDEX: &str = "index.html";
@@ -28,8 +29,8 @@ const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
 /// How long a file that never changes may be kept, in words for caches: a year, as long as they go.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
-/// The file at `path`, or words on why there is none.
-pub(super) fn serve(path: &str, request: &HeaderMap, demo: bool) -> Response {
+/// The file at `path`, or words on why there is none. With `demo` the page is told that it is one.
+pub(super) fn serve<Files: RustEmbed>(path: &str, request: &HeaderMap, demo: bool) -> Response {
     match Files::get(path) {
         Some(file) => respond(path, file, request, demo),
         None if path == INDEX => (StatusCode::NOT_FOUND, NO_PAGE).into_response(),
@@ -109,6 +110,66 @@ mod tests {
     #[test]
     fn the_page_of_the_project_can_be_told_that_it_is_a_demo() {
         assert!(include_str!("../../../www/index.html").contains(DEMO_OFF));
+    }
+
+    #[derive(RustEmbed)]
+    #[folder = "tests/page"]
+    struct Fixture;
+
+    #[derive(RustEmbed)]
+    #[folder = "tests/no-page"]
+    #[allow_missing = true]
+    struct Missing;
+
+    async fn text(response: Response) -> String {
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    fn header(response: &Response, name: header::HeaderName) -> &str {
+        response.headers()[name].to_str().unwrap()
+    }
+
+    #[tokio::test]
+    async fn files_go_out_with_their_type_and_as_long_as_they_may_be_kept() {
+        for (path, kind, caching) in [
+            ("index.html", "text/html; charset=utf-8", "no-cache"),
+            ("style-0123456789abcdef.css", "text/css; charset=utf-8", FOR_EVER),
+            ("page-0123456789abcdef_bg.wasm", "application/wasm", FOR_EVER),
+        ] {
+            let response = serve::<Fixture>(path, &HeaderMap::new(), false);
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(header(&response, header::CONTENT_TYPE), kind);
+            assert_eq!(header(&response, header::CACHE_CONTROL), caching);
+            let tag = header(&response, header::ETAG).to_owned();
+            assert_eq!(text(response).await.as_bytes(), std::fs::read(format!("tests/page/{path}")).unwrap());
+
+            let mut again = HeaderMap::new();
+            again.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
+            let response = serve::<Fixture>(path, &again, false);
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+            assert_eq!(header(&response, header::ETAG), tag);
+            assert_eq!(text(response).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_of_a_demo_is_another_one() {
+        let plain = serve::<Fixture>(INDEX, &HeaderMap::new(), false);
+        let demo = serve::<Fixture>(INDEX, &HeaderMap::new(), true);
+        assert_ne!(header(&plain, header::ETAG), header(&demo, header::ETAG));
+        assert!(text(plain).await.contains(DEMO_OFF));
+        assert!(text(demo).await.contains(DEMO_ON));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_said_in_words() {
+        let response = serve::<Fixture>("nothing", &HeaderMap::new(), false);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(text(response).await, NOT_FOUND);
+        let response = serve::<Missing>(INDEX, &HeaderMap::new(), false);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert_eq!(text(response).await, NO_PAGE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 mod contract;
 mod nats;
+#[path = "../nats_server/mod.rs"]
 mod nats_server;
 
 use std::{sync::Arc, time::Duration};

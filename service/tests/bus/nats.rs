@@ -69,7 +69,7 @@ async fn credentials_that_are_not_there_are_an_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_connection_comes_back_with_its_subscriptions() {
     let server = NatsServer::start(&[]);
-    let wire = Wire::to(server.address.clone()).await;
+    let wire = Wire::to(&server).await;
     let (near, far) = (connect(&wire.url()).await, connect(&server.url()).await);
     let mut link = near.link();
     assert!(!link.has_changed().unwrap());
@@ -98,7 +98,7 @@ async fn a_lost_connection_comes_back_with_its_subscriptions() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_lost_connection_is_bounded() {
     let server = NatsServer::start(&[]);
-    let wire = Wire::to(server.address.clone()).await;
+    let wire = Wire::to(&server).await;
     let bus = connect(&wire.url()).await;
     let mut link = bus.link();
     wire.cut();

@@ -65,7 +65,8 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) async fn to(server: String) -> Self {
+    pub(crate) async fn to(server: &NatsServer) -> Self {
+        let server = server.address.clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let is_whole = Arc::new(watch::Sender::new(true));

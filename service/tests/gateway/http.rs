@@ -1,0 +1,52 @@
+//! What is served by plain HTTP.
+
+use relogin::store::SessionStore;
+
+use super::stage::Stage;
+
+#[tokio::test]
+async fn the_health_check_asks_the_store() {
+    let stage = Stage::new().await;
+    let response = stage.http("GET /healthz HTTP/1.1").await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with("\r\n\r\nok\n"), "{response}");
+    assert!(response.contains("cache-control: no-store\r\n"), "{response}");
+
+    stage.store.close().await.unwrap();
+    let response = stage.http("GET /healthz HTTP/1.1").await;
+    assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
+    assert!(response.contains("the session store is closed"), "{response}");
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_said_in_words() {
+    let stage = Stage::new().await;
+    for path in ["/nothing", "/ws", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "//etc/passwd"] {
+        let response = stage.http(&format!("GET {path} HTTP/1.1")).await;
+        assert!(response.starts_with("HTTP/1.1 404 "), "{path}: {response}");
+        assert!(response.ends_with("There is nothing here. The page is at /.\n"), "{path}: {response}");
+    }
+    let response = stage.http("POST / HTTP/1.1").await;
+    assert!(response.starts_with("HTTP/1.1 405 ") && response.contains("allow: GET, HEAD\r\n"), "{response}");
+}
+
+#[tokio::test]
+async fn responses_carry_safe_headers() {
+    let stage = Stage::new().await;
+    let response = stage.http("GET / HTTP/1.1").await;
+    for header in [
+        "x-content-type-options: nosniff\r\n",
+        "referrer-policy: no-referrer\r\n",
+        "script-src 'self' 'wasm-unsafe-eval';",
+        "connect-src 'self' ws: wss:;",
+        "frame-ancestors 'none'\r\n",
+    ] {
+        assert!(response.contains(header), "{header} {response}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let stage = Stage::new().await;
+    let response = stage.http(&format!("GET / HTTP/1.1\r\nX-Large: {}", "x".repeat(128 << 10))).await;
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
+}
