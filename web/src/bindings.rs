@@ -6,6 +6,7 @@ use std::{cell::RefCell, rc::Rc};
 use futures_util::StreamExt;
 use js_sys::{Function, Promise};
 use relogin_client::{Config, ConnectionState, Ended, Event, RequestError, SessionState, User};
+use relogin_res::ResourceId;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{future_to_promise, spawn_local};
@@ -42,7 +43,8 @@ export interface State {
   connection: "connecting" | "connected" | "reconnecting" | "stopped";
 }
 
-/** Why a login failed. Codes of its own: `client.timeout`, `client.connectionLost`, `client.garbled`. */
+/** Why a login failed. Codes of its own: `client.timeout`, `client.connectionLost`, `client.superseded`,
+ * `client.garbled`. */
 export interface LoginError extends Error {
   /** A RES error code, like `session.wrongUsernamePassword`. */
   code: string;
@@ -74,7 +76,8 @@ pub fn connect(options: Option<JsOptions>) -> Result<Connection, JsError> {
         Some(options) => serde_wasm_bindgen::from_value(options.into())?,
         None => Options::default(),
     };
-    let (relogin, mut events) = Relogin::start(&options.gateway, Config::new(options.name))?;
+    let config = Config::new(ResourceId::parse(&options.name)?);
+    let (relogin, mut events) = Relogin::start(&options.gateway, config)?;
     let relogin = Rc::new(relogin);
     let listeners = Listeners::default();
     let (weak, told) = (Rc::downgrade(&relogin), Rc::clone(&listeners));
@@ -188,6 +191,7 @@ fn login_error(error: &RequestError) -> JsValue {
         RequestError::Refused(error) => (error.code.as_ref(), error.message.to_string()),
         RequestError::TimedOut => ("client.timeout", error.to_string()),
         RequestError::ConnectionLost => ("client.connectionLost", error.to_string()),
+        RequestError::Superseded => ("client.superseded", error.to_string()),
         RequestError::Garbled | RequestError::NotSubscribed => ("client.garbled", error.to_string()),
     };
     let thrown = js_sys::Error::new(&message);

@@ -69,6 +69,9 @@ pub enum RequestError {
     /// The answer is none that RES knows.
     #[error("the answer makes no sense")]
     Garbled,
+    /// A later command made it pointless: unsubscribed before the resource was there, logged out before logged in.
+    #[error("a later command took its place")]
+    Superseded,
     /// There is nothing to unsubscribe from.
     #[error("not subscribed")]
     NotSubscribed,

@@ -3,9 +3,10 @@
 use std::{fmt, time::Duration};
 
 use relogin_res::ResourceId;
+use relogin_session::Attempt;
 use serde_json::Value as Json;
 
-use crate::Secret;
+use crate::{Secret, backoff::Dice};
 
 /// When something happened, and the random bits that the client may spend on it.
 #[derive(Clone, Copy)]
@@ -32,9 +33,9 @@ pub struct Token(pub u64);
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The name of the session resource, as the service's `--name`.
-    pub name: String,
-    /// How long a command may take, the wait for a connection included, before it settles as timed out. Longer than the
-    /// 15 s that a login may queue at the service.
+    pub name: ResourceId,
+    /// How long a command may wait for a connection, and then for its answer, before it settles as timed out. Longer than
+    /// the 15 s that a login may queue at the service.
     pub request_timeout: Duration,
     /// How long a socket may take to open and to answer the handshake.
     pub connect_timeout: Duration,
@@ -51,9 +52,9 @@ pub struct Config {
 impl Config {
     /// The lengths of time that suit a page, for the session resource `name`.
     #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
+    pub fn new(name: ResourceId) -> Self {
         Self {
-            name: name.into(),
+            name,
             request_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
             relogin_timeout: Duration::from_secs(10),
@@ -136,6 +137,29 @@ pub enum Command {
     Unsubscribe(ResourceId),
     /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
     Get(ResourceId),
+}
+
+/// One input's time, and what may be drawn on it.
+pub(crate) struct Turn {
+    pub(crate) now: Duration,
+    /// The mark of the one use of a key that an input can begin.
+    pub(crate) attempt: Attempt,
+    /// For waits. Made of other bits than the attempt.
+    pub(crate) dice: Dice,
+}
+
+impl Turn {
+    /// The turn of `moment`, no earlier than `last`.
+    pub(crate) fn new(moment: Moment, last: Duration) -> Self {
+        let [attempt @ .., a, b, c, d, e, f, g, h] = moment.random;
+        let dice = Dice::new([a, b, c, d, e, f, g, h]);
+        Self { now: moment.now.max(last), attempt: Attempt(attempt), dice }
+    }
+
+    /// The point in time that is `wait` away.
+    pub(crate) fn after(&self, wait: Duration) -> Duration {
+        self.now.saturating_add(wait)
+    }
 }
 
 impl fmt::Debug for Moment {

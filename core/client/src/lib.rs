@@ -6,8 +6,9 @@
 //!
 //! ```
 //! use relogin_client::{Action, Client, Config, Input, Moment};
+//! use relogin_res::ResourceId;
 //!
-//! let mut client = Client::new(Config::new("session"));
+//! let mut client = Client::new(Config::new(ResourceId::parse("session")?));
 //! client.handle(Input::Start, Moment { now: std::time::Duration::ZERO, random: [7; 24] });
 //! while let Some(action) = client.poll_action() {
 //!     match action {
@@ -17,13 +18,21 @@
 //!     }
 //! }
 //! let _when_to_send_input_timer = client.poll_timeout();
+//! # Ok::<(), relogin_res::InvalidResourceId>(())
 //! ```
 #![forbid(unsafe_code)]
 
 mod action;
+mod backoff;
+mod cache;
 mod client;
+mod connection;
 mod input;
+mod keeper;
+mod outbox;
+mod requests;
 mod secret;
+mod told;
 
 pub use action::{
     Action, Answer, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,

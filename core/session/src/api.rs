@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::{Attempt, ReloginKey};
+use crate::Attempt;
+
+/// What browsers hold of it is its text, and whose it is; what it proves is the service's.
+pub use crate::ReloginKey;
 
 /// Params of `auth.<name>.login`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

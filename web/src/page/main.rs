@@ -62,7 +62,8 @@ fn main() {
 fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
     let dom = Dom::find(&happen)?;
-    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(SESSION))?;
+    let session = ResourceId::parse(SESSION).expect("the constant is a resource name");
+    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session))?;
     let from_client = happen.clone();
     spawn_local(events.for_each(move |event| {
         send(&from_client, Happening::Client(event));

@@ -178,7 +178,7 @@ fn words(error: &RequestError) -> &'static str {
         RequestError::Refused(_) => "The server does not let you log in.",
         RequestError::TimedOut => "The server cannot be reached. Check your connection and try again.",
         RequestError::ConnectionLost => "The connection was lost. Please try again.",
-        RequestError::Garbled | RequestError::NotSubscribed => {
+        RequestError::Garbled | RequestError::Superseded | RequestError::NotSubscribed => {
             "The server's answer makes no sense. Please try again later."
         }
     }

@@ -1,0 +1,109 @@
+//! How long to wait before the next try: exponential, with full jitter. Draws nothing itself: the jitter is passed in.
+
+use std::time::Duration;
+
+/// Longest wait before the first try. The first is jittered too, so that a gateway's restart is no stampede.
+const BASE: Duration = Duration::from_millis(250);
+/// Longest wait of all.
+const CAP: Duration = Duration::from_secs(30);
+
+/// Counts tries that failed in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    /// The wait before the next try: evenly spread from zero to a bound that doubles from try to try.
+    pub(crate) fn next(&mut self, dice: &mut Dice) -> Duration {
+        // 2^7 · 250 ms is over the cap already.
+        let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(7)));
+        self.failures = self.failures.saturating_add(1);
+        dice.up_to(bound)
+    }
+
+    /// The wait before a try that is not worth hurrying for: as after many failures.
+    pub(crate) fn longest(&mut self, dice: &mut Dice) -> Duration {
+        self.failures = self.failures.max(7);
+        self.next(dice)
+    }
+
+    /// A try succeeded.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+/// The jitter that one input may draw: the bits of its [`Moment`](crate::Moment), stretched (SplitMix64). No secret may
+/// come from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// Dice of these bits.
+    pub(crate) fn new(seed: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(seed))
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A length of time from zero up to `bound`, in whole milliseconds.
+    pub(crate) fn up_to(&mut self, bound: Duration) -> Duration {
+        let ms = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.roll() % ms.saturating_add(1))
+    }
+
+    /// `time`, a tenth more or less.
+    pub(crate) fn about(&mut self, time: Duration) -> Duration {
+        time.saturating_sub(time / 10).saturating_add(self.up_to(time / 5))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_fill_their_range_and_the_range_doubles_up_to_the_cap() {
+        let bounds_ms = [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000];
+        let mut longest = [Duration::ZERO; 10];
+        let mut shortest = [Duration::MAX; 10];
+        for seed in 0..2000_u64 {
+            let (mut backoff, mut dice) = (Backoff::default(), Dice::new(seed.to_le_bytes()));
+            for n in 0..10 {
+                let wait = backoff.next(&mut dice);
+                longest[n] = longest[n].max(wait);
+                shortest[n] = shortest[n].min(wait);
+            }
+        }
+        for (n, bound) in bounds_ms.map(Duration::from_millis).into_iter().enumerate() {
+            assert!(longest[n] <= bound && longest[n] > bound * 9 / 10, "try {n}: {:?}", longest[n]);
+            assert!(shortest[n] < bound / 10, "try {n}: {:?}", shortest[n]);
+        }
+    }
+
+    #[test]
+    fn a_success_begins_anew_and_any_number_of_failures_is_fine() {
+        let (mut backoff, mut dice) = (Backoff { failures: u32::MAX }, Dice::new([3; 8]));
+        assert!(backoff.next(&mut dice) <= CAP);
+        backoff.reset();
+        assert!(backoff.next(&mut dice) <= BASE);
+    }
+
+    #[test]
+    fn about_stays_within_a_tenth() {
+        let minute = Duration::from_secs(60);
+        for seed in 0..1000_u64 {
+            let time = Dice::new(seed.to_le_bytes()).about(minute);
+            assert!((Duration::from_secs(54)..=Duration::from_secs(66)).contains(&time), "{time:?}");
+        }
+        assert_eq!(Dice::new([0; 8]).about(Duration::ZERO), Duration::ZERO);
+        assert!(Dice::new([9; 8]).about(Duration::MAX) > Duration::MAX / 2);
+    }
+}

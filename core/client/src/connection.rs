@@ -1,0 +1,267 @@
+//! The socket: opened, shaken hands on, watched for signs of life, and opened again with back-off. Knows nothing of what
+//! goes over it.
+
+use std::time::Duration;
+
+use relogin_res::{
+    Version,
+    client::{Method, VersionParams, VersionResult},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    Action, Config, ConnectionState, RequestError, SocketId,
+    backoff::Backoff,
+    input::Turn,
+    outbox::{Outbox, Purpose, params},
+};
+
+/// A connection that lasted this long was a good one: the next try begins with the shortest wait again.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// The way to a gateway.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    phase: Phase,
+    next_socket: u32,
+    backoff: Backoff,
+    /// Whether there has been a connection, or a try at one.
+    tried: bool,
+    /// Whether the browser says that there is no network. A hint: a frame that comes proves it wrong.
+    offline: bool,
+    last_heard: Duration,
+    /// When the answer to a probe is overdue.
+    probe: Option<Duration>,
+    connect_timeout: Duration,
+    idle_timeout: Duration,
+    probe_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Stopped,
+    /// Until the next try.
+    Waiting {
+        until: Duration,
+    },
+    /// The socket is being opened, or the handshake has no answer yet.
+    Opening {
+        socket: SocketId,
+        deadline: Duration,
+    },
+    Open {
+        socket: SocketId,
+        since: Duration,
+    },
+}
+
+/// What came of an input, for the parts that live on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Link {
+    /// As before.
+    Same,
+    /// Hands are shaken: requests may be sent.
+    Up,
+    /// What was sent on the last socket will have no answer.
+    Lost,
+}
+
+impl Connection {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            phase: Phase::Stopped,
+            next_socket: 0,
+            backoff: Backoff::default(),
+            tried: false,
+            offline: false,
+            last_heard: Duration::ZERO,
+            probe: None,
+            connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
+            probe_timeout: config.probe_timeout,
+        }
+    }
+
+    pub(crate) fn state(&self) -> ConnectionState {
+        match self.phase {
+            Phase::Stopped => ConnectionState::Stopped,
+            Phase::Open { .. } => ConnectionState::Connected,
+            _ if !self.tried => ConnectionState::Connecting,
+            Phase::Waiting { until } => ConnectionState::Reconnecting { next_try: until },
+            Phase::Opening { deadline, .. } => {
+                ConnectionState::Reconnecting { next_try: deadline.saturating_sub(self.connect_timeout) }
+            }
+        }
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.phase == Phase::Stopped
+    }
+
+    /// Whether what is sent has a fair chance of arriving.
+    pub(crate) fn is_promising(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. }) && !self.offline
+    }
+
+    /// The first try, without delay: a page that was just loaded is no part of a stampede.
+    pub(crate) fn start(&mut self, turn: &Turn, out: &mut Outbox) {
+        if self.is_stopped() {
+            self.tried = false;
+            self.open(turn, out);
+        }
+    }
+
+    pub(crate) fn stop(&mut self, out: &mut Outbox) -> Link {
+        let link = self.hang_up(out);
+        self.phase = Phase::Stopped;
+        link
+    }
+
+    pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) {
+        if self.socket() == Some(socket) && out.socket.is_none() {
+            out.socket = Some(socket);
+            let protocol = Some(Version::CURRENT.to_string());
+            out.send(Purpose::Handshake, Method::Version, params(&VersionParams { protocol }), None);
+        }
+    }
+
+    pub(crate) fn closed(&mut self, socket: SocketId, turn: &mut Turn, out: &mut Outbox) -> Link {
+        if self.socket() == Some(socket) { self.fail(turn, out) } else { Link::Same }
+    }
+
+    /// Whether a frame of `socket` is to be read: it is from the socket of the day.
+    pub(crate) fn hears(&mut self, socket: SocketId, turn: &Turn) -> bool {
+        let current = self.socket() == Some(socket);
+        if current {
+            (self.last_heard, self.probe, self.offline) = (turn.now, None, false);
+        }
+        current
+    }
+
+    /// The handshake was answered. A gateway that speaks another protocol may be replaced one day: it is tried again, but
+    /// without haste.
+    pub(crate) fn shaken(
+        &mut self,
+        result: Result<Option<Box<RawValue>>, RequestError>,
+        turn: &mut Turn,
+        out: &mut Outbox,
+    ) -> Link {
+        let Phase::Opening { socket, .. } = self.phase else { return Link::Same };
+        let version = result.ok().flatten().and_then(|text| serde_json::from_str::<VersionResult>(text.get()).ok());
+        let version = version.and_then(|result| Version::parse(&result.protocol));
+        // Older ones answer calls in another form.
+        if version.is_some_and(|version| version.is_supported() && version.has_call_result_object()) {
+            self.phase = Phase::Open { socket, since: turn.now };
+            self.tried = true;
+            return Link::Up;
+        }
+        let link = self.hang_up(out);
+        self.wait(unhurried(turn), turn);
+        link
+    }
+
+    /// The page came back, or a request had no answer: is the connection still there? Waiting makes no sense any more.
+    pub(crate) fn wake(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        match self.phase {
+            Phase::Open { .. } => self.probe(turn, out),
+            Phase::Waiting { until } if !self.offline => {
+                self.backoff.reset();
+                let sooner = turn.now + self.backoff.next(&mut turn.dice);
+                self.phase = Phase::Waiting { until: until.min(sooner) };
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn online(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        self.offline = false;
+        self.wake(turn, out);
+    }
+
+    /// The probe tells a lost network from a gateway on this very machine.
+    pub(crate) fn offline(&mut self, turn: &Turn, out: &mut Outbox) {
+        self.offline = true;
+        if matches!(self.phase, Phase::Open { .. }) {
+            self.probe(turn, out);
+        }
+    }
+
+    /// Asks for a sign of life.
+    pub(crate) fn probe(&mut self, turn: &Turn, out: &mut Outbox) {
+        if self.probe.is_none() && matches!(self.phase, Phase::Open { .. }) {
+            let deadline = turn.after(self.probe_timeout);
+            self.probe = Some(deadline);
+            let protocol = Some(Version::CURRENT.to_string());
+            out.send(Purpose::Probe, Method::Version, params(&VersionParams { protocol }), None);
+        }
+    }
+
+    pub(crate) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
+        match self.phase {
+            Phase::Waiting { until } if until <= turn.now => self.open(turn, out),
+            Phase::Opening { deadline, .. } if deadline <= turn.now => return self.fail(turn, out),
+            Phase::Open { .. } if self.probe.is_some_and(|deadline| deadline <= turn.now) => {
+                return self.fail(turn, out);
+            }
+            Phase::Open { .. } if self.last_heard.saturating_add(self.idle_timeout) <= turn.now => {
+                self.probe(turn, out);
+            }
+            _ => {}
+        }
+        Link::Same
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Stopped => None,
+            Phase::Waiting { until } => Some(until),
+            Phase::Opening { deadline, .. } => Some(deadline),
+            Phase::Open { .. } => Some(self.probe.unwrap_or(self.last_heard.saturating_add(self.idle_timeout))),
+        }
+    }
+
+    fn socket(&self) -> Option<SocketId> {
+        match self.phase {
+            Phase::Stopped | Phase::Waiting { .. } => None,
+            Phase::Opening { socket, .. } | Phase::Open { socket, .. } => Some(socket),
+        }
+    }
+
+    fn open(&mut self, turn: &Turn, out: &mut Outbox) {
+        let socket = SocketId(self.next_socket);
+        self.next_socket = self.next_socket.wrapping_add(1);
+        self.phase = Phase::Opening { socket, deadline: turn.after(self.connect_timeout) };
+        (self.last_heard, self.probe) = (turn.now, None);
+        out.push(Action::OpenSocket(socket));
+    }
+
+    /// The socket is of no use any more: the next one, after a while.
+    fn fail(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
+        if matches!(self.phase, Phase::Open { since, .. } if since + STEADY <= turn.now) {
+            self.backoff.reset();
+        }
+        let wait = if self.offline { unhurried(turn) } else { self.backoff.next(&mut turn.dice) };
+        let link = self.hang_up(out);
+        self.wait(wait, turn);
+        link
+    }
+
+    fn wait(&mut self, time: Duration, turn: &Turn) {
+        self.tried = true;
+        self.phase = Phase::Waiting { until: turn.after(time) };
+    }
+
+    fn hang_up(&mut self, out: &mut Outbox) -> Link {
+        let Some(socket) = self.socket() else { return Link::Same };
+        out.socket = None;
+        self.probe = None;
+        out.push(Action::CloseSocket(socket));
+        Link::Lost
+    }
+}
+
+/// The wait while there is no network, or no gateway that speaks our protocol: trying costs little, but brings little.
+fn unhurried(turn: &mut Turn) -> Duration {
+    Backoff::default().longest(&mut turn.dice)
+}

@@ -1,0 +1,103 @@
+//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is right rests on it.
+
+use std::time::Duration;
+
+use crate::{Action, LockId, input::Turn, outbox::Outbox};
+
+/// Our share of the lock.
+#[derive(Debug)]
+pub(super) struct Lock {
+    next: u32,
+    timeout: Duration,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Free,
+    /// Asked for until the deadline; by stealing, if the time for asking is over.
+    Asked {
+        id: LockId,
+        deadline: Duration,
+        stealing: bool,
+    },
+    Held(LockId),
+    /// Worked without: there is none to be had, or it was stolen from us.
+    Without,
+}
+
+impl Lock {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { next: 0, timeout, state: State::Free }
+    }
+
+    /// Asks for the lock. One of the next three functions will say when to go on.
+    pub(super) fn request(&mut self, turn: &Turn, out: &mut Outbox) {
+        let id = self.ask(turn, false);
+        out.push(Action::RequestLock(id));
+    }
+
+    /// True if it is time to go on: the lock is ours.
+    pub(super) fn granted(&mut self, granted: LockId) -> bool {
+        match self.state {
+            State::Asked { id, .. } if id == granted => {
+                self.state = State::Held(id);
+                true
+            }
+            // Given back already.
+            _ => false,
+        }
+    }
+
+    /// True if it is time to go on, without a lock.
+    pub(super) fn refused(&mut self, refused: LockId) -> bool {
+        match self.state {
+            State::Asked { id, .. } if id == refused => {
+                self.state = State::Without;
+                true
+            }
+            State::Held(id) if id == refused => {
+                self.state = State::Without;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// True if it is time to go on, without a lock. Steals before that.
+    pub(super) fn tick(&mut self, turn: &Turn, out: &mut Outbox) -> bool {
+        let State::Asked { id, deadline, stealing } = self.state else { return false };
+        if turn.now < deadline {
+            return false;
+        }
+        out.push(Action::ReleaseLock(id));
+        if stealing {
+            self.state = State::Without;
+            return true;
+        }
+        let id = self.ask(turn, true);
+        out.push(Action::StealLock(id));
+        false
+    }
+
+    /// Gives the lock back, or stops asking for it.
+    pub(super) fn release(&mut self, out: &mut Outbox) {
+        if let State::Asked { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
+            out.push(Action::ReleaseLock(id));
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        match self.state {
+            State::Asked { deadline, .. } => Some(deadline),
+            _ => None,
+        }
+    }
+
+    fn ask(&mut self, turn: &Turn, stealing: bool) -> LockId {
+        let id = LockId(self.next);
+        self.next = self.next.wrapping_add(1);
+        self.state = State::Asked { id, deadline: turn.after(self.timeout), stealing };
+        id
+    }
+}

@@ -1,0 +1,95 @@
+//! What the keeper has in storage, shared by all tabs of a browser: docs/protocol.md, section 4.
+
+use relogin_session::{
+    Attempt, SessionId,
+    api::{LoggedIn, ReloginKey},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+
+/// The storage record.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The key to use next.
+    pub(super) key: ReloginKey,
+    /// Its generation.
+    pub(super) generation: u64,
+    /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attempt: Option<String>,
+}
+
+/// Which session a connection holds, and how new a key of it has been seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Holding {
+    /// `None` for keys of a form that does not show it.
+    sid: Option<SessionId>,
+    pub(super) generation: u64,
+}
+
+impl Record {
+    /// Reads what storage has. `None` if that is nothing, or nothing of ours.
+    pub(super) fn parse(text: Option<&Secret>) -> Option<Self> {
+        serde_json::from_str(text?.expose()).ok()
+    }
+
+    /// The record of an answer's key.
+    pub(super) fn of(answer: LoggedIn) -> Self {
+        Self { key: answer.relogin_key, generation: answer.generation, attempt: None }
+    }
+
+    /// The text to store.
+    pub(super) fn text(&self) -> Secret {
+        // Strings and a number have a JSON form; were it not so, an empty record would read as none.
+        Secret::new(serde_json::to_string(self).unwrap_or_default())
+    }
+
+    /// The use of the key that is under way, if one is.
+    pub(super) fn attempt(&self) -> Option<Attempt> {
+        Attempt::parse(self.attempt.as_deref()?)
+    }
+
+    /// Notes a use of the key that begins.
+    pub(super) fn begin(&mut self, attempt: Attempt) {
+        self.attempt = Some(attempt.to_string());
+    }
+
+    /// Which session the key is of.
+    pub(super) fn holding(&self) -> Holding {
+        Holding { sid: self.key.parse().map(|key| key.sid), generation: self.generation }
+    }
+
+    /// True if this record's key comes before that of `newer`, in the same session.
+    pub(super) fn is_before(&self, newer: &Self) -> bool {
+        self.holding().is_same_session(newer.holding()) && self.generation < newer.generation
+    }
+}
+
+impl Holding {
+    /// True if both are of one session. Where keys do not show it: if nothing speaks against it.
+    pub(super) fn is_same_session(self, other: Self) -> bool {
+        self.sid == other.sid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_storage_and_nonsense_is_none() {
+        let text = |text: &str| Some(Secret::new(text.to_owned()));
+        let mut record = Record::parse(text(r#"{"key":"k","generation":3,"more":1}"#).as_ref()).unwrap();
+        assert_eq!((record.key.expose(), record.generation, record.attempt()), ("k", 3, None));
+        assert_eq!(record.text().expose(), r#"{"key":"k","generation":3}"#);
+        record.begin(Attempt([1; 16]));
+        let again = Record::parse(Some(&record.text())).unwrap();
+        assert_eq!(again.attempt(), Some(Attempt([1; 16])));
+        for bad in ["", "null", "[]", "{", r#"{"key":1,"generation":1}"#, r#"{"key":"k","generation":-1}"#] {
+            assert!(Record::parse(text(bad).as_ref()).is_none(), "{bad}");
+        }
+        let odd = Record::parse(text(r#"{"key":"k","generation":3,"attempt":"x"}"#).as_ref()).unwrap();
+        assert_eq!(odd.attempt(), None, "an attempt of no known form is no attempt");
+    }
+}

@@ -1,0 +1,84 @@
+//! Where the parts of the client put what they want done: actions, and requests for the gateway. Decides nothing.
+
+use std::{collections::VecDeque, time::Duration};
+
+use relogin_res::{
+    ResourceId,
+    client::{Method, Request},
+};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{Action, Answer, Event, RequestError, Secret, SocketId, Token, requests::Requests};
+
+/// What a request is for, so that its answer finds its way.
+#[derive(Debug)]
+pub(crate) enum Purpose {
+    /// The handshake on a new connection.
+    Handshake,
+    /// Asking a silent connection for a sign of life.
+    Probe,
+    /// A direct subscription of the cache's.
+    Subscribe(ResourceId),
+    /// The end of one. Nobody waits for the answer.
+    Unsubscribe,
+    /// The keeper's.
+    Session,
+    /// A caller's call or auth.
+    Call(Token),
+    /// A caller's get.
+    Get(Token, ResourceId),
+    /// Nobody's any more: the caller has been told that it timed out. The answer may still bring a subscription, to be given
+    /// back.
+    Abandoned,
+}
+
+/// Collects actions; turns requests into frames for the socket of the day.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// For the driver.
+    pub(crate) actions: VecDeque<Action>,
+    /// Sent, and not answered.
+    pub(crate) requests: Requests<Purpose>,
+    /// Where frames go. None: nobody sends now.
+    pub(crate) socket: Option<SocketId>,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self { actions: VecDeque::new(), requests: Requests::new(), socket: None }
+    }
+
+    pub(crate) fn push(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        self.push(Action::Emit(event));
+    }
+
+    pub(crate) fn settle(&mut self, token: Token, result: Result<Answer, RequestError>) {
+        self.push(Action::Settle(token, result));
+    }
+
+    /// Sends a request that is waited for until `deadline`. Without a socket the request times out: whoever sends is told
+    /// of the socket's end at the same time.
+    pub(crate) fn send(
+        &mut self,
+        purpose: Purpose,
+        method: Method,
+        params: Option<Box<RawValue>>,
+        deadline: Option<Duration>,
+    ) {
+        let id = self.requests.add(purpose, deadline.unwrap_or(Duration::MAX));
+        if let Some(socket) = self.socket {
+            let frame = Request { id, method, params }.encode();
+            self.push(Action::SendFrame(socket, Secret::new(frame)));
+        }
+    }
+}
+
+/// Params as they are sent. `None` if `value` has no JSON form, which no type of ours lacks.
+pub(crate) fn params(value: &impl Serialize) -> Option<Box<RawValue>> {
+    to_raw_value(value).ok()
+}

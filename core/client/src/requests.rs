@@ -1,0 +1,76 @@
+//! Requests under way, and whom each answer is for. Knows nothing of what is asked, nor of sockets.
+
+use std::{collections::BTreeMap, time::Duration};
+
+/// Requests without an answer: the caller's token `T` of each, and when it is waited for no longer.
+#[derive(Debug)]
+pub(crate) struct Requests<T> {
+    next_id: u64,
+    pending: BTreeMap<u64, (T, Duration)>,
+}
+
+impl<T> Requests<T> {
+    /// None under way.
+    pub(crate) fn new() -> Self {
+        Self { next_id: 1, pending: BTreeMap::new() }
+    }
+
+    /// Notes a request that settles at `deadline` if nothing comes before. Returns the id to send it with; ids are never
+    /// used twice, not even on another connection.
+    pub(crate) fn add(&mut self, token: T, deadline: Duration) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.pending.insert(id, (token, deadline));
+        id
+    }
+
+    /// The answer to `id` came. `None` if nobody waits for it (any more).
+    pub(crate) fn answered(&mut self, id: u64) -> Option<T> {
+        self.pending.remove(&id).map(|(token, _)| token)
+    }
+
+    /// Takes out one request whose time is over; call until `None`. Its answer will be for `instead`.
+    pub(crate) fn timed_out(&mut self, now: Duration, instead: T) -> Option<T> {
+        let (_, pending) = self.pending.iter_mut().find(|(_, (_, deadline))| *deadline <= now)?;
+        Some(std::mem::replace(pending, (instead, Duration::MAX)).0)
+    }
+
+    /// The connection is lost: takes all requests out, in the order in which they were made.
+    pub(crate) fn lost(&mut self) -> impl Iterator<Item = T> + use<T> {
+        std::mem::take(&mut self.pending).into_values().map(|(token, _)| token)
+    }
+
+    /// When the next request times out.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.pending.values().map(|(_, deadline)| *deadline).filter(|deadline| *deadline < Duration::MAX).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn each_request_settles_once() {
+        let mut requests = Requests::new();
+        let ids = ["a", "b", "c", "d"].map(|token| requests.add(token, if token == "c" { s(1) } else { s(2) }));
+        assert_eq!(requests.next_deadline(), Some(s(1)));
+        assert_eq!(requests.answered(ids[1]), Some("b"));
+        assert_eq!(requests.answered(ids[1]), None);
+        assert_eq!(requests.timed_out(s(1), "late"), Some("c"));
+        assert_eq!(requests.timed_out(s(1), "late"), None);
+        assert_eq!(requests.answered(ids[2]), Some("late"));
+        assert_eq!(requests.lost().collect::<Vec<_>>(), ["a", "d"]);
+        assert_eq!(requests.next_deadline(), None);
+        assert!(requests.add("e", s(9)) > ids[3]);
+    }
+
+    #[test]
+    fn unknown_answers_are_for_nobody() {
+        assert_eq!(Requests::<()>::new().answered(7), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! Logging out: at once on the page, brought to its end at the service, and never undone by what was under way.
+
+use relogin_client::{Answer, Command, Ended, Input, RequestError, SessionState};
+use serde_json::json;
+
+use crate::{
+    login::{anonymous, answer, logged_in},
+    support::{Tab, admin, s},
+};
+
+const OUT: SessionState = SessionState::Ended(Ended::LoggedOut);
+
+#[test]
+fn the_key_goes_first_and_nothing_follows() {
+    for user_first in [true, false] {
+        let mut tab = logged_in();
+        let token = tab.command(Command::Logout);
+        assert_eq!((tab.stored(), tab.state()), (None, OUT));
+        let id = tab.take("auth.session.logout").id;
+        if user_first {
+            tab.change_user(None);
+            tab.payload(id, &json!(null));
+        } else {
+            tab.payload(id, &json!(null));
+            assert_eq!(tab.state(), OUT, "a user model that has not caught up shows nobody");
+            tab.change_user(None);
+        }
+        assert_eq!(tab.settled[&token], Ok(Answer::Done));
+        tab.pass(s(25));
+        assert_eq!((tab.methods(), tab.state()), (vec![], OUT));
+        assert_eq!(tab.client.refresh_due(), None);
+        assert_eq!(tab.states(), [SessionState::Anonymous, SessionState::LoggedIn(admin()), OUT]);
+    }
+}
+
+#[test]
+fn a_logout_that_fails_in_transit_shows_no_error_and_is_made_again() {
+    let mut tab = logged_in();
+    let token = tab.command(Command::Logout);
+    let id = tab.take("auth.session.logout").id;
+    tab.error(id, "system.timeout");
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    assert_eq!(tab.state(), OUT);
+    tab.pass(s(1));
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    tab.change_user(None);
+    tab.pass(s(25));
+    assert_eq!((tab.methods(), tab.state()), (vec![], OUT));
+}
+
+#[test]
+fn a_logout_without_a_connection_takes_effect_at_once_and_ends_the_session_at_the_next_connection() {
+    let mut tab = logged_in();
+    tab.drop_socket();
+    let token = tab.command(Command::Logout);
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    assert_eq!((tab.stored(), tab.state()), (None, OUT));
+    tab.reconnect();
+    let sent = tab.take("auth.session.relogin");
+    assert_eq!(sent.params["reloginKey"], "k1");
+    assert!(sent.params["attempt"].is_string());
+    assert_eq!(tab.methods(), [""; 0], "nobody looks at the user model of a session that ends");
+    tab.payload(sent.id, &answer("k2", 2));
+    let id = tab.take("auth.session.logout").id;
+    assert_eq!(tab.stored(), None);
+    tab.payload(id, &json!(null));
+    tab.answer_user(None);
+    assert_eq!((tab.state(), tab.stored()), (OUT, None));
+}
+
+#[test]
+fn a_logout_whose_connection_is_lost_is_finished_on_the_next() {
+    let mut tab = logged_in();
+    let token = tab.command(Command::Logout);
+    tab.take("auth.session.logout");
+    tab.drop_socket();
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    tab.reconnect();
+    let id = tab.take("auth.session.relogin").id;
+    // It had arrived: there is no session left.
+    tab.error(id, "session.invalidReloginKey");
+    tab.answer_user(None);
+    tab.pass(s(25));
+    assert_eq!((tab.methods(), tab.state(), tab.stored()), (vec![], OUT, None));
+}
+
+#[test]
+fn a_relogin_under_way_does_not_bring_the_key_back() {
+    let mut tab = logged_in();
+    tab.pass(s(29));
+    tab.drop_socket();
+    tab.reconnect();
+    let id = tab.take("auth.session.relogin").id;
+    let token = tab.command(Command::Logout);
+    assert_eq!((tab.stored(), tab.state()), (None, OUT));
+    assert_eq!(tab.methods(), [""; 0], "a logout must not overtake the relogin it is to undo");
+    tab.payload(id, &answer("k2", 2));
+    assert_eq!(tab.stored(), None);
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    tab.answer_user(None);
+    assert_eq!((tab.state(), tab.stored()), (OUT, None));
+}
+
+#[test]
+fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
+    let mut tab = logged_in();
+    tab.drop_socket();
+    tab.reconnect();
+    let id = tab.take("auth.session.relogin").id;
+    let token = tab.command(Command::Logout);
+    tab.error(id, "session.invalidReloginKey");
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    assert_eq!((tab.methods(), tab.state()), (vec!["subscribe.session.user.{cid}"], OUT));
+}
+
+#[test]
+fn a_login_under_way_is_undone() {
+    let mut tab = anonymous();
+    let login = tab.login("admin");
+    let id = tab.take("auth.session.login").id;
+    let logout = tab.command(Command::Logout);
+    tab.change_user(Some(&admin()));
+    assert_eq!(tab.state(), OUT);
+    tab.payload(id, &answer("k1", 1));
+    assert_eq!(tab.settled[&login], Err(RequestError::Superseded));
+    assert_eq!(tab.stored(), None);
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    tab.change_user(None);
+    assert_eq!(tab.settled[&logout], Ok(Answer::Done));
+    assert_eq!((tab.state(), tab.methods()), (OUT, vec![]));
+}
+
+#[test]
+fn logging_in_again_waits_for_the_logout() {
+    let mut tab = logged_in();
+    tab.command(Command::Logout);
+    let login = tab.login("admin");
+    let id = tab.take("auth.session.logout").id;
+    assert_eq!(tab.methods(), [""; 0]);
+    tab.payload(id, &json!(null));
+    let id = tab.take("auth.session.login").id;
+    tab.payload(id, &answer("n1", 1));
+    tab.change_user(None);
+    assert_eq!(tab.methods(), [""; 0], "the null is the logout's, not a loss of the new session");
+    tab.change_user(Some(&admin()));
+    assert_eq!(tab.settled[&login], Ok(Answer::Done));
+    assert_eq!(tab.state(), SessionState::LoggedIn(admin()));
+    assert_eq!(tab.stored(), Some(json!({"key": "n1", "generation": 1})));
+}
+
+#[test]
+fn logging_in_again_makes_a_failed_logout_try_once_more() {
+    let mut tab = logged_in();
+    tab.command(Command::Logout);
+    for _ in 0..8 {
+        let id = tab.take("auth.session.logout").id;
+        tab.error(id, "system.timeout");
+        tab.input(Input::Wake);
+        tab.sent.retain(|sent| sent.method != "version");
+    }
+    let id = tab.take("auth.session.logout").id;
+    tab.error(id, "system.timeout");
+    let login = tab.login("admin");
+    let id = tab.take("auth.session.logout").id;
+    tab.error(id, "system.timeout");
+    let Err(RequestError::Refused(error)) = &tab.settled[&login] else { panic!("{:?}", tab.settled) };
+    assert_eq!(error.code, "system.timeout");
+    let login = tab.login("admin");
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    let id = tab.take("auth.session.login").id;
+    tab.payload(id, &answer("n1", 1));
+    assert_eq!(tab.settled[&login], Ok(Answer::Done));
+}
+
+#[test]
+fn nobody_can_log_out_too() {
+    let mut tab = anonymous();
+    let token = tab.command(Command::Logout);
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+
+    let mut tab = Tab::start(None);
+    let token = tab.command(Command::Logout);
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    tab.connect();
+    assert_eq!(tab.methods(), ["subscribe.session.user.{cid}"]);
+}
+
+#[test]
+fn logging_out_twice_settles_both() {
+    let mut tab = logged_in();
+    let (first, second) = (tab.command(Command::Logout), tab.command(Command::Logout));
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    while let Some(sent) = tab.sent.pop_front() {
+        assert_eq!(sent.method, "auth.session.logout");
+        tab.payload(sent.id, &json!(null));
+    }
+    assert_eq!((&tab.settled[&first], &tab.settled[&second]), (&Ok(Answer::Done), &Ok(Answer::Done)));
+}

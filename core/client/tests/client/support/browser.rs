@@ -1,0 +1,116 @@
+//! What the tabs of one browser profile share: storage and the lock.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, VecDeque},
+    rc::Rc,
+};
+
+use relogin_client::{Input, LockId, Secret};
+
+/// Shared by the tabs of a profile.
+pub(crate) type Profile = Rc<RefCell<Browser>>;
+
+/// Storage and lock of one profile, and what its tabs have not been told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Browser {
+    pub(crate) storage: Option<String>,
+    /// Each write and removal, in order.
+    pub(crate) history: Vec<Option<String>>,
+    /// Locks are refused: a page on plain http has none.
+    pub(crate) no_locks: bool,
+    holder: Option<(usize, LockId)>,
+    waiting: VecDeque<(usize, LockId)>,
+    inbox: BTreeMap<usize, VecDeque<Input>>,
+}
+
+impl Browser {
+    pub(crate) fn profile() -> Profile {
+        Profile::default()
+    }
+
+    pub(crate) fn join(&mut self, tab: usize) {
+        self.inbox.entry(tab).or_default();
+    }
+
+    /// The tab is closed: the browser gives its lock to the next.
+    pub(crate) fn leave(&mut self, tab: usize) {
+        self.inbox.remove(&tab);
+        self.waiting.retain(|(waiter, _)| *waiter != tab);
+        if self.holder.is_some_and(|(holder, _)| holder == tab) {
+            self.hand_on();
+        }
+    }
+
+    pub(crate) fn write(&mut self, tab: usize, text: Option<&str>) {
+        let text = text.map(str::to_owned);
+        if self.storage == text {
+            return;
+        }
+        self.storage.clone_from(&text);
+        for (_, inbox) in self.inbox.iter_mut().filter(|(other, _)| **other != tab) {
+            inbox.push_back(Input::StorageChanged(text.clone().map(Secret::new)));
+        }
+        self.history.push(text);
+    }
+
+    pub(crate) fn request(&mut self, tab: usize, id: LockId, steal: bool) {
+        if self.no_locks {
+            self.tell(tab, Input::LockRefused(id));
+        } else if steal {
+            if let Some((holder, id)) = self.holder.take() {
+                self.tell(holder, Input::LockRefused(id));
+            }
+            self.grant(tab, id);
+        } else if self.holder.is_none() {
+            self.grant(tab, id);
+        } else {
+            self.waiting.push_back((tab, id));
+        }
+    }
+
+    pub(crate) fn release(&mut self, tab: usize, id: LockId) {
+        self.waiting.retain(|waiter| *waiter != (tab, id));
+        // What was granted and given back before the tab was told is not told any more.
+        if let Some(inbox) = self.inbox.get_mut(&tab) {
+            inbox.retain(|input| !matches!(input, Input::LockGranted(granted) if *granted == id));
+        }
+        if self.holder == Some((tab, id)) {
+            self.hand_on();
+        }
+    }
+
+    pub(crate) fn is_held_by(&self, tab: usize) -> bool {
+        self.holder.is_some_and(|(holder, _)| holder == tab)
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.holder.is_some()
+    }
+
+    pub(crate) fn has_news(&self, tab: usize) -> bool {
+        self.inbox.get(&tab).is_some_and(|inbox| !inbox.is_empty())
+    }
+
+    pub(crate) fn news(&mut self, tab: usize) -> Option<Input> {
+        self.inbox.get_mut(&tab)?.pop_front()
+    }
+
+    fn hand_on(&mut self) {
+        self.holder = None;
+        if let Some((tab, id)) = self.waiting.pop_front() {
+            self.grant(tab, id);
+        }
+    }
+
+    fn grant(&mut self, tab: usize, id: LockId) {
+        self.holder = Some((tab, id));
+        self.tell(tab, Input::LockGranted(id));
+    }
+
+    fn tell(&mut self, tab: usize, input: Input) {
+        if let Some(inbox) = self.inbox.get_mut(&tab) {
+            inbox.push_back(input);
+        }
+    }
+}
