@@ -1,16 +1,23 @@
 //! How connections end: by the client, by silence, by a stop, by the loss of the bus.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use relogin::{
     bus::{
-        Bus, Link,
+        Bus, BusError, Delivery, Guard, Link, Mailbox, Tag,
+        local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
     config::AllowOrigin,
     gateway::Limits,
 };
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Error;
 
 use super::{
@@ -108,4 +115,73 @@ async fn when_the_bus_is_lost_clients_begin_anew() {
     })
     .await;
     assert_eq!(client.ask("call.test.model.echo", json!(2)).await["result"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_bus_does_not_take_is_an_error_for_who_sent_it() {
+    let server = NatsServer::start(&[]);
+    let bus = NatsBus::connect(&NatsConfig { url: server.url(), credentials: None }).await.unwrap();
+    let stage = Stage::on(Arc::new(bus), patient(), AllowOrigin::default()).await;
+    stage.service().await.echo();
+    let mut client = stage.client().await;
+    // A frame of just the size that is read; with what the gateway adds, more than NATS takes.
+    let params = "x".repeat((1 << 20) - 64);
+    assert_eq!(client.ask("auth.test.model.echo", json!(params)).await["error"]["code"], "system.internalError");
+    let rid = format!("test.{}", "x".repeat(8 << 10));
+    assert_ne!(client.ask(&format!("subscribe.{rid}"), Value::Null).await["error"], Value::Null);
+    assert_eq!(client.ask("auth.test.model.echo", json!("small")).await["result"], "small");
+}
+
+/// A bus that can lose messages for the gateway that listens on it.
+struct LossyBus {
+    inner: LocalBus,
+    mailbox: Mutex<Option<Mailbox>>,
+}
+
+impl LossyBus {
+    fn lose(&self) {
+        self.mailbox.lock().unwrap().as_ref().unwrap().put(Delivery::Lost);
+    }
+}
+
+#[async_trait]
+impl Bus for LossyBus {
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        if pattern.starts_with("system.") {
+            *self.mailbox.lock().unwrap() = Some(mailbox.clone());
+        }
+        self.inner.listen(pattern, mailbox, tag).await
+    }
+
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        self.inner.ask(subject, payload, mailbox, tag).await
+    }
+
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.inner.publish(subject, payload).await
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.inner.flush().await
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.inner.link()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_messages_were_lost_clients_begin_anew() {
+    let bus = Arc::new(LossyBus { inner: LocalBus::new(), mailbox: Mutex::default() });
+    let stage = Stage::on(bus.clone(), patient(), AllowOrigin::default()).await;
+    let mut client = stage.client().await;
+    assert_eq!(client.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
+    bus.lose();
+    assert_eq!(client.end().await, Some(1012));
+    let mut client = stage.client().await;
+    assert_eq!(client.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
 }

@@ -1,4 +1,4 @@
-//! WebSockets, HTTP, gateway and bus in one process; the clients are another WebSocket library's... the service is a few lines.
+//! WebSockets, HTTP, gateway and bus in one process, with clients in front and a service of a few lines behind.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;
