@@ -120,17 +120,15 @@ impl Cache {
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
-        let result = result.map(|set| {
-            self.merge(set, out);
-            let Some(entry) = self.entries.get_mut(rid) else { return false };
-            entry.held += 1;
-            entry.value.is_some()
-        });
+        // Whatever the gateway answered other than an error, it has us as a subscriber now.
+        let answered = !matches!(result, Err(RequestError::Refused(_)));
+        let merged = result.map(|set| self.merge(set, out));
         let Some(entry) = self.entries.get_mut(rid) else { return };
         entry.asking = false;
-        let error = match result {
-            Ok(true) => None,
-            Ok(false) => Some(RequestError::Garbled),
+        entry.held += u64::from(answered);
+        let error = match merged {
+            Ok(()) if entry.value.is_some() => None,
+            Ok(()) => Some(RequestError::Garbled),
             Err(error) => Some(error),
         };
         match error {

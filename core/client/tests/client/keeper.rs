@@ -1,7 +1,5 @@
 //! The keeper's rules, one by one: docs/protocol.md, section 4.
 
-use std::time::Duration;
-
 use relogin_client::{Command, Ended, Input, RequestError, Secret, SessionState};
 use serde_json::json;
 
@@ -30,22 +28,10 @@ fn resumed() -> Tab {
     tab
 }
 
-/// Answers probes while `time` passes.
-fn pass(tab: &mut Tab, time: Duration) {
-    let until = tab.now + time;
-    while tab.now < until {
-        tab.pass(ms(500).min(until - tab.now));
-        while let Some(found) = tab.methods().iter().position(|method| *method == "version") {
-            let id = tab.sent.remove(found).unwrap().id;
-            tab.ok(id, &json!({"protocol": "1.2.3"}));
-        }
-    }
-}
-
 /// Waits until something but a probe is sent.
 fn until_sent(tab: &mut Tab) {
     while tab.methods().is_empty() {
-        pass(tab, ms(100));
+        tab.live(ms(100));
     }
 }
 
@@ -85,7 +71,7 @@ fn a_key_whose_use_was_begun_is_used_with_the_same_attempt() {
 fn each_use_of_a_key_has_an_attempt_of_its_own() {
     let mut tab = resumed();
     let first = tab.profile.borrow().history[0].clone().unwrap();
-    pass(&mut tab, s(67));
+    tab.live(s(67));
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params["reloginKey"], "k2");
     assert!(!first.contains(sent.params["attempt"].as_str().unwrap()));
@@ -119,7 +105,7 @@ fn transient_errors_keep_the_key_and_the_attempt_and_let_the_page_go_on() {
 #[test]
 fn no_answer_at_all_is_transient_and_a_late_one_is_for_nobody() {
     let (mut tab, sent) = resuming();
-    pass(&mut tab, ms(10_500));
+    tab.live(ms(10_500));
     tab.payload(sent.id, &answer("k2", 2));
     assert_eq!(tab.stored().unwrap()["key"], "k1");
     let again = tab.find("auth.session.relogin");
@@ -133,7 +119,7 @@ fn nonsense_in_place_of_an_answer_is_transient() {
     let (mut tab, sent) = resuming();
     tab.payload(sent.id, &json!({"reloginKey": []}));
     assert_eq!(tab.state(), SessionState::Resuming);
-    pass(&mut tab, s(1));
+    tab.live(s(1));
     let again = tab.find("auth.session.relogin");
     assert_eq!(again.params, sent.params);
 }
@@ -145,7 +131,7 @@ fn a_refused_key_ends_the_session_once_and_for_all() {
     assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
     assert_eq!(tab.stored(), None);
     tab.answer_user(None);
-    pass(&mut tab, s(300));
+    tab.live(s(300));
     assert_eq!(tab.methods(), [""; 0]);
     tab.drop_socket();
     tab.reconnect();
@@ -183,9 +169,9 @@ fn a_refresh_goes_out_when_it_is_due() {
     let mut tab = logged_in();
     let due = tab.client.refresh_due().unwrap();
     let before = due - tab.now - ms(1);
-    pass(&mut tab, before);
+    tab.live(before);
     assert_eq!(tab.methods(), [""; 0]);
-    pass(&mut tab, ms(1));
+    tab.live(ms(1));
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params["reloginKey"], "k1");
     tab.payload(sent.id, &answer("k2", 2));
@@ -201,7 +187,7 @@ fn a_refresh_that_a_sibling_has_made_is_not_made_again() {
     // Another tab's storage event is still on its way.
     tab.profile.borrow_mut().storage = Some(r#"{"key":"k2","generation":2}"#.into());
     let wait = due - tab.now;
-    pass(&mut tab, wait);
+    tab.live(wait);
     assert_eq!(tab.methods(), [""; 0]);
     assert!(tab.client.refresh_due().unwrap() >= tab.now + s(54));
     assert!(!tab.profile.borrow().is_held());
@@ -210,7 +196,7 @@ fn a_refresh_that_a_sibling_has_made_is_not_made_again() {
 #[test]
 fn a_siblings_new_key_puts_the_refresh_off() {
     let mut tab = logged_in();
-    pass(&mut tab, s(50));
+    tab.live(s(50));
     tab.profile.borrow_mut().write(7, Some(r#"{"key":"k2","generation":2}"#));
     tab.browse();
     assert!(tab.client.refresh_due().unwrap() >= tab.now + s(54));
@@ -219,11 +205,11 @@ fn a_siblings_new_key_puts_the_refresh_off() {
 #[test]
 fn a_refresh_that_fails_in_transit_is_made_again_with_the_same_attempt() {
     let mut tab = logged_in();
-    pass(&mut tab, s(67));
+    tab.live(s(67));
     let sent = tab.take("auth.session.relogin");
     tab.error(sent.id, "system.timeout");
     assert_eq!(tab.state(), SessionState::LoggedIn(admin()));
-    pass(&mut tab, s(1));
+    tab.live(s(1));
     assert_eq!(tab.take("auth.session.relogin").params, sent.params);
 }
 
@@ -286,7 +272,7 @@ fn over_a_disconnect_the_user_is_believed_in() {
     tab.error(id, "system.notFound");
     tab.answer_user(None);
     assert_eq!(tab.state(), SessionState::Reconnecting(admin()));
-    pass(&mut tab, s(1));
+    tab.live(s(1));
     let id = tab.take("auth.session.relogin").id;
     tab.payload(id, &answer("k2", 2));
     tab.change_user(Some(&admin()));
@@ -432,7 +418,7 @@ fn logged_out_in_another_tab_is_logged_out_here_when_the_user_model_says_so() {
             tab.input(Input::StorageChanged(None));
         }
         assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
-        pass(&mut tab, s(300));
+        tab.live(s(300));
         assert_eq!(tab.methods(), [""; 0], "no relogin follows");
         assert_eq!(tab.client.refresh_due(), None);
     }

@@ -11,7 +11,11 @@
 
 mod support;
 
+mod connection;
+mod faults;
+mod garbage;
 mod keeper;
 mod login;
 mod logout;
+mod resources;
 mod worlds;

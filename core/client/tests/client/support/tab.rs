@@ -140,6 +140,18 @@ impl Tab {
         self.now = until;
     }
 
+    /// Lets time pass on a connection that lives: signs of life are given.
+    pub(crate) fn live(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.now < until {
+            self.pass(Duration::from_millis(500).min(until - self.now));
+            while let Some(found) = self.sent.iter().position(|sent| sent.method == "version") {
+                let probe = self.sent.remove(found).unwrap();
+                self.ok(probe.id, &json!({"protocol": "1.2.3"}));
+            }
+        }
+    }
+
     /// The timer fires, which was due at `due`.
     pub(crate) fn ring(&mut self, due: Duration) {
         self.now = self.now.max(due);
@@ -266,6 +278,11 @@ impl Tab {
     pub(crate) fn stored(&self) -> Option<Json> {
         let text = self.profile.borrow().storage.clone()?;
         Some(serde_json::from_str(&text).expect("storage has JSON"))
+    }
+
+    /// The commands that have not been settled.
+    pub(crate) fn unsettled(&self) -> Vec<u64> {
+        (0..self.next_token).filter(|token| !self.settled.contains_key(token)).collect()
     }
 
     /// The session states that the page was told, in order.
