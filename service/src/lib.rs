@@ -3,13 +3,17 @@
 
 pub mod bus;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod disk;
 pub mod errors;
+pub mod events;
+pub mod expiry;
 pub mod gateway;
 pub mod http;
 pub mod reset;
 pub mod secret;
+pub mod sessions;
 pub mod store;
 pub mod users;

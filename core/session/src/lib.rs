@@ -22,4 +22,4 @@ pub use policy::Policy;
 pub use record::{Device, MadeBy, Record};
 pub use rotation::Proof;
 pub use time::Timestamp;
-pub use user::{Token, User};
+pub use user::{Token, User, UserModel};

@@ -101,6 +101,13 @@ impl Record {
         self.deadline() <= now
     }
 
+    /// The same session, over: what is stored while its end is being told. Of one that stays like this for a crash, the end
+    /// is told again as soon as its deadline is looked at.
+    #[must_use]
+    pub fn ended(&self) -> Self {
+        Self { key_deadline: Timestamp(0), ..self.clone() }
+    }
+
     /// True if only the device that logged in can use the session's keys.
     #[must_use]
     pub fn is_bound(&self) -> bool {
@@ -207,6 +214,7 @@ mod tests {
         let (key, session) = (Timestamp(10), Timestamp(20));
         let record = Record { key_deadline: key, session_deadline: session, ..typical() };
         assert_eq!(record.deadline(), key);
+        assert!(record.ended().is_expired(Timestamp(0)), "even if the clock is set back");
         assert!(!record.is_expired(Timestamp(9)) && record.is_expired(Timestamp(10)));
         assert_eq!(Record { key_deadline: session, session_deadline: key, ..typical() }.deadline(), key);
     }

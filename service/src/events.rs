@@ -1,0 +1,112 @@
+//! What gateways are told of sessions: effects become RES events on the bus. Knows no sessions' rules and no store.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use relogin_res::{
+    Change, Value,
+    service::{Payload, TokenEvent, encode_change, event_subject, token_subject},
+};
+use relogin_session::{ConnectionId, Effect, Token, User, api::Rotated};
+
+use crate::bus::{Bus, BusError};
+
+/// Tells gateways what happens to the sessions of one resource name.
+pub struct Events {
+    name: String,
+    bus: Arc<dyn Bus>,
+}
+
+impl Events {
+    /// Events of the resource `name`, on `bus`.
+    #[must_use]
+    pub fn new(name: &str, bus: Arc<dyn Bus>) -> Self {
+        Self { name: name.to_owned(), bus }
+    }
+
+    /// Publishes effects in their order.
+    ///
+    /// # Errors
+    /// [`BusError`] if one is not on its way; those before it are.
+    pub async fn publish<'a>(&self, effects: impl IntoIterator<Item = &'a Effect> + Send) -> Result<(), BusError> {
+        // Made before the first wait, for what is borrowed need not be shareable then.
+        let events: Vec<_> = effects.into_iter().map(|effect| self.event(effect)).collect();
+        for (subject, payload) in events {
+            self.bus.publish(&subject, payload.into()).await?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, effect: &Effect) -> (String, Vec<u8>) {
+        match effect {
+            Effect::SetToken(connection, token) => (token_subject(connection.as_str()), token_event(token.as_ref())),
+            Effect::SetUser(connection, user) => (self.on_user(connection, "change"), user_change(user.as_ref())),
+            Effect::Rotated(connection, generation) => {
+                (self.on_user(connection, "rotated"), rotated_event(*generation))
+            }
+        }
+    }
+
+    fn on_user(&self, connection: &ConnectionId, event: &str) -> String {
+        event_subject(&format!("{}.user.{connection}", self.name), event)
+    }
+}
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Events").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+fn token_event(token: Option<&Token>) -> Vec<u8> {
+    TokenEvent { tid: token.map(|token| token.sid.to_string()), token: token.cloned() }.encode()
+}
+
+fn user_change(user: Option<&User>) -> Vec<u8> {
+    let model = serde_json::to_value(relogin_session::UserModel::from(user.cloned()));
+    let members = model.ok().and_then(|model| model.as_object().cloned()).unwrap_or_default();
+    let changes: BTreeMap<_, _> =
+        members.into_iter().map(|(name, value)| (name, Change::Set(Value::of(value)))).collect();
+    encode_change(&changes)
+}
+
+fn rotated_event(generation: u64) -> Vec<u8> {
+    serde_json::to_vec(&Rotated { generation }).expect("one number is written without fail")
+}
+
+#[cfg(test)]
+mod tests {
+    use relogin_session::{SessionId, UserId};
+
+    use super::*;
+    use crate::bus::local::LocalBus;
+
+    #[tokio::test]
+    async fn events_are_as_the_contract_has_them_and_in_order() {
+        let bus = Arc::new(LocalBus::new());
+        let mut told = bus.subscribe(&[">".to_owned()]).await.unwrap();
+        let on = || ConnectionId::parse("c1").unwrap();
+        let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
+        let token = Token { sid: SessionId([0; 16]), user_id: UserId::Number(3), role: "user".to_owned() };
+        let effects = [
+            Effect::SetToken(on(), Some(token)),
+            Effect::SetUser(on(), Some(user)),
+            Effect::Rotated(on(), 7),
+            Effect::SetUser(on(), None),
+            Effect::SetToken(on(), None),
+        ];
+        Events::new("session", bus).publish(&effects).await.unwrap();
+        for (subject, payload) in [
+            (
+                "conn.c1.token",
+                r#"{"token":{"sid":"AAAAAAAAAAAAAAAAAAAAAA","userId":3,"role":"user"},"tid":"AAAAAAAAAAAAAAAAAAAAAA"}"#,
+            ),
+            ("event.session.user.c1.change", r#"{"values":{"id":3,"name":"Jane Doe","role":"user"}}"#),
+            ("event.session.user.c1.rotated", r#"{"generation":7}"#),
+            ("event.session.user.c1.change", r#"{"values":{"id":null,"name":null,"role":null}}"#),
+            ("conn.c1.token", r#"{"token":null}"#),
+        ] {
+            let message = told.next().await.unwrap();
+            assert_eq!((message.subject.as_str(), &message.payload[..]), (subject, payload.as_bytes()));
+        }
+    }
+}

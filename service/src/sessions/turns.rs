@@ -1,0 +1,86 @@
+//! Turns: what is done to a connection is done one at a time, from the store's write to the last event, so that gateways hear
+//! of it in the order in which it was stored. Without, a token could arrive after the one that took its place. Knows nothing
+//! of what is done.
+//!
+//! Of this process alone: between processes, the store's revisions decide who writes, but the events of two that follow each
+//! other closely may cross.
+
+use std::hash::{BuildHasher, RandomState};
+
+use relogin_session::ConnectionId;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// One turn for each connection. Connections share turns by chance: that costs a wait, now and then, and bounds the memory.
+pub(super) struct Turns {
+    slots: Box<[Mutex<()>]>,
+    // Keyed at random, so that nobody can choose cids that share.
+    hasher: RandomState,
+}
+
+/// The turns of some connections; over when dropped.
+pub(super) struct Turn<'a> {
+    turns: &'a Turns,
+    slots: Vec<usize>,
+    _held: Vec<MutexGuard<'a, ()>>,
+}
+
+const SLOTS: usize = 4096;
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Mutex::new(())).collect(), hasher: RandomState::new() }
+    }
+
+    /// Waits until nothing is being done to any of `connections`.
+    pub(super) async fn take(&self, connections: impl IntoIterator<Item = &ConnectionId>) -> Turn<'_> {
+        let mut slots: Vec<_> = connections.into_iter().map(|connection| self.slot(connection)).collect();
+        // Everybody takes them in the same order, so that no two wait for each other.
+        slots.sort_unstable();
+        slots.dedup();
+        let mut held = Vec::with_capacity(slots.len());
+        for &slot in &slots {
+            held.push(self.slots[slot].lock().await);
+        }
+        Turn { turns: self, slots, _held: held }
+    }
+
+    fn slot(&self, connection: &ConnectionId) -> usize {
+        let hash = self.hasher.hash_one(connection) % SLOTS as u64;
+        usize::try_from(hash).expect("it is less than SLOTS, which is one")
+    }
+}
+
+impl Turn<'_> {
+    /// True if it is the turn of all of `connections`.
+    pub(super) fn covers<'a>(&self, connections: impl IntoIterator<Item = &'a ConnectionId>) -> bool {
+        connections.into_iter().all(|connection| self.slots.binary_search(&self.turns.slot(connection)).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
+    use super::*;
+
+    fn cid(name: &str) -> ConnectionId {
+        ConnectionId::parse(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time() {
+        let turns = Turns::new();
+        let (a, b) = (cid("a"), cid("b"));
+        let shares = |other: &ConnectionId| [&a, &b].iter().any(|taken| turns.slot(taken) == turns.slot(other));
+        let c = (0..).map(|n| cid(&format!("c{n}"))).find(|c| !shares(c)).unwrap();
+        let first = turns.take([&a, &b, &a]).await;
+        assert!(first.covers([&b]) && !first.covers([&c]) && first.covers([]));
+        let mut second = pin!(turns.take([&b]));
+        assert!(poll!(second.as_mut()).is_pending());
+        let _unconcerned = turns.take([&c]).await;
+        drop(first);
+        second.await;
+    }
+}
