@@ -10,8 +10,7 @@ use relogin_res::{ResourceId, service::PreResponse};
 
 use crate::{
     api::{Action, ConnectionKey, Tag},
-    cache::ResourceKey,
-    connection::TaskId,
+    ids::{ResourceKey, TaskId},
 };
 
 /// What a request was sent for.

@@ -17,12 +17,9 @@ use crate::{
     bus::{Bus, Listener, Purpose},
     content::Snapshot,
     event::Event,
-    resource::{Loaded, Resource, State, Subscriber},
+    ids::{ResourceKey, Subscriber},
+    resource::{Loaded, Resource, State},
 };
-
-/// Names a resource while it is in the cache. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct ResourceKey(u64);
 
 /// Something to be told to subscribers.
 #[derive(Debug)]

@@ -1,4 +1,12 @@
-//! One client: its token, its subscriptions, and what it is in the middle of. Its parts are in the rooms beside this one.
+//! One client: its token, its subscriptions, and what it is in the middle of. What it does is in the files of the folder beside.
+
+mod access;
+mod call;
+mod delivery;
+mod fetch;
+mod graph;
+pub(crate) mod subscription;
+pub(crate) mod task;
 
 use std::{collections::BTreeMap, mem};
 
@@ -14,20 +22,17 @@ use relogin_res::{
 };
 use serde_json::value::RawValue;
 
+use self::{
+    subscription::{AccessState, Subscription, Subscriptions},
+    task::{Call, FetchKind, Task},
+};
 use crate::{
     api::{Action, Config, ConnectionKey, Tag, close},
     bus::{Bus, Listener},
-    cache::{Cache, News, ResourceKey},
-    call::NEW,
+    cache::{Cache, News},
     content::Dialect,
-    fetch::FetchKind,
-    subscription::{AccessState, Subscription, Subscriptions},
-    task::Task,
+    ids::{ResourceKey, TaskId},
 };
-
-/// Names something that a connection is in the middle of. Never used twice on one connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TaskId(u64);
 
 /// What connections share.
 #[derive(Debug)]
@@ -127,7 +132,7 @@ impl Connection {
                 self.answer(frame, shared);
             }
             Method::Call(rid, method) => self.call(id, &rid, method, request.params, false, shared),
-            Method::New(rid) => self.call(id, &rid, NEW.to_owned(), request.params, true, shared),
+            Method::New(rid) => self.call(id, &rid, Call::NEW.to_owned(), request.params, true, shared),
             Method::Auth(rid, method) => self.auth(id, &rid, &method, request.params, shared),
         }
     }

@@ -5,21 +5,15 @@
 //! nor passwords. Start at [`Gateway`].
 #![forbid(unsafe_code)]
 
-mod access;
 mod api;
 mod bus;
 mod cache;
-mod call;
 mod connection;
 mod content;
-mod delivery;
 mod event;
-mod fetch;
-mod graph;
+mod ids;
 mod machine;
 mod resource;
-mod subscription;
-mod task;
 #[cfg(test)]
 mod tests;
 

@@ -14,13 +14,11 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{ConnectionKey, Tag},
+    api::Tag,
     content::Snapshot,
     event::{Event, Kind},
+    ids::Subscriber,
 };
-
-/// Who is told of a resource: a connection, and what it calls the resource.
-pub(crate) type Subscriber = (ConnectionKey, ResourceId);
 
 /// A resource in the cache.
 #[derive(Debug)]

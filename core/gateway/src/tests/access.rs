@@ -7,289 +7,326 @@ use super::check;
 #[test]
 fn access_is_asked_once_for_a_resource_that_is_subscribed_to() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            get.a = {"result":{"model":{}}}
-            access.a = {"result":{"get":true,"call":"set,other"}}
-              1< {"result":{"models":{"a":{}}},"id":1}
-              1 done
-            1> 2 subscribe.a
-              1< {"result":{},"id":2}
-              1 done
-            1> 3 call.a.set
-              ask call.a.set {"cid":"c1","token":null}
-            call.a.set = {"result":null}
-              1< {"result":null,"id":3}
-              1 done
-            1> 4 call.a.delete
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
-              1 done
-            1> 5 unsubscribe.a {"count":2}
-              1< {"id":5}
-              1 done
-            1> 6 subscribe.a
-              ask access.a {"cid":"c1","token":null}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        get.a = {"result":{"model":{}}}
+        access.a = {"result":{"get":true,"call":"set,other"}}
+          1< {"result":{"models":{"a":{}}},"id":1}
+          1 done
+        1> 2 subscribe.a
+          1< {"result":{},"id":2}
+          1 done
+        1> 3 call.a.set
+          ask call.a.set {"cid":"c1","token":null}
+        call.a.set = {"result":null}
+          1< {"result":null,"id":3}
+          1 done
+        1> 4 call.a.delete
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
+          1 done
+        1> 5 unsubscribe.a {"count":2}
+          1< {"id":5}
+          1 done
+        1> 6 subscribe.a
+          ask access.a {"cid":"c1","token":null}
+    "#]]);
 }
 
 #[test]
 fn without_a_subscription_it_is_asked_for_every_call() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            1> 2 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"call":"*"}}
-              ask call.a.set {"cid":"c1","token":null}
-            call.a.set = {"result":1}
-              1< {"result":1,"id":1}
-              1 done
-            access.a = {"error":{"code":"system.accessDenied","message":"Access denied"}}
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":2}
-              1 done
-            1> 3 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            access.a = none
-              1< {"error":{"code":"system.notFound","message":"Not found"},"id":3}
-              1 done
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        1> 2 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"call":"*"}}
+          ask call.a.set {"cid":"c1","token":null}
+        call.a.set = {"result":1}
+          1< {"result":1,"id":1}
+          1 done
+        access.a = {"error":{"code":"system.accessDenied","message":"Access denied"}}
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":2}
+          1 done
+        1> 3 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        access.a = none
+          1< {"error":{"code":"system.notFound","message":"Not found"},"id":3}
+          1 done
+    "#]]);
 }
 
 #[test]
 fn only_decisions_are_kept() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.b
-              listen event.b.*
-              ask get.b {}
-              ask access.b {"cid":"c1","token":null}
-            get.b = {"result":{"model":{"a":{"rid":"a"}}}}
-              listen event.a.*
-              ask get.a {}
-            get.a = {"result":{"model":{}}}
-            access.b = {"result":{"get":true}}
-              1< {"result":{"models":{"a":{},"b":{"a":{"rid":"a"}}}},"id":1}
-              1 done
-            1> 2 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            access.a = none
-              1< {"error":{"code":"system.notFound","message":"Not found"},"id":2}
-              1 done
-            1> 3 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"error":{"code":"a.no","message":"No"}}
-              1< {"error":{"code":"a.no","message":"No"},"id":3}
-              1 done
-            1> 4 call.a.set
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"error":{"code":"system.accessDenied","message":"Access denied"}}
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
-              1 done
-            1> 5 call.a.set
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":5}
-              1 done
-            1> 6 subscribe.a
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":6}
-              1 done
-            event.a.reaccess
-            1> 7 subscribe.a
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-              1< {"result":{},"id":7}
-              1 done
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.b
+          listen event.b.*
+          ask get.b {}
+          ask access.b {"cid":"c1","token":null}
+        get.b = {"result":{"model":{"a":{"rid":"a"}}}}
+          listen event.a.*
+          ask get.a {}
+        get.a = {"result":{"model":{}}}
+        access.b = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{},"b":{"a":{"rid":"a"}}}},"id":1}
+          1 done
+        1> 2 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        access.a = none
+          1< {"error":{"code":"system.notFound","message":"Not found"},"id":2}
+          1 done
+        1> 3 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"error":{"code":"a.no","message":"No"}}
+          1< {"error":{"code":"a.no","message":"No"},"id":3}
+          1 done
+        1> 4 call.a.set
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"error":{"code":"system.accessDenied","message":"Access denied"}}
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
+          1 done
+        1> 5 call.a.set
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":5}
+          1 done
+        1> 6 subscribe.a
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":6}
+          1 done
+        event.a.reaccess
+        1> 7 subscribe.a
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+          1< {"result":{},"id":7}
+          1 done
+    "#]]);
 }
 
 #[test]
 fn after_a_reaccess_event_a_resource_s_events_wait_for_the_answer() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            1> 2 subscribe.b
-              listen event.b.*
-              ask get.b {}
-              ask access.b {"cid":"c1","token":null}
-            get.a = {"result":{"model":{"x":1}}}
-            get.b = {"result":{"model":{"x":1}}}
-            access.a = {"result":{"get":true}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            access.b = {"result":{"get":true}}
-              1< {"result":{"models":{"b":{"x":1}}},"id":2}
-              1 done
-            event.a.reaccess
-              ask access.a {"cid":"c1","token":null}
-            event.a.change {"values":{"x":2}}
-            event.b.change {"values":{"x":2}}
-              1< {"event":"b.change","data":{"values":{"x":2}}}
-            event.a.custom {"y":1}
-            1> 3 call.a.set
-            access.a = {"result":{"get":true,"call":"set"}}
-              ask call.a.set {"cid":"c1","token":null}
-              1< {"event":"a.change","data":{"values":{"x":2}}}
-              1< {"event":"a.custom","data":{"y":1}}
-            event.a.change {"values":{"x":3}}
-              1< {"event":"a.change","data":{"values":{"x":3}}}
-            event.a.reaccess
-              ask access.a {"cid":"c1","token":null}
-            event.a.change {"values":{"x":4}}
-            access.a = {"result":{"call":"set"}}
-              1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
-            event.a.change {"values":{"x":5}}
-            1> 4 unsubscribe.a
-              1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":4}
-              1 done
-            event.b.reaccess
-              ask access.b {"cid":"c1","token":null}
-            wait 3000
-              release call.a.set
-              1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":3}
-              1 done
-              release access.b
-              1< {"event":"b.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
-            1> 5 subscribe.b
-              ask access.b {"cid":"c1","token":null}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        1> 2 subscribe.b
+          listen event.b.*
+          ask get.b {}
+          ask access.b {"cid":"c1","token":null}
+        get.a = {"result":{"model":{"x":1}}}
+        get.b = {"result":{"model":{"x":1}}}
+        access.a = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        access.b = {"result":{"get":true}}
+          1< {"result":{"models":{"b":{"x":1}}},"id":2}
+          1 done
+        event.a.reaccess
+          ask access.a {"cid":"c1","token":null}
+        event.a.change {"values":{"x":2}}
+        event.b.change {"values":{"x":2}}
+          1< {"event":"b.change","data":{"values":{"x":2}}}
+        event.a.custom {"y":1}
+        1> 3 call.a.set
+        access.a = {"result":{"get":true,"call":"set"}}
+          ask call.a.set {"cid":"c1","token":null}
+          1< {"event":"a.change","data":{"values":{"x":2}}}
+          1< {"event":"a.custom","data":{"y":1}}
+        event.a.change {"values":{"x":3}}
+          1< {"event":"a.change","data":{"values":{"x":3}}}
+        event.a.reaccess
+          ask access.a {"cid":"c1","token":null}
+        event.a.change {"values":{"x":4}}
+        access.a = {"result":{"call":"set"}}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+        event.a.change {"values":{"x":5}}
+        1> 4 unsubscribe.a
+          1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":4}
+          1 done
+        event.b.reaccess
+          ask access.b {"cid":"c1","token":null}
+        wait 3000
+          release call.a.set
+          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":3}
+          1 done
+          release access.b
+          1< {"event":"b.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
+        1> 5 subscribe.b
+          ask access.b {"cid":"c1","token":null}
+    "#]]);
 }
 
 #[test]
 fn an_answer_from_before_the_change_counts_for_nothing() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            1> 2 get.a
-            get.a = {"result":{"model":{}}}
-            event.a.reaccess
-              release access.a
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-              1< {"result":{"models":{"a":{}}},"id":1}
-              1 done
-              1< {"result":{},"id":2}
-              1 done
-            event.a.reaccess
-              ask access.a {"cid":"c1","token":null}
-            event.a.reaccess
-              release access.a
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{}}
-              1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        1> 2 get.a
+        get.a = {"result":{"model":{}}}
+        event.a.reaccess
+          release access.a
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{}}},"id":1}
+          1 done
+          1< {"result":{},"id":2}
+          1 done
+        event.a.reaccess
+          ask access.a {"cid":"c1","token":null}
+        event.a.reaccess
+          release access.a
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{}}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+    "#]]);
 }
 
 #[test]
 fn granted_access_is_asked_again_if_it_changes_before_the_resource_is_there() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            event.a.reaccess
-              ask access.a {"cid":"c1","token":null}
-            get.a = {"result":{"model":{}}}
-            access.a = {"result":{}}
-              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":1}
-              1 done
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        event.a.reaccess
+          ask access.a {"cid":"c1","token":null}
+        get.a = {"result":{"model":{}}}
+        access.a = {"result":{}}
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":1}
+          1 done
+    "#]]);
 }
 
 #[test]
 fn a_resource_that_others_refer_to_stays_without_direct_access() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            1> 2 subscribe.b
-              listen event.b.*
-              ask get.b {}
-              ask access.b {"cid":"c1","token":null}
-            get.a = {"result":{"model":{"x":1}}}
-            get.b = {"result":{"model":{"a":{"rid":"a"}}}}
-            access.a = {"result":{"get":true}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            access.b = {"result":{"get":true}}
-              1< {"result":{"models":{"b":{"a":{"rid":"a"}}}},"id":2}
-              1 done
-            event.a.reaccess
-              ask access.a {"cid":"c1","token":null}
-            event.a.change {"values":{"x":2}}
-            access.a = {"result":{"get":false}}
-              1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
-              1< {"event":"a.change","data":{"values":{"x":2}}}
-            event.a.change {"values":{"x":3}}
-              1< {"event":"a.change","data":{"values":{"x":3}}}
-            1> 3 unsubscribe.a
-              1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":3}
-              1 done
-            1> 4 unsubscribe.b
-              1< {"id":4}
-              1 done
-            event.a.change {"values":{"x":4}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        1> 2 subscribe.b
+          listen event.b.*
+          ask get.b {}
+          ask access.b {"cid":"c1","token":null}
+        get.a = {"result":{"model":{"x":1}}}
+        get.b = {"result":{"model":{"a":{"rid":"a"}}}}
+        access.a = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        access.b = {"result":{"get":true}}
+          1< {"result":{"models":{"b":{"a":{"rid":"a"}}}},"id":2}
+          1 done
+        event.a.reaccess
+          ask access.a {"cid":"c1","token":null}
+        event.a.change {"values":{"x":2}}
+        access.a = {"result":{"get":false}}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+          1< {"event":"a.change","data":{"values":{"x":2}}}
+        event.a.change {"values":{"x":3}}
+          1< {"event":"a.change","data":{"values":{"x":3}}}
+        1> 3 unsubscribe.a
+          1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":3}
+          1 done
+        1> 4 unsubscribe.b
+          1< {"id":4}
+          1 done
+        event.a.change {"values":{"x":4}}
+    "#]]);
 }
 
 #[test]
 fn a_reset_of_access_asks_for_every_matching_subscription() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            open 2 c2
-              listen conn.c2.token
-            1> 1 subscribe.a.b
-              listen event.a.b.*
-              ask get.a.b {}
-              ask access.a.b {"cid":"c1","token":null}
-            2> 2 subscribe.a.b
-              ask access.a.b {"cid":"c2","token":null}
-            1> 3 subscribe.a?q
-              listen event.a.*
-              ask get.a {"query":"q"}
-              ask access.a {"cid":"c1","token":null,"query":"q"}
-            get.a.b = {"result":{"model":{}}}
-            access.a.b = {"result":{"get":true}}
-              1< {"result":{"models":{"a.b":{}}},"id":1}
-              1 done
-            access.a.b = {"result":{"get":true}}
-              2< {"result":{"models":{"a.b":{}}},"id":2}
-              2 done
-            access.a = {"result":{"get":true}}
-            get.a = {"result":{"model":{},"query":"q"}}
-              1< {"result":{"models":{"a?q":{}}},"id":3}
-              1 done
-            system.reset {"access":["x.>","a.*.c","..","a.>"]}
-              ask access.a.b {"cid":"c1","token":null}
-              ask access.a.b {"cid":"c2","token":null}
-            access.a.b = {"result":{"get":true}}
-            access.a.b = {"result":{"get":false}}
-              2< {"event":"a.b.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
-            system.reset {"access":["a"]}
-              ask access.a {"cid":"c1","token":null,"query":"q"}
-            access.a = {"error":{"code":"system.timeout","message":"Request timeout"}}
-              1< {"event":"a?q.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
-              release event.a.*
-            system.reset nonsense
-            system.reset
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        open 2 c2
+          listen conn.c2.token
+        1> 1 subscribe.a.b
+          listen event.a.b.*
+          ask get.a.b {}
+          ask access.a.b {"cid":"c1","token":null}
+        2> 2 subscribe.a.b
+          ask access.a.b {"cid":"c2","token":null}
+        1> 3 subscribe.a?q
+          listen event.a.*
+          ask get.a {"query":"q"}
+          ask access.a {"cid":"c1","token":null,"query":"q"}
+        get.a.b = {"result":{"model":{}}}
+        access.a.b = {"result":{"get":true}}
+          1< {"result":{"models":{"a.b":{}}},"id":1}
+          1 done
+        access.a.b = {"result":{"get":true}}
+          2< {"result":{"models":{"a.b":{}}},"id":2}
+          2 done
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{},"query":"q"}}
+          1< {"result":{"models":{"a?q":{}}},"id":3}
+          1 done
+        system.reset {"access":["x.>","a.*.c","..","a.>"]}
+          ask access.a.b {"cid":"c1","token":null}
+          ask access.a.b {"cid":"c2","token":null}
+        access.a.b = {"result":{"get":true}}
+        access.a.b = {"result":{"get":false}}
+          2< {"event":"a.b.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+        system.reset {"access":["a"]}
+          ask access.a {"cid":"c1","token":null,"query":"q"}
+        access.a = {"error":{"code":"system.timeout","message":"Request timeout"}}
+          1< {"event":"a?q.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
+          release event.a.*
+        system.reset nonsense
+        system.reset
+    "#]]);
+}
+
+#[test]
+fn events_wait_no_longer_than_for_a_subscription_that_is_still_there() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"b":{"rid":"b"}}}}
+          listen event.b.*
+          ask get.b {}
+        get.b = {"result":{"model":{}}}
+          1< {"result":{"models":{"a":{"b":{"rid":"b"}},"b":{}}},"id":1}
+          1 done
+        1> 2 subscribe.b
+          ask access.b {"cid":"c1","token":null}
+        access.b = {"result":{"get":true}}
+          1< {"result":{},"id":2}
+          1 done
+        event.b.reaccess
+          ask access.b {"cid":"c1","token":null}
+        event.b.custom 1
+        1> 3 unsubscribe.b
+          1< {"id":3}
+          1 done
+        event.b.custom 2
+        event.b.reaccess
+          release access.b
+          1< {"event":"b.custom","data":1}
+          1< {"event":"b.custom","data":2}
+        event.b.custom 3
+          1< {"event":"b.custom","data":3}
+    "#]]);
 }

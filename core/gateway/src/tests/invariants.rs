@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::{
     Gateway,
-    connection::Connection,
-    subscription::{AccessState, Hold, State},
-    task::Task,
+    connection::{
+        Connection,
+        subscription::{AccessState, Hold, State},
+        task::Task,
+    },
 };
 
 impl Gateway {
@@ -41,15 +43,6 @@ impl Connection {
             assert!(Hold::Needed.unheld(&self.subscriptions, rid).is_empty(), "{rid} is held by nothing");
             if it.is_visible() {
                 assert!(Hold::Visible.unheld(&self.subscriptions, rid).is_empty(), "the client has let go of {rid}");
-                assert!(
-                    it.references.keys().all(|child| {
-                        let child = self.subscriptions.get(child);
-                        child.is_some_and(|child| {
-                            child.is_visible() || !matches!(child.state, State::Loaded(_)) || child.pins > 0
-                        })
-                    }),
-                    "the client has {rid} without what it refers to"
-                );
             }
             assert_eq!(it.hears_events(), it.resource.is_some(), "{rid} and the cache");
             if !it.held.is_empty() {

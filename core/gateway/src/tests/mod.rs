@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod invariants;
 mod limits;
+mod random;
 mod references;
 mod requests;
 mod reset;

@@ -7,183 +7,183 @@ use super::check;
 #[test]
 fn the_difference_comes_as_events() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.s.model
-              listen event.s.model.*
-              ask get.s.model {}
-              ask access.s.model {"cid":"c1","token":null}
-            1> 2 subscribe.s.list
-              listen event.s.list.*
-              ask get.s.list {}
-              ask access.s.list {"cid":"c1","token":null}
-            1> 3 subscribe.other
-              listen event.other.*
-              ask get.other {}
-              ask access.other {"cid":"c1","token":null}
-            access.s.model = {"result":{"get":true}}
-            access.s.list = {"result":{"get":true}}
-            access.other = {"result":{"get":true}}
-            get.s.model = {"result":{"model":{"x":1,"y":2}}}
-              1< {"result":{"models":{"s.model":{"x":1,"y":2}}},"id":1}
-              1 done
-            get.s.list = {"result":{"collection":["a","b","c"]}}
-              1< {"result":{"collections":{"s.list":["a","b","c"]}},"id":2}
-              1 done
-            get.other = {"result":{"model":{}}}
-              1< {"result":{"models":{"other":{}}},"id":3}
-              1 done
-            system.reset {"resources":["s.>"],"access":["nothing"]}
-              ask get.s.list {}
-              ask get.s.model {}
-            get.s.model = {"result":{"model":{"x":1,"z":{"rid":"s.list"}}}}
-              1< {"event":"s.model.change","data":{"values":{"y":{"action":"delete"},"z":{"rid":"s.list"}}}}
-            get.s.list = {"result":{"collection":["b","x","c"]}}
-              1< {"event":"s.list.remove","data":{"idx":0}}
-              1< {"event":"s.list.add","data":{"idx":1,"value":"x"}}
-            system.reset {"resources":["s.*"]}
-              ask get.s.list {}
-              ask get.s.model {}
-            get.s.model = {"result":{"model":{"x":1,"z":{"rid":"s.list"}}}}
-            get.s.list = {"result":{"collection":["b","x","c"]}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.s.model
+          listen event.s.model.*
+          ask get.s.model {}
+          ask access.s.model {"cid":"c1","token":null}
+        1> 2 subscribe.s.list
+          listen event.s.list.*
+          ask get.s.list {}
+          ask access.s.list {"cid":"c1","token":null}
+        1> 3 subscribe.other
+          listen event.other.*
+          ask get.other {}
+          ask access.other {"cid":"c1","token":null}
+        access.s.model = {"result":{"get":true}}
+        access.s.list = {"result":{"get":true}}
+        access.other = {"result":{"get":true}}
+        get.s.model = {"result":{"model":{"x":1,"y":2}}}
+          1< {"result":{"models":{"s.model":{"x":1,"y":2}}},"id":1}
+          1 done
+        get.s.list = {"result":{"collection":["a","b","c"]}}
+          1< {"result":{"collections":{"s.list":["a","b","c"]}},"id":2}
+          1 done
+        get.other = {"result":{"model":{}}}
+          1< {"result":{"models":{"other":{}}},"id":3}
+          1 done
+        system.reset {"resources":["s.>"],"access":["nothing"]}
+          ask get.s.list {}
+          ask get.s.model {}
+        get.s.model = {"result":{"model":{"x":1,"z":{"rid":"s.list"}}}}
+          1< {"event":"s.model.change","data":{"values":{"y":{"action":"delete"},"z":{"rid":"s.list"}}}}
+        get.s.list = {"result":{"collection":["b","x","c"]}}
+          1< {"event":"s.list.remove","data":{"idx":0}}
+          1< {"event":"s.list.add","data":{"idx":1,"value":"x"}}
+        system.reset {"resources":["s.*"]}
+          ask get.s.list {}
+          ask get.s.model {}
+        get.s.model = {"result":{"model":{"x":1,"z":{"rid":"s.list"}}}}
+        get.s.list = {"result":{"collection":["b","x","c"]}}
+    "#]]);
 }
 
 #[test]
 fn a_resource_that_is_gone_is_deleted() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            get.a = {"result":{"model":{}}}
-              1< {"result":{"models":{"a":{}}},"id":1}
-              1 done
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            get.a = {"error":{"code":"system.notFound","message":"Not found"}}
-              release event.a.*
-              1< {"event":"a.delete"}
-              1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{}}}
+          1< {"result":{"models":{"a":{}}},"id":1}
+          1 done
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        get.a = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.a.*
+          1< {"event":"a.delete"}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
+    "#]]);
 }
 
 #[test]
 fn without_a_usable_answer_nothing_changes() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            get.a = {"result":{"model":{"x":1}}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            get.a = {"result":{"collection":[1]}}
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            wait 3000
-              release get.a
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            get.a = {"error":{"code":"a.b","message":"No"}}
-            event.a.change {"values":{"x":2}}
-              1< {"event":"a.change","data":{"values":{"x":2}}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        get.a = {"result":{"collection":[1]}}
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        wait 3000
+          release get.a
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        get.a = {"error":{"code":"a.b","message":"No"}}
+        event.a.change {"values":{"x":2}}
+          1< {"event":"a.change","data":{"values":{"x":2}}}
+    "#]]);
 }
 
 #[test]
 fn events_go_on_until_the_answer() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            get.a = {"result":{"model":{"x":1}}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            event.a.change {"values":{"x":2}}
-              1< {"event":"a.change","data":{"values":{"x":2}}}
-            event.a.custom
-              1< {"event":"a.custom"}
-            get.a = {"result":{"model":{"x":3}}}
-              1< {"event":"a.change","data":{"values":{"x":3}}}
-            event.a.change {"values":{"x":4}}
-              1< {"event":"a.change","data":{"values":{"x":4}}}
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            event.a.change {"values":{"x":5}}
-              1< {"event":"a.change","data":{"values":{"x":5}}}
-            wait 3000
-              release get.a
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            event.a.delete
-              release get.a
-              release event.a.*
-              1< {"event":"a.delete"}
-              1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        event.a.change {"values":{"x":2}}
+          1< {"event":"a.change","data":{"values":{"x":2}}}
+        event.a.custom
+          1< {"event":"a.custom"}
+        get.a = {"result":{"model":{"x":3}}}
+          1< {"event":"a.change","data":{"values":{"x":3}}}
+        event.a.change {"values":{"x":4}}
+          1< {"event":"a.change","data":{"values":{"x":4}}}
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        event.a.change {"values":{"x":5}}
+          1< {"event":"a.change","data":{"values":{"x":5}}}
+        wait 3000
+          release get.a
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        event.a.delete
+          release get.a
+          release event.a.*
+          1< {"event":"a.delete"}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
+    "#]]);
 }
 
 #[test]
 fn a_second_reset_asks_a_second_time() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 subscribe.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            system.reset {"resources":["a"]}
-              release get.a
-              ask get.a {}
-            get.a = {"result":{"model":{"x":1}}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            system.reset {"resources":["a"]}
-              release get.a
-              ask get.a {}
-            get.a = {"result":{"model":{"x":2}}}
-              1< {"event":"a.change","data":{"values":{"x":2}}}
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        system.reset {"resources":["a"]}
+          release get.a
+          ask get.a {}
+        get.a = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        system.reset {"resources":["a"]}
+          release get.a
+          ask get.a {}
+        get.a = {"result":{"model":{"x":2}}}
+          1< {"event":"a.change","data":{"values":{"x":2}}}
+    "#]]);
 }
 
 #[test]
 fn resources_that_nobody_is_subscribed_to_are_kept_right_as_well() {
     check(&expect![[r#"
-            open 1 c1
-              listen conn.c1.token
-            1> 1 get.a
-              listen event.a.*
-              ask get.a {}
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-            get.a = {"result":{"model":{"x":1}}}
-              1< {"result":{"models":{"a":{"x":1}}},"id":1}
-              1 done
-            system.reset {"resources":["a"]}
-              ask get.a {}
-            get.a = {"result":{"model":{"x":2}}}
-            1> 2 get.a
-              ask access.a {"cid":"c1","token":null}
-            access.a = {"result":{"get":true}}
-              1< {"result":{"models":{"a":{"x":2}}},"id":2}
-              1 done
-        "#]]);
+        open 1 c1
+          listen conn.c1.token
+        1> 1 get.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"a":{"x":1}}},"id":1}
+          1 done
+        system.reset {"resources":["a"]}
+          ask get.a {}
+        get.a = {"result":{"model":{"x":2}}}
+        1> 2 get.a
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{"x":2}}},"id":2}
+          1 done
+    "#]]);
 }

@@ -5,12 +5,12 @@ use std::{mem, sync::Arc};
 
 use relogin_res::{Error, ResourceId};
 
-use crate::{
-    connection::{Connection, Shared, TaskId},
-    content::Snapshot,
+use super::{
+    Connection, Shared,
     subscription::{AccessState, Hold, State, Subscription},
     task::Task,
 };
+use crate::{content::Snapshot, ids::TaskId};
 
 impl Connection {
     /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One that could not be had the
@@ -18,23 +18,12 @@ impl Connection {
     pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
         match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
             Some(State::Failed(_)) => self.resubscribe(rid, &mut Vec::new(), shared),
-            Some(State::Deleted) => self.revive_deleted(rid, shared),
             Some(_) => {}
             None => {
                 if let Some(snapshot) = self.create(rid, shared) {
                     self.fill(vec![(rid.clone(), snapshot)], shared);
                 }
             }
-        }
-    }
-
-    /// Asks again for a resource that is no more: it may have come into being anew.
-    pub(crate) fn revive_deleted(&mut self, rid: &ResourceId, shared: &mut Shared) {
-        if matches!(self.subscriptions.get(rid).map(|subscription| &subscription.state), Some(State::Deleted)) {
-            let mut loose = Vec::new();
-            self.hide(rid, &mut loose);
-            self.resubscribe(rid, &mut loose, shared);
-            self.release(loose, shared);
         }
     }
 

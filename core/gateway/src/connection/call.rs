@@ -8,41 +8,12 @@ use relogin_res::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{
-    api::Tag,
-    bus::Purpose,
-    connection::{Connection, Shared, TaskId},
-    fetch::FetchKind,
+use super::{
+    Connection, Shared,
     subscription::{AccessResult, Subscription},
-    task::Task,
+    task::{Call, FetchKind, Stage, Task},
 };
-
-/// A call of a method.
-#[derive(Debug)]
-pub(crate) struct Call {
-    /// The request to answer.
-    id: u64,
-    /// The resource as services name it.
-    target: ResourceId,
-    method: String,
-    params: Option<Box<RawValue>>,
-    /// True for a request of the kind `new`, whose result must be a resource.
-    is_new: bool,
-    stage: Stage,
-    /// The request on the bus, if it is this call's own.
-    pub(crate) tag: Option<Tag>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Waiting to know whether it is allowed.
-    Access,
-    /// Waiting for the result.
-    Result,
-}
-
-/// The method that makes resources, whose result may come in a form of its own.
-pub(crate) const NEW: &str = "new";
+use crate::{api::Tag, bus::Purpose, ids::TaskId};
 
 /// A reference to a resource, alone.
 #[derive(Serialize, Deserialize)]
@@ -181,7 +152,7 @@ impl Connection {
         let Some(Task::Call(Call { id, method, is_new, .. })) = self.tasks.remove(&task) else { return };
         let legacy_new = |result: &RawValue| {
             let reference: Option<Reference> = serde_json::from_str(result.get()).ok();
-            reference.filter(|_| method == NEW).map(|reference| reference.rid)
+            reference.filter(|_| method == Call::NEW).map(|reference| reference.rid)
         };
         let outcome = response.outcome.map(|outcome| match outcome {
             Outcome::Result(result) => legacy_new(&result).map_or(Outcome::Result(result), Outcome::Resource),

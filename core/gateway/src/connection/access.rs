@@ -7,13 +7,12 @@ use relogin_res::{
     service::{AccessRequest, Payload, Subject},
 };
 
-use crate::{
-    bus::Purpose,
-    connection::{Connection, Shared, TaskId},
-    fetch::Fetch,
+use super::{
+    Connection, Shared,
     subscription::{AccessResult, AccessState},
     task::Task,
 };
+use crate::{bus::Purpose, ids::TaskId};
 
 impl Connection {
     /// Sees to it that the task hears what may be done with the resource: at once if that is known.
@@ -40,7 +39,8 @@ impl Connection {
             }
             AccessState::Known(_) | AccessState::Unknown => Vec::new(),
         };
-        subscription.rechecking = subscription.direct > 0;
+        let is_direct = subscription.direct > 0;
+        subscription.rechecking = is_direct;
         for (id, task) in &mut self.tasks {
             if let Task::Fetch(fetch) = task
                 && fetch.rid == *rid
@@ -49,9 +49,11 @@ impl Connection {
                 tasks.push(*id);
             }
         }
-        if subscription.rechecking || !tasks.is_empty() {
+        if is_direct || !tasks.is_empty() {
             self.ask_access(rid, tasks, shared);
         }
+        // Events may have waited for an answer about a direct subscription that the client has given up since.
+        self.pump(rid, shared);
     }
 
     fn ask_access(&mut self, rid: &ResourceId, tasks: Vec<TaskId>, shared: &mut Shared) {
@@ -97,7 +99,7 @@ impl Connection {
     /// Tells a task what may be done.
     pub(crate) fn on_access(&mut self, task: TaskId, result: &AccessResult, shared: &mut Shared) {
         match self.tasks.get(&task) {
-            Some(Task::Fetch(Fetch { .. })) => self.on_fetch_access(task, can_get(result), shared),
+            Some(Task::Fetch(_)) => self.on_fetch_access(task, can_get(result), shared),
             Some(Task::Call(_)) => self.on_call_access(task, result, shared),
             Some(Task::Deliver(_)) | None => {}
         }

@@ -9,10 +9,9 @@ use relogin_res::{Error, ResourceId, service::Access};
 
 use crate::{
     api::Tag,
-    cache::ResourceKey,
-    connection::TaskId,
     content::{References, Snapshot},
     event::Event,
+    ids::{ResourceKey, TaskId},
 };
 
 /// A connection's subscriptions, by the resource ids that its client uses.

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use relogin_res::{Error, ResourceId};
 
-use crate::{
-    api::close,
-    connection::{Connection, Shared},
-    event::Event,
+use super::{
+    Connection, Shared,
     fetch::Gathered,
     subscription::State,
     task::{Deliver, Task, Wait},
 };
+use crate::{api::close, event::Event};
 
 impl Connection {
     /// Takes an event on a resource that the client calls `rid`.

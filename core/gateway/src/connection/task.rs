@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use relogin_res::ResourceId;
 
-use crate::{api::Tag, call::Call, event::Event, fetch::Fetch};
+use serde_json::value::RawValue;
+
+use crate::{api::Tag, event::Event};
 
 /// Something under way.
 #[derive(Debug)]
@@ -17,6 +19,29 @@ pub(crate) enum Task {
     Call(Call),
 }
 
+/// A client's wish for a resource.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    /// The request to answer.
+    pub(crate) id: u64,
+    pub(crate) rid: ResourceId,
+    pub(crate) kind: FetchKind,
+    /// True once access is known to be granted.
+    pub(crate) granted: bool,
+    pub(crate) wait: Wait,
+}
+
+/// How a resource is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchKind {
+    /// By a subscribe request.
+    Subscribe,
+    /// By a get request: without a subscription.
+    Get,
+    /// As the result of a method: with a direct subscription.
+    Result,
+}
+
 /// An event that waits for what it refers to.
 #[derive(Debug)]
 pub(crate) struct Deliver {
@@ -24,6 +49,30 @@ pub(crate) struct Deliver {
     pub(crate) rid: ResourceId,
     pub(crate) event: Arc<Event>,
     pub(crate) wait: Wait,
+}
+
+/// A call of a method.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The request to answer.
+    pub(crate) id: u64,
+    /// The resource as services name it.
+    pub(crate) target: ResourceId,
+    pub(crate) method: String,
+    pub(crate) params: Option<Box<RawValue>>,
+    /// True for a request of the kind `new`, whose result must be a resource.
+    pub(crate) is_new: bool,
+    pub(crate) stage: Stage,
+    /// The request on the bus, if it is this call's own.
+    pub(crate) tag: Option<Tag>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waiting to know whether it is allowed.
+    Access,
+    /// Waiting for the result.
+    Result,
 }
 
 /// Waiting for resources and for all that they refer to.
@@ -54,6 +103,11 @@ impl Task {
             Self::Fetch(_) | Self::Deliver(_) => None,
         }
     }
+}
+
+impl Call {
+    /// The method that makes resources, whose result may come in a form of its own.
+    pub(crate) const NEW: &str = "new";
 }
 
 impl Wait {

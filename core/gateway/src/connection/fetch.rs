@@ -8,35 +8,15 @@ use relogin_res::{
     client::{encode_error, encode_resource, encode_result},
 };
 
-use crate::{
-    connection::{Connection, Shared, TaskId},
-    content::{Snapshot, Texts},
+use super::{
+    Connection, Shared,
     subscription::State,
-    task::{Task, Wait},
+    task::{Fetch, FetchKind, Task, Wait},
 };
-
-/// A client's wish for a resource.
-#[derive(Debug)]
-pub(crate) struct Fetch {
-    /// The request to answer.
-    pub(crate) id: u64,
-    pub(crate) rid: ResourceId,
-    pub(crate) kind: FetchKind,
-    /// True once access is known to be granted.
-    pub(crate) granted: bool,
-    pub(crate) wait: Wait,
-}
-
-/// How a resource is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FetchKind {
-    /// By a subscribe request.
-    Subscribe,
-    /// By a get request: without a subscription.
-    Get,
-    /// As the result of a method: with a direct subscription.
-    Result,
-}
+use crate::{
+    content::{Snapshot, Texts},
+    ids::TaskId,
+};
 
 /// Resources below some roots, by what is to be sent of them.
 #[derive(Debug, Default)]
@@ -144,9 +124,8 @@ impl Connection {
                 Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),
                 _ => return,
             };
-            // Since it was looked at, something may have been deleted, or taken from the client again.
-            roots.iter().for_each(|rid| self.revive_deleted(rid, shared));
             let gathered = self.gather(&roots);
+            // Since it was looked at, something may have been taken from the client again.
             if !gathered.is_loading {
                 return match self.tasks.remove(&task) {
                     Some(Task::Fetch(fetch)) => self.finish_fetch(fetch, &gathered, shared),
@@ -205,26 +184,30 @@ impl Connection {
 
     fn finish_fetch(&mut self, fetch: Fetch, gathered: &Gathered, shared: &mut Shared) {
         let Fetch { id, rid, kind, .. } = fetch;
-        let root = self.subscriptions.get(&rid).map(|subscription| &subscription.state);
-        let frame = match (kind, root) {
-            (FetchKind::Subscribe | FetchKind::Get, Some(State::Failed(error))) => {
-                let frame = encode_error(id, error);
-                self.unpin(&rid);
-                self.answer(frame, shared);
-                return self.release(vec![rid], shared);
-            }
-            (FetchKind::Subscribe | FetchKind::Get, _) => encode_result(id, Some(&self.texts(gathered))),
-            (FetchKind::Result, _) => encode_resource(id, &rid, &self.texts(gathered)),
+        let error = match self.subscriptions.get(&rid).map(|subscription| &subscription.state) {
+            Some(State::Failed(error)) if kind != FetchKind::Result => Some(error.clone()),
+            // What the client has of it is held by others, and will not be kept up to date for it.
+            Some(State::Deleted) => Some(Error::deleted()),
+            _ => None,
+        };
+        let frame = match (kind, &error) {
+            (FetchKind::Subscribe | FetchKind::Get, Some(error)) => encode_error(id, error),
+            (FetchKind::Subscribe | FetchKind::Get, None) => encode_result(id, Some(&self.texts(gathered))),
+            (FetchKind::Result, Some(error)) => encode_failed_result(id, &rid, error),
+            (FetchKind::Result, None) => encode_resource(id, &rid, &self.texts(gathered)),
         };
         self.answer(frame, shared);
         self.unpin(&rid);
-        if kind == FetchKind::Get {
+        if error.is_some() {
             return self.release(vec![rid], shared);
         }
-        if let Some(subscription) = self.subscriptions.get_mut(&rid) {
+        self.show(&gathered.fresh);
+        if kind == FetchKind::Get {
+            // What else the client has may refer to some of it, and make it stay.
+            self.release(vec![rid], shared);
+        } else if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.direct += 1;
         }
-        self.show(&gathered.fresh);
         gathered.fresh.iter().for_each(|rid| self.pump(rid, shared));
     }
 
@@ -233,15 +216,17 @@ impl Connection {
         let Some(Task::Fetch(Fetch { id, rid, kind, .. })) = self.tasks.remove(&task) else { return };
         let frame = match kind {
             FetchKind::Subscribe | FetchKind::Get => encode_error(id, error),
-            // The method itself has succeeded.
-            FetchKind::Result => {
-                let mut texts = Texts::default();
-                texts.errors.insert(rid.clone(), error.clone());
-                encode_resource(id, &rid, &texts)
-            }
+            FetchKind::Result => encode_failed_result(id, &rid, error),
         };
         self.answer(frame, shared);
         self.unpin(&rid);
         self.release(vec![rid], shared);
     }
+}
+
+/// The method itself has succeeded, whatever becomes of the resource.
+fn encode_failed_result(id: u64, rid: &ResourceId, error: &Error) -> String {
+    let mut texts = Texts::default();
+    texts.errors.insert(rid.clone(), error.clone());
+    encode_resource(id, rid, &texts)
 }

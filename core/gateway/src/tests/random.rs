@@ -1,0 +1,389 @@
+//! Many random runs of clients and services against the machine. A client keeps what it was sent as the protocol says, and
+//! must never be told of what it has not got, lack what it was referred to, or end with anything else than the services have.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use relogin_res::{
+    Change, Error, Model, Pattern, ResourceId, Value,
+    client::{EventKind, Message, ResourceSet},
+    delta::{self, Step},
+    service::{Add, Content, Payload, Remove, Resource, Response, encode_change},
+};
+use serde_json::json;
+
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+
+const RESOURCES: u64 = 8;
+const CLIENTS: u64 = 3;
+const STEPS: u64 = 400;
+const RUNS: u64 = 60;
+
+#[test]
+fn clients_have_what_services_have() {
+    for seed in 1..=RUNS {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.settle();
+    }
+}
+
+/// Repeatable chance.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+struct World {
+    seed: u64,
+    chance: Chance,
+    gateway: Gateway,
+    now: Duration,
+    last_connection: u64,
+    requests: BTreeMap<Tag, (String, u64)>,
+    listeners: BTreeMap<Tag, String>,
+    clients: BTreeMap<ConnectionKey, Client>,
+    /// What the services have; nothing where a resource does not exist.
+    resources: BTreeMap<ResourceId, Content>,
+    denied: BTreeSet<(u64, ResourceId)>,
+}
+
+/// A client as the protocol wants it.
+#[derive(Default)]
+struct Client {
+    /// Also how many requests there were.
+    last_id: u64,
+    /// How many credits came back.
+    done: u64,
+    /// Requests that wait for an answer.
+    open: BTreeMap<u64, (String, ResourceId, u32)>,
+    direct: BTreeMap<ResourceId, u32>,
+    /// What it was sent; none for what it was sent an error.
+    has: BTreeMap<ResourceId, Option<Content>>,
+    deleted: BTreeSet<ResourceId>,
+    log: VecDeque<String>,
+}
+
+fn rid(number: u64) -> ResourceId {
+    ResourceId::parse(&format!("r.{number}")).unwrap()
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let config = Config { max_held_events: 1000, ..Config::default() };
+        let mut world = Self {
+            seed,
+            chance: Chance(seed),
+            gateway: Gateway::new(config),
+            now: Duration::ZERO,
+            last_connection: 0,
+            requests: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            denied: BTreeSet::new(),
+        };
+        for number in 0..RESOURCES {
+            world.create(number);
+        }
+        for _ in 0..CLIENTS {
+            world.connect();
+        }
+        world
+    }
+
+    fn connect(&mut self) {
+        self.last_connection += 1;
+        let connection = ConnectionKey(self.last_connection);
+        self.clients.insert(connection, Client::default());
+        self.handle(Input::Opened { connection, cid: format!("c{}", connection.0), origin: Default::default() });
+    }
+
+    fn reconnect(&mut self, connection: ConnectionKey) {
+        self.clients.remove(&connection);
+        self.handle(Input::Closed { connection });
+        self.connect();
+    }
+
+    fn step(&mut self) {
+        let resource = rid(self.chance.below(RESOURCES));
+        let pick = usize::try_from(self.chance.below(CLIENTS)).unwrap();
+        let connection = *self.clients.keys().nth(pick).unwrap();
+        match self.chance.below(20) {
+            0..3 => self.request(connection, "subscribe", &resource, 1),
+            3..5 => {
+                let count = 1 + u32::try_from(self.chance.below(2)).unwrap();
+                self.request(connection, "unsubscribe", &resource, count);
+            }
+            5 => self.request(connection, "get", &resource, 1),
+            6..10 => self.mutate(&resource, true),
+            10 => self.publish(&format!("event.{resource}.custom"), b"1"),
+            11 if self.chance.below(3) == 0 => self.delete_or_create(&resource),
+            12 if self.chance.below(3) == 0 => {
+                self.mutate(&resource, false);
+                self.publish("system.reset", json!({"resources": ["r.>"]}).to_string().as_bytes());
+            }
+            13 if self.chance.below(3) == 0 => self.change_access(connection, &resource),
+            14 if self.chance.below(20) == 0 => {
+                self.now += Duration::from_secs(3);
+                self.handle(Input::Timeout);
+            }
+            15 if self.chance.below(20) == 0 => self.reconnect(connection),
+            _ => self.answer_one(),
+        }
+    }
+
+    /// Lets everything come to rest, and compares.
+    fn settle(&mut self) {
+        // Requests that ran out of time may have left resources behind as they were.
+        self.publish("system.reset", json!({"resources": [">"]}).to_string().as_bytes());
+        while !self.requests.is_empty() {
+            self.answer_one();
+        }
+        for (key, client) in &self.clients {
+            assert!(client.open.is_empty(), "seed {}: {key:?} waits for {:?}", self.seed, client.open);
+            assert_eq!(client.done, client.last_id);
+            for (rid, has) in client.has.iter().filter(|(rid, _)| !client.deleted.contains(*rid)) {
+                if let Some(has) = has {
+                    let log = &client.log;
+                    assert_eq!(Some(has), self.resources.get(rid), "seed {}: {key:?} {rid}\n{log:#?}", self.seed);
+                }
+            }
+        }
+    }
+
+    fn request(&mut self, connection: ConnectionKey, kind: &str, rid: &ResourceId, count: u32) {
+        let client = self.clients.get_mut(&connection).unwrap();
+        client.last_id += 1;
+        let id = client.last_id;
+        client.open.insert(id, (kind.to_owned(), rid.clone(), count));
+        client.note(format!("> {id} {kind}.{rid} {count}"));
+        let frame = json!({"id": id, "method": format!("{kind}.{rid}"), "params": {"count": count}}).to_string();
+        self.handle(Input::Frame { connection, text: &frame });
+    }
+
+    fn create(&mut self, number: u64) {
+        let content = if number.is_multiple_of(2) {
+            Content::Model(Model::from([("a".into(), self.value()), ("b".into(), self.value())]))
+        } else {
+            Content::Collection((0..3).map(|_| self.value()).collect())
+        };
+        self.resources.insert(rid(number), content);
+    }
+
+    fn value(&mut self) -> Value {
+        match self.chance.below(3) {
+            0 => Value::Reference(rid(self.chance.below(RESOURCES))),
+            _ => Value::of(json!(self.chance.below(1000))),
+        }
+    }
+
+    fn delete_or_create(&mut self, rid: &ResourceId) {
+        if self.resources.remove(rid).is_some() {
+            self.publish(&format!("event.{rid}.delete"), b"");
+        } else {
+            self.create(rid.as_str()[2..].parse().unwrap());
+        }
+    }
+
+    fn mutate(&mut self, rid: &ResourceId, tell: bool) {
+        let (value, pick) = (self.value(), self.chance.below(4));
+        let (event, payload) = match self.resources.get_mut(rid) {
+            None => return,
+            Some(Content::Model(model)) => {
+                let name = ["a", "b", "c", "d"][usize::try_from(pick).unwrap()].to_owned();
+                let change = if pick == 3 { Change::Delete } else { Change::Set(value) };
+                let changes = BTreeMap::from([(name, change)]);
+                let payload = encode_change(&changes);
+                let _ = delta::apply(model, changes);
+                ("change", payload)
+            }
+            Some(Content::Collection(collection)) => {
+                let idx = usize::try_from(pick).unwrap().min(collection.len());
+                if collection.len() > 3 {
+                    collection.remove(idx);
+                    ("remove", Remove { idx }.encode())
+                } else {
+                    collection.insert(idx, value.clone());
+                    ("add", Add { idx, value }.encode())
+                }
+            }
+        };
+        if tell {
+            self.publish(&format!("event.{rid}.{event}"), &payload);
+        }
+    }
+
+    fn change_access(&mut self, connection: ConnectionKey, rid: &ResourceId) {
+        let entry = (connection.0, rid.clone());
+        if !self.denied.remove(&entry) {
+            self.denied.insert(entry);
+        }
+        match self.chance.below(3) {
+            0 => self.publish(&format!("event.{rid}.reaccess"), b""),
+            1 => self.publish("system.reset", json!({"access": [rid]}).to_string().as_bytes()),
+            _ => self.publish(&format!("conn.c{}.token", connection.0), br#"{"token":1}"#),
+        }
+    }
+
+    /// Answers any one of the requests.
+    fn answer_one(&mut self) {
+        let Some(pick) = u64::try_from(self.requests.len()).ok().filter(|count| *count > 0) else { return };
+        let pick = usize::try_from(self.chance.below(pick)).unwrap();
+        let (tag, (subject, cid)) = self.requests.iter().nth(pick).map(|(tag, asked)| (*tag, asked.clone())).unwrap();
+        let (kind, name) = subject.split_once('.').unwrap();
+        let rid = ResourceId::parse(name).unwrap();
+        let response = match (kind, self.resources.get(&rid)) {
+            ("access", _) => Response::result(&json!({"get": !self.denied.contains(&(cid, rid))})),
+            ("get", Some(content)) => Response::result(&Resource { content: content.clone(), query: None }),
+            _ => Response::error(Error::not_found()),
+        };
+        self.handle(Input::Reply { tag, payload: &response.encode() });
+    }
+
+    fn publish(&mut self, subject: &str, payload: &[u8]) {
+        let hears = |pattern: &String| Pattern::parse(pattern).unwrap().matches(subject);
+        let tags: Vec<_> = self.listeners.iter().filter(|(_, pattern)| hears(pattern)).map(|(tag, _)| *tag).collect();
+        for client in self.clients.values_mut() {
+            client.note(format!("* {subject} {}", String::from_utf8_lossy(payload)));
+        }
+        for tag in tags {
+            self.handle(Input::Message { tag, subject, payload });
+        }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.gateway.handle(input, self.now);
+        while let Some(action) = self.gateway.poll_action() {
+            match action {
+                Action::Send { connection, frame } => {
+                    let text = std::str::from_utf8(&frame).unwrap();
+                    self.clients.get_mut(&connection).unwrap().receive(text, self.seed);
+                }
+                Action::Done { connection } => self.clients.get_mut(&connection).unwrap().done += 1,
+                Action::Close { .. } => panic!("closed"),
+                Action::Listen { tag, pattern } => {
+                    self.listeners.insert(tag, pattern);
+                }
+                Action::Ask { tag, subject, payload } => {
+                    let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+                    let cid = payload["cid"].as_str().map_or(0, |cid| cid[1..].parse().unwrap());
+                    self.requests.insert(tag, (subject, cid));
+                }
+                Action::Release { tag } => {
+                    self.requests.remove(&tag);
+                    self.listeners.remove(&tag);
+                }
+            }
+        }
+        self.gateway.check_invariants();
+    }
+}
+
+impl Client {
+    fn note(&mut self, line: String) {
+        self.log.push_back(line);
+        if self.log.len() > 60 {
+            self.log.pop_front();
+        }
+    }
+
+    fn receive(&mut self, frame: &str, seed: u64) {
+        self.note(format!("< {frame}"));
+        match Message::parse(frame).unwrap() {
+            Message::Response(response) => {
+                let (kind, rid, count) = self.open.remove(&response.id).expect("an answer to an open request");
+                match (kind.as_str(), response.outcome) {
+                    ("subscribe", Ok(result)) => {
+                        self.take(&serde_json::from_str(result.unwrap().get()).unwrap());
+                        *self.direct.entry(rid).or_default() += 1;
+                    }
+                    ("unsubscribe", Ok(None)) => {
+                        // Beyond those that were answered, it was open requests that ended, each with an error.
+                        let direct = self.direct.entry(rid).or_default();
+                        *direct = direct.saturating_sub(count);
+                    }
+                    // What a get brings stays as long as something else holds it.
+                    ("get", Ok(result)) => self.take(&serde_json::from_str(result.unwrap().get()).unwrap()),
+                    (_, Err(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Message::Event(event) => {
+                let log = &self.log;
+                assert!(self.has.contains_key(&event.rid), "seed {seed}: {frame} without the resource\n{log:#?}");
+                match event.kind().unwrap() {
+                    EventKind::Change(change) => {
+                        self.take(&change.resources);
+                        match self.has.get_mut(&event.rid) {
+                            Some(Some(Content::Model(model))) => {
+                                let effective = delta::apply(model, change.values.clone());
+                                assert_eq!(effective, change.values, "seed {seed}: a change that changes nothing");
+                            }
+                            other => panic!("seed {seed}: change of {other:?}"),
+                        }
+                    }
+                    EventKind::Add(add) => {
+                        self.take(&add.resources);
+                        self.edit(&event.rid, Step::Add(add.idx, add.value), seed);
+                    }
+                    EventKind::Remove(remove) => self.edit(&event.rid, Step::Remove(remove.idx), seed),
+                    EventKind::Unsubscribe(_) => {
+                        assert!(self.direct.insert(event.rid, 0).is_some_and(|count| count > 0), "not subscribed");
+                    }
+                    EventKind::Delete => assert!(self.deleted.insert(event.rid), "deleted twice"),
+                    EventKind::Custom => {}
+                }
+            }
+        }
+        self.let_go(seed);
+    }
+
+    fn take(&mut self, set: &ResourceSet) {
+        let models = set.models.iter().map(|(rid, model)| (rid, Some(Content::Model(model.clone()))));
+        let collections = set.collections.iter().map(|(rid, list)| (rid, Some(Content::Collection(list.clone()))));
+        let errors = set.errors.keys().map(|rid| (rid, None));
+        for (rid, content) in models.chain(collections).chain(errors) {
+            self.deleted.remove(rid);
+            self.has.insert(rid.clone(), content);
+        }
+    }
+
+    fn edit(&mut self, rid: &ResourceId, step: Step, seed: u64) {
+        let Some(Some(Content::Collection(collection))) = self.has.get_mut(rid) else { panic!("seed {seed}: {rid}") };
+        let fits = match step {
+            Step::Add(idx, value) => delta::add(collection, idx, value),
+            Step::Remove(idx) => delta::remove(collection, idx).is_some(),
+        };
+        assert!(fits, "seed {seed}: {rid}");
+    }
+
+    /// Forgets what nothing refers to any more, and looks whether all that is referred to is there.
+    fn let_go(&mut self, seed: u64) {
+        let mut todo: Vec<_> =
+            self.direct.iter().filter(|(_, count)| **count > 0).map(|(rid, _)| rid.clone()).collect();
+        let mut held = BTreeSet::new();
+        while let Some(rid) = todo.pop() {
+            let log = &self.log;
+            let has = self.has.get(&rid).unwrap_or_else(|| panic!("seed {seed}: {rid} is missing\n{log:#?}"));
+            if held.insert(rid) {
+                let values: Vec<_> = match has {
+                    Some(Content::Model(model)) => model.values().collect(),
+                    Some(Content::Collection(collection)) => collection.iter().collect(),
+                    None => Vec::new(),
+                };
+                todo.extend(values.into_iter().filter_map(Value::reference).cloned());
+            }
+        }
+        self.has.retain(|rid, _| held.contains(rid));
+        self.deleted.retain(|rid| held.contains(rid));
+    }
+}
