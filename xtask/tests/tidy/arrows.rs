@@ -36,7 +36,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["bus", "store", "sessions", "auth", "gateway", "http", "app"],
         "a directory knows users, not what they do",
     ),
-    ("sessions", &["auth", "users", "gateway", "http", "app"], "sessions are asked by auth, never the other way round"),
+    ("sessions", &["auth", "gateway", "http", "app"], "sessions are asked by auth, never the other way round"),
     ("auth", &["gateway", "http", "app"], "a method answers whichever gateway asks"),
     (
         "gateway",

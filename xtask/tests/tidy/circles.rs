@@ -7,15 +7,12 @@ use super::{
     manifests, report, sources,
 };
 
-/// Packages that still have circles: to become empty, and to go.
-const UNTANGLED_LATER: &[&str] = &["core/gateway"];
-
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
 fn rooms_of_a_package_use_each_other_one_way_only() {
     let mut complaints = Vec::new();
-    for manifest in manifests::all().iter().filter(|manifest| !UNTANGLED_LATER.contains(&manifest.folder.as_str())) {
+    for manifest in manifests::all() {
         if let Some(circle) = circle(&graph(&manifest.folder)) {
             complaints.push(format!(
                 "{}: {}: a circle; move what both ends need into a room below them, or let the upper one hand it down",
