@@ -47,9 +47,6 @@ impl Dom {
             }),
             Listener::new(&logout, "click", move |_| send(&pressed, Happening::LogoutPressed)),
         ];
-        if let (hint, "on") = (element::<HtmlElement>(&document, "demo-hint")?, meta("relogin-demo").as_str()) {
-            hint.set_hidden(false);
-        }
         Ok(Self {
             body: document.body().ok_or(MissingElement("body"))?,
             connection_state: element(&document, "connection-state")?,

@@ -20,7 +20,7 @@ pub(crate) struct State {
     pub(crate) seconds: Option<u64>,
     /// There was a connection before.
     was_connected: bool,
-    /// The last that was shown of the session was somebody logged in.
+    /// Nothing came between being logged in on a live connection and now.
     was_logged_in: bool,
 }
 
@@ -93,10 +93,10 @@ impl State {
     pub(crate) fn remember(&mut self) {
         self.was_connected |= self.connection == ConnectionState::Connected;
         match self.session {
-            SessionState::LoggedIn(_) | SessionState::Reconnecting(_) => self.was_logged_in = true,
-            SessionState::Anonymous | SessionState::Resuming => self.was_logged_in = false,
-            // Until something else happens, the reason stays on show.
-            SessionState::Ended(_) => {}
+            SessionState::LoggedIn(_) => self.was_logged_in = true,
+            SessionState::Anonymous | SessionState::Reconnecting(_) => self.was_logged_in = false,
+            // The last look at the key before the end; and then the reason stays on show.
+            SessionState::Resuming | SessionState::Ended(_) => {}
         }
     }
 }
@@ -110,7 +110,7 @@ impl View {
             ConnectionState::Reconnecting { .. } => ("reconnecting", trouble(state)),
         };
         let retry_text = match state.retry_in.map(|wait| wait.as_secs_f64().ceil()) {
-            Some(seconds) if seconds >= 2.0 && state.online => format!("next try in {seconds} s"),
+            Some(seconds) if seconds >= 2.0 && state.online => format!("in {seconds} s"),
             _ => String::new(),
         };
         Self { screen: screen(state), connection, connection_text, retry_text }
@@ -121,7 +121,7 @@ fn trouble(state: &State) -> &'static str {
     match (state.online, state.was_connected) {
         (false, _) => "Offline. Waiting for the network…",
         (true, true) => "Connection lost. Reconnecting…",
-        (true, false) => "The server cannot be reached. Trying again…",
+        (true, false) => "Cannot reach the server. Retrying…",
     }
 }
 
@@ -143,9 +143,11 @@ fn screen(state: &State) -> Screen {
         SessionState::Ended(Ended::LoggedOutElsewhere) => login(state, "You were logged out in another tab."),
         SessionState::Ended(Ended::Refused) if state.was_logged_in => login(
             state,
-            "Your session was ended. Perhaps its key was used somewhere else: if that was not you, change your password.",
+            "Your session was ended. Its key may have been used elsewhere: if that was not you, change your password.",
         ),
-        SessionState::Ended(Ended::Refused) => login(state, "Your session has expired. Please log in again."),
+        SessionState::Ended(Ended::Refused) => {
+            login(state, "Your session has expired or was ended. Please log in again.")
+        }
     }
 }
 
@@ -231,15 +233,23 @@ mod tests {
     fn a_session_ended_under_our_eyes_is_told_from_an_expired_one() {
         let mut state = connected(SessionState::LoggedIn(jane()));
         state.remember();
-        state.session = SessionState::Ended(Ended::Refused);
-        assert!(message(&state).contains("somewhere else"));
+        state.session = SessionState::Resuming;
         state.remember();
-        assert!(message(&state).contains("somewhere else"), "the reason stays");
+        state.session = SessionState::Ended(Ended::Refused);
+        assert!(message(&state).contains("used elsewhere"));
+        state.remember();
+        assert!(message(&state).contains("used elsewhere"), "the reason stays");
 
-        let mut state = connected(SessionState::Resuming);
-        state.remember();
-        state.session = SessionState::Ended(Ended::Refused);
-        assert!(message(&state).contains("expired"));
+        let mut reloaded = connected(SessionState::Resuming);
+        reloaded.remember();
+        let mut reconnected = connected(SessionState::LoggedIn(jane()));
+        reconnected.remember();
+        reconnected.session = SessionState::Reconnecting(jane());
+        reconnected.remember();
+        for mut state in [reloaded, reconnected] {
+            state.session = SessionState::Ended(Ended::Refused);
+            assert!(message(&state).contains("expired"));
+        }
     }
 
     #[test]
@@ -266,14 +276,14 @@ mod tests {
         let view = View::of(&state);
         assert!(matches!(view.screen, Screen::Session { user, seconds, .. } if user == jane() && seconds == "12"));
         assert_eq!((view.connection, view.connection_text), ("reconnecting", "Connection lost. Reconnecting…"));
-        assert_eq!(view.retry_text, "next try in 3 s");
+        assert_eq!(view.retry_text, "in 3 s");
     }
 
     #[test]
     fn an_unreachable_server_and_a_missing_network_are_told_apart() {
         let connection = ConnectionState::Reconnecting { next_try: Duration::ZERO };
         let mut state = State { connection, ..State::default() };
-        assert_eq!(View::of(&state).connection_text, "The server cannot be reached. Trying again…");
+        assert_eq!(View::of(&state).connection_text, "Cannot reach the server. Retrying…");
         state.online = false;
         assert_eq!(View::of(&state).connection_text, "Offline. Waiting for the network…");
     }

@@ -1,0 +1,217 @@
+//! The client and its keeper in a page: real storage, locks and timers; the gateway is scripted.
+
+use std::future;
+
+use relogin_client::{ConnectionState, Ended, RequestError, SessionState};
+use serde_json::json;
+use wasm_bindgen_test::wasm_bindgen_test;
+
+use crate::support::{
+    Gateway, Page, entry, install, is_jane, jane, key, nobody, other_tab, store, stored, within,
+};
+
+/// Long enough never to come.
+const LATER: u64 = 3_600_000;
+
+/// A page on which Jane has logged in, and its connection.
+async fn logged_in(name: &str) -> (Page, Gateway) {
+    install();
+    let mut page = Page::load(name);
+    let mut gateway = Gateway::accept(name).await;
+    let login = async {
+        let request = gateway.expect(&format!("auth.{name}.login")).await;
+        assert_eq!((&request.params["username"], &request.params["password"]), (&json!("jane"), &json!("secret")));
+        gateway.set_user(jane());
+        gateway.answer_key(&request, 1, LATER);
+    };
+    let (outcome, ()) =
+        futures_util::future::join(page.relogin.login("jane".to_owned(), "secret".to_owned()), login).await;
+    outcome.unwrap();
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    (page, gateway)
+}
+
+/// The page's next connection, and the use of key `generation` on it.
+async fn relogin(gateway: &mut Gateway, name: &str, generation: u64) -> crate::support::Request {
+    let request = gateway.expect(&format!("auth.{name}.relogin")).await;
+    assert_eq!(request.params["reloginKey"], json!(key(generation)));
+    let attempt = request.params["attempt"].as_str().expect("an attempt").to_owned();
+    let record = stored(name).expect("the key stays in storage until there is a successor");
+    assert_eq!(record["attempt"], json!(attempt), "the attempt is stored before it is sent");
+    request
+}
+
+#[wasm_bindgen_test]
+async fn a_login_is_stored_and_a_reload_resumes_it_before_anything_else() {
+    let (page, _gateway) = logged_in("reload").await;
+    assert_eq!(stored("reload"), Some(json!({ "key": key(1), "generation": 1 })));
+    drop(page);
+
+    let mut page = Page::load("reload");
+    assert_eq!(page.relogin.session(), SessionState::Resuming, "no login form, not for a moment");
+    let mut gateway = Gateway::accept("reload").await;
+    let request = relogin(&mut gateway, "reload", 1).await;
+    gateway.set_user(jane());
+    gateway.answer_key(&request, 2, LATER);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    assert_eq!(stored("reload"), Some(json!({ "key": key(2), "generation": 2 })));
+}
+
+#[wasm_bindgen_test]
+async fn a_lost_connection_keeps_the_user_and_a_lost_answer_repeats_the_attempt() {
+    let (mut page, gateway) = logged_in("lost").await;
+    gateway.hang_up();
+    page.until("the loss", |state| matches!(state, SessionState::Reconnecting(user) if user.name == "Jane Doe")).await;
+    assert!(matches!(page.relogin.connection(), ConnectionState::Reconnecting { .. }));
+
+    let mut gateway = Gateway::accept("lost").await;
+    let first = relogin(&mut gateway, "lost", 1).await;
+    gateway.hang_up();
+    let mut gateway = Gateway::accept("lost").await;
+    let second = relogin(&mut gateway, "lost", 1).await;
+    assert_eq!(first.params["attempt"], second.params["attempt"]);
+    gateway.set_user(jane());
+    gateway.answer_key(&second, 2, LATER);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    assert_eq!(stored("lost"), Some(json!({ "key": key(2), "generation": 2 })));
+}
+
+#[wasm_bindgen_test]
+async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
+    install();
+    store("refused", 7);
+    let mut page = Page::load("refused");
+    let mut gateway = Gateway::accept("refused").await;
+    let request = relogin(&mut gateway, "refused", 7).await;
+    gateway.refuse(&request, "session.invalidReloginKey");
+    let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
+    gateway.serve("the end", page.until("the end", refused)).await;
+    assert_eq!(stored("refused"), None);
+    gateway.hang_up();
+    let mut gateway = Gateway::accept("refused").await;
+    // A relogin now would fail the test: only the handshake and the user model are answered.
+    let connected = async {
+        while page.relogin.connection() != ConnectionState::Connected {
+            page.next_event().await;
+        }
+    };
+    gateway.serve("the connection", connected).await;
+    assert_eq!(page.relogin.session(), SessionState::Ended(Ended::Refused));
+}
+
+#[wasm_bindgen_test]
+async fn what_is_no_refusal_keeps_the_key() {
+    install();
+    store("transient", 3);
+    let mut page = Page::load("transient");
+    let mut gateway = Gateway::accept("transient").await;
+    let first = relogin(&mut gateway, "transient", 3).await;
+    gateway.refuse(&first, "system.internalError");
+    let second = relogin(&mut gateway, "transient", 3).await;
+    assert_eq!(first.params["attempt"], second.params["attempt"]);
+    gateway.set_user(jane());
+    gateway.answer_key(&second, 4, LATER);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+}
+
+#[wasm_bindgen_test]
+async fn the_key_is_refreshed_when_it_is_time() {
+    install();
+    store("refresh", 1);
+    let mut page = Page::load("refresh");
+    let mut gateway = Gateway::accept("refresh").await;
+    let request = relogin(&mut gateway, "refresh", 1).await;
+    gateway.set_user(jane());
+    gateway.answer_key(&request, 2, 1000);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    assert!(page.relogin.refresh_in().is_some());
+    let request = relogin(&mut gateway, "refresh", 2).await;
+    gateway.answer_key(&request, 3, LATER);
+    let stored_key = async {
+        while stored("refresh").unwrap()["generation"] != json!(3) {
+            page.next_event().await;
+        }
+    };
+    gateway.serve("the successor", stored_key).await;
+}
+
+#[wasm_bindgen_test]
+async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
+    let (mut page, mut gateway) = logged_in("logout").await;
+    let answered = async {
+        let request = gateway.expect("auth.logout.logout").await;
+        assert_eq!(stored("logout"), None, "no other tab can use the key by now");
+        gateway.set_user(nobody());
+        gateway.answer(&request, json!({ "payload": null }));
+    };
+    futures_util::future::join(page.relogin.logout(), answered).await;
+    let logged_out = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOut);
+    gateway.serve("the end", page.until("the end", logged_out)).await;
+    assert_eq!(stored("logout"), None);
+}
+
+#[wasm_bindgen_test]
+async fn a_user_taken_away_makes_the_extra_attempt() {
+    let (mut page, mut gateway) = logged_in("taken").await;
+    gateway.set_user(nobody());
+    let request = relogin(&mut gateway, "taken", 1).await;
+    gateway.refuse(&request, "session.invalidReloginKey");
+    let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
+    gateway.serve("the end", page.until("the end", refused)).await;
+    assert_eq!(stored("taken"), None);
+}
+
+#[wasm_bindgen_test]
+async fn a_logout_in_another_tab_is_told_apart() {
+    let (mut page, mut gateway) = logged_in("elsewhere").await;
+    // What another tab does: the key goes, then the service takes the user away.
+    other_tab().local_storage().unwrap().unwrap().remove_item(&entry("elsewhere")).unwrap();
+    gateway.set_user(nobody());
+    let elsewhere = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOutElsewhere);
+    gateway.serve("the end", page.until("the end", elsewhere)).await;
+}
+
+#[wasm_bindgen_test]
+async fn two_tabs_use_one_key_after_the_other() {
+    install();
+    store("tabs", 1);
+    let (mut one, mut two) = (Page::load("tabs"), Page::load("tabs"));
+    let mut first = Gateway::accept("tabs").await;
+    let mut second = Gateway::accept("tabs").await;
+    // Whichever tab gets the lock speaks first; the other's relogin must come with the successor.
+    let (generation_first, generation_second) = futures_util::future::join(resume(&mut first), resume(&mut second)).await;
+    let mut generations = [generation_first, generation_second];
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2]);
+    let both = futures_util::future::join(
+        first.serve("the user", one.until("the user", is_jane)),
+        second.serve("the user", two.until("the user", is_jane)),
+    );
+    within("both users", both).await;
+    assert_eq!(stored("tabs"), Some(json!({ "key": key(3), "generation": 3 })));
+
+    async fn resume(gateway: &mut Gateway) -> u64 {
+        let request = gateway.expect("auth.tabs.relogin").await;
+        let used: u64 = request.params["reloginKey"].as_str().unwrap().trim_start_matches("key-").parse().unwrap();
+        gateway.set_user(jane());
+        gateway.answer_key(&request, used + 1, LATER);
+        used
+    }
+}
+
+#[wasm_bindgen_test]
+async fn a_wrong_password_is_the_callers_to_know() {
+    install();
+    let page = Page::load("wrong");
+    let mut gateway = Gateway::accept("wrong").await;
+    let refused = async {
+        let request = gateway.expect("auth.wrong.login").await;
+        gateway.refuse(&request, "session.wrongUsernamePassword");
+    };
+    let (outcome, ()) =
+        futures_util::future::join(page.relogin.login("jane".to_owned(), "guess".to_owned()), refused).await;
+    assert!(matches!(outcome, Err(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword")));
+    assert_eq!(stored("wrong"), None);
+    drop(page);
+    gateway.serve("the end of the connection", future::ready(())).await;
+}

@@ -1,0 +1,218 @@
+//! What the browser tests share: a scripted gateway, and waiting with a deadline.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use futures_channel::mpsc::UnboundedReceiver;
+use futures_util::{StreamExt, future};
+use gloo_timers::future::TimeoutFuture;
+use relogin_client::{Config, Event, SessionState};
+use relogin_res::ResourceId;
+use relogin_web::Relogin;
+use serde_json::{Value as Json, json};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
+
+#[wasm_bindgen(module = "/tests/browser/scripted.js")]
+extern "C" {
+    pub(crate) fn install();
+
+    #[wasm_bindgen(js_name = nextSocket)]
+    fn next_socket() -> js_sys::Promise;
+
+    fn accept(socket: &JsValue);
+
+    fn say(socket: &JsValue, frame: &str);
+
+    #[wasm_bindgen(js_name = hangUp)]
+    fn hang_up(socket: &JsValue);
+
+    #[wasm_bindgen(js_name = nextFrame)]
+    fn next_frame(socket: &JsValue) -> js_sys::Promise;
+
+    #[wasm_bindgen(js_name = otherTab)]
+    pub(crate) fn other_tab() -> web_sys::Window;
+}
+
+/// Long enough for any machine; what takes longer does not come.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `wanted` comes to.
+pub(crate) async fn within<T>(what: &str, wanted: impl Future<Output = T>) -> T {
+    let deadline = TimeoutFuture::new(DEADLINE.as_millis() as u32);
+    match future::select(pin!(wanted), deadline).await {
+        future::Either::Left((outcome, _)) => outcome,
+        future::Either::Right(_) => panic!("waited too long for {what}"),
+    }
+}
+
+/// One connection, seen from the gateway. Answers what every client asks; the rest is up to the test.
+pub(crate) struct Gateway {
+    socket: JsValue,
+    name: String,
+    user: Json,
+}
+
+/// A request that waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) id: u64,
+    pub(crate) method: String,
+    pub(crate) params: Json,
+}
+
+/// The user model of nobody.
+pub(crate) fn nobody() -> Json {
+    json!({ "id": null, "name": null, "role": null })
+}
+
+/// The user model of one of the demo's users.
+pub(crate) fn jane() -> Json {
+    json!({ "id": 3, "name": "Jane Doe", "role": "user" })
+}
+
+impl Gateway {
+    /// The next connection that the page opens, open.
+    pub(crate) async fn accept(name: &str) -> Self {
+        let socket = within("a socket", JsFuture::from(next_socket())).await.unwrap();
+        accept(&socket);
+        Self { socket, name: name.to_owned(), user: nobody() }
+    }
+
+    /// The next request for `method`, having answered the handshake and the user model on the way. Anything else fails the
+    /// test: what is sent, and in which order, is what these tests are about.
+    pub(crate) async fn expect(&mut self, method: &str) -> Request {
+        loop {
+            let request = self.next_request(method).await.expect("the page closed the connection");
+            if request.method == method {
+                return request;
+            }
+            assert!(self.answer_common(&request), "{method} was expected, not {request:?}");
+        }
+    }
+
+    /// Answers handshakes and user models until the page is logged in, out, or whatever `until` waits for.
+    pub(crate) async fn serve<T>(&mut self, what: &str, until: impl Future<Output = T>) -> T {
+        let serving = async {
+            while let Some(request) = self.next_request(what).await {
+                assert!(self.answer_common(&request), "nothing but {what} was expected, not {request:?}");
+            }
+            future::pending::<()>().await;
+        };
+        match future::select(pin!(until), pin!(serving)).await {
+            future::Either::Left((outcome, _)) => outcome,
+            future::Either::Right(_) => unreachable!("serving never ends"),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) fn answer(&self, request: &Request, result: Json) {
+        self.say(&json!({ "id": request.id, "result": result }));
+    }
+
+    /// Answers a login or relogin with the key of a generation, to be refreshed in `refresh_in` milliseconds.
+    pub(crate) fn answer_key(&self, request: &Request, generation: u64, refresh_in: u64) {
+        let result = json!({ "reloginKey": key(generation), "generation": generation,
+            "expiresIn": 120_000, "refreshIn": refresh_in });
+        self.answer(request, json!({ "payload": result }));
+    }
+
+    /// Refuses a request.
+    pub(crate) fn refuse(&self, request: &Request, code: &str) {
+        self.say(&json!({ "id": request.id, "error": { "code": code, "message": "no" } }));
+    }
+
+    /// Changes who is logged in on the connection.
+    pub(crate) fn set_user(&mut self, user: Json) {
+        let event = format!("{}.user.{{cid}}.change", self.name);
+        self.say(&json!({ "event": event, "data": { "values": user } }));
+        self.user = user;
+    }
+
+    /// Ends the connection.
+    pub(crate) fn hang_up(&self) {
+        hang_up(&self.socket);
+    }
+
+    fn say(&self, frame: &Json) {
+        say(&self.socket, &frame.to_string());
+    }
+
+    async fn next_request(&self, instead_of: &str) -> Option<Request> {
+        let frame = within(instead_of, JsFuture::from(next_frame(&self.socket))).await.unwrap().as_string()?;
+        let mut frame: Json = serde_json::from_str(&frame).unwrap();
+        let method = frame["method"].as_str().unwrap().to_owned();
+        Some(Request { id: frame["id"].as_u64().unwrap(), method, params: frame["params"].take() })
+    }
+
+    fn answer_common(&self, request: &Request) -> bool {
+        let user = format!("{}.user.{{cid}}", self.name);
+        if request.method == "version" {
+            self.answer(request, json!({ "protocol": "1.2.3" }));
+        } else if request.method == format!("subscribe.{user}") {
+            self.answer(request, json!({ "models": { user: self.user } }));
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
+/// A key of the shape that services hand out; what is in it is no affair of a client's.
+pub(crate) fn key(generation: u64) -> String {
+    format!("key-{generation}")
+}
+
+/// A page: the client, and what it tells.
+pub(crate) struct Page {
+    pub(crate) relogin: Relogin,
+    events: UnboundedReceiver<Event>,
+}
+
+impl Page {
+    /// A page that has just been loaded, of the session resource `name`.
+    pub(crate) fn load(name: &str) -> Self {
+        let (relogin, events) = Relogin::start("", Config::new(name)).unwrap();
+        Self { relogin, events }
+    }
+
+    /// Waits for the client to tell something.
+    pub(crate) async fn next_event(&mut self) -> Event {
+        within("an event", self.events.next()).await.expect("the client stopped")
+    }
+
+    /// Waits until the session's state is as `wanted`.
+    pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&SessionState) -> bool) {
+        within(what, async {
+            while !wanted(&self.relogin.session()) {
+                self.events.next().await.expect("the client stopped");
+            }
+        })
+        .await;
+    }
+}
+
+/// True if Jane is logged in.
+pub(crate) fn is_jane(state: &SessionState) -> bool {
+    matches!(state, SessionState::LoggedIn(user) if user.name == "Jane Doe")
+}
+
+/// The storage record of a session resource.
+pub(crate) fn stored(name: &str) -> Option<Json> {
+    let text = storage().get_item(&entry(name)).unwrap()?;
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+/// Puts a record into storage, as an earlier page has left it.
+pub(crate) fn store(name: &str, generation: u64) {
+    let record = json!({ "key": key(generation), "generation": generation });
+    storage().set_item(&entry(name), &record.to_string()).unwrap();
+}
+
+/// The name of the entry in localStorage.
+pub(crate) fn entry(name: &str) -> String {
+    format!("relogin:{name}")
+}
+
+fn storage() -> web_sys::Storage {
+    web_sys::window().unwrap().local_storage().unwrap().unwrap()
+}
