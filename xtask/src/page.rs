@@ -1,6 +1,6 @@
 //! Building the product: the page by Trunk into `target/page`, then the binary that carries it.
 //!
-//! Trunk optimises the page anew each time, which takes seconds; so it is asked only when something that the page is made of
+//! Trunk bundles the page anew each time, which takes seconds; so it is asked only when something that the page is made of
 //! has changed.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// All that the page is made of.
-const SOURCES: &[&str] = &["www", "web", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
+const SOURCES: &[&str] = &[".cargo/config.toml", "www", "web", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
 
 /// Builds page and binary, and answers where the binary is.
 pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
@@ -62,7 +62,7 @@ fn fingerprint(context: &Context, tools: &Tools) -> Result<String> {
     for source in SOURCES {
         hash_tree(&context.root.join(source), &mut hasher)?;
     }
-    for program in ["rustc", "trunk", "wasm-bindgen", "wasm-opt"] {
+    for program in ["rustc", "trunk", "wasm-bindgen"] {
         output(context.command(program).arg("--version")).hash(&mut hasher);
     }
     format!("{:?}", tools.wasm).hash(&mut hasher);

@@ -189,12 +189,10 @@ fn words(error: &RequestError) -> &'static str {
 /// Until the next refresh: "now", "0:42", "3 h 20 min".
 fn refresh(state: &State) -> String {
     let Some(wait) = state.refresh_in else { return NOTHING.to_owned() };
-    let seconds = wait.as_secs_f64().ceil() as u64;
-    match (state.connection, seconds) {
-        (ConnectionState::Reconnecting { .. }, _) => "paused".to_owned(),
-        (_, 0) => "now".to_owned(),
-        (_, 1..3600) => format!("{}:{:02}", seconds / 60, seconds % 60),
-        (_, 3600..) => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    match wait.as_secs_f64().ceil() as u64 {
+        0 => "now".to_owned(),
+        seconds @ 1..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
 }
 

@@ -1,14 +1,13 @@
 //! The client and its keeper in a page: real storage, locks and timers; the gateway is scripted.
 
-use std::future;
+use std::{future, time::Duration};
 
+use gloo_timers::future::TimeoutFuture;
 use relogin_client::{ConnectionState, Ended, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{
-    Gateway, Page, entry, install, is_jane, jane, key, nobody, other_tab, store, stored, within,
-};
+use crate::support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, other_tab, store, stored, within};
 
 /// Long enough never to come.
 const LATER: u64 = 3_600_000;
@@ -136,13 +135,39 @@ async fn the_key_is_refreshed_when_it_is_time() {
 }
 
 #[wasm_bindgen_test]
+async fn a_refresh_waits_for_the_network() {
+    let happens = |event: &str| {
+        web_sys::window().unwrap().dispatch_event(&web_sys::Event::new(event).unwrap()).unwrap();
+    };
+    install();
+    store("offline", 1);
+    let mut page = Page::load("offline");
+    let mut gateway = Gateway::accept("offline").await;
+    let request = relogin(&mut gateway, "offline", 1).await;
+    gateway.set_user(jane());
+    gateway.answer_key(&request, 2, 1000);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    happens("offline");
+    let overdue = async {
+        while page.relogin.refresh_in() != Some(Duration::ZERO) {
+            TimeoutFuture::new(20).await;
+        }
+    };
+    // A relogin now would fail the test.
+    gateway.serve("the time of the refresh", overdue).await;
+    happens("online");
+    let request = relogin(&mut gateway, "offline", 2).await;
+    gateway.answer_key(&request, 3, LATER);
+}
+
+#[wasm_bindgen_test]
 async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
     let (mut page, mut gateway) = logged_in("logout").await;
     let answered = async {
         let request = gateway.expect("auth.logout.logout").await;
         assert_eq!(stored("logout"), None, "no other tab can use the key by now");
         gateway.set_user(nobody());
-        gateway.answer(&request, json!({ "payload": null }));
+        gateway.answer(&request, &json!({ "payload": null }));
     };
     futures_util::future::join(page.relogin.logout(), answered).await;
     let logged_out = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOut);
@@ -179,7 +204,8 @@ async fn two_tabs_use_one_key_after_the_other() {
     let mut first = Gateway::accept("tabs").await;
     let mut second = Gateway::accept("tabs").await;
     // Whichever tab gets the lock speaks first; the other's relogin must come with the successor.
-    let (generation_first, generation_second) = futures_util::future::join(resume(&mut first), resume(&mut second)).await;
+    let (generation_first, generation_second) =
+        futures_util::future::join(resume(&mut first), resume(&mut second)).await;
     let mut generations = [generation_first, generation_second];
     generations.sort_unstable();
     assert_eq!(generations, [1, 2]);

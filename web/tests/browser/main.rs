@@ -1,8 +1,10 @@
 //! The library in a real browser: its storage, locks and timers, and the client against a scripted gateway.
 #![cfg(target_arch = "wasm32")]
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
 
 mod apis;
+mod client;
 mod support;
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;

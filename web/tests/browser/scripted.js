@@ -22,18 +22,21 @@ class ScriptedSocket extends EventTarget {
   send(frame) {
     if (this.readyState === 0) throw new DOMException("not open yet", "InvalidStateError");
     if (this.readyState !== 1) return;
-    const next = this.readers.shift();
-    if (next) next(frame);
-    else this.frames.push(frame);
+    this.frames.push(frame);
+    this.wake();
   }
 
   close() {
     if (this.readyState < 2) this.end();
   }
 
+  wake() {
+    for (const reader of this.readers.splice(0)) reader();
+  }
+
   end() {
     this.readyState = 3;
-    for (const next of this.readers.splice(0)) next(null);
+    this.wake();
     this.dispatchEvent(new CloseEvent("close"));
   }
 }
@@ -65,11 +68,15 @@ export function hangUp(socket) {
   if (socket.readyState !== 3) socket.end();
 }
 
-/** The next frame from the page; null if the socket was closed. */
-export function nextFrame(socket) {
-  if (socket.frames.length > 0) return Promise.resolve(socket.frames.shift());
-  if (socket.readyState === 3) return Promise.resolve(null);
+/** Resolves when there is something for `takeFrame`. Takes nothing itself, so that a test may stop waiting. */
+export function frameWaits(socket) {
+  if (socket.frames.length > 0 || socket.readyState === 3) return Promise.resolve();
   return new Promise((resolve) => socket.readers.push(resolve));
+}
+
+/** The next frame from the page; undefined if the socket was closed. */
+export function takeFrame(socket) {
+  return socket.frames.shift();
 }
 
 /** Another document of this origin: what it does to localStorage, this page hears of, as from another tab. */

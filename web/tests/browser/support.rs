@@ -26,8 +26,11 @@ extern "C" {
     #[wasm_bindgen(js_name = hangUp)]
     fn hang_up(socket: &JsValue);
 
-    #[wasm_bindgen(js_name = nextFrame)]
-    fn next_frame(socket: &JsValue) -> js_sys::Promise;
+    #[wasm_bindgen(js_name = frameWaits)]
+    fn frame_waits(socket: &JsValue) -> js_sys::Promise;
+
+    #[wasm_bindgen(js_name = takeFrame)]
+    fn take_frame(socket: &JsValue) -> Option<String>;
 
     #[wasm_bindgen(js_name = otherTab)]
     pub(crate) fn other_tab() -> web_sys::Window;
@@ -105,7 +108,7 @@ impl Gateway {
     }
 
     /// Answers a request.
-    pub(crate) fn answer(&self, request: &Request, result: Json) {
+    pub(crate) fn answer(&self, request: &Request, result: &Json) {
         self.say(&json!({ "id": request.id, "result": result }));
     }
 
@@ -113,7 +116,7 @@ impl Gateway {
     pub(crate) fn answer_key(&self, request: &Request, generation: u64, refresh_in: u64) {
         let result = json!({ "reloginKey": key(generation), "generation": generation,
             "expiresIn": 120_000, "refreshIn": refresh_in });
-        self.answer(request, json!({ "payload": result }));
+        self.answer(request, &json!({ "payload": result }));
     }
 
     /// Refuses a request.
@@ -138,8 +141,8 @@ impl Gateway {
     }
 
     async fn next_request(&self, instead_of: &str) -> Option<Request> {
-        let frame = within(instead_of, JsFuture::from(next_frame(&self.socket))).await.unwrap().as_string()?;
-        let mut frame: Json = serde_json::from_str(&frame).unwrap();
+        within(instead_of, JsFuture::from(frame_waits(&self.socket))).await.unwrap();
+        let mut frame: Json = serde_json::from_str(&take_frame(&self.socket)?).unwrap();
         let method = frame["method"].as_str().unwrap().to_owned();
         Some(Request { id: frame["id"].as_u64().unwrap(), method, params: frame["params"].take() })
     }
@@ -147,9 +150,9 @@ impl Gateway {
     fn answer_common(&self, request: &Request) -> bool {
         let user = format!("{}.user.{{cid}}", self.name);
         if request.method == "version" {
-            self.answer(request, json!({ "protocol": "1.2.3" }));
+            self.answer(request, &json!({ "protocol": "1.2.3" }));
         } else if request.method == format!("subscribe.{user}") {
-            self.answer(request, json!({ "models": { user: self.user } }));
+            self.answer(request, &json!({ "models": { user: self.user } }));
         } else {
             return false;
         }
@@ -171,7 +174,7 @@ pub(crate) struct Page {
 impl Page {
     /// A page that has just been loaded, of the session resource `name`.
     pub(crate) fn load(name: &str) -> Self {
-        let (relogin, events) = Relogin::start("", Config::new(name)).unwrap();
+        let (relogin, events) = Relogin::start("", Config::new(ResourceId::parse(name).unwrap())).unwrap();
         Self { relogin, events }
     }
 

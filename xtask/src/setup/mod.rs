@@ -73,7 +73,7 @@ pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
 }
 
 fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
-    let mut programs = vec![&programs::WASM_OPT];
+    let mut programs = Vec::new();
     if needs == Needs::Tests {
         programs.extend(programs::TESTED_WITH);
         programs.push(&programs::NPM);

@@ -17,19 +17,7 @@ pub(super) struct Program {
     /// Packages, the first set that the machine's sources all know.
     apt: &'static [&'static [&'static str]],
     brew: &'static [&'static str],
-    /// Whether work can go on without it.
-    optional: bool,
 }
-
-pub(super) const WASM_OPT: Program = Program {
-    what: "wasm-opt",
-    variable: None,
-    names: &["wasm-opt"],
-    apt: &[&["binaryen"]],
-    brew: &["binaryen"],
-    // Trunk fetches its own where the machine has none.
-    optional: true,
-};
 
 const NATS_SERVER: Program = Program {
     what: "nats-server",
@@ -37,7 +25,6 @@ const NATS_SERVER: Program = Program {
     names: &["nats-server"],
     apt: &[&["nats-server"]],
     brew: &["nats-server"],
-    optional: false,
 };
 
 const CHROMIUM: Program = Program {
@@ -52,7 +39,6 @@ const CHROMIUM: Program = Program {
     ],
     apt: CHROMIUM_PACKAGES,
     brew: &["--cask", "google-chrome"],
-    optional: false,
 };
 
 const CHROMEDRIVER: Program = Program {
@@ -61,23 +47,16 @@ const CHROMEDRIVER: Program = Program {
     names: &["chromedriver"],
     apt: CHROMIUM_PACKAGES,
     brew: &["--cask", "chromedriver"],
-    optional: false,
 };
 
-const NODE: Program = Program {
-    what: "Node",
-    variable: Some("NODE"),
-    names: &["node"],
-    apt: NODE_PACKAGES,
-    brew: &["node"],
-    optional: false,
-};
+const NODE: Program =
+    Program { what: "Node", variable: Some("NODE"), names: &["node"], apt: NODE_PACKAGES, brew: &["node"] };
 
 pub(super) const NPM: Program =
-    Program { what: "npm", variable: None, names: &["npm"], apt: NODE_PACKAGES, brew: &["node"], optional: false };
+    Program { what: "npm", variable: None, names: &["npm"], apt: NODE_PACKAGES, brew: &["node"] };
 
 pub(super) const GO: Program =
-    Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"], optional: false };
+    Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"] };
 
 /// What tests start, and are told the place of.
 pub(super) const TESTED_WITH: [&Program; 4] = [&NATS_SERVER, &CHROMIUM, &CHROMEDRIVER, &NODE];
@@ -111,11 +90,8 @@ pub(super) fn ensure(context: &Context, programs: &[&Program]) -> Result<()> {
     } else {
         Ok(())
     };
-    let still_missing: Vec<&str> = missing
-        .iter()
-        .filter(|program| !program.optional && program.find(context).is_none())
-        .map(|program| program.what)
-        .collect();
+    let still_missing: Vec<&str> =
+        missing.iter().filter(|program| program.find(context).is_none()).map(|program| program.what).collect();
     if still_missing.is_empty() {
         return Ok(());
     }
