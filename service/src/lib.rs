@@ -1,6 +1,8 @@
 //! The Relogin service: sessions for RES APIs, and an embedded gateway.
 #![forbid(unsafe_code)]
 
+pub mod app;
+pub mod auth;
 pub mod bus;
 pub mod cli;
 pub mod clock;

@@ -3,45 +3,118 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
 };
 
 use anyhow::Context;
 use relogin::{
+    app::App,
     cli::{self, Invocation},
-    config,
+    config::{self, Config},
     errors::Chain,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+use tracing_subscriber::EnvFilter;
 
 /// What was asked for cannot be done as it was asked for.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match run(std::env::args_os()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format!("relogin: {}", Chain(error.as_ref())));
-            ExitCode::from(EXIT_USAGE)
+    run(std::env::args_os()).unwrap_or_else(|error| {
+        complain(&format!("relogin: {}", Chain(error.as_ref())));
+        ExitCode::from(EXIT_USAGE)
+    })
+}
+
+fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
+    match cli::parse(args) {
+        Ok(Invocation::Print(text)) => io::stdout().write_all(text.as_bytes())?,
+        Ok(Invocation::User(layers, command)) => {
+            cli::user::run(&config::users_file(layers)?, command, &mut io::stdout())?;
+        }
+        Ok(Invocation::Serve(layers)) => {
+            let config = Config::resolve(layers)?;
+            log_to_stderr(config.log.as_deref())?;
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            let code = runtime.block_on(serve(config))?;
+            // Password checks that nobody waits for any more would hold up the end.
+            runtime.shutdown_background();
+            return Ok(code);
+        }
+        Err(text) => {
+            complain(text.trim_end());
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the service until a signal stops it.
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let app = tokio::select! {
+        app = App::start(config) => app?,
+        () = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let ready = match app.address() {
+        Some(address) => format!("relogin: ready on http://{address}\n"),
+        None => "relogin: ready on nats\n".to_owned(),
+    };
+    // Nobody may be reading.
+    io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()).ok();
+
+    signals.next().await;
+    info!("stopping; a second signal stops at once");
+    tokio::select! {
+        stopped = app.stop() => match stopped {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => {
+                error!("{}", Chain(error.as_ref()));
+                Ok(ExitCode::FAILURE)
+            }
+        },
+        () = signals.next() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
 
-fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
-    match cli::parse(args) {
-        Ok(Invocation::Print(text)) => io::stdout().write_all(text.as_bytes()).context("cannot write"),
-        Ok(Invocation::User(layers, command)) => {
-            Ok(cli::user::run(&config::users_file(layers)?, command, &mut io::stdout())?)
-        }
-        Ok(Invocation::Serve(layers)) => {
-            config::Config::resolve(layers)?;
-            Ok(())
-        }
-        Err(text) => {
-            complain(text.trim_end());
-            std::process::exit(EXIT_USAGE.into());
-        }
+/// At their finest, these libraries write down what passes through them, passwords included.
+const LOG_LIMITS: [&str; 2] = ["async_nats=debug", "tungstenite=debug"];
+
+/// Logs to standard error what `filter` says, or else `RUST_LOG`, or else what is of interest to whoever runs the service.
+fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<()> {
+    let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = filter.or(from_env.as_deref()).unwrap_or("info");
+    let mut filter: EnvFilter = filter.parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
+    for limit in LOG_LIMITS {
+        filter = filter.add_directive(limit.parse().context("a limit of the log is none")?);
     }
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    Ok(())
 }
 
 /// The last words on standard error. Nobody is left to be told if that fails.

@@ -123,8 +123,9 @@ impl UsersFile {
             };
             self = file;
             if let Some(users) = found {
-                info!(users = users.entries().len(), "the users file has changed");
+                let count = users.entries().len();
                 directory.exchange(users);
+                info!(users = count, "the users file has changed");
             }
         }
     }

@@ -2,8 +2,15 @@
 
 use std::{
     io::Write,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+};
+
+use relogin_tests::{process::Process, res::Res};
+use rustix::process::{Signal, kill_process};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
 };
 
 /// A working directory that is removed at the end.
@@ -64,5 +71,75 @@ impl Ran {
         let line = stderr.strip_suffix('\n').unwrap_or(stderr);
         assert!(!line.is_empty() && !line.contains('\n'), "{}: {stderr:?} is not one line", self.args);
         line.to_owned()
+    }
+}
+
+/// A running `relogin serve`, ended when dropped.
+pub(crate) struct Service {
+    process: Process,
+    /// Where it serves HTTP; empty if it does not.
+    pub(crate) address: String,
+}
+
+impl Service {
+    /// A new connection to its gateway.
+    pub(crate) async fn connect(&self) -> Res {
+        Res::connect(&format!("ws://{}/", self.address)).await.unwrap()
+    }
+
+    /// The status of a GET.
+    pub(crate) async fn get(&self, path: &str) -> u16 {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Waits until it has logged a line with `text` in it, since its start.
+    pub(crate) async fn says(&self, text: &str) {
+        self.process.line(text, |line| line.contains(text).then_some(())).await.unwrap();
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.process.pid().unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end, and gives the exit code.
+    pub(crate) async fn ended(self) -> Option<i32> {
+        self.process.ended().await.unwrap().code()
+    }
+
+    /// Stops it cleanly.
+    pub(crate) async fn stop(self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.ended().await, Some(0));
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) async fn kill(self) {
+        self.process.kill().await.unwrap();
+    }
+}
+
+impl Folder {
+    /// Starts `relogin serve` with a free port, unless the options say otherwise, and waits until it is ready.
+    pub(crate) async fn serve(&self, options: &str) -> Service {
+        let listen = if options.contains("--nats") { "" } else { "--listen 127.0.0.1:0 " };
+        let args = format!("serve {listen}{options}");
+        let process = Process::start(
+            Path::new(env!("CARGO_BIN_EXE_relogin")),
+            args.split(' ').filter(|arg| !arg.is_empty()),
+            &self.path("log"),
+            |command| {
+                command.current_dir(self.0.path()).env_clear();
+            },
+        );
+        let process = process.unwrap();
+        let ready = process.line("that it is ready", |line| line.strip_prefix("relogin: ready on ").map(str::to_owned));
+        let ready = ready.await.unwrap();
+        let address = ready.strip_prefix("http://").unwrap_or_default().to_owned();
+        Service { process, address }
     }
 }

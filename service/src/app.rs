@@ -1,0 +1,239 @@
+//! The composition root: the one file that names stores, buses and directories. Starts the parts in the order in which they
+//! need each other, and stops them in the reverse.
+
+use std::{fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use relogin_session::Rules;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    auth::Auth,
+    bus::{
+        Bus,
+        local::LocalBus,
+        nats::{NatsBus, NatsConfig},
+    },
+    config::{BusKind, Config, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
+    demo::Ticker,
+    expiry,
+    gateway::{Gateway, Limits},
+    http::{self, Health, Site},
+    reset, secret,
+    sessions::Sessions,
+    store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
+    users::{self, directory::ListDirectory, file::UsersFile, list::Users, password::PasswordChecks},
+};
+
+/// How long requests under way may take once the service is to stop. Nothing is lost after that either: what was answered is
+/// on disk, and what was not is asked again.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A running service.
+pub struct App {
+    store: Arc<dyn SessionStore>,
+    bus: Arc<dyn Bus>,
+    gateway: Option<Arc<Gateway>>,
+    address: Option<SocketAddr>,
+    /// Stops what takes requests from outside.
+    doors: Door,
+    /// Stops what answers them.
+    services: Door,
+    /// Stops what works in the background.
+    background: Door,
+}
+
+/// Tasks that are stopped together.
+#[derive(Debug, Default)]
+struct Door {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Starts the service. When this returns it answers.
+    ///
+    /// # Errors
+    /// What is in the way, and what to do about it.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        // What fails sooner and changes less comes first.
+        let (users, users_file) = open_users(&config.users)?;
+        let is_without_users = users.entries().is_empty();
+        let directory = Arc::new(ListDirectory::new(users, PasswordChecks::new()));
+        let listener = match &config.listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
+        let bus = connect(config.bus).await?;
+        if config.store == StoreKind::Sled {
+            make_folder(&config.data)?;
+        }
+        let (keyring, is_new_secret) = match &config.secret {
+            SecretSource::Memory => (secret::in_memory()?, false),
+            SecretSource::File(path) => {
+                let secret::FromFile { keyring, is_new } = secret::from_file(path)?;
+                (keyring, is_new)
+            }
+        };
+        let store = open_store(config.store, &config.data).await?;
+        if is_new_secret && store.next_deadline().await?.is_some() {
+            warn!("the secret is new and the sessions are old: their keys will be refused. Was the secret file lost?");
+        }
+
+        let (doors, services, background) = (Door::default(), Door::default(), Door::default());
+        let rules = Rules { policy: config.policy, keyring };
+        let sessions =
+            Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), directory.clone(), Arc::clone(&bus)));
+        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory.clone()).await?;
+        services.open(|stop| auth.run(stop));
+        background.open(|stop| expiry::run(sessions, stop));
+        if let Some(file) = users_file {
+            background.open(|stop| async move {
+                stop.run_until_cancelled_owned(file.follow(directory)).await;
+            });
+        }
+
+        let mut names = vec![config.name];
+        if config.demo {
+            let ticker = Ticker::new(Arc::clone(&bus)).await?;
+            services.open(|stop| ticker.run(stop));
+            names.push(DEMO_NAME.to_owned());
+        }
+        let gateway = match config.gateway {
+            GatewayKind::Embedded => {
+                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, Limits::default())))
+            }
+            GatewayKind::None => None,
+        };
+        reset::announce(&*bus, &names).await?;
+        background.open(|stop| reset::announce_after_losses(Arc::clone(&bus), names, stop));
+        if let Some(listener) = listener {
+            let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
+            let site = Site { gateway: gateway.clone(), health, demo: config.demo };
+            doors.open(|stop| http::run(listener, site, stop.cancelled_owned()));
+        }
+        if is_without_users {
+            warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
+        }
+        Ok(Self { store, bus, gateway, address, doors, services, background })
+    }
+
+    /// Where page, WebSocket and health check are served; none if they are not.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Stops the service: takes no new request, answers those it has, writes what there is to write.
+    ///
+    /// # Errors
+    /// What was not finished.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let stopped = async {
+            // The gateway waits for the answers of the services, so they stop after it.
+            self.doors.stop.cancel();
+            if let Some(gateway) = &self.gateway {
+                gateway.stop().await;
+            }
+            self.doors.close().await;
+            self.services.close().await;
+            self.background.close().await;
+        };
+        let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
+        // The bus first: it has the answers to what the store has written.
+        let bus = self.bus.close().await.context("the last messages were not sent");
+        let store = self.store.close().await.context("the session store was not closed");
+        bus.and(store)?;
+        anyhow::ensure!(is_in_time, "some requests were not answered in time");
+        info!("stopped");
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Starts a task that ends when the token it is given is cancelled.
+    fn open<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(CancellationToken) -> F) {
+        self.tasks.spawn(task(self.stop.clone()));
+    }
+
+    /// Stops the tasks and waits for their ends.
+    async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The users, and the file that they are to follow.
+fn open_users(source: &UsersSource) -> anyhow::Result<(Users, Option<UsersFile>)> {
+    let (path, is_default) = match source {
+        UsersSource::Demo => return Ok((users::demo::users()?, None)),
+        UsersSource::File { path, is_default } => (path, *is_default),
+    };
+    let mut file = UsersFile::new(path.clone());
+    match file.read() {
+        Ok(users) => Ok((users.unwrap_or_default(), Some(file))),
+        // The first user may be added while the service runs.
+        Err(error) if error.is_missing() && is_default => Ok((Users::default(), Some(file))),
+        Err(error) if error.is_missing() => {
+            anyhow::bail!("there is no users file {}; `relogin user add` makes it", path.display())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "another program has this port; stop it, or take another port with --listen",
+            io::ErrorKind::PermissionDenied => "ports below 1024 are root's; take another with --listen",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address; take another with --listen",
+            _ => "take another address with --listen",
+        };
+        anyhow::Error::new(error).context(format!("cannot listen on {address}: {advice}"))
+    })
+}
+
+/// Makes the data folder, for its owner alone.
+fn make_folder(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the data folder {}; choose another with --data", path.display()))
+}
+
+async fn connect(kind: BusKind) -> anyhow::Result<Arc<dyn Bus>> {
+    Ok(match kind {
+        BusKind::Local => Arc::new(LocalBus::new()),
+        BusKind::Nats { url, credentials } => {
+            Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?)
+        }
+    })
+}
+
+async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn SessionStore>> {
+    Ok(match kind {
+        StoreKind::Memory => Arc::new(MemoryStore::default()),
+        StoreKind::Sled => {
+            let folder = data.join("sessions");
+            let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
+            Arc::new(opened.map_err(|error| {
+                let is_in_use = matches!(error, StoreError::InUse(_));
+                let advice = if is_in_use { "stop the other relogin, or" } else { "make room or mend it, or" };
+                let text =
+                    format!("cannot use the data folder {}: {advice} choose another with --data", data.display());
+                anyhow::Error::new(error).context(text)
+            })?)
+        }
+    })
+}

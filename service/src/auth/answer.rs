@@ -1,0 +1,90 @@
+//! What goes wrong with a request, and how it is answered: the one place where that becomes a RES error.
+
+use std::error::Error as StdError;
+
+use relogin_res::{Error, code};
+use relogin_session::Denied;
+use tracing::{debug, error, warn};
+
+use super::route::Route;
+use crate::{errors::Chain, users::DirectoryError};
+
+/// Why a request is not answered with a result.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The payload is not what the request takes.
+    Malformed,
+    /// The caller may not have what it asks for.
+    Denied(Denied),
+    /// There is no such resource.
+    NotFound,
+    /// Too many logins wait.
+    Busy,
+    /// Something of ours failed.
+    Ours(Box<dyn StdError + Send + Sync>),
+    /// The request's task panicked.
+    Panic,
+}
+
+impl Failure {
+    /// There is no such method.
+    pub(super) fn method_not_found() -> Self {
+        Self::Denied(Denied::MethodNotFound)
+    }
+
+    /// True if the payload was at fault.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self, Self::Malformed | Self::Denied(Denied::InvalidParams))
+    }
+
+    /// What the caller is told.
+    pub(super) fn error(&self) -> Error {
+        match self {
+            Self::Malformed => Error::invalid_params(),
+            Self::Denied(denied) => Error::new(denied.code(), denied.to_string()),
+            Self::NotFound => Error::not_found(),
+            // A client takes it for what it is: nothing was decided, and a later try may do.
+            Self::Busy => Error::new(code::TIMEOUT, "Too many logins at once; try again in a moment"),
+            Self::Ours(_) | Self::Panic => Error::internal(),
+        }
+    }
+
+    /// Says in the log what the caller is not told.
+    pub(super) fn log(&self, route: &Route) {
+        match self {
+            Self::Malformed | Self::NotFound => {}
+            Self::Denied(denied) => debug!(%route, "denied: {denied}"),
+            Self::Busy => warn!(%route, "refused: too many password checks are waiting"),
+            Self::Ours(source) => error!(%route, "failed: {}", Chain(source.as_ref())),
+            Self::Panic => error!(%route, "panicked; see the message above"),
+        }
+    }
+}
+
+impl From<Denied> for Failure {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<Error> for Failure {
+    /// What `core/res` finds wrong with a payload.
+    fn from(_: Error) -> Self {
+        Self::Malformed
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Busy => Self::Busy,
+            DirectoryError::Failed(source) => Self::Ours(source),
+        }
+    }
+}
+
+impl From<crate::sessions::SessionsError> for Failure {
+    fn from(error: crate::sessions::SessionsError) -> Self {
+        Self::Ours(Box::new(error))
+    }
+}

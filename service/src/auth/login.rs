@@ -1,0 +1,53 @@
+//! `auth.<name>.login`: a session for a username and its password.
+
+use std::time::Duration;
+
+use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
+use relogin_session::{ConnectionId, Denied, Device, User, api::LoginParams};
+use tokio::sync::Notify;
+
+use super::{Desk, answer::Failure};
+
+/// How long a gateway is asked to wait for a password check that queues.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
+    let request = AuthRequest::parse(payload)?;
+    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+    let params = parse_params::<LoginParams>(request.params.as_deref());
+
+    // Before the params, so that whoever is logged in hears that first; and before the password check, which costs.
+    if let Some(live) = desk.sessions.on_connection(&connection).await? {
+        let made_by = live.made_by.attempt;
+        let may_be_repetition = made_by.is_some() && params.as_ref().is_ok_and(|params| params.attempt == made_by);
+        if !may_be_repetition {
+            return Err(Denied::AlreadyLoggedIn.into());
+        }
+    }
+
+    let LoginParams { username, password, attempt, label } = params.map_err(|_| Denied::InvalidParams)?;
+    let user = verify(desk, &username, password.expose(), reply).await?.ok_or(Denied::WrongUsernamePassword)?;
+    let device = device(request.origin, label);
+    let logged_in = desk.sessions.login(connection, user, attempt, device).await??;
+    Ok(Response::result(&logged_in))
+}
+
+/// Checks the password, and asks the gateway for patience if the check has to queue.
+async fn verify(desk: &Desk, username: &str, password: &str, reply: &str) -> Result<Option<User>, Failure> {
+    let queued = Notify::new();
+    let tell = || queued.notify_one();
+    let mut verifying = desk.users.verify(username, password, &tell);
+    tokio::select! {
+        biased;
+        verdict = &mut verifying => return Ok(verdict?),
+        () = queued.notified() => {}
+    }
+    desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+    Ok(verifying.await?)
+}
+
+/// What the request tells of the device.
+fn device(mut origin: Origin, label: Option<String>) -> Device {
+    let user_agent = origin.header.remove("User-Agent").and_then(|values| values.into_iter().next());
+    Device { public_key: None, user_agent, remote_addr: origin.remote_addr, label }
+}

@@ -1,0 +1,178 @@
+//! The RES methods and resources of `<name>`: from a request on the bus to what is asked of [`Sessions`], and back to an
+//! answer. The one room that knows RES method names; one method a file. Knows no store and no rules.
+//!
+//! Each request is one task. A panic in it is answered like any other failure of ours, and ends nothing else.
+
+mod answer;
+mod login;
+mod logout;
+mod malformed;
+mod relogin;
+mod route;
+#[cfg(test)]
+mod tests;
+mod user;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use relogin_res::service::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::debug;
+
+use self::{answer::Failure, malformed::Malformed, route::Route};
+use crate::{
+    bus::{Bus, BusError, Message, Subscription},
+    errors::Chain,
+    sessions::Sessions,
+    users::UserDirectory,
+};
+
+/// Answers the requests of one resource name.
+pub struct Auth {
+    requests: Subscription,
+    lanes: Lanes,
+    desk: Arc<Desk>,
+}
+
+/// What a request is answered with.
+struct Desk {
+    name: String,
+    bus: Arc<dyn Bus>,
+    sessions: Arc<Sessions>,
+    users: Arc<dyn UserDirectory>,
+    malformed: Malformed,
+}
+
+/// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
+/// many they are, they take no place from a relogin.
+struct Lanes {
+    logins: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+/// The longest payload that is read, in bytes.
+const MAX_PAYLOAD: usize = 64 * 1024;
+
+impl Auth {
+    /// Listens on the subjects of `name`. What comes from now on is answered once it runs.
+    ///
+    /// # Errors
+    /// [`BusError`] if the bus fails.
+    pub async fn new(
+        name: &str,
+        bus: Arc<dyn Bus>,
+        sessions: Arc<Sessions>,
+        users: Arc<dyn UserDirectory>,
+    ) -> Result<Self, BusError> {
+        let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
+        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default() };
+        Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
+    }
+
+    /// Answers until it is told to stop: then it takes no new request, and returns once all that had come are answered.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled(), if !is_ending => {
+                    self.requests.end();
+                    is_ending = true;
+                }
+                message = self.requests.next() => match message {
+                    Some(message) => self.take(message, &tasks).await,
+                    None => break,
+                }
+            }
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+
+    async fn take(&self, message: Message, tasks: &TaskTracker) {
+        let Some(reply) = message.reply else {
+            debug!(subject = ?message.subject, "a request without anybody who waits for its answer");
+            return;
+        };
+        let desk = Arc::clone(&self.desk);
+        let route = Route::of(&message.subject, &desk.name);
+        let Some(place) = self.lanes.enter(&route).await else {
+            return desk.send(&reply, Response::error(Failure::Busy.error())).await;
+        };
+        tasks.spawn(async move {
+            desk.serve(route, &message.payload, &reply).await;
+            drop(place);
+        });
+    }
+}
+
+impl Lanes {
+    /// Logins past the password checks that may wait are refused there; these come on top, looking for their session.
+    const LOGINS: usize = 2048;
+    const OTHERS: usize = 1024;
+
+    fn new() -> Self {
+        Self { logins: Arc::new(Semaphore::new(Self::LOGINS)), others: Arc::new(Semaphore::new(Self::OTHERS)) }
+    }
+
+    /// A place for the request; none for a login too many. Others wait for theirs, and those behind them with them.
+    async fn enter(&self, route: &Route) -> Option<OwnedSemaphorePermit> {
+        match route {
+            Route::Login => Arc::clone(&self.logins).try_acquire_owned().ok(),
+            _ => Arc::clone(&self.others).acquire_owned().await.ok(),
+        }
+    }
+}
+
+impl Desk {
+    async fn serve(&self, route: Route, payload: &[u8], reply: &str) {
+        let answer = if payload.len() > MAX_PAYLOAD {
+            Err(Failure::Malformed)
+        } else {
+            // Nothing of ours is left half changed by a panic: what a request changes, it changes in the store's one write.
+            let answering = AssertUnwindSafe(self.answer(&route, payload, reply)).catch_unwind();
+            answering.await.unwrap_or(Err(Failure::Panic))
+        };
+        let response = answer.unwrap_or_else(|failure| {
+            if failure.is_malformed() {
+                self.malformed.note(&route);
+            }
+            failure.log(&route);
+            Response::error(failure.error())
+        });
+        self.send(reply, response).await;
+    }
+
+    async fn answer(&self, route: &Route, payload: &[u8], reply: &str) -> Result<Response, Failure> {
+        match route {
+            Route::Login => login::login(self, payload, reply).await,
+            Route::Relogin => relogin::relogin(self, payload).await,
+            Route::Logout => logout::logout(self, payload).await,
+            Route::UserAccess(cid) => user::access(cid, payload),
+            Route::User(cid) => user::get(self, cid, payload).await,
+            Route::UnknownMethod => {
+                Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
+            }
+            Route::UnknownResource => Err(route::check(payload).map_or_else(|error| error, |()| Failure::NotFound)),
+        }
+    }
+
+    async fn send(&self, reply: &str, response: Response) {
+        self.send_bytes(reply, response.encode()).await;
+    }
+
+    async fn send_bytes(&self, reply: &str, payload: Vec<u8>) {
+        // Whoever asked asks again: what was done is on disk, and a repetition gets the same answer.
+        if let Err(error) = self.bus.publish(reply, payload.into()).await {
+            debug!("an answer did not get out: {}", Chain(&error));
+        }
+    }
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("name", &self.desk.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a request goes by its subject.
+
+use std::fmt;
+
+use relogin_res::service::Subject;
+use serde::de::IgnoredAny;
+
+use super::answer::Failure;
+
+/// What a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `auth.<name>.login`.
+    Login,
+    /// `auth.<name>.relogin`.
+    Relogin,
+    /// `auth.<name>.logout`.
+    Logout,
+    /// `access.<name>.user.<cid>`.
+    UserAccess(String),
+    /// `get.<name>.user.<cid>`.
+    User(String),
+    /// A method that we do not have.
+    UnknownMethod,
+    /// A resource that we do not have.
+    UnknownResource,
+}
+
+impl Route {
+    /// Reads the subject of a request to the service `name`.
+    pub(super) fn of(subject: &str, name: &str) -> Self {
+        // The cid of `<name>.user.<cid>`.
+        let user = |resource: &str| {
+            let cid = resource.strip_prefix(name)?.strip_prefix(".user.")?;
+            (!cid.contains('.')).then(|| cid.to_owned())
+        };
+        match Subject::parse(subject) {
+            Some(Subject::Auth(resource, method)) if resource == name => match method.as_str() {
+                "login" => Self::Login,
+                "relogin" => Self::Relogin,
+                "logout" => Self::Logout,
+                _ => Self::UnknownMethod,
+            },
+            Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
+            Some(Subject::Access(resource)) => user(&resource).map_or(Self::UnknownResource, Self::UserAccess),
+            Some(Subject::Get(resource)) => user(&resource).map_or(Self::UnknownResource, Self::User),
+            None if subject.starts_with("auth.") || subject.starts_with("call.") => Self::UnknownMethod,
+            None => Self::UnknownResource,
+        }
+    }
+}
+
+impl fmt::Display for Route {
+    /// A name for logs, with nothing in it that a stranger chose.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login => "login",
+            Self::Relogin => "relogin",
+            Self::Logout => "logout",
+            Self::UserAccess(_) => "access to a user",
+            Self::User(_) => "get of a user",
+            Self::UnknownMethod => "unknown method",
+            Self::UnknownResource => "unknown resource",
+        })
+    }
+}
+
+/// Refuses a payload that is no JSON object, whatever the request would have come to.
+pub(super) fn check(payload: &[u8]) -> Result<(), Failure> {
+    #[derive(serde::Deserialize)]
+    struct Object {
+        #[serde(flatten)]
+        _members: IgnoredAny,
+    }
+    if payload.is_empty() || serde_json::from_slice::<Object>(payload).is_ok() {
+        Ok(())
+    } else {
+        Err(Failure::Malformed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_lead_to_what_we_have() {
+        for (subject, route) in [
+            ("auth.session.login", Route::Login),
+            ("auth.session.relogin", Route::Relogin),
+            ("auth.session.logout", Route::Logout),
+            ("access.session.user.c1", Route::UserAccess("c1".into())),
+            ("get.session.user.c1", Route::User("c1".into())),
+            ("auth.session.constructor", Route::UnknownMethod),
+            ("auth.session.Login", Route::UnknownMethod),
+            ("auth.session.user.login", Route::UnknownMethod),
+            ("auth.session.lo?gin", Route::UnknownMethod),
+            ("call.session.login", Route::UnknownMethod),
+            ("call.session.user.c1.set", Route::UnknownMethod),
+            ("get.session.users", Route::UnknownResource),
+            ("get.session.user", Route::UnknownResource),
+            ("get.session.user.c1.more", Route::UnknownResource),
+            ("access.session.user.c1.more", Route::UnknownResource),
+            ("get.session.user.", Route::UnknownResource),
+        ] {
+            assert_eq!(Route::of(subject, "session"), route, "{subject}");
+        }
+        assert_eq!(Route::of("auth.login.login", "login"), Route::Login);
+        assert_eq!(Route::of("auth.session.login", "login"), Route::UnknownMethod);
+    }
+
+    #[test]
+    fn payloads_are_objects_or_nothing() {
+        for payload in ["", "{}", r#"{"cid":7}"#, " {\"a\":[]} "] {
+            assert!(check(payload.as_bytes()).is_ok(), "{payload}");
+        }
+        for payload in ["[]", "null", "7", "x", "{", "{}x", "\u{feff}{}", "{\"a\":1"] {
+            assert!(check(payload.as_bytes()).is_err(), "{payload}");
+        }
+        assert!(check(&[0xff, 0xfe]).is_err());
+        assert!(check("[".repeat(60_000).as_bytes()).is_err());
+        assert!(check("{\"a\":".repeat(10_000).as_bytes()).is_err());
+    }
+}

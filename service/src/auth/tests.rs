@@ -1,0 +1,453 @@
+//! The methods and resources as gateways see them, over a bus in this process and with a directory that can be held up.
+
+use std::{future::pending, time::Duration};
+
+use async_trait::async_trait;
+use relogin_session::{Keyring, Policy, Rules, User, UserId};
+use serde_json::{Value as Json, json};
+use tokio::{sync::watch, time::timeout};
+
+use super::*;
+use crate::{
+    bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
+    store::memory::MemoryStore,
+    users::DirectoryError,
+};
+
+/// Lets Jane in by her password, once the gate is open.
+struct Doorman {
+    gate: watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl UserDirectory for Doorman {
+    async fn verify(
+        &self,
+        username: &str,
+        password: &str,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<Option<User>, DirectoryError> {
+        assert_ne!(username, "panic");
+        match username {
+            "busy" => return Err(DirectoryError::Busy),
+            "broken" => return Err(DirectoryError::Failed("out of order".into())),
+            _ => {}
+        }
+        let mut gate = self.gate.clone();
+        if !*gate.borrow_and_update() {
+            queued();
+            if gate.wait_for(|open| *open).await.is_err() {
+                pending::<()>().await;
+            }
+        }
+        Ok((username == "jane" && password == "sesame").then(jane))
+    }
+
+    async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
+        Ok((*id == UserId::Number(3)).then(jane))
+    }
+}
+
+fn jane() -> User {
+    User { id: UserId::Number(3), name: "Jane Doe".into(), role: "user".into() }
+}
+
+/// A service on a bus of its own.
+struct Rig {
+    bus: Arc<LocalBus>,
+    gate: watch::Sender<bool>,
+    stop: CancellationToken,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Rig {
+    async fn new() -> Self {
+        let bus = Arc::new(LocalBus::new());
+        let (gate, is_open) = watch::channel(true);
+        let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open });
+        let rules = Rules {
+            policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000 },
+            keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
+        };
+        let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
+        let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users).await.unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(auth.run(stop.clone()));
+        Self { bus, gate, stop, running }
+    }
+
+    /// Sends a request; its answers, and all that is heard of `also`, arrive in one mailbox.
+    async fn send(&self, subject: &str, payload: impl Into<bytes::Bytes>, also: &[&str]) -> Asked {
+        let (mailbox, inbox) = Mailbox::new();
+        let mut guards = Vec::new();
+        for pattern in also {
+            guards.push(self.bus.listen(pattern, &mailbox, Tag(1)).await.unwrap());
+        }
+        guards.push(self.bus.ask(subject, payload.into(), &mailbox, Tag(0)).await.unwrap());
+        Asked { inbox, _guards: guards }
+    }
+
+    async fn ask(&self, subject: &str, payload: impl Into<bytes::Bytes>) -> Json {
+        self.send(subject, payload, &[]).await.answer().await
+    }
+
+    async fn auth(&self, method: &str, cid: &str, params: &Json) -> Json {
+        self.ask(&format!("auth.session.{method}"), request(cid, params)).await
+    }
+
+    async fn log_in(&self, cid: &str) -> Json {
+        let answer = self.auth("login", cid, &credentials()).await;
+        assert!(answer["result"]["reloginKey"].is_string(), "{answer}");
+        answer["result"].clone()
+    }
+}
+
+struct Asked {
+    inbox: Deliveries,
+    _guards: Vec<Guard>,
+}
+
+impl Asked {
+    async fn next(&mut self) -> String {
+        let delivery = timeout(Duration::from_secs(20), self.inbox.next()).await.expect("something comes in time");
+        match delivery.unwrap() {
+            Delivery::Reply { payload, .. } => String::from_utf8(payload.to_vec()).unwrap(),
+            Delivery::Message { message, .. } => {
+                format!("{} {}", message.subject, String::from_utf8_lossy(&message.payload))
+            }
+            Delivery::NoResponders { .. } => "nobody".to_owned(),
+            Delivery::Lost => panic!("the mailbox was full"),
+        }
+    }
+
+    async fn answer(mut self) -> Json {
+        serde_json::from_str(&self.next().await).unwrap()
+    }
+}
+
+fn request(cid: &str, params: &Json) -> String {
+    json!({"cid": cid, "token": null, "params": params, "header": {"User-Agent": ["test"]}, "host": "h", "uri": "/"})
+        .to_string()
+}
+
+fn credentials() -> Json {
+    json!({"username": "jane", "password": "sesame"})
+}
+
+fn code(answer: &Json) -> &str {
+    answer["error"]["code"].as_str().unwrap_or_else(|| panic!("{answer} is no error"))
+}
+
+#[tokio::test]
+async fn login_tells_gateways_first_and_then_answers() {
+    let rig = Rig::new().await;
+    let mut asked = rig.send("auth.session.login", request("c1", &credentials()), &["conn.>", "event.>"]).await;
+    let token = asked.next().await;
+    let (subject, token) = token.split_once(' ').unwrap();
+    let token: Json = serde_json::from_str(token).unwrap();
+    let sid = &token["tid"];
+    assert_eq!(subject, "conn.c1.token");
+    assert_eq!(token, json!({"token": {"sid": sid, "userId": 3, "role": "user"}, "tid": sid}));
+    assert_eq!(
+        asked.next().await,
+        r#"event.session.user.c1.change {"values":{"id":3,"name":"Jane Doe","role":"user"}}"#
+    );
+    let answer = asked.answer().await;
+    let result = answer["result"].as_object().unwrap();
+    assert_eq!(result.len(), 4, "{answer}");
+    assert!(result["reloginKey"].is_string());
+    assert_eq!(
+        (&result["generation"], &result["expiresIn"], &result["refreshIn"]),
+        (&json!(1), &json!(60_000), &json!(30_000))
+    );
+}
+
+#[tokio::test]
+async fn whoever_is_logged_in_hears_that_before_anything_else() {
+    let rig = Rig::new().await;
+    rig.log_in("c1").await;
+    for params in [json!(null), json!({"username": 7}), json!({"username": "jane", "password": "wrong"}), credentials()]
+    {
+        let answer = rig.auth("login", "c1", &params).await;
+        assert_eq!(answer, json!({"error": {"code": "session.alreadyLoggedIn", "message": "Already logged in"}}));
+    }
+    assert_eq!(code(&rig.auth("login", "c2", &json!(null)).await), "system.invalidParams");
+}
+
+#[tokio::test]
+async fn an_unknown_name_and_a_wrong_password_look_the_same() {
+    let rig = Rig::new().await;
+    let expected = json!({"error": {"code": "session.wrongUsernamePassword", "message": "Wrong username or password"}});
+    for (username, password) in [("jane", "wrong"), ("nobody", "sesame"), ("", ""), ("constructor", "__proto__")] {
+        assert_eq!(rig.auth("login", "c1", &json!({"username": username, "password": password})).await, expected);
+    }
+    rig.log_in("c1").await;
+}
+
+#[tokio::test]
+async fn a_login_repeated_with_its_attempt_gets_the_same_key() {
+    let rig = Rig::new().await;
+    let with_attempt = |attempt: &str| {
+        let mut params = credentials();
+        params["attempt"] = attempt.into();
+        params
+    };
+    let first = rig.auth("login", "c1", &with_attempt("AAAAAAAAAAAAAAAAAAAAAA")).await;
+    let again = rig.auth("login", "c1", &with_attempt("AAAAAAAAAAAAAAAAAAAAAA")).await;
+    assert!(first["result"]["reloginKey"].is_string(), "{first}");
+    assert_eq!(first["result"]["reloginKey"], again["result"]["reloginKey"]);
+    assert_eq!(
+        code(&rig.auth("login", "c1", &with_attempt("BBBBBBBBBBBBBBBBBBBBBA")).await),
+        "session.alreadyLoggedIn"
+    );
+}
+
+#[tokio::test]
+async fn of_two_logins_at_once_one_wins() {
+    let rig = Rig::new().await;
+    rig.gate.send_replace(false);
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let mut login = rig.send("auth.session.login", request("c1", &credentials()), &[]).await;
+        assert_eq!(login.next().await, r#"timeout:"15000""#);
+        asked.push(login);
+    }
+    rig.gate.send_replace(true);
+    let mut outcomes = Vec::new();
+    for login in asked {
+        let answer = login.answer().await;
+        outcomes.push(if answer["result"]["reloginKey"].is_string() {
+            "in".to_owned()
+        } else {
+            code(&answer).to_owned()
+        });
+    }
+    outcomes.sort();
+    assert_eq!(outcomes, ["in", "session.alreadyLoggedIn"]);
+    assert_eq!(rig.auth("logout", "c1", &json!(null)).await, json!({"result": null}));
+    assert_eq!(
+        rig.ask("get.session.user.c1", "").await["result"]["model"]["id"],
+        json!(null),
+        "no session is left over"
+    );
+}
+
+#[tokio::test]
+async fn a_key_opens_once_and_its_request_sent_twice_gets_the_same_successor() {
+    let rig = Rig::new().await;
+    let first = rig.log_in("c1").await["reloginKey"].clone();
+    let second = rig.auth("relogin", "c1", &json!({"reloginKey": first})).await["result"].clone();
+    assert_eq!(second["generation"], 2);
+    // The guide's own service ends the session here.
+    let again = rig.auth("relogin", "c1", &json!({"reloginKey": first})).await["result"].clone();
+    assert_eq!(again["reloginKey"], second["reloginKey"]);
+    // From elsewhere it is a thief's, or the thief was here before.
+    let stolen = rig.auth("relogin", "c2", &json!({"reloginKey": first})).await;
+    assert_eq!(stolen, json!({"error": {"code": "session.invalidReloginKey", "message": "Invalid relogin key"}}));
+    let ended = rig.auth("relogin", "c1", &json!({"reloginKey": second["reloginKey"]})).await;
+    assert_eq!(code(&ended), "session.invalidReloginKey");
+}
+
+#[tokio::test]
+async fn nobody_is_harmed_by_keys_that_are_none() {
+    let rig = Rig::new().await;
+    let key = rig.log_in("c1").await["reloginKey"].as_str().unwrap().to_owned();
+    for bad in [
+        "constructor",
+        "__proto__",
+        "toString",
+        "",
+        "\0",
+        "ü",
+        &key[..key.len() - 1],
+        &format!("{key}A"),
+        &"A".repeat(60_000),
+    ] {
+        assert_eq!(
+            code(&rig.auth("relogin", "c2", &json!({"reloginKey": bad})).await),
+            "session.invalidReloginKey",
+            "{bad}"
+        );
+    }
+    for params in [
+        json!(null),
+        json!({}),
+        json!({"reloginKey": null}),
+        json!({"reloginKey": 7}),
+        json!({"reloginKey": [key]}),
+        json!([key]),
+    ] {
+        assert_eq!(code(&rig.auth("relogin", "c2", &params).await), "system.invalidParams");
+    }
+    let bad_attempt = json!({"reloginKey": key, "attempt": "short"});
+    assert_eq!(code(&rig.auth("relogin", "c2", &bad_attempt).await), "system.invalidParams");
+    let unknown_members = json!({"reloginKey": key, "constructor": {"prototype": 1}});
+    assert_eq!(rig.auth("relogin", "c1", &unknown_members).await["result"]["generation"], 2);
+}
+
+#[tokio::test]
+async fn logout_clears_the_connection_even_without_a_session() {
+    let rig = Rig::new().await;
+    let key = rig.log_in("c1").await["reloginKey"].clone();
+    for _ in 0..2 {
+        let mut asked = rig.send("auth.session.logout", request("c1", &json!(null)), &["conn.>", "event.>"]).await;
+        assert_eq!(
+            asked.next().await,
+            r#"event.session.user.c1.change {"values":{"id":null,"name":null,"role":null}}"#
+        );
+        assert_eq!(asked.next().await, r#"conn.c1.token {"token":null}"#);
+        assert_eq!(asked.next().await, r#"{"result":null}"#);
+    }
+    assert_eq!(code(&rig.auth("relogin", "c1", &json!({"reloginKey": key})).await), "session.invalidReloginKey");
+}
+
+#[tokio::test]
+async fn logout_finds_the_session_by_the_tokens_sid() {
+    let rig = Rig::new().await;
+    let mut asked = rig.send("auth.session.login", request("c1", &credentials()), &["conn.>"]).await;
+    let token: Json = serde_json::from_str(asked.next().await.strip_prefix("conn.c1.token ").unwrap()).unwrap();
+    // A connection that the store does not know of.
+    let payload = json!({"cid": "c9", "token": token["token"]}).to_string();
+    let mut asked = rig.send("auth.session.logout", payload, &["conn.>"]).await;
+    let mut cleared = [asked.next().await, asked.next().await];
+    cleared.sort();
+    assert_eq!(cleared, [r#"conn.c1.token {"token":null}"#, r#"conn.c9.token {"token":null}"#]);
+    // Tokens of others' making do not matter.
+    for token in [json!("x"), json!({"sid": 7}), json!({"sid": "short", "userId": 1, "role": "r"}), json!([])] {
+        let payload = json!({"cid": "c1", "token": token}).to_string();
+        assert_eq!(rig.ask("auth.session.logout", payload).await, json!({"result": null}));
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_shown_to_its_own_connection_alone() {
+    let rig = Rig::new().await;
+    rig.log_in("c1").await;
+    let access = async |asking: &str| rig.ask("access.session.user.c1", request(asking, &json!(null))).await;
+    assert_eq!(access("c1").await, json!({"result": {"get": true}}));
+    assert_eq!(access("c2").await, json!({"result": {"get": false}}));
+    let model = async |cid: &str| rig.ask(&format!("get.session.user.{cid}"), "{}").await["result"]["model"].clone();
+    assert_eq!(model("c1").await, json!({"id": 3, "name": "Jane Doe", "role": "user"}));
+    for nobody in ["c2", "constructor", &"x".repeat(200)] {
+        assert_eq!(model(nobody).await, json!({"id": null, "name": null, "role": null}));
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_not_is_not_found() {
+    let rig = Rig::new().await;
+    for subject in
+        ["auth.session.constructor", "auth.session.user.c1.login", "call.session.login", "call.session.user.c1.set"]
+    {
+        assert_eq!(code(&rig.ask(subject, request("c1", &json!(null))).await), "system.methodNotFound", "{subject}");
+    }
+    for subject in ["get.session.users", "access.session.user", "get.session.user.c1.more"] {
+        assert_eq!(code(&rig.ask(subject, request("c1", &json!(null))).await), "system.notFound", "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn no_payload_can_end_the_service() {
+    let rig = Rig::new().await;
+    let too_long = request("c1", &json!({"username": "jane", "password": "x".repeat(64 * 1024)}));
+    let mut payloads: Vec<Vec<u8>> = [
+        "x",
+        "[]",
+        "null",
+        "7",
+        "\"\"",
+        "{",
+        "{\"cid\":",
+        "{\"cid\":7}",
+        "{\"cid\":\"a b\"}",
+        "{\"cid\":\"a.b\"}",
+        "{\"cid\":\"\"}",
+        "{\"cid\":\"c1\",\"header\":7}",
+        "{\"cid\":\"c1\",\"params\":{\"username\":\"jane\"}}",
+        "\u{feff}{}",
+        &"[".repeat(60_000),
+        &too_long,
+        "{\"cid\":\"c1\",\"params\":{\"username\":\"jane\",\"username\":\"john\",\"password\":\"x\"}}",
+    ]
+    .map(Into::into)
+    .into();
+    payloads.extend([vec![0xff, 0xfe, 0], vec![0; 1000], vec![]]);
+    for subject in ["auth.session.login", "auth.session.relogin"] {
+        for payload in &payloads {
+            let answer = rig.ask(subject, payload.clone()).await;
+            assert_eq!(
+                answer,
+                json!({"error": {"code": "system.invalidParams", "message": "Invalid parameters"}}),
+                "{}",
+                String::from_utf8_lossy(&payload[..payload.len().min(80)])
+            );
+        }
+    }
+    for subject in [
+        "auth.session.logout",
+        "auth.session.nothing",
+        "access.session.user.c1",
+        "get.session.user.c1",
+        "call.session.x",
+    ] {
+        for payload in ["x", "[]", "{\"a\":", &too_long] {
+            assert_eq!(code(&rig.ask(subject, payload.to_owned()).await), "system.invalidParams", "{subject}");
+        }
+    }
+    // Without anybody who waits for the answer.
+    rig.bus.publish("auth.session.login", "x".into()).await.unwrap();
+    rig.log_in("c1").await;
+}
+
+#[tokio::test]
+async fn what_is_our_fault_says_so_and_ends_nothing_else() {
+    let rig = Rig::new().await;
+    let login = async |username: &str| rig.auth("login", "c1", &json!({"username": username, "password": "x"})).await;
+    let internal = json!({"error": {"code": "system.internalError", "message": "Internal error"}});
+    assert_eq!(login("broken").await, internal);
+    assert_eq!(login("panic").await, internal);
+    assert_eq!(code(&login("busy").await), "system.timeout");
+    rig.log_in("c1").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_logins_delays_no_relogin() {
+    let rig = Rig::new().await;
+    let key = rig.log_in("c0").await["reloginKey"].clone();
+    // Not one password check ends from now on.
+    rig.gate.send_replace(false);
+    let mut flood = Vec::new();
+    for n in 0..=Lanes::LOGINS {
+        flood.push(rig.send("auth.session.login", request(&format!("f{n}"), &credentials()), &[]).await);
+    }
+    let relogin = rig.auth("relogin", "c1", &json!({"reloginKey": key})).await;
+    assert_eq!(relogin["result"]["generation"], 2, "{relogin}");
+    assert_eq!(rig.auth("logout", "c1", &json!(null)).await, json!({"result": null}));
+
+    // The one too many was refused at once, the others were asked for patience, and get in when it is their turn.
+    let one_too_many = flood.pop().unwrap();
+    assert_eq!(code(&one_too_many.answer().await), "system.timeout");
+    rig.gate.send_replace(true);
+    for mut login in flood {
+        assert_eq!(login.next().await, r#"timeout:"15000""#);
+        let answer = login.answer().await;
+        assert_eq!(answer["result"]["generation"], 1, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop_it_answers_what_it_has_and_takes_nothing_more() {
+    let rig = Rig::new().await;
+    rig.gate.send_replace(false);
+    let mut login = rig.send("auth.session.login", request("c1", &credentials()), &[]).await;
+    assert_eq!(login.next().await, r#"timeout:"15000""#);
+    rig.stop.cancel();
+    // It has hung up once nobody is there for a new request.
+    while rig.send("auth.session.logout", request("c2", &json!(null)), &[]).await.next().await != "nobody" {
+        tokio::task::yield_now().await;
+    }
+    assert!(!rig.running.is_finished());
+    rig.gate.send_replace(true);
+    assert!(login.answer().await["result"]["reloginKey"].is_string());
+    rig.running.await.unwrap();
+}

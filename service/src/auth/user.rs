@@ -1,0 +1,35 @@
+//! `<name>.user.<cid>`: who is logged in on a connection, for that connection alone.
+
+use relogin_res::service::{AccessRequest, GetRequest, Payload, Response};
+use relogin_session::{ConnectionId, UserModel};
+use serde::Serialize;
+
+use super::{Desk, answer::Failure};
+
+/// The access result with `get` spelled out also when it is false.
+#[derive(Serialize)]
+struct Access {
+    get: bool,
+}
+
+/// The result of a get.
+#[derive(Serialize)]
+struct Model {
+    model: UserModel,
+}
+
+/// May the connection that asks see the user on the connection `cid`?
+pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
+    let request = AccessRequest::parse(payload)?;
+    Ok(Response::result(&Access { get: request.cid == cid }))
+}
+
+/// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from those without access.
+pub(super) async fn get(desk: &Desk, cid: &str, payload: &[u8]) -> Result<Response, Failure> {
+    GetRequest::parse(payload)?;
+    let user = match ConnectionId::parse(cid) {
+        Some(connection) => desk.sessions.user_on(&connection).await?,
+        None => None,
+    };
+    Ok(Response::result(&Model { model: user.into() }))
+}

@@ -1,0 +1,73 @@
+//! A gateway of a few lines: what Resgate would say to the service over NATS, and what it would hear.
+
+use std::time::Duration;
+
+use async_nats::{Client, Subscriber};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+/// How long anything is waited for; only a test that fails waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Gateway {
+    client: Client,
+    events: Subscriber,
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Asked(Subscriber);
+
+impl Gateway {
+    pub(crate) async fn connect(url: &str) -> Self {
+        let client = async_nats::connect(url).await.unwrap();
+        let events = client.subscribe(">").await.unwrap();
+        client.flush().await.unwrap();
+        Self { client, events }
+    }
+
+    /// Sends a request and does not wait.
+    pub(crate) async fn send(&self, subject: &str, payload: Value) -> Asked {
+        let inbox = self.client.new_inbox();
+        let answers = self.client.subscribe(inbox.clone()).await.unwrap();
+        self.client.publish_with_reply(subject.to_owned(), inbox, payload.to_string().into()).await.unwrap();
+        Asked(answers)
+    }
+
+    pub(crate) async fn ask(&self, subject: &str, payload: Value) -> Value {
+        self.send(subject, payload).await.answer().await
+    }
+
+    /// Calls an auth method on the connection `cid`, which has no token.
+    pub(crate) async fn auth(&self, method: &str, cid: &str, params: Value) -> Value {
+        self.ask(&format!("auth.session.{method}"), json!({"cid": cid, "token": null, "params": params})).await
+    }
+
+    /// The payload of the next message on `subject`; what comes before it is dropped.
+    pub(crate) async fn hears(&mut self, subject: &str) -> Value {
+        loop {
+            let message = timeout(PATIENCE, self.events.next()).await.expect("what is to be heard comes in time");
+            let message = message.unwrap();
+            if message.subject.as_str() == subject {
+                return serde_json::from_slice(&message.payload).unwrap();
+            }
+        }
+    }
+}
+
+impl Asked {
+    /// The next message, pre-responses included.
+    pub(crate) async fn next(&mut self) -> String {
+        let message = timeout(PATIENCE, self.0.next()).await.expect("an answer comes in time").unwrap();
+        String::from_utf8(message.payload.to_vec()).unwrap()
+    }
+
+    pub(crate) async fn answer(mut self) -> Value {
+        loop {
+            let text = self.next().await;
+            if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Starting and stopping: what is said, where, and with which exit code.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    process::{Child, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{nats_server::NatsServer, program::Folder};
+
+#[tokio::test]
+async fn it_says_where_it_is_ready_and_ends_cleanly() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = Folder::new();
+        let service = folder.serve("--demo").await;
+        assert!(service.address.starts_with("127.0.0.1:") && !service.address.ends_with(":0"), "{}", service.address);
+        assert_eq!(service.get("/healthz").await, 200);
+        service.signal(signal);
+        assert_eq!(service.ended().await, Some(0));
+    }
+}
+
+#[test]
+fn standard_output_has_the_ready_line_alone() {
+    let folder = Folder::new();
+    let mut command = folder.command("serve --demo --listen 127.0.0.1:0 --log trace");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    assert!(line.starts_with("relogin: ready on http://127.0.0.1:"), "{line}");
+    terminate(&mut child);
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+    assert_eq!(rest, "");
+}
+
+fn terminate(child: &mut Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_secret_and_sessions_are_for_their_owner_alone() {
+    let folder = Folder::new();
+    folder.serve("--demo --data d").await.stop().await;
+    let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("d"), mode("d/secret")), (0o700, 0o600));
+    let secret = fs::read_to_string(folder.path("d/secret")).unwrap();
+    folder.serve("--demo --data d").await.stop().await;
+    assert_eq!(fs::read_to_string(folder.path("d/secret")).unwrap(), secret);
+    let log = fs::read_to_string(folder.path("log")).unwrap();
+    assert!(!log.contains(secret.trim()));
+
+    // With nothing to keep, nothing is written.
+    let folder = Folder::new();
+    folder.serve("--demo --store memory").await.stop().await;
+    let names: Vec<_> = fs::read_dir(folder.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["log"]);
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_said_in_one_line() {
+    let folder = Folder::new();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let busy = taken.local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        fs::write(folder.path(name), text).unwrap();
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("short", "c2hvcnQ=\n", 0o600);
+    write("open", &"A".repeat(43), 0o644);
+    write("garbage", "hunter2!\n", 0o600);
+    write("bad.toml", "refesh = \"1m\"\n", 0o600);
+    write("users.bad", "[[user]]\nid = 1\n", 0o600);
+    let running = folder.serve("--demo --data used").await;
+
+    let cases = [
+        (format!("serve --listen {busy}"), format!("cannot listen on {busy}: another program has this port; ")),
+        (
+            "serve --listen 127.0.0.1:0 --demo --data used".to_owned(),
+            "cannot use the data folder used: stop the other relogin, or choose another with --data: ".to_owned(),
+        ),
+        (format!("serve --nats nats://{free}"), format!("no NATS server answers at nats://{free}; is it running")),
+        (
+            "serve --listen 127.0.0.1:0 --data short".to_owned(),
+            "cannot make the data folder short; choose another with --data: ".to_owned(),
+        ),
+        (
+            "serve --listen 127.0.0.1:0 --secret-file short".to_owned(),
+            "the secret in line 1 of short has 5 bytes and needs 32 or more; ".to_owned(),
+        ),
+        (
+            "serve --listen 127.0.0.1:0 --secret-file open".to_owned(),
+            "the secret file open has mode 644, too open for a secret; run: chmod 600 open".to_owned(),
+        ),
+        (
+            "serve --listen 127.0.0.1:0 --secret-file garbage".to_owned(),
+            "line 1 of the secret file garbage is neither base64 nor hexadecimal; ".to_owned(),
+        ),
+        (
+            "serve --listen 127.0.0.1:0 --secret-file no/such".to_owned(),
+            "cannot make the secret file no/such: No such file or directory".to_owned(),
+        ),
+        ("serve --users no.toml".to_owned(), "there is no users file no.toml; `relogin user add` makes it".to_owned()),
+        ("serve --users users.bad".to_owned(), "users file users.bad: line 1: missing field `username`".to_owned()),
+        ("serve --config no.toml".to_owned(), "cannot read the configuration file no.toml: No such file".to_owned()),
+        ("serve --config bad.toml".to_owned(), "bad.toml, line 1: unknown field `refesh`, expected one of ".to_owned()),
+        (
+            "serve --refresh 2h --key-lifetime 1h".to_owned(),
+            "--refresh is not shorter than the key lifetime of 1h; ".to_owned(),
+        ),
+        ("serve --name a.b".to_owned(), "--name \"a.b\" is no part of a resource name; ".to_owned()),
+        ("serve --gateway none".to_owned(), "--gateway needs --nats: ".to_owned()),
+        ("serve --verbose".to_owned(), "unexpected argument '--verbose' found; ".to_owned()),
+    ];
+    for (args, expected) in cases {
+        let line = folder.run(&args, "").refused();
+        assert!(line.starts_with(&format!("relogin: {expected}")), "{args}\n  says {line}\n  and not {expected}");
+    }
+    let line = folder.run_with("serve --demo", &[("RUST_LOG", "relogin=loud")], "").refused();
+    assert!(line.starts_with("relogin: RUST_LOG \"relogin=loud\" is no log filter"), "{line}");
+    running.stop().await;
+}
+
+#[test]
+fn flags_go_before_the_environment_and_that_before_the_file() {
+    let folder = Folder::new();
+    fs::write(folder.path("relogin.toml"), "listen = \"file\"\nrefresh = \"file\"\n").unwrap();
+    fs::write(folder.path("other.toml"), "listen = \"other\"\n").unwrap();
+    let env = [("RELOGIN_LISTEN", "env")];
+    let refused = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "").refused();
+    assert!(refused("serve --listen flag", &env).starts_with("relogin: --listen \"flag\" is no address"));
+    assert!(refused("serve", &env).starts_with("relogin: RELOGIN_LISTEN \"env\" is no address"));
+    assert!(refused("serve", &[]).starts_with("relogin: relogin.toml: listen \"file\" is no address"));
+    assert!(refused("serve", &[("RELOGIN_LISTEN", "")]).starts_with("relogin: relogin.toml: listen \"file\""));
+    assert!(refused("serve --config other.toml", &[]).starts_with("relogin: other.toml: listen \"other\""));
+    assert!(refused("serve", &[("RELOGIN_CONFIG", "other.toml")]).starts_with("relogin: other.toml: listen \"other\""));
+    assert!(
+        refused("serve --listen 127.0.0.1:0", &[])
+            .starts_with("relogin: relogin.toml: refresh \"file\" is no length of time")
+    );
+    fs::remove_file(folder.path("relogin.toml")).unwrap();
+    let args = "serve --listen 127.0.0.1:0";
+    for (name, value) in [
+        ("NATS", "http://x"),
+        ("GATEWAY", "x"),
+        ("STORE", "x"),
+        ("NAME", "a.b"),
+        ("KEY_LIFETIME", "x"),
+        ("SESSION_LIFETIME", "x"),
+        ("REFRESH", "x"),
+        ("ALLOW_ORIGIN", "x"),
+        ("DEMO", "x"),
+        ("LOG", "relogin=loud"),
+    ] {
+        let name = format!("RELOGIN_{name}");
+        let line = refused(args, &[(&name, value)]);
+        assert!(line.starts_with(&format!("relogin: {name} ")), "{name}: {line}");
+    }
+}
+
+#[tokio::test]
+async fn over_nats_alone_there_is_no_http() {
+    let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
+    let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;
+    assert_eq!(service.address, "", "relogin: ready on nats");
+    service.stop().await;
+    let service = folder.serve(&format!("--demo --nats {} --listen 127.0.0.1:0", nats.url())).await;
+    assert_eq!(service.get("/healthz").await, 200);
+    service.stop().await;
+}
