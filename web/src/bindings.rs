@@ -137,7 +137,7 @@ impl Connection {
 }
 
 #[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 struct Options {
     gateway: String,
     name: String,

@@ -35,10 +35,10 @@ pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
 
 fn build_page(context: &Context, tools: &Tools) -> Result<()> {
     // Where Trunk.toml says; not in CARGO_TARGET_DIR, which the binary's sources cannot know.
-    let index = context.root.join("target/page/index.html");
+    let page = context.root.join("target/page");
+    let index = page.join("index.html");
     let stamp = context.logs().join("page.stamp");
-    let wanted = fingerprint(context, tools)?;
-    if index.is_file() && fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+    if index.is_file() && fs::read_to_string(&stamp).ok() == Some(fingerprint(context, tools, &page)?) {
         return Ok(());
     }
     report::begin("page: trunk build --release (usually 1 min)");
@@ -52,13 +52,14 @@ fn build_page(context: &Context, tools: &Tools) -> Result<()> {
     if !index.is_file() {
         bail!("Trunk built no {}: Trunk.toml should name that folder as `dist`", index.display());
     }
-    fs::write(stamp, wanted)?;
+    fs::write(stamp, fingerprint(context, tools, &page)?)?;
     Ok(())
 }
 
-/// Changes with anything that goes into the page.
-fn fingerprint(context: &Context, tools: &Tools) -> Result<String> {
+/// Changes with anything that goes into the page, and with the page: `trunk serve` puts its own in the same place.
+fn fingerprint(context: &Context, tools: &Tools, page: &Path) -> Result<String> {
     let mut hasher = DefaultHasher::new();
+    hash_tree(page, &mut hasher)?;
     for source in SOURCES {
         hash_tree(&context.root.join(source), &mut hasher)?;
     }
