@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod architecture;
 mod arrows;
 mod circles;
 mod imports;
