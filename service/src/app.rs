@@ -1,13 +1,17 @@
 //! The composition root: the one file that names stores, buses and directories. Starts the parts in the order in which they
 //! need each other, and stops them in the reverse.
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, panic::AssertUnwindSafe, path::Path, sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
+use futures_util::FutureExt;
 use relogin_session::Rules;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     auth::Auth,
@@ -18,10 +22,12 @@ use crate::{
     },
     config::{BusKind, Config, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
     demo::Ticker,
+    errors::Chain,
     expiry,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
-    reset, secret,
+    reset::Resets,
+    secret,
     sessions::Sessions,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
     users::{self, directory::ListDirectory, file::UsersFile, list::Users, password::PasswordChecks},
@@ -38,18 +44,21 @@ pub struct App {
     gateway: Option<Arc<Gateway>>,
     address: Option<SocketAddr>,
     /// Stops what takes requests from outside.
-    doors: Door,
+    doors: Tasks,
     /// Stops what answers them.
-    services: Door,
+    services: Tasks,
     /// Stops what works in the background.
-    background: Door,
+    background: Tasks,
+    /// Cancelled when a task ended that was not told to.
+    failed: CancellationToken,
 }
 
 /// Tasks that are stopped together.
-#[derive(Debug, Default)]
-struct Door {
+#[derive(Debug)]
+struct Tasks {
     stop: CancellationToken,
     tasks: TaskTracker,
+    failed: CancellationToken,
 }
 
 impl App {
@@ -83,15 +92,16 @@ impl App {
             warn!("the secret is new and the sessions are old: their keys will be refused. Was the secret file lost?");
         }
 
-        let (doors, services, background) = (Door::default(), Door::default(), Door::default());
+        let failed = CancellationToken::new();
+        let [doors, services, background] = std::array::from_fn(|_| Tasks::new(&failed));
         let rules = Rules { policy: config.policy, keyring };
         let sessions =
             Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), directory.clone(), Arc::clone(&bus)));
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory.clone()).await?;
-        services.open(|stop| auth.run(stop));
-        background.open(|stop| expiry::run(sessions, stop));
+        services.open("answering requests", |stop| auth.run(stop));
+        background.open("disposing of sessions", |stop| expiry::run(sessions, stop));
         if let Some(file) = users_file {
-            background.open(|stop| async move {
+            background.open("following the users file", |stop| async move {
                 stop.run_until_cancelled_owned(file.follow(directory)).await;
             });
         }
@@ -99,7 +109,7 @@ impl App {
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;
-            services.open(|stop| ticker.run(stop));
+            services.open("the demo", |stop| ticker.run(stop));
             names.push(DEMO_NAME.to_owned());
         }
         let gateway = match config.gateway {
@@ -108,23 +118,29 @@ impl App {
             }
             GatewayKind::None => None,
         };
-        reset::announce(&*bus, &names).await?;
-        background.open(|stop| reset::announce_after_losses(Arc::clone(&bus), names, stop));
+        let resets = Resets::new(Arc::clone(&bus), names);
+        resets.announce().await?;
+        background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
             let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
             let site = Site { gateway: gateway.clone(), health, demo: config.demo };
-            doors.open(|stop| http::run(listener, site, stop.cancelled_owned()));
+            doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
-        Ok(Self { store, bus, gateway, address, doors, services, background })
+        Ok(Self { store, bus, gateway, address, doors, services, background, failed })
     }
 
     /// Where page, WebSocket and health check are served; none if they are not.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Returns if a part of the service has ended, so that it is no whole one any more: it should be stopped and started anew.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
     }
 
     /// Stops the service: takes no new request, answers those it has, writes what there is to write.
@@ -144,9 +160,11 @@ impl App {
         };
         let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
         // The bus first: it has the answers to what the store has written.
-        let bus = self.bus.close().await.context("the last messages were not sent");
-        let store = self.store.close().await.context("the session store was not closed");
-        bus.and(store)?;
+        if let Err(error) = self.bus.close().await {
+            // No failure: without NATS there was nobody to be answered, and the next start tells gateways to fetch anew.
+            warn!("the last messages were not sent: {}", Chain(&error));
+        }
+        self.store.close().await.context("the session store was not closed")?;
         anyhow::ensure!(is_in_time, "some requests were not answered in time");
         info!("stopped");
         Ok(())
@@ -159,10 +177,27 @@ impl std::fmt::Debug for App {
     }
 }
 
-impl Door {
-    /// Starts a task that ends when the token it is given is cancelled.
-    fn open<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(CancellationToken) -> F) {
-        self.tasks.spawn(task(self.stop.clone()));
+impl Tasks {
+    fn new(failed: &CancellationToken) -> Self {
+        Self { stop: CancellationToken::new(), tasks: TaskTracker::new(), failed: failed.clone() }
+    }
+
+    /// Starts a task that ends when the token it is given is cancelled, and not before.
+    fn open<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        what: &'static str,
+        task: impl FnOnce(CancellationToken) -> F,
+    ) {
+        // What a panic left half done is not used again: the service stops.
+        let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
+        let (stop, failed) = (self.stop.clone(), self.failed.clone());
+        self.tasks.spawn(async move {
+            let ended = task.await;
+            if ended.is_err() || !stop.is_cancelled() {
+                error!("a part of the service has ended: {what}");
+                failed.cancel();
+            }
+        });
     }
 
     /// Stops the tasks and waits for their ends.
@@ -236,4 +271,23 @@ async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn Sess
             })?)
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_by_itself_is_a_failure_and_one_that_was_told_to_is_none() {
+        let tasks = || Tasks::new(&CancellationToken::new());
+        let (told, ended, panicked) = (tasks(), tasks(), tasks());
+        told.open("told", CancellationToken::cancelled_owned);
+        told.close().await;
+        assert!(!told.failed.is_cancelled());
+        ended.open("ended", |_| async {});
+        ended.failed.cancelled().await;
+        panicked.open("panicked", |_| async { panic!("as it should") });
+        panicked.failed.cancelled().await;
+        panicked.close().await;
+    }
 }

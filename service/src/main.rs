@@ -15,8 +15,14 @@ use relogin::{
     errors::Chain,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, error, info};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// What was asked for cannot be done as it was asked for.
 const EXIT_USAGE: u8 = 2;
@@ -65,11 +71,14 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     // Nobody may be reading.
     io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()).ok();
 
-    signals.next().await;
+    let code = tokio::select! {
+        () = signals.next() => ExitCode::SUCCESS,
+        () = app.failed() => ExitCode::FAILURE,
+    };
     info!("stopping; a second signal stops at once");
     tokio::select! {
         stopped = app.stop() => match stopped {
-            Ok(()) => Ok(ExitCode::SUCCESS),
+            Ok(()) => Ok(code),
             Err(error) => {
                 error!("{}", Chain(error.as_ref()));
                 Ok(ExitCode::FAILURE)
@@ -99,21 +108,18 @@ impl Signals {
 }
 
 /// At their finest, these libraries write down what passes through them, passwords included.
-const LOG_LIMITS: [&str; 2] = ["async_nats=debug", "tungstenite=debug"];
+const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
 /// Logs to standard error what `filter` says, or else `RUST_LOG`, or else what is of interest to whoever runs the service.
 fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<()> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
-    let mut filter: EnvFilter = filter.parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
-    for limit in LOG_LIMITS {
-        filter = filter.add_directive(limit.parse().context("a limit of the log is none")?);
-    }
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    let filter: EnvFilter = filter.parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
+    let is_discreet = filter_fn(|metadata| {
+        *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
+    });
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(lines.with_filter(filter.and(is_discreet))).init();
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use relogin_res::service::{Payload, Reset, SYSTEM_RESET};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -11,35 +12,57 @@ use crate::{
     errors::Chain,
 };
 
-/// Sends `system.reset` for all resources under `names`, their access included.
-///
-/// # Errors
-/// [`BusError`] if it was not sent.
-pub async fn announce(bus: &dyn Bus, names: &[String]) -> Result<(), BusError> {
-    let patterns: Vec<_> = names.iter().map(|name| format!("{name}.>")).collect();
-    let reset = Reset { resources: patterns.clone(), access: patterns };
-    bus.publish(SYSTEM_RESET, reset.encode().into()).await?;
-    bus.flush().await
+/// Sends `system.reset` for all resources under some names, their access included.
+pub struct Resets {
+    bus: Arc<dyn Bus>,
+    names: Vec<String>,
+    link: watch::Receiver<Link>,
 }
 
-/// Announces again each time the bus was cut off, until it is told to stop: events of that time reached nobody.
-pub async fn announce_after_losses(bus: Arc<dyn Bus>, names: Vec<String>, stop: CancellationToken) {
-    let mut link = bus.link();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            changed = link.changed() => if changed.is_err() { return },
-        }
-        let state = *link.borrow_and_update();
-        match state {
-            Link::Down => warn!("the connection to the message bus is lost; it is tried again until it is back"),
-            Link::Up => {
-                info!("the connection to the message bus is back");
-                if let Err(error) = announce(&*bus, &names).await {
-                    // If it was lost again meanwhile, the next change of the link comes by here.
-                    warn!("gateways were not told to fetch anew: {}", Chain(&error));
+impl Resets {
+    /// Resets of the resources under `names`.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, names: Vec<String>) -> Self {
+        // Before the first announcement, so that no loss after it goes unseen.
+        let link = bus.link();
+        Self { bus, names, link }
+    }
+
+    /// Sends a reset.
+    ///
+    /// # Errors
+    /// [`BusError`] if it was not sent.
+    pub async fn announce(&self) -> Result<(), BusError> {
+        let patterns: Vec<_> = self.names.iter().map(|name| format!("{name}.>")).collect();
+        let reset = Reset { resources: patterns.clone(), access: patterns };
+        self.bus.publish(SYSTEM_RESET, reset.encode().into()).await?;
+        self.bus.flush().await
+    }
+
+    /// Announces each time the bus was cut off, until it is told to stop: events of that time reached nobody.
+    pub async fn announce_after_losses(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.link.changed() => if changed.is_err() { return },
+            }
+            let link = *self.link.borrow_and_update();
+            match link {
+                Link::Down => warn!("the connection to the message bus is lost; it is tried again until it is back"),
+                Link::Up => {
+                    info!("the connection to the message bus is back");
+                    if let Err(error) = self.announce().await {
+                        // If it was lost again meanwhile, the next change of the link comes by here.
+                        warn!("gateways were not told to fetch anew: {}", Chain(&error));
+                    }
                 }
             }
         }
+    }
+}
+
+impl std::fmt::Debug for Resets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resets").field("names", &self.names).finish_non_exhaustive()
     }
 }

@@ -104,7 +104,7 @@ impl UsersFile {
     }
 
     /// Looks once a second whether the file has changed, and if so gives its users to `directory`. A file that cannot be used, or
-    /// is gone, changes nothing, and why is logged. Never returns.
+    /// is gone, changes nothing, and why is logged. Returns only if reading panics.
     ///
     /// Looking beats waiting for notifications here: it sees an editor's rename, a mounted secret's exchanged link and a network
     /// folder all alike.
@@ -118,7 +118,7 @@ impl UsersFile {
                 (self, found)
             });
             let Ok((file, found)) = looked.await else {
-                error!("reading the users file panicked: its changes are followed no longer");
+                error!("reading the users file panicked");
                 return;
             };
             self = file;

@@ -139,6 +139,8 @@ async fn nats_lost_for_a_while_is_no_end() {
     assert_eq!(service.get("/healthz").await, 200);
     let next = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await;
     assert_eq!(next["result"]["generation"], 2, "{next}");
+    // Nor is it a reason not to end when told to.
+    wire.cut();
     service.stop().await;
 }
 
