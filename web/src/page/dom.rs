@@ -1,5 +1,7 @@
 //! The page's elements: puts a [`View`] into them and hears what the user does. Text goes in as text, never as HTML.
 
+use std::cell::Cell;
+
 use futures_channel::mpsc::UnboundedSender;
 use relogin_web::browser::listener::Listener;
 use wasm_bindgen::JsCast;
@@ -31,6 +33,8 @@ pub(crate) struct Dom {
     user_role: HtmlElement,
     refresh_in: HtmlElement,
     ticker_seconds: HtmlElement,
+    /// The view that the user was busy with has closed, and the one that opened had no place for them.
+    adrift: Cell<bool>,
     _listeners: [Listener; 2],
 }
 
@@ -63,6 +67,7 @@ impl Dom {
             refresh_in: element(&document, "refresh-in")?,
             ticker_seconds: element(&document, "ticker-seconds")?,
             document,
+            adrift: Cell::new(false),
             _listeners: listeners,
         })
     }
@@ -123,11 +128,14 @@ impl Dom {
         if self.body.get_attribute("data-view").as_deref() == Some(view) {
             return;
         }
-        let busy =
-            self.document.active_element().is_some_and(|active| active.closest(".view").ok().flatten().is_some());
+        let active = self.document.active_element();
+        let busy = active.is_some_and(|active| active.closest(".view").ok().flatten().is_some());
+        let follows = self.adrift.take() || busy;
         set_data(&self.body, "data-view", view);
-        if let (true, Some(target)) = (busy, target) {
-            focus(target);
+        match target {
+            Some(target) if follows => focus(target),
+            Some(_) => {}
+            None => self.adrift.set(follows),
         }
     }
 }

@@ -104,6 +104,7 @@ impl Page {
         match session {
             SessionState::LoggedIn(_) => {
                 self.state.login = Login::Idle;
+                self.dom.clear_credentials();
                 self.subscribe();
             }
             SessionState::Ended(_) | SessionState::Anonymous => self.unsubscribe(),
@@ -131,10 +132,8 @@ impl Page {
 
     fn login_settled(&mut self, outcome: Result<(), RequestError>) {
         match outcome {
-            Ok(()) => {
-                self.state.login = Login::Idle;
-                self.dom.clear_credentials();
-            }
+            // The session's new state says the rest.
+            Ok(()) => self.state.login = Login::Idle,
             Err(error) => {
                 self.state.login = Login::Failed(error);
                 self.dom.focus_field(true);
