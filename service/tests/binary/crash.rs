@@ -39,7 +39,7 @@ impl Client {
         });
         match res.relogin(&self.key, Some(attempt)).await {
             Ok(answer) => {
-                let answer = answer.payload().unwrap_or_else(|error| panic!("client {}: {error}", self.name));
+                let answer = answer.payload().unwrap();
                 // The next one, whether the service made it now or before it was killed.
                 assert_eq!(answer["generation"], self.generation + 1, "client {}", self.name);
                 self.keep(answer);
