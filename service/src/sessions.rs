@@ -225,7 +225,10 @@ impl Sessions {
             match self.carry_out(stored.as_ref(), &decision, now).await? {
                 Step::Done => {
                     log(request, record, &decision);
-                    if let (true, Err(_), Some(connection)) = (is_adrift, &decision.reply, request.connection()) {
+                    if let (true, Err(_), Some(connection)) = (is_adrift, &decision.reply, request.connection())
+                        // Another request may have put it on a session since.
+                        && self.store.find_by_connection(connection).await?.is_none()
+                    {
                         self.events.publish(&cleared(connection)).await?;
                     }
                     return Ok(decision.reply);

@@ -198,6 +198,20 @@ async fn a_relogin_takes_the_connection_off_its_other_session() {
     assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
 }
 
+/// The relogin has taken `a` off its session when the others get their turns: `a` logs in anew, and the session that the
+/// relogin is for ends. What the relogin then says to `a` must not be what it would have said before.
+#[tokio::test(start_paused = true)]
+async fn a_refused_relogin_leaves_a_login_alone_that_was_faster() {
+    let mut world = World::new().await;
+    world.login("a", 1).await.unwrap();
+    let key = world.login("b", 1).await.unwrap().relogin_key;
+    world.told();
+    let (relogin, login, ()) = tokio::join!(world.attempt("a", &key, 1), world.login("a", 2), world.logout("b"));
+    assert_eq!((relogin, login.is_ok()), (Err(Denied::InvalidReloginKey), true));
+    assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
+    assert_eq!(world.told(), "a token \"user\"\na user \"john\"\nb user null\nb token null");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refused_relogin_leaves_the_connections_session_alone() {
     let mut world = World::new().await;
