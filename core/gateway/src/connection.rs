@@ -23,7 +23,7 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use self::{
-    subscription::{AccessState, Subscription, Subscriptions},
+    subscription::{AccessState, Subscriptions},
     task::{Call, FetchKind, Task},
 };
 use crate::{
@@ -182,8 +182,7 @@ impl Connection {
 
     /// Takes news of a resource that the client calls `rid`.
     pub(crate) fn on_news(&mut self, rid: &ResourceId, resource: ResourceKey, news: &News, shared: &mut Shared) {
-        let is_about = |subscription: &Subscription| subscription.resource == Some(resource);
-        if !self.subscriptions.get(rid).is_some_and(is_about) {
+        if self.subscriptions.get(rid).is_none_or(|subscription| subscription.resource != Some(resource)) {
             return;
         }
         match news {

@@ -61,6 +61,18 @@ impl Event {
         matches!(self.kind, Kind::Delete)
     }
 
+    /// True if the event changes nothing of what the resource refers to, as most do not.
+    pub(crate) fn keeps_references(&self) -> bool {
+        match &self.kind {
+            Kind::Change { changes, dropped } => {
+                dropped.is_empty()
+                    && changes.values().all(|change| change.value().is_none_or(|it| it.reference().is_none()))
+            }
+            Kind::Add(_, value) | Kind::Remove(_, value) => value.reference().is_none(),
+            Kind::Delete | Kind::Custom(..) => true,
+        }
+    }
+
     /// What new values refer to, once for each of them.
     pub(crate) fn added_references(&self) -> Vec<ResourceId> {
         match &self.kind {
@@ -110,8 +122,9 @@ impl Event {
                 encode_event(rid, "add", Some(&AddEvent { idx: *idx, value, resources }))
             }
             Kind::Remove(idx, _) => encode_event(rid, "remove", Some(&RemoveEvent { idx: *idx })),
-            Kind::Delete => encode_event(rid, "delete", None::<&()>),
-            Kind::Custom(name, data) => encode_event(rid, name, data.as_ref()),
+            // Resgate writes a null where there are no data, and clients may have come to rely on the member.
+            Kind::Delete => encode_event(rid, "delete", Some(&())),
+            Kind::Custom(name, data) => encode_event(rid, name, Some(data)),
         };
         frame.into()
     }

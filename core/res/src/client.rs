@@ -151,13 +151,12 @@ impl Request {
         struct Wire<'a> {
             id: u64,
             // Owned: a method may be written with escapes.
-            #[serde(default)]
-            method: String,
+            method: Option<String>,
             #[serde(borrow, default)]
             params: Present<'a>,
         }
         let Wire { id, method, params } = read_object(frame.as_bytes()).ok_or(BadRequest::Malformed)?;
-        match Method::parse(&method) {
+        match method.and_then(|method| Method::parse(&method)) {
             Some(method) => Ok(Self { id, method, params: params.0.map(ToOwned::to_owned) }),
             None => Err(BadRequest::Refused { id, error: Error::invalid_request() }),
         }
@@ -414,7 +413,9 @@ mod tests {
             let refused = BadRequest::Refused { id: 7, error: Error::invalid_request() };
             assert_eq!(Request::parse(&frame).unwrap_err(), refused, "{frame}");
         }
-        assert!(matches!(Request::parse(r#"{"id":7}"#), Err(BadRequest::Refused { id: 7, .. })));
+        for frame in [r#"{"id":7}"#, r#"{"id":7,"method":null}"#] {
+            assert!(matches!(Request::parse(frame), Err(BadRequest::Refused { id: 7, .. })), "{frame}");
+        }
     }
 
     #[test]

@@ -5,15 +5,17 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::null_is_default;
+
 /// What went wrong, as it stands in answers and in `unsubscribe` events.
 /// [Error object](https://resgate.io/docs/specification/res-client-protocol/#error-object).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// Identifies the error: words divided by dots, the first one the service's name or `system`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub code: Cow<'static, str>,
     /// One sentence for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub message: Cow<'static, str>,
     /// What the service adds, for instance values for place-holders in the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn reads_what_is_there_and_writes_no_empty_data() {
-        let error: Error = serde_json::from_str(r#"{"code":"a.b","extra":1}"#).unwrap();
+        let error: Error = serde_json::from_str(r#"{"code":"a.b","message":null,"extra":1}"#).unwrap();
         assert_eq!(error, Error::new("a.b", ""));
         let text = serde_json::to_string(&Error::not_found()).unwrap();
         assert_eq!(text, r#"{"code":"system.notFound","message":"Not found"}"#);

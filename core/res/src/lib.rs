@@ -29,6 +29,11 @@ fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
     is_object.then(|| serde_json::from_slice(text).ok()).flatten()
 }
 
+/// For members where a null is as good as none: services in JavaScript are free with them.
+fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A member with any value, `null` included, told from no member: an `Option` would take both for none.
 #[derive(Default)]
 struct Present<'a>(Option<&'a RawValue>);

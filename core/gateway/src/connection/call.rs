@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Connection, Shared,
-    subscription::{AccessResult, Subscription},
+    subscription::AccessResult,
     task::{Call, FetchKind, Stage, Task},
 };
 use crate::{api::Tag, bus::Purpose, ids::TaskId};
@@ -38,7 +38,7 @@ impl Connection {
         };
         let call = Call { id, target, method, params, is_new, stage: Stage::Access, tag: None };
         let task = self.add_task(Task::Call(call));
-        if self.subscriptions.get(rid).is_some_and(Subscription::hears_events) {
+        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.hears_events()) {
             self.need_access(rid, task, shared);
         } else {
             self.ask_call_access(task, shared);

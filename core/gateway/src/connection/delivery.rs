@@ -53,6 +53,9 @@ impl Connection {
         if event.is_delete() {
             return self.deliver_delete(rid, event, shared);
         }
+        if event.keeps_references() {
+            return self.send(event.frame(rid, self.dialect()), shared);
+        }
         let added = event.added_references();
         for child in &added {
             self.attach(child, shared);

@@ -32,7 +32,7 @@ impl Connection {
         let is_full = self.subscriptions.len() >= shared.config.max_resources;
         // A cid is one part of a name, or the connection would not have been opened.
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
-        self.subscriptions.insert(rid.clone(), Subscription::new(target));
+        self.subscriptions.insert(rid.clone(), Box::new(Subscription::new(target)));
         if is_full {
             self.set_failed(rid, Error::subscription_limit_exceeded());
             return None;

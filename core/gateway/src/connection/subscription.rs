@@ -14,8 +14,9 @@ use crate::{
     ids::{ResourceKey, TaskId},
 };
 
-/// A connection's subscriptions, by the resource ids that its client uses.
-pub(crate) type Subscriptions = BTreeMap<ResourceId, Subscription>;
+/// A connection's subscriptions, by the resource ids that its client uses. Boxed, because a map's node has room for eleven
+/// values, and most connections have few subscriptions.
+pub(crate) type Subscriptions = BTreeMap<ResourceId, Box<Subscription>>;
 
 /// A resource that a connection is subscribed to: directly, by a task under way, or because another one refers to it.
 #[derive(Debug)]

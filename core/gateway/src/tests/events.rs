@@ -106,12 +106,12 @@ fn custom_events_go_through_as_they_are() {
         event.a.rotated {"generation" : 7.0}
           1< {"event":"a.rotated","data":{"generation" : 7.0}}
         event.a.empty
-          1< {"event":"a.empty"}
+          1< {"event":"a.empty","data":null}
         event.a.nothing null
           1< {"event":"a.nothing","data":null}
         event.a.broken {
         event.a.create
-          1< {"event":"a.create"}
+          1< {"event":"a.create","data":null}
         event.a.patch {"x":1}
         event.a.reset {"x":1}
         event.a.unsubscribe {"reason":{}}
@@ -144,9 +144,9 @@ fn a_deleted_resource_is_over() {
           2 done
         event.a.delete
           release event.a.*
-          1< {"event":"a.delete"}
+          1< {"event":"a.delete","data":null}
           1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
-          2< {"event":"a.delete"}
+          2< {"event":"a.delete","data":null}
         event.a.change {"values":{"x":2}}
         1> 2 unsubscribe.a
           1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":2}
@@ -194,12 +194,12 @@ fn a_resource_may_be_deleted_while_it_is_waited_for() {
           ask access.a {"cid":"c1","token":null}
         event.a.delete
           release event.a.*
-          2< {"event":"a.delete"}
+          2< {"event":"a.delete","data":null}
           2< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
         access.a = {"result":{"get":true}}
           1< {"result":{"models":{"a":{"x":1}}},"id":1}
           1 done
-          1< {"event":"a.delete"}
+          1< {"event":"a.delete","data":null}
           1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
         1> 2 call.a.set
           ask access.a {"cid":"c1","token":null}
@@ -266,7 +266,7 @@ fn what_is_left_of_a_deleted_resource_cannot_be_subscribed_to() {
           1 done
         event.b.delete
           release event.b.*
-          1< {"event":"b.delete"}
+          1< {"event":"b.delete","data":null}
         1> 2 subscribe.b
           ask access.b {"cid":"c1","token":null}
         access.b = {"result":{"get":true}}

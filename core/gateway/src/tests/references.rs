@@ -28,7 +28,7 @@ fn what_a_resource_refers_to_comes_along() {
         get.d = {"result":{"model":{"x":1}}}
           1< {"result":{"models":{"a":{"b":{"rid":"b"},"c":"c","d":{"rid":"b"}},"d":{"x":1}},"collections":{"b":[{"rid":"d"},{"rid":"e"}]},"errors":{"e":{"code":"system.notFound","message":"Not found"}}},"id":1}
           1 done
-          1< {"event":"b.custom"}
+          1< {"event":"b.custom","data":null}
         event.d.change {"values":{"x":2}}
           1< {"event":"d.change","data":{"values":{"x":2}}}
         1> 2 subscribe.b
@@ -111,7 +111,7 @@ fn new_references_are_loaded_before_their_event_and_events_behind_it_wait() {
           1< {"event":"a.change","data":{"values":{"b":{"rid":"b"}},"models":{"b":{"c":{"rid":"c"}}},"errors":{"c":{"code":"system.notFound","message":"Not found"}}}}
           1< {"event":"b.change","data":{"values":{"y":1}}}
           1< {"event":"a.change","data":{"values":{"x":2}}}
-          1< {"event":"a.custom"}
+          1< {"event":"a.custom","data":null}
         event.a.change {"values":{"b":{"rid":"b"},"d":{"rid":"b"}}}
           1< {"event":"a.change","data":{"values":{"d":{"rid":"b"}}}}
         event.a.change {"values":{"b":null}}

@@ -66,7 +66,7 @@ fn a_resource_that_is_gone_is_deleted() {
           ask get.a {}
         get.a = {"error":{"code":"system.notFound","message":"Not found"}}
           release event.a.*
-          1< {"event":"a.delete"}
+          1< {"event":"a.delete","data":null}
           1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
     "#]]);
 }
@@ -117,7 +117,7 @@ fn events_go_on_until_the_answer() {
         event.a.change {"values":{"x":2}}
           1< {"event":"a.change","data":{"values":{"x":2}}}
         event.a.custom
-          1< {"event":"a.custom"}
+          1< {"event":"a.custom","data":null}
         get.a = {"result":{"model":{"x":3}}}
           1< {"event":"a.change","data":{"values":{"x":3}}}
         event.a.change {"values":{"x":4}}
@@ -133,7 +133,7 @@ fn events_go_on_until_the_answer() {
         event.a.delete
           release get.a
           release event.a.*
-          1< {"event":"a.delete"}
+          1< {"event":"a.delete","data":null}
           1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
     "#]]);
 }

@@ -83,7 +83,7 @@ fn either_answer_may_be_a_refusal() {
         get.a = {"result":{"model":{},"collection":[]}}
           release event.a.*
         access.a = {"result":{"get":true}}
-          1< {"error":{"code":"system.internalError","message":"Internal error: either a model or a collection is needed"},"id":6}
+          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":6}
           1 done
         1> 7 subscribe.a
           listen event.a.*
@@ -197,7 +197,7 @@ fn a_get_is_no_subscription() {
           1< {"result":{},"id":4}
           1 done
         event.a.custom
-          1< {"event":"a.custom"}
+          1< {"event":"a.custom","data":null}
         1> 5 get.b
           listen event.b.*
           ask get.b {}

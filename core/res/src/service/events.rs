@@ -9,6 +9,7 @@ use super::{Payload, encode};
 use crate::{
     Change, Value,
     delta::Changes,
+    null_is_default,
     rid::{is_name, is_part},
 };
 
@@ -34,10 +35,10 @@ pub struct TokenEvent<T = Box<RawValue>> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// Patterns of resources to be fetched again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
     /// Patterns of resources whose access is to be asked again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<String>,
 }
 
@@ -185,6 +186,13 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_reset_may_name_one_kind_of_pattern_only() {
+        let reset = Reset::parse(br#"{"resources":null,"access":["a.>"]}"#).unwrap();
+        assert_eq!(reset, Reset { resources: vec![], access: vec!["a.>".into()] });
+        assert_eq!(reset.encode(), br#"{"access":["a.>"]}"#);
     }
 
     #[test]

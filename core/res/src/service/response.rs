@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Headers, encode, is_false};
-use crate::{Collection, Error, Model, Present, ResourceId, read_object};
+use crate::{Collection, Error, Model, Present, ResourceId, null_is_default, read_object};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ pub struct Meta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// More headers.
-    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Headers::is_empty")]
     pub header: Headers,
 }
 
@@ -42,10 +42,10 @@ pub struct Meta {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// True if the connection may have the resource, with all that it refers to.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "is_false")]
     pub get: bool,
     /// The methods it may call, divided by commas; `*` for all of them.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "String::is_empty")]
     pub call: String,
 }
 
@@ -136,7 +136,7 @@ impl Response {
             meta: Option<Meta>,
         }
         let Some(wire) = read_object::<Wire<'_>>(payload) else {
-            return Self::error(Error::internal_because("invalid service response"));
+            return Self::error(invalid_response());
         };
         let outcome = match (wire.error, wire.resource, wire.result) {
             (Some(error), _, _) => Err(error),
@@ -153,10 +153,14 @@ impl Response {
     /// The answer's error, or `system.internalError` if its result is none of this kind.
     pub fn into_result<T: for<'a> Deserialize<'a>>(self) -> Result<T, Error> {
         match self.outcome? {
-            Outcome::Result(result) => serde_json::from_str(result.get()).map_err(Error::internal_because),
-            Outcome::Resource(_) => Err(Error::internal_because("invalid service response")),
+            Outcome::Result(result) => serde_json::from_str(result.get()).map_err(|_| invalid_response()),
+            Outcome::Resource(_) => Err(invalid_response()),
         }
     }
+}
+
+fn invalid_response() -> Error {
+    Error::internal_because("invalid service response")
 }
 
 impl Access {
@@ -301,7 +305,7 @@ mod tests {
         let access = |call: &str| Access { get: false, call: call.into() };
         assert!(access("*").may_call("x") && access("x").may_call("x") && access("a,x").may_call("x"));
         assert!(!access("").may_call("x") && !access("xy,ax").may_call("x"));
-        let read: Access = Response::parse(br#"{"result":{"get":true}}"#).into_result().unwrap();
+        let read: Access = Response::parse(br#"{"result":{"get":true,"call":null}}"#).into_result().unwrap();
         assert_eq!(read, Access { get: true, call: String::new() });
     }
 
