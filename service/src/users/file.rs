@@ -1,7 +1,7 @@
 //! The users file: reading it, and following its changes. Knows no sessions and no RES.
 
 use std::{
-    fs::Metadata,
+    fs::{self, Metadata},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -68,7 +68,7 @@ struct Seen {
     modified: (i64, i64),
     changed: (i64, i64),
     /// Written so recently that one more write may not show in the times above.
-    fresh: bool,
+    is_fresh: bool,
 }
 
 impl UsersFile {
@@ -89,11 +89,12 @@ impl UsersFile {
     /// # Errors
     /// [`FileError`] if it cannot be read or holds no list of users.
     pub fn read(&mut self) -> Result<Option<Users>, FileError> {
-        let seen = Seen::of(&std::fs::metadata(&self.path).map_err(|source| self.unreadable(source))?);
-        if !seen.fresh && self.seen.as_ref() == Some(&seen) {
+        let metadata = fs::metadata(&self.path).map_err(|source| self.unreadable(source))?;
+        let seen = Seen::of(&metadata, SystemTime::now());
+        if !seen.is_fresh && self.seen.as_ref() == Some(&seen) {
             return Ok(None);
         }
-        let text = std::fs::read_to_string(&self.path).map_err(|source| self.unreadable(source))?;
+        let text = fs::read_to_string(&self.path).map_err(|source| self.unreadable(source))?;
         self.seen = Some(seen);
         if self.text.as_ref() == Some(&text) {
             return Ok(None);
@@ -154,21 +155,23 @@ impl UsersFile {
 }
 
 impl Seen {
-    fn of(metadata: &Metadata) -> Self {
-        let age = metadata.modified().ok().and_then(|modified| SystemTime::now().duration_since(modified).ok());
+    fn of(metadata: &Metadata, now: SystemTime) -> Self {
+        // The time of change, which no program can set back.
+        let changed = Duration::new(metadata.ctime().try_into().unwrap_or(0), 0);
+        let age = now.duration_since(SystemTime::UNIX_EPOCH + changed);
         Self {
             inode: metadata.ino(),
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
-            fresh: age.is_none_or(|age| age < Duration::from_secs(3)),
+            is_fresh: age.map_or(true, |age| age < Duration::from_secs(3)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::path::Path;
 
     use super::*;
     use crate::users::{list::Users, password::PasswordChecks};
@@ -193,12 +196,28 @@ mod tests {
         let mut file = UsersFile::new(path.clone());
         assert!(file.read().unwrap_err().is_missing());
 
-        // The same length each time, and faster than a file's times can tell.
         for username in ["jane", "john", "mary"] {
             write(&path, username);
             assert_eq!(names(&file.read().unwrap().unwrap()), [username]);
             assert!(file.read().unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn a_change_that_the_files_times_do_not_tell_is_seen_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        let mut file = UsersFile::new(path.clone());
+        write(&path, "jane");
+        file.read().unwrap();
+        write(&path, "john");
+        // As if this had come within the same tick of the file system's clock.
+        let metadata = fs::metadata(&path).unwrap();
+        file.seen = Some(Seen::of(&metadata, SystemTime::now()));
+        assert_eq!(names(&file.read().unwrap().unwrap()), ["john"]);
+
+        let later = SystemTime::now() + Duration::from_secs(60);
+        assert!(Seen::of(&metadata, SystemTime::now()).is_fresh && !Seen::of(&metadata, later).is_fresh);
     }
 
     #[test]

@@ -265,4 +265,21 @@ mod tests {
         drop(running);
         assert_eq!((checks.running.available_permits(), checks.taken.available_permits()), (1, 2));
     }
+    #[test]
+    fn one_who_gives_up_while_the_check_runs_makes_no_room_before_its_end() {
+        // One thread for hashing, which is busy, so that a check that has begun does not end.
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (let_go, busy) = std::sync::mpsc::channel::<()>();
+            tokio::task::spawn_blocking(move || busy.recv());
+            let checks = PasswordChecks::bounded(1, 1);
+            {
+                let mut given_up = Box::pin(checks.check(cheap("a"), password("a"), &|| {}));
+                assert!(futures_util::poll!(&mut given_up).is_pending());
+            }
+            assert_eq!((checks.running.available_permits(), checks.taken.available_permits()), (0, 2));
+            drop(let_go);
+            drop(checks.hold().await);
+        });
+    }
 }
