@@ -146,9 +146,10 @@ impl Browser {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left < Duration::from_millis(1) {
-                let at = self.run("return document.body.outerHTML").await.unwrap_or_default();
-                let at = at.as_str().unwrap_or("nothing");
-                bail!("{}; the page is {at}", self.about(&format!("{what} did not come")));
+                let state =
+                    "return { ...document.body.dataset, error: document.querySelector('#login-error')?.textContent }";
+                let state = self.run(state).await.unwrap_or_default();
+                bail!("{}; the page is at {state}", self.about(&format!("{what} did not come")));
             }
             match self.client.execute_async(&script, vec![json!(left.as_millis())]).await {
                 Ok(Value::Null) => {}
@@ -235,16 +236,18 @@ impl Browser {
         self.until(&format!("the user {name}"), &condition).await.map(drop)
     }
 
-    /// Waits until the demo's counter has gone up twice from where it is.
+    /// Waits until the demo's counter has changed twice. (Started anew, it counts from zero.)
     ///
     /// # Errors
     /// If it stands still.
     pub async fn counter_runs(&self) -> Result<()> {
         const SECONDS: &str = "parseInt(document.getElementById('ticker-seconds').textContent, 10)";
-        let shown = self.until("a counter", &format!("({SECONDS} >= 0) && [{SECONDS}]")).await?;
-        let shown = shown[0].as_i64().context("the counter is no number")?;
-        let further = self.until("a running counter", &format!("({SECONDS} >= {}) && [{SECONDS}]", shown + 2)).await;
-        further.map(drop)
+        let mut shown = self.until("a counter", &format!("({SECONDS} >= 0) && [{SECONDS}]")).await?;
+        for _ in 0..2 {
+            let change = format!("({SECONDS} >= 0) && ({SECONDS} !== {}) && [{SECONDS}]", shown[0]);
+            shown = self.until("a running counter", &change).await?;
+        }
+        Ok(())
     }
 
     /// Starts noting which views the page turns to; a reload ends it.

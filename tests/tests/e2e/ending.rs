@@ -1,14 +1,10 @@
 //! How a login ends: logged out, stolen, expired. And that it ends for those it should, and for nobody else.
 
-use anyhow::{Context, Result};
-use relogin_tests::{
-    browser::View,
-    front::{Frame, Front},
-    stage::Stage,
-};
+use anyhow::Result;
+use relogin_tests::{browser::View, stage::Stage};
 use serde_json::{Value, json};
 
-use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN};
+use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_before_login};
 
 on!(both:
     log_out,
@@ -178,11 +174,4 @@ async fn the_timer_of_a_session_that_was_logged_out(stage: &mut Stage) -> Result
     assert_eq!(front.requests(mark, RELOGIN).len(), 2);
     page.is_user(JOHN).await?;
     page.counter_runs().await
-}
-
-/// How many relogins a page sent between `mark` and its next login.
-fn relogins_before_login(front: &Front, mark: usize) -> Result<usize> {
-    let frames = front.frames(mark);
-    let login = frames.iter().position(|frame| frame.is_request(LOGIN)).context("there was no login")?;
-    Ok(frames[..login].iter().filter(|frame: &&Frame| frame.is_request(RELOGIN)).count())
 }

@@ -4,6 +4,7 @@
 //! the faults that they stand against.
 #![forbid(unsafe_code)]
 
+use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
@@ -62,4 +63,11 @@ fn assert_no_key_used_twice(front: &Front) {
             assert!(one["reloginKey"] != other["reloginKey"] || repetition, "a key was used twice: {uses:#?}");
         }
     }
+}
+
+/// How many relogins a page sent between `mark` and its next login.
+fn relogins_before_login(front: &Front, mark: usize) -> Result<usize> {
+    let frames = front.frames(mark);
+    let login = frames.iter().position(|frame| frame.is_request(LOGIN)).context("there was no login")?;
+    Ok(frames[..login].iter().filter(|frame: &&Frame| frame.is_request(RELOGIN)).count())
 }
