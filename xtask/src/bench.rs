@@ -16,7 +16,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     for package in packages {
         report::begin(format_args!("{package}: cargo bench"));
         // Figures are the output here: they go to the terminal as they are.
-        let status = context.cargo(&["bench", "--quiet", "--package", &package, "--benches"]).status()?;
+        let status = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", "*"]).status()?;
         if !status.success() {
             bail!("the benchmarks of {package} failed");
         }
