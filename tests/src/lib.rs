@@ -14,6 +14,7 @@ pub mod front;
 pub mod net;
 pub mod node;
 pub mod parts;
+pub mod play;
 pub mod process;
 pub mod res;
 pub mod stage;

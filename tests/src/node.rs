@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::ChildStdin};
 
@@ -54,11 +54,6 @@ impl Script {
     /// # Errors
     /// If it fails.
     pub async fn ends(self) -> Result<()> {
-        let last_words = self.process.last_words();
-        let status = self.process.ended().await?;
-        if !status.success() {
-            bail!("the script failed: {last_words}");
-        }
-        Ok(())
+        self.process.succeeds().await
     }
 }

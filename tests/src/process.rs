@@ -135,6 +135,20 @@ impl Process {
         Ok(status)
     }
 
+    /// Waits until it has ended well.
+    ///
+    /// # Errors
+    /// If it fails, with its last words.
+    pub async fn succeeds(mut self) -> Result<()> {
+        let status = timeout(PATIENCE, self.child.wait()).await;
+        self.finish().await;
+        match status {
+            Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => Ok(()),
+            Ok(status) => bail!("{} failed: {status:?}\n{}", self.name, self.last_words()),
+            Err(_) => bail!("{} did not end in time\n{}", self.name, self.last_words()),
+        }
+    }
+
     /// The last lines of its output.
     #[must_use]
     pub fn last_words(&self) -> String {

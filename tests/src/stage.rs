@@ -3,25 +3,24 @@
 //! Every scenario plays on both arrangements; only this file knows how they differ.
 
 use std::{
-    env, fmt, fs,
+    env, fs,
     net::SocketAddr,
-    panic::{AssertUnwindSafe, resume_unwind},
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     sync::Arc,
 };
 
 use anyhow::{Context, Result};
-use futures_util::FutureExt;
 use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 
 use crate::{
     browser::Browser,
     chromedriver::Chromedriver,
-    front::{Front, Told},
+    front::{Front, Happening, Told},
     net::Address,
     node::Script,
-    parts::{self, Part},
+    parts::Part,
     process::Process,
     res::Res,
 };
@@ -43,6 +42,7 @@ pub struct Stage {
     arrangement: Arrangement,
     evidence: PathBuf,
     browsers: Vec<Arc<Browser>>,
+    fronts: Vec<Record>,
     driver: Option<Chromedriver>,
     gateways: Vec<Slot>,
     service: Slot,
@@ -59,50 +59,8 @@ struct Slot {
     process: Option<Process>,
 }
 
-/// Why a scenario failed, told in one line a cause.
-pub struct Failure {
-    error: anyhow::Error,
-    evidence: PathBuf,
-}
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not anyhow's own form: its back trace leads through executors only.
-        let causes: Vec<_> = self.error.chain().map(ToString::to_string).collect();
-        write!(f, "{}\n  evidence: {}", causes.join("\n  because: "), self.evidence.display())
-    }
-}
-
-/// Plays `scenario` on an arrangement. If it fails, what can be seen is saved under `target/e2e/`.
-///
-/// # Errors
-/// What the scenario fails with.
-pub async fn play(
-    arrangement: Arrangement,
-    scenario: &str,
-    act: impl AsyncFnOnce(&mut Stage) -> Result<()>,
-) -> Result<(), Failure> {
-    let evidence = parts::target().join("e2e").join(format!("{scenario}-{arrangement:?}").to_lowercase());
-    let outcome = match Stage::new(arrangement, evidence.clone()) {
-        Ok(stage) => play_on(stage, act).await,
-        Err(error) => Err(error),
-    };
-    outcome.map_err(|error| Failure { error, evidence })
-}
-
-async fn play_on(mut stage: Stage, act: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> Result<()> {
-    // An assertion's panic is a failure like any other: the evidence comes first.
-    let outcome = AssertUnwindSafe(act(&mut stage)).catch_unwind().await;
-    if !matches!(outcome, Ok(Ok(()))) {
-        for browser in &stage.browsers {
-            browser.save_evidence(&stage.evidence).await;
-        }
-    }
-    outcome.unwrap_or_else(|panic| resume_unwind(panic))
-}
-
 impl Stage {
-    fn new(arrangement: Arrangement, evidence: PathBuf) -> Result<Self> {
+    pub(crate) fn new(arrangement: Arrangement, evidence: PathBuf) -> Result<Self> {
         if evidence.exists() {
             fs::remove_dir_all(&evidence).context("clearing old evidence")?;
         }
@@ -118,6 +76,7 @@ impl Stage {
             arrangement,
             evidence,
             browsers: Vec::new(),
+            fronts: Vec::new(),
             driver: None,
             gateways,
             service: slot("relogin")?,
@@ -133,14 +92,22 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Starts everything; `options` go to `relogin serve --demo`.
+    /// Starts everything, with the demo's users and counter; `options` go to `relogin serve --demo`.
     ///
     /// # Errors
     /// If a part does not start.
     pub async fn up(&mut self, options: &[&str]) -> Result<()> {
+        self.serve(&[&["--demo"], options].concat()).await
+    }
+
+    /// Starts everything; `options` go to `relogin serve`.
+    ///
+    /// # Errors
+    /// If a part does not start.
+    pub async fn serve(&mut self, options: &[&str]) -> Result<()> {
         let listen = self.service.address.get().to_string();
         let data = self.folder.path().join("data").display().to_string();
-        self.service.args = args(["serve", "--demo", "--listen", &listen, "--data", &data]);
+        self.service.args = args(["serve", "--listen", &listen, "--data", &data]);
         let gateway = match self.arrangement {
             Arrangement::Embedded => None,
             Arrangement::EmbeddedOverNats => Some("embedded"),
@@ -212,12 +179,14 @@ impl Stage {
     ///
     /// # Errors
     /// If it does not start.
-    pub async fn front(&self) -> Result<Front> {
+    pub async fn front(&mut self) -> Result<Front> {
         let told = match self.arrangement {
             Arrangement::Embedded | Arrangement::EmbeddedOverNats => Told::Nothing,
             Arrangement::Resgate => Told::Front,
         };
-        Front::start(self.service_addr(), self.gateway_addr(), told).await
+        let front = Front::start(self.service_addr(), self.gateway_addr(), told).await?;
+        self.fronts.push(front.record());
+        Ok(front)
     }
 
     /// Starts a browser with a profile of its own: empty, or what an earlier browser of this label left.
@@ -322,14 +291,24 @@ impl Stage {
     /// If it does not get ready.
     pub async fn start_service(&mut self) -> Result<()> {
         let folder = self.folder.path();
-        let process = self.service.start(Part::Relogin, &self.evidence, |command| {
-            // Neither the developer's environment nor a relogin.toml of theirs takes part.
-            for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELOGIN_")) {
-                command.env_remove(name);
-            }
-            command.current_dir(folder);
-        })?;
+        let process = self.service.start(Part::Relogin, &self.evidence, |command| alone(command, folder))?;
         process.line("that it is ready", |line| line.starts_with("relogin: ready on ").then_some(())).await
+    }
+
+    /// Runs `relogin` with these arguments and this input to its end.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub async fn relogin(&self, args: &[&str], input: &str) -> Result<()> {
+        let log = self.evidence.join("relogin-commands.log");
+        let mut process = Process::start(&Part::Relogin.path()?, args, &log, |command| {
+            alone(command, self.folder.path());
+            command.stdin(Stdio::piped());
+        })?;
+        let mut stdin = process.stdin().context("its input was piped")?;
+        stdin.write_all(input.as_bytes()).await.context("writing its input")?;
+        drop(stdin);
+        process.succeeds().await
     }
 
     /// Kills the NATS server (SIGKILL).
@@ -349,6 +328,18 @@ impl Stage {
         process.line("that it is ready", |line| line.contains("Server is ready").then_some(())).await
     }
 
+    /// Writes down what can be seen now; the logs are there already.
+    pub(crate) async fn save_evidence(&self) {
+        for browser in &self.browsers {
+            browser.save_evidence(&self.evidence).await;
+        }
+        for (number, record) in self.fronts.iter().enumerate() {
+            let lines: Vec<_> = record.borrow().iter().map(ToString::to_string).collect();
+            // The test has failed already; what cannot be written is missing.
+            let _ = fs::write(self.evidence.join(format!("front-{number}.log")), lines.join("\n"));
+        }
+    }
+
     async fn start_resgate(&mut self, which: usize) -> Result<()> {
         let gateway = self.gateways.get_mut(which).context("no such gateway")?;
         let process = gateway.start(Part::Resgate, &self.evidence, |_| {})?;
@@ -357,6 +348,8 @@ impl Stage {
         gateway.address.listens().await
     }
 }
+
+type Record = watch::Receiver<Vec<Happening>>;
 
 /// Lets time pass, for what only time brings about: a deadline, a timer in a page that cannot be asked.
 #[derive(Debug)]
@@ -378,12 +371,7 @@ impl Clock {
 }
 
 impl Slot {
-    fn start(
-        &mut self,
-        part: Part,
-        logs: &Path,
-        adjust: impl FnOnce(&mut tokio::process::Command),
-    ) -> Result<&Process> {
+    fn start(&mut self, part: Part, logs: &Path, adjust: impl FnOnce(&mut Command)) -> Result<&Process> {
         let log = logs.join(format!("{}.log", self.label));
         let process = Process::start(&part.path()?, &self.args, &log, adjust)?;
         Ok(self.process.insert(process))
@@ -392,6 +380,14 @@ impl Slot {
     async fn kill(&mut self) -> Result<()> {
         self.process.take().with_context(|| format!("{} does not run", self.label))?.kill().await
     }
+}
+
+/// Neither the developer's environment nor a relogin.toml of theirs takes part.
+fn alone(command: &mut Command, folder: &Path) {
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELOGIN_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(folder);
 }
 
 fn args<'a>(args: impl IntoIterator<Item = impl AsRef<str> + 'a>) -> Vec<String> {

@@ -5,6 +5,7 @@
 //! Knows messages only as texts with a direction.
 
 use std::{
+    fmt,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -191,10 +192,10 @@ impl Front {
         self.shared.state().rule = Box::new(rule);
     }
 
-    /// All that has happened so far.
+    /// All that has happened so far and will.
     #[must_use]
-    pub fn record(&self) -> Vec<Happening> {
-        self.shared.record.borrow().clone()
+    pub fn record(&self) -> watch::Receiver<Vec<Happening>> {
+        self.shared.record.subscribe()
     }
 
     /// How much has happened so far: a point to look from, for the other methods.
@@ -292,6 +293,20 @@ impl Happening {
     }
 }
 
+impl fmt::Display for Happening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened(connection) => write!(f, "{connection} opened"),
+            Self::TurnedAway => f.write_str("- turned away"),
+            Self::Closed(connection) => write!(f, "{connection} closed"),
+            Self::Frame(Frame { connection, direction, json }, fate) => {
+                write!(f, "{connection} {direction:?} {json}")?;
+                if *fate == Fate::Pass { Ok(()) } else { write!(f, " ({fate:?})") }
+            }
+        }
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, Current> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -311,8 +326,8 @@ impl Shared {
     }
 }
 
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("page", &self.page).field("tag", &self.tag).finish_non_exhaustive()
     }
 }

@@ -1,8 +1,9 @@
 //! How a login ends: logged out, stolen, expired. And that it ends for those it should, and for nobody else.
 
 use anyhow::Result;
-use relogin_tests::{browser::View, stage::Stage};
+use relogin_tests::{PATIENCE, browser::View, stage::Stage};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_before_login};
 
@@ -10,9 +11,11 @@ on!(both:
     log_out,
     key_stolen_by_another_browser,
     key_stolen_by_a_client_of_the_guides_kind,
+    key_stolen_while_the_owner_is_away,
     key_expires_while_the_page_is_closed,
     session_reaches_its_lifetime,
     wrong_password,
+    user_is_removed,
     the_timer_of_a_session_that_was_logged_out,
 );
 
@@ -106,6 +109,28 @@ async fn key_stolen_by_a_client_of_the_guides_kind(stage: &mut Stage) -> Result<
     Ok(())
 }
 
+async fn key_stolen_while_the_owner_is_away(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let owner = stage.page("owner", &front.url()).await?;
+    owner.log_in("jane", "jane").await?;
+    let loot = owner.stored().await?;
+    owner.open("about:blank").await?;
+
+    let mut thief = stage.res().await?;
+    thief.user().await?;
+    thief.relogin(&loot["key"], Some("AAAAAAAAAAAAAAAAAAAAAA")).await?.payload()?;
+    thief.event_where("session.user.{cid}.change", |change| change["values"]["id"] == 3).await?;
+    // The first that the owner does ends it for the thief.
+    owner.open(&front.url()).await?;
+    owner.shows(View::Login).await?;
+    thief.event_where("session.user.{cid}.change", |change| change["values"]["id"].is_null()).await?;
+    let data = thief.request("get.ticker.model", None).await?;
+    assert_eq!(data.code(), Some("system.accessDenied"), "data still flows to the thief");
+    assert_eq!(front.requests(0, RELOGIN).len(), 1);
+    owner.log_in("jane", "jane").await
+}
+
 async fn key_expires_while_the_page_is_closed(stage: &mut Stage) -> Result<()> {
     stage.up(&["--key-lifetime", "3s", "--refresh", "2s"]).await?;
     let front = stage.front().await?;
@@ -151,6 +176,46 @@ async fn wrong_password(stage: &mut Stage) -> Result<()> {
     assert_eq!(page.stored().await?, Value::Null);
     page.log_in("JANE", "jane").await?;
     page.is_user(JANE).await
+}
+
+/// Without the demo: a users file, edited while the service runs.
+async fn user_is_removed(stage: &mut Stage) -> Result<()> {
+    const ANN: [&str; 3] = ["1", "Ann", "user"];
+    let file = stage.folder().join("users.toml").display().to_string();
+    let user = ["user", "--users", &file];
+    stage.relogin(&[&user[..], &["add", "ann", "--name", "Ann", "--password-stdin"]].concat(), "first\n").await?;
+    stage.serve(&["--users", &file]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("ann", &front.url()).await?;
+    page.log_in("ann", "first").await?;
+    page.is_user(ANN).await?;
+
+    // A new password takes effect soon, and ends nothing.
+    stage.relogin(&[&user[..], &["passwd", "ann", "--password-stdin"]].concat(), "second\n").await?;
+    until_login(stage, "second", None).await?;
+    page.reload().await?;
+    page.is_user(ANN).await?;
+
+    stage.relogin(&[&user[..], &["remove", "ann"]].concat(), "").await?;
+    until_login(stage, "second", Some("session.wrongUsernamePassword")).await?;
+    page.reload().await?;
+    page.shows(View::Login).await?;
+    assert_eq!(page.stored().await?, Value::Null);
+    Ok(())
+}
+
+/// Tries to log in as Ann until the service has taken note of the users file, and answers with `code`.
+async fn until_login(stage: &Stage, password: &str, code: Option<&str>) -> Result<()> {
+    timeout(PATIENCE, async {
+        loop {
+            // Each try costs the service a slow hash: pause enough.
+            let params = json!({ "username": "ann", "password": password });
+            if stage.res().await?.request(LOGIN, Some(params)).await?.code() == code {
+                return Ok(());
+            }
+        }
+    })
+    .await?
 }
 
 /// Fault 11: what was planned for a session does not touch the next one.

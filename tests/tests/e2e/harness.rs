@@ -11,8 +11,9 @@ use axum::{
 };
 use relogin_tests::{
     front::{Direction, Fate, Front, Happening, Told},
+    play::{Failure, play},
     res::Res,
-    stage::{Arrangement, Failure, play},
+    stage::Arrangement,
 };
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};

@@ -28,9 +28,9 @@ macro_rules! on {
     })* };
     (@test $name:ident, $arrangement:ident, $scenario:ident) => {
         #[tokio::test]
-        async fn $name() -> Result<(), relogin_tests::stage::Failure> {
+        async fn $name() -> Result<(), relogin_tests::play::Failure> {
             let arrangement = relogin_tests::stage::Arrangement::$arrangement;
-            relogin_tests::stage::play(arrangement, stringify!($scenario), super::$scenario).await
+            relogin_tests::play::play(arrangement, stringify!($scenario), super::$scenario).await
         }
     };
 }
