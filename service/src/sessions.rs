@@ -117,7 +117,7 @@ impl Sessions {
         token: Option<Token>,
     ) -> Result<Answer, SessionsError> {
         let Some(key) = key.parse() else {
-            tracing::info!(%connection, outcome = ?Outcome::Refused, "relogin with what is no key");
+            tracing::debug!(%connection, outcome = ?Outcome::Refused, "relogin with what is no key");
             return Ok(Err(Denied::InvalidReloginKey));
         };
         self.serve(&Request::Relogin { connection, key, attempt, token }).await.map(granted)

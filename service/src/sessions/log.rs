@@ -24,13 +24,14 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
-        Outcome::Refused => line!(info, "relogin key refused"),
         Outcome::ProofMissing => line!(warn, "relogin key of a bound session without its device's proof"),
         Outcome::Stolen => line!(warn, "relogin key used twice: session disposed of"),
         Outcome::FromTheFuture => {
             line!(error, "relogin key newer than its session: the store went back in time; session disposed of");
         }
-        Outcome::Rotated
+        // Anybody can cause the rest, or it happens all the time: nothing that should fill a log.
+        Outcome::Refused
+        | Outcome::Rotated
         | Outcome::Replayed
         | Outcome::Converged
         | Outcome::AlreadyLoggedIn

@@ -16,11 +16,12 @@
 //! **Power loss.** sled 0.34 appends to one file, `db`. Its flush ends in `sync_file_range`, which waits for the pages but
 //! neither flushes the drive's cache nor writes the file's size, so it alone is no barrier; fdatasync of that file is, and
 //! comes after it. What is not in `db`: `conf` and the names of the files, synced when the store is opened; `snap.*`, made
-//! and synced by sled when it is opened, a shortcut that is not needed to recover; `blobs/`, which holds values of over
-//! 128 KiB, and a record has about 300 bytes and at most some 3 KiB. After a power loss the log holds all up to the last
-//! sync, and perhaps a part of what followed, which sled drops from the first damaged message on: nobody was told of it.
-//! sled gives a segment (512 KiB) of the log free for new writes when its content was written again behind two others
-//! that were flushed, not synced; a group is too small ([`writer::MAX_GROUP`]) to reach round to one that it freed itself.
+//! and synced by sled when it is opened, a shortcut that is not needed to recover; `blobs/`, for pages of over 128 KiB, and
+//! a page has 17 records at most, of 300 bytes as a rule and some 3 KiB at most. After a power loss the log holds all up to
+//! the last sync, and perhaps a part of what followed, which sled drops from the first damaged message on: nobody was told
+//! of it. One thing could still hurt: sled overwrites a segment (512 KiB) of its log once what was in it has been written
+//! again, in a segment with two others flushed, but not synced, behind it. So a group must not write 1 MiB of log: that is
+//! what [`writer::MAX_GROUP`] and [`writer::MAX_GROUP_BYTES`] see to.
 //! A sync that fails leaves unknown what is on disk, and a second one would lie: the store refuses all writes from then on.
 
 mod disk;

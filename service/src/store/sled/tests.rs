@@ -4,7 +4,7 @@ use std::{collections::HashSet, pin::pin, sync::mpsc as channel};
 
 use futures_util::{future::join_all, poll};
 use proptest::prelude::*;
-use relogin_session::MadeBy;
+use relogin_session::{Device, MadeBy};
 use tempfile::TempDir;
 
 use super::*;
@@ -153,6 +153,27 @@ async fn writes_that_wait_share_a_sync_and_losers_hear_of_it_after_it() {
     assert!(gate.began.try_recv().is_err(), "a hundred writes, one sync");
     let lost = others.iter().filter(|made| matches!(made, Err(StoreError::ConnectionTaken(_)))).count();
     assert_eq!((lost, others.iter().filter(|made| made.is_ok()).count()), (49, 51));
+}
+
+#[tokio::test]
+async fn large_records_share_a_sync_with_fewer() {
+    let (store, gate, _folder) = Gate::store();
+    let mut first = pin!(store.create(record(0, &[])));
+    assert!(poll!(first.as_mut()).is_pending());
+    gate.wait();
+    let device = Device { public_key: Some("k".repeat(1_000)), ..Device::default() };
+    let mut others = pin!(join_all((1..101).map(|n| {
+        let next = Record { device: device.clone(), ..record(n, &[]) };
+        async { store.create(next).await }
+    })));
+    assert!(poll!(others.as_mut()).is_pending());
+    // The first, then a hundred kilobytes in two.
+    for _ in 0..3 {
+        gate.open();
+    }
+    first.await.unwrap();
+    assert!(others.await.iter().all(Result::is_ok));
+    assert_eq!(gate.began.try_iter().count(), 2);
 }
 
 #[tokio::test]

@@ -14,9 +14,12 @@ use super::{
     disk::{self, Disk},
 };
 
-/// How many writes share a sync at most. With records of 300 bytes and pages rewritten every tenth write, a group stays
-/// under one segment of the log: see "Power loss" in [`super`].
+/// How many writes share a sync at most.
 pub(super) const MAX_GROUP: usize = 256;
+
+/// How many bytes of records share a sync at most, but for the last record's. sled writes up to ten times that: every tenth
+/// write of a page writes the whole page anew and cleans up another, and new sessions split pages.
+pub(super) const MAX_GROUP_BYTES: usize = 64 * 1024;
 
 /// One change of one session.
 pub(super) struct Write {
@@ -50,14 +53,23 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut group = Vec::with_capacity(MAX_GROUP);
         while self.waiting.blocking_recv_many(&mut group, MAX_GROUP) > 0 {
-            self.commit(group.drain(..));
+            let mut jobs = group.drain(..).peekable();
+            while jobs.peek().is_some() {
+                self.commit(&mut jobs);
+            }
         }
         self.shared.update().tree = None;
     }
 
-    fn commit(&mut self, group: impl Iterator<Item = Job>) {
+    /// Makes as many of the writes durable as may share a sync, and answers them.
+    fn commit(&mut self, jobs: &mut impl Iterator<Item = Job>) {
         let mut staged = Staged::default();
-        let answers: Vec<_> = group.map(|job| (job.answer, self.stage(&mut staged, job.write))).collect();
+        let mut answers = Vec::new();
+        while staged.bytes < MAX_GROUP_BYTES
+            && let Some(job) = jobs.next()
+        {
+            answers.push((job.answer, self.stage(&mut staged, job.write)));
+        }
         if !staged.values.is_empty() {
             match self.make_durable(&staged) {
                 Ok(()) => self.show(&staged.changes),
@@ -131,6 +143,8 @@ struct Staged {
     connections: HashMap<ConnectionId, Option<SessionId>>,
     /// What to write, in order.
     values: Vec<(SessionId, Option<Vec<u8>>)>,
+    /// How much that is.
+    bytes: usize,
 }
 
 /// What a group does to a session.
@@ -154,6 +168,7 @@ impl Staged {
             |stored: &Option<Stored>| stored.iter().flat_map(|s| s.record.connections.clone()).collect::<Vec<_>>();
         self.connections.extend(connections(&before).into_iter().map(|left| (left, None)));
         self.connections.extend(connections(&after).into_iter().map(|held| (held, Some(sid))));
+        self.bytes += value.as_ref().map_or(0, Vec::len);
         self.values.push((sid, value));
         // A session that the group changes twice was, before it, what it was before the first change.
         match self.changes.entry(sid) {
