@@ -17,6 +17,7 @@ pub mod parts;
 pub mod play;
 pub mod process;
 pub mod res;
+pub mod service;
 pub mod stage;
 
 /// How long anything is waited for. Long, because it only passes when a test fails: on a machine that is busy building,

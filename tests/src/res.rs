@@ -212,6 +212,19 @@ impl Res {
         Ok(result["models"][RESOURCE].take())
     }
 
+    /// Waits for the next frame, whatever it is; none that another way of waiting has taken in.
+    ///
+    /// # Errors
+    /// If the connection ends first, or patience does.
+    pub async fn frame(&mut self) -> Result<Value> {
+        loop {
+            let message = timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("no frame in time"))?;
+            if let Message::Text(text) = message.context("the connection has ended")?? {
+                return serde_json::from_str(&text).context("reading a frame");
+            }
+        }
+    }
+
     /// Reads until the gateway ends the connection; answers its close frame, if it sent one.
     ///
     /// # Errors

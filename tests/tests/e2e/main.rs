@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
-/// too, `embedded` on the embedded gateway only, `resgate` where there are two gateways.
+/// too, `nats` on the latter two, `embedded` on the embedded gateway only, `resgate` where there are two gateways.
 macro_rules! on {
     (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test embedded, Embedded, $scenario);
@@ -23,6 +23,10 @@ macro_rules! on {
         on!(@test embedded, Embedded, $scenario);
         on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
     })* };
+    (nats: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+        on!(@test resgate, Resgate, $scenario);
+    })* };
     (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test resgate, Resgate, $scenario);
     })* };
@@ -35,6 +39,7 @@ macro_rules! on {
     };
 }
 
+mod conformance;
 mod ending;
 mod harness;
 mod losses;
