@@ -19,7 +19,8 @@ impl Backoff {
         // 2^7 · 250 ms is over the cap already.
         let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(7)));
         self.failures = self.failures.saturating_add(1);
-        dice.up_to(bound)
+        // Never none at all: a timer that is due when it is set would look like one that spins.
+        dice.up_to(bound).max(Duration::from_millis(1))
     }
 
     /// The wait before a try that is not worth hurrying for: as after many failures.

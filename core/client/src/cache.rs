@@ -83,6 +83,7 @@ impl Cache {
     /// Somebody logged in: what was refused may be granted now.
     pub(crate) fn ask_again(&mut self, out: &mut Outbox) {
         for (rid, entry) in &mut self.entries {
+            entry.ask_again = entry.asking;
             if entry.retry.is_some() && self.ready {
                 entry.backoff.reset();
                 entry.ask(rid, out);
@@ -137,6 +138,7 @@ impl Cache {
                 entry.become_(Freshness::Live, rid, out);
                 entry.settle(&Ok(Answer::Resource(rid.clone())), out);
             }
+            Some(RequestError::Refused(_)) if entry.ask_again && entry.callers > 0 => entry.ask(rid, out),
             Some(error) => {
                 entry.give_back(rid, out);
                 entry.failed(rid, error, turn, out);

@@ -21,6 +21,9 @@ use crate::{
     told::Told,
 };
 
+/// A timer that is later than this was not just slow: the tab was frozen, or the machine slept.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A RES client that keeps its user logged in.
 ///
 /// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then take all actions from
@@ -41,6 +44,8 @@ pub struct Client {
     /// Whether requests of callers go out.
     ready: bool,
     now: Duration,
+    /// When we fell asleep last, and until when what comes in may be as old as that.
+    asleep: (Duration, Duration),
     /// What the page was told last.
     told: Told,
 }
@@ -68,14 +73,14 @@ impl Client {
             queue: Vec::new(),
             ready: false,
             now: Duration::ZERO,
+            asleep: (Duration::ZERO, Duration::ZERO),
             told: Told::default(),
         }
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, moment: Moment) {
-        let turn = &mut Turn::new(moment, self.now);
-        self.now = turn.now;
+        let turn = &mut self.turn(moment);
         self.take_in(input, turn);
         self.tick(turn);
         self.told.tell(&self.connection, &self.keeper, &mut self.out);
@@ -130,6 +135,17 @@ impl Client {
         self.cache.freshness(rid)
     }
 
+    /// The time of an input, and since when it may have waited for us: frozen tabs get everything at once, late.
+    fn turn(&mut self, moment: Moment) -> Turn {
+        let now = moment.now.max(self.now);
+        if self.poll_timeout().is_some_and(|due| due + LATE < now) {
+            self.asleep = (self.now, now + LATE);
+        }
+        let (since, until) = self.asleep;
+        self.now = now;
+        Turn::new(moment.random, now, if now <= until { since } else { now })
+    }
+
     fn take_in(&mut self, input: Input, turn: &mut Turn) {
         let out = &mut self.out;
         match input {
@@ -163,7 +179,11 @@ impl Client {
                 self.linked(link);
             }
             Input::StorageRead(text) => self.keeper.storage_read(text.as_ref(), turn, out),
-            Input::StorageChanged(text) => self.keeper.storage_changed(text.as_ref(), turn, out),
+            Input::StorageChanged(text) => {
+                // A sibling writes when it is connected.
+                self.connection.hurry(turn);
+                self.keeper.storage_changed(text.as_ref(), turn, out);
+            }
             Input::LockGranted(id) => self.keeper.lock_granted(id, turn, out),
             Input::LockRefused(id) => self.keeper.lock_refused(id, turn, out),
             Input::Wake => {

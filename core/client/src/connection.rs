@@ -55,6 +55,9 @@ enum Phase {
     },
 }
 
+/// How long a try to connect is still believed in after the page or the network came back.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// What came of an input, for the parts that live on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -161,14 +164,24 @@ impl Connection {
         link
     }
 
-    /// The page came back, or a request had no answer: is the connection still there? Waiting makes no sense any more.
+    /// The page came back: is the connection still there? If there is none, waiting makes no sense any more.
     pub(crate) fn wake(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        self.probe(turn, out);
+        self.hurry(turn);
+    }
+
+    /// There are signs that a try to connect would succeed.
+    pub(crate) fn hurry(&mut self, turn: &mut Turn) {
         match self.phase {
-            Phase::Open { .. } => self.probe(turn, out),
             Phase::Waiting { until } if !self.offline => {
                 self.backoff.reset();
                 let sooner = turn.now + self.backoff.next(&mut turn.dice);
                 self.phase = Phase::Waiting { until: until.min(sooner) };
+            }
+            // Maybe begun without a network, or before the machine slept: then another try gets there sooner.
+            Phase::Opening { socket, deadline } => {
+                self.backoff.reset();
+                self.phase = Phase::Opening { socket, deadline: deadline.min(turn.now + PATIENCE) };
             }
             _ => {}
         }
@@ -182,9 +195,7 @@ impl Connection {
     /// The probe tells a lost network from a gateway on this very machine.
     pub(crate) fn offline(&mut self, turn: &Turn, out: &mut Outbox) {
         self.offline = true;
-        if matches!(self.phase, Phase::Open { .. }) {
-            self.probe(turn, out);
-        }
+        self.probe(turn, out);
     }
 
     /// Asks for a sign of life.

@@ -41,7 +41,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long one use of the relogin key waits for its answer before it is sent again.
     pub relogin_timeout: Duration,
-    /// How long the storage lock is waited for before it is stolen.
+    /// How long the storage lock is waited for before it is stolen; up to half as long again, so that two tabs do not steal
+    /// it from each other.
     pub lock_timeout: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub idle_timeout: Duration,
@@ -142,6 +143,8 @@ pub enum Command {
 /// One input's time, and what may be drawn on it.
 pub(crate) struct Turn {
     pub(crate) now: Duration,
+    /// When what came in happened at the earliest: before now, if it waited for a tab that was frozen.
+    pub(crate) since: Duration,
     /// The mark of the one use of a key that an input can begin.
     pub(crate) attempt: Attempt,
     /// For waits. Made of other bits than the attempt.
@@ -149,11 +152,10 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// The turn of `moment`, no earlier than `last`.
-    pub(crate) fn new(moment: Moment, last: Duration) -> Self {
-        let [attempt @ .., a, b, c, d, e, f, g, h] = moment.random;
+    pub(crate) fn new(random: [u8; 24], now: Duration, since: Duration) -> Self {
+        let [attempt @ .., a, b, c, d, e, f, g, h] = random;
         let dice = Dice::new([a, b, c, d, e, f, g, h]);
-        Self { now: moment.now.max(last), attempt: Attempt(attempt), dice }
+        Self { now, since, attempt: Attempt(attempt), dice }
     }
 
     /// The point in time that is `wait` away.

@@ -191,6 +191,7 @@ impl Keeper {
 
     /// Another tab changed what storage has. A hint: what it has is read again before anything is done with it.
     pub(crate) fn storage_changed(&mut self, text: Option<&Secret>, turn: &mut Turn, out: &mut Outbox) {
+        self.lock.wait_on(turn);
         match (Record::parse(text), self.standing) {
             // The connection may hold the session for a moment longer: its user model will say.
             (None, Standing::Attached { .. }) => self.no_key(),
@@ -370,7 +371,7 @@ impl Keeper {
         holding.generation = holding.generation.max(record.generation);
         *stored = true;
         if newer || self.refresh.is_none() {
-            self.refresh = Some(turn.now + turn.dice.about(self.refresh_in));
+            self.refresh = Some(turn.since + turn.dice.about(self.refresh_in));
         }
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub(super) held: u64,
     /// Whether a subscribe request is under way.
     pub(super) asking: bool,
+    /// Whether somebody has logged in since it was sent: a refusal may be out of date.
+    pub(super) ask_again: bool,
     /// Callers who have not been told yet, and until when they wait.
     pub(super) waiting: Vec<(Token, Duration)>,
     /// When to ask again after a refusal.
@@ -42,6 +44,7 @@ impl Entry {
             callers: 0,
             held: 0,
             asking: false,
+            ask_again: false,
             waiting: Vec::new(),
             retry: None,
             backoff: Backoff::default(),
@@ -53,7 +56,7 @@ impl Entry {
         if self.callers == 0 || self.held > 0 || self.asking {
             return;
         }
-        (self.asking, self.retry) = (true, None);
+        (self.asking, self.ask_again, self.retry) = (true, false, None);
         // No deadline: given up and asked again, the resource could be subscribed twice. Callers have their own.
         out.send(Purpose::Subscribe(rid.clone()), Method::Subscribe(rid.clone()), None, None);
     }

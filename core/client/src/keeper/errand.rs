@@ -47,6 +47,8 @@ pub(super) struct Errand {
     stage: Stage,
     /// The key that was sent.
     used: Option<Record>,
+    /// When it was: the key in the answer cannot be older.
+    sent: Duration,
     /// The user logged out since: the answer must leave no trace.
     pub(super) void: bool,
 }
@@ -122,7 +124,7 @@ impl Keeper {
                     label: None,
                 };
                 let deadline = turn.after(login.timeout);
-                errand.stage = Stage::Sent;
+                (errand.stage, errand.sent) = (Stage::Sent, turn.now);
                 self.send("login", params(&login_params), deadline, out);
             }
             Task::EndRelogin | Task::EndLogout => {}
@@ -149,7 +151,7 @@ impl Keeper {
                 }
             },
             Stage::Storing(answer) => {
-                self.store(answer, stored, turn, out);
+                self.store(answer, stored, errand.sent, turn, out);
                 self.lock.release(out);
             }
             Stage::SecondLook => match (stored, &errand.used) {
@@ -189,7 +191,7 @@ impl Keeper {
                         result.and(Err(RequestError::Superseded))
                     }
                     (false, Ok(answer)) => {
-                        self.logged_in(answer, turn, out);
+                        self.logged_in(answer, errand.sent, turn, out);
                         Ok(Answer::Done)
                     }
                     (false, Err(error)) => Err(error),
@@ -239,7 +241,7 @@ impl Keeper {
             out.push(Action::WriteStorage(record.text()));
         }
         self.send_key(&record, turn, out);
-        (errand.stage, errand.used) = (Stage::Sent, Some(record));
+        (errand.stage, errand.used, errand.sent) = (Stage::Sent, Some(record), turn.now);
         self.errand = Some(errand);
     }
 
@@ -268,39 +270,40 @@ impl Keeper {
 
     /// Writes the successor, over its predecessor only: neither over a sibling's newer key or another session's, nor where
     /// a logout has left nothing.
-    fn store(&mut self, answer: LoggedIn, stored: Option<Record>, turn: &mut Turn, out: &mut Outbox) {
+    fn store(&mut self, answer: LoggedIn, stored: Option<Record>, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
         let refresh_in = answer.refresh_in;
         let new = Record::of(answer);
         self.leaving = None;
         match stored {
             Some(old) if old.is_before(&new) => {
                 out.push(Action::WriteStorage(new.text()));
-                self.attached(new.holding(), refresh_in, true, turn);
+                self.attached(new.holding(), refresh_in, true, sent, turn);
             }
             Some(old) if old.holding().is_same_session(new.holding()) => {
-                self.attached(old.holding(), refresh_in, true, turn);
+                self.attached(old.holding(), refresh_in, true, sent, turn);
             }
             Some(_) => {
-                self.attached(new.holding(), refresh_in, false, turn);
+                self.attached(new.holding(), refresh_in, false, sent, turn);
                 self.want(Want::Resume);
             }
-            None => self.attached(new.holding(), refresh_in, false, turn),
+            None => self.attached(new.holding(), refresh_in, false, sent, turn),
         }
     }
 
-    fn logged_in(&mut self, answer: LoggedIn, turn: &mut Turn, out: &mut Outbox) {
+    fn logged_in(&mut self, answer: LoggedIn, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
         let refresh_in = answer.refresh_in;
         let record = Record::of(answer);
         // Whatever was there: the user has just said who they are.
         out.push(Action::WriteStorage(record.text()));
         self.wanted = None;
-        self.attached(record.holding(), refresh_in, true, turn);
+        self.attached(record.holding(), refresh_in, true, sent, turn);
     }
 
-    fn attached(&mut self, holding: Holding, refresh_in: u64, stored: bool, turn: &mut Turn) {
+    fn attached(&mut self, holding: Holding, refresh_in: u64, stored: bool, sent: Duration, turn: &mut Turn) {
         self.standing = Standing::Attached { holding, stored };
         self.refresh_in = Duration::from_millis(refresh_in).clamp(MIN_REFRESH, MAX_REFRESH);
-        self.refresh = stored.then(|| turn.now + turn.dice.about(self.refresh_in));
+        // From when it was sent: the answer may have waited for a tab that was frozen.
+        self.refresh = stored.then(|| sent + turn.dice.about(self.refresh_in));
         self.wanted = self.wanted.filter(|want| *want > Want::Reach(holding.generation));
         self.retry = None;
         self.backoff.reset();
@@ -325,7 +328,7 @@ impl Errand {
             // They touch no storage.
             Task::EndRelogin | Task::EndLogout => Stage::Sent,
         };
-        Self { task, stage, used: None, void: false }
+        Self { task, stage, used: None, sent: Duration::ZERO, void: false }
     }
 
     /// Whether the service may have heard of it.

@@ -1,4 +1,7 @@
 //! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is right rests on it.
+//!
+//! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little longer than the next, and
+//! anew when storage shows that somebody is at work after all: else they would steal from each other, one after the other.
 
 use std::time::Duration;
 
@@ -32,9 +35,19 @@ impl Lock {
     }
 
     /// Asks for the lock. One of the next three functions will say when to go on.
-    pub(super) fn request(&mut self, turn: &Turn, out: &mut Outbox) {
+    pub(super) fn request(&mut self, turn: &mut Turn, out: &mut Outbox) {
         let id = self.ask(turn, false);
         out.push(Action::RequestLock(id));
+    }
+
+    /// Whoever has the lock is not frozen: worth waiting for.
+    pub(super) fn wait_on(&mut self, turn: &mut Turn) {
+        if let State::Asked { stealing: false, .. } = self.state {
+            let until = self.patience(turn);
+            if let State::Asked { deadline, .. } = &mut self.state {
+                *deadline = until.max(*deadline);
+            }
+        }
     }
 
     /// True if it is time to go on: the lock is ours.
@@ -65,7 +78,7 @@ impl Lock {
     }
 
     /// True if it is time to go on, without a lock. Steals before that.
-    pub(super) fn tick(&mut self, turn: &Turn, out: &mut Outbox) -> bool {
+    pub(super) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> bool {
         let State::Asked { id, deadline, stealing } = self.state else { return false };
         if turn.now < deadline {
             return false;
@@ -94,10 +107,15 @@ impl Lock {
         }
     }
 
-    fn ask(&mut self, turn: &Turn, stealing: bool) -> LockId {
+    fn ask(&mut self, turn: &mut Turn, stealing: bool) -> LockId {
         let id = LockId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.state = State::Asked { id, deadline: turn.after(self.timeout), stealing };
+        self.state = State::Asked { id, deadline: self.patience(turn), stealing };
         id
+    }
+
+    fn patience(&self, turn: &mut Turn) -> Duration {
+        let extra = turn.dice.up_to(self.timeout / 2);
+        turn.after(self.timeout.saturating_add(extra))
     }
 }

@@ -238,6 +238,29 @@ fn waking_up_ends_a_long_wait() {
 }
 
 #[test]
+fn a_sibling_that_is_connected_ends_a_long_wait() {
+    let mut tab = Tab::start(Some(r#"{"key":"k1","generation":1}"#));
+    for _ in 0..12 {
+        tab.await_socket();
+        tab.drop_socket();
+    }
+    tab.profile.borrow_mut().write(9, Some(r#"{"key":"k2","generation":2}"#));
+    tab.browse();
+    let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
+    assert!(next_try - tab.now <= ms(250));
+}
+
+#[test]
+fn a_try_that_was_begun_before_the_network_came_back_is_soon_replaced() {
+    let mut tab = Tab::start(None);
+    let first = tab.socket;
+    tab.pass(s(1));
+    tab.input(Input::Online);
+    tab.pass(ms(2500));
+    assert!(tab.socket.is_some() && tab.socket != first);
+}
+
+#[test]
 fn offline_nothing_but_a_sign_of_life_is_asked_for() {
     let mut tab = logged_in();
     tab.pass(s(29));

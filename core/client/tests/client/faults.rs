@@ -170,7 +170,7 @@ fn fault_11_a_tab_whose_timers_are_late_stays_logged_in_while_connected() {
         for _ in 0..10 {
             // Throttled: timers fire once a minute, if that.
             world.freeze(0);
-            let time = world.rng.range(1000, 58_000);
+            let time = world.rng.range(1000, 50_000);
             world.run(ms(time));
             world.thaw(0);
             world.run(s(2));

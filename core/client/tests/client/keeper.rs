@@ -214,6 +214,28 @@ fn a_refresh_that_fails_in_transit_is_made_again_with_the_same_attempt() {
 }
 
 #[test]
+fn an_answer_that_waited_for_a_frozen_tab_does_not_put_the_next_refresh_off() {
+    let (mut tab, sent) = resuming();
+    let sent_at = tab.now;
+    // The answer came at once, but the tab sees it seconds later, before any timer.
+    tab.now += s(9);
+    tab.payload(sent.id, &answer("k2", 2));
+    assert!(tab.client.refresh_due().unwrap() <= sent_at + s(66));
+}
+
+#[test]
+fn a_siblings_key_that_waited_for_a_frozen_tab_does_not_put_the_next_refresh_off() {
+    let mut tab = logged_in();
+    let asleep = tab.now;
+    tab.now += s(50);
+    // What had waited: first something else, then the event.
+    tab.event("x.y.z", &json!(null));
+    tab.profile.borrow_mut().write(7, Some(r#"{"key":"k2","generation":2}"#));
+    tab.browse();
+    assert!(tab.client.refresh_due().unwrap() <= asleep + s(66));
+}
+
+#[test]
 fn waking_up_makes_an_overdue_refresh() {
     let mut tab = logged_in();
     // The machine slept: no timer fired.
@@ -289,11 +311,29 @@ fn the_lock_is_waited_for_and_then_stolen() {
     tab.connect();
     tab.pass(ms(2999));
     assert_eq!(tab.methods(), [""; 0]);
-    tab.pass(ms(1));
+    tab.pass(ms(1501));
     assert!(profile.borrow().is_held_by(0));
     let id = tab.take("auth.session.relogin").id;
     tab.payload(id, &answer("k2", 2));
     assert!(!profile.borrow().is_held());
+}
+
+#[test]
+fn a_lock_is_not_stolen_from_a_tab_that_shows_signs_of_life() {
+    let profile = Browser::profile();
+    profile.borrow_mut().storage = Some(KEY.into());
+    profile.borrow_mut().request(9, relogin_client::LockId(0), false);
+    let mut tab = Tab::start_in(&profile, 0);
+    tab.connect();
+    for generation in 2..7 {
+        tab.pass(ms(2500));
+        assert!(!profile.borrow().is_held_by(0));
+        let record = json!({"key": format!("k{generation}"), "generation": generation}).to_string();
+        profile.borrow_mut().write(9, Some(&record));
+        tab.browse();
+    }
+    tab.pass(ms(4501));
+    assert_eq!(tab.take("auth.session.relogin").params["reloginKey"], "k6");
 }
 
 #[test]
@@ -410,6 +450,7 @@ fn logged_out_in_another_tab_is_logged_out_here_when_the_user_model_says_so() {
             tab.profile.borrow_mut().write(9, None);
             tab.browse();
             assert_eq!(tab.state(), SessionState::LoggedIn(admin()));
+            assert_eq!(tab.client.refresh_due(), None, "there is nothing to refresh with");
             tab.change_user(None);
         } else {
             // The storage event is late, but what is read is what is there.

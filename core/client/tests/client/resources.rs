@@ -198,6 +198,21 @@ fn a_refused_subscription_is_tried_again_and_after_a_login_at_once() {
 }
 
 #[test]
+fn a_refusal_that_a_login_has_overtaken_is_asked_about_again() {
+    let mut tab = anonymous();
+    tab.login("admin");
+    let login = tab.take("auth.session.login").id;
+    let token = tab.command(Command::Subscribe(rid("a")));
+    let id = tab.take("subscribe.a").id;
+    tab.payload(login, &answer("k1", 1));
+    tab.error(id, "system.accessDenied");
+    assert!(!tab.settled.contains_key(&token));
+    let id = tab.take("subscribe.a").id;
+    tab.ok(id, &json!({"models": {"a": {}}}));
+    assert_eq!(tab.settled[&token], Ok(Answer::Resource(rid("a"))));
+}
+
+#[test]
 fn a_subscription_that_is_taken_away_is_tried_again() {
     let mut tab = anonymous();
     subscribe(&mut tab, "a", &json!({"models": {"a": {"x": 1}}}));

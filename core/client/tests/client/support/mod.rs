@@ -3,12 +3,14 @@
 mod browser;
 mod rng;
 mod service;
+mod shipped;
 mod tab;
 mod world;
 
 pub(crate) use browser::{Browser, Profile};
 pub(crate) use rng::Rng;
 pub(crate) use service::Service;
+pub(crate) use shipped::Shipped;
 pub(crate) use tab::{Sent, Tab};
 pub(crate) use world::World;
 

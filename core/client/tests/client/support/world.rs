@@ -1,16 +1,20 @@
-//! Browsers, tabs, a gateway and a service in virtual time. A seed decides how long each message takes; messages of one
-//! resource never overtake each other, all others may, as behind a real gateway.
+//! Browsers, tabs, a gateway and a service in virtual time. A seed decides how long each message takes, and which gateway:
+//! a model of one, behind which messages of different resources overtake each other, as RES allows; or the machine that is
+//! shipped, with a message bus behind it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     time::Duration,
 };
 
+use bytes::Bytes;
 use relogin_client::{Command, Input, Secret, SessionState, SocketId, User};
+use relogin_gateway::{Action, Tag};
 use relogin_session::{ConnectionId, Denied, Effect, Outcome, Token};
 use serde_json::{Value as Json, json};
 
-use super::{Profile, Rng, Sent, Service, Tab, ms, rid, s};
+use super::{Profile, Rng, Sent, Service, Shipped, Tab, ms, rid, s, shipped::Delivery};
 
 const USER: &str = "session.user.{cid}";
 const TICKER: &str = "ticker.model";
@@ -28,11 +32,17 @@ pub(crate) struct World {
     pub(crate) lose_requests: u64,
     /// How many of a hundred replies never leave it.
     pub(crate) lose_replies: u64,
+    /// How many of a hundred requests reach the service twice. Only a bus does that, so only with the shipped gateway.
+    pub(crate) double_requests: u64,
     /// How many sockets were asked for in each 100 ms.
     pub(crate) arrivals: BTreeMap<u64, usize>,
+    /// The shipped gateway; none: the model.
+    shipped: Option<Shipped>,
     connections: BTreeMap<ConnectionId, Connection>,
     queue: BTreeMap<(Duration, u64), Happening>,
     ticket: u64,
+    /// Whether to say what happens.
+    trace: bool,
 }
 
 /// A tab, and what keeps it from being one.
@@ -65,6 +75,10 @@ enum Happening {
     AtService(ConnectionId, Sent, Option<Token>),
     AtTab(ConnectionId, String),
     Error(ConnectionId, u64, &'static str, String),
+    /// A request of the shipped gateway, and of which of its lives.
+    Asked(u64, Tag, String, Bytes),
+    /// Something from the bus for the shipped gateway.
+    Delivered(u64, Delivery),
 }
 
 impl World {
@@ -78,10 +92,13 @@ impl World {
             service_up: true,
             lose_requests: 0,
             lose_replies: 0,
+            double_requests: 0,
+            shipped: (seed % 2 == 1).then(Shipped::new),
             arrivals: BTreeMap::new(),
             connections: BTreeMap::new(),
             queue: BTreeMap::new(),
             ticket: 0,
+            trace: std::env::var_os("RELOGIN_TRACE").is_some(),
         }
     }
 
@@ -101,7 +118,7 @@ impl World {
         let seat = &mut self.tabs[number];
         seat.tab.profile.borrow_mut().leave(number);
         (seat.frozen, seat.cut, seat.tab.socket) = (true, true, None);
-        self.connections.retain(|_, connection| connection.seat != number);
+        self.hung_up(number);
     }
 
     /// A tab is loaded anew. Returns its new number.
@@ -128,6 +145,7 @@ impl World {
     /// All connections end.
     pub(crate) fn stop_gateway(&mut self) {
         self.gateway_up = false;
+        self.shipped = self.shipped.take().map(Shipped::restarted);
         for (_, connection) in std::mem::take(&mut self.connections) {
             if !self.tabs[connection.seat].cut {
                 self.soon(20, Happening::Closed(connection.seat, connection.socket));
@@ -141,10 +159,7 @@ impl World {
 
     /// One connection ends.
     pub(crate) fn drop_connection(&mut self, number: usize) {
-        let found = self.connections.iter().find(|(_, connection)| connection.seat == number);
-        if let Some((cid, connection)) = found {
-            let (cid, socket) = (cid.clone(), connection.socket);
-            self.connections.remove(&cid);
+        if let Some(socket) = self.hung_up(number) {
             self.soon(20, Happening::Closed(number, socket));
         }
     }
@@ -168,8 +183,19 @@ impl World {
             return;
         }
         seat.tab.now = self.now;
+        let said = self.trace.then(|| format!("tab {number} takes in {input:?}"));
         seat.tab.input(input);
+        if let Some(said) = said {
+            let (connection, session) = (seat.tab.client.connection(), seat.tab.state());
+            self.trace(&format_args!("{said}, is {connection:?}, {session:?}"));
+        }
         self.look_after(number);
+    }
+
+    fn trace(&self, what: &dyn Debug) {
+        if self.trace {
+            eprintln!("{:?} {what:?}", self.now);
+        }
     }
 
     pub(crate) fn state(&self, number: usize) -> SessionState {
@@ -194,12 +220,15 @@ impl World {
             let happening = self.queue.first_key_value().map(|((at, _), _)| *at);
             let timer = self.next_timer();
             let expiry = self.service.records.values().map(|record| ms(record.deadline().0)).min();
-            let next = [happening, timer.map(|(at, _)| at), expiry].into_iter().flatten().min();
+            let gateway = self.shipped.as_ref().and_then(Shipped::poll_timeout);
+            let next = [happening, timer.map(|(at, _)| at), expiry, gateway].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             self.now = self.now.max(next);
             if expiry == Some(next) && self.service_up {
                 let effects = self.service.expire(self.unix());
                 self.effects(effects);
+            } else if gateway.is_some_and(|gateway| gateway <= self.now) {
+                self.tell_gateway(relogin_gateway::Input::Timeout);
             } else if happening == Some(next) {
                 let (_, happening) = self.queue.pop_first().expect("it was just looked at");
                 self.happen(happening);
@@ -252,7 +281,7 @@ impl World {
         let sent = std::mem::take(&mut seat.tab.sent);
         let (cut, asked) = (seat.cut, std::mem::replace(&mut seat.asked, wanted));
         if let Some(socket) = wanted.filter(|_| asked != wanted) {
-            self.connections.retain(|_, connection| connection.seat != number);
+            self.hung_up(number);
             let slot = u64::try_from(self.now.as_millis()).unwrap() / 100;
             *self.arrivals.entry(slot).or_default() += 1;
             match (cut, self.gateway_up) {
@@ -269,6 +298,7 @@ impl World {
     }
 
     fn happen(&mut self, happening: Happening) {
+        self.trace(&happening);
         match happening {
             Happening::Opened(number, socket) if self.tabs[number].tab.socket == Some(socket) => {
                 if !self.gateway_up {
@@ -283,8 +313,12 @@ impl World {
                     user: None,
                     channels: BTreeMap::new(),
                 };
-                self.connections.insert(cid, connection);
+                self.connections.insert(cid.clone(), connection);
                 self.tabs[number].tab.is_open = true;
+                if let Some(shipped) = &mut self.shipped {
+                    shipped.open(&cid, self.now);
+                    self.look_after_gateway();
+                }
                 self.input(number, Input::SocketOpened(socket));
             }
             Happening::Opened(..) => {}
@@ -300,10 +334,124 @@ impl World {
                 }
             }
             Happening::Error(cid, id, code, channel) => self.error(&cid, id, code, &channel),
+            Happening::Asked(life, tag, subject, payload) => self.asked(life, tag, &subject, &payload),
+            Happening::Delivered(life, delivery) => {
+                if let Some(shipped) = &mut self.shipped {
+                    shipped.deliver(life, &delivery, self.now);
+                    self.look_after_gateway();
+                }
+            }
+        }
+    }
+
+    /// The gateway sees that a tab's connection has ended. Returns its socket.
+    fn hung_up(&mut self, number: usize) -> Option<SocketId> {
+        let cid = self.cid(number)?;
+        let socket = self.connections.remove(&cid).map(|connection| connection.socket);
+        if let Some(shipped) = &mut self.shipped {
+            shipped.close(&cid, self.now);
+            self.look_after_gateway();
+        }
+        socket
+    }
+
+    fn tell_gateway(&mut self, input: relogin_gateway::Input<'_>) {
+        if let Some(shipped) = &mut self.shipped {
+            shipped.gateway.handle(input, self.now);
+            self.look_after_gateway();
+        }
+    }
+
+    /// Carries out what the shipped gateway wants done.
+    fn look_after_gateway(&mut self) {
+        let Some(shipped) = &mut self.shipped else { return };
+        let (life, actions) = (shipped.life, shipped.poll());
+        for action in actions {
+            match action {
+                Action::Send { connection, frame } => {
+                    let Some(cid) = self.shipped.as_ref().and_then(|shipped| shipped.cid(connection)) else { continue };
+                    let frame = String::from_utf8(frame.to_vec()).expect("frames are text");
+                    self.on_channel(&cid, "down", |cid| Happening::AtTab(cid, frame));
+                }
+                Action::Close { connection, reason, .. } => panic!("closes {connection:?}: {reason}"),
+                Action::Ask { tag, subject, payload } => {
+                    let is_auth = subject.starts_with("auth.");
+                    let times =
+                        match (is_auth, self.rng.chance(self.lose_requests), self.rng.chance(self.double_requests)) {
+                            (true, true, _) => 0,
+                            (true, false, true) => 2,
+                            _ => 1,
+                        };
+                    // A copy comes right behind the first. One that came after the next use of the key would be taken for
+                    // theft, by the rules as they are.
+                    let at = self.now + ms(self.rng.range(1, 31));
+                    for _ in 0..times {
+                        self.at(at, Happening::Asked(life, tag, subject.clone(), payload.clone()));
+                    }
+                }
+                Action::Done { .. } | Action::Listen { .. } | Action::Release { .. } => {}
+            }
+        }
+    }
+
+    /// A request of the shipped gateway has reached the service.
+    fn asked(&mut self, life: u64, tag: Tag, subject: &str, payload: &[u8]) {
+        if !self.service_up {
+            if self.rng.chance(50) {
+                self.deliver(life, Delivery::NoResponders(tag));
+            }
+            return;
+        }
+        let request: Json = serde_json::from_slice(payload).expect("requests are JSON");
+        let answer = match subject.split_once('.') {
+            Some(("access", TICKER)) => json!({"result": {"get": !request["token"].is_null()}}),
+            Some(("access", name)) => {
+                json!({"result": {"get": name == format!("session.user.{}", text(&request["cid"]))}})
+            }
+            Some(("get", TICKER)) => json!({"result": {"model": {"seconds": self.now.as_secs()}}}),
+            Some(("get", name)) => {
+                let cid = name.strip_prefix("session.user.").and_then(ConnectionId::parse).expect("a user model");
+                json!({"result": {"model": members(self.service.user(&cid).as_ref())}})
+            }
+            Some(("auth", rest)) => {
+                let method = rest.strip_prefix("session.").expect("the session's method");
+                let cid = ConnectionId::parse(text(&request["cid"])).expect("a cid");
+                let token: Option<Token> = serde_json::from_value(request["token"].clone()).expect("a token of ours");
+                let (effects, reply) = self.service.auth(&cid, method, &request["params"], token.as_ref(), self.unix());
+                self.effects(effects);
+                if self.rng.chance(self.lose_replies) {
+                    return;
+                }
+                match reply {
+                    Ok(result) => json!({"result": result}),
+                    Err(denied) => json!({"error": {"code": denied.code(), "message": denied.to_string()}}),
+                }
+            }
+            _ => panic!("{subject} was not to be expected"),
+        };
+        self.deliver(life, Delivery::Reply(tag, answer.to_string()));
+    }
+
+    /// The bus takes its time, but delivers in order.
+    fn deliver(&mut self, life: u64, delivery: Delivery) {
+        let delay = ms(self.rng.range(1, 30));
+        let Some(shipped) = &mut self.shipped else { return };
+        let at = shipped.next_delivery(self.now + delay);
+        self.at(at, Happening::Delivered(life, delivery));
+    }
+
+    fn publish(&mut self, subject: String, payload: &Json) {
+        if let Some(life) = self.shipped.as_ref().map(|shipped| shipped.life) {
+            self.deliver(life, Delivery::Message(subject, payload.to_string()));
         }
     }
 
     fn at_gateway(&mut self, cid: ConnectionId, sent: Sent) {
+        if let Some(shipped) = &mut self.shipped {
+            let frame = json!({"id": sent.id, "method": sent.method, "params": sent.params}).to_string();
+            shipped.frame(&cid, &frame, self.now);
+            return self.look_after_gateway();
+        }
         let Some(connection) = self.connections.get_mut(&cid) else { return };
         let (kind, rest) = sent.method.split_once('.').unwrap_or((&sent.method, ""));
         match (kind, rest) {
@@ -363,6 +511,17 @@ impl World {
     pub(crate) fn effects(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
+                Effect::SetToken(cid, token) if self.shipped.is_some() => {
+                    let tid = token.as_ref().map(|token| token.sid);
+                    self.publish(format!("conn.{cid}.token"), &json!({"token": token, "tid": tid}));
+                }
+                Effect::SetUser(cid, user) if self.shipped.is_some() => {
+                    let values = json!({"values": members(user.as_ref())});
+                    self.publish(format!("event.session.user.{cid}.change"), &values);
+                }
+                Effect::Rotated(cid, generation) if self.shipped.is_some() => {
+                    self.publish(format!("event.session.user.{cid}.rotated"), &json!({"generation": generation}));
+                }
                 Effect::SetToken(cid, token) => {
                     let Some(connection) = self.connections.get_mut(&cid) else { continue };
                     connection.token = token;
@@ -430,4 +589,8 @@ fn members(user: Option<&User>) -> Json {
         Some(user) => serde_json::to_value(user).unwrap(),
         None => json!({"id": null, "name": null, "role": null}),
     }
+}
+
+fn text(json: &Json) -> &str {
+    json.as_str().expect("a text")
 }
