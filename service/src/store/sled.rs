@@ -1,7 +1,7 @@
 //! Sessions on disk: one folder, no server. Knows no rules and no clock; nothing outside knows sled.
 //!
 //! **Shape.** One sled tree: sid → revision ‖ record. What sessions are found by is kept in memory and made anew at
-//! start ([`super::index`]), so that a write is one key and there is nothing that could disagree after a crash.
+//! start (`store/index.rs`), so that a write is one key and there is nothing that could disagree after a crash.
 //!
 //! **Group commit.** One thread writes. It takes all writes that wait, checks each one's revision and connections against
 //! what is stored and what came before it in the group, applies those that stand, makes the group durable with one flush
@@ -10,7 +10,7 @@
 //! and a group cut short is a number of writes that nobody was told of; a batch would cost two more log writes.
 //!
 //! **Reads** never show what is not durable: before a group is applied, the records it changes are hidden behind what they
-//! were ([`View::hidden`]), and shown once it is on disk. Losers of a race are answered after the sync too, since what
+//! were (`View::hidden`), and shown once it is on disk. Losers of a race are answered after the sync too, since what
 //! they lost against is only then true.
 //!
 //! **Power loss.** sled 0.34 appends to one file, `db`. Its flush ends in `sync_file_range`, which waits for the pages but
@@ -21,7 +21,7 @@
 //! the last sync, and perhaps a part of what followed, which sled drops from the first damaged message on: nobody was told
 //! of it. One thing could still hurt: sled overwrites a segment (512 KiB) of its log once what was in it has been written
 //! again, in a segment with two others flushed, but not synced, behind it. So a group must not write 1 MiB of log: that is
-//! what [`writer::MAX_GROUP`] and [`writer::MAX_GROUP_BYTES`] see to.
+//! what `MAX_GROUP` and `MAX_GROUP_BYTES` in `sled/writer.rs` see to.
 //! A sync that fails leaves unknown what is on disk, and a second one would lie: the store refuses all writes from then on.
 
 mod disk;
