@@ -5,7 +5,7 @@ use relogin_tests::{PATIENCE, browser::View, stage::Stage};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_before_login};
+use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_after_logout, relogins_before_login};
 
 on!(both:
     log_out,
@@ -48,7 +48,7 @@ async fn log_out(stage: &mut Stage) -> Result<()> {
     // Whatever the page does on its own account, it has done by the time that it has logged in again.
     page.log_in("admin", "admin").await?;
     page.is_user(ADMIN).await?;
-    assert_eq!(relogins_before_login(&one, mark)?, 0, "a relogin followed the logout");
+    assert_eq!(relogins_after_logout(&one, mark)?, 0, "a relogin followed the logout");
     let severe: Vec<_> = page.console().await?.into_iter().filter(|line| line.starts_with("SEVERE")).collect();
     assert_eq!(severe, Vec::<String>::new());
     Ok(())
@@ -150,7 +150,7 @@ async fn key_expires_while_the_page_is_closed(stage: &mut Stage) -> Result<()> {
     assert_eq!(page.stored().await?, Value::Null);
     page.log_in("john", "john").await?;
     page.is_user(JOHN).await?;
-    assert_eq!(relogins_before_login(&front, mark)?, 1, "one try, and no loop of errors");
+    assert_eq!(relogins_before_login(&front.frames(mark))?, 1, "one try, and no loop of errors");
     page.counter_runs().await
 }
 

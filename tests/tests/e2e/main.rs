@@ -70,9 +70,15 @@ fn assert_no_key_used_twice(front: &Front) {
     }
 }
 
-/// How many relogins a page sent between `mark` and its next login.
-fn relogins_before_login(front: &Front, mark: usize) -> Result<usize> {
+/// How many relogins there were between the logout after `mark` and the login after that.
+fn relogins_after_logout(front: &Front, mark: usize) -> Result<usize> {
     let frames = front.frames(mark);
+    let logout = frames.iter().position(|frame| frame.is_request(LOGOUT)).context("there was no logout")?;
+    relogins_before_login(&frames[logout..])
+}
+
+/// How many relogins there are before the first login.
+fn relogins_before_login(frames: &[Frame]) -> Result<usize> {
     let login = frames.iter().position(|frame| frame.is_request(LOGIN)).context("there was no login")?;
-    Ok(frames[..login].iter().filter(|frame: &&Frame| frame.is_request(RELOGIN)).count())
+    Ok(frames[..login].iter().filter(|frame| frame.is_request(RELOGIN)).count())
 }

@@ -7,7 +7,7 @@ use relogin_tests::{
     stage::{Arrangement, Stage},
 };
 
-use crate::{ADMIN, JANE, JOHN, LOGOUT, RELOGIN, assert_no_key_used_twice, relogins_before_login};
+use crate::{ADMIN, JANE, JOHN, LOGOUT, RELOGIN, assert_no_key_used_twice, relogins_after_logout};
 
 on!(all: log_in_and_reload);
 on!(both: gateway_restarts, service_is_killed, service_stops_cleanly, browser_restarts, two_tabs_through_a_restart);
@@ -218,6 +218,6 @@ async fn two_tabs_through_a_restart(stage: &mut Stage) -> Result<()> {
     page.shows(View::Login).await?;
     assert_eq!(page.text("#login-error").await?, "You were logged out in another tab.");
     page.log_in("john", "john").await?;
-    assert_eq!(relogins_before_login(&front, mark)?, 0, "a tab tried to get back in after the logout");
+    assert_eq!(relogins_after_logout(&front, mark)?, 0, "a tab tried to get back in after the logout");
     Ok(())
 }
