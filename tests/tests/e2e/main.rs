@@ -43,6 +43,7 @@ mod conformance;
 mod ending;
 mod harness;
 mod losses;
+mod readme;
 mod resclient;
 mod survival;
 mod wire;
