@@ -5,9 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::Attempt;
+use crate::{Attempt, SessionId};
 
 /// What browsers hold of it is its text, and whose it is; what it proves is the service's.
 pub use crate::ReloginKey;
@@ -25,6 +25,32 @@ pub struct LoginParams {
     /// What the user calls the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+    /// The device that the session is to be bound to; without one it is a bearer session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<NewDevice>,
+}
+
+/// A device that a login registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NewDevice {
+    /// The public half of its key pair.
+    pub public_key: PublicKey,
+}
+
+/// A device's public key, as a JSON Web Key (RFC 7517): Ed25519 (RFC 8037) or ECDSA P-256. Whether it is a good one is the
+/// service's to find out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKey {
+    /// `OKP` or `EC`.
+    pub kty: String,
+    /// `Ed25519` or `P-256`.
+    pub crv: String,
+    /// The key, or the point's x coordinate: base64url.
+    pub x: String,
+    /// The point's y coordinate: base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub y: Option<String>,
 }
 
 /// A password as it was typed. Redacted in `Debug`, wiped on drop.
@@ -61,6 +87,42 @@ pub struct ReloginParams {
     /// This use of the key; none from clients of the guide's kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// That the session's device sends it; for bound sessions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<SignedChallenge>,
+}
+
+/// The proof that a relogin comes from the session's device: the signature by the device key over [`proof_message`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedChallenge {
+    /// The challenge, as `auth.<name>.challenge` gave it out.
+    pub challenge: String,
+    /// The signature, base64url: 64 bytes for either kind of key (r ‖ s for ECDSA over SHA-256, as WebCrypto makes them).
+    pub signature: String,
+}
+
+/// What a device signs to use `key`: `"relogin/1" ‖ challenge ‖ reloginKey`, the texts as they are on the wire.
+#[must_use]
+pub fn proof_message(challenge: &str, key: &ReloginKey) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new([b"relogin/1", challenge.as_bytes(), key.expose().as_bytes()].concat())
+}
+
+/// The result of `auth.<name>.challenge`: what a device signs next on this connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Challenge {
+    /// To be signed and sent back as it is.
+    pub challenge: String,
+    /// Milliseconds until it is no good any more.
+    pub expires_in: u64,
+}
+
+/// Params of `auth.<name>.logout`; clients of the guide's kind send none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogoutParams {
+    /// The session to end: a logout that arrives late must not end the session that came after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<SessionId>,
 }
 
 /// The result of login and relogin.
@@ -75,6 +137,9 @@ pub struct LoggedIn {
     pub expires_in: u64,
     /// Milliseconds until the client should use it.
     pub refresh_in: u64,
+    /// Whether the session is bound to a device: its key is of no use without the device's proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bound: bool,
 }
 
 /// Payload of the custom event `rotated` on `<name>.user.<cid>`.
@@ -133,9 +198,14 @@ mod tests {
             generation: 1,
             expires_in: 120_000,
             refresh_in: 60_000,
+            bound: false,
         };
         expect![[r#"{"reloginKey":"AQEBAQEBAQEBAQEBAQEBAQAAAAAAAAABmO0JoII2Yfpv_Sr2usOFKfaSJbxDedPHsIUs6oJaUNQ","generation":1,"expiresIn":120000,"refreshIn":60000}"#]].assert_eq(&serde_json::to_string(&logged_in).unwrap());
-        let relogin = ReloginParams { relogin_key: ReloginKey::new("k".to_owned()), attempt: Some(Attempt([0; 16])) };
+        let relogin = ReloginParams {
+            relogin_key: ReloginKey::new("k".to_owned()),
+            attempt: Some(Attempt([0; 16])),
+            proof: None,
+        };
         expect![[r#"{"reloginKey":"k","attempt":"AAAAAAAAAAAAAAAAAAAAAA"}"#]]
             .assert_eq(&serde_json::to_string(&relogin).unwrap());
         let login = LoginParams {
@@ -143,6 +213,7 @@ mod tests {
             password: Password::new("secret".to_owned()),
             attempt: None,
             label: None,
+            device: None,
         };
         expect![[r#"{"username":"jane","password":"secret"}"#]].assert_eq(&serde_json::to_string(&login).unwrap());
         expect![[r#"{"generation":2}"#]].assert_eq(&serde_json::to_string(&Rotated { generation: 2 }).unwrap());

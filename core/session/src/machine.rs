@@ -219,6 +219,7 @@ fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
         expires_in,
         // Near the end of the session there is nothing to refresh for after it.
         refresh_in: rules.policy.refresh.min(expires_in),
+        bound: record.is_bound(),
     }
 }
 

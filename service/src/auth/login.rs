@@ -25,7 +25,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         }
     }
 
-    let LoginParams { username, password, attempt, label } = params.map_err(|_| Denied::InvalidParams)?;
+    let LoginParams { username, password, attempt, label, device: _ } = params.map_err(|_| Denied::InvalidParams)?;
     let user = verify(desk, &username, password.expose(), reply).await?.ok_or(Denied::WrongUsernamePassword)?;
     let device = device(request.origin, label);
     let logged_in = desk.sessions.login(connection, user, attempt, device).await??;

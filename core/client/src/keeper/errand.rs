@@ -122,6 +122,7 @@ impl Keeper {
                     password: Password::new(login.password.expose().to_owned()),
                     attempt: Some(turn.attempt),
                     label: None,
+                    device: None,
                 };
                 let deadline = turn.after(login.timeout);
                 (errand.stage, errand.sent) = (Stage::Sent, turn.now);
@@ -311,7 +312,7 @@ impl Keeper {
     }
 
     pub(super) fn send_key(&self, record: &Record, turn: &Turn, out: &mut Outbox) {
-        let relogin_params = ReloginParams { relogin_key: record.key.clone(), attempt: record.attempt() };
+        let relogin_params = ReloginParams { relogin_key: record.key.clone(), attempt: record.attempt(), proof: None };
         self.send("relogin", params(&relogin_params), turn.after(self.relogin_timeout), out);
     }
 

@@ -134,7 +134,7 @@ impl Service {
         let record: Json = serde_json::from_str(storage).expect("storage has JSON");
         let key = ReloginKey::new(record["key"].as_str().expect("a key").to_owned());
         let attempt = Some(Attempt(self.rng.bytes()));
-        let params = serde_json::to_value(api::ReloginParams { relogin_key: key, attempt }).unwrap();
+        let params = serde_json::to_value(api::ReloginParams { relogin_key: key, attempt, proof: None }).unwrap();
         let cid = ConnectionId::parse(cid).expect("a cid");
         self.relogin(&cid, &params, None, now)
     }
