@@ -236,8 +236,13 @@ impl Driver {
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
             Action::ReadStorage => self.client.handle(Input::StorageRead(self.read_storage()), self.moment()),
-            Action::WriteStorage(record) => self.storage.write(Some(record.expose())),
-            Action::RemoveStorage => self.storage.write(None),
+            Action::SwapStorage { from, to } => {
+                self.storage.swap(from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
+                self.client.handle(Input::StorageRead(self.read_storage()), self.moment());
+            }
+            // No key pair is kept yet: all sessions are bearer ones.
+            Action::MakeDevice => self.client.handle(Input::Device(None), self.moment()),
+            Action::Sign(_) => self.client.handle(Input::Signed(None), self.moment()),
             Action::RequestLock(id) => self.request_lock(id, false),
             Action::StealLock(id) => self.request_lock(id, true),
             Action::ReleaseLock(id) => drop(self.lock.take_if(|(held, _)| *held == id)),

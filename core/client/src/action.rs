@@ -21,13 +21,24 @@ pub enum Action {
     SendFrame(SocketId, Secret),
     /// Close the socket, or stop opening it. Whether a `SocketClosed` follows does not matter.
     CloseSocket(SocketId),
-    /// Read the storage record; hand it in as `StorageRead` before anything else, in the same turn of the event loop, so
-    /// that no other tab comes between a read and the write that follows. Where storage is refused: keep it in memory.
+    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any other input. It may be
+    /// stale: what another tab has written a moment ago need not show yet.
     ReadStorage,
-    /// Write the storage record.
-    WriteStorage(Secret),
-    /// Remove the storage record.
-    RemoveStorage,
+    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come between. Then hand in what
+    /// storage has, whoever wrote it, as [`StorageRead`](crate::Input::StorageRead), before any other input. That is never
+    /// stale. Where storage is refused: keep the record in memory.
+    SwapStorage {
+        /// What has to be there; `None`: nothing.
+        from: Option<Secret>,
+        /// What is to be there; `None`: nothing.
+        to: Option<Secret>,
+    },
+    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand the public half in as
+    /// [`Device`](crate::Input::Device) before any other input. Tabs that ask at the same time get the same pair.
+    MakeDevice,
+    /// Sign the text's bytes with that key pair; hand the signature in as [`Signed`](crate::Input::Signed) before any other
+    /// input. Never makes a pair.
+    Sign(Secret),
     /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
     RequestLock(LockId),
     /// Take the storage lock from whoever has it. Answered likewise.

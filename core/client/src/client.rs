@@ -28,7 +28,10 @@ const LATE: Duration = Duration::from_secs(1);
 ///
 /// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then take all actions from
 /// [`poll_action`](Self::poll_action) and carry them out in their order, then set one timer to
-/// [`poll_timeout`](Self::poll_timeout), replacing the one before. Inputs never fail and never panic, whatever the gateway
+/// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device are asked for
+/// ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage), [`MakeDevice`](Action::MakeDevice),
+/// [`Sign`](Action::Sign)) is answered as soon as its action is polled, before any other input and before the actions behind
+/// it are carried out, however long the browser takes; what that answer asks for in turn comes behind those. Inputs never fail and never panic, whatever the gateway
 /// sends and however late they come; inputs for sockets and locks that are no more are ignored.
 #[derive(Debug)]
 pub struct Client {
@@ -178,7 +181,9 @@ impl Client {
                 let link = self.connection.closed(socket, turn, out);
                 self.linked(link);
             }
-            Input::StorageRead(text) => self.keeper.storage_read(text.as_ref(), turn, out),
+            Input::StorageRead(text) => self.keeper.storage_read(text, turn, out),
+            // Not asked for yet.
+            Input::Device(_) | Input::Signed(_) => {}
             Input::StorageChanged(text) => {
                 // A sibling writes when it is connected.
                 self.connection.hurry(turn);

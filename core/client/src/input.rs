@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use relogin_res::ResourceId;
-use relogin_session::Attempt;
+use relogin_session::{Attempt, api::PublicKey};
 use serde_json::Value as Json;
 
 use crate::{Secret, backoff::Dice};
@@ -79,8 +79,15 @@ pub enum Input {
     Frame(SocketId, Secret),
     /// The socket closed, failed, or could not be opened. The last that is heard of it.
     SocketClosed(SocketId),
-    /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage), given before any other input.
+    /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
+    /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
     StorageRead(Option<Secret>),
+    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other input; `None` where the browser
+    /// can keep no key pair.
+    Device(Option<PublicKey>),
+    /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input: base64url, as
+    /// [`SignedChallenge`](relogin_session::api::SignedChallenge) has it; `None` if there is no key pair (any more).
+    Signed(Option<String>),
     /// Another tab changed the storage record to this, or removed it.
     StorageChanged(Option<Secret>),
     /// The lock is ours, until released or stolen from us.

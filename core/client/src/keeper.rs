@@ -19,7 +19,7 @@ use self::{
     ending::Ending,
     errand::{Errand, Want},
     lock::Lock,
-    record::{Holding, Record},
+    record::{Holding, Record, Stored},
     state::{Look, Standing},
 };
 pub(crate) use self::{errand::Login, state::Seen};
@@ -174,17 +174,17 @@ impl Keeper {
     }
 
     /// What storage has.
-    pub(crate) fn storage_read(&mut self, text: Option<&Secret>, turn: &mut Turn, out: &mut Outbox) {
-        let record = Record::parse(text);
+    pub(crate) fn storage_read(&mut self, text: Option<Secret>, turn: &mut Turn, out: &mut Outbox) {
+        let stored = Stored::read(text);
         match self.look.take() {
             Some(Look::Start) => {
                 self.started = true;
-                self.standing = if record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
+                self.standing = if stored.record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
             }
-            Some(Look::Linked) if record.is_some() => self.resume(),
+            Some(Look::Linked) if stored.record.is_some() => self.resume(),
             Some(Look::Linked) => self.no_key(),
-            Some(Look::Logout(token)) => self.leave(token, record, out),
-            None => self.errand_read(record, turn, out),
+            Some(Look::Logout(token)) => self.leave(token, stored, out),
+            None => self.errand_read(stored, turn, out),
         }
         self.pump(turn, out);
     }

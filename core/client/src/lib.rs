@@ -43,3 +43,6 @@ pub use secret::Secret;
 
 /// Who is logged in, as the user model says.
 pub use relogin_session::User;
+
+/// The public half of a device's key pair.
+pub use relogin_session::api::PublicKey;

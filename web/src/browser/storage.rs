@@ -31,6 +31,13 @@ impl Storage {
         available().then(LocalStorage::raw).and_then(|storage| storage.get_item(&self.name).ok().flatten())
     }
 
+    /// Writes `to` if the entry has `from`; `None` is no entry.
+    pub fn swap(&self, from: Option<&str>, to: Option<&str>) {
+        if self.read().as_deref() == from {
+            self.write(to);
+        }
+    }
+
     /// Writes the entry; `None` removes it.
     pub fn write(&self, text: Option<&str>) {
         let written = available()

@@ -6,10 +6,10 @@ use std::time::Duration;
 use relogin_session::LoggedIn;
 
 use super::{
-    Keeper, Record, Seen, Standing,
+    Keeper, Record, Seen, Standing, Stored,
     errand::{Errand, Task, is_refused_key},
 };
-use crate::{Action, Answer, Ended, RequestError, Token, backoff::Backoff, input::Turn, outbox::Outbox};
+use crate::{Answer, Ended, RequestError, Token, backoff::Backoff, input::Turn, outbox::Outbox};
 
 /// A logout that the service has not confirmed. The page is not kept waiting for it, and no other tab sees the key.
 #[derive(Debug)]
@@ -26,8 +26,9 @@ pub(super) struct Ending {
 
 impl Keeper {
     /// The user logs out: the key goes first, so that nothing here or in other tabs can use it.
-    pub(super) fn leave(&mut self, token: Token, record: Option<Record>, out: &mut Outbox) {
-        out.push(Action::RemoveStorage);
+    pub(super) fn leave(&mut self, token: Token, stored: Stored, out: &mut Outbox) {
+        let record = stored.record.clone();
+        out.push(stored.swap(None));
         let attached = matches!((self.standing, &self.seen), (Standing::Attached { .. }, _) | (_, Seen::Somebody(_)));
         match &mut self.errand {
             // Its answer must not bring the key back.

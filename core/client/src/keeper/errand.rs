@@ -10,7 +10,7 @@ use relogin_session::{
 };
 use serde_json::value::RawValue;
 
-use super::{Holding, Keeper, MAX_REFRESH, MIN_REFRESH, Record, Seen, Standing};
+use super::{Holding, Keeper, MAX_REFRESH, MIN_REFRESH, Record, Seen, Standing, Stored};
 use crate::{
     Action, Answer, Ended, RequestError, Secret, Token,
     input::Turn,
@@ -133,33 +133,35 @@ impl Keeper {
     }
 
     /// What storage has, read for the errand.
-    pub(super) fn errand_read(&mut self, stored: Option<Record>, turn: &mut Turn, out: &mut Outbox) {
+    pub(super) fn errand_read(&mut self, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
         let Some(mut errand) = self.errand.take() else { return };
-        let Task::Relogin(want) = errand.task else {
-            self.errand = Some(errand);
-            return;
-        };
         match std::mem::replace(&mut errand.stage, Stage::Sent) {
-            Stage::Reading => match stored {
-                Some(record) if self.is_met(want, &record) => {
-                    self.caught_up(&record, turn);
+            Stage::Reading => match &stored.record {
+                Some(record) if errand.is_met(self.standing, record) => {
+                    self.caught_up(record, turn);
                     self.lock.release(out);
                 }
-                Some(record) => self.use_key(errand, record, turn, out),
+                Some(_) => self.use_key(errand, stored, turn, out),
                 None => {
                     self.no_key();
                     self.lock.release(out);
                 }
             },
             Stage::Storing(answer) => {
-                self.store(answer, stored, errand.sent, turn, out);
+                match errand.task {
+                    Task::Login(login) => {
+                        self.logged_in(answer, stored, errand.sent, turn, out);
+                        out.settle(login.token, Ok(Answer::Done));
+                    }
+                    _ => self.store(answer, stored, errand.sent, turn, out),
+                }
                 self.lock.release(out);
             }
-            Stage::SecondLook => match (stored, &errand.used) {
+            Stage::SecondLook => match (&stored.record, &errand.used) {
                 // A sibling's, who was ahead of us.
-                (Some(record), Some(used)) if record.key != used.key => self.use_key(errand, record, turn, out),
+                (Some(record), Some(used)) if record.key != used.key => self.use_key(errand, stored, turn, out),
                 (Some(_), _) => {
-                    out.push(Action::RemoveStorage);
+                    out.push(stored.swap(None));
                     self.lock.release(out);
                     self.ended(Ended::Refused);
                 }
@@ -177,7 +179,7 @@ impl Keeper {
 
     /// The answer to what was sent last.
     pub(crate) fn answered(&mut self, result: Result<Box<RawValue>, RequestError>, turn: &mut Turn, out: &mut Outbox) {
-        let Some(errand) = self.errand.take() else { return };
+        let Some(mut errand) = self.errand.take() else { return };
         match errand.task {
             Task::Relogin(_) if errand.void => {
                 self.lock.release(out);
@@ -192,8 +194,9 @@ impl Keeper {
                         result.and(Err(RequestError::Superseded))
                     }
                     (false, Ok(answer)) => {
-                        self.logged_in(answer, errand.sent, turn, out);
-                        Ok(Answer::Done)
+                        errand.stage = Stage::Storing(answer);
+                        self.errand = Some(Errand { task: Task::Login(login), ..errand });
+                        return out.push(Action::ReadStorage);
                     }
                     (false, Err(error)) => Err(error),
                 };
@@ -224,22 +227,12 @@ impl Keeper {
         (!self.logins.is_empty()).then(|| self.logins.remove(0))
     }
 
-    /// Whether a sibling has done what was wanted: storage has a key that is new enough.
-    fn is_met(&self, want: Want, record: &Record) -> bool {
-        let Standing::Attached { holding, .. } = self.standing else { return false };
-        holding.is_same_session(record.holding())
-            && match want {
-                Want::Refresh => record.generation > holding.generation,
-                Want::Reach(generation) => record.generation >= generation,
-                Want::Resume => false,
-            }
-    }
-
     /// Writes the attempt, unless one is noted already, then sends.
-    fn use_key(&mut self, mut errand: Errand, mut record: Record, turn: &Turn, out: &mut Outbox) {
+    fn use_key(&mut self, mut errand: Errand, stored: Stored, turn: &Turn, out: &mut Outbox) {
+        let Some(mut record) = stored.record.clone() else { return };
         if record.attempt().is_none() {
             record.begin(turn.attempt);
-            out.push(Action::WriteStorage(record.text()));
+            out.push(stored.swap(Some(&record)));
         }
         self.send_key(&record, turn, out);
         (errand.stage, errand.used, errand.sent) = (Stage::Sent, Some(record), turn.now);
@@ -271,13 +264,13 @@ impl Keeper {
 
     /// Writes the successor, over its predecessor only: neither over a sibling's newer key or another session's, nor where
     /// a logout has left nothing.
-    fn store(&mut self, answer: LoggedIn, stored: Option<Record>, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
+    fn store(&mut self, answer: LoggedIn, stored: Stored, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
         let refresh_in = answer.refresh_in;
         let new = Record::of(answer);
         self.leaving = None;
-        match stored {
+        match &stored.record {
             Some(old) if old.is_before(&new) => {
-                out.push(Action::WriteStorage(new.text()));
+                out.push(stored.swap(Some(&new)));
                 self.attached(new.holding(), refresh_in, true, sent, turn);
             }
             Some(old) if old.holding().is_same_session(new.holding()) => {
@@ -291,11 +284,11 @@ impl Keeper {
         }
     }
 
-    fn logged_in(&mut self, answer: LoggedIn, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
+    fn logged_in(&mut self, answer: LoggedIn, stored: Stored, sent: Duration, turn: &mut Turn, out: &mut Outbox) {
         let refresh_in = answer.refresh_in;
         let record = Record::of(answer);
         // Whatever was there: the user has just said who they are.
-        out.push(Action::WriteStorage(record.text()));
+        out.push(stored.swap(Some(&record)));
         self.wanted = None;
         self.attached(record.holding(), refresh_in, true, sent, turn);
     }
@@ -330,6 +323,17 @@ impl Errand {
             Task::EndRelogin | Task::EndLogout => Stage::Sent,
         };
         Self { task, stage, used: None, sent: Duration::ZERO, void: false }
+    }
+
+    /// Whether a sibling has done what was wanted: storage has a key that is new enough.
+    fn is_met(&self, standing: Standing, record: &Record) -> bool {
+        let (Task::Relogin(want), Standing::Attached { holding, .. }) = (&self.task, standing) else { return false };
+        holding.is_same_session(record.holding())
+            && match want {
+                Want::Refresh => record.generation > holding.generation,
+                Want::Reach(generation) => record.generation >= *generation,
+                Want::Resume => false,
+            }
     }
 
     /// Whether the service may have heard of it.

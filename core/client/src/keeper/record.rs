@@ -6,7 +6,7 @@ use relogin_session::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Secret;
+use crate::{Action, Secret};
 
 /// The storage record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,6 +18,14 @@ pub(super) struct Record {
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
+}
+
+/// What storage has, to the letter: a swap is made from what was read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    pub(super) text: Option<Secret>,
+    /// `None` if that is nothing, or nothing of ours.
+    pub(super) record: Option<Record>,
 }
 
 /// Which session a connection holds, and how new a key of it has been seen.
@@ -63,6 +71,18 @@ impl Record {
     /// True if this record's key comes before that of `newer`, in the same session.
     pub(super) fn is_before(&self, newer: &Self) -> bool {
         self.holding().is_same_session(newer.holding()) && self.generation < newer.generation
+    }
+}
+
+impl Stored {
+    /// Takes what was read.
+    pub(super) fn read(text: Option<Secret>) -> Self {
+        Self { record: Record::parse(text.as_ref()), text }
+    }
+
+    /// Puts `record` in its place.
+    pub(super) fn swap(self, record: Option<&Record>) -> Action {
+        Action::SwapStorage { from: self.text, to: record.map(Record::text) }
     }
 }
 

@@ -105,10 +105,18 @@ impl Tab {
                 let text = self.profile.borrow().storage.clone();
                 self.input(Input::StorageRead(text.map(Secret::new)));
             }
-            Action::WriteStorage(text) => {
-                self.profile.borrow_mut().write(self.number, Some(text.expose()));
+            Action::SwapStorage { from, to } => {
+                let text = {
+                    let mut profile = self.profile.borrow_mut();
+                    if profile.storage.as_deref() == from.as_ref().map(Secret::expose) {
+                        profile.write(self.number, to.as_ref().map(Secret::expose));
+                    }
+                    profile.storage.clone()
+                };
+                self.input(Input::StorageRead(text.map(Secret::new)));
             }
-            Action::RemoveStorage => self.profile.borrow_mut().write(self.number, None),
+            Action::MakeDevice => self.input(Input::Device(None)),
+            Action::Sign(_) => self.input(Input::Signed(None)),
             Action::RequestLock(id) => self.profile.borrow_mut().request(self.number, id, false),
             Action::StealLock(id) => self.profile.borrow_mut().request(self.number, id, true),
             Action::ReleaseLock(id) => self.profile.borrow_mut().release(self.number, id),
