@@ -1,115 +1,101 @@
-//! SIGKILL, two hundred times, with relogins in flight: what was answered holds, what was used stays used.
+//! SIGKILL at random moments, hundreds of times, with logins, relogins and logouts in flight; behind the embedded gateway and
+//! over NATS. What was answered holds, what was not is wholly there or not at all, and a client that repeats itself gets on.
+//!
+//! The moment of the kill and what each client does come from a seed, which a failure prints: `RELOGIN_SEED=7` plays it again,
+//! as far as two processes can be made to do the same twice.
+
+mod client;
+mod line;
+
+use std::time::Duration;
 
 use futures_util::future::join_all;
-use relogin_tests::res::Res;
-use serde_json::Value;
-use tokio::sync::watch;
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use tokio::{sync::watch, time::sleep};
 
-use crate::program::{Folder, Service};
+use self::{
+    client::{Client, Spree},
+    line::{Bus, Front, Line},
+};
+use crate::{nats_server::NatsServer, program::Folder};
 
-const ROUNDS: usize = 200;
-const CLIENTS: usize = 8;
+const ROUNDS: usize = 260;
+const CLIENTS: usize = 6;
 
-/// A browser's storage, as the keeper has it, and every key that it has put away.
-struct Client {
-    key: Value,
-    generation: u64,
-    /// The attempt that is written before a request and stays until its answer.
-    attempt: Option<String>,
-    used: Vec<Value>,
-    attempts: u64,
-    name: usize,
-}
-
-impl Client {
-    async fn log_in(name: usize, service: &Service) -> Self {
-        let answer = service.connect().await.log_in("jane", "sesame").await.unwrap();
-        let mut client = Self { key: Value::Null, generation: 0, attempt: None, used: Vec::new(), attempts: 0, name };
-        client.keep(answer);
-        client.used.clear();
-        client
-    }
-
-    /// Uses the key. False if the service went before it answered.
-    async fn relogin(&mut self, res: &mut Res) -> bool {
-        let attempt = self.attempt.get_or_insert_with(|| {
-            self.attempts += 1;
-            // 128 bits in base64url: the digits and, for the last four bits and padding, `A`.
-            format!("{:02}{:019}A", self.name, self.attempts)
-        });
-        match res.relogin(&self.key, Some(attempt)).await {
-            Ok(answer) => {
-                let answer = answer.payload().unwrap();
-                // The next one, whether the service made it now or before it was killed.
-                assert_eq!(answer["generation"], self.generation + 1, "client {}", self.name);
-                self.keep(answer);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    fn keep(&mut self, mut answer: Value) {
-        self.used.push(std::mem::replace(&mut self.key, answer["reloginKey"].take()));
-        self.generation = answer["generation"].as_u64().unwrap();
-        self.attempt = None;
-    }
-
-    /// Uses its key again and again until the service is gone, and counts the answers.
-    async fn relogin_until_killed(&mut self, mut res: Res, answers: &watch::Sender<usize>) {
-        while self.relogin(&mut res).await {
-            answers.send_modify(|answers| *answers += 1);
-        }
-    }
-
-    /// A thief brings the used key of the given age; nobody keeps the session.
-    async fn is_robbed(&self, service: &Service, age: usize) {
-        let used = &self.used[age % self.used.len()];
-        for key in [used, &self.key] {
-            let answer = service.connect().await.relogin(key, None).await.unwrap();
-            assert_eq!(answer.code(), Some("session.invalidReloginKey"), "client {}", self.name);
-        }
-    }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_behind_the_embedded_gateway_lose_nothing_and_give_nothing_away() {
+    crash_again_and_again(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_crashes_lose_nothing_and_give_nothing_away() {
+async fn crashes_over_nats_lose_nothing_and_give_nothing_away() {
+    let server = NatsServer::start(&[]);
+    crash_again_and_again(Some(&server)).await;
+}
+
+async fn crash_again_and_again(server: Option<&NatsServer>) {
+    let seed = std::env::var("RELOGIN_SEED").ok().map_or_else(|| rand::rng().next_u64(), |seed| seed.parse().unwrap());
+    eprintln!("RELOGIN_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
     let folder = Folder::new();
     folder.run("user add jane --password-stdin", "sesame").success();
-    let mut clients = Vec::new();
-    let mut in_flight = 0;
+    let bus = match server {
+        Some(server) => Some(Bus::connect(&server.url()).await),
+        None => None,
+    };
+    let options = server.map_or_else(String::new, |server| format!("--nats {}", server.url()));
+
+    let mut clients: Vec<_> = (0..CLIENTS).map(Client::new).collect();
+    let mut lines: Vec<Option<Line>> = (0..CLIENTS).map(|_| None).collect();
+    let mut spree = Spree::default();
     for round in 0..ROUNDS {
-        let service = folder.serve("").await;
-        if clients.is_empty() {
-            clients = join_all((0..CLIENTS).map(|name| Client::log_in(name, &service))).await;
-        }
-
-        // Every acknowledged key resumes: also of the client that did nothing since, and with an attempt under way or without.
-        let resumed = join_all(clients.iter_mut().map(async |client| {
-            let mut res = service.connect().await;
-            assert!(client.relogin(&mut res).await, "the service is up");
-            res
-        }));
-        let connections = resumed.await;
-
-        // Every used one ends its session.
-        let victim = round % CLIENTS;
-        clients[victim].is_robbed(&service, round * 7).await;
-        clients[victim] = Client::log_in(victim, &service).await;
-
-        // All but the victim and one that rests relogin without pause; killed in the middle of that, sooner or later.
-        let (answers, mut count) = watch::channel(0);
-        let kill_at = round * 13 % 41;
-        let rests = (round + 1) % CLIENTS;
-        let busy = clients.iter_mut().zip(connections).filter(|(client, _)| ![victim, rests].contains(&client.name));
-        let relogins = join_all(busy.map(|(client, res)| client.relogin_until_killed(res, &answers)));
-        let kill = async {
-            count.wait_for(|answers| *answers >= kill_at).await.unwrap();
-            service.kill().await;
+        let service = folder.serve(&options).await;
+        let front = match &bus {
+            Some(bus) => Front::Nats(bus.up()),
+            None => Front::Embedded(&service),
         };
-        tokio::join!(relogins, kill);
-        in_flight += clients.iter().filter(|client| client.attempt.is_some()).count();
+
+        // Whatever was in flight, each client gets on: on the connection it had, where that outlives a crash, or on a new one.
+        let resumed = clients.iter_mut().zip(lines).map(|(client, line)| {
+            let stays = rng.random_bool(0.5);
+            let front = &front;
+            async move {
+                let mut line = match line {
+                    Some(line) if stays && line.is_open() => line,
+                    _ => front.connect().await,
+                };
+                client.recover(&mut line, front).await;
+                line
+            }
+        });
+        let mut connected = join_all(resumed).await;
+
+        // Every key that was used ends its session.
+        let victim = round % CLIENTS;
+        clients[victim].is_robbed(&front, rng.random()).await;
+
+        // Killed in the middle of it, sooner or later: after so many answers, and then at any point of what comes next.
+        let (answers, mut count) = watch::channel(0_u32);
+        let (kill_after, moment) = (rng.random_range(0..40), Duration::from_micros(rng.random_range(0..4000)));
+        let busy = clients.iter_mut().zip(&mut connected).map(|(client, line)| {
+            let rng = StdRng::from_rng(&mut rng);
+            client.work_until_killed(line, rng, &answers)
+        });
+        let work = join_all(busy);
+        let kill = async {
+            count.wait_for(|answers| *answers >= kill_after).await.unwrap();
+            sleep(moment).await;
+            service.kill().await;
+            if let Some(bus) = &bus {
+                bus.down();
+            }
+        };
+        let (cut_short, ()) = tokio::join!(work, kill);
+        cut_short.into_iter().for_each(|one| spree.add(one));
+        lines = connected.into_iter().map(Some).collect();
     }
+    eprintln!("{ROUNDS} crashes; in flight: {spree:?}; what became of them: {:?}", client::fates(&clients));
     // Or else it was no test of what happens to requests in flight.
-    assert!(in_flight > ROUNDS, "{in_flight} requests were in flight");
+    assert!(spree.relogins > ROUNDS && spree.logins > ROUNDS / 20 && spree.logouts > ROUNDS / 20, "{spree:?}");
+    assert!(client::fates(&clients).is_varied(), "{:?}", client::fates(&clients));
 }

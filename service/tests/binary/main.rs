@@ -1,5 +1,6 @@
 //! The `relogin` program from outside: command line, environment, standard streams, sockets, signals.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that draws a seed says which")]
 
 mod crash;
 mod nats_gateway;
