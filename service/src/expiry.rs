@@ -87,7 +87,8 @@ mod tests {
             connections: vec![cid(&format!("c{n}"))],
             device: Device::default(),
             cookie: None,
-            made_by: MadeBy { connection: cid("maker"), attempt: None },
+            made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
+            past: vec![],
         }
     }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, Outcome, PresentedKey, Proof, Record,
-    ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, decide,
+    ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
 use thiserror::Error;
 
@@ -123,12 +123,18 @@ impl Sessions {
         self.serve(&Request::Relogin { connection, key, attempt, token }).await.map(granted)
     }
 
-    /// Ends the session on `connection`; if the store has none there, the one that its token names.
+    /// Ends the session `sid`, if it is the one of `connection`, by the store or by its token, which names the session `token`.
+    /// Without a `sid`, ends whichever that is.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
-    pub async fn logout(&self, connection: ConnectionId, token_sid: Option<SessionId>) -> Result<(), SessionsError> {
-        self.serve(&Request::Logout { connection, token_sid }).await.map(drop)
+    pub async fn logout(
+        &self,
+        connection: ConnectionId,
+        sid: Option<SessionId>,
+        token: Option<SessionId>,
+    ) -> Result<(), SessionsError> {
+        self.serve(&Request::Logout { connection, sid, token }).await.map(drop)
     }
 
     /// The live session on `connection`.
@@ -176,7 +182,7 @@ impl Sessions {
 enum Request {
     Login { connection: ConnectionId, user: User, attempt: Option<Attempt>, device: Device },
     Relogin { connection: ConnectionId, key: PresentedKey, attempt: Option<Attempt>, token: Option<Token> },
-    Logout { connection: ConnectionId, token_sid: Option<SessionId> },
+    Logout { connection: ConnectionId, sid: Option<SessionId>, token: Option<SessionId> },
     Expire { sid: SessionId },
 }
 
@@ -245,10 +251,13 @@ impl Sessions {
             Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
             Request::Relogin { key, .. } => self.store.load(key.sid).await,
             Request::Expire { sid } => self.store.load(*sid).await,
-            Request::Logout { connection, token_sid } => {
-                match (self.store.find_by_connection(connection).await?, token_sid) {
-                    (None, Some(sid)) => self.store.load(*sid).await,
-                    (found, _) => Ok(found),
+            Request::Logout { connection, sid, token } => {
+                let held = self.store.find_by_connection(connection).await?;
+                let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
+                match (held, ended) {
+                    (_, None) => Ok(None),
+                    (Some(held), Some(ended)) if held.record.sid == ended => Ok(Some(held)),
+                    (_, Some(ended)) => self.store.load(ended).await,
                 }
             }
         }
@@ -277,7 +286,10 @@ impl Sessions {
                 },
                 token: token.clone(),
             },
-            Request::Logout { connection, .. } => Command::Logout { connection: connection.clone() },
+            Request::Logout { connection, sid, token } => {
+                let held = self.store.find_by_connection(connection).await?.map(|held| held.record.sid);
+                Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
+            }
             Request::Expire { .. } => Command::Expire,
         })
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod device;
 pub mod id;
 pub mod key;
 pub mod machine;
@@ -15,11 +16,12 @@ pub mod time;
 pub mod user;
 
 pub use api::{Denied, LoggedIn};
+pub use device::DeviceKey;
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
 pub use key::{Keyring, PresentedKey, ReloginKey};
 pub use machine::{Command, Decision, Effect, Outcome, Rules, Write, decide};
 pub use policy::Policy;
-pub use record::{Device, MadeBy, Record};
+pub use record::{Device, MadeBy, PastAttempt, Record};
 pub use rotation::Proof;
 pub use time::Timestamp;
 pub use user::{Token, User, UserModel};

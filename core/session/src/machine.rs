@@ -8,8 +8,14 @@
 //! | login | a new session on the connection | the attempt that made it, again: same answer · else `AlreadyLoggedIn` | as none: the caller expires it first |
 //! | relogin | refused | key not genuine, or other cookie: refused · else the table in [`crate::rotation`] | refused |
 //! | logout | this connection cleared | removed, its connections and this one cleared | as live |
+//! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
+//! | abandon | nothing | no key of it was used and it is on no other connection: removed · else as detach | as live |
+//! | prune | nothing | the connections that kept silent are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
+//!
+//! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never ends another one, and clears no
+//! connection that holds another one by now: it may have been doubled or delayed until after the next login.
 //!
 //! and what a genuine key of a live session does, after the table in [`crate::rotation`]:
 //!
@@ -17,12 +23,16 @@
 //! |---|---|---|---|
 //! | rotate | generation + 1, deadlines moved | this one set; the others told `rotated` (or cleared: see below) | the new key |
 //! | replay, converge | deadlines moved | this one set (the others cleared: see below) | the newest key |
+//! | replay on another connection than the generation's | the generation is this connection's, and `replayed` | this one set; the one whose it was cleared; the others told `rotated` with the next generation, so that an honest one uses its key | the newest key |
+//! | rotate after that, on another connection than the generation's | as rotate | as rotate; the one that replayed cleared | the new key |
+//! | late | kept | nothing | `InvalidReloginKey` |
 //! | stolen, from the future | removed | all cleared | `InvalidReloginKey` |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
 //! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
 //! nothing of several connections, so its relogin moves the session: the others are cleared and leave the record.
+//! Who is cleared is off the record, too.
 
 mod end;
 mod login;
@@ -35,6 +45,7 @@ use crate::{
     key::PresentedKey, rotation::Proof,
 };
 
+pub use end::ended_by_logout;
 pub use relogin::MAX_CONNECTIONS;
 
 /// What does not change from request to request.
@@ -83,16 +94,33 @@ pub enum Command {
         /// The token that the gateway holds for the connection.
         token: Option<Token>,
     },
-    /// The user logs out on `connection`. The record is the session it holds by the store, or by its token's sid.
+    /// The user logs out on `connection`. The record is the session that [`ended_by_logout`] names.
     Logout {
         /// The connection that logs out.
         connection: ConnectionId,
+        /// The session that is to end; none from clients of the guide's kind, who mean the connection's.
+        sid: Option<SessionId>,
+        /// The session that the connection holds by the store.
+        held: Option<SessionId>,
+        /// The session that the connection's token names.
+        token: Option<SessionId>,
     },
     /// `connection` is about to hold another session: let go of this one. The connection is told nothing, since what the
     /// other session tells it takes the place of all this one did.
     Detach {
         /// The connection that leaves.
         connection: ConnectionId,
+    },
+    /// A login comes on `connection`, which has no token of this session, and the session was last used before this process
+    /// began: whoever used it there has not heard of it, for the former process ended in between.
+    Abandon {
+        /// The connection that leaves.
+        connection: ConnectionId,
+    },
+    /// Connections have been asked whether they are still there.
+    Prune {
+        /// Those that have not answered.
+        silent: Vec<ConnectionId>,
     },
     /// A deadline may have passed.
     Expire,
@@ -148,6 +176,8 @@ pub enum Outcome {
     Replayed,
     /// A proven device was given the newest key.
     Converged,
+    /// A request came once more, long after it was answered.
+    Late,
     /// A used key came from a second pair of hands; the session was disposed of.
     Stolen,
     /// A key was newer than the record; the session was disposed of.
@@ -168,6 +198,10 @@ pub enum Outcome {
     StillAlive,
     /// The connection was taken off the session.
     Detached,
+    /// A session that nobody ever heard of was disposed of.
+    Abandoned,
+    /// Connections that kept silent were taken off the session.
+    Pruned,
 }
 
 /// Decides what `command` does to the session `record`. Safe to run again on a newer record after a conflict.
@@ -182,8 +216,10 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
             let used = relogin::Used { connection, key, attempt, proof, cookie, user, token };
             relogin::relogin(record, used, rules, now)
         }
-        Command::Logout { connection } => end::logout(record, &connection),
+        Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
+        Command::Abandon { connection } => end::abandon(record, &connection),
+        Command::Prune { silent } => end::prune(record, &silent),
         Command::Expire => end::expire(record, now),
     }
 }

@@ -1,9 +1,11 @@
 //! What stores keep of a session. Knows no store.
 
+mod first;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Attempt, ConnectionId, SessionId, Timestamp, UserId};
+use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, UserId};
 
 /// A session as it is stored. Holds no relogin key and no hash of one: keys are made from the server's secret and `salt`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +34,15 @@ pub struct Record {
     pub cookie: Option<[u8; 32]>,
     /// How `generation` came to be.
     pub made_by: MadeBy,
+    /// The attempts that made the generations before it, of bearer sessions: the last [`Record::PAST_ATTEMPTS`], oldest first.
+    pub past: Vec<PastAttempt>,
 }
 
 /// What is known of the device that logged in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Device {
-    /// The registered public key (a JWK, as JSON text); with one the session is a bound one.
-    pub public_key: Option<String>,
+    /// The registered public key; with one the session is a bound one.
+    pub public_key: Option<DeviceKey>,
     /// The browser's User-Agent header.
     pub user_agent: Option<String>,
     /// The address that logged in, `ip:port`.
@@ -69,6 +73,25 @@ pub struct MadeBy {
     pub connection: ConnectionId,
     /// The attempt it carried; none from clients of the guide's kind.
     pub attempt: Option<Attempt>,
+    /// True once the request was repeated on another connection, which `connection` names since: two pairs of hands have had
+    /// the generation's key, be they a browser's after a lost reply, or an owner's and a thief's.
+    pub replayed: bool,
+}
+
+/// An attempt that made an earlier generation. What comes with it once more has been doubled or delayed on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastAttempt {
+    /// The generation that it made.
+    pub generation: u64,
+    /// The first half of its bits: enough that nobody guesses it, and a record must stay small.
+    pub attempt: [u8; 8],
+}
+
+impl PastAttempt {
+    fn new(generation: u64, attempt: Attempt) -> Self {
+        let half = *attempt.0.first_chunk().expect("8 of 16 bytes");
+        Self { generation, attempt: half }
+    }
 }
 
 /// A stored record that cannot be read.
@@ -86,9 +109,13 @@ pub enum RecordError {
 }
 
 /// The first byte of a stored record.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 impl Record {
+    /// How many attempts of earlier generations are remembered. A message that is delayed for longer than so many refreshes is
+    /// taken for a thief's.
+    pub const PAST_ATTEMPTS: usize = 8;
+
     /// When the session ends if its key is not used before.
     #[must_use]
     pub fn deadline(&self) -> Timestamp {
@@ -120,6 +147,27 @@ impl Record {
         self.connections.contains(connection)
     }
 
+    /// True if `attempt` made `generation`, which is the newest or one of the last before it.
+    #[must_use]
+    pub fn was_made_by(&self, generation: u64, attempt: Attempt) -> bool {
+        if generation == self.generation {
+            self.made_by.attempt == Some(attempt)
+        } else {
+            self.past.contains(&PastAttempt::new(generation, attempt))
+        }
+    }
+
+    /// The next generation is made, by a request on `connection`.
+    pub(crate) fn rotate(&mut self, connection: ConnectionId, attempt: Option<Attempt>) {
+        // A proven device converges, however late it comes: it needs none of this.
+        if let Some(made_by) = self.made_by.attempt.filter(|_| !self.is_bound()) {
+            self.past.drain(..(self.past.len() + 1).saturating_sub(Self::PAST_ATTEMPTS));
+            self.past.push(PastAttempt::new(self.generation, made_by));
+        }
+        self.generation = self.generation.saturating_add(1);
+        self.made_by = MadeBy { connection, attempt, replayed: false };
+    }
+
     /// The bytes to store.
     ///
     /// # Errors
@@ -135,6 +183,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.split_first() {
             Some((&FORMAT, body)) => Ok(postcard::from_bytes(body)?),
+            Some((&first::FORMAT, body)) => Ok(first::decode(body)?),
             Some((&format, _)) => Err(RecordError::UnknownFormat(format)),
             None => Err(RecordError::Empty),
         }
@@ -169,25 +218,49 @@ mod tests {
             made_by: MadeBy {
                 connection: ConnectionId::parse("cq3bd5h8smgihf37loag").unwrap(),
                 attempt: Some(Attempt([3; 16])),
+                replayed: false,
             },
+            past: (136..144).map(|generation| PastAttempt::new(generation, Attempt([9; 16]))).collect(),
         }
     }
+
+    /// [`typical`] as the first format had it.
+    const FIRST: &str = "AaWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwM=";
 
     #[test]
     fn what_is_stored_is_read() {
         for record in [
             typical(),
             Record { user_id: UserId::Text("jürgen".to_owned()), cookie: Some([1; 32]), ..typical() },
-            Record { connections: vec![], generation: u64::MAX, ..typical() },
+            Record { connections: vec![], generation: u64::MAX, past: vec![], ..typical() },
+            Record {
+                device: Device { public_key: Some(DeviceKey::Ed25519([7; 32])), ..Device::default() },
+                ..typical()
+            },
         ] {
             assert_eq!(Record::decode(&record.encode().unwrap()).unwrap(), record);
+        }
+    }
+
+    /// What a service of the first format has written.
+    #[test]
+    fn records_of_the_first_format_are_read() {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, FIRST).unwrap();
+        let record = Record::decode(&bytes).unwrap();
+        assert_eq!(record, Record { past: vec![], ..typical() });
+        for length in 1..bytes.len() {
+            assert!(Record::decode(&bytes[..length]).is_err(), "{length} bytes");
         }
     }
 
     /// A million of them are to fit in memory and on a small disk.
     #[test]
     fn a_typical_record_is_small() {
-        expect_test::expect!["269"].assert_eq(&typical().encode().unwrap().len().to_string());
+        let length = |record: &Record| record.encode().unwrap().len();
+        let device = Device { public_key: Some(DeviceKey::P256 { x: [1; 32], y: [2; 32] }), ..typical().device };
+        let bound = Record { device, past: vec![], ..typical() };
+        let sizes = format!("bearer {}, bound {}", length(&typical()), length(&bound));
+        expect_test::expect!["bearer 351, bound 336"].assert_eq(&sizes);
     }
 
     #[test]

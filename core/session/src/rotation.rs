@@ -9,6 +9,8 @@ pub enum Verdict {
     Rotate,
     /// The request that made the newest generation, again: same answer.
     Replay,
+    /// The request that made an earlier generation, again: doubled or delayed on its way. Refused, nothing changes.
+    Late,
     /// A proven device with an old key (bound sessions): hand it the newest.
     Converge,
     /// A used key in a second pair of hands: nobody keeps the session.
@@ -49,10 +51,12 @@ pub fn rotation(
     if record.is_bound() {
         return Verdict::Converge;
     }
-    let predecessor = record.generation.checked_sub(1) == Some(presented);
-    let same_attempt = attempt.is_some() && attempt == record.made_by.attempt;
-    if predecessor && (same_attempt || *connection == record.made_by.connection) {
+    let made = presented.saturating_add(1);
+    let same_attempt = attempt.is_some_and(|attempt| record.was_made_by(made, attempt));
+    if made == record.generation && (same_attempt || *connection == record.made_by.connection) {
         Verdict::Replay
+    } else if same_attempt {
+        Verdict::Late
     } else {
         Verdict::Stolen
     }
@@ -63,10 +67,13 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::{Device, MadeBy, SessionId, Timestamp, UserId};
+    use crate::{Device, DeviceKey, MadeBy, PastAttempt, SessionId, Timestamp, UserId};
 
     const MADE: Attempt = Attempt([1; 16]);
     const OTHER: Attempt = Attempt([2; 16]);
+    /// Made generation 4, by no attempt generation 3, and this one generation 2.
+    const EARLIER: Attempt = Attempt([4; 16]);
+    const EARLIEST: Attempt = Attempt([3; 16]);
 
     fn connection(name: &str) -> ConnectionId {
         ConnectionId::parse(name).unwrap()
@@ -83,9 +90,10 @@ mod tests {
             generation: 5,
             salt: [1; 16],
             connections: vec![connection("maker"), connection("other")],
-            device: Device { public_key: bound.then(|| "{}".to_owned()), ..Device::default() },
+            device: Device { public_key: bound.then_some(DeviceKey::Ed25519([1; 32])), ..Device::default() },
             cookie: None,
-            made_by: MadeBy { connection: connection("maker"), attempt },
+            made_by: MadeBy { connection: connection("maker"), attempt, replayed: false },
+            past: vec![PastAttempt { generation: 2, attempt: [3; 8] }, PastAttempt { generation: 4, attempt: [4; 8] }],
         }
     }
 
@@ -101,7 +109,14 @@ mod tests {
             ("n=g-1 by both", 4, "maker", Some(MADE)),
             ("n=g-1 by another attempt", 4, "other", Some(OTHER)),
             ("n=g-1 without attempt", 4, "other", None),
-            ("n<g-1 by the attempt", 3, "maker", Some(MADE)),
+            ("n=g-1 by an earlier attempt", 4, "other", Some(EARLIER)),
+            ("n=g-2 by the attempt that made g-1", 3, "other", Some(EARLIER)),
+            ("n=g-2 by that, on the connection", 3, "maker", Some(EARLIER)),
+            ("n=g-2 by the attempt that made g", 3, "maker", Some(MADE)),
+            ("n=g-2 by the attempt that made g-3", 3, "other", Some(EARLIEST)),
+            ("n=g-2 on the connection", 3, "maker", None),
+            ("n=g-3, when no attempt made g-2", 2, "other", None),
+            ("n=g-4 by the attempt that made g-3", 1, "other", Some(EARLIEST)),
             ("n<g-1 otherwise", 1, "other", None),
             ("n=g+1", 6, "maker", Some(MADE)),
             ("n>g+1", u64::MAX, "other", None),
@@ -120,7 +135,14 @@ mod tests {
             n=g-1 by both: bearer Replay, bound ProofMissing, proven Converge
             n=g-1 by another attempt: bearer Stolen, bound ProofMissing, proven Converge
             n=g-1 without attempt: bearer Stolen, bound ProofMissing, proven Converge
-            n<g-1 by the attempt: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-1 by an earlier attempt: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-2 by the attempt that made g-1: bearer Late, bound ProofMissing, proven Converge
+            n=g-2 by that, on the connection: bearer Late, bound ProofMissing, proven Converge
+            n=g-2 by the attempt that made g: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-2 by the attempt that made g-3: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-2 on the connection: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-3, when no attempt made g-2: bearer Stolen, bound ProofMissing, proven Converge
+            n=g-4 by the attempt that made g-3: bearer Late, bound ProofMissing, proven Converge
             n<g-1 otherwise: bearer Stolen, bound ProofMissing, proven Converge
             n=g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture
             n>g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Device, Effect, Keyring, Outcome, Policy, Proof, Record, ReloginKey,
-    Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
+    Attempt, Command, ConnectionId, Decision, Device, DeviceKey, Effect, Keyring, Outcome, Policy, Proof, Record,
+    ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
 };
 
 const SALT: [u8; 16] = [4; 16];
@@ -16,8 +16,10 @@ enum Step {
     Login { on: u8, attempt: Option<u8>, bound: bool },
     Relogin { on: u8, age: usize, attempt: Option<u8>, proven: bool, user_known: bool },
     Forge { on: u8, age: usize, flip: usize, cut: usize },
-    Logout { on: u8 },
+    Logout { on: u8, named: Option<u8> },
     Detach { on: u8 },
+    Abandon { on: u8 },
+    Prune { from: u8, to: u8 },
     Expire,
     Wait { ms: u64 },
 }
@@ -33,8 +35,10 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(on, age, attempt, proven, user_known)| Step::Relogin { on, age, attempt, proven, user_known }),
         2 => (on.clone(), age, 0..448_usize, 0..75_usize)
             .prop_map(|(on, age, flip, cut)| Step::Forge { on, age, flip, cut }),
-        1 => on.clone().prop_map(|on| Step::Logout { on }),
-        1 => on.prop_map(|on| Step::Detach { on }),
+        1 => (on.clone(), proptest::option::of(0..3_u8)).prop_map(|(on, named)| Step::Logout { on, named }),
+        1 => on.clone().prop_map(|on| Step::Detach { on }),
+        1 => on.clone().prop_map(|on| Step::Abandon { on }),
+        1 => (on.clone(), on).prop_map(|(from, to)| Step::Prune { from, to }),
         1 => Just(Step::Expire),
         2 => (0..70_u64).prop_map(|ms| Step::Wait { ms }),
     ]
@@ -48,6 +52,8 @@ struct World {
     keys: Vec<ReloginKey>,
     told: HashMap<ConnectionId, (Option<Token>, Option<User>)>,
     sessions: u8,
+    /// The connections that have had the newest key as the answer to the request that made it.
+    had: Vec<ConnectionId>,
 }
 
 fn cid(on: u8) -> ConnectionId {
@@ -70,6 +76,7 @@ impl World {
             keys: Vec::new(),
             told: HashMap::new(),
             sessions: 0,
+            had: Vec::new(),
         }
     }
 
@@ -112,7 +119,7 @@ impl World {
                     self.apply(Command::Expire);
                 }
                 self.sessions += 1;
-                let public_key = bound.then(|| "{}".to_owned());
+                let public_key = bound.then_some(DeviceKey::Ed25519([1; 32]));
                 self.apply(Command::Login {
                     connection: cid(on),
                     user: user(),
@@ -143,11 +150,20 @@ impl World {
                     assert_eq!((decision.outcome, &self.record), (Outcome::Refused, &before));
                 }
             }
-            Step::Logout { on } => {
-                let mine = self.record.as_ref().is_some_and(|record| record.is_on(&cid(on)));
-                if mine || self.record.is_none() {
-                    self.apply(Command::Logout { connection: cid(on) });
+            Step::Logout { on, named } => {
+                let record = self.record.as_ref();
+                let held = record.filter(|record| record.is_on(&cid(on))).map(|record| record.sid);
+                // This session's, an earlier one's, or the next one's.
+                let sid = named.map(|age| SessionId([(self.sessions + 1).saturating_sub(age); 16]));
+                let token = self.token(&cid(on)).map(|token| token.sid);
+                let before = self.record.clone();
+                let decision = self.apply(Command::Logout { connection: cid(on), sid, held, token });
+                if self.record != before {
+                    let ended = before.map(|before| before.sid);
+                    assert!(sid.is_none_or(|sid| Some(sid) == ended), "a logout that names its session ends no other");
+                    assert!(ended == held || ended == token, "who logs out was logged in");
                 }
+                assert_eq!(decision.reply, Ok(None));
             }
             Step::Detach { on } => {
                 if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {
@@ -155,6 +171,16 @@ impl World {
                     self.told.remove(&cid(on));
                     self.apply(Command::Detach { connection: cid(on) });
                 }
+            }
+            Step::Abandon { on } => {
+                if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {
+                    self.told.remove(&cid(on));
+                    self.apply(Command::Abandon { connection: cid(on) });
+                }
+            }
+            Step::Prune { from, to } => {
+                let silent = (from..to).map(cid).collect();
+                self.apply(Command::Prune { silent });
             }
             Step::Expire => {
                 self.apply(Command::Expire);
@@ -175,6 +201,10 @@ impl World {
     }
 
     fn apply(&mut self, command: Command) -> Decision {
+        let user = match &command {
+            Command::Login { connection, .. } | Command::Relogin { connection, .. } => Some(connection.clone()),
+            _ => None,
+        };
         let decision = decide(self.record.as_ref(), command, &self.rules, self.now);
         for effect in &decision.effects {
             match effect.clone() {
@@ -202,6 +232,9 @@ impl World {
                 None
             }
         };
+        if let Some(user) = user {
+            self.used(user, decision.outcome);
+        }
         match &decision.reply {
             Ok(Some(reply)) => {
                 let known = self.keys.contains(&reply.relogin_key);
@@ -217,6 +250,27 @@ impl World {
         }
         self.holds();
         decision
+    }
+
+    /// Of all who have had the newest key by the same request, one at most keeps the session: the last who used it.
+    fn used(&mut self, user: ConnectionId, outcome: Outcome) {
+        let is_on = |on: &ConnectionId| self.record.as_ref().is_some_and(|record| record.is_on(on));
+        match outcome {
+            Outcome::LoggedIn => self.had = vec![user],
+            Outcome::Rotated => {
+                if self.had.len() > 1 {
+                    assert!(self.had.iter().all(|had| *had == user || !is_on(had)), "{:?} by {user}", self.had);
+                }
+                self.had = vec![user];
+            }
+            Outcome::Replayed => {
+                assert!(self.had.iter().all(|had| *had == user || !is_on(had)), "{:?} by {user}", self.had);
+                if !self.had.contains(&user) {
+                    self.had.push(user);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// What must hold at any time.
@@ -244,8 +298,15 @@ fn follows(before: &Record, next: &Record, outcome: Outcome) {
     let grown = u64::from(outcome == Outcome::Rotated);
     assert_eq!(next.generation, before.generation + grown, "grows by one, by rotation alone");
     if grown == 0 {
-        assert_eq!(next.made_by, before.made_by);
+        assert_eq!((next.made_by.attempt, &next.past), (before.made_by.attempt, &before.past));
+        if next.made_by != before.made_by {
+            assert_eq!((outcome, next.made_by.replayed), (Outcome::Replayed, true));
+            assert!(!next.is_on(&before.made_by.connection), "the use moves");
+        }
     }
+    assert!(next.past.len() <= Record::PAST_ATTEMPTS);
+    assert!(next.past.is_sorted_by(|a, b| a.generation < b.generation));
+    assert!(next.past.iter().all(|past| past.generation < next.generation));
     assert_eq!(next.session_deadline, before.session_deadline);
     assert_eq!(
         (next.sid, &next.user_id, next.created, next.salt, &next.device, next.cookie),
@@ -270,25 +331,40 @@ proptest! {
         }
     }
 
-    /// The other way round: with an honest client, whatever is lost or doubled, no session ends before its deadline.
+    /// The other way round: with an honest client, whatever is lost, doubled or delayed, no session ends before its deadline.
     #[test]
-    fn an_honest_client_is_never_logged_out(lost in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64), 1..60)) {
+    fn an_honest_client_is_never_logged_out(
+        uses in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64, proptest::option::of(0..30_usize)), 1..60)
+    ) {
         let mut world = World::new();
         world.take(Step::Login { on: 0, attempt: Some(0), bound: false });
         let mut held = world.key(0).unwrap().clone();
-        for (attempt, (on, lost, pause)) in lost.into_iter().enumerate() {
+        let mut sent_before = Vec::new();
+        for (attempt, (on, lost, pause, delayed)) in uses.into_iter().enumerate() {
             let attempt = Some(u8::try_from(attempt).unwrap() + 100);
             // Sent until a reply arrives, each time on another connection.
             for sent in 0..=lost {
-                let command = world.relogin((on + sent) % 40, &held, attempt, false, true).unwrap();
-                let decision = world.apply(command);
+                let message = ((on + sent) % 40, held.clone(), attempt);
+                let decision = world.apply(world.relogin(message.0, &message.1, attempt, false, true).unwrap());
                 if world.record.as_ref().unwrap().is_expired(world.now) {
                     return Ok(());
                 }
+                sent_before.push((world.record.as_ref().unwrap().generation, message));
                 let reply = decision.reply.unwrap().unwrap();
                 if sent == lost {
                     held = reply.relogin_key;
                 }
+            }
+            // One of the last messages arrives once more.
+            let newest = world.record.as_ref().unwrap().generation;
+            let remembered = |made: u64| newest - made <= u64::try_from(Record::PAST_ATTEMPTS).unwrap();
+            if let Some((_, (on, key, attempt))) = delayed
+                .and_then(|age| sent_before.iter().rev().nth(age))
+                .filter(|(made, _)| remembered(*made))
+                .cloned()
+            {
+                let decision = world.apply(world.relogin(on, &key, attempt, false, true).unwrap());
+                assert!(matches!(decision.outcome, Outcome::Late | Outcome::Replayed), "{:?}", decision.outcome);
             }
             world.take(Step::Wait { ms: pause });
             if world.record.as_ref().unwrap().is_expired(world.now) {

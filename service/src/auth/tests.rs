@@ -320,6 +320,28 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
 }
 
 #[tokio::test]
+async fn logout_ends_the_session_that_it_names() {
+    let rig = Rig::new().await;
+    let key = rig.log_in("c1").await["reloginKey"].as_str().unwrap().to_owned();
+    let sid = relogin_session::ReloginKey::new(key).parse().unwrap().sid.to_string();
+    let another = "AAAAAAAAAAAAAAAAAAAAAA";
+    let logged_in = async || rig.ask("get.session.user.c1", "{}").await["result"]["model"]["id"].is_number();
+    assert_eq!(rig.auth("logout", "c1", &json!({"sid": another})).await, json!({"result": null}));
+    for params in [json!({"sid": 7}), json!({"sid": "short"}), json!("x"), json!([sid])] {
+        assert_eq!(code(&rig.auth("logout", "c1", &params).await), "system.invalidParams", "{params}");
+    }
+    assert!(logged_in().await);
+    assert_eq!(rig.auth("logout", "c1", &json!({"sid": sid, "more": 1})).await, json!({"result": null}));
+    assert!(!logged_in().await);
+    rig.log_in("c1").await;
+    assert_eq!(rig.auth("logout", "c1", &json!({"sid": sid})).await, json!({"result": null}));
+    assert!(logged_in().await, "a logout that arrives late");
+    // The guide's kind sends none, or what means nothing.
+    assert_eq!(rig.auth("logout", "c1", &json!({})).await, json!({"result": null}));
+    assert!(!logged_in().await);
+}
+
+#[tokio::test]
 async fn a_user_is_shown_to_its_own_connection_alone() {
     let rig = Rig::new().await;
     rig.log_in("c1").await;

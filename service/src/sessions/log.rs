@@ -34,9 +34,12 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
         | Outcome::Rotated
         | Outcome::Replayed
         | Outcome::Converged
+        | Outcome::Late
         | Outcome::AlreadyLoggedIn
         | Outcome::NotLoggedIn
         | Outcome::StillAlive
-        | Outcome::Detached => line!(debug, "decided"),
+        | Outcome::Detached
+        | Outcome::Abandoned
+        | Outcome::Pruned => line!(debug, "decided"),
     }
 }

@@ -67,7 +67,7 @@ impl World {
     }
 
     async fn logout(&self, on: &str) {
-        self.sessions.logout(cid(on), None).await.unwrap();
+        self.sessions.logout(cid(on), None, None).await.unwrap();
     }
 
     pub(crate) async fn user_on(&self, on: &str) -> Option<String> {
@@ -138,12 +138,66 @@ async fn attempts_share_the_session_and_replay() {
     let second = world.attempt("b", &first, 1).await.unwrap();
     assert_eq!(world.told(), "b token \"user\"\nb user \"jane\"\na rotated 2");
     assert_eq!(world.attempt("c", &first, 1).await.unwrap(), second, "the reply was lost, and the connection");
-    assert_eq!(world.told(), "c token \"user\"\nc user \"jane\"");
-    for on in ["a", "b", "c"] {
-        assert_eq!(world.user_on(on).await.as_deref(), Some("jane"), "{on}");
+    assert_eq!(world.told(), "b user null\nb token null\nc token \"user\"\nc user \"jane\"\na rotated 3");
+    for (on, user) in [("a", Some("jane")), ("b", None), ("c", Some("jane"))] {
+        assert_eq!(world.user_on(on).await.as_deref(), user, "{on}");
     }
     assert_eq!(world.attempt("d", &first, 2).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.told().lines().count(), 6);
+    assert_eq!(world.told().lines().count(), 4);
+}
+
+/// A thief has copied storage while the key was in use: key and attempt.
+#[tokio::test(start_paused = true)]
+async fn of_owner_and_thief_only_the_last_holds_the_session_and_then_nobody() {
+    let mut world = World::new().await;
+    let first = world.login("owner", 1).await.unwrap().relogin_key;
+    let second = world.attempt("owner", &first, 1).await.unwrap().relogin_key;
+    assert_eq!(world.attempt("thief", &first, 1).await.unwrap().relogin_key, second);
+    assert_eq!((world.user_on("owner").await, world.user_on("thief").await.as_deref()), (None, Some("jane")));
+    // The owner's browser hears that and uses what it has.
+    world.told();
+    let third = world.attempt("owner", &second, 2).await.unwrap().relogin_key;
+    assert_eq!(world.told(), "thief user null\nthief token null\nowner token \"user\"\nowner user \"jane\"");
+    assert_eq!(world.attempt("thief", &second, 3).await, Err(Denied::InvalidReloginKey));
+    assert_eq!(world.attempt("owner", &third, 4).await, Err(Denied::InvalidReloginKey));
+    assert_eq!(world.sessions_of(1).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_comes_late_ends_nothing() {
+    let mut world = World::new().await;
+    let first = world.login("a", 1).await.unwrap().relogin_key;
+    let second = world.attempt("a", &first, 1).await.unwrap().relogin_key;
+    world.attempt("b", &second, 2).await.unwrap();
+    world.told();
+    assert_eq!(world.attempt("a", &first, 1).await, Err(Denied::InvalidReloginKey));
+    assert_eq!((world.told(), world.user_on("b").await.as_deref()), (String::new(), Some("jane")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_comes_late_ends_no_later_session() {
+    let mut world = World::new().await;
+    world.login("a", 1).await.unwrap();
+    let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
+    world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap();
+    world.login("a", 2).await.unwrap();
+    world.told();
+    for token in [Some(sid), None] {
+        world.sessions.logout(cid("a"), Some(sid), token).await.unwrap();
+    }
+    assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("john")));
+    // The connection has moved on to another session, and its gateway did not know that yet.
+    let key = world.login("b", 1).await.unwrap().relogin_key;
+    let sid = key.parse().unwrap().sid;
+    let johns = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
+    world.attempt("a", &key, 1).await.unwrap();
+    world.told();
+    world.sessions.logout(cid("a"), Some(johns), Some(johns)).await.unwrap();
+    assert_eq!((world.told(), world.sessions_of(2).await), (String::new(), 0));
+    assert_eq!(world.user_on("a").await.as_deref(), Some("jane"));
+    // And nobody logs others out by their session's name.
+    world.sessions.logout(cid("stranger"), Some(sid), None).await.unwrap();
+    assert_eq!((world.told(), world.sessions_of(1).await), (String::new(), 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +233,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
     world.login("a", 1).await.unwrap();
     world.told();
     let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
-    world.sessions.logout(cid("lost"), Some(sid)).await.unwrap();
+    world.sessions.logout(cid("lost"), None, Some(sid)).await.unwrap();
     assert_eq!(world.told(), "lost user null\nlost token null\na user null\na token null");
     assert_eq!(world.sessions_of(1).await, 0);
 }
@@ -281,7 +335,7 @@ async fn an_end_that_was_cut_short_is_told_again() {
     world.login("b", 2).await.unwrap();
     world.told();
     world.bus.fails.store(true, SeqCst);
-    assert!(matches!(world.sessions.logout(cid("a"), None).await, Err(SessionsError::Bus(_))));
+    assert!(matches!(world.sessions.logout(cid("a"), None, None).await, Err(SessionsError::Bus(_))));
     world.bus.fails.store(false, SeqCst);
     // As after a crash at this point: over for good, but its connection has a token.
     assert_eq!((world.user_on("a").await, world.told()), (None, String::new()));
@@ -348,7 +402,7 @@ async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
                 };
                 let attempt = [None, Some(Attempt([draw(3) as u8; 16]))][draw(2)];
                 let answer = match draw(10) {
-                    0 => sessions.logout(on, None).await.map(|()| None),
+                    0 => sessions.logout(on, None, None).await.map(|()| None),
                     1..4 => {
                         let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
                         sessions.login(on, user, attempt, Device::default()).await.map(Result::ok)

@@ -61,7 +61,8 @@ pub(super) fn record(n: u8, connections: &[&str]) -> Record {
         connections: connections.iter().map(|name| cid(name)).collect(),
         device: Device::default(),
         cookie: None,
-        made_by: MadeBy { connection: cid("maker"), attempt: None },
+        made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
+        past: vec![],
     }
 }
 

@@ -1,12 +1,36 @@
-//! The ends of sessions: logout, expiry, and a connection that leaves for another session.
+//! The ends of sessions, and of a connection's part in one: logout, expiry, a connection that leaves for another session, and
+//! those that are no more.
 
 use super::{Decision, Effect, Outcome, Write, cleared};
-use crate::{ConnectionId, Record, Timestamp};
+use crate::{ConnectionId, Record, SessionId, Timestamp};
 
-pub(super) fn logout(record: Option<&Record>, connection: &ConnectionId) -> Decision {
+/// The session that a logout is about, if there is one: the one that it names (`sid`), if that is the connection's by the store
+/// (`held`) or by its token (`token`); if it names none, the one by the store before the one by the token.
+#[must_use]
+pub fn ended_by_logout(sid: Option<SessionId>, held: Option<SessionId>, token: Option<SessionId>) -> Option<SessionId> {
+    match sid {
+        Some(named) => [held, token].contains(&Some(named)).then_some(named),
+        None => held.or(token),
+    }
+}
+
+pub(super) fn logout(
+    record: Option<&Record>,
+    connection: &ConnectionId,
+    sid: Option<SessionId>,
+    held: Option<SessionId>,
+    token: Option<SessionId>,
+) -> Decision {
+    let ended = ended_by_logout(sid, held, token);
+    if ended.is_none() && sid.is_some() {
+        return Decision::keep(Ok(None), Outcome::NotLoggedIn);
+    }
+    let mut effects = Vec::new();
     // Cleared even if the session is not on it, or is gone: whoever logs out must not keep a token.
-    let mut effects: Vec<_> = cleared(connection).into();
-    let Some(record) = record else {
+    if held.is_none() || held == ended {
+        effects.extend(cleared(connection));
+    }
+    let Some(record) = record.filter(|record| Some(record.sid) == ended) else {
         return Decision { write: Write::Keep, effects, reply: Ok(None), outcome: Outcome::NotLoggedIn };
     };
     effects.extend(record.connections.iter().filter(|&other| other != connection).flat_map(cleared));
@@ -20,6 +44,28 @@ pub(super) fn detach(record: Option<&Record>, connection: &ConnectionId) -> Deci
     let mut next = record.clone();
     next.connections.retain(|other| other != connection);
     Decision { write: Write::Replace(next), effects: Vec::new(), reply: Ok(None), outcome: Outcome::Detached }
+}
+
+pub(super) fn abandon(record: Option<&Record>, connection: &ConnectionId) -> Decision {
+    // The first key of such a session was never used, and as its login was not answered, nobody has it.
+    let is_unheard_of = |record: &Record| record.generation == 1 && record.connections == [connection.clone()];
+    if record.is_some_and(is_unheard_of) {
+        return Decision { write: Write::Remove, effects: Vec::new(), reply: Ok(None), outcome: Outcome::Abandoned };
+    }
+    detach(record, connection)
+}
+
+pub(super) fn prune(record: Option<&Record>, silent: &[ConnectionId]) -> Decision {
+    let Some(record) = record else { return Decision::keep(Ok(None), Outcome::NotLoggedIn) };
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        record.connections.iter().cloned().partition(|connection| silent.contains(connection));
+    if leaving.is_empty() {
+        return Decision::keep(Ok(None), Outcome::StillAlive);
+    }
+    let next = Record { connections: staying, ..record.clone() };
+    // One that is there after all relogins when it hears this.
+    let effects = leaving.iter().flat_map(cleared).collect();
+    Decision { write: Write::Replace(next), effects, reply: Ok(None), outcome: Outcome::Pruned }
 }
 
 pub(super) fn expire(record: Option<&Record>, now: Timestamp) -> Decision {

@@ -36,7 +36,8 @@ fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
         connections: vec![connection.clone()],
         device: device.bounded(),
         cookie,
-        made_by: MadeBy { connection: connection.clone(), attempt },
+        made_by: MadeBy { connection: connection.clone(), attempt, replayed: false },
+        past: Vec::new(),
     };
     Decision {
         effects: set(&connection, token_of(&record, &user), user).into(),

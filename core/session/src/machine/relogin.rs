@@ -2,7 +2,7 @@
 
 use super::{Decision, Effect, Outcome, Rules, Write, cleared, end, grant, key_deadline, set, token_of};
 use crate::{
-    Attempt, ConnectionId, Denied, MadeBy, Record, Timestamp, Token, User,
+    Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
     key::PresentedKey,
     rotation::{Proof, Verdict, rotation},
 };
@@ -32,6 +32,7 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
         Verdict::Converge => Outcome::Converged,
         Verdict::Stolen => return disposed(record, Outcome::Stolen),
         Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
+        Verdict::Late => return refused(Outcome::Late),
         Verdict::ProofMissing => return refused(Outcome::ProofMissing),
     };
     match used.user.take() {
@@ -59,15 +60,18 @@ fn disposed(record: &Record, outcome: Outcome) -> Decision {
 
 fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
     let connection = &used.connection;
-    let (staying, leaving) = others(record, used);
+    let has_moved = outcome == Outcome::Replayed && *connection != record.made_by.connection;
+    let (staying, leaving) = others(record, used, outcome);
     let mut next = record.clone();
     next.last_seen = now;
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
     next.connections.clone_from(&staying);
     next.connections.push(connection.clone());
     if outcome == Outcome::Rotated {
-        next.generation = record.generation.saturating_add(1);
-        next.made_by = MadeBy { connection: connection.clone(), attempt: used.attempt };
+        next.rotate(connection.clone(), used.attempt);
+    } else if has_moved {
+        next.made_by.connection.clone_from(connection);
+        next.made_by.replayed = true;
     }
 
     let token = token_of(record, &user);
@@ -82,17 +86,35 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
     }
     effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
     effects.extend(leaving.iter().flat_map(cleared));
-    if outcome == Outcome::Rotated {
-        effects.extend(staying.into_iter().map(|other| Effect::Rotated(other, next.generation)));
+    // After a replay that moved the use, no storage has what the others are told of: an honest one uses the newest key at once,
+    // and so finds out who has replayed.
+    let told = next.generation.saturating_add(u64::from(has_moved));
+    if outcome == Outcome::Rotated || has_moved {
+        effects.extend(staying.into_iter().map(|other| Effect::Rotated(other, told)));
     }
     Decision { effects, reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
 }
 
 /// The session's other connections, oldest use first: those that stay on it, and those that leave.
-fn others(record: &Record, used: &Used) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
-    let mut staying: Vec<_> = record.connections.iter().filter(|&other| *other != used.connection).cloned().collect();
+fn others(record: &Record, used: &Used, outcome: Outcome) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
+    let (mut staying, mut leaving) = (Vec::new(), Vec::new());
+    for other in record.connections.iter().filter(|&other| *other != used.connection) {
+        let side = if gives_way(record, other, outcome) { &mut leaving } else { &mut staying };
+        side.push(other.clone());
+    }
     let knows_of_others = used.attempt.is_some() || used.proof == Proof::Valid;
     let room = if knows_of_others { MAX_CONNECTIONS - 1 } else { 0 };
-    let leaving = staying.drain(..staying.len().saturating_sub(room)).collect();
+    leaving.extend(staying.drain(..staying.len().saturating_sub(room)));
     (staying, leaving)
+}
+
+/// True if `other` has made the newest generation, by a request that a second pair of hands had too: of the two, only the one
+/// that came last keeps the session. The other, if it is an honest one, has the newest key in its storage.
+fn gives_way(record: &Record, other: &ConnectionId, outcome: Outcome) -> bool {
+    let is_shared = match outcome {
+        Outcome::Replayed => true,
+        Outcome::Rotated => record.made_by.replayed,
+        _ => false,
+    };
+    is_shared && *other == record.made_by.connection
 }

@@ -3,13 +3,14 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{MadeBy, UserId};
+use crate::{DeviceKey, MadeBy, PastAttempt, UserId};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const SID: SessionId = SessionId([1; 16]);
 const SALT: [u8; 16] = [2; 16];
 const MADE: Attempt = Attempt([1; 16]);
 const OTHER: Attempt = Attempt([2; 16]);
+const EARLIER: Attempt = Attempt([4; 16]);
 
 fn rules() -> Rules {
     Rules {
@@ -30,7 +31,7 @@ fn janes_token() -> Token {
     Token { sid: SID, user_id: UserId::Number(3), role: "user".to_owned() }
 }
 
-/// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`.
+/// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`. [`EARLIER`] made generation 4.
 fn live() -> Record {
     Record {
         sid: SID,
@@ -44,12 +45,19 @@ fn live() -> Record {
         connections: vec![cid("maker"), cid("other")],
         device: Device::default(),
         cookie: None,
-        made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE) },
+        made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE), replayed: false },
+        past: vec![PastAttempt { generation: 4, attempt: [4; 8] }],
     }
 }
 
+/// The same, after a replay on `maker`.
+fn replayed() -> Record {
+    let made_by = MadeBy { replayed: true, ..live().made_by };
+    Record { made_by, ..live() }
+}
+
 fn bound() -> Record {
-    Record { device: Device { public_key: Some("{}".to_owned()), ..Device::default() }, ..live() }
+    Record { device: Device { public_key: Some(DeviceKey::Ed25519([1; 32])), ..Device::default() }, ..live() }
 }
 
 fn over() -> Record {
@@ -125,13 +133,14 @@ fn shown(decision: &Decision) -> String {
     let record = |record: &Record| {
         let connections: Vec<_> = record.connections.iter().map(ConnectionId::as_str).collect();
         format!(
-            "g{} until +{} of +{} on {} made by {} {:?}",
+            "g{} until +{} of +{} on {} made by {} {:?}{}",
             record.generation,
             record.key_deadline.since(NOW),
             record.session_deadline.since(NOW),
             connections.join(","),
             record.made_by.connection,
             record.made_by.attempt.map(|attempt| attempt.0[0]),
+            if record.made_by.replayed { " replayed" } else { "" },
         )
     };
     let write = match &decision.write {
@@ -208,7 +217,7 @@ fn a_repeated_login_gets_the_same_answer() {
     for (record, on, attempt) in [
         (&first, "maker", Some(OTHER)),
         (&first, "other", Some(MADE)),
-        (&Record { made_by: MadeBy { connection: cid("maker"), attempt: None }, ..first.clone() }, "maker", None),
+        (&Record { made_by: MadeBy { attempt: None, ..first.made_by.clone() }, ..first.clone() }, "maker", None),
         (&Record { user_id: UserId::Number(4), ..first.clone() }, "maker", Some(MADE)),
     ] {
         let decision = decide(Some(record), login(on, attempt), &rules(), NOW);
@@ -270,16 +279,156 @@ fn the_guides_newest_key_rotates_and_moves_the_session() {
 }
 
 #[test]
-fn the_same_attempt_replays() {
+fn the_same_attempt_on_another_connection_moves_the_use() {
     check(
         Some(&live()),
         Use { attempt: Some(MADE), ..Use::of(4) }.command(),
         expect![[r#"
-        Replayed: replace g5 until +120 of +500 on maker,other,new made by maker Some(1)
-        new: token Some("user")
-        new: user Some("Jane Doe")
-        key 5 for 120, refresh in 60"#]],
+            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            maker: user None
+            maker: token None
+            other: rotated 6
+            key 5 for 120, refresh in 60"#]],
     );
+    check(
+        Some(&live()),
+        Use { attempt: Some(MADE), on: "other", ..Use::of(4) }.command(),
+        expect![[r#"
+            Replayed: replace g5 until +120 of +500 on other made by other Some(1) replayed
+            other: token Some("user")
+            other: user Some("Jane Doe")
+            maker: user None
+            maker: token None
+            key 5 for 120, refresh in 60"#]],
+    );
+    // And from there to the next: never two of those who had the request keep the session.
+    check(
+        Some(&replayed()),
+        Use { attempt: Some(MADE), ..Use::of(4) }.command(),
+        expect![[r#"
+            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            maker: user None
+            maker: token None
+            other: rotated 6
+            key 5 for 120, refresh in 60"#]],
+    );
+    let left = Record { connections: vec![cid("other")], ..live() };
+    check(
+        Some(&left),
+        Use { attempt: Some(MADE), ..Use::of(4) }.command(),
+        expect![[r#"
+            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            other: rotated 6
+            key 5 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn the_same_attempt_on_the_same_connection_moves_nothing() {
+    for record in [live(), replayed()] {
+        let again = Use { attempt: Some(MADE), on: "maker", ..Use::of(4) };
+        let decision = decide(Some(&record), again.command(), &rules(), NOW);
+        let Write::Replace(next) = &decision.write else { panic!("not replaced") };
+        assert_eq!((decision.outcome, &next.made_by), (Outcome::Replayed, &record.made_by));
+        assert_eq!(decision.effects, set(&cid("maker"), janes_token(), jane()));
+    }
+}
+
+#[test]
+fn who_replayed_gives_way_to_another_use_of_the_key() {
+    check(
+        Some(&replayed()),
+        Use::of(5).command(),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on other,new made by new Some(2)
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            maker: user None
+            maker: token None
+            other: rotated 6
+            key 6 for 120, refresh in 60"#]],
+    );
+    check(
+        Some(&replayed()),
+        Use { on: "other", ..Use::of(5) }.command(),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on other made by other Some(2)
+            other: token Some("user")
+            other: user Some("Jane Doe")
+            maker: user None
+            maker: token None
+            key 6 for 120, refresh in 60"#]],
+    );
+    // By its own use, the key is in one pair of hands again, or the other one is a thief's.
+    check(
+        Some(&replayed()),
+        Use { on: "maker", ..Use::of(5) }.command(),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
+            maker: token Some("user")
+            maker: user Some("Jane Doe")
+            other: rotated 6
+            key 6 for 120, refresh in 60"#]],
+    );
+    // It has left by itself.
+    let left = Record { connections: vec![cid("other")], ..replayed() };
+    check(
+        Some(&left),
+        Use::of(5).command(),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on other,new made by new Some(2)
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            other: rotated 6
+            key 6 for 120, refresh in 60"#]],
+    );
+}
+
+#[test]
+fn a_late_request_changes_nothing() {
+    for on in ["new", "maker", "other"] {
+        let late = Use { attempt: Some(EARLIER), on, ..Use::of(3) };
+        let decision = decide(Some(&live()), late.command(), &rules(), NOW);
+        assert_eq!(shown(&decision), "Late: keep\nInvalid relogin key", "{on}");
+        // Also if the user is gone: that is found out by a use that would succeed.
+        let nobody = Use { user: None, ..late };
+        assert_eq!(decide(Some(&live()), nobody.command(), &rules(), NOW).outcome, Outcome::Late);
+    }
+}
+
+#[test]
+fn the_last_attempts_are_remembered_and_no_more() {
+    let mut record = live();
+    let attempt = |generation: u64| Attempt([u8::try_from(generation).unwrap(); 16]);
+    for generation in 5..30 {
+        let used = Use { attempt: Some(attempt(generation)), ..Use::of(generation) };
+        let Write::Replace(next) = decide(Some(&record), used.command(), &rules(), NOW).write else { panic!() };
+        record = next;
+    }
+    assert_eq!(record.past.len(), Record::PAST_ATTEMPTS);
+    for generation in 5..30 {
+        let doubled = Use { attempt: Some(attempt(generation)), ..Use::of(generation) };
+        let expected = match generation {
+            29 => Outcome::Replayed,
+            21..29 => Outcome::Late,
+            _ => Outcome::Stolen,
+        };
+        assert_eq!(decide(Some(&record), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
+    }
+    // Those without an attempt leave nothing to be remembered, and a bound session has no use for it.
+    let guide = Use::guide(30);
+    let Write::Replace(next) = decide(Some(&record), guide.command(), &rules(), NOW).write else { panic!() };
+    let Write::Replace(after) = decide(Some(&next), Use::of(31).command(), &rules(), NOW).write else { panic!() };
+    assert_eq!((next.past.len(), &after.past), (Record::PAST_ATTEMPTS, &next.past));
+    let proven = Use { proof: Proof::Valid, ..Use::of(5) };
+    let Write::Replace(next) = decide(Some(&bound()), proven.command(), &rules(), NOW).write else { panic!() };
+    assert_eq!(next.past, bound().past);
 }
 
 #[test]
@@ -506,7 +655,8 @@ fn deadlines_move_with_each_use_but_not_past_the_session_s() {
 
 #[test]
 fn logout_clears_every_connection() {
-    let logout = |on| Command::Logout { connection: cid(on) };
+    let logout =
+        |on| Command::Logout { connection: cid(on), sid: None, held: (on != "new").then_some(SID), token: None };
     check(
         None,
         logout("new"),
@@ -530,7 +680,7 @@ fn logout_clears_every_connection() {
     // By its token's sid: the session is not on the connection that holds its token.
     check(
         Some(&live()),
-        logout("new"),
+        Command::Logout { connection: cid("new"), sid: None, held: None, token: Some(SID) },
         expect![[r#"
         LoggedOut: remove
         new: user None
@@ -551,6 +701,71 @@ fn logout_clears_every_connection() {
         other: user None
         other: token None
         null"#]],
+    );
+}
+
+/// Another session than [`live`]'s.
+const ELSE: SessionId = SessionId([8; 16]);
+
+#[test]
+fn a_logout_is_about_one_session() {
+    for (sid, held, token, ended) in [
+        (None, None, None, None),
+        (None, Some(SID), Some(ELSE), Some(SID)),
+        (None, None, Some(ELSE), Some(ELSE)),
+        (Some(SID), Some(SID), None, Some(SID)),
+        (Some(SID), Some(SID), Some(ELSE), Some(SID)),
+        (Some(SID), Some(ELSE), Some(SID), Some(SID)),
+        (Some(SID), None, Some(SID), Some(SID)),
+        (Some(SID), Some(ELSE), None, None),
+        (Some(SID), None, Some(ELSE), None),
+        (Some(SID), None, None, None),
+    ] {
+        assert_eq!(ended_by_logout(sid, held, token), ended, "{sid:?} {held:?} {token:?}");
+    }
+}
+
+#[test]
+fn a_logout_that_names_its_session_ends_no_other() {
+    let logout = |held, token| Command::Logout { connection: cid("maker"), sid: Some(SID), held, token };
+    check(
+        Some(&live()),
+        logout(Some(SID), Some(SID)),
+        expect![[r#"
+            LoggedOut: remove
+            maker: user None
+            maker: token None
+            other: user None
+            other: token None
+            null"#]],
+    );
+    // Doubled or delayed until after the next login on the connection, whose it is not to take away.
+    check(
+        Some(&live()),
+        logout(Some(ELSE), Some(SID)),
+        expect![[r#"
+            LoggedOut: remove
+            other: user None
+            other: token None
+            null"#]],
+    );
+    for decision in [
+        decide(None, logout(Some(ELSE), Some(SID)), &rules(), NOW),
+        decide(Some(&Record { sid: ELSE, ..live() }), logout(Some(ELSE), Some(ELSE)), &rules(), NOW),
+        decide(None, logout(None, Some(ELSE)), &rules(), NOW),
+        decide(None, logout(None, None), &rules(), NOW),
+    ] {
+        assert_eq!(shown(&decision), "NotLoggedIn: keep\nnull");
+    }
+    // It is over by now, and the connection has its token still.
+    check(
+        None,
+        logout(None, Some(SID)),
+        expect![[r#"
+            NotLoggedIn: keep
+            maker: user None
+            maker: token None
+            null"#]],
     );
 }
 
@@ -606,5 +821,57 @@ fn expiry_ends_only_what_is_over() {
         expect![[r#"
         NotLoggedIn: keep
         null"#]],
+    );
+}
+
+#[test]
+fn a_session_that_nobody_heard_of_is_no_more() {
+    let abandon = || Command::Abandon { connection: cid("maker") };
+    let unheard_of = Record { generation: 1, connections: vec![cid("maker")], ..live() };
+    check(
+        Some(&unheard_of),
+        abandon(),
+        expect![[r#"
+            Abandoned: remove
+            null"#]],
+    );
+    for record in [live(), Record { generation: 1, ..live() }, Record { connections: vec![cid("maker")], ..live() }] {
+        let decision = decide(Some(&record), abandon(), &rules(), NOW);
+        assert_eq!(decision.outcome, Outcome::Detached);
+        assert_eq!(
+            shown(&decision),
+            shown(&decide(Some(&record), Command::Detach { connection: cid("maker") }, &rules(), NOW))
+        );
+    }
+    for record in [None, Some(Record { connections: vec![cid("other")], ..live() })] {
+        assert_eq!(decide(record.as_ref(), abandon(), &rules(), NOW).outcome, Outcome::NotLoggedIn);
+    }
+}
+
+#[test]
+fn silent_connections_leave() {
+    let prune = |silent: &[&str]| Command::Prune { silent: silent.iter().map(|on| cid(on)).collect() };
+    check(
+        Some(&live()),
+        prune(&["other", "gone"]),
+        expect![[r#"
+            Pruned: replace g5 until +50 of +500 on maker made by maker Some(1)
+            other: user None
+            other: token None
+            null"#]],
+    );
+    check(
+        Some(&live()),
+        prune(&["gone"]),
+        expect![[r#"
+            StillAlive: keep
+            null"#]],
+    );
+    check(
+        None,
+        prune(&["maker"]),
+        expect![[r#"
+            NotLoggedIn: keep
+            null"#]],
     );
 }

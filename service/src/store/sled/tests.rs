@@ -161,7 +161,7 @@ async fn large_records_share_a_sync_with_fewer() {
     let mut first = pin!(store.create(record(0, &[])));
     assert!(poll!(first.as_mut()).is_pending());
     gate.wait();
-    let device = Device { public_key: Some("k".repeat(1_000)), ..Device::default() };
+    let device = Device { user_agent: Some("k".repeat(1_000)), ..Device::default() };
     let mut others = pin!(join_all((1..101).map(|n| {
         let next = Record { device: device.clone(), ..record(n, &[]) };
         async { store.create(next).await }
@@ -296,7 +296,8 @@ async fn take(
         user_id: UserId::Number(i64::from(n % 2)),
         key_deadline: Timestamp(deadline),
         connections: on.iter().map(|on| cid(&format!("c{on}"))).collect(),
-        made_by: MadeBy { connection: cid("maker"), attempt: None },
+        made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
+        past: vec![],
         ..record(n, &[])
     };
     match step {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use relogin_session::{
     Attempt, Command, ConnectionId, Denied, Device, Effect, Keyring, LoggedIn, Outcome, Policy, Proof, Record,
-    ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api, decide,
+    ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api, decide, machine::ended_by_logout,
 };
 use serde_json::Value as Json;
 
@@ -49,7 +49,7 @@ impl Service {
         match method {
             "login" => self.login(cid, params, now),
             "relogin" => self.relogin(cid, params, token, now),
-            "logout" => self.logout(cid, token, now),
+            "logout" => self.logout(cid, params, token, now),
             _ => (Vec::new(), Err(Denied::MethodNotFound)),
         }
     }
@@ -112,9 +112,13 @@ impl Service {
         reply
     }
 
-    fn logout(&mut self, cid: &ConnectionId, token: Option<&Token>, now: u64) -> Reply {
+    fn logout(&mut self, cid: &ConnectionId, params: &Json, token: Option<&Token>, now: u64) -> Reply {
+        let params: Option<api::LogoutParams> = serde_json::from_value(params.clone()).expect("logout params");
+        let sid = params.and_then(|params| params.sid);
         let held = self.records.values().find(|record| record.is_on(cid)).map(|record| record.sid);
-        self.run(held.or(token.map(|token| token.sid)), Command::Logout { connection: cid.clone() }, now)
+        let token = token.map(|token| token.sid);
+        let command = Command::Logout { connection: cid.clone(), sid, held, token };
+        self.run(ended_by_logout(sid, held, token), command, now)
     }
 
     fn run(&mut self, sid: Option<SessionId>, command: Command, now: u64) -> Reply {
