@@ -30,7 +30,13 @@ use crate::{
     secret,
     sessions::Sessions,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
-    users::{self, directory::ListDirectory, file::UsersFile, list::Users, password::PasswordChecks},
+    users::{
+        self,
+        directory::ListDirectory,
+        file::UsersFile,
+        list::Users,
+        password::{PasswordChecks, PasswordHash},
+    },
 };
 
 /// How long requests under way may take once the service is to stop. Nothing is lost after that either: what was answered is
@@ -70,7 +76,15 @@ impl App {
         // What fails sooner and changes less comes first.
         let (users, users_file) = open_users(&config.users)?;
         let is_without_users = users.entries().is_empty();
-        let directory = Arc::new(ListDirectory::new(users, PasswordChecks::new()));
+        let mut directory = ListDirectory::new(users, PasswordChecks::new());
+        if let Some(file) = &users_file {
+            let path = file.path().to_owned();
+            let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| {
+                Ok(users::edit::renew_hash(&path, name, old, new)?)
+            };
+            directory = directory.renewing(config.password_cost, Arc::new(keep));
+        }
+        let directory = Arc::new(directory);
         let listener = match &config.listen {
             Some(address) => Some(listen(address).await?),
             None => None,

@@ -49,6 +49,9 @@ struct UserArgs {
     /// The users file [default: users.toml]
     #[arg(long, env = "RELOGIN_USERS", value_name = "FILE", global = true)]
     users: Option<PathBuf>,
+    /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes [default: m=19456,t=2,p=1]
+    #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", global = true)]
+    password_cost: Option<String>,
     #[command(subcommand)]
     command: UserCommand,
 }
@@ -73,7 +76,7 @@ pub enum UserCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Give a user another password
+    /// Give a user another password, and end their sessions
     Passwd {
         /// Whose password
         username: String,
@@ -81,7 +84,17 @@ pub enum UserCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Remove a user; their sessions end when they are next used
+    /// Let a user log in no more for now, and end their sessions
+    Disable {
+        /// Who
+        username: String,
+    },
+    /// Let a disabled user log in again
+    Enable {
+        /// Who
+        username: String,
+    },
+    /// Remove a user, and end their sessions
     Remove {
         /// Who
         username: String,
@@ -103,7 +116,7 @@ pub struct PasswordArgs {
 pub enum Invocation {
     /// `relogin serve`.
     Serve(Layers),
-    /// `relogin user`; the options that can be given are `users` and `config`.
+    /// `relogin user`; the options that can be given are `users`, `password-cost` and `config`.
     User(Layers, UserCommand),
     /// Help or version was asked for: print this and succeed.
     Print(String),
@@ -125,8 +138,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
-        CliCommand::User(UserArgs { config, users, command }) => {
-            let options = Options { users, ..Options::default() };
+        CliCommand::User(UserArgs { config, users, password_cost, command }) => {
+            let options = Options { users, password_cost, ..Options::default() };
             Invocation::User(layers(options, config, matches), command)
         }
     })

@@ -11,6 +11,8 @@ pub use layers::{ConfigError, Layers, Options, Origin};
 pub use values::Problem;
 use values::Value;
 
+use crate::users::cost::Cost;
+
 /// All that `relogin serve` needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -28,6 +30,8 @@ pub struct Config {
     pub name: String,
     /// Who may log in.
     pub users: UsersSource,
+    /// What hashing a password costs.
+    pub password_cost: Cost,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
     /// How long things live.
@@ -181,6 +185,7 @@ impl Config {
             store,
             name,
             users,
+            password_cost: password_cost(&options)?,
             secret,
             policy: policy(
                 options.key_lifetime()?.as_ref(),
@@ -195,12 +200,18 @@ impl Config {
     }
 }
 
-/// Where the users file of `relogin user` is.
+/// Where the users file of `relogin user` is, and what hashing a password for it costs.
 ///
 /// # Errors
-/// [`ConfigError`] if the configuration file cannot be used.
-pub fn users_file(layers: Layers) -> Result<PathBuf, ConfigError> {
-    Ok(layers.read()?.users()?.map_or_else(|| DEFAULT_USERS.into(), |path| path.value))
+/// [`ConfigError`] if the configuration file cannot be used, or an option.
+pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
+    let options = layers.read()?;
+    let path = options.users()?.map_or_else(|| DEFAULT_USERS.into(), |path| path.value);
+    Ok((path, password_cost(&options)?))
+}
+
+fn password_cost(options: &layers::Given) -> Result<Cost, ConfigError> {
+    Ok(options.password_cost()?.map_or(Cost::OWASP, |cost| cost.value))
 }
 
 /// Lifetimes that go together. One that was not given bows to those that were.
@@ -351,6 +362,8 @@ mod tests {
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
             ("", "data = \"\"", "FILE: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
+            ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
+            ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),
             ("--log relogin=loud", "", "--log \"relogin=loud\" is no log filter"),
             ("", "refresh-in = \"5m\"", "FILE, line 1: unknown field `refresh-in`, expected one of"),
             ("", "name = \"a\"\nrefresh = 5", "FILE, line 2: invalid type: integer `5`, expected a string"),

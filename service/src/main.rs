@@ -38,7 +38,8 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     match cli::parse(args) {
         Ok(Invocation::Print(text)) => io::stdout().write_all(text.as_bytes())?,
         Ok(Invocation::User(layers, command)) => {
-            cli::user::run(&config::users_file(layers)?, command, &mut io::stdout())?;
+            let (path, cost) = config::users_file(layers)?;
+            cli::user::run(&path, cost, command, &mut io::stdout())?;
         }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;

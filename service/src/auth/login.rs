@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, User, api::LoginParams};
+use relogin_session::{ConnectionId, Denied, Device, api::LoginParams};
 use tokio::sync::Notify;
 
 use super::{Desk, answer::Failure};
+use crate::users::{Credentials, Verdict};
 
 /// How long a gateway is asked to wait for a password check that queues.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -26,17 +27,21 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     }
 
     let LoginParams { username, password, attempt, label, device: _ } = params.map_err(|_| Denied::InvalidParams)?;
-    let user = verify(desk, &username, password.expose(), reply).await?.ok_or(Denied::WrongUsernamePassword)?;
+    let credentials =
+        Credentials { username: &username, password: &password, remote_addr: request.origin.remote_addr.as_deref() };
+    let Verdict::Right(user) = verify(desk, credentials, reply).await? else {
+        return Err(Denied::WrongUsernamePassword.into());
+    };
     let device = device(request.origin, label);
     let logged_in = desk.sessions.login(connection, user, attempt, device).await??;
     Ok(Response::result(&logged_in))
 }
 
 /// Checks the password, and asks the gateway for patience if the check has to queue.
-async fn verify(desk: &Desk, username: &str, password: &str, reply: &str) -> Result<Option<User>, Failure> {
+async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Result<Verdict, Failure> {
     let queued = Notify::new();
     let tell = || queued.notify_one();
-    let mut verifying = desk.users.verify(username, password, &tell);
+    let mut verifying = desk.users.verify(credentials, &tell);
     tokio::select! {
         biased;
         verdict = &mut verifying => return Ok(verdict?),

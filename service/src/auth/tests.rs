@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
     store::memory::MemoryStore,
-    users::DirectoryError,
+    users::{Credentials, DirectoryError, Verdict},
 };
 
 /// Lets Jane in by her password, once the gate is open.
@@ -23,10 +23,10 @@ struct Doorman {
 impl UserDirectory for Doorman {
     async fn verify(
         &self,
-        username: &str,
-        password: &str,
+        credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Option<User>, DirectoryError> {
+    ) -> Result<Verdict, DirectoryError> {
+        let username = credentials.username;
         assert_ne!(username, "panic");
         match username {
             "busy" => return Err(DirectoryError::Busy),
@@ -40,7 +40,8 @@ impl UserDirectory for Doorman {
                 pending::<()>().await;
             }
         }
-        Ok((username == "jane" && password == "sesame").then(jane))
+        let is_hers = username == "jane" && credentials.password.expose() == "sesame";
+        Ok(if is_hers { Verdict::Right(jane()) } else { Verdict::Wrong(None) })
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::{PasswordArgs, UserCommand};
 use crate::users::{
+    cost::Cost,
     edit::{self, EditError, NewUser},
     file::{FileError, UsersFile},
     list::Users,
@@ -53,22 +54,30 @@ pub enum UserError {
 /// The longest password that is read: what a login could send.
 const MAX_PASSWORD: u64 = 32 * 1024;
 
-/// Does what the command says to the users file `path`, and says so on `out`.
+/// Does what the command says to the users file `path`, and says so on `out`. Passwords are hashed at `cost`.
 ///
 /// # Errors
 /// [`UserError`] if it was not done; the file is as it was then.
-pub fn run(path: &Path, command: UserCommand, out: &mut impl Write) -> Result<(), UserError> {
+pub fn run(path: &Path, cost: Cost, command: UserCommand, out: &mut impl Write) -> Result<(), UserError> {
     match command {
         UserCommand::Add { username, id, name, role, password } => {
-            let password = hash(password)?;
+            let password = hash(password, cost)?;
             let user = NewUser { username: username.clone(), id, name, role, password };
             let id = edit::add(path, user).map_err(|error| explain(path, error))?;
             say(out, format_args!("added {username} with id {id} to {}", path.display()))
         }
         UserCommand::Passwd { username, password } => {
-            let password = hash(password)?;
+            let password = hash(password, cost)?;
             edit::set_password(path, &username, &password).map_err(|error| explain(path, error))?;
             say(out, format_args!("changed the password of {username}"))
+        }
+        UserCommand::Disable { username } => {
+            edit::set_disabled(path, &username, true).map_err(|error| explain(path, error))?;
+            say(out, format_args!("disabled {username}"))
+        }
+        UserCommand::Enable { username } => {
+            edit::set_disabled(path, &username, false).map_err(|error| explain(path, error))?;
+            say(out, format_args!("enabled {username}"))
         }
         UserCommand::Remove { username } => {
             edit::remove(path, &username).map_err(|error| explain(path, error))?;
@@ -99,7 +108,8 @@ fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
     rows.extend(users.entries().iter().map(|entry| {
         let user = &entry.user;
         // What is on a terminal must not be able to command it.
-        [&user.id.to_string(), &entry.username, &user.name, &user.role]
+        let state = if entry.is_disabled { " (disabled)" } else { "" };
+        [&user.id.to_string(), &entry.username, &user.name, &format!("{}{state}", user.role)]
             .map(|text| text.replace(char::is_control, "\u{fffd}"))
     }));
     let widths: [usize; 4] =
@@ -111,12 +121,12 @@ fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn hash(args: PasswordArgs) -> Result<PasswordHash, UserError> {
+fn hash(args: PasswordArgs, cost: Cost) -> Result<PasswordHash, UserError> {
     let password = if args.password_stdin { from_stdin()? } else { from_terminal()? };
     if password.expose().is_empty() {
         return Err(UserError::EmptyPassword);
     }
-    Ok(PasswordHash::of(&password)?)
+    Ok(PasswordHash::of(&password, cost)?)
 }
 
 /// The first line, without its end.

@@ -14,6 +14,7 @@ use super::{
     AllowOrigin, GatewayKind, NatsUrl, StoreKind,
     values::{self, Problem, Value},
 };
+use crate::users::cost::Cost;
 
 /// The options of `relogin serve` as they are written down, on the command line or in the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -43,6 +44,10 @@ pub struct Options {
     /// The users file, see `relogin user` [default: users.toml, with --demo: the demo's users]
     #[arg(long, env = "RELOGIN_USERS", value_name = "FILE")]
     pub users: Option<PathBuf>,
+    /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes; hashes of another cost are renewed at the next
+    /// login [default: m=19456,t=2,p=1]
+    #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST")]
+    pub password_cost: Option<String>,
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -169,6 +174,7 @@ options! {
     store: "store" "RELOGIN_STORE" values::store => StoreKind;
     name: "name" "RELOGIN_NAME" values::name => String;
     users: "users" "RELOGIN_USERS" values::path => PathBuf;
+    password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
     key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;

@@ -6,6 +6,7 @@ use humantime::format_duration;
 use relogin_res::rid::is_part;
 
 use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind};
+use crate::users::cost::{Cost, CostError};
 
 /// A value, and where it was given.
 pub(super) struct Value<T> {
@@ -40,6 +41,8 @@ pub enum Problem {
     Nats,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
+    /// Not a cost of hashing a password.
+    Cost(String, CostError),
     /// Not a filter for logs.
     Log(String),
 }
@@ -95,6 +98,10 @@ pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
         Ok(ms) if ms > 0 => Ok(ms),
         _ => Err(Problem::LifetimeOutOfRange(text)),
     }
+}
+
+pub(super) fn password_cost(text: String) -> Result<Cost, Problem> {
+    text.parse().map_err(|error| Problem::Cost(text, error))
 }
 
 pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
@@ -165,6 +172,7 @@ impl fmt::Display for Problem {
             Self::NobodyCouldReachIt => {
                 f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
             }
+            Self::Cost(text, error) => write!(f, "{text:?} {error}"),
             Self::Log(text) => write!(f, "{text:?} is no log filter; write error, warn, info, debug or trace"),
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     clock::tests::RuntimeClock,
     expiry,
     store::{Revision, memory::MemoryStore},
+    users::{Credentials, Verdict},
 };
 
 /// The users, the bus and the store, each of which can be made to fail.
@@ -447,7 +448,7 @@ struct Users {
 
 #[async_trait]
 impl UserDirectory for Users {
-    async fn verify(&self, _: &str, _: &str, _: &(dyn Fn() + Send + Sync)) -> Result<Option<User>, DirectoryError> {
+    async fn verify(&self, _: Credentials<'_>, _: &(dyn Fn() + Send + Sync)) -> Result<Verdict, DirectoryError> {
         unreachable!("sessions know no passwords")
     }
 

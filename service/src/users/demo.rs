@@ -3,6 +3,7 @@
 use relogin_session::{User, UserId, api::Password};
 
 use super::{
+    cost::Cost,
     list::{Entry, Users},
     password::{HashingError, PasswordHash},
 };
@@ -22,9 +23,10 @@ const USERS: [(i64, &str, &str, &str); 4] = [
 pub fn users() -> Result<Users, HashingError> {
     let mut users = Users::default();
     for (id, username, name, role) in USERS {
-        let password = PasswordHash::of(&Password::new(username.to_owned()))?;
+        let password = PasswordHash::of(&Password::new(username.to_owned()), Cost::OWASP)?;
         let user = User { id: UserId::Number(id), name: name.to_owned(), role: role.to_owned() };
-        users.add(Entry { username: username.to_owned(), user, password }).expect("names and ids of USERS are unique");
+        let username = username.to_owned();
+        users.add(Entry { username, user, password, is_disabled: false }).expect("names and ids of USERS are unique");
     }
     Ok(users)
 }

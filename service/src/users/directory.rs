@@ -1,30 +1,58 @@
 //! The user directory over a list of users, whoever keeps the list up to date. Knows no files and no RES.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use async_trait::async_trait;
-use relogin_session::{User, UserId, api::Password};
+use relogin_session::{User, UserId};
+use tracing::{info, warn};
 
-use super::{DirectoryError, UserDirectory, list::Users, password::PasswordChecks};
+use super::{
+    Credentials, DirectoryError, UserDirectory, Verdict,
+    cost::Cost,
+    list::{Candidate, Users},
+    password::{PasswordChecks, PasswordHash},
+};
+use crate::errors::Chain;
 
 /// Answers from a list in memory, which can be exchanged at any time.
 #[derive(Debug)]
 pub struct ListDirectory {
     users: RwLock<Arc<Users>>,
     checks: PasswordChecks,
+    renewal: Option<Renewal>,
+}
+
+/// Puts a user's renewed hash where the list comes from, if the old one is still there: username, old, new. May block.
+pub type KeepHash =
+    dyn Fn(&str, &PasswordHash, &PasswordHash) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
+
+/// What a hash should cost, and who keeps those that are made anew for it.
+struct Renewal {
+    cost: Cost,
+    keep: Arc<KeepHash>,
 }
 
 impl ListDirectory {
     /// A directory of `users`, whose passwords are checked by `checks`.
     #[must_use]
     pub fn new(users: Users, checks: PasswordChecks) -> Self {
-        Self { users: RwLock::new(Arc::new(users)), checks }
+        Self { users: RwLock::new(Arc::new(users)), checks, renewal: None }
     }
 
-    /// Answers from `users` from now on. Checks under way end on the list they began with.
-    pub fn exchange(&self, users: Users) {
+    /// The same, which renews hashes of another cost when their users log in.
+    #[must_use]
+    pub fn renewing(self, cost: Cost, keep: Arc<KeepHash>) -> Self {
+        Self { renewal: Some(Renewal { cost, keep }), ..self }
+    }
+
+    /// Answers from `users` from now on; gives those it answered from before. Checks under way end on the list they began with.
+    pub fn exchange(&self, users: Users) -> Arc<Users> {
         // Nothing can panic while the lock is held, so a poisoned one holds a whole list all the same.
-        *self.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+        std::mem::replace(&mut *self.users.write().unwrap_or_else(PoisonError::into_inner), Arc::new(users))
     }
 
     /// The list as it is now.
@@ -32,53 +60,111 @@ impl ListDirectory {
     pub fn users(&self) -> Arc<Users> {
         Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Renews the hash of a password that was right just now, if it has not the cost that it should have. The user is in
+    /// whether or not that works.
+    async fn renew(&self, credentials: Credentials<'_>, id: &UserId, old: PasswordHash) {
+        let Some(Renewal { cost, keep }) = self.renewal.as_ref().filter(|renewal| !old.has_cost(renewal.cost)) else {
+            return;
+        };
+        let new = match self.checks.renew(old.clone(), credentials.password.clone(), *cost).await {
+            Ok(new) => new,
+            Err(DirectoryError::Busy) => return,
+            Err(error) => return warn!(user = %id, "a password hash was not renewed: {}", Chain(&error)),
+        };
+        self.remember(id, &old, &new);
+        let (keep, username) = (Arc::clone(keep), credentials.username.to_owned());
+        match tokio::task::spawn_blocking(move || keep(&username, &old, &new)).await {
+            Ok(Ok(())) => info!(user = %id, "a password hash was renewed"),
+            Ok(Err(error)) => warn!(user = %id, "a renewed password hash was not kept: {}", Chain(error.as_ref())),
+            Err(error) => warn!(user = %id, "a renewed password hash was not kept: {}", Chain(&error)),
+        }
+    }
+
+    fn remember(&self, id: &UserId, old: &PasswordHash, new: &PasswordHash) {
+        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewed) = users.with_hash(id, old, new.clone()) {
+            *users = Arc::new(renewed);
+        }
+    }
 }
 
 #[async_trait]
 impl UserDirectory for ListDirectory {
     async fn verify(
         &self,
-        username: &str,
-        password: &str,
+        credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Option<User>, DirectoryError> {
-        let Some(candidate) = self.users().candidate(username) else { return Ok(None) };
-        let matches = self.checks.check(candidate.hash, Password::new(password.to_owned()), queued).await?;
-        Ok(candidate.user.filter(|_| matches))
+    ) -> Result<Verdict, DirectoryError> {
+        let candidate = self.users().candidate(credentials.username);
+        let Some(Candidate { hash, user, name_of }) = candidate else { return Ok(Verdict::Wrong(None)) };
+        let matches = self.checks.check(hash.clone(), credentials.password.clone(), queued).await?;
+        let Some(user) = user.filter(|_| matches) else { return Ok(Verdict::Wrong(name_of)) };
+        self.renew(credentials, &user.id, hash).await;
+        Ok(Verdict::Right(user))
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
-        Ok(self.users().with_id(id).map(|entry| entry.user.clone()))
+        Ok(self.users().with_id(id).filter(|entry| !entry.is_disabled).map(|entry| entry.user.clone()))
+    }
+}
+
+impl fmt::Debug for Renewal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Renewal").field("cost", &self.cost).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use relogin_session::api::Password;
 
     use super::*;
-    use crate::users::{demo, list::Entry, password::PasswordHash};
+    use crate::users::{demo, list::Entry};
+
+    const CHEAP: &str = "m=8,t=1,p=1";
 
     fn jane() -> Users {
         let mut users = Users::default();
         let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
-        let password = PasswordHash::of(&Password::new("sesame".to_owned())).unwrap();
-        users.add(Entry { username: "Jane".to_owned(), user, password }).unwrap();
+        let password = PasswordHash::of(&Password::new("sesame".to_owned()), CHEAP.parse().unwrap()).unwrap();
+        users.add(Entry { username: "Jane".to_owned(), user, password, is_disabled: false }).unwrap();
         users
+    }
+
+    async fn verify(directory: &ListDirectory, username: &str, password: &str) -> Verdict {
+        let password = Password::new(password.to_owned());
+        let credentials = Credentials { username, password: &password, remote_addr: None };
+        directory.verify(credentials, &|| {}).await.unwrap()
+    }
+
+    fn is_right(verdict: &Verdict) -> bool {
+        matches!(verdict, Verdict::Right(user) if user.name == "Jane Doe")
     }
 
     #[tokio::test]
     async fn only_a_name_with_its_password_gets_in() {
         let directory = ListDirectory::new(jane(), PasswordChecks::new());
-        let verify = async |name: &str, password: &str| directory.verify(name, password, &|| {}).await.unwrap();
-        assert_eq!(verify("jANE", "sesame").await.unwrap().name, "Jane Doe");
-        assert_eq!(verify("jane", "Sesame").await, None);
+        assert!(is_right(&verify(&directory, "jANE", "sesame").await));
+        assert_eq!(verify(&directory, "jane", "Sesame").await, Verdict::Wrong(Some(UserId::Number(3))));
         // The decoy that an unknown name is checked against is Jane's hash, and this is its password.
-        assert_eq!(verify("nobody", "sesame").await, None);
+        assert_eq!(verify(&directory, "nobody", "sesame").await, Verdict::Wrong(None));
 
         assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
-        directory.exchange(Users::default());
-        assert_eq!(verify("jane", "sesame").await, None);
+        let mut entry = directory.exchange(Users::default()).entries()[0].clone();
+        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
+        assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
+
+        entry.is_disabled = true;
+        let mut disabled = Users::default();
+        disabled.add(entry).unwrap();
+        directory.exchange(disabled);
+        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(Some(UserId::Number(3))));
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
     }
 
@@ -93,12 +179,37 @@ mod tests {
             let tell = || {
                 queued.fetch_add(1, Ordering::SeqCst);
             };
-            let mut verify = directory.verify(name, "wrong", &tell);
-            assert!(futures_util::poll!(&mut verify).is_pending());
+            let password = Password::new("wrong".to_owned());
+            let credentials = Credentials { username: name, password: &password, remote_addr: None };
+            let mut verifying = directory.verify(credentials, &tell);
+            assert!(futures_util::poll!(&mut verifying).is_pending());
             assert_eq!(queued.load(Ordering::SeqCst), 1, "{name}");
             drop(somebody);
-            assert_eq!(verify.await.unwrap(), None);
+            assert!(matches!(verifying.await.unwrap(), Verdict::Wrong(_)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_hash_of_another_cost_is_renewed_by_the_login_whose_password_is_right() {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&kept);
+        let cost = "m=16,t=1,p=1".parse().unwrap();
+        let directory = ListDirectory::new(jane(), PasswordChecks::new()).renewing(
+            cost,
+            Arc::new(move |name, old, new| {
+                keep.lock().unwrap().push((name.to_owned(), old.clone(), new.clone()));
+                Err("a disk that is full keeps nobody out".into())
+            }),
+        );
+        let old = directory.users().entries()[0].password.clone();
+        assert!(!is_right(&verify(&directory, "jane", "wrong").await));
+        assert!(kept.lock().unwrap().is_empty());
+        for _ in 0..2 {
+            assert!(is_right(&verify(&directory, "Jane", "sesame").await));
+        }
+        let new = directory.users().entries()[0].password.clone();
+        assert!(new.has_cost(cost) && new.mark() == old.mark());
+        assert_eq!(*kept.lock().unwrap(), [("Jane".to_owned(), old, new)], "once");
     }
 
     #[tokio::test]
@@ -111,7 +222,7 @@ mod tests {
             ("john", 4, "John Doe", "user"),
         ] {
             let user = User { id: UserId::Number(id), name: full_name.to_owned(), role: role.to_owned() };
-            assert_eq!(directory.verify(name, name, &|| {}).await.unwrap(), Some(user));
+            assert_eq!(verify(&directory, name, name).await, Verdict::Right(user));
         }
     }
 }

@@ -72,8 +72,37 @@ pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
 /// [`EditError`] if there is no such user or the file cannot be changed.
 pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Result<(), EditError> {
     edit(path, false, |list, _| {
-        let table = list.iter_mut().find(|table| is_named(table, username)).ok_or_else(|| no_such(username))?;
-        table["password"] = value(password.to_string());
+        find(list, username)?["password"] = value(password.to_string());
+        Ok(())
+    })
+}
+
+/// Exchanges the hash `old` of a user for `new`, or leaves what has taken its place since.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn renew_hash(path: &Path, username: &str, old: &PasswordHash, new: &PasswordHash) -> Result<(), EditError> {
+    edit(path, false, |list, _| {
+        let table = find(list, username)?;
+        if table.get("password").and_then(Item::as_str) == Some(&old.to_string()) {
+            table["password"] = value(new.to_string());
+        }
+        Ok(())
+    })
+}
+
+/// Lets a user log in no more for now, or again.
+///
+/// # Errors
+/// [`EditError`] if there is no such user or the file cannot be changed.
+pub fn set_disabled(path: &Path, username: &str, is_disabled: bool) -> Result<(), EditError> {
+    edit(path, false, |list, _| {
+        let table = find(list, username)?;
+        if is_disabled {
+            table["disabled"] = value(true);
+        } else {
+            table.remove("disabled");
+        }
         Ok(())
     })
 }
@@ -127,6 +156,10 @@ fn next_id(users: &Users) -> UserId {
         UserId::Text(_) => None,
     });
     UserId::Number(numbers.max().unwrap_or(0).saturating_add(1))
+}
+
+fn find<'a>(list: &'a mut ArrayOfTables, username: &str) -> Result<&'a mut Table, EditError> {
+    list.iter_mut().find(|table| is_named(table, username)).ok_or_else(|| no_such(username))
 }
 
 fn is_named(table: &Table, username: &str) -> bool {
@@ -191,6 +224,32 @@ mod tests {
             remove(&path, "jane").unwrap();
             assert!(Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().entries().is_empty());
         }
+    }
+
+    #[test]
+    fn users_are_disabled_and_enabled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        add(&path, user("jane")).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        set_disabled(&path, "JANE", true).unwrap();
+        assert!(Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().named("jane").unwrap().is_disabled);
+        set_disabled(&path, "jane", false).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        assert!(matches!(set_disabled(&path, "john", true), Err(EditError::NoSuchUser(_))));
+    }
+
+    #[test]
+    fn a_hash_is_renewed_only_if_no_other_password_was_set_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        add(&path, user("jane")).unwrap();
+        let hash = |t: u8| HASH.replace("t=1", &format!("t={t}")).parse::<PasswordHash>().unwrap();
+        let now = || Users::parse(&fs::read_to_string(&path).unwrap()).unwrap().named("jane").unwrap().password.clone();
+        renew_hash(&path, "Jane", &hash(1), &hash(2)).unwrap();
+        assert_eq!(now(), hash(2));
+        renew_hash(&path, "Jane", &hash(1), &hash(3)).unwrap();
+        assert_eq!(now(), hash(2));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::password::{PasswordHash, PasswordHashError};
 
 /// Users with their password hashes. Names (without regard to case) and ids are unique.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Users {
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
@@ -31,6 +31,8 @@ pub struct Entry {
     pub user: User,
     /// The hash of the password.
     pub password: PasswordHash,
+    /// True for one who may not log in for now.
+    pub is_disabled: bool,
 }
 
 /// What a login of some username is to be checked against.
@@ -38,8 +40,10 @@ pub struct Entry {
 pub struct Candidate {
     /// The hash to check: the user's, or for an unknown name that of somebody else, so that it takes as long.
     pub hash: PasswordHash,
-    /// Who has logged in if the password is right; nobody, whatever the password, if the name is unknown.
+    /// Who has logged in if the password is right; nobody, whatever the password, if the name is unknown or disabled.
     pub user: Option<User>,
+    /// Whose name it is.
+    pub name_of: Option<UserId>,
 }
 
 /// A list that is none.
@@ -92,6 +96,8 @@ struct EntryForm {
     name: String,
     role: String,
     password: String,
+    #[serde(default)]
+    disabled: bool,
 }
 
 impl Users {
@@ -102,9 +108,9 @@ impl Users {
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         let form: Form = toml::from_str(text).map_err(|error| UsersError::form(text, error.message(), error.span()))?;
         let mut users = Self::default();
-        for EntryForm { id, username, name, role, password } in form.user {
+        for EntryForm { id, username, name, role, password, disabled: is_disabled } in form.user {
             let password = password.parse().map_err(|error| UsersError::Password(username.clone(), error))?;
-            users.add(Entry { username, user: User { id, name, role }, password })?;
+            users.add(Entry { username, user: User { id, name, role }, password, is_disabled })?;
         }
         Ok(users)
     }
@@ -140,10 +146,20 @@ impl Users {
         self.by_name.get(&fold(username)).map(|&index| &self.entries[index])
     }
 
-    /// The user of this id.
+    /// The user of this id, disabled or not.
     #[must_use]
     pub fn with_id(&self, id: &UserId) -> Option<&Entry> {
         self.by_id.get(id).map(|&index| &self.entries[index])
+    }
+
+    /// The same list, with another hash of a user's password, if it still has `old`.
+    #[must_use]
+    pub fn with_hash(&self, id: &UserId, old: &PasswordHash, new: PasswordHash) -> Option<Self> {
+        let &index = self.by_id.get(id)?;
+        let mut users = self.clone();
+        let entry = users.entries.get_mut(index).filter(|entry| entry.password == *old)?;
+        entry.password = new;
+        Some(users)
     }
 
     /// What a login as `username` is checked against. `None` if the list is empty.
@@ -153,11 +169,12 @@ impl Users {
     #[must_use]
     pub fn candidate(&self, username: &str) -> Option<Candidate> {
         if let Some(entry) = self.named(username) {
-            return Some(Candidate { hash: entry.password.clone(), user: Some(entry.user.clone()) });
+            let user = (!entry.is_disabled).then(|| entry.user.clone());
+            return Some(Candidate { hash: entry.password.clone(), user, name_of: Some(entry.user.id.clone()) });
         }
         let index = self.decoys.hash_one(fold(username)) as usize;
         let decoy = self.entries.get(index.checked_rem(self.entries.len())?)?;
-        Some(Candidate { hash: decoy.password.clone(), user: None })
+        Some(Candidate { hash: decoy.password.clone(), user: None, name_of: None })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who may log in: the trait that every user directory fulfils. Knows no sessions and no RES.
 
+pub mod cost;
 pub mod demo;
 pub mod directory;
 pub mod edit;
@@ -8,7 +9,7 @@ pub mod list;
 pub mod password;
 
 use async_trait::async_trait;
-use relogin_session::{User, UserId};
+use relogin_session::{User, UserId, api::Password};
 use thiserror::Error;
 
 /// Why a user directory cannot answer now: never the caller's fault.
@@ -22,22 +23,41 @@ pub enum DirectoryError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What somebody logs in with.
+#[derive(Clone, Copy, Debug)]
+pub struct Credentials<'a> {
+    /// Compared without regard to case.
+    pub username: &'a str,
+    /// What was typed.
+    pub password: &'a Password,
+    /// Where the login comes from, `ip:port`, as the gateway says.
+    pub remote_addr: Option<&'a str>,
+}
+
+/// What credentials are worth.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They are this user's, who may log in.
+    Right(User),
+    /// They let nobody in. With the id of the user whose name it is, where the directory tells.
+    Wrong(Option<UserId>),
+}
+
 /// Knows users and their passwords.
 #[async_trait]
 pub trait UserDirectory: Send + Sync {
-    /// The user, if there is one of this name (without regard to case) and the password is theirs. An unknown user takes as
-    /// long as a wrong password. Password checks that have to queue call `queued` first, once.
+    /// Whose credentials they are. An unknown or disabled user takes as long as a wrong password. A check that takes longer
+    /// than gateways wait for an answer calls `queued` first, once.
     ///
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
     async fn verify(
         &self,
-        username: &str,
-        password: &str,
+        credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Option<User>, DirectoryError>;
+    ) -> Result<Verdict, DirectoryError>;
 
-    /// The user of this id as the directory has them now.
+    /// The user of this id as the directory has them now; none if they are removed or disabled.
     ///
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.

@@ -3,14 +3,19 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use argon2::{
-    Argon2, Params, PasswordHasher, PasswordVerifier,
+    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
     password_hash::{self, phc},
 };
 use relogin_session::api::Password;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use super::DirectoryError;
+use super::{
+    DirectoryError,
+    cost::{Cost, CostError},
+};
 
 /// The hash of a password with its salt and parameters: a PHC string. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,10 +30,15 @@ pub enum PasswordHashError {
     /// The parameters are no Argon2 parameters, or it is another algorithm's hash.
     #[error("not the hash of an Argon2 that is known here")]
     NotArgon2(#[source] password_hash::Error),
-    /// One check would take more memory than [`PasswordHash::MAX_MEMORY`].
-    #[error("asks for {0} KiB of memory a check, more than the {max} that are allowed", max = PasswordHash::MAX_MEMORY)]
-    Memory(u32),
+    /// A check would cost too much.
+    #[error("its cost will not do: it {0}")]
+    Cost(CostError),
 }
+
+/// Tells whether two hashes were made when one password was set: the same for a hash and what it was renewed to, another for
+/// whatever password is set next. Tells nothing of the password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordMark([u8; 16]);
 
 /// Hashing that failed for want of memory or randomness.
 #[derive(Debug, Error)]
@@ -36,15 +46,38 @@ pub enum PasswordHashError {
 pub struct HashingError(#[from] password_hash::Error);
 
 impl PasswordHash {
-    /// The most memory that one check may take, in KiB. A slip in the file must not take the machine down.
-    pub const MAX_MEMORY: u32 = 1024 * 1024;
-
-    /// Hashes a password by Argon2id with OWASP's parameters (m=19456, t=2, p=1) and a fresh salt. Takes a while: see [`PasswordChecks`].
+    /// Hashes a password by Argon2id with a fresh salt. Takes a while: see [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
-    pub fn of(password: &Password) -> Result<Self, HashingError> {
-        Ok(Self(Argon2::default().hash_password(password.expose().as_bytes())?))
+    pub fn of(password: &Password, cost: Cost) -> Result<Self, HashingError> {
+        Ok(Self(argon2id(cost).hash_password(password.expose().as_bytes())?))
+    }
+
+    /// The hash of the same password at another cost. It keeps the salt, and with it its [`PasswordHash::mark`]; a salt has to
+    /// differ from password to password, not from hash to hash of one. Takes a while: see [`PasswordChecks`].
+    ///
+    /// # Errors
+    /// [`HashingError`] if the system has no memory left.
+    pub fn renewed(&self, password: &Password, cost: Cost) -> Result<Self, HashingError> {
+        let salt = self.0.salt.as_ref().map_or(&[][..], |salt| salt.as_ref());
+        Ok(Self(argon2id(cost).hash_password_with_salt(password.expose().as_bytes(), salt)?))
+    }
+
+    /// True if the hash is Argon2id's of today, at this cost.
+    #[must_use]
+    pub fn has_cost(&self, cost: Cost) -> bool {
+        let params = Params::try_from(&self.0);
+        self.0.algorithm == Algorithm::Argon2id.ident()
+            && self.0.version == Some(Version::V0x13.into())
+            && params.is_ok_and(|params| Cost::new(params.m_cost(), params.t_cost(), params.p_cost()) == Ok(cost))
+    }
+
+    /// When which password was set, without saying which or when.
+    #[must_use]
+    pub fn mark(&self) -> PasswordMark {
+        let digest = Sha256::digest(self.0.salt.as_ref().map_or(&[][..], |salt| salt.as_ref()));
+        PasswordMark(digest.first_chunk().copied().expect("SHA-256 has 32 bytes"))
     }
 
     /// True if this is the hash of `password`. Takes a while: see [`PasswordChecks`].
@@ -70,14 +103,16 @@ impl FromStr for PasswordHash {
         }
         hash.algorithm
             .as_str()
-            .parse::<argon2::Algorithm>()
+            .parse::<Algorithm>()
             .map_err(|_| PasswordHashError::NotArgon2(password_hash::Error::Algorithm))?;
         let params = Params::try_from(&hash).map_err(PasswordHashError::NotArgon2)?;
-        if params.m_cost() > Self::MAX_MEMORY {
-            return Err(PasswordHashError::Memory(params.m_cost()));
-        }
+        Cost::new(params.m_cost(), params.t_cost(), params.p_cost()).map_err(PasswordHashError::Cost)?;
         Ok(Self(hash))
     }
+}
+
+fn argon2id(cost: Cost) -> Argon2<'static> {
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params())
 }
 
 impl fmt::Display for PasswordHash {
@@ -130,6 +165,27 @@ impl PasswordChecks {
         password: Password,
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<bool, DirectoryError> {
+        self.run(move || hash.matches(&password), queued).await
+    }
+
+    /// [`PasswordHash::renewed`], in its turn among the checks.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Busy`] if the queue is full, [`DirectoryError::Failed`] if hashing failed.
+    pub async fn renew(
+        &self,
+        hash: PasswordHash,
+        password: Password,
+        cost: Cost,
+    ) -> Result<PasswordHash, DirectoryError> {
+        self.run(move || hash.renewed(&password, cost), &|| {}).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        hashing: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<T, DirectoryError> {
         let _place = self.taken.try_acquire().map_err(|_| DirectoryError::Busy)?;
         let turn = match Arc::clone(&self.running).try_acquire_owned() {
             Ok(turn) => turn,
@@ -140,9 +196,9 @@ impl PasswordChecks {
         };
         // The turn goes along: a caller that gives up does not make room for another hash beside the one still running.
         tokio::task::spawn_blocking(move || {
-            let verdict = hash.matches(&password);
+            let hashed = hashing();
             drop(turn);
-            verdict
+            hashed
         })
         .await
         .map_err(failed)?
@@ -175,10 +231,8 @@ mod tests {
     use super::*;
 
     /// Hashes as the tests' users have them: as cheap as Argon2 allows.
-    fn cheap(password: &str) -> PasswordHash {
-        let argon2 =
-            Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, Params::new(8, 1, 1, None).unwrap());
-        PasswordHash(argon2.hash_password(password.as_bytes()).unwrap())
+    fn cheap(text: &str) -> PasswordHash {
+        PasswordHash::of(&password(text), Cost::new(8, 1, 1).unwrap()).unwrap()
     }
 
     fn password(text: &str) -> Password {
@@ -187,13 +241,13 @@ mod tests {
 
     #[test]
     fn hashes_are_owasp_argon2id_and_match_their_password_alone() {
-        let hash = PasswordHash::of(&password("sesame")).unwrap();
+        let hash = PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap();
         assert!(hash.to_string().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_eq!(hash.to_string().parse::<PasswordHash>().unwrap(), hash);
         assert!(hash.matches(&password("sesame")).unwrap());
         assert!(!hash.matches(&password("Sesame")).unwrap());
         assert!(!hash.matches(&password("")).unwrap());
-        assert_ne!(hash, PasswordHash::of(&password("sesame")).unwrap(), "salts are fresh");
+        assert_ne!(hash, PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap(), "salts are fresh");
     }
 
     #[test]
@@ -201,6 +255,19 @@ mod tests {
         let hash = cheap("sesame");
         assert!(hash.to_string().contains("$m=8,t=1,p=1$"));
         assert!(hash.matches(&password("sesame")).unwrap());
+    }
+
+    #[test]
+    fn a_renewed_hash_costs_what_it_should_and_is_of_the_same_password() {
+        let (old, cost) = (cheap("sesame"), Cost::new(16, 2, 1).unwrap());
+        assert!(!old.has_cost(cost));
+        let new = old.renewed(&password("sesame"), cost).unwrap();
+        assert!(new.has_cost(cost) && new.matches(&password("sesame")).unwrap());
+        assert_ne!(new, old);
+        assert_eq!(new.mark(), old.mark());
+        assert_ne!(cheap("sesame").mark(), old.mark(), "the same password set again is set again");
+        let other: PasswordHash = new.to_string().replace("argon2id", "argon2i").parse().unwrap();
+        assert!(!other.has_cost(cost), "another algorithm's");
     }
 
     #[test]

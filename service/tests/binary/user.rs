@@ -36,6 +36,12 @@ fn users_are_added_listed_changed_and_removed() {
     run("user passwd JOHN --password-stdin", "other").success();
     let after = fs::read_to_string(&path).unwrap();
     assert_ne!(before, after);
+    run("user passwd john --password-stdin --password-cost m=8,t=1,p=1", "other").success();
+    assert!(fs::read_to_string(&path).unwrap().contains("$m=8,t=1,p=1$"));
+    assert_eq!(run("user disable jane", "").success(), "disabled jane\n");
+    assert!(run("user list", "").success().contains("user (disabled)"));
+    assert_eq!(run("user enable jane", "").success(), "enabled jane\n");
+    assert!(!run("user list", "").success().contains("disabled"));
     run("user remove jane", "").success();
     assert_eq!(run("user list", "").success().lines().count(), 2);
 }
