@@ -160,7 +160,7 @@ async fn run(driver: Rc<RefCell<Driver>>, mut woken: UnboundedReceiver<Wake>) {
             Wake::Socket(id, SocketEvent::Closed) => Input::SocketClosed(id),
             Wake::Lock(id, LockEvent::Granted) => Input::LockGranted(id),
             Wake::Lock(id, LockEvent::Refused) => Input::LockRefused(id),
-            Wake::StorageChanged => Input::StorageChanged(driver.read_storage()),
+            Wake::StorageChanged => Input::StorageChanged,
             Wake::WakeUp(WakeUp::Visible | WakeUp::Shown) => Input::Wake,
             Wake::WakeUp(WakeUp::Online) => Input::Online,
             Wake::WakeUp(WakeUp::Offline) => Input::Offline,

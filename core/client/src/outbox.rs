@@ -22,8 +22,10 @@ pub(crate) enum Purpose {
     Subscribe(ResourceId),
     /// The end of one. Nobody waits for the answer.
     Unsubscribe,
-    /// The keeper's.
+    /// The keeper's errand.
     Session,
+    /// The keeper's challenge.
+    Challenge,
     /// A caller's call or auth.
     Call(Token),
     /// A caller's get.
