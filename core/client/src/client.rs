@@ -4,16 +4,15 @@ use std::time::Duration;
 
 use relogin_res::{
     Error, ResourceId,
-    client::{CallResult, Event as Wire, Message, Method, Response},
+    client::{CallResult, Event as Wire, Message, Method, ResourceSet, Response, UnsubscribeParams},
     rid::{CID_TAG, is_part},
 };
 use relogin_session::api::Rotated;
 use serde_json::{Value as Json, value::RawValue};
 
 use crate::{
-    Action, Answer, Binding, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource,
-    SessionState, Token,
-    answers::{call_result, give_back, payload, resource_set},
+    Action, Answer, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource, SessionState,
+    Token,
     cache::Cache,
     connection::{Connection, Link},
     input::Turn,
@@ -121,12 +120,6 @@ impl Client {
         self.keeper.state()
     }
 
-    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
-    #[must_use]
-    pub fn binding(&self) -> Option<Binding> {
-        self.keeper.binding()
-    }
-
     /// When the relogin key will be used next, on the clock of [`Moment::now`]; `None` if it need not be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
@@ -173,11 +166,7 @@ impl Client {
                 self.linked(link);
                 self.give_up();
             }
-            Input::SocketOpened(socket) => {
-                if self.connection.opened(socket, out) {
-                    self.keeper.opened(out);
-                }
-            }
+            Input::SocketOpened(socket) => self.connection.opened(socket, out),
             Input::Frame(socket, frame) => {
                 if self.connection.hears(socket, turn) {
                     match Message::parse(frame.expose()) {
@@ -193,22 +182,22 @@ impl Client {
                 self.linked(link);
             }
             Input::StorageRead(text) => self.keeper.storage_read(text, turn, out),
-            Input::Device(device) => self.keeper.device(device, turn, out),
-            Input::Signed(signature) => self.keeper.signed(signature, turn, out),
-            Input::StorageChanged => {
+            // Not asked for yet.
+            Input::Device(_) | Input::Signed(_) => {}
+            Input::StorageChanged(text) => {
                 // A sibling writes when it is connected.
                 self.connection.hurry(turn);
-                self.keeper.storage_changed(turn, out);
+                self.keeper.storage_changed(text.as_ref(), turn, out);
             }
-            Input::LockGranted(id) => self.keeper.lock_granted(id, out),
-            Input::LockRefused(id) => self.keeper.lock_refused(id, out),
+            Input::LockGranted(id) => self.keeper.lock_granted(id, turn, out),
+            Input::LockRefused(id) => self.keeper.lock_refused(id, turn, out),
             Input::Wake => {
                 self.connection.wake(turn, out);
-                self.keeper.wake(out);
+                self.keeper.wake();
             }
             Input::Online => {
                 self.connection.online(turn, out);
-                self.keeper.wake(out);
+                self.keeper.wake();
             }
             Input::Offline => self.connection.offline(turn, out),
             Input::Timer => {}
@@ -222,7 +211,7 @@ impl Client {
         match command {
             Command::Login { username, password } => {
                 let timeout = self.request_timeout;
-                self.keeper.login(Login::new(token, username, password, deadline, timeout), turn, out);
+                self.keeper.login(Login { token, username, password, deadline, timeout }, turn, out);
             }
             Command::Logout => self.keeper.logout(token, out),
             Command::Call { rid, method, params } => {
@@ -296,8 +285,17 @@ impl Client {
                 };
                 out.settle(token, result);
             }
-            Purpose::Session => self.keeper.answered(result.and_then(|result| payload(result, out)), turn, out),
-            Purpose::Challenge => self.keeper.challenged(result.and_then(|result| payload(result, out)), turn, out),
+            Purpose::Session => {
+                let result = match result.and_then(call_result) {
+                    Ok(CallResult::Payload(payload)) => Ok(payload),
+                    Ok(CallResult::Resource(rid, _)) => {
+                        give_back(rid, out);
+                        Err(RequestError::Garbled)
+                    }
+                    Err(error) => Err(error),
+                };
+                self.keeper.answered(result, turn, out);
+            }
             Purpose::Abandoned => {
                 if let Ok(CallResult::Resource(rid, _)) = result.and_then(call_result) {
                     give_back(rid, out);
@@ -350,7 +348,6 @@ impl Client {
             match purpose {
                 Purpose::Call(token) | Purpose::Get(token, _) => self.out.settle(token, Err(RequestError::TimedOut)),
                 Purpose::Session => self.keeper.answered(Err(RequestError::TimedOut), turn, &mut self.out),
-                Purpose::Challenge => self.keeper.challenged(Err(RequestError::TimedOut), turn, &mut self.out),
                 _ => {}
             }
             // Is it the service that is slow, or is nobody there?
@@ -361,10 +358,6 @@ impl Client {
         let seen = Seen::of(self.cache.freshness(&self.user), self.cache.resource(&self.user));
         self.keeper.user(seen, turn, &mut self.out);
         self.keeper.tick(self.connection.is_promising(), turn, &mut self.out);
-        if self.keeper.take_hang_up() {
-            let link = self.connection.replace(turn, &mut self.out);
-            self.linked(link);
-        }
         if self.keeper.is_settled() && !self.ready {
             self.ready = true;
             self.cache.ready(&mut self.out);
@@ -382,4 +375,21 @@ impl Client {
             }
         }
     }
+}
+
+/// Reads the result of a subscribe or get request.
+fn resource_set(result: Option<Box<RawValue>>) -> Result<ResourceSet, RequestError> {
+    // Subscribed already: gateways may leave the result out.
+    let Some(result) = result else { return Ok(ResourceSet::default()) };
+    serde_json::from_str(result.get()).map_err(|_| RequestError::Garbled)
+}
+
+/// Reads the result of a call or auth request.
+fn call_result(result: Option<Box<RawValue>>) -> Result<CallResult, RequestError> {
+    result.and_then(|result| CallResult::parse(&result)).ok_or(RequestError::Garbled)
+}
+
+/// Ends a subscription that nobody asked for.
+fn give_back(rid: ResourceId, out: &mut Outbox) {
+    out.send(Purpose::Unsubscribe, Method::Unsubscribe(rid), params(&UnsubscribeParams { count: Some(1) }), None);
 }

@@ -121,20 +121,12 @@ impl Connection {
         link
     }
 
-    /// True if hands are being shaken now.
-    pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) -> bool {
-        let new = self.socket() == Some(socket) && out.socket.is_none();
-        if new {
+    pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) {
+        if self.socket() == Some(socket) && out.socket.is_none() {
             out.socket = Some(socket);
             let protocol = Some(Version::CURRENT.to_string());
             out.send(Purpose::Handshake, Method::Version, params(&VersionParams { protocol }), None);
         }
-        new
-    }
-
-    /// The connection works, but another one is wanted in its place.
-    pub(crate) fn replace(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
-        self.fail(turn, out)
     }
 
     pub(crate) fn closed(&mut self, socket: SocketId, turn: &mut Turn, out: &mut Outbox) -> Link {

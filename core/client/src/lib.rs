@@ -23,7 +23,6 @@
 #![forbid(unsafe_code)]
 
 mod action;
-mod answers;
 mod backoff;
 mod cache;
 mod client;
@@ -36,8 +35,7 @@ mod secret;
 mod told;
 
 pub use action::{
-    Action, Answer, Binding, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange,
-    SessionState,
+    Action, Answer, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,
 };
 pub use client::Client;
 pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};

@@ -22,10 +22,8 @@ pub(crate) enum Purpose {
     Subscribe(ResourceId),
     /// The end of one. Nobody waits for the answer.
     Unsubscribe,
-    /// The keeper's errand.
+    /// The keeper's.
     Session,
-    /// The keeper's challenge.
-    Challenge,
     /// A caller's call or auth.
     Call(Token),
     /// A caller's get.

@@ -11,7 +11,6 @@ mod relogin;
 mod route;
 #[cfg(test)]
 mod tests;
-mod throttle;
 mod user;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -22,10 +21,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
+use self::{answer::Failure, malformed::Malformed, route::Route};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
-    config::ThrottleKind,
     errors::Chain,
     sessions::Sessions,
     users::UserDirectory,
@@ -45,7 +43,6 @@ struct Desk {
     sessions: Arc<Sessions>,
     users: Arc<dyn UserDirectory>,
     malformed: Malformed,
-    throttle: Throttle,
 }
 
 /// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
@@ -68,11 +65,9 @@ impl Auth {
         bus: Arc<dyn Bus>,
         sessions: Arc<Sessions>,
         users: Arc<dyn UserDirectory>,
-        throttle: ThrottleKind,
     ) -> Result<Self, BusError> {
         let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
-        let throttle = Throttle::new(throttle);
-        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default(), throttle };
+        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default() };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
     }
 

@@ -34,16 +34,6 @@ impl Lock {
         Self { next: 0, timeout, state: State::Free }
     }
 
-    /// How long it is waited for.
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// Whether we work without it.
-    pub(super) fn is_without(&self) -> bool {
-        self.state == State::Without
-    }
-
     /// Asks for the lock. One of the next three functions will say when to go on.
     pub(super) fn request(&mut self, turn: &mut Turn, out: &mut Outbox) {
         let id = self.ask(turn, false);
