@@ -111,7 +111,8 @@ impl App {
         let rules = Rules { policy: config.policy, keyring };
         let sessions =
             Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), directory.clone(), Arc::clone(&bus)));
-        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory.clone()).await?;
+        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory.clone(), config.throttle)
+            .await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("disposing of sessions", |stop| expiry::run(sessions, stop));
         if let Some(file) = users_file {

@@ -32,6 +32,8 @@ pub struct Config {
     pub users: UsersSource,
     /// What hashing a password costs.
     pub password_cost: Cost,
+    /// Whose failed logins make the next ones wait.
+    pub throttle: ThrottleKind,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
     /// How long things live.
@@ -92,6 +94,18 @@ pub enum UsersSource {
         /// Whether it was asked for.
         is_default: bool,
     },
+}
+
+/// Whose failed logins make the next ones wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThrottleKind {
+    /// The user's, and the remote address's.
+    #[default]
+    All,
+    /// The user's.
+    User,
+    /// Nobody's.
+    Off,
 }
 
 /// What relogin keys are signed with.
@@ -186,6 +200,7 @@ impl Config {
             name,
             users,
             password_cost: password_cost(&options)?,
+            throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
             secret,
             policy: policy(
                 options.key_lifetime()?.as_ref(),
@@ -362,6 +377,7 @@ mod tests {
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
             ("", "data = \"\"", "FILE: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
+            ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
             ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),
             ("--log relogin=loud", "", "--log \"relogin=loud\" is no log filter"),

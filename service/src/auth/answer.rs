@@ -1,9 +1,10 @@
 //! What goes wrong with a request, and how it is answered: the one place where that becomes a RES error.
 
-use std::error::Error as StdError;
+use std::{error::Error as StdError, time::Duration};
 
 use relogin_res::{Error, code};
 use relogin_session::Denied;
+use serde_json::json;
 use tracing::{debug, error, warn};
 
 use super::route::Route;
@@ -18,6 +19,8 @@ pub(super) enum Failure {
     Denied(Denied),
     /// There is no such resource.
     NotFound,
+    /// The user or the address has failed to log in too often, and has to wait for so long.
+    TooManyAttempts(Duration),
     /// Too many logins wait.
     Busy,
     /// Something of ours failed.
@@ -43,6 +46,11 @@ impl Failure {
             Self::Malformed => Error::invalid_params(),
             Self::Denied(denied) => Error::new(denied.code(), denied.to_string()),
             Self::NotFound => Error::not_found(),
+            Self::TooManyAttempts(wait) => {
+                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+                let error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
+                Error { data: Some(json!({ "retryAfter": ms })), ..error }
+            }
             // A client takes it for what it is: nothing was decided, and a later try may do.
             Self::Busy => Error::new(code::TIMEOUT, "Too many logins at once; try again in a moment"),
             Self::Ours(_) | Self::Panic => Error::internal(),
@@ -54,6 +62,7 @@ impl Failure {
         match self {
             Self::Malformed | Self::NotFound => {}
             Self::Denied(denied) => debug!(%route, "denied: {denied}"),
+            Self::TooManyAttempts(wait) => debug!(%route, ?wait, "denied: too many failed logins"),
             Self::Busy => warn!(%route, "refused: too many password checks are waiting"),
             Self::Ours(source) => error!(%route, "failed: {}", Chain(source.as_ref())),
             Self::Panic => error!(%route, "panicked; see the message above"),

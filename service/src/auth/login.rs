@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
 use relogin_session::{ConnectionId, Denied, Device, api::LoginParams};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Desk, answer::Failure};
 use crate::users::{Credentials, Verdict};
@@ -27,11 +27,12 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     }
 
     let LoginParams { username, password, attempt, label, device: _ } = params.map_err(|_| Denied::InvalidParams)?;
-    let credentials =
-        Credentials { username: &username, password: &password, remote_addr: request.origin.remote_addr.as_deref() };
-    let Verdict::Right(user) = verify(desk, credentials, reply).await? else {
-        return Err(Denied::WrongUsernamePassword.into());
-    };
+    let remote_addr = request.origin.remote_addr.as_deref();
+    let guess = desk.throttle.admit(&username, remote_addr, Instant::now()).map_err(Failure::TooManyAttempts)?;
+    let verdict = verify(desk, Credentials { username: &username, password: &password, remote_addr }, reply).await?;
+    let is_right = matches!(verdict, Verdict::Right(_));
+    desk.throttle.settle(guess, is_right, Instant::now()).map_err(Failure::TooManyAttempts)?;
+    let Verdict::Right(user) = verdict else { return Err(Denied::WrongUsernamePassword.into()) };
     let device = device(request.origin, label);
     let logged_in = desk.sessions.login(connection, user, attempt, device).await??;
     Ok(Response::result(&logged_in))

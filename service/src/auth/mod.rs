@@ -11,6 +11,7 @@ mod relogin;
 mod route;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod user;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
@@ -21,9 +22,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use self::{answer::Failure, malformed::Malformed, route::Route};
+use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
+    config::ThrottleKind,
     errors::Chain,
     sessions::Sessions,
     users::UserDirectory,
@@ -43,6 +45,7 @@ struct Desk {
     sessions: Arc<Sessions>,
     users: Arc<dyn UserDirectory>,
     malformed: Malformed,
+    throttle: Throttle,
 }
 
 /// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
@@ -65,9 +68,11 @@ impl Auth {
         bus: Arc<dyn Bus>,
         sessions: Arc<Sessions>,
         users: Arc<dyn UserDirectory>,
+        throttle: ThrottleKind,
     ) -> Result<Self, BusError> {
         let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
-        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default() };
+        let throttle = Throttle::new(throttle);
+        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default(), throttle };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
     }
 

@@ -71,7 +71,7 @@ impl Rig {
             keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
         };
         let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
-        let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users).await.unwrap();
+        let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users, ThrottleKind::All).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.run(stop.clone()));
         Self { bus, gate, stop, running }
@@ -456,6 +456,33 @@ async fn a_flood_of_logins_delays_no_relogin() {
         let answer = login.answer().await;
         assert_eq!(answer["result"]["generation"], 1, "{answer}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_guesses_waits_longer_and_longer_and_holds_up_no_session_of_the_owner() {
+    let rig = Rig::new().await;
+    let login = async |cid: &str, password: &str, from: &str| {
+        let params = json!({"username": "jane", "password": password});
+        rig.ask("auth.session.login", json!({"cid": cid, "params": params, "remoteAddr": from}).to_string()).await
+    };
+    let mut key = login("c0", "sesame", "9.9.9.9:1").await["result"]["reloginKey"].clone();
+    for n in 0..5 {
+        assert_eq!(code(&login("c1", "guess", &format!("1.1.1.{n}:1")).await), "session.wrongUsernamePassword");
+    }
+    let mut waits = Vec::new();
+    for n in 0..5 {
+        assert_eq!(code(&login("c1", "guess", &format!("1.1.2.{n}:1")).await), "session.wrongUsernamePassword");
+        let refused = login("c1", "sesame", &format!("1.1.3.{n}:1")).await;
+        assert_eq!(code(&refused), "session.tooManyAttempts");
+        let wait = refused["error"]["data"]["retryAfter"].as_u64().unwrap();
+        let relogin = rig.auth("relogin", "c0", &json!({"reloginKey": key})).await;
+        key = relogin["result"]["reloginKey"].clone();
+        assert!(key.is_string(), "{relogin}");
+        waits.push(wait);
+        tokio::time::advance(Duration::from_millis(wait)).await;
+    }
+    assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000]);
+    assert!(login("c2", "sesame", "9.9.9.9:2").await["result"].is_object(), "where she has logged in before");
 }
 
 #[tokio::test]

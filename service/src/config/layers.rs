@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, GatewayKind, NatsUrl, StoreKind,
+    AllowOrigin, GatewayKind, NatsUrl, StoreKind, ThrottleKind,
     values::{self, Problem, Value},
 };
 use crate::users::cost::Cost;
@@ -48,6 +48,10 @@ pub struct Options {
     /// login [default: m=19456,t=2,p=1]
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST")]
     pub password_cost: Option<String>,
+    /// Failed logins make the next ones wait: those of the user and those of the address, those of the user only, or none
+    /// [default: all]
+    #[arg(long, env = "RELOGIN_THROTTLE", value_name = "all|user|off")]
+    pub throttle: Option<String>,
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -175,6 +179,7 @@ options! {
     name: "name" "RELOGIN_NAME" values::name => String;
     users: "users" "RELOGIN_USERS" values::path => PathBuf;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
+    throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
     key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 use humantime::format_duration;
 use relogin_res::rid::is_part;
 
-use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind};
+use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind};
 use crate::users::cost::{Cost, CostError};
 
 /// A value, and where it was given.
@@ -102,6 +102,15 @@ pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
 
 pub(super) fn password_cost(text: String) -> Result<Cost, Problem> {
     text.parse().map_err(|error| Problem::Cost(text, error))
+}
+
+pub(super) fn throttle(text: String) -> Result<ThrottleKind, Problem> {
+    match text.as_str() {
+        "all" => Ok(ThrottleKind::All),
+        "user" => Ok(ThrottleKind::User),
+        "off" => Ok(ThrottleKind::Off),
+        _ => Err(Problem::Choice(text, "all, user or off")),
+    }
 }
 
 pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {

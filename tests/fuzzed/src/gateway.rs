@@ -1,0 +1,164 @@
+//! The gateway machine, fed with whatever clients and services may bring, in any order: it neither panics, nor speaks to who
+//! is gone, nor keeps a credit, nor sends what is no JSON.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_res::service::Origin;
+
+use crate::supply::Supply;
+
+struct Rig {
+    gateway: Gateway,
+    now: Duration,
+    next: u64,
+    /// The open connections, and how many of their frames are being dealt with.
+    open: BTreeMap<ConnectionKey, u32>,
+    listening: BTreeMap<Tag, String>,
+    asked: BTreeSet<Tag>,
+}
+
+pub(crate) fn machine(input: &[u8]) {
+    let mut supply = Supply::new(input);
+    // Small bounds are reached by small inputs.
+    let config = Config { max_direct_subscriptions: 3, max_resources: 4, max_held_events: 3, ..Config::default() };
+    let mut rig = Rig {
+        gateway: Gateway::new(config),
+        now: Duration::from_secs(1000),
+        next: 0,
+        open: BTreeMap::new(),
+        listening: BTreeMap::new(),
+        asked: BTreeSet::new(),
+    };
+    while !supply.is_empty() {
+        rig.step(&mut supply);
+    }
+}
+
+impl Rig {
+    fn step(&mut self, supply: &mut Supply<'_>) {
+        match supply.below(16) {
+            0 => {
+                let connection = ConnectionKey(self.next);
+                self.next += 1;
+                self.open.insert(connection, 0);
+                self.input(Input::Opened { connection, cid: format!("c{}", connection.0), origin: Origin::default() });
+            }
+            1 => {
+                if let Some(connection) = self.connection(supply) {
+                    self.open.remove(&connection);
+                    self.input(Input::Closed { connection });
+                }
+            }
+            2..=7 => {
+                if let Some(connection) = self.connection(supply) {
+                    let text = match supply.below(3) {
+                        0 => supply.text(),
+                        1 => {
+                            format!(r#"{{"id":{},"method":"version","params":{{"protocol":"1.2.3"}}}}"#, supply.byte())
+                        }
+                        _ => format!(r#"{{"id":{},"method":"{}"}}"#, supply.byte(), method(supply)),
+                    };
+                    *self.open.entry(connection).or_default() += 1;
+                    self.input(Input::Frame { connection, text: &text });
+                }
+            }
+            8..=10 => {
+                if let Some(tag) = nth(&self.asked, supply.byte()) {
+                    let payload = supply.line();
+                    // A pre-response asks for more time and answers nothing.
+                    self.input(Input::Reply { tag, payload });
+                }
+            }
+            11 => {
+                if let Some(tag) = nth(&self.asked, supply.byte()) {
+                    self.asked.remove(&tag);
+                    self.input(Input::NoResponders { tag });
+                }
+            }
+            12 => {
+                let tags: BTreeSet<Tag> = self.listening.keys().chain(&self.asked).copied().collect();
+                if let Some(tag) = nth(&tags, supply.byte()) {
+                    self.listening.remove(&tag);
+                    self.asked.remove(&tag);
+                    self.input(Input::Refused { tag });
+                }
+            }
+            13 => {
+                let tags: BTreeSet<Tag> = self.listening.keys().copied().collect();
+                if let Some(tag) = nth(&tags, supply.byte()) {
+                    let base = self.listening[&tag].trim_end_matches(['>', '*', '.']).to_owned();
+                    let subject = format!(
+                        "{base}.{}",
+                        ["change", "add", "remove", "delete", "reaccess", "token", "x"][usize::from(supply.below(7))]
+                    );
+                    self.input(Input::Message { tag, subject: &subject, payload: supply.line() });
+                }
+            }
+            14 => self.input(if supply.below(2) == 0 { Input::LinkDown } else { Input::LinkUp }),
+            _ => {
+                if let Some(due) = self.gateway.poll_timeout() {
+                    self.now = self.now.max(due);
+                    self.input(Input::Timeout);
+                    let next = self.gateway.poll_timeout();
+                    assert!(next.is_none_or(|next| next > self.now), "a timer that spins");
+                }
+            }
+        }
+    }
+
+    fn connection(&self, supply: &mut Supply<'_>) -> Option<ConnectionKey> {
+        nth(&self.open.keys().copied().collect(), supply.byte())
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.gateway.handle(input, self.now);
+        while let Some(action) = self.gateway.poll_action() {
+            match action {
+                Action::Send { connection, frame } => {
+                    assert!(self.open.contains_key(&connection), "a frame for who is gone");
+                    serde_json::from_slice::<serde_json::Value>(&frame).expect("frames are JSON");
+                }
+                Action::Done { connection } => {
+                    let credits = self.open.get_mut(&connection).expect("a credit for who is gone");
+                    *credits = credits.checked_sub(1).expect("a credit that nobody gave");
+                }
+                Action::Close { connection, .. } => {
+                    assert!(self.open.remove(&connection).is_some(), "closes who is gone");
+                }
+                Action::Listen { tag, pattern } => {
+                    assert!(self.listening.insert(tag, pattern).is_none(), "one tag twice");
+                }
+                Action::Ask { tag, payload, .. } => {
+                    serde_json::from_slice::<serde_json::Value>(&payload).expect("payloads are JSON");
+                    assert!(self.asked.insert(tag), "one tag twice");
+                }
+                Action::Release { tag } => {
+                    self.listening.remove(&tag);
+                    self.asked.remove(&tag);
+                }
+            }
+        }
+    }
+}
+
+fn method(supply: &mut Supply<'_>) -> String {
+    const METHODS: [&str; 8] = [
+        "subscribe.a.b",
+        "subscribe.a.c",
+        "unsubscribe.a.b",
+        "get.a.b",
+        "call.a.b.m",
+        "auth.session.login",
+        "subscribe.session.user.{cid}",
+        "new.a.b",
+    ];
+    METHODS[usize::from(supply.below(8))].to_owned()
+}
+
+fn nth<T: Copy + Ord>(set: &BTreeSet<T>, which: u8) -> Option<T> {
+    set.iter().nth(usize::from(which) % set.len().max(1)).copied()
+}

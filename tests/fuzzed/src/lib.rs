@@ -1,0 +1,36 @@
+//! What anybody may send, and what must hold then: the bodies of the fuzz targets in `fuzz/`, which `cargo xtask fuzz` runs
+//! on inputs that it makes up, and `cargo test` on the seeds that are kept. Knows nothing of fuzzers.
+#![forbid(unsafe_code)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a body says by a panic that something does not hold")]
+
+mod client;
+mod gateway;
+mod key;
+mod service;
+mod stored;
+mod supply;
+mod wire;
+
+/// One target's body. Panics if something does not hold.
+pub type Body = fn(&[u8]);
+
+/// All targets by name; each has a folder of this name under `fuzz/seeds`.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("relogin_key", key::relogin_key),
+    ("client_message", wire::client_message),
+    ("service_message", wire::service_message),
+    ("service_requests", service::requests),
+    ("gateway_machine", gateway::machine),
+    ("client_machine", client::machine),
+    ("session_record", stored::session_record),
+    ("storage_record", stored::storage_record),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// If something does not hold, or there is no such target.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, body) = TARGETS.iter().find(|(target, _)| *target == name).expect("a target of this name");
+    body(input);
+}

@@ -1,0 +1,30 @@
+//! What is read back from disks and browsers: whatever is there, it is a record or none.
+
+use relogin_client::{Client, Config, Input, SessionState};
+use relogin_res::ResourceId;
+use relogin_session::Record;
+
+use crate::client::Driver;
+
+/// The service's record of a session.
+pub(crate) fn session_record(input: &[u8]) {
+    if let Ok(record) = Record::decode(input) {
+        let encoded = record.encode().unwrap();
+        assert_eq!(Record::decode(&encoded).unwrap(), record);
+    }
+}
+
+/// The browser's: a client that finds it resumes, or has nobody; and says the same of the same.
+pub(crate) fn storage_record(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let client = Client::new(Config::new(ResourceId::parse("session").unwrap()));
+    let mut driver = Driver::new(client, Some(text.to_owned()));
+    driver.input(Input::Start);
+    let state = driver.client.session();
+    assert!(matches!(state, SessionState::Resuming | SessionState::Anonymous), "{state:?}");
+    driver.input(Input::StorageChanged);
+    assert_eq!(driver.client.session(), state);
+    driver.connect();
+    driver.input(Input::Stop);
+    driver.assert_sound();
+}
