@@ -104,6 +104,8 @@ pub enum Event {
     Connection(ConnectionState),
     /// The session's state is another one. The first one comes right after the start.
     Session(SessionState),
+    /// What the session's key needs beside it is another thing, or there is no session any more.
+    Binding(Option<Binding>),
     /// The time of the next refresh is another one ([`Client::refresh_due`](crate::Client::refresh_due)).
     Refresh(Option<Duration>),
     /// A subscribed resource changed, was loaded, or was brought up to date after a reconnect.
@@ -176,6 +178,15 @@ pub enum SessionState {
     Reconnecting(User),
     /// The session is over.
     Ended(Ended),
+}
+
+/// What somebody needs beside the relogin key to use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// The device that logged in: a key that was copied opens nothing.
+    Bound,
+    /// Nothing: the browser could keep no device key. A key that was copied and used ends the session.
+    Bearer,
 }
 
 /// Why a session is over.

@@ -22,7 +22,7 @@ use self::entry::Entry;
 use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, input::Turn, outbox::Outbox};
 
 /// All resources that the client has or wants.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cache {
     entries: BTreeMap<ResourceId, Entry>,
     /// Whether the connection takes subscriptions now.

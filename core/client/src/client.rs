@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use relogin_res::{
     Error, ResourceId,
-    client::{CallResult, Event as Wire, Message, Method, ResourceSet, Response, UnsubscribeParams},
+    client::{CallResult, Event as Wire, Message, Method, Response},
     rid::{CID_TAG, is_part},
 };
 use relogin_session::api::Rotated;
 use serde_json::{Value as Json, value::RawValue};
 
 use crate::{
-    Action, Answer, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource, SessionState,
-    Token,
+    Action, Answer, Binding, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource,
+    SessionState, Token,
+    answers::{call_result, give_back, payload, resource_set},
     cache::Cache,
     connection::{Connection, Link},
     input::Turn,
@@ -33,7 +34,7 @@ const LATE: Duration = Duration::from_secs(1);
 /// [`Sign`](Action::Sign)) is answered as soon as its action is polled, before any other input and before the actions behind
 /// it are carried out, however long the browser takes; what that answer asks for in turn comes behind those. Inputs never fail and never panic, whatever the gateway
 /// sends and however late they come; inputs for sockets and locks that are no more are ignored.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     request_timeout: Duration,
     /// The user model of this connection.
@@ -54,7 +55,7 @@ pub struct Client {
 }
 
 /// A request of a caller.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Waiting {
     purpose: Purpose,
     method: Method,
@@ -120,6 +121,12 @@ impl Client {
         self.keeper.state()
     }
 
+    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
+    #[must_use]
+    pub fn binding(&self) -> Option<Binding> {
+        self.keeper.binding()
+    }
+
     /// When the relogin key will be used next, on the clock of [`Moment::now`]; `None` if it need not be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
@@ -166,7 +173,11 @@ impl Client {
                 self.linked(link);
                 self.give_up();
             }
-            Input::SocketOpened(socket) => self.connection.opened(socket, out),
+            Input::SocketOpened(socket) => {
+                if self.connection.opened(socket, out) {
+                    self.keeper.opened(out);
+                }
+            }
             Input::Frame(socket, frame) => {
                 if self.connection.hears(socket, turn) {
                     match Message::parse(frame.expose()) {
@@ -182,22 +193,22 @@ impl Client {
                 self.linked(link);
             }
             Input::StorageRead(text) => self.keeper.storage_read(text, turn, out),
-            // Not asked for yet.
-            Input::Device(_) | Input::Signed(_) => {}
-            Input::StorageChanged(text) => {
+            Input::Device(device) => self.keeper.device(device, turn, out),
+            Input::Signed(signature) => self.keeper.signed(signature, turn, out),
+            Input::StorageChanged => {
                 // A sibling writes when it is connected.
                 self.connection.hurry(turn);
-                self.keeper.storage_changed(text.as_ref(), turn, out);
+                self.keeper.storage_changed(turn, out);
             }
-            Input::LockGranted(id) => self.keeper.lock_granted(id, turn, out),
-            Input::LockRefused(id) => self.keeper.lock_refused(id, turn, out),
+            Input::LockGranted(id) => self.keeper.lock_granted(id, out),
+            Input::LockRefused(id) => self.keeper.lock_refused(id, out),
             Input::Wake => {
                 self.connection.wake(turn, out);
-                self.keeper.wake();
+                self.keeper.wake(out);
             }
             Input::Online => {
                 self.connection.online(turn, out);
-                self.keeper.wake();
+                self.keeper.wake(out);
             }
             Input::Offline => self.connection.offline(turn, out),
             Input::Timer => {}
@@ -211,7 +222,7 @@ impl Client {
         match command {
             Command::Login { username, password } => {
                 let timeout = self.request_timeout;
-                self.keeper.login(Login { token, username, password, deadline, timeout }, turn, out);
+                self.keeper.login(Login::new(token, username, password, deadline, timeout), turn, out);
             }
             Command::Logout => self.keeper.logout(token, out),
             Command::Call { rid, method, params } => {
@@ -285,17 +296,8 @@ impl Client {
                 };
                 out.settle(token, result);
             }
-            Purpose::Session => {
-                let result = match result.and_then(call_result) {
-                    Ok(CallResult::Payload(payload)) => Ok(payload),
-                    Ok(CallResult::Resource(rid, _)) => {
-                        give_back(rid, out);
-                        Err(RequestError::Garbled)
-                    }
-                    Err(error) => Err(error),
-                };
-                self.keeper.answered(result, turn, out);
-            }
+            Purpose::Session => self.keeper.answered(result.and_then(|result| payload(result, out)), turn, out),
+            Purpose::Challenge => self.keeper.challenged(result.and_then(|result| payload(result, out)), turn, out),
             Purpose::Abandoned => {
                 if let Ok(CallResult::Resource(rid, _)) = result.and_then(call_result) {
                     give_back(rid, out);
@@ -348,6 +350,7 @@ impl Client {
             match purpose {
                 Purpose::Call(token) | Purpose::Get(token, _) => self.out.settle(token, Err(RequestError::TimedOut)),
                 Purpose::Session => self.keeper.answered(Err(RequestError::TimedOut), turn, &mut self.out),
+                Purpose::Challenge => self.keeper.challenged(Err(RequestError::TimedOut), turn, &mut self.out),
                 _ => {}
             }
             // Is it the service that is slow, or is nobody there?
@@ -358,6 +361,10 @@ impl Client {
         let seen = Seen::of(self.cache.freshness(&self.user), self.cache.resource(&self.user));
         self.keeper.user(seen, turn, &mut self.out);
         self.keeper.tick(self.connection.is_promising(), turn, &mut self.out);
+        if self.keeper.take_hang_up() {
+            let link = self.connection.replace(turn, &mut self.out);
+            self.linked(link);
+        }
         if self.keeper.is_settled() && !self.ready {
             self.ready = true;
             self.cache.ready(&mut self.out);
@@ -375,21 +382,4 @@ impl Client {
             }
         }
     }
-}
-
-/// Reads the result of a subscribe or get request.
-fn resource_set(result: Option<Box<RawValue>>) -> Result<ResourceSet, RequestError> {
-    // Subscribed already: gateways may leave the result out.
-    let Some(result) = result else { return Ok(ResourceSet::default()) };
-    serde_json::from_str(result.get()).map_err(|_| RequestError::Garbled)
-}
-
-/// Reads the result of a call or auth request.
-fn call_result(result: Option<Box<RawValue>>) -> Result<CallResult, RequestError> {
-    result.and_then(|result| CallResult::parse(&result)).ok_or(RequestError::Garbled)
-}
-
-/// Ends a subscription that nobody asked for.
-fn give_back(rid: ResourceId, out: &mut Outbox) {
-    out.send(Purpose::Unsubscribe, Method::Unsubscribe(rid), params(&UnsubscribeParams { count: Some(1) }), None);
 }

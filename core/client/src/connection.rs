@@ -20,7 +20,7 @@ use crate::{
 const STEADY: Duration = Duration::from_secs(10);
 
 /// The way to a gateway.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     phase: Phase,
     next_socket: u32,
@@ -121,12 +121,20 @@ impl Connection {
         link
     }
 
-    pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) {
-        if self.socket() == Some(socket) && out.socket.is_none() {
+    /// True if hands are being shaken now.
+    pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) -> bool {
+        let new = self.socket() == Some(socket) && out.socket.is_none();
+        if new {
             out.socket = Some(socket);
             let protocol = Some(Version::CURRENT.to_string());
             out.send(Purpose::Handshake, Method::Version, params(&VersionParams { protocol }), None);
         }
+        new
+    }
+
+    /// The connection works, but another one is wanted in its place.
+    pub(crate) fn replace(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
+        self.fail(turn, out)
     }
 
     pub(crate) fn closed(&mut self, socket: SocketId, turn: &mut Turn, out: &mut Outbox) -> Link {

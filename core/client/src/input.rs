@@ -88,8 +88,8 @@ pub enum Input {
     /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input: base64url, as
     /// [`SignedChallenge`](relogin_session::api::SignedChallenge) has it; `None` if there is no key pair (any more).
     Signed(Option<String>),
-    /// Another tab changed the storage record to this, or removed it.
-    StorageChanged(Option<Secret>),
+    /// Another tab may have changed the storage record. A hint: the client looks for itself.
+    StorageChanged,
     /// The lock is ours, until released or stolen from us.
     LockGranted(LockId),
     /// There is no lock to be had: the browser has none, or another tab stole it from us while we waited or held it.

@@ -2,39 +2,40 @@
 //! answer, and what the page can say of the session. Never decides whether a key is stolen, and knows no sockets.
 //!
 //! Everything that it sends (login, relogin, logout) is an *errand*, and errands run one at a time, so that a queued
-//! refresh, a reconnect and a logout never cross each other. What storage holds is read afresh for each of them.
+//! refresh, a reconnect and a logout never cross each other. What storage holds is read afresh for each of them, and changed
+//! only by swaps, so that tabs need no lock to agree.
 
+mod challenge;
 mod ending;
 mod errand;
 mod lock;
+mod login;
 mod record;
+mod relogin;
+mod schedule;
 mod state;
+mod storage;
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use relogin_res::ResourceId;
 use relogin_session::User;
 
 use self::{
-    ending::Ending,
+    ending::Endings,
     errand::{Errand, Want},
     lock::Lock,
     record::{Holding, Record, Stored},
-    state::{Look, Standing},
+    schedule::Schedule,
+    state::{Asked, Here, Questions, Standing},
 };
-pub(crate) use self::{errand::Login, state::Seen};
+pub(crate) use self::{login::Login, state::Seen};
 use crate::{
-    Action, Config, Ended, LockId, RequestError, Secret, SessionState, Token, backoff::Backoff, input::Turn,
-    outbox::Outbox,
+    Binding, Config, Ended, LockId, RequestError, SessionState, Token, backoff::Backoff, input::Turn, outbox::Outbox,
 };
-
-/// A refresh that is asked for more often than this is a mistake of the service's.
-const MIN_REFRESH: Duration = Duration::from_secs(1);
-/// And one that is asked for later than this would outgrow the timers of browsers.
-const MAX_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Keeps the session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Keeper {
     session: ResourceId,
     relogin_timeout: Duration,
@@ -46,28 +47,31 @@ pub(crate) struct Keeper {
     leaving: Option<User>,
     /// Whom to show while it is not known whether they are still logged in.
     believed: Option<User>,
+    /// What the session's key needs beside it.
+    binding: Option<Binding>,
     /// Whether the connection takes requests.
     linked: bool,
     /// Whether other requests may go out on this connection: the session is resumed, or cannot be for now.
     settled: bool,
-    /// Why storage is being read, other than for an errand.
-    look: Option<Look>,
+    here: Here,
+    questions: Questions,
     lock: Lock,
     errand: Option<Errand>,
-    /// The user model lost its user during the errand.
-    lost_meanwhile: bool,
+    /// How many there have been.
+    errands: u32,
     /// That the key is to be used, and why.
     wanted: Option<Want>,
     /// Not before this time.
     retry: Option<Duration>,
-    backoff: Backoff,
+    /// The generation that a sibling was given time to store.
+    waited_for: Option<u64>,
     /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
     losses: Option<Backoff>,
-    logins: Vec<Login>,
-    ending: Option<Ending>,
-    refresh_in: Duration,
-    refresh: Option<Duration>,
+    logins: VecDeque<Login>,
+    endings: Endings,
+    schedule: Schedule,
     gained: bool,
+    hang_up: bool,
 }
 
 impl Keeper {
@@ -80,21 +84,23 @@ impl Keeper {
             seen: Seen::Unknown,
             leaving: None,
             believed: None,
+            binding: None,
             linked: false,
             settled: false,
-            look: None,
+            here: Here::default(),
+            questions: Questions::default(),
             lock: Lock::new(config.lock_timeout),
             errand: None,
-            lost_meanwhile: false,
+            errands: 0,
             wanted: None,
             retry: None,
-            backoff: Backoff::default(),
+            waited_for: None,
             losses: None,
-            logins: Vec::new(),
-            ending: None,
-            refresh_in: MAX_REFRESH,
-            refresh: None,
+            logins: VecDeque::new(),
+            endings: Endings::default(),
+            schedule: Schedule::new(),
             gained: false,
+            hang_up: false,
         }
     }
 
@@ -105,7 +111,9 @@ impl Keeper {
 
     /// What the page can say of the session.
     pub(crate) fn state(&self) -> SessionState {
-        if let (Seen::Somebody(user), None, None) = (&self.seen, &self.leaving, &self.ending) {
+        if let Seen::Somebody(user) = &self.seen
+            && self.is_shown()
+        {
             return SessionState::LoggedIn(user.clone());
         }
         match (self.standing, &self.believed) {
@@ -116,9 +124,14 @@ impl Keeper {
         }
     }
 
+    /// What the session's key needs beside it; `None` if there is no key, as far as we know.
+    pub(crate) fn binding(&self) -> Option<Binding> {
+        self.binding
+    }
+
     /// When the key will be used next.
     pub(crate) fn refresh_due(&self) -> Option<Duration> {
-        self.refresh
+        self.schedule.refresh()
     }
 
     /// Whether other requests may go out on this connection.
@@ -131,99 +144,60 @@ impl Keeper {
         std::mem::take(&mut self.gained)
     }
 
+    /// Whether the connection is of no use any more.
+    pub(crate) fn take_hang_up(&mut self) -> bool {
+        std::mem::take(&mut self.hang_up)
+    }
+
     pub(crate) fn start(&mut self, out: &mut Outbox) {
-        self.look = Some(Look::Start);
-        out.push(Action::ReadStorage);
+        self.questions.read(Asked::Start, out);
     }
 
     /// There will be no next connection for now.
     pub(crate) fn stop(&mut self, out: &mut Outbox) {
-        for login in std::mem::take(&mut self.logins) {
-            out.settle(login.token, Err(RequestError::ConnectionLost));
-        }
-        self.ending = None;
+        self.refuse_logins(&RequestError::ConnectionLost, out);
+        self.endings.give_up(out);
+    }
+
+    /// A socket has opened, and the handshake is on its way.
+    pub(crate) fn opened(&mut self, out: &mut Outbox) {
+        self.questions.read(Asked::Opened, out);
     }
 
     /// The connection takes requests: use the key before anything else goes out, if there is one.
     pub(crate) fn linked(&mut self, out: &mut Outbox) {
         (self.linked, self.settled) = (true, false);
-        self.look = Some(Look::Linked);
-        out.push(Action::ReadStorage);
+        self.questions.look(Asked::Linked, out);
     }
 
     /// The connection is lost, and with it what was held on it. The session itself is believed in.
     pub(crate) fn unlinked(&mut self, out: &mut Outbox) {
+        self.here = Here::default();
         if !std::mem::take(&mut self.linked) {
             return;
         }
-        self.settled = false;
+        (self.settled, self.hang_up) = (false, false);
         self.drop_errand(out);
-        (self.look, self.wanted, self.retry, self.refresh) = (None, None, None, None);
-        (self.seen, self.leaving, self.lost_meanwhile) = (Seen::Unknown, None, false);
+        (self.wanted, self.retry) = (None, None);
+        self.schedule.pause();
+        (self.seen, self.leaving) = (Seen::Unknown, None);
         match self.standing {
             Standing::Attached { stored: true, .. } => self.standing = Standing::Resuming,
             Standing::Attached { stored: false, .. } => self.ended(Ended::LoggedOutElsewhere),
             _ => {}
         }
-        if let Some(ending) = &mut self.ending {
-            ending.connection_lost(out);
-            if ending.is_hopeless() {
-                self.ending = None;
-            }
-        }
+        self.endings.connection_lost(out);
     }
 
-    /// What storage has.
-    pub(crate) fn storage_read(&mut self, text: Option<Secret>, turn: &mut Turn, out: &mut Outbox) {
-        let stored = Stored::read(text);
-        match self.look.take() {
-            Some(Look::Start) => {
-                self.started = true;
-                self.standing = if stored.record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
-            }
-            Some(Look::Linked) if stored.record.is_some() => self.resume(),
-            Some(Look::Linked) => self.no_key(),
-            Some(Look::Logout(token)) => self.leave(token, stored, out),
-            None => self.errand_read(stored, turn, out),
-        }
-        self.pump(turn, out);
-    }
-
-    /// Another tab changed what storage has. A hint: what it has is read again before anything is done with it.
-    pub(crate) fn storage_changed(&mut self, text: Option<&Secret>, turn: &mut Turn, out: &mut Outbox) {
-        self.lock.wait_on(turn);
-        match (Record::parse(text), self.standing) {
-            // The connection may hold the session for a moment longer: its user model will say.
-            (None, Standing::Attached { .. }) => self.no_key(),
-            // What was sent will be answered; what was not need not be.
-            (None, Standing::Resuming) if !self.errand.as_ref().is_some_and(Errand::is_sent) => {
-                self.wanted = None;
-                self.drop_errand(out);
-                self.no_key();
-            }
-            (None, _) => {}
-            (Some(record), Standing::Attached { holding, .. }) => {
-                if holding.is_same_session(record.holding()) {
-                    self.caught_up(&record, turn);
-                } else {
-                    self.want(Want::Resume);
-                }
-            }
-            (Some(_), Standing::Nobody(_)) => self.resume(),
-            (Some(_), Standing::Resuming) => {}
-        }
-        self.pump(turn, out);
-    }
-
-    pub(crate) fn lock_granted(&mut self, id: LockId, turn: &mut Turn, out: &mut Outbox) {
+    pub(crate) fn lock_granted(&mut self, id: LockId, out: &mut Outbox) {
         if self.lock.granted(id) {
-            self.errand_go(turn, out);
+            self.errand_go(out);
         }
     }
 
-    pub(crate) fn lock_refused(&mut self, id: LockId, turn: &mut Turn, out: &mut Outbox) {
+    pub(crate) fn lock_refused(&mut self, id: LockId, out: &mut Outbox) {
         if self.lock.refused(id) {
-            self.errand_go(turn, out);
+            self.errand_go(out);
         }
     }
 
@@ -238,14 +212,18 @@ impl Keeper {
                 if self.leaving.as_ref().is_some_and(|leaving| leaving != user) {
                     self.leaving = None;
                 }
-                if self.ending.is_none() && self.leaving.is_none() {
+                if self.is_shown() {
                     self.believed = Some(user.clone());
                 }
             }
             // The user logged out here: no more than was to be expected.
             Seen::Nobody if self.leaving.take().is_some() => {}
             // Maybe the errand's own doing: it is looked at again when that is over.
-            Seen::Nobody if self.errand.is_some() => self.lost_meanwhile |= before != Seen::Unknown,
+            Seen::Nobody if self.errand.is_some() => {
+                if before != Seen::Unknown {
+                    (self.here.lost_meanwhile, self.believed) = (true, None);
+                }
+            }
             Seen::Nobody => self.lost_user(turn),
             Seen::Unknown => {}
         }
@@ -261,86 +239,72 @@ impl Keeper {
     }
 
     pub(crate) fn login(&mut self, login: Login, turn: &mut Turn, out: &mut Outbox) {
-        self.logins.push(login);
+        self.logins.push_back(login);
         // The old session first, or this would be refused.
-        if let Some(ending) = &mut self.ending {
-            ending.retry = None;
-        }
+        self.endings.hurry();
         self.pump(turn, out);
     }
 
     pub(crate) fn logout(&mut self, token: Token, out: &mut Outbox) {
-        for login in std::mem::take(&mut self.logins) {
-            out.settle(login.token, Err(RequestError::Superseded));
-        }
-        self.look = Some(Look::Logout(token));
-        out.push(Action::ReadStorage);
+        self.refuse_logins(&RequestError::Superseded, out);
+        self.questions.look(Asked::Logout { token, removed: None }, out);
     }
 
-    /// The page came back: what waits for a better time has waited long enough.
-    pub(crate) fn wake(&mut self) {
+    /// The page came back: what waits for a better time has waited long enough, and signs of siblings may have been missed.
+    pub(crate) fn wake(&mut self, out: &mut Outbox) {
         self.retry = None;
-        if let Some(ending) = &mut self.ending {
-            ending.retry = None;
+        self.endings.hurry();
+        if self.started {
+            self.questions.look(Asked::Check, out);
         }
     }
 
     /// Does what is due. `promising`: what is sent has a fair chance of arriving; a refresh waits for that.
     pub(crate) fn tick(&mut self, promising: bool, turn: &mut Turn, out: &mut Outbox) {
         if self.lock.tick(turn, out) {
-            self.errand_go(turn, out);
+            self.errand_go(out);
         }
-        for login in self.logins.extract_if(.., |login| login.deadline <= turn.now) {
-            out.settle(login.token, Err(RequestError::TimedOut));
-        }
-        if promising && self.refresh.is_some_and(|due| due <= turn.now) {
-            self.refresh = None;
+        self.refuse_late_logins(turn, out);
+        if promising && self.schedule.refresh().is_some_and(|due| due <= turn.now) {
+            self.schedule.pause();
             // It stayed logged in for a whole round: the next loss is a first one again.
             self.losses = None;
             self.want(Want::Refresh);
         }
+        self.look_for_stray(turn);
         self.pump(turn, out);
     }
 
     /// When [`Keeper::tick`] has something to do.
     pub(crate) fn next_deadline(&self, promising: bool) -> Option<Duration> {
-        let pending = match (&self.ending, &self.wanted) {
+        let pending = match self.wanted {
             _ if !self.linked || self.errand.is_some() => None,
-            (Some(ending), _) => ending.retry,
-            (None, Some(_)) => self.retry,
-            (None, None) => None,
+            _ if !self.endings.is_empty() => self.endings.retry(),
+            Some(_) => self.retry,
+            None => self.stray_deadline(),
         };
-        let refresh = self.refresh.filter(|_| promising);
+        let refresh = self.schedule.refresh().filter(|_| promising);
         let logins = self.logins.iter().map(|login| login.deadline).min();
         [pending, refresh, logins, self.lock.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether the user that the user model names is to be shown: not one whom nobody has logged in, as far as the page knows.
+    fn is_shown(&self) -> bool {
+        let accounted = match self.standing {
+            Standing::Attached { .. } | Standing::Resuming => true,
+            Standing::Nobody(_) => !self.here.login_sent || self.errand.as_ref().is_some_and(|errand| !errand.void),
+        };
+        accounted && self.leaving.is_none() && self.endings.is_empty()
     }
 
     fn want(&mut self, want: Want) {
         self.wanted = Some(self.wanted.map_or(want, |wanted| wanted.max(want)));
     }
 
-    /// Storage has a key that this connection has not used.
-    fn resume(&mut self) {
-        if matches!(self.standing, Standing::Nobody(_)) {
-            self.believed = None;
-        }
-        self.standing = Standing::Resuming;
-        self.want(Want::Resume);
-    }
-
-    /// Storage has no key.
-    fn no_key(&mut self) {
-        self.refresh = None;
-        match &mut self.standing {
-            Standing::Attached { stored, .. } => *stored = false,
-            Standing::Resuming => self.ended(Ended::LoggedOutElsewhere),
-            Standing::Nobody(_) => {}
-        }
-    }
-
     fn ended(&mut self, why: Ended) {
         self.standing = Standing::Nobody(Some(why));
-        (self.believed, self.refresh, self.wanted, self.retry) = (None, None, None, None);
+        self.schedule.end();
+        (self.believed, self.binding, self.wanted, self.retry) = (None, None, None, None);
     }
 
     /// The user model says that nobody is logged in any more. With a key at hand, that is no logout of this browser's:
@@ -349,7 +313,8 @@ impl Keeper {
         match self.standing {
             Standing::Attached { stored: true, .. } => {
                 self.standing = Standing::Resuming;
-                (self.believed, self.refresh) = (None, None);
+                self.believed = None;
+                self.schedule.pause();
                 self.want(Want::Resume);
                 self.retry = match &mut self.losses {
                     Some(losses) => Some(turn.now + losses.next(&mut turn.dice)),
@@ -361,17 +326,6 @@ impl Keeper {
             }
             Standing::Attached { stored: false, .. } => self.ended(Ended::LoggedOutElsewhere),
             _ => {}
-        }
-    }
-
-    /// Storage has this key, of the session that the connection holds: a sibling was at work, or we were.
-    fn caught_up(&mut self, record: &Record, turn: &mut Turn) {
-        let Standing::Attached { holding, stored } = &mut self.standing else { return };
-        let newer = record.generation > holding.generation || !*stored;
-        holding.generation = holding.generation.max(record.generation);
-        *stored = true;
-        if newer || self.refresh.is_none() {
-            self.refresh = Some(turn.since + turn.dice.about(self.refresh_in));
         }
     }
 }

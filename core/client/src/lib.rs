@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod answers;
 mod backoff;
 mod cache;
 mod client;
@@ -35,7 +36,8 @@ mod secret;
 mod told;
 
 pub use action::{
-    Action, Answer, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,
+    Action, Answer, Binding, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange,
+    SessionState,
 };
 pub use client::Client;
 pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};

@@ -12,7 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{Action, Answer, Event, RequestError, Secret, SocketId, Token, requests::Requests};
 
 /// What a request is for, so that its answer finds its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Purpose {
     /// The handshake on a new connection.
     Handshake,
@@ -22,8 +22,10 @@ pub(crate) enum Purpose {
     Subscribe(ResourceId),
     /// The end of one. Nobody waits for the answer.
     Unsubscribe,
-    /// The keeper's.
+    /// The keeper's errand.
     Session,
+    /// The keeper's challenge.
+    Challenge,
     /// A caller's call or auth.
     Call(Token),
     /// A caller's get.
@@ -34,7 +36,7 @@ pub(crate) enum Purpose {
 }
 
 /// Collects actions; turns requests into frames for the socket of the day.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     /// For the driver.
     pub(crate) actions: VecDeque<Action>,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 /// Requests without an answer: the caller's token `T` of each, and when it is waited for no longer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Requests<T> {
     next_id: u64,
     pending: BTreeMap<u64, (T, Duration)>,

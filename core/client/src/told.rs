@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::{ConnectionState, Event, SessionState, connection::Connection, keeper::Keeper, outbox::Outbox};
+use crate::{Binding, ConnectionState, Event, SessionState, connection::Connection, keeper::Keeper, outbox::Outbox};
 
 /// What the page knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     connection: Option<ConnectionState>,
     session: Option<SessionState>,
+    binding: Option<Option<Binding>>,
     refresh: Option<Option<Duration>>,
 }
 
@@ -24,6 +25,9 @@ impl Told {
         }
         if let Some(state) = changed(&mut self.session, keeper.state()) {
             out.emit(Event::Session(state));
+        }
+        if let Some(binding) = changed(&mut self.binding, keeper.binding()) {
+            out.emit(Event::Binding(binding));
         }
         if let Some(due) = changed(&mut self.refresh, keeper.refresh_due()) {
             out.emit(Event::Refresh(due));

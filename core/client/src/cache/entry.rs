@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A resource that the client has or wants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     /// The last known values.
     pub(super) value: Option<Resource>,

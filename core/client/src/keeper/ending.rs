@@ -1,156 +1,278 @@
-//! A logout brought to its end: on the page it takes effect at once, at the service as soon as it can be reached. On a new
-//! connection, the session has to be taken up once more to be ended.
+//! Logouts brought to their end: on the page each takes effect at once, at the service as soon as it can be reached. On a new
+//! connection, a session has to be taken up once more to be ended.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
-use relogin_session::LoggedIn;
+use relogin_session::{Denied, LoggedIn, SessionId, api::LogoutParams};
 
 use super::{
-    Keeper, Record, Seen, Standing, Stored,
-    errand::{Errand, Task, is_refused_key},
+    Holding, Keeper, Record, Seen, Stored,
+    errand::{Errand, Stage, Task, is_denied, is_transient},
+    state::{Asked, Standing, hold},
 };
-use crate::{Answer, Ended, RequestError, Token, backoff::Backoff, input::Turn, outbox::Outbox};
+use crate::{
+    Answer, Ended, RequestError, Token,
+    backoff::Backoff,
+    input::Turn,
+    outbox::{Outbox, Purpose, params},
+};
 
-/// A logout that the service has not confirmed. The page is not kept waiting for it, and no other tab sees the key.
-#[derive(Debug)]
-pub(super) struct Ending {
-    token: Option<Token>,
-    /// The key that was in storage: it alone can end the session on another connection.
-    record: Option<Record>,
-    /// Whether to log out on this connection.
-    attached: bool,
+/// How long a connection may hold a session that storage knows nothing of: time enough for the logout of a sibling.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Logouts that the service has not confirmed. The page is not kept waiting for them, and no other tab sees their keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Endings {
+    /// What this connection holds comes first.
+    queue: VecDeque<Ending>,
+    /// Commands that wait for all of them.
+    tokens: Vec<Token>,
     /// Not before this time.
-    pub(super) retry: Option<Duration>,
+    retry: Option<Duration>,
     backoff: Backoff,
 }
 
+/// A session that is to end.
+#[derive(Clone, Debug)]
+struct Ending {
+    /// `None`: whichever this connection holds.
+    sid: Option<SessionId>,
+    /// Its key, if it was in storage: it alone can end the session on another connection.
+    record: Option<Record>,
+    /// Whether this connection holds it.
+    attached: bool,
+}
+
 impl Keeper {
-    /// The user logs out: the key goes first, so that nothing here or in other tabs can use it.
-    pub(super) fn leave(&mut self, token: Token, stored: Stored, out: &mut Outbox) {
-        let record = stored.record.clone();
-        out.push(stored.swap(None));
-        let attached = matches!((self.standing, &self.seen), (Standing::Attached { .. }, _) | (_, Seen::Somebody(_)));
+    /// What storage has, for a logout: it goes, whatever it is, so that nothing here or in other tabs can use it.
+    pub(super) fn logout_read(&mut self, token: Token, removed: Option<Record>, stored: Stored, out: &mut Outbox) {
+        match stored.text {
+            None => self.leave(token, removed, out),
+            text => self.questions.swap(Asked::Logout { token, removed: stored.record }, text, None, out),
+        }
+    }
+
+    /// The user logs out, and storage is empty: `removed` was there.
+    fn leave(&mut self, token: Token, mut removed: Option<Record>, out: &mut Outbox) {
+        let held = match self.standing {
+            Standing::Attached { holding, .. } => Some(holding),
+            _ => None,
+        };
         match &mut self.errand {
             // Its answer must not bring the key back.
             Some(errand) if errand.is_sent() => errand.void = true,
             _ => self.drop_errand(out),
         }
-        for login in std::mem::take(&mut self.logins) {
-            out.settle(login.token, Err(RequestError::Superseded));
-        }
-        if let Some(mut former) = self.ending.take() {
-            former.settle(out);
-        }
+        self.refuse_logins(&RequestError::Superseded, out);
         if let Seen::Somebody(user) = &self.seen {
             self.leaving = Some(user.clone());
         }
         self.losses = None;
         self.ended(Ended::LoggedOut);
-        let mut ending = Ending::new(token, record, attached);
+        let unknown = removed.is_none() && self.errand.is_none() && self.endings.is_empty();
+        if let Some(holding) = held {
+            let record = removed.take_if(|record| record.holding().is_same_session(holding));
+            self.endings.push(Ending { sid: holding.sid, record, attached: true });
+        } else if unknown {
+            // Whatever there may be.
+            self.endings.push(Ending { sid: None, record: None, attached: true });
+        }
+        if let Some(record) = removed {
+            self.endings.push(Ending { sid: record.holding().sid, record: Some(record), attached: false });
+        }
+        self.endings.tokens.push(token);
         if !self.linked {
             // To be told once there is a connection, if the key is there to say which session it is.
-            ending.connection_lost(out);
+            self.endings.connection_lost(out);
         }
-        self.ending = Some(ending).filter(|ending| self.linked || !ending.is_hopeless());
     }
 
-    /// The answer to a use of the key that the user's logout has overtaken.
-    pub(super) fn void_answered(&mut self, result: &Result<LoggedIn, RequestError>, out: &mut Outbox) {
-        match result {
-            Ok(answer) => {
-                if let Some(ending) = &mut self.ending {
-                    ending.record = Some(Record::of(answer.clone()));
-                    (ending.attached, ending.retry) = (true, None);
-                }
+    /// Storage has another session than this connection: that one is to go.
+    pub(super) fn change_session(&mut self, holding: Holding) {
+        self.end_held(Some(holding));
+        self.standing = Standing::Resuming;
+        self.believed = None;
+        self.want(super::errand::Want::Resume);
+    }
+
+    fn end_held(&mut self, holding: Option<Holding>) {
+        if let Seen::Somebody(user) = &self.seen {
+            self.leaving = Some(user.clone());
+        }
+        let sid = holding.and_then(|holding| holding.sid);
+        self.endings.push(Ending { sid, record: None, attached: true });
+    }
+
+    /// Notes whether this connection holds what storage does not account for: by a logout elsewhere that the service has not
+    /// heard of, or by a login whose answer nobody got, or of which a second copy came.
+    pub(super) fn look_for_stray(&mut self, turn: &Turn) {
+        let stray = self.is_stray();
+        hold(&mut self.here.stray, stray, turn.after(PATIENCE));
+    }
+
+    /// When that has lasted for too long.
+    pub(super) fn stray_deadline(&self) -> Option<Duration> {
+        self.here.stray.filter(|_| self.is_stray())
+    }
+
+    /// Ends it when its time has come, or a login needs its place.
+    pub(super) fn account_for_stray(&mut self, turn: &Turn) {
+        let due = self.stray_deadline().is_some_and(|due| due <= turn.now || !self.logins.is_empty());
+        match self.standing {
+            _ if !due => {}
+            Standing::Attached { holding, .. } => {
+                self.end_held(Some(holding));
+                self.ended(Ended::LoggedOutElsewhere);
             }
+            // That was tried: the next connection will hold nothing.
+            _ if self.here.tainted => self.hang_up = true,
+            _ => self.end_held(None),
+        }
+    }
+
+    fn is_stray(&self) -> bool {
+        let idle = self.linked && self.errand.is_none() && self.endings.is_empty() && self.wanted.is_none();
+        idle && matches!(self.seen, Seen::Somebody(_))
+            && match self.standing {
+                Standing::Attached { stored, .. } => !stored,
+                Standing::Resuming => false,
+                // Where no login was sent, it is by other means that somebody is logged in.
+                Standing::Nobody(_) => self.here.login_sent || self.leaving.is_some(),
+            }
+    }
+
+    /// The answer to a use of `used`, or to a login, that the user's logout has overtaken.
+    pub(super) fn void_answered(&mut self, used: Option<&Record>, result: Result<LoggedIn, RequestError>) {
+        match (result, used) {
+            (Ok(answer), _) => self.endings.attached(Record::of(answer)),
             // There is no session left to end.
-            Err(error) if is_refused_key(error) => self.end_done(out),
-            Err(_) => {}
+            (Err(error), Some(used)) if is_denied(&error, Denied::InvalidReloginKey) => {
+                self.endings.is_over(used.holding().sid);
+            }
+            _ => {}
         }
     }
 
-    pub(super) fn bring_to_end(&mut self, mut ending: Ending, turn: &mut Turn, out: &mut Outbox) {
-        let task = if ending.attached {
-            self.send("logout", None, turn.after(self.relogin_timeout), out);
-            Task::EndLogout
+    /// The next step towards the end of the first of them.
+    pub(super) fn bring_to_end(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        if self.endings.retry.is_some_and(|retry| retry > turn.now) {
+            self.settled = true;
+            return;
+        }
+        let Some(ending) = self.endings.queue.front_mut() else { return };
+        if ending.attached {
+            let sid = ending.sid;
+            // Copies of one that names no session would end any.
+            self.here.tainted |= sid.is_none();
+            let logout_params = sid.and_then(|sid| params(&LogoutParams { sid: Some(sid) }));
+            self.send(Purpose::Session, "logout", logout_params, turn.after(self.relogin_timeout), out);
+            self.errand = Some(self.errand(Task::EndLogout, Stage::Sent));
         } else if let Some(record) = &mut ending.record {
-            if record.attempt().is_none() {
-                record.begin(turn.attempt);
-            }
-            self.send_key(record, turn, out);
-            Task::EndRelogin
+            *record = record.begun(turn.attempt);
+            let used = Some(record.clone());
+            let mut errand = self.errand(Task::EndRelogin, Stage::Claiming);
+            errand.used = used;
+            self.prove(errand, turn, out);
         } else {
-            ending.settle(out);
-            return self.pump(turn, out);
-        };
-        self.ending = Some(ending);
-        self.errand = Some(Errand::new(task));
+            self.endings.queue.pop_front();
+            self.pump(turn, out);
+        }
     }
 
     pub(super) fn end_relogin_answered(
         &mut self,
-        result: &Result<LoggedIn, RequestError>,
+        errand: &Errand,
+        result: Result<LoggedIn, RequestError>,
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
         match result {
-            Err(error) if !is_refused_key(error) => self.end_later(error, turn, out),
-            _ => self.void_answered(result, out),
+            Err(error) if !is_denied(&error, Denied::InvalidReloginKey) => self.use_failed(errand, &error, turn, out),
+            result => {
+                self.endings.retry = None;
+                self.void_answered(errand.used.as_ref(), result);
+            }
         }
     }
 
     pub(super) fn end_logout_answered(&mut self, error: Option<RequestError>, turn: &mut Turn, out: &mut Outbox) {
         match error {
             Some(error) if is_transient(&error) => self.end_later(&error, turn, out),
-            _ => self.end_done(out),
+            _ => {
+                self.endings.queue.pop_front();
+                (self.endings.retry, self.endings.backoff) = (None, Backoff::default());
+            }
         }
     }
 
     /// The service could not be asked. The page need not know; a login that waits for this must.
-    fn end_later(&mut self, error: &RequestError, turn: &mut Turn, out: &mut Outbox) {
-        if let Some(ending) = &mut self.ending {
-            ending.retry = Some(turn.now + ending.backoff.next(&mut turn.dice));
-            ending.settle(out);
-        }
-        for login in std::mem::take(&mut self.logins) {
-            out.settle(login.token, Err(error.clone()));
-        }
-    }
-
-    fn end_done(&mut self, out: &mut Outbox) {
-        if let Some(mut ending) = self.ending.take() {
-            ending.settle(out);
-        }
+    pub(super) fn end_later(&mut self, error: &RequestError, turn: &mut Turn, out: &mut Outbox) {
+        self.endings.retry = Some(turn.now + self.endings.backoff.next(&mut turn.dice));
+        self.endings.settle(out);
+        self.refuse_logins(error, out);
     }
 }
 
-impl Ending {
-    /// The end of the session that `record` is of; `attached`: this connection holds it.
-    pub(super) fn new(token: Token, record: Option<Record>, attached: bool) -> Self {
-        // Without a key, this connection's is the only one that can be meant.
-        let attached = attached || record.is_none();
-        Self { token: Some(token), record, attached, retry: None, backoff: Backoff::default() }
+impl Endings {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
-    /// True if there is nothing left to do it with.
-    pub(super) fn is_hopeless(&self) -> bool {
-        !self.attached && self.record.is_none()
+    /// When the next step is due; `None`: now.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry
     }
 
+    /// There is reason to hope that the service can be asked now.
+    pub(super) fn hurry(&mut self) {
+        self.retry = None;
+    }
+
+    /// What this connection held, it holds no more.
     pub(super) fn connection_lost(&mut self, out: &mut Outbox) {
-        (self.attached, self.retry) = (false, None);
+        self.attached_to(None);
+        self.retry = None;
         self.settle(out);
     }
 
-    /// Tells the caller that the user is logged out.
+    /// Tells all callers that the user is logged out.
     pub(super) fn settle(&mut self, out: &mut Outbox) {
-        if let Some(token) = self.token.take() {
+        for token in std::mem::take(&mut self.tokens) {
             out.settle(token, Ok(Answer::Done));
         }
     }
-}
 
-/// True if nothing was decided: it may go better the next time.
-fn is_transient(error: &RequestError) -> bool {
-    !matches!(error, RequestError::Refused(error) if !error.is_system())
+    /// Nobody will bring them to their end.
+    pub(super) fn give_up(&mut self, out: &mut Outbox) {
+        self.queue.clear();
+        self.settle(out);
+    }
+
+    fn push(&mut self, ending: Ending) {
+        if ending.attached {
+            self.queue.push_front(ending);
+        } else {
+            self.queue.push_back(ending);
+        }
+    }
+
+    /// The session of `record`, which is to end, is held by this connection now, and no other.
+    fn attached(&mut self, record: Record) {
+        let sid = record.holding().sid;
+        self.is_over(sid);
+        self.attached_to(sid);
+        self.push(Ending { sid, record: Some(record), attached: true });
+    }
+
+    fn attached_to(&mut self, sid: Option<SessionId>) {
+        for ending in &mut self.queue {
+            ending.attached &= sid.is_some() && ending.sid == sid;
+        }
+        self.queue.retain(|ending| ending.attached || ending.record.is_some());
+    }
+
+    /// There is no session of this name.
+    fn is_over(&mut self, sid: Option<SessionId>) {
+        self.queue.retain(|ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{Action, LockId, input::Turn, outbox::Outbox};
 
 /// Our share of the lock.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lock {
     next: u32,
     timeout: Duration,
@@ -32,6 +32,16 @@ enum State {
 impl Lock {
     pub(super) fn new(timeout: Duration) -> Self {
         Self { next: 0, timeout, state: State::Free }
+    }
+
+    /// How long it is waited for.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Whether we work without it.
+    pub(super) fn is_without(&self) -> bool {
+        self.state == State::Without
     }
 
     /// Asks for the lock. One of the next three functions will say when to go on.

@@ -6,7 +6,7 @@ use relogin_session::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Secret};
+use crate::{Binding, Secret};
 
 /// The storage record.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub(super) struct Record {
     pub(super) key: ReloginKey,
     /// Its generation.
     pub(super) generation: u64,
+    /// Whether the key is of no use without a proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
@@ -26,30 +29,32 @@ pub(super) struct Stored {
     pub(super) text: Option<Secret>,
     /// `None` if that is nothing, or nothing of ours.
     pub(super) record: Option<Record>,
+    /// Whether it really has that; else it may be what it had a moment ago.
+    pub(super) certain: bool,
 }
 
 /// Which session a connection holds, and how new a key of it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holding {
     /// `None` for keys of a form that does not show it.
-    sid: Option<SessionId>,
+    pub(super) sid: Option<SessionId>,
     pub(super) generation: u64,
 }
 
 impl Record {
     /// Reads what storage has. `None` if that is nothing, or nothing of ours.
-    pub(super) fn parse(text: Option<&Secret>) -> Option<Self> {
+    fn parse(text: Option<&Secret>) -> Option<Self> {
         serde_json::from_str(text?.expose()).ok()
     }
 
     /// The record of an answer's key.
     pub(super) fn of(answer: LoggedIn) -> Self {
-        Self { key: answer.relogin_key, generation: answer.generation, attempt: None }
+        Self { key: answer.relogin_key, generation: answer.generation, bound: answer.bound, attempt: None }
     }
 
     /// The text to store.
     pub(super) fn text(&self) -> Secret {
-        // Strings and a number have a JSON form; were it not so, an empty record would read as none.
+        // Strings, a flag and a number have a JSON form; were it not so, an empty record would read as none.
         Secret::new(serde_json::to_string(self).unwrap_or_default())
     }
 
@@ -58,9 +63,10 @@ impl Record {
         Attempt::parse(self.attempt.as_deref()?)
     }
 
-    /// Notes a use of the key that begins.
-    pub(super) fn begin(&mut self, attempt: Attempt) {
-        self.attempt = Some(attempt.to_string());
+    /// The same key with a use of it that begins, unless one is noted already.
+    pub(super) fn begun(&self, attempt: Attempt) -> Self {
+        let attempt = self.attempt().unwrap_or(attempt);
+        Self { attempt: Some(attempt.to_string()), ..self.clone() }
     }
 
     /// Which session the key is of.
@@ -72,17 +78,22 @@ impl Record {
     pub(super) fn is_before(&self, newer: &Self) -> bool {
         self.holding().is_same_session(newer.holding()) && self.generation < newer.generation
     }
+
+    /// What a thief would need beside the key.
+    pub(super) fn binding(&self) -> Binding {
+        if self.bound { Binding::Bound } else { Binding::Bearer }
+    }
 }
 
 impl Stored {
     /// Takes what was read.
-    pub(super) fn read(text: Option<Secret>) -> Self {
-        Self { record: Record::parse(text.as_ref()), text }
+    pub(super) fn read(text: Option<Secret>, certain: bool) -> Self {
+        Self { record: Record::parse(text.as_ref()), text, certain }
     }
 
-    /// Puts `record` in its place.
-    pub(super) fn swap(self, record: Option<&Record>) -> Action {
-        Action::SwapStorage { from: self.text, to: record.map(Record::text) }
+    /// True if this is `record`'s key.
+    pub(super) fn has_key_of(&self, record: &Record) -> bool {
+        self.record.as_ref().is_some_and(|stored| stored.key == record.key)
     }
 }
 
@@ -103,7 +114,10 @@ mod tests {
         let mut record = Record::parse(text(r#"{"key":"k","generation":3,"more":1}"#).as_ref()).unwrap();
         assert_eq!((record.key.expose(), record.generation, record.attempt()), ("k", 3, None));
         assert_eq!(record.text().expose(), r#"{"key":"k","generation":3}"#);
-        record.begin(Attempt([1; 16]));
+        let bound = Record { bound: true, ..record.clone() }.text();
+        assert_eq!(bound.expose(), r#"{"key":"k","generation":3,"bound":true}"#);
+        assert_eq!(Record::parse(Some(&bound)).unwrap().binding(), Binding::Bound);
+        record = record.begun(Attempt([1; 16])).begun(Attempt([2; 16]));
         let again = Record::parse(Some(&record.text())).unwrap();
         assert_eq!(again.attempt(), Some(Attempt([1; 16])));
         for bad in ["", "null", "[]", "{", r#"{"key":1,"generation":1}"#, r#"{"key":"k","generation":-1}"#] {

@@ -1,11 +1,14 @@
-//! What the keeper can know: how this tab stands to the session, and who the user model says is logged in.
+//! What the keeper can know: how this tab stands to the session, who the user model says is logged in, and what it has asked
+//! of storage.
+
+use std::{collections::VecDeque, time::Duration};
 
 use relogin_res::Value;
 use relogin_session::{User, UserId};
 use serde_json::Value as Json;
 
-use super::Holding;
-use crate::{Ended, Freshness, Resource, Token};
+use super::{Holding, Record, Stored, challenge::Challenges};
+use crate::{Action, Ended, Freshness, Resource, Secret, Token, outbox::Outbox};
 
 /// How this tab stands to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,20 @@ pub(super) enum Standing {
     Resuming,
     /// The connection holds the session. `stored`: as far as we know, storage has its key.
     Attached { holding: Holding, stored: bool },
+}
+
+/// What has come to pass on this connection, and ends with it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Here {
+    /// A login was sent: somebody may be logged in by it, and nobody know.
+    pub(super) login_sent: bool,
+    /// A logout that names no session was sent, or something that we know nothing of was done: no login may follow.
+    pub(super) tainted: bool,
+    /// The connection holds what storage does not account for: until when that may be.
+    pub(super) stray: Option<Duration>,
+    /// The user model lost its user during the errand.
+    pub(super) lost_meanwhile: bool,
+    pub(super) challenges: Challenges,
 }
 
 /// Who is logged in on the connection.
@@ -30,12 +47,54 @@ pub(crate) enum Seen {
     Somebody(User),
 }
 
-/// Why storage is being read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+/// What the next answer of storage is for.
+#[derive(Clone, Debug)]
+pub(super) enum Asked {
+    /// The start: what to show.
     Start,
+    /// A socket that opens: whether a challenge is worth asking for.
+    Opened,
+    /// A connection that takes requests: whether there is a key to use.
     Linked,
-    Logout(Token),
+    /// A sign that something has changed.
+    Check,
+    /// The logout of this command; `removed`: what it has just tried to remove.
+    Logout { token: Token, removed: Option<Record> },
+    /// The errand of this number.
+    Errand(u32),
+}
+
+/// What has been asked of storage, and not been answered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Questions(VecDeque<(Asked, bool)>);
+
+impl Questions {
+    /// Asks what storage has; the answer may be stale.
+    pub(super) fn read(&mut self, asked: Asked, out: &mut Outbox) {
+        self.0.push_back((asked, false));
+        out.push(Action::ReadStorage);
+    }
+
+    /// Asks what storage really has.
+    pub(super) fn look(&mut self, asked: Asked, out: &mut Outbox) {
+        self.swap(asked, None, None, out);
+    }
+
+    /// Puts `to` in the place of `from`, and asks what storage has then.
+    pub(super) fn swap(&mut self, asked: Asked, from: Option<Secret>, to: Option<Secret>, out: &mut Outbox) {
+        self.0.push_back((asked, true));
+        out.push(Action::SwapStorage { from, to });
+    }
+
+    /// The next answer has come. `None` if nobody asked.
+    pub(super) fn answered(&mut self, text: Option<Secret>) -> Option<(Asked, Stored)> {
+        self.0.pop_front().map(|(asked, certain)| (asked, Stored::read(text, certain)))
+    }
+
+    /// Whether nothing is to be answered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Seen {
@@ -51,4 +110,10 @@ impl Seen {
         };
         Self::Somebody(User { id, name: text("name"), role: text("role") })
     }
+}
+
+/// When something has to have happened: set while there is reason for it, and not moved by being set again.
+pub(super) fn hold(deadline: &mut Option<Duration>, reason: bool, until: Duration) -> bool {
+    *deadline = reason.then(|| deadline.unwrap_or(until));
+    deadline.is_some()
 }

@@ -267,7 +267,7 @@ fn offline_nothing_but_a_sign_of_life_is_asked_for() {
     tab.input(Input::Offline);
     assert_eq!(tab.methods(), ["version"]);
     tab.now += s(40);
-    tab.input(Input::StorageChanged(Some(Secret::new(r#"{"key":"k1","generation":1}"#.into()))));
+    tab.input(Input::StorageChanged);
     assert!(!tab.methods().contains(&"auth.session.relogin"), "{:?}", tab.methods());
     tab.pass(s(5));
     assert!(!tab.is_connected());

@@ -5,7 +5,7 @@ use relogin_session::{Attempt, ConnectionId, Denied, Outcome};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    login::{anonymous, answer},
+    login::{anonymous, answer, key},
     support::{Browser, Tab, World, admin, ms, s},
     worlds::{assert_logged_in, for_seeds, logged_in},
 };
@@ -182,7 +182,7 @@ fn fault_11_a_tab_whose_timers_are_late_stays_logged_in_while_connected() {
 
 #[test]
 fn fault_11_no_timer_of_a_session_that_was_logged_out_takes_over_a_later_one() {
-    let mut tab = crate::login::logged_in();
+    let mut tab = crate::login::logged_in_with(&key(1, 1));
     let old = tab.client.refresh_due().unwrap();
     tab.pass(s(20));
     tab.command(Command::Logout);
@@ -192,7 +192,7 @@ fn fault_11_no_timer_of_a_session_that_was_logged_out_takes_over_a_later_one() {
     tab.change_user(None);
     tab.login("admin");
     let id = tab.find("auth.session.login").id;
-    tab.payload(id, &answer("n1", 1));
+    tab.payload(id, &answer(&key(2, 1), 1));
     tab.change_user(Some(&admin()));
     assert!(tab.client.refresh_due().unwrap() > old);
     let mut tab2 = anonymous();

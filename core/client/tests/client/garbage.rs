@@ -79,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         }})),
         Just(json!({"models": {"session.user.{cid}": {"id": 1, "name": "n", "role": "r"}}})),
         Just(json!({"models": {"session.user.{cid}": {"id": null}}})),
+        (0_u64..90_000).prop_map(|time| json!({"payload": {"challenge": "c", "expiresIn": time}})),
         Just(json!({"models": {"a.b": {"r": {"rid": "a.b"}}}})),
         Just(json!({"rid": "a.b", "models": {"a.b": {}}})),
     ];
@@ -104,10 +105,17 @@ fn step() -> impl Strategy<Value = Step> {
         Just(json!({"generation": 3})),
         Just(json!({"reason": {"code": "system.accessDenied", "message": ""}})),
     ];
-    let code = prop::sample::select(vec!["system.timeout", "session.invalidReloginKey", "session.alreadyLoggedIn", ""]);
+    let code = prop::sample::select(vec![
+        "system.timeout",
+        "session.invalidReloginKey",
+        "session.alreadyLoggedIn",
+        "session.invalidChallenge",
+        "",
+    ]);
     let record = prop_oneof![
         Just(None),
-        (0_u64..5).prop_map(|n| Some(json!({"key": format!("k{n}"), "generation": n}).to_string())),
+        (0_u64..5)
+            .prop_map(|n| Some(json!({"key": format!("k{n}"), "generation": n, "bound": n % 2 == 1}).to_string())),
         ".{0,20}".prop_map(Some),
     ];
     prop_oneof![
@@ -119,7 +127,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Open),
         1 => Just(Step::Close),
         3 => (0_u64..70_000).prop_map(Step::Pass),
-        1 => (0_u8..6).prop_map(Step::Hint),
+        1 => (0_u8..8).prop_map(Step::Hint),
         1 => record.prop_map(Step::Storage),
         1 => (0_u32..6, any::<bool>()).prop_map(|(id, granted)| Step::Lock(id, granted)),
         4 => (0_u8..8).prop_map(Step::Command),
@@ -151,12 +159,16 @@ fn take(tab: &mut Tab, step: Step) {
         Step::Hint(2) => tab.input(Input::Offline),
         Step::Hint(3) => tab.input(Input::Timer),
         Step::Hint(4) => tab.input(Input::Stop),
-        Step::Hint(_) => tab.input(Input::Start),
+        Step::Hint(5) => tab.input(Input::Start),
+        Step::Hint(6) => tab.input(Input::Device(None)),
+        Step::Hint(_) => tab.input(Input::Signed(Some("s".to_owned()))),
         Step::Storage(text) => {
             tab.profile.borrow_mut().write(9, text.as_deref());
             tab.browse();
         }
         Step::Lock(id, true) => tab.input(Input::LockGranted(LockId(id))),
+        // It was not stolen.
+        Step::Lock(_, false) if tab.profile.borrow().is_held_by(0) => {}
         Step::Lock(id, false) => tab.input(Input::LockRefused(LockId(id))),
         Step::Command(0) => drop(tab.login("admin")),
         Step::Command(1) => drop(tab.command(Command::Logout)),

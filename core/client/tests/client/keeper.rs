@@ -1,10 +1,11 @@
 //! The keeper's rules, one by one: docs/protocol.md, section 4.
 
 use relogin_client::{Command, Ended, Input, RequestError, Secret, SessionState};
+use relogin_session::SessionId;
 use serde_json::json;
 
 use crate::{
-    login::{anonymous, answer, logged_in},
+    login::{anonymous, answer, key, logged_in, logged_in_with},
     support::{Browser, Sent, Tab, admin, guest, ms, rid, s},
 };
 
@@ -456,7 +457,7 @@ fn logged_out_in_another_tab_is_logged_out_here_when_the_user_model_says_so() {
             // The storage event is late, but what is read is what is there.
             tab.profile.borrow_mut().storage = None;
             tab.change_user(None);
-            tab.input(Input::StorageChanged(None));
+            tab.input(Input::StorageChanged);
         }
         assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
         tab.live(s(300));
@@ -478,23 +479,19 @@ fn logged_out_in_another_tab_while_disconnected_is_logged_out_at_once() {
 
 #[test]
 fn another_user_in_another_tab_is_another_user_here() {
-    let key = |n: u8| {
-        // Keys of two sessions, in the form that shows whose they are.
-        use relogin_session::{Keyring, SessionId};
-        Keyring::new(vec![vec![1; 32]]).unwrap().mint(SessionId([n; 16]), &[0; 16], 1).expose().to_owned()
-    };
-    let mut tab = anonymous();
-    tab.login("admin");
-    let id = tab.take("auth.session.login").id;
-    tab.payload(id, &answer(&key(1), 1));
-    tab.change_user(Some(&admin()));
-    let other = json!({"key": key(2), "generation": 1}).to_string();
+    let mut tab = logged_in_with(&key(1, 1));
+    let other = json!({"key": key(2, 1), "generation": 1}).to_string();
     tab.profile.borrow_mut().write(9, Some(&other));
     tab.browse();
+    let sent = tab.take("auth.session.logout");
+    assert_eq!(sent.params, json!({"sid": SessionId([1; 16]).to_string()}), "nobody has its key any more");
+    tab.change_user(None);
+    tab.payload(sent.id, &json!(null));
+    assert_eq!(tab.state(), SessionState::Resuming);
     let sent = tab.take("auth.session.relogin");
-    assert_eq!(sent.params["reloginKey"], key(2));
+    assert_eq!(sent.params["reloginKey"], key(2, 1));
     tab.change_user(Some(&guest()));
-    tab.payload(sent.id, &answer(&key(2), 2));
+    tab.payload(sent.id, &answer(&key(2, 2), 2));
     assert_eq!(tab.state(), SessionState::LoggedIn(guest()));
     assert_eq!(tab.methods(), [""; 0]);
 }

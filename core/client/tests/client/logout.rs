@@ -4,7 +4,7 @@ use relogin_client::{Answer, Command, Ended, Input, RequestError, SessionState};
 use serde_json::json;
 
 use crate::{
-    login::{anonymous, answer, logged_in},
+    login::{anonymous, answer, key, logged_in, logged_in_with},
     support::{Tab, admin, s},
 };
 
@@ -136,25 +136,25 @@ fn a_login_under_way_is_undone() {
 
 #[test]
 fn logging_in_again_waits_for_the_logout() {
-    let mut tab = logged_in();
+    let mut tab = logged_in_with(&key(1, 1));
     tab.command(Command::Logout);
     let login = tab.login("admin");
     let id = tab.take("auth.session.logout").id;
     assert_eq!(tab.methods(), [""; 0]);
     tab.payload(id, &json!(null));
     let id = tab.take("auth.session.login").id;
-    tab.payload(id, &answer("n1", 1));
+    tab.payload(id, &answer(&key(2, 1), 1));
     tab.change_user(None);
     assert_eq!(tab.methods(), [""; 0], "the null is the logout's, not a loss of the new session");
     tab.change_user(Some(&admin()));
     assert_eq!(tab.settled[&login], Ok(Answer::Done));
     assert_eq!(tab.state(), SessionState::LoggedIn(admin()));
-    assert_eq!(tab.stored(), Some(json!({"key": "n1", "generation": 1})));
+    assert_eq!(tab.stored(), Some(json!({"key": key(2, 1), "generation": 1})));
 }
 
 #[test]
 fn logging_in_again_makes_a_failed_logout_try_once_more() {
-    let mut tab = logged_in();
+    let mut tab = logged_in_with(&key(1, 1));
     tab.command(Command::Logout);
     for _ in 0..8 {
         let id = tab.take("auth.session.logout").id;
@@ -173,7 +173,7 @@ fn logging_in_again_makes_a_failed_logout_try_once_more() {
     let id = tab.take("auth.session.logout").id;
     tab.payload(id, &json!(null));
     let id = tab.take("auth.session.login").id;
-    tab.payload(id, &answer("n1", 1));
+    tab.payload(id, &answer(&key(2, 1), 1));
     assert_eq!(tab.settled[&login], Ok(Answer::Done));
 }
 

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use relogin_client::{Input, LockId, Secret};
+use relogin_client::{Input, LockId};
 
 /// Shared by the tabs of a profile.
 pub(crate) type Profile = Rc<RefCell<Browser>>;
@@ -49,7 +49,7 @@ impl Browser {
         }
         self.storage.clone_from(&text);
         for (_, inbox) in self.inbox.iter_mut().filter(|(other, _)| **other != tab) {
-            inbox.push_back(Input::StorageChanged(text.clone().map(Secret::new)));
+            inbox.push_back(Input::StorageChanged);
         }
         self.history.push(text);
     }

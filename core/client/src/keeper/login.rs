@@ -1,0 +1,174 @@
+//! A login: find out what device this is, send, and put the key into storage, whatever is there. One whose answer was lost is
+//! repeated once, with its own attempt, so that what it made is not left behind.
+
+use std::{collections::VecDeque, time::Duration};
+
+use relogin_res::error::code;
+use relogin_session::{
+    Attempt, Denied, LoggedIn,
+    api::{LoginParams, NewDevice, Password, PublicKey},
+};
+
+use super::{
+    Keeper, Record, Stored,
+    errand::{Errand, Stage, Task, is_denied},
+    relogin::MAX_TRIES,
+    state::Standing,
+};
+use crate::{
+    Answer, RequestError, Secret, Token,
+    input::Turn,
+    outbox::{Outbox, Purpose, params},
+};
+
+/// A login that a caller wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(super) token: Token,
+    username: String,
+    password: Secret,
+    /// How long it may wait for its turn.
+    pub(super) deadline: Duration,
+    /// How long it may then wait for its answer.
+    timeout: Duration,
+    /// What this device is.
+    device: Option<PublicKey>,
+    /// This login, when it was sent.
+    attempt: Option<Attempt>,
+    /// Whether this is its second try.
+    again: bool,
+}
+
+impl Login {
+    pub(crate) fn new(token: Token, username: String, password: Secret, deadline: Duration, timeout: Duration) -> Self {
+        Self { token, username, password, deadline, timeout, device: None, attempt: None, again: false }
+    }
+}
+
+impl Keeper {
+    pub(super) fn begin_login(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        // A copy of what was sent before may still be on its way, to end this login or to make another.
+        if self.here.tainted {
+            self.hang_up = true;
+            return;
+        }
+        let Some(login) = self.logins.pop_front() else { return };
+        self.errand = Some(self.errand(Task::Login(login), Stage::Locking));
+        self.lock.request(turn, out);
+    }
+
+    /// What this device is, if the browser can keep its key.
+    pub(crate) fn device(&mut self, device: Option<PublicKey>, turn: &mut Turn, out: &mut Outbox) {
+        let Some(mut errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Making)) else { return };
+        if let Task::Login(login) = &mut errand.task {
+            (login.device, login.attempt) = (device, Some(turn.attempt));
+        }
+        self.send_login(errand, turn, out);
+    }
+
+    fn send_login(&mut self, mut errand: Errand, turn: &mut Turn, out: &mut Outbox) {
+        let Task::Login(login) = &errand.task else { return };
+        let login_params = LoginParams {
+            username: login.username.clone(),
+            password: Password::new(login.password.expose().to_owned()),
+            attempt: login.attempt,
+            label: None,
+            device: login.device.clone().map(|public_key| NewDevice { public_key }),
+        };
+        self.send(Purpose::Session, "login", params(&login_params), turn.after(login.timeout), out);
+        (errand.stage, errand.sent) = (Stage::Sent, turn.now);
+        self.here.login_sent = true;
+        self.errand = Some(errand);
+    }
+
+    pub(super) fn login_answered(
+        &mut self,
+        mut errand: Errand,
+        result: Result<LoggedIn, RequestError>,
+        turn: &mut Turn,
+        out: &mut Outbox,
+    ) {
+        let Task::Login(login) = &mut errand.task else { return };
+        let token = login.token;
+        match result {
+            result if errand.void => {
+                self.lock.release(out);
+                out.settle(
+                    token,
+                    result.as_ref().map_or_else(|error| Err(error.clone()), |_| Err(RequestError::Superseded)),
+                );
+                self.void_answered(None, result);
+            }
+            Ok(answer) => {
+                let new = Record::of(answer.clone()).text();
+                errand.stage = Stage::Storing(answer);
+                self.swap_for(errand, None, Some(new), out);
+            }
+            Err(error) if may_have_been_done(&error) && !login.again => {
+                login.again = true;
+                self.send_login(errand, turn, out);
+            }
+            // By a login that we know nothing of any more: the connection is of no use.
+            Err(error)
+                if is_denied(&error, Denied::AlreadyLoggedIn)
+                    && !login.again
+                    && !matches!(self.standing, Standing::Attached { .. }) =>
+            {
+                (login.again, self.here.tainted) = (true, true);
+                self.lock.release(out);
+                if let Task::Login(login) = errand.task {
+                    self.logins.push_front(login);
+                }
+            }
+            Err(error) => {
+                self.lock.release(out);
+                out.settle(token, Err(error));
+            }
+        }
+    }
+
+    /// What storage has after the login's key was put there: in the place of whatever was there, for the user has just said
+    /// who they are.
+    pub(super) fn login_read(&mut self, mut errand: Errand, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        let (Task::Login(login), Stage::Storing(answer)) = (&errand.task, &errand.stage) else {
+            self.errand = Some(errand);
+            return;
+        };
+        let record = Record::of(answer.clone());
+        let is_stored = stored.has_key_of(&record);
+        if !is_stored && errand.tries < MAX_TRIES {
+            errand.tries += 1;
+            return self.swap_for(errand, stored.text.clone(), Some(record.text()), out);
+        }
+        self.wanted = None;
+        self.attached(&record, answer, is_stored, errand.sent, turn);
+        self.lock.release(out);
+        out.settle(login.token, Ok(Answer::Done));
+    }
+
+    /// Tells all who wait for a login that it will not be.
+    pub(super) fn refuse_logins(&mut self, error: &RequestError, out: &mut Outbox) {
+        for login in std::mem::take(&mut self.logins) {
+            out.settle(login.token, Err(error.clone()));
+        }
+    }
+
+    /// Tells those who have waited for too long.
+    pub(super) fn refuse_late_logins(&mut self, turn: &Turn, out: &mut Outbox) {
+        let (late, rest): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.logins).into_iter().partition(|login| login.deadline <= turn.now);
+        self.logins = rest;
+        for login in late {
+            out.settle(login.token, Err(RequestError::TimedOut));
+        }
+    }
+}
+
+/// True if the service may have carried it out, and its answer may be the thing that was lost.
+fn may_have_been_done(error: &RequestError) -> bool {
+    match error {
+        RequestError::TimedOut => true,
+        RequestError::Refused(error) => error.is(code::TIMEOUT) || error.is(code::INTERNAL_ERROR),
+        _ => false,
+    }
+}

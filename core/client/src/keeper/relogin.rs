@@ -1,0 +1,212 @@
+//! One use of the key in storage: claim it there, send it, put the successor in its place. And what follows from each answer:
+//! a transient one keeps the key, a refused key gets a second look at storage.
+//!
+//! What is read may be stale; what follows a swap is what storage really has. So nothing is concluded from a read but that
+//! a sibling is ahead, and every other conclusion begins with a swap.
+
+use std::time::Duration;
+
+use relogin_session::{
+    Denied, LoggedIn,
+    api::{ReloginParams, SignedChallenge},
+};
+
+use super::{
+    Keeper, Record, Stored,
+    errand::{Errand, Stage, Task, Want, is_denied},
+    state::Standing,
+};
+use crate::{
+    Ended, RequestError,
+    input::Turn,
+    outbox::{Outbox, Purpose, params},
+};
+
+/// How often a key is put into storage before that is given up: only a browser that does not do as it says needs more.
+pub(super) const MAX_TRIES: u8 = 16;
+
+impl Keeper {
+    pub(super) fn begin_relogin(&mut self, want: Want, turn: &mut Turn, out: &mut Outbox) {
+        (self.wanted, self.retry) = (None, None);
+        self.errand = Some(self.errand(Task::Relogin(want), Stage::Locking));
+        self.lock.request(turn, out);
+    }
+
+    /// What storage has, for an errand that uses its key.
+    pub(super) fn relogin_read(&mut self, mut errand: Errand, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
+        match std::mem::replace(&mut errand.stage, Stage::Claiming) {
+            Stage::Claiming => self.claim(errand, stored, turn, out),
+            Stage::Storing(answer) => self.store(errand, answer, &stored, turn, out),
+            Stage::SecondLook => match (&stored.record, &errand.used) {
+                (Some(record), Some(used)) if record.key == used.key => {
+                    errand.stage = Stage::Removing;
+                    self.swap_for(errand, stored.text, None, out);
+                }
+                // A sibling's, who was ahead of us.
+                (Some(_), _) => self.claim(errand, stored, turn, out),
+                (None, _) => self.over(Ended::LoggedOutElsewhere, out),
+            },
+            Stage::Removing => match &stored.record {
+                Some(_) => self.claim(errand, stored, turn, out),
+                None => self.over(Ended::Refused, out),
+            },
+            stage => {
+                errand.stage = stage;
+                self.errand = Some(errand);
+            }
+        }
+    }
+
+    /// Notes in storage that the key is being used, and how. If it is being used already, that use is repeated.
+    fn claim(&mut self, mut errand: Errand, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
+        let Some(record) = &stored.record else {
+            if stored.certain {
+                self.no_key();
+                return self.lock.release(out);
+            }
+            return self.swap_for(errand, stored.text.clone(), stored.text, out);
+        };
+        if errand.is_met(self.standing, record) {
+            self.caught_up(record, turn);
+            return self.lock.release(out);
+        }
+        if !stored.certain || record.attempt().is_none() {
+            let begun = record.attempt().is_some();
+            let claimed = if begun { stored.text.clone() } else { Some(record.begun(turn.attempt).text()) };
+            return self.swap_for(errand, stored.text, claimed, out);
+        }
+        if let Standing::Attached { holding, .. } = self.standing
+            && !holding.is_same_session(record.holding())
+        {
+            self.change_session(holding);
+            self.lock.release(out);
+        } else if self.is_in_good_hands(&errand, record) {
+            self.postpone(&errand, turn.after(self.lock.timeout()));
+            self.lock.release(out);
+        } else {
+            self.binding = Some(record.binding());
+            errand.used = stored.record;
+            self.prove(errand, turn, out);
+        }
+    }
+
+    /// True if the generation that is to be reached is likely to be a sibling's, who is about to store it. The lock would tell;
+    /// where there is none, some time is given.
+    fn is_in_good_hands(&mut self, errand: &Errand, record: &Record) -> bool {
+        let Task::Relogin(Want::Reach(generation)) = errand.task else { return false };
+        let first = self.waited_for.replace(generation) != Some(generation);
+        first && self.lock.is_without() && record.generation + 1 == generation
+    }
+
+    pub(super) fn send_key(
+        &mut self,
+        mut errand: Errand,
+        proof: Option<SignedChallenge>,
+        turn: &Turn,
+        out: &mut Outbox,
+    ) {
+        let Some(used) = &errand.used else { return };
+        let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt: used.attempt(), proof };
+        self.send(Purpose::Session, "relogin", params(&relogin_params), turn.after(self.relogin_timeout), out);
+        (errand.stage, errand.sent) = (Stage::Sent, turn.now);
+        self.errand = Some(errand);
+    }
+
+    pub(super) fn relogin_answered(
+        &mut self,
+        mut errand: Errand,
+        result: Result<LoggedIn, RequestError>,
+        turn: &mut Turn,
+        out: &mut Outbox,
+    ) {
+        let used = errand.used.as_ref().map(Record::text);
+        match result {
+            result if errand.void => {
+                self.lock.release(out);
+                self.void_answered(errand.used.as_ref(), result);
+            }
+            Ok(answer) => {
+                let new = Record::of(answer.clone()).text();
+                errand.stage = Stage::Storing(answer);
+                self.swap_for(errand, used, Some(new), out);
+            }
+            Err(error) if is_denied(&error, Denied::InvalidReloginKey) => {
+                errand.stage = Stage::SecondLook;
+                self.swap_for(errand, used.clone(), used, out);
+            }
+            Err(error) => self.use_failed(&errand, &error, turn, out),
+        }
+    }
+
+    /// Nothing was decided. The key and its attempt stay where they are: whatever became of this use, the next one repeats it.
+    pub(super) fn use_failed(&mut self, errand: &Errand, error: &RequestError, turn: &mut Turn, out: &mut Outbox) {
+        // Whatever it was, it may have been the challenge.
+        self.here.challenges.forget();
+        if matches!(errand.task, Task::EndRelogin) {
+            return self.end_later(error, turn, out);
+        }
+        self.lock.release(out);
+        let retry = self.schedule.retry(turn);
+        self.postpone(errand, retry);
+    }
+
+    fn postpone(&mut self, errand: &Errand, until: Duration) {
+        if let Task::Relogin(want) = errand.task {
+            self.want(want);
+            self.retry = Some(until);
+        }
+    }
+
+    /// What storage has after the successor was put over its predecessor only: neither over a sibling's newer key or another
+    /// session's, nor where a logout has left nothing.
+    fn store(&mut self, mut errand: Errand, answer: LoggedIn, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        let new = Record::of(answer.clone());
+        if stored.record.as_ref().is_some_and(|old| old.is_before(&new)) && errand.tries < MAX_TRIES {
+            // Not as we had it, but older all the same.
+            errand.stage = Stage::Storing(answer);
+            errand.tries += 1;
+            return self.swap_for(errand, stored.text.clone(), Some(new.text()), out);
+        }
+        self.leaving = None;
+        match &stored.record {
+            Some(old) if old.holding().is_same_session(new.holding()) => {
+                let newest = if old.generation > new.generation { old } else { &new };
+                self.attached(newest, &answer, !old.is_before(&new), errand.sent, turn);
+            }
+            Some(_) => {
+                self.attached(&new, &answer, false, errand.sent, turn);
+                self.want(Want::Resume);
+            }
+            None => self.attached(&new, &answer, false, errand.sent, turn),
+        }
+        self.lock.release(out);
+    }
+
+    /// The connection holds the session of `record`; `stored`: storage has that key, or a newer one.
+    pub(super) fn attached(
+        &mut self,
+        record: &Record,
+        answer: &LoggedIn,
+        stored: bool,
+        sent: Duration,
+        turn: &mut Turn,
+    ) {
+        let holding = record.holding();
+        self.standing = Standing::Attached { holding, stored };
+        self.binding = Some(record.binding());
+        self.schedule.granted(answer);
+        if stored {
+            // From when it was sent: the answer may have waited for a tab that was frozen.
+            self.schedule.begin(sent, &mut turn.dice);
+        } else {
+            self.schedule.end();
+        }
+        self.wanted = self.wanted.filter(|want| *want > Want::Reach(holding.generation));
+        (self.retry, self.gained) = (None, true);
+    }
+
+    fn over(&mut self, why: Ended, out: &mut Outbox) {
+        self.lock.release(out);
+        self.ended(why);
+    }
+}

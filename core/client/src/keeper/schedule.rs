@@ -1,0 +1,117 @@
+//! When the key is used next, and how long a use that failed may wait: by lengths of time only, counted from when the key was
+//! sent. Knows no clock on the wall.
+
+use std::time::Duration;
+
+use relogin_session::LoggedIn;
+
+use crate::{
+    backoff::{Backoff, Dice},
+    input::Turn,
+};
+
+/// A refresh that is asked for more often than this is a mistake of the service's.
+const MIN_REFRESH: Duration = Duration::from_secs(1);
+/// And one that is asked for later than this would outgrow the timers of browsers.
+const MAX_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// No use that failed is tried again sooner than this, however short its key lives.
+const MIN_RETRY: Duration = Duration::from_millis(250);
+
+/// The times of the key in storage.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    refresh_in: Duration,
+    expires_in: Duration,
+    refresh: Option<Duration>,
+    expires: Option<Duration>,
+    backoff: Backoff,
+}
+
+impl Schedule {
+    pub(super) fn new() -> Self {
+        Self {
+            refresh_in: MAX_REFRESH,
+            expires_in: Duration::MAX,
+            refresh: None,
+            expires: None,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// When the key will be used next.
+    pub(super) fn refresh(&self) -> Option<Duration> {
+        self.refresh
+    }
+
+    /// What the service has answered says how long its keys live.
+    pub(super) fn granted(&mut self, answer: &LoggedIn) {
+        self.refresh_in = Duration::from_millis(answer.refresh_in).clamp(MIN_REFRESH, MAX_REFRESH);
+        self.expires_in = Duration::from_millis(answer.expires_in);
+        self.backoff.reset();
+    }
+
+    /// The key that is in storage now was made at `since` at the earliest.
+    pub(super) fn begin(&mut self, since: Duration, dice: &mut Dice) {
+        // Not so late that nothing is left of its life for a use that fails.
+        let latest = (self.expires_in - self.expires_in / 10).max(MIN_REFRESH);
+        self.refresh = Some(since.saturating_add(dice.about(self.refresh_in).min(latest)));
+        self.expires = Some(since.saturating_add(self.expires_in));
+    }
+
+    /// Nothing is to be used for now.
+    pub(super) fn pause(&mut self) {
+        self.refresh = None;
+    }
+
+    /// There is no key any more.
+    pub(super) fn end(&mut self) {
+        (self.refresh, self.expires) = (None, None);
+    }
+
+    /// When a use that failed is tried again: with back-off, but several times within what is left of the key's life.
+    pub(super) fn retry(&mut self, turn: &mut Turn) -> Duration {
+        let left = self.expires.and_then(|expires| expires.checked_sub(turn.now)).filter(|left| !left.is_zero());
+        let longest = left.map_or(Duration::MAX, |left| (left / 4).max(MIN_RETRY));
+        let wait = self.backoff.next(&mut turn.dice).min(longest);
+        turn.after(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(refresh_in: u64, expires_in: u64) -> Schedule {
+        let mut schedule = Schedule::new();
+        let key = serde_json::json!({
+            "reloginKey": "k", "generation": 1, "expiresIn": expires_in, "refreshIn": refresh_in,
+        });
+        schedule.granted(&serde_json::from_value(key).unwrap());
+        schedule.begin(Duration::ZERO, &mut Dice::new([1; 8]));
+        schedule
+    }
+
+    #[test]
+    fn no_retry_waits_longer_than_a_quarter_of_what_is_left_of_the_keys_life() {
+        let mut schedule = schedule(5_000, 10_000);
+        let mut now = Duration::from_secs(5);
+        let mut tries = 0;
+        while now < Duration::from_secs(9) {
+            let mut turn = Turn::new([tries; 24], now, now);
+            let next = schedule.retry(&mut turn);
+            let left = Duration::from_secs(10) - now;
+            assert!(next > now && next - now <= (left / 4).max(MIN_RETRY), "{now:?} {next:?}");
+            (now, tries) = (next, tries + 1);
+        }
+        assert!(tries >= 5, "{tries}");
+        let late = Duration::from_secs(60);
+        assert!(schedule.retry(&mut Turn::new([3; 24], late, late)) > late, "an old key is tried at leisure");
+    }
+
+    #[test]
+    fn a_refresh_comes_while_the_key_lives_whatever_the_service_asks_for() {
+        assert!(schedule(100_000, 100_000).refresh().unwrap() <= Duration::from_secs(90));
+        assert!(schedule(0, 0).refresh().unwrap() > Duration::ZERO);
+        assert!(schedule(u64::MAX, u64::MAX).refresh().unwrap() <= MAX_REFRESH * 11 / 10);
+    }
+}

@@ -1,0 +1,92 @@
+//! What storage says, and what it means for this tab. Writes nothing.
+
+use super::{
+    Keeper, Record, Stored,
+    errand::{Errand, Want},
+    state::{Asked, Standing},
+};
+use crate::{Ended, Secret, input::Turn, outbox::Outbox};
+
+impl Keeper {
+    /// What storage has, or had a moment ago.
+    pub(crate) fn storage_read(&mut self, text: Option<Secret>, turn: &mut Turn, out: &mut Outbox) {
+        let Some((asked, stored)) = self.questions.answered(text) else { return };
+        match asked {
+            Asked::Start => {
+                self.started = true;
+                self.binding = stored.record.as_ref().map(Record::binding);
+                self.standing = if stored.record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
+            }
+            Asked::Opened if stored.record.as_ref().is_some_and(|record| record.bound) => self.ask_challenge(turn, out),
+            Asked::Opened => {}
+            Asked::Linked if stored.record.is_some() => self.resume(),
+            Asked::Linked => self.no_key(),
+            Asked::Check => self.checked(&stored, turn, out),
+            Asked::Logout { token, removed } => self.logout_read(token, removed, stored, out),
+            Asked::Errand(number) => {
+                if let Some(errand) = self.take_errand(number) {
+                    self.errand_read(errand, stored, turn, out);
+                }
+            }
+        }
+        self.pump(turn, out);
+    }
+
+    /// Another tab changed what storage has.
+    pub(crate) fn storage_changed(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        self.lock.wait_on(turn);
+        self.questions.look(Asked::Check, out);
+    }
+
+    /// What storage really has, when it may have changed.
+    fn checked(&mut self, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        match (&stored.record, self.standing) {
+            // The connection may hold the session for a moment longer: its user model will say.
+            (None, Standing::Attached { .. }) => self.no_key(),
+            // What was sent will be answered; what was not need not be.
+            (None, Standing::Resuming) if !self.errand.as_ref().is_some_and(Errand::is_sent) => {
+                self.drop_errand(out);
+                self.no_key();
+            }
+            (Some(record), Standing::Attached { holding, .. }) => {
+                if holding.is_same_session(record.holding()) {
+                    self.caught_up(record, turn);
+                } else {
+                    self.want(Want::Resume);
+                }
+            }
+            (Some(_), Standing::Nobody(_)) => self.resume(),
+            (None, _) | (Some(_), Standing::Resuming) => {}
+        }
+    }
+
+    /// Storage has a key that this connection has not used.
+    pub(super) fn resume(&mut self) {
+        if matches!(self.standing, Standing::Nobody(_)) {
+            self.believed = None;
+        }
+        self.standing = Standing::Resuming;
+        self.want(Want::Resume);
+    }
+
+    /// Storage has no key.
+    pub(super) fn no_key(&mut self) {
+        self.schedule.end();
+        match &mut self.standing {
+            Standing::Attached { stored, .. } => *stored = false,
+            Standing::Resuming => self.ended(Ended::LoggedOutElsewhere),
+            Standing::Nobody(_) => {}
+        }
+    }
+
+    /// Storage has this key, of the session that the connection holds: a sibling was at work, or we were.
+    pub(super) fn caught_up(&mut self, record: &Record, turn: &mut Turn) {
+        let Standing::Attached { holding, stored } = &mut self.standing else { return };
+        let newer = record.generation > holding.generation || !*stored;
+        holding.generation = holding.generation.max(record.generation);
+        *stored = true;
+        if newer || self.schedule.refresh().is_none() {
+            self.schedule.begin(turn.since, &mut turn.dice);
+        }
+    }
+}
