@@ -31,10 +31,13 @@ use crate::{
     sessions::Sessions,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
     users::{
-        self,
+        self, UserDirectory,
         directory::ListDirectory,
+        edit,
+        exec::ExecDirectory,
         file::UsersFile,
         list::Users,
+        nats::NatsDirectory,
         password::{PasswordChecks, PasswordHash},
     },
 };
@@ -74,17 +77,7 @@ impl App {
     /// What is in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         // What fails sooner and changes less comes first.
-        let (users, users_file) = open_users(&config.users)?;
-        let is_without_users = users.entries().is_empty();
-        let mut directory = ListDirectory::new(users, PasswordChecks::new());
-        if let Some(file) = &users_file {
-            let path = file.path().to_owned();
-            let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| {
-                Ok(users::edit::renew_hash(&path, name, old, new)?)
-            };
-            directory = directory.renewing(config.password_cost, Arc::new(keep));
-        }
-        let directory = Arc::new(directory);
+        let people = open_users(&config)?;
         let listener = match &config.listen {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -106,18 +99,19 @@ impl App {
             warn!("the secret is new and the sessions are old: their keys will be refused. Was the secret file lost?");
         }
 
+        let directory = people.directory(&bus);
         let failed = CancellationToken::new();
         let [doors, services, background] = std::array::from_fn(|_| Tasks::new(&failed));
         let rules = Rules { policy: config.policy, keyring };
         let sessions =
-            Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), directory.clone(), Arc::clone(&bus)));
-        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory.clone(), config.throttle)
-            .await?;
+            Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus)));
+        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, config.throttle).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("disposing of sessions", |stop| expiry::run(sessions, stop));
-        if let Some(file) = users_file {
+        let is_without_users = people.is_empty();
+        if let People::File(list, file) = people {
             background.open("following the users file", |stop| async move {
-                stop.run_until_cancelled_owned(file.follow(directory)).await;
+                stop.run_until_cancelled_owned(file.follow(list)).await;
             });
         }
 
@@ -223,22 +217,52 @@ impl Tasks {
     }
 }
 
-/// The users, and the file that they are to follow.
-fn open_users(source: &UsersSource) -> anyhow::Result<(Users, Option<UsersFile>)> {
-    let (path, is_default) = match source {
-        UsersSource::Demo => return Ok((users::demo::users()?, None)),
-        UsersSource::File { path, is_default } => (path, *is_default),
+/// Who may log in, as far as it can be found out before there is a bus.
+enum People {
+    Demo(Arc<ListDirectory>),
+    /// The users, and the file that they are to follow.
+    File(Arc<ListDirectory>, UsersFile),
+    Nats(String),
+    Exec(Arc<ExecDirectory>),
+}
+
+impl People {
+    fn directory(&self, bus: &Arc<dyn Bus>) -> Arc<dyn UserDirectory> {
+        match self {
+            Self::Demo(list) | Self::File(list, _) => Arc::clone(list) as _,
+            Self::Nats(subject) => Arc::new(NatsDirectory::new(Arc::clone(bus), subject.clone())),
+            Self::Exec(directory) => Arc::clone(directory) as _,
+        }
+    }
+
+    /// True if nobody could log in now, as far as is known here.
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::File(list, _) if list.users().entries().is_empty())
+    }
+}
+
+fn open_users(config: &Config) -> anyhow::Result<People> {
+    let list = |users| ListDirectory::new(users, PasswordChecks::new());
+    let (path, is_default) = match &config.users {
+        UsersSource::Demo => return Ok(People::Demo(Arc::new(list(users::demo::users()?)))),
+        UsersSource::Nats(subject) => return Ok(People::Nats(subject.clone())),
+        UsersSource::Exec(program, arguments) => {
+            return Ok(People::Exec(Arc::new(ExecDirectory::new(program.clone(), arguments.clone()))));
+        }
+        UsersSource::File { path, is_default } => (path.clone(), *is_default),
     };
     let mut file = UsersFile::new(path.clone());
-    match file.read() {
-        Ok(users) => Ok((users.unwrap_or_default(), Some(file))),
+    let users = match file.read() {
+        Ok(users) => users.unwrap_or_default(),
         // The first user may be added while the service runs.
-        Err(error) if error.is_missing() && is_default => Ok((Users::default(), Some(file))),
+        Err(error) if error.is_missing() && is_default => Users::default(),
         Err(error) if error.is_missing() => {
             anyhow::bail!("there is no users file {}; `relogin user add` makes it", path.display())
         }
-        Err(error) => Err(error.into()),
-    }
+        Err(error) => return Err(error.into()),
+    };
+    let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| Ok(edit::renew_hash(&path, name, old, new)?);
+    Ok(People::File(Arc::new(list(users).renewing(config.password_cost, Arc::new(keep))), file))
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {

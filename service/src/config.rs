@@ -94,6 +94,10 @@ pub enum UsersSource {
         /// Whether it was asked for.
         is_default: bool,
     },
+    /// A service on NATS, that answers on this subject.
+    Nats(String),
+    /// A program, started for each question: its name or path, and what it is given.
+    Exec(String, Vec<String>),
 }
 
 /// Whose failed logins make the next ones wait.
@@ -182,7 +186,10 @@ impl Config {
             (None, StoreKind::Memory) => SecretSource::Memory,
         };
         let users = match options.users()? {
-            Some(path) => UsersSource::File { path: path.value, is_default: false },
+            Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
+                return Err(users.is_wrong(Problem::UsersNeedNats));
+            }
+            Some(users) => users.value,
             None if demo => UsersSource::Demo,
             None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
         };
@@ -221,7 +228,11 @@ impl Config {
 /// [`ConfigError`] if the configuration file cannot be used, or an option.
 pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
     let options = layers.read()?;
-    let path = options.users()?.map_or_else(|| DEFAULT_USERS.into(), |path| path.value);
+    let path = match options.users()? {
+        None => DEFAULT_USERS.into(),
+        Some(Value { value: UsersSource::File { path, .. }, .. }) => path,
+        Some(users) => return Err(users.is_wrong(Problem::UsersAreNoFile)),
+    };
     Ok((path, password_cost(&options)?))
 }
 
@@ -308,6 +319,12 @@ mod tests {
         assert_eq!(demo.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
         assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
         assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
+        let source = |users: &str| ok(&format!("--nats nats://a --users={users}"), "").users;
+        assert_eq!(source("nats:my.users"), UsersSource::Nats("my.users".into()));
+        assert_eq!(source("exec:./users"), UsersSource::Exec("./users".into(), vec![]));
+        let file = r#"users = "exec:python3 -m 'my users' --db=\"a b\" $HOME""#;
+        let arguments = ["-m", "my users", "--db=a b", "$HOME"].map(str::to_owned).into();
+        assert_eq!(ok("", file).users, UsersSource::Exec("python3".into(), arguments));
         assert_eq!(ok("--store memory", "").secret, SecretSource::Memory);
         assert_eq!(ok("--store memory --secret-file s", "").secret, SecretSource::File("s".into()));
         assert_eq!(ok("--data d", "").secret, SecretSource::File("d/secret".into()));
@@ -377,6 +394,10 @@ mod tests {
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
             ("", "data = \"\"", "FILE: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
+            ("--users nats:my.users", "", "--users needs --nats to reach a service"),
+            ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
+            ("--users exec:", "", "--users \"exec:\" names no program"),
+            ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),
             ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
             ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, GatewayKind, NatsUrl, StoreKind, ThrottleKind,
+    AllowOrigin, GatewayKind, NatsUrl, StoreKind, ThrottleKind, UsersSource,
     values::{self, Problem, Value},
 };
 use crate::users::cost::Cost;
@@ -41,8 +41,9 @@ pub struct Options {
     /// Resource name: auth.NAME.login, NAME.user.{cid} [default: session]
     #[arg(long, env = "RELOGIN_NAME", value_name = "NAME")]
     pub name: Option<String>,
-    /// The users file, see `relogin user` [default: users.toml, with --demo: the demo's users]
-    #[arg(long, env = "RELOGIN_USERS", value_name = "FILE")]
+    /// The users file, see `relogin user`; or nats:SUBJECT, a service of yours that knows them; or exec:PROGRAM, a program of
+    /// yours that does, with its arguments [default: users.toml, with --demo: the demo's users]
+    #[arg(long, env = "RELOGIN_USERS", value_name = "FILE|nats:SUBJECT|exec:PROGRAM")]
     pub users: Option<PathBuf>,
     /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes; hashes of another cost are renewed at the next
     /// login [default: m=19456,t=2,p=1]
@@ -177,7 +178,7 @@ options! {
     data: "data" "RELOGIN_DATA" values::path => PathBuf;
     store: "store" "RELOGIN_STORE" values::store => StoreKind;
     name: "name" "RELOGIN_NAME" values::name => String;
-    users: "users" "RELOGIN_USERS" values::path => PathBuf;
+    users: "users" "RELOGIN_USERS" values::users => UsersSource;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;

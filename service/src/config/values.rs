@@ -5,8 +5,11 @@ use std::{fmt, path::PathBuf, time::Duration};
 use humantime::format_duration;
 use relogin_res::rid::is_part;
 
-use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind};
-use crate::users::cost::{Cost, CostError};
+use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind, UsersSource};
+use crate::{
+    bus::check_subject,
+    users::cost::{Cost, CostError},
+};
 
 /// A value, and where it was given.
 pub(super) struct Value<T> {
@@ -41,6 +44,14 @@ pub enum Problem {
     Nats,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
+    /// A users service without NATS.
+    UsersNeedNats,
+    /// Not a subject to ask for users on.
+    UsersSubject(PathBuf),
+    /// Not a program to ask for users.
+    UsersProgram(PathBuf),
+    /// No file, and so nothing that can be edited here.
+    UsersAreNoFile,
     /// Not a cost of hashing a password.
     Cost(String, CostError),
     /// Not a filter for logs.
@@ -98,6 +109,22 @@ pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
         Ok(ms) if ms > 0 => Ok(ms),
         _ => Err(Problem::LifetimeOutOfRange(text)),
     }
+}
+
+pub(super) fn users(text: PathBuf) -> Result<UsersSource, Problem> {
+    let form = text.to_str().unwrap_or_default();
+    if let Some(subject) = form.strip_prefix("nats:") {
+        let is_subject = check_subject(subject).is_ok();
+        return if is_subject { Ok(UsersSource::Nats(subject.to_owned())) } else { Err(Problem::UsersSubject(text)) };
+    }
+    if let Some(command) = form.strip_prefix("exec:") {
+        let mut words = shlex::split(command).unwrap_or_default().into_iter();
+        return match words.next().filter(|program| !program.is_empty()) {
+            Some(program) => Ok(UsersSource::Exec(program, words.collect())),
+            None => Err(Problem::UsersProgram(text)),
+        };
+    }
+    Ok(UsersSource::File { path: path(text)?, is_default: false })
 }
 
 pub(super) fn password_cost(text: String) -> Result<Cost, Problem> {
@@ -181,6 +208,15 @@ impl fmt::Display for Problem {
             Self::NobodyCouldReachIt => {
                 f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
             }
+            Self::UsersNeedNats => f.write_str("needs --nats to reach a service"),
+            Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),
+            Self::UsersProgram(text) => {
+                write!(
+                    f,
+                    "{text:?} names no program; write it like exec:/usr/local/bin/users --some option, with quotes where a shell needs them"
+                )
+            }
+            Self::UsersAreNoFile => f.write_str("names no file; its users are to be edited where they are kept"),
             Self::Cost(text, error) => write!(f, "{text:?} {error}"),
             Self::Log(text) => write!(f, "{text:?} is no log filter; write error, warn, info, debug or trace"),
         }

@@ -4,8 +4,11 @@ pub mod cost;
 pub mod demo;
 pub mod directory;
 pub mod edit;
+pub mod exec;
 pub mod file;
+pub mod foreign;
 pub mod list;
+pub mod nats;
 pub mod password;
 
 use async_trait::async_trait;

@@ -31,11 +31,7 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
         &["store", "sessions", "auth", "users", "gateway", "http", "app"],
         "the bus carries messages and knows no sessions",
     ),
-    (
-        "users",
-        &["bus", "store", "sessions", "auth", "gateway", "http", "app"],
-        "a directory knows users, not what they do",
-    ),
+    ("users", &["store", "sessions", "auth", "gateway", "http", "app"], "a directory knows users, not what they do"),
     ("sessions", &["auth", "gateway", "http", "app"], "sessions are asked by auth, never the other way round"),
     ("auth", &["gateway", "http", "app"], "a method answers whichever gateway asks"),
     (

@@ -1,0 +1,192 @@
+//! Users that another program knows: what it is asked, and how its answers are read (docs/users.md). Knows not how the two talk.
+//!
+//! An answer that is none is never taken for a wrong password: it is a failure of ours, so that a client keeps what it has and
+//! tries again. No error here holds anything of an answer's text, for nobody knows what may be in it.
+
+use bytes::Bytes;
+use relogin_session::{User, UserId, api::Password};
+use serde::{Deserialize, Deserializer, Serialize};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::{Credentials, DirectoryError, Verdict};
+
+/// Why the other program's answer is of no use.
+#[derive(Debug, Error)]
+pub enum ForeignError {
+    /// It is no JSON, or not of the form that is asked for.
+    #[error("its answer is none, at byte {0}: an object with \"user\" or \"error\" is needed")]
+    Malformed(usize),
+    /// It is about somebody else than was asked for.
+    #[error("its answer is about another user than was asked for")]
+    AnotherUser,
+    /// It cannot answer, and says so.
+    #[error("it cannot answer: {0}")]
+    Refused(Code),
+}
+
+/// The code of an error, as far as it can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Code(Option<String>);
+
+/// A login, to be judged.
+pub(super) fn ask_login(credentials: Credentials<'_>) -> Bytes {
+    let Credentials { username, password, remote_addr } = credentials;
+    encode(&Question::Login { username, password, remote_addr })
+}
+
+/// A user, to be found.
+pub(super) fn ask_user(id: &UserId) -> Bytes {
+    encode(&Question::User { id })
+}
+
+/// What was answered to [`ask_login`].
+pub(super) fn read_login(answer: &[u8]) -> Result<Verdict, ForeignError> {
+    let Answer { user, id } = Answer::read(answer)?;
+    Ok(user.map_or(Verdict::Wrong(id), Verdict::Right))
+}
+
+/// What was answered to [`ask_user`].
+pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ForeignError> {
+    match Answer::read(answer)?.user {
+        Some(user) if user.id != *asked => Err(ForeignError::AnotherUser),
+        user => Ok(user),
+    }
+}
+
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> DirectoryError {
+    DirectoryError::Failed(Box::new(error))
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Question<'a> {
+    #[serde(rename_all = "camelCase")]
+    Login {
+        username: &'a str,
+        password: &'a Password,
+        remote_addr: Option<&'a str>,
+    },
+    User {
+        id: &'a UserId,
+    },
+}
+
+fn encode(question: &Question<'_>) -> Bytes {
+    let json = serde_json::to_vec(question).expect("texts and numbers are written without fail");
+    // Wiped when the last handle is gone: there may be a password in it.
+    Bytes::from_owner(Zeroizing::new(json))
+}
+
+/// An answer that is one.
+struct Answer {
+    user: Option<User>,
+    id: Option<UserId>,
+}
+
+#[derive(Deserialize)]
+struct AnswerForm {
+    /// Null says that there is no such user; left out it says nothing.
+    #[serde(default, deserialize_with = "present")]
+    user: Option<Option<User>>,
+    #[serde(default)]
+    id: Option<UserId>,
+    #[serde(default)]
+    error: Option<ErrorForm>,
+}
+
+#[derive(Deserialize)]
+struct ErrorForm {
+    #[serde(default)]
+    code: Option<serde_json::Value>,
+}
+
+impl Answer {
+    fn read(text: &[u8]) -> Result<Self, ForeignError> {
+        // Not the parser's own error: that quotes what it finds.
+        let form: AnswerForm = serde_json::from_slice(text).map_err(|error| ForeignError::Malformed(error.column()))?;
+        match form {
+            AnswerForm { error: Some(error), .. } => Err(ForeignError::Refused(Code::of(error.code.as_ref()))),
+            AnswerForm { user: Some(user), id, .. } => Ok(Self { user, id }),
+            AnswerForm { user: None, .. } => Err(ForeignError::Malformed(text.len())),
+        }
+    }
+}
+
+impl Code {
+    fn of(code: Option<&serde_json::Value>) -> Self {
+        let is_code = |code: &str| {
+            !code.is_empty() && code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.')
+        };
+        Self(code.and_then(serde_json::Value::as_str).filter(|code| is_code(code)).map(str::to_owned))
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("an error without a code"))
+    }
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<User>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errors::Chain;
+
+    #[test]
+    fn questions_are_as_the_documentation_has_them() {
+        let password = Password::new("sesame".to_owned());
+        let ask = |remote_addr| ask_login(Credentials { username: "Jane", password: &password, remote_addr });
+        assert_eq!(ask(Some("1.2.3.4:5")), r#"{"username":"Jane","password":"sesame","remoteAddr":"1.2.3.4:5"}"#);
+        assert_eq!(ask(None), r#"{"username":"Jane","password":"sesame","remoteAddr":null}"#);
+        assert_eq!(ask_user(&UserId::Number(3)), r#"{"id":3}"#);
+        assert_eq!(ask_user(&UserId::Text("j-4".into())), r#"{"id":"j-4"}"#);
+    }
+
+    #[test]
+    fn answers_are_a_user_nobody_or_no_answer() {
+        let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
+        let text = r#"{"user":{"id":3,"name":"Jane","role":"user","email":"x"},"more":1}"#;
+        assert_eq!(read_login(text.as_bytes()).unwrap(), Verdict::Right(jane.clone()));
+        assert_eq!(read_user(text.as_bytes(), &UserId::Number(3)).unwrap(), Some(jane));
+        for id in [UserId::Number(4), UserId::Text("3".into())] {
+            assert!(matches!(read_user(text.as_bytes(), &id), Err(ForeignError::AnotherUser)));
+        }
+        let wrong = |text: &str| read_login(text.as_bytes()).unwrap();
+        assert_eq!(wrong(r#"{"user":null}"#), Verdict::Wrong(None));
+        assert_eq!(wrong(r#"{"user":null,"id":3,"error":null}"#), Verdict::Wrong(Some(UserId::Number(3))));
+        assert_eq!(read_user(br#"{"user":null}"#, &UserId::Number(3)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_answer_is_nobody_s_wrong_password_and_is_not_repeated() {
+        for text in [
+            "",
+            "hunter2",
+            "null",
+            "[]",
+            "{}",
+            r#"{"result":{"user":null}}"#,
+            r#"{"user":"hunter2"}"#,
+            r#"{"user":{"id":3,"name":"hunter2"}}"#,
+            r#"{"user":{"id":1.5,"name":"hunter2","role":"user"}}"#,
+            r#"{"user":{"id":3,"name":"J","role":["hunter2"]}}"#,
+            r#"{"user":null,"error":{"code":"system.internalError","message":"hunter2"}}"#,
+            r#"{"error":{"code":"the password was hunter2"}}"#,
+            r#"{"error":{"message":"hunter2"}}"#,
+            r#"{"error":{"code":{"hunter2":1}}}"#,
+            r#"{"user":null} hunter2"#,
+            "\u{feff}{\"user\":null}",
+        ] {
+            let error = read_login(text.as_bytes()).unwrap_err();
+            assert!(!Chain(&error).to_string().contains("hunter2"), "{text}: {error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{text}: {error:?}");
+        }
+        let refused = read_login(br#"{"error":{"code":"db.down"}}"#).unwrap_err();
+        assert_eq!(refused.to_string(), "it cannot answer: db.down");
+    }
+}

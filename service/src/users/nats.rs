@@ -1,0 +1,195 @@
+//! Users that a service on the message bus knows (`--users nats:SUBJECT`, docs/users.md). Knows no sessions and no RES.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use relogin_session::{User, UserId};
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+
+use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
+use crate::bus::{Bus, BusError, Delivery, Mailbox, Tag};
+
+/// Asks a service on the bus.
+pub struct NatsDirectory {
+    bus: Arc<dyn Bus>,
+    subject: String,
+}
+
+/// Why the service did not answer.
+#[derive(Debug, Error)]
+enum AskError {
+    #[error("the users service on {0:?} cannot be asked")]
+    Bus(String, #[source] BusError),
+    #[error("nobody answers for users on {0:?}")]
+    Nobody(String),
+    #[error("the users service on {0:?} did not answer in time")]
+    Late(String),
+    #[error("the users service on {0:?} failed")]
+    Answer(String, #[source] foreign::ForeignError),
+}
+
+/// How long a login may take: its gateway is asked for more patience than that.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long it takes until the gateway is asked for patience: well within the 3 s that it has of its own.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How long anything else may take: a relogin waits for it, and its gateway for that, 3 s at most.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+impl NatsDirectory {
+    /// A directory that asks on `subject`.
+    #[must_use]
+    pub fn new(bus: Arc<dyn Bus>, subject: String) -> Self {
+        Self { bus, subject }
+    }
+
+    async fn ask(&self, question: Bytes, deadline: Duration) -> Result<Bytes, AskError> {
+        let subject = || self.subject.clone();
+        let failed = |error| AskError::Bus(subject(), error);
+        let (mailbox, mut inbox) = Mailbox::new();
+        let answered = async {
+            let _waiting = self.bus.ask(&self.subject, question, &mailbox, Tag(0)).await.map_err(failed)?;
+            match inbox.next().await {
+                Some(Delivery::Reply { payload, .. }) => Ok(payload),
+                Some(Delivery::NoResponders { .. }) => Err(AskError::Nobody(subject())),
+                Some(Delivery::Message { .. } | Delivery::Lost) | None => Err(failed(BusError::Closed)),
+            }
+        };
+        timeout(deadline, answered).await.unwrap_or_else(|_| Err(AskError::Late(subject())))
+    }
+
+    fn read<T>(&self, answer: Result<T, foreign::ForeignError>) -> Result<T, DirectoryError> {
+        answer.map_err(|error| foreign::failed(AskError::Answer(self.subject.clone(), error)))
+    }
+}
+
+#[async_trait]
+impl UserDirectory for NatsDirectory {
+    async fn verify(
+        &self,
+        credentials: Credentials<'_>,
+        queued: &(dyn Fn() + Send + Sync),
+    ) -> Result<Verdict, DirectoryError> {
+        let asking = self.ask(foreign::ask_login(credentials), LOGIN_DEADLINE);
+        tokio::pin!(asking);
+        let answer = tokio::select! {
+            biased;
+            answer = &mut asking => answer,
+            () = sleep(SLOW) => {
+                queued();
+                asking.await
+            }
+        };
+        self.read(foreign::read_login(&answer.map_err(foreign::failed)?))
+    }
+
+    async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
+        let answer = self.ask(foreign::ask_user(id), DEADLINE).await.map_err(foreign::failed)?;
+        self.read(foreign::read_user(&answer, id))
+    }
+}
+
+impl std::fmt::Debug for NatsDirectory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsDirectory").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use relogin_session::api::Password;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{bus::local::LocalBus, errors::Chain};
+
+    /// A directory, and a service that answers each request by `answer`, after a time; never, if that gives nothing.
+    async fn rig(answer: fn(&str) -> Option<(Duration, &'static str)>) -> NatsDirectory {
+        let bus = Arc::new(LocalBus::new());
+        let mut requests = bus.subscribe(&["my.users".to_owned()]).await.unwrap();
+        let service = Arc::clone(&bus);
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                let question = std::str::from_utf8(&request.payload).unwrap();
+                if let Some((time, text)) = answer(question) {
+                    sleep(time).await;
+                    service.publish(&request.reply.unwrap(), text.into()).await.unwrap();
+                }
+            }
+        });
+        NatsDirectory::new(bus, "my.users".to_owned())
+    }
+
+    async fn verify(directory: &NatsDirectory, queued: &AtomicUsize) -> Result<Verdict, String> {
+        let password = Password::new("hunter2".to_owned());
+        let credentials = Credentials { username: "jane", password: &password, remote_addr: Some("1.1.1.1:1") };
+        let tell = || {
+            queued.fetch_add(1, SeqCst);
+        };
+        directory.verify(credentials, &tell).await.map_err(|error| Chain(&error).to_string())
+    }
+
+    async fn find(directory: &NatsDirectory) -> Result<Option<User>, String> {
+        directory.find(&UserId::Number(3)).await.map_err(|error| Chain(&error).to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_asks_and_believes() {
+        let directory = rig(|question| {
+            let answer = match question {
+                r#"{"username":"jane","password":"hunter2","remoteAddr":"1.1.1.1:1"}"# | r#"{"id":3}"# => {
+                    r#"{"user":{"id":3,"name":"Jane","role":"user"}}"#
+                }
+                _ => "{}",
+            };
+            Some((Duration::ZERO, answer))
+        })
+        .await;
+        let queued = AtomicUsize::new(0);
+        let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
+        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Right(jane.clone())));
+        assert_eq!(find(&directory).await, Ok(Some(jane)));
+        assert_eq!(queued.load(SeqCst), 0);
+
+        let directory = rig(|_| Some((Duration::ZERO, r#"{"user":null}"#))).await;
+        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Wrong(None)));
+        assert_eq!(find(&directory).await, Ok(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_service_is_waited_for_and_the_gateway_told() {
+        let directory = rig(|_| Some((Duration::from_secs(9), r#"{"user":null}"#))).await;
+        let queued = AtomicUsize::new(0);
+        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Wrong(None)));
+        assert_eq!(queued.load(SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_and_what_is_no_answer_are_failures_of_ours() {
+        let queued = AtomicUsize::new(0);
+        let silent = rig(|_| None).await;
+        let begin = Instant::now();
+        let late = "the user directory failed: the users service on \"my.users\" did not answer in time";
+        assert_eq!(find(&silent).await.unwrap_err(), late);
+        assert_eq!(begin.elapsed(), DEADLINE);
+        assert_eq!(verify(&silent, &queued).await.unwrap_err(), late);
+        assert_eq!(begin.elapsed(), DEADLINE + LOGIN_DEADLINE);
+
+        let nobody = NatsDirectory::new(Arc::new(LocalBus::new()), "my.users".to_owned());
+        let error = find(&nobody).await.unwrap_err();
+        assert_eq!(error, "the user directory failed: nobody answers for users on \"my.users\"");
+
+        let mad = rig(|_| Some((Duration::ZERO, "hunter2 is wrong"))).await;
+        for error in [verify(&mad, &queued).await.unwrap_err(), find(&mad).await.unwrap_err()] {
+            assert!(
+                error.starts_with("the user directory failed: the users service on \"my.users\" failed: its answer")
+            );
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}
