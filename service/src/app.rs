@@ -26,6 +26,7 @@ use crate::{
     expiry,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
+    pruning,
     reset::Resets,
     secret,
     sessions::Sessions,
@@ -107,6 +108,7 @@ impl App {
             Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus)));
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, config.throttle).await?;
         services.open("answering requests", |stop| auth.run(stop));
+        background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(sessions, stop));
         let is_without_users = people.is_empty();
         if let People::File(list, file) = people {

@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use relogin_res::{
     Change, Value,
-    service::{Payload, TokenEvent, encode_change, event_subject, token_subject},
+    service::{Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject},
 };
-use relogin_session::{ConnectionId, Effect, Token, User, api::Rotated};
+use relogin_session::{ConnectionId, Effect, SessionId, Token, User, api::Rotated};
 
 use crate::bus::{Bus, BusError};
 
@@ -15,6 +15,9 @@ pub struct Events {
     name: String,
     bus: Arc<dyn Bus>,
 }
+
+/// How many sessions one question names at most: some 25 bytes each.
+const ASKED_AT_ONCE: usize = 1_000;
 
 impl Events {
     /// Events of the resource `name`, on `bus`.
@@ -32,6 +35,19 @@ impl Events {
         let events: Vec<_> = effects.into_iter().map(|effect| self.event(effect)).collect();
         for (subject, payload) in events {
             self.bus.publish(&subject, payload.into()).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks gateways to call `auth.<name>.renew` for each connection whose token names one of the sessions.
+    ///
+    /// # Errors
+    /// [`BusError`] if that is not on its way.
+    pub async fn ask_to_renew(&self, sids: &[SessionId]) -> Result<(), BusError> {
+        for sids in sids.chunks(ASKED_AT_ONCE) {
+            let tids = sids.iter().map(ToString::to_string).collect();
+            let reset = TokenReset { tids, subject: format!("auth.{}.renew", self.name) };
+            self.bus.publish(SYSTEM_TOKEN_RESET, reset.encode().into()).await?;
         }
         Ok(())
     }
@@ -75,7 +91,7 @@ fn rotated_event(generation: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use relogin_session::{SessionId, UserId};
+    use relogin_session::UserId;
 
     use super::*;
     use crate::bus::local::LocalBus;
@@ -94,7 +110,9 @@ mod tests {
             Effect::SetUser(on(), None),
             Effect::SetToken(on(), None),
         ];
-        Events::new("session", bus).publish(&effects).await.unwrap();
+        let events = Events::new("session", bus);
+        events.publish(&effects).await.unwrap();
+        events.ask_to_renew(&[SessionId([0; 16]), SessionId([1; 16])]).await.unwrap();
         for (subject, payload) in [
             (
                 "conn.c1.token",
@@ -104,6 +122,10 @@ mod tests {
             ("event.session.user.c1.rotated", r#"{"generation":7}"#),
             ("event.session.user.c1.change", r#"{"values":{"id":null,"name":null,"role":null}}"#),
             ("conn.c1.token", r#"{"token":null}"#),
+            (
+                "system.tokenReset",
+                r#"{"tids":["AAAAAAAAAAAAAAAAAAAAAA","AQEBAQEBAQEBAQEBAQEBAQ"],"subject":"auth.session.renew"}"#,
+            ),
         ] {
             let message = told.next().await.unwrap();
             assert_eq!((message.subject.as_str(), &message.payload[..]), (subject, payload.as_bytes()));

@@ -14,6 +14,8 @@ pub mod events;
 pub mod expiry;
 pub mod gateway;
 pub mod http;
+pub mod proof;
+pub mod pruning;
 pub mod reset;
 pub mod secret;
 pub mod sessions;

@@ -164,6 +164,10 @@ pub enum Denied {
     /// The key is not genuine, expired, used, or its session is gone.
     #[error("Invalid relogin key")]
     InvalidReloginKey,
+    /// The challenge that was signed is not one for this connection, or not any more. Nothing was decided: the key is as good as it
+    /// was, with a new challenge.
+    #[error("Invalid challenge")]
+    InvalidChallenge,
     /// The method is none of ours.
     #[error("Method not found")]
     MethodNotFound,
@@ -178,6 +182,7 @@ impl Denied {
             Self::InvalidParams => "system.invalidParams",
             Self::WrongUsernamePassword => "session.wrongUsernamePassword",
             Self::InvalidReloginKey => "session.invalidReloginKey",
+            Self::InvalidChallenge => "session.invalidChallenge",
             Self::MethodNotFound => "system.methodNotFound",
         }
     }
@@ -253,6 +258,7 @@ mod tests {
             Denied::InvalidParams,
             Denied::WrongUsernamePassword,
             Denied::InvalidReloginKey,
+            Denied::InvalidChallenge,
             Denied::MethodNotFound,
         ]
         .map(|denied| format!("{}: {denied}", denied.code()))
@@ -262,6 +268,7 @@ mod tests {
             system.invalidParams: Invalid parameters
             session.wrongUsernamePassword: Wrong username or password
             session.invalidReloginKey: Invalid relogin key
+            session.invalidChallenge: Invalid challenge
             system.methodNotFound: Method not found"#]]
         .assert_eq(&table.join("\n"));
     }

@@ -84,7 +84,13 @@ impl Drop for PresentedKey {
 
 /// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all verify. Wiped on drop.
 pub struct Keyring {
-    secrets: Vec<Zeroizing<Vec<u8>>>,
+    secrets: Vec<Secret>,
+}
+
+struct Secret {
+    secret: Zeroizing<Vec<u8>>,
+    /// Derived once, for challenges do not differ in a salt as keys do.
+    challenge_key: Zeroizing<[u8; 32]>,
 }
 
 impl Keyring {
@@ -96,13 +102,17 @@ impl Keyring {
     pub fn new(secrets: Vec<Vec<u8>>) -> Option<Self> {
         let secrets: Vec<_> = secrets.into_iter().map(Zeroizing::new).collect();
         let good = !secrets.is_empty() && secrets.iter().all(|secret| secret.len() >= Self::SECRET_MIN_LEN);
-        good.then_some(Self { secrets })
+        let secrets = secrets.into_iter().map(|secret| {
+            let challenge_key = derived(&secret, None, CHALLENGE_INFO);
+            Secret { secret, challenge_key }
+        });
+        good.then(|| Self { secrets: secrets.collect() })
     }
 
     /// The key of generation `generation` of a session. The same arguments give the same key.
     #[must_use]
     pub fn mint(&self, sid: SessionId, salt: &[u8; 16], generation: u64) -> ReloginKey {
-        let signing = self.secrets.first().expect("a keyring is never made without a secret");
+        let signing = &self.secrets.first().expect("a keyring is never made without a secret").secret;
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         let (claims, tag) = bytes.split_at_mut(KEY_BYTES - TAG_BYTES);
         claims.copy_from_slice(&claims_of(sid, generation));
@@ -115,10 +125,15 @@ impl Keyring {
     pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
         let claims = claims_of(key.sid, key.generation);
         let mut genuine = Choice::from(0);
-        for secret in &self.secrets {
+        for Secret { secret, .. } in &self.secrets {
             genuine |= tag(secret, salt, &claims).ct_eq(&key.tag);
         }
         genuine.into()
+    }
+
+    /// What challenges are made with: the first signs, all verify.
+    pub(crate) fn challenge_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.secrets.iter().map(|secret| &*secret.challenge_key)
     }
 }
 
@@ -132,8 +147,9 @@ const TAG_BYTES: usize = 32;
 const KEY_BYTES: usize = 16 + 8 + TAG_BYTES;
 /// Characters of base64url, without padding, for [`KEY_BYTES`].
 const KEY_CHARS: usize = (KEY_BYTES * 8).div_ceil(6);
-/// Keeps keys derived for this purpose apart from any others that may come from the same secret.
-const INFO: &[u8] = b"relogin key 1";
+/// Keep what is derived for one purpose apart from all else that comes from the same secret.
+const KEY_INFO: &[u8] = b"relogin key 1";
+const CHALLENGE_INFO: &[u8] = b"relogin challenge 1";
 
 type Tag = [u8; TAG_BYTES];
 
@@ -146,13 +162,18 @@ fn claims_of(sid: SessionId, generation: u64) -> [u8; KEY_BYTES - TAG_BYTES] {
 }
 
 fn tag(secret: &[u8], salt: &[u8; 16], claims: &[u8]) -> Zeroizing<Tag> {
-    let mut derived = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(salt), secret)
-        .expand(INFO, derived.as_mut())
-        .expect("32 bytes are one block of SHA-256, and HKDF gives 255");
-    let mut mac = Hmac::<Sha256>::new_from_slice(derived.as_ref()).expect("HMAC takes keys of any length");
+    let key = derived(secret, Some(salt), KEY_INFO);
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_ref()).expect("HMAC takes keys of any length");
     mac.update(claims);
     Zeroizing::new(mac.finalize().into_bytes().into())
+}
+
+fn derived(secret: &[u8], salt: Option<&[u8]>, info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut derived = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(salt, secret)
+        .expand(info, derived.as_mut())
+        .expect("32 bytes are one block of SHA-256, and HKDF gives 255");
+    derived
 }
 
 #[cfg(test)]

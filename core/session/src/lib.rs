@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod challenge;
 pub mod device;
 pub mod id;
 pub mod key;

@@ -40,6 +40,8 @@ mod relogin;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use crate::{
     Attempt, ConnectionId, Denied, Device, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
     key::PresentedKey, rotation::Proof,
@@ -202,6 +204,32 @@ pub enum Outcome {
     Abandoned,
     /// Connections that kept silent were taken off the session.
     Pruned,
+}
+
+impl fmt::Display for Outcome {
+    /// The word in logs and counters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LoggedIn => "logged_in",
+            Self::AlreadyLoggedIn => "already_logged_in",
+            Self::Rotated => "rotated",
+            Self::Replayed => "replayed",
+            Self::Converged => "converged",
+            Self::Late => "late",
+            Self::Stolen => "stolen",
+            Self::FromTheFuture => "from_the_future",
+            Self::ProofMissing => "proof_missing",
+            Self::Refused => "refused",
+            Self::UserRemoved => "user_removed",
+            Self::LoggedOut => "logged_out",
+            Self::NotLoggedIn => "not_logged_in",
+            Self::Expired => "expired",
+            Self::StillAlive => "still_alive",
+            Self::Detached => "detached",
+            Self::Abandoned => "abandoned",
+            Self::Pruned => "pruned",
+        })
+    }
 }
 
 /// Decides what `command` does to the session `record`. Safe to run again on a newer record after a conflict.

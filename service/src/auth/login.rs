@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, api::LoginParams};
+use relogin_session::{ConnectionId, Denied, Device, DeviceKey, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Desk, answer::Failure};
-use crate::users::{Credentials, Verdict};
+use super::{Desk, answer::Failure, token_of};
+use crate::{
+    proof,
+    users::{Credentials, Verdict},
+};
 
 /// How long a gateway is asked to wait for a password check that queues.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -16,25 +19,27 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     let request = AuthRequest::parse(payload)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params = parse_params::<LoginParams>(request.params.as_deref());
+    let token = token_of(request.token.as_deref()).map(|token| token.sid);
 
     // Before the params, so that whoever is logged in hears that first; and before the password check, which costs.
-    if let Some(live) = desk.sessions.on_connection(&connection).await? {
-        let made_by = live.made_by.attempt;
-        let may_be_repetition = made_by.is_some() && params.as_ref().is_ok_and(|params| params.attempt == made_by);
-        if !may_be_repetition {
-            return Err(Denied::AlreadyLoggedIn.into());
-        }
+    let attempt = params.as_ref().ok().and_then(|params| params.attempt);
+    if desk.sessions.is_logged_in(&connection, attempt, token).await? {
+        return Err(Denied::AlreadyLoggedIn.into());
     }
 
-    let LoginParams { username, password, attempt, label, device: _ } = params.map_err(|_| Denied::InvalidParams)?;
+    let LoginParams { username, password, attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
+    let public_key = match device {
+        Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
+        None => None,
+    };
     let remote_addr = request.origin.remote_addr.as_deref();
     let guess = desk.throttle.admit(&username, remote_addr, Instant::now()).map_err(Failure::TooManyAttempts)?;
     let verdict = verify(desk, Credentials { username: &username, password: &password, remote_addr }, reply).await?;
     let is_right = matches!(verdict, Verdict::Right(_));
     desk.throttle.settle(guess, is_right, Instant::now()).map_err(Failure::TooManyAttempts)?;
     let Verdict::Right(user) = verdict else { return Err(Denied::WrongUsernamePassword.into()) };
-    let device = device(request.origin, label);
-    let logged_in = desk.sessions.login(connection, user, attempt, device).await??;
+    let device = device_of(request.origin, public_key, label);
+    let logged_in = desk.sessions.login(connection, user, attempt, device, token).await??;
     Ok(Response::result(&logged_in))
 }
 
@@ -53,7 +58,7 @@ async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Resul
 }
 
 /// What the request tells of the device.
-fn device(mut origin: Origin, label: Option<String>) -> Device {
+fn device_of(mut origin: Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
     let user_agent = origin.header.remove("User-Agent").and_then(|values| values.into_iter().next());
-    Device { public_key: None, user_agent, remote_addr: origin.remote_addr, label }
+    Device { public_key, user_agent, remote_addr: origin.remote_addr, label }
 }

@@ -4,10 +4,12 @@
 //! Each request is one task. A panic in it is answered like any other failure of ours, and ends nothing else.
 
 mod answer;
+mod challenge;
 mod login;
 mod logout;
 mod malformed;
 mod relogin;
+mod renew;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures_util::FutureExt;
 use relogin_res::service::Response;
+use relogin_session::Token;
+use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -155,6 +159,8 @@ impl Desk {
             Route::Login => login::login(self, payload, reply).await,
             Route::Relogin => relogin::relogin(self, payload).await,
             Route::Logout => logout::logout(self, payload).await,
+            Route::Challenge => challenge::challenge(self, payload),
+            Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,
             Route::UnknownMethod => {
@@ -174,6 +180,11 @@ impl Desk {
             debug!("an answer did not get out: {}", Chain(&error));
         }
     }
+}
+
+/// A connection's token, if it is one of ours: another service may have set it.
+fn token_of(token: Option<&RawValue>) -> Option<Token> {
+    token.and_then(|token| serde_json::from_str(token.get()).ok())
 }
 
 impl std::fmt::Debug for Auth {

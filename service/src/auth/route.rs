@@ -16,6 +16,10 @@ pub(super) enum Route {
     Relogin,
     /// `auth.<name>.logout`.
     Logout,
+    /// `auth.<name>.challenge`.
+    Challenge,
+    /// `auth.<name>.renew`.
+    Renew,
     /// `access.<name>.user.<cid>`.
     UserAccess(String),
     /// `get.<name>.user.<cid>`.
@@ -39,6 +43,8 @@ impl Route {
                 "login" => Self::Login,
                 "relogin" => Self::Relogin,
                 "logout" => Self::Logout,
+                "challenge" => Self::Challenge,
+                "renew" => Self::Renew,
                 _ => Self::UnknownMethod,
             },
             Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
@@ -57,6 +63,8 @@ impl fmt::Display for Route {
             Self::Login => "login",
             Self::Relogin => "relogin",
             Self::Logout => "logout",
+            Self::Challenge => "challenge",
+            Self::Renew => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
             Self::UnknownMethod => "unknown method",
@@ -89,6 +97,8 @@ mod tests {
             ("auth.session.login", Route::Login),
             ("auth.session.relogin", Route::Relogin),
             ("auth.session.logout", Route::Logout),
+            ("auth.session.challenge", Route::Challenge),
+            ("auth.session.renew", Route::Renew),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),
             ("auth.session.constructor", Route::UnknownMethod),

@@ -3,13 +3,14 @@
 use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
-use relogin_session::{Keyring, Policy, Rules, User, UserId};
+use relogin_session::{Keyring, Policy, ReloginKey, Rules, User, UserId};
 use serde_json::{Value as Json, json};
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
 use crate::{
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
+    proof::tests::TestDevice,
     store::memory::MemoryStore,
     users::{Credentials, DirectoryError, Verdict},
 };
@@ -324,7 +325,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
 async fn logout_ends_the_session_that_it_names() {
     let rig = Rig::new().await;
     let key = rig.log_in("c1").await["reloginKey"].as_str().unwrap().to_owned();
-    let sid = relogin_session::ReloginKey::new(key).parse().unwrap().sid.to_string();
+    let sid = ReloginKey::new(key).parse().unwrap().sid.to_string();
     let another = "AAAAAAAAAAAAAAAAAAAAAA";
     let logged_in = async || rig.ask("get.session.user.c1", "{}").await["result"]["model"]["id"].is_number();
     assert_eq!(rig.auth("logout", "c1", &json!({"sid": another})).await, json!({"result": null}));
@@ -340,6 +341,103 @@ async fn logout_ends_the_session_that_it_names() {
     // The guide's kind sends none, or what means nothing.
     assert_eq!(rig.auth("logout", "c1", &json!({})).await, json!({"result": null}));
     assert!(!logged_in().await);
+}
+
+/// A login with such a device.
+fn with_device(device: &Json) -> Json {
+    let mut params = credentials();
+    params["device"] = device.clone();
+    params
+}
+
+#[tokio::test]
+async fn a_device_registers_signs_and_refreshes() {
+    for device in [TestDevice::ed25519(), TestDevice::p256()] {
+        let rig = Rig::new().await;
+        // As WebCrypto exports it, with members that say what it is for.
+        let mut jwk = serde_json::to_value(device.public_key()).unwrap();
+        (jwk["key_ops"], jwk["ext"]) = (json!(["verify"]), json!(true));
+        let login = rig.auth("login", "c1", &with_device(&json!({"publicKey": jwk}))).await["result"].clone();
+        assert_eq!((&login["bound"], &login["generation"]), (&json!(true), &json!(1)));
+        let key = ReloginKey::new(login["reloginKey"].as_str().unwrap().to_owned());
+
+        let challenge = rig.auth("challenge", "c2", &json!(null)).await["result"].clone();
+        assert_eq!(challenge.as_object().unwrap().len(), 2, "{challenge}");
+        assert_eq!(challenge["expiresIn"], 60_000);
+        let proof = device.sign(challenge["challenge"].as_str().unwrap(), &key);
+        let bare = json!({"reloginKey": key});
+        assert_eq!(code(&rig.auth("relogin", "c2", &bare).await), "session.invalidReloginKey");
+        let params = json!({"reloginKey": key, "proof": proof, "attempt": "AAAAAAAAAAAAAAAAAAAAAA"});
+        let refused = rig.auth("relogin", "c3", &params).await;
+        assert_eq!(refused, json!({"error": {"code": "session.invalidChallenge", "message": "Invalid challenge"}}));
+        let relogin = rig.auth("relogin", "c2", &params).await["result"].clone();
+        assert_eq!((&relogin["bound"], &relogin["generation"]), (&json!(true), &json!(2)));
+        for proof in [json!("x"), json!({}), json!({"challenge": 1, "signature": ""}), json!([])] {
+            let params = json!({"reloginKey": key, "proof": proof});
+            assert_eq!(code(&rig.auth("relogin", "c2", &params).await), "system.invalidParams", "{proof}");
+        }
+    }
+}
+
+/// What makes a good key and what does not is tested with `proof`; here, that it counts, and comes before the password.
+#[tokio::test]
+async fn a_bad_device_key_is_refused_before_the_password_is_looked_at() {
+    let rig = Rig::new().await;
+    let good = serde_json::to_value(TestDevice::p256().public_key()).unwrap();
+    let changed = |member: &str, value: Json| {
+        let mut jwk = good.clone();
+        jwk[member] = value;
+        json!({"publicKey": jwk})
+    };
+    rig.gate.send_replace(false);
+    for device in [
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!({"publicKey": null}),
+        json!({"publicKey": "x"}),
+        changed("kty", json!("OKP")),
+        changed("crv", json!("P-384")),
+        changed("x", json!(7)),
+        changed("y", json!(null)),
+        changed("y", good["x"].clone()),
+        changed("x", json!("A".repeat(43))),
+        changed("x", json!("A".repeat(50_000))),
+        json!({"publicKey": {"kty": "OKP", "crv": "Ed25519", "x": format!("AQ{}", "A".repeat(41))}}),
+    ] {
+        assert_eq!(code(&rig.auth("login", "c1", &with_device(&device)).await), "system.invalidParams", "{device}");
+    }
+    rig.gate.send_replace(true);
+    rig.log_in("c1").await;
+    // Who is logged in hears that first.
+    assert_eq!(code(&rig.auth("login", "c1", &with_device(&json!({}))).await), "session.alreadyLoggedIn");
+    // No device is a bearer session.
+    let bearer = rig.auth("login", "c2", &with_device(&json!(null))).await;
+    assert_eq!(bearer["result"].get("bound"), None);
+}
+
+#[tokio::test]
+async fn the_renewal_of_a_token_says_whether_its_session_is_gone() {
+    let rig = Rig::new().await;
+    let mut asked = rig.send("auth.session.login", request("c1", &credentials()), &["conn.>"]).await;
+    let token: Json = serde_json::from_str(asked.next().await.strip_prefix("conn.c1.token ").unwrap()).unwrap();
+    let renewal = |cid: &str| json!({"cid": cid, "token": token["token"]}).to_string();
+    let mut asked = rig.send("auth.session.renew", renewal("c1"), &["conn.>", "event.>"]).await;
+    assert_eq!(asked.next().await, r#"{"result":null}"#);
+    let mut asked = rig.send("auth.session.renew", renewal("c2"), &["conn.>", "event.>"]).await;
+    for expected in [
+        r#"event.session.user.c2.change {"values":{"id":null,"name":null,"role":null}}"#,
+        r#"conn.c2.token {"token":null}"#,
+        r#"{"result":null}"#,
+    ] {
+        assert_eq!(asked.next().await, expected);
+    }
+    // Without a token, or with one of another service.
+    for token in [json!(null), json!("x"), json!({"sub": 1})] {
+        let payload = json!({"cid": "c2", "token": token}).to_string();
+        let mut asked = rig.send("auth.session.renew", payload, &["conn.>", "event.>"]).await;
+        assert_eq!(asked.next().await, r#"{"result":null}"#);
+    }
 }
 
 #[tokio::test]
@@ -408,6 +506,8 @@ async fn no_payload_can_end_the_service() {
     }
     for subject in [
         "auth.session.logout",
+        "auth.session.challenge",
+        "auth.session.renew",
         "auth.session.nothing",
         "access.session.user.c1",
         "get.session.user.c1",

@@ -2,7 +2,7 @@
 
 use relogin_session::{Decision, Outcome, Record, Write};
 
-use super::Request;
+use super::serve::Request;
 
 /// One line for each decision: what happened, to which session, on which connection.
 pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decision) {
@@ -16,7 +16,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
     let connection = request.connection().map(tracing::field::display);
     macro_rules! line {
         ($level:ident, $text:literal) => {
-            tracing::$level!(outcome = ?decision.outcome, session, user, generation, connection, $text)
+            tracing::$level!(outcome = %decision.outcome, session, user, generation, connection, $text)
         };
     }
     match decision.outcome {
@@ -24,7 +24,8 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
-        Outcome::ProofMissing => line!(warn, "relogin key of a bound session without its device's proof"),
+        // Of a genuine key, so not for anybody to fill a log with.
+        Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
         Outcome::Stolen => line!(warn, "relogin key used twice: session disposed of"),
         Outcome::FromTheFuture => {
             line!(error, "relogin key newer than its session: the store went back in time; session disposed of");

@@ -1,5 +1,8 @@
 //! Sessions over the memory store and the local bus, with rivals and failures in between.
 
+mod bound;
+mod restart;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -12,7 +15,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
-use relogin_session::{Keyring, Policy, UserId};
+use relogin_session::{Keyring, Policy, ReloginKey, UserId};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +25,7 @@ use crate::{
     bus::{Guard, Link, Mailbox, Subscription, Tag, local::LocalBus},
     clock::tests::RuntimeClock,
     expiry,
-    store::{Revision, memory::MemoryStore},
+    store::{Revision, Stored, memory::MemoryStore},
     users::{Credentials, Verdict},
 };
 
@@ -32,39 +35,53 @@ pub(crate) struct World {
     pub(crate) store: Arc<Rival>,
     pub(crate) bus: Arc<Frail>,
     users: Arc<Users>,
+    clock: Arc<RuntimeClock>,
     pub(crate) told: Subscription,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (store, bus, users) = (Arc::new(Rival::default()), Arc::new(Frail::default()), Arc::new(Users::default()));
+        let (store, users) = (Arc::new(Rival::default()), Arc::new(Users::default()));
         for (id, name) in [(1, "jane"), (2, "john")] {
             let user = User { id: UserId::Number(id), name: name.to_owned(), role: "user".to_owned() };
             users.known.lock().unwrap().insert(UserId::Number(id), user);
         }
+        Self::over(store, users, Arc::new(RuntimeClock::new())).await
+    }
+
+    /// The next process, on the same store and with the same users. Gateways and what they know live on.
+    async fn restarted(self) -> Self {
+        // Its start takes a moment.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let Self { store, users, clock, .. } = self;
+        Self::over(store, users, clock).await
+    }
+
+    async fn over(store: Arc<Rival>, users: Arc<Users>, clock: Arc<RuntimeClock>) -> Self {
+        let bus = Arc::new(Frail::default());
         let told = bus.subscribe(&[">".to_owned()]).await.unwrap();
         let rules = Rules {
             policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 },
             keyring: Keyring::new(vec![vec![1; 32]]).unwrap(),
         };
-        let sessions = Sessions::new("session", rules, store.clone(), users.clone(), bus.clone())
-            .with_clock(Arc::new(RuntimeClock::new()));
-        Self { sessions: Arc::new(sessions), store, bus, users, told }
+        let sessions =
+            Sessions::new("session", rules, store.clone(), users.clone(), bus.clone()).with_clock(clock.clone());
+        Self { sessions: Arc::new(sessions), store, bus, users, clock, told }
     }
 
     pub(crate) async fn login(&self, on: &str, user: i64) -> Answer {
         let user = self.users.known.lock().unwrap()[&UserId::Number(user)].clone();
-        self.sessions.login(cid(on), user, None, Device::default()).await.unwrap()
+        self.sessions.login(cid(on), user, None, Device::default(), None).await.unwrap()
     }
 
     /// As a client of the guide's kind.
     pub(crate) async fn relogin(&self, on: &str, key: &ReloginKey) -> Answer {
-        self.sessions.relogin(cid(on), key, None, None).await.unwrap()
+        self.sessions.relogin(cid(on), &using(key, None), None).await.unwrap()
     }
 
     /// As a client of ours.
-    async fn attempt(&self, on: &str, key: &ReloginKey, attempt: u8) -> Answer {
-        self.sessions.relogin(cid(on), key, Some(Attempt([attempt; 16])), None).await.unwrap()
+    pub(crate) async fn attempt(&self, on: &str, key: &ReloginKey, attempt: u8) -> Answer {
+        self.sessions.relogin(cid(on), &using(key, Some(attempt)), None).await.unwrap()
     }
 
     async fn logout(&self, on: &str) {
@@ -86,6 +103,10 @@ impl World {
                 ["conn", on, "token"] => format!("{on} token {}", payload["token"]["role"]),
                 ["event", "session", "user", on, "change"] => format!("{on} user {}", payload["values"]["name"]),
                 ["event", "session", "user", on, "rotated"] => format!("{on} rotated {}", payload["generation"]),
+                ["system", "tokenReset"] => {
+                    assert_eq!(payload["subject"], "auth.session.renew");
+                    format!("who is there of {}", payload["tids"].as_array().unwrap().len())
+                }
                 _ => panic!("{}", message.subject),
             });
         }
@@ -95,6 +116,11 @@ impl World {
     async fn sessions_of(&self, user: i64) -> usize {
         self.store.find_by_user(&UserId::Number(user)).await.unwrap().len()
     }
+}
+
+/// A use of the key, without proof.
+fn using(key: &ReloginKey, attempt: Option<u8>) -> ReloginParams {
+    ReloginParams { relogin_key: key.clone(), attempt: attempt.map(|attempt| Attempt([attempt; 16])), proof: None }
 }
 
 pub(crate) fn cid(name: &str) -> ConnectionId {
@@ -308,7 +334,7 @@ async fn a_directory_that_fails_ends_nothing() {
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.told();
     world.users.fails.store(true, SeqCst);
-    let failed = world.sessions.relogin(cid("b"), &key, None, None).await;
+    let failed = world.sessions.relogin(cid("b"), &using(&key, None), None).await;
     assert!(matches!(failed, Err(SessionsError::Directory(_))), "{failed:?}");
     world.users.fails.store(false, SeqCst);
     assert_eq!(world.told(), "");
@@ -324,7 +350,7 @@ async fn who_loses_a_race_decides_again() {
     assert_eq!(world.attempt("b", &key, 1).await.unwrap().generation, 2);
     assert_eq!(world.told(), "b token \"user\"\nb user \"jane\"\na rotated 2");
     world.store.conflicts.store(usize::MAX, SeqCst);
-    let contended = world.sessions.relogin(cid("b"), &key, None, None).await;
+    let contended = world.sessions.relogin(cid("b"), &using(&key, None), None).await;
     assert!(matches!(contended, Err(SessionsError::Contended)), "{contended:?}");
     assert_eq!(world.user_on("b").await.as_deref(), Some("jane"));
 }
@@ -357,7 +383,7 @@ async fn a_connection_that_leaves_is_cleared_even_if_the_write_fails() {
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.told();
     world.store.broken.store(true, SeqCst);
-    assert!(matches!(world.sessions.relogin(cid("b"), &key, None, None).await, Err(SessionsError::Store(_))));
+    assert!(matches!(world.sessions.relogin(cid("b"), &using(&key, None), None).await, Err(SessionsError::Store(_))));
     world.store.broken.store(false, SeqCst);
     assert_eq!(world.told(), "a user null\na token null");
     // Its client relogins, and all is as before.
@@ -401,14 +427,15 @@ async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
                     let keys = keys.lock().unwrap();
                     keys[keys.len().saturating_sub(1 + draw(3))].clone()
                 };
-                let attempt = [None, Some(Attempt([draw(3) as u8; 16]))][draw(2)];
+                let attempt = [None, Some(draw(3) as u8)][draw(2)];
                 let answer = match draw(10) {
                     0 => sessions.logout(on, None, None).await.map(|()| None),
                     1..4 => {
                         let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
-                        sessions.login(on, user, attempt, Device::default()).await.map(Result::ok)
+                        let attempt = attempt.map(|attempt| Attempt([attempt; 16]));
+                        sessions.login(on, user, attempt, Device::default(), None).await.map(Result::ok)
                     }
-                    _ => sessions.relogin(on, &key, attempt, None).await.map(Result::ok),
+                    _ => sessions.relogin(on, &using(&key, attempt), None).await.map(Result::ok),
                 };
                 if let Some(logged_in) = answer.unwrap() {
                     keys.lock().unwrap().push(logged_in.relogin_key);

@@ -54,18 +54,16 @@ fn main() {
         console::error_1(&JsValue::from_str(&panic.to_string()));
         dom::fail("Something went wrong here. Please reload the page.");
     }));
-    spawn_local(async {
-        if let Err(error) = start().await {
-            dom::fail(&error.to_string());
-        }
-    });
+    if let Err(error) = start() {
+        dom::fail(&error.to_string());
+    }
 }
 
-async fn start() -> Result<(), StartError> {
+fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
     let dom = Dom::find(&happen)?;
     let session = ResourceId::parse(SESSION).expect("the constant is a resource name");
-    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session)).await?;
+    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session))?;
     let from_client = happen.clone();
     spawn_local(events.for_each(move |event| {
         send(&from_client, Happening::Client(event));

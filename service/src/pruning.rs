@@ -1,0 +1,158 @@
+//! Takes connections off crowded sessions that are no more: one task and one timer for all of them. Knows no store, no RES and
+//! no rules.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::{errors::Chain, sessions::Sessions};
+
+/// The sleep after something failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks the connections of each session that becomes crowded, and takes those off it that do not answer, until `stop`.
+pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
+    loop {
+        let next = sessions.call_the_roll().await.unwrap_or_else(|error| {
+            tracing::error!("connections cannot be asked whether they are there: {}", Chain(&error));
+            Some(Instant::now() + PAUSE)
+        });
+        let wake = async {
+            match next {
+                Some(next) => sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wake => {}
+            () = sessions.crowded() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relogin_session::{ConnectionId, ReloginKey, SessionId};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::sessions::tests::{World, cid};
+
+    /// How long a session's connections have for their answers.
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Jane on as many connections, `c0` to `c<n>`, with the pruning at work.
+    struct Crowd {
+        world: World,
+        key: ReloginKey,
+        sid: SessionId,
+        uses: u8,
+        stop: CancellationToken,
+        _running: JoinHandle<()>,
+    }
+
+    impl Crowd {
+        async fn of(connections: u8) -> Self {
+            let world = World::new().await;
+            let key = world.login("c0", 1).await.unwrap().relogin_key;
+            let (sid, stop) = (key.parse().unwrap().sid, CancellationToken::new());
+            let running = tokio::spawn(run(world.sessions.clone(), stop.clone()));
+            let mut crowd = Self { world, key, sid, uses: 0, stop, _running: running };
+            for n in 1..connections {
+                crowd.relogin(&format!("c{n}")).await;
+            }
+            crowd
+        }
+
+        async fn relogin(&mut self, on: &str) {
+            self.uses += 1;
+            self.key = self.world.attempt(on, &self.key, self.uses).await.unwrap().relogin_key;
+        }
+
+        async fn answer(&self, on: &str) {
+            self.world.sessions.renew(&cid(on), self.sid).await.unwrap();
+        }
+
+        /// What is told from now on until `pause` has passed; not what follows from relogins.
+        async fn told_for(&mut self, pause: Duration) -> String {
+            tokio::time::sleep(pause).await;
+            let told = self.world.told();
+            told.lines().filter(|line| line.contains("null") || line.contains("who")).collect::<Vec<_>>().join("\n")
+        }
+
+        async fn connections(&self) -> String {
+            let record = self.world.sessions.on_connection(&cid("c0")).await.unwrap();
+            let names = record.map(|record| record.connections).unwrap_or_default();
+            names.iter().map(ConnectionId::as_str).collect::<Vec<_>>().join(" ")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_connections_are_not_asked() {
+        let mut crowd = Crowd::of(4).await;
+        assert_eq!(crowd.told_for(PATIENCE * 2).await, "");
+        crowd.relogin("c0").await;
+        assert_eq!(crowd.told_for(PATIENCE * 2).await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_connections_leave_a_crowd_and_are_told() {
+        let mut crowd = Crowd::of(5).await;
+        assert_eq!(crowd.told_for(PATIENCE / 2).await, "who is there of 1");
+        for on in ["c0", "c3", "c4"] {
+            crowd.answer(on).await;
+        }
+        assert_eq!(crowd.told_for(PATIENCE / 2 - Duration::from_millis(1)).await, "");
+        assert_eq!(crowd.connections().await, "c0 c1 c2 c3 c4", "there is time yet");
+        let told = crowd.told_for(Duration::from_millis(2)).await;
+        assert_eq!(told, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
+        assert_eq!(crowd.connections().await, "c0 c3 c4");
+        crowd.stop.cancel();
+    }
+
+    /// A gateway that does not know the question, or is cut off, must not cost anybody the session.
+    #[tokio::test(start_paused = true)]
+    async fn silence_of_all_says_nothing() {
+        let mut crowd = Crowd::of(6).await;
+        assert_eq!(crowd.told_for(PATIENCE * 2).await, "who is there of 1");
+        assert_eq!(crowd.connections().await, "c0 c1 c2 c3 c4 c5");
+        // It is asked again, for nothing was learned.
+        crowd.relogin("c5").await;
+        assert_eq!(crowd.told_for(PATIENCE * 2).await, "who is there of 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_is_asked_once_at_a_time_and_who_relogins_is_there() {
+        // The fifth connection is the reason to ask; the sixth comes while they are asked.
+        let mut crowd = Crowd::of(6).await;
+        crowd.relogin("c1").await;
+        crowd.relogin("c6").await;
+        crowd.answer("c4").await;
+        crowd.answer("c0").await;
+        let told = crowd.told_for(PATIENCE * 2).await;
+        // Not c1 that has relogged in, and not c5 and c6 that were not there to be asked.
+        let left = "c2 user null\nc2 token null\nc3 user null\nc3 token null";
+        assert_eq!(told, format!("who is there of 1\n{left}"));
+        assert_eq!(crowd.connections().await, "c0 c4 c5 c1 c6");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_renewal_of_a_token_without_its_session_clears_it() {
+        let mut crowd = Crowd::of(1).await;
+        let sessions = crowd.world.sessions.clone();
+        crowd.world.told();
+        crowd.answer("c0").await;
+        crowd.world.login("john", 2).await.unwrap();
+        crowd.world.told();
+        // Pruned, or its session over: cleared. On another session by now: that one has told it what counts.
+        sessions.renew(&cid("gone"), crowd.sid).await.unwrap();
+        sessions.renew(&cid("john"), crowd.sid).await.unwrap();
+        assert_eq!(crowd.world.told(), "gone user null\ngone token null");
+        sessions.logout(cid("c0"), None, None).await.unwrap();
+        crowd.world.told();
+        crowd.answer("c0").await;
+        assert_eq!(crowd.world.told(), "c0 user null\nc0 token null");
+    }
+}

@@ -1,0 +1,99 @@
+//! Which sessions' connections are being asked whether they are still there, and who has answered. RES tells no service when a
+//! connection ends, so those of closed pages stay on their sessions until they are asked. Knows no bus and no store.
+//!
+//! A session is asked once at a time. What has not answered is silent, but silence says something only if the connection that
+//! was there for sure has answered: a gateway that does not know the question, or does not hear it, is silent for all.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use relogin_session::{ConnectionId, Record, SessionId};
+use tokio::{sync::Notify, time::Instant};
+
+/// A session with more connections than this is asked.
+pub(crate) const CROWD: usize = 4;
+
+/// How long an answer may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The sessions that are asked.
+#[derive(Default)]
+pub(super) struct RollCall {
+    rounds: Mutex<HashMap<SessionId, Round>>,
+    wanted: Notify,
+}
+
+struct Round {
+    /// The connection whose relogin is the reason to ask.
+    here: ConnectionId,
+    /// Those that have not answered.
+    silent: Vec<ConnectionId>,
+    /// None before they are asked.
+    until: Option<Instant>,
+}
+
+impl RollCall {
+    /// A relogin on `here` has left the session as `record` has it.
+    pub(super) fn relogged_in(&self, record: &Record, here: &ConnectionId) {
+        let mut rounds = self.rounds();
+        if let Some(round) = rounds.get_mut(&record.sid) {
+            // It is alive; whether its gateway knows the question is another matter.
+            if round.here != *here {
+                round.silent.retain(|silent| silent != here);
+            }
+        } else if record.connections.len() > CROWD {
+            let round = Round { here: here.clone(), silent: record.connections.clone(), until: None };
+            rounds.insert(record.sid, round);
+            self.wanted.notify_one();
+        }
+    }
+
+    /// `connection` has answered for the session `sid`.
+    pub(super) fn answered(&self, sid: SessionId, connection: &ConnectionId) {
+        if let Some(round) = self.rounds().get_mut(&sid) {
+            round.silent.retain(|silent| silent != connection);
+        }
+    }
+
+    /// The sessions that are yet to be asked.
+    pub(super) fn to_ask(&self) -> Vec<SessionId> {
+        let rounds = self.rounds();
+        rounds.iter().filter(|(_, round)| round.until.is_none()).map(|(sid, _)| *sid).collect()
+    }
+
+    /// They have been asked at the instant `now`.
+    pub(super) fn asked(&self, sids: &[SessionId], now: Instant) {
+        let mut rounds = self.rounds();
+        for sid in sids {
+            if let Some(round) = rounds.get_mut(sid) {
+                round.until = Some(now + PATIENCE);
+            }
+        }
+    }
+
+    /// The sessions whose time to answer is over, each with the connections that are to leave. They may be asked anew from now on.
+    pub(super) fn over(&self, now: Instant) -> Vec<(SessionId, Vec<ConnectionId>)> {
+        let over =
+            self.rounds().extract_if(|_, round| round.until.is_some_and(|until| until <= now)).collect::<Vec<_>>();
+        let says_something = |round: &Round| !round.silent.is_empty() && !round.silent.contains(&round.here);
+        over.into_iter().filter(|(_, round)| says_something(round)).map(|(sid, round)| (sid, round.silent)).collect()
+    }
+
+    /// When the next time to answer is over.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.rounds().values().filter_map(|round| round.until).min()
+    }
+
+    /// Resolves when there is somebody to ask.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    fn rounds(&self) -> MutexGuard<'_, HashMap<SessionId, Round>> {
+        // Nothing above panics half way through a change.
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

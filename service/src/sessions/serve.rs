@@ -1,0 +1,272 @@
+//! How a request is dealt with, from the session it is about to the last event. The order of things is told in [`super`].
+
+use rand::{TryRng, rngs::SysRng};
+use relogin_session::{
+    Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, Outcome, PresentedKey, Proof, Record,
+    SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
+};
+
+use super::{Answer, Sessions, SessionsError, cleared, log::log};
+use crate::{
+    errors::Chain,
+    proof::Signed,
+    store::{StoreError, Stored},
+};
+
+/// What is asked of a session.
+pub(super) enum Request {
+    Login {
+        connection: ConnectionId,
+        user: User,
+        attempt: Option<Attempt>,
+        device: Device,
+        token: Option<SessionId>,
+    },
+    Relogin {
+        connection: ConnectionId,
+        key: PresentedKey,
+        attempt: Option<Attempt>,
+        signed: Option<Signed>,
+        token: Option<Token>,
+    },
+    Logout {
+        connection: ConnectionId,
+        sid: Option<SessionId>,
+        token: Option<SessionId>,
+    },
+    Prune {
+        sid: SessionId,
+        silent: Vec<ConnectionId>,
+    },
+    Expire {
+        sid: SessionId,
+    },
+}
+
+/// How far a decision got.
+enum Step {
+    /// All of it is done.
+    Done,
+    /// Somebody else was faster: decide again.
+    Again,
+}
+
+pub(super) type Reply = Result<Option<LoggedIn>, Denied>;
+
+/// The answer to a login or a relogin.
+pub(super) fn granted(reply: Reply) -> Answer {
+    reply.map(|logged_in| logged_in.expect("decide() answers a login and a relogin with a key or a denial"))
+}
+
+/// How often a decision is made again when others were faster. Each time somebody else got on, so more than a few say that
+/// something is wrong.
+const TRIES: usize = 32;
+
+impl Sessions {
+    /// True if the process that made or last used the session ended before its connection heard of it: this process was not
+    /// there then, and the connection's token (`token`) is not the session's.
+    pub(super) fn is_unheard_of(&self, live: &Record, token: Option<SessionId>) -> bool {
+        live.last_seen < self.began && token != Some(live.sid)
+    }
+
+    /// Does what is asked.
+    pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
+        // True once the connection was taken off the session it was on.
+        let mut is_adrift = false;
+        for _ in 0..TRIES {
+            let expected = self.find(request).await?;
+            let turn = self.turns.take(concerned(request, expected.as_ref())).await;
+            let stored = self.find(request).await?;
+            if !turn.covers(concerned(request, stored.as_ref())) {
+                continue;
+            }
+            let now = self.clock.now();
+            let record = stored.as_ref().map(|stored| &stored.record);
+            if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
+                let end = decide(Some(over), Command::Expire, &self.rules, now);
+                self.carry_out(stored.as_ref(), &end, now).await?;
+                continue;
+            }
+            let command = self.command(request, record).await?;
+            let decision = decide(record, command, &self.rules, now);
+            // Or else nobody could log in there until the session's deadline.
+            if let (Request::Login { connection, token, .. }, Some(live), Outcome::AlreadyLoggedIn) =
+                (request, record, decision.outcome)
+                && self.is_unheard_of(live, *token)
+            {
+                let abandoned = Command::Abandon { connection: connection.clone() };
+                self.carry_out(stored.as_ref(), &decide(record, abandoned, &self.rules, now), now).await?;
+                continue;
+            }
+            if let (Request::Relogin { connection, key, .. }, Write::Replace(_)) = (request, &decision.write)
+                && let Some(other) = self.store.find_by_connection(connection).await?
+                && other.record.sid != key.sid
+            {
+                is_adrift |= self.let_go(connection, &other, now).await?;
+                continue;
+            }
+            match self.carry_out(stored.as_ref(), &decision, now).await? {
+                Step::Done => {
+                    log(request, record, &decision);
+                    if let (Request::Relogin { connection, .. }, Write::Replace(next)) = (request, &decision.write) {
+                        self.roll_call.relogged_in(next, connection);
+                    }
+                    if let (true, Err(_), Some(connection)) = (is_adrift, &decision.reply, request.connection())
+                        // Another request may have put it on a session since.
+                        && self.store.find_by_connection(connection).await?.is_none()
+                    {
+                        self.events.publish(&cleared(connection)).await?;
+                    }
+                    return Ok(decision.reply);
+                }
+                Step::Again => {}
+            }
+        }
+        Err(SessionsError::Contended)
+    }
+
+    /// The session that a request is about.
+    async fn find(&self, request: &Request) -> Result<Option<Stored>, StoreError> {
+        match request {
+            Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
+            Request::Relogin { key, .. } => self.store.load(key.sid).await,
+            Request::Prune { sid, .. } | Request::Expire { sid } => self.store.load(*sid).await,
+            Request::Logout { connection, sid, token } => {
+                let held = self.store.find_by_connection(connection).await?;
+                let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
+                match (held, ended) {
+                    (_, None) => Ok(None),
+                    (Some(held), Some(ended)) if held.record.sid == ended => Ok(Some(held)),
+                    (_, Some(ended)) => self.store.load(ended).await,
+                }
+            }
+        }
+    }
+
+    async fn command(&self, request: &Request, record: Option<&Record>) -> Result<Command, SessionsError> {
+        Ok(match request {
+            Request::Login { connection, user, attempt, device, .. } => Command::Login {
+                connection: connection.clone(),
+                user: user.clone(),
+                sid: SessionId(random()?),
+                salt: random()?,
+                attempt: *attempt,
+                device: device.clone(),
+                cookie: None,
+            },
+            Request::Relogin { connection, key, attempt, signed, token } => Command::Relogin {
+                connection: connection.clone(),
+                key: key.clone(),
+                attempt: *attempt,
+                proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
+                cookie: None,
+                user: match record {
+                    Some(record) => self.users.find(&record.user_id).await?,
+                    None => None,
+                },
+                token: token.clone(),
+            },
+            Request::Logout { connection, sid, token } => {
+                let held = self.store.find_by_connection(connection).await?.map(|held| held.record.sid);
+                Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
+            }
+            Request::Prune { silent, .. } => Command::Prune { silent: silent.clone() },
+            Request::Expire { .. } => Command::Expire,
+        })
+    }
+
+    /// Whether the session's device has signed. Looked at for a genuine key only: it costs more than all the rest.
+    fn proof(&self, record: &Record, key: &PresentedKey, signed: Option<&Signed>) -> Proof {
+        match (&record.device.public_key, signed) {
+            (Some(device), Some(signed)) if self.rules.keyring.verify(key, &record.salt) && signed.is_by(device) => {
+                Proof::Valid
+            }
+            _ => Proof::None,
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        stored: Option<&Stored>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<Step, SessionsError> {
+        match self.write_and_tell(stored, decision, now).await {
+            Ok(()) => Ok(Step::Done),
+            // What took the connection meanwhile is seen the next time round.
+            Err(SessionsError::Store(StoreError::Conflict | StoreError::ConnectionTaken(_))) => Ok(Step::Again),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// In the order that the header says.
+    async fn write_and_tell(
+        &self,
+        stored: Option<&Stored>,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Result<(), SessionsError> {
+        let effects = &decision.effects;
+        match (&decision.write, stored) {
+            (Write::Create(record), _) => {
+                self.store.create(record.clone()).await?;
+                self.events.publish(effects).await?;
+            }
+            (Write::Replace(next), Some(stored)) => {
+                self.events.publish(effects.iter().filter(|effect| clears(effect))).await?;
+                self.store.replace(next.clone(), stored.revision).await?;
+                self.events.publish(effects.iter().filter(|effect| !clears(effect))).await?;
+            }
+            (Write::Remove, Some(stored)) => {
+                let mut revision = stored.revision;
+                if !stored.record.is_expired(now) {
+                    revision = self.store.replace(stored.record.ended(), revision).await?;
+                }
+                self.events.publish(effects).await?;
+                match self.store.remove(stored.record.sid, revision).await {
+                    Ok(()) | Err(StoreError::Conflict) => {}
+                    // The session is over and everybody told: what is left of it is taken away as overdue.
+                    Err(error) if revision != stored.revision => {
+                        tracing::warn!(session = %stored.record.sid, "not removed yet: {}", Chain(&error));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            (Write::Keep, _) | (_, None) => self.events.publish(effects).await?,
+        }
+        Ok(())
+    }
+
+    /// Takes `connection` off the session `other`, for it is to hold another. True if that is done.
+    async fn let_go(&self, connection: &ConnectionId, other: &Stored, now: Timestamp) -> Result<bool, SessionsError> {
+        let command = Command::Detach { connection: connection.clone() };
+        let decision = decide(Some(&other.record), command, &self.rules, now);
+        Ok(matches!(self.carry_out(Some(other), &decision, now).await?, Step::Done))
+    }
+}
+
+impl Request {
+    pub(super) fn connection(&self) -> Option<&ConnectionId> {
+        match self {
+            Self::Login { connection, .. } | Self::Relogin { connection, .. } | Self::Logout { connection, .. } => {
+                Some(connection)
+            }
+            Self::Prune { .. } | Self::Expire { .. } => None,
+        }
+    }
+}
+
+/// The connections that a request may tell something.
+fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
+    request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
+}
+
+fn clears(effect: &Effect) -> bool {
+    matches!(effect, Effect::SetToken(_, None) | Effect::SetUser(_, None))
+}
+
+fn random() -> Result<[u8; 16], SessionsError> {
+    let mut bits = [0; 16];
+    SysRng.try_fill_bytes(&mut bits).map_err(SessionsError::Random)?;
+    Ok(bits)
+}
