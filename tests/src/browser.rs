@@ -1,6 +1,6 @@
 //! Real Chromium through WebDriver. Waits inside the page, on its mutations, instead of asking again and again.
 //!
-//! Knows the page by its documented element ids only.
+//! Knows the page by its documented element ids and what docs/protocol.md says that it keeps.
 
 use std::{path::Path, time::Duration};
 
@@ -274,21 +274,46 @@ impl Browser {
         Ok(serde_json::from_value(self.run("return window.viewsSeen").await?)?)
     }
 
-    /// What localStorage keeps for the session: the record's JSON, or null.
+    /// What the browser keeps for the session: the record's JSON, or null.
     ///
     /// # Errors
     /// If the page cannot be asked.
     pub async fn stored(&self) -> Result<Value> {
-        self.run("return JSON.parse(localStorage.getItem('relogin:session'))").await
+        self.storage("read()", vec![]).await
     }
 
-    /// Puts a record into localStorage, as if this browser had it from somewhere else.
+    /// Waits until what the browser keeps makes the JavaScript expression `condition` on `record` true, and answers it.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn until_stored(&self, what: &str, condition: &str) -> Result<Value> {
+        let until = format!("until((record) => {condition}, args[0])");
+        let mut found = self.storage(&until, vec![json!(PATIENCE.as_millis())]).await?;
+        if found == false {
+            bail!("{}", self.about(&format!("{what} was not stored in time")));
+        }
+        Ok(found["record"].take())
+    }
+
+    /// Puts a record into this browser, as if it had it from somewhere else. Key pairs cannot be had from elsewhere.
     ///
     /// # Errors
     /// If the page cannot be told.
     pub async fn store(&self, record: &Value) -> Result<()> {
-        let script = "localStorage.setItem('relogin:session', JSON.stringify(arguments[0]))";
-        self.client.execute(script, vec![record.clone()]).await.map(drop).with_context(|| self.about("storing a key"))
+        self.storage("write(args[0])", vec![record.clone()]).await.map(drop)
+    }
+
+    async fn storage(&self, call: &str, args: Vec<Value>) -> Result<Value> {
+        const CALL: &str = "const [...args] = arguments; const done = args.pop();";
+        let script = format!(
+            "{CALL} {} {call}.then((value) => done([value ?? null]), (error) => done(String(error)));",
+            include_str!("storage.js")
+        );
+        let outcome = self.client.execute_async(&script, args).await;
+        match outcome.with_context(|| self.about(call))? {
+            Value::Array(mut value) => Ok(value.remove(0)),
+            error => bail!("{}: {error}", self.about(call)),
+        }
     }
 
     /// Runs JavaScript in the page and answers what it returns.

@@ -8,28 +8,30 @@ use fantoccini::wd::WebDriverCompatibleCommand;
 use serde_json::Value;
 use url::{ParseError, Url};
 
-use crate::{parts::Part, process::Process};
+use crate::{net::Address, parts::Part, process::Process};
 
 /// The program that starts browsers and drives them.
 #[derive(Debug)]
 pub struct Chromedriver {
     _process: Process,
+    /// Kept for it.
+    _address: Address,
     url: String,
 }
 
 impl Chromedriver {
-    /// Starts it on a port of its own choice.
+    /// Starts it.
     ///
     /// # Errors
     /// If it does not start.
     pub async fn start(log: &Path) -> Result<Self> {
-        let process = Process::start(&Part::Chromedriver.path()?, ["--port=0"], log, |_| {})?;
-        let port = process
-            .line("its port", |line| {
-                line.split_once("started successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned())
-            })
-            .await?;
-        Ok(Self { _process: process, url: format!("http://127.0.0.1:{port}") })
+        // Asked for any port, it takes one that is free for IPv6 and ends if it is not for IPv4.
+        let address = Address::reserve()?;
+        let port = format!("--port={}", address.port());
+        let process = Process::start(&Part::Chromedriver.path()?, [port], log, |_| {})?;
+        process.line("that it is ready", |line| line.contains("started successfully on port").then_some(())).await?;
+        let url = format!("http://{}", address.get());
+        Ok(Self { _process: process, _address: address, url })
     }
 
     /// Where it takes commands.

@@ -66,18 +66,19 @@ extern "C" {
     pub type JsListener;
 }
 
-/// Connects to the gateway, and resumes the session that is in storage, if there is one.
+/// Connects to the gateway, and resumes the session that is in storage, if there is one: whether there is, is known as soon as
+/// the promise is fulfilled.
 ///
 /// # Errors
 /// If the options are not what they should be, or the gateway's address is none.
 #[wasm_bindgen]
-pub fn connect(options: Option<JsOptions>) -> Result<Connection, JsError> {
+pub async fn connect(options: Option<JsOptions>) -> Result<Connection, JsError> {
     let options = match options {
         Some(options) => serde_wasm_bindgen::from_value(options.into())?,
         None => Options::default(),
     };
     let config = Config::new(ResourceId::parse(&options.name)?);
-    let (relogin, mut events) = Relogin::start(&options.gateway, config)?;
+    let (relogin, mut events) = Relogin::start(&options.gateway, config).await?;
     let relogin = Rc::new(relogin);
     let listeners = Listeners::default();
     let (weak, told) = (Rc::downgrade(&relogin), Rc::clone(&listeners));

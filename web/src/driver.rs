@@ -25,7 +25,9 @@ use wasm_bindgen_futures::spawn_local;
 use crate::browser::{
     Exception, address,
     clock::Clock,
+    device_key::DeviceKey,
     entropy,
+    indexed_db::Database,
     lock::{Lock, LockEvent},
     socket::{Socket, SocketEvent},
     storage::{Storage, Watch},
@@ -36,9 +38,16 @@ use crate::browser::{
 /// A RES client that keeps its user logged in, at work in this page. Dropped, it stops; the session stays in storage.
 #[derive(Debug)]
 pub struct Relogin {
-    driver: Rc<RefCell<Driver>>,
+    core: Rc<Core>,
     wakes: UnboundedSender<Wake>,
     next_token: Cell<u64>,
+}
+
+/// The machine and its time: what the page asks, while the loop waits for the browser.
+#[derive(Debug)]
+struct Core {
+    client: RefCell<Client>,
+    clock: Clock,
 }
 
 /// Everything that wakes the loop.
@@ -64,19 +73,21 @@ type Outcome = Result<Answer, RequestError>;
 
 impl Relogin {
     /// Connects to the gateway at `gateway` (see [`address::gateway`]) and resumes the session in storage, if there is
-    /// one. What happens from now on comes out of the receiver.
+    /// one; once this returns, storage has been looked at. What happens from now on comes out of the receiver.
     ///
     /// # Errors
     /// If `gateway` is no address, or the browser has no generator of random values.
-    pub fn start(gateway: &str, config: Config) -> Result<(Self, UnboundedReceiver<Event>), Exception> {
+    pub async fn start(gateway: &str, config: Config) -> Result<(Self, UnboundedReceiver<Event>), Exception> {
         let (wakes, woken) = mpsc::unbounded();
         let (events, emitted) = mpsc::unbounded();
         entropy::random::<1>()?;
-        let driver = Driver::new(address::gateway(gateway)?, config, wakes.clone(), events);
-        let driver = Rc::new(RefCell::new(driver));
-        driver.borrow_mut().take_in(Input::Start);
-        spawn_local(run(Rc::clone(&driver), woken));
-        Ok((Self { driver, wakes, next_token: Cell::new(0) }, emitted))
+        let gateway = address::gateway(gateway)?;
+        let name = format!("relogin:{}", config.name);
+        let core = Rc::new(Core { client: RefCell::new(Client::new(config)), clock: Clock::start() });
+        let mut driver = Driver::new(Rc::clone(&core), gateway, name, wakes.clone(), events).await;
+        driver.take_in(Input::Start).await;
+        spawn_local(driver.run(woken));
+        Ok((Self { core, wakes, next_token: Cell::new(0) }, emitted))
     }
 
     /// Carries out a command.
@@ -108,26 +119,26 @@ impl Relogin {
     /// The session's state.
     #[must_use]
     pub fn session(&self) -> SessionState {
-        self.driver.borrow().client.session()
+        self.core.client.borrow().session()
     }
 
     /// The connection's state.
     #[must_use]
     pub fn connection(&self) -> ConnectionState {
-        self.driver.borrow().client.connection()
+        self.core.client.borrow().connection()
     }
 
     /// How long until the relogin key is used next; `None` if it need not be.
     #[must_use]
     pub fn refresh_in(&self) -> Option<Duration> {
-        self.driver.borrow().until(self.driver.borrow().client.refresh_due())
+        self.core.until(self.core.client.borrow().refresh_due())
     }
 
     /// How long until the next try to connect; `None` while connected.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         match self.connection() {
-            ConnectionState::Reconnecting { next_try } => self.driver.borrow().until(Some(next_try)),
+            ConnectionState::Reconnecting { next_try } => self.core.until(Some(next_try)),
             _ => None,
         }
     }
@@ -135,7 +146,7 @@ impl Relogin {
     /// The values of a subscribed resource, or of one that such a resource refers to, as far as they are known.
     #[must_use]
     pub fn resource(&self, rid: &ResourceId) -> Option<Resource> {
-        self.driver.borrow().client.resource(rid).cloned()
+        self.core.client.borrow().resource(rid).cloned()
     }
 }
 
@@ -146,41 +157,29 @@ impl Drop for Relogin {
     }
 }
 
-/// The loop.
-async fn run(driver: Rc<RefCell<Driver>>, mut woken: UnboundedReceiver<Wake>) {
-    while let Some(wake) = woken.next().await {
-        let mut driver = driver.borrow_mut();
-        let input = match wake {
-            Wake::Command(token, command, settle) => {
-                driver.unsettled.insert(token, settle);
-                Input::Command(token, command)
-            }
-            Wake::Socket(id, SocketEvent::Opened) => Input::SocketOpened(id),
-            Wake::Socket(id, SocketEvent::Frame(text)) => Input::Frame(id, Secret::new(text)),
-            Wake::Socket(id, SocketEvent::Closed) => Input::SocketClosed(id),
-            Wake::Lock(id, LockEvent::Granted) => Input::LockGranted(id),
-            Wake::Lock(id, LockEvent::Refused) => Input::LockRefused(id),
-            Wake::StorageChanged => Input::StorageChanged,
-            Wake::WakeUp(WakeUp::Visible | WakeUp::Shown) => Input::Wake,
-            Wake::WakeUp(WakeUp::Online) => Input::Online,
-            Wake::WakeUp(WakeUp::Offline) => Input::Offline,
-            Wake::Timer => Input::Timer,
-            Wake::Stop => {
-                driver.take_in(Input::Stop);
-                return;
-            }
-        };
-        driver.take_in(input);
+impl Core {
+    fn handle(&self, input: Input) {
+        // The generator answered when we started, and a browser does not lose it.
+        let random = entropy::random().expect("the generator answered when the driver started");
+        self.client.borrow_mut().handle(input, Moment { now: self.clock.now(), random });
+    }
+
+    fn next_action(&self) -> Option<Action> {
+        self.client.borrow_mut().poll_action()
+    }
+
+    fn until(&self, due: Option<Duration>) -> Option<Duration> {
+        due.map(|due| due.saturating_sub(self.clock.now()))
     }
 }
 
 /// The machine and the browser's ends that it is connected to.
 #[derive(Debug)]
 struct Driver {
-    client: Client,
-    clock: Clock,
+    core: Rc<Core>,
     gateway: String,
     storage: Storage,
+    device_key: DeviceKey,
     lock_name: String,
     socket: Option<(SocketId, Socket)>,
     lock: Option<(LockId, Lock)>,
@@ -193,14 +192,21 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(gateway: String, config: Config, wakes: UnboundedSender<Wake>, events: UnboundedSender<Event>) -> Self {
-        let name = format!("relogin:{}", config.name);
-        let storage = Storage::new(name.clone());
+    /// `name` names the storage record, the database that it lies in, and the lock.
+    async fn new(
+        core: Rc<Core>,
+        gateway: String,
+        name: String,
+        wakes: UnboundedSender<Wake>,
+        events: UnboundedSender<Event>,
+    ) -> Self {
+        let database = Rc::new(Database::new(name.clone()));
+        let storage = Storage::open(name.clone(), Rc::clone(&database)).await;
         let storage_changed = waker(&wakes, |()| Wake::StorageChanged);
         Self {
-            client: Client::new(config),
-            clock: Clock::start(),
+            core,
             gateway,
+            device_key: DeviceKey::new(database),
             lock_name: name,
             socket: None,
             lock: None,
@@ -214,18 +220,42 @@ impl Driver {
         }
     }
 
-    /// Hands `input` to the machine and does what it wants done.
-    fn take_in(&mut self, input: Input) {
-        self.client.handle(input, self.moment());
-        while let Some(action) = self.client.poll_action() {
-            self.carry_out(action);
+    /// The loop.
+    async fn run(mut self, mut woken: UnboundedReceiver<Wake>) {
+        while let Some(wake) = woken.next().await {
+            let input = match wake {
+                Wake::Command(token, command, settle) => {
+                    self.unsettled.insert(token, settle);
+                    Input::Command(token, command)
+                }
+                Wake::Socket(id, SocketEvent::Opened) => Input::SocketOpened(id),
+                Wake::Socket(id, SocketEvent::Frame(text)) => Input::Frame(id, Secret::new(text)),
+                Wake::Socket(id, SocketEvent::Closed) => Input::SocketClosed(id),
+                Wake::Lock(id, LockEvent::Granted) => Input::LockGranted(id),
+                Wake::Lock(id, LockEvent::Refused) => Input::LockRefused(id),
+                Wake::StorageChanged => Input::StorageChanged,
+                Wake::WakeUp(WakeUp::Visible | WakeUp::Shown) => Input::Wake,
+                Wake::WakeUp(WakeUp::Online) => Input::Online,
+                Wake::WakeUp(WakeUp::Offline) => Input::Offline,
+                Wake::Timer => Input::Timer,
+                Wake::Stop => return self.take_in(Input::Stop).await,
+            };
+            self.take_in(input).await;
         }
-        let delay = self.until(self.client.poll_timeout());
+    }
+
+    /// Hands `input` to the machine and does what it wants done.
+    async fn take_in(&mut self, input: Input) {
+        self.core.handle(input);
+        while let Some(action) = self.core.next_action() {
+            self.carry_out(action).await;
+        }
+        let delay = self.core.until(self.core.client.borrow().poll_timeout());
         let ring = waker(&self.wakes, |()| Wake::Timer);
         self.timer.set(delay, move || ring(()));
     }
 
-    fn carry_out(&mut self, action: Action) {
+    async fn carry_out(&mut self, action: Action) {
         match action {
             Action::OpenSocket(id) => self.open_socket(id),
             Action::SendFrame(id, frame) => {
@@ -235,14 +265,22 @@ impl Driver {
                 }
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
-            Action::ReadStorage => self.client.handle(Input::StorageRead(self.read_storage()), self.moment()),
-            Action::SwapStorage { from, to } => {
-                self.storage.swap(from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
-                self.client.handle(Input::StorageRead(self.read_storage()), self.moment());
+            Action::ReadStorage => {
+                let text = self.storage.read().await;
+                self.core.handle(Input::StorageRead(text));
             }
-            // No key pair is kept yet: all sessions are bearer ones.
-            Action::MakeDevice => self.client.handle(Input::Device(None), self.moment()),
-            Action::Sign(_) => self.client.handle(Input::Signed(None), self.moment()),
+            Action::SwapStorage { from, to } => {
+                let text = self.storage.swap(from.as_ref(), to.as_ref()).await;
+                self.core.handle(Input::StorageRead(text));
+            }
+            Action::MakeDevice => {
+                let public_key = self.device_key.make().await;
+                self.core.handle(Input::Device(public_key));
+            }
+            Action::Sign(message) => {
+                let signature = self.device_key.sign(message.expose().as_bytes()).await;
+                self.core.handle(Input::Signed(signature));
+            }
             Action::RequestLock(id) => self.request_lock(id, false),
             Action::StealLock(id) => self.request_lock(id, true),
             Action::ReleaseLock(id) => drop(self.lock.take_if(|(held, _)| *held == id)),
@@ -269,20 +307,6 @@ impl Driver {
     fn request_lock(&mut self, id: LockId, steal: bool) {
         let call_back = waker(&self.wakes, move |event| Wake::Lock(id, event));
         self.lock = Some((id, Lock::request(&self.lock_name, steal, call_back)));
-    }
-
-    fn read_storage(&self) -> Option<Secret> {
-        self.storage.read().map(Secret::new)
-    }
-
-    fn moment(&self) -> Moment {
-        // The generator answered when we started, and a browser does not lose it.
-        let random = entropy::random().expect("the generator answered when the driver started");
-        Moment { now: self.clock.now(), random }
-    }
-
-    fn until(&self, due: Option<Duration>) -> Option<Duration> {
-        due.map(|due| due.saturating_sub(self.clock.now()))
     }
 }
 

@@ -74,7 +74,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     assert_eq!(extra.error_code(), Some("session.invalidReloginKey"));
     for page in [&owner, &thief] {
         page.shows(View::Login).await?;
-        page.until("an empty storage", "localStorage.getItem('relogin:session') === null").await?;
+        page.until_stored("nothing", "record === null").await?;
     }
     // The thief had seen its user go, and tried what it had: that is all.
     let tries = thiefs.requests(0, RELOGIN).len();
@@ -162,7 +162,7 @@ async fn session_reaches_its_lifetime(stage: &mut Stage) -> Result<()> {
     page.log_in("jane", "jane").await?;
     front.payload(0, RELOGIN).await?;
     page.shows(View::Login).await?;
-    page.until("an empty storage", "localStorage.getItem('relogin:session') === null").await?;
+    page.until_stored("nothing", "record === null").await?;
     page.log_in("jane", "jane").await
 }
 

@@ -4,7 +4,9 @@
 
 pub mod address;
 pub mod clock;
+pub mod device_key;
 pub mod entropy;
+pub mod indexed_db;
 pub mod listener;
 pub mod lock;
 pub mod socket;
@@ -20,6 +22,17 @@ use wasm_bindgen::{JsCast, JsValue};
 pub struct Exception {
     name: String,
     message: String,
+}
+
+impl Exception {
+    fn new(name: &str, message: &str) -> Self {
+        Self { name: name.to_owned(), message: message.to_owned() }
+    }
+
+    /// True for the kind of exception that browsers call `name`.
+    fn is(&self, name: &str) -> bool {
+        self.name == name
+    }
 }
 
 impl From<JsValue> for Exception {

@@ -54,16 +54,18 @@ fn main() {
         console::error_1(&JsValue::from_str(&panic.to_string()));
         dom::fail("Something went wrong here. Please reload the page.");
     }));
-    if let Err(error) = start() {
-        dom::fail(&error.to_string());
-    }
+    spawn_local(async {
+        if let Err(error) = start().await {
+            dom::fail(&error.to_string());
+        }
+    });
 }
 
-fn start() -> Result<(), StartError> {
+async fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
     let dom = Dom::find(&happen)?;
     let session = ResourceId::parse(SESSION).expect("the constant is a resource name");
-    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session))?;
+    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session)).await?;
     let from_client = happen.clone();
     spawn_local(events.for_each(move |event| {
         send(&from_client, Happening::Client(event));

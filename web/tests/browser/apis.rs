@@ -1,4 +1,4 @@
-//! The browser's own storage, locks and timers, as the driver uses them.
+//! The browser's own locks and timers, as the driver uses them.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -7,61 +7,11 @@ use futures_util::StreamExt;
 use relogin_web::browser::{
     address, entropy,
     lock::{Lock, LockEvent},
-    storage::Storage,
     timer::Timer,
 };
-
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{other_tab, within};
-
-fn local_storage() -> web_sys::Storage {
-    web_sys::window().unwrap().local_storage().unwrap().unwrap()
-}
-
-#[wasm_bindgen_test]
-fn storage_is_local_storage() {
-    let storage = Storage::new("test:storage".to_owned());
-    assert_eq!(storage.read(), None);
-    storage.write(Some("one"));
-    assert_eq!(local_storage().get_item("test:storage").unwrap().as_deref(), Some("one"));
-    local_storage().set_item("test:storage", "two").unwrap();
-    assert_eq!(storage.read().as_deref(), Some("two"), "it is read afresh each time");
-    storage.write(None);
-    assert_eq!(local_storage().get_item("test:storage").unwrap(), None);
-    assert_eq!(storage.read(), None);
-}
-
-#[wasm_bindgen_test]
-fn what_local_storage_does_not_take_lives_as_long_as_the_page() {
-    let storage = Storage::new("test:full".to_owned());
-    storage.write(Some("small"));
-    // More than any browser's quota.
-    let large = "x".repeat(16 << 20);
-    storage.write(Some(&large));
-    assert!(storage.read().is_some_and(|text| text == large), "the newest text counts, not the one that fits");
-    storage.write(Some("small again"));
-    assert_eq!(local_storage().get_item("test:full").unwrap().as_deref(), Some("small again"));
-    storage.write(None);
-    assert_eq!(storage.read(), None);
-}
-
-#[wasm_bindgen_test]
-async fn another_tab_is_heard_writing() {
-    let storage = Storage::new("test:watch".to_owned());
-    let (heard, mut hears) = mpsc::unbounded();
-    let watch = storage.watch(move || heard.unbounded_send(()).unwrap());
-    let elsewhere = other_tab().local_storage().unwrap().unwrap();
-    elsewhere.set_item("test:another-entry", "no affair of ours").unwrap();
-    elsewhere.set_item("test:watch", "theirs").unwrap();
-    within("the other tab's write", hears.next()).await.unwrap();
-    assert_eq!(storage.read().as_deref(), Some("theirs"), "the first that is heard of is the entry that is watched");
-    elsewhere.remove_item("test:watch").unwrap();
-    within("the other tab's removal", hears.next()).await.unwrap();
-    drop(watch);
-    elsewhere.set_item("test:watch", "unheard").unwrap();
-    assert!(within("the end", hears.next()).await.is_none(), "dropped, it hears no more");
-}
+use crate::support::within;
 
 /// A lock, and what it says.
 fn request(name: &str, steal: bool) -> (Lock, mpsc::UnboundedReceiver<LockEvent>) {

@@ -28,7 +28,7 @@ fn plain(value: &JsValue) -> Json {
 async fn logging_in_and_out_is_told_in_plain_objects() {
     install();
     let options = object(&[("name", "face"), ("gateway", "/elsewhere")]);
-    let relogin = connect(Some(options.unchecked_into())).unwrap();
+    let relogin = within("the start", connect(Some(options.unchecked_into()))).await.unwrap();
     assert_eq!(plain(&relogin.state()), json!({ "session": "anonymous", "connection": "connecting" }));
     let (tell, mut told) = mpsc::unbounded();
     let listener =
@@ -65,8 +65,8 @@ async fn logging_in_and_out_is_told_in_plain_objects() {
 }
 
 #[wasm_bindgen_test]
-fn options_that_are_none_are_refused() {
-    assert!(connect(Some(JsValue::from_str("no object").unchecked_into())).is_err());
-    assert!(connect(Some(object(&[("name", "not a name")]).unchecked_into())).is_err());
-    assert!(connect(Some(object(&[("gateway", "http://")]).unchecked_into())).is_err());
+async fn options_that_are_none_are_refused() {
+    assert!(connect(Some(JsValue::from_str("no object").unchecked_into())).await.is_err());
+    assert!(connect(Some(object(&[("name", "not a name")]).unchecked_into())).await.is_err());
+    assert!(connect(Some(object(&[("gateway", "http://")]).unchecked_into())).await.is_err());
 }

@@ -7,7 +7,7 @@ use relogin_client::{ConnectionState, Ended, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, other_tab, store, stored, within};
+use crate::support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, storage, store, stored, within};
 
 /// Long enough never to come.
 const LATER: u64 = 3_600_000;
@@ -15,7 +15,7 @@ const LATER: u64 = 3_600_000;
 /// A page on which Jane has logged in, and its connection.
 async fn logged_in(name: &str) -> (Page, Gateway) {
     install();
-    let mut page = Page::load(name);
+    let mut page = Page::load(name).await;
     let mut gateway = Gateway::accept(name).await;
     let login = async {
         let request = gateway.expect(&format!("auth.{name}.login")).await;
@@ -35,7 +35,7 @@ async fn relogin(gateway: &mut Gateway, name: &str, generation: u64) -> crate::s
     let request = gateway.expect(&format!("auth.{name}.relogin")).await;
     assert_eq!(request.params["reloginKey"], json!(key(generation)));
     let attempt = request.params["attempt"].as_str().expect("an attempt").to_owned();
-    let record = stored(name).expect("the key stays in storage until there is a successor");
+    let record = stored(name).await.expect("the key stays in storage until there is a successor");
     assert_eq!(record["attempt"], json!(attempt), "the attempt is stored before it is sent");
     request
 }
@@ -43,17 +43,17 @@ async fn relogin(gateway: &mut Gateway, name: &str, generation: u64) -> crate::s
 #[wasm_bindgen_test]
 async fn a_login_is_stored_and_a_reload_resumes_it_before_anything_else() {
     let (page, _gateway) = logged_in("reload").await;
-    assert_eq!(stored("reload"), Some(json!({ "key": key(1), "generation": 1 })));
+    assert_eq!(stored("reload").await, Some(json!({ "key": key(1), "generation": 1 })));
     drop(page);
 
-    let mut page = Page::load("reload");
+    let mut page = Page::load("reload").await;
     assert_eq!(page.relogin.session(), SessionState::Resuming, "no login form, not for a moment");
     let mut gateway = Gateway::accept("reload").await;
     let request = relogin(&mut gateway, "reload", 1).await;
     gateway.set_user(jane());
     gateway.answer_key(&request, 2, LATER);
     gateway.serve("the user", page.until("the user", is_jane)).await;
-    assert_eq!(stored("reload"), Some(json!({ "key": key(2), "generation": 2 })));
+    assert_eq!(stored("reload").await, Some(json!({ "key": key(2), "generation": 2 })));
 }
 
 #[wasm_bindgen_test]
@@ -72,20 +72,20 @@ async fn a_lost_connection_keeps_the_user_and_a_lost_answer_repeats_the_attempt(
     gateway.set_user(jane());
     gateway.answer_key(&second, 2, LATER);
     gateway.serve("the user", page.until("the user", is_jane)).await;
-    assert_eq!(stored("lost"), Some(json!({ "key": key(2), "generation": 2 })));
+    assert_eq!(stored("lost").await, Some(json!({ "key": key(2), "generation": 2 })));
 }
 
 #[wasm_bindgen_test]
 async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
     install();
-    store("refused", 7);
-    let mut page = Page::load("refused");
+    store("refused", 7).await;
+    let mut page = Page::load("refused").await;
     let mut gateway = Gateway::accept("refused").await;
     let request = relogin(&mut gateway, "refused", 7).await;
     gateway.refuse(&request, "session.invalidReloginKey");
     let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
     gateway.serve("the end", page.until("the end", refused)).await;
-    assert_eq!(stored("refused"), None);
+    assert_eq!(stored("refused").await, None);
     gateway.hang_up();
     let mut gateway = Gateway::accept("refused").await;
     // A relogin now would fail the test: only the handshake and the user model are answered.
@@ -101,8 +101,8 @@ async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
 #[wasm_bindgen_test]
 async fn what_is_no_refusal_keeps_the_key() {
     install();
-    store("transient", 3);
-    let mut page = Page::load("transient");
+    store("transient", 3).await;
+    let mut page = Page::load("transient").await;
     let mut gateway = Gateway::accept("transient").await;
     let first = relogin(&mut gateway, "transient", 3).await;
     gateway.refuse(&first, "system.internalError");
@@ -116,8 +116,8 @@ async fn what_is_no_refusal_keeps_the_key() {
 #[wasm_bindgen_test]
 async fn the_key_is_refreshed_when_it_is_time() {
     install();
-    store("refresh", 1);
-    let mut page = Page::load("refresh");
+    store("refresh", 1).await;
+    let mut page = Page::load("refresh").await;
     let mut gateway = Gateway::accept("refresh").await;
     let request = relogin(&mut gateway, "refresh", 1).await;
     gateway.set_user(jane());
@@ -127,7 +127,7 @@ async fn the_key_is_refreshed_when_it_is_time() {
     let request = relogin(&mut gateway, "refresh", 2).await;
     gateway.answer_key(&request, 3, LATER);
     let stored_key = async {
-        while stored("refresh").unwrap()["generation"] != json!(3) {
+        while stored("refresh").await.unwrap()["generation"] != json!(3) {
             page.next_event().await;
         }
     };
@@ -140,8 +140,8 @@ async fn a_refresh_waits_for_the_network() {
         web_sys::window().unwrap().dispatch_event(&web_sys::Event::new(event).unwrap()).unwrap();
     };
     install();
-    store("offline", 1);
-    let mut page = Page::load("offline");
+    store("offline", 1).await;
+    let mut page = Page::load("offline").await;
     let mut gateway = Gateway::accept("offline").await;
     let request = relogin(&mut gateway, "offline", 1).await;
     gateway.set_user(jane());
@@ -165,14 +165,14 @@ async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
     let (mut page, mut gateway) = logged_in("logout").await;
     let answered = async {
         let request = gateway.expect("auth.logout.logout").await;
-        assert_eq!(stored("logout"), None, "no other tab can use the key by now");
+        assert_eq!(stored("logout").await, None, "no other tab can use the key by now");
         gateway.set_user(nobody());
         gateway.answer(&request, &json!({ "payload": null }));
     };
     futures_util::future::join(page.relogin.logout(), answered).await;
     let logged_out = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOut);
     gateway.serve("the end", page.until("the end", logged_out)).await;
-    assert_eq!(stored("logout"), None);
+    assert_eq!(stored("logout").await, None);
 }
 
 #[wasm_bindgen_test]
@@ -183,14 +183,16 @@ async fn a_user_taken_away_makes_the_extra_attempt() {
     gateway.refuse(&request, "session.invalidReloginKey");
     let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
     gateway.serve("the end", page.until("the end", refused)).await;
-    assert_eq!(stored("taken"), None);
+    assert_eq!(stored("taken").await, None);
 }
 
 #[wasm_bindgen_test]
 async fn a_logout_in_another_tab_is_told_apart() {
     let (mut page, mut gateway) = logged_in("elsewhere").await;
     // What another tab does: the key goes, then the service takes the user away.
-    other_tab().local_storage().unwrap().unwrap().remove_item(&entry("elsewhere")).unwrap();
+    let mut storage = storage(&entry("elsewhere")).await;
+    let record = storage.read().await;
+    storage.swap(record.as_deref(), None).await;
     gateway.set_user(nobody());
     let elsewhere = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOutElsewhere);
     gateway.serve("the end", page.until("the end", elsewhere)).await;
@@ -199,8 +201,8 @@ async fn a_logout_in_another_tab_is_told_apart() {
 #[wasm_bindgen_test]
 async fn two_tabs_use_one_key_after_the_other() {
     install();
-    store("tabs", 1);
-    let (mut one, mut two) = (Page::load("tabs"), Page::load("tabs"));
+    store("tabs", 1).await;
+    let (mut one, mut two) = (Page::load("tabs").await, Page::load("tabs").await);
     let mut first = Gateway::accept("tabs").await;
     let mut second = Gateway::accept("tabs").await;
     // Whichever tab gets the lock speaks first; the other's relogin must come with the successor.
@@ -214,7 +216,7 @@ async fn two_tabs_use_one_key_after_the_other() {
         second.serve("the user", two.until("the user", is_jane)),
     );
     within("both users", both).await;
-    assert_eq!(stored("tabs"), Some(json!({ "key": key(3), "generation": 3 })));
+    assert_eq!(stored("tabs").await, Some(json!({ "key": key(3), "generation": 3 })));
 
     async fn resume(gateway: &mut Gateway) -> u64 {
         let request = gateway.expect("auth.tabs.relogin").await;
@@ -228,7 +230,7 @@ async fn two_tabs_use_one_key_after_the_other() {
 #[wasm_bindgen_test]
 async fn a_wrong_password_is_the_callers_to_know() {
     install();
-    let page = Page::load("wrong");
+    let page = Page::load("wrong").await;
     let mut gateway = Gateway::accept("wrong").await;
     let refused = async {
         let request = gateway.expect("auth.wrong.login").await;
@@ -237,7 +239,7 @@ async fn a_wrong_password_is_the_callers_to_know() {
     let (outcome, ()) =
         futures_util::future::join(page.relogin.login("jane".to_owned(), "guess".to_owned()), refused).await;
     assert!(matches!(outcome, Err(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword")));
-    assert_eq!(stored("wrong"), None);
+    assert_eq!(stored("wrong").await, None);
     drop(page);
     gateway.serve("the end of the connection", future::ready(())).await;
 }

@@ -85,3 +85,60 @@ export function otherTab() {
   document.body.append(frame);
   return frame.contentWindow;
 }
+
+const replace = (object, name, value) => {
+  const former = Object.getOwnPropertyDescriptor(object, name);
+  Object.defineProperty(object, name, { value, configurable: true, writable: true });
+  return () => Object.defineProperty(object, name, former);
+};
+
+const refuse = (name) => () => {
+  throw new DOMException("not here", name);
+};
+
+const withoutAlgorithms = (isMissing) => {
+  const { generateKey } = SubtleCrypto.prototype;
+  return replace(SubtleCrypto.prototype, "generateKey", function (algorithm, ...more) {
+    if (isMissing(algorithm.name)) return Promise.reject(new DOMException("not here", "NotSupportedError"));
+    return generateKey.call(this, algorithm, ...more);
+  });
+};
+
+const ways = {
+  Missing: () => replace(globalThis, "indexedDB", undefined),
+  Refused: () => replace(IDBFactory.prototype, "open", refuse("SecurityError")),
+  Silent: () => replace(IDBFactory.prototype, "open", () => new EventTarget()),
+  Writes: () => replace(IDBObjectStore.prototype, "add", refuse("QuotaExceededError")),
+  Ed25519: () => withoutAlgorithms((name) => name === "Ed25519"),
+  Algorithms: () => withoutAlgorithms(() => true),
+};
+
+/** Takes something from the browser; what is returned gives it back. */
+export function sabotage(what) {
+  return ways[what]();
+}
+
+/** What a database keeps under a name. */
+export function kept(database, name) {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(database);
+    opening.onerror = reject;
+    opening.onsuccess = () => {
+      const reading = opening.result.transaction("keys").objectStore("keys").get(name);
+      reading.onerror = reject;
+      reading.onsuccess = () => {
+        opening.result.close();
+        resolve(reading.result);
+      };
+    };
+  });
+}
+
+/** Deletes a database, as clearing the browser's data does. */
+export function forget(database) {
+  return new Promise((resolve, reject) => {
+    const deletion = indexedDB.deleteDatabase(database);
+    deletion.onerror = reject;
+    deletion.onsuccess = resolve;
+  });
+}

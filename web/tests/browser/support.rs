@@ -1,13 +1,19 @@
 //! What the browser tests share: a scripted gateway, and waiting with a deadline.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, pin::pin, rc::Rc, time::Duration};
 
 use futures_channel::mpsc::UnboundedReceiver;
 use futures_util::{StreamExt, future};
 use gloo_timers::future::TimeoutFuture;
-use relogin_client::{Config, Event, SessionState};
+use relogin_client::{Config, Event, Secret, SessionState};
 use relogin_res::ResourceId;
-use relogin_web::Relogin;
+use relogin_web::{
+    Relogin,
+    browser::{
+        indexed_db::Database,
+        storage::{Storage, Watch},
+    },
+};
 use serde_json::{Value as Json, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -34,6 +40,44 @@ extern "C" {
 
     #[wasm_bindgen(js_name = otherTab)]
     pub(crate) fn other_tab() -> web_sys::Window;
+
+    #[wasm_bindgen(js_name = sabotage)]
+    fn break_browser(what: &str) -> js_sys::Function;
+
+    pub(crate) fn kept(database: &str, name: &str) -> js_sys::Promise;
+
+    pub(crate) fn forget(database: &str) -> js_sys::Promise;
+}
+
+/// What a browser can lack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sabotage {
+    /// There is no IndexedDB.
+    Missing,
+    /// Databases cannot be opened.
+    Refused,
+    /// Opening a database comes to no end.
+    Silent,
+    /// Nothing can be added to a database.
+    Writes,
+    /// WebCrypto knows no Ed25519.
+    Ed25519,
+    /// WebCrypto makes no key pairs.
+    Algorithms,
+}
+
+/// A browser that lacks something until this is dropped.
+pub(crate) struct Broken(js_sys::Function);
+
+/// Takes something from the browser.
+pub(crate) fn sabotage(what: Sabotage) -> Broken {
+    Broken(break_browser(&format!("{what:?}")))
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.0.call0(&JsValue::UNDEFINED).unwrap();
+    }
 }
 
 /// Long enough for any machine; what takes longer does not come.
@@ -173,8 +217,9 @@ pub(crate) struct Page {
 
 impl Page {
     /// A page that has just been loaded, of the session resource `name`.
-    pub(crate) fn load(name: &str) -> Self {
-        let (relogin, events) = Relogin::start("", Config::new(ResourceId::parse(name).unwrap())).unwrap();
+    pub(crate) async fn load(name: &str) -> Self {
+        let start = Relogin::start("", Config::new(ResourceId::parse(name).unwrap()));
+        let (relogin, events) = within("the start", start).await.unwrap();
         Self { relogin, events }
     }
 
@@ -200,22 +245,46 @@ pub(crate) fn is_jane(state: &SessionState) -> bool {
 }
 
 /// The storage record of a session resource.
-pub(crate) fn stored(name: &str) -> Option<Json> {
-    let text = storage().get_item(&entry(name)).unwrap()?;
+pub(crate) async fn stored(name: &str) -> Option<Json> {
+    let text = storage(&entry(name)).await.read().await?;
     Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Puts a record into storage, as an earlier page has left it.
-pub(crate) fn store(name: &str, generation: u64) {
-    let record = json!({ "key": key(generation), "generation": generation });
-    storage().set_item(&entry(name), &record.to_string()).unwrap();
+pub(crate) async fn store(name: &str, generation: u64) {
+    let record = json!({ "key": key(generation), "generation": generation }).to_string();
+    assert_eq!(storage(&entry(name)).await.swap(None, Some(&record)).await, Some(record));
 }
 
-/// The name of the entry in localStorage.
+/// What storage, database and lock of a session resource are called.
 pub(crate) fn entry(name: &str) -> String {
     format!("relogin:{name}")
 }
 
-fn storage() -> web_sys::Storage {
-    web_sys::window().unwrap().local_storage().unwrap().unwrap()
+/// Storage as another tab has it.
+pub(crate) async fn storage(name: &str) -> Texts {
+    let database = Rc::new(Database::new(name.to_owned()));
+    Texts(within("storage", Storage::open(name.to_owned(), database)).await)
+}
+
+/// Storage, in plain texts.
+pub(crate) struct Texts(Storage);
+
+impl Texts {
+    pub(crate) async fn read(&mut self) -> Option<String> {
+        plain(self.0.read().await)
+    }
+
+    pub(crate) async fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> Option<String> {
+        let secret = |text: Option<&str>| text.map(|text| Secret::new(text.to_owned()));
+        plain(self.0.swap(secret(from).as_ref(), secret(to).as_ref()).await)
+    }
+
+    pub(crate) fn watch(&self, call_back: impl Fn() + 'static) -> Watch {
+        self.0.watch(call_back)
+    }
+}
+
+fn plain(text: Option<Secret>) -> Option<String> {
+    text.map(|text| text.expose().to_owned())
 }

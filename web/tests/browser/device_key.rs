@@ -1,0 +1,105 @@
+//! The browser's own key pair: the same for all tabs, read by none.
+
+use std::rc::Rc;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use futures_util::future;
+use js_sys::{Array, Object, Reflect, Uint8Array};
+use relogin_session::api::PublicKey;
+use relogin_web::browser::{device_key::DeviceKey, indexed_db::Database};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use wasm_bindgen_test::wasm_bindgen_test;
+use web_sys::{CryptoKey, SubtleCrypto};
+
+use crate::support::{Sabotage, kept, sabotage, within};
+
+fn device_key(name: &str) -> DeviceKey {
+    DeviceKey::new(Rc::new(Database::new(name.to_owned())))
+}
+
+fn subtle() -> SubtleCrypto {
+    web_sys::window().unwrap().crypto().unwrap().subtle()
+}
+
+fn object(members: &[(&str, JsValue)]) -> Object {
+    let object = Object::new();
+    for (name, value) in members {
+        Reflect::set(&object, &(*name).into(), value).unwrap();
+    }
+    object
+}
+
+/// Whether `signature` is that of `message`, by WebCrypto's own word.
+async fn verifies(public_key: &PublicKey, message: &[u8], signature: &str) -> bool {
+    let algorithm = match public_key.crv.as_str() {
+        "Ed25519" => object(&[("name", "Ed25519".into())]),
+        "P-256" => object(&[("name", "ECDSA".into()), ("namedCurve", "P-256".into()), ("hash", "SHA-256".into())]),
+        other => panic!("no curve of ours: {other}"),
+    };
+    let jwk = js_sys::JSON::parse(&serde_json::to_string(public_key).unwrap()).unwrap();
+    let uses = Array::of1(&"verify".into());
+    let key = subtle().import_key_with_object("jwk", &jwk.unchecked_into(), &algorithm, true, &uses).unwrap();
+    let key: CryptoKey = JsFuture::from(key).await.unwrap().unchecked_into();
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    assert_eq!(signature.len(), 64);
+    let (signature, message) = (Uint8Array::from(&signature[..]), Uint8Array::from(message));
+    let verified = subtle().verify_with_object_and_js_u8_array_and_js_u8_array(&algorithm, &key, &signature, &message);
+    JsFuture::from(verified.unwrap()).await.unwrap() == JsValue::TRUE
+}
+
+#[wasm_bindgen_test]
+async fn what_it_signs_verifies_and_nothing_else_does() {
+    let key = device_key("test:signs");
+    assert_eq!(key.sign(b"before there is one").await, None, "signing makes no pair");
+    let public_key = key.make().await.unwrap();
+    let signature = key.sign(b"a message").await.unwrap();
+    assert!(verifies(&public_key, b"a message", &signature).await);
+    assert!(!verifies(&public_key, b"another", &signature).await);
+    assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("OKP", "Ed25519"));
+}
+
+#[wasm_bindgen_test]
+async fn without_ed25519_it_is_p_256() {
+    let key = device_key("test:p-256");
+    let public_key = {
+        let _old = sabotage(Sabotage::Ed25519);
+        key.make().await.unwrap()
+    };
+    assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("EC", "P-256"));
+    let signature = key.sign(b"a message").await.unwrap();
+    assert!(verifies(&public_key, b"a message", &signature).await);
+    assert_eq!(key.make().await, Some(public_key), "a browser that has learnt Ed25519 keeps the pair that it has");
+}
+
+#[wasm_bindgen_test]
+async fn tabs_get_the_same_pair_however_close_they_come() {
+    let tabs: Vec<_> = (0..6).map(|_| device_key("test:same")).collect();
+    let made = within("the pairs", future::join_all(tabs.iter().map(DeviceKey::make))).await;
+    assert!(made[0].is_some() && made.iter().all(|public_key| *public_key == made[0]), "{made:?}");
+    assert_eq!(device_key("test:same").make().await, made[0], "a later tab too");
+    assert_ne!(device_key("test:other").make().await, made[0], "each name has its own");
+}
+
+#[wasm_bindgen_test]
+async fn nobody_can_read_its_private_half() {
+    device_key("test:unreadable").make().await.unwrap();
+    let pair = within("the pair", JsFuture::from(kept("test:unreadable", "device"))).await.unwrap();
+    let private_key: CryptoKey = Reflect::get(&pair, &"privateKey".into()).unwrap().unchecked_into();
+    assert!(!private_key.extractable());
+    for format in ["jwk", "pkcs8", "raw"] {
+        let exported = subtle().export_key(format, &private_key).unwrap();
+        assert!(JsFuture::from(exported).await.is_err(), "exported as {format}");
+    }
+}
+
+#[wasm_bindgen_test]
+async fn where_the_browser_keeps_no_keys_there_is_none() {
+    for broken in [Sabotage::Missing, Sabotage::Refused, Sabotage::Writes, Sabotage::Silent, Sabotage::Algorithms] {
+        let _broken = sabotage(broken);
+        let key = device_key("test:none");
+        assert_eq!(within("the answer", key.make()).await, None, "{broken:?}");
+        assert_eq!(within("the answer", key.sign(b"a message")).await, None, "{broken:?}");
+    }
+    assert!(device_key("test:none").make().await.is_some());
+}
