@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relogin_res::{
-    Collection, Error, Model, ResourceId,
+    Collection, Error, Model, ResourceId, code,
     delta::{Changes, Step},
 };
 use relogin_session::User;
@@ -86,6 +86,21 @@ pub enum RequestError {
     /// There is nothing to unsubscribe from.
     #[error("not subscribed")]
     NotSubscribed,
+}
+
+impl RequestError {
+    /// The RES error code that says it: the gateway's or service's own, or the one that RES clients use.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused(error) => &error.code,
+            Self::TimedOut => code::TIMEOUT,
+            Self::ConnectionLost => "system.connectionError",
+            Self::Garbled => code::INTERNAL_ERROR,
+            Self::Superseded => "client.superseded",
+            Self::NotSubscribed => code::NO_SUBSCRIPTION,
+        }
+    }
 }
 
 /// The values of a resource.

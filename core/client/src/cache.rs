@@ -3,13 +3,12 @@
 //!
 //! A resource is subscribed directly by callers, who are counted here, so that the gateway sees one subscription; and
 //! indirectly by being referred to. A refused or revoked subscription that callers still want is tried again with back-off.
+//! What nobody wants any more is let go a while later (`sweep`).
 
 mod entry;
+mod sweep;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use relogin_res::{
     Error, ResourceId, Value,
@@ -21,15 +20,40 @@ use serde_json::Value as Json;
 use self::entry::Entry;
 use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, input::Turn, outbox::Outbox};
 
+/// A resource that is refused this soon after the connection's token has changed may have been refused for the old one.
+const AFTERMATH: Duration = Duration::from_secs(5);
+
 /// All resources that the client has or wants.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cache {
     entries: BTreeMap<ResourceId, Entry>,
+    linger: Duration,
     /// Whether the connection takes subscriptions now.
     ready: bool,
+    /// Nothing is to be done before this. Looking through all entries at each input would make many of them slow.
+    due: Option<Duration>,
+    /// When to look for what nobody wants any more; none if there is no such thing.
+    sweep: Option<Duration>,
+    /// Whether there may be entries in step that are not live.
+    doubted: bool,
+    /// Until when refusals may be for an old token.
+    aftermath: Duration,
 }
 
 impl Cache {
+    /// An empty one. What nobody wants lasts for `linger`, twice.
+    pub(crate) fn new(linger: Duration) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            linger,
+            ready: false,
+            due: None,
+            sweep: None,
+            doubted: false,
+            aftermath: Duration::ZERO,
+        }
+    }
+
     /// The values of a resource, as far as they are known.
     pub(crate) fn resource(&self, rid: &ResourceId) -> Option<&Resource> {
         self.entries.get(rid)?.value.as_ref()
@@ -54,34 +78,57 @@ impl Cache {
         if self.ready {
             entry.ask(rid, out);
         }
+        let due = entry.next_deadline();
+        self.note(due);
     }
 
     /// One subscription less.
     ///
     /// # Errors
     /// [`RequestError::NotSubscribed`] if there is none.
-    pub(crate) fn unsubscribe(&mut self, rid: &ResourceId, out: &mut Outbox) -> Result<(), RequestError> {
+    pub(crate) fn unsubscribe(&mut self, rid: &ResourceId, turn: &Turn, out: &mut Outbox) -> Result<(), RequestError> {
         let entry = self.entries.get_mut(rid).filter(|entry| entry.callers > 0).ok_or(RequestError::NotSubscribed)?;
         entry.callers -= 1;
         if entry.callers == 0 {
-            entry.retry = None;
+            (entry.retry, entry.idle) = (None, Some(turn.now));
             entry.settle(&Err(RequestError::Superseded), out);
-            entry.give_back(rid, out);
-            self.sweep(out);
+            self.sweep_later(turn);
         }
         Ok(())
     }
 
-    /// The connection takes subscriptions: ask for all that callers want.
-    pub(crate) fn ready(&mut self, out: &mut Outbox) {
+    /// The caller of this waits no more: takes the subscription back that was to settle it. `false` if there is none.
+    pub(crate) fn forget(&mut self, token: Token, turn: &Turn, out: &mut Outbox) -> bool {
+        let waits = |entry: &Entry| entry.waiting.iter().any(|(waiting, _)| *waiting == token);
+        let Some((rid, entry)) = self.entries.iter_mut().find(|(_, entry)| waits(entry)) else { return false };
+        entry.waiting.retain(|(waiting, _)| *waiting != token);
+        let rid = rid.clone();
+        // It was counted when it began to wait.
+        self.unsubscribe(&rid, turn, out).is_ok()
+    }
+
+    /// The connection takes subscriptions: new ones are sent from now on.
+    pub(crate) fn ready(&mut self) {
         self.ready = true;
+    }
+
+    /// Asks for `rid`, if callers want it.
+    pub(crate) fn ask(&mut self, rid: &ResourceId, out: &mut Outbox) {
+        if let Some(entry) = self.entries.get_mut(rid) {
+            entry.ask(rid, out);
+        }
+    }
+
+    /// Asks for all that callers want.
+    pub(crate) fn ask_all(&mut self, out: &mut Outbox) {
         for (rid, entry) in &mut self.entries {
             entry.ask(rid, out);
         }
     }
 
-    /// Somebody logged in: what was refused may be granted now.
-    pub(crate) fn ask_again(&mut self, out: &mut Outbox) {
+    /// The connection has another token: what was refused may be granted now.
+    pub(crate) fn ask_again(&mut self, turn: &Turn, out: &mut Outbox) {
+        self.aftermath = turn.after(AFTERMATH);
         for (rid, entry) in &mut self.entries {
             entry.ask_again = entry.asking;
             if entry.retry.is_some() && self.ready {
@@ -92,18 +139,23 @@ impl Cache {
     }
 
     /// The connection is lost, and every subscription with it.
-    pub(crate) fn lost(&mut self, out: &mut Outbox) {
-        self.ready = false;
+    pub(crate) fn lost(&mut self, turn: &Turn, out: &mut Outbox) {
+        (self.ready, self.due, self.doubted, self.aftermath) = (false, None, false, Duration::ZERO);
+        let mut due = None;
         for (rid, entry) in &mut self.entries {
             // Who was never sent still waits for the next connection.
             if std::mem::take(&mut entry.asking) {
                 entry.settle(&Err(RequestError::ConnectionLost), out);
             }
-            (entry.held, entry.retry) = (0, None);
+            (entry.held, entry.leaving, entry.retry, entry.in_step) = (0, false, None, false);
             let freshness = if entry.value.is_some() { Freshness::Stale } else { Freshness::Loading };
             entry.become_(freshness, rid, out);
+            due = earliest(due, entry.next_deadline());
         }
-        self.sweep(out);
+        self.due = earliest(due, self.sweep);
+        if self.entries.values().any(|entry| entry.callers == 0) {
+            self.sweep_later(turn);
+        }
     }
 
     /// There will be no next connection for now: nobody waits for one.
@@ -111,6 +163,7 @@ impl Cache {
         for entry in self.entries.values_mut() {
             entry.settle(&Err(RequestError::ConnectionLost), out);
         }
+        self.due = None;
     }
 
     /// The answer to a subscribe request.
@@ -122,45 +175,78 @@ impl Cache {
         out: &mut Outbox,
     ) {
         // Whatever the gateway answered other than an error, it has us as a subscriber now.
-        let answered = !matches!(result, Err(RequestError::Refused(_)));
-        let merged = result.map(|set| self.merge(set, out));
+        let held = !matches!(result, Err(RequestError::Refused(_)));
+        let merged = result.map(|set| self.merge(set, turn, out));
+        let patient = self.aftermath <= turn.now;
         let Some(entry) = self.entries.get_mut(rid) else { return };
         entry.asking = false;
-        entry.held += u64::from(answered);
-        let error = match merged {
-            Ok(()) if entry.value.is_some() => None,
-            Ok(()) => Some(RequestError::Garbled),
-            Err(error) => Some(error),
-        };
-        match error {
-            None => {
+        entry.held += u64::from(held);
+        match merged {
+            Ok(()) if entry.in_step => {
                 entry.backoff.reset();
                 entry.become_(Freshness::Live, rid, out);
                 entry.settle(&Ok(Answer::Resource(rid.clone())), out);
             }
-            Some(RequestError::Refused(_)) if entry.ask_again && entry.callers > 0 => entry.ask(rid, out),
-            Some(error) => {
+            Err(RequestError::Refused(_)) if entry.ask_again && entry.callers > 0 => entry.ask(rid, out),
+            other => {
                 entry.give_back(rid, out);
-                entry.failed(rid, error, turn, out);
+                entry.failed(rid, other.err().unwrap_or(RequestError::Garbled), patient, turn, out);
+                // Others may still refer to it.
+                self.doubted |= entry.in_step;
             }
         }
+        let due = entry.next_deadline();
         if entry.callers == 0 {
-            entry.give_back(rid, out);
+            entry.idle = Some(turn.now);
+            self.sweep_later(turn);
         }
-        self.sweep(out);
+        self.note(due);
+        self.trust(out);
+    }
+
+    /// The gateway has heard that we gave `rid` back.
+    pub(crate) fn given_back(&mut self, rid: &ResourceId, turn: &Turn) {
+        if let Some(entry) = self.entries.get_mut(rid) {
+            entry.leaving = false;
+            if entry.callers == 0 {
+                entry.idle = Some(turn.now);
+            }
+            self.sweep_later(turn);
+        }
     }
 
     /// A method answered with a resource: it is directly subscribed now, on behalf of whoever called the method.
-    pub(crate) fn adopt(&mut self, rid: &ResourceId, set: ResourceSet, out: &mut Outbox) {
+    pub(crate) fn adopt(&mut self, rid: &ResourceId, mut set: ResourceSet, turn: &mut Turn, out: &mut Outbox) {
+        // The method has succeeded, but its resource cannot be had: the gateway keeps no subscription, but its caller does.
+        let refused = set.errors.remove(rid);
+        self.merge(set, turn, out);
+        let patient = self.aftermath <= turn.now;
         let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
         entry.callers = entry.callers.saturating_add(1);
-        entry.held += 1;
-        entry.retry = None;
-        self.merge(set, out);
-        if let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.value.is_some()) {
-            entry.become_(Freshness::Live, rid, out);
+        match refused {
+            None => {
+                (entry.held, entry.retry) = (entry.held + 1, None);
+                if entry.in_step {
+                    entry.become_(Freshness::Live, rid, out);
+                }
+            }
+            Some(error) if entry.held == 0 && !entry.asking => {
+                entry.failed(rid, RequestError::Refused(error), patient, turn, out);
+                // Others may still refer to it.
+                self.doubted |= entry.in_step;
+            }
+            Some(_) => {}
         }
-        self.sweep(out);
+        let due = entry.next_deadline();
+        self.note(due);
+        self.trust(out);
+    }
+
+    /// A method answered with a resource that nobody waits for any more. The gateway counts on us to have it all the same.
+    pub(crate) fn decline(&mut self, rid: &ResourceId, set: ResourceSet, turn: &mut Turn, out: &mut Outbox) {
+        self.adopt(rid, set, turn, out);
+        // There is one to take back: the one just made.
+        let _ = self.unsubscribe(rid, turn, out);
     }
 
     /// A resource that was read once: from the answer, or, as gateways leave out what we have, from here.
@@ -177,28 +263,28 @@ impl Cache {
         self.resource(rid).cloned().ok_or(RequestError::Garbled)
     }
 
-    /// Something happened on a resource. Returns the name and data of a custom event.
+    /// Something happened on a resource. Returns the data of a custom event.
     pub(crate) fn event(&mut self, wire: &Wire, turn: &mut Turn, out: &mut Outbox) -> Option<Json> {
         let rid = &wire.rid;
         let entry = self.entries.get(rid)?;
         // Of an old subscription, or of one that is only being made: nothing that our values could be changed by.
-        if entry.freshness != Freshness::Live && entry.held == 0 {
+        if !entry.in_step && entry.held == 0 {
             return None;
         }
-        let kind = wire.kind()?;
-        match kind {
+        match wire.kind()? {
             EventKind::Change(event) => {
-                self.merge(event.resources, out);
-                self.change(rid, event.values, out);
+                self.merge(event.resources, turn, out);
+                self.change(rid, event.values, turn, out);
             }
             EventKind::Add(event) => {
-                self.merge(event.resources, out);
-                self.step(rid, Step::Add(event.idx, event.value), out);
+                self.merge(event.resources, turn, out);
+                self.step(rid, Step::Add(event.idx, event.value), turn, out);
             }
-            EventKind::Remove(event) => self.step(rid, Step::Remove(event.idx), out),
+            EventKind::Remove(event) => self.step(rid, Step::Remove(event.idx), turn, out),
             EventKind::Unsubscribe(event) => self.revoked(rid, event.reason, turn, out),
             EventKind::Delete => {
                 if let Some(entry) = self.entries.get_mut(rid) {
+                    entry.in_step = false;
                     out.emit(Event::Changed(rid.clone(), ResourceChange::Deleted));
                     entry.become_(Freshness::Stale, rid, out);
                 }
@@ -213,102 +299,87 @@ impl Cache {
         None
     }
 
-    /// Retries what is due, and lets go of callers who waited long enough.
-    pub(crate) fn tick(&mut self, now: Duration, out: &mut Outbox) {
-        for (rid, entry) in &mut self.entries {
-            if self.ready && entry.retry.is_some_and(|retry| retry <= now) {
-                entry.ask(rid, out);
-            }
-            for (token, _) in entry.waiting.extract_if(.., |(_, deadline)| *deadline <= now) {
-                out.settle(token, Err(RequestError::TimedOut));
-            }
-        }
-    }
-
-    /// When [`Cache::tick`] has something to do.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let waits = |entry: &Entry| entry.waiting.iter().map(|(_, deadline)| *deadline).chain(entry.retry).min();
-        self.entries.values().filter_map(waits).min()
-    }
-
-    fn change(&mut self, rid: &ResourceId, changes: Changes, out: &mut Outbox) {
-        let Some(Entry { value: Some(Resource::Model(model)), .. }) = self.entries.get_mut(rid) else { return };
+    fn change(&mut self, rid: &ResourceId, changes: Changes, turn: &Turn, out: &mut Outbox) {
+        let Some(Entry { value: Some(Resource::Model(model)), in_step: true, .. }) = self.entries.get_mut(rid) else {
+            return;
+        };
         let drops = changes.keys().any(|name| model.get(name).is_some_and(|value| value.reference().is_some()));
+        let brings = changes.values().any(|change| change.value().is_some_and(|value| value.reference().is_some()));
         let changes = delta::apply(model, changes);
         if !changes.is_empty() {
             out.emit(Event::Changed(rid.clone(), ResourceChange::Model(changes)));
         }
-        if drops {
-            self.sweep(out);
-        }
+        self.referred(drops, brings, turn, out);
     }
 
-    fn step(&mut self, rid: &ResourceId, step: Step, out: &mut Outbox) {
-        let Some(Entry { value: Some(Resource::Collection(values)), .. }) = self.entries.get_mut(rid) else { return };
-        let done = match &step {
-            Step::Add(index, value) => delta::add(values, *index, value.clone()).then_some(None),
-            Step::Remove(index) => delta::remove(values, *index).map(Some),
+    fn step(&mut self, rid: &ResourceId, step: Step, turn: &Turn, out: &mut Outbox) {
+        let Some(Entry { value: Some(Resource::Collection(values)), in_step: true, .. }) = self.entries.get_mut(rid)
+        else {
+            return;
         };
-        let Some(removed) = done else { return };
+        let (drops, brings) = match &step {
+            Step::Add(index, value) => {
+                if !delta::add(values, *index, value.clone()) {
+                    return;
+                }
+                (false, value.reference().is_some())
+            }
+            Step::Remove(index) => {
+                let Some(removed) = delta::remove(values, *index) else { return };
+                (removed.reference().is_some(), false)
+            }
+        };
         out.emit(Event::Changed(rid.clone(), ResourceChange::Collection(step)));
-        if removed.is_some_and(|value| value.reference().is_some()) {
-            self.sweep(out);
+        self.referred(drops, brings, turn, out);
+    }
+
+    /// A reference was dropped, or one was brought to something that the gateway may have left out.
+    fn referred(&mut self, drops: bool, brings: bool, turn: &Turn, out: &mut Outbox) {
+        if drops {
+            self.sweep_later(turn);
+        }
+        if brings {
+            self.trust(out);
         }
     }
 
     fn revoked(&mut self, rid: &ResourceId, reason: Error, turn: &mut Turn, out: &mut Outbox) {
+        let patient = self.aftermath <= turn.now;
         let Some(entry) = self.entries.get_mut(rid) else { return };
         entry.held = 0;
         if !entry.asking {
-            entry.failed(rid, RequestError::Refused(reason), turn, out);
+            entry.failed(rid, RequestError::Refused(reason), patient, turn, out);
         }
-        // Referred to, it is still subscribed.
-        let told = self.reachable(|entry| entry.held > 0).contains(rid);
-        if let Some(entry) = self.entries.get_mut(rid).filter(|entry| told && entry.value.is_some()) {
-            entry.become_(Freshness::Live, rid, out);
-        }
-        self.sweep(out);
+        let due = entry.next_deadline();
+        self.note(due);
+        // Referred to, it is still subscribed; and what it refers to may not be any more.
+        self.trust_all(out);
+        self.sweep_later(turn);
     }
 
     /// Takes in resources that the gateway sent along.
-    fn merge(&mut self, set: ResourceSet, out: &mut Outbox) {
+    fn merge(&mut self, set: ResourceSet, turn: &Turn, out: &mut Outbox) {
+        if set.is_empty() {
+            return;
+        }
         let models = set.models.into_iter().map(|(rid, model)| (rid, Resource::Model(model)));
         let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values)));
         for (rid, value) in models.chain(collections) {
-            let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
-            entry.replace(value, &rid, out);
-            entry.become_(Freshness::Live, &rid, out);
+            self.entries.entry(rid.clone()).or_insert_with(Entry::new).replace(value, &rid, out);
         }
         for (rid, error) in set.errors {
             let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
+            entry.in_step = false;
             entry.become_(Freshness::Failed(RequestError::Refused(error)), &rid, out);
         }
+        // Something may have come along that nothing refers to.
+        self.sweep_later(turn);
     }
+}
 
-    /// Forgets what nobody wants any more, and no longer trusts what the gateway no longer tells us about.
-    fn sweep(&mut self, out: &mut Outbox) {
-        let wanted = self.reachable(|entry| entry.callers > 0 || entry.asking);
-        self.entries.retain(|rid, _| wanted.contains(rid));
-        let told = self.reachable(|entry| entry.held > 0);
-        for (rid, entry) in &mut self.entries {
-            if entry.freshness == Freshness::Live && !told.contains(rid) {
-                entry.become_(Freshness::Stale, rid, out);
-            }
-        }
-    }
-
-    /// The resources that satisfy `root`, and all that they refer to.
-    fn reachable(&self, root: impl Fn(&Entry) -> bool) -> BTreeSet<ResourceId> {
-        let roots = self.entries.iter().filter(|(_, entry)| root(entry));
-        let mut open: Vec<&ResourceId> = roots.map(|(rid, _)| rid).collect();
-        let mut found = BTreeSet::new();
-        while let Some(rid) = open.pop() {
-            if found.insert(rid.clone()) {
-                open.extend(self.resource(rid).into_iter().flat_map(references));
-            }
-        }
-        found
-    }
+/// The earlier of two points in time.
+fn earliest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
+    a.into_iter().chain(b).min()
 }
 
 /// The resources that come along with one of these values.

@@ -5,20 +5,21 @@ use std::time::Duration;
 use relogin_res::{
     Error, ResourceId,
     client::{CallResult, Event as Wire, Message, Method, Response},
-    rid::{CID_TAG, is_part},
+    rid::CID_TAG,
 };
 use relogin_session::api::Rotated;
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     Action, Answer, Binding, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource,
     SessionState, Token,
-    answers::{call_result, give_back, payload, resource_set},
+    answers::{call_result, resource_set},
     cache::Cache,
+    calls::Calls,
     connection::{Connection, Link},
     input::Turn,
     keeper::{Keeper, Login, Seen},
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
     told::Told,
 };
 
@@ -32,34 +33,29 @@ const LATE: Duration = Duration::from_secs(1);
 /// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device are asked for
 /// ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage), [`MakeDevice`](Action::MakeDevice),
 /// [`Sign`](Action::Sign)) is answered as soon as its action is polled, before any other input and before the actions behind
-/// it are carried out, however long the browser takes; what that answer asks for in turn comes behind those. Inputs never fail and never panic, whatever the gateway
-/// sends and however late they come; inputs for sockets and locks that are no more are ignored.
+/// it are carried out, however long the browser takes; what that answer asks for in turn comes behind those. Inputs never
+/// fail and never panic, whatever the gateway sends and however late; those for sockets and locks that are no more are ignored.
 #[derive(Clone, Debug)]
 pub struct Client {
     request_timeout: Duration,
+    keep_session: bool,
+    greet: bool,
     /// The user model of this connection.
     user: ResourceId,
     out: Outbox,
     connection: Connection,
     cache: Cache,
     keeper: Keeper,
-    /// Requests of callers that wait for a connection, and for how long.
-    queue: Vec<(Waiting, Duration)>,
-    /// Whether requests of callers go out.
-    ready: bool,
+    calls: Calls,
+    /// Until when the caller may greet a new connection, if it still does.
+    greeting: Option<Duration>,
+    /// Who was logged in on the connection when that was last looked at.
+    seen: Seen,
     now: Duration,
     /// When we fell asleep last, and until when what comes in may be as old as that.
     asleep: (Duration, Duration),
     /// What the page was told last.
     told: Told,
-}
-
-/// A request of a caller.
-#[derive(Clone, Debug)]
-struct Waiting {
-    purpose: Purpose,
-    method: Method,
-    params: Option<Box<RawValue>>,
 }
 
 impl Client {
@@ -69,13 +65,16 @@ impl Client {
         let user = format!("{}.user.{CID_TAG}", config.name.name());
         Self {
             request_timeout: config.request_timeout,
+            keep_session: config.keep_session,
+            greet: config.greet,
             user: ResourceId::parse(&user).expect("a resource name with parts appended is a resource name"),
             out: Outbox::new(),
             connection: Connection::new(&config),
-            cache: Cache::default(),
+            cache: Cache::new(config.linger),
+            calls: Calls::new(config.request_timeout),
             keeper: Keeper::new(config),
-            queue: Vec::new(),
-            ready: false,
+            greeting: None,
+            seen: Seen::Unknown,
             now: Duration::ZERO,
             asleep: (Duration::ZERO, Duration::ZERO),
             told: Told::default(),
@@ -104,7 +103,8 @@ impl Client {
             self.cache.next_deadline(),
             self.keeper.next_deadline(self.connection.is_promising()),
             self.out.requests.next_deadline(),
-            self.queue.iter().map(|(_, deadline)| *deadline).min(),
+            self.calls.next_deadline(),
+            self.greeting,
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -161,20 +161,24 @@ impl Client {
         match input {
             Input::Start => {
                 if self.connection.is_stopped() {
-                    self.keeper.start(out);
+                    if self.keep_session {
+                        self.keeper.start(out);
+                    }
                     self.connection.start(turn, out);
-                    if self.cache.freshness(&self.user).is_none() {
+                    if self.keep_session && self.cache.freshness(&self.user).is_none() {
                         self.cache.subscribe(&self.user, None, out);
                     }
                 }
             }
             Input::Stop => {
                 let link = self.connection.stop(out);
-                self.linked(link);
-                self.give_up();
+                self.linked(link, turn);
+                self.keeper.stop(&mut self.out);
+                self.cache.give_up(&mut self.out);
+                self.calls.give_up(Duration::MAX, &RequestError::ConnectionLost, &mut self.out);
             }
             Input::SocketOpened(socket) => {
-                if self.connection.opened(socket, out) {
+                if self.connection.opened(socket, out) && self.keep_session {
                     self.keeper.opened(out);
                 }
             }
@@ -190,11 +194,12 @@ impl Client {
             }
             Input::SocketClosed(socket) => {
                 let link = self.connection.closed(socket, turn, out);
-                self.linked(link);
+                self.linked(link, turn);
             }
             Input::StorageRead(text) => self.keeper.storage_read(text, turn, out),
             Input::Device(device) => self.keeper.device(device, turn, out),
             Input::Signed(signature) => self.keeper.signed(signature, turn, out),
+            Input::StorageChanged if !self.keep_session => {}
             Input::StorageChanged => {
                 // A sibling writes when it is connected.
                 self.connection.hurry(turn);
@@ -213,95 +218,93 @@ impl Client {
             Input::Offline => self.connection.offline(turn, out),
             Input::Timer => {}
             Input::Command(token, command) => self.command(token, command, turn),
+            Input::Forget(token) => self.forget(token, turn),
+            Input::Greeted => self.greeted(),
         }
     }
 
     fn command(&mut self, token: Token, command: Command, turn: &mut Turn) {
         let out = &mut self.out;
-        let deadline = turn.after(self.request_timeout);
+        let deadline = self.calls.deadline(turn);
         match command {
+            Command::Login { .. } if !self.keep_session => {
+                out.settle(token, Err(RequestError::Refused(Error::method_not_found())));
+            }
+            Command::Logout if !self.keep_session => out.settle(token, Ok(Answer::Done)),
             Command::Login { username, password } => {
                 let timeout = self.request_timeout;
                 self.keeper.login(Login::new(token, username, password, deadline, timeout), turn, out);
             }
             Command::Logout => self.keeper.logout(token, out),
             Command::Call { rid, method, params } => {
-                self.method(token, &method, params.as_ref(), turn, |method| Method::Call(rid, method));
+                self.calls.call(token, method, params.as_ref(), |method| Method::Call(rid, method), turn, out);
             }
             Command::Auth { rid, method, params } => {
-                self.method(token, &method, params.as_ref(), turn, |method| Method::Auth(rid, method));
+                self.calls.call(token, method, params.as_ref(), |method| Method::Auth(rid, method), turn, out);
             }
             Command::Subscribe(rid) => self.cache.subscribe(&rid, Some((token, deadline)), out),
             Command::Unsubscribe(rid) => {
-                let result = self.cache.unsubscribe(&rid, out);
+                let result = self.cache.unsubscribe(&rid, turn, out);
                 out.settle(token, result.map(|()| Answer::Done));
             }
-            Command::Get(rid) => {
-                let purpose = Purpose::Get(token, rid.clone());
-                self.request(Waiting { purpose, method: Method::Get(rid), params: None }, turn);
-            }
+            Command::Get(rid) => self.calls.get(token, rid, turn, out),
         }
     }
 
-    fn method(
-        &mut self,
-        token: Token,
-        name: &str,
-        json: Option<&Json>,
-        turn: &Turn,
-        method: impl FnOnce(String) -> Method,
-    ) {
-        // A dot in it would make it a method of another resource.
-        if !is_part(name) {
-            return self.out.settle(token, Err(RequestError::Refused(Error::invalid_request())));
-        }
-        let params = json.and_then(params);
-        self.request(Waiting { purpose: Purpose::Call(token), method: method(name.to_owned()), params }, turn);
-    }
-
-    fn request(&mut self, waiting: Waiting, turn: &Turn) {
-        let deadline = turn.after(self.request_timeout);
-        if self.ready {
-            self.out.send(waiting.purpose, waiting.method, waiting.params, Some(deadline));
-        } else {
-            self.queue.push((waiting, deadline));
-        }
+    fn forget(&mut self, token: Token, turn: &Turn) {
+        let is_it = |purpose: &Purpose| purpose.caller() == Some(token);
+        let _ = self.calls.forget(token)
+            || self.out.requests.forget(is_it, Purpose::Abandoned)
+            || self.cache.forget(token, turn, &mut self.out);
     }
 
     fn response(&mut self, response: Response, turn: &mut Turn) {
         let Some(purpose) = self.out.requests.answered(response.id) else { return };
         let result = response.outcome.map_err(RequestError::Refused);
+        let bare = !self.out.protocol.has_call_result_object();
         let out = &mut self.out;
         match purpose {
             Purpose::Handshake => {
                 let link = self.connection.shaken(result, turn, out);
-                self.linked(link);
+                self.linked(link, turn);
             }
-            Purpose::Probe | Purpose::Unsubscribe => {}
+            Purpose::Probe => {}
+            Purpose::Unsubscribe(rid) => self.cache.given_back(&rid, turn),
             Purpose::Subscribe(rid) => self.cache.subscribed(&rid, result.and_then(resource_set), turn, out),
             Purpose::Get(token, rid) => {
                 let result = result.and_then(resource_set).and_then(|set| self.cache.got(&rid, set));
                 out.settle(token, result.map(Answer::Got));
             }
-            Purpose::Call(token) => {
-                let result = match result.and_then(call_result) {
-                    Ok(CallResult::Payload(payload)) => {
-                        serde_json::from_str(payload.get()).map(Answer::Payload).map_err(|_| RequestError::Garbled)
-                    }
-                    Ok(CallResult::Resource(rid, set)) => {
-                        self.cache.adopt(&rid, set, out);
-                        Ok(Answer::Resource(rid))
-                    }
-                    Err(error) => Err(error),
-                };
-                out.settle(token, result);
+            Purpose::Call(token, kind) => Calls::answered(token, kind, result, &mut self.cache, turn, out),
+            Purpose::Session => {
+                let result = self.payload(result, bare, turn);
+                self.keeper.answered(result, turn, &mut self.out);
             }
-            Purpose::Session => self.keeper.answered(result.and_then(|result| payload(result, out)), turn, out),
-            Purpose::Challenge => self.keeper.challenged(result.and_then(|result| payload(result, out)), turn, out),
+            Purpose::Challenge => {
+                let result = self.payload(result, bare, turn);
+                self.keeper.challenged(result, turn, &mut self.out);
+            }
+            // (Before 1.2.0 there is no telling a resource from a payload that looks like one.)
             Purpose::Abandoned => {
-                if let Ok(CallResult::Resource(rid, _)) = result.and_then(call_result) {
-                    give_back(rid, out);
+                if let Ok(CallResult::Resource(rid, set)) = result.and_then(|result| call_result(result, bare)) {
+                    self.cache.decline(&rid, set, turn, out);
                 }
+            }
+        }
+    }
+
+    /// Reads the result of a request that is answered with no resource.
+    fn payload(
+        &mut self,
+        result: Result<Option<Box<RawValue>>, RequestError>,
+        bare: bool,
+        turn: &mut Turn,
+    ) -> Result<Box<RawValue>, RequestError> {
+        match result.and_then(|result| call_result(result, bare))? {
+            CallResult::Payload(payload) => Ok(payload),
+            CallResult::Resource(rid, set) => {
+                self.cache.decline(&rid, set, turn, &mut self.out);
+                Err(RequestError::Garbled)
             }
         }
     }
@@ -317,30 +320,41 @@ impl Client {
     }
 
     /// What became of the connection.
-    fn linked(&mut self, link: Link) {
+    fn linked(&mut self, link: Link, turn: &Turn) {
         match link {
             Link::Same => {}
-            Link::Up => self.keeper.linked(&mut self.out),
-            Link::Lost => {
-                self.ready = false;
-                self.keeper.unlinked(&mut self.out);
-                for purpose in self.out.requests.lost() {
-                    if let Purpose::Call(token) | Purpose::Get(token, _) = purpose {
-                        self.out.settle(token, Err(RequestError::ConnectionLost));
-                    }
+            Link::Up => {
+                if self.keep_session {
+                    self.keeper.linked(&mut self.out);
                 }
-                self.cache.lost(&mut self.out);
+            }
+            Link::Lost => {
+                (self.greeting, self.seen) = (None, Seen::Unknown);
+                self.calls.lost();
+                self.keeper.unlinked(&mut self.out);
+                for token in self.out.requests.lost().filter_map(|purpose| purpose.caller()) {
+                    self.out.settle(token, Err(RequestError::ConnectionLost));
+                }
+                self.cache.lost(turn, &mut self.out);
             }
         }
     }
 
-    fn give_up(&mut self) {
-        self.keeper.stop(&mut self.out);
-        self.cache.give_up(&mut self.out);
-        for (waiting, _) in std::mem::take(&mut self.queue) {
-            if let Purpose::Call(token) | Purpose::Get(token, _) = waiting.purpose {
-                self.out.settle(token, Err(RequestError::ConnectionLost));
-            }
+    /// The connection takes requests of callers.
+    fn ready(&mut self, turn: &Turn) {
+        self.cache.ready();
+        self.cache.ask(&self.user, &mut self.out);
+        self.greeting = self.greet.then(|| turn.after(self.request_timeout));
+        if !self.greet {
+            self.cache.ask_all(&mut self.out);
+        }
+        self.calls.ready(turn, &mut self.out);
+    }
+
+    /// The caller has nothing more to do before resources are subscribed again.
+    fn greeted(&mut self) {
+        if self.greeting.take().is_some() {
+            self.cache.ask_all(&mut self.out);
         }
     }
 
@@ -348,7 +362,9 @@ impl Client {
     fn tick(&mut self, turn: &mut Turn) {
         while let Some(purpose) = self.out.requests.timed_out(turn.now, Purpose::Abandoned) {
             match purpose {
-                Purpose::Call(token) | Purpose::Get(token, _) => self.out.settle(token, Err(RequestError::TimedOut)),
+                Purpose::Call(token, _) | Purpose::Get(token, _) => {
+                    self.out.settle(token, Err(RequestError::TimedOut));
+                }
                 Purpose::Session => self.keeper.answered(Err(RequestError::TimedOut), turn, &mut self.out),
                 Purpose::Challenge => self.keeper.challenged(Err(RequestError::TimedOut), turn, &mut self.out),
                 _ => {}
@@ -357,29 +373,28 @@ impl Client {
             self.connection.probe(turn, &mut self.out);
         }
         let link = self.connection.tick(turn, &mut self.out);
-        self.linked(link);
-        let seen = Seen::of(self.cache.freshness(&self.user), self.cache.resource(&self.user));
-        self.keeper.user(seen, turn, &mut self.out);
-        self.keeper.tick(self.connection.is_promising(), turn, &mut self.out);
-        if self.keeper.take_hang_up() {
-            let link = self.connection.replace(turn, &mut self.out);
-            self.linked(link);
-        }
-        if self.keeper.is_settled() && !self.ready {
-            self.ready = true;
-            self.cache.ready(&mut self.out);
-            for (waiting, _) in std::mem::take(&mut self.queue) {
-                self.request(waiting, turn);
+        self.linked(link, turn);
+        if self.keep_session {
+            let seen = Seen::of(self.cache.freshness(&self.user), self.cache.resource(&self.user));
+            self.keeper.user(seen.clone(), turn, &mut self.out);
+            self.keeper.tick(self.connection.is_promising(), turn, &mut self.out);
+            let before = std::mem::replace(&mut self.seen, seen);
+            if self.keeper.take_hang_up() {
+                let link = self.connection.replace(turn, &mut self.out);
+                self.linked(link, turn);
+            }
+            if self.keeper.take_gained() || (before != Seen::Unknown && before != self.seen) {
+                self.cache.ask_again(turn, &mut self.out);
             }
         }
-        if self.keeper.take_gained() {
-            self.cache.ask_again(&mut self.out);
+        let settled = if self.keep_session { self.keeper.is_settled() } else { self.connection.is_open() };
+        if settled && !self.calls.is_ready() {
+            self.ready(turn);
         }
-        self.cache.tick(turn.now, &mut self.out);
-        for (waiting, _) in self.queue.extract_if(.., |(_, deadline)| *deadline <= turn.now) {
-            if let Purpose::Call(token) | Purpose::Get(token, _) = waiting.purpose {
-                self.out.settle(token, Err(RequestError::TimedOut));
-            }
+        if self.greeting.is_some_and(|deadline| deadline <= turn.now) {
+            self.greeted();
         }
+        self.cache.tick(turn, &mut self.out);
+        self.calls.give_up(turn.now, &RequestError::TimedOut, &mut self.out);
     }
 }

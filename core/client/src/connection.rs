@@ -6,6 +6,7 @@ use std::time::Duration;
 use relogin_res::{
     Version,
     client::{Method, VersionParams, VersionResult},
+    code,
 };
 use serde_json::value::RawValue;
 
@@ -102,9 +103,14 @@ impl Connection {
         self.phase == Phase::Stopped
     }
 
+    /// Whether hands are shaken.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
     /// Whether what is sent has a fair chance of arriving.
     pub(crate) fn is_promising(&self) -> bool {
-        matches!(self.phase, Phase::Open { .. }) && !self.offline
+        self.is_open() && !self.offline
     }
 
     /// The first try, without delay: a page that was just loaded is no part of a stampede.
@@ -159,10 +165,17 @@ impl Connection {
         out: &mut Outbox,
     ) -> Link {
         let Phase::Opening { socket, .. } = self.phase else { return Link::Same };
-        let version = result.ok().flatten().and_then(|text| serde_json::from_str::<VersionResult>(text.get()).ok());
-        let version = version.and_then(|result| Version::parse(&result.protocol));
-        // Older ones answer calls in another form.
-        if version.is_some_and(|version| version.is_supported() && version.has_call_result_object()) {
+        let version = match result {
+            Ok(result) => {
+                let result = result.and_then(|text| serde_json::from_str::<VersionResult>(text.get()).ok());
+                result.and_then(|result| Version::parse(&result.protocol))
+            }
+            // From before there were version requests.
+            Err(RequestError::Refused(error)) if error.is(code::INVALID_REQUEST) => Some(Version::UNSTATED),
+            Err(_) => None,
+        };
+        if let Some(version) = version.filter(|version| version.is_supported()) {
+            out.protocol = version;
             self.phase = Phase::Open { socket, since: turn.now };
             self.tried = true;
             return Link::Up;
@@ -208,7 +221,7 @@ impl Connection {
 
     /// Asks for a sign of life.
     pub(crate) fn probe(&mut self, turn: &Turn, out: &mut Outbox) {
-        if self.probe.is_none() && matches!(self.phase, Phase::Open { .. }) {
+        if self.probe.is_none() && self.is_open() {
             let deadline = turn.after(self.probe_timeout);
             self.probe = Some(deadline);
             let protocol = Some(Version::CURRENT.to_string());

@@ -48,6 +48,14 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// How long that sign of life may take before the connection is given up.
     pub probe_timeout: Duration,
+    /// How long a resource that nobody wants any more is kept up to date, as somebody may want it again; and then how long it
+    /// is remembered, as the gateway may still count on us to know it.
+    pub linger: Duration,
+    /// Whether a session is kept. Without: a plain RES client, whose logins are refused.
+    pub keep_session: bool,
+    /// Whether the caller has something to do on each new connection before resources are subscribed again, such as to
+    /// authenticate itself: it begins when the connection's state is `Connected`, and says [`Input::Greeted`] when it is done.
+    pub greet: bool,
 }
 
 impl Config {
@@ -62,6 +70,9 @@ impl Config {
             lock_timeout: Duration::from_secs(3),
             idle_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
+            linger: Duration::from_secs(5),
+            keep_session: true,
+            greet: false,
         }
     }
 }
@@ -104,6 +115,11 @@ pub enum Input {
     Timer,
     /// The caller wants something.
     Command(Token, Command),
+    /// The caller waits for this command no more, and it will not be settled. What was not sent yet is not sent; a
+    /// subscription that it brings, or would have brought, is taken back. A login takes its course.
+    Forget(Token),
+    /// See [`Config::greet`].
+    Greeted,
 }
 
 /// What a caller can want.
@@ -119,7 +135,7 @@ pub enum Command {
     /// Log out, here and in all tabs. Takes effect on the page at once; settles with [`Answer::Done`](crate::Answer::Done)
     /// when the service has answered or cannot be reached (the session is then ended as soon as it can be), and never fails.
     Logout,
-    /// Call a method of a resource.
+    /// Call a method of a resource. The method `new` goes to gateways before 1.2.0 as the request that they have for it.
     Call {
         /// The resource.
         rid: ResourceId,
@@ -141,7 +157,7 @@ pub enum Command {
     /// ([`Answer::Resource`](crate::Answer::Resource)), or with the first refusal; the subscription stays either way, is kept
     /// over reconnects, and is tried again with back-off and after each login, until unsubscribed.
     Subscribe(ResourceId),
-    /// Take one subscription back.
+    /// Take one subscription back. The gateway is told after [`Config::linger`], unless somebody subscribes by then.
     Unsubscribe(ResourceId),
     /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
     Get(ResourceId),

@@ -26,6 +26,7 @@ mod action;
 mod answers;
 mod backoff;
 mod cache;
+mod calls;
 mod client;
 mod connection;
 mod input;

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use relogin_res::{
-    ResourceId,
-    client::{Method, Request},
+    ResourceId, Version,
+    client::{Method, Request, UnsubscribeParams},
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -20,19 +20,38 @@ pub(crate) enum Purpose {
     Probe,
     /// A direct subscription of the cache's.
     Subscribe(ResourceId),
-    /// The end of one. Nobody waits for the answer.
-    Unsubscribe,
+    /// The end of one.
+    Unsubscribe(ResourceId),
     /// The keeper's errand.
     Session,
     /// The keeper's challenge.
     Challenge,
-    /// A caller's call or auth.
-    Call(Token),
+    /// A caller's call of a method.
+    Call(Token, CallKind),
     /// A caller's get.
     Get(Token, ResourceId),
     /// Nobody's any more: the caller has been told that it timed out. The answer may still bring a subscription, to be given
     /// back.
     Abandoned,
+}
+
+impl Purpose {
+    /// Who is told of the answer, if it is not one of the client's own parts.
+    pub(crate) fn caller(&self) -> Option<Token> {
+        match self {
+            Self::Call(token, _) | Self::Get(token, _) => Some(*token),
+            _ => None,
+        }
+    }
+}
+
+/// How a method is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallKind {
+    Call,
+    Auth,
+    /// A call of the method `new`, as gateways before 1.2.0 have it.
+    New,
 }
 
 /// Collects actions; turns requests into frames for the socket of the day.
@@ -44,11 +63,13 @@ pub(crate) struct Outbox {
     pub(crate) requests: Requests<Purpose>,
     /// Where frames go. None: nobody sends now.
     pub(crate) socket: Option<SocketId>,
+    /// What the gateway there speaks.
+    pub(crate) protocol: Version,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { actions: VecDeque::new(), requests: Requests::new(), socket: None }
+        Self { actions: VecDeque::new(), requests: Requests::new(), socket: None, protocol: Version::CURRENT }
     }
 
     pub(crate) fn push(&mut self, action: Action) {
@@ -76,6 +97,16 @@ impl Outbox {
         if let Some(socket) = self.socket {
             let frame = Request { id, method, params }.encode();
             self.push(Action::SendFrame(socket, Secret::new(frame)));
+        }
+    }
+
+    /// Gives `count` direct subscriptions back to the gateway.
+    pub(crate) fn give_back(&mut self, rid: &ResourceId, count: u64) {
+        // Not all gateways know a count; they all take one at a time.
+        let (requests, count) = if self.protocol < Version::CURRENT { (count, 1) } else { (count.min(1), count) };
+        for _ in 0..requests {
+            let params = (count > 1).then(|| params(&UnsubscribeParams { count: Some(count) })).flatten();
+            self.send(Purpose::Unsubscribe(rid.clone()), Method::Unsubscribe(rid.clone()), params, None);
         }
     }
 }

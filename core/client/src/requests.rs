@@ -7,12 +7,14 @@ use std::{collections::BTreeMap, time::Duration};
 pub(crate) struct Requests<T> {
     next_id: u64,
     pending: BTreeMap<u64, (T, Duration)>,
+    /// No request times out before this: looking through all of them at each input would make many of them slow.
+    next: Duration,
 }
 
 impl<T> Requests<T> {
     /// None under way.
     pub(crate) fn new() -> Self {
-        Self { next_id: 1, pending: BTreeMap::new() }
+        Self { next_id: 1, pending: BTreeMap::new(), next: Duration::MAX }
     }
 
     /// Notes a request that settles at `deadline` if nothing comes before. Returns the id to send it with; ids are never
@@ -21,6 +23,7 @@ impl<T> Requests<T> {
         let id = self.next_id;
         self.next_id += 1;
         self.pending.insert(id, (token, deadline));
+        self.next = self.next.min(deadline);
         id
     }
 
@@ -31,18 +34,32 @@ impl<T> Requests<T> {
 
     /// Takes out one request whose time is over; call until `None`. Its answer will be for `instead`.
     pub(crate) fn timed_out(&mut self, now: Duration, instead: T) -> Option<T> {
-        let (_, pending) = self.pending.iter_mut().find(|(_, (_, deadline))| *deadline <= now)?;
-        Some(std::mem::replace(pending, (instead, Duration::MAX)).0)
+        if now < self.next {
+            return None;
+        }
+        let found = self.pending.values_mut().find(|(_, deadline)| *deadline <= now);
+        if let Some(pending) = found {
+            return Some(std::mem::replace(pending, (instead, Duration::MAX)).0);
+        }
+        self.next = self.pending.values().map(|(_, deadline)| *deadline).min().unwrap_or(Duration::MAX);
+        None
+    }
+
+    /// Nobody waits for the request of which this is true any more: its answer will be for `instead`.
+    pub(crate) fn forget(&mut self, is_it: impl Fn(&T) -> bool, instead: T) -> bool {
+        let found = self.pending.values_mut().find(|(token, _)| is_it(token));
+        found.map(|pending| *pending = (instead, Duration::MAX)).is_some()
     }
 
     /// The connection is lost: takes all requests out, in the order in which they were made.
     pub(crate) fn lost(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.next = Duration::MAX;
         std::mem::take(&mut self.pending).into_values().map(|(token, _)| token)
     }
 
-    /// When the next request times out.
+    /// When the next request may time out; a request that was answered meanwhile can make it too early.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.pending.values().map(|(_, deadline)| *deadline).filter(|deadline| *deadline < Duration::MAX).min()
+        Some(self.next).filter(|next| *next < Duration::MAX)
     }
 }
 

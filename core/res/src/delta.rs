@@ -60,8 +60,9 @@ pub fn between_models(old: &Model, new: &Model) -> Changes {
     gone.chain(differ.map(|(name, value)| (name.clone(), value.clone().into()))).collect()
 }
 
-/// The largest table that [`between_collections`] makes, in cells. Beyond it, the steps are no longer the fewest.
-const TABLE_LIMIT: usize = 1 << 20;
+/// How many values [`between_collections`] may find to differ before it gives up on the fewest steps: its time and memory grow
+/// with the square of them.
+const MOST_DIFFERENCES: usize = 1024;
 
 /// The steps that make the collection `old` the collection `new`, in the order in which they are to be taken: the
 /// removals first, back to front, then the additions, front to back.
@@ -82,34 +83,58 @@ pub fn between_collections(old: &[Value], new: &[Value]) -> Vec<Step> {
         .collect()
 }
 
-/// The longest common subsequence, as pairs of indices in rising order; an empty one if finding it costs too much.
+/// The longest common subsequence, as pairs of indices in rising order; an empty one if finding it costs too much. After
+/// E. W. Myers, "An O(ND) difference algorithm and its variations", 1986.
 fn longest_common(a: &[Value], b: &[Value]) -> Vec<(usize, usize)> {
-    let width = b.len() + 1;
-    if (a.len() + 1).saturating_mul(width) > TABLE_LIMIT {
-        return Vec::new();
-    }
-    // lengths[i * width + j]: the length for a[i..] and b[j..].
-    let mut lengths = vec![0_u32; (a.len() + 1) * width];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            lengths[i * width + j] = if a[i] == b[j] {
-                lengths[(i + 1) * width + j + 1] + 1
-            } else {
-                lengths[(i + 1) * width + j].max(lengths[i * width + j + 1])
-            };
+    let most = MOST_DIFFERENCES.min(a.len() + b.len());
+    // On the diagonal k, k - middle more values of `a` than of `b` are dealt with; and of `a`, furthest[k] at the most.
+    let middle = most + 1;
+    let mut furthest = vec![0; 2 * middle + 1];
+    let mut rounds = Vec::new();
+    for d in 0..=most {
+        for k in (middle - d..=middle + d).step_by(2) {
+            let from = came_from(&furthest[k - 1..=k + 1], k, middle - d, middle + d);
+            let mut x = furthest[from] + usize::from(from < k);
+            let mut y = x + middle - k;
+            while a.get(x).is_some_and(|value| Some(value) == b.get(y)) {
+                (x, y) = (x + 1, y + 1);
+            }
+            furthest[k] = x;
+            if x >= a.len() && y >= b.len() {
+                return retrace(&rounds, (a.len(), b.len()), middle);
+            }
         }
+        rounds.push(furthest[middle - d..=middle + d].to_vec());
     }
-    let (mut i, mut j, mut pairs) = (0, 0, Vec::new());
-    while i < a.len() && j < b.len() {
-        if a[i] == b[j] {
-            pairs.push((i, j));
-            (i, j) = (i + 1, j + 1);
-        } else if lengths[(i + 1) * width + j] >= lengths[i * width + j + 1] {
-            i += 1;
-        } else {
-            j += 1;
+    Vec::new()
+}
+
+/// The diagonal from which, with one difference more, the diagonal `k` is reached, of those between `first` and `last`;
+/// `around`: how far its neighbours and itself have got.
+fn came_from(around: &[usize], k: usize, first: usize, last: usize) -> usize {
+    if k == first || (k != last && around[0] < around[2]) { k + 1 } else { k - 1 }
+}
+
+/// Goes back through the rounds, and collects what was found to be common.
+fn retrace(rounds: &[Vec<usize>], (mut x, mut y): (usize, usize), middle: usize) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for d in (0..=rounds.len()).rev() {
+        let k = x + middle - y;
+        let (mut from_x, mut from_y) = (0, 0);
+        if d > 0 {
+            // A round has the diagonals middle - (d - 1)..=middle + (d - 1).
+            let at =
+                |k: usize| (k + d - 1).checked_sub(middle).and_then(|n| rounds[d - 1].get(n)).copied().unwrap_or(0);
+            let from = came_from(&[at(k - 1), 0, at(k + 1)], k, middle - d, middle + d);
+            (from_x, from_y) = (at(from), at(from) + middle - from);
         }
+        while x > from_x && y > from_y {
+            (x, y) = (x - 1, y - 1);
+            pairs.push((x, y));
+        }
+        (x, y) = (from_x, from_y);
     }
+    pairs.reverse();
     pairs
 }
 
@@ -187,6 +212,46 @@ mod tests {
         let (old, new): (Collection, Collection) =
             ((0..2000).map(|n| Value::of(json!(n))).collect(), (0..2000).rev().map(|n| Value::of(json!(n))).collect());
         assert_eq!(taken(old.clone(), between_collections(&old, &new)), new);
+    }
+
+    #[test]
+    fn few_differences_of_many_values_are_found_in_the_fewest_steps() {
+        let old: Collection = (0..10_000).map(|n| Value::of(json!(n % 777))).collect();
+        let mut new = old.clone();
+        for n in 0..100 {
+            new.remove(n * 97);
+            new.insert(n * 53, Value::of(json!("new")));
+        }
+        let found = between_collections(&old, &new);
+        assert_eq!(found.len(), 200);
+        assert_eq!(taken(old, found), new);
+    }
+
+    #[test]
+    fn the_steps_are_as_few_as_a_table_of_all_finds() {
+        // All words of up to five letters of two, against each other.
+        let words: Vec<String> = (0..=5_u32)
+            .flat_map(|length| {
+                (0..1_u32 << length)
+                    .map(move |bits| (0..length).map(|n| if bits >> n & 1 == 0 { 'a' } else { 'b' }).collect())
+            })
+            .collect();
+        for old in &words {
+            for new in &words {
+                let (from, to) = (letters(old), letters(new));
+                let found = between_collections(&from, &to);
+                assert_eq!(found.len(), old.len() + new.len() - 2 * common(&from, &to), "{old} {new}");
+                assert_eq!(taken(from, found), to, "{old} {new}");
+            }
+        }
+    }
+
+    fn common(a: &[Value], b: &[Value]) -> usize {
+        match (a, b) {
+            ([x, a_rest @ ..], [y, b_rest @ ..]) if x == y => 1 + common(a_rest, b_rest),
+            ([_, a_rest @ ..], [_, b_rest @ ..]) => common(a_rest, b).max(common(a, b_rest)),
+            _ => 0,
+        }
     }
 
     fn taken(mut from: Collection, steps: Vec<Step>) -> Collection {

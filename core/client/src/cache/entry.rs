@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use relogin_res::{
-    ResourceId,
-    client::{Method, UnsubscribeParams},
-    code, delta,
-};
+use relogin_res::{ResourceId, client::Method, code, delta};
 
 use crate::{
     Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token,
     backoff::Backoff,
     input::Turn,
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
 };
 
 /// A resource that the client has or wants.
@@ -21,10 +17,15 @@ pub(super) struct Entry {
     /// The last known values.
     pub(super) value: Option<Resource>,
     pub(super) freshness: Freshness,
+    /// Whether the gateway counts on us to know the values, as far as we can know: it leaves them out when they would be part
+    /// of an answer, and sends what changes of them. True for a while longer than somebody wants them.
+    pub(super) in_step: bool,
     /// How often callers have subscribed.
     pub(super) callers: u32,
     /// How often the gateway has us as a direct subscriber.
     pub(super) held: u64,
+    /// Whether an unsubscribe request is under way: until it is answered, the gateway counts on us.
+    pub(super) leaving: bool,
     /// Whether a subscribe request is under way.
     pub(super) asking: bool,
     /// Whether somebody has logged in since it was sent: a refusal may be out of date.
@@ -34,6 +35,8 @@ pub(super) struct Entry {
     /// When to ask again after a refusal.
     pub(super) retry: Option<Duration>,
     pub(super) backoff: Backoff,
+    /// Since when nobody wants it, or, if others refer to it, its direct subscription.
+    pub(super) idle: Option<Duration>,
 }
 
 impl Entry {
@@ -41,14 +44,22 @@ impl Entry {
         Self {
             value: None,
             freshness: Freshness::Loading,
+            in_step: false,
             callers: 0,
             held: 0,
+            leaving: false,
             asking: false,
             ask_again: false,
             waiting: Vec::new(),
             retry: None,
             backoff: Backoff::default(),
+            idle: None,
         }
+    }
+
+    /// When something is to be done for the entry by itself.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        self.waiting.iter().map(|(_, deadline)| *deadline).chain(self.retry).min()
     }
 
     /// Sends a subscribe request, unless there is no need for one.
@@ -63,23 +74,26 @@ impl Entry {
 
     /// Ends what direct subscriptions there are at the gateway.
     pub(super) fn give_back(&mut self, rid: &ResourceId, out: &mut Outbox) {
-        let count = std::mem::take(&mut self.held);
-        if count > 0 {
-            let count = (count > 1).then_some(count);
-            let params = count.and_then(|_| params(&UnsubscribeParams { count }));
-            out.send(Purpose::Unsubscribe, Method::Unsubscribe(rid.clone()), params, None);
+        if self.held > 0 {
+            self.leaving = true;
+            out.give_back(rid, std::mem::take(&mut self.held));
         }
     }
 
-    /// The subscription was refused or taken away.
-    pub(super) fn failed(&mut self, rid: &ResourceId, error: RequestError, turn: &mut Turn, out: &mut Outbox) {
+    /// The subscription was refused or taken away. `patient`: if it is worth no haste.
+    pub(super) fn failed(
+        &mut self,
+        rid: &ResourceId,
+        error: RequestError,
+        patient: bool,
+        turn: &mut Turn,
+        out: &mut Outbox,
+    ) {
         self.settle(&Err(error.clone()), out);
         if self.callers > 0 {
-            let wait = if is_verdict(&error) {
-                self.backoff.longest(&mut turn.dice)
-            } else {
-                self.backoff.next(&mut turn.dice)
-            };
+            let dice = &mut turn.dice;
+            let long = patient && is_verdict(&error);
+            let wait = if long { self.backoff.longest(dice) } else { self.backoff.next(dice) };
             self.retry = Some(turn.after(wait));
         }
         self.become_(Freshness::Failed(error), rid, out);
@@ -98,7 +112,7 @@ impl Entry {
         }
     }
 
-    /// Takes in new values, and tells how they differ from the last known ones.
+    /// Takes in the gateway's values, and tells how they differ from the last known ones.
     pub(super) fn replace(&mut self, new: Resource, rid: &ResourceId, out: &mut Outbox) {
         let changed = |change| Event::Changed(rid.clone(), change);
         match (&self.value, &new) {
@@ -115,7 +129,8 @@ impl Entry {
             }
             _ => out.emit(changed(ResourceChange::Loaded)),
         }
-        self.value = Some(new);
+        (self.value, self.in_step) = (Some(new), true);
+        self.become_(Freshness::Live, rid, out);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod browser;
 mod rng;
+mod scripted;
 mod service;
 mod shipped;
 mod tab;
@@ -9,6 +10,7 @@ mod world;
 
 pub(crate) use browser::{Browser, Profile};
 pub(crate) use rng::Rng;
+pub(crate) use scripted::Scripted;
 pub(crate) use service::Service;
 pub(crate) use shipped::Shipped;
 pub(crate) use tab::{Sent, Tab};

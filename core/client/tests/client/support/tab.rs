@@ -43,10 +43,24 @@ pub(crate) struct Tab {
 impl Tab {
     /// A tab that has not started yet.
     pub(crate) fn new(number: usize, profile: &Profile, now: Duration, seed: u64) -> Self {
+        Self::with(Config::new(rid("session")), number, profile, now, seed)
+    }
+
+    /// A tab of a plain RES client, started.
+    pub(crate) fn plain(seed: u64, set: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::new(rid("session"));
+        config.keep_session = false;
+        set(&mut config);
+        let mut tab = Self::with(config, 0, &Browser::profile(), Duration::from_secs(1000), seed);
+        tab.input(Input::Start);
+        tab
+    }
+
+    fn with(config: Config, number: usize, profile: &Profile, now: Duration, seed: u64) -> Self {
         profile.borrow_mut().join(number);
         Self {
             number,
-            client: Client::new(Config::new(rid("session"))),
+            client: Client::new(config),
             profile: profile.clone(),
             now,
             socket: None,
@@ -173,6 +187,14 @@ impl Tab {
         let socket = self.socket.expect("a socket to open");
         self.is_open = true;
         self.input(Input::SocketOpened(socket));
+    }
+
+    /// The socket opens, and the gateway answers the version request like this.
+    pub(crate) fn connect_to(&mut self, answer: &Json) {
+        self.open();
+        let mut answer = answer.clone();
+        answer["id"] = self.take("version").id.into();
+        self.frame(&answer.to_string());
     }
 
     /// The socket opens and the hands are shaken; what the browser has to say is said.

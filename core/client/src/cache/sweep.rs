@@ -1,0 +1,116 @@
+//! What nobody wants any more, and what the gateway no longer tells us about. Asks for nothing.
+//!
+//! Both follow from who refers to whom, circles and all, and so from a look at all entries: that is taken a while after
+//! something may have become unwanted, once for all that did by then.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use relogin_res::ResourceId;
+
+use super::{Cache, earliest, entry::Entry, references};
+use crate::{Answer, Freshness, RequestError, input::Turn, outbox::Outbox};
+
+impl Cache {
+    /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody wants.
+    pub(crate) fn tick(&mut self, turn: &Turn, out: &mut Outbox) {
+        let now = turn.now;
+        if self.due.is_none_or(|due| due > now) {
+            return;
+        }
+        let mut due = None;
+        for (rid, entry) in &mut self.entries {
+            if self.ready && entry.retry.is_some_and(|retry| retry <= now) {
+                entry.ask(rid, out);
+            }
+            for (token, _) in entry.waiting.extract_if(.., |(_, deadline)| *deadline <= now) {
+                out.settle(token, Err::<Answer, _>(RequestError::TimedOut));
+            }
+            due = earliest(due, entry.next_deadline());
+        }
+        if self.sweep.is_some_and(|sweep| sweep <= now) {
+            self.sweep(now, out);
+        }
+        self.due = earliest(due, self.sweep);
+    }
+
+    /// When [`Cache::tick`] may have something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// Something is to be done at `due`.
+    pub(super) fn note(&mut self, due: Option<Duration>) {
+        self.due = earliest(self.due, due);
+    }
+
+    /// There may be something that nobody wants.
+    pub(super) fn sweep_later(&mut self, turn: &Turn) {
+        let sweep = *self.sweep.get_or_insert(turn.after(self.linger));
+        self.note(Some(sweep));
+    }
+
+    /// Gives back what nobody has wanted for long enough, and forgets it once nobody has for as long again. Only then, as the
+    /// gateway can have left it out of what it is about to send.
+    fn sweep(&mut self, now: Duration, out: &mut Outbox) {
+        let wanted = self.reachable(|entry| entry.callers > 0 || entry.asking || entry.leaving);
+        let (linger, mut next) = (self.linger, None);
+        self.entries.retain(|rid, entry| {
+            let wanted = wanted.contains(rid);
+            if entry.callers > 0 || entry.asking || (wanted && entry.held == 0) {
+                entry.idle = None;
+                return true;
+            }
+            let mut since = *entry.idle.get_or_insert(now);
+            if since.saturating_add(linger) <= now {
+                if entry.held == 0 {
+                    return false;
+                }
+                entry.give_back(rid, out);
+                since = now;
+                entry.idle = Some(now);
+            }
+            next = earliest(next, Some(since));
+            true
+        });
+        // Not for each of many that became unwanted one by one.
+        let soonest = now + (linger / 8).max(Duration::from_millis(1));
+        self.sweep = next.map(|since| since.saturating_add(linger).max(soonest));
+        self.trust_all(out);
+    }
+
+    /// As [`Cache::trust_all`], where values can only have become trusted.
+    pub(super) fn trust(&mut self, out: &mut Outbox) {
+        if self.doubted {
+            self.trust_all(out);
+        }
+    }
+
+    /// No longer trusts what the gateway no longer tells us about, and trusts again what it does.
+    pub(super) fn trust_all(&mut self, out: &mut Outbox) {
+        let told = self.reachable(|entry| entry.held > 0);
+        self.doubted = false;
+        for (rid, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.in_step) {
+            if told.contains(rid) {
+                entry.become_(Freshness::Live, rid, out);
+            } else {
+                self.doubted = true;
+                if entry.freshness == Freshness::Live {
+                    entry.become_(Freshness::Stale, rid, out);
+                }
+            }
+        }
+    }
+
+    /// The resources that satisfy `root`, and all that they refer to.
+    fn reachable(&self, root: impl Fn(&Entry) -> bool) -> BTreeSet<ResourceId> {
+        let roots = self.entries.iter().filter(|(_, entry)| root(entry));
+        let mut open: Vec<&ResourceId> = roots.map(|(rid, _)| rid).collect();
+        let mut found = BTreeSet::new();
+        while let Some(rid) = open.pop() {
+            if found.insert(rid.clone()) {
+                open.extend(self.resource(rid).into_iter().flat_map(references));
+            }
+        }
+        found
+    }
+}
