@@ -13,6 +13,8 @@
 //! | abandon | nothing | no key of it was used and it is on no other connection: removed · else as detach | as live |
 //! | prune | nothing | the connections that kept silent are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
+//! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
+//! | revoke | nothing | removed, its connections cleared | as live |
 //!
 //! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never ends another one, and clears no
 //! connection that holds another one by now: it may have been doubled or delayed until after the next login.
@@ -39,6 +41,7 @@ mod login;
 mod relogin;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::fmt;
 
@@ -126,6 +129,13 @@ pub enum Command {
     },
     /// A deadline may have passed.
     Expire,
+    /// The session's user may have another name or role by now, or be no more.
+    UserChanged {
+        /// The user as the directory has them now; none if removed or disabled.
+        user: Option<User>,
+    },
+    /// The session is to end, wherever it is used: its user has another password, say.
+    Revoke,
 }
 
 /// What is to be done: first the write, then the effects in their order, then the reply.
@@ -204,6 +214,10 @@ pub enum Outcome {
     Abandoned,
     /// Connections that kept silent were taken off the session.
     Pruned,
+    /// The session's connections were told what its user is like now.
+    UserChanged,
+    /// The session was ended from elsewhere.
+    Revoked,
 }
 
 impl fmt::Display for Outcome {
@@ -249,6 +263,8 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
         Command::Abandon { connection } => end::abandon(record, &connection),
         Command::Prune { silent } => end::prune(record, &silent),
         Command::Expire => end::expire(record, now),
+        Command::UserChanged { user } => user::changed(record, user, now),
+        Command::Revoke => user::revoke(record),
     }
 }
 

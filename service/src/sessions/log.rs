@@ -23,6 +23,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
         Outcome::LoggedIn => line!(info, "logged in"),
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),
+        Outcome::Revoked => line!(info, "session revoked"),
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
         // Of a genuine key, so not for anybody to fill a log with.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
@@ -41,6 +42,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decisio
         | Outcome::StillAlive
         | Outcome::Detached
         | Outcome::Abandoned
-        | Outcome::Pruned => line!(debug, "decided"),
+        | Outcome::Pruned
+        | Outcome::UserChanged => line!(debug, "decided"),
     }
 }

@@ -875,3 +875,60 @@ fn silent_connections_leave() {
             null"#]],
     );
 }
+
+#[test]
+fn a_user_s_change_reaches_each_connection() {
+    let admin = || User { role: "admin".to_owned(), ..jane() };
+    check(
+        Some(&live()),
+        Command::UserChanged { user: Some(admin()) },
+        expect![[r#"
+        UserChanged: keep
+        maker: token Some("admin")
+        maker: user Some("Jane Doe")
+        other: token Some("admin")
+        other: user Some("Jane Doe")
+        null"#]],
+    );
+    check(
+        Some(&live()),
+        Command::UserChanged { user: None },
+        expect![[r#"
+        UserRemoved: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+    for record in [None, Some(over())] {
+        for user in [None, Some(admin())] {
+            let decision = decide(record.as_ref(), Command::UserChanged { user }, &rules(), NOW);
+            assert_eq!(shown(&decision), "NotLoggedIn: keep\nnull");
+        }
+    }
+}
+
+#[test]
+fn a_revoked_session_is_gone_for_each_connection() {
+    check(
+        Some(&live()),
+        Command::Revoke,
+        expect![[r#"
+        Revoked: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        null"#]],
+    );
+    let of_one_over = decide(Some(&over()), Command::Revoke, &rules(), NOW);
+    assert_eq!(shown(&of_one_over), shown(&decide(Some(&live()), Command::Revoke, &rules(), NOW)));
+    check(
+        None,
+        Command::Revoke,
+        expect![[r#"
+        NotLoggedIn: keep
+        null"#]],
+    );
+}

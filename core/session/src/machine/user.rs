@@ -1,0 +1,27 @@
+//! What becomes of a session when its user changes, or when somebody ends it from elsewhere.
+
+use super::{Decision, Effect, Outcome, Write, end::all_cleared, set, token_of};
+use crate::{Record, Timestamp, User};
+
+pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestamp) -> Decision {
+    // Of one that is over, the end is about to be told.
+    let Some(record) = record.filter(|record| !record.is_expired(now)) else {
+        return Decision::keep(Ok(None), Outcome::NotLoggedIn);
+    };
+    let Some(user) = user else { return removed(record, Outcome::UserRemoved) };
+    let token = token_of(record, &user);
+    let effects: Vec<Effect> =
+        record.connections.iter().flat_map(|connection| set(connection, token.clone(), user.clone())).collect();
+    Decision { write: Write::Keep, effects, reply: Ok(None), outcome: Outcome::UserChanged }
+}
+
+pub(super) fn revoke(record: Option<&Record>) -> Decision {
+    match record {
+        Some(record) => removed(record, Outcome::Revoked),
+        None => Decision::keep(Ok(None), Outcome::NotLoggedIn),
+    }
+}
+
+fn removed(record: &Record, outcome: Outcome) -> Decision {
+    Decision { write: Write::Remove, effects: all_cleared(record), reply: Ok(None), outcome }
+}
