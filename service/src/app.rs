@@ -35,7 +35,7 @@ use crate::{
         self, UserDirectory,
         directory::ListDirectory,
         edit,
-        exec::ExecDirectory,
+        exec::{self, ExecDirectory},
         file::UsersFile,
         list::Users,
         nats::NatsDirectory,
@@ -249,7 +249,11 @@ fn open_users(config: &Config) -> anyhow::Result<People> {
         UsersSource::Demo => return Ok(People::Demo(Arc::new(list(users::demo::users()?)))),
         UsersSource::Nats(subject) => return Ok(People::Nats(subject.clone())),
         UsersSource::Exec(program, arguments) => {
-            return Ok(People::Exec(Arc::new(ExecDirectory::new(program.clone(), arguments.clone()))));
+            return Ok(People::Exec(Arc::new(ExecDirectory::new(
+                program.clone(),
+                arguments.clone(),
+                exec::Limits::default(),
+            ))));
         }
         UsersSource::File { path, is_default } => (path.clone(), *is_default),
     };

@@ -242,6 +242,8 @@ impl fmt::Display for Outcome {
             Self::Detached => "detached",
             Self::Abandoned => "abandoned",
             Self::Pruned => "pruned",
+            Self::UserChanged => "user_changed",
+            Self::Revoked => "revoked",
         })
     }
 }

@@ -28,7 +28,19 @@ pub struct ExecDirectory {
     others: Lane,
 }
 
-/// How many programs may run at a time, and how many wait for that.
+/// How many programs may run at a time, how many wait for that, and how long each may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// So many run at a time for logins, and as many again for all else.
+    pub running: usize,
+    /// So many questions wait on either side.
+    pub waiting: usize,
+    /// How long a login's program may take, its wait for a turn not counted; its gateway is asked for patience at once.
+    pub login_deadline: Duration,
+    /// How long another program may take: a relogin waits for it, and its gateway for that, 3 s at most.
+    pub deadline: Duration,
+}
+
 #[derive(Debug)]
 struct Lane {
     running: Semaphore,
@@ -56,23 +68,19 @@ enum RunError {
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024;
 
-/// How many programs run at a time for logins, and as many again for all else.
-const RUNNING: usize = 8;
-
-/// How many questions may wait for each program that runs.
-const WAITING_PER_RUNNING: usize = 64;
-
-/// How long a login's program may take, its wait for a turn not counted; its gateway is asked for patience at once.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How long another program may take: a relogin waits for it, and its gateway for that, 3 s at most.
-const DEADLINE: Duration = Duration::from_secs(2);
+impl Default for Limits {
+    fn default() -> Self {
+        let (login_deadline, deadline) = (Duration::from_secs(10), Duration::from_secs(2));
+        Self { running: 8, waiting: 512, login_deadline, deadline }
+    }
+}
 
 impl ExecDirectory {
     /// A directory that runs `program` with `arguments`, with no shell in between.
     #[must_use]
-    pub fn new(program: String, arguments: Vec<String>) -> Self {
-        Self { program, arguments, logins: Lane::new(RUNNING, LOGIN_DEADLINE), others: Lane::new(RUNNING, DEADLINE) }
+    pub fn new(program: String, arguments: Vec<String>, limits: Limits) -> Self {
+        let lane = |deadline| Lane::new(limits, deadline);
+        Self { program, arguments, logins: lane(limits.login_deadline), others: lane(limits.deadline) }
     }
 
     /// Runs the program once, in its turn. However this ends, so does the program: it is killed when its handle is dropped.
@@ -136,9 +144,9 @@ impl ExecDirectory {
 }
 
 impl Lane {
-    fn new(running: usize, deadline: Duration) -> Self {
-        let taken = running + running * WAITING_PER_RUNNING;
-        Self { running: Semaphore::new(running), taken: Semaphore::new(taken), deadline }
+    fn new(limits: Limits, deadline: Duration) -> Self {
+        let Limits { running, waiting, .. } = limits;
+        Self { running: Semaphore::new(running), taken: Semaphore::new(running + waiting), deadline }
     }
 }
 
@@ -157,122 +165,5 @@ impl UserDirectory for ExecDirectory {
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
         let answer = self.ask(&self.others, foreign::ask_user(id)).await?;
         self.read(foreign::read_user(&answer, id))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        fs::{File, OpenOptions},
-        io::Read,
-        os::unix::fs::OpenOptionsExt,
-        path::Path,
-    };
-
-    use relogin_session::api::Password;
-    use rustix::fs::{CWD, FileType, Mode, OFlags};
-
-    use super::*;
-    use crate::errors::Chain;
-
-    /// A directory that runs a shell script.
-    fn sh(script: &str) -> ExecDirectory {
-        ExecDirectory::new("sh".into(), vec!["-c".into(), script.into()])
-    }
-
-    async fn verify(directory: &ExecDirectory) -> Result<Verdict, String> {
-        let password = Password::new("hunter2".to_owned());
-        let credentials = Credentials { username: "jane", password: &password, remote_addr: None };
-        directory.verify(credentials, &|| {}).await.map_err(|error| Chain(&error).to_string())
-    }
-
-    async fn find(directory: &ExecDirectory) -> Result<Option<User>, String> {
-        directory.find(&UserId::Number(3)).await.map_err(|error| Chain(&error).to_string())
-    }
-
-    #[tokio::test]
-    async fn the_program_is_asked_and_believed() {
-        let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
-        let directory = sh(r#"read -r question
-            case $question in
-            '{"username":"jane","password":"hunter2","remoteAddr":null}'|'{"id":3}')
-                echo '{"user":{"id":3,"name":"Jane","role":"user"}}';;
-            *) exit 1;;
-            esac"#);
-        assert_eq!(verify(&directory).await, Ok(Verdict::Right(jane.clone())));
-        assert_eq!(find(&directory).await, Ok(Some(jane)));
-        let nobody = sh(r#"echo '{"user":null}'"#);
-        assert_eq!((verify(&nobody).await, find(&nobody).await), (Ok(Verdict::Wrong(None)), Ok(None)));
-    }
-
-    #[tokio::test]
-    async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
-        for (script, expected) in [
-            ("cat", "failed: its answer is none"),
-            ("", "failed: its answer is none"),
-            ("cat; exit 3", "ended with exit status: 3"),
-            ("kill -9 $$", "ended with signal: 9"),
-            ("head -c 70000 /dev/zero", "wrote more than 65536 bytes"),
-            ("yes", "wrote more than 65536 bytes"),
-        ] {
-            let error = verify(&sh(script)).await.unwrap_err();
-            assert!(error.contains(expected), "{script}: {error}");
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-        let missing = ExecDirectory::new("/no/such/program".into(), vec![]);
-        let error = find(&missing).await.unwrap_err();
-        assert!(error.contains("the users program \"/no/such/program\" cannot be started: No such file"), "{error}");
-    }
-
-    /// A program that never answers and says so through a pipe, whose reader sees when no such program is left.
-    fn hanging(pipe: &Path) -> ExecDirectory {
-        rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        sh(&format!("exec 3>'{}'; echo >&3; exec sleep 1000", pipe.display()))
-    }
-
-    #[tokio::test]
-    async fn a_program_that_hangs_is_killed() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
-        let mut directory = hanging(&pipe);
-        directory.others.deadline = Duration::from_secs(1);
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
-        let mut reader = OpenOptions::new().read(true).custom_flags(flags).open(&pipe).unwrap();
-        assert!(find(&directory).await.unwrap_err().ends_with("did not answer in time"));
-        // With a program alive at the other end, this would be told to come again.
-        assert!(reader.read_to_end(&mut Vec::new()).is_ok());
-    }
-
-    #[tokio::test]
-    async fn the_program_of_a_caller_who_gives_up_is_killed() {
-        let folder = tempfile::tempdir().unwrap();
-        let pipe = folder.path().join("pipe");
-        let mut directory = hanging(&pipe);
-        directory.others.deadline = Duration::from_secs(1_000_000);
-        let runs = tokio::task::spawn_blocking(move || {
-            let mut reader = File::open(pipe).unwrap();
-            reader.read_exact(&mut [0]).unwrap();
-            reader
-        });
-        let mut reader = tokio::select! {
-            reader = runs => reader.unwrap(),
-            answer = find(&directory) => panic!("{answer:?}"),
-        };
-        let end = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new()).unwrap());
-        assert_eq!(timeout(Duration::from_secs(60), end).await.expect("it is killed").unwrap(), 0);
-    }
-
-    #[tokio::test]
-    async fn programs_are_few_at_a_time_and_logins_hold_up_nobody_else() {
-        let mut directory = sh(r#"echo '{"user":null}'"#);
-        directory.logins = Lane { running: Semaphore::new(1), taken: Semaphore::new(2), deadline: LOGIN_DEADLINE };
-        let running = directory.logins.running.acquire().await.unwrap();
-        let mut first = Box::pin(verify(&directory));
-        let mut second = Box::pin(verify(&directory));
-        assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
-        assert!(verify(&directory).await.unwrap_err().contains("too many password checks are waiting"));
-        assert_eq!(find(&directory).await, Ok(None));
-        drop(running);
-        assert_eq!((first.await, second.await), (Ok(Verdict::Wrong(None)), Ok(Verdict::Wrong(None))));
     }
 }

@@ -1,0 +1,138 @@
+//! Users that a program knows, with programs that run: in a process of their own, for a program that starts holds for a moment
+//! what its parent has open, files that a store wants to lock among it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Read,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    time::Duration,
+};
+
+use relogin_session::api::Password;
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+
+use relogin::{
+    errors::Chain,
+    users::{
+        Credentials, UserDirectory, Verdict,
+        exec::{ExecDirectory, Limits},
+    },
+};
+use relogin_session::{User, UserId};
+use tokio::time::timeout;
+
+/// A directory that runs a shell script.
+fn sh(script: &str) -> ExecDirectory {
+    within(Limits::default(), script)
+}
+
+fn within(limits: Limits, script: &str) -> ExecDirectory {
+    ExecDirectory::new("sh".into(), vec!["-c".into(), script.into()], limits)
+}
+
+async fn verify(directory: &ExecDirectory) -> Result<Verdict, String> {
+    let password = Password::new("hunter2".to_owned());
+    let credentials = Credentials { username: "jane", password: &password, remote_addr: None };
+    directory.verify(credentials, &|| {}).await.map_err(|error| Chain(&error).to_string())
+}
+
+async fn find(directory: &ExecDirectory) -> Result<Option<User>, String> {
+    directory.find(&UserId::Number(3)).await.map_err(|error| Chain(&error).to_string())
+}
+
+#[tokio::test]
+async fn the_program_is_asked_and_believed() {
+    let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
+    let directory = sh(r#"read -r question
+        case $question in
+        '{"username":"jane","password":"hunter2","remoteAddr":null}'|'{"id":3}')
+            echo '{"user":{"id":3,"name":"Jane","role":"user"}}';;
+        *) exit 1;;
+        esac"#);
+    assert_eq!(verify(&directory).await, Ok(Verdict::Right(jane.clone())));
+    assert_eq!(find(&directory).await, Ok(Some(jane)));
+    let nobody = sh(r#"echo '{"user":null}'"#);
+    assert_eq!((verify(&nobody).await, find(&nobody).await), (Ok(Verdict::Wrong(None)), Ok(None)));
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
+    for (script, expected) in [
+        ("cat", "failed: its answer is none"),
+        ("", "failed: its answer is none"),
+        ("cat; exit 3", "ended with exit status: 3"),
+        ("kill -9 $$", "ended with signal: 9"),
+        ("head -c 70000 /dev/zero", "wrote more than 65536 bytes"),
+        ("yes", "wrote more than 65536 bytes"),
+    ] {
+        let error = verify(&sh(script)).await.unwrap_err();
+        assert!(error.contains(expected), "{script}: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    let missing = ExecDirectory::new("/no/such/program".into(), vec![], Limits::default());
+    let error = find(&missing).await.unwrap_err();
+    assert!(error.contains("the users program \"/no/such/program\" cannot be started: No such file"), "{error}");
+}
+
+/// A program that never answers and says so through a pipe, whose reader sees when no such program is left.
+fn hanging(pipe: &Path, deadline: Duration) -> ExecDirectory {
+    rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let limits = Limits { deadline, ..Limits::default() };
+    within(limits, &format!("exec 3>'{}'; echo >&3; exec sleep 1000", pipe.display()))
+}
+
+#[tokio::test]
+async fn a_program_that_hangs_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let directory = hanging(&pipe, Duration::from_secs(1));
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    let mut reader = OpenOptions::new().read(true).custom_flags(flags).open(&pipe).unwrap();
+    assert!(find(&directory).await.unwrap_err().ends_with("did not answer in time"));
+    // With a program alive at the other end, this would be told to come again.
+    assert!(reader.read_to_end(&mut Vec::new()).is_ok());
+}
+
+#[tokio::test]
+async fn the_program_of_a_caller_who_gives_up_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let directory = hanging(&pipe, Duration::from_secs(1_000_000));
+    let runs = tokio::task::spawn_blocking(move || {
+        let mut reader = File::open(pipe).unwrap();
+        reader.read_exact(&mut [0]).unwrap();
+        reader
+    });
+    let mut reader = tokio::select! {
+        reader = runs => reader.unwrap(),
+        answer = find(&directory) => panic!("{answer:?}"),
+    };
+    let end = tokio::task::spawn_blocking(move || reader.read_to_end(&mut Vec::new()).unwrap());
+    assert_eq!(timeout(Duration::from_secs(60), end).await.expect("it is killed").unwrap(), 0);
+}
+
+#[tokio::test]
+async fn programs_are_few_at_a_time_and_logins_hold_up_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    rustix::fs::mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    // A login's program answers once the gate was opened; any other at once.
+    let script = format!(
+        r#"read -r question; case $question in *password*) read -r word <'{}';; esac; echo '{{"user":null}}'"#,
+        gate.display()
+    );
+    let directory = within(Limits { running: 1, waiting: 1, ..Limits::default() }, &script);
+    let [mut first, mut second] = [(), ()].map(|()| Box::pin(verify(&directory)));
+    assert!(futures_util::poll!(&mut first).is_pending() && futures_util::poll!(&mut second).is_pending());
+    assert!(verify(&directory).await.unwrap_err().contains("too many password checks are waiting"));
+    assert_eq!(find(&directory).await, Ok(None));
+    for waiting in [first, second] {
+        // Returns once the program is there to read it.
+        let gate = gate.clone();
+        let opened = tokio::task::spawn_blocking(move || std::fs::write(gate, "open\n").unwrap());
+        assert_eq!(waiting.await, Ok(Verdict::Wrong(None)));
+        opened.await.unwrap();
+    }
+}
