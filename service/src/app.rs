@@ -38,7 +38,7 @@ use crate::{
         exec::{self, ExecDirectory},
         file::UsersFile,
         list::Users,
-        nats::NatsDirectory,
+        nats::{Changes, NatsDirectory},
         password::{PasswordChecks, PasswordHash},
     },
 };
@@ -109,12 +109,20 @@ impl App {
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, config.throttle).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
-        background.open("disposing of sessions", |stop| expiry::run(sessions, stop));
+        background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
         let is_without_users = people.is_empty();
-        if let People::File(list, file) = people {
-            background.open("following the users file", |stop| async move {
-                stop.run_until_cancelled_owned(file.follow(list)).await;
-            });
+        match people {
+            People::File(list, file) => {
+                let known = (config.store == StoreKind::Sled).then(|| config.data.join("users.known"));
+                background.open("following the users file", |stop| async move {
+                    stop.run_until_cancelled_owned(file.follow(list, sessions, known)).await;
+                });
+            }
+            People::Nats(subject) => {
+                let changes = Changes::new(Arc::clone(&bus), &subject, sessions).await?;
+                background.open("hearing of users", |stop| changes.run(stop));
+            }
+            People::Demo(_) | People::Exec(_) => {}
         }
 
         let mut names = vec![config.name];

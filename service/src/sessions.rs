@@ -13,11 +13,12 @@ mod log;
 mod roll_call;
 mod serve;
 mod turns;
+mod user;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use relogin_session::{
     Attempt, ConnectionId, Denied, Device, Effect, LoggedIn, Outcome, Record, Rules, SessionId, Timestamp, Token, User,
@@ -52,6 +53,7 @@ pub struct Sessions {
     began: Timestamp,
     turns: Turns,
     roll_call: RollCall,
+    user_changes: AtomicU64,
 }
 
 /// What a login or a relogin comes to, when nothing of ours fails.
@@ -89,7 +91,7 @@ impl Sessions {
     ) -> Self {
         let (clock, events) = (Arc::new(SystemClock), Events::new(name, bus));
         let (began, turns, roll_call) = (clock.now(), Turns::new(), RollCall::default());
-        Self { rules, store, users, events, clock, began, turns, roll_call }
+        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes: AtomicU64::new(0) }
     }
 
     /// The same, by another clock than the system's.

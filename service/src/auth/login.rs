@@ -34,12 +34,23 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     };
     let remote_addr = request.origin.remote_addr.as_deref();
     let guess = desk.throttle.admit(&username, remote_addr, Instant::now()).map_err(Failure::TooManyAttempts)?;
-    let verdict = verify(desk, Credentials { username: &username, password: &password, remote_addr }, reply).await?;
+    let credentials = Credentials { username: &username, password: &password, remote_addr };
+    let changes = desk.sessions.user_changes();
+    let verdict = verify(desk, credentials, reply).await?;
     let is_right = matches!(verdict, Verdict::Right(_));
     desk.throttle.settle(guess, is_right, Instant::now()).map_err(Failure::TooManyAttempts)?;
     let Verdict::Right(user) = verdict else { return Err(Denied::WrongUsernamePassword.into()) };
-    let device = device_of(request.origin, public_key, label);
-    let logged_in = desk.sessions.login(connection, user, attempt, device, token).await??;
+    let device = device_of(&request.origin, public_key, label);
+    let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token).await??;
+    if desk.sessions.user_changes() != changes {
+        // The user may be no more, or have another password, and this session was not there when theirs were ended.
+        let verdict = desk.users.verify(credentials, &|| {}).await;
+        if !matches!(verdict, Ok(Verdict::Right(_))) {
+            desk.sessions.logout(connection, None, None).await?;
+            verdict?;
+            return Err(Denied::WrongUsernamePassword.into());
+        }
+    }
     Ok(Response::result(&logged_in))
 }
 
@@ -58,7 +69,7 @@ async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Resul
 }
 
 /// What the request tells of the device.
-fn device_of(mut origin: Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
-    let user_agent = origin.header.remove("User-Agent").and_then(|values| values.into_iter().next());
-    Device { public_key, user_agent, remote_addr: origin.remote_addr, label }
+fn device_of(origin: &Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
+    let user_agent = origin.header.get("User-Agent").and_then(|values| values.first()).cloned();
+    Device { public_key, user_agent, remote_addr: origin.remote_addr.clone(), label }
 }

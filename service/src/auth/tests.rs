@@ -12,12 +12,13 @@ use crate::{
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
     proof::tests::TestDevice,
     store::memory::MemoryStore,
-    users::{Credentials, DirectoryError, Verdict},
+    users::{Credentials, DirectoryError, UserChange, Verdict},
 };
 
 /// Lets Jane in by her password, once the gate is open.
 struct Doorman {
     gate: watch::Receiver<bool>,
+    password: watch::Receiver<&'static str>,
 }
 
 #[async_trait]
@@ -34,6 +35,7 @@ impl UserDirectory for Doorman {
             "broken" => return Err(DirectoryError::Failed("out of order".into())),
             _ => {}
         }
+        let is_hers = username == "jane" && credentials.password.expose() == *self.password.borrow();
         let mut gate = self.gate.clone();
         if !*gate.borrow_and_update() {
             queued();
@@ -41,7 +43,6 @@ impl UserDirectory for Doorman {
                 pending::<()>().await;
             }
         }
-        let is_hers = username == "jane" && credentials.password.expose() == "sesame";
         Ok(if is_hers { Verdict::Right(jane()) } else { Verdict::Wrong(None) })
     }
 
@@ -58,6 +59,8 @@ fn jane() -> User {
 struct Rig {
     bus: Arc<LocalBus>,
     gate: watch::Sender<bool>,
+    password: watch::Sender<&'static str>,
+    sessions: Arc<Sessions>,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
 }
@@ -66,16 +69,18 @@ impl Rig {
     async fn new() -> Self {
         let bus = Arc::new(LocalBus::new());
         let (gate, is_open) = watch::channel(true);
-        let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open });
+        let (password, hers) = watch::channel("sesame");
+        let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });
         let rules = Rules {
             policy: Policy { key_lifetime: 60_000, session_lifetime: 600_000, refresh: 30_000 },
             keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
         };
         let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
-        let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users, ThrottleKind::All).await.unwrap();
+        let sessions = Arc::new(sessions);
+        let auth = Auth::new("session", bus.clone(), sessions.clone(), users, ThrottleKind::All).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.run(stop.clone()));
-        Self { bus, gate, stop, running }
+        Self { bus, gate, password, sessions, stop, running }
     }
 
     /// Sends a request; its answers, and all that is heard of `also`, arrive in one mailbox.
@@ -583,6 +588,30 @@ async fn a_storm_of_guesses_waits_longer_and_longer_and_holds_up_no_session_of_t
     }
     assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000]);
     assert!(login("c2", "sesame", "9.9.9.9:2").await["result"].is_object(), "where she has logged in before");
+}
+
+#[tokio::test]
+async fn a_login_by_a_password_that_is_changed_meanwhile_does_not_outlive_it() {
+    let rig = Rig::new().await;
+    rig.gate.send_replace(false);
+    let mut login = rig.send("auth.session.login", request("c1", &credentials()), &[]).await;
+    assert_eq!(login.next().await, r#"timeout:"15000""#, "the password was right when it was looked at");
+    rig.password.send_replace("open");
+    let change = UserChange { id: UserId::Number(3), is_password_new: true, keep: None };
+    rig.sessions.tell_user(&change).await.unwrap();
+    rig.gate.send_replace(true);
+    assert_eq!(code(&login.answer().await), "session.wrongUsernamePassword");
+    let user = rig.ask("get.session.user.c1", "{}").await;
+    assert_eq!(user["result"]["model"]["id"], json!(null));
+
+    // A change of somebody else's takes nobody out.
+    rig.gate.send_replace(false);
+    let params = json!({"username": "jane", "password": "open"});
+    let mut login = rig.send("auth.session.login", request("c1", &params), &[]).await;
+    login.next().await;
+    rig.sessions.tell_user(&UserChange { id: UserId::Number(4), ..change }).await.unwrap();
+    rig.gate.send_replace(true);
+    assert!(login.answer().await["result"].is_object());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::{
     errors::Chain,
     proof::Signed,
     store::{StoreError, Stored},
+    users::DirectoryError,
 };
 
 /// What is asked of a session.
@@ -39,6 +40,12 @@ pub(super) enum Request {
         silent: Vec<ConnectionId>,
     },
     Expire {
+        sid: SessionId,
+    },
+    UserChanged {
+        sid: SessionId,
+    },
+    Revoke {
         sid: SessionId,
     },
 }
@@ -130,7 +137,10 @@ impl Sessions {
         match request {
             Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
             Request::Relogin { key, .. } => self.store.load(key.sid).await,
-            Request::Prune { sid, .. } | Request::Expire { sid } => self.store.load(*sid).await,
+            Request::Prune { sid, .. }
+            | Request::Expire { sid }
+            | Request::UserChanged { sid }
+            | Request::Revoke { sid } => self.store.load(*sid).await,
             Request::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?;
                 let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
@@ -160,10 +170,7 @@ impl Sessions {
                 attempt: *attempt,
                 proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
                 cookie: None,
-                user: match record {
-                    Some(record) => self.users.find(&record.user_id).await?,
-                    None => None,
-                },
+                user: self.user_of(record).await?,
                 token: token.clone(),
             },
             Request::Logout { connection, sid, token } => {
@@ -172,7 +179,17 @@ impl Sessions {
             }
             Request::Prune { silent, .. } => Command::Prune { silent: silent.clone() },
             Request::Expire { .. } => Command::Expire,
+            Request::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
+            Request::Revoke { .. } => Command::Revoke,
         })
+    }
+
+    /// The session's user as the directory has them now.
+    async fn user_of(&self, record: Option<&Record>) -> Result<Option<User>, DirectoryError> {
+        match record {
+            Some(record) => self.users.find(&record.user_id).await,
+            None => Ok(None),
+        }
     }
 
     /// Whether the session's device has signed. Looked at for a genuine key only: it costs more than all the rest.
@@ -251,7 +268,7 @@ impl Request {
             Self::Login { connection, .. } | Self::Relogin { connection, .. } | Self::Logout { connection, .. } => {
                 Some(connection)
             }
-            Self::Prune { .. } | Self::Expire { .. } => None,
+            Self::Prune { .. } | Self::Expire { .. } | Self::UserChanged { .. } | Self::Revoke { .. } => None,
         }
     }
 }

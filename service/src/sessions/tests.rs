@@ -2,6 +2,7 @@
 
 mod bound;
 mod restart;
+mod user;
 
 use std::{
     collections::HashMap,

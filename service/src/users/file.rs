@@ -1,6 +1,7 @@
 //! The users file: reading it, and following its changes. Knows no sessions and no RES.
 
 use std::{
+    collections::VecDeque,
     fs::{self, Metadata},
     io,
     os::unix::fs::MetadataExt,
@@ -13,7 +14,9 @@ use thiserror::Error;
 use tracing::{error, info, warn};
 
 use super::{
+    UserChange, UserListener,
     directory::ListDirectory,
+    known::KnownUsers,
     list::{Users, UsersError},
 };
 use crate::errors::Chain;
@@ -104,12 +107,21 @@ impl UsersFile {
         users.map(Some)
     }
 
-    /// Looks once a second whether the file has changed, and if so gives its users to `directory`. A file that cannot be used, or
-    /// is gone, changes nothing, and why is logged. Returns only if reading panics.
+    /// Looks once a second whether the file has changed, and if so gives its users to `directory`, and what has happened to whom
+    /// to `listener`: since `known`, which is written to its file once all is told. A file that cannot be used, or is gone, changes
+    /// nothing, and why is logged. Returns only if reading panics.
     ///
     /// Looking beats waiting for notifications here: it sees an editor's rename, a mounted secret's exchanged link and a network
     /// folder all alike.
-    pub async fn follow(mut self, directory: Arc<ListDirectory>) {
+    pub async fn follow(
+        mut self,
+        directory: Arc<ListDirectory>,
+        listener: Arc<dyn UserListener>,
+        known: Option<PathBuf>,
+    ) {
+        // A file that is not there, or not yet, says nothing of anybody.
+        let now = self.seen.is_some().then(|| KnownUsers::of(&directory.users()));
+        let mut news = News::new(now, known);
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -125,9 +137,11 @@ impl UsersFile {
             self = file;
             if let Some(users) = found {
                 let count = users.entries().len();
+                news.add(KnownUsers::of(&users));
                 directory.exchange(users);
                 info!(users = count, "the users file has changed");
             }
+            news.tell(listener.as_ref()).await;
         }
     }
 
@@ -154,6 +168,70 @@ impl UsersFile {
     }
 }
 
+/// What the sessions are still to be told.
+struct News {
+    /// Where what is known is kept; none: nowhere.
+    path: Option<PathBuf>,
+    known: KnownUsers,
+    untold: VecDeque<UserChange>,
+    is_saved: bool,
+    /// True once it was said that it cannot be saved.
+    has_complained: bool,
+}
+
+impl News {
+    fn new(now: Option<KnownUsers>, path: Option<PathBuf>) -> Self {
+        let before = match path.as_deref().map(KnownUsers::load) {
+            Some(Ok(before)) => Some(before),
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                warn!("what has happened to users while the service was away is not known: {}", Chain(&error));
+                None
+            }
+            _ => None,
+        };
+        let known = before.or_else(|| now.clone()).unwrap_or_default();
+        let mut news = Self { path, known, untold: VecDeque::new(), is_saved: now.is_none(), has_complained: false };
+        if let Some(now) = now {
+            news.add(now);
+        }
+        news
+    }
+
+    fn add(&mut self, now: KnownUsers) {
+        self.untold.extend(self.known.changes_to(&now));
+        self.known = now;
+        self.is_saved = false;
+    }
+
+    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten by a restart either.
+    async fn tell(&mut self, listener: &dyn UserListener) {
+        while let Some(change) = self.untold.front() {
+            if let Err(error) = listener.user_changed(change).await {
+                return error!(user = %change.id, "a user's change did not reach their sessions yet: {}", Chain(error.as_ref()));
+            }
+            self.untold.pop_front();
+        }
+        if self.is_saved {
+            return;
+        }
+        let saved = match self.path.clone() {
+            Some(path) => {
+                let known = self.known.clone();
+                tokio::task::spawn_blocking(move || known.save(&path)).await.unwrap_or_else(|panic| Err(panic.into()))
+            }
+            None => Ok(()),
+        };
+        self.is_saved = saved.is_ok();
+        match saved {
+            Err(error) if !self.has_complained => {
+                warn!("what is known of the users is not written down: {}", Chain(&error));
+                self.has_complained = true;
+            }
+            _ => {}
+        }
+    }
+}
+
 impl Seen {
     fn of(metadata: &Metadata, now: SystemTime) -> Self {
         // The time of change, which no program can set back.
@@ -171,7 +249,15 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{
+        path::Path,
+        sync::{
+            Mutex,
+            atomic::{AtomicBool, Ordering::SeqCst},
+        },
+    };
+
+    use async_trait::async_trait;
 
     use super::*;
     use crate::users::{list::Users, password::PasswordChecks};
@@ -238,24 +324,107 @@ mod tests {
         assert_eq!(file.complaint, None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_directory_follows_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("users.toml");
-        write(&path, "jane");
-        let directory = Arc::new(ListDirectory::new(Users::default(), PasswordChecks::bounded(1, 1)));
-        let following = tokio::spawn(UsersFile::new(path.clone()).follow(Arc::clone(&directory)));
-        let until = async |username: &str| {
+    /// Writes down what it is told, unless it is to fail.
+    #[derive(Default)]
+    struct Listener {
+        told: Mutex<Vec<String>>,
+        fails: AtomicBool,
+    }
+
+    #[async_trait]
+    impl UserListener for Listener {
+        async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            if self.fails.load(SeqCst) {
+                return Err("out of order".into());
+            }
+            let what = if change.is_password_new { "password" } else { "change" };
+            self.told.lock().unwrap().push(format!("{} {what}", change.id));
+            Ok(())
+        }
+    }
+
+    /// A follower of a file, and what came of it.
+    struct Following {
+        directory: Arc<ListDirectory>,
+        listener: Arc<Listener>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Following {
+        fn start(path: &Path, known: &Path) -> Self {
+            let mut file = UsersFile::new(path.to_owned());
+            let users = file.read().unwrap().unwrap();
+            let directory = Arc::new(ListDirectory::new(users, PasswordChecks::bounded(1, 1)));
+            let listener = Arc::<Listener>::default();
+            let task = tokio::spawn(file.follow(directory.clone(), listener.clone(), Some(known.to_owned())));
+            Self { directory, listener, task }
+        }
+
+        /// Lets the time go on until something is so; reading takes its own, which virtual time does not know.
+        async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
             let deadline = std::time::Instant::now() + Duration::from_secs(10);
-            while names(&directory.users()) != [username] {
-                assert!(std::time::Instant::now() < deadline, "{username} did not arrive");
+            while !is_so(self) {
+                assert!(std::time::Instant::now() < deadline, "{what}");
                 tokio::time::advance(Duration::from_millis(500)).await;
                 tokio::task::yield_now().await;
             }
+        }
+
+        async fn told(&self, expected: &[&str]) {
+            self.until(&format!("{expected:?}"), |this| *this.listener.told.lock().unwrap() == expected).await;
+        }
+
+        /// Ends it once what is known is written down.
+        async fn stop(self, known: &Path) {
+            let now = KnownUsers::of(&self.directory.users());
+            self.until("saved", |_| KnownUsers::load(known).is_ok_and(|known| known == now)).await;
+            self.task.abort();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn directory_and_sessions_follow_the_file_over_a_restart_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, known) = (folder.path().join("users.toml"), folder.path().join("users.known"));
+        write(&path, "jane");
+        let change = |from: &str, to: &str| {
+            fs::write(&path, fs::read_to_string(&path).unwrap().replace(from, to)).unwrap();
         };
-        until("jane").await;
-        write(&path, "john");
-        until("john").await;
-        following.abort();
+        let following = Following::start(&path, &known);
+        change("jane", "john");
+        following.until("another name", |this| names(&this.directory.users()) == ["john"]).await;
+        // A name to log in with is nothing that a session shows.
+        change("\"user\"", "\"admin\"");
+        following.told(&["1 change"]).await;
+        change("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$");
+        following.told(&["1 change", "1 password"]).await;
+        following.stop(&known).await;
+
+        // While the service is away.
+        change("name = \"N\"", "name = \"M\"\ndisabled = true");
+        let following = Following::start(&path, &known);
+        following.told(&["1 change"]).await;
+        following.stop(&known).await;
+        let following = Following::start(&path, &known);
+        following.stop(&known).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_told_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, known) = (folder.path().join("users.toml"), folder.path().join("users.known"));
+        write(&path, "jane");
+        let following = Following::start(&path, &known);
+        following.until("saved", |_| known.exists()).await;
+        let before = fs::read(&known).unwrap();
+        following.listener.fails.store(true, SeqCst);
+        fs::write(&path, "").unwrap();
+        following.until("removed", |this| this.directory.users().entries().is_empty()).await;
+        // The next look comes only after the telling of this one.
+        fs::write(&path, "# nobody\n").unwrap();
+        assert_eq!(fs::read(&known).unwrap(), before, "a restart would tell it");
+        following.listener.fails.store(false, SeqCst);
+        following.told(&["1 change"]).await;
+        following.stop(&known).await;
     }
 }

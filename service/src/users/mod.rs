@@ -7,12 +7,13 @@ pub mod edit;
 pub mod exec;
 pub mod file;
 pub mod foreign;
+pub mod known;
 pub mod list;
 pub mod nats;
 pub mod password;
 
 use async_trait::async_trait;
-use relogin_session::{User, UserId, api::Password};
+use relogin_session::{SessionId, User, UserId, api::Password};
 use thiserror::Error;
 
 /// Why a user directory cannot answer now: never the caller's fault.
@@ -65,4 +66,25 @@ pub trait UserDirectory: Send + Sync {
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError>;
+}
+
+/// Something has happened to a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserChange {
+    /// To whom. What they are like now, and whether they are there at all, is for [`UserDirectory::find`] to say.
+    pub id: UserId,
+    /// True if they have another password, so that sessions from before are to end.
+    pub is_password_new: bool,
+    /// The session in which they have changed it, which is to stay.
+    pub keep: Option<SessionId>,
+}
+
+/// Is told of users to whom something has happened.
+#[async_trait]
+pub trait UserListener: Send + Sync {
+    /// Does what follows from the change. Doing it again does no harm.
+    ///
+    /// # Errors
+    /// What failed; it should be told again then.
+    async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }

@@ -1,5 +1,7 @@
 //! Users that a service on the message bus knows (`--users nats:SUBJECT`, docs/users.md). Knows no sessions and no RES.
 
+mod changes;
+
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -8,6 +10,7 @@ use relogin_session::{User, UserId};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
+pub use self::changes::Changes;
 use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
 use crate::bus::{Bus, BusError, Delivery, Mailbox, Tag};
 

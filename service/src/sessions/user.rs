@@ -1,0 +1,49 @@
+//! What happens to the sessions of a user who has changed. Knows not where users come from.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+
+use super::{Sessions, SessionsError, serve::Request};
+use crate::users::{UserChange, UserListener};
+
+/// How many sessions are told at once: they share the disk's syncs.
+const AT_ONCE: usize = 256;
+
+impl Sessions {
+    /// A number that is another one after each change of a user. A login that began before a change and ends after it may have
+    /// been let in by what is no more, and is to be looked at again.
+    #[must_use]
+    pub fn user_changes(&self) -> u64 {
+        self.user_changes.load(SeqCst)
+    }
+
+    /// Tells the sessions of a user what the user is like now, and ends them if the user is removed or disabled, or has another
+    /// password.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails. Some sessions may have been told; telling them again does no harm.
+    pub async fn tell_user(&self, change: &UserChange) -> Result<(), SessionsError> {
+        // Before the sessions are looked for, so that a login under way is either found or looks again.
+        self.user_changes.fetch_add(1, SeqCst);
+        let sids = self.store.find_by_user(&change.id).await?;
+        for some in sids.chunks(AT_ONCE) {
+            let telling = some.iter().map(async |&sid| {
+                let stays = !change.is_password_new || change.keep == Some(sid);
+                let request = if stays { Request::UserChanged { sid } } else { Request::Revoke { sid } };
+                self.serve(&request).await.map(drop)
+            });
+            // All of them get their turn before an error of one is looked at.
+            join_all(telling).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl UserListener for Sessions {
+    async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.tell_user(change).await?)
+    }
+}

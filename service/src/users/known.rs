@@ -1,0 +1,147 @@
+//! What was known of the users of a list when their sessions were last told: kept over a restart, so that nobody who was removed,
+//! disabled or given another password meanwhile goes on as before. Knows no sessions and no RES.
+
+use std::{collections::HashMap, fs, io, path::Path};
+
+use relogin_session::{User, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{UserChange, list::Users, password::PasswordMark};
+use crate::disk;
+
+/// The users who may log in, and what of them their sessions show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownUsers(HashMap<UserId, Known>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    user: User,
+    password: PasswordMark,
+}
+
+/// One user, as the file has it.
+#[derive(Serialize, Deserialize)]
+struct KnownForm {
+    #[serde(flatten)]
+    user: User,
+    password: PasswordMark,
+}
+
+impl KnownUsers {
+    /// What is known of a list.
+    #[must_use]
+    pub fn of(users: &Users) -> Self {
+        let enabled = users.entries().iter().filter(|entry| !entry.is_disabled);
+        Self(
+            enabled
+                .map(|entry| {
+                    (entry.user.id.clone(), Known { user: entry.user.clone(), password: entry.password.mark() })
+                })
+                .collect(),
+        )
+    }
+
+    /// What has happened since to those that were known. Those who are new have no sessions yet.
+    #[must_use]
+    pub fn changes_to(&self, now: &Self) -> Vec<UserChange> {
+        self.0
+            .iter()
+            .filter_map(|(id, before)| {
+                let after = now.0.get(id);
+                let is_password_new = after.is_some_and(|after| after.password != before.password);
+                (after != Some(before)).then(|| UserChange { id: id.clone(), is_password_new, keep: None })
+            })
+            .collect()
+    }
+
+    /// Reads what [`KnownUsers::save`] has written.
+    ///
+    /// # Errors
+    /// [`io::Error`] if there is no such file, or something else in it.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let known: Vec<KnownForm> = serde_json::from_slice(&fs::read(path)?)?;
+        Ok(Self(
+            known.into_iter().map(|KnownForm { user, password }| (user.id.clone(), Known { user, password })).collect(),
+        ))
+    }
+
+    /// Writes it down, readable for its owner alone. On disk when this returns.
+    ///
+    /// # Errors
+    /// [`io::Error`] if it cannot be written.
+    pub fn save(&self, path: &Path) -> io::Result<()> {
+        let known: Vec<_> = self
+            .0
+            .values()
+            .map(|Known { user, password }| KnownForm { user: user.clone(), password: *password })
+            .collect();
+        disk::replace(path, &serde_json::to_vec(&known)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+    fn known(users: &[(i64, &str, &str, &str)]) -> KnownUsers {
+        let text: String = users
+            .iter()
+            .map(|(id, role, hash, more)| {
+                format!("[[user]]\nid = {id}\nusername = \"u{id}\"\nname = \"N\"\nrole = \"{role}\"\npassword = \"{hash}\"\n{more}\n")
+            })
+            .collect();
+        KnownUsers::of(&Users::parse(&text).unwrap())
+    }
+
+    #[test]
+    fn who_has_changed_is_found_and_a_renewed_hash_is_no_change() {
+        let renewed = HASH
+            .replace("m=8,t=1", "m=16,t=2")
+            .replace("$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "$BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+        let new = HASH.replace("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$");
+        let disabled = "disabled = true";
+        let before = known(&[
+            (1, "user", HASH, ""),
+            (2, "user", HASH, ""),
+            (3, "user", HASH, ""),
+            (4, "user", HASH, ""),
+            (5, "user", HASH, ""),
+            (6, "user", HASH, disabled),
+        ]);
+        let after = known(&[
+            (1, "user", &renewed, ""),
+            (2, "admin", HASH, ""),
+            (3, "user", &new, ""),
+            (5, "user", HASH, disabled),
+            (6, "user", HASH, ""),
+            (7, "user", HASH, ""),
+        ]);
+        let mut changes: Vec<_> = before
+            .changes_to(&after)
+            .into_iter()
+            .map(|change| (change.id.to_string(), change.is_password_new))
+            .collect();
+        changes.sort();
+        let expected = [("2", false), ("3", true), ("4", false), ("5", false)];
+        assert_eq!(changes, expected.map(|(id, is_new)| (id.to_owned(), is_new)));
+        assert_eq!(after.changes_to(&after), []);
+    }
+
+    #[test]
+    fn what_is_known_lasts_and_says_no_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.known");
+        assert_eq!(KnownUsers::load(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let known = known(&[(1, "user", HASH, ""), (2, "admin", HASH, "")]);
+        known.save(&path).unwrap();
+        assert_eq!(KnownUsers::load(&path).unwrap(), known);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!fs::read_to_string(&path).unwrap().contains("argon2"));
+        fs::write(&path, "{}").unwrap();
+        assert!(KnownUsers::load(&path).is_err());
+    }
+}

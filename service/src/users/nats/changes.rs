@@ -1,0 +1,178 @@
+//! A users service says to whom something has happened, on `SUBJECT.changed` (docs/users.md). Knows no sessions and no RES.
+
+use std::{sync::Arc, time::Duration};
+
+use relogin_session::{SessionId, UserId};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, warn};
+
+use crate::{
+    bus::{Bus, BusError, Message, Subscription},
+    errors::Chain,
+    users::{UserChange, UserListener},
+};
+
+/// Hears of changes and tells the sessions.
+pub struct Changes {
+    bus: Arc<dyn Bus>,
+    heard: Subscription,
+    listener: Arc<dyn UserListener>,
+}
+
+/// How many changes are told at once. Those behind them wait.
+const AT_ONCE: usize = 64;
+
+/// The pause before what could not be told is told again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const DONE: &[u8] = br#"{"result":null}"#;
+const FAILED: &[u8] = br#"{"error":{"code":"system.internalError","message":"Internal error"}}"#;
+const MALFORMED: &[u8] = br#"{"error":{"code":"system.invalidParams","message":"Invalid parameters"}}"#;
+
+#[derive(Deserialize)]
+struct ChangeForm {
+    id: UserId,
+    #[serde(default)]
+    password: bool,
+    #[serde(default)]
+    keep: Option<SessionId>,
+}
+
+impl Changes {
+    /// Listens to what a service that answers on `subject` says. What comes from now on is told once this runs.
+    ///
+    /// # Errors
+    /// [`BusError`] if the bus fails.
+    pub async fn new(bus: Arc<dyn Bus>, subject: &str, listener: Arc<dyn UserListener>) -> Result<Self, BusError> {
+        let heard = bus.subscribe(&[format!("{subject}.changed")]).await?;
+        Ok(Self { bus, heard, listener })
+    }
+
+    /// Tells until it is told to stop. What is not told by then nobody was promised.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
+        let told = async {
+            while let Some(message) = self.heard.next().await {
+                let place = Arc::clone(&places).acquire_owned().await;
+                let (bus, listener) = (Arc::clone(&self.bus), Arc::clone(&self.listener));
+                let telling = stop.clone().run_until_cancelled_owned(async move {
+                    tell(bus.as_ref(), listener.as_ref(), message).await;
+                    drop(place);
+                });
+                tasks.spawn(telling);
+            }
+        };
+        stop.run_until_cancelled(told).await;
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes").finish_non_exhaustive()
+    }
+}
+
+/// Tells of one change. Whoever waits for an answer is told whether it is done; for others it is tried until it is.
+async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
+    let answer = match serde_json::from_slice(&message.payload) {
+        Ok(ChangeForm { id, password, keep }) => {
+            let change = UserChange { id, is_password_new: password, keep };
+            loop {
+                let Err(error) = listener.user_changed(&change).await else { break DONE };
+                error!(user = %change.id, "a user's change did not reach their sessions: {}", Chain(error.as_ref()));
+                if message.reply.is_some() {
+                    break FAILED;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Err(_) => {
+            warn!("the users service said something that is no change of a user");
+            MALFORMED
+        }
+    };
+    if let Some(reply) = message.reply
+        && let Err(error) = bus.publish(&reply, answer.into()).await
+    {
+        warn!("the users service was not answered: {}", Chain(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    };
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
+
+    #[derive(Default)]
+    struct Listener {
+        told: Mutex<Vec<UserChange>>,
+        failures: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl UserListener for Listener {
+        async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            if self.failures.load(SeqCst) > 0 {
+                self.failures.fetch_sub(1, SeqCst);
+                return Err("out of order".into());
+            }
+            self.told.lock().unwrap().push(change.clone());
+            Ok(())
+        }
+    }
+
+    async fn answer(inbox: &mut Deliveries) -> String {
+        match inbox.next().await.unwrap() {
+            Delivery::Reply { payload, .. } => String::from_utf8(payload.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_are_told_and_answered() {
+        let (bus, listener) = (Arc::new(LocalBus::new()), Arc::<Listener>::default());
+        let changes = Changes::new(bus.clone(), "my.users", listener.clone()).await.unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(changes.run(stop.clone()));
+        let (mailbox, mut inbox) = Mailbox::new();
+        let sid = SessionId([0; 16]);
+        for (payload, failures, expected) in [
+            (r#"{"id":3}"#.to_owned(), 0, DONE),
+            (format!(r#"{{"id":"j","password":true,"keep":"{sid}","more":1}}"#), 0, DONE),
+            (r#"{"id":4}"#.to_owned(), 1, FAILED),
+            ("{}".to_owned(), 0, MALFORMED),
+            (r#"{"id":3,"keep":"x"}"#.to_owned(), 0, MALFORMED),
+            ("hunter2".to_owned(), 0, MALFORMED),
+        ] {
+            listener.failures.store(failures, SeqCst);
+            let _asked = bus.ask("my.users.changed", payload.clone().into(), &mailbox, Tag(0)).await.unwrap();
+            assert_eq!(answer(&mut inbox).await.as_bytes(), expected, "{payload}");
+        }
+        // Without anybody who could tell it again, it is tried until it is done.
+        listener.failures.store(3, SeqCst);
+        bus.publish("my.users.changed", r#"{"id":5}"#.into()).await.unwrap();
+        tokio::time::sleep(4 * PAUSE).await;
+        let change = |id, is_password_new, keep| UserChange { id, is_password_new, keep };
+        assert_eq!(
+            *listener.told.lock().unwrap(),
+            [
+                change(UserId::Number(3), false, None),
+                change(UserId::Text("j".into()), true, Some(sid)),
+                change(UserId::Number(5), false, None),
+            ]
+        );
+        stop.cancel();
+        running.await.unwrap();
+    }
+}
