@@ -225,6 +225,15 @@ impl Res {
         }
     }
 
+    /// Ends the connection, as a page does that is closed. Returns once the gateway has agreed.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn close(mut self) -> Result<()> {
+        self.socket.close(None).await.context("closing")?;
+        self.closed().await.map(drop)
+    }
+
     /// Reads until the gateway ends the connection; answers its close frame, if it sent one.
     ///
     /// # Errors

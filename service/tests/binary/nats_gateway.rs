@@ -43,15 +43,26 @@ impl Gateway {
         self.ask(&format!("auth.session.{method}"), json!({"cid": cid, "token": null, "params": params})).await
     }
 
+    /// The same, on a connection with a token.
+    pub(crate) async fn auth_with(&self, method: &str, cid: &str, token: &Value, params: Value) -> Value {
+        self.ask(&format!("auth.session.{method}"), json!({"cid": cid, "token": token, "params": params})).await
+    }
+
     /// The payload of the next message on `subject`; what comes before it is dropped.
     pub(crate) async fn hears(&mut self, subject: &str) -> Value {
         loop {
-            let message = timeout(PATIENCE, self.events.next()).await.expect("what is to be heard comes in time");
-            let message = message.unwrap();
-            if message.subject.as_str() == subject {
-                return serde_json::from_slice(&message.payload).unwrap();
+            let (heard, payload) = self.hears_next().await;
+            if heard == subject {
+                return serde_json::from_slice(&payload).unwrap();
             }
         }
+    }
+
+    /// The next message, whatever it is: its subject and payload.
+    pub(crate) async fn hears_next(&mut self) -> (String, Vec<u8>) {
+        let message = timeout(PATIENCE, self.events.next()).await.expect("what is to be heard comes in time");
+        let message = message.unwrap();
+        (message.subject.to_string(), message.payload.to_vec())
     }
 }
 

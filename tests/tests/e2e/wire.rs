@@ -1,8 +1,10 @@
 //! What no well-behaved client sends, on the wire itself: through the embedded gateway and through Resgate.
 
-use anyhow::Result;
-use relogin_tests::{res::Res, stage::Stage};
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use relogin_tests::{PATIENCE, res::Res, stage::Stage};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{LOGIN, LOGOUT, RELOGIN};
 
@@ -14,6 +16,9 @@ on!(both:
     nobody_reads_who_another_connection_is,
     everything_holds_over_a_restart,
 );
+
+// What passes between gateway and service can be heard.
+on!(nats: closed_connections_leave_a_crowd);
 
 // Where Resgate does worse: it ends altogether, or has no bound.
 on!(embedded: twenty_thousand_requests_at_once, a_frame_too_large);
@@ -160,6 +165,51 @@ async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
     assert_eq!(next.relogin(&key, None).await?.code(), Some("session.invalidReloginKey"));
     next.log_in("jane", "jane").await?;
     Ok(())
+}
+
+/// A gateway that is asked by `system.tokenReset` answers for its open connections, and the others leave the session.
+async fn closed_connections_leave_a_crowd(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let nats = async_nats::connect(stage.nats_url()).await?;
+    let mut tokens = nats.subscribe("conn.*.token").await?;
+    nats.flush().await?;
+    let (mut tabs, mut key) = (Vec::<(String, Res)>::new(), Value::Null);
+    for n in 0..6 {
+        // The fifth connection makes it a crowd, of which three have closed.
+        if n == 4 {
+            for (_, closing) in tabs.drain(1..) {
+                closing.close().await?;
+            }
+        }
+        let mut tab = stage.res().await?;
+        let answer = match n {
+            0 => tab.log_in("jane", "jane").await?,
+            _ => tab.relogin(&key, Some(&format!("{n:021}A"))).await?.payload()?,
+        };
+        key = answer["reloginKey"].clone();
+        tabs.push((token_event(&mut tokens, |token| !token.is_null()).await?, tab));
+    }
+    for _ in 0..3 {
+        let gone = token_event(&mut tokens, Value::is_null).await?;
+        assert!(tabs.iter().all(|(there, _)| *there != gone), "{gone} is open");
+    }
+    for (_, tab) in &mut tabs {
+        assert_eq!(tab.user().await?, jane());
+        assert!(reads_the_counter(tab).await?);
+    }
+    Ok(())
+}
+
+/// The connection of the next token event that `is_it`.
+async fn token_event(tokens: &mut async_nats::Subscriber, is_it: impl Fn(&Value) -> bool) -> Result<String> {
+    loop {
+        let message = timeout(PATIENCE, tokens.next()).await?.context("NATS is gone")?;
+        let event: Value = serde_json::from_slice(&message.payload)?;
+        if is_it(&event["token"]) {
+            let cid = message.subject.split('.').nth(1).context("a subject without a cid")?;
+            return Ok(cid.to_owned());
+        }
+    }
 }
 
 async fn twenty_thousand_requests_at_once(stage: &mut Stage) -> Result<()> {
