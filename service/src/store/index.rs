@@ -1,51 +1,180 @@
-//! What embedded stores keep in memory to find sessions by connection, by user and by deadline. Knows no disk and no revisions.
+//! What embedded stores keep of every session in memory: its newest revision, and what finds it by connection, by user and by
+//! deadline. Knows no disk.
 //!
-//! A million sessions are to fit in 400 MB beside the database's own cache, so nothing of a record is kept here but these
-//! three: some 190 bytes a session with one connection.
+//! A million sessions are to fit in 400 MB beside the database's own cache, so nothing of a record is kept here but
+//! [`Known`], and that once: the tables hold the numbers of slots. Some 200 bytes a session with one connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher, RandomState},
+};
 
+use hashbrown::HashTable;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
+
+use super::Revision;
+
+/// What is kept of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) sid: SessionId,
+    pub(super) revision: Revision,
+    pub(super) deadline: Timestamp,
+    pub(super) user: UserId,
+    /// The connections on it, divided by dots, which no cid has: one text costs a third of a list of texts.
+    pub(super) connections: Box<str>,
+}
+
+impl Known {
+    pub(super) fn of(record: &Record, revision: Revision) -> Self {
+        Self {
+            sid: record.sid,
+            revision,
+            deadline: record.deadline(),
+            user: record.user_id.clone(),
+            connections: joined(&record.connections).into(),
+        }
+    }
+
+    /// True if exactly these connections are on it, in this order.
+    pub(super) fn is_on(&self, connections: &[ConnectionId]) -> bool {
+        split(&self.connections).eq(connections.iter().map(ConnectionId::as_str))
+    }
+
+    /// The connections on it.
+    pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        split(&self.connections).filter_map(ConnectionId::parse)
+    }
+}
 
 /// Finds sessions by what is in their records.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    connections: HashMap<ConnectionId, SessionId>,
-    users: BTreeSet<(UserId, SessionId)>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    sessions: HashTable<u32>,
+    connections: HashTable<Held>,
+    /// The first session of each user; the others follow it.
+    users: HashTable<u32>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
+    // Keyed at random: cids and user ids are for others to choose.
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Slot {
+    known: Known,
+    /// The user's other sessions.
+    next: Option<Number>,
+    previous: Option<Number>,
+}
+
+/// The number of a slot, and one more, so that none costs nothing.
+type Number = std::num::NonZeroU32;
+
+/// A connection on a session.
+#[derive(Debug)]
+struct Held {
+    /// Of the cid's text.
+    hash: u32,
+    slot: u32,
 }
 
 impl Index {
-    /// Takes a session up.
-    pub(super) fn insert(&mut self, record: &Record) {
-        for connection in &record.connections {
-            self.connections.insert(connection.clone(), record.sid);
+    /// Takes all of `sessions` up: faster than one by one. Of a session that is among them twice, the last counts.
+    pub(super) fn with(sessions: Vec<Known>) -> Self {
+        let mut index = Self {
+            slots: Vec::with_capacity(sessions.len()),
+            sessions: HashTable::with_capacity(sessions.len()),
+            connections: HashTable::with_capacity(sessions.len()),
+            users: HashTable::with_capacity(sessions.len()),
+            ..Self::default()
+        };
+        for known in sessions {
+            if index.slot_of(known.sid).is_some() {
+                index.remove(known.sid);
+            }
+            index.take_up(known);
         }
-        self.users.insert((record.user_id.clone(), record.sid));
-        self.deadlines.insert((record.deadline(), record.sid));
+        index.deadlines = index.slots.iter().flatten().map(|slot| (slot.known.deadline, slot.known.sid)).collect();
+        index
     }
 
-    /// Forgets a session, which was inserted with this very record.
-    pub(super) fn remove(&mut self, record: &Record) {
-        for connection in &record.connections {
-            // Another session may have taken it up already, when several records change at once.
-            if self.connections.get(connection) == Some(&record.sid) {
-                self.connections.remove(connection);
+    /// The newest revision of the session `sid`.
+    pub(super) fn revision(&self, sid: SessionId) -> Option<Revision> {
+        self.get(sid).map(|known| known.revision)
+    }
+
+    /// What is kept of the session `sid`.
+    pub(super) fn get(&self, sid: SessionId) -> Option<&Known> {
+        Some(self.known(self.slot_of(sid)?))
+    }
+
+    /// Takes a session up, or its next revision.
+    pub(super) fn put(&mut self, record: &Record, revision: Revision) {
+        // What a refresh does not change is most of it.
+        if let Some(slot) = self.slot_of(record.sid)
+            && let Some(Slot { known, .. }) = &mut self.slots[slot as usize]
+            && known.user == record.user_id
+            && known.is_on(&record.connections)
+        {
+            known.revision = revision;
+            let deadline = std::mem::replace(&mut known.deadline, record.deadline());
+            if deadline != record.deadline() {
+                self.deadlines.remove(&(deadline, record.sid));
+                self.deadlines.insert((record.deadline(), record.sid));
+            }
+            return;
+        }
+        self.put_known(Known::of(record, revision));
+    }
+
+    /// The same, of what was kept.
+    pub(super) fn put_known(&mut self, known: Known) {
+        self.remove(known.sid);
+        self.deadlines.insert((known.deadline, known.sid));
+        self.take_up(known);
+    }
+
+    /// Forgets a session.
+    pub(super) fn remove(&mut self, sid: SessionId) {
+        let hash = self.hasher.hash_one(sid);
+        let Ok(found) = self.sessions.find_entry(hash, |&slot| known_in(&self.slots, slot).sid == sid) else { return };
+        let (slot, _) = found.remove();
+        self.leave_user(slot);
+        let Some(Slot { known, .. }) = self.slots[slot as usize].take() else { return };
+        self.free.push(slot);
+        self.deadlines.remove(&(known.deadline, sid));
+        for connection in split(&known.connections) {
+            let hash = self.hash(connection);
+            // Of two connections with one hash, either entry will do.
+            let is_it = |held: &Held| held.slot == slot && held.hash == hash;
+            if let Ok(held) = self.connections.find_entry(spread(hash), is_it) {
+                held.remove();
             }
         }
-        self.users.remove(&(record.user_id.clone(), record.sid));
-        self.deadlines.remove(&(record.deadline(), record.sid));
     }
 
     /// The session that `connection` is on.
     pub(super) fn session_on(&self, connection: &ConnectionId) -> Option<SessionId> {
-        self.connections.get(connection).copied()
+        let hash = self.hash(connection.as_str());
+        let is_on = |held: &Held| {
+            held.hash == hash && split(&self.known(held.slot).connections).any(|other| other == connection.as_str())
+        };
+        Some(self.known(self.connections.find(spread(hash), is_on)?.slot).sid)
     }
 
-    /// The sessions of `user`.
+    /// The sessions of `user`, in the order of their ids.
     pub(super) fn sessions_of(&self, user: &UserId) -> Vec<SessionId> {
-        let all = (user.clone(), SessionId([0; 16]))..=(user.clone(), SessionId([u8::MAX; 16]));
-        self.users.range(all).map(|&(_, sid)| sid).collect()
+        let hash = self.hasher.hash_one(user);
+        let mut next = self.users.find(hash, |&slot| self.known(slot).user == *user).copied();
+        let mut sessions = Vec::new();
+        while let Some(Slot { known, next: following, .. }) = next.and_then(|slot| self.slots[slot as usize].as_ref()) {
+            sessions.push(known.sid);
+            next = following.map(slot_numbered);
+        }
+        sessions.sort_unstable();
+        sessions
     }
 
     /// At most `limit` sessions whose deadline is at or before `until`, earliest first.
@@ -62,9 +191,175 @@ impl Index {
     pub(super) fn len(&self) -> usize {
         self.deadlines.len()
     }
+
+    /// How many slots there are, for [`Index::in_slots`].
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The sessions in some of the slots.
+    pub(super) fn in_slots(&self, slots: std::ops::Range<usize>) -> impl Iterator<Item = &Known> {
+        self.slots[slots].iter().flatten().map(|slot| &slot.known)
+    }
+
+    /// Puts a session into a slot and all tables but that of deadlines.
+    fn take_up(&mut self, known: Known) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("memory does not hold as many sessions")
+        });
+        for connection in split(&known.connections) {
+            let hash = self.hash(connection);
+            self.connections.insert_unique(spread(hash), Held { hash, slot }, |held| spread(held.hash));
+        }
+        let (of_sid, of_user) = (self.hasher.hash_one(known.sid), self.hasher.hash_one(&known.user));
+        let first = self.users.find_mut(of_user, |&slot| known_in(&self.slots, slot).user == known.user);
+        let next = first.map(|first| std::mem::replace(first, slot));
+        let is_new_user = next.is_none();
+        if let Some(Slot { previous, .. }) = next.and_then(|next| self.slots[next as usize].as_mut()) {
+            *previous = Some(number_of(slot));
+        }
+        self.slots[slot as usize] = Some(Slot { known, next: next.map(number_of), previous: None });
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.sessions.insert_unique(of_sid, slot, |&slot| hasher.hash_one(known_in(slots, slot).sid));
+        if is_new_user {
+            self.users.insert_unique(of_user, slot, |&slot| hasher.hash_one(&known_in(slots, slot).user));
+        }
+    }
+
+    /// Takes a slot out of its user's sessions.
+    fn leave_user(&mut self, slot: u32) {
+        let Some(Slot { known, next, previous }) = &self.slots[slot as usize] else { return };
+        let (next, previous) = (*next, *previous);
+        if previous.is_none()
+            && let Ok(mut first) = self.users.find_entry(self.hasher.hash_one(&known.user), |&first| first == slot)
+        {
+            match next {
+                Some(next) => *first.get_mut() = slot_numbered(next),
+                None => drop(first.remove()),
+            }
+        }
+        if let Some(Some(before)) = previous.map(|before| &mut self.slots[slot_numbered(before) as usize]) {
+            before.next = next;
+        }
+        if let Some(Some(after)) = next.map(|after| &mut self.slots[slot_numbered(after) as usize]) {
+            after.previous = previous;
+        }
+    }
+
+    fn slot_of(&self, sid: SessionId) -> Option<u32> {
+        self.sessions.find(self.hasher.hash_one(sid), |&slot| self.known(slot).sid == sid).copied()
+    }
+
+    fn known(&self, slot: u32) -> &Known {
+        known_in(&self.slots, slot)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "half of a hash is one")]
+    fn hash(&self, connection: &str) -> u32 {
+        self.hasher.hash_one(connection) as u32
+    }
 }
 
 /// True if a deadline appeared that is earlier than all before.
 pub(super) fn is_earlier(after: Option<Timestamp>, before: Option<Timestamp>) -> bool {
     after.is_some_and(|after| before.is_none_or(|before| after < before))
+}
+
+fn known_in(slots: &[Option<Slot>], slot: u32) -> &Known {
+    &slots[slot as usize].as_ref().expect("tables name only slots that are taken").known
+}
+
+fn number_of(slot: u32) -> Number {
+    Number::MIN.saturating_add(slot)
+}
+
+fn slot_numbered(number: Number) -> u32 {
+    number.get() - 1
+}
+
+/// A hash as the tables take it, which look at both its ends.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn joined(connections: &[ConnectionId]) -> String {
+    let mut joined = String::with_capacity(connections.iter().map(|one| one.as_str().len() + 1).sum());
+    for connection in connections {
+        if !joined.is_empty() {
+            joined.push('.');
+        }
+        joined.push_str(connection.as_str());
+    }
+    joined
+}
+
+fn split(joined: &str) -> impl Iterator<Item = &str> {
+    joined.split('.').filter(|connection| !connection.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::{super::contract, *};
+
+    fn record(n: u8, user: u8, deadline: u64, on: &[u8]) -> Record {
+        Record {
+            user_id: UserId::Number(user.into()),
+            key_deadline: Timestamp(deadline),
+            connections: on.iter().map(|on| contract::cid(&format!("c{on}"))).collect(),
+            ..contract::record(n, &[])
+        }
+    }
+
+    proptest! {
+        /// Against looking at all records.
+        #[test]
+        fn finds_what_a_look_at_all_records_finds(
+            steps in prop::collection::vec((0..9_u8, 0..3_u8, 0..6_u64, prop::collection::btree_set(0..4_u8, 0..3), any::<bool>()), 0..60),
+            is_made_anew in any::<bool>(),
+        ) {
+            let mut index = Index::default();
+            let mut all = BTreeMap::new();
+            for (revision, (n, user, deadline, on, is_gone)) in (1..).zip(steps) {
+                // Each session has connections of its own.
+                let on: Vec<_> = on.into_iter().map(|on| n * 10 + on).collect();
+                let record = record(n, user, deadline, &on);
+                if is_gone {
+                    index.remove(record.sid);
+                    all.remove(&record.sid);
+                } else {
+                    index.put(&record, Revision(revision));
+                    all.insert(record.sid, (record, Revision(revision)));
+                }
+            }
+            if is_made_anew {
+                index = Index::with(index.in_slots(0..index.slots()).cloned().collect());
+            }
+            for n in 0..9 {
+                let sid = SessionId([n; 16]);
+                let expected = all.get(&sid).map(|(record, revision)| Known::of(record, *revision));
+                prop_assert_eq!(index.get(sid), expected.as_ref());
+                for on in n * 10..n * 10 + 4 {
+                    let connection = ConnectionId::parse(&format!("c{on}")).unwrap();
+                    let expected = all.get(&sid).filter(|(record, _)| record.is_on(&connection)).map(|_| sid);
+                    prop_assert_eq!(index.session_on(&connection), expected);
+                }
+            }
+            for user in 0..3 {
+                let of = |(record, _): &&(Record, Revision)| record.user_id == UserId::Number(user);
+                let expected: Vec<_> = all.values().filter(of).map(|(record, _)| record.sid).collect();
+                prop_assert_eq!(index.sessions_of(&UserId::Number(user)), expected);
+            }
+            let mut deadlines: Vec<_> = all.values().map(|(record, _)| (record.deadline(), record.sid)).collect();
+            deadlines.sort();
+            prop_assert_eq!(index.next_deadline(), deadlines.first().map(|(deadline, _)| *deadline));
+            let overdue: Vec<_> = deadlines.iter().filter(|(at, _)| at.0 <= 3).map(|(_, sid)| *sid).collect();
+            prop_assert_eq!(index.overdue(Timestamp(3), 99), overdue);
+            prop_assert_eq!(index.len(), all.len());
+        }
+    }
 }

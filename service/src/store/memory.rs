@@ -72,16 +72,14 @@ impl Sessions {
         {
             return Err(StoreError::ConnectionTaken(other));
         }
-        if let Some(before) = before {
-            self.index.remove(&before.record);
-        }
         self.last = self.last.next();
         match next {
             Some(record) => {
-                self.index.insert(&record);
+                self.index.put(&record, self.last);
                 self.records.insert(sid, Stored { record, revision: self.last });
             }
             None => {
+                self.index.remove(sid);
                 self.records.remove(&sid);
             }
         }

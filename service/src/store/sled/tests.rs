@@ -1,13 +1,21 @@
 //! What only a store on disk must do, beside the suite of all stores.
 
-use std::{collections::HashSet, pin::pin, sync::mpsc as channel};
+mod power;
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    io,
+    pin::pin,
+    sync::{Mutex, mpsc as channel},
+};
 
 use futures_util::{future::join_all, poll};
 use proptest::prelude::*;
 use relogin_session::{Device, MadeBy};
 use tempfile::TempDir;
 
-use super::*;
+use super::{barrier::Kind, database::Database, *};
 use crate::store::{
     contract::{self, cid, record, sid},
     memory::MemoryStore,
@@ -20,23 +28,39 @@ fn opened() -> (SledStore, TempDir) {
 
 contract::suite!(async || opened());
 
-/// Stands in for the disk: says when a sync begins, and ends it when the test says so.
+/// Stands in for the disk: says when a group is to be synced, and ends that when the test says so.
 struct Gate {
     began: channel::Receiver<()>,
     end: channel::Sender<io::Result<()>>,
+}
+
+/// The store's side of a [`Gate`].
+#[derive(Debug)]
+struct Gated(Mutex<(channel::Sender<()>, channel::Receiver<io::Result<()>>)>);
+
+impl Barrier for Gated {
+    fn data(&self, kind: Kind, file: &File, path: &Path) -> io::Result<()> {
+        if kind == Kind::Frame {
+            let gate = self.0.lock().unwrap();
+            let _ = gate.0.send(());
+            // A test that failed lets the writer go.
+            gate.1.recv().unwrap_or(Ok(()))?;
+        }
+        Disk.data(kind, file, path)
+    }
+
+    fn folder(&self, folder: &Path) -> io::Result<()> {
+        Disk.folder(folder)
+    }
 }
 
 impl Gate {
     fn store() -> (SledStore, Self, TempDir) {
         let (begin, began) = channel::channel();
         let (end, ended) = channel::channel();
-        let barrier = move |log: &File| {
-            let _ = begin.send(());
-            // A test that failed lets the writer go.
-            ended.recv().unwrap_or(Ok(())).and_then(|()| log.sync_data())
-        };
         let folder = tempfile::tempdir().unwrap();
-        let store = SledStore::open_with(folder.path(), Box::new(barrier)).unwrap();
+        let gated = Gated(Mutex::new((begin, ended)));
+        let store = SledStore::open_with(folder.path(), Arc::new(gated), Sizes::USUAL).unwrap();
         (store, Self { began, end }, folder)
     }
 
@@ -78,6 +102,35 @@ async fn a_folder_serves_one_store_at_a_time() {
     assert_eq!(path, folder.path());
     store.close().await.unwrap();
     SledStore::open(folder.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_store_is_opened_again_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..8 {
+        let store = SledStore::open(folder.path()).unwrap();
+        join_all((0..20).map(|m| store.create(record(n * 10 + m % 10 + m / 10 * 50, &[])))).await;
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn without_a_whole_snapshot_all_sessions_are_read() {
+    for damage in ["remove", "flip"] {
+        let (store, folder) = opened();
+        let revision = store.create(record(1, &["a"])).await.unwrap();
+        store.close().await.unwrap();
+        let index = folder.path().join("index");
+        if damage == "remove" {
+            std::fs::remove_file(index).unwrap();
+        } else {
+            let mut bytes = std::fs::read(&index).unwrap();
+            bytes[40] ^= 1;
+            std::fs::write(index, bytes).unwrap();
+        }
+        let store = SledStore::open(folder.path()).unwrap();
+        assert_eq!(store.find_by_connection(&cid("a")).await.unwrap().unwrap().revision, revision);
+    }
 }
 
 #[test]
@@ -161,13 +214,13 @@ async fn large_records_share_a_sync_with_fewer() {
     let mut first = pin!(store.create(record(0, &[])));
     assert!(poll!(first.as_mut()).is_pending());
     gate.wait();
-    let device = Device { user_agent: Some("k".repeat(1_000)), ..Device::default() };
+    let device = Device { user_agent: Some("k".repeat(15_000)), ..Device::default() };
     let mut others = pin!(join_all((1..101).map(|n| {
         let next = Record { device: device.clone(), ..record(n, &[]) };
         async { store.create(next).await }
     })));
     assert!(poll!(others.as_mut()).is_pending());
-    // The first, then a hundred kilobytes in two.
+    // The first, then one and a half megabytes in two.
     for _ in 0..3 {
         gate.open();
     }
@@ -235,16 +288,22 @@ async fn a_damaged_record_locks_nobody_else_out() {
     let (store, folder) = opened();
     store.create(record(1, &["a"])).await.unwrap();
     store.close().await.unwrap();
-    let disk = Disk::open(folder.path(), Box::new(File::sync_data)).unwrap();
-    disk.apply(sid(2), Some(b"seven")).unwrap();
-    disk.apply(sid(3), Some(b"12345678\xffunknown format")).unwrap();
-    disk.sync().unwrap();
-    drop(disk);
-    let store = SledStore::open(folder.path()).unwrap();
-    assert!(store.find_by_connection(&cid("a")).await.unwrap().is_some());
-    for n in [2, 3] {
-        assert!(matches!(store.load(sid(n)).await, Err(StoreError::Record(bad, _)) if bad == sid(n)));
-        assert!(matches!(store.create(record(n, &[])).await, Err(StoreError::Record(..))));
+    let database = Database::open(folder.path(), Arc::new(Disk)).unwrap();
+    database.apply(sid(2), Some(b"seven")).unwrap();
+    database.apply(sid(3), Some(b"12345678\xffunknown format")).unwrap();
+    database.sync().unwrap();
+    database.close().unwrap();
+    std::fs::remove_file(folder.path().join("index")).unwrap();
+    // First by reading all, then by the snapshot.
+    for _ in 0..2 {
+        let store = SledStore::open(folder.path()).unwrap();
+        assert!(store.find_by_connection(&cid("a")).await.unwrap().is_some());
+        for n in [2, 3] {
+            assert!(matches!(store.load(sid(n)).await, Err(StoreError::Record(bad, _)) if bad == sid(n)));
+            assert!(matches!(store.create(record(n, &[])).await, Err(StoreError::Record(..))));
+        }
+        store.close().await.unwrap();
+        assert!(folder.path().join("index").exists());
     }
 }
 

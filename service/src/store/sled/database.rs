@@ -1,21 +1,26 @@
-//! The database's folder: its lock, its files, and how a record is written into it.
+//! sled: where sessions are once the journal lets go of them, how a record is written into it, and the folder's lock.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use relogin_session::{Record, SessionId, record::RecordError};
 
-use super::{Barrier, Revision, StoreError, Stored};
+use super::{
+    Revision, StoreError, Stored,
+    barrier::{Barrier, Kind},
+};
 
 /// The open database.
-pub(super) struct Disk {
+pub(super) struct Database {
     tree: ::sled::Tree,
     /// The log, for the barrier: the same file that sled writes.
     log: File,
-    barrier: Barrier,
+    path: PathBuf,
+    barrier: Arc<dyn Barrier>,
     /// Last, so that it is released when the rest is closed.
     _lock: File,
 }
@@ -23,8 +28,8 @@ pub(super) struct Disk {
 /// How much sled may keep of the database in memory, in bytes. Records that are in no cache come from the page cache.
 const CACHE: u64 = 64 * 1024 * 1024;
 
-impl Disk {
-    pub(super) fn open(folder: &Path, barrier: Barrier) -> Result<Self, StoreError> {
+impl Database {
+    pub(super) fn open(folder: &Path, barrier: Arc<dyn Barrier>) -> Result<Self, StoreError> {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let lock = lock(folder)?;
         let path = folder.join("sessions");
@@ -37,13 +42,14 @@ impl Disk {
         tree.flush().map_err(failed)?;
         let log = OpenOptions::new().read(true).write(true).open(path.join("db")).map_err(failed)?;
         // sled does not sync what it makes but the log, nor any folder: without its name a file is lost.
-        for made in [path.join("conf").as_path(), &path.join("db"), &path, folder] {
-            File::open(made).and_then(|made| made.sync_all()).map_err(failed)?;
+        let made = path.join("conf");
+        File::open(&made).and_then(|conf| barrier.data(Kind::Database, &conf, &made)).map_err(failed)?;
+        barrier.data(Kind::Database, &log, &path.join("db")).map_err(failed)?;
+        let parent = fs::canonicalize(folder).map_err(failed)?.parent().map(Path::to_owned);
+        for made in [Some(path.as_path()), Some(folder), parent.as_deref()].into_iter().flatten() {
+            barrier.folder(made).map_err(failed)?;
         }
-        if let Some(parent) = fs::canonicalize(folder).map_err(failed)?.parent() {
-            File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed)?;
-        }
-        Ok(Self { tree, log, barrier, _lock: lock })
+        Ok(Self { tree, log, path, barrier, _lock: lock })
     }
 
     pub(super) fn tree(&self) -> &::sled::Tree {
@@ -59,7 +65,7 @@ impl Disk {
         })
     }
 
-    /// Changes what is stored of a session; durable after the next [`Disk::sync`].
+    /// Changes what is stored of a session; durable after the next [`Database::sync`].
     pub(super) fn apply(&self, sid: SessionId, value: Option<&[u8]>) -> Result<(), ::sled::Error> {
         match value {
             Some(value) => self.tree.insert(sid.0, value).map(|_| ()),
@@ -71,7 +77,15 @@ impl Disk {
     pub(super) fn sync(&self) -> Result<(), ::sled::Error> {
         // First all of it into the file, then the file onto the disk.
         self.tree.flush()?;
-        Ok((self.barrier)(&self.log)?)
+        Ok(self.barrier.data(Kind::Database, &self.log, &self.path.join("db"))?)
+    }
+
+    /// Closes the database: when this returns, it can be opened again.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        let Self { tree, log, _lock, .. } = self;
+        drop(tree);
+        // sled holds a lock on its log until the last of its threads lets go of it, which may be later than the tree is gone.
+        log.lock().map_err(failed)
     }
 }
 
@@ -86,13 +100,13 @@ pub(super) fn read(tree: &::sled::Tree, sid: SessionId) -> Result<Option<Stored>
     decode(&value).map(Some).map_err(|error| StoreError::Record(sid, error))
 }
 
-/// The value to store.
-pub(super) fn encode(stored: &Stored) -> Result<Vec<u8>, StoreError> {
-    let record = stored.record.encode().map_err(|error| StoreError::Record(stored.record.sid, error))?;
-    Ok([&stored.revision.0.to_be_bytes(), record.as_slice()].concat())
+/// The value to store of a record, encoded.
+pub(super) fn value(revision: Revision, record: &[u8]) -> Arc<[u8]> {
+    revision.0.to_be_bytes().into_iter().chain(record.iter().copied()).collect()
 }
 
-fn decode(value: &[u8]) -> Result<Stored, RecordError> {
+/// Reads a value.
+pub(super) fn decode(value: &[u8]) -> Result<Stored, RecordError> {
     let (revision, record) = value.split_first_chunk().ok_or(RecordError::Empty)?;
     Ok(Stored { record: Record::decode(record)?, revision: Revision(u64::from_be_bytes(*revision)) })
 }
@@ -108,6 +122,6 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     }
 }
 
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
     StoreError::Backend(Box::new(error))
 }

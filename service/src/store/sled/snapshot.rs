@@ -1,0 +1,232 @@
+//! The index on disk, so that a start need not read all sessions: what the index knew once all frames of the journal up to some
+//! number were in it. Whatever follows in the journal is applied on top. It may have seen a part of what follows already: each
+//! entry of the journal is a session's whole state, so that does no harm.
+//!
+//! One file, written beside the old one, synced, and put in its place. A file that is not whole, by its checksum, is no file:
+//! then all sessions are read.
+//!
+//! | bytes, little-endian | |
+//! |---|---|
+//! | 8 | [`MAGIC`] |
+//! | 8 | number of the frame |
+//! | 8 | number of sessions |
+//! | 8 | number of sessions that cannot be read |
+//! | | each of those: sid (16) |
+//! | | each session: sid (16), revision (8), deadline (8), user (tag 1, number 8 or length 4 and text), connections (length 4, text) |
+//! | 4 | CRC-32 of all of it |
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use relogin_session::{SessionId, Timestamp, UserId};
+
+use super::{
+    super::index::Known,
+    Revision,
+    barrier::{Barrier, Kind},
+};
+
+const MAGIC: [u8; 8] = *b"relogin1";
+const HEAD: usize = 32;
+
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    /// All frames up to this one are in it.
+    pub(super) frame: u64,
+    pub(super) sessions: Vec<Known>,
+    /// Sessions that are stored and cannot be read.
+    pub(super) damaged: Vec<SessionId>,
+}
+
+/// Writes a snapshot.
+pub(super) struct SnapshotWriter {
+    file: File,
+    crc: crc32fast::Hasher,
+    sessions: u64,
+    frame: u64,
+    damaged: u64,
+    path: PathBuf,
+    gathered: Vec<u8>,
+}
+
+impl SnapshotWriter {
+    /// Begins one, in the place of the file at `path` once it is finished.
+    pub(super) fn begin(path: &Path, frame: u64, damaged: &[SessionId]) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(written(path))?;
+        // What stands in the head is known at the end.
+        file.write_all(&[0; HEAD])?;
+        let gathered = damaged.iter().flat_map(|sid| sid.0).collect();
+        let (crc, damaged) = (crc32fast::Hasher::new(), damaged.len() as u64);
+        Ok(Self { file, crc, sessions: 0, frame, damaged, path: path.to_owned(), gathered })
+    }
+
+    /// Takes some sessions up, without waiting for anything.
+    pub(super) fn gather<'a>(&mut self, sessions: impl Iterator<Item = &'a Known>) {
+        for known in sessions {
+            encode(known, &mut self.gathered);
+            self.sessions += 1;
+        }
+    }
+
+    /// Writes what was gathered.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        self.crc.update(&self.gathered);
+        self.file.write_all(&self.gathered)?;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Puts the snapshot in its place. Durable when this returns.
+    pub(super) fn finish(mut self, barrier: &dyn Barrier) -> io::Result<()> {
+        self.write()?;
+        let mut head = Vec::with_capacity(HEAD);
+        head.extend_from_slice(&MAGIC);
+        for number in [self.frame, self.sessions, self.damaged] {
+            head.extend_from_slice(&number.to_le_bytes());
+        }
+        let mut all = crc32fast::Hasher::new();
+        all.update(&head);
+        all.combine(&self.crc);
+        self.file.write_all(&all.finalize().to_le_bytes())?;
+        self.file.write_all_at(&head, 0)?;
+        barrier.data(Kind::Snapshot, &self.file, &written(&self.path))?;
+        fs::rename(written(&self.path), &self.path)?;
+        barrier.folder(self.path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// Reads the snapshot at `path`. None if there is none, or none that is whole.
+pub(super) fn read(path: &Path) -> io::Result<Option<Snapshot>> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let snapshot = parse(&bytes);
+            if snapshot.is_none() {
+                tracing::warn!(file = %path.display(), "the snapshot of the index is damaged: all sessions are read instead");
+            }
+            Ok(snapshot)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a snapshot is until it is whole.
+fn written(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+fn encode(known: &Known, out: &mut Vec<u8>) {
+    out.extend_from_slice(&known.sid.0);
+    out.extend_from_slice(&known.revision.0.to_le_bytes());
+    out.extend_from_slice(&known.deadline.0.to_le_bytes());
+    match &known.user {
+        UserId::Number(number) => {
+            out.push(0);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        UserId::Text(text) => {
+            out.push(1);
+            encode_text(text, out);
+        }
+    }
+    encode_text(&known.connections, out);
+}
+
+fn encode_text(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes()[..4]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn parse(bytes: &[u8]) -> Option<Snapshot> {
+    let (content, checksum) = bytes.split_last_chunk()?;
+    if u32::from_le_bytes(*checksum) != crc32fast::hash(content) {
+        return None;
+    }
+    let mut rest = content;
+    if take(&mut rest)? != MAGIC {
+        return None;
+    }
+    let frame = u64::from_le_bytes(take(&mut rest)?);
+    let [sessions, damaged] = [u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?)];
+    let damaged = (0..damaged).map(|_| take(&mut rest).map(SessionId)).collect::<Option<_>>()?;
+    // An iterator that may end early says nothing of its length: the room is made at once.
+    let mut known = Vec::with_capacity(usize::try_from(sessions).ok()?.min(bytes.len() / 41));
+    for _ in 0..sessions {
+        known.push(parse_known(&mut rest)?);
+    }
+    rest.is_empty().then_some(Snapshot { frame, sessions: known, damaged })
+}
+
+fn parse_known(rest: &mut &[u8]) -> Option<Known> {
+    let sid = SessionId(take(rest)?);
+    let revision = Revision(u64::from_le_bytes(take(rest)?));
+    let deadline = Timestamp(u64::from_le_bytes(take(rest)?));
+    let user = match take(rest)? {
+        [0] => UserId::Number(i64::from_le_bytes(take(rest)?)),
+        [1] => UserId::Text(take_text(rest)?.to_owned()),
+        _ => return None,
+    };
+    Some(Known { sid, revision, deadline, user, connections: take_text(rest)?.into() })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*taken)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    let length = u32::from_le_bytes(take(rest)?) as usize;
+    let (text, after) = rest.split_at_checked(length)?;
+    *rest = after;
+    std::str::from_utf8(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::barrier::Disk, *};
+
+    fn sessions() -> Vec<Known> {
+        let known = |n: u8, user, connections: &str| Known {
+            sid: SessionId([n; 16]),
+            revision: Revision(u64::MAX - u64::from(n)),
+            deadline: Timestamp(n.into()),
+            user,
+            connections: connections.into(),
+        };
+        vec![
+            known(1, UserId::Number(-7), ""),
+            known(2, UserId::Text("jürgen".to_owned()), "a.b"),
+            known(3, UserId::Text(String::new()), &"c".repeat(32 * 65)),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_damaged_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index");
+        assert_eq!(read(&path).unwrap(), None);
+        for frame in [5, 6] {
+            let damaged = vec![SessionId([9; 16]); 2];
+            let mut writer = SnapshotWriter::begin(&path, frame, &damaged).unwrap();
+            writer.gather(sessions()[..1].iter());
+            writer.write().unwrap();
+            writer.gather(sessions()[1..].iter());
+            writer.finish(&Disk).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(Snapshot { frame, sessions: sessions(), damaged }));
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let whole = fs::read(&path).unwrap();
+        for n in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[n] ^= 1;
+            assert_eq!(parse(&damaged), None, "byte {n}");
+            assert_eq!(parse(&whole[..n]), None, "{n} bytes");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! What is durable, what is on its way to be, and what waits for it. All of it is behind one lock, which is never held while
+//! anything waits for the disk. Knows no files.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map},
+    sync::Arc,
+};
+
+use relogin_session::{ConnectionId, Record, SessionId};
+use tokio::sync::oneshot;
+
+use super::{
+    super::index::Index,
+    Revision, StoreError, Stored, database,
+    journal::{Entry, Frame},
+};
+
+/// How many bytes of writes share a sync at most, but for the last write's.
+pub(super) const MAX_GROUP: usize = 1 << 20;
+
+/// One change of one session.
+pub(super) struct Write {
+    pub(super) sid: SessionId,
+    /// The revision it was decided on; `None`: there must be no such session.
+    pub(super) revision: Option<Revision>,
+    /// The session from now on, and its encoding; `None`: it is over.
+    pub(super) next: Option<(Record, Vec<u8>)>,
+}
+
+/// Values by session; none: the session is over.
+pub(super) type Values = HashMap<SessionId, Option<Arc<[u8]>>>;
+
+/// See the header.
+#[derive(Debug)]
+pub(super) struct State {
+    /// Of all sessions, what is durable.
+    pub(super) index: Index,
+    /// Sessions that are stored and cannot be read.
+    pub(super) damaged: HashSet<SessionId>,
+    /// What is durable in the journal and not yet given to sled.
+    pub(super) recent: Values,
+    /// What sled is being given.
+    pub(super) settling: Option<Arc<Values>>,
+    /// Groups that are not durable yet, oldest first. Of the first, the writer may have the frame already.
+    groups: VecDeque<Group>,
+    /// What the sessions that these groups change will be after them.
+    staged: HashMap<SessionId, Staged>,
+    /// Which session connections will be on (none: on no one's any more), where these groups change it.
+    moved: HashMap<ConnectionId, (Option<SessionId>, Revision)>,
+    decoded: Decoded,
+    /// The newest revision that was given out.
+    last: Revision,
+    pub(super) phase: Phase,
+    /// None once the store was closed.
+    pub(super) tree: Option<::sled::Tree>,
+}
+
+/// How far the store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// It takes no more writes, and finishes those under way.
+    Closing,
+    Closed,
+}
+
+/// Writes that become durable together.
+#[derive(Debug)]
+struct Group {
+    /// None while it is being written.
+    frame: Option<Frame>,
+    changes: Vec<Change>,
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug)]
+struct Change {
+    sid: SessionId,
+    revision: Revision,
+    next: Option<(Arc<Stored>, Arc<[u8]>)>,
+    /// The connections that it moves.
+    moved: Vec<ConnectionId>,
+}
+
+#[derive(Debug)]
+struct Staged {
+    revision: Revision,
+    next: Option<Arc<Stored>>,
+}
+
+/// What somebody waits for, and what they will hear.
+#[derive(Debug)]
+pub(super) struct Answer {
+    to: oneshot::Sender<Result<Revision, StoreError>>,
+    result: Result<Revision, StoreError>,
+}
+
+/// When a write is answered.
+pub(super) enum Outcome {
+    Now(Result<Revision, StoreError>),
+    /// Once the disk has it, or what it lost against.
+    Later(oneshot::Receiver<Result<Revision, StoreError>>),
+}
+
+/// Where a session is to be looked up.
+pub(super) enum Found {
+    /// Nowhere.
+    Nothing,
+    Session(Arc<Stored>),
+    /// In a value.
+    Value(Revision, Arc<[u8]>),
+    /// In sled, in this revision unless it changes meanwhile; none: it cannot be read.
+    Database(Option<Revision>),
+}
+
+impl State {
+    pub(super) fn new(
+        index: Index,
+        damaged: HashSet<SessionId>,
+        recent: Values,
+        last: Revision,
+        tree: ::sled::Tree,
+    ) -> Self {
+        Self {
+            index,
+            damaged,
+            recent,
+            settling: None,
+            groups: VecDeque::new(),
+            staged: HashMap::new(),
+            moved: HashMap::new(),
+            decoded: Decoded::default(),
+            last,
+            phase: Phase::Open,
+            tree: Some(tree),
+        }
+    }
+
+    /// The session as it is durable.
+    pub(super) fn find(&self, sid: SessionId) -> Found {
+        let Some(revision) = self.index.revision(sid) else {
+            return if self.damaged.contains(&sid) { Found::Database(None) } else { Found::Nothing };
+        };
+        if let Some(stored) = self.decoded.get(sid, revision) {
+            return Found::Session(Arc::clone(stored));
+        }
+        let settling = || self.settling.as_ref()?.get(&sid);
+        match self.recent.get(&sid).or_else(settling) {
+            Some(Some(value)) => Found::Value(revision, Arc::clone(value)),
+            // What is over is not in the index.
+            Some(None) | None => Found::Database(Some(revision)),
+        }
+    }
+
+    /// Keeps what was read for the next who asks, if it still is what is durable.
+    pub(super) fn keep(&mut self, stored: &Arc<Stored>) {
+        if self.index.revision(stored.record.sid) == Some(stored.revision) {
+            self.decoded.put(stored);
+        }
+    }
+
+    /// True if no group waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// Checks a write against what is durable and what came before it. If it stands, it goes with the last group.
+    pub(super) fn stage(&mut self, write: Write) -> Outcome {
+        let checked = self.check(&write);
+        if let Err((error, is_durable)) = checked {
+            // What it lost against is only true once it is durable.
+            return if is_durable { Outcome::Now(Err(error)) } else { self.wait(Err(error)) };
+        }
+        let Write { sid, next, .. } = write;
+        self.last = self.last.next();
+        let revision = self.last;
+        let next = next.map(|(record, encoded)| (Arc::new(Stored { record, revision }), encoded));
+        let moved = self.move_connections(sid, revision, next.as_ref().map(|(stored, _)| &stored.record));
+        let staged = Staged { revision, next: next.as_ref().map(|(stored, _)| Arc::clone(stored)) };
+        self.staged.insert(sid, staged);
+        let is_full = |group: &Group| group.frame.as_ref().is_none_or(|frame| frame.len() >= MAX_GROUP);
+        if self.groups.back().is_none_or(is_full) {
+            self.groups.push_back(Group { frame: Some(Frame::new()), changes: Vec::new(), answers: Vec::new() });
+        }
+        if let Some(Group { frame: Some(frame), changes, .. }) = self.groups.back_mut() {
+            frame.push(Entry { sid, revision, value: next.as_ref().map(|(_, encoded)| &encoded[..]) });
+            let next = next.map(|(stored, encoded)| (stored, database::value(revision, &encoded)));
+            changes.push(Change { sid, revision, next, moved });
+        }
+        self.wait(Ok(revision))
+    }
+
+    /// The frame to write next, if any waits.
+    pub(super) fn next_frame(&mut self) -> Option<Frame> {
+        self.groups.front_mut()?.frame.take()
+    }
+
+    /// The group whose frame was taken is durable. Gives what to tell whom.
+    pub(super) fn show(&mut self) -> Vec<Answer> {
+        let Some(Group { changes, answers, .. }) = self.groups.pop_front() else { return Vec::new() };
+        for Change { sid, revision, next, moved } in changes {
+            for connection in moved {
+                if let hash_map::Entry::Occupied(entry) = self.moved.entry(connection)
+                    && entry.get().1 == revision
+                {
+                    entry.remove();
+                }
+            }
+            if let hash_map::Entry::Occupied(entry) = self.staged.entry(sid)
+                && entry.get().revision == revision
+            {
+                entry.remove();
+            }
+            match next {
+                Some((stored, value)) => {
+                    self.index.put(&stored.record, revision);
+                    self.recent.insert(sid, Some(value));
+                    self.decoded.put(&stored);
+                }
+                None => {
+                    self.index.remove(sid);
+                    self.recent.insert(sid, None);
+                }
+            }
+        }
+        answers
+    }
+
+    /// Nothing that waits will become durable. Gives whom to tell.
+    pub(super) fn give_up(&mut self) -> Vec<Answer> {
+        self.groups.drain(..).flat_map(|group| group.answers).collect()
+    }
+
+    /// Why a write does not stand, and whether what it lost against is durable.
+    fn check(&self, write: &Write) -> Result<(), (StoreError, bool)> {
+        let staged = self.staged.get(&write.sid);
+        let newest = match staged {
+            Some(staged) => staged.next.as_ref().map(|_| staged.revision),
+            None => self.index.revision(write.sid),
+        };
+        if newest != write.revision {
+            return Err((StoreError::Conflict, staged.is_none()));
+        }
+        for connection in write.next.iter().flat_map(|(next, _)| &next.connections) {
+            let moved = self.moved.get(connection);
+            let holder = moved.map_or_else(|| self.index.session_on(connection), |&(holder, _)| holder);
+            if let Some(other) = holder.filter(|&holder| holder != write.sid) {
+                return Err((StoreError::ConnectionTaken(other), moved.is_none()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which connections `next` puts on the session or takes off it.
+    fn move_connections(&mut self, sid: SessionId, revision: Revision, next: Option<&Record>) -> Vec<ConnectionId> {
+        let held = next.map_or(&[][..], |next| &next.connections);
+        let before: Vec<ConnectionId> = match self.staged.get(&sid) {
+            Some(staged) => staged.next.as_ref().map_or(Vec::new(), |before| before.record.connections.clone()),
+            // A refresh mostly moves none.
+            None if self.index.get(sid).map_or(held.is_empty(), |known| known.is_on(held)) => return Vec::new(),
+            None => self.index.get(sid).map_or(Vec::new(), |known| known.connections().collect()),
+        };
+        let left = before.iter().filter(|connection| !held.contains(connection)).map(|left| (left, None));
+        let taken = held.iter().filter(|connection| !before.contains(connection)).map(|taken| (taken, Some(sid)));
+        let moved: Vec<_> = left.chain(taken).collect();
+        self.moved.extend(moved.iter().map(|&(connection, holder)| (connection.clone(), (holder, revision))));
+        moved.into_iter().map(|(connection, _)| connection.clone()).collect()
+    }
+
+    /// Answers with the last group that there is.
+    fn wait(&mut self, result: Result<Revision, StoreError>) -> Outcome {
+        let Some(group) = self.groups.back_mut() else { return Outcome::Now(result) };
+        let (to, answer) = oneshot::channel();
+        group.answers.push(Answer { to, result });
+        Outcome::Later(answer)
+    }
+}
+
+impl Answer {
+    /// Tells it.
+    pub(super) fn tell(self) {
+        // Whoever waited may have gone.
+        let _ = self.to.send(self.result);
+    }
+
+    /// Tells what went wrong instead.
+    pub(super) fn tell_failure(self, error: StoreError) {
+        let _ = self.to.send(Err(error));
+    }
+}
+
+/// Sessions that were written or read lately, so that whoever uses one twice within a moment does not read it twice. As many
+/// as there are places; which one a session takes follows from its id, and the newest has it.
+#[derive(Debug)]
+struct Decoded(Box<[Option<Arc<Stored>>]>);
+
+impl Decoded {
+    const PLACES: usize = 4096;
+
+    fn get(&self, sid: SessionId, revision: Revision) -> Option<&Arc<Stored>> {
+        let stored = self.0[place(sid)].as_ref()?;
+        (stored.record.sid == sid && stored.revision == revision).then_some(stored)
+    }
+
+    fn put(&mut self, stored: &Arc<Stored>) {
+        self.0[place(stored.record.sid)] = Some(Arc::clone(stored));
+    }
+}
+
+impl Default for Decoded {
+    fn default() -> Self {
+        Self(vec![None; Self::PLACES].into())
+    }
+}
+
+/// Session ids are random bits: some of them will do.
+fn place(sid: SessionId) -> usize {
+    usize::from(u16::from_le_bytes([sid.0[0], sid.0[1]])) % Decoded::PLACES
+}
