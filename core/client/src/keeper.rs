@@ -19,7 +19,7 @@ mod storage;
 use std::{collections::VecDeque, time::Duration};
 
 use relogin_res::ResourceId;
-use relogin_session::User;
+use relogin_session::{Attempt, User};
 
 use self::{
     ending::Endings,
@@ -63,11 +63,13 @@ pub(crate) struct Keeper {
     wanted: Option<Want>,
     /// Not before this time.
     retry: Option<Duration>,
-    /// The generation that a sibling was given time to store.
-    waited_for: Option<u64>,
+    /// The use of a key that is our own, or that a sibling was given time to bring to its end.
+    yielded_to: Option<Attempt>,
     /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
     losses: Option<Backoff>,
     logins: VecDeque<Login>,
+    /// Whether a connection was given up so that they need not wait for the key that could not be used on it.
+    login_first: bool,
     endings: Endings,
     schedule: Schedule,
     gained: bool,
@@ -94,9 +96,10 @@ impl Keeper {
             errands: 0,
             wanted: None,
             retry: None,
-            waited_for: None,
+            yielded_to: None,
             losses: None,
             logins: VecDeque::new(),
+            login_first: false,
             endings: Endings::default(),
             schedule: Schedule::new(),
             gained: false,
@@ -292,7 +295,7 @@ impl Keeper {
     fn is_shown(&self) -> bool {
         let accounted = match self.standing {
             Standing::Attached { .. } | Standing::Resuming => true,
-            Standing::Nobody(_) => !self.here.login_sent || self.errand.as_ref().is_some_and(|errand| !errand.void),
+            Standing::Nobody(_) => !self.here.used || self.errand.as_ref().is_some_and(|errand| !errand.void),
         };
         accounted && self.leaving.is_none() && self.endings.is_empty()
     }

@@ -17,7 +17,7 @@ use crate::{
     outbox::{Outbox, Purpose, params},
 };
 
-/// How long a connection may hold a session that storage knows nothing of: time enough for the logout of a sibling.
+/// How long the user model may say otherwise than storage: time enough for the logout of a sibling, and for the model itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Logouts that the service has not confirmed. The page is not kept waiting for them, and no other tab sees their keys.
@@ -69,11 +69,12 @@ impl Keeper {
         }
         self.losses = None;
         self.ended(Ended::LoggedOut);
-        let unknown = removed.is_none() && self.errand.is_none() && self.endings.is_empty();
+        let known = removed.is_some() || self.errand.is_some() || !self.endings.is_empty();
+        let nobody = self.seen == Seen::Nobody && !self.here.used;
         if let Some(holding) = held {
             let record = removed.take_if(|record| record.holding().is_same_session(holding));
             self.endings.push(Ending { sid: holding.sid, record, attached: true });
-        } else if unknown {
+        } else if !known && !nobody {
             // Whatever there may be.
             self.endings.push(Ending { sid: None, record: None, attached: true });
         }
@@ -103,8 +104,9 @@ impl Keeper {
         self.endings.push(Ending { sid, record: None, attached: true });
     }
 
-    /// Notes whether this connection holds what storage does not account for: by a logout elsewhere that the service has not
-    /// heard of, or by a login whose answer nobody got, or of which a second copy came.
+    /// Notes whether the user model says otherwise than storage and what was answered: after a logout elsewhere that the service
+    /// has not heard of, after a login whose answer nobody got, or of which a second copy came, or after a loss of the session
+    /// that was too quick for the user model to show.
     pub(super) fn look_for_stray(&mut self, turn: &Turn) {
         let stray = self.is_stray();
         hold(&mut self.here.stray, stray, turn.after(PATIENCE));
@@ -115,11 +117,13 @@ impl Keeper {
         self.here.stray.filter(|_| self.is_stray())
     }
 
-    /// Ends it when its time has come, or a login needs its place.
-    pub(super) fn account_for_stray(&mut self, turn: &Turn) {
-        let due = self.stray_deadline().is_some_and(|due| due <= turn.now || !self.logins.is_empty());
+    /// Ends that when its time has come, or a login needs its place.
+    pub(super) fn account_for_stray(&mut self, turn: &mut Turn) {
+        let pressing = self.seen != Seen::Nobody && !self.logins.is_empty();
+        let due = self.stray_deadline().is_some_and(|due| due <= turn.now || pressing);
         match self.standing {
             _ if !due => {}
+            _ if self.seen == Seen::Nobody => self.lost_user(turn),
             Standing::Attached { holding, .. } => {
                 self.end_held(Some(holding));
                 self.ended(Ended::LoggedOutElsewhere);
@@ -132,13 +136,13 @@ impl Keeper {
 
     fn is_stray(&self) -> bool {
         let idle = self.linked && self.errand.is_none() && self.endings.is_empty() && self.wanted.is_none();
-        idle && matches!(self.seen, Seen::Somebody(_))
-            && match self.standing {
-                Standing::Attached { stored, .. } => !stored,
-                Standing::Resuming => false,
-                // Where no login was sent, it is by other means that somebody is logged in.
-                Standing::Nobody(_) => self.here.login_sent || self.leaving.is_some(),
-            }
+        idle && match (self.standing, &self.seen) {
+            (Standing::Attached { .. }, Seen::Nobody) => true,
+            (Standing::Attached { stored, .. }, Seen::Somebody(_)) => !stored,
+            // Where we have sent nothing, it is by other means that somebody is logged in.
+            (Standing::Nobody(_), Seen::Somebody(_)) => self.here.used || self.leaving.is_some(),
+            _ => false,
+        }
     }
 
     /// The answer to a use of `used`, or to a login, that the user's logout has overtaken.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relogin_res::client::Method;
+use relogin_res::{client::Method, error::code};
 use relogin_session::{Denied, LoggedIn};
 use serde_json::value::RawValue;
 
@@ -90,8 +90,14 @@ impl Keeper {
         }
         self.endings.settle(out);
         let due = self.retry.is_none_or(|retry| retry <= turn.now);
-        match self.wanted.filter(|_| due) {
-            Some(Want::Resume) => self.begin_relogin(Want::Resume, turn, out),
+        let wanted = self.wanted.filter(|_| due);
+        // A copy of what was sent before may still be on its way, to end what begins now.
+        if self.here.tainted && (wanted.is_some() || !self.logins.is_empty()) {
+            self.hang_up = true;
+            return;
+        }
+        match wanted {
+            Some(Want::Resume) if !self.login_first => self.begin_relogin(Want::Resume, turn, out),
             wanted => {
                 self.settled = true;
                 // Nothing that a login would not settle, too.
@@ -148,6 +154,11 @@ impl Keeper {
     /// The answer to what was sent last.
     pub(crate) fn answered(&mut self, result: Result<Box<RawValue>, RequestError>, turn: &mut Turn, out: &mut Outbox) {
         let Some(errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Sent)) else { return };
+        if let (Some(used), Err(error)) = (&errand.used, &result)
+            && is_unanswered(error)
+        {
+            self.here.unanswered = Some(used.holding());
+        }
         match &errand.task {
             Task::Relogin(_) => self.relogin_answered(errand, logged_in(result), turn, out),
             Task::Login(_) => self.login_answered(errand, logged_in(result), turn, out),
@@ -216,6 +227,15 @@ fn logged_in(result: Result<Box<RawValue>, RequestError>) -> Result<LoggedIn, Re
 /// True for the service's `denied`.
 pub(super) fn is_denied(error: &RequestError, denied: Denied) -> bool {
     matches!(error, RequestError::Refused(error) if error.is(denied.code()))
+}
+
+/// True if what was sent may still be on its way.
+pub(super) fn is_unanswered(error: &RequestError) -> bool {
+    match error {
+        RequestError::TimedOut => true,
+        RequestError::Refused(error) => error.is(code::TIMEOUT),
+        _ => false,
+    }
 }
 
 /// True if nothing was decided: it may go better the next time.

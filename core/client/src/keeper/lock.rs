@@ -34,11 +34,6 @@ impl Lock {
         Self { next: 0, timeout, state: State::Free }
     }
 
-    /// How long it is waited for.
-    pub(super) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Whether we work without it.
     pub(super) fn is_without(&self) -> bool {
         self.state == State::Without
@@ -124,7 +119,8 @@ impl Lock {
         id
     }
 
-    fn patience(&self, turn: &mut Turn) -> Duration {
+    /// Until when it is waited for.
+    pub(super) fn patience(&self, turn: &mut Turn) -> Duration {
         let extra = turn.dice.up_to(self.timeout / 2);
         turn.after(self.timeout.saturating_add(extra))
     }

@@ -11,7 +11,7 @@ use relogin_session::{
 
 use super::{
     Keeper, Record, Stored,
-    errand::{Errand, Stage, Task, is_denied},
+    errand::{Errand, Stage, Task, is_denied, is_unanswered},
     relogin::MAX_TRIES,
     state::Standing,
 };
@@ -47,12 +47,13 @@ impl Login {
 
 impl Keeper {
     pub(super) fn begin_login(&mut self, turn: &mut Turn, out: &mut Outbox) {
-        // A copy of what was sent before may still be on its way, to end this login or to make another.
-        if self.here.tainted {
-            self.hang_up = true;
+        // What may still be on its way would take the connection from the new session.
+        if self.here.unanswered.is_some() {
+            (self.hang_up, self.login_first) = (true, true);
             return;
         }
         let Some(login) = self.logins.pop_front() else { return };
+        self.login_first = false;
         self.errand = Some(self.errand(Task::Login(login), Stage::Locking));
         self.lock.request(turn, out);
     }
@@ -77,7 +78,7 @@ impl Keeper {
         };
         self.send(Purpose::Session, "login", params(&login_params), turn.after(login.timeout), out);
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
-        self.here.login_sent = true;
+        self.here.used = true;
         self.errand = Some(errand);
     }
 
@@ -148,6 +149,7 @@ impl Keeper {
 
     /// Tells all who wait for a login that it will not be.
     pub(super) fn refuse_logins(&mut self, error: &RequestError, out: &mut Outbox) {
+        self.login_first = false;
         for login in std::mem::take(&mut self.logins) {
             out.settle(login.token, Err(error.clone()));
         }
@@ -158,6 +160,7 @@ impl Keeper {
         let (late, rest): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.logins).into_iter().partition(|login| login.deadline <= turn.now);
         self.logins = rest;
+        self.login_first &= !self.logins.is_empty();
         for login in late {
             out.settle(login.token, Err(RequestError::TimedOut));
         }
@@ -167,8 +170,7 @@ impl Keeper {
 /// True if the service may have carried it out, and its answer may be the thing that was lost.
 fn may_have_been_done(error: &RequestError) -> bool {
     match error {
-        RequestError::TimedOut => true,
-        RequestError::Refused(error) => error.is(code::TIMEOUT) || error.is(code::INTERNAL_ERROR),
-        _ => false,
+        RequestError::Refused(error) if error.is(code::INTERNAL_ERROR) => true,
+        error => is_unanswered(error),
     }
 }

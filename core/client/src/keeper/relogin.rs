@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use relogin_session::{
-    Denied, LoggedIn,
+    Attempt, Denied, LoggedIn,
     api::{ReloginParams, SignedChallenge},
 };
 
@@ -70,18 +70,27 @@ impl Keeper {
             self.caught_up(record, turn);
             return self.lock.release(out);
         }
-        if !stored.certain || record.attempt().is_none() {
-            let begun = record.attempt().is_some();
-            let claimed = if begun { stored.text.clone() } else { Some(record.begun(turn.attempt).text()) };
+        let begun = record.attempt();
+        let Some(attempt) = begun.filter(|_| stored.certain) else {
+            let claimed = if begun.is_some() {
+                stored.text.clone()
+            } else {
+                self.yielded_to = Some(turn.attempt);
+                Some(record.begun(turn.attempt).text())
+            };
             return self.swap_for(errand, stored.text, claimed, out);
-        }
+        };
         if let Standing::Attached { holding, .. } = self.standing
             && !holding.is_same_session(record.holding())
         {
             self.change_session(holding);
             self.lock.release(out);
-        } else if self.is_in_good_hands(&errand, record) {
-            self.postpone(&errand, turn.after(self.lock.timeout()));
+        } else if self.here.unanswered.is_some_and(|other| !other.is_same_session(record.holding())) {
+            self.hang_up = true;
+            self.lock.release(out);
+        } else if self.is_in_good_hands(attempt) {
+            let until = self.lock.patience(turn);
+            self.postpone(&errand, until);
             self.lock.release(out);
         } else {
             self.binding = Some(record.binding());
@@ -90,12 +99,10 @@ impl Keeper {
         }
     }
 
-    /// True if the generation that is to be reached is likely to be a sibling's, who is about to store it. The lock would tell;
-    /// where there is none, some time is given.
-    fn is_in_good_hands(&mut self, errand: &Errand, record: &Record) -> bool {
-        let Task::Relogin(Want::Reach(generation)) = errand.task else { return false };
-        let first = self.waited_for.replace(generation) != Some(generation);
-        first && self.lock.is_without() && record.generation + 1 == generation
+    /// True if a sibling is likely to be at it, who is about to store the successor. The lock would tell; where there is none,
+    /// each use that somebody else has begun is given as much time as a lock.
+    fn is_in_good_hands(&mut self, attempt: Attempt) -> bool {
+        self.yielded_to.replace(attempt) != Some(attempt) && self.lock.is_without()
     }
 
     pub(super) fn send_key(
@@ -109,6 +116,7 @@ impl Keeper {
         let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt: used.attempt(), proof };
         self.send(Purpose::Session, "relogin", params(&relogin_params), turn.after(self.relogin_timeout), out);
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
+        self.here.used = true;
         self.errand = Some(errand);
     }
 

@@ -24,11 +24,13 @@ pub(super) enum Standing {
 /// What has come to pass on this connection, and ends with it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Here {
-    /// A login was sent: somebody may be logged in by it, and nobody know.
-    pub(super) login_sent: bool,
-    /// A logout that names no session was sent, or something that we know nothing of was done: no login may follow.
+    /// A login or a key was sent: somebody may be logged in by it, and nobody know.
+    pub(super) used: bool,
+    /// The session whose key was sent, and no answer came: it may still arrive, and take the connection to that session.
+    pub(super) unanswered: Option<Holding>,
+    /// A logout that names no session was sent, or something was done that we know nothing of: no session is to be taken up.
     pub(super) tainted: bool,
-    /// The connection holds what storage does not account for: until when that may be.
+    /// The user model says otherwise than storage: until when it may.
     pub(super) stray: Option<Duration>,
     /// The user model lost its user during the errand.
     pub(super) lost_meanwhile: bool,

@@ -40,6 +40,10 @@ impl Keeper {
 
     /// What storage really has, when it may have changed.
     fn checked(&mut self, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        // The sibling that we have waited for is done.
+        if stored.record.as_ref().is_some_and(|record| record.attempt() != self.yielded_to) {
+            self.retry = None;
+        }
         match (&stored.record, self.standing) {
             // The connection may hold the session for a moment longer: its user model will say.
             (None, Standing::Attached { .. }) => self.no_key(),

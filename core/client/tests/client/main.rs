@@ -11,6 +11,7 @@
 
 mod support;
 
+mod agreement;
 mod connection;
 mod faults;
 mod garbage;
@@ -21,4 +22,5 @@ mod logout;
 mod orders;
 mod plain;
 mod resources;
+mod storm;
 mod worlds;

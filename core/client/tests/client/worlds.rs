@@ -8,7 +8,7 @@ use relogin_client::{Answer, Command, Ended, Input, Resource, SessionState};
 use relogin_res::Value;
 use relogin_session::Outcome;
 
-use crate::support::{Browser, Profile, World, admin, ms, rid, s};
+use crate::support::{Browser, Profile, Thief, World, admin, ms, rid, s};
 
 /// Runs `story` for each seed; says which seed failed.
 pub(crate) fn for_seeds(seeds: u64, story: impl Fn(&mut World)) {
@@ -132,7 +132,9 @@ fn frozen_tabs_log_nobody_out_and_hold_nobody_up() {
             let time = world.rng.range(1000, 110_000);
             world.run(ms(time));
             for number in 1..3 {
-                assert!(matches!(world.state(number), SessionState::LoggedIn(_) | SessionState::Reconnecting(_)));
+                // Two that have both lost their patience may be in each other's way for a moment.
+                let state = world.state(number);
+                assert!(!matches!(state, SessionState::Ended(_) | SessionState::Anonymous), "{state:?}");
             }
             world.thaw(0);
             if world.rng.chance(50) {
@@ -271,7 +273,8 @@ fn a_thief_and_the_owner_both_lose_the_session() {
         let time = world.rng.range(0, 90_000);
         world.run(ms(time));
         let storage = profile.borrow().storage.clone().expect("a key to steal");
-        let (effects, reply) = world.service.steal(&storage, "thief", world.unix());
+        let now = world.unix();
+        let (effects, reply) = Thief::copy(&storage).strike(&mut world.service, &mut world.rng, now);
         let got_in = reply.is_ok();
         world.effects(effects);
         world.run(s(10));

@@ -1,4 +1,4 @@
-//! What the tabs of one browser profile share: storage and the lock.
+//! What the tabs of one browser profile share: storage, the lock, and the device's key pair.
 
 use std::{
     cell::RefCell,
@@ -6,7 +6,9 @@ use std::{
     rc::Rc,
 };
 
-use relogin_client::{Input, LockId};
+use relogin_client::{Input, LockId, PublicKey};
+
+use super::{Rng, device};
 
 /// Shared by the tabs of a profile.
 pub(crate) type Profile = Rc<RefCell<Browser>>;
@@ -19,6 +21,13 @@ pub(crate) struct Browser {
     pub(crate) history: Vec<Option<String>>,
     /// Locks are refused: a page on plain http has none.
     pub(crate) no_locks: bool,
+    /// How many of a hundred reads show what storage had a moment ago.
+    pub(crate) stale_reads: u64,
+    /// A key pair can be kept: sessions are bound ones.
+    pub(crate) can_keep_keys: bool,
+    /// The key pair, once it is made.
+    pub(crate) device: Option<device::KeyPair>,
+    rng: Option<Rng>,
     holder: Option<(usize, LockId)>,
     waiting: VecDeque<(usize, LockId)>,
     inbox: BTreeMap<usize, VecDeque<Input>>,
@@ -40,6 +49,40 @@ impl Browser {
         if self.holder.is_some_and(|(holder, _)| holder == tab) {
             self.hand_on();
         }
+    }
+
+    /// A browser whose whims a seed decides.
+    pub(crate) fn seeded(seed: u64) -> Profile {
+        let profile = Self::profile();
+        profile.borrow_mut().rng = Some(Rng::new(seed));
+        profile
+    }
+
+    /// What a read shows.
+    pub(crate) fn read(&mut self) -> Option<String> {
+        let Some(rng) = &mut self.rng else { return self.storage.clone() };
+        if !rng.chance(self.stale_reads) {
+            return self.storage.clone();
+        }
+        let back = usize::try_from(rng.range(2, 5)).unwrap();
+        self.history.iter().rev().nth(back - 1).cloned().unwrap_or_default()
+    }
+
+    /// Puts `to` in the place of `from`, if that is there. What is there then.
+    pub(crate) fn swap(&mut self, tab: usize, from: Option<&str>, to: Option<&str>) -> Option<String> {
+        if self.storage.as_deref() == from {
+            self.write(tab, to);
+        }
+        self.storage.clone()
+    }
+
+    /// The public half of the device's key pair, which is made if there is none.
+    pub(crate) fn make_device(&mut self) -> Option<PublicKey> {
+        if !self.can_keep_keys {
+            return None;
+        }
+        let rng = self.rng.get_or_insert_with(|| Rng::new(0));
+        Some(self.device.get_or_insert_with(|| device::KeyPair::new(rng)).public())
     }
 
     pub(crate) fn write(&mut self, tab: usize, text: Option<&str>) {

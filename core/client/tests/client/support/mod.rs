@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 mod browser;
+mod device;
 mod rng;
 mod scripted;
 mod service;
@@ -11,7 +12,7 @@ mod world;
 pub(crate) use browser::{Browser, Profile};
 pub(crate) use rng::Rng;
 pub(crate) use scripted::Scripted;
-pub(crate) use service::Service;
+pub(crate) use service::{Service, Thief};
 pub(crate) use shipped::Shipped;
 pub(crate) use tab::{Sent, Tab};
 pub(crate) use world::World;

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use relogin_session::{
-    Attempt, Command, ConnectionId, Denied, Device, Effect, Keyring, LoggedIn, Outcome, Policy, Proof, Record,
-    ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api, decide, machine::ended_by_logout,
+    Attempt, Command, ConnectionId, Denied, Device, DeviceKey, Effect, Keyring, LoggedIn, Outcome, Policy, Proof,
+    Record, ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api, challenge, decide,
+    machine::ended_by_logout,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Rng, admin, guest};
+use super::{Rng, admin, device, guest};
 
 /// Sessions on a store that loses nothing.
 #[derive(Debug)]
@@ -17,19 +19,32 @@ pub(crate) struct Service {
     pub(crate) records: BTreeMap<SessionId, Record>,
     /// What became of each request, in order.
     pub(crate) outcomes: Vec<Outcome>,
+    /// The end of a session that was written and may not have been told: told again by the next process.
+    pub(crate) untold: Vec<Effect>,
+    /// When this process began.
+    pub(crate) began: Timestamp,
     rng: Rng,
 }
 
 /// What a request came to: what gateways are told, then the reply.
-pub(crate) type Reply = (Vec<Effect>, Result<Option<LoggedIn>, Denied>);
+pub(crate) type Reply = (Vec<Effect>, Result<Json, Denied>);
+
+/// As `Reply`, before it is put into words.
+type Decided = (Vec<Effect>, Result<Option<LoggedIn>, Denied>);
 
 impl Service {
     /// A service with the demo's life times.
     pub(crate) fn new(seed: u64) -> Self {
         let policy = Policy { key_lifetime: 120_000, session_lifetime: 3_600_000, refresh: 60_000 };
         let keyring = Keyring::new(vec![vec![9; 32]]).expect("a secret that is long enough");
-        let rng = Rng::new(seed);
-        Self { rules: Rules { policy, keyring }, records: BTreeMap::new(), outcomes: Vec::new(), rng }
+        Self {
+            rules: Rules { policy, keyring },
+            records: BTreeMap::new(),
+            outcomes: Vec::new(),
+            untold: Vec::new(),
+            began: Timestamp(0),
+            rng: Rng::new(seed),
+        }
     }
 
     /// From now on, keys live for longer than any story takes.
@@ -46,12 +61,16 @@ impl Service {
         token: Option<&Token>,
         now: u64,
     ) -> Reply {
-        match method {
-            "login" => self.login(cid, params, now),
-            "relogin" => self.relogin(cid, params, token, now),
-            "logout" => self.logout(cid, params, token, now),
+        let now = Timestamp(now);
+        self.untold.clear();
+        let decided = match method {
+            "login" => self.login(cid, &read(params), token, now),
+            "relogin" => self.relogin(cid, &read(params), token, now),
+            "logout" => self.logout(cid, read::<Option<api::LogoutParams>>(params), token, now),
+            "challenge" => return (Vec::new(), Ok(json(challenge::mint(&self.rules.keyring, cid, now)))),
             _ => (Vec::new(), Err(Denied::MethodNotFound)),
-        }
+        };
+        (decided.0, decided.1.map(json))
     }
 
     /// Who is logged in on a connection.
@@ -60,10 +79,15 @@ impl Service {
         users().into_iter().find(|user| user.id == record.user_id)
     }
 
+    /// The session that a connection holds.
+    pub(crate) fn session(&self, cid: &ConnectionId) -> Option<SessionId> {
+        self.records.values().find(|record| record.is_on(cid)).map(|record| record.sid)
+    }
+
     /// Ends what is overdue.
     pub(crate) fn expire(&mut self, now: u64) -> Vec<Effect> {
-        let overdue: Vec<_> =
-            self.records.values().filter(|r| r.is_expired(Timestamp(now))).map(|record| record.sid).collect();
+        let now = Timestamp(now);
+        let overdue: Vec<_> = self.records.values().filter(|r| r.is_expired(now)).map(|record| record.sid).collect();
         overdue.into_iter().flat_map(|sid| self.run(Some(sid), Command::Expire, now).0).collect()
     }
 
@@ -72,78 +96,140 @@ impl Service {
         self.outcomes.iter().filter(|found| **found == outcome).count()
     }
 
-    fn login(&mut self, cid: &ConnectionId, params: &Json, now: u64) -> Reply {
-        let params: api::LoginParams = serde_json::from_value(params.clone()).expect("login params");
+    fn login(
+        &mut self,
+        cid: &ConnectionId,
+        params: &api::LoginParams,
+        token: Option<&Token>,
+        now: Timestamp,
+    ) -> Decided {
         let user = match (params.username.as_str(), params.password.expose()) {
             ("admin", "admin") => admin(),
             ("guest", "guest") => guest(),
             _ => return (Vec::new(), Err(Denied::WrongUsernamePassword)),
         };
+        let public_key = params.device.as_ref().map(|device| DeviceKey::read(&device.public_key).expect("a good key"));
         let (sid, salt) = (SessionId(self.rng.bytes()), self.rng.bytes());
-        let (device, attempt) = (Device::default(), params.attempt);
+        let (device, attempt) = (Device { public_key, ..Device::default() }, params.attempt);
         let command = Command::Login { connection: cid.clone(), user, sid, salt, attempt, device, cookie: None };
-        let held = self.records.values().find(|record| record.is_on(cid)).map(|record| record.sid);
-        self.run(held, command, now)
+        let held = self.records.values().find(|record| record.is_on(cid));
+        let repeats = |held: &&Record| attempt.is_some() && attempt == held.made_by.attempt;
+        let knows = |held: &&Record| token.is_some_and(|token| token.sid == held.sid) || held.last_seen >= self.began;
+        if let Some(unheard) = held.filter(|held| !repeats(held) && !knows(held)).map(|held| held.sid) {
+            let _ = self.run(Some(unheard), Command::Abandon { connection: cid.clone() }, now);
+        }
+        self.run(self.session(cid), command, now)
     }
 
-    fn relogin(&mut self, cid: &ConnectionId, params: &Json, token: Option<&Token>, now: u64) -> Reply {
-        let params: api::ReloginParams = serde_json::from_value(params.clone()).expect("relogin params");
+    fn relogin(
+        &mut self,
+        cid: &ConnectionId,
+        params: &api::ReloginParams,
+        token: Option<&Token>,
+        now: Timestamp,
+    ) -> Decided {
+        let is_good = |proof: &api::SignedChallenge| challenge::verify(&self.rules.keyring, &proof.challenge, cid, now);
+        if params.proof.as_ref().is_some_and(|proof| !is_good(proof)) {
+            return (Vec::new(), Err(Denied::InvalidChallenge));
+        }
         let Some(key) = params.relogin_key.parse() else {
             self.outcomes.push(Outcome::Refused);
             return (Vec::new(), Err(Denied::InvalidReloginKey));
         };
         let sid = key.sid;
-        let user = self.records.get(&sid).map(|record| record.user_id.clone());
-        let user = users().into_iter().find(|known| Some(&known.id) == user.as_ref());
-        let command = Command::Relogin {
-            connection: cid.clone(),
-            key,
-            attempt: params.attempt,
-            proof: Proof::None,
-            cookie: None,
-            user,
-            token: token.cloned(),
+        let record = self.records.get(&sid);
+        let user = users().into_iter().find(|user| record.is_some_and(|record| record.user_id == user.id));
+        let device = record.and_then(|record| record.device.public_key.as_ref());
+        let proof = match (device, &params.proof) {
+            (Some(device), Some(proof)) if device::verifies(device, proof, &params.relogin_key) => Proof::Valid,
+            _ => Proof::None,
         };
+        let (connection, attempt, token) = (cid.clone(), params.attempt, token.cloned());
+        let command = Command::Relogin { connection, key, attempt, proof, cookie: None, user, token };
         let reply = self.run(Some(sid), command, now);
         if reply.1.is_ok() {
-            let others = self.records.values_mut().filter(|record| record.sid != sid);
-            others.for_each(|record| record.connections.retain(|other| other != cid));
+            let others: Vec<_> =
+                self.records.values().filter(|r| r.sid != sid && r.is_on(cid)).map(|r| r.sid).collect();
+            for other in others {
+                let _ = self.run(Some(other), Command::Detach { connection: cid.clone() }, now);
+            }
         }
         reply
     }
 
-    fn logout(&mut self, cid: &ConnectionId, params: &Json, token: Option<&Token>, now: u64) -> Reply {
-        let params: Option<api::LogoutParams> = serde_json::from_value(params.clone()).expect("logout params");
+    fn logout(
+        &mut self,
+        cid: &ConnectionId,
+        params: Option<api::LogoutParams>,
+        token: Option<&Token>,
+        now: Timestamp,
+    ) -> Decided {
         let sid = params.and_then(|params| params.sid);
-        let held = self.records.values().find(|record| record.is_on(cid)).map(|record| record.sid);
-        let token = token.map(|token| token.sid);
+        let (held, token) = (self.session(cid), token.map(|token| token.sid));
         let command = Command::Logout { connection: cid.clone(), sid, held, token };
         self.run(ended_by_logout(sid, held, token), command, now)
     }
 
-    fn run(&mut self, sid: Option<SessionId>, command: Command, now: u64) -> Reply {
+    fn run(&mut self, sid: Option<SessionId>, command: Command, now: Timestamp) -> Decided {
         let record = sid.and_then(|sid| self.records.get(&sid));
-        let decision = decide(record, command, &self.rules, Timestamp(now));
+        let decision = decide(record, command, &self.rules, now);
         match (decision.write, sid) {
             (Write::Create(record) | Write::Replace(record), _) => drop(self.records.insert(record.sid, record)),
-            (Write::Remove, Some(sid)) => drop(self.records.remove(&sid)),
+            (Write::Remove, Some(sid)) => {
+                drop(self.records.remove(&sid));
+                self.untold.clone_from(&decision.effects);
+            }
             _ => {}
         }
         self.outcomes.push(decision.outcome);
         (decision.effects, decision.reply)
     }
+}
 
-    /// What a thief who read `storage` gets by it, on a connection of their own.
-    pub(crate) fn steal(&mut self, storage: &str, cid: &str, now: u64) -> Reply {
+/// Somebody who can read a browser's storage, but is not its device.
+#[derive(Debug)]
+pub(crate) struct Thief {
+    pub(crate) cid: ConnectionId,
+    key: ReloginKey,
+    /// Whether the key's use had begun when it was copied.
+    begun: Option<Attempt>,
+}
+
+impl Thief {
+    /// Takes what is in `storage`.
+    pub(crate) fn copy(storage: &str) -> Self {
         let record: Json = serde_json::from_str(storage).expect("storage has JSON");
         let key = ReloginKey::new(record["key"].as_str().expect("a key").to_owned());
-        let attempt = Some(Attempt(self.rng.bytes()));
-        let params = serde_json::to_value(api::ReloginParams { relogin_key: key, attempt, proof: None }).unwrap();
-        let cid = ConnectionId::parse(cid).expect("a cid");
-        self.relogin(&cid, &params, None, now)
+        let begun = record["attempt"].as_str().and_then(Attempt::parse);
+        Self { cid: ConnectionId::parse("thief").expect("a cid"), key, begun }
+    }
+
+    /// Uses the newest key there is, by an attempt of the thief's own or, if it was copied in mid-use, maybe by that one.
+    pub(crate) fn strike(&mut self, service: &mut Service, rng: &mut Rng, now: u64) -> Reply {
+        let begun = self.begun.take().filter(|_| rng.chance(70));
+        let attempt = Some(begun.unwrap_or_else(|| Attempt(rng.bytes())));
+        let forged = api::SignedChallenge {
+            challenge: challenge::mint(&service.rules.keyring, &self.cid, Timestamp(now)).challenge,
+            signature: "forged".to_owned(),
+        };
+        let proof = rng.chance(50).then_some(forged);
+        let params = api::ReloginParams { relogin_key: self.key.clone(), attempt, proof };
+        let (effects, reply) = service.relogin(&self.cid.clone(), &params, None, Timestamp(now));
+        if let Ok(Some(answer)) = &reply {
+            self.key = answer.relogin_key.clone();
+        }
+        (effects, reply.map(json))
     }
 }
 
 fn users() -> [User; 2] {
     [admin(), guest()]
+}
+
+fn read<T: for<'a> Deserialize<'a>>(params: &Json) -> T {
+    serde_json::from_value(params.clone()).expect("params of the method")
+}
+
+fn json(result: impl Serialize) -> Json {
+    serde_json::to_value(result).expect("results have a JSON form")
 }

@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use super::{Browser, Profile, Rng, rid};
 
 /// A frame that the client sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) id: u64,
     pub(crate) method: String,
@@ -116,21 +116,22 @@ impl Tab {
                 self.sent.clear();
             }
             Action::ReadStorage => {
-                let text = self.profile.borrow().storage.clone();
+                let text = self.profile.borrow_mut().read();
                 self.input(Input::StorageRead(text.map(Secret::new)));
             }
             Action::SwapStorage { from, to } => {
-                let text = {
-                    let mut profile = self.profile.borrow_mut();
-                    if profile.storage.as_deref() == from.as_ref().map(Secret::expose) {
-                        profile.write(self.number, to.as_ref().map(Secret::expose));
-                    }
-                    profile.storage.clone()
-                };
+                let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
+                let text = self.profile.borrow_mut().swap(self.number, from, to);
                 self.input(Input::StorageRead(text.map(Secret::new)));
             }
-            Action::MakeDevice => self.input(Input::Device(None)),
-            Action::Sign(_) => self.input(Input::Signed(None)),
+            Action::MakeDevice => {
+                let device = self.profile.borrow_mut().make_device();
+                self.input(Input::Device(device));
+            }
+            Action::Sign(message) => {
+                let device = self.profile.borrow().device.clone();
+                self.input(Input::Signed(device.map(|device| device.sign(message.expose().as_bytes()))));
+            }
             Action::RequestLock(id) => self.profile.borrow_mut().request(self.number, id, false),
             Action::StealLock(id) => self.profile.borrow_mut().request(self.number, id, true),
             Action::ReleaseLock(id) => self.profile.borrow_mut().release(self.number, id),

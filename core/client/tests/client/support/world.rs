@@ -11,13 +11,17 @@ use std::{
 use bytes::Bytes;
 use relogin_client::{Command, Input, Secret, SessionState, SocketId, User};
 use relogin_gateway::{Action, Tag};
-use relogin_session::{ConnectionId, Denied, Effect, Outcome, Token};
+use relogin_session::{ConnectionId, Denied, Effect, Outcome, Timestamp, Token};
 use serde_json::{Value as Json, json};
 
 use super::{Profile, Rng, Sent, Service, Shipped, Tab, ms, rid, s, shipped::Delivery};
 
 const USER: &str = "session.user.{cid}";
 const TICKER: &str = "ticker.model";
+/// How long a gateway waits for a service.
+const TIMEOUT: Duration = s(3);
+/// When the world began, on the service's clock.
+const EPOCH: u64 = 1_700_000_000_000;
 
 /// All there is.
 #[derive(Debug)]
@@ -32,8 +36,14 @@ pub(crate) struct World {
     pub(crate) lose_requests: u64,
     /// How many of a hundred replies never leave it.
     pub(crate) lose_replies: u64,
-    /// How many of a hundred requests reach the service twice. Only a bus does that, so only with the shipped gateway.
+    /// How many of a hundred requests reach the service twice.
     pub(crate) double_requests: u64,
+    /// How many of a hundred requests, and of their copies, take so long that others overtake them and nobody waits any more.
+    pub(crate) delay_requests: u64,
+    /// How many of a hundred requests the service does not survive: it has written, but not told everybody, nor answered.
+    pub(crate) crash: u64,
+    /// How wrong the service's clock is.
+    pub(crate) clock_error: i64,
     /// How many sockets were asked for in each 100 ms.
     pub(crate) arrivals: BTreeMap<u64, usize>,
     /// The shipped gateway; none: the model.
@@ -52,6 +62,8 @@ pub(crate) struct Seat {
     pub(crate) frozen: bool,
     /// Nothing comes through, in either direction, and nobody is told.
     pub(crate) cut: bool,
+    /// How far the tab's clock is ahead.
+    skew: Duration,
     asked: Option<SocketId>,
     backlog: Vec<Input>,
 }
@@ -79,6 +91,8 @@ enum Happening {
     Asked(u64, Tag, String, Bytes),
     /// Something from the bus for the shipped gateway.
     Delivered(u64, Delivery),
+    /// The next process of the service.
+    ServiceBack,
 }
 
 impl World {
@@ -93,6 +107,9 @@ impl World {
             lose_requests: 0,
             lose_replies: 0,
             double_requests: 0,
+            delay_requests: 0,
+            crash: 0,
+            clock_error: 0,
             shipped: (seed % 2 == 1).then(Shipped::new),
             arrivals: BTreeMap::new(),
             connections: BTreeMap::new(),
@@ -105,10 +122,11 @@ impl World {
     /// Opens a tab of `profile` that shows the ticker.
     pub(crate) fn open_tab(&mut self, profile: &Profile) -> usize {
         let number = self.tabs.len();
-        let mut tab = Tab::new(number, profile, self.now, self.rng.next());
+        let skew = ms(self.rng.range(0, 100_000_000));
+        let mut tab = Tab::new(number, profile, self.now + skew, self.rng.next());
         tab.input(Input::Start);
         tab.command(Command::Subscribe(rid(TICKER)));
-        self.tabs.push(Seat { tab, frozen: false, cut: false, asked: None, backlog: Vec::new() });
+        self.tabs.push(Seat { tab, frozen: false, cut: false, skew, asked: None, backlog: Vec::new() });
         self.look_after(number);
         number
     }
@@ -166,7 +184,7 @@ impl World {
 
     /// The caller of a tab wants something.
     pub(crate) fn command(&mut self, number: usize, command: Command) -> u64 {
-        self.tabs[number].tab.now = self.now;
+        self.set_clock(number);
         let token = self.tabs[number].tab.command(command);
         self.look_after(number);
         token
@@ -182,7 +200,7 @@ impl World {
             seat.backlog.push(input);
             return;
         }
-        seat.tab.now = self.now;
+        seat.tab.now = self.now + seat.skew;
         let said = self.trace.then(|| format!("tab {number} takes in {input:?}"));
         seat.tab.input(input);
         if let Some(said) = said {
@@ -208,8 +226,25 @@ impl World {
         found.map(|(cid, _)| cid.clone())
     }
 
+    /// What the service's clock shows.
     pub(crate) fn unix(&self) -> u64 {
-        u64::try_from(self.now.as_millis()).unwrap()
+        (u64::try_from(self.now.as_millis()).unwrap() + EPOCH).saturating_add_signed(self.clock_error)
+    }
+
+    /// When the service's clock will show that.
+    fn at_unix(&self, unix: u64) -> Duration {
+        ms(unix.saturating_sub(EPOCH.saturating_add_signed(self.clock_error)))
+    }
+
+    fn set_clock(&mut self, number: usize) {
+        let seat = &mut self.tabs[number];
+        seat.tab.now = self.now + seat.skew;
+    }
+
+    /// The service ends; what it has not said yet, it will not say. The next process comes after a while.
+    pub(crate) fn crash_service(&mut self) {
+        self.service_up = false;
+        self.soon(3000, Happening::ServiceBack);
     }
 
     /// Lets time pass.
@@ -219,12 +254,13 @@ impl World {
             self.browse();
             let happening = self.queue.first_key_value().map(|((at, _), _)| *at);
             let timer = self.next_timer();
-            let expiry = self.service.records.values().map(|record| ms(record.deadline().0)).min();
+            let expiry = self.service.records.values().map(|record| self.at_unix(record.deadline().0)).min();
+            let expiry = expiry.filter(|_| self.service_up);
             let gateway = self.shipped.as_ref().and_then(Shipped::poll_timeout);
             let next = [happening, timer.map(|(at, _)| at), expiry, gateway].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= until) else { break };
             self.now = self.now.max(next);
-            if expiry == Some(next) && self.service_up {
+            if expiry == Some(next) {
                 let effects = self.service.expire(self.unix());
                 self.effects(effects);
             } else if gateway.is_some_and(|gateway| gateway <= self.now) {
@@ -233,8 +269,9 @@ impl World {
                 let (_, happening) = self.queue.pop_first().expect("it was just looked at");
                 self.happen(happening);
             } else if let Some((_, number)) = timer {
-                self.tabs[number].tab.now = self.now;
-                self.tabs[number].tab.ring(next);
+                self.set_clock(number);
+                let due = self.tabs[number].tab.now;
+                self.tabs[number].tab.ring(due);
                 self.look_after(number);
             }
         }
@@ -249,7 +286,8 @@ impl World {
     }
 
     fn next_timer(&self) -> Option<(Duration, usize)> {
-        let due = |(number, seat): (usize, &Seat)| Some((seat.tab.client.poll_timeout()?, number));
+        let due =
+            |(number, seat): (usize, &Seat)| Some((seat.tab.client.poll_timeout()?.saturating_sub(seat.skew), number));
         self.tabs.iter().enumerate().filter(|(_, seat)| !seat.frozen).filter_map(due).min()
     }
 
@@ -323,7 +361,7 @@ impl World {
             }
             Happening::Opened(..) => {}
             Happening::Closed(number, socket) => self.input(number, Input::SocketClosed(socket)),
-            Happening::AtGateway(cid, sent) => self.at_gateway(cid, sent),
+            Happening::AtGateway(cid, sent) => self.at_gateway(&cid, &sent),
             Happening::AtService(cid, sent, token) => self.at_service(&cid, &sent, token.as_ref()),
             Happening::AtTab(cid, frame) => {
                 if let Some(Connection { seat, socket, .. }) = self.connections.get(&cid) {
@@ -333,6 +371,7 @@ impl World {
                     }
                 }
             }
+            Happening::ServiceBack => self.service_back(),
             Happening::Error(cid, id, code, channel) => self.error(&cid, id, code, &channel),
             Happening::Asked(life, tag, subject, payload) => self.asked(life, tag, &subject, &payload),
             Happening::Delivered(life, delivery) => {
@@ -375,17 +414,9 @@ impl World {
                 }
                 Action::Close { connection, reason, .. } => panic!("closes {connection:?}: {reason}"),
                 Action::Ask { tag, subject, payload } => {
-                    let is_auth = subject.starts_with("auth.");
-                    let times =
-                        match (is_auth, self.rng.chance(self.lose_requests), self.rng.chance(self.double_requests)) {
-                            (true, true, _) => 0,
-                            (true, false, true) => 2,
-                            _ => 1,
-                        };
-                    // A copy comes right behind the first. One that came after the next use of the key would be taken for
-                    // theft, by the rules as they are.
-                    let at = self.now + ms(self.rng.range(1, 31));
-                    for _ in 0..times {
+                    let ways = if subject.starts_with("auth.") { self.ways() } else { vec![ms(self.rng.range(1, 31))] };
+                    for way in ways {
+                        let at = self.now + way;
                         self.at(at, Happening::Asked(life, tag, subject.clone(), payload.clone()));
                     }
                 }
@@ -418,8 +449,7 @@ impl World {
                 let cid = ConnectionId::parse(text(&request["cid"])).expect("a cid");
                 let token: Option<Token> = serde_json::from_value(request["token"].clone()).expect("a token of ours");
                 let (effects, reply) = self.service.auth(&cid, method, &request["params"], token.as_ref(), self.unix());
-                self.effects(effects);
-                if self.rng.chance(self.lose_replies) {
+                if !self.tell_all(effects) || self.rng.chance(self.lose_replies) {
                     return;
                 }
                 match reply {
@@ -446,39 +476,44 @@ impl World {
         }
     }
 
-    fn at_gateway(&mut self, cid: ConnectionId, sent: Sent) {
+    fn at_gateway(&mut self, cid: &ConnectionId, sent: &Sent) {
         if let Some(shipped) = &mut self.shipped {
             let frame = json!({"id": sent.id, "method": sent.method, "params": sent.params}).to_string();
-            shipped.frame(&cid, &frame, self.now);
+            shipped.frame(cid, &frame, self.now);
             return self.look_after_gateway();
         }
-        let Some(connection) = self.connections.get_mut(&cid) else { return };
+        let Some(connection) = self.connections.get_mut(cid) else { return };
         let (kind, rest) = sent.method.split_once('.').unwrap_or((&sent.method, ""));
         match (kind, rest) {
-            ("version", _) => self.answer(&cid, sent.id, &json!({"protocol": "1.2.3"}), "version"),
-            ("subscribe", USER) if !self.service_up => self.fail(&cid, sent.id, USER),
+            ("version", _) => self.answer(cid, sent.id, &json!({"protocol": "1.2.3"}), "version"),
+            ("subscribe", USER) if !self.service_up => self.fail(cid, sent.id, USER),
             ("subscribe", USER) => {
                 connection.subscribed.insert(USER.to_owned());
-                connection.user = self.service.user(&cid);
+                connection.user = self.service.user(cid);
                 let model = members(connection.user.as_ref());
-                self.answer(&cid, sent.id, &json!({"models": {USER: model}}), USER);
+                self.answer(cid, sent.id, &json!({"models": {USER: model}}), USER);
             }
             ("subscribe", TICKER) if connection.token.is_some() => {
                 connection.subscribed.insert(TICKER.to_owned());
                 let seconds = self.now.as_secs();
-                self.answer(&cid, sent.id, &json!({"models": {TICKER: {"seconds": seconds}}}), TICKER);
+                self.answer(cid, sent.id, &json!({"models": {TICKER: {"seconds": seconds}}}), TICKER);
             }
-            ("subscribe", _) => self.error(&cid, sent.id, "system.accessDenied", TICKER),
+            ("subscribe", _) => self.error(cid, sent.id, "system.accessDenied", TICKER),
             ("unsubscribe", rest) => {
                 connection.subscribed.remove(rest);
-                self.answer(&cid, sent.id, &Json::Null, rest);
+                self.answer(cid, sent.id, &Json::Null, rest);
             }
-            ("auth", _) if !self.service_up || self.rng.chance(self.lose_requests) => {
-                self.fail(&cid, sent.id, "session");
-            }
+            ("auth", _) if !self.service_up => self.fail(cid, sent.id, "session"),
             ("auth", _) => {
                 let token = connection.token.clone();
-                self.soon(30, Happening::AtService(cid, sent, token));
+                let ways = self.ways();
+                if ways.iter().all(|way| *way > TIMEOUT) {
+                    self.fail(cid, sent.id, "session");
+                }
+                for way in ways {
+                    let at = self.now + way;
+                    self.at(at, Happening::AtService(cid.clone(), sent.clone(), token.clone()));
+                }
             }
             _ => panic!("{} was not to be expected", sent.method),
         }
@@ -487,7 +522,7 @@ impl World {
     /// No service answers: the gateway says so at once, or after it has waited.
     fn fail(&mut self, cid: &ConnectionId, id: u64, channel: &str) {
         let (code, wait) =
-            if self.rng.chance(50) { ("system.timeout", s(3)) } else { ("system.notFound", Duration::ZERO) };
+            if self.rng.chance(50) { ("system.timeout", TIMEOUT) } else { ("system.notFound", Duration::ZERO) };
         self.at(self.now + wait, Happening::Error(cid.clone(), id, code, channel.to_owned()));
     }
 
@@ -497,15 +532,60 @@ impl World {
         }
         let method = sent.method.rsplit('.').next().unwrap_or_default();
         let (effects, reply) = self.service.auth(cid, method, &sent.params, token, self.unix());
-        self.effects(effects);
-        if self.rng.chance(self.lose_replies) {
+        if !self.tell_all(effects) || self.rng.chance(self.lose_replies) {
             return self
-                .at(self.now + s(3), Happening::Error(cid.clone(), sent.id, "system.timeout", "session".into()));
+                .at(self.now + TIMEOUT, Happening::Error(cid.clone(), sent.id, "system.timeout", "session".into()));
         }
         match reply {
             Ok(result) => self.answer(cid, sent.id, &json!({"payload": result}), "session"),
             Err(denied) => self.error(cid, sent.id, Denied::code(denied), "session"),
         }
+    }
+
+    /// How long a request and its copies take to the service; none: it never gets there.
+    fn ways(&mut self) -> Vec<Duration> {
+        let times = match (self.rng.chance(self.lose_requests), self.rng.chance(self.double_requests)) {
+            (true, _) => 0,
+            (false, true) => 2,
+            (false, false) => 1,
+        };
+        let way = |_| {
+            let longest = if self.rng.chance(self.delay_requests) { 9000 } else { 31 };
+            ms(self.rng.range(1, longest))
+        };
+        (0..times).map(way).collect()
+    }
+
+    /// Tells everybody what has been written, unless the service ends before or meanwhile. True if it lives on.
+    fn tell_all(&mut self, effects: Vec<Effect>) -> bool {
+        if !self.rng.chance(self.crash) {
+            self.effects(effects);
+            return true;
+        }
+        let told = usize::try_from(self.rng.range(0, 4)).unwrap();
+        // Whom it forgets, it has told before it wrote.
+        let is_end = |effect: &Effect| matches!(effect, Effect::SetUser(_, None) | Effect::SetToken(_, None));
+        let over = !self.service.untold.is_empty();
+        let told = effects.into_iter().enumerate().filter(|(n, effect)| *n < told || is_end(effect) && !over);
+        let told = told.map(|(_, effect)| effect).collect();
+        self.effects(told);
+        self.crash_service();
+        false
+    }
+
+    /// The service has begun anew: it tells what it cannot be sure to have told, and gateways ask for all there is.
+    fn service_back(&mut self) {
+        self.service_up = true;
+        self.service.began = Timestamp(self.unix());
+        let untold = std::mem::take(&mut self.service.untold);
+        self.effects(untold);
+        if self.shipped.is_some() {
+            return self
+                .publish("system.reset".to_owned(), &json!({"resources": ["session.>"], "access": ["session.>"]}));
+        }
+        let cids: Vec<_> = self.connections.keys().cloned().collect();
+        let found = cids.into_iter().map(|cid| Effect::SetUser(cid.clone(), self.service.user(&cid))).collect();
+        self.effects(found);
     }
 
     pub(crate) fn effects(&mut self, effects: Vec<Effect>) {
