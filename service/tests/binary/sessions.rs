@@ -103,7 +103,7 @@ async fn over_nats_a_restart_changes_nothing_for_those_who_are_logged_in() {
     assert_eq!(gateway.hears("system.reset").await, reset);
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
     assert_eq!(model, jane());
-    let again = gateway.auth("login", "c1", credentials()).await;
+    let again = gateway.auth_with("login", "c1", &token["token"], credentials()).await;
     assert_eq!(again["error"]["code"], "session.alreadyLoggedIn");
     let next = gateway.auth("relogin", "c1", json!({"reloginKey": key})).await["result"].take();
     assert_eq!(next["generation"], 2, "{next}");

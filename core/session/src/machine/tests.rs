@@ -631,6 +631,38 @@ fn a_changed_role_reaches_all_connections() {
 }
 
 #[test]
+fn a_proven_device_s_tabs_are_told_as_any_others() {
+    // A rotation tells them; that a device which was behind has caught up does not concern them.
+    let proven = |generation| Use { proof: Proof::Valid, on: "other", ..Use::guide(generation) };
+    let rotated = decide(Some(&bound()), proven(5).command(), &rules(), NOW);
+    assert!(rotated.effects.contains(&Effect::Rotated(cid("maker"), 6)));
+    let converged = decide(Some(&bound()), proven(2).command(), &rules(), NOW);
+    assert!(!converged.effects.iter().any(|effect| matches!(effect, Effect::Rotated(..))));
+    // Another role than in the token that it has.
+    let user = User { role: "guest".to_owned(), ..jane() };
+    check(
+        Some(&bound()),
+        Use { token: Some(janes_token()), user: Some(user), ..proven(2) }.command(),
+        expect![[r#"
+            Converged: replace g5 until +120 of +500 on maker,other made by maker Some(1)
+            maker: token Some("guest")
+            maker: user Some("Jane Doe")
+            other: token Some("guest")
+            other: user Some("Jane Doe")
+            key 5 for 120, refresh in 60"#]],
+    );
+    // A token in place is not given anew, and the oldest connection leaves a full session.
+    let here = Use { token: Some(janes_token()), ..proven(2) };
+    assert_eq!(decide(Some(&bound()), here.command(), &rules(), NOW).effects.len(), 1);
+    let names: Vec<_> = (0..MAX_CONNECTIONS).map(|n| cid(&format!("c{n}"))).collect();
+    let full = Record { connections: names.clone(), ..bound() };
+    let decision = decide(Some(&full), proven(2).command(), &rules(), NOW);
+    assert_eq!(decision.effects[2..], cleared(&names[0]));
+    let gone = Use { user: None, ..proven(2) };
+    assert_eq!(decide(Some(&bound()), gone.command(), &rules(), NOW).outcome, Outcome::UserRemoved);
+}
+
+#[test]
 fn the_longest_unused_connections_leave_a_full_session() {
     let names: Vec<_> = (0..MAX_CONNECTIONS).map(|n| cid(&format!("c{n}"))).collect();
     let full = Record { connections: names.clone(), ..live() };
