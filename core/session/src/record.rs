@@ -34,7 +34,8 @@ pub struct Record {
     pub cookie: Option<[u8; 32]>,
     /// How `generation` came to be.
     pub made_by: MadeBy,
-    /// The attempts that made the generations before it, of bearer sessions: the last [`Record::PAST_ATTEMPTS`], oldest first.
+    /// The attempts that made the generations before it, of bearer sessions: at most [`Record::PAST_ATTEMPTS`], the last one that
+    /// of the generation before the newest.
     pub past: Vec<PastAttempt>,
 }
 
@@ -78,20 +79,12 @@ pub struct MadeBy {
     pub replayed: bool,
 }
 
-/// An attempt that made an earlier generation. What comes with it once more has been doubled or delayed on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PastAttempt {
-    /// The generation that it made.
-    pub generation: u64,
-    /// The first half of its bits: enough that nobody guesses it, and a record must stay small.
-    pub attempt: [u8; 8],
-}
+/// The first bits of an attempt that made an earlier generation; all zero if none did. What comes with such an attempt once more
+/// has been doubled or delayed on its way. 32 bits are enough: who has to guess them has one try, and gains nothing by it.
+pub type PastAttempt = [u8; 4];
 
-impl PastAttempt {
-    fn new(generation: u64, attempt: Attempt) -> Self {
-        let half = *attempt.0.first_chunk().expect("8 of 16 bytes");
-        Self { generation, attempt: half }
-    }
+fn past_attempt(attempt: Option<Attempt>) -> PastAttempt {
+    attempt.and_then(|attempt| attempt.0.first_chunk().copied()).unwrap_or_default()
 }
 
 /// A stored record that cannot be read.
@@ -112,9 +105,9 @@ pub enum RecordError {
 const FORMAT: u8 = 2;
 
 impl Record {
-    /// How many attempts of earlier generations are remembered. A message that is delayed for longer than so many refreshes is
-    /// taken for a thief's.
-    pub const PAST_ATTEMPTS: usize = 8;
+    /// How many attempts of earlier generations are remembered. A message that is delayed for longer is taken for a thief's. Each
+    /// refresh makes a generation, and so does each tab that comes back after a gateway's restart.
+    pub const PAST_ATTEMPTS: usize = 24;
 
     /// When the session ends if its key is not used before.
     #[must_use]
@@ -150,19 +143,24 @@ impl Record {
     /// True if `attempt` made `generation`, which is the newest or one of the last before it.
     #[must_use]
     pub fn was_made_by(&self, generation: u64, attempt: Attempt) -> bool {
-        if generation == self.generation {
-            self.made_by.attempt == Some(attempt)
-        } else {
-            self.past.contains(&PastAttempt::new(generation, attempt))
+        let Some(age) = self.generation.checked_sub(generation).and_then(|age| usize::try_from(age).ok()) else {
+            return false;
+        };
+        let mark = past_attempt(Some(attempt));
+        match age {
+            0 => self.made_by.attempt == Some(attempt),
+            _ => mark != PastAttempt::default() && self.past.iter().nth_back(age - 1) == Some(&mark),
         }
     }
 
     /// The next generation is made, by a request on `connection`.
     pub(crate) fn rotate(&mut self, connection: ConnectionId, attempt: Option<Attempt>) {
         // A proven device converges, however late it comes: it needs none of this.
-        if let Some(made_by) = self.made_by.attempt.filter(|_| !self.is_bound()) {
-            self.past.drain(..(self.past.len() + 1).saturating_sub(Self::PAST_ATTEMPTS));
-            self.past.push(PastAttempt::new(self.generation, made_by));
+        if !self.is_bound() {
+            self.past.push(past_attempt(self.made_by.attempt));
+            let surplus = self.past.len().saturating_sub(Self::PAST_ATTEMPTS);
+            let says_nothing = self.past.iter().take_while(|mark| **mark == PastAttempt::default()).count();
+            self.past.drain(..surplus.max(says_nothing));
         }
         self.generation = self.generation.saturating_add(1);
         self.made_by = MadeBy { connection, attempt, replayed: false };
@@ -220,7 +218,7 @@ mod tests {
                 attempt: Some(Attempt([3; 16])),
                 replayed: false,
             },
-            past: (136..144).map(|generation| PastAttempt::new(generation, Attempt([9; 16]))).collect(),
+            past: vec![[9; 4]; Record::PAST_ATTEMPTS],
         }
     }
 
@@ -260,7 +258,7 @@ mod tests {
         let device = Device { public_key: Some(DeviceKey::P256 { x: [1; 32], y: [2; 32] }), ..typical().device };
         let bound = Record { device, past: vec![], ..typical() };
         let sizes = format!("bearer {}, bound {}", length(&typical()), length(&bound));
-        expect_test::expect!["bearer 351, bound 336"].assert_eq(&sizes);
+        expect_test::expect!["bearer 367, bound 336"].assert_eq(&sizes);
     }
 
     #[test]

@@ -67,7 +67,7 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
-    use crate::{Device, DeviceKey, MadeBy, PastAttempt, SessionId, Timestamp, UserId};
+    use crate::{Device, DeviceKey, MadeBy, SessionId, Timestamp, UserId};
 
     const MADE: Attempt = Attempt([1; 16]);
     const OTHER: Attempt = Attempt([2; 16]);
@@ -93,7 +93,7 @@ mod tests {
             device: Device { public_key: bound.then_some(DeviceKey::Ed25519([1; 32])), ..Device::default() },
             cookie: None,
             made_by: MadeBy { connection: connection("maker"), attempt, replayed: false },
-            past: vec![PastAttempt { generation: 2, attempt: [3; 8] }, PastAttempt { generation: 4, attempt: [4; 8] }],
+            past: vec![[3; 4], [0; 4], [4; 4]],
         }
     }
 

@@ -305,8 +305,7 @@ fn follows(before: &Record, next: &Record, outcome: Outcome) {
         }
     }
     assert!(next.past.len() <= Record::PAST_ATTEMPTS);
-    assert!(next.past.is_sorted_by(|a, b| a.generation < b.generation));
-    assert!(next.past.iter().all(|past| past.generation < next.generation));
+    assert!(next.past.first() != Some(&[0; 4]), "what says nothing takes no room");
     assert_eq!(next.session_deadline, before.session_deadline);
     assert_eq!(
         (next.sid, &next.user_id, next.created, next.salt, &next.device, next.cookie),
@@ -334,7 +333,7 @@ proptest! {
     /// The other way round: with an honest client, whatever is lost, doubled or delayed, no session ends before its deadline.
     #[test]
     fn an_honest_client_is_never_logged_out(
-        uses in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64, proptest::option::of(0..30_usize)), 1..60)
+        uses in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64, proptest::option::of(0..60_usize)), 1..60)
     ) {
         let mut world = World::new();
         world.take(Step::Login { on: 0, attempt: Some(0), bound: false });

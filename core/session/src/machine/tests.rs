@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{DeviceKey, MadeBy, PastAttempt, UserId};
+use crate::{DeviceKey, MadeBy, UserId};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const SID: SessionId = SessionId([1; 16]);
@@ -46,7 +46,7 @@ fn live() -> Record {
         device: Device::default(),
         cookie: None,
         made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE), replayed: false },
-        past: vec![PastAttempt { generation: 4, attempt: [4; 8] }],
+        past: vec![[4; 4]],
     }
 }
 
@@ -406,29 +406,41 @@ fn a_late_request_changes_nothing() {
 fn the_last_attempts_are_remembered_and_no_more() {
     let mut record = live();
     let attempt = |generation: u64| Attempt([u8::try_from(generation).unwrap(); 16]);
-    for generation in 5..30 {
-        let used = Use { attempt: Some(attempt(generation)), ..Use::of(generation) };
-        let Write::Replace(next) = decide(Some(&record), used.command(), &rules(), NOW).write else { panic!() };
-        record = next;
+    let rotated = |record: &Record, used: Use| {
+        let Write::Replace(next) = decide(Some(record), used.command(), &rules(), NOW).write else { panic!() };
+        next
+    };
+    for generation in 5..60 {
+        record = rotated(&record, Use { attempt: Some(attempt(generation)), ..Use::of(generation) });
     }
     assert_eq!(record.past.len(), Record::PAST_ATTEMPTS);
-    for generation in 5..30 {
+    for generation in 5..60 {
         let doubled = Use { attempt: Some(attempt(generation)), ..Use::of(generation) };
         let expected = match generation {
-            29 => Outcome::Replayed,
-            21..29 => Outcome::Late,
+            59 => Outcome::Replayed,
+            35..59 => Outcome::Late,
             _ => Outcome::Stolen,
         };
         assert_eq!(decide(Some(&record), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
     }
-    // Those without an attempt leave nothing to be remembered, and a bound session has no use for it.
-    let guide = Use::guide(30);
-    let Write::Replace(next) = decide(Some(&record), guide.command(), &rules(), NOW).write else { panic!() };
-    let Write::Replace(after) = decide(Some(&next), Use::of(31).command(), &rules(), NOW).write else { panic!() };
-    assert_eq!((next.past.len(), &after.past), (Record::PAST_ATTEMPTS, &next.past));
-    let proven = Use { proof: Proof::Valid, ..Use::of(5) };
-    let Write::Replace(next) = decide(Some(&bound()), proven.command(), &rules(), NOW).write else { panic!() };
-    assert_eq!(next.past, bound().past);
+    // A use without an attempt is remembered as one, and nobody can repeat it by an attempt that looks like none.
+    let after = rotated(&rotated(&record, Use::guide(60)), Use::of(61));
+    for (generation, used, expected) in [
+        (59, attempt(59), Outcome::Late),
+        (60, Attempt([0; 16]), Outcome::Stolen),
+        (60, attempt(59), Outcome::Stolen),
+        (61, OTHER, Outcome::Replayed),
+    ] {
+        let doubled = Use { attempt: Some(used), ..Use::of(generation) };
+        assert_eq!(decide(Some(&after), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
+    }
+    // What has nothing to be remembered takes no room, and a bound session has no use for it.
+    let mut guides = record;
+    for generation in 60..90 {
+        guides = rotated(&guides, Use::guide(generation));
+    }
+    assert_eq!(guides.past, [[0; 4]; 0]);
+    assert_eq!(rotated(&bound(), Use { proof: Proof::Valid, ..Use::of(5) }).past, bound().past);
 }
 
 #[test]
