@@ -121,8 +121,11 @@ impl Keeper {
     pub(super) fn account_for_stray(&mut self, turn: &mut Turn) {
         let pressing = self.seen != Seen::Nobody && !self.logins.is_empty();
         let due = self.stray_deadline().is_some_and(|due| due <= turn.now || pressing);
+        if !due {
+            return;
+        }
+        self.here.stray = None;
         match self.standing {
-            _ if !due => {}
             _ if self.seen == Seen::Nobody => self.lost_user(turn),
             Standing::Attached { holding, .. } => {
                 self.end_held(Some(holding));

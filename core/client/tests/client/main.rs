@@ -12,6 +12,7 @@
 mod support;
 
 mod agreement;
+mod bound;
 mod connection;
 mod faults;
 mod garbage;
@@ -22,5 +23,7 @@ mod logout;
 mod orders;
 mod plain;
 mod resources;
+mod storage;
 mod storm;
+mod strays;
 mod worlds;

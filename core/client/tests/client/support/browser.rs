@@ -21,6 +21,12 @@ pub(crate) struct Browser {
     pub(crate) history: Vec<Option<String>>,
     /// Locks are refused: a page on plain http has none.
     pub(crate) no_locks: bool,
+    /// What the next read shows, whatever storage has.
+    pub(crate) shown: Option<Option<String>>,
+    /// What another tab puts into storage right before the next swap.
+    pub(crate) intruder: Option<Option<String>>,
+    /// Nothing can be written.
+    pub(crate) is_broken: bool,
     /// How many of a hundred reads show what storage had a moment ago.
     pub(crate) stale_reads: u64,
     /// A key pair can be kept: sessions are bound ones.
@@ -60,6 +66,9 @@ impl Browser {
 
     /// What a read shows.
     pub(crate) fn read(&mut self) -> Option<String> {
+        if let Some(shown) = self.shown.take() {
+            return shown;
+        }
         let Some(rng) = &mut self.rng else { return self.storage.clone() };
         if !rng.chance(self.stale_reads) {
             return self.storage.clone();
@@ -70,7 +79,10 @@ impl Browser {
 
     /// Puts `to` in the place of `from`, if that is there. What is there then.
     pub(crate) fn swap(&mut self, tab: usize, from: Option<&str>, to: Option<&str>) -> Option<String> {
-        if self.storage.as_deref() == from {
+        if let Some(text) = self.intruder.take() {
+            self.write(usize::MAX, text.as_deref());
+        }
+        if self.storage.as_deref() == from && !self.is_broken {
             self.write(tab, to);
         }
         self.storage.clone()

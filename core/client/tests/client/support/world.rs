@@ -507,8 +507,12 @@ impl World {
             ("auth", _) => {
                 let token = connection.token.clone();
                 let ways = self.ways();
+                if ways.is_empty() {
+                    return self.fail(cid, sent.id, "session");
+                }
                 if ways.iter().all(|way| *way > TIMEOUT) {
-                    self.fail(cid, sent.id, "session");
+                    let error = Happening::Error(cid.clone(), sent.id, "system.timeout", "session".into());
+                    self.at(self.now + TIMEOUT, error);
                 }
                 for way in ways {
                     let at = self.now + way;
