@@ -73,7 +73,9 @@ impl Sessions {
     /// True if the process that made or last used the session ended before its connection heard of it: this process was not
     /// there then, and the connection's token (`token`) is not the session's.
     pub(super) fn is_unheard_of(&self, live: &Record, token: Option<SessionId>) -> bool {
-        live.last_seen < self.began && token != Some(live.sid)
+        // What was last used in the future was used before the clock was set back.
+        let is_of_this_process = (self.began..=self.clock.now()).contains(&live.last_seen);
+        !is_of_this_process && token != Some(live.sid)
     }
 
     /// Does what is asked.

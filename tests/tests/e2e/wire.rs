@@ -20,6 +20,9 @@ on!(both:
 // What passes between gateway and service can be heard.
 on!(nats: closed_connections_leave_a_crowd);
 
+// Connections that outlive the service.
+on!(resgate: old_connections_go_on_over_a_restart);
+
 // Where Resgate does worse: it ends altogether, or has no bound.
 on!(embedded: twenty_thousand_requests_at_once, a_frame_too_large);
 
@@ -164,6 +167,35 @@ async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
     assert!(!reads_the_counter(&mut next).await?);
     assert_eq!(next.relogin(&key, None).await?.code(), Some("session.invalidReloginKey"));
     next.log_in("jane", "jane").await?;
+    Ok(())
+}
+
+/// Fault 6, for those who were there before: refresh and logout on their own connections, and an end that is told.
+async fn old_connections_go_on_over_a_restart(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let (mut one, mut sibling, mut other) = (stage.res().await?, stage.res().await?, stage.res().await?);
+    let key = one.log_in("jane", "jane").await?["reloginKey"].clone();
+    let key = sibling.relogin(&key, Some(&format!("{:021}A", 1))).await?.payload()?["reloginKey"].clone();
+    other.log_in("john", "john").await?;
+    for res in [&mut one, &mut sibling, &mut other] {
+        assert!(res.user().await?["id"].is_number());
+    }
+
+    stage.kill_service().await?;
+    stage.start_service().await?;
+    let key = one.relogin(&key, Some(&format!("{:021}A", 2))).await?.payload()?["reloginKey"].clone();
+    assert!(reads_the_counter(&mut one).await? && reads_the_counter(&mut sibling).await?);
+    let rotated = sibling.event("session.user.{cid}.rotated").await?;
+    assert_eq!(rotated, json!({ "generation": 3 }));
+    other.request(LOGOUT, None).await?.ok()?;
+    other.event_where("session.user.{cid}.change", |change| change["values"] == nobody()).await?;
+    assert!(!reads_the_counter(&mut other).await?);
+    one.request(LOGOUT, None).await?.ok()?;
+    for res in [&mut one, &mut sibling] {
+        res.event_where("session.user.{cid}.change", |change| change["values"] == nobody()).await?;
+        assert!(!reads_the_counter(res).await?);
+    }
+    assert_eq!(one.relogin(&key, None).await?.code(), Some("session.invalidReloginKey"));
     Ok(())
 }
 

@@ -38,6 +38,23 @@ async fn a_login_that_nobody_heard_of_is_in_nobody_s_way() {
     }
 }
 
+/// The new process has a clock that is an hour behind the former one's.
+#[tokio::test(start_paused = true)]
+async fn nor_if_the_clock_was_set_back() {
+    let mut world = World::new().await;
+    let hour = 3_600_000;
+    world.login("a", 1).await.unwrap();
+    let stored = world.store.find_by_connection(&cid("a")).await.unwrap().unwrap();
+    let mut ahead = stored.record.clone();
+    for time in [&mut ahead.created, &mut ahead.last_seen, &mut ahead.key_deadline, &mut ahead.session_deadline] {
+        *time = time.plus(hour);
+    }
+    world.store.replace(ahead, stored.revision).await.unwrap();
+    world = world.restarted().await;
+    world.log_in("a", 1, None, None).await.unwrap().unwrap();
+    assert_eq!(world.sessions_of(1).await, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_repeated_after_the_restart_gets_what_it_would_have_got() {
     let mut world = World::new().await.login_unheard_of("a", Some(1)).await;
