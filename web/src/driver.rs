@@ -16,8 +16,8 @@ use futures_channel::{
 };
 use futures_util::StreamExt;
 use relogin_client::{
-    Action, Answer, Client, Command, Config, ConnectionState, Event, Input, LockId, Moment, RequestError, Resource,
-    Secret, SessionState, SocketId, Token,
+    Action, Answer, Binding, Client, Command, Config, ConnectionState, Event, Input, LockId, Moment, RequestError,
+    Resource, Secret, SessionState, SocketId, Token,
 };
 use relogin_res::ResourceId;
 use wasm_bindgen_futures::spawn_local;
@@ -126,6 +126,12 @@ impl Relogin {
     #[must_use]
     pub fn connection(&self) -> ConnectionState {
         self.core.client.borrow().connection()
+    }
+
+    /// What the session's key is worth by itself; `None` while there is none.
+    #[must_use]
+    pub fn binding(&self) -> Option<Binding> {
+        self.core.client.borrow().binding()
     }
 
     /// How long until the relogin key is used next; `None` if it need not be.

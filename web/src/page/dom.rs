@@ -31,6 +31,8 @@ pub(crate) struct Dom {
     user_name: HtmlElement,
     user_id: HtmlElement,
     user_role: HtmlElement,
+    binding: HtmlElement,
+    binding_text: HtmlElement,
     refresh_in: HtmlElement,
     ticker_seconds: HtmlElement,
     /// The view that the user was busy with has closed, and the one that opened had no place for them.
@@ -64,6 +66,8 @@ impl Dom {
             user_name: element(&document, "user-name")?,
             user_id: element(&document, "user-id")?,
             user_role: element(&document, "user-role")?,
+            binding: element(&document, "binding")?,
+            binding_text: element(&document, "binding-text")?,
             refresh_in: element(&document, "refresh-in")?,
             ticker_seconds: element(&document, "ticker-seconds")?,
             document,
@@ -92,11 +96,13 @@ impl Dom {
                 // After the view: a message in a view that is not shown yet would not be read out.
                 set_text(&self.login_error, message);
             }
-            Screen::Session { user, refresh, seconds } => {
+            Screen::Session { user, binding, refresh, seconds } => {
                 set_text(&self.user_initials, &initials(&user.name));
                 set_text(&self.user_name, &user.name);
                 set_text(&self.user_id, &user.id.to_string());
                 set_text(&self.user_role, &user.role);
+                self.binding.set_hidden(binding.is_empty());
+                set_text(&self.binding_text, binding);
                 set_text(&self.refresh_in, refresh);
                 set_text(&self.ticker_seconds, seconds);
                 self.open("session", Some(&self.user_name));

@@ -172,6 +172,7 @@ impl Page {
         let state = &mut self.state;
         state.session = self.relogin.session();
         state.connection = self.relogin.connection();
+        state.binding = self.relogin.binding();
         state.refresh_in = self.relogin.refresh_in();
         state.retry_in = self.relogin.retry_in();
         state.online = WakeUps::online();

@@ -1,14 +1,16 @@
 //! What the page shows, worked out from what is known: words and nothing else. Knows no DOM.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use relogin_client::{ConnectionState, Ended, RequestError, SessionState, User};
+use relogin_client::{Binding, ConnectionState, Ended, RequestError, SessionState, User};
+use relogin_res::Error;
 
 /// What the page knows.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) session: SessionState,
     pub(crate) connection: ConnectionState,
+    pub(crate) binding: Option<Binding>,
     pub(crate) login: Login,
     /// False if the browser knows that it has no network.
     pub(crate) online: bool,
@@ -57,13 +59,15 @@ pub(crate) enum Screen {
     },
     Login {
         /// Why there is a login form, or why it did not work; empty if there is nothing to say.
-        message: &'static str,
+        message: Cow<'static, str>,
         /// The credentials were no good.
         invalid: bool,
         pending: bool,
     },
     Session {
         user: User,
+        /// What is to be known of a session that is not bound to the browser; empty for one that is.
+        binding: &'static str,
         refresh: String,
         seconds: String,
     },
@@ -77,6 +81,7 @@ impl Default for State {
         Self {
             session: SessionState::Anonymous,
             connection: ConnectionState::Connecting,
+            binding: None,
             login: Login::Idle,
             online: true,
             refresh_in: None,
@@ -135,6 +140,13 @@ fn screen(state: &State) -> Screen {
         },
         SessionState::LoggedIn(user) | SessionState::Reconnecting(user) => Screen::Session {
             user: user.clone(),
+            binding: match state.binding {
+                Some(Binding::Bearer) => {
+                    "This session is not bound to this browser: device keys need HTTPS and a browser that stores them. \
+                     If somebody copies its key and uses it, the session ends for both of you."
+                }
+                Some(Binding::Bound) | None => "",
+            },
             refresh: refresh(state),
             seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), |seconds| seconds.to_string()),
         },
@@ -154,10 +166,10 @@ fn screen(state: &State) -> Screen {
 fn login(state: &State, reason: &'static str) -> Screen {
     let connected = state.connection == ConnectionState::Connected;
     let message = match &state.login {
-        Login::Idle => reason,
-        Login::Incomplete => "Please enter your username and your password.",
-        Login::Pending if connected => "",
-        Login::Pending => "The server cannot be reached yet. You are logged in as soon as it answers.",
+        Login::Idle => reason.into(),
+        Login::Incomplete => "Please enter your username and your password.".into(),
+        Login::Pending if connected => "".into(),
+        Login::Pending => "The server cannot be reached yet. You are logged in as soon as it answers.".into(),
         Login::Failed(error) => words(error),
     };
     Screen::Login { message, invalid: wrong(&state.login), pending: state.login == Login::Pending }
@@ -168,8 +180,11 @@ fn wrong(login: &Login) -> bool {
         || matches!(login, Login::Failed(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword"))
 }
 
-fn words(error: &RequestError) -> &'static str {
-    match error {
+fn words(error: &RequestError) -> Cow<'static, str> {
+    let words = match error {
+        RequestError::Refused(error) if error.is("session.tooManyAttempts") => {
+            return format!("Too many failed logins. Try again {}.", retry(error)).into();
+        }
         RequestError::Refused(error) if error.is("session.wrongUsernamePassword") => "Wrong username or password.",
         RequestError::Refused(error) if error.is("session.alreadyLoggedIn") => {
             "Somebody is logged in here already. Please reload the page."
@@ -183,7 +198,19 @@ fn words(error: &RequestError) -> &'static str {
         RequestError::Garbled | RequestError::Superseded | RequestError::NotSubscribed => {
             "The server's answer makes no sense. Please try again later."
         }
-    }
+    };
+    words.into()
+}
+
+/// When a login that came too soon may be tried again: "in 1 second", "in 5 minutes".
+fn retry(error: &Error) -> String {
+    let wait = error.data.as_ref().and_then(|data| data.get("retryAfter")?.as_f64());
+    let (count, unit) = match wait.map(|wait| (wait / 1000.0).ceil().max(1.0) as u64) {
+        None => return "later".to_owned(),
+        Some(seconds @ ..60) => (seconds, "second"),
+        Some(seconds) => (seconds.div_ceil(60), "minute"),
+    };
+    format!("in {count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Until the next refresh: "now", "0:42", "3 h 20 min".
@@ -198,11 +225,12 @@ fn refresh(state: &State) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relogin_client::{ConnectionState, Ended, RequestError, SessionState, User};
+    use relogin_client::{Binding, ConnectionState, Ended, RequestError, SessionState, User};
     use relogin_res::Error;
     use relogin_session::UserId;
+    use serde_json::json;
 
-    use super::{Duration, Login, Screen, State, View};
+    use super::{Cow, Duration, Login, Screen, State, View};
 
     fn jane() -> User {
         User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() }
@@ -212,7 +240,7 @@ mod tests {
         State { session, connection: ConnectionState::Connected, ..State::default() }
     }
 
-    fn message(state: &State) -> &'static str {
+    fn message(state: &State) -> Cow<'static, str> {
         match View::of(state).screen {
             Screen::Login { message, .. } => message,
             other => panic!("not the login form: {other:?}"),
@@ -255,12 +283,39 @@ mod tests {
         let mut state = connected(SessionState::Anonymous);
         let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
         state.login = Login::Failed(RequestError::Refused(refused));
-        let expected = Screen::Login { message: "Wrong username or password.", invalid: true, pending: false };
+        let expected = Screen::Login { message: "Wrong username or password.".into(), invalid: true, pending: false };
         assert_eq!(View::of(&state).screen, expected);
         state.login = Login::Failed(RequestError::TimedOut);
         assert!(message(&state).contains("cannot be reached"));
         state.login = Login::Failed(RequestError::Refused(Error::timeout()));
         assert!(message(&state).contains("has a problem"));
+    }
+
+    #[test]
+    fn a_login_that_came_too_soon_is_told_when_to_come_again() {
+        let told = |data: Option<serde_json::Value>| {
+            let mut error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
+            error.data = data;
+            let mut state = connected(SessionState::Anonymous);
+            state.login = Login::Failed(RequestError::Refused(error));
+            message(&state).strip_prefix("Too many failed logins. Try again ").unwrap().to_owned()
+        };
+        assert_eq!(told(Some(json!({ "retryAfter": 200 }))), "in 1 second.");
+        assert_eq!(told(Some(json!({ "retryAfter": 30_000 }))), "in 30 seconds.");
+        assert_eq!(told(Some(json!({ "retryAfter": 60_000 }))), "in 1 minute.");
+        assert_eq!(told(Some(json!({ "retryAfter": 899_000 }))), "in 15 minutes.");
+        assert_eq!(told(Some(json!({ "retryAfter": "soon" }))), "later.");
+        assert_eq!(told(None), "later.");
+    }
+
+    #[test]
+    fn a_session_that_is_not_bound_says_so() {
+        let said = |binding| match View::of(&State { binding, ..connected(SessionState::LoggedIn(jane())) }).screen {
+            Screen::Session { binding, .. } => binding,
+            other => panic!("nobody is logged in: {other:?}"),
+        };
+        assert!(said(Some(Binding::Bearer)).contains("not bound"));
+        assert_eq!((said(Some(Binding::Bound)), said(None)), ("", ""));
     }
 
     #[test]
