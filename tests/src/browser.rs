@@ -21,6 +21,13 @@ use crate::{
     parts::Part,
 };
 
+mod devtools;
+mod stored;
+
+/// A name of this machine that browsers do not trust as they do loopback addresses: to a page from there they give neither
+/// WebCrypto nor Web Locks.
+pub const PLAIN_HOST: &str = "relogin.test";
+
 /// What the page shows: `data-view` of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
@@ -68,6 +75,7 @@ impl Browser {
             "--disable-component-update",
             "--disable-sync",
             "--window-size=1000,800",
+            &format!("--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1"),
             &format!("--user-data-dir={}", profile.display()),
         ];
         let capabilities = json!({
@@ -111,11 +119,28 @@ impl Browser {
     /// # Errors
     /// If there is no second tab.
     pub async fn open_tab(&self, url: &str) -> Result<(WindowHandle, WindowHandle)> {
-        let first = self.client.window().await?;
-        let second = self.client.new_window(true).await?.handle;
-        self.turn_to(&second).await?;
+        let first = self.current_tab().await?;
+        let second = self.empty_tab().await?;
         self.open(url).await?;
         Ok((first, second))
+    }
+
+    /// Opens an empty tab and turns to it.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn empty_tab(&self) -> Result<WindowHandle> {
+        let tab = self.client.new_window(true).await?.handle;
+        self.turn_to(&tab).await?;
+        Ok(tab)
+    }
+
+    /// The tab that commands go to.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub async fn current_tab(&self) -> Result<WindowHandle> {
+        self.client.window().await.with_context(|| self.about("asking for its tab"))
     }
 
     /// Sends what follows to this tab.
@@ -274,72 +299,12 @@ impl Browser {
         Ok(serde_json::from_value(self.run("return window.viewsSeen").await?)?)
     }
 
-    /// What the browser keeps for the session: the record's JSON, or null.
-    ///
-    /// # Errors
-    /// If the page cannot be asked.
-    pub async fn stored(&self) -> Result<Value> {
-        self.storage("read()", vec![]).await
-    }
-
-    /// Waits until what the browser keeps makes the JavaScript expression `condition` on `record` true, and answers it.
-    ///
-    /// # Errors
-    /// If that does not come in time.
-    pub async fn until_stored(&self, what: &str, condition: &str) -> Result<Value> {
-        let until = format!("until((record) => {condition}, args[0])");
-        let mut found = self.storage(&until, vec![json!(PATIENCE.as_millis())]).await?;
-        if found == false {
-            bail!("{}", self.about(&format!("{what} was not stored in time")));
-        }
-        Ok(found["record"].take())
-    }
-
-    /// Puts a record into this browser, as if it had it from somewhere else. Key pairs cannot be had from elsewhere.
-    ///
-    /// # Errors
-    /// If the page cannot be told.
-    pub async fn store(&self, record: &Value) -> Result<()> {
-        self.storage("write(args[0])", vec![record.clone()]).await.map(drop)
-    }
-
-    async fn storage(&self, call: &str, args: Vec<Value>) -> Result<Value> {
-        const CALL: &str = "const [...args] = arguments; const done = args.pop();";
-        let script = format!(
-            "{CALL} {} {call}.then((value) => done([value ?? null]), (error) => done(String(error)));",
-            include_str!("storage.js")
-        );
-        let outcome = self.client.execute_async(&script, args).await;
-        match outcome.with_context(|| self.about(call))? {
-            Value::Array(mut value) => Ok(value.remove(0)),
-            error => bail!("{}: {error}", self.about(call)),
-        }
-    }
-
     /// Runs JavaScript in the page and answers what it returns.
     ///
     /// # Errors
     /// If it throws.
     pub async fn run(&self, script: &str) -> Result<Value> {
         self.client.execute(script, vec![]).await.with_context(|| self.about(&format!("running {script}")))
-    }
-
-    /// Takes the current tab off the network, or back.
-    ///
-    /// # Errors
-    /// If the browser does not do it.
-    pub async fn set_offline(&self, offline: bool) -> Result<()> {
-        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
-        self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
-    }
-
-    /// Sends a command of the Chrome DevTools protocol to the current tab.
-    ///
-    /// # Errors
-    /// If the browser refuses it.
-    pub async fn devtools(&self, command: &'static str, params: Value) -> Result<Value> {
-        let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": command, "params": params }) };
-        self.client.issue_cmd(command).await.with_context(|| self.about("a DevTools command"))
     }
 
     /// The messages of the page's console since the last call, a line each.

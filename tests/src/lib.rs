@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub mod browser;
 pub mod chromedriver;
+pub mod clock;
 pub mod front;
 pub mod net;
 pub mod node;

@@ -17,6 +17,7 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 use crate::{
     browser::Browser,
     chromedriver::Chromedriver,
+    clock::Clock,
     front::{Front, Happening, Told},
     net::Address,
     node::Script,
@@ -230,7 +231,7 @@ impl Stage {
         let mut guest = self.res().await?;
         guest.log_in("guest", "guest").await?;
         guest.request("subscribe.ticker.model", None).await?.ok()?;
-        Ok(Clock { guest })
+        Ok(Clock::of(guest))
     }
 
     /// Runs a script of ResClient's against the first gateway.
@@ -275,6 +276,15 @@ impl Stage {
     /// If it does not run.
     pub async fn kill_service(&mut self) -> Result<()> {
         self.service.kill().await
+    }
+
+    /// Waits until the service has logged a line with these words since it started last.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn service_says(&self, what: &str, words: &str) -> Result<()> {
+        let process = self.service.process.as_ref().context("the service does not run")?;
+        process.line(what, |line| line.contains(words).then_some(())).await
     }
 
     /// Asks the service to stop (SIGTERM) and waits for that.
@@ -350,25 +360,6 @@ impl Stage {
 }
 
 type Record = watch::Receiver<Vec<Happening>>;
-
-/// Lets time pass, for what only time brings about: a deadline, a timer in a page that cannot be asked.
-#[derive(Debug)]
-pub struct Clock {
-    guest: Res,
-}
-
-impl Clock {
-    /// Waits until the service has counted this many seconds.
-    ///
-    /// # Errors
-    /// If the counter stops.
-    pub async fn seconds(&mut self, count: usize) -> Result<()> {
-        for _ in 0..count {
-            self.guest.event("ticker.model.change").await?;
-        }
-        Ok(())
-    }
-}
 
 impl Slot {
     fn start(&mut self, part: Part, logs: &Path, adjust: impl FnOnce(&mut Command)) -> Result<&Process> {

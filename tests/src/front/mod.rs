@@ -19,7 +19,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, browser::PLAIN_HOST};
 
 mod relay;
 
@@ -83,6 +83,8 @@ pub enum Happening {
     Frame(Frame, Fate),
     /// A connection ended.
     Closed(usize),
+    /// A page asked for [`HOLD`], and will wait for an answer for ever.
+    Held,
 }
 
 /// What becomes of a message.
@@ -97,6 +99,9 @@ pub enum Fate {
     /// It is lost, and its connection breaks.
     Break,
 }
+
+/// The path that is never answered: a page that asks for it and waits stops in the middle of what it does.
+pub const HOLD: &str = "/hold";
 
 type Rule = Box<dyn FnMut(&Frame) -> Fate + Send>;
 
@@ -171,6 +176,12 @@ impl Front {
         format!("http://{}/", self.addr)
     }
 
+    /// Where to open a page that gets no WebCrypto and no Web Locks: its sessions are bearer ones.
+    #[must_use]
+    pub fn plain_url(&self) -> String {
+        format!("http://{PLAIN_HOST}:{}/", self.addr.port())
+    }
+
     /// Sends connections to another gateway from now on; those there are stay where they are until [`Front::cut`].
     pub fn lead_to(&self, gateway: SocketAddr) {
         self.shared.state().gateway = Some(gateway);
@@ -196,6 +207,12 @@ impl Front {
     #[must_use]
     pub fn record(&self) -> watch::Receiver<Vec<Happening>> {
         self.shared.record.subscribe()
+    }
+
+    /// How many connections there have been: the number of the next one.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.state().connections
     }
 
     /// How much has happened so far: a point to look from, for the other methods.
@@ -298,6 +315,7 @@ impl fmt::Display for Happening {
         match self {
             Self::Opened(connection) => write!(f, "{connection} opened"),
             Self::TurnedAway => f.write_str("- turned away"),
+            Self::Held => f.write_str("- held"),
             Self::Closed(connection) => write!(f, "{connection} closed"),
             Self::Frame(Frame { connection, direction, json }, fate) => {
                 write!(f, "{connection} {direction:?} {json}")?;

@@ -19,9 +19,13 @@ use tokio_tungstenite::{
     tungstenite::{Message as GatewayMessage, client::IntoClientRequest},
 };
 
-use super::{Direction, Fate, Happening, Shared};
+use super::{Direction, Fate, HOLD, Happening, Shared};
 
 pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    if request.uri().path() == HOLD {
+        shared.note(Happening::Held);
+        return std::future::pending().await;
+    }
     let (mut parts, body) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
         Ok(upgrade) => pass_connection(shared, upgrade, &parts.uri, &parts.headers).await,

@@ -5,7 +5,6 @@ use relogin_tests::{
     front::{Direction, Fate, Happening},
     stage::Stage,
 };
-use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{JANE, RELOGIN, assert_no_key_used_twice};
@@ -134,10 +133,10 @@ async fn tab_sleeps_through_its_refresh(stage: &mut Stage) -> Result<()> {
     page.counter_runs().await?;
 
     let mut clock = stage.clock().await?;
-    page.devtools("Page.setWebLifecycleState", json!({ "state": "frozen" })).await?;
+    page.freeze().await?;
     clock.seconds(5).await?;
     let mark = front.mark();
-    page.devtools("Page.setWebLifecycleState", json!({ "state": "active" })).await?;
+    page.thaw().await?;
     front.payload(mark, RELOGIN).await?;
     page.is_user(JANE).await?;
     page.counter_runs().await?;

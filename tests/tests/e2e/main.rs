@@ -4,11 +4,15 @@
 //! the faults that they stand against.
 #![forbid(unsafe_code)]
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
+use serde_json::Value;
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
-/// too, `nats` on the latter two, `embedded` on the embedded gateway only, `resgate` where there are two gateways.
+/// too, `nats` on the latter two, `embedded` on the embedded gateway only,
+/// `embedded_alone` on that without NATS, `resgate` where there are two gateways.
 macro_rules! on {
     (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test embedded, Embedded, $scenario);
@@ -22,6 +26,9 @@ macro_rules! on {
     (embedded: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test embedded, Embedded, $scenario);
         on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+    })* };
+    (embedded_alone: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        on!(@test embedded, Embedded, $scenario);
     })* };
     (nats: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
@@ -43,9 +50,12 @@ mod conformance;
 mod ending;
 mod harness;
 mod losses;
+mod positions;
 mod readme;
 mod resclient;
 mod survival;
+mod tabs;
+mod theft;
 mod wire;
 
 const LOGIN: &str = "auth.session.login";
@@ -69,6 +79,51 @@ fn assert_no_key_used_twice(front: &Front) {
             assert!(one["reloginKey"] != other["reloginKey"] || repetition, "a key was used twice: {uses:#?}");
         }
     }
+}
+
+/// What a session's key is worth by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing, without the browser that logged in.
+    Bound,
+    /// A use.
+    Bearer,
+}
+
+impl Kind {
+    /// Where a front serves the page to browsers whose sessions are to be of this kind.
+    fn url(self, front: &Front) -> String {
+        match self {
+            Self::Bound => front.url(),
+            Self::Bearer => front.plain_url(),
+        }
+    }
+
+    /// Fails if a storage record is not of this kind.
+    fn assert_of(self, record: &Value) {
+        assert_eq!(record["bound"] == true, self == Self::Bound, "{record}");
+    }
+}
+
+/// Waits until so many tabs have got back in, each by a use of the key on another connection, since `mark`.
+async fn back_in(front: &Front, mark: usize, tabs: usize) -> Result<()> {
+    let (mut uses, mut back) = (Vec::<Frame>::new(), HashSet::new());
+    let is_last = |frame: &Frame| {
+        if frame.is_request(RELOGIN) {
+            uses.push(frame.clone());
+        } else if frame.json["result"].is_object() && uses.iter().any(|request| frame.answers(request)) {
+            back.insert(frame.connection);
+        }
+        back.len() == tabs
+    };
+    front.frame(mark, "everybody back in", is_last).await.map(drop)
+}
+
+/// Fails if the service has refused a key since `mark`.
+fn assert_no_key_refused(front: &Front, mark: usize) {
+    let refused = |frame: &&Frame| frame.error_code() == Some("session.invalidReloginKey");
+    let frames = front.frames(mark);
+    assert!(!frames.iter().any(|frame| refused(&frame)), "an honest page's key was refused: {frames:#?}");
 }
 
 /// How many relogins there were between the logout after `mark` and the login after that.

@@ -33,15 +33,12 @@ const read = async () => {
   return last?.text ? JSON.parse(last.text) : null;
 };
 
-const write = async (record) => {
-  await withLog("readwrite", (log) => {
+// Tells no page of it.
+const write = (record) =>
+  withLog("readwrite", (log) => {
     log.clear();
     log.add({ from: null, text: JSON.stringify(record) });
   });
-  const channel = new BroadcastChannel("relogin:session");
-  channel.postMessage(null);
-  channel.close();
-};
 
 // Resolves to the record once it is as wanted, or to false after so many milliseconds.
 const until = (isWanted, patience) =>

@@ -1,0 +1,81 @@
+//! What only the Chrome DevTools protocol can do to a browser.
+
+use anyhow::{Context, Result};
+use fantoccini::wd::WindowHandle;
+use serde_json::{Value, json};
+
+use super::{Browser, View};
+use crate::chromedriver::Extension;
+
+impl Browser {
+    /// Runs `script` in the current tab before each page that it loads from now on.
+    ///
+    /// # Errors
+    /// If the browser does not take it.
+    pub async fn before_each_page(&self, script: &str) -> Result<()> {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await.map(drop)
+    }
+
+    /// Notes from the next page of the current tab on whether one shows `view`, reloads or not.
+    ///
+    /// # Errors
+    /// If the browser does not take it.
+    pub async fn watch_for(&self, view: View) -> Result<()> {
+        const WATCH: &str = r"
+            new MutationObserver(() => {
+                if (document.body?.dataset.view === 'VIEW') sessionStorage.setItem('saw-VIEW', '1');
+            }).observe(document, { subtree: true, childList: true, attributeFilter: ['data-view'] });";
+        self.before_each_page(&WATCH.replace("VIEW", view.name())).await
+    }
+
+    /// Whether a page of the current tab has shown `view` since [`Browser::watch_for`].
+    ///
+    /// # Errors
+    /// If the page cannot be asked.
+    pub async fn has_shown(&self, view: View) -> Result<bool> {
+        Ok(self.run(&format!("return sessionStorage.getItem('saw-{}')", view.name())).await? == "1")
+    }
+
+    /// Makes the current tab stand still, as the system does to one in the background and to all when a laptop sleeps.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn freeze(&self) -> Result<()> {
+        self.devtools("Page.setWebLifecycleState", json!({ "state": "frozen" })).await.map(drop)
+    }
+
+    /// Lets the current tab go on.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn thaw(&self) -> Result<()> {
+        self.devtools("Page.setWebLifecycleState", json!({ "state": "active" })).await.map(drop)
+    }
+
+    /// Closes another tab than the current one, whatever it is doing.
+    ///
+    /// # Errors
+    /// If there is no such tab.
+    pub async fn close_tab(&self, tab: &WindowHandle) -> Result<()> {
+        let target = String::from(tab.clone());
+        self.devtools("Target.closeTarget", json!({ "targetId": target })).await.map(drop)
+    }
+
+    /// Takes the current tab off the network, or back.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn set_offline(&self, offline: bool) -> Result<()> {
+        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
+    }
+
+    /// Sends a command of the Chrome DevTools protocol to the current tab.
+    ///
+    /// # Errors
+    /// If the browser refuses it.
+    pub async fn devtools(&self, command: &'static str, params: Value) -> Result<Value> {
+        let command = Extension { path: "goog/cdp/execute", body: json!({ "cmd": command, "params": params }) };
+        self.client.issue_cmd(command).await.with_context(|| self.about("a DevTools command"))
+    }
+}
