@@ -14,13 +14,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::{
+    audit::{Audit, AuditFile},
     auth::Auth,
     bus::{
         Bus,
         local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
-    config::{BusKind, Config, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
+    config::{AuditTarget, BusKind, Config, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
     demo::Ticker,
     errors::Chain,
     expiry,
@@ -59,6 +60,8 @@ pub struct App {
     services: Tasks,
     /// Stops what works in the background.
     background: Tasks,
+    /// Stops what writes down what the others do.
+    trails: Tasks,
     /// Cancelled when a task ended that was not told to.
     failed: CancellationToken,
 }
@@ -79,6 +82,13 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         // What fails sooner and changes less comes first.
         let people = open_users(&config)?;
+        let audit_file = match &config.audit {
+            Some(AuditTarget::Stdout) => Some(AuditFile::stdout()),
+            Some(AuditTarget::File(path)) => Some(AuditFile::open(path).with_context(|| {
+                format!("cannot write the audit trail to {}; choose another file with --audit", path.display())
+            })?),
+            None => None,
+        };
         let listener = match &config.listen {
             Some(address) => Some(listen(address).await?),
             None => None,
@@ -102,10 +112,17 @@ impl App {
 
         let directory = people.directory(&bus);
         let failed = CancellationToken::new();
-        let [doors, services, background] = std::array::from_fn(|_| Tasks::new(&failed));
+        let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&failed));
         let rules = Rules { policy: config.policy, keyring };
-        let sessions =
-            Arc::new(Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus)));
+        let audit_subject = config.audit_subject.map(|subject| (Arc::clone(&bus), subject));
+        let mut audit = Audit::off();
+        if audit_file.is_some() || audit_subject.is_some() {
+            let (open, trail) = Audit::new(audit_file, audit_subject);
+            audit = open;
+            trails.open("writing the audit trail", |stop| trail.run(stop));
+        }
+        let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
+        let sessions = Arc::new(sessions.with_audit(audit));
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, config.throttle).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
@@ -148,7 +165,7 @@ impl App {
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
-        Ok(Self { store, bus, gateway, address, doors, services, background, failed })
+        Ok(Self { store, bus, gateway, address, doors, services, background, trails, failed })
     }
 
     /// Where page, WebSocket and health check are served; none if they are not.
@@ -176,6 +193,7 @@ impl App {
             self.doors.close().await;
             self.services.close().await;
             self.background.close().await;
+            self.trails.close().await;
         };
         let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
         // The bus first: it has the answers to what the store has written.

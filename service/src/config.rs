@@ -40,6 +40,10 @@ pub struct Config {
     pub policy: Policy,
     /// Which pages may open a WebSocket.
     pub allow_origin: AllowOrigin,
+    /// Where the audit trail is written.
+    pub audit: Option<AuditTarget>,
+    /// The subject that the audit trail is published to, over NATS.
+    pub audit_subject: Option<String>,
     /// Whether the demo's ticker runs.
     pub demo: bool,
     /// What to log, as `RUST_LOG` has it; none: as `RUST_LOG` says.
@@ -110,6 +114,15 @@ pub enum ThrottleKind {
     User,
     /// Nobody's.
     Off,
+}
+
+/// Where the audit trail is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// To standard output.
+    Stdout,
+    /// To the end of a file.
+    File(PathBuf),
 }
 
 /// What relogin keys are signed with.
@@ -187,11 +200,15 @@ impl Config {
         };
         let users = match options.users()? {
             Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
-                return Err(users.is_wrong(Problem::UsersNeedNats));
+                return Err(users.is_wrong(Problem::NeedsNats));
             }
             Some(users) => users.value,
             None if demo => UsersSource::Demo,
             None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
+        };
+        let audit_subject = match options.audit_subject()? {
+            Some(subject) if bus == BusKind::Local => return Err(subject.is_wrong(Problem::NeedsNats)),
+            subject => subject.map(|subject| subject.value),
         };
         let name = match options.name()? {
             Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
@@ -216,6 +233,8 @@ impl Config {
                 if demo { DEMO_DEFAULTS } else { DEFAULTS },
             )?,
             allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
+            audit: options.audit()?.map(|audit| audit.value),
+            audit_subject,
             demo,
             log: options.log()?.map(|log| log.value),
         })
@@ -319,6 +338,10 @@ mod tests {
         assert_eq!(demo.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
         assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
         assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
+        assert_eq!((demo.audit, demo.audit_subject), (None, None));
+        let audited = ok("--nats nats://a --audit - --audit-subject my.audit", "");
+        assert_eq!((audited.audit, audited.audit_subject.as_deref()), (Some(AuditTarget::Stdout), Some("my.audit")));
+        assert_eq!(ok("--audit=a", "").audit, Some(AuditTarget::File("a".into())));
         let source = |users: &str| ok(&format!("--nats nats://a --users={users}"), "").users;
         assert_eq!(source("nats:my.users"), UsersSource::Nats("my.users".into()));
         assert_eq!(source("exec:./users"), UsersSource::Exec("./users".into(), vec![]));
@@ -394,7 +417,9 @@ mod tests {
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
             ("", "data = \"\"", "FILE: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
-            ("--users nats:my.users", "", "--users needs --nats to reach a service"),
+            ("--users nats:my.users", "", "--users needs --nats"),
+            ("--audit-subject my.audit", "", "--audit-subject needs --nats"),
+            ("--nats nats://a --audit-subject my.>", "", "--audit-subject \"my.>\" is no subject"),
             ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
             ("--users exec:", "", "--users \"exec:\" names no program"),
             ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),

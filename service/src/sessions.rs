@@ -34,6 +34,7 @@ use self::{
     turns::Turns,
 };
 use crate::{
+    audit::{Audit, Event},
     bus::{Bus, BusError},
     clock::{Clock, SystemClock},
     events::Events,
@@ -54,6 +55,7 @@ pub struct Sessions {
     turns: Turns,
     roll_call: RollCall,
     user_changes: AtomicU64,
+    audit: Audit,
 }
 
 /// What a login or a relogin comes to, when nothing of ours fails.
@@ -91,7 +93,14 @@ impl Sessions {
     ) -> Self {
         let (clock, events) = (Arc::new(SystemClock), Events::new(name, bus));
         let (began, turns, roll_call) = (clock.now(), Turns::new(), RollCall::default());
-        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes: AtomicU64::new(0) }
+        let (user_changes, audit) = (AtomicU64::new(0), Audit::off());
+        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit }
+    }
+
+    /// The same, with an audit trail.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// The same, by another clock than the system's.
@@ -132,7 +141,7 @@ impl Sessions {
         self.serve(&Request::Login { connection, user, attempt, device, token }).await.map(granted)
     }
 
-    /// Uses a relogin key on `connection`, which has `token`.
+    /// Uses a relogin key on `connection`, which has `token` and comes from `remote_addr`.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -141,6 +150,7 @@ impl Sessions {
         connection: ConnectionId,
         params: &ReloginParams,
         token: Option<Token>,
+        remote_addr: Option<String>,
     ) -> Result<Answer, SessionsError> {
         let ReloginParams { relogin_key, attempt, proof } = params;
         // Before the session is looked at, so that nobody learns by it whether a key is genuine.
@@ -156,7 +166,14 @@ impl Sessions {
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));
-        self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token }).await.map(granted)
+        self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, remote_addr })
+            .await
+            .map(granted)
+    }
+
+    /// Has something written to the audit trail that came to no decision.
+    pub async fn audit(&self, event: Event) {
+        self.audit.write(self.clock.now(), event).await;
     }
 
     /// What a device is to sign for its next relogin on `connection`.

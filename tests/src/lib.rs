@@ -18,6 +18,7 @@ pub mod parts;
 pub mod play;
 pub mod process;
 pub mod res;
+pub mod secrets;
 pub mod service;
 pub mod stage;
 

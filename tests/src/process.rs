@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, secrets};
 
 /// A running program. Dropping it kills it, through its own handle.
 #[derive(Debug)]
@@ -164,6 +164,18 @@ impl Process {
             if timeout(std::time::Duration::from_secs(1), reader).await.is_err() {
                 continue;
             }
+        }
+    }
+}
+
+impl Drop for Process {
+    /// Whatever a test is about, our own program must have said no secret while it ran.
+    fn drop(&mut self) {
+        if self.name == "relogin" && !std::thread::panicking() {
+            let lines = self.output.borrow();
+            let told: Vec<_> =
+                lines.iter().filter_map(|line| secrets::found_in(line).map(|what| (what, line))).collect();
+            assert!(told.is_empty(), "secrets in what {} says: {told:#?}", self.name);
         }
     }
 }

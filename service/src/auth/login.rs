@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, DeviceKey, api::LoginParams};
+use relogin_session::{ConnectionId, Denied, Device, DeviceKey, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Desk, answer::Failure, token_of};
 use crate::{
+    audit::Event,
     proof,
     users::{Credentials, Verdict},
 };
@@ -33,13 +34,27 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         None => None,
     };
     let remote_addr = request.origin.remote_addr.as_deref();
-    let guess = desk.throttle.admit(&username, remote_addr, Instant::now()).map_err(Failure::TooManyAttempts)?;
+    let refused = async |event: &str, user: Option<UserId>, failure: Failure| {
+        let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
+        desk.sessions.audit(Event { event: event.to_owned(), user, connection, remote_addr, ..Event::default() }).await;
+        Err(failure)
+    };
+    let guess = match desk.throttle.admit(&username, remote_addr, Instant::now()) {
+        Ok(guess) => guess,
+        Err(wait) => return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await,
+    };
     let credentials = Credentials { username: &username, password: &password, remote_addr };
     let changes = desk.sessions.user_changes();
     let verdict = verify(desk, credentials, reply).await?;
     let is_right = matches!(verdict, Verdict::Right(_));
-    desk.throttle.settle(guess, is_right, Instant::now()).map_err(Failure::TooManyAttempts)?;
-    let Verdict::Right(user) = verdict else { return Err(Denied::WrongUsernamePassword.into()) };
+    if let Err(wait) = desk.throttle.settle(guess, is_right, Instant::now()) {
+        return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;
+    }
+    let user = match verdict {
+        Verdict::Right(user) => user,
+        // The name is not written down as it was typed: people type passwords there.
+        Verdict::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
+    };
     let device = device_of(&request.origin, public_key, label);
     let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token).await??;
     if desk.sessions.user_changes() != changes {

@@ -10,6 +10,6 @@ pub(super) async fn relogin(desk: &Desk, payload: &[u8]) -> Result<Response, Fai
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params: ReloginParams = parse_params(request.params.as_deref()).map_err(|_| Denied::InvalidParams)?;
     let token = token_of(request.token.as_deref());
-    let logged_in = desk.sessions.relogin(connection, &params, token).await??;
+    let logged_in = desk.sessions.relogin(connection, &params, token, request.origin.remote_addr).await??;
     Ok(Response::result(&logged_in))
 }

@@ -9,6 +9,7 @@ use tokio::{sync::watch, time::timeout};
 
 use super::*;
 use crate::{
+    audit::Audit,
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
     proof::tests::TestDevice,
     store::memory::MemoryStore,
@@ -55,6 +56,9 @@ fn jane() -> User {
     User { id: UserId::Number(3), name: "Jane Doe".into(), role: "user".into() }
 }
 
+/// The subject of the audit trail.
+const AUDIT: &str = "test.audit";
+
 /// A service on a bus of its own.
 struct Rig {
     bus: Arc<LocalBus>,
@@ -76,7 +80,9 @@ impl Rig {
             keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
         };
         let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
-        let sessions = Arc::new(sessions);
+        let (audit, trail) = Audit::new(None, Some((bus.clone(), AUDIT.to_owned())));
+        tokio::spawn(trail.run(CancellationToken::new()));
+        let sessions = Arc::new(sessions.with_audit(audit));
         let auth = Auth::new("session", bus.clone(), sessions.clone(), users, ThrottleKind::All).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.run(stop.clone()));
@@ -612,6 +618,66 @@ async fn a_login_by_a_password_that_is_changed_meanwhile_does_not_outlive_it() {
     rig.sessions.tell_user(&UserChange { id: UserId::Number(4), ..change }).await.unwrap();
     rig.gate.send_replace(true);
     assert!(login.answer().await["result"].is_object());
+}
+
+#[tokio::test]
+async fn what_happens_is_in_the_audit_trail_and_what_nobody_did_is_not() {
+    let rig = Rig::new().await;
+    let mut trail = rig.bus.subscribe(&[AUDIT.to_owned()]).await.unwrap();
+    let from = |cid: &str, params: Json| {
+        json!({"cid": cid, "token": null, "params": params, "remoteAddr": "1.2.3.4:5"}).to_string()
+    };
+    let auth = async |method: &str, cid: &str, params: Json| {
+        rig.ask(&format!("auth.session.{method}"), from(cid, params)).await["result"]["reloginKey"].take()
+    };
+    let attempt = "AAAAAAAAAAAAAAAAAAAAAA";
+    let login = |password: &str| json!({"username": "jane", "password": password});
+    auth("login", "c1", login("hunter2")).await;
+    let first = auth("login", "c1", login("sesame")).await;
+    let second = auth("relogin", "c1", json!({"reloginKey": first, "attempt": attempt})).await;
+    auth("relogin", "c1", json!({"reloginKey": first, "attempt": attempt})).await;
+    auth("relogin", "c2", json!({"reloginKey": "no key"})).await;
+    auth("relogin", "c3", json!({"reloginKey": first})).await;
+    auth("relogin", "c3", json!({"reloginKey": second})).await;
+    auth("logout", "c1", json!(null)).await;
+    auth("login", "c1", login("sesame")).await;
+    auth("logout", "c1", json!(null)).await;
+    auth("login", "c1", login("sesame")).await;
+    let change = UserChange { id: UserId::Number(3), is_password_new: true, keep: None };
+    rig.sessions.tell_user(&change).await.unwrap();
+    for _ in 0..6 {
+        auth("login", "c1", login("hunter2")).await;
+    }
+    auth("login", "c1", login("hunter2")).await;
+
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|line: &Json| line["event"] != "login_throttled") {
+        let line = trail.next().await.unwrap().payload;
+        assert!(["hunter2", "sesame", attempt].iter().all(|secret| !String::from_utf8_lossy(&line).contains(secret)));
+        heard.push(serde_json::from_slice(&line).unwrap());
+    }
+    let shown: Vec<_> = heard
+        .iter()
+        .map(|line| {
+            let known = ["user", "session", "connection", "remoteAddr", "generation"];
+            let known = known.iter().filter(|member| !line[**member].is_null()).map(|member| &member[..1]);
+            format!("{} {} {}", line["event"].as_str().unwrap(), line["generation"], known.collect::<String>())
+        })
+        .collect();
+    let mut expected = vec![
+        "login_failed null cr",
+        "logged_in 1 uscrg",
+        "rotated 2 uscrg",
+        "replayed 2 uscrg",
+        "stolen 2 uscrg",
+        "logged_in 1 uscrg",
+        "logged_out 1 uscg",
+        "logged_in 1 uscrg",
+        "revoked 1 usg",
+    ];
+    expected.extend(["login_failed null cr"; 6]);
+    expected.push("login_throttled null cr");
+    assert_eq!(shown, expected);
 }
 
 #[tokio::test]

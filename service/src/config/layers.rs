@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, GatewayKind, NatsUrl, StoreKind, ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, GatewayKind, NatsUrl, StoreKind, ThrottleKind, UsersSource,
     values::{self, Problem, Value},
 };
 use crate::users::cost::Cost;
@@ -70,6 +70,12 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
     #[serde(deserialize_with = "one_or_many")]
     pub allow_origin: Option<Vec<String>>,
+    /// Write the audit trail here, one line of JSON an event; - is standard output [default: nowhere]
+    #[arg(long, env = "RELOGIN_AUDIT", value_name = "FILE|-")]
+    pub audit: Option<PathBuf>,
+    /// Publish the audit trail to this subject of NATS [default: nowhere]
+    #[arg(long, env = "RELOGIN_AUDIT_SUBJECT", value_name = "SUBJECT")]
+    pub audit_subject: Option<String>,
     /// Four users whose passwords are their names, a counting resource, short lifetimes
     #[arg(long, env = "RELOGIN_DEMO", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(deserialize_with = "bool_as_text")]
@@ -186,6 +192,8 @@ options! {
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
     refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;
     allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
+    audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
+    audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;
     log: "log" "RELOGIN_LOG" values::log => String;
 }

@@ -5,7 +5,9 @@ use std::{fmt, path::PathBuf, time::Duration};
 use humantime::format_duration;
 use relogin_res::rid::is_part;
 
-use super::{AllowOrigin, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind, UsersSource};
+use super::{
+    AllowOrigin, AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind, UsersSource,
+};
 use crate::{
     bus::check_subject,
     users::cost::{Cost, CostError},
@@ -44,8 +46,10 @@ pub enum Problem {
     Nats,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
-    /// A users service without NATS.
-    UsersNeedNats,
+    /// What is reached over NATS, without NATS.
+    NeedsNats,
+    /// Not a subject.
+    Subject(String),
     /// Not a subject to ask for users on.
     UsersSubject(PathBuf),
     /// Not a program to ask for users.
@@ -125,6 +129,14 @@ pub(super) fn users(text: PathBuf) -> Result<UsersSource, Problem> {
         };
     }
     Ok(UsersSource::File { path: path(text)?, is_default: false })
+}
+
+pub(super) fn audit(text: PathBuf) -> Result<AuditTarget, Problem> {
+    if text.as_os_str() == "-" { Ok(AuditTarget::Stdout) } else { path(text).map(AuditTarget::File) }
+}
+
+pub(super) fn subject(text: String) -> Result<String, Problem> {
+    if check_subject(&text).is_ok() { Ok(text) } else { Err(Problem::Subject(text)) }
 }
 
 pub(super) fn password_cost(text: String) -> Result<Cost, Problem> {
@@ -208,7 +220,8 @@ impl fmt::Display for Problem {
             Self::NobodyCouldReachIt => {
                 f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
             }
-            Self::UsersNeedNats => f.write_str("needs --nats to reach a service"),
+            Self::NeedsNats => f.write_str("needs --nats"),
+            Self::Subject(text) => write!(f, "{text:?} is no subject; write it like my.audit"),
             Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),
             Self::UsersProgram(text) => {
                 write!(

@@ -1,25 +1,55 @@
-//! What is said of each decision in the log: one line, with session, user and connection, and no secret.
+//! What is said of each decision, in the log and in the audit trail: session, user and connection, and no secret.
 
-use relogin_session::{Decision, Outcome, Record, Write};
+use relogin_session::{Outcome, Record};
 
 use super::serve::Request;
+use crate::audit::Event;
+
+/// What the audit trail has of a decision; nothing of those that came to nothing, which anybody can cause.
+pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome) -> Option<Event> {
+    match outcome {
+        Outcome::LoggedIn
+        | Outcome::Rotated
+        | Outcome::Replayed
+        | Outcome::Converged
+        | Outcome::Late
+        | Outcome::Stolen
+        | Outcome::FromTheFuture
+        | Outcome::ProofMissing
+        | Outcome::UserRemoved
+        | Outcome::LoggedOut
+        | Outcome::Expired
+        | Outcome::Abandoned
+        | Outcome::UserChanged
+        | Outcome::Revoked => Some(Event {
+            event: outcome.to_string(),
+            session: record.map(|record| record.sid),
+            user: record.map(|record| record.user_id.clone()),
+            connection: request.connection().cloned(),
+            remote_addr: request.remote_addr().map(str::to_owned),
+            generation: record.map(|record| record.generation),
+        }),
+        Outcome::Refused
+        | Outcome::AlreadyLoggedIn
+        | Outcome::NotLoggedIn
+        | Outcome::StillAlive
+        | Outcome::Detached
+        | Outcome::Pruned => None,
+    }
+}
 
 /// One line for each decision: what happened, to which session, on which connection.
-pub(super) fn log(request: &Request, record: Option<&Record>, decision: &Decision) {
-    let record = match &decision.write {
-        Write::Create(next) | Write::Replace(next) => Some(next),
-        Write::Keep | Write::Remove => record,
-    };
+pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) {
     let session = record.map(|record| tracing::field::display(record.sid));
     let user = record.map(|record| tracing::field::display(&record.user_id));
     let generation = record.map(|record| record.generation);
     let connection = request.connection().map(tracing::field::display);
     macro_rules! line {
         ($level:ident, $text:literal) => {
-            tracing::$level!(outcome = %decision.outcome, session, user, generation, connection, $text)
+            tracing::$level!(%outcome, session, user, generation, connection, $text)
         };
     }
-    match decision.outcome {
+    match outcome {
         Outcome::LoggedIn => line!(info, "logged in"),
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),

@@ -6,7 +6,7 @@ use relogin_session::{
     SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
 
-use super::{Answer, Sessions, SessionsError, cleared, log::log};
+use super::{Answer, Sessions, SessionsError, cleared, log};
 use crate::{
     errors::Chain,
     proof::Signed,
@@ -29,6 +29,7 @@ pub(super) enum Request {
         attempt: Option<Attempt>,
         signed: Option<Signed>,
         token: Option<Token>,
+        remote_addr: Option<String>,
     },
     Logout {
         connection: ConnectionId,
@@ -93,7 +94,9 @@ impl Sessions {
             let record = stored.as_ref().map(|stored| &stored.record);
             if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
                 let end = decide(Some(over), Command::Expire, &self.rules, now);
-                self.carry_out(stored.as_ref(), &end, now).await?;
+                if matches!(self.carry_out(stored.as_ref(), &end, now).await?, Step::Done) {
+                    self.note(request, record, &end, now).await;
+                }
                 continue;
             }
             let command = self.command(request, record).await?;
@@ -104,7 +107,10 @@ impl Sessions {
                 && self.is_unheard_of(live, *token)
             {
                 let abandoned = Command::Abandon { connection: connection.clone() };
-                self.carry_out(stored.as_ref(), &decide(record, abandoned, &self.rules, now), now).await?;
+                let decision = decide(record, abandoned, &self.rules, now);
+                if matches!(self.carry_out(stored.as_ref(), &decision, now).await?, Step::Done) {
+                    self.note(request, record, &decision, now).await;
+                }
                 continue;
             }
             if let (Request::Relogin { connection, key, .. }, Write::Replace(_)) = (request, &decision.write)
@@ -116,7 +122,7 @@ impl Sessions {
             }
             match self.carry_out(stored.as_ref(), &decision, now).await? {
                 Step::Done => {
-                    log(request, record, &decision);
+                    self.note(request, record, &decision, now).await;
                     if let (Request::Relogin { connection, .. }, Write::Replace(next)) = (request, &decision.write) {
                         self.roll_call.relogged_in(next, connection);
                     }
@@ -132,6 +138,18 @@ impl Sessions {
             }
         }
         Err(SessionsError::Contended)
+    }
+
+    /// Says in log and audit trail what was done.
+    async fn note(&self, request: &Request, record: Option<&Record>, decision: &Decision, now: Timestamp) {
+        let record = match &decision.write {
+            Write::Create(next) | Write::Replace(next) => Some(next),
+            Write::Keep | Write::Remove => record,
+        };
+        log::log(request, record, decision.outcome);
+        if let Some(event) = log::event(request, record, decision.outcome) {
+            self.audit.write(now, event).await;
+        }
     }
 
     /// The session that a request is about.
@@ -166,7 +184,7 @@ impl Sessions {
                 device: device.clone(),
                 cookie: None,
             },
-            Request::Relogin { connection, key, attempt, signed, token } => Command::Relogin {
+            Request::Relogin { connection, key, attempt, signed, token, .. } => Command::Relogin {
                 connection: connection.clone(),
                 key: key.clone(),
                 attempt: *attempt,
@@ -271,6 +289,15 @@ impl Request {
                 Some(connection)
             }
             Self::Prune { .. } | Self::Expire { .. } | Self::UserChanged { .. } | Self::Revoke { .. } => None,
+        }
+    }
+
+    /// Where it comes from, as far as that is known.
+    pub(super) fn remote_addr(&self) -> Option<&str> {
+        match self {
+            Self::Login { device, .. } => device.remote_addr.as_deref(),
+            Self::Relogin { remote_addr, .. } => remote_addr.as_deref(),
+            _ => None,
         }
     }
 }

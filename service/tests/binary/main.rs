@@ -8,6 +8,7 @@ mod nats_gateway;
 #[path = "../nats_server/mod.rs"]
 mod nats_server;
 mod program;
+mod secrets;
 mod sessions;
 mod start;
 mod user;

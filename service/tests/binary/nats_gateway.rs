@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, ConnectOptions, Subscriber};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -20,7 +20,11 @@ pub(crate) struct Asked(Subscriber);
 
 impl Gateway {
     pub(crate) async fn connect(url: &str) -> Self {
-        let client = async_nats::connect(url).await.unwrap();
+        Self::connect_with(ConnectOptions::new(), url).await
+    }
+
+    pub(crate) async fn connect_with(options: ConnectOptions, url: &str) -> Self {
+        let client = options.connect(url).await.unwrap();
         let events = client.subscribe(">").await.unwrap();
         client.flush().await.unwrap();
         Self { client, events }

@@ -32,7 +32,7 @@ fn proven(world: &World, device: &TestDevice, on: &str, key: &ReloginKey) -> Rel
 }
 
 async fn relogin(world: &World, on: &str, params: &ReloginParams) -> Answer {
-    world.sessions.relogin(cid(on), params, None).await.unwrap()
+    world.sessions.relogin(cid(on), params, None, None).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
