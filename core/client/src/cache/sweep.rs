@@ -52,7 +52,7 @@ impl Cache {
     /// Gives back what nobody has wanted for long enough, and forgets it once nobody has for as long again. Only then, as the
     /// gateway can have left it out of what it is about to send.
     fn sweep(&mut self, now: Duration, out: &mut Outbox) {
-        let wanted = self.reachable(|entry| entry.callers > 0 || entry.asking || entry.leaving);
+        let wanted = self.reachable(|entry| entry.callers > 0 || entry.asking || entry.held > 0 || entry.leaving);
         let (linger, mut next) = (self.linger, None);
         self.entries.retain(|rid, entry| {
             let wanted = wanted.contains(rid);
