@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that draws a seed says which")]
 
+mod client;
 mod connections;
 mod crash;
 mod nats_gateway;

@@ -126,7 +126,8 @@ impl Service {
 impl Folder {
     /// Starts `relogin serve` with a free port, unless the options say otherwise, and waits until it is ready.
     pub(crate) async fn serve(&self, options: &str) -> Service {
-        let listen = if options.contains("--nats") { "" } else { "--listen 127.0.0.1:0 " };
+        let listen =
+            if options.contains("--nats") || options.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
         let args = format!("serve {listen}{options}");
         let process = Process::start(
             Path::new(env!("CARGO_BIN_EXE_relogin")),

@@ -13,7 +13,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin-client", &["relogin-res", "relogin-session"]),
     ("relogin-gateway", &["relogin-res"]),
     ("relogin", &["relogin-gateway", "relogin-res", "relogin-session"]),
-    ("relogin-web", &["relogin-client", "relogin-res", "relogin-session"]),
+    ("relogin-handle", &["relogin-client", "relogin-res"]),
+    ("relogin-native", &["relogin-client", "relogin-handle", "relogin-res"]),
+    ("relogin-web", &["relogin-client", "relogin-handle", "relogin-res", "relogin-session"]),
 ];
 
 /// What the browser may know of sessions: what goes over the wire, and no rules.

@@ -1,0 +1,177 @@
+//! The client that a program holds.
+
+use std::sync::Arc;
+
+use relogin_client::{Answer, Command, ConnectionState, Input, RequestError, Secret, SessionState};
+use relogin_res::ResourceId;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value as Json;
+
+use crate::{
+    Collection, Error, Events, Model, Resource,
+    held::Owner,
+    read,
+    reply::Reply,
+    shared::{Outcome, Shared},
+};
+
+/// A RES client that keeps its user logged in. Cheap to clone; it stops when the last clone, and the last resource that was
+/// had from it, is dropped. The session stays in storage.
+#[derive(Clone, Debug)]
+pub struct Client {
+    owner: Arc<Owner>,
+}
+
+/// What a method gave back.
+#[derive(Clone, Debug)]
+pub enum Returned {
+    /// JSON.
+    Payload(Json),
+    /// A resource, subscribed.
+    Resource(Resource),
+}
+
+impl Client {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { owner: Arc::new(Owner { shared }) }
+    }
+
+    /// Subscribes to the model `rid`. Returns when its values are there; they can then be read at any time.
+    ///
+    /// # Errors
+    /// [`Error::Id`] if `rid` is no resource id; [`Error::Request`] if it cannot be had; [`Error::Format`] if it is no `T`.
+    pub async fn model<T: DeserializeOwned>(&self, rid: &str) -> Result<Model<T>, Error> {
+        self.typed(rid).await
+    }
+
+    /// Subscribes to the collection `rid`, each of whose values is a `T`.
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub async fn collection<T: DeserializeOwned>(&self, rid: &str) -> Result<Collection<T>, Error> {
+        self.typed(rid).await
+    }
+
+    /// Subscribes to `rid`, whatever it is.
+    ///
+    /// # Errors
+    /// [`Error::Id`] if `rid` is no resource id; [`Error::Request`] if it cannot be had.
+    pub async fn resource(&self, rid: &str) -> Result<Resource, Error> {
+        match self.command(Command::Subscribe(ResourceId::parse(rid)?)).await? {
+            Answer::Resource(rid) => Ok(Resource::new(Arc::clone(&self.owner), rid)),
+            _ => Err(Error::Kind),
+        }
+    }
+
+    /// Reads `rid` once, without what it refers to: that is read as [`Reference`](crate::Reference).
+    ///
+    /// # Errors
+    /// As [`Client::model`].
+    pub async fn get<T: DeserializeOwned>(&self, rid: &str) -> Result<T, Error> {
+        match self.command(Command::Get(ResourceId::parse(rid)?)).await? {
+            Answer::Got(values) => Ok(read::values::<T>(&values)?),
+            _ => Err(Error::Kind),
+        }
+    }
+
+    /// Calls a method, and reads what it gives back as an `R`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if it is refused or not answered; [`Error::Format`] if the params have no JSON form, or the payload
+    /// is no `R`; [`Error::Kind`] if it gives back a resource.
+    pub async fn call<R: DeserializeOwned>(&self, rid: &str, method: &str, params: impl Serialize) -> Result<R, Error> {
+        payload(self.call_any(rid, method, params).await?)
+    }
+
+    /// Calls a method that may give back a payload or a resource.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn call_any(&self, rid: &str, method: &str, params: impl Serialize) -> Result<Returned, Error> {
+        let (rid, method, params) = parts(rid, method, params)?;
+        self.returned(self.command(Command::Call { rid, method, params }).await)
+    }
+
+    /// Calls an auth method of a resource other than the session's own.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn auth<R: DeserializeOwned>(&self, rid: &str, method: &str, params: impl Serialize) -> Result<R, Error> {
+        let (rid, method, params) = parts(rid, method, params)?;
+        payload(self.returned(self.command(Command::Auth { rid, method, params }).await)?)
+    }
+
+    /// Logs in. Returns when the relogin key is stored.
+    ///
+    /// # Errors
+    /// What the gateway or the service answers, or that they do not.
+    pub async fn login(&self, username: &str, password: &str) -> Result<(), Error> {
+        let password = Secret::new(password.to_owned());
+        self.command(Command::Login { username: username.to_owned(), password }).await?;
+        Ok(())
+    }
+
+    /// Logs out. What the service does not hear of now, it is told later.
+    pub async fn logout(&self) {
+        // Never fails but when the client is over.
+        let _ = self.command(Command::Logout).await;
+    }
+
+    /// What can be said of the session.
+    #[must_use]
+    pub fn session(&self) -> SessionState {
+        self.shared().lock().machine.session()
+    }
+
+    /// The connection's state.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionState {
+        self.shared().lock().machine.connection()
+    }
+
+    /// Each new state of connection and session.
+    pub fn events(&self) -> Events {
+        Events::new(self.shared())
+    }
+
+    /// The greeting of a new connection is over: resources may be subscribed again. For clients whose `Config` says that they
+    /// greet.
+    pub fn greeted(&self) {
+        self.shared().send(Input::Greeted);
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.owner.shared
+    }
+
+    fn command(&self, command: Command) -> Reply {
+        Reply::new(self.shared(), command)
+    }
+
+    async fn typed<T: DeserializeOwned>(&self, rid: &str) -> Result<crate::Typed<T>, Error> {
+        let resource = self.resource(rid).await?;
+        // Better to say so now than at the first look.
+        resource.read::<T>()?;
+        Ok(resource.typed())
+    }
+
+    fn returned(&self, outcome: Outcome) -> Result<Returned, Error> {
+        match outcome? {
+            Answer::Payload(json) => Ok(Returned::Payload(json)),
+            Answer::Resource(rid) => Ok(Returned::Resource(Resource::new(Arc::clone(&self.owner), rid))),
+            Answer::Done | Answer::Got(_) => Err(Error::Request(RequestError::Garbled)),
+        }
+    }
+}
+
+fn parts(rid: &str, method: &str, params: impl Serialize) -> Result<(ResourceId, String, Option<Json>), Error> {
+    let params = Some(serde_json::to_value(params)?).filter(|json| !json.is_null());
+    Ok((ResourceId::parse(rid)?, method.to_owned(), params))
+}
+
+fn payload<R: DeserializeOwned>(returned: Returned) -> Result<R, Error> {
+    match returned {
+        Returned::Payload(json) => Ok(serde_json::from_value(json)?),
+        Returned::Resource(_) => Err(Error::Kind),
+    }
+}

@@ -1,0 +1,39 @@
+//! The Relogin client for native programs: core/client, driven by a tokio WebSocket.
+//!
+//! ```no_run
+//! use futures_util::StreamExt as _;
+//! use relogin_native::{Options, MemoryStorage};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! struct Ticker {
+//!     seconds: u64,
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Options::new("ws://127.0.0.1:8080/ws").session("session", MemoryStorage::default())?.connect();
+//! client.login("admin", "admin").await?;
+//! let ticker = client.model::<Ticker>("ticker.model").await?;
+//! let mut changes = ticker.changes();
+//! while let Some(now) = changes.next().await {
+//!     println!("{} s", now?.seconds);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be done with a [`Client`]: [`relogin_handle`]. Decides nothing: when to connect, which key is used when, all that
+//! is core/client's.
+#![forbid(unsafe_code)]
+
+mod driver;
+mod socket;
+mod storage;
+
+pub use driver::Options;
+pub use relogin_handle::{
+    Binding, Changes, Client, Collection, Config, ConnectionState, Ended, Error, Event, Events, Freshness, Model,
+    Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
+};
+pub use relogin_res::{InvalidResourceId, ResourceId};
+pub use storage::{FileStorage, MemoryStorage, Storage};
