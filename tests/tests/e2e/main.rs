@@ -56,6 +56,7 @@ mod resclient;
 mod survival;
 mod tabs;
 mod theft;
+mod users;
 mod wire;
 
 const LOGIN: &str = "auth.session.login";
