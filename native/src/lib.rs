@@ -37,3 +37,8 @@ pub use relogin_handle::{
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
 pub use storage::{FileStorage, MemoryStorage, Storage};
+
+/// What docs/client.md shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/client.md")]
+struct ClientPage;

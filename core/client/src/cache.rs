@@ -11,7 +11,7 @@ mod sweep;
 use std::{collections::BTreeMap, time::Duration};
 
 use relogin_res::{
-    Error, ResourceId, Value,
+    Change, Error, ResourceId, Value,
     client::{Event as Wire, EventKind, ResourceSet},
     delta::{self, Changes, Step},
 };
@@ -34,7 +34,7 @@ pub(crate) struct Cache {
     due: Option<Duration>,
     /// When to look for what nobody wants any more; none if there is no such thing.
     sweep: Option<Duration>,
-    /// Whether there may be entries in step that are not live.
+    /// Whether an entry that is in step, but not live, may be so again.
     doubted: bool,
     /// Until when refusals may be for an old token.
     aftermath: Duration,
@@ -201,6 +201,7 @@ impl Cache {
             self.sweep_later(turn);
         }
         self.note(due);
+        self.doubt(rid);
         self.trust(out);
     }
 
@@ -239,6 +240,7 @@ impl Cache {
         }
         let due = entry.next_deadline();
         self.note(due);
+        self.doubt(rid);
         self.trust(out);
     }
 
@@ -300,47 +302,42 @@ impl Cache {
     }
 
     fn change(&mut self, rid: &ResourceId, changes: Changes, turn: &Turn, out: &mut Outbox) {
+        self.doubted |= changes
+            .values()
+            .filter_map(Change::value)
+            .any(|value| value.reference().is_some_and(|rid| self.is_ghost(rid)));
         let Some(Entry { value: Some(Resource::Model(model)), in_step: true, .. }) = self.entries.get_mut(rid) else {
             return;
         };
         let drops = changes.keys().any(|name| model.get(name).is_some_and(|value| value.reference().is_some()));
-        let brings = changes.values().any(|change| change.value().is_some_and(|value| value.reference().is_some()));
         let changes = delta::apply(model, changes);
         if !changes.is_empty() {
             out.emit(Event::Changed(rid.clone(), ResourceChange::Model(changes)));
         }
-        self.referred(drops, brings, turn, out);
+        if drops {
+            self.sweep_later(turn);
+        }
+        self.trust(out);
     }
 
     fn step(&mut self, rid: &ResourceId, step: Step, turn: &Turn, out: &mut Outbox) {
+        if let Step::Add(_, value) = &step {
+            self.doubted |= value.reference().is_some_and(|rid| self.is_ghost(rid));
+        }
         let Some(Entry { value: Some(Resource::Collection(values)), in_step: true, .. }) = self.entries.get_mut(rid)
         else {
             return;
         };
-        let (drops, brings) = match &step {
-            Step::Add(index, value) => {
-                if !delta::add(values, *index, value.clone()) {
-                    return;
-                }
-                (false, value.reference().is_some())
-            }
-            Step::Remove(index) => {
-                let Some(removed) = delta::remove(values, *index) else { return };
-                (removed.reference().is_some(), false)
-            }
+        let done = match &step {
+            Step::Add(index, value) => delta::add(values, *index, value.clone()).then_some(None),
+            Step::Remove(index) => delta::remove(values, *index).map(Some),
         };
+        let Some(removed) = done else { return };
         out.emit(Event::Changed(rid.clone(), ResourceChange::Collection(step)));
-        self.referred(drops, brings, turn, out);
-    }
-
-    /// A reference was dropped, or one was brought to something that the gateway may have left out.
-    fn referred(&mut self, drops: bool, brings: bool, turn: &Turn, out: &mut Outbox) {
-        if drops {
+        if removed.is_some_and(|value| value.reference().is_some()) {
             self.sweep_later(turn);
         }
-        if brings {
-            self.trust(out);
-        }
+        self.trust(out);
     }
 
     fn revoked(&mut self, rid: &ResourceId, reason: Error, turn: &mut Turn, out: &mut Outbox) {
@@ -365,6 +362,7 @@ impl Cache {
         let models = set.models.into_iter().map(|(rid, model)| (rid, Resource::Model(model)));
         let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values)));
         for (rid, value) in models.chain(collections) {
+            self.doubted |= references(&value).any(|rid| self.is_ghost(rid));
             self.entries.entry(rid.clone()).or_insert_with(Entry::new).replace(value, &rid, out);
         }
         for (rid, error) in set.errors {

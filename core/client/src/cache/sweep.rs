@@ -78,7 +78,18 @@ impl Cache {
         self.trust_all(out);
     }
 
-    /// As [`Cache::trust_all`], where values can only have become trusted.
+    /// Whether `rid` is in step, but the gateway does not tell us of it, as far as we know.
+    pub(super) fn is_ghost(&self, rid: &ResourceId) -> bool {
+        self.entries.get(rid).is_some_and(|entry| entry.in_step && entry.freshness != Freshness::Live)
+    }
+
+    /// We are told of `rid` now: so we may be of what it refers to.
+    pub(super) fn doubt(&mut self, rid: &ResourceId) {
+        let refers_to_ghosts = self.resource(rid).is_some_and(|value| references(value).any(|rid| self.is_ghost(rid)));
+        self.doubted |= refers_to_ghosts;
+    }
+
+    /// As [`Cache::trust_all`], if it can change anything.
     pub(super) fn trust(&mut self, out: &mut Outbox) {
         if self.doubted {
             self.trust_all(out);
@@ -92,11 +103,8 @@ impl Cache {
         for (rid, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.in_step) {
             if told.contains(rid) {
                 entry.become_(Freshness::Live, rid, out);
-            } else {
-                self.doubted = true;
-                if entry.freshness == Freshness::Live {
-                    entry.become_(Freshness::Stale, rid, out);
-                }
+            } else if entry.freshness == Freshness::Live {
+                entry.become_(Freshness::Stale, rid, out);
             }
         }
     }
