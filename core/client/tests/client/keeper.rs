@@ -238,12 +238,14 @@ fn a_siblings_key_that_waited_for_a_frozen_tab_does_not_put_the_next_refresh_off
 
 #[test]
 fn waking_up_makes_an_overdue_refresh() {
-    let mut tab = logged_in();
-    // The machine slept: no timer fired.
-    tab.now += s(100);
-    tab.input(Input::Wake);
-    tab.browse();
-    tab.find("auth.session.relogin");
+    for sign in [|| Input::Wake, || Input::Online] {
+        let mut tab = logged_in();
+        // The machine slept: no timer fired.
+        tab.now += s(100);
+        tab.input(sign());
+        tab.browse();
+        tab.find("auth.session.relogin");
+    }
 }
 
 #[test]

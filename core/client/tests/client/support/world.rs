@@ -244,6 +244,12 @@ impl World {
     /// The service ends; what it has not said yet, it will not say. The next process comes after a while.
     pub(crate) fn crash_service(&mut self) {
         self.service_up = false;
+        // What is slow about a login is its password, which waits in the service: such a one is lost with it.
+        self.queue.retain(|_, happening| match happening {
+            Happening::Asked(_, _, subject, _) => !subject.ends_with(".login"),
+            Happening::AtService(_, sent, _) => !sent.method.ends_with(".login"),
+            _ => true,
+        });
         self.soon(3000, Happening::ServiceBack);
     }
 
