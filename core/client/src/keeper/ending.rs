@@ -8,7 +8,7 @@ use relogin_session::{Denied, LoggedIn, SessionId, api::LogoutParams};
 use super::{
     Holding, Keeper, Record, Seen, Stored,
     errand::{Errand, Stage, Task, is_denied, is_transient},
-    state::{Asked, Standing, hold},
+    state::{Asked, Standing},
 };
 use crate::{
     Answer, Ended, RequestError, Token,
@@ -108,8 +108,8 @@ impl Keeper {
     /// has not heard of, after a login whose answer nobody got, or of which a second copy came, or after a loss of the session
     /// that was too quick for the user model to show.
     pub(super) fn look_for_stray(&mut self, turn: &Turn) {
-        let stray = self.is_stray();
-        hold(&mut self.here.stray, stray, turn.after(PATIENCE));
+        // Not moved while it lasts.
+        self.here.stray = self.is_stray().then(|| self.here.stray.unwrap_or(turn.after(PATIENCE)));
     }
 
     /// When that has lasted for too long.

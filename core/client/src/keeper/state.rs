@@ -113,9 +113,3 @@ impl Seen {
         Self::Somebody(User { id, name: text("name"), role: text("role") })
     }
 }
-
-/// When something has to have happened: set while there is reason for it, and not moved by being set again.
-pub(super) fn hold(deadline: &mut Option<Duration>, reason: bool, until: Duration) -> bool {
-    *deadline = reason.then(|| deadline.unwrap_or(until));
-    deadline.is_some()
-}
