@@ -220,7 +220,8 @@ impl Sessions {
     /// [`SessionsError`] if something of ours fails.
     pub async fn on_connection(&self, connection: &ConnectionId) -> Result<Option<Record>, SessionsError> {
         let stored = self.store.find_by_connection(connection).await?;
-        Ok(stored.map(|stored| stored.record).filter(|record| !record.is_expired(self.clock.now())))
+        let live = stored.filter(|stored| !stored.record.is_expired(self.clock.now()));
+        Ok(live.map(|stored| stored.record.clone()))
     }
 
     /// The user who is logged in on `connection`.

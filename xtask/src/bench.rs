@@ -6,9 +6,13 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, no_arguments, report};
 
-/// Runs the benches of each package that has a `benches` folder.
+/// Runs the benches of each package that has a `benches` folder; with an argument, one part of them.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
-    no_arguments(arguments)?;
+    let part = match arguments {
+        [] => None,
+        [part] => Some(part),
+        [_, rest @ ..] => return no_arguments(rest),
+    };
     let packages = packages_with_benches(&context.root)?;
     if packages.is_empty() {
         report::begin("there are no benchmarks yet: a package that has a `benches` folder is run by this command");
@@ -16,7 +20,11 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     for package in packages {
         report::begin(format_args!("{package}: cargo bench"));
         // Figures are the output here: they go to the terminal as they are.
-        let status = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", "*"]).status()?;
+        let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", "*"]);
+        if let Some(part) = part {
+            bench.args(["--", part]);
+        }
+        let status = bench.status()?;
         if !status.success() {
             bail!("the benchmarks of {package} failed");
         }

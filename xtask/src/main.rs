@@ -54,7 +54,12 @@ const COMMANDS: &[Command] = &[
         about: "only set up: what builds the page (web), or what runs the tests too (test, all)",
         run: setup::command,
     },
-    Command { name: "bench", arguments: "", about: "run the benchmarks there are", run: bench::command },
+    Command {
+        name: "bench",
+        arguments: "[PART]",
+        about: "run the benchmarks, or one part of them",
+        run: bench::command,
+    },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];
 

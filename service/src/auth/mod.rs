@@ -111,7 +111,8 @@ impl Auth {
             return desk.send(&reply, Response::error(Failure::Busy.error())).await;
         };
         tasks.spawn(async move {
-            desk.serve(route, &message.payload, &reply).await;
+            // In a box: a future of some kilobytes is otherwise copied each time it is handed on until it runs.
+            Box::pin(desk.serve(route, &message.payload, &reply)).await;
             drop(place);
         });
     }

@@ -1,5 +1,7 @@
 //! How a request is dealt with, from the session it is about to the last event. The order of things is told in [`super`].
 
+use std::sync::Arc;
+
 use rand::{TryRng, rngs::SysRng};
 use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, Outcome, PresentedKey, Proof, Record,
@@ -85,16 +87,16 @@ impl Sessions {
         let mut is_adrift = false;
         for _ in 0..TRIES {
             let expected = self.find(request).await?;
-            let turn = self.turns.take(concerned(request, expected.as_ref())).await;
+            let turn = self.turns.take(concerned(request, expected.as_deref())).await;
             let stored = self.find(request).await?;
-            if !turn.covers(concerned(request, stored.as_ref())) {
+            if !turn.covers(concerned(request, stored.as_deref())) {
                 continue;
             }
             let now = self.clock.now();
             let record = stored.as_ref().map(|stored| &stored.record);
             if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
                 let end = decide(Some(over), Command::Expire, &self.rules, now);
-                if matches!(self.carry_out(stored.as_ref(), &end, now).await?, Step::Done) {
+                if matches!(self.carry_out(stored.as_deref(), &end, now).await?, Step::Done) {
                     self.note(request, record, &end, now).await;
                 }
                 continue;
@@ -108,7 +110,7 @@ impl Sessions {
             {
                 let abandoned = Command::Abandon { connection: connection.clone() };
                 let decision = decide(record, abandoned, &self.rules, now);
-                if matches!(self.carry_out(stored.as_ref(), &decision, now).await?, Step::Done) {
+                if matches!(self.carry_out(stored.as_deref(), &decision, now).await?, Step::Done) {
                     self.note(request, record, &decision, now).await;
                 }
                 continue;
@@ -120,7 +122,7 @@ impl Sessions {
                 is_adrift |= self.let_go(connection, &other, now).await?;
                 continue;
             }
-            match self.carry_out(stored.as_ref(), &decision, now).await? {
+            match self.carry_out(stored.as_deref(), &decision, now).await? {
                 Step::Done => {
                     self.note(request, record, &decision, now).await;
                     if let (Request::Relogin { connection, .. }, Write::Replace(next)) = (request, &decision.write) {
@@ -153,7 +155,7 @@ impl Sessions {
     }
 
     /// The session that a request is about.
-    async fn find(&self, request: &Request) -> Result<Option<Stored>, StoreError> {
+    async fn find(&self, request: &Request) -> Result<Option<Arc<Stored>>, StoreError> {
         match request {
             Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
             Request::Relogin { key, .. } => self.store.load(key.sid).await,

@@ -544,7 +544,7 @@ impl SessionStore for Rival {
         self.store.create(record).await
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Stored>, StoreError> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
         self.store.load(sid).await
     }
 
@@ -564,7 +564,7 @@ impl SessionStore for Rival {
         self.store.remove(sid, revision).await
     }
 
-    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Stored>, StoreError> {
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError> {
         self.store.find_by_connection(connection).await
     }
 

@@ -113,7 +113,7 @@ pub(super) async fn a_write_names_the_newest_revision(store: impl SessionStore) 
     assert!(is_conflict(&store.remove(sid(1), first).await));
     assert!(is_conflict(&store.replace(record(2, &[]), second).await), "there is no such session");
     let stored = store.load(sid(1)).await.unwrap().unwrap();
-    assert_eq!((stored.record, stored.revision), (next, second));
+    assert_eq!((&stored.record, stored.revision), (&next, second));
     assert_eq!(store.find_by_connection(&cid("a")).await.unwrap(), None, "it is on the session no more");
     assert!(store.find_by_connection(&cid("b")).await.unwrap().is_some());
     assert_eq!(store.find_by_connection(&cid("c")).await.unwrap(), None);

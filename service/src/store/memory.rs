@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -23,7 +23,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Sessions {
-    records: HashMap<SessionId, Stored>,
+    records: HashMap<SessionId, Arc<Stored>>,
     index: Index,
     last: Revision,
     closed: bool,
@@ -76,7 +76,7 @@ impl Sessions {
         match next {
             Some(record) => {
                 self.index.put(&record, self.last);
-                self.records.insert(sid, Stored { record, revision: self.last });
+                self.records.insert(sid, Arc::new(Stored { record, revision: self.last }));
             }
             None => {
                 self.index.remove(sid);
@@ -93,7 +93,7 @@ impl SessionStore for MemoryStore {
         self.write(record.sid, None, Some(record))
     }
 
-    async fn load(&self, sid: SessionId) -> Result<Option<Stored>, StoreError> {
+    async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
         Ok(self.open()?.records.get(&sid).cloned())
     }
 
@@ -105,7 +105,7 @@ impl SessionStore for MemoryStore {
         self.write(sid, Some(revision), None).map(|_| ())
     }
 
-    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Stored>, StoreError> {
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError> {
         let sessions = self.open()?;
         Ok(sessions.index.session_on(connection).and_then(|sid| sessions.records.get(&sid).cloned()))
     }

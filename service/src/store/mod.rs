@@ -6,7 +6,7 @@ mod index;
 pub mod memory;
 pub mod sled;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
@@ -68,7 +68,7 @@ pub trait SessionStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
-    async fn load(&self, sid: SessionId) -> Result<Option<Stored>, StoreError>;
+    async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError>;
 
     /// Stores the next revision of a session.
     ///
@@ -86,7 +86,7 @@ pub trait SessionStore: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
-    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Stored>, StoreError>;
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError>;
 
     /// The sessions of a user.
     ///

@@ -170,8 +170,8 @@ impl SessionStore for SledStore {
     }
 
     // Reads are not moved off the async threads: they come from memory, sled's cache or the page cache, in microseconds.
-    async fn load(&self, sid: SessionId) -> Result<Option<Stored>, StoreError> {
-        Ok(self.load_now(sid)?.map(|stored| Stored::clone(&stored)))
+    async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
+        self.load_now(sid)
     }
 
     async fn replace(&self, record: Record, revision: Revision) -> Result<Revision, StoreError> {
@@ -182,14 +182,14 @@ impl SessionStore for SledStore {
         self.write(sid, Some(revision), None).await.map(|_| ())
     }
 
-    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Stored>, StoreError> {
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError> {
         loop {
             let Some(sid) = self.state()?.index.session_on(connection) else { return Ok(None) };
             // It may have left the session between the two looks.
             if let Some(stored) = self.load_now(sid)?
                 && stored.record.is_on(connection)
             {
-                return Ok(Some(Stored::clone(&stored)));
+                return Ok(Some(stored));
             }
         }
     }

@@ -44,6 +44,11 @@ impl Sizes {
     /// so a hundred thousand writes in each settlement, its file is a third shorter than if each write were its own.
     pub(super) const USUAL: Self =
         Self { segment: 4 << 20, for_each_session: 32, shortest: 8 << 20, longest: 32 << 20, slack: 32 << 20 };
+
+    /// How long the journal of so many sessions may become until it is settled.
+    pub(super) fn limit(&self, sessions: usize) -> usize {
+        (sessions * self.for_each_session).clamp(self.shortest, self.longest)
+    }
 }
 
 /// Appends frames.
@@ -180,9 +185,9 @@ impl Files {
         Ok(())
     }
 
-    /// Drops segments. Their files stay as blank ones, as many as the journal will need.
-    pub(super) fn drop_segments(&self, segments: Vec<Segment>) -> io::Result<()> {
-        let keep = self.sizes.longest / self.sizes.segment;
+    /// Drops segments. Their files stay as blank ones, as many as a journal of `limit` bytes needs.
+    pub(super) fn drop_segments(&self, segments: Vec<Segment>, limit: usize) -> io::Result<()> {
+        let keep = limit / self.sizes.segment;
         for segment in segments {
             // One after the other, and each synced: what is left after a crash is all from some segment on.
             segment.file.write_all_at(&[0; BLOCK], 0)?;
@@ -317,7 +322,7 @@ mod tests {
             append(&mut journal, n);
             if n % 10 == 0 {
                 let segments = journal.cut();
-                journal.files().drop_segments(segments).unwrap();
+                journal.files().drop_segments(segments, 2 * SIZES.segment).unwrap();
                 journal.files().prepare().unwrap();
             }
         }

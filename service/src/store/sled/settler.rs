@@ -42,6 +42,8 @@ pub(super) struct Settlement {
     pub(super) segments: Vec<Segment>,
     pub(super) values: Arc<Values>,
     pub(super) damaged: Vec<SessionId>,
+    /// How long the journal is let grow, in bytes.
+    pub(super) limit: usize,
 }
 
 /// How many writes to sled share a sync at most.
@@ -80,7 +82,7 @@ impl Settler {
         self.shared.check()?;
         self.give(&settlement.values).map_err(failed)?;
         self.write_snapshot(settlement.frame, &settlement.damaged).map_err(failed)?;
-        self.files.drop_segments(settlement.segments).map_err(failed)?;
+        self.files.drop_segments(settlement.segments, settlement.limit).map_err(failed)?;
         self.shared.lock().settling = None;
         self.shared.notify();
         Ok(())

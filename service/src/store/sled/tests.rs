@@ -333,7 +333,7 @@ fn step() -> impl Strategy<Value = Step> {
 async fn seen(store: &dyn SessionStore) -> String {
     let mut seen = String::new();
     for n in 0..6 {
-        seen += &format!("{:?}\n", store.load(sid(n)).await.unwrap().map(|stored| stored.record));
+        seen += &format!("{:?}\n", store.load(sid(n)).await.unwrap().map(|stored| stored.record.clone()));
     }
     for on in 0..8 {
         let found = store.find_by_connection(&cid(&format!("c{on}"))).await.unwrap();
@@ -391,7 +391,7 @@ proptest! {
                     Step::Create { n, .. } | Step::Replace { n, .. } | Step::Remove { n, .. } => *n,
                     Step::Reopen => 0,
                 };
-                let revision = |stored: Option<Stored>| stored.map(|stored| stored.revision);
+                let revision = |stored: Option<Arc<Stored>>| stored.map(|stored| stored.revision);
                 let expected = take(&memory, step, revision(memory.load(sid(n)).await.unwrap())).await;
                 let got = take(&disk, step, revision(disk.load(sid(n)).await.unwrap())).await;
                 let outcome = |result: &Result<_, StoreError>| result.as_ref().map(|_| ()).map_err(ToString::to_string);

@@ -84,7 +84,7 @@ impl Writer {
             return true;
         }
         let state = self.shared.lock();
-        let limit = (state.index.len() * sizes.for_each_session).clamp(sizes.shortest, sizes.longest);
+        let limit = sizes.limit(state.index.len());
         let is_settling = state.settling.is_some();
         drop(state);
         if self.journal.len() > limit + sizes.slack && !self.wait_for_settler() {
@@ -103,8 +103,9 @@ impl Writer {
         let values = Arc::new(std::mem::take(&mut state.recent));
         state.settling = Some(Arc::clone(&values));
         let damaged = state.damaged.iter().copied().collect();
+        let limit = self.journal.sizes().limit(state.index.len());
         drop(state);
-        self.ask(Errand::Settle(Settlement { frame, segments, values, damaged }));
+        self.ask(Errand::Settle(Settlement { frame, segments, values, damaged, limit }));
     }
 
     fn ask(&self, errand: Errand) {

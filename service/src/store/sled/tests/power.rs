@@ -203,7 +203,7 @@ async fn check(cut: &Cut, context: &str) -> Vec<usize> {
             let at = usize::from(n);
             let loaded = store.load(sid(n)).await;
             let loaded = loaded.unwrap_or_else(|error| panic!("{context}: session {n}: {error:?}"));
-            let stored = loaded.map(|stored| stored.record);
+            let stored = loaded.map(|stored| stored.record.clone());
             let (from, to) = if is_second { (found[at], found[at]) } else { (cut.answered[at], cut.asked[at]) };
             let step = (from..=to).rev().find(|&step| state(n, step) == stored);
             let step = step
@@ -212,7 +212,7 @@ async fn check(cut: &Cut, context: &str) -> Vec<usize> {
                 found.push(step);
             }
             for connection in stored.iter().flat_map(|record| &record.connections) {
-                let holder = store.find_by_connection(connection).await.unwrap().map(|holder| holder.record);
+                let holder = store.find_by_connection(connection).await.unwrap().map(|holder| holder.record.clone());
                 assert_eq!(holder, stored, "{context}");
             }
             if let (Some(_), false) = (&stored, is_second) {

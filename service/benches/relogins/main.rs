@@ -1,0 +1,44 @@
+//! What Relogin costs, in parts that can be run one by one. Each part puts its figures beside those of a responder that answers
+//! the same bytes without doing anything, measured in turns with it: what counts is the ratio, for machines differ and are busy.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who measure")]
+
+mod client;
+mod contender;
+mod figures;
+mod flood;
+mod million;
+#[path = "../../tests/nats_server/mod.rs"]
+#[expect(dead_code, reason = "a bench cuts no wires")]
+mod nats_server;
+mod pace;
+
+use std::path::Path;
+
+const PARTS: [&str; 5] = ["pace", "single", "bound", "flood", "million"];
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    match arguments[..] {
+        // This program is also what it measures beside.
+        [contender::RESPONDER, url] => runtime.block_on(contender::respond(url)),
+        [million::FILLER, folder, sessions] => runtime.block_on(million::fill(Path::new(folder), sessions)),
+        // Cargo says --bench; without, somebody runs all targets as tests.
+        ["--bench"] => PARTS.iter().for_each(|part| run(part, &runtime)),
+        [part, "--bench"] | ["--bench", part] => run(part, &runtime),
+        _ => {}
+    }
+}
+
+fn run(part: &str, runtime: &tokio::runtime::Runtime) {
+    println!("{part} (load {})", figures::load());
+    match part {
+        "pace" => runtime.block_on(pace::pace()),
+        "single" => runtime.block_on(pace::single()),
+        "bound" => runtime.block_on(pace::bound()),
+        "flood" => runtime.block_on(flood::flood()),
+        "million" => runtime.block_on(million::million()),
+        _ => println!("  there is no such part; there are {PARTS:?}"),
+    }
+}
