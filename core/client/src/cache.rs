@@ -205,17 +205,6 @@ impl Cache {
         self.trust(out);
     }
 
-    /// The gateway has heard that we gave `rid` back.
-    pub(crate) fn given_back(&mut self, rid: &ResourceId, turn: &Turn) {
-        if let Some(entry) = self.entries.get_mut(rid) {
-            entry.leaving = false;
-            if entry.callers == 0 {
-                entry.idle = Some(turn.now);
-            }
-            self.sweep_later(turn);
-        }
-    }
-
     /// A method answered with a resource: it is directly subscribed now, on behalf of whoever called the method.
     pub(crate) fn adopt(&mut self, rid: &ResourceId, mut set: ResourceSet, turn: &mut Turn, out: &mut Outbox) {
         // The method has succeeded, but its resource cannot be had: the gateway keeps no subscription, but its caller does.
@@ -343,7 +332,7 @@ impl Cache {
     fn revoked(&mut self, rid: &ResourceId, reason: Error, turn: &mut Turn, out: &mut Outbox) {
         let patient = self.aftermath <= turn.now;
         let Some(entry) = self.entries.get_mut(rid) else { return };
-        entry.held = 0;
+        (entry.held, entry.crossed) = (0, entry.leaving);
         if !entry.asking {
             entry.failed(rid, RequestError::Refused(reason), patient, turn, out);
         }

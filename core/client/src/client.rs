@@ -269,7 +269,7 @@ impl Client {
                 self.linked(link, turn);
             }
             Purpose::Probe => {}
-            Purpose::Unsubscribe(rid) => self.cache.given_back(&rid, turn),
+            Purpose::Unsubscribe(rid, count) => self.cache.given_back(&rid, count, result.is_ok(), turn, out),
             Purpose::Subscribe(rid) => self.cache.subscribed(&rid, result.and_then(resource_set), turn, out),
             Purpose::Get(token, rid) => {
                 let result = result.and_then(resource_set).and_then(|set| self.cache.got(&rid, set));

@@ -20,8 +20,8 @@ pub(crate) enum Purpose {
     Probe,
     /// A direct subscription of the cache's.
     Subscribe(ResourceId),
-    /// The end of one.
-    Unsubscribe(ResourceId),
+    /// The end of so many.
+    Unsubscribe(ResourceId, u64),
     /// The keeper's errand.
     Session,
     /// The keeper's challenge.
@@ -106,7 +106,7 @@ impl Outbox {
         let (requests, count) = if self.protocol < Version::CURRENT { (count, 1) } else { (count.min(1), count) };
         for _ in 0..requests {
             let params = (count > 1).then(|| params(&UnsubscribeParams { count: Some(count) })).flatten();
-            self.send(Purpose::Unsubscribe(rid.clone()), Method::Unsubscribe(rid.clone()), params, None);
+            self.send(Purpose::Unsubscribe(rid.clone(), count), Method::Unsubscribe(rid.clone()), params, None);
         }
     }
 }

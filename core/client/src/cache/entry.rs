@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) held: u64,
     /// Whether an unsubscribe request is under way: until it is answered, the gateway counts on us.
     pub(super) leaving: bool,
+    /// Whether the gateway has taken the resource away meanwhile.
+    pub(super) crossed: bool,
     /// Whether a subscribe request is under way.
     pub(super) asking: bool,
     /// Whether somebody has logged in since it was sent: a refusal may be out of date.
@@ -48,6 +50,7 @@ impl Entry {
             callers: 0,
             held: 0,
             leaving: false,
+            crossed: false,
             asking: false,
             ask_again: false,
             waiting: Vec::new(),
@@ -75,7 +78,7 @@ impl Entry {
     /// Ends what direct subscriptions there are at the gateway.
     pub(super) fn give_back(&mut self, rid: &ResourceId, out: &mut Outbox) {
         if self.held > 0 {
-            self.leaving = true;
+            (self.leaving, self.crossed) = (true, false);
             out.give_back(rid, std::mem::take(&mut self.held));
         }
     }

@@ -52,7 +52,8 @@ impl Cache {
     /// Gives back what nobody has wanted for long enough, and forgets it once nobody has for as long again. Only then, as the
     /// gateway can have left it out of what it is about to send.
     fn sweep(&mut self, now: Duration, out: &mut Outbox) {
-        let wanted = self.reachable(|entry| entry.callers > 0 || entry.asking || entry.held > 0 || entry.leaving);
+        let wanted =
+            self.reachable(|entry| entry.callers > 0 || entry.asking || entry.held > 0 || entry.leaving, |_| true);
         let (linger, mut next) = (self.linger, None);
         self.entries.retain(|rid, entry| {
             let wanted = wanted.contains(rid);
@@ -78,6 +79,26 @@ impl Cache {
         self.trust_all(out);
     }
 
+    /// The gateway has answered that we gave `rid` back, so many times.
+    pub(crate) fn given_back(&mut self, rid: &ResourceId, count: u64, done: bool, turn: &Turn, out: &mut Outbox) {
+        let Some(entry) = self.entries.get_mut(rid) else { return };
+        if done && entry.crossed {
+            // It was taken away before: what we gave back is what has been made of it since.
+            entry.held = entry.held.saturating_sub(count);
+            if self.ready {
+                entry.ask(rid, out);
+            }
+        } else if !done && count > 1 {
+            // It takes all or nothing, and we had some less than we thought.
+            return out.give_back(rid, count - 1);
+        }
+        (entry.leaving, entry.crossed) = (false, false);
+        if entry.callers == 0 {
+            entry.idle = Some(turn.now);
+        }
+        self.sweep_later(turn);
+    }
+
     /// Whether `rid` is in step, but the gateway does not tell us of it, as far as we know.
     pub(super) fn is_ghost(&self, rid: &ResourceId) -> bool {
         self.entries.get(rid).is_some_and(|entry| entry.in_step && entry.freshness != Freshness::Live)
@@ -98,7 +119,8 @@ impl Cache {
 
     /// No longer trusts what the gateway no longer tells us about, and trusts again what it does.
     pub(super) fn trust_all(&mut self, out: &mut Outbox) {
-        let told = self.reachable(|entry| entry.held > 0);
+        // What was deleted leads nowhere any more.
+        let told = self.reachable(|entry| entry.held > 0, |entry| entry.in_step);
         self.doubted = false;
         for (rid, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.in_step) {
             if told.contains(rid) {
@@ -109,14 +131,15 @@ impl Cache {
         }
     }
 
-    /// The resources that satisfy `root`, and all that they refer to.
-    fn reachable(&self, root: impl Fn(&Entry) -> bool) -> BTreeSet<ResourceId> {
+    /// The resources that satisfy `root`, and all that they refer to, as far as `leads` lets pass.
+    fn reachable(&self, root: fn(&Entry) -> bool, leads: fn(&Entry) -> bool) -> BTreeSet<ResourceId> {
         let roots = self.entries.iter().filter(|(_, entry)| root(entry));
         let mut open: Vec<&ResourceId> = roots.map(|(rid, _)| rid).collect();
         let mut found = BTreeSet::new();
         while let Some(rid) = open.pop() {
             if found.insert(rid.clone()) {
-                open.extend(self.resource(rid).into_iter().flat_map(references));
+                let entry = self.entries.get(rid).filter(|entry| leads(entry));
+                open.extend(entry.and_then(|entry| entry.value.as_ref()).into_iter().flat_map(references));
             }
         }
         found

@@ -254,6 +254,48 @@ fn a_resource_that_is_given_back_and_referred_to_at_once_is_live() {
 }
 
 #[test]
+fn what_is_given_back_while_it_is_taken_away_is_asked_for_again() {
+    let mut tab = plain();
+    subscribe(&mut tab, "a");
+    let id = tab.take("subscribe.a").id;
+    tab.ok(id, &json!({"models": {"a": {}}}));
+    tab.command(Command::Unsubscribe(rid("a")));
+    tab.pass(s(5));
+    let given_back = tab.take("unsubscribe.a").id;
+    tab.event("a.unsubscribe", &json!({"reason": {"code": "system.timeout", "message": ""}}));
+    let call = tab.command(Command::Call { rid: rid("b"), method: "find".into(), params: None });
+    let id = tab.take("call.b.find").id;
+    tab.ok(id, &json!({"rid": "a", "models": {"a": {"n": 1}}}));
+    assert_eq!(tab.settled[&call], Ok(Answer::Resource(rid("a"))));
+    assert_eq!(tab.methods(), [""; 0]);
+    // It had nothing to give back but that.
+    tab.ok(given_back, &json!(null));
+    let id = tab.take("subscribe.a").id;
+    tab.ok(id, &json!({"models": {"a": {"n": 2}}}));
+    assert_eq!(value(&tab, "a"), json!({"n": 2}));
+}
+
+#[test]
+fn what_was_given_back_too_often_is_given_back_less_often() {
+    let mut tab = plain();
+    for _ in 0..3 {
+        tab.command(Command::Call { rid: rid("b"), method: "find".into(), params: None });
+        let id = tab.take("call.b.find").id;
+        tab.ok(id, &json!({"rid": "a", "models": {"a": {}}}));
+    }
+    for _ in 0..3 {
+        tab.command(Command::Unsubscribe(rid("a")));
+    }
+    tab.pass(s(6));
+    for params in [json!({"count": 3}), json!({"count": 2}), Json::Null] {
+        let sent = tab.take("unsubscribe.a");
+        assert_eq!(sent.params, params);
+        tab.error(sent.id, "system.noSubscription");
+    }
+    assert_eq!(tab.methods(), [""; 0]);
+}
+
+#[test]
 fn many_that_nobody_wants_are_let_go_by_few_looks() {
     let mut tab = plain();
     let ids: Vec<_> = (0..200).map(|n| format!("m.{n}")).collect();

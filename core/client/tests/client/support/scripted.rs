@@ -207,7 +207,9 @@ impl Scripted {
             sub.queue.pop_front();
             match (&mut sub.view, name) {
                 (Some(view), "change" | "add" | "remove") => apply(view, name, &data),
-                (_, "delete") => {
+                (view, "delete") => {
+                    // What it referred to is no concern of its subscribers any more.
+                    *view = Some(Json::Null);
                     sub.queue.clear();
                     if std::mem::take(&mut sub.direct) > 0 {
                         self.taken.insert(rid.clone());
