@@ -142,6 +142,8 @@ fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
+    // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
+    tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
     workshop.tests("browser", workshop.tools.wasm.use_in(&mut tests))
 }
 

@@ -1,6 +1,6 @@
 //! What the browser tests share: a scripted gateway, and waiting with a deadline.
 
-use std::{future::Future, pin::pin, rc::Rc, time::Duration};
+use std::{future::Future, iter, pin::pin, rc::Rc, time::Duration};
 
 use futures_channel::mpsc::UnboundedReceiver;
 use futures_util::{StreamExt, future};
@@ -107,6 +107,14 @@ pub(crate) struct Request {
     pub(crate) params: Json,
 }
 
+impl Request {
+    fn parse(frame: &str) -> Self {
+        let mut frame: Json = serde_json::from_str(frame).unwrap();
+        let method = frame["method"].as_str().unwrap().to_owned();
+        Self { id: frame["id"].as_u64().unwrap(), method, params: frame["params"].take() }
+    }
+}
+
 /// The user model of nobody.
 pub(crate) fn nobody() -> Json {
     json!({ "id": null, "name": null, "role": null })
@@ -186,12 +194,16 @@ impl Gateway {
 
     async fn next_request(&self, instead_of: &str) -> Option<Request> {
         within(instead_of, JsFuture::from(frame_waits(&self.socket))).await.unwrap();
-        let mut frame: Json = serde_json::from_str(&take_frame(&self.socket)?).unwrap();
-        let method = frame["method"].as_str().unwrap().to_owned();
-        Some(Request { id: frame["id"].as_u64().unwrap(), method, params: frame["params"].take() })
+        take_frame(&self.socket).map(|frame| Request::parse(&frame))
     }
 
-    fn answer_common(&self, request: &Request) -> bool {
+    /// What the page has asked and was not answered yet.
+    pub(crate) fn waiting(&self) -> Vec<Request> {
+        iter::from_fn(|| take_frame(&self.socket)).map(|frame| Request::parse(&frame)).collect()
+    }
+
+    /// Answers what every client asks; false for what is up to the test.
+    pub(crate) fn answer_common(&self, request: &Request) -> bool {
         let user = format!("{}.user.{{cid}}", self.name);
         if request.method == "version" {
             self.answer(request, &json!({ "protocol": "1.2.3" }));
