@@ -24,7 +24,8 @@
 //! | verdict | record | connections | answer |
 //! |---|---|---|---|
 //! | rotate | generation + 1, deadlines moved | this one set; the others told `rotated` (or cleared: see below) | the new key |
-//! | replay, converge | deadlines moved | this one set (the others cleared: see below) | the newest key |
+//! | replay | deadlines moved | the others told `rotated` again (or cleared: see below); this one set | the newest key |
+//! | converge | deadlines moved | this one set (the others cleared: see below) | the newest key |
 //! | replay on another connection than the generation's | the generation is this connection's, and `replayed` | this one set; the one whose it was cleared; the others told `rotated` with the next generation, so that an honest one uses its key | the newest key |
 //! | rotate after that, on another connection than the generation's | as rotate | as rotate; the one that replayed cleared | the new key |
 //! | late | kept | nothing | `InvalidReloginKey` |

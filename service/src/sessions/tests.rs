@@ -164,9 +164,9 @@ async fn attempts_share_the_session_and_replay() {
     let first = world.login("a", 1).await.unwrap().relogin_key;
     world.told();
     let second = world.attempt("b", &first, 1).await.unwrap();
-    assert_eq!(world.told(), "b token \"user\"\nb user \"jane\"\na rotated 2");
+    assert_eq!(world.told(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
     assert_eq!(world.attempt("c", &first, 1).await.unwrap(), second, "the reply was lost, and the connection");
-    assert_eq!(world.told(), "b user null\nb token null\nc token \"user\"\nc user \"jane\"\na rotated 3");
+    assert_eq!(world.told(), "b user null\nb token null\na rotated 3\nc token \"user\"\nc user \"jane\"");
     for (on, user) in [("a", Some("jane")), ("b", None), ("c", Some("jane"))] {
         assert_eq!(world.user_on(on).await.as_deref(), user, "{on}");
     }
@@ -349,7 +349,7 @@ async fn who_loses_a_race_decides_again() {
     world.told();
     world.store.conflicts.store(3, SeqCst);
     assert_eq!(world.attempt("b", &key, 1).await.unwrap().generation, 2);
-    assert_eq!(world.told(), "b token \"user\"\nb user \"jane\"\na rotated 2");
+    assert_eq!(world.told(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
     world.store.conflicts.store(usize::MAX, SeqCst);
     let contended = world.sessions.relogin(cid("b"), &using(&key, None), None, None).await;
     assert!(matches!(contended, Err(SessionsError::Contended)), "{contended:?}");

@@ -81,17 +81,19 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
     // The user has another role than when the token was given out, and so has every connection of the session.
     let outdated = held.is_some_and(|held| held.sid == token.sid && *held != token);
     let mut effects = Vec::new();
+    // First of all: a crash must not come between a thief's token and what lets the owner find out. A repetition may come
+    // because of such a crash, so it tells them again.
+    if matches!(outcome, Outcome::Rotated | Outcome::Replayed) {
+        // Of a generation that was replayed elsewhere, no storage may have what the others are told of: an honest one uses the
+        // newest key at once, and so finds out who has replayed.
+        let told = next.generation.saturating_add(u64::from(next.made_by.replayed));
+        effects.extend(staying.iter().map(|other| Effect::Rotated(other.clone(), told)));
+    }
     for other in staying.iter().filter(|_| outdated) {
         effects.extend(set(other, token.clone(), user.clone()));
     }
     effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
     effects.extend(leaving.iter().flat_map(cleared));
-    // After a replay that moved the use, no storage has what the others are told of: an honest one uses the newest key at once,
-    // and so finds out who has replayed.
-    let told = next.generation.saturating_add(u64::from(has_moved));
-    if outcome == Outcome::Rotated || has_moved {
-        effects.extend(staying.into_iter().map(|other| Effect::Rotated(other, told)));
-    }
     Decision { effects, reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
 }
 

@@ -102,9 +102,9 @@ async fn old_connections_refresh_log_out_and_hear_of_ends() {
     let mut world = world.restarted().await;
     // The lost reply is asked for again, on the connection that it was asked on.
     let second = world.attempt("b", &key, 1).await.unwrap();
-    assert_eq!((second.generation, world.told().as_str()), (2, "b token \"user\"\nb user \"jane\""));
+    assert_eq!((second.generation, world.told().as_str()), (2, "a rotated 2\nb token \"user\"\nb user \"jane\""));
     world.attempt("a", &second.relogin_key, 2).await.unwrap();
-    assert_eq!(world.told(), "a token \"user\"\na user \"jane\"\nb rotated 3");
+    assert_eq!(world.told(), "b rotated 3\na token \"user\"\na user \"jane\"");
     world.logout("a").await;
     assert_eq!(world.told(), "a user null\na token null\nb user null\nb token null");
     // An end that the former process had no time to tell.

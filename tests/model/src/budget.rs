@@ -1,0 +1,45 @@
+//! How much of what may go wrong, and what this world is like.
+
+use crate::mutant::Mutant;
+
+/// How often each thing may happen, over the whole of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Budget {
+    /// A tab's timer fires: refreshes, retries, steals of the lock, time-outs while an answer is still on its way.
+    pub timers: u8,
+    /// A connection is lost, with all that was on its way over it.
+    pub drops: u8,
+    /// A tab is loaded anew.
+    pub reloads: u8,
+    /// A request is lost on its way to the service.
+    pub lost: u8,
+    /// A request reaches the service twice.
+    pub doubled: u8,
+    /// A reply of the service is lost, and no more than that.
+    pub mute: u8,
+    /// The service crashes in the middle of a request.
+    pub crashes: u8,
+    /// A thief copies storage.
+    pub copies: u8,
+    /// The thief uses what it has.
+    pub uses: u8,
+    /// The user logs out.
+    pub logouts: u8,
+    /// The user logs in again.
+    pub logins: u8,
+}
+
+/// One world to be checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many tabs the browser has.
+    pub tabs: usize,
+    /// Whether the browser can keep a device key, so that sessions are bound.
+    pub bound: bool,
+    /// Whether the browser has a storage lock.
+    pub locks: bool,
+    /// What may go wrong.
+    pub budget: Budget,
+    /// What is broken on purpose.
+    pub mutant: Option<Mutant>,
+}

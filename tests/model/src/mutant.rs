@@ -1,0 +1,37 @@
+//! What can be broken on purpose, so that the check is seen to notice it. Each is made by altering what goes into the shipped
+//! code or what comes out of it; none is in it.
+
+/// One thing that is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A used key is answered with its successor, whatever attempt it comes with.
+    ReplayWithoutAttempt,
+    /// A stolen key is refused, and the session goes on.
+    StolenIsRefused,
+    /// A used key of a bearer session is answered with the newest.
+    ConvergeForBearer,
+    /// A request that comes once more, late, is taken for a thief's.
+    LateIsStolen,
+    /// A replay on another connection takes the session from nobody.
+    ReplayMovesNothing,
+    /// Other connections are told of a new generation after the one that made it has its token.
+    ToldAfterToken,
+    /// The reply and the events go out before the record is written.
+    ReplyBeforeWrite,
+    /// Whatever a bound session's key comes with is taken for a proof.
+    AnyProofWill,
+    /// A logout ends what the connection holds, whatever it names.
+    LogoutNamesNothing,
+    /// The attempt is sent, and not written to storage before.
+    AttemptNotWritten,
+    /// Each time that a key is sent, it is a new attempt.
+    AttemptDrawnAnew,
+    /// A refused key is given up without a second look at storage.
+    NoSecondLook,
+    /// The successor is written over whatever storage has.
+    SuccessorOverAnything,
+    /// The successor is not written.
+    SuccessorNotWritten,
+    /// What tells other connections of a new generation is lost.
+    NobodyToldOfRotation,
+}

@@ -1,0 +1,88 @@
+//! What the shipped rules and the shipped client promise holds in every state of these worlds. Each test says how many states
+//! its world has, and how far the farthest lies (`--nocapture`).
+
+#![expect(clippy::print_stderr, reason = "how much was seen is what these tests are read for")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use relogin_model::{
+    budget::{Budget, Config},
+    run::run,
+};
+
+/// Two tabs, a bearer session, no lock, and nothing that goes wrong.
+const CALM: Config = Config {
+    tabs: 2,
+    bound: false,
+    locks: false,
+    budget: Budget {
+        timers: 0,
+        drops: 0,
+        reloads: 0,
+        lost: 0,
+        doubled: 0,
+        mute: 0,
+        crashes: 0,
+        copies: 0,
+        uses: 0,
+        logouts: 0,
+        logins: 0,
+    },
+    mutant: None,
+};
+
+macro_rules! holds {
+    ($($(#[$doc:meta])* $name:ident: {$($what:ident: $value:expr),*} $budget:tt)*) => {$(
+        $(#[$doc])*
+        #[test]
+        fn $name() {
+            holds!(@check stringify!($name), Config { $($what: $value,)* budget: holds!(@budget $budget), ..CALM });
+        }
+    )*};
+    (@budget {$($what:ident: $count:expr),*}) => { Budget { $($what: $count,)* ..CALM.budget } };
+    (@check $name:expr, $config:expr) => { check($name, &$config) };
+}
+
+fn check(name: &str, config: &Config) {
+    let found = run(config, &[], limit());
+    eprintln!("{name}: {}", found.line());
+    if let Some((what, trace)) = found.failures.first() {
+        panic!("{trace}\ndoes not hold: {what}");
+    }
+    assert!(found.is_exhausted, "there was no time to see all of it");
+}
+
+holds! {
+    a_connection_is_lost: {} {drops: 1, timers: 2}
+    connections_are_lost_twice: {} {drops: 2, timers: 2}
+    a_tab_is_loaded_anew: {} {reloads: 1, timers: 1}
+    the_service_crashes: {} {crashes: 1, timers: 2}
+    the_service_crashes_and_a_connection_is_lost: {} {crashes: 1, drops: 1, timers: 2}
+    a_reply_is_lost: {} {mute: 1, timers: 2}
+    a_request_is_doubled: {} {doubled: 1, timers: 2}
+    a_request_is_lost_and_one_doubled: {} {lost: 1, doubled: 1, timers: 2}
+    a_tab_is_loaded_anew_and_a_request_doubled: {} {reloads: 1, doubled: 1, timers: 1}
+    there_is_a_lock_and_a_reply_is_lost: {locks: true} {mute: 1, timers: 2}
+    there_is_a_lock_and_a_tab_is_loaded_anew: {locks: true} {reloads: 1, timers: 1}
+    there_is_a_lock_and_the_service_crashes: {locks: true} {crashes: 1, drops: 1, timers: 2}
+    one_tab_and_everything_goes_wrong: {tabs: 1} {drops: 1, mute: 1, doubled: 1, crashes: 1, timers: 4}
+    a_bound_session_and_everything_goes_wrong: {bound: true} {drops: 1, mute: 1, doubled: 1, crashes: 1, timers: 2}
+    a_reply_is_lost_and_a_connection: {} {mute: 1, drops: 1, timers: 2}
+    a_thief: {} {copies: 1, uses: 2, timers: 1}
+    a_thief_and_a_crash: {} {copies: 1, uses: 2, crashes: 1}
+    a_thief_and_a_lost_reply: {} {copies: 1, uses: 1, mute: 1, timers: 1}
+    a_thief_and_a_lost_connection: {} {copies: 1, uses: 1, drops: 1, timers: 1}
+    a_thief_a_lost_connection_and_a_crash: {tabs: 1} {copies: 1, uses: 2, drops: 1, crashes: 1, timers: 2}
+    a_thief_of_a_bound_session: {bound: true} {copies: 1, uses: 2, timers: 2}
+    a_thief_of_a_bound_session_and_a_crash: {bound: true} {copies: 1, uses: 1, drops: 1, crashes: 1, timers: 1}
+    a_logout: {} {logouts: 1, doubled: 1, timers: 1}
+    a_logout_and_a_login: {tabs: 1} {logouts: 1, logins: 1, doubled: 1, timers: 1}
+    a_logout_a_login_and_a_crash: {tabs: 1} {logouts: 1, logins: 1, crashes: 1, timers: 2}
+}
+
+fn limit() -> Duration {
+    Duration::from_secs(
+        std::env::var("MODEL_SECONDS").ok().map_or(600, |text| text.parse().expect("a number of seconds")),
+    )
+}
