@@ -9,6 +9,7 @@
 mod bench;
 mod context;
 mod dist;
+mod fuzz;
 mod log;
 mod page;
 mod report;
@@ -59,6 +60,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[PART]",
         about: "run the benchmarks, or one part of them",
         run: bench::command,
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[TARGET...]",
+        about: "run the fuzz targets, or some of them, for a minute each",
+        run: fuzz::command,
     },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];

@@ -6,6 +6,7 @@
 mod client;
 mod gateway;
 mod key;
+mod rules;
 mod service;
 mod stored;
 mod supply;
@@ -22,6 +23,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("service_requests", service::requests),
     ("gateway_machine", gateway::machine),
     ("client_machine", client::machine),
+    ("session_rules", rules::commands),
+    ("device_key", rules::device),
     ("session_record", stored::session_record),
     ("storage_record", stored::storage_record),
 ];

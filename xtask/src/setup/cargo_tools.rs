@@ -19,6 +19,9 @@ use crate::{
 /// Builds with the oldest compiler that the workspace allows.
 const TRUNK: &str = "0.21.14";
 
+/// What runs the fuzz targets.
+const CARGO_FUZZ: &str = "0.13.2";
+
 /// A download from a server that says nothing must not cost more time than compiling.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
 
@@ -49,6 +52,23 @@ pub(super) fn ensure(context: &Context) -> Result<()> {
     };
     install(context, &bindgen)?;
     install(context, &trunk)?;
+    clean_up(context)
+}
+
+/// Installs what runs the fuzz targets.
+pub(super) fn ensure_fuzzer(context: &Context) -> Result<()> {
+    let fuzzer = Tool {
+        package: "cargo-fuzz",
+        version: CARGO_FUZZ.to_owned(),
+        program: "cargo-fuzz",
+        options: &["--locked"],
+        usually: "1 min",
+    };
+    install(context, &fuzzer)?;
+    clean_up(context)
+}
+
+fn clean_up(context: &Context) -> Result<()> {
     // Gone only when all is installed: what was compiled for one tool serves the next, also after an interruption.
     let build = build_folder(context);
     if build.exists() {

@@ -72,6 +72,15 @@ pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
     Ok(tools)
 }
 
+/// Sets up what `cargo xtask fuzz` runs.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_fuzzer(context: &Context) -> Result<()> {
+    let _lock = lock(context)?;
+    cargo_tools::ensure_fuzzer(context)
+}
+
 fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     let mut programs = Vec::new();
     if needs == Needs::Tests {
