@@ -196,6 +196,7 @@ impl PasswordChecks {
         };
         // The turn goes along: a caller that gives up does not make room for another hash beside the one still running.
         tokio::task::spawn_blocking(move || {
+            give_way();
             let hashed = hashing();
             drop(turn);
             hashed
@@ -204,6 +205,13 @@ impl PasswordChecks {
         .map_err(failed)?
         .map_err(failed)
     }
+}
+
+/// Lets the rest of the machine go before this thread: a check may take a moment longer, a relogin should not. The thread
+/// belongs to the pool of those that block, so whatever else it does is in no hurry either.
+fn give_way() {
+    // A system that does not let us has its reasons; the check is as good.
+    let _ = rustix::process::setpriority_process(None, 10);
 }
 
 #[cfg(test)]
