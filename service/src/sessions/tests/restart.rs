@@ -113,6 +113,7 @@ async fn old_connections_refresh_log_out_and_hear_of_ends() {
     let mut world = world.restarted().await;
     let stop = CancellationToken::new();
     let expiring = tokio::spawn(expiry::run(world.sessions.clone(), stop.clone()));
+    // Virtual time: it passes once nobody has anything left to do.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!((world.told().as_str(), world.sessions_of(2).await), ("c user null\nc token null", 1));
     stop.cancel();
