@@ -29,6 +29,23 @@ pub struct Budget {
     pub logins: u8,
 }
 
+impl Budget {
+    /// Nothing goes wrong.
+    pub const NOTHING: Self = Self {
+        timers: 0,
+        drops: 0,
+        reloads: 0,
+        lost: 0,
+        doubled: 0,
+        mute: 0,
+        crashes: 0,
+        copies: 0,
+        uses: 0,
+        logouts: 0,
+        logins: 0,
+    };
+}
+
 /// One world to be checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -42,4 +59,9 @@ pub struct Config {
     pub budget: Budget,
     /// What is broken on purpose.
     pub mutant: Option<Mutant>,
+}
+
+impl Config {
+    /// Two tabs, a bearer session, no lock, and nothing that goes wrong.
+    pub const CALM: Self = Self { tabs: 2, bound: false, locks: false, budget: Budget::NOTHING, mutant: None };
 }

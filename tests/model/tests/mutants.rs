@@ -14,22 +14,8 @@ use relogin_model::{
     run::run,
 };
 
-const NOTHING: Budget = Budget {
-    timers: 0,
-    drops: 0,
-    reloads: 0,
-    lost: 0,
-    doubled: 0,
-    mute: 0,
-    crashes: 0,
-    copies: 0,
-    uses: 0,
-    logouts: 0,
-    logins: 0,
-};
-
 fn bearer(mutant: Mutant, budget: Budget) -> Config {
-    Config { tabs: 2, bound: false, locks: false, budget, mutant: Some(mutant) }
+    Config { budget, mutant: Some(mutant), ..Config::CALM }
 }
 
 /// The check must find that one of `broken` does not hold.
@@ -43,91 +29,91 @@ fn is_caught(config: &Config, broken: &[&'static str]) {
 
 #[test]
 fn a_replay_without_a_look_at_the_attempt() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ReplayWithoutAttempt, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
 fn a_stolen_key_that_is_only_refused() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::StolenIsRefused, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
 fn a_bearer_session_that_converges() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ConvergeForBearer, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
 fn a_late_request_that_is_taken_for_theft() {
-    let budget = Budget { doubled: 1, timers: 2, ..NOTHING };
+    let budget = Budget { doubled: 1, timers: 2, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::LateIsStolen, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_replay_that_does_not_move_the_use() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ReplayMovesNothing, budget), &[NOT_TWO_HOLDERS]);
 }
 
 #[test]
 fn a_reply_before_the_write() {
-    let budget = Budget { crashes: 1, timers: 1, ..NOTHING };
+    let budget = Budget { crashes: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ReplyBeforeWrite, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_proof_that_nobody_looks_at() {
-    let budget = Budget { copies: 1, uses: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, ..Budget::NOTHING };
     is_caught(&Config { bound: true, ..bearer(Mutant::AnyProofWill, budget) }, &[NOTHING_FOR_THIEVES]);
 }
 
 #[test]
 fn a_logout_that_names_nothing() {
-    let budget = Budget { logouts: 1, logins: 1, doubled: 1, timers: 1, ..NOTHING };
+    let budget = Budget { logouts: 1, logins: 1, doubled: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&Config { tabs: 1, ..bearer(Mutant::LogoutNamesNothing, budget) }, &[LOGOUT_IS_FINAL]);
 }
 
 #[test]
 fn an_attempt_that_is_not_written_before_it_is_sent() {
-    let budget = Budget { mute: 1, reloads: 1, timers: 1, ..NOTHING };
+    let budget = Budget { mute: 1, reloads: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::AttemptNotWritten, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn an_attempt_that_is_drawn_anew_for_each_try() {
-    let budget = Budget { mute: 1, timers: 1, drops: 1, ..NOTHING };
+    let budget = Budget { mute: 1, timers: 1, drops: 1, ..Budget::NOTHING };
     is_caught(&Config { tabs: 1, ..bearer(Mutant::AttemptDrawnAnew, budget) }, &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_refused_key_that_gets_no_second_look() {
-    let budget = Budget { doubled: 1, timers: 2, ..NOTHING };
+    let budget = Budget { doubled: 1, timers: 2, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::NoSecondLook, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_successor_that_is_written_over_a_newer_key() {
-    let budget = Budget { timers: 3, ..NOTHING };
+    let budget = Budget { timers: 3, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::SuccessorOverAnything, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_successor_that_is_not_written() {
-    let budget = Budget { timers: 1, reloads: 1, ..NOTHING };
+    let budget = Budget { timers: 1, reloads: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::SuccessorNotWritten, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
 fn a_rotation_that_nobody_is_told_of() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::NobodyToldOfRotation, budget), &[NOT_TWO_HOLDERS]);
 }
 
 /// A crash between the two leaves a thief with a token and an owner who does not know.
 #[test]
 fn a_rotation_that_is_told_after_the_token() {
-    let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, crashes: 1, ..NOTHING };
+    let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, crashes: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ToldAfterToken, budget), &[NOT_TWO_HOLDERS]);
 }
