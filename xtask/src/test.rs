@@ -121,9 +121,6 @@ fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
-    if !succeeds(workshop.cargo(&["deny", "--version"])) {
-        return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install cargo-deny)"));
-    }
     workshop.quietly(
         "dependencies",
         &mut workshop.cargo(&["deny", "--workspace", "check", "bans", "licenses", "sources"]),

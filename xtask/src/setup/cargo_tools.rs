@@ -1,4 +1,5 @@
-//! The tools that Cargo installs: Trunk, which builds the page, and wasm-bindgen's command line, which it calls.
+//! The tools that Cargo installs: Trunk, which builds the page, wasm-bindgen's command line, which it calls, and what the tests and
+//! the fuzzer run.
 
 use std::{
     env, fs,
@@ -9,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::WasmStd;
+use super::{Needs, WasmStd};
 use crate::{
     context::Context,
     log::{Log, output, succeeds},
@@ -21,6 +22,9 @@ const TRUNK: &str = "0.21.14";
 
 /// What runs the fuzz targets.
 const CARGO_FUZZ: &str = "0.13.2";
+
+/// What looks at what we depend on.
+const CARGO_DENY: &str = "0.20.2";
 
 /// A download from a server that says nothing must not cost more time than compiling.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -35,7 +39,7 @@ struct Tool {
 }
 
 /// Installs what is missing.
-pub(super) fn ensure(context: &Context) -> Result<()> {
+pub(super) fn ensure(context: &Context, needs: Needs) -> Result<()> {
     let bindgen = Tool {
         package: "wasm-bindgen-cli",
         version: locked_version(&context.root, "wasm-bindgen")?,
@@ -52,6 +56,16 @@ pub(super) fn ensure(context: &Context) -> Result<()> {
     };
     install(context, &bindgen)?;
     install(context, &trunk)?;
+    if needs == Needs::Tests {
+        let deny = Tool {
+            package: "cargo-deny",
+            version: CARGO_DENY.to_owned(),
+            program: "cargo-deny",
+            options: &["--locked"],
+            usually: "2 min",
+        };
+        install(context, &deny)?;
+    }
     clean_up(context)
 }
 

@@ -64,7 +64,7 @@ pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
     let _lock = lock(context)?;
     // Two lanes: downloads beside compilers, which need nothing of each other.
     let (system, cargo) = thread::scope(|scope| {
-        let cargo = scope.spawn(|| cargo_tools::ensure(context));
+        let cargo = scope.spawn(|| cargo_tools::ensure(context, needs));
         (system_parts(context, needs), cargo.join())
     });
     let tools = system?;
