@@ -150,7 +150,7 @@ impl App {
         }
         let gateway = match config.gateway {
             GatewayKind::Embedded => {
-                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, Limits::default())))
+                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, None, Limits::default())))
             }
             GatewayKind::None => None,
         };

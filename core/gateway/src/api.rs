@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use relogin_res::service::Origin;
+use relogin_res::service::{Headers, Origin};
 
 /// Names a connection between driver and machine. Chosen by the driver, never used twice, never on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,13 +16,13 @@ pub struct Tag(pub u64);
 /// What happened outside.
 #[derive(Clone)]
 pub enum Input<'a> {
-    /// A client's WebSocket is open.
-    Opened {
+    /// A client asks for a WebSocket. It is answered by [`Action::Accept`], [`Action::Reject`] or [`Action::Close`].
+    Opening {
         /// How the driver will call it.
         connection: ConnectionKey,
         /// Its connection id: one part of a subject, unlike any other in the whole system.
         cid: String,
-        /// What it was opened with. Goes out with its auth requests.
+        /// What it is opened with. Goes out with its auth requests.
         origin: Origin,
     },
     /// A client sent a frame. Costs one credit, which [`Action::Done`] gives back.
@@ -32,7 +32,8 @@ pub enum Input<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// A client's WebSocket is closed, by whichever side. After [`Action::Close`] it may be left out.
+    /// A client's WebSocket is closed, by whichever side, or not wanted any more. After [`Action::Close`] and [`Action::Reject`] it
+    /// may be left out.
     Closed {
         /// Whose.
         connection: ConnectionKey,
@@ -86,7 +87,25 @@ pub enum Action {
         /// Whose frame it was.
         connection: ConnectionKey,
     },
-    /// Close the WebSocket. The machine has forgotten the connection already.
+    /// Open the WebSocket, with these headers in the response. Its frames may be handed in from now on.
+    Accept {
+        /// Whose.
+        connection: ConnectionKey,
+        /// By their canonical names. Whether they are headers at all is for the driver to look at.
+        header: Headers,
+    },
+    /// Open no WebSocket, and answer this by HTTP instead. The machine has forgotten the connection already.
+    Reject {
+        /// Whose.
+        connection: ConnectionKey,
+        /// The HTTP status: a redirection or an error.
+        status: u16,
+        /// As those of [`Action::Accept`].
+        header: Headers,
+        /// A RES error as JSON; none with a redirection.
+        body: Bytes,
+    },
+    /// Close the WebSocket, or open none (HTTP status 503). The machine has forgotten the connection already.
     Close {
         /// Whose.
         connection: ConnectionKey,
@@ -121,6 +140,9 @@ pub enum Action {
 /// What can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// The method that is asked before a WebSocket opens, as `resource.method`: it may set headers, a token, or reject. What fails
+    /// about it rejects nothing. None: nobody is asked.
+    pub header_auth: Option<String>,
     /// How long a service has for an answer, unless it asks for more.
     pub request_timeout: Duration,
     /// How long a resource stays cached that nobody is subscribed to any more.
@@ -139,6 +161,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            header_auth: None,
             request_timeout: Duration::from_secs(3),
             unsubscribe_delay: Duration::from_secs(5),
             max_direct_subscriptions: 256,
@@ -161,7 +184,7 @@ impl fmt::Debug for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Frames and payloads may be credentials.
         match self {
-            Self::Opened { connection, cid, .. } => write!(f, "Opened({}, {cid})", connection.0),
+            Self::Opening { connection, cid, .. } => write!(f, "Opening({}, {cid})", connection.0),
             Self::Frame { connection, .. } => write!(f, "Frame({})", connection.0),
             Self::Closed { connection } => write!(f, "Closed({})", connection.0),
             Self::Message { tag, subject, .. } => write!(f, "Message({}, {subject})", tag.0),
@@ -181,6 +204,8 @@ impl fmt::Debug for Action {
         match self {
             Self::Send { connection, frame } => write!(f, "Send({}, {} bytes)", connection.0, frame.len()),
             Self::Done { connection } => write!(f, "Done({})", connection.0),
+            Self::Accept { connection, .. } => write!(f, "Accept({})", connection.0),
+            Self::Reject { connection, status, .. } => write!(f, "Reject({}, {status})", connection.0),
             Self::Close { connection, code, reason } => write!(f, "Close({}, {code} {reason})", connection.0),
             Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
             Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),

@@ -24,6 +24,8 @@ pub(crate) enum Purpose {
     Access(ConnectionKey, ResourceId),
     /// What a connection may do with a resource that it wants to call.
     CallAccess(ConnectionKey, TaskId),
+    /// Whether and how a connection's WebSocket opens.
+    HeaderAuth(ConnectionKey),
     /// The result of a method.
     Method(ConnectionKey, TaskId),
     /// Nothing: the answer is not looked at.

@@ -5,6 +5,7 @@ mod call;
 mod delivery;
 mod fetch;
 mod graph;
+mod opening;
 pub(crate) mod subscription;
 pub(crate) mod task;
 
@@ -55,12 +56,14 @@ pub(crate) struct Connection {
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     last_task: u64,
     token_listener: Tag,
+    /// Under way while the WebSocket is not open yet.
+    header_auth: Option<Tag>,
     /// Why the connection must end, once the input at hand is dealt with.
     pub(crate) failure: Option<(u16, &'static str)>,
 }
 
 impl Connection {
-    /// A connection that was just opened. `None` if its cid cannot be one.
+    /// A connection that is about to open. `None` if its cid cannot be one.
     pub(crate) fn open(key: ConnectionKey, cid: String, origin: Origin, shared: &mut Shared) -> Option<Self> {
         if !rid::is_part(&cid) {
             return None;
@@ -77,6 +80,7 @@ impl Connection {
             tasks: BTreeMap::new(),
             last_task: 0,
             token_listener,
+            header_auth: None,
             failure: None,
         })
     }
@@ -84,6 +88,9 @@ impl Connection {
     /// Ends all that the connection has asked for.
     pub(crate) fn close(self, shared: &mut Shared) {
         shared.bus.release(self.token_listener);
+        if let Some(tag) = self.header_auth {
+            shared.bus.release(tag);
+        }
         for task in self.tasks.values() {
             if let Some(tag) = task.tag() {
                 shared.bus.release(tag);

@@ -27,6 +27,7 @@ use crate::{
 /// - Messages and replies of the bus are handed in in the order in which they arrived, subscriptions and requests taken
 ///   together: the machine takes an event that is handed in before the answer to a get request as contained in that answer,
 ///   and a token event must come before the answer to the auth request that caused it.
+/// - A connection's frames are handed in once it is accepted ([`Action::Accept`]).
 /// - Actions are carried out in their order: a resource's events are subscribed to before the resource is asked for.
 /// - Each [`Input::Frame`] of a connection is followed by exactly one [`Action::Done`], once it is answered or turned out to
 ///   need no answer, unless the connection ends before. A driver that hands in no more than so many frames ahead of their
@@ -58,7 +59,7 @@ impl Gateway {
     pub fn handle(&mut self, input: Input<'_>, now: Duration) {
         self.shared.bus.now = now;
         match input {
-            Input::Opened { connection, cid, origin } => self.open(connection, cid, origin),
+            Input::Opening { connection, cid, origin } => self.open(connection, cid, origin),
             Input::Frame { connection, text } => {
                 self.with(connection, |connection, shared| connection.on_frame(text, shared));
             }
@@ -110,6 +111,7 @@ impl Gateway {
         match Connection::open(key, cid, origin, &mut self.shared) {
             Some(connection) => {
                 self.connections.insert(key, connection);
+                self.with(key, Connection::knock);
             }
             None => self.act_close(key, close::INTERNAL_ERROR, "no connection id"),
         }
@@ -185,6 +187,15 @@ impl Gateway {
             Purpose::Method(key, task) => {
                 let response = answer.unwrap_or_else(Response::error);
                 self.with(key, |connection, shared| connection.on_method_answer(task, response, shared));
+            }
+            Purpose::HeaderAuth(key) => {
+                let response = answer.unwrap_or_else(Response::error);
+                let Some(connection) = self.connections.get_mut(&key) else { return };
+                if !connection.on_header_auth(response, &mut self.shared)
+                    && let Some(connection) = self.connections.remove(&key)
+                {
+                    connection.close(&mut self.shared);
+                }
             }
             Purpose::TokenReset => {}
         }

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 mod events;
+mod meta;
 mod response;
 
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,8 @@ pub use self::{
         Add, EventSubject, Remove, Reset, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change,
         event_subject, parse_change, token_subject,
     },
-    response::{Access, Content, Meta, Outcome, PreResponse, Resource, Response, encode_pre_response},
+    meta::{Meta, canonical_header},
+    response::{Access, Content, Outcome, PreResponse, Resource, Response, encode_pre_response},
 };
 use crate::{
     Error, read_object,
@@ -182,13 +184,7 @@ pub trait Payload: Serialize + for<'a> Deserialize<'a> {
 impl Origin {
     /// Adds a header of the HTTP request, whatever the case its name is written in. `Host` is none of them.
     pub fn push_header(&mut self, name: &str, value: impl Into<String>) {
-        let mut start = true;
-        let canonical = name.chars().map(|c| {
-            let c = if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-            start = c == '-';
-            c
-        });
-        let canonical: String = canonical.collect();
+        let canonical = canonical_header(name);
         if canonical == "Host" {
             self.host = Some(value.into());
         } else {

@@ -1,12 +1,13 @@
 //! The task that owns the gateway machine: tells it what happens, and does what it wants. Knows no sockets beyond their
 //! [`Line`]s.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, mem, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
-use relogin_res::service::Origin;
+use relogin_res::service::{Headers, Origin};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep_until},
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -20,12 +21,22 @@ use crate::bus::{self, Bus, Deliveries, Delivery, Link, Mailbox};
 
 /// What WebSockets tell.
 pub(super) enum Event {
+    /// One is asked for. Whether it opens, the verdict says; if none comes, it does not.
+    Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
     /// One is open.
-    Opened { key: ConnectionKey, cid: String, origin: Origin, line: Line },
+    Opened { key: ConnectionKey, line: Line },
     /// A client sent a frame.
     Frame { key: ConnectionKey, text: Utf8Bytes },
     /// One is closed.
     Closed { key: ConnectionKey },
+}
+
+/// What becomes of a request for a WebSocket.
+pub(super) enum Verdict {
+    /// It opens, with these headers in the response.
+    Accept(Headers),
+    /// It does not, and this is the response.
+    Reject { status: u16, header: Headers, body: Bytes },
 }
 
 /// Everything that the driver wakes up for.
@@ -50,8 +61,17 @@ struct Driver {
 }
 
 struct Connection {
-    line: Line,
+    way: Way,
     unanswered: usize,
+}
+
+/// How a client is reached.
+enum Way {
+    /// By the response to its request for a WebSocket.
+    Verdict(oneshot::Sender<Verdict>),
+    /// Not at all until its WebSocket is open: there is nothing to be said before it has sent a frame.
+    Accepted,
+    Line(Line),
 }
 
 /// How much of one kind is dealt with before the others have their turn.
@@ -60,6 +80,7 @@ const BATCH: usize = 128;
 /// Drives a gateway machine until `stopping` is true, and then until all frames are answered or `drain` is over.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
+    header_auth: Option<String>,
     mut events: mpsc::UnboundedReceiver<Event>,
     mut stopping: watch::Receiver<bool>,
     drain: Duration,
@@ -70,7 +91,8 @@ pub(super) async fn run(
     let mut link = bus.link();
     tokio::spawn(errands::run(bus, mailbox, queue, refuse));
 
-    let config = Config { max_subject: bus::MAX_SUBJECT.min(Config::default().max_subject), ..Config::default() };
+    let max_subject = bus::MAX_SUBJECT.min(Config::default().max_subject);
+    let config = Config { header_auth, max_subject, ..Config::default() };
     let mut driver = Driver {
         machine: Gateway::new(config),
         started: Instant::now(),
@@ -117,13 +139,22 @@ pub(super) async fn run(
         }
     }
     for (_, connection) in driver.connections {
-        connection.line.hang_up(Farewell::STOPPED);
+        connection.hang_up(Farewell::STOPPED);
     }
     // Those that come to be open only now.
     events.close();
     while let Some(event) = events.recv().await {
         if let Event::Opened { line, .. } = event {
             line.hang_up(Farewell::STOPPED);
+        }
+    }
+}
+
+impl Connection {
+    /// Closes it; of one that is not open yet, that no verdict comes says it.
+    fn hang_up(self, farewell: Farewell) {
+        if let Way::Line(line) = self.way {
+            line.hang_up(farewell);
         }
     }
 }
@@ -139,10 +170,15 @@ impl Driver {
 
     fn take_event(&mut self, event: Event) {
         match event {
-            Event::Opened { key, cid, origin, line } => {
-                self.connections.insert(key, Connection { line, unanswered: 0 });
-                self.tell(Input::Opened { connection: key, cid, origin });
+            Event::Opening { key, cid, origin, verdict } => {
+                self.connections.insert(key, Connection { way: Way::Verdict(verdict), unanswered: 0 });
+                self.tell(Input::Opening { connection: key, cid, origin });
             }
+            Event::Opened { key, line } => match self.connections.get_mut(&key) {
+                Some(connection) => connection.way = Way::Line(line),
+                // The machine has closed it while its WebSocket was being made.
+                None => line.hang_up(Farewell::RESTART),
+            },
             Event::Frame { key, text } => {
                 if let Some(connection) = self.connections.get_mut(&key) {
                     connection.unanswered += 1;
@@ -196,11 +232,11 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Send { connection: key, frame } => {
-                    let Some(connection) = self.connections.get(&key) else { continue };
-                    if connection.line.send(frame).is_err()
-                        && let Some(connection) = self.remove(key)
+                    let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
+                    if line.send(frame).is_err()
+                        && let Some(Connection { way: Way::Line(line), .. }) = self.remove(key)
                     {
-                        connection.line.cut(Farewell::BEHIND);
+                        line.cut(Farewell::BEHIND);
                         // Its own actions come behind those that are waiting already.
                         self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
                     }
@@ -209,12 +245,27 @@ impl Driver {
                     if let Some(connection) = self.connections.get_mut(&key) {
                         connection.unanswered -= 1;
                         self.unanswered -= 1;
-                        connection.line.give_back();
+                        if let Way::Line(line) = &connection.way {
+                            line.give_back();
+                        }
+                    }
+                }
+                Action::Accept { connection: key, header } => {
+                    if let Some(connection) = self.connections.get_mut(&key)
+                        && let Way::Verdict(verdict) = mem::replace(&mut connection.way, Way::Accepted)
+                    {
+                        // Who has left says so by itself.
+                        verdict.send(Verdict::Accept(header)).ok();
+                    }
+                }
+                Action::Reject { connection: key, status, header, body } => {
+                    if let Some(Connection { way: Way::Verdict(verdict), .. }) = self.remove(key) {
+                        verdict.send(Verdict::Reject { status, header, body }).ok();
                     }
                 }
                 Action::Close { connection: key, code, reason } => {
                     if let Some(connection) = self.remove(key) {
-                        connection.line.hang_up(Farewell { code, reason });
+                        connection.hang_up(Farewell { code, reason });
                     }
                 }
                 Action::Listen { tag, pattern } => self.send_out(Errand::Listen(bus::Tag(tag.0), pattern)),

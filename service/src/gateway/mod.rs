@@ -22,20 +22,22 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
 use relogin_gateway::ConnectionKey;
-use tokio::sync::{mpsc, watch};
+use relogin_res::service::Headers;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{handshake::server::create_response_with_body, protocol::Role},
 };
 
 use crate::{bus::Bus, config::AllowOrigin};
-use driver::Event;
+use driver::{Event, Verdict};
 
 /// What one client can make the gateway hold, and how long the gateway waits for it.
 #[derive(Clone, Debug)]
@@ -87,17 +89,18 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway on `bus`, open to the pages of `allow_origin`. Must be called in a Tokio runtime.
+    /// Starts a gateway on `bus`, open to the pages of `allow_origin`. Before each WebSocket opens, it asks the method
+    /// `header_auth` (`resource.method`), if there is one. Must be called in a Tokio runtime.
     #[must_use]
-    pub fn start(bus: Arc<dyn Bus>, allow_origin: AllowOrigin, limits: Limits) -> Self {
+    pub fn start(bus: Arc<dyn Bus>, allow_origin: AllowOrigin, header_auth: Option<String>, limits: Limits) -> Self {
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
-        tokio::spawn(driver::run(bus, events, stopping.subscribe(), limits.drain));
+        tokio::spawn(driver::run(bus, header_auth, events, stopping.subscribe(), limits.drain));
         Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, limits: Arc::new(limits) }
     }
 
     /// Answers an HTTP request that wants to become a WebSocket, from the client at `remote`.
-    pub fn upgrade(&self, mut request: Request<Body>, remote: SocketAddr) -> Response {
+    pub async fn upgrade(&self, mut request: Request<Body>, remote: SocketAddr) -> Response {
         if *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
         }
@@ -105,19 +108,25 @@ impl Gateway {
             let text = "Pages of this origin may not connect. The server's --allow-origin says which may.\n";
             return (StatusCode::FORBIDDEN, text).into_response();
         }
-        let response = match create_response_with_body(&request, Body::empty) {
+        let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
             Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         };
         let upgrade = hyper::upgrade::on(&mut request);
+        let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
+        let (verdict, judged) = oneshot::channel();
+        let origin = origin::of_request(&request.into_parts().0, remote);
+        self.driver.send(Event::Opening { key, cid: draw_cid(), origin, verdict }).ok();
         let opening = socket::Opening {
-            key: ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed)),
-            cid: draw_cid(),
-            origin: origin::of_request(&request.into_parts().0, remote),
-            driver: self.driver.clone(),
+            closed: socket::Closed { key, driver: self.driver.clone() },
             stopping: self.stopping.subscribe(),
             limits: Arc::clone(&self.limits),
         };
+        match judged.await {
+            Ok(Verdict::Accept(header)) => merge(response.headers_mut(), header),
+            Ok(Verdict::Reject { status, header, body }) => return rejection(status, header, body),
+            Err(_) => return (StatusCode::SERVICE_UNAVAILABLE, "No WebSocket can be opened now.\n").into_response(),
+        }
         tokio::spawn(async move {
             match upgrade.await {
                 Ok(upgraded) => {
@@ -156,6 +165,29 @@ impl fmt::Debug for Gateway {
             .field("allow_origin", &self.allow_origin)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// The response of a request for a WebSocket that is not let in.
+fn rejection(status: u16, header: Headers, body: Bytes) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
+    let mut response = if body.is_empty() { status.into_response() } else { (status, json, body).into_response() };
+    merge(response.headers_mut(), header);
+    response
+}
+
+/// Adds what a service wants in a response's head: cookies to those that are there, all else in the place of what is there. What
+/// would be no header is left out.
+fn merge(into: &mut HeaderMap, header: Headers) {
+    for (name, values) in header {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        if name != header::SET_COOKIE {
+            into.remove(&name);
+        }
+        for value in values.iter().filter_map(|value| HeaderValue::from_str(value).ok()) {
+            into.append(&name, value);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, Uri, header, request::Parts};
-use relogin_res::service::{Headers, Origin};
+use relogin_res::service::{Headers, Origin, canonical_header};
 
 use crate::config::AllowOrigin;
 
@@ -26,7 +26,7 @@ pub(super) fn of_request(parts: &Parts, remote: SocketAddr) -> Origin {
     let mut header = Headers::new();
     for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::HOST) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        header.entry(canonical(name.as_str())).or_default().push(value);
+        header.entry(canonical_header(name.as_str())).or_default().push(value);
     }
     let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
     Origin { header, host, remote_addr: Some(remote.to_string()), uri: Some(parts.uri.to_string()) }
@@ -49,17 +49,6 @@ fn is_same(origin: &str, host: &str) -> bool {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// `user-agent` as `User-Agent`.
-fn canonical(name: &str) -> String {
-    let mut is_start = true;
-    let part = |letter: char| {
-        let letter = if is_start { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
-        is_start = letter == '-';
-        letter
-    };
-    name.chars().map(part).collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use std::{
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use relogin_gateway::ConnectionKey;
-use relogin_res::service::Origin;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{mpsc, oneshot, watch},
@@ -31,12 +30,16 @@ use super::{Limits, credit::Credits, driver::Event, stopped};
 
 /// What a WebSocket comes with.
 pub(super) struct Opening {
-    pub(super) key: ConnectionKey,
-    pub(super) cid: String,
-    pub(super) origin: Origin,
-    pub(super) driver: mpsc::UnboundedSender<Event>,
+    pub(super) closed: Closed,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) limits: Arc<Limits>,
+}
+
+/// Tells the driver, when it is dropped, that the connection is no more: however the task ends that has it, also before there is
+/// a WebSocket.
+pub(super) struct Closed {
+    pub(super) key: ConnectionKey,
+    pub(super) driver: mpsc::UnboundedSender<Event>,
 }
 
 /// The driver's end of a connection. Dropped, it ends the connection.
@@ -92,6 +95,7 @@ const LEFTOVERS: u64 = 64 << 20;
 impl Farewell {
     pub(super) const STOPPED: Self = Self { code: 1001, reason: "the server is being stopped" };
     pub(super) const BEHIND: Self = Self { code: 1008, reason: "too much waits to be read" };
+    pub(super) const RESTART: Self = Self { code: 1012, reason: "the message bus was lost" };
     const TOO_LARGE: Self = Self { code: 1009, reason: "frame too large" };
     const NO_TEXT: Self = Self { code: 1007, reason: "text that is no UTF-8" };
     const NO_WEBSOCKET: Self = Self { code: 1002, reason: "not as the WebSocket protocol has it" };
@@ -140,7 +144,8 @@ pub(super) async fn serve<S>(stream: WebSocketStream<S>, opening: Opening)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Opening { key, cid, origin, driver, stopping, limits } = opening;
+    let Opening { closed, stopping, limits } = opening;
+    let Closed { key, driver } = &closed;
     let flow = Arc::new(Flow {
         credits: Credits::new(limits.frames, limits.frame_bytes),
         backlog: AtomicUsize::new(0),
@@ -151,19 +156,18 @@ where
     let line = Line { outbound, cut, flow: Arc::clone(&flow) };
     let (mut sink, mut source) = stream.split();
 
-    let ending = if driver.send(Event::Opened { key, cid, origin, line }).is_err() {
+    let ending = if driver.send(Event::Opened { key: *key, line }).is_err() {
         Ending::Close(Farewell::STOPPED)
     } else {
-        // However this task ends.
-        let _closed = Closed { key, driver: &driver };
         tokio::select! {
-            ending = read(&mut source, key, &driver, &flow.credits, stopping.clone(), limits.silence) => ending,
+            ending = read(&mut source, *key, driver, &flow.credits, stopping.clone(), limits.silence) => ending,
             ending = write(&mut sink, queue, &flow, &limits) => ending,
             Ok(farewell) = being_cut => Ending::Close(farewell),
         }
         // Here the queue is dropped, and with it what nobody will read.
     };
     tracing::debug!(connection = key.0, ?ending, "a WebSocket ends");
+    drop(closed);
     if let Ok(stream) = sink.reunite(source) {
         timeout(limits.close, part(stream, ending)).await.ok();
     }
@@ -171,12 +175,7 @@ where
     drop(stopping);
 }
 
-struct Closed<'a> {
-    key: ConnectionKey,
-    driver: &'a mpsc::UnboundedSender<Event>,
-}
-
-impl Drop for Closed<'_> {
+impl Drop for Closed {
     fn drop(&mut self) {
         self.driver.send(Event::Closed { key: self.key }).ok();
     }
@@ -333,10 +332,7 @@ mod tests {
         let (driver, mut events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let opening = Opening {
-            key: ConnectionKey(1),
-            cid: "c1".into(),
-            origin: Origin::default(),
-            driver,
+            closed: Closed { key: ConnectionKey(1), driver },
             stopping: stopping.subscribe(),
             limits: Arc::new(limits),
         };

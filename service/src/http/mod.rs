@@ -131,7 +131,7 @@ async fn upgrade(
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
     match &site.gateway {
-        Some(gateway) if is_websocket => gateway.upgrade(request, remote),
+        Some(gateway) if is_websocket => gateway.upgrade(request, remote).await,
         _ => next.run(request).await,
     }
 }

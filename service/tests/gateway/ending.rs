@@ -99,14 +99,15 @@ async fn when_the_bus_is_lost_clients_begin_anew() {
     wire.cut();
     assert_eq!(client.end().await, Some(1012));
     assert!(stage.http("GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 503 "));
-    assert_eq!(stage.client().await.end().await, Some(1013));
+    let refused = stage.open("/", &[]).await.err();
+    assert!(matches!(refused, Some(Error::Http(response)) if response.status() == 503));
 
     wire.mend();
     soon(link.wait_for(|link| *link == Link::Up)).await.unwrap();
     let mut client = soon(async {
         loop {
             // Let in as soon as the gateway has heard of it as well.
-            let mut client = stage.client().await;
+            let Ok(mut client) = stage.open("/", &[]).await else { continue };
             let id = client.send("version", Value::Null).await;
             if client.next().await.is_ok_and(|answer| answer["id"] == id) {
                 break client;

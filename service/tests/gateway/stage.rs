@@ -53,7 +53,16 @@ impl Stage {
     }
 
     pub(crate) async fn on(bus: Arc<dyn Bus>, limits: Limits, allow_origin: AllowOrigin) -> Self {
-        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow_origin, limits));
+        Self::behind(bus, limits, allow_origin, None).await
+    }
+
+    /// A gateway that asks a method before it opens a WebSocket.
+    pub(crate) async fn asking(method: &str) -> Self {
+        Self::behind(Arc::new(LocalBus::new()), patient(), AllowOrigin::default(), Some(method.to_owned())).await
+    }
+
+    async fn behind(bus: Arc<dyn Bus>, limits: Limits, allow: AllowOrigin, header_auth: Option<String>) -> Self {
+        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow, header_auth, limits));
         let store = Arc::new(MemoryStore::new());
         let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
         let site = Site { gateway: Some(Arc::clone(&gateway)), health, demo: false };

@@ -24,7 +24,9 @@ struct Rig {
 pub(crate) fn machine(input: &[u8]) {
     let mut supply = Supply::new(input);
     // Small bounds are reached by small inputs.
-    let config = Config { max_direct_subscriptions: 3, max_resources: 4, max_held_events: 3, ..Config::default() };
+    let header_auth = (supply.below(2) == 1).then(|| "a.connect".to_owned());
+    let config =
+        Config { header_auth, max_direct_subscriptions: 3, max_resources: 4, max_held_events: 3, ..Config::default() };
     let mut rig = Rig {
         gateway: Gateway::new(config),
         now: Duration::from_secs(1000),
@@ -45,7 +47,7 @@ impl Rig {
                 let connection = ConnectionKey(self.next);
                 self.next += 1;
                 self.open.insert(connection, 0);
-                self.input(Input::Opened { connection, cid: format!("c{}", connection.0), origin: Origin::default() });
+                self.input(Input::Opening { connection, cid: format!("c{}", connection.0), origin: Origin::default() });
             }
             1 => {
                 if let Some(connection) = self.connection(supply) {
@@ -126,7 +128,8 @@ impl Rig {
                     let credits = self.open.get_mut(&connection).expect("a credit for who is gone");
                     *credits = credits.checked_sub(1).expect("a credit that nobody gave");
                 }
-                Action::Close { connection, .. } => {
+                Action::Accept { connection, .. } => assert!(self.open.contains_key(&connection), "opens who is gone"),
+                Action::Close { connection, .. } | Action::Reject { connection, .. } => {
                     assert!(self.open.remove(&connection).is_some(), "closes who is gone");
                 }
                 Action::Listen { tag, pattern } => {

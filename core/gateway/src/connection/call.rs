@@ -57,7 +57,7 @@ impl Connection {
         let Some(target) = self.target_of(rid, method, shared) else {
             return self.answer(encode_error(id, &Error::subject_too_long()), shared);
         };
-        let request = self.auth_request(params, target.query());
+        let request = self.auth_request(params, target.query(), false);
         let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_string();
         let call = Call {
             id,
@@ -75,18 +75,23 @@ impl Connection {
 
     /// Asks the connection to authenticate anew, as a token reset says. The answer is of no interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
-        let request = self.auth_request(None, None);
+        let request = self.auth_request(None, None, false);
         shared.bus.ask(Purpose::TokenReset, subject.to_owned(), request.encode());
     }
 
-    fn auth_request(&self, params: Option<Box<RawValue>>, query: Option<&str>) -> AuthRequest {
+    pub(crate) fn auth_request(
+        &self,
+        params: Option<Box<RawValue>>,
+        query: Option<&str>,
+        is_http: bool,
+    ) -> AuthRequest {
         AuthRequest {
             cid: self.cid.clone(),
             token: self.token.clone(),
             params,
             query: query.map(str::to_owned),
             origin: self.origin.clone(),
-            is_http: false,
+            is_http,
         }
     }
 

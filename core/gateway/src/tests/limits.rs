@@ -15,7 +15,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
     let connection = ConnectionKey(1);
     let mut gateway = Gateway::new(Config::default());
     let now = std::time::Duration::ZERO;
-    gateway.handle(Input::Opened { connection, cid: "c1".into(), origin: Default::default() }, now);
+    gateway.handle(Input::Opening { connection, cid: "c1".into(), origin: Default::default() }, now);
     let mut asked: VecDeque<(Tag, String)> = VecDeque::new();
     let (mut sent, mut in_flight, mut answers) = (0, 0, vec![0; CALLS]);
     loop {
@@ -29,7 +29,8 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
                 Action::Done { .. } => in_flight -= 1,
                 Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
                 Action::Release { .. } | Action::Listen { .. } => {}
-                Action::Close { .. } => panic!("closed"),
+                Action::Accept { .. } => {}
+                Action::Close { .. } | Action::Reject { .. } => panic!("closed"),
             }
         }
         assert!(in_flight <= CREDITS && asked.len() <= CREDITS);

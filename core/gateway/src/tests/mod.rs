@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod invariants;
 mod limits;
+mod opening;
 mod random;
 mod references;
 mod requests;
@@ -16,7 +17,10 @@ mod tokens;
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use expect_test::Expect;
-use relogin_res::{Pattern, service::Origin};
+use relogin_res::{
+    Pattern,
+    service::{Headers, Origin},
+};
 
 use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 
@@ -57,11 +61,17 @@ struct Bench {
     /// What was sent to each connection.
     sent: BTreeMap<ConnectionKey, Vec<String>>,
     log: String,
+    has_header_auth: bool,
+}
+
+fn head(header: &Headers) -> String {
+    serde_json::to_string(header).unwrap()
 }
 
 impl Bench {
     fn new(config: Config) -> Self {
         let mut bench = Self {
+            has_header_auth: config.header_auth.is_some(),
             gateway: Gateway::new(config),
             now: Duration::ZERO,
             requests: BTreeMap::new(),
@@ -90,7 +100,7 @@ impl Bench {
                 let mut origin = Origin { remote_addr: Some("[::1]:1".into()), ..Origin::default() };
                 origin.push_header("user-agent", "test");
                 self.frames.insert(key(connection), 0);
-                self.handle(Input::Opened { connection: key(connection), cid: cid.into(), origin });
+                self.handle(Input::Opening { connection: key(connection), cid: cid.into(), origin });
             }
             "close" => {
                 self.frames.remove(&key(rest));
@@ -180,6 +190,19 @@ impl Bench {
                     let frames = self.frames.get_mut(&connection).expect("done for a closed connection");
                     *frames = frames.checked_sub(1).expect("done more often than frames were handed in");
                     writeln!(self.log, "  {} done", connection.0).unwrap();
+                }
+                Action::Accept { connection, header } => {
+                    assert!(self.frames.contains_key(&connection), "opens who is gone");
+                    // Where nobody is asked, it goes without saying.
+                    if self.has_header_auth {
+                        writeln!(self.log, "  {} accept {}", connection.0, head(&header)).unwrap();
+                    }
+                }
+                Action::Reject { connection, status, header, body } => {
+                    assert!(self.frames.remove(&connection).is_some(), "closed twice");
+                    let body = String::from_utf8(body.into()).unwrap();
+                    let line = format!("  {} reject {status} {} {body}", connection.0, head(&header));
+                    writeln!(self.log, "{}", line.trim_end()).unwrap();
                 }
                 Action::Close { connection, code, reason } => {
                     assert!(self.frames.remove(&connection).is_some(), "closed twice");

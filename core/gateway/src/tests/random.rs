@@ -104,7 +104,7 @@ impl World {
         self.last_connection += 1;
         let connection = ConnectionKey(self.last_connection);
         self.clients.insert(connection, Client::default());
-        self.handle(Input::Opened { connection, cid: format!("c{}", connection.0), origin: Default::default() });
+        self.handle(Input::Opening { connection, cid: format!("c{}", connection.0), origin: Default::default() });
     }
 
     fn reconnect(&mut self, connection: ConnectionKey) {
@@ -269,7 +269,8 @@ impl World {
                     self.clients.get_mut(&connection).unwrap().receive(text, self.seed);
                 }
                 Action::Done { connection } => self.clients.get_mut(&connection).unwrap().done += 1,
-                Action::Close { .. } => panic!("closed"),
+                Action::Accept { .. } => {}
+                Action::Close { .. } | Action::Reject { .. } => panic!("closed"),
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(tag, pattern);
                 }

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Headers, encode, is_false};
+use super::{Meta, encode, is_false};
 use crate::{Collection, Error, Model, Present, ResourceId, null_is_default, read_object};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
@@ -24,18 +24,6 @@ pub enum Outcome {
     Result(Box<RawValue>),
     /// A resource; to call and auth only.
     Resource(ResourceId),
-}
-
-/// What a service asks of the HTTP response.
-/// [Meta object](https://resgate.io/docs/specification/res-service-protocol/#meta-object).
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Meta {
-    /// Another status.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// More headers.
-    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Headers::is_empty")]
-    pub header: Headers,
 }
 
 /// Result of an access request.
@@ -243,19 +231,13 @@ impl fmt::Debug for Outcome {
     }
 }
 
-impl fmt::Debug for Meta {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Headers may set cookies.
-        f.debug_struct("Meta").field("status", &self.status).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
     use serde_json::json;
 
     use super::*;
+    use crate::service::Headers;
 
     fn check(response: &Response, expected: &Expect) {
         expected.assert_eq(std::str::from_utf8(&response.encode()).unwrap());

@@ -48,7 +48,7 @@ impl Shipped {
         self.next_key += 1;
         self.keys.insert(cid.clone(), connection);
         let (cid, origin) = (cid.to_string(), Origin::default());
-        self.gateway.handle(Input::Opened { connection, cid, origin }, now);
+        self.gateway.handle(Input::Opening { connection, cid, origin }, now);
     }
 
     pub(crate) fn close(&mut self, cid: &ConnectionId, now: Duration) {

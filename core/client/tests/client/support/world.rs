@@ -418,6 +418,8 @@ impl World {
                     let frame = String::from_utf8(frame.to_vec()).expect("frames are text");
                     self.on_channel(&cid, "down", |cid| Happening::AtTab(cid, frame));
                 }
+                Action::Accept { .. } => {}
+                Action::Reject { connection, .. } => panic!("rejects {connection:?}"),
                 Action::Close { connection, reason, .. } => panic!("closes {connection:?}: {reason}"),
                 Action::Ask { tag, subject, payload } => {
                     let ways = if subject.starts_with("auth.") { self.ways() } else { vec![ms(self.rng.range(1, 31))] };

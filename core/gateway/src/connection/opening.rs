@@ -1,0 +1,39 @@
+//! How a connection opens: what the header authentication makes of it, where there is one.
+
+use relogin_res::service::{Headers, Meta, Payload, Response, Subject};
+
+use super::{Connection, Shared};
+use crate::{api::Action, bus::Purpose};
+
+impl Connection {
+    /// Asks whether and how the connection may open, or has it opened if there is nobody to ask.
+    pub(crate) fn knock(&mut self, shared: &mut Shared) {
+        let Some((name, method)) = shared.config.header_auth.as_deref().and_then(|method| method.rsplit_once('.'))
+        else {
+            return shared.bus.act(Action::Accept { connection: self.key, header: Headers::new() });
+        };
+        let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
+        let request = self.auth_request(None, None, true);
+        self.header_auth = Some(shared.bus.ask(Purpose::HeaderAuth(self.key), subject, request.encode()));
+    }
+
+    /// Takes what came of the header authentication. False if the connection does not open. An error alone, or no answer in time,
+    /// keeps nobody out: who has no right gets nothing by a WebSocket.
+    pub(crate) fn on_header_auth(&mut self, response: Response, shared: &mut Shared) -> bool {
+        self.header_auth = None;
+        let connection = self.key;
+        let meta = response.meta.unwrap_or_default();
+        let Some(status) = meta.direct_status() else {
+            shared.bus.act(Action::Accept { connection, header: meta.into_header() });
+            return true;
+        };
+        let body = if status < 400 {
+            Vec::new()
+        } else {
+            let error = response.outcome.err().unwrap_or_else(|| Meta::error_of(status));
+            serde_json::to_vec(&error).unwrap_or_default()
+        };
+        shared.bus.act(Action::Reject { connection, status, header: meta.into_header(), body: body.into() });
+        false
+    }
+}
