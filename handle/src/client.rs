@@ -1,8 +1,8 @@
 //! The client that a program holds.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use relogin_client::{Answer, Command, ConnectionState, Input, RequestError, Secret, SessionState};
+use relogin_client::{Answer, Binding, Command, ConnectionState, Input, RequestError, Secret, SessionState};
 use relogin_res::ResourceId;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -61,6 +61,17 @@ impl Client {
             Answer::Resource(rid) => Ok(Resource::new(Arc::clone(&self.owner), rid)),
             _ => Err(Error::Kind),
         }
+    }
+
+    /// Subscribes to `rid`, and does not wait for it: its values are there when they come, and what is refused is tried again as
+    /// long as the resource is held. [`Resource::events`] tells.
+    ///
+    /// # Errors
+    /// [`Error::Id`] if `rid` is no resource id.
+    pub fn follow(&self, rid: &str) -> Result<Resource, Error> {
+        let rid = ResourceId::parse(rid)?;
+        self.shared().send_command(Command::Subscribe(rid.clone()));
+        Ok(Resource::new(Arc::clone(&self.owner), rid))
     }
 
     /// Reads `rid` once, without what it refers to: that is read as [`Reference`](crate::Reference).
@@ -127,6 +138,28 @@ impl Client {
     #[must_use]
     pub fn connection(&self) -> ConnectionState {
         self.shared().lock().machine.connection()
+    }
+
+    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
+    #[must_use]
+    pub fn binding(&self) -> Option<Binding> {
+        self.shared().lock().machine.binding()
+    }
+
+    /// How long it is until the relogin key is used next; `None` if it need not be.
+    #[must_use]
+    pub fn refresh_in(&self) -> Option<Duration> {
+        let due = self.shared().lock().machine.refresh_due();
+        due.map(|due| self.shared().until(due))
+    }
+
+    /// How long it is until the next try to connect; `None` while connected, or stopped.
+    #[must_use]
+    pub fn retry_in(&self) -> Option<Duration> {
+        match self.connection() {
+            ConnectionState::Reconnecting { next_try } => Some(self.shared().until(next_try)),
+            _ => None,
+        }
     }
 
     /// Each new state of connection and session.

@@ -26,10 +26,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A client, and the engine that it needs somebody to drive.
+    /// A client, and the engine that it needs somebody to drive. `clock` is that of [`Moment::now`]: it tells the client how long
+    /// something is away.
     #[must_use]
-    pub fn new(config: Config) -> (Client, Self) {
-        let shared = Shared::new(Machine::new(config));
+    pub fn new(config: Config, clock: impl Fn() -> Duration + Send + Sync + 'static) -> (Client, Self) {
+        let shared = Shared::new(Machine::new(config), Box::new(clock));
         (Client::new(Arc::clone(&shared)), Self { shared, ended: false })
     }
 

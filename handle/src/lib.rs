@@ -23,7 +23,7 @@
 //!     Ok(())
 //! }
 //! # let config = Config::new(relogin_res::ResourceId::parse("session").unwrap());
-//! # let (client, _engine) = Engine::new(config);
+//! # let (client, _engine) = Engine::new(config, || std::time::Duration::ZERO);
 //! # drop(watch(client));
 //! ```
 //!

@@ -3,8 +3,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
+    time::Duration,
 };
 
 use relogin_client::{Answer, Client as Machine, Command, Event, Input, RequestError, ResourceChange, Token};
@@ -16,9 +18,14 @@ pub(crate) type Outcome = Result<Answer, RequestError>;
 /// More events than this nobody has fallen behind with: who has is told to read anew.
 const MOST_EVENTS: usize = 1024;
 
+/// Says what time it is.
+pub(crate) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+
 /// Shared by all that belong to one client.
-#[derive(Debug)]
-pub(crate) struct Shared(Mutex<State>);
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    clock: Clock,
+}
 
 /// What they share.
 #[derive(Debug)]
@@ -73,8 +80,8 @@ pub(crate) enum News {
 }
 
 impl Shared {
-    pub(crate) fn new(machine: Machine) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+    pub(crate) fn new(machine: Machine, clock: Clock) -> Arc<Self> {
+        let state = Mutex::new(State {
             machine,
             inputs: VecDeque::new(),
             engine: None,
@@ -85,12 +92,18 @@ impl Shared {
             watches: BTreeMap::new(),
             watched: BTreeMap::new(),
             next_watch: 0,
-        })))
+        });
+        Arc::new(Self { state, clock })
     }
 
     /// A panic of somebody's `Deserialize` leaves nothing half done in here.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it is until `due`.
+    pub(crate) fn until(&self, due: Duration) -> Duration {
+        due.saturating_sub((self.clock)())
     }
 
     /// Hands an input to the engine.
@@ -300,6 +313,12 @@ impl Watch {
             return;
         }
         wakers.extend(self.waker.take());
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
     }
 }
 

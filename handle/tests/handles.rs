@@ -25,7 +25,7 @@ impl Stage {
     fn new() -> (Client, Self) {
         let mut config = Config::new(ResourceId::parse("session").unwrap());
         config.keep_session = false;
-        let (client, engine) = Engine::new(config);
+        let (client, engine) = Engine::new(config, || Duration::ZERO);
         let mut stage = Self { engine, now: Duration::ZERO, socket: None, sent: VecDeque::new() };
         stage.input(Input::Start);
         stage.connect();
@@ -370,4 +370,32 @@ fn the_state_of_the_connection_streams() {
         assert!(matches!(event, Event::Connection(_)), "{event:?}");
     }
     assert_eq!(client.connection(), ConnectionState::Connected);
+}
+
+#[test]
+fn what_is_followed_comes_when_it_can_be_had() {
+    let (client, mut stage) = Stage::new();
+    assert!(matches!(client.follow("not a name"), Err(Error::Id(_))));
+    let ticker = client.follow("ticker.model").unwrap();
+    let mut events = ticker.events();
+    stage.refuse("subscribe.ticker.model", "system.notFound");
+    let failed = next(&mut events).unwrap().unwrap();
+    assert!(matches!(failed, Event::Freshness(_, Freshness::Failed(_))), "{failed:?}");
+    assert_eq!(ticker.values(), None);
+    stage.pass(s(2));
+    stage.answer("subscribe.ticker.model", &json!({"models": {"ticker.model": {"seconds": 1}}}));
+    assert_eq!(ticker.read::<Ticker>().unwrap(), Ticker { seconds: 1 });
+    drop((ticker, events));
+    stage.pass(s(6));
+    assert!(stage.sent().contains(&"unsubscribe.ticker.model".to_owned()), "{:?}", stage.sent());
+}
+
+#[test]
+fn how_long_it_is_until_the_next_try_is_told_by_the_drivers_clock() {
+    let (client, mut stage) = Stage::new();
+    assert_eq!(client.retry_in(), None);
+    stage.input(Input::SocketClosed(stage.socket.unwrap()));
+    let due = stage.engine.poll_timeout().unwrap();
+    assert_eq!(client.retry_in(), Some(due), "the clock of these tests stands still");
+    assert_eq!((client.refresh_in(), client.binding()), (None, None));
 }

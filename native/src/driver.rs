@@ -65,10 +65,11 @@ impl Options {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect(self) -> Client {
-        let (client, engine) = Engine::new(self.config);
+        let start = Instant::now();
+        let (client, engine) = Engine::new(self.config, move || start.elapsed());
         let driver = Driver {
             engine,
-            start: Instant::now(),
+            start,
             url: self.url,
             storage: Some(self.storage),
             refused: None,

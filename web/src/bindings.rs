@@ -5,13 +5,11 @@ use std::{cell::RefCell, rc::Rc};
 
 use futures_util::StreamExt;
 use js_sys::{Function, Promise};
-use relogin_client::{Config, ConnectionState, Ended, Event, RequestError, SessionState, User};
-use relogin_res::ResourceId;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{future_to_promise, spawn_local};
 
-use crate::Relogin;
+use crate::{Client, ConnectionState, Ended, Error, Event, RequestError, SessionState, User};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = r#"
@@ -77,25 +75,26 @@ pub async fn connect(options: Option<JsOptions>) -> Result<Connection, JsError> 
         Some(options) => serde_wasm_bindgen::from_value(options.into())?,
         None => Options::default(),
     };
-    let config = Config::new(ResourceId::parse(&options.name)?);
-    let (relogin, mut events) = Relogin::start(&options.gateway, config).await?;
-    let relogin = Rc::new(relogin);
+    let client = crate::Options::new(options.gateway).session(&options.name)?.connect().await?;
+    let mut events = client.events();
     let listeners = Listeners::default();
-    let (weak, told) = (Rc::downgrade(&relogin), Rc::clone(&listeners));
+    let (weak, told) = (Rc::new(client), Rc::clone(&listeners));
+    let client = Rc::clone(&weak);
+    let weak = Rc::downgrade(&weak);
     spawn_local(async move {
         while let Some(event) = events.next().await {
-            let (Event::Session(_) | Event::Connection(_), Some(relogin)) = (event, weak.upgrade()) else { continue };
-            tell(&told, &state(&relogin));
+            let (Event::Session(_) | Event::Connection(_), Some(client)) = (event, weak.upgrade()) else { continue };
+            tell(&told, &state(&client));
         }
     });
-    Ok(Connection { relogin, listeners })
+    Ok(Connection { client, listeners })
 }
 
 /// A client at work. `free()` stops it; the session stays in storage.
 #[wasm_bindgen(js_name = Relogin)]
 #[derive(Debug)]
 pub struct Connection {
-    relogin: Rc<Relogin>,
+    client: Rc<Client>,
     listeners: Listeners,
 }
 
@@ -106,9 +105,9 @@ impl Connection {
     /// Logs in. Rejects with a `LoginError`.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn login(&self, username: String, password: String) -> Promise {
-        let relogin = Rc::clone(&self.relogin);
+        let client = Rc::clone(&self.client);
         future_to_promise(async move {
-            relogin.login(username, password).await.map_err(|error| login_error(&error))?;
+            client.login(&username, &password).await.map_err(|error| login_error(&error))?;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -116,9 +115,9 @@ impl Connection {
     /// Logs out, here and in all tabs. Never rejects.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn logout(&self) -> Promise {
-        let relogin = Rc::clone(&self.relogin);
+        let client = Rc::clone(&self.client);
         future_to_promise(async move {
-            relogin.logout().await;
+            client.logout().await;
             Ok(JsValue::UNDEFINED)
         })
     }
@@ -127,7 +126,7 @@ impl Connection {
     #[wasm_bindgen(getter)]
     #[must_use]
     pub fn state(&self) -> JsState {
-        state(&self.relogin)
+        state(&self.client)
     }
 
     /// Calls `listener` with each new state from now on.
@@ -158,8 +157,8 @@ struct State {
     connection: &'static str,
 }
 
-fn state(relogin: &Relogin) -> JsState {
-    let (session, user) = match relogin.session() {
+fn state(client: &Client) -> JsState {
+    let (session, user) = match client.session() {
         SessionState::Anonymous => ("anonymous", None),
         SessionState::Resuming => ("resuming", None),
         SessionState::LoggedIn(user) => ("loggedIn", Some(user)),
@@ -168,7 +167,7 @@ fn state(relogin: &Relogin) -> JsState {
         SessionState::Ended(Ended::LoggedOutElsewhere) => ("loggedOutElsewhere", None),
         SessionState::Ended(Ended::Refused) => ("refused", None),
     };
-    let connection = match relogin.connection() {
+    let connection = match client.connection() {
         ConnectionState::Connecting => "connecting",
         ConnectionState::Connected => "connected",
         ConnectionState::Reconnecting { .. } => "reconnecting",
@@ -187,7 +186,8 @@ fn tell(listeners: &RefCell<Vec<Function>>, state: &JsState) {
     }
 }
 
-fn login_error(error: &RequestError) -> JsValue {
+fn login_error(error: &Error) -> JsValue {
+    let Error::Request(error) = error else { return js_sys::Error::new(&error.to_string()).into() };
     let (code, message) = match error {
         RequestError::Refused(error) => (error.code.as_ref(), error.message.to_string()),
         RequestError::TimedOut => ("client.timeout", error.to_string()),

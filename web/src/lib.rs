@@ -1,11 +1,43 @@
 //! The Relogin client for browsers: core/client, driven by a browser's sockets, timers, storage and locks.
 //!
-//! From Rust: [`Relogin`]. The page in `src/page` is a user of it; from JavaScript: the feature `bindings`.
+//! ```no_run
+//! use futures_util::StreamExt as _;
+//! use relogin_web::{Options, SessionState};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! struct Ticker {
+//!     seconds: u64,
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Options::new("wss://api.example.com/").session("session")?.connect().await?;
+//! // A key that was in storage opens the session by itself: no login form on a reload.
+//! if client.session() == SessionState::Anonymous {
+//!     client.login("jane", "jane").await?;
+//! }
+//! let ticker = client.model::<Ticker>("ticker.model").await?;
+//! let mut changes = ticker.changes();
+//! while let Some(now) = changes.next().await {
+//!     web_sys::console::log_1(&format!("{} s", now?.seconds).into());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be done with a [`Client`]: [`relogin_handle`]. The page in `src/page` is a user of it; JavaScript has the feature
+//! `bindings`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "bindings")]
 pub mod bindings;
 pub mod browser;
 mod driver;
+mod ends;
 
-pub use driver::Relogin;
+pub use driver::Options;
+pub use relogin_handle::{
+    Binding, Changes, Client, Collection, Config, ConnectionState, Ended, Error, Event, Events, Freshness, Model,
+    Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
+};
+pub use relogin_res::{InvalidResourceId, ResourceId};

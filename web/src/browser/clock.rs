@@ -13,6 +13,16 @@ pub struct Clock {
     elapsed: Cell<f64>,
 }
 
+thread_local! {
+    static OF_THE_PAGE: Clock = Clock::start();
+}
+
+/// The time since this was first asked.
+#[must_use]
+pub fn now() -> Duration {
+    OF_THE_PAGE.with(Clock::now)
+}
+
 /// Both clocks at one moment, in milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Reading {

@@ -4,15 +4,14 @@
 mod dom;
 mod view;
 
-use std::{panic, rc::Rc};
+use std::{future::poll_fn, panic, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt;
 use gloo_timers::callback::Interval;
-use relogin_client::{Command, Config, Event, RequestError, Resource, SessionState};
-use relogin_res::ResourceId;
+use relogin_client::{RequestError, Resource as Values};
 use relogin_web::{
-    Relogin,
+    Client, Error, Event, Events, InvalidResourceId, Options, Resource, SessionState,
     browser::{Exception, wake::WakeUps},
 };
 use wasm_bindgen::JsValue;
@@ -29,12 +28,12 @@ const TICKER: &str = "ticker.model";
 
 /// Everything that can happen to the page.
 enum Happening {
-    /// The client has news.
+    /// The client, or the counter, has news.
     Client(Event),
     /// The login form was submitted.
     Submitted,
     /// A login came to its end.
-    LoginSettled(Result<(), RequestError>),
+    LoginSettled(Result<(), Error>),
     /// The button to log out was pressed.
     LogoutPressed,
     /// A second went by: what counts down counts.
@@ -47,6 +46,8 @@ enum StartError {
     Page(#[from] MissingElement),
     #[error("The page's gateway cannot be used: {0}.")]
     Gateway(#[from] Exception),
+    #[error("The page's session has no name: {0}.")]
+    Name(#[from] InvalidResourceId),
 }
 
 fn main() {
@@ -64,34 +65,31 @@ fn main() {
 async fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
     let dom = Dom::find(&happen)?;
-    let session = ResourceId::parse(SESSION).expect("the constant is a resource name");
-    let (relogin, events) = Relogin::start(&dom::meta("res-gateway"), Config::new(session)).await?;
-    let from_client = happen.clone();
-    spawn_local(events.for_each(move |event| {
-        send(&from_client, Happening::Client(event));
-        std::future::ready(())
-    }));
-    spawn_local(Page { relogin: Rc::new(relogin), dom, happen, state: State::default(), ticker: None }.run(happenings));
+    let client = Options::new(dom::meta("res-gateway")).session(SESSION)?.connect().await?;
+    let events = client.events();
+    spawn_local(Page { client, events, dom, happen, state: State::default(), ticker: None }.run(happenings));
     Ok(())
 }
 
 struct Page {
-    relogin: Rc<Relogin>,
+    client: Client,
+    events: Events,
     dom: Dom,
     happen: UnboundedSender<Happening>,
     state: State,
     /// The counter, while somebody is logged in.
-    ticker: Option<ResourceId>,
+    ticker: Option<(Resource, Events)>,
 }
 
 impl Page {
     async fn run(mut self, mut happenings: UnboundedReceiver<Happening>) {
         let seconds = self.happen.clone();
         let _seconds = Interval::new(1000, move || send(&seconds, Happening::Second));
+        self.take_in(&Event::Session(self.client.session()));
         self.show();
-        while let Some(happening) = happenings.next().await {
+        while let Some(happening) = self.next(&mut happenings).await {
             match happening {
-                Happening::Client(event) => self.take_in(event),
+                Happening::Client(event) => self.take_in(&event),
                 Happening::Submitted => self.log_in(),
                 Happening::LoginSettled(outcome) => self.login_settled(outcome),
                 Happening::LogoutPressed => self.log_out(),
@@ -101,7 +99,24 @@ impl Page {
         }
     }
 
-    fn take_in(&mut self, event: Event) {
+    /// What the user does comes first; then what the client says.
+    async fn next(&mut self, happenings: &mut UnboundedReceiver<Happening>) -> Option<Happening> {
+        poll_fn(|context| {
+            if let Poll::Ready(happening) = happenings.poll_next_unpin(context) {
+                return Poll::Ready(happening);
+            }
+            let ticker = self.ticker.as_mut().map(|(_, events)| events);
+            for events in [&mut self.events].into_iter().chain(ticker) {
+                if let Poll::Ready(event) = events.poll_next_unpin(context) {
+                    return Poll::Ready(event.map(Happening::Client));
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn take_in(&mut self, event: &Event) {
         let Event::Session(session) = event else { return };
         match session {
             SessionState::LoggedIn(_) => {
@@ -109,7 +124,7 @@ impl Page {
                 self.dom.clear_credentials();
                 self.subscribe();
             }
-            SessionState::Ended(_) | SessionState::Anonymous => self.unsubscribe(),
+            SessionState::Ended(_) | SessionState::Anonymous => self.ticker = None,
             SessionState::Resuming | SessionState::Reconnecting(_) => {}
         }
     }
@@ -125,60 +140,53 @@ impl Page {
             return;
         }
         self.state.login = Login::Pending;
-        let (relogin, happen) = (Rc::clone(&self.relogin), self.happen.clone());
+        let (client, happen) = (self.client.clone(), self.happen.clone());
         spawn_local(async move {
-            let outcome = relogin.login(username, password).await;
+            let outcome = client.login(&username, &password).await;
             send(&happen, Happening::LoginSettled(outcome));
         });
     }
 
-    fn login_settled(&mut self, outcome: Result<(), RequestError>) {
+    fn login_settled(&mut self, outcome: Result<(), Error>) {
         match outcome {
             // The session's new state says the rest.
             Ok(()) => self.state.login = Login::Idle,
             Err(error) => {
-                self.state.login = Login::Failed(error);
+                self.state.login = Login::Failed(match error {
+                    Error::Request(error) => error,
+                    _ => RequestError::Garbled,
+                });
                 self.dom.focus_field(true);
             }
         }
     }
 
     fn log_out(&mut self) {
-        let relogin = Rc::clone(&self.relogin);
-        spawn_local(async move { relogin.logout().await });
+        let client = self.client.clone();
+        spawn_local(async move { client.logout().await });
     }
 
     fn subscribe(&mut self) {
         if self.ticker.is_none() {
-            self.ticker = ResourceId::parse(TICKER).ok();
-            self.command(Command::Subscribe);
-        }
-    }
-
-    fn unsubscribe(&mut self) {
-        self.command(Command::Unsubscribe);
-        self.ticker = None;
-    }
-
-    /// Its outcome shows: the counter counts, or it does not.
-    fn command(&self, command: impl FnOnce(ResourceId) -> Command) {
-        if let Some(ticker) = self.ticker.clone() {
-            let (relogin, command) = (Rc::clone(&self.relogin), command(ticker));
-            spawn_local(async move { drop(relogin.command(command).await) });
+            // Its outcome shows: the counter counts, or it does not.
+            self.ticker = self.client.follow(TICKER).ok().map(|ticker| {
+                let events = ticker.events();
+                (ticker, events)
+            });
         }
     }
 
     fn show(&mut self) {
         let state = &mut self.state;
-        state.session = self.relogin.session();
-        state.connection = self.relogin.connection();
-        state.binding = self.relogin.binding();
-        state.refresh_in = self.relogin.refresh_in();
-        state.retry_in = self.relogin.retry_in();
+        state.session = self.client.session();
+        state.connection = self.client.connection();
+        state.binding = self.client.binding();
+        state.refresh_in = self.client.refresh_in();
+        state.retry_in = self.client.retry_in();
         state.online = WakeUps::online();
-        state.seconds = self.ticker.as_ref().and_then(|ticker| match self.relogin.resource(ticker)? {
-            Resource::Model(model) => model.get("seconds")?.json()?.as_u64(),
-            Resource::Collection(_) => None,
+        state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| match ticker.values()? {
+            Values::Model(model) => model.get("seconds")?.json()?.as_u64(),
+            Values::Collection(_) => None,
         });
         self.dom.show(&View::of(state));
         state.remember();

@@ -3,7 +3,7 @@
 use std::{future, time::Duration};
 
 use gloo_timers::future::TimeoutFuture;
-use relogin_client::{ConnectionState, Ended, RequestError, SessionState};
+use relogin_web::{ConnectionState, Ended, Error, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -23,8 +23,7 @@ async fn logged_in(name: &str) -> (Page, Gateway) {
         gateway.set_user(jane());
         gateway.answer_key(&request, 1, LATER);
     };
-    let (outcome, ()) =
-        futures_util::future::join(page.relogin.login("jane".to_owned(), "secret".to_owned()), login).await;
+    let (outcome, ()) = futures_util::future::join(page.client.login("jane", "secret"), login).await;
     outcome.unwrap();
     gateway.serve("the user", page.until("the user", is_jane)).await;
     (page, gateway)
@@ -47,7 +46,7 @@ async fn a_login_is_stored_and_a_reload_resumes_it_before_anything_else() {
     drop(page);
 
     let mut page = Page::load("reload").await;
-    assert_eq!(page.relogin.session(), SessionState::Resuming, "no login form, not for a moment");
+    assert_eq!(page.client.session(), SessionState::Resuming, "no login form, not for a moment");
     let mut gateway = Gateway::accept("reload").await;
     let request = relogin(&mut gateway, "reload", 1).await;
     gateway.set_user(jane());
@@ -61,7 +60,7 @@ async fn a_lost_connection_keeps_the_user_and_a_lost_answer_repeats_the_attempt(
     let (mut page, gateway) = logged_in("lost").await;
     gateway.hang_up();
     page.until("the loss", |state| matches!(state, SessionState::Reconnecting(user) if user.name == "Jane Doe")).await;
-    assert!(matches!(page.relogin.connection(), ConnectionState::Reconnecting { .. }));
+    assert!(matches!(page.client.connection(), ConnectionState::Reconnecting { .. }));
 
     let mut gateway = Gateway::accept("lost").await;
     let first = relogin(&mut gateway, "lost", 1).await;
@@ -90,12 +89,12 @@ async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
     let mut gateway = Gateway::accept("refused").await;
     // A relogin now would fail the test: only the handshake and the user model are answered.
     let connected = async {
-        while page.relogin.connection() != ConnectionState::Connected {
+        while page.client.connection() != ConnectionState::Connected {
             page.next_event().await;
         }
     };
     gateway.serve("the connection", connected).await;
-    assert_eq!(page.relogin.session(), SessionState::Ended(Ended::Refused));
+    assert_eq!(page.client.session(), SessionState::Ended(Ended::Refused));
 }
 
 #[wasm_bindgen_test]
@@ -123,7 +122,7 @@ async fn the_key_is_refreshed_when_it_is_time() {
     gateway.set_user(jane());
     gateway.answer_key(&request, 2, 1000);
     gateway.serve("the user", page.until("the user", is_jane)).await;
-    assert!(page.relogin.refresh_in().is_some());
+    assert!(page.client.refresh_in().is_some());
     let request = relogin(&mut gateway, "refresh", 2).await;
     gateway.answer_key(&request, 3, LATER);
     let stored_key = async {
@@ -150,7 +149,7 @@ async fn a_refresh_waits_for_the_network() {
     // page an answer is a sign that its gateway needs no network.
     happens("offline");
     let overdue = async {
-        while page.relogin.refresh_in() != Some(Duration::ZERO) {
+        while page.client.refresh_in() != Some(Duration::ZERO) {
             TimeoutFuture::new(20).await;
         }
     };
@@ -174,7 +173,7 @@ async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
         gateway.set_user(nobody());
         gateway.answer(&request, &json!({ "payload": null }));
     };
-    futures_util::future::join(page.relogin.logout(), answered).await;
+    futures_util::future::join(page.client.logout(), answered).await;
     let logged_out = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOut);
     gateway.serve("the end", page.until("the end", logged_out)).await;
     assert_eq!(stored("logout").await, None);
@@ -241,9 +240,10 @@ async fn a_wrong_password_is_the_callers_to_know() {
         let request = gateway.expect("auth.wrong.login").await;
         gateway.refuse(&request, "session.wrongUsernamePassword");
     };
-    let (outcome, ()) =
-        futures_util::future::join(page.relogin.login("jane".to_owned(), "guess".to_owned()), refused).await;
-    assert!(matches!(outcome, Err(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword")));
+    let (outcome, ()) = futures_util::future::join(page.client.login("jane", "guess"), refused).await;
+    assert!(
+        matches!(outcome, Err(Error::Request(RequestError::Refused(error))) if error.is("session.wrongUsernamePassword"))
+    );
     assert_eq!(stored("wrong").await, None);
     drop(page);
     gateway.serve("the end of the connection", future::ready(())).await;

@@ -2,13 +2,11 @@
 
 use std::{future::Future, iter, pin::pin, rc::Rc, time::Duration};
 
-use futures_channel::mpsc::UnboundedReceiver;
 use futures_util::{StreamExt, future};
 use gloo_timers::future::TimeoutFuture;
-use relogin_client::{Config, Event, Secret, SessionState};
-use relogin_res::ResourceId;
+use relogin_client::Secret;
 use relogin_web::{
-    Relogin,
+    Client, Event, Events, Options, SessionState,
     browser::{
         indexed_db::Database,
         storage::{Storage, Watch},
@@ -223,16 +221,15 @@ pub(crate) fn key(generation: u64) -> String {
 
 /// A page: the client, and what it tells.
 pub(crate) struct Page {
-    pub(crate) relogin: Relogin,
-    events: UnboundedReceiver<Event>,
+    pub(crate) client: Client,
+    events: Events,
 }
 
 impl Page {
     /// A page that has just been loaded, of the session resource `name`.
     pub(crate) async fn load(name: &str) -> Self {
-        let start = Relogin::start("", Config::new(ResourceId::parse(name).unwrap()));
-        let (relogin, events) = within("the start", start).await.unwrap();
-        Self { relogin, events }
+        let client = within("the start", Options::new("").session(name).unwrap().connect()).await.unwrap();
+        Self { events: client.events(), client }
     }
 
     /// Waits for the client to tell something.
@@ -243,7 +240,7 @@ impl Page {
     /// Waits until the session's state is as `wanted`.
     pub(crate) async fn until(&mut self, what: &str, wanted: impl Fn(&SessionState) -> bool) {
         within(what, async {
-            while !wanted(&self.relogin.session()) {
+            while !wanted(&self.client.session()) {
                 self.events.next().await.expect("the client stopped");
             }
         })

@@ -1,0 +1,121 @@
+//! The browser's ends of a machine, but for its socket: timer and wake-ups, and what keeps a session: storage, device key, lock.
+
+use std::{rc::Rc, time::Duration};
+
+use futures_channel::mpsc::UnboundedSender;
+use relogin_client::{Action, Input, LockId, Moment};
+
+use crate::browser::{
+    clock,
+    device_key::DeviceKey,
+    entropy,
+    indexed_db::Database,
+    lock::{Lock, LockEvent},
+    storage::{Storage, Watch},
+    timer::Timer,
+    wake::{WakeUp, WakeUps},
+};
+
+/// What a machine is connected to. Dropped, it lets go of it all.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    timer: Timer,
+    _wake_ups: WakeUps,
+    happens: UnboundedSender<Input>,
+    session: Option<Session>,
+}
+
+/// What keeps a session.
+#[derive(Debug)]
+struct Session {
+    storage: Storage,
+    device_key: DeviceKey,
+    lock_name: String,
+    lock: Option<(LockId, Lock)>,
+    _watch: Watch,
+}
+
+impl Ends {
+    /// `session`: the name of the session that is kept, if one is. What happens is sent to `happens`.
+    pub(crate) async fn new(session: Option<String>, happens: &UnboundedSender<Input>) -> Self {
+        let session = match session {
+            Some(name) => Some(Session::new(format!("relogin:{name}"), happens).await),
+            None => None,
+        };
+        let wake_ups = WakeUps::listen(sender(happens, |wake_up| match wake_up {
+            WakeUp::Visible | WakeUp::Shown => Input::Wake,
+            WakeUp::Online => Input::Online,
+            WakeUp::Offline => Input::Offline,
+        }));
+        Self { timer: Timer::default(), _wake_ups: wake_ups, happens: happens.clone(), session }
+    }
+
+    /// Sends [`Input::Timer`] at this time, in place of what was asked for before.
+    pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
+        let delay = due.map(|due| due.saturating_sub(clock::now()));
+        let ring = sender(&self.happens, |()| Input::Timer);
+        self.timer.set(delay, move || ring(()));
+    }
+
+    /// Does what is none of a socket's. What this answers is to be handed to the machine before anything else.
+    pub(crate) async fn carry_out(&mut self, action: Action) -> Option<Input> {
+        let session = self.session.as_mut()?;
+        match action {
+            Action::ReadStorage => Some(Input::StorageRead(session.storage.read().await)),
+            Action::SwapStorage { from, to } => {
+                Some(Input::StorageRead(session.storage.swap(from.as_ref(), to.as_ref()).await))
+            }
+            Action::MakeDevice => Some(Input::Device(session.device_key.make().await)),
+            Action::Sign(message) => Some(Input::Signed(session.device_key.sign(message.expose().as_bytes()).await)),
+            Action::RequestLock(id) => session.request_lock(id, false, &self.happens),
+            Action::StealLock(id) => session.request_lock(id, true, &self.happens),
+            Action::ReleaseLock(id) => {
+                drop(session.lock.take_if(|(held, _)| *held == id));
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Session {
+    /// `name` names the storage record, the database that it lies in, and the lock.
+    async fn new(name: String, happens: &UnboundedSender<Input>) -> Self {
+        let database = Rc::new(Database::new(name.clone()));
+        let storage = Storage::open(name.clone(), Rc::clone(&database)).await;
+        let changed = sender(happens, |()| Input::StorageChanged);
+        Self {
+            device_key: DeviceKey::new(database),
+            lock_name: name,
+            lock: None,
+            _watch: storage.watch(move || changed(())),
+            storage,
+        }
+    }
+
+    fn request_lock(&mut self, id: LockId, steal: bool, happens: &UnboundedSender<Input>) -> Option<Input> {
+        let call_back = sender(happens, move |event| match event {
+            LockEvent::Granted => Input::LockGranted(id),
+            LockEvent::Refused => Input::LockRefused(id),
+        });
+        self.lock = Some((id, Lock::request(&self.lock_name, steal, call_back)));
+        None
+    }
+}
+
+/// Now, and random values for it.
+pub(crate) fn moment() -> Moment {
+    // The generator answered when we started, and a browser does not lose it.
+    let random = entropy::random().expect("the generator answered when the driver started");
+    Moment { now: clock::now(), random }
+}
+
+/// A call-back that sends an input.
+pub(crate) fn sender<T>(
+    happens: &UnboundedSender<Input>,
+    input: impl Fn(T) -> Input + Clone + 'static,
+) -> impl Fn(T) + Clone + 'static {
+    let happens = happens.clone();
+    // Fails if the loop has ended, and then nobody wants to know.
+    move |event| drop(happens.unbounded_send(input(event)))
+}
