@@ -34,6 +34,7 @@ use crate::{
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
     users::{
         self, UserDirectory,
+        announced::Announced,
         directory::ListDirectory,
         edit,
         exec::{self, ExecDirectory},
@@ -95,7 +96,7 @@ impl App {
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
         let bus = connect(config.bus).await?;
-        if config.store == StoreKind::Sled {
+        if config.store == StoreKind::Sled || people.announces() {
             make_folder(&config.data)?;
         }
         let (keyring, is_new_secret) = match &config.secret {
@@ -127,6 +128,12 @@ impl App {
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
+        if people.announces() {
+            let (announced, sessions) = (Announced::in_folder(&config.data), Arc::clone(&sessions));
+            background.open("following the changes of users", |stop| async move {
+                stop.run_until_cancelled_owned(announced.follow(sessions)).await;
+            });
+        }
         let is_without_users = people.is_empty();
         match people {
             People::File(list, file) => {
@@ -261,6 +268,11 @@ impl People {
             Self::Nats(subject) => Arc::new(NatsDirectory::new(Arc::clone(bus), subject.clone())),
             Self::Exec(directory) => Arc::clone(directory) as _,
         }
+    }
+
+    /// True if `relogin user changed` says what happens to them.
+    fn announces(&self) -> bool {
+        matches!(self, Self::Nats(_) | Self::Exec(_))
     }
 
     /// True if nobody could log in now, as far as is known here.

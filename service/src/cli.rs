@@ -5,9 +5,12 @@ pub mod user;
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
-use relogin_session::UserId;
+use relogin_session::{SessionId, UserId};
 
-use crate::config::{Layers, Options};
+use crate::{
+    config::{Layers, Options},
+    users::UserChange,
+};
 
 /// Sessions that survive reconnects, for RES APIs: session service and embedded gateway in one binary.
 #[derive(Debug, Parser)]
@@ -23,7 +26,7 @@ enum CliCommand {
     ///
     /// Each option is looked for on the command line, then in the environment, then in relogin.toml.
     Serve(Box<ServeArgs>),
-    /// Change the users file; a running service follows within a second or two
+    /// Change the users; a running service follows within a second or two
     User(UserArgs),
 }
 
@@ -52,13 +55,37 @@ struct UserArgs {
     /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes [default: m=19456,t=2,p=1]
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", global = true)]
     password_cost: Option<String>,
+    /// The data folder of the service, for `changed` [default: relogin-data]
+    #[arg(long, env = "RELOGIN_DATA", value_name = "FOLDER", global = true)]
+    data: Option<PathBuf>,
     #[command(subcommand)]
     command: UserCommand,
 }
 
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    #[command(flatten)]
+    Edit(UserEdit),
+    /// Tell the service that something has happened to a user whom a program or a service of yours keeps
+    ///
+    /// Within a second or two, or when the service starts: who is removed or disabled is logged out, and another name or role
+    /// reaches all their connections.
+    Changed {
+        /// The user's id
+        #[arg(value_parser = parse_user_id)]
+        id: UserId,
+        /// The user has another password: end their sessions
+        #[arg(long)]
+        password: bool,
+        /// But not this one, in which they have changed it: `sid` of its access token
+        #[arg(long, value_name = "SID", value_parser = parse_sid, requires = "password")]
+        keep: Option<SessionId>,
+    },
+}
+
 /// What to do to the users file.
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub enum UserEdit {
     /// Add a user; makes the file if there is none
     Add {
         /// What the user logs in with; case does not matter
@@ -117,7 +144,9 @@ pub enum Invocation {
     /// `relogin serve`.
     Serve(Layers),
     /// `relogin user`; the options that can be given are `users`, `password-cost` and `config`.
-    User(Layers, UserCommand),
+    User(Layers, UserEdit),
+    /// `relogin user changed`; the options that can be given are `data` and `config`.
+    Changed(Layers, UserChange),
     /// Help or version was asked for: print this and succeed.
     Print(String),
 }
@@ -138,9 +167,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
-        CliCommand::User(UserArgs { config, users, password_cost, command }) => {
-            let options = Options { users, password_cost, ..Options::default() };
-            Invocation::User(layers(options, config, matches), command)
+        CliCommand::User(UserArgs { config, users, password_cost, data, command }) => {
+            let options = Options { users, password_cost, data, ..Options::default() };
+            let layers = layers(options, config, matches);
+            match command {
+                UserCommand::Edit(edit) => Invocation::User(layers, edit),
+                UserCommand::Changed { id, password, keep } => {
+                    Invocation::Changed(layers, UserChange { id, is_password_new: password, keep })
+                }
+            }
         }
     })
 }
@@ -183,6 +218,10 @@ fn answer(error: &clap::Error) -> Result<Invocation, String> {
 #[expect(clippy::unnecessary_wraps, reason = "clap's value parsers return results")]
 fn parse_user_id(text: &str) -> Result<UserId, std::convert::Infallible> {
     Ok(text.parse().map_or_else(|_| UserId::Text(text.to_owned()), UserId::Number))
+}
+
+fn parse_sid(text: &str) -> Result<SessionId, &'static str> {
+    SessionId::parse(text).ok_or("no session's id")
 }
 
 #[cfg(test)]
@@ -238,17 +277,17 @@ mod tests {
     #[test]
     fn user_commands_take_their_options_before_and_after() {
         for args in ["relogin user --users f list", "relogin user list --users f"] {
-            let Ok(Invocation::User(layers, UserCommand::List)) = parsed(args) else { panic!("{args}") };
+            let Ok(Invocation::User(layers, UserEdit::List)) = parsed(args) else { panic!("{args}") };
             assert_eq!(layers.given.users, Some("f".into()), "{args}");
         }
-        let Ok(Invocation::User(_, UserCommand::Add { id, role, name, password, .. })) =
+        let Ok(Invocation::User(_, UserEdit::Add { id, role, name, password, .. })) =
             parsed("relogin user add jane --id 7 --name Jane --password-stdin")
         else {
             panic!()
         };
         assert_eq!((id, role.as_str(), name.as_deref()), (Some(UserId::Number(7)), "user", Some("Jane")));
         assert!(password.password_stdin);
-        let Ok(Invocation::User(_, UserCommand::Add { id, .. })) = parsed("relogin user add jane --id j-7") else {
+        let Ok(Invocation::User(_, UserEdit::Add { id, .. })) = parsed("relogin user add jane --id j-7") else {
             panic!()
         };
         assert_eq!(id, Some(UserId::Text("j-7".into())));

@@ -191,7 +191,7 @@ impl Config {
             Some(url) => BusKind::Nats { url: url.value, credentials: options.nats_creds()?.map(|path| path.value) },
         };
 
-        let data = options.data()?.map_or_else(|| PathBuf::from(DEFAULT_DATA), |data| data.value);
+        let data = data(&options)?;
         let store = options.store()?.map_or(StoreKind::Sled, |store| store.value);
         let secret = match (options.secret_file()?, store) {
             (Some(path), _) => SecretSource::File(path.value),
@@ -253,6 +253,18 @@ pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
         Some(users) => return Err(users.is_wrong(Problem::UsersAreNoFile)),
     };
     Ok((path, password_cost(&options)?))
+}
+
+/// The folder for all that has to last.
+///
+/// # Errors
+/// [`ConfigError`] if an option is none.
+pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
+    data(&layers.read()?)
+}
+
+fn data(options: &layers::Given) -> Result<PathBuf, ConfigError> {
+    Ok(options.data()?.map_or_else(|| PathBuf::from(DEFAULT_DATA), |data| data.value))
 }
 
 fn password_cost(options: &layers::Given) -> Result<Cost, ConfigError> {

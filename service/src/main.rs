@@ -41,6 +41,9 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             let (path, cost) = config::users_file(layers)?;
             cli::user::run(&path, cost, command, &mut io::stdout())?;
         }
+        Ok(Invocation::Changed(layers, change)) => {
+            cli::user::announce(&config::data_folder(layers)?, &change, &mut io::stdout())?;
+        }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;
             log_to_stderr(config.log.as_deref())?;

@@ -1,4 +1,4 @@
-//! What `relogin user …` does: asks for passwords, changes the users file, lists it.
+//! What `relogin user …` does: asks for passwords, changes the users file, lists it, tells the service of other users' changes.
 
 use std::{
     fs::File,
@@ -10,8 +10,10 @@ use relogin_session::api::Password;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{PasswordArgs, UserCommand};
+use super::{PasswordArgs, UserEdit};
 use crate::users::{
+    UserChange,
+    announced::Announced,
     cost::Cost,
     edit::{self, EditError, NewUser},
     file::{FileError, UsersFile},
@@ -46,6 +48,12 @@ pub enum UserError {
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] HashingError),
+    /// There is no such folder.
+    #[error("there is no data folder {}; name that of the service with --data", .0.display())]
+    NoData(PathBuf),
+    /// The service could not be told.
+    #[error("cannot write into the data folder {}", .0.display())]
+    Announce(PathBuf, #[source] io::Error),
     /// The list could not be written.
     #[error("cannot write the list")]
     Output(#[source] io::Error),
@@ -58,36 +66,48 @@ const MAX_PASSWORD: u64 = 32 * 1024;
 ///
 /// # Errors
 /// [`UserError`] if it was not done; the file is as it was then.
-pub fn run(path: &Path, cost: Cost, command: UserCommand, out: &mut impl Write) -> Result<(), UserError> {
+pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> Result<(), UserError> {
     match command {
-        UserCommand::Add { username, id, name, role, password } => {
+        UserEdit::Add { username, id, name, role, password } => {
             let password = hash(password, cost)?;
             let user = NewUser { username: username.clone(), id, name, role, password };
             let id = edit::add(path, user).map_err(|error| explain(path, error))?;
             say(out, format_args!("added {username} with id {id} to {}", path.display()))
         }
-        UserCommand::Passwd { username, password } => {
+        UserEdit::Passwd { username, password } => {
             let password = hash(password, cost)?;
             edit::set_password(path, &username, &password).map_err(|error| explain(path, error))?;
             say(out, format_args!("changed the password of {username}"))
         }
-        UserCommand::Disable { username } => {
+        UserEdit::Disable { username } => {
             edit::set_disabled(path, &username, true).map_err(|error| explain(path, error))?;
             say(out, format_args!("disabled {username}"))
         }
-        UserCommand::Enable { username } => {
+        UserEdit::Enable { username } => {
             edit::set_disabled(path, &username, false).map_err(|error| explain(path, error))?;
             say(out, format_args!("enabled {username}"))
         }
-        UserCommand::Remove { username } => {
+        UserEdit::Remove { username } => {
             edit::remove(path, &username).map_err(|error| explain(path, error))?;
             say(out, format_args!("removed {username}"))
         }
-        UserCommand::List => {
+        UserEdit::List => {
             let users = UsersFile::new(path.to_owned()).read().map_err(|error| explain(path, error.into()))?;
             list(&users.unwrap_or_default(), out).map_err(UserError::Output)
         }
     }
+}
+
+/// Tells the service whose data folder this is that something has happened to a user, and says so on `out`.
+///
+/// # Errors
+/// [`UserError`] if it was not told.
+pub fn announce(data: &Path, change: &UserChange, out: &mut impl Write) -> Result<(), UserError> {
+    Announced::in_folder(data).add(change).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => UserError::NoData(data.to_owned()),
+        _ => UserError::Announce(data.to_owned(), error),
+    })?;
+    say(out, format_args!("the service is told that user {} has changed", change.id))
 }
 
 fn explain(path: &Path, error: EditError) -> UserError {

@@ -4,12 +4,12 @@
 //! tries again. No error here holds anything of an answer's text, for nobody knows what may be in it.
 
 use bytes::Bytes;
-use relogin_session::{User, UserId, api::Password};
+use relogin_session::{SessionId, User, UserId, api::Password};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{Credentials, DirectoryError, Verdict};
+use super::{Credentials, DirectoryError, UserChange, Verdict};
 
 /// Why the other program's answer is of no use.
 #[derive(Debug, Error)]
@@ -54,6 +54,19 @@ pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, F
     }
 }
 
+/// What has happened to a user, as it is told to us. `None` if it is nothing of the kind.
+pub(super) fn read_change(text: &[u8]) -> Option<UserChange> {
+    let ChangeForm { id, password, keep } = serde_json::from_slice(text).ok()?;
+    Some(UserChange { id, is_password_new: password, keep })
+}
+
+/// The same, to be read by [`read_change`].
+pub(super) fn write_change(change: &UserChange) -> Vec<u8> {
+    let UserChange { id, is_password_new, keep } = change.clone();
+    let form = ChangeForm { id, password: is_password_new, keep };
+    serde_json::to_vec(&form).expect("texts and numbers are written without fail")
+}
+
 pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> DirectoryError {
     DirectoryError::Failed(Box::new(error))
 }
@@ -76,6 +89,15 @@ fn encode(question: &Question<'_>) -> Bytes {
     let json = serde_json::to_vec(question).expect("texts and numbers are written without fail");
     // Wiped when the last handle is gone: there may be a password in it.
     Bytes::from_owner(Zeroizing::new(json))
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChangeForm {
+    id: UserId,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    password: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keep: Option<SessionId>,
 }
 
 /// An answer that is one.

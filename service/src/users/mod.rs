@@ -1,5 +1,6 @@
 //! Who may log in: the trait that every user directory fulfils. Knows no sessions and no RES.
 
+pub mod announced;
 pub mod cost;
 pub mod demo;
 pub mod directory;

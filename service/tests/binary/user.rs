@@ -90,3 +90,59 @@ fn the_file_is_named_by_flag_environment_or_configuration() {
         "empty is not set"
     );
 }
+
+/// A program that knows one user, as the file `user` says.
+fn users_program(folder: &Folder) {
+    let program = "#!/bin/sh\nread -r question\nread -r user < user\nprintf '{\"user\":%s}' \"$user\"\n";
+    fs::write(folder.path("users"), program).unwrap();
+    fs::set_permissions(folder.path("users"), fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+fn user_is(folder: &Folder, user: &str) {
+    // In one step: the program may be reading.
+    fs::write(folder.path("user.new"), format!("{user}\n")).unwrap();
+    fs::rename(folder.path("user.new"), folder.path("user")).unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_to_a_programs_users_is_announced() {
+    let (folder, change) = (Folder::new(), "session.user.{cid}.change");
+    users_program(&folder);
+    user_is(&folder, r#"{"id":3,"name":"Jane Doe","role":"user"}"#);
+    let serve = "--users exec:./users";
+    let service = folder.serve(serve).await;
+    let mut res = service.connect().await;
+    let key = res.log_in("jane", "sesame").await.unwrap()["reloginKey"].take();
+    res.user().await.unwrap();
+
+    let changed = |options: &str| folder.run(&format!("user changed 3 {options}").trim_end().replace("  ", " "), "");
+    user_is(&folder, r#"{"id":3,"name":"Jane Doe","role":"admin"}"#);
+    assert_eq!(changed("").success(), "the service is told that user 3 has changed\n");
+    res.event_where(change, |data| data["values"]["role"] == "admin").await.unwrap();
+
+    // What is announced while the service is away counts when it is back.
+    service.stop().await;
+    changed("--password").success();
+    let service = folder.serve(serve).await;
+    let mut res = service.connect().await;
+    service.says("a user has changed").await;
+    assert_eq!(res.relogin(&key, None).await.unwrap().code(), Some("session.invalidReloginKey"));
+
+    res.log_in("jane", "sesame").await.unwrap();
+    res.user().await.unwrap();
+    user_is(&folder, "null");
+    changed("").success();
+    res.event_where(change, |data| data["values"]["id"].is_null()).await.unwrap();
+    service.stop().await;
+}
+
+#[test]
+fn nothing_is_announced_to_nobody() {
+    let folder = Folder::new();
+    let refused = |args: &str| folder.run(args, "").refused();
+    assert_eq!(
+        refused("user changed 3 --data elsewhere"),
+        "relogin: there is no data folder elsewhere; name that of the service with --data"
+    );
+    assert!(refused("user changed 3 --keep x --password").contains("no session's id"));
+}

@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use relogin_session::{SessionId, UserId};
-use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
@@ -11,7 +9,7 @@ use tracing::{error, warn};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     errors::Chain,
-    users::{UserChange, UserListener},
+    users::{UserListener, foreign},
 };
 
 /// Hears of changes and tells the sessions.
@@ -30,15 +28,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const DONE: &[u8] = br#"{"result":null}"#;
 const FAILED: &[u8] = br#"{"error":{"code":"system.internalError","message":"Internal error"}}"#;
 const MALFORMED: &[u8] = br#"{"error":{"code":"system.invalidParams","message":"Invalid parameters"}}"#;
-
-#[derive(Deserialize)]
-struct ChangeForm {
-    id: UserId,
-    #[serde(default)]
-    password: bool,
-    #[serde(default)]
-    keep: Option<SessionId>,
-}
 
 impl Changes {
     /// Listens to what a service that answers on `subject` says. What comes from now on is told once this runs.
@@ -78,19 +67,16 @@ impl std::fmt::Debug for Changes {
 
 /// Tells of one change. Whoever waits for an answer is told whether it is done; for others it is tried until it is.
 async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
-    let answer = match serde_json::from_slice(&message.payload) {
-        Ok(ChangeForm { id, password, keep }) => {
-            let change = UserChange { id, is_password_new: password, keep };
-            loop {
-                let Err(error) = listener.user_changed(&change).await else { break DONE };
-                error!(user = %change.id, "a user's change did not reach their sessions: {}", Chain(error.as_ref()));
-                if message.reply.is_some() {
-                    break FAILED;
-                }
-                tokio::time::sleep(PAUSE).await;
+    let answer = match foreign::read_change(&message.payload) {
+        Some(change) => loop {
+            let Err(error) = listener.user_changed(&change).await else { break DONE };
+            error!(user = %change.id, "a user's change did not reach their sessions: {}", Chain(error.as_ref()));
+            if message.reply.is_some() {
+                break FAILED;
             }
-        }
-        Err(_) => {
+            tokio::time::sleep(PAUSE).await;
+        },
+        None => {
             warn!("the users service said something that is no change of a user");
             MALFORMED
         }
@@ -111,8 +97,11 @@ mod tests {
 
     use async_trait::async_trait;
 
+    use relogin_session::{SessionId, UserId};
+
     use super::*;
     use crate::bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
+    use crate::users::UserChange;
 
     #[derive(Default)]
     struct Listener {

@@ -1,0 +1,209 @@
+//! Changes of users that were announced on this machine, by `relogin user changed`: a file, to which that adds and from which
+//! the service takes. For directories that have nobody to tell (docs/users.md). Knows no sessions and no RES.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info, warn};
+
+use super::{UserChange, UserListener, foreign};
+use crate::{disk, errors::Chain};
+
+/// The changes that the service has not told the sessions yet, one line of JSON each.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    path: PathBuf,
+}
+
+impl Announced {
+    /// Those of the service whose data folder this is.
+    #[must_use]
+    pub fn in_folder(data: &Path) -> Self {
+        Self { path: data.join("users.changes") }
+    }
+
+    /// Adds a change. On disk when this returns; may block.
+    ///
+    /// # Errors
+    /// [`io::Error`] if it cannot be written, or there is no such folder.
+    pub fn add(&self, change: &UserChange) -> io::Result<()> {
+        let mut line = foreign::write_change(change);
+        line.push(b'\n');
+        let folder = disk::lock_folder(&self.path)?;
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
+        file.write_all(&line)?;
+        file.sync_all()?;
+        folder.sync_all()
+    }
+
+    /// Looks once a second for changes, and tells `listener` of them, each until that has succeeded. What is not told by the end of
+    /// the process is told by the next one. Returns only if reading panics.
+    pub async fn follow(self, listener: Arc<dyn UserListener>) {
+        let mut has_complained = false;
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let told = match self.clone().blocking(|file| file.read()).await {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(text))) => match tell(&text, listener.as_ref()).await {
+                    0 => continue,
+                    told => self.clone().blocking(move |file| file.remove(told)).await,
+                },
+                Ok(Err(error)) => Ok(Err(error)),
+                Err(panic) => Err(panic),
+            };
+            match told {
+                Ok(Ok(())) => has_complained = false,
+                Ok(Err(error)) => {
+                    if !has_complained {
+                        warn!("the announced changes of users, {}: {}", self.path.display(), Chain(&error));
+                    }
+                    has_complained = true;
+                }
+                Err(panic) => return error!("reading the announced changes of users: {}", Chain(&panic)),
+            }
+        }
+    }
+
+    async fn blocking<T: Send + 'static>(
+        self,
+        work: impl FnOnce(Self) -> io::Result<T> + Send + 'static,
+    ) -> Result<io::Result<T>, tokio::task::JoinError> {
+        tokio::task::spawn_blocking(move || work(self)).await
+    }
+
+    fn read(&self) -> io::Result<Option<Vec<u8>>> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.len() > 0 => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        // Whoever is writing a line ends it first.
+        let _folder = disk::lock_folder(&self.path)?;
+        fs::read(&self.path).map(Some)
+    }
+
+    /// Takes away so many bytes from the beginning; what came behind them meanwhile stays.
+    fn remove(&self, told: usize) -> io::Result<()> {
+        let folder = disk::lock_folder(&self.path)?;
+        let text = fs::read(&self.path)?;
+        match text.get(told..) {
+            Some(rest) if !rest.is_empty() => disk::replace(&self.path, rest),
+            _ => {
+                fs::remove_file(&self.path)?;
+                folder.sync_all()
+            }
+        }
+    }
+}
+
+/// Tells of the changes in `text`, up to the first that cannot be told now. Says how many bytes are done with.
+async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
+    let mut told = 0;
+    // A line without an end was cut off by a crash of whoever wrote it, who has not said that it is done.
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        match foreign::read_change(line) {
+            Some(change) => {
+                if let Err(error) = listener.user_changed(&change).await {
+                    error!(user = %change.id, "a user's change did not reach their sessions yet: {}", Chain(error.as_ref()));
+                    break;
+                }
+                info!(user = %change.id, "a user has changed");
+            }
+            None => warn!("a line among the announced changes of users is none, and is left out"),
+        }
+        told += line.len();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use relogin_session::{SessionId, UserId};
+    use tokio::sync::{Mutex, mpsc};
+
+    use super::*;
+
+    /// Fails as often as it is told to, and says what it was told.
+    struct Listener {
+        failures: Mutex<u32>,
+        told: mpsc::UnboundedSender<UserChange>,
+    }
+
+    #[async_trait]
+    impl UserListener for Listener {
+        async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+            let mut failures = self.failures.lock().await;
+            if *failures > 0 {
+                *failures -= 1;
+                return Err("out of order".into());
+            }
+            self.told.send(change.clone()).map_err(Into::into)
+        }
+    }
+
+    fn change(id: i64) -> UserChange {
+        UserChange { id: UserId::Number(id), is_password_new: false, keep: None }
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_is_told_once_and_what_fails_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let announced = Announced::in_folder(folder.path());
+        let keep = UserChange { is_password_new: true, keep: Some(SessionId([7; 16])), ..change(2) };
+        // Before anybody follows, as while the service is down.
+        announced.add(&change(1)).unwrap();
+        announced.add(&keep).unwrap();
+
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let listener: Arc<dyn UserListener> = Arc::new(Listener { failures: Mutex::new(1), told });
+        let following = tokio::spawn(announced.clone().follow(listener));
+        assert_eq!(heard.recv().await.unwrap(), change(1));
+        assert_eq!(heard.recv().await.unwrap(), keep);
+        announced.add(&change(3)).unwrap();
+        assert_eq!(heard.recv().await.unwrap(), change(3));
+        let is_gone = async {
+            while announced.path.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_gone).await.expect("nothing is left to be told");
+        following.abort();
+        assert!(heard.try_recv().is_err(), "each once");
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_others_are_told_stays_and_nonsense_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let announced = Announced::in_folder(folder.path());
+        fs::write(&announced.path, "hunter2\n{\"id\":1}\n{\"id\":2,\"pass").unwrap();
+        let (told, mut heard) = mpsc::unbounded_channel();
+        let listener = Listener { failures: Mutex::new(0), told };
+        let text = announced.read().unwrap().unwrap();
+        let done = tell(&text, &listener).await;
+        assert_eq!(done, text.len());
+        announced.add(&change(3)).unwrap();
+        announced.remove(done).unwrap();
+        assert_eq!(heard.recv().await.unwrap(), change(1));
+        assert_eq!(tell(&announced.read().unwrap().unwrap(), &listener).await, "{\"id\":3}\n".len());
+        assert_eq!(heard.recv().await.unwrap(), change(3));
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn without_the_folder_nothing_is_announced() {
+        let folder = tempfile::tempdir().unwrap();
+        let announced = Announced::in_folder(&folder.path().join("nowhere"));
+        assert_eq!(announced.add(&change(1)).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
