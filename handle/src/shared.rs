@@ -242,7 +242,9 @@ impl State {
     /// Something happened. Whom to wake is added to `wakers`.
     pub(crate) fn tell(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
         let rid = match event {
-            Event::Changed(rid, _) | Event::Freshness(rid, _) | Event::Custom { rid, .. } => Some(rid),
+            Event::Changed(rid, _) | Event::Freshness(rid, _) | Event::Forgotten(rid) | Event::Custom { rid, .. } => {
+                Some(rid)
+            }
             _ => None,
         };
         let Some(rid) = rid else {

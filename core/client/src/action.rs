@@ -127,6 +127,8 @@ pub enum Event {
     Changed(ResourceId, ResourceChange),
     /// How far a subscribed resource's values can be trusted changed.
     Freshness(ResourceId, Freshness),
+    /// A resource that nobody wants any more, nor anything that is wanted refers to: its values are not kept any longer.
+    Forgotten(ResourceId),
     /// A custom event on a subscribed resource.
     Custom {
         /// The resource.

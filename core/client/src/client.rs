@@ -17,14 +17,11 @@ use crate::{
     cache::Cache,
     calls::Calls,
     connection::{Connection, Link},
-    input::Turn,
+    input::{Clockwork, Turn},
     keeper::{Keeper, Login, Seen},
     outbox::{Outbox, Purpose},
     told::Told,
 };
-
-/// A timer that is later than this was not just slow: the tab was frozen, or the machine slept.
-const LATE: Duration = Duration::from_secs(1);
 
 /// A RES client that keeps its user logged in.
 ///
@@ -51,9 +48,7 @@ pub struct Client {
     greeting: Option<Duration>,
     /// Who was logged in on the connection when that was last looked at.
     seen: Seen,
-    now: Duration,
-    /// When we fell asleep last, and until when what comes in may be as old as that.
-    asleep: (Duration, Duration),
+    clockwork: Clockwork,
     /// What the page was told last.
     told: Told,
 }
@@ -75,15 +70,15 @@ impl Client {
             keeper: Keeper::new(config),
             greeting: None,
             seen: Seen::Unknown,
-            now: Duration::ZERO,
-            asleep: (Duration::ZERO, Duration::ZERO),
+            clockwork: Clockwork::default(),
             told: Told::default(),
         }
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, moment: Moment) {
-        let turn = &mut self.turn(moment);
+        let due = self.poll_timeout();
+        let turn = &mut self.clockwork.turn(moment, due);
         self.take_in(input, turn);
         self.tick(turn);
         self.told.tell(&self.connection, &self.keeper, &mut self.out);
@@ -143,17 +138,6 @@ impl Client {
     #[must_use]
     pub fn freshness(&self, rid: &ResourceId) -> Option<&Freshness> {
         self.cache.freshness(rid)
-    }
-
-    /// The time of an input, and since when it may have waited for us: frozen tabs get everything at once, late.
-    fn turn(&mut self, moment: Moment) -> Turn {
-        let now = moment.now.max(self.now);
-        if self.poll_timeout().is_some_and(|due| due + LATE < now) {
-            self.asleep = (self.now, now + LATE);
-        }
-        let (since, until) = self.asleep;
-        self.now = now;
-        Turn::new(moment.random, now, if now <= until { since } else { now })
     }
 
     fn take_in(&mut self, input: Input, turn: &mut Turn) {

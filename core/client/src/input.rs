@@ -174,6 +174,31 @@ pub(crate) struct Turn {
     pub(crate) dice: Dice,
 }
 
+/// What time it was, and whether we slept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Clockwork {
+    now: Duration,
+    /// When we fell asleep last, and until when what comes in may be as old as that.
+    asleep: (Duration, Duration),
+}
+
+/// A timer that is later than this was not just slow: the tab was frozen, or the machine slept.
+const LATE: Duration = Duration::from_secs(1);
+
+impl Clockwork {
+    /// The time of an input, and since when it may have waited for us: frozen tabs get everything at once, late. `due`: when a
+    /// timer was wanted.
+    pub(crate) fn turn(&mut self, moment: Moment, due: Option<Duration>) -> Turn {
+        let now = moment.now.max(self.now);
+        if due.is_some_and(|due| due + LATE < now) {
+            self.asleep = (self.now, now + LATE);
+        }
+        let (since, until) = self.asleep;
+        self.now = now;
+        Turn::new(moment.random, now, if now <= until { since } else { now })
+    }
+}
+
 impl Turn {
     pub(crate) fn new(random: [u8; 24], now: Duration, since: Duration) -> Self {
         let [attempt @ .., a, b, c, d, e, f, g, h] = random;

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod alone;
 mod answers;
 mod backoff;
 mod cache;
@@ -40,6 +41,7 @@ pub use action::{
     Action, Answer, Binding, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange,
     SessionState,
 };
+pub use alone::{AloneAction, AloneInput, KeeperAlone};
 pub use client::Client;
 pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};
 pub use secret::Secret;

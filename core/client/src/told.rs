@@ -19,6 +19,11 @@ impl Told {
         if let Some(state) = changed(&mut self.connection, connection.state()) {
             out.emit(Event::Connection(state));
         }
+        self.tell_session(keeper, out);
+    }
+
+    /// As [`Told::tell`], where the connection is not ours to tell of.
+    pub(crate) fn tell_session(&mut self, keeper: &Keeper, out: &mut Outbox) {
         // Before storage was looked at, there is nothing to say of a session.
         if !keeper.has_started() {
             return;

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, time::Duration};
 use relogin_res::ResourceId;
 
 use super::{Cache, earliest, entry::Entry, references};
-use crate::{Answer, Freshness, RequestError, input::Turn, outbox::Outbox};
+use crate::{Answer, Event, Freshness, RequestError, input::Turn, outbox::Outbox};
 
 impl Cache {
     /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody wants.
@@ -64,6 +64,7 @@ impl Cache {
             let mut since = *entry.idle.get_or_insert(now);
             if since.saturating_add(linger) <= now {
                 if entry.held == 0 {
+                    out.emit(Event::Forgotten(rid.clone()));
                     return false;
                 }
                 entry.give_back(rid, out);

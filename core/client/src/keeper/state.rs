@@ -103,7 +103,11 @@ impl Seen {
     /// Reads the user model.
     pub(crate) fn of(freshness: Option<&Freshness>, model: Option<&Resource>) -> Self {
         let (Some(Freshness::Live), Some(Resource::Model(model))) = (freshness, model) else { return Self::Unknown };
-        let json = |name| model.get(name).and_then(Value::json);
+        Self::read(|name| model.get(name).and_then(Value::json))
+    }
+
+    /// Reads the user model by its members.
+    pub(crate) fn read<'a>(json: impl Fn(&str) -> Option<&'a Json>) -> Self {
         let text = |name| json(name).and_then(Json::as_str).unwrap_or_default().to_owned();
         let id = match json("id") {
             None | Some(Json::Null) => return Self::Nobody,

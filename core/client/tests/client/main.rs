@@ -12,6 +12,7 @@
 mod support;
 
 mod agreement;
+mod alone;
 mod bound;
 mod connection;
 mod faults;

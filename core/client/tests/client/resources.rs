@@ -73,6 +73,7 @@ fn a_model_is_loaded_changed_and_left() {
     tab.ok(sent.id, &json!(null));
     tab.pass(s(6));
     assert_eq!(model(&tab, "a.b"), Json::Null);
+    assert_eq!(tab.events.last(), Some(&Event::Forgotten(rid("a.b"))));
     assert_eq!(tab.methods(), [""; 0]);
 }
 
