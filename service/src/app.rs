@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use relogin_session::Rules;
+use relogin_session::{Rules, key::jwt::Tokens};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -21,7 +21,7 @@ use crate::{
         local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
-    config::{AuditTarget, BusKind, Config, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
+    config::{AuditTarget, BusKind, Config, DEMO_NAME, GatewayKind, KeyTokens, SecretSource, StoreKind, UsersSource},
     demo::Ticker,
     errors::Chain,
     expiry,
@@ -31,6 +31,7 @@ use crate::{
     reset::Resets,
     secret,
     sessions::Sessions,
+    signing,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
     users::{
         self, UserDirectory,
@@ -114,6 +115,9 @@ impl App {
         let directory = people.directory(&bus);
         let failed = CancellationToken::new();
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&failed));
+        let KeyTokens { format, issuer, audience } = config.keys;
+        let keyring = signing::with_tokens(keyring, format, issuer, audience);
+        let jwks = keyring.tokens().and_then(Tokens::jwks);
         let rules = Rules { policy: config.policy, keyring };
         let audit_subject = config.audit_subject.map(|subject| (Arc::clone(&bus), subject));
         let mut audit = Audit::off();
@@ -166,7 +170,7 @@ impl App {
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
             let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
-            let site = Site { gateway: gateway.clone(), health, demo: config.demo };
+            let site = Site { gateway: gateway.clone(), health, jwks, demo: config.demo };
             doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }
         if is_without_users {

@@ -36,6 +36,8 @@ pub struct Config {
     pub throttle: ThrottleKind,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
+    /// How relogin keys are written.
+    pub keys: KeyTokens,
     /// How long things live.
     pub policy: Policy,
     /// Which pages may open a WebSocket.
@@ -134,6 +136,27 @@ pub enum SecretSource {
     Memory,
 }
 
+/// How relogin keys are written; both formats are read always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// As bytes in base64url, for nobody but this service.
+    #[default]
+    Opaque,
+    /// As JSON Web Tokens, which others can verify.
+    Jwt,
+}
+
+/// What keys that are JSON Web Tokens say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTokens {
+    /// Whether keys are written like that.
+    pub format: KeyFormat,
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `aud`.
+    pub audience: String,
+}
+
 /// Which pages may open a WebSocket, beside those that the gateway itself serves, and requests without an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowOrigin {
@@ -155,6 +178,7 @@ pub const DEFAULT_USERS: &str = "users.toml";
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_DATA: &str = "relogin-data";
 const DEFAULT_NAME: &str = "session";
+const DEFAULT_ISSUER: &str = "relogin";
 
 /// The resource that `--demo` adds.
 pub const DEMO_NAME: &str = "ticker";
@@ -215,6 +239,11 @@ impl Config {
             Some(name) => name.value,
             None => DEFAULT_NAME.to_owned(),
         };
+        let keys = KeyTokens {
+            format: options.key_format()?.map_or_else(KeyFormat::default, |format| format.value),
+            issuer: options.key_issuer()?.map_or_else(|| DEFAULT_ISSUER.to_owned(), |issuer| issuer.value),
+            audience: options.key_audience()?.map_or_else(|| name.clone(), |audience| audience.value),
+        };
         Ok(Self {
             listen: listen.map(|listen| listen.value).or(default_listen),
             bus,
@@ -226,6 +255,7 @@ impl Config {
             password_cost: password_cost(&options)?,
             throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
             secret,
+            keys,
             policy: policy(
                 options.key_lifetime()?.as_ref(),
                 options.session_lifetime()?.as_ref(),
@@ -340,6 +370,15 @@ mod tests {
         assert_eq!(config.users, UsersSource::File { path: "users.toml".into(), is_default: true });
         assert_eq!(config.secret, SecretSource::File("relogin-data/secret".into()));
         assert_eq!(config.allow_origin, AllowOrigin::List(Vec::new()));
+        let keys = |format, issuer: &str, audience: &str| KeyTokens {
+            format,
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+        };
+        assert_eq!(config.keys, keys(KeyFormat::Opaque, "relogin", "session"));
+        assert_eq!(ok("--key-format jwt --name login", "").keys, keys(KeyFormat::Jwt, "relogin", "login"));
+        let named = "key-format = \"jwt\"\nkey-issuer = \"https://a\"\nkey-audience = \"b c\"";
+        assert_eq!(ok("", named).keys, keys(KeyFormat::Jwt, "https://a", "b c"));
         assert_eq!(
             config.policy,
             Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 600_000 }
@@ -435,6 +474,8 @@ mod tests {
             ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
             ("--users exec:", "", "--users \"exec:\" names no program"),
             ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),
+            ("--key-format pem", "", "--key-format \"pem\" is none of the choices; write opaque or jwt"),
+            ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
             ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
             ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),

@@ -83,12 +83,14 @@ mod tests {
             key_deadline: deadline,
             session_deadline: Timestamp(u64::MAX),
             generation: 1,
+            made: Timestamp(0),
             salt: [0; 16],
             connections: vec![cid(&format!("c{n}"))],
             device: Device::default(),
             cookie: None,
             made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
             past: vec![],
+            claims: None,
         }
     }
 

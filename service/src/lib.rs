@@ -20,5 +20,6 @@ pub mod pruning;
 pub mod reset;
 pub mod secret;
 pub mod sessions;
+pub mod signing;
 pub mod store;
 pub mod users;

@@ -22,6 +22,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use relogin_session::{
     Attempt, ConnectionId, Denied, Device, Effect, LoggedIn, Outcome, Record, Rules, SessionId, Timestamp, Token, User,
+    Vouched,
     api::{Challenge, ReloginParams},
     challenge,
 };
@@ -138,7 +139,24 @@ impl Sessions {
         device: Device,
         token: Option<SessionId>,
     ) -> Result<Answer, SessionsError> {
-        self.serve(&Request::Login { connection, user, attempt, device, token }).await.map(granted)
+        self.serve(&Request::Login { connection, user, attempt, device, token, vouched: None }).await.map(granted)
+    }
+
+    /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`, whose token names the session `token`.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn vouched_login(
+        &self,
+        connection: ConnectionId,
+        user: User,
+        attempt: Option<Attempt>,
+        device: Device,
+        token: Option<SessionId>,
+        vouched: Vouched,
+    ) -> Result<Answer, SessionsError> {
+        let vouched = Some(vouched);
+        self.serve(&Request::Login { connection, user, attempt, device, token, vouched }).await.map(granted)
     }
 
     /// Uses a relogin key on `connection`, which has `token` and comes from `remote_addr`.
@@ -161,7 +179,7 @@ impl Sessions {
             tracing::debug!(%connection, "relogin with a challenge that is none, or not any more");
             return Ok(Err(Denied::InvalidChallenge));
         }
-        let Some(key) = relogin_key.parse() else {
+        let Some(key) = self.rules.keyring.read(relogin_key) else {
             tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with what is no key");
             return Ok(Err(Denied::InvalidReloginKey));
         };
@@ -230,8 +248,16 @@ impl Sessions {
     /// [`SessionsError`] if something of ours fails.
     pub async fn user_on(&self, connection: &ConnectionId) -> Result<Option<User>, SessionsError> {
         match self.on_connection(connection).await? {
-            Some(record) => Ok(self.users.find(&record.user_id).await?),
+            Some(record) => Ok(self.find_user(&record).await?),
             None => Ok(None),
+        }
+    }
+
+    /// The session's user as they are now, by the word of whoever knows them; none if removed or disabled.
+    async fn find_user(&self, record: &Record) -> Result<Option<User>, DirectoryError> {
+        match record.claimed_user() {
+            Some(user) => Ok(Some(user)),
+            None => self.users.find(&record.user_id).await,
         }
     }
 

@@ -299,6 +299,14 @@ impl Browser {
         Ok(serde_json::from_value(self.run("return window.viewsSeen").await?)?)
     }
 
+    /// Runs a script in the page that hands its answer to the function that is its last argument.
+    ///
+    /// # Errors
+    /// If it throws.
+    pub async fn ask(&self, script: &str, args: Vec<Value>) -> Result<Value> {
+        self.client.execute_async(script, args).await.with_context(|| self.about("asking the page"))
+    }
+
     /// Runs JavaScript in the page and answers what it returns.
     ///
     /// # Errors

@@ -11,6 +11,10 @@ pub fn found_in(line: &str) -> Option<&'static str> {
     if line.split(|c| !is_of_key(c)).any(|run| run.len() == KEY) {
         return Some("a relogin key");
     }
+    // The header and the claims of a JSON Web Token each begin with a brace and a quotation mark.
+    if line.split(|c| !is_of_key(c) && c != '.').any(|run| run.contains("eyJ") && run.contains(".eyJ")) {
+        return Some("a JSON Web Token");
+    }
     // A payload of the wire, also with its quotes escaped.
     let plain = line.replace('\\', "");
     let is_member = |name: &str| plain.contains(&format!("\"{name}\":\"")) || plain.contains(&format!("\"{name}\":{{"));
@@ -27,6 +31,7 @@ mod tests {
         for line in [
             format!("relogin with {key}"),
             format!("Some(\"{key}\")"),
+            "key eyJhbGciOiJFZERTQSJ9.eyJzaWQiOiJBUUVCIn0.c2ln".to_owned(),
             r#"{"username":"jane","password":"x"}"#.to_owned(),
             r#"payload="{\"reloginKey\":\"short\"}""#.to_owned(),
             r#"{"cid":"c1","token":{"sid":"x"}}"#.to_owned(),

@@ -106,6 +106,21 @@ impl Stage {
     /// # Errors
     /// If a part does not start.
     pub async fn serve(&mut self, options: &[&str]) -> Result<()> {
+        if self.arrangement != Arrangement::Embedded {
+            self.start_nats().await?;
+        }
+        self.serve_anew(options).await?;
+        for gateway in 0..self.gateways.len() {
+            self.start_resgate(gateway).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the service, which does not run, with other options than before and the same data.
+    ///
+    /// # Errors
+    /// If it does not get ready.
+    pub async fn serve_anew(&mut self, options: &[&str]) -> Result<()> {
         let listen = self.service.address.get().to_string();
         let data = self.folder.path().join("data").display().to_string();
         self.service.args = args(["serve", "--listen", &listen, "--data", &data]);
@@ -116,14 +131,9 @@ impl Stage {
         };
         if let Some(gateway) = gateway {
             self.service.args.extend(args(["--nats", &self.nats_url(), "--gateway", gateway]));
-            self.start_nats().await?;
         }
         self.service.args.extend(args(options));
-        self.start_service().await?;
-        for gateway in 0..self.gateways.len() {
-            self.start_resgate(gateway).await?;
-        }
-        Ok(())
+        self.start_service().await
     }
 
     /// How the parts are put together.

@@ -1,7 +1,10 @@
 //! Relogin keys: mint, verify, parse. See docs/protocol.md, section 2. Must not know what a key means: that is `rotation`.
 //!
 //! A key is `base64url(sid[16] ‖ generation[8, big endian] ‖ tag[32])`, where the tag is HMAC-SHA256 over what stands before
-//! it, under HKDF-SHA256(server secret, salt of the session, "relogin key 1"). Nothing of it is ever stored.
+//! it, under HKDF-SHA256(server secret, salt of the session, "relogin key 1"). Nothing of it is ever stored. The other format that a
+//! key may have, a JSON Web Token, is in [`jwt`].
+
+pub mod jwt;
 
 use std::fmt;
 
@@ -33,9 +36,13 @@ impl ReloginKey {
         &self.0
     }
 
-    /// Takes the key apart, without telling whether it is genuine. `None` if it cannot be a key.
+    /// Takes the key apart, whichever format it has, without telling whether it is genuine. `None` if it cannot be a key. Services
+    /// read keys with [`Keyring::read`].
     #[must_use]
     pub fn parse(&self) -> Option<PresentedKey> {
+        if jwt::is_like(&self.0) {
+            return jwt::parse(&self.0);
+        }
         // Longer than a key: refused before any work is done on it.
         if self.0.len() != KEY_CHARS {
             return None;
@@ -85,6 +92,7 @@ impl Drop for PresentedKey {
 /// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all verify. Wiped on drop.
 pub struct Keyring {
     secrets: Vec<Secret>,
+    tokens: Option<jwt::Tokens>,
 }
 
 struct Secret {
@@ -106,7 +114,7 @@ impl Keyring {
             let challenge_key = derived(&secret, None, CHALLENGE_INFO);
             Secret { secret, challenge_key }
         });
-        good.then(|| Self { secrets: secrets.collect() })
+        good.then(|| Self { secrets: secrets.collect(), tokens: None })
     }
 
     /// The key of generation `generation` of a session. The same arguments give the same key.

@@ -47,8 +47,10 @@ mod user;
 use std::fmt;
 
 use crate::{
-    Attempt, ConnectionId, Denied, Device, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
-    key::PresentedKey, rotation::Proof,
+    Attempt, Claims, ConnectionId, Denied, Device, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token,
+    User,
+    key::{PresentedKey, jwt::Facts},
+    rotation::Proof,
 };
 
 pub use end::ended_by_logout;
@@ -66,7 +68,7 @@ pub struct Rules {
 /// What is asked of a session.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A user whose password was right logs in. The record, if any, is the session that `connection` holds now.
+    /// A user whose password was right logs in, or whom an issuer of tokens vouches for. The record, if any, is the session that `connection` holds now.
     Login {
         /// The connection that logs in.
         connection: ConnectionId,
@@ -82,6 +84,8 @@ pub enum Command {
         device: Device,
         /// Digest of the cookie to bind the session to.
         cookie: Option<[u8; 32]>,
+        /// By whose word the user is who they are; none if their password was right.
+        vouched: Option<Vouched>,
     },
     /// A client uses its relogin key. The record is the session that the key names.
     Relogin {
@@ -137,6 +141,15 @@ pub enum Command {
     },
     /// The session is to end, wherever it is used: its user has another password, say.
     Revoke,
+}
+
+/// An issuer of tokens says who a user is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// What it says.
+    pub claims: Claims,
+    /// When the session is to end at the latest, if the issuer is to decide that.
+    pub until: Option<Timestamp>,
 }
 
 /// What is to be done: first the write, then the effects in their order, then the reply.
@@ -253,8 +266,8 @@ impl fmt::Display for Outcome {
 #[must_use]
 pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Timestamp) -> Decision {
     match command {
-        Command::Login { connection, user, sid, salt, attempt, device, cookie } => {
-            let fresh = login::Fresh { connection, user, sid, salt, attempt, device, cookie };
+        Command::Login { connection, user, sid, salt, attempt, device, cookie, vouched } => {
+            let fresh = login::Fresh { connection, user, sid, salt, attempt, device, cookie, vouched };
             login::login(record, fresh, rules, now)
         }
         Command::Relogin { connection, key, attempt, proof, cookie, user, token } => {
@@ -297,7 +310,15 @@ fn token_of(record: &Record, user: &User) -> Token {
 fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
     let expires_in = record.deadline().since(now);
     LoggedIn {
-        relogin_key: rules.keyring.mint(record.sid, &record.salt, record.generation),
+        relogin_key: rules.keyring.hand_out(Facts {
+            sid: record.sid,
+            salt: &record.salt,
+            generation: record.generation,
+            user: &record.user_id,
+            made: record.made,
+            // Not the record's deadline, which replays move: what is handed out again is to be the same.
+            expires: key_deadline(record.session_deadline, rules, record.made),
+        }),
         generation: record.generation,
         expires_in,
         // Near the end of the session there is nothing to refresh for after it.

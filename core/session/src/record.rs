@@ -1,11 +1,12 @@
 //! What stores keep of a session. Knows no store.
 
 mod first;
+mod second;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, UserId};
+use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User, UserId};
 
 /// A session as it is stored. Holds no relogin key and no hash of one: keys are made from the server's secret and `salt`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct Record {
     pub session_deadline: Timestamp,
     /// The generation of the newest key that was given out; 1 at login.
     pub generation: u64,
+    /// When that generation was made. What is handed out again is the same to the second.
+    pub made: Timestamp,
     /// What the session's keys are derived from, with the server's secret.
     pub salt: [u8; 16],
     /// The connections that hold the session, oldest first.
@@ -37,6 +40,19 @@ pub struct Record {
     /// The attempts that made the generations before it, of bearer sessions: at most [`Record::PAST_ATTEMPTS`], the last one that
     /// of the generation before the newest.
     pub past: Vec<PastAttempt>,
+    /// Who the user is by the word of an issuer of tokens; none if the user directory knows.
+    pub claims: Option<Claims>,
+}
+
+/// What an issuer says of a user whom the user directory need not know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// What the issuer is called here.
+    pub issuer: String,
+    /// The name to show.
+    pub name: String,
+    /// What services decide access by.
+    pub role: String,
 }
 
 /// What is known of the device that logged in.
@@ -102,7 +118,7 @@ pub enum RecordError {
 }
 
 /// The first byte of a stored record.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 impl Record {
     /// How many attempts of earlier generations are remembered. A message that is delayed for longer is taken for a thief's. Each
@@ -119,6 +135,13 @@ impl Record {
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.deadline() <= now
+    }
+
+    /// The session's user, if an issuer says who that is.
+    #[must_use]
+    pub fn claimed_user(&self) -> Option<User> {
+        let Claims { name, role, .. } = self.claims.as_ref()?;
+        Some(User { id: self.user_id.clone(), name: name.clone(), role: role.clone() })
     }
 
     /// The same session, over: what is stored while its end is being told. Of one that stays like this for a crash, the end
@@ -154,7 +177,7 @@ impl Record {
     }
 
     /// The next generation is made, by a request on `connection`.
-    pub(crate) fn rotate(&mut self, connection: ConnectionId, attempt: Option<Attempt>) {
+    pub(crate) fn rotate(&mut self, connection: ConnectionId, attempt: Option<Attempt>, now: Timestamp) {
         // A proven device converges, however late it comes: it needs none of this.
         if !self.is_bound() {
             self.past.push(past_attempt(self.made_by.attempt));
@@ -163,6 +186,7 @@ impl Record {
             self.past.drain(..surplus.max(says_nothing));
         }
         self.generation = self.generation.saturating_add(1);
+        self.made = now;
         self.made_by = MadeBy { connection, attempt, replayed: false };
     }
 
@@ -181,6 +205,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.split_first() {
             Some((&FORMAT, body)) => Ok(postcard::from_bytes(body)?),
+            Some((&second::FORMAT, body)) => Ok(second::decode(body)?),
             Some((&first::FORMAT, body)) => Ok(first::decode(body)?),
             Some((&format, _)) => Err(RecordError::UnknownFormat(format)),
             None => Err(RecordError::Empty),
@@ -204,6 +229,7 @@ mod tests {
             key_deadline: Timestamp(1_790_086_400_000),
             session_deadline: Timestamp(1_792_592_000_000),
             generation: 144,
+            made: Timestamp(1_790_000_600_000),
             salt: [0x5a; 16],
             connections: ["cq3bd5h8smgihf37loa0", "cq3bd5h8smgihf37loag"].map(|c| ConnectionId::parse(c).unwrap()).into(),
             device: Device {
@@ -219,11 +245,19 @@ mod tests {
                 replayed: false,
             },
             past: vec![[9; 4]; Record::PAST_ATTEMPTS],
+            claims: None,
         }
+    }
+
+    fn claims() -> Claims {
+        Claims { issuer: "sso".to_owned(), name: "Jane Doe".to_owned(), role: "user".to_owned() }
     }
 
     /// [`typical`] as the first format had it.
     const FIRST: &str = "AaWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwM=";
+
+    /// [`typical`] as the second format had it.
+    const SECOND: &str = "AqWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwMAGAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQ==";
 
     #[test]
     fn what_is_stored_is_read() {
@@ -231,6 +265,7 @@ mod tests {
             typical(),
             Record { user_id: UserId::Text("jürgen".to_owned()), cookie: Some([1; 32]), ..typical() },
             Record { connections: vec![], generation: u64::MAX, past: vec![], ..typical() },
+            Record { claims: Some(claims()), made: Timestamp(1), ..typical() },
             Record {
                 device: Device { public_key: Some(DeviceKey::Ed25519([7; 32])), ..Device::default() },
                 ..typical()
@@ -251,6 +286,16 @@ mod tests {
         }
     }
 
+    /// What a service of the second format has written.
+    #[test]
+    fn records_of_the_second_format_are_read() {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, SECOND).unwrap();
+        assert_eq!(Record::decode(&bytes).unwrap(), typical());
+        for length in 1..bytes.len() {
+            assert!(Record::decode(&bytes[..length]).is_err(), "{length} bytes");
+        }
+    }
+
     /// A million of them are to fit in memory and on a small disk.
     #[test]
     fn a_typical_record_is_small() {
@@ -258,7 +303,7 @@ mod tests {
         let device = Device { public_key: Some(DeviceKey::P256 { x: [1; 32], y: [2; 32] }), ..typical().device };
         let bound = Record { device, past: vec![], ..typical() };
         let sizes = format!("bearer {}, bound {}", length(&typical()), length(&bound));
-        expect_test::expect!["bearer 367, bound 336"].assert_eq(&sizes);
+        expect_test::expect!["bearer 374, bound 343"].assert_eq(&sizes);
     }
 
     #[test]

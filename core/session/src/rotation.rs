@@ -88,12 +88,14 @@ mod tests {
             key_deadline: Timestamp(10),
             session_deadline: Timestamp(20),
             generation: 5,
+            made: Timestamp(0),
             salt: [1; 16],
             connections: vec![connection("maker"), connection("other")],
             device: Device { public_key: bound.then_some(DeviceKey::Ed25519([1; 32])), ..Device::default() },
             cookie: None,
             made_by: MadeBy { connection: connection("maker"), attempt, replayed: false },
             past: vec![[3; 4], [0; 4], [4; 4]],
+            claims: None,
         }
     }
 

@@ -128,6 +128,7 @@ impl World {
                     attempt: attempt.map(|n| Attempt([n; 16])),
                     device: Device { public_key, ..Device::default() },
                     cookie: None,
+                    vouched: None,
                 });
             }
             Step::Relogin { on, age, attempt, proven, user_known } => {

@@ -149,6 +149,7 @@ fn record(n: u64, generation: u64) -> Record {
         key_deadline: Timestamp(now + 86_400_000 * 14 + n),
         session_deadline: Timestamp(now + 86_400_000 * 30),
         generation,
+        made: Timestamp(now),
         salt: bits(4),
         connections: vec![connection.clone()],
         device: Device {
@@ -162,5 +163,6 @@ fn record(n: u64, generation: u64) -> Record {
         cookie: None,
         made_by: relogin_session::MadeBy { connection, attempt: None, replayed: false },
         past: Vec::new(),
+        claims: None,
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, AuditTarget, GatewayKind, NatsUrl, StoreKind, ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, GatewayKind, KeyFormat, NatsUrl, StoreKind, ThrottleKind, UsersSource,
     values::{self, Problem, Value},
 };
 use crate::users::cost::Cost;
@@ -56,6 +56,16 @@ pub struct Options {
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+    /// Write relogin keys as bytes, or as JSON Web Tokens that others can verify by /.well-known/jwks.json; both are read always
+    /// [default: opaque]
+    #[arg(long, env = "RELOGIN_KEY_FORMAT", value_name = "opaque|jwt")]
+    pub key_format: Option<String>,
+    /// What such tokens say in the claim iss [default: relogin]
+    #[arg(long, env = "RELOGIN_KEY_ISSUER", value_name = "TEXT")]
+    pub key_issuer: Option<String>,
+    /// What such tokens say in the claim aud [default: NAME]
+    #[arg(long, env = "RELOGIN_KEY_AUDIENCE", value_name = "TEXT")]
+    pub key_audience: Option<String>,
     /// A session ends when it was not used for so long [default: 24h, with --demo: 2m]
     #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME")]
     pub key_lifetime: Option<String>,
@@ -188,6 +198,9 @@ options! {
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
+    key_format: "key-format" "RELOGIN_KEY_FORMAT" values::key_format => KeyFormat;
+    key_issuer: "key-issuer" "RELOGIN_KEY_ISSUER" values::claim => String;
+    key_audience: "key-audience" "RELOGIN_KEY_AUDIENCE" values::claim => String;
     key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
     refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;

@@ -6,7 +6,8 @@ use humantime::format_duration;
 use relogin_res::rid::is_part;
 
 use super::{
-    AllowOrigin, AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, StoreKind, ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, ConfigError, GatewayKind, KeyFormat, NatsUrl, Origin, StoreKind, ThrottleKind,
+    UsersSource,
 };
 use crate::{
     bus::check_subject,
@@ -58,6 +59,8 @@ pub enum Problem {
     UsersAreNoFile,
     /// Not a cost of hashing a password.
     Cost(String, CostError),
+    /// Nothing, or too much for each key to carry.
+    Claim,
     /// Not a filter for logs.
     Log(String),
 }
@@ -152,6 +155,22 @@ pub(super) fn throttle(text: String) -> Result<ThrottleKind, Problem> {
     }
 }
 
+pub(super) fn key_format(text: String) -> Result<KeyFormat, Problem> {
+    match text.as_str() {
+        "opaque" => Ok(KeyFormat::Opaque),
+        "jwt" => Ok(KeyFormat::Jwt),
+        _ => Err(Problem::Choice(text, "opaque or jwt")),
+    }
+}
+
+/// What a key says: each of them carries it.
+pub(super) fn claim(text: String) -> Result<String, Problem> {
+    if (1..=MAX_CLAIM).contains(&text.chars().count()) { Ok(text) } else { Err(Problem::Claim) }
+}
+
+/// The longest text that each key is to carry, in characters.
+const MAX_CLAIM: usize = 256;
+
 pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
     let mut origins = Vec::new();
     for list in lists {
@@ -231,6 +250,7 @@ impl fmt::Display for Problem {
             }
             Self::UsersAreNoFile => f.write_str("names no file; its users are to be edited where they are kept"),
             Self::Cost(text, error) => write!(f, "{text:?} {error}"),
+            Self::Claim => write!(f, "must have 1 to {MAX_CLAIM} characters"),
             Self::Log(text) => write!(f, "{text:?} is no log filter; write error, warn, info, debug or trace"),
         }
     }

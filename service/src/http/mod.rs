@@ -1,6 +1,7 @@
 //! HTTP: the page, the health check, and the way in for WebSockets, on whatever path. Knows no sessions and no RES.
 
 mod health;
+mod jwks;
 mod page;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
@@ -36,6 +37,8 @@ pub struct Site {
     pub gateway: Option<Arc<Gateway>>,
     /// What `/healthz` asks.
     pub health: Health,
+    /// The public keys of relogin keys that are JSON Web Tokens; none if they are not.
+    pub jwks: Option<String>,
     /// Whether the page names the demo's users.
     pub demo: bool,
 }
@@ -112,6 +115,7 @@ fn router(site: Site) -> Router {
     let header = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
     Router::new()
         .route("/healthz", get(check_health))
+        .route(jwks::PATH, get(jwks::serve))
         .fallback(serve_page)
         .layer(CompressionLayer::new())
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))

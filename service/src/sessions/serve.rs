@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, Outcome, PresentedKey, Proof, Record,
-    SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
+    SessionId, Timestamp, Token, User, Vouched, Write, decide, machine::ended_by_logout,
 };
 
 use super::{Answer, Sessions, SessionsError, cleared, log};
@@ -24,6 +24,7 @@ pub(super) enum Request {
         attempt: Option<Attempt>,
         device: Device,
         token: Option<SessionId>,
+        vouched: Option<Vouched>,
     },
     Relogin {
         connection: ConnectionId,
@@ -177,7 +178,7 @@ impl Sessions {
 
     async fn command(&self, request: &Request, record: Option<&Record>) -> Result<Command, SessionsError> {
         Ok(match request {
-            Request::Login { connection, user, attempt, device, .. } => Command::Login {
+            Request::Login { connection, user, attempt, device, vouched, .. } => Command::Login {
                 connection: connection.clone(),
                 user: user.clone(),
                 sid: SessionId(random()?),
@@ -185,6 +186,7 @@ impl Sessions {
                 attempt: *attempt,
                 device: device.clone(),
                 cookie: None,
+                vouched: vouched.clone(),
             },
             Request::Relogin { connection, key, attempt, signed, token, .. } => Command::Relogin {
                 connection: connection.clone(),
@@ -209,7 +211,7 @@ impl Sessions {
     /// The session's user as the directory has them now.
     async fn user_of(&self, record: Option<&Record>) -> Result<Option<User>, DirectoryError> {
         match record {
-            Some(record) => self.users.find(&record.user_id).await,
+            Some(record) => self.find_user(record).await,
             None => Ok(None),
         }
     }

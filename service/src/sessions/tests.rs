@@ -1,6 +1,7 @@
 //! Sessions over the memory store and the local bus, with rivals and failures in between.
 
 mod bound;
+mod jwt;
 mod restart;
 mod user;
 
@@ -47,24 +48,28 @@ impl World {
             let user = User { id: UserId::Number(id), name: name.to_owned(), role: "user".to_owned() };
             users.known.lock().unwrap().insert(UserId::Number(id), user);
         }
-        Self::over(store, users, Arc::new(RuntimeClock::new())).await
+        let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
+        Self::over(store, users, Arc::new(RuntimeClock::new()), keyring).await
     }
 
     /// The next process, on the same store and with the same users. Gateways and what they know live on.
     async fn restarted(self) -> Self {
         // Its start takes a moment.
         tokio::time::sleep(Duration::from_millis(1)).await;
-        let Self { store, users, clock, .. } = self;
-        Self::over(store, users, clock).await
+        self.with_keyring(Keyring::new(vec![vec![1; 32]]).unwrap()).await
     }
 
-    async fn over(store: Arc<Rival>, users: Arc<Users>, clock: Arc<RuntimeClock>) -> Self {
+    /// The same, with another keyring.
+    async fn with_keyring(self, keyring: Keyring) -> Self {
+        let Self { store, users, clock, .. } = self;
+        Self::over(store, users, clock, keyring).await
+    }
+
+    async fn over(store: Arc<Rival>, users: Arc<Users>, clock: Arc<RuntimeClock>, keyring: Keyring) -> Self {
         let bus = Arc::new(Frail::default());
         let told = bus.subscribe(&[">".to_owned()]).await.unwrap();
-        let rules = Rules {
-            policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 },
-            keyring: Keyring::new(vec![vec![1; 32]]).unwrap(),
-        };
+        let rules =
+            Rules { policy: Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 }, keyring };
         let sessions =
             Sessions::new("session", rules, store.clone(), users.clone(), bus.clone()).with_clock(clock.clone());
         Self { sessions: Arc::new(sessions), store, bus, users, clock, told }

@@ -57,12 +57,14 @@ pub(super) fn record(n: u8, connections: &[&str]) -> Record {
         key_deadline: Timestamp(100),
         session_deadline: Timestamp(1_000),
         generation: 1,
+        made: Timestamp(0),
         salt: [n; 16],
         connections: connections.iter().map(|name| cid(name)).collect(),
         device: Device::default(),
         cookie: None,
         made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
         past: vec![],
+        claims: None,
     }
 }
 

@@ -71,6 +71,22 @@ async fn no_secret_is_in_log_or_audit_trail_behind_the_embedded_gateway() {
 }
 
 #[tokio::test]
+async fn no_json_web_token_is_in_log_or_audit_trail() {
+    let folder = with_jane();
+    let service = folder.serve("--log trace --audit audit --key-format jwt").await;
+    let mut res = service.connect().await;
+    let login = json!({"username": "jane", "password": PASSWORD});
+    let first = res.request("auth.session.login", Some(login)).await.unwrap().payload().unwrap()["reloginKey"].clone();
+    let second = res.relogin(&first, None).await.unwrap().payload().unwrap()["reloginKey"].clone();
+    let forged = json!(format!("{}.c2ln", second.as_str().unwrap().rsplit_once('.').unwrap().0));
+    assert_eq!(res.relogin(&forged, None).await.unwrap().code(), Some("session.invalidReloginKey"));
+    let mut thief = service.connect().await;
+    assert_eq!(thief.relogin(&first, None).await.unwrap().code(), Some("session.invalidReloginKey"));
+    let trail = looked_through(&folder, service, &[first, second, forged]).await;
+    assert_eq!(events(&trail), ["logged_in", "rotated", "stolen"]);
+}
+
+#[tokio::test]
 async fn no_secret_is_in_log_or_audit_trail_over_nats() {
     let nats = NatsServer::start(&["--user", "relogin", "--pass", NATS_PASSWORD]);
     let folder = with_jane();

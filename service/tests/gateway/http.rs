@@ -2,7 +2,7 @@
 
 use relogin::store::SessionStore;
 
-use super::stage::Stage;
+use super::stage::{JWKS, Stage};
 
 #[tokio::test]
 async fn the_health_check_asks_the_store() {
@@ -15,6 +15,16 @@ async fn the_health_check_asks_the_store() {
     let response = stage.http("GET /healthz HTTP/1.1").await;
     assert!(response.starts_with("HTTP/1.1 503 "), "{response}");
     assert!(response.contains("the session store is closed"), "{response}");
+}
+
+#[tokio::test]
+async fn the_public_keys_are_for_everybody() {
+    let stage = Stage::new().await;
+    let response = stage.http("GET /.well-known/jwks.json HTTP/1.1").await;
+    assert!(response.starts_with("HTTP/1.1 200 OK\r\n") && response.ends_with(JWKS), "{response}");
+    for header in ["content-type: application/jwk-set+json", "access-control-allow-origin: *", "max-age=300"] {
+        assert!(response.contains(header), "{header} {response}");
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,9 @@ pub(crate) fn patient() -> Limits {
     Limits { ping: hour, silence: hour, write: hour, close: hour, drain: hour, ..Limits::default() }
 }
 
+/// What the site serves for public keys.
+pub(crate) const JWKS: &str = r#"{"keys":[]}"#;
+
 pub(crate) struct Stage {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) gateway: Arc<Gateway>,
@@ -65,7 +68,7 @@ impl Stage {
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow, header_auth, limits));
         let store = Arc::new(MemoryStore::new());
         let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
-        let site = Site { gateway: Some(Arc::clone(&gateway)), health, demo: false };
+        let site = Site { gateway: Some(Arc::clone(&gateway)), health, jwks: Some(JWKS.to_owned()), demo: false };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

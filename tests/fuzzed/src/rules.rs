@@ -42,7 +42,7 @@ impl World {
                 let public_key = (supply.below(2) == 0).then_some(DeviceKey::Ed25519([1; 32]));
                 let device = Device { public_key, ..Device::default() };
                 let (sid, salt) = (SessionId([self.sessions; 16]), [self.sessions; 16]);
-                Command::Login { connection, user: user(), sid, salt, attempt, device, cookie: None }
+                Command::Login { connection, user: user(), sid, salt, attempt, device, cookie: None, vouched: None }
             }
             2 => Command::Logout { connection, sid: None, held: token, token },
             3 => Command::Detach { connection },

@@ -195,7 +195,19 @@ impl Service {
                 let device = Device { public_key, ..Device::default() };
                 let (connection, user) = (cid.clone(), jane());
                 let record = self.on(cid).cloned();
-                (record, Command::Login { connection, user, sid, salt, attempt: *attempt, device, cookie: None })
+                (
+                    record,
+                    Command::Login {
+                        connection,
+                        user,
+                        sid,
+                        salt,
+                        attempt: *attempt,
+                        device,
+                        cookie: None,
+                        vouched: None,
+                    },
+                )
             }
             Ask::Logout { sid } => {
                 let sid = sid.filter(|_| mutant != Some(Mutant::LogoutNamesNothing));

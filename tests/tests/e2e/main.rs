@@ -49,6 +49,7 @@ macro_rules! on {
 mod conformance;
 mod ending;
 mod harness;
+mod jwt;
 mod losses;
 mod positions;
 mod readme;

@@ -1,6 +1,6 @@
 //! Login: makes a session. The password was checked before.
 
-use super::{Decision, Outcome, Rules, Write, grant, key_deadline, set, token_of};
+use super::{Decision, Outcome, Rules, Vouched, Write, grant, key_deadline, set, token_of};
 use crate::{Attempt, ConnectionId, Denied, Device, MadeBy, Record, SessionId, Timestamp, User};
 
 /// What a login brings.
@@ -12,6 +12,7 @@ pub(super) struct Fresh {
     pub(super) attempt: Option<Attempt>,
     pub(super) device: Device,
     pub(super) cookie: Option<[u8; 32]>,
+    pub(super) vouched: Option<Vouched>,
 }
 
 pub(super) fn login(record: Option<&Record>, fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
@@ -22,8 +23,9 @@ pub(super) fn login(record: Option<&Record>, fresh: Fresh, rules: &Rules, now: T
 }
 
 fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
-    let Fresh { connection, user, sid, salt, attempt, device, cookie } = fresh;
-    let session_deadline = now.plus(rules.policy.session_lifetime);
+    let Fresh { connection, user, sid, salt, attempt, device, cookie, vouched } = fresh;
+    let until = vouched.as_ref().and_then(|vouched| vouched.until).unwrap_or(Timestamp(u64::MAX));
+    let session_deadline = now.plus(rules.policy.session_lifetime).min(until);
     let record = Record {
         sid,
         user_id: user.id.clone(),
@@ -32,12 +34,14 @@ fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
         key_deadline: key_deadline(session_deadline, rules, now),
         session_deadline,
         generation: 1,
+        made: now,
         salt,
         connections: vec![connection.clone()],
         device: device.bounded(),
         cookie,
         made_by: MadeBy { connection: connection.clone(), attempt, replayed: false },
         past: Vec::new(),
+        claims: vouched.map(|vouched| vouched.claims),
     };
     Decision {
         effects: set(&connection, token_of(&record, &user), user).into(),

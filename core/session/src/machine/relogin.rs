@@ -68,7 +68,7 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
     next.connections.clone_from(&staying);
     next.connections.push(connection.clone());
     if outcome == Outcome::Rotated {
-        next.rotate(connection.clone(), used.attempt);
+        next.rotate(connection.clone(), used.attempt, now);
     } else if has_moved {
         next.made_by.connection.clone_from(connection);
         next.made_by.replayed = true;

@@ -41,12 +41,14 @@ fn live() -> Record {
         key_deadline: NOW.plus(50),
         session_deadline: NOW.plus(500),
         generation: 5,
+        made: Timestamp(0),
         salt: SALT,
         connections: vec![cid("maker"), cid("other")],
         device: Device::default(),
         cookie: None,
         made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE), replayed: false },
         past: vec![[4; 4]],
+        claims: None,
     }
 }
 
@@ -73,6 +75,7 @@ fn login(on: &str, attempt: Option<Attempt>) -> Command {
         attempt,
         device: Device::default(),
         cookie: None,
+        vouched: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Record, postcard::Error> {
         key_deadline: first.key_deadline,
         session_deadline: first.session_deadline,
         generation: first.generation,
+        made: first.last_seen,
         salt: first.salt,
         connections: first.connections,
         // No device could be registered then: every session is a bearer one.
@@ -28,6 +29,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Record, postcard::Error> {
         cookie: first.cookie,
         made_by: MadeBy { connection: first.made_by.connection, attempt: first.made_by.attempt, replayed: false },
         past: Vec::new(),
+        claims: None,
     })
 }
 

@@ -111,7 +111,8 @@ impl Service {
         let public_key = params.device.as_ref().map(|device| DeviceKey::read(&device.public_key).expect("a good key"));
         let (sid, salt) = (SessionId(self.rng.bytes()), self.rng.bytes());
         let (device, attempt) = (Device { public_key, ..Device::default() }, params.attempt);
-        let command = Command::Login { connection: cid.clone(), user, sid, salt, attempt, device, cookie: None };
+        let command =
+            Command::Login { connection: cid.clone(), user, sid, salt, attempt, device, cookie: None, vouched: None };
         let held = self.records.values().find(|record| record.is_on(cid));
         let repeats = |held: &&Record| attempt.is_some() && attempt == held.made_by.attempt;
         let knows = |held: &&Record| token.is_some_and(|token| token.sid == held.sid) || held.last_seen >= self.began;

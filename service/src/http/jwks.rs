@@ -1,0 +1,33 @@
+//! The public keys that others verify relogin keys with, where those are JSON Web Tokens. Knows no keys: it serves a text.
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+
+use super::Site;
+
+/// Where verifiers look for it by custom; JSON Web Key Sets have no place of their own by a standard.
+pub(super) const PATH: &str = "/.well-known/jwks.json";
+
+/// For so long may verifiers keep it: a new secret takes the first place with a restart, and whoever meets an unknown `kid` asks again.
+const CACHING: &str = "public, max-age=300";
+
+pub(super) async fn serve(State(site): State<Site>) -> Response {
+    match &site.jwks {
+        // Public keys are for everybody, pages of other origins too.
+        Some(jwks) => (
+            [
+                (header::CONTENT_TYPE, "application/jwk-set+json"),
+                (header::CACHE_CONTROL, CACHING),
+                (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            ],
+            jwks.clone(),
+        )
+            .into_response(),
+        None => {
+            (StatusCode::NOT_FOUND, "Relogin keys are no JSON Web Tokens here; see --key-format.\n").into_response()
+        }
+    }
+}
