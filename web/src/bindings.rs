@@ -33,9 +33,19 @@ export interface State {
   /**
    * `anonymous`: nobody is logged in; `resuming`: a key is stored, and not yet used; `loggedIn`; `reconnecting`: logged in
    * when the connection was lost, and believed to be still; `loggedOut`: by the user, here; `loggedOutElsewhere`: in another
-   * tab; `refused`: the service takes the key no more.
+   * tab, or by an administrator; `expired`; `stolen`: somebody else has used the key; `refused`: the service takes the key no
+   * more, and why cannot be known.
    */
-  session: "anonymous" | "resuming" | "loggedIn" | "reconnecting" | "loggedOut" | "loggedOutElsewhere" | "refused";
+  session:
+    | "anonymous"
+    | "resuming"
+    | "loggedIn"
+    | "reconnecting"
+    | "loggedOut"
+    | "loggedOutElsewhere"
+    | "expired"
+    | "stolen"
+    | "refused";
   /** Set while `session` is `loggedIn` or `reconnecting`. */
   user?: User;
   connection: "connecting" | "connected" | "reconnecting" | "stopped";
@@ -165,6 +175,8 @@ fn state(client: &Client) -> JsState {
         SessionState::Reconnecting(user) => ("reconnecting", Some(user)),
         SessionState::Ended(Ended::LoggedOut) => ("loggedOut", None),
         SessionState::Ended(Ended::LoggedOutElsewhere) => ("loggedOutElsewhere", None),
+        SessionState::Ended(Ended::Expired) => ("expired", None),
+        SessionState::Ended(Ended::Stolen) => ("stolen", None),
         SessionState::Ended(Ended::Refused) => ("refused", None),
     };
     let connection = match client.connection() {

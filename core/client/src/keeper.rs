@@ -27,7 +27,7 @@ use self::{
     lock::Lock,
     record::{Holding, Record, Stored},
     schedule::Schedule,
-    state::{Asked, Here, Questions, Standing},
+    state::{Asked, Here, Questions, Signs, Standing},
 };
 pub(crate) use self::{login::Login, state::Seen};
 use crate::{
@@ -54,6 +54,7 @@ pub(crate) struct Keeper {
     /// Whether other requests may go out on this connection: the session is resumed, or cannot be for now.
     settled: bool,
     here: Here,
+    signs: Signs,
     questions: Questions,
     lock: Lock,
     errand: Option<Errand>,
@@ -90,6 +91,7 @@ impl Keeper {
             linked: false,
             settled: false,
             here: Here::default(),
+            signs: Signs::default(),
             questions: Questions::default(),
             lock: Lock::new(config.lock_timeout),
             errand: None,
@@ -224,7 +226,7 @@ impl Keeper {
             // Maybe the errand's own doing: it is looked at again when that is over.
             Seen::Nobody if self.errand.is_some() => {
                 if before != Seen::Unknown {
-                    (self.here.lost_meanwhile, self.believed) = (true, None);
+                    (self.here.lost_meanwhile, self.signs.taken, self.believed) = (true, true, None);
                 }
             }
             Seen::Nobody => self.lost_user(turn),
@@ -235,7 +237,10 @@ impl Keeper {
 
     /// Another connection of the session has made a new generation.
     pub(crate) fn rotated(&mut self, generation: u64, turn: &mut Turn, out: &mut Outbox) {
-        if matches!(self.standing, Standing::Attached { holding, stored: true } if holding.generation < generation) {
+        if let Standing::Attached { holding, stored: true } = self.standing
+            && holding.generation < generation
+        {
+            self.signs.rotated = Some(Holding { generation, ..holding });
             self.want(Want::Reach(generation));
             self.pump(turn, out);
         }
@@ -308,6 +313,28 @@ impl Keeper {
         self.standing = Standing::Nobody(Some(why));
         self.schedule.end();
         (self.believed, self.binding, self.wanted, self.retry) = (None, None, None, None);
+        self.signs = Signs::default();
+    }
+
+    /// The key is in storage no more, and it was not we who removed it.
+    fn key_is_gone(&mut self, turn: &Turn) {
+        let expired = self.schedule.is_over(turn.now);
+        self.ended(if expired { Ended::Expired } else { Ended::LoggedOutElsewhere });
+    }
+
+    /// The service takes the key `used` no more. Why, it says to nobody, for it may be a thief who asks: what was seen of the
+    /// session has to tell.
+    fn refused(&mut self, used: Option<&Record>, turn: &Turn) {
+        // A bound session's key is of no use to a thief.
+        let stolen = used.filter(|used| !used.bound).zip(self.signs.rotated).is_some_and(|(used, rotated)| {
+            rotated.is_same_session(used.holding()) && rotated.generation > used.generation
+        });
+        self.ended(match () {
+            () if self.schedule.is_over(turn.now) => Ended::Expired,
+            () if stolen => Ended::Stolen,
+            () if self.signs.taken => Ended::LoggedOutElsewhere,
+            () => Ended::Refused,
+        });
     }
 
     /// The user model says that nobody is logged in any more. With a key at hand, that is no logout of this browser's:
@@ -317,6 +344,7 @@ impl Keeper {
             Standing::Attached { stored: true, .. } => {
                 self.standing = Standing::Resuming;
                 self.believed = None;
+                self.signs.taken = true;
                 self.schedule.pause();
                 self.want(Want::Resume);
                 self.retry = match &mut self.losses {
@@ -327,7 +355,7 @@ impl Keeper {
                     }
                 };
             }
-            Standing::Attached { stored: false, .. } => self.ended(Ended::LoggedOutElsewhere),
+            Standing::Attached { stored: false, .. } => self.key_is_gone(turn),
             _ => {}
         }
     }

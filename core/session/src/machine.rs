@@ -29,12 +29,13 @@
 //! | replay on another connection than the generation's | the generation is this connection's, and `replayed` | this one set; the one whose it was cleared; the others told `rotated` with the next generation, so that an honest one uses its key | the newest key |
 //! | rotate after that, on another connection than the generation's | as rotate | as rotate; the one that replayed cleared | the new key |
 //! | late | kept | nothing | `InvalidReloginKey` |
-//! | stolen, from the future | removed | all cleared | `InvalidReloginKey` |
+//! | stolen | removed | all told `rotated` with the next generation, then cleared | `InvalidReloginKey` |
+//! | from the future | removed | all cleared | `InvalidReloginKey` |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
 //! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
-//! nothing of several connections, so its relogin moves the session: the others are cleared and leave the record.
+//! nothing of several connections, so its relogin moves the session: the others are told `rotated`, cleared, and leave the record.
 //! Who is cleared is off the record, too.
 
 mod end;

@@ -254,9 +254,10 @@ impl Sessions {
                 self.events.publish(effects).await?;
             }
             (Write::Replace(next), Some(stored)) => {
-                self.events.publish(effects.iter().filter(|effect| clears(effect))).await?;
+                let (leaving, staying) = effects.iter().partition::<Vec<_>, _>(|effect| leaves(effect, effects));
+                self.events.publish(leaving).await?;
                 self.store.replace(next.clone(), stored.revision).await?;
-                self.events.publish(effects.iter().filter(|effect| !clears(effect))).await?;
+                self.events.publish(staying).await?;
             }
             (Write::Remove, Some(stored)) => {
                 let mut revision = stored.revision;
@@ -311,8 +312,10 @@ fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Itera
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
 }
 
-fn clears(effect: &Effect) -> bool {
-    matches!(effect, Effect::SetToken(_, None) | Effect::SetUser(_, None))
+/// True if `effect` is told to a connection that one of `effects` clears.
+fn leaves(effect: &Effect, effects: &[Effect]) -> bool {
+    let (Effect::SetToken(told, _) | Effect::SetUser(told, _) | Effect::Rotated(told, _)) = effect;
+    effects.iter().any(|effect| matches!(effect, Effect::SetToken(cleared, None) if cleared == told))
 }
 
 fn random() -> Result<[u8; 16], SessionsError> {

@@ -154,11 +154,11 @@ async fn the_guides_relogin_moves_the_session_and_a_used_key_ends_it() {
     world.told();
     let second = world.relogin("b", &first).await.unwrap();
     assert_eq!(second.generation, 2);
-    assert_eq!(world.told(), "a user null\na token null\nb token \"user\"\nb user \"jane\"");
+    assert_eq!(world.told(), "a rotated 2\na user null\na token null\nb token \"user\"\nb user \"jane\"");
     assert_eq!((world.user_on("a").await, world.user_on("b").await.as_deref()), (None, Some("jane")));
 
     assert_eq!(world.relogin("a", &first).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.told(), "b user null\nb token null");
+    assert_eq!(world.told(), "b rotated 3\nb user null\nb token null");
     assert_eq!(world.relogin("b", &second.relogin_key).await, Err(Denied::InvalidReloginKey));
     assert_eq!((world.told(), world.sessions_of(1).await), (String::new(), 0));
 }
@@ -176,7 +176,7 @@ async fn attempts_share_the_session_and_replay() {
         assert_eq!(world.user_on(on).await.as_deref(), user, "{on}");
     }
     assert_eq!(world.attempt("d", &first, 2).await, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.told().lines().count(), 4);
+    assert_eq!(world.told().lines().count(), 6);
 }
 
 /// A thief has copied storage while the key was in use: key and attempt.
@@ -278,7 +278,7 @@ async fn a_relogin_takes_the_connection_off_its_other_session() {
     let johns = world.login("b", 2).await.unwrap().relogin_key;
     world.told();
     world.relogin("a", &johns).await.unwrap();
-    assert_eq!(world.told(), "b user null\nb token null\na token \"user\"\na user \"john\"");
+    assert_eq!(world.told(), "b rotated 2\nb user null\nb token null\na token \"user\"\na user \"john\"");
     // Jane's session lives, on no connection.
     world.relogin("c", &janes).await.unwrap();
     assert_eq!(world.told(), "c token \"user\"\nc user \"jane\"");
@@ -394,7 +394,7 @@ async fn a_connection_that_leaves_is_cleared_even_if_the_write_fails() {
         Err(SessionsError::Store(_))
     ));
     world.store.broken.store(false, SeqCst);
-    assert_eq!(world.told(), "a user null\na token null");
+    assert_eq!(world.told(), "a rotated 2\na user null\na token null");
     // Its client relogins, and all is as before.
     assert_eq!(world.relogin("a", &key).await.unwrap().generation, 2);
     assert_eq!(world.told(), "a token \"user\"\na user \"jane\"");

@@ -51,6 +51,7 @@ mod ending;
 mod harness;
 mod jwt;
 mod losses;
+mod page;
 mod positions;
 mod readme;
 mod resclient;

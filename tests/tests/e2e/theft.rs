@@ -71,6 +71,8 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     let loot = copied(&owner, Kind::Bearer).await?;
 
     let thief = stage.page("thief", &front.plain_url()).await?;
+    // Else it could find the key before its reload, and use it twice.
+    thief.connection_is("connected").await?;
     thief.shows(View::Login).await?;
     thief.store(&loot).await?;
     let owners = 0;

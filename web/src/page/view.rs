@@ -22,8 +22,6 @@ pub(crate) struct State {
     pub(crate) seconds: Option<u64>,
     /// There was a connection before.
     was_connected: bool,
-    /// Nothing came between being logged in on a live connection and now.
-    was_logged_in: bool,
 }
 
 /// How far the user is with logging in.
@@ -88,7 +86,6 @@ impl Default for State {
             retry_in: None,
             seconds: None,
             was_connected: false,
-            was_logged_in: false,
         }
     }
 }
@@ -97,12 +94,6 @@ impl State {
     /// Keeps what the next view depends on.
     pub(crate) fn remember(&mut self) {
         self.was_connected |= self.connection == ConnectionState::Connected;
-        match self.session {
-            SessionState::LoggedIn(_) => self.was_logged_in = true,
-            SessionState::Anonymous | SessionState::Reconnecting(_) => self.was_logged_in = false,
-            // The last look at the key before the end; and then the reason stays on show.
-            SessionState::Resuming | SessionState::Ended(_) => {}
-        }
     }
 }
 
@@ -152,10 +143,13 @@ fn screen(state: &State) -> Screen {
         },
         SessionState::Anonymous => login(state, ""),
         SessionState::Ended(Ended::LoggedOut) => login(state, ""),
-        SessionState::Ended(Ended::LoggedOutElsewhere) => login(state, "You were logged out in another tab."),
-        SessionState::Ended(Ended::Refused) if state.was_logged_in => login(
+        SessionState::Ended(Ended::LoggedOutElsewhere) => {
+            login(state, "You were logged out, in another tab or by an administrator.")
+        }
+        SessionState::Ended(Ended::Expired) => login(state, "Your session has expired. Please log in again."),
+        SessionState::Ended(Ended::Stolen) => login(
             state,
-            "Your session was ended. Its key may have been used elsewhere: if that was not you, change your password.",
+            "Your session was ended: somebody else has used its key. If that was not you, change your password.",
         ),
         SessionState::Ended(Ended::Refused) => {
             login(state, "Your session has expired or was ended. Please log in again.")
@@ -248,34 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_after_logging_out() {
-        let mut state = connected(SessionState::LoggedIn(jane()));
-        state.remember();
-        state.session = SessionState::Ended(Ended::LoggedOut);
-        assert_eq!(message(&state), "");
-    }
-
-    #[test]
-    fn a_session_ended_under_our_eyes_is_told_from_an_expired_one() {
-        let mut state = connected(SessionState::LoggedIn(jane()));
-        state.remember();
-        state.session = SessionState::Resuming;
-        state.remember();
-        state.session = SessionState::Ended(Ended::Refused);
-        assert!(message(&state).contains("used elsewhere"));
-        state.remember();
-        assert!(message(&state).contains("used elsewhere"), "the reason stays");
-
-        let mut reloaded = connected(SessionState::Resuming);
-        reloaded.remember();
-        let mut reconnected = connected(SessionState::LoggedIn(jane()));
-        reconnected.remember();
-        reconnected.session = SessionState::Reconnecting(jane());
-        reconnected.remember();
-        for mut state in [reloaded, reconnected] {
-            state.session = SessionState::Ended(Ended::Refused);
-            assert!(message(&state).contains("expired"));
-        }
+    fn why_a_session_is_over_is_told_in_words() {
+        let told = |why| message(&connected(SessionState::Ended(why)));
+        assert_eq!(told(Ended::LoggedOut), "", "the user knows");
+        assert!(told(Ended::LoggedOutElsewhere).contains("another tab"));
+        assert!(told(Ended::Expired).contains("has expired."));
+        assert!(told(Ended::Stolen).contains("change your password"));
+        assert!(told(Ended::Refused).contains("expired or was ended"));
     }
 
     #[test]

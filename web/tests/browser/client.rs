@@ -185,8 +185,8 @@ async fn a_user_taken_away_makes_the_extra_attempt() {
     gateway.set_user(nobody());
     let request = relogin(&mut gateway, "taken", 1).await;
     gateway.refuse(&request, "session.invalidReloginKey");
-    let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
-    gateway.serve("the end", page.until("the end", refused)).await;
+    let ended = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOutElsewhere);
+    gateway.serve("the end", page.until("the end", ended)).await;
     assert_eq!(stored("taken").await, None);
 }
 

@@ -17,7 +17,7 @@ use super::{
     state::Standing,
 };
 use crate::{
-    Ended, RequestError,
+    RequestError,
     input::Turn,
     outbox::{Outbox, Purpose, params},
 };
@@ -44,11 +44,17 @@ impl Keeper {
                 }
                 // A sibling's, who was ahead of us.
                 (Some(_), _) => self.claim(errand, stored, turn, out),
-                (None, _) => self.over(Ended::LoggedOutElsewhere, out),
+                (None, _) => {
+                    self.lock.release(out);
+                    self.key_is_gone(turn);
+                }
             },
             Stage::Removing => match &stored.record {
                 Some(_) => self.claim(errand, stored, turn, out),
-                None => self.over(Ended::Refused, out),
+                None => {
+                    self.lock.release(out);
+                    self.refused(errand.used.as_ref(), turn);
+                }
             },
             stage => {
                 errand.stage = stage;
@@ -61,7 +67,7 @@ impl Keeper {
     fn claim(&mut self, mut errand: Errand, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
         let Some(record) = &stored.record else {
             if stored.certain {
-                self.no_key();
+                self.no_key(turn);
                 return self.lock.release(out);
             }
             return self.swap_for(errand, stored.text.clone(), stored.text, out);
@@ -202,19 +208,15 @@ impl Keeper {
         let holding = record.holding();
         self.standing = Standing::Attached { holding, stored };
         self.binding = Some(record.binding());
-        self.schedule.granted(answer);
+        self.schedule.granted(answer, turn.now);
+        self.signs.taken = false;
         if stored {
             // From when it was sent: the answer may have waited for a tab that was frozen.
-            self.schedule.begin(sent, &mut turn.dice);
+            self.schedule.begin(sent, turn);
         } else {
             self.schedule.end();
         }
         self.wanted = self.wanted.filter(|want| *want > Want::Reach(holding.generation));
         (self.retry, self.gained) = (None, true);
-    }
-
-    fn over(&mut self, why: Ended, out: &mut Outbox) {
-        self.lock.release(out);
-        self.ended(why);
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use relogin_session::LoggedIn;
 
-use crate::{
-    backoff::{Backoff, Dice},
-    input::Turn,
-};
+use crate::{backoff::Backoff, input::Turn};
 
 /// A refresh that is asked for more often than this is a mistake of the service's.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// And one that is asked for later than this would outgrow the timers of browsers.
 const MAX_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
+/// How far from the service's clock ours may be when a key expires: by this, for messages take time, and by a hundredth of its
+/// life, for no two clocks go alike.
+const MARGIN: Duration = Duration::from_secs(1);
 /// No use that failed is tried again sooner than this, however short its key lives.
 const MIN_RETRY: Duration = Duration::from_millis(250);
 
@@ -24,6 +24,8 @@ pub(super) struct Schedule {
     expires_in: Duration,
     refresh: Option<Duration>,
     expires: Option<Duration>,
+    /// When it has expired for certain; `expires` is when it may have.
+    dead: Option<Duration>,
     backoff: Backoff,
 }
 
@@ -34,6 +36,7 @@ impl Schedule {
             expires_in: Duration::MAX,
             refresh: None,
             expires: None,
+            dead: None,
             backoff: Backoff::default(),
         }
     }
@@ -43,19 +46,26 @@ impl Schedule {
         self.refresh
     }
 
-    /// What the service has answered says how long its keys live.
-    pub(super) fn granted(&mut self, answer: &LoggedIn) {
+    /// Whether the last key that was seen cannot be good any more.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.dead.is_some_and(|dead| now.saturating_add(self.expires_in / 100).saturating_add(MARGIN) >= dead)
+    }
+
+    /// What the service has answered `now` says how long its keys live.
+    pub(super) fn granted(&mut self, answer: &LoggedIn, now: Duration) {
         self.refresh_in = Duration::from_millis(answer.refresh_in).clamp(MIN_REFRESH, MAX_REFRESH);
         self.expires_in = Duration::from_millis(answer.expires_in);
+        self.dead = Some(now.saturating_add(self.expires_in));
         self.backoff.reset();
     }
 
     /// The key that is in storage now was made at `since` at the earliest.
-    pub(super) fn begin(&mut self, since: Duration, dice: &mut Dice) {
+    pub(super) fn begin(&mut self, since: Duration, turn: &mut Turn) {
         // Not so late that nothing is left of its life for a use that fails.
         let latest = (self.expires_in - self.expires_in / 10).max(MIN_REFRESH);
-        self.refresh = Some(since.saturating_add(dice.about(self.refresh_in).min(latest)));
+        self.refresh = Some(since.saturating_add(turn.dice.about(self.refresh_in).min(latest)));
         self.expires = Some(since.saturating_add(self.expires_in));
+        self.dead = Some(turn.after(self.expires_in));
     }
 
     /// Nothing is to be used for now.
@@ -86,8 +96,8 @@ mod tests {
         let key = serde_json::json!({
             "reloginKey": "k", "generation": 1, "expiresIn": expires_in, "refreshIn": refresh_in,
         });
-        schedule.granted(&serde_json::from_value(key).unwrap());
-        schedule.begin(Duration::ZERO, &mut Dice::new([1; 8]));
+        schedule.granted(&serde_json::from_value(key).unwrap(), Duration::ZERO);
+        schedule.begin(Duration::ZERO, &mut Turn::new([1; 24], Duration::ZERO, Duration::ZERO));
         schedule
     }
 

@@ -37,6 +37,15 @@ pub(super) struct Here {
     pub(super) challenges: Challenges,
 }
 
+/// What was heard against the session since its key was last good: it tells why, if the key is then refused.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Signs {
+    /// Somebody has made this generation, and storage does not have it.
+    pub(super) rotated: Option<Holding>,
+    /// The service took the user away.
+    pub(super) taken: bool,
+}
+
 /// Who is logged in on the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Seen {

@@ -5,7 +5,7 @@ use super::{
     errand::{Errand, Want},
     state::{Asked, Standing},
 };
-use crate::{Ended, Secret, input::Turn, outbox::Outbox};
+use crate::{Secret, input::Turn, outbox::Outbox};
 
 impl Keeper {
     /// What storage has, or had a moment ago.
@@ -20,7 +20,7 @@ impl Keeper {
             Asked::Opened if stored.record.as_ref().is_some_and(|record| record.bound) => self.ask_challenge(turn, out),
             Asked::Opened => {}
             Asked::Linked if stored.record.is_some() => self.resume(),
-            Asked::Linked => self.no_key(),
+            Asked::Linked => self.no_key(turn),
             Asked::Check => self.checked(&stored, turn, out),
             Asked::Logout { token, removed } => self.logout_read(token, removed, stored, out),
             Asked::Errand(number) => {
@@ -46,11 +46,11 @@ impl Keeper {
         }
         match (&stored.record, self.standing) {
             // The connection may hold the session for a moment longer: its user model will say.
-            (None, Standing::Attached { .. }) => self.no_key(),
+            (None, Standing::Attached { .. }) => self.no_key(turn),
             // What was sent will be answered; what was not need not be.
             (None, Standing::Resuming) if !self.errand.as_ref().is_some_and(Errand::is_sent) => {
                 self.drop_errand(out);
-                self.no_key();
+                self.no_key(turn);
             }
             (Some(record), Standing::Attached { holding, .. }) => {
                 if holding.is_same_session(record.holding()) {
@@ -74,11 +74,11 @@ impl Keeper {
     }
 
     /// Storage has no key.
-    pub(super) fn no_key(&mut self) {
+    pub(super) fn no_key(&mut self, turn: &Turn) {
         self.schedule.end();
         match &mut self.standing {
             Standing::Attached { stored, .. } => *stored = false,
-            Standing::Resuming => self.ended(Ended::LoggedOutElsewhere),
+            Standing::Resuming => self.key_is_gone(turn),
             Standing::Nobody(_) => {}
         }
     }
@@ -90,7 +90,7 @@ impl Keeper {
         holding.generation = holding.generation.max(record.generation);
         *stored = true;
         if newer || self.schedule.refresh().is_none() {
-            self.schedule.begin(turn.since, &mut turn.dice);
+            self.schedule.begin(turn.since, turn);
         }
     }
 }

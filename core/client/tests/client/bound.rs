@@ -42,7 +42,7 @@ fn connected() -> (Tab, Sent) {
 }
 
 /// A tab that holds a bound session, with key `k2` of generation 2.
-fn resumed() -> Tab {
+pub(crate) fn resumed() -> Tab {
     let (mut tab, asked) = connected();
     tab.payload(asked.id, &challenge("c1"));
     let id = tab.take("auth.session.relogin").id;

@@ -94,7 +94,7 @@ fn fault_5_a_tab_that_lost_the_session_shows_nobody_and_makes_its_attempt() {
     world.effects(effects);
     world.run(s(5));
     assert_eq!(world.service.count(Outcome::Stolen), 1);
-    assert_eq!(world.state(0), SessionState::Ended(Ended::Refused));
+    assert_eq!(world.state(0), SessionState::Ended(Ended::Stolen));
     assert_eq!(world.service.user(&thief), None);
 }
 

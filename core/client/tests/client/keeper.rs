@@ -282,7 +282,7 @@ fn a_session_that_is_gone_when_the_user_model_comes_is_tried_once_more() {
     tab.answer_user(None);
     let id = tab.take("auth.session.relogin").id;
     tab.error(id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_rotation_by_somebody_else_is_answered_with_the_key_at_hand() {
     assert_eq!(sent.params["reloginKey"], "k2");
     tab.change_user(None);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(Ended::Stolen));
     assert_eq!(tab.methods(), [""; 0]);
 }
 

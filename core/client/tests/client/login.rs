@@ -95,7 +95,7 @@ fn a_session_that_ends_before_its_reply_arrives_is_tried_once_more_and_then_over
     tab.payload(id, &answer("k1", 1));
     let id = tab.take("auth.session.relogin").id;
     tab.error(id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
     assert_eq!((tab.stored(), tab.methods().len()), (None, 0));
 }
 

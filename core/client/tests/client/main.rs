@@ -23,6 +23,7 @@ mod login;
 mod logout;
 mod orders;
 mod plain;
+mod reasons;
 mod resources;
 mod storage;
 mod storm;

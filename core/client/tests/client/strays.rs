@@ -230,7 +230,7 @@ fn a_forced_logout_shows_nobody_while_the_key_is_tried() {
     tab.change_user(None);
     assert_eq!(tab.state(), SessionState::Resuming);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(Ended::Stolen));
     let reconnecting = |event: &&Event| matches!(event, Event::Session(SessionState::Reconnecting(_)));
     assert_eq!(tab.events.iter().find(reconnecting), None);
 }

@@ -22,6 +22,13 @@ pub(super) struct Used {
     pub(super) token: Option<Token>,
 }
 
+impl Used {
+    /// True if the client knows of several connections on one session.
+    fn knows_of_others(&self) -> bool {
+        self.attempt.is_some() || self.proof == Proof::Valid
+    }
+}
+
 pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, now: Timestamp) -> Decision {
     let Some(record) = record.filter(|record| opens(&used, record, rules, now)) else {
         return refused(Outcome::Refused);
@@ -30,7 +37,7 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
         Verdict::Rotate => Outcome::Rotated,
         Verdict::Replay => Outcome::Replayed,
         Verdict::Converge => Outcome::Converged,
-        Verdict::Stolen => return disposed(record, Outcome::Stolen),
+        Verdict::Stolen => return stolen(record),
         Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
         Verdict::Late => return refused(Outcome::Late),
         Verdict::ProofMissing => return refused(Outcome::ProofMissing),
@@ -52,6 +59,15 @@ fn opens(used: &Used, record: &Record, rules: &Rules, now: Timestamp) -> bool {
 
 fn refused(outcome: Outcome) -> Decision {
     Decision::keep(Err(Denied::InvalidReloginKey), outcome)
+}
+
+/// The owner's client is to know why: it is told of a generation that no storage has. To the thief that says nothing which the
+/// end of the session does not.
+fn stolen(record: &Record) -> Decision {
+    let next = record.generation.saturating_add(1);
+    let told = record.connections.iter().map(|connection| Effect::Rotated(connection.clone(), next));
+    let effects = told.chain(end::all_cleared(record)).collect();
+    Decision { effects, ..disposed(record, Outcome::Stolen) }
 }
 
 fn disposed(record: &Record, outcome: Outcome) -> Decision {
@@ -93,6 +109,10 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
         effects.extend(set(other, token.clone(), user.clone()));
     }
     effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
+    // From a client of the guide's kind it may be a thief, and then the owner is among those who leave.
+    if !used.knows_of_others() && outcome == Outcome::Rotated {
+        effects.extend(leaving.iter().map(|other| Effect::Rotated(other.clone(), next.generation)));
+    }
     effects.extend(leaving.iter().flat_map(cleared));
     Decision { effects, reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
 }
@@ -104,8 +124,7 @@ fn others(record: &Record, used: &Used, outcome: Outcome) -> (Vec<ConnectionId>,
         let side = if gives_way(record, other, outcome) { &mut leaving } else { &mut staying };
         side.push(other.clone());
     }
-    let knows_of_others = used.attempt.is_some() || used.proof == Proof::Valid;
-    let room = if knows_of_others { MAX_CONNECTIONS - 1 } else { 0 };
+    let room = if used.knows_of_others() { MAX_CONNECTIONS - 1 } else { 0 };
     leaving.extend(staying.drain(..staying.len().saturating_sub(room)));
     (staying, leaving)
 }

@@ -262,6 +262,8 @@ fn the_guides_newest_key_rotates_and_moves_the_session() {
         Rotated: replace g6 until +120 of +500 on new made by new None
         new: token Some("user")
         new: user Some("Jane Doe")
+        maker: rotated 6
+        other: rotated 6
         maker: user None
         maker: token None
         other: user None
@@ -275,6 +277,7 @@ fn the_guides_newest_key_rotates_and_moves_the_session() {
         Rotated: replace g6 until +120 of +500 on other made by other None
         other: token Some("user")
         other: user Some("Jane Doe")
+        maker: rotated 6
         maker: user None
         maker: token None
         key 6 for 120, refresh in 60"#]],
@@ -479,6 +482,8 @@ fn the_same_connection_replays() {
 #[test]
 fn a_used_key_ends_a_bearer_session() {
     let expected = "Stolen: remove
+maker: rotated 6
+other: rotated 6
 maker: user None
 maker: token None
 other: user None

@@ -91,6 +91,12 @@ impl Service {
         overdue.into_iter().flat_map(|sid| self.run(Some(sid), Command::Expire, now).0).collect()
     }
 
+    /// An administrator ends all sessions.
+    pub(crate) fn revoke_all(&mut self, now: u64) -> Vec<Effect> {
+        let sids: Vec<_> = self.records.keys().copied().collect();
+        sids.into_iter().flat_map(|sid| self.run(Some(sid), Command::Revoke, Timestamp(now)).0).collect()
+    }
+
     /// How often a request came to `outcome`.
     pub(crate) fn count(&self, outcome: Outcome) -> usize {
         self.outcomes.iter().filter(|found| **found == outcome).count()
