@@ -48,8 +48,10 @@ impl DeviceKey {
         }
         let ecdsa = object(&[("name", "ECDSA".into()), ("namedCurve", "P-256".into())]);
         for algorithm in [object(&[("name", "Ed25519".into())]), ecdsa] {
-            if self.keep_new(&subtle, &algorithm).await.is_ok() {
-                return self.public_key(&subtle).await;
+            // What counts is what is kept: another tab may have been first, and browsers differ in how they tell us that.
+            let _ = self.keep_new(&subtle, &algorithm).await;
+            if let Some(public_key) = self.public_key(&subtle).await {
+                return Some(public_key);
             }
         }
         None
@@ -80,10 +82,7 @@ impl DeviceKey {
     async fn keep_new(&self, subtle: &SubtleCrypto, algorithm: &Object) -> Result<(), Exception> {
         let uses = Array::of2(&"sign".into(), &"verify".into());
         let pair = settled(subtle.generate_key_with_object(algorithm, false, &uses)).await?;
-        match self.database.write(KEYS, |store| store.add_with_key(&pair, &NAME.into()).map(drop)).await {
-            Err(error) if !error.is("ConstraintError") => Err(error),
-            _ => Ok(()),
-        }
+        self.database.write(KEYS, |store| store.add_with_key(&pair, &NAME.into()).map(drop)).await
     }
 }
 
