@@ -32,6 +32,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "dependencies", what: "cargo deny", usually: "", run: dependencies },
     Stage { name: "native", what: "cargo test", usually: "5 min the first time", run: native },
     Stage { name: "browser", what: "wasm-bindgen-test in Chromium", usually: "2 min the first time", run: browser },
+    Stage { name: "firefox", what: "wasm-bindgen-test in Firefox", usually: "3 min the first time", run: firefox },
     Stage {
         name: "product",
         what: "page and binary, as they are shipped",
@@ -137,11 +138,26 @@ fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let mut tests = browser_tests(workshop);
+    workshop.tests("browser", tests.env_remove("GECKODRIVER"))
+}
+
+fn firefox(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let Ok(driver) = setup::ensure_firefox(workshop.context) else {
+        return Ok(Outcome::Skipped("Firefox and geckodriver cannot be had here"));
+    };
+    let mut tests = browser_tests(workshop);
+    // The runner takes the first driver that it is told of.
+    workshop.tests("firefox", tests.env("GECKODRIVER", driver))
+}
+
+fn browser_tests(workshop: &Workshop<'_>) -> Command {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
     // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
-    workshop.tests("browser", workshop.tools.wasm.use_in(&mut tests))
+    workshop.tools.wasm.use_in(&mut tests);
+    tests
 }
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {

@@ -23,6 +23,9 @@ const TRUNK: &str = "0.21.14";
 /// What runs the fuzz targets.
 const CARGO_FUZZ: &str = "0.13.2";
 
+/// What drives Firefox.
+const GECKODRIVER: &str = "0.37.1";
+
 /// What looks at what we depend on.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -80,6 +83,24 @@ pub(super) fn ensure_fuzzer(context: &Context) -> Result<()> {
     };
     install(context, &fuzzer)?;
     clean_up(context)
+}
+
+/// Where the driver of Firefox is: any that is there, else one of our own.
+pub(super) fn ensure_geckodriver(context: &Context) -> Result<PathBuf> {
+    let find = || env::var_os("GECKODRIVER").map(PathBuf::from).or_else(|| context.find(&["geckodriver"]));
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let driver = Tool {
+        package: "geckodriver",
+        version: GECKODRIVER.to_owned(),
+        program: "geckodriver",
+        options: &["--locked"],
+        usually: "2 min",
+    };
+    install(context, &driver)?;
+    clean_up(context)?;
+    find().context("geckodriver is installed, and not found")
 }
 
 fn clean_up(context: &Context) -> Result<()> {

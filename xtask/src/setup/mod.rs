@@ -81,6 +81,16 @@ pub(crate) fn ensure_fuzzer(context: &Context) -> Result<()> {
     cargo_tools::ensure_fuzzer(context)
 }
 
+/// Sets up Firefox and its driver, and says where the driver is.
+///
+/// # Errors
+/// If one of them cannot be had.
+pub(crate) fn ensure_firefox(context: &Context) -> Result<PathBuf> {
+    let _lock = lock(context)?;
+    programs::ensure(context, &[&programs::FIREFOX])?;
+    cargo_tools::ensure_geckodriver(context)
+}
+
 fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     let mut programs = Vec::new();
     if needs == Needs::Tests {

@@ -49,6 +49,15 @@ const CHROMEDRIVER: Program = Program {
     brew: &["--cask", "chromedriver"],
 };
 
+/// The tests do without it where it cannot be had.
+pub(super) const FIREFOX: Program = Program {
+    what: "Firefox",
+    variable: None,
+    names: &["firefox-esr", "firefox", "/Applications/Firefox.app/Contents/MacOS/firefox"],
+    apt: &[&["firefox-esr"], &["firefox"]],
+    brew: &["--cask", "firefox"],
+};
+
 const NODE: Program =
     Program { what: "Node", variable: Some("NODE"), names: &["node"], apt: NODE_PACKAGES, brew: &["node"] };
 
