@@ -15,13 +15,17 @@ use tracing::{error, info, warn};
 
 use crate::{
     audit::{Audit, AuditFile},
-    auth::Auth,
+    auth::{self, Auth},
     bus::{
         Bus,
         local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
-    config::{AuditTarget, BusKind, Config, DEMO_NAME, GatewayKind, KeyTokens, SecretSource, StoreKind, UsersSource},
+    config::{
+        AuditTarget, BusKind, Config, CookieKind, DEMO_NAME, GatewayKind, KeyTokens, SecretSource, StoreKind,
+        UsersSource,
+    },
+    cookie::BrowserCookie,
     demo::Ticker,
     errors::Chain,
     expiry,
@@ -128,7 +132,8 @@ impl App {
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
         let sessions = Arc::new(sessions.with_audit(audit));
-        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, config.throttle).await?;
+        let options = auth::Options { throttle: config.throttle, cookie: config.cookie };
+        let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
@@ -153,6 +158,8 @@ impl App {
             People::Demo(_) | People::Exec(_) => {}
         }
 
+        let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name));
+        let header_auth = (config.cookie != CookieKind::Off).then(|| format!("{}.connect", config.name));
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;
@@ -161,7 +168,7 @@ impl App {
         }
         let gateway = match config.gateway {
             GatewayKind::Embedded => {
-                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, None, Limits::default())))
+                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, header_auth, Limits::default())))
             }
             GatewayKind::None => None,
         };
@@ -170,7 +177,7 @@ impl App {
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
             let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
-            let site = Site { gateway: gateway.clone(), health, jwks, demo: config.demo };
+            let site = Site { gateway: gateway.clone(), health, jwks, demo: config.demo, cookie };
             doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }
         if is_without_users {

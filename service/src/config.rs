@@ -34,6 +34,8 @@ pub struct Config {
     pub password_cost: Cost,
     /// Whose failed logins make the next ones wait.
     pub throttle: ThrottleKind,
+    /// Whether sessions are bound to the cookies of browsers.
+    pub cookie: CookieKind,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
     /// How relogin keys are written.
@@ -115,6 +117,18 @@ pub enum ThrottleKind {
     /// The user's.
     User,
     /// Nobody's.
+    Off,
+}
+
+/// Whether sessions are bound to the cookies of browsers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookieKind {
+    /// They are; who has no cookie is not let in.
+    Require,
+    /// They are, where there is one.
+    #[default]
+    Use,
+    /// No cookie is set, and none looked at.
     Off,
 }
 
@@ -253,6 +267,7 @@ impl Config {
             name,
             users,
             password_cost: password_cost(&options)?,
+            cookie: options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value),
             throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
             secret,
             keys,
@@ -477,6 +492,7 @@ mod tests {
             ("--key-format pem", "", "--key-format \"pem\" is none of the choices; write opaque or jwt"),
             ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
             ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
+            ("--cookie maybe", "", "--cookie \"maybe\" is none of the choices; write require, use or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
             ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),
             ("--log relogin=loud", "", "--log \"relogin=loud\" is no log filter"),

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod cookie;
 pub mod demo;
 pub mod disk;
 pub mod errors;

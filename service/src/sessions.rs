@@ -59,6 +59,25 @@ pub struct Sessions {
     audit: Audit,
 }
 
+/// What is known of the browser that uses a key.
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    /// Where it is, as the gateway says.
+    pub remote_addr: Option<String>,
+    /// What it is known by.
+    pub cookie: Cookie,
+}
+
+/// What a browser is known by to sessions that are bound to a cookie.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Cookie {
+    /// That is not looked at.
+    #[default]
+    Ignored,
+    /// The digest of its cookie; none if it brought none.
+    Brought(Option<[u8; 32]>),
+}
+
 /// What a login or a relogin comes to, when nothing of ours fails.
 pub type Answer = Result<LoggedIn, Denied>;
 
@@ -127,7 +146,8 @@ impl Sessions {
         }))
     }
 
-    /// Makes a session for `user`, whose password was right, on `connection`, whose token names the session `token`.
+    /// Makes a session for `user`, whose password was right, on `connection`, whose token names the session `token`. If there is a
+    /// `cookie` (its digest), the session is bound to it.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -138,8 +158,11 @@ impl Sessions {
         attempt: Option<Attempt>,
         device: Device,
         token: Option<SessionId>,
+        cookie: Option<[u8; 32]>,
     ) -> Result<Answer, SessionsError> {
-        self.serve(&Request::Login { connection, user, attempt, device, token, vouched: None }).await.map(granted)
+        self.serve(&Request::Login { connection, user, attempt, device, token, vouched: None, cookie })
+            .await
+            .map(granted)
     }
 
     /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`, whose token names the session `token`.
@@ -156,10 +179,12 @@ impl Sessions {
         vouched: Vouched,
     ) -> Result<Answer, SessionsError> {
         let vouched = Some(vouched);
-        self.serve(&Request::Login { connection, user, attempt, device, token, vouched }).await.map(granted)
+        self.serve(&Request::Login { connection, user, attempt, device, token, vouched, cookie: None })
+            .await
+            .map(granted)
     }
 
-    /// Uses a relogin key on `connection`, which has `token` and comes from `remote_addr`.
+    /// Uses a relogin key on `connection`, which has `token` and is a `browser`'s.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -168,7 +193,7 @@ impl Sessions {
         connection: ConnectionId,
         params: &ReloginParams,
         token: Option<Token>,
-        remote_addr: Option<String>,
+        browser: Browser,
     ) -> Result<Answer, SessionsError> {
         let ReloginParams { relogin_key, attempt, proof } = params;
         // Before the session is looked at, so that nobody learns by it whether a key is genuine.
@@ -184,9 +209,7 @@ impl Sessions {
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));
-        self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, remote_addr })
-            .await
-            .map(granted)
+        self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, browser }).await.map(granted)
     }
 
     /// Has something written to the audit trail that came to no decision.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error as WsError, Message, protocol::CloseFrame},
+    tungstenite::{ClientRequestBuilder, Error as WsError, Message, protocol::CloseFrame},
 };
 
 use crate::PATIENCE;
@@ -67,10 +67,24 @@ impl Res {
     /// # Errors
     /// If the gateway does not take it.
     pub async fn connect(url: &str) -> Result<Self> {
-        let (socket, _) = connect_async(url).await.with_context(|| format!("connecting to {url}"))?;
+        Self::bringing(url, &[]).await.map(|(res, _)| res)
+    }
+
+    /// As [`Res::connect`], with these headers in the request; answers the cookies that the response sets, too.
+    ///
+    /// # Errors
+    /// As [`Res::connect`].
+    pub async fn bringing(url: &str, headers: &[(&str, &str)]) -> Result<(Self, Vec<String>)> {
+        let mut request = ClientRequestBuilder::new(url.parse()?);
+        for (name, value) in headers {
+            request = request.with_header(*name, *value);
+        }
+        let (socket, response) = connect_async(request).await.with_context(|| format!("connecting to {url}"))?;
+        let cookies = response.headers().get_all("set-cookie").iter();
+        let cookies = cookies.filter_map(|cookie| cookie.to_str().ok().map(str::to_owned)).collect();
         let mut res = Self { socket, next_id: 1, answers: HashMap::new(), events: VecDeque::new() };
         res.request("version", Some(json!({ "protocol": "1.2.3" }))).await?.ok()?;
-        Ok(res)
+        Ok((res, cookies))
     }
 
     /// Sends a request and does not wait. Returns its id, for [`Res::answer`].

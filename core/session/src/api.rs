@@ -168,6 +168,9 @@ pub enum Denied {
     /// was, with a new challenge.
     #[error("Invalid challenge")]
     InvalidChallenge,
+    /// Logins are let in from browsers with our cookie alone, and none came along.
+    #[error("Cookie required")]
+    CookieRequired,
     /// The method is none of ours.
     #[error("Method not found")]
     MethodNotFound,
@@ -183,6 +186,7 @@ impl Denied {
             Self::WrongUsernamePassword => "session.wrongUsernamePassword",
             Self::InvalidReloginKey => "session.invalidReloginKey",
             Self::InvalidChallenge => "session.invalidChallenge",
+            Self::CookieRequired => "session.cookieRequired",
             Self::MethodNotFound => "system.methodNotFound",
         }
     }
@@ -259,6 +263,7 @@ mod tests {
             Denied::WrongUsernamePassword,
             Denied::InvalidReloginKey,
             Denied::InvalidChallenge,
+            Denied::CookieRequired,
             Denied::MethodNotFound,
         ]
         .map(|denied| format!("{}: {denied}", denied.code()))
@@ -269,6 +274,7 @@ mod tests {
             session.wrongUsernamePassword: Wrong username or password
             session.invalidReloginKey: Invalid relogin key
             session.invalidChallenge: Invalid challenge
+            session.cookieRequired: Cookie required
             system.methodNotFound: Method not found"#]]
         .assert_eq(&table.join("\n"));
     }

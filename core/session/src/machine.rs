@@ -6,7 +6,7 @@
 //! | command | none | live | over |
 //! |---|---|---|---|
 //! | login | a new session on the connection | the attempt that made it, again: same answer · else `AlreadyLoggedIn` | as none: the caller expires it first |
-//! | relogin | refused | key not genuine, or other cookie: refused · else the table in [`crate::rotation`] | refused |
+//! | relogin | refused | key not genuine: refused · else the table in [`crate::rotation`] | refused |
 //! | logout | this connection cleared | removed, its connections and this one cleared | as live |
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
@@ -32,6 +32,7 @@
 //! | stolen | removed | all told `rotated` with the next generation, then cleared | `InvalidReloginKey` |
 //! | from the future | removed | all cleared | `InvalidReloginKey` |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
+//! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
 //! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
@@ -211,6 +212,8 @@ pub enum Outcome {
     FromTheFuture,
     /// A bound session's key came without a proof.
     ProofMissing,
+    /// A key came without the cookie that its session is bound to.
+    CookieMismatch,
     /// The key is not genuine, or its session is gone or over.
     Refused,
     /// The session's user is no more; the session was disposed of.
@@ -248,6 +251,7 @@ impl fmt::Display for Outcome {
             Self::Stolen => "stolen",
             Self::FromTheFuture => "from_the_future",
             Self::ProofMissing => "proof_missing",
+            Self::CookieMismatch => "cookie_mismatch",
             Self::Refused => "refused",
             Self::UserRemoved => "user_removed",
             Self::LoggedOut => "logged_out",

@@ -157,6 +157,12 @@ impl Record {
         self.device.public_key.is_some()
     }
 
+    /// True if the session's keys may be used by a browser whose cookie has this digest; none if it brings none.
+    #[must_use]
+    pub fn takes_cookie(&self, cookie: Option<[u8; 32]>) -> bool {
+        self.cookie.is_none() || self.cookie == cookie
+    }
+
     /// True if `connection` holds this session.
     #[must_use]
     pub fn is_on(&self, connection: &ConnectionId) -> bool {

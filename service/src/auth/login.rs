@@ -9,6 +9,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{Desk, answer::Failure, token_of};
 use crate::{
     audit::Event,
+    config::CookieKind,
     proof,
     users::{Credentials, Verdict},
 };
@@ -33,6 +34,11 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
+    let cookie = match (desk.cookie, desk.browser_cookie.digest(&request.origin)) {
+        (CookieKind::Off, _) => None,
+        (CookieKind::Require, None) => return Err(Denied::CookieRequired.into()),
+        (CookieKind::Use | CookieKind::Require, digest) => digest,
+    };
     let remote_addr = request.origin.remote_addr.as_deref();
     let refused = async |event: &str, user: Option<UserId>, failure: Failure| {
         let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
@@ -56,7 +62,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Verdict::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
     };
     let device = device_of(&request.origin, public_key, label);
-    let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token).await??;
+    let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token, cookie).await??;
     if desk.sessions.user_changes() != changes {
         // The user may be no more, or have another password, and this session was not there when theirs were ended.
         let verdict = desk.users.verify(credentials, &|| {}).await;

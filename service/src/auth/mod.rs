@@ -5,6 +5,7 @@
 
 mod answer;
 mod challenge;
+mod connect;
 mod login;
 mod logout;
 mod malformed;
@@ -29,7 +30,8 @@ use tracing::debug;
 use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
-    config::ThrottleKind,
+    config::{CookieKind, ThrottleKind},
+    cookie::BrowserCookie,
     errors::Chain,
     sessions::Sessions,
     users::UserDirectory,
@@ -50,6 +52,17 @@ struct Desk {
     users: Arc<dyn UserDirectory>,
     malformed: Malformed,
     throttle: Throttle,
+    cookie: CookieKind,
+    browser_cookie: BrowserCookie,
+}
+
+/// What can be set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Whose failed logins make the next ones wait.
+    pub throttle: ThrottleKind,
+    /// Whether sessions are bound to the cookies of browsers.
+    pub cookie: CookieKind,
 }
 
 /// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
@@ -72,11 +85,20 @@ impl Auth {
         bus: Arc<dyn Bus>,
         sessions: Arc<Sessions>,
         users: Arc<dyn UserDirectory>,
-        throttle: ThrottleKind,
+        options: Options,
     ) -> Result<Self, BusError> {
         let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
-        let throttle = Throttle::new(throttle);
-        let desk = Desk { name: name.to_owned(), bus, sessions, users, malformed: Malformed::default(), throttle };
+        let Options { throttle, cookie } = options;
+        let desk = Desk {
+            name: name.to_owned(),
+            bus,
+            sessions,
+            users,
+            malformed: Malformed::default(),
+            throttle: Throttle::new(throttle),
+            cookie,
+            browser_cookie: BrowserCookie::new(name),
+        };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
     }
 
@@ -161,6 +183,7 @@ impl Desk {
             Route::Relogin => relogin::relogin(self, payload).await,
             Route::Logout => logout::logout(self, payload).await,
             Route::Challenge => challenge::challenge(self, payload),
+            Route::Connect => connect::connect(self, payload),
             Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,

@@ -18,6 +18,8 @@ pub(super) enum Route {
     Logout,
     /// `auth.<name>.challenge`.
     Challenge,
+    /// `auth.<name>.connect`.
+    Connect,
     /// `auth.<name>.renew`.
     Renew,
     /// `access.<name>.user.<cid>`.
@@ -44,6 +46,7 @@ impl Route {
                 "relogin" => Self::Relogin,
                 "logout" => Self::Logout,
                 "challenge" => Self::Challenge,
+                "connect" => Self::Connect,
                 "renew" => Self::Renew,
                 _ => Self::UnknownMethod,
             },
@@ -64,6 +67,7 @@ impl fmt::Display for Route {
             Self::Relogin => "relogin",
             Self::Logout => "logout",
             Self::Challenge => "challenge",
+            Self::Connect => "connect",
             Self::Renew => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
@@ -98,6 +102,7 @@ mod tests {
             ("auth.session.relogin", Route::Relogin),
             ("auth.session.logout", Route::Logout),
             ("auth.session.challenge", Route::Challenge),
+            ("auth.session.connect", Route::Connect),
             ("auth.session.renew", Route::Renew),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),

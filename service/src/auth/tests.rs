@@ -1,5 +1,7 @@
 //! The methods and resources as gateways see them, over a bus in this process and with a directory that can be held up.
 
+mod cookies;
+
 use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
@@ -71,6 +73,10 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
+        Self::with(Options::default()).await
+    }
+
+    async fn with(options: Options) -> Self {
         let bus = Arc::new(LocalBus::new());
         let (gate, is_open) = watch::channel(true);
         let (password, hers) = watch::channel("sesame");
@@ -83,7 +89,7 @@ impl Rig {
         let (audit, trail) = Audit::new(None, Some((bus.clone(), AUDIT.to_owned())));
         tokio::spawn(trail.run(CancellationToken::new()));
         let sessions = Arc::new(sessions.with_audit(audit));
-        let auth = Auth::new("session", bus.clone(), sessions.clone(), users, ThrottleKind::All).await.unwrap();
+        let auth = Auth::new("session", bus.clone(), sessions.clone(), users, options).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.run(stop.clone()));
         Self { bus, gate, password, sessions, stop, running }

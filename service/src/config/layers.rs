@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, AuditTarget, GatewayKind, KeyFormat, NatsUrl, StoreKind, ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, StoreKind, ThrottleKind, UsersSource,
     values::{self, Problem, Value},
 };
 use crate::users::cost::Cost;
@@ -53,6 +53,10 @@ pub struct Options {
     /// [default: all]
     #[arg(long, env = "RELOGIN_THROTTLE", value_name = "all|user|off")]
     pub throttle: Option<String>,
+    /// Bind sessions to a cookie of the browser that no script reads: refuse logins without it, bind when it is there, or ignore it
+    /// [default: use]
+    #[arg(long, env = "RELOGIN_COOKIE", value_name = "require|use|off")]
+    pub cookie: Option<String>,
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -197,6 +201,7 @@ options! {
     users: "users" "RELOGIN_USERS" values::users => UsersSource;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
+    cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
     key_format: "key-format" "RELOGIN_KEY_FORMAT" values::key_format => KeyFormat;
     key_issuer: "key-issuer" "RELOGIN_KEY_ISSUER" values::claim => String;

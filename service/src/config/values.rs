@@ -6,8 +6,8 @@ use humantime::format_duration;
 use relogin_res::rid::is_part;
 
 use super::{
-    AllowOrigin, AuditTarget, ConfigError, GatewayKind, KeyFormat, NatsUrl, Origin, StoreKind, ThrottleKind,
-    UsersSource,
+    AllowOrigin, AuditTarget, ConfigError, CookieKind, GatewayKind, KeyFormat, NatsUrl, Origin, StoreKind,
+    ThrottleKind, UsersSource,
 };
 use crate::{
     bus::check_subject,
@@ -170,6 +170,15 @@ pub(super) fn claim(text: String) -> Result<String, Problem> {
 
 /// The longest text that each key is to carry, in characters.
 const MAX_CLAIM: usize = 256;
+
+pub(super) fn cookie(text: String) -> Result<CookieKind, Problem> {
+    match text.as_str() {
+        "require" => Ok(CookieKind::Require),
+        "use" => Ok(CookieKind::Use),
+        "off" => Ok(CookieKind::Off),
+        _ => Err(Problem::Choice(text, "require, use or off")),
+    }
+}
 
 pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
     let mut origins = Vec::new();

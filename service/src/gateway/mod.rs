@@ -39,6 +39,8 @@ use tokio_tungstenite::{
 use crate::{bus::Bus, config::AllowOrigin};
 use driver::{Event, Verdict};
 
+pub(crate) use origin::origin_of;
+
 /// What one client can make the gateway hold, and how long the gateway waits for it.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -115,7 +117,7 @@ impl Gateway {
         let upgrade = hyper::upgrade::on(&mut request);
         let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
         let (verdict, judged) = oneshot::channel();
-        let origin = origin::of_request(&request.into_parts().0, remote);
+        let origin = origin_of(&request.into_parts().0, remote);
         self.driver.send(Event::Opening { key, cid: draw_cid(), origin, verdict }).ok();
         let opening = socket::Opening {
             closed: socket::Closed { key, driver: self.driver.clone() },

@@ -1,15 +1,15 @@
 //! What a WebSocket is opened with: whether its page may open it, and what auth requests tell of it. Knows no machine.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use axum::http::{HeaderMap, Uri, header, request::Parts};
+use axum::http::{HeaderMap, header, request::Parts};
 use relogin_res::service::{Headers, Origin, canonical_header};
 
-use crate::config::AllowOrigin;
+use crate::{config::AllowOrigin, cookie::is_same_origin};
 
 /// Whether a page of the request's `Origin` may connect. Always: no origin (no browser), `null` (a file, a sandboxed frame),
-/// the origin that the request itself went to, and on a machine of one's own its other ports. Nothing rests on it that a
-/// cookie could be misused for: it keeps strange pages from using their visitors' access to this server.
+/// the origin that the request itself went to, and on a machine of one's own its other ports. It keeps strange pages from using
+/// their visitors' access to this server; what is done with cookies asks for more ([`crate::cookie::may_use`]).
 pub(super) fn is_allowed(allow: &AllowOrigin, headers: &HeaderMap) -> bool {
     let AllowOrigin::List(allowed) = allow else { return true };
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
@@ -18,11 +18,11 @@ pub(super) fn is_allowed(allow: &AllowOrigin, headers: &HeaderMap) -> bool {
         return true;
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    host.is_some_and(|host| is_same(origin, host))
+    host.is_some_and(|host| is_same_origin(origin, host))
 }
 
-/// What auth requests tell of the connection, taken down once.
-pub(super) fn of_request(parts: &Parts, remote: SocketAddr) -> Origin {
+/// What is known of a client by its request: what auth requests tell of the connection, taken down once.
+pub(crate) fn origin_of(parts: &Parts, remote: SocketAddr) -> Origin {
     let mut header = Headers::new();
     for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::HOST) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
@@ -30,25 +30,6 @@ pub(super) fn of_request(parts: &Parts, remote: SocketAddr) -> Origin {
     }
     let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
     Origin { header, host, remote_addr: Some(remote.to_string()), uri: Some(parts.uri.to_string()) }
-}
-
-fn is_same(origin: &str, host: &str) -> bool {
-    let Ok(origin) = origin.parse::<Uri>() else { return false };
-    let default_port = match origin.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return false,
-    };
-    let (Some(page), Ok(here)) = (origin.authority(), host.parse::<axum::http::uri::Authority>()) else { return false };
-    let port = |port: Option<u16>| port.unwrap_or(default_port);
-    let is_same_host = page.host().eq_ignore_ascii_case(here.host());
-    (is_same_host && port(page.port_u16()) == port(here.port_u16()))
-        || (is_loopback(page.host()) && is_loopback(here.host()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -116,7 +97,7 @@ mod tests {
             .header("cookie", "b=2")
             .body(())
             .unwrap();
-        let origin = of_request(&request.into_parts().0, "127.0.0.1:4711".parse().unwrap());
+        let origin = origin_of(&request.into_parts().0, "127.0.0.1:4711".parse().unwrap());
         assert_eq!(origin.host.as_deref(), Some("example.org"));
         assert_eq!(origin.remote_addr.as_deref(), Some("127.0.0.1:4711"));
         assert_eq!(origin.uri.as_deref(), Some("/ws?a=1"));

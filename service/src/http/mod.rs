@@ -9,7 +9,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -25,7 +25,10 @@ use tokio::{
 };
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
-use crate::gateway::Gateway;
+use crate::{
+    cookie::BrowserCookie,
+    gateway::{Gateway, origin_of},
+};
 use page::Page;
 
 pub use health::Health;
@@ -41,6 +44,8 @@ pub struct Site {
     pub jwks: Option<String>,
     /// Whether the page names the demo's users.
     pub demo: bool,
+    /// What a browser that asks for the page is given, if it has none yet; none: nothing.
+    pub cookie: Option<BrowserCookie>,
 }
 
 /// How long a client may take to send the head of a request.
@@ -52,10 +57,24 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long responses that are under way may take when the server is stopped.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Nothing but the page's own files; WebAssembly; WebSockets to anywhere, for the page may name another gateway.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; \
-    connect-src 'self' ws: wss:; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; \
-    frame-ancestors 'none'";
+/// On every response, whatever it is.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    // Other pages get neither a handle on the page's window nor its files.
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "accelerometer=(), autoplay=(), browsing-topics=(), camera=(), clipboard-read=(), display-capture=(), \
+         encrypted-media=(), fullscreen=(), geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), \
+         microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), \
+         xr-spatial-tracking=()",
+    ),
+    // But for the page's files, which say otherwise.
+    (header::CACHE_CONTROL, "no-store"),
+];
 
 /// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop.
 pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = ()>) {
@@ -112,15 +131,17 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 fn router(site: Site) -> Router {
-    let header = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    Router::new()
+    let policy = page::policy::<Page>();
+    let mut router = Router::new()
         .route("/healthz", get(check_health))
         .route(jwks::PATH, get(jwks::serve))
         .fallback(serve_page)
-        .layer(CompressionLayer::new())
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(header(header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
+        .layer(CompressionLayer::new());
+    for (name, value) in HEADERS {
+        router = router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)));
+    }
+    router
+        .layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, policy))
         .layer(middleware::from_fn_with_state(site.clone(), upgrade))
         .with_state(site)
 }
@@ -145,16 +166,33 @@ async fn check_health(State(site): State<Site>) -> Response {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(unhealthy) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unhealthy}\n")),
     };
-    (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
+    (status, text).into_response()
 }
 
-async fn serve_page(State(site): State<Site>, request: Request) -> Response {
+async fn serve_page(State(site): State<Site>, Extension(remote): Extension<SocketAddr>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, "GET, HEAD")];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
     }
-    page::serve::<Page>(path(&parts.uri), &parts.headers, site.demo)
+    let path = path(&parts.uri);
+    let mut response = page::serve::<Page>(path, &parts.headers, site.demo);
+    if let (page::INDEX, Some(cookie)) = (path, &site.cookie) {
+        // So that it is there when the page logs somebody in on its first connection.
+        let origin = origin_of(&parts, remote);
+        if !cookie.is_there(&origin) {
+            set_cookie(&mut response, cookie.offer(&origin));
+        }
+    }
+    response
+}
+
+fn set_cookie(response: &mut Response, offer: Result<String, impl std::error::Error>) {
+    match offer.map(|cookie| HeaderValue::from_str(&cookie)) {
+        Ok(Ok(cookie)) => drop(response.headers_mut().append(header::SET_COOKIE, cookie)),
+        Ok(Err(_)) => {}
+        Err(error) => tracing::warn!(%error, "no random bits for a cookie"),
+    }
 }
 
 fn path(uri: &Uri) -> &str {

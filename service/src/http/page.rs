@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -26,6 +26,9 @@ const NOT_FOUND: &str = "There is nothing here. The page is at /.\n";
 const DEMO_OFF: &str = r#"<meta name="relogin-demo" content="">"#;
 const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
 
+/// What the page has in its head to name a gateway elsewhere.
+const GATEWAY: &str = r#"<meta name="res-gateway" content=""#;
+
 /// How long a file that never changes may be kept, in words for caches: a year, as long as they go.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
@@ -38,10 +41,41 @@ pub(super) fn serve<Files: RustEmbed>(path: &str, request: &HeaderMap, demo: boo
     }
 }
 
+/// What the page may do: run its own files and WebAssembly, speak to its own server and the gateway that it names, and no more. No
+/// page may frame it, nor any script write markup.
+pub(super) fn policy<Files: RustEmbed>() -> HeaderValue {
+    let page = Files::get(INDEX).map(|file| file.data).unwrap_or_default();
+    let elsewhere = std::str::from_utf8(&page).ok().and_then(gateway).unwrap_or_default();
+    let text = format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; \
+         connect-src 'self'{elsewhere}; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'"
+    );
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
+
+/// The sources of the gateway that the page names, if it names one: for its WebSocket and for requests.
+fn gateway(page: &str) -> Option<String> {
+    let url = page.split_once(GATEWAY)?.1.split('"').next()?;
+    let url: Uri = url.parse().ok()?;
+    let plain = match url.scheme_str()? {
+        "wss" => "https",
+        "ws" => "http",
+        _ => return None,
+    };
+    let (scheme, host) = (url.scheme_str()?, url.authority()?);
+    Some(format!(" {scheme}://{host} {plain}://{host}"))
+}
+
 fn respond(path: &str, file: EmbeddedFile, request: &HeaderMap, demo: bool) -> Response {
     let is_demo_page = demo && path == INDEX;
     let tag = tag(&file, is_demo_page);
-    let caching = if is_named_by_content(path) { FOR_EVER } else { "no-cache" };
+    let caching = match path {
+        // It may set a cookie, which is for one browser only.
+        INDEX => "no-store",
+        path if is_named_by_content(path) => FOR_EVER,
+        _ => "no-cache",
+    };
     let headers = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, caching.to_owned())];
     if is_known(&tag, request) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
@@ -133,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn files_go_out_with_their_type_and_as_long_as_they_may_be_kept() {
         for (path, kind, caching) in [
-            ("index.html", "text/html; charset=utf-8", "no-cache"),
+            ("index.html", "text/html; charset=utf-8", "no-store"),
             ("style-0123456789abcdef.css", "text/css; charset=utf-8", FOR_EVER),
             ("page-0123456789abcdef_bg.wasm", "application/wasm", FOR_EVER),
         ] {
@@ -170,6 +204,21 @@ mod tests {
         let response = serve::<Missing>(INDEX, &HeaderMap::new(), false);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(text(response).await, NO_PAGE);
+    }
+
+    #[test]
+    fn the_page_speaks_to_its_server_and_the_gateway_it_names() {
+        let page = |url: &str| gateway(&format!("<head>{GATEWAY}{url}\"></head>"));
+        let sources = page("wss://api.example.com:8443/ws?x=1");
+        assert_eq!(sources.as_deref(), Some(" wss://api.example.com:8443 https://api.example.com:8443"));
+        for none in ["", "/ws", "javascript:x", "https://example.com", "wss://a b", "wss://a; script-src *"] {
+            assert_eq!(page(none), None, "{none}");
+        }
+        let policy = policy::<Missing>();
+        let policy = policy.to_str().unwrap();
+        assert!(policy.contains("connect-src 'self';") && !policy.contains("unsafe-inline"), "{policy}");
+        assert!(gateway(include_str!("../../../www/index.html")).is_none());
+        assert!(include_str!("../../../www/index.html").contains(GATEWAY));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
         | Outcome::Stolen
         | Outcome::FromTheFuture
         | Outcome::ProofMissing
+        | Outcome::CookieMismatch
         | Outcome::UserRemoved
         | Outcome::LoggedOut
         | Outcome::Expired
@@ -57,6 +58,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
         // Of a genuine key, so not for anybody to fill a log with.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
+        Outcome::CookieMismatch => line!(info, "relogin key without the cookie that its session is bound to: refused"),
         Outcome::Stolen => line!(warn, "relogin key used twice: session disposed of"),
         Outcome::FromTheFuture => {
             line!(error, "relogin key newer than its session: the store went back in time; session disposed of");

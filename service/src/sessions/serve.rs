@@ -8,7 +8,7 @@ use relogin_session::{
     SessionId, Timestamp, Token, User, Vouched, Write, decide, machine::ended_by_logout,
 };
 
-use super::{Answer, Sessions, SessionsError, cleared, log};
+use super::{Answer, Browser, Cookie, Sessions, SessionsError, cleared, log};
 use crate::{
     errors::Chain,
     proof::Signed,
@@ -25,6 +25,7 @@ pub(super) enum Request {
         device: Device,
         token: Option<SessionId>,
         vouched: Option<Vouched>,
+        cookie: Option<[u8; 32]>,
     },
     Relogin {
         connection: ConnectionId,
@@ -32,7 +33,7 @@ pub(super) enum Request {
         attempt: Option<Attempt>,
         signed: Option<Signed>,
         token: Option<Token>,
-        remote_addr: Option<String>,
+        browser: Browser,
     },
     Logout {
         connection: ConnectionId,
@@ -178,22 +179,25 @@ impl Sessions {
 
     async fn command(&self, request: &Request, record: Option<&Record>) -> Result<Command, SessionsError> {
         Ok(match request {
-            Request::Login { connection, user, attempt, device, vouched, .. } => Command::Login {
+            Request::Login { connection, user, attempt, device, vouched, cookie, .. } => Command::Login {
                 connection: connection.clone(),
                 user: user.clone(),
                 sid: SessionId(random()?),
                 salt: random()?,
                 attempt: *attempt,
                 device: device.clone(),
-                cookie: None,
+                cookie: *cookie,
                 vouched: vouched.clone(),
             },
-            Request::Relogin { connection, key, attempt, signed, token, .. } => Command::Relogin {
+            Request::Relogin { connection, key, attempt, signed, token, browser } => Command::Relogin {
                 connection: connection.clone(),
                 key: key.clone(),
                 attempt: *attempt,
                 proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
-                cookie: None,
+                cookie: match browser.cookie {
+                    Cookie::Brought(cookie) => cookie,
+                    Cookie::Ignored => record.and_then(|record| record.cookie),
+                },
                 user: self.user_of(record).await?,
                 token: token.clone(),
             },
@@ -301,7 +305,7 @@ impl Request {
     pub(super) fn remote_addr(&self) -> Option<&str> {
         match self {
             Self::Login { device, .. } => device.remote_addr.as_deref(),
-            Self::Relogin { remote_addr, .. } => remote_addr.as_deref(),
+            Self::Relogin { browser, .. } => browser.remote_addr.as_deref(),
             _ => None,
         }
     }

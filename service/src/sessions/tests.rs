@@ -77,17 +77,17 @@ impl World {
 
     pub(crate) async fn login(&self, on: &str, user: i64) -> Answer {
         let user = self.users.known.lock().unwrap()[&UserId::Number(user)].clone();
-        self.sessions.login(cid(on), user, None, Device::default(), None).await.unwrap()
+        self.sessions.login(cid(on), user, None, Device::default(), None, None).await.unwrap()
     }
 
     /// As a client of the guide's kind.
     pub(crate) async fn relogin(&self, on: &str, key: &ReloginKey) -> Answer {
-        self.sessions.relogin(cid(on), &using(key, None), None, None).await.unwrap()
+        self.sessions.relogin(cid(on), &using(key, None), None, Browser::default()).await.unwrap()
     }
 
     /// As a client of ours.
     pub(crate) async fn attempt(&self, on: &str, key: &ReloginKey, attempt: u8) -> Answer {
-        self.sessions.relogin(cid(on), &using(key, Some(attempt)), None, None).await.unwrap()
+        self.sessions.relogin(cid(on), &using(key, Some(attempt)), None, Browser::default()).await.unwrap()
     }
 
     async fn logout(&self, on: &str) {
@@ -340,7 +340,7 @@ async fn a_directory_that_fails_ends_nothing() {
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.told();
     world.users.fails.store(true, SeqCst);
-    let failed = world.sessions.relogin(cid("b"), &using(&key, None), None, None).await;
+    let failed = world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await;
     assert!(matches!(failed, Err(SessionsError::Directory(_))), "{failed:?}");
     world.users.fails.store(false, SeqCst);
     assert_eq!(world.told(), "");
@@ -356,7 +356,7 @@ async fn who_loses_a_race_decides_again() {
     assert_eq!(world.attempt("b", &key, 1).await.unwrap().generation, 2);
     assert_eq!(world.told(), "a rotated 2\nb token \"user\"\nb user \"jane\"");
     world.store.conflicts.store(usize::MAX, SeqCst);
-    let contended = world.sessions.relogin(cid("b"), &using(&key, None), None, None).await;
+    let contended = world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await;
     assert!(matches!(contended, Err(SessionsError::Contended)), "{contended:?}");
     assert_eq!(world.user_on("b").await.as_deref(), Some("jane"));
 }
@@ -390,7 +390,7 @@ async fn a_connection_that_leaves_is_cleared_even_if_the_write_fails() {
     world.told();
     world.store.broken.store(true, SeqCst);
     assert!(matches!(
-        world.sessions.relogin(cid("b"), &using(&key, None), None, None).await,
+        world.sessions.relogin(cid("b"), &using(&key, None), None, Browser::default()).await,
         Err(SessionsError::Store(_))
     ));
     world.store.broken.store(false, SeqCst);
@@ -442,9 +442,9 @@ async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
                     1..4 => {
                         let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
                         let attempt = attempt.map(|attempt| Attempt([attempt; 16]));
-                        sessions.login(on, user, attempt, Device::default(), None).await.map(Result::ok)
+                        sessions.login(on, user, attempt, Device::default(), None, None).await.map(Result::ok)
                     }
-                    _ => sessions.relogin(on, &using(&key, attempt), None, None).await.map(Result::ok),
+                    _ => sessions.relogin(on, &using(&key, attempt), None, Browser::default()).await.map(Result::ok),
                 };
                 if let Some(logged_in) = answer.unwrap() {
                     keys.lock().unwrap().push(logged_in.relogin_key);

@@ -47,10 +47,33 @@ async fn responses_carry_safe_headers() {
         "x-content-type-options: nosniff\r\n",
         "referrer-policy: no-referrer\r\n",
         "script-src 'self' 'wasm-unsafe-eval';",
-        "connect-src 'self' ws: wss:;",
-        "frame-ancestors 'none'\r\n",
+        "connect-src 'self';",
+        "frame-ancestors 'none';",
+        "require-trusted-types-for 'script'",
+        "permissions-policy: ",
+        "cross-origin-opener-policy: same-origin\r\n",
+        "cross-origin-resource-policy: same-origin\r\n",
+        "cache-control: no-store\r\n",
     ] {
         assert!(response.contains(header), "{header} {response}");
+    }
+    for word in ["unsafe-inline", " 'unsafe-eval'", "*;"] {
+        assert!(!response.contains(word), "{word} {response}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_asks_for_the_page_gets_its_cookie_once() {
+    let stage = Stage::new().await;
+    let first = stage.http("GET / HTTP/1.1").await;
+    let cookie = first.split("set-cookie: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(cookie.starts_with("relogin-session=") && cookie.ends_with("; HttpOnly; SameSite=Strict"), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    let again = stage.http(&format!("GET / HTTP/1.1\r\nCookie: {pair}")).await;
+    assert!(!again.contains("set-cookie"), "{again}");
+    for path in ["/healthz", "/nothing"] {
+        let other = stage.http(&format!("GET {path} HTTP/1.1")).await;
+        assert!(!other.contains("set-cookie"), "{other}");
     }
 }
 

@@ -7,6 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use relogin::{
     bus::{Bus, Message, Subscription, local::LocalBus},
     config::AllowOrigin,
+    cookie::BrowserCookie,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
     store::memory::MemoryStore,
@@ -68,7 +69,13 @@ impl Stage {
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow, header_auth, limits));
         let store = Arc::new(MemoryStore::new());
         let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
-        let site = Site { gateway: Some(Arc::clone(&gateway)), health, jwks: Some(JWKS.to_owned()), demo: false };
+        let site = Site {
+            gateway: Some(Arc::clone(&gateway)),
+            health,
+            jwks: Some(JWKS.to_owned()),
+            demo: false,
+            cookie: Some(BrowserCookie::new("session")),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relogin::{
-    auth::Auth,
+    auth::{Auth, Options},
     bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus},
     config::ThrottleKind,
     sessions::Sessions,
@@ -58,7 +58,8 @@ async fn serve(input: &[u8]) {
         keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
     };
     let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
-    let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users, ThrottleKind::Off).await.unwrap();
+    let options = Options { throttle: ThrottleKind::Off, ..Options::default() };
+    let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users, options).await.unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(auth.run(stop.clone()));
 

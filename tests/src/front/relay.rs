@@ -9,7 +9,7 @@ use axum::{
         FromRequestParts, Request, State,
         ws::{Message as PageMessage, WebSocket, WebSocketUpgrade},
     },
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{SinkExt, StreamExt};
@@ -51,6 +51,7 @@ async fn pass_page(shared: &Shared, mut request: Request) -> Result<Response> {
         Some(gateway) if is_html => {
             let html = String::from_utf8(to_bytes(body, usize::MAX).await?.into())?;
             parts.headers.remove(header::CONTENT_LENGTH);
+            allow(&mut parts.headers, gateway)?;
             Ok(Response::from_parts(parts, Body::from(tell(&html, gateway)?)))
         }
         _ => Ok(Response::from_parts(parts, body)),
@@ -66,6 +67,17 @@ fn tell(html: &str, gateway: &str) -> Result<String> {
     Ok(format!("{}<meta {NAME} content=\"{gateway}\">{}", &html[..start], &html[end..]))
 }
 
+/// Lets the page speak to `gateway`, as whoever names it in the page would.
+fn allow(headers: &mut HeaderMap, gateway: &str) -> Result<()> {
+    if let Some(policy) = headers.get_mut(header::CONTENT_SECURITY_POLICY) {
+        let gateway = gateway.trim_end_matches('/');
+        let plain = gateway.replacen("ws", "http", 1);
+        let more = format!("connect-src 'self' {gateway} {plain}");
+        *policy = HeaderValue::from_str(&policy.to_str()?.replace("connect-src 'self'", &more))?;
+    }
+    Ok(())
+}
+
 async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &Uri, headers: &HeaderMap) -> Response {
     let gateway = shared.state().gateway;
     // The gateway first: a page gets a connection only where there is one.
@@ -75,19 +87,25 @@ async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &U
     };
     let mut cut = shared.cut.subscribe();
     match gateway.await {
-        Ok(gateway) => upgrade.on_upgrade(async move |page| {
-            let connection = {
-                let mut state = shared.state();
-                state.connections += 1;
-                state.connections - 1
-            };
-            shared.note(Happening::Opened(connection));
-            tokio::select! {
-                _ = cut.changed() => {}
-                () = relay(&shared, connection, page, gateway) => {}
+        Ok((gateway, head)) => {
+            let mut response = upgrade.on_upgrade(async move |page| {
+                let connection = {
+                    let mut state = shared.state();
+                    state.connections += 1;
+                    state.connections - 1
+                };
+                shared.note(Happening::Opened(connection));
+                tokio::select! {
+                    _ = cut.changed() => {}
+                    () = relay(&shared, connection, page, gateway) => {}
+                }
+                shared.note(Happening::Closed(connection));
+            });
+            for cookie in head.get_all(header::SET_COOKIE) {
+                response.headers_mut().append(header::SET_COOKIE, cookie.clone());
             }
-            shared.note(Happening::Closed(connection));
-        }),
+            response
+        }
         Err(_) => {
             shared.note(Happening::TurnedAway);
             StatusCode::BAD_GATEWAY.into_response()
@@ -97,7 +115,8 @@ async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &U
 
 type Gateway = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Gateway> {
+/// The connection, and the head of the response that opened it.
+async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<(Gateway, HeaderMap)> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = format!("ws://{gateway}{path}").into_client_request()?;
     for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
@@ -105,7 +124,8 @@ async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Gat
             request.headers_mut().insert(name, value.clone());
         }
     }
-    Ok(connect_async(request).await?.0)
+    let (gateway, response) = connect_async(request).await?;
+    Ok((gateway, response.into_parts().0.headers))
 }
 
 /// Passes messages on until one side ends, or a message's fate is to break the connection.

@@ -47,6 +47,7 @@ macro_rules! on {
 }
 
 mod conformance;
+mod cookies;
 mod ending;
 mod harness;
 mod jwt;

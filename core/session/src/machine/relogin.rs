@@ -33,7 +33,12 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
     let Some(record) = record.filter(|record| opens(&used, record, rules, now)) else {
         return refused(Outcome::Refused);
     };
-    let outcome = match rotation(record, used.key.generation, &used.connection, used.attempt, used.proof) {
+    let verdict = rotation(record, used.key.generation, &used.connection, used.attempt, used.proof);
+    // Before anything else that a stolen key could bring about: without its cookie it does not even end the session.
+    if verdict != Verdict::ProofMissing && !record.takes_cookie(used.cookie) {
+        return refused(Outcome::CookieMismatch);
+    }
+    let outcome = match verdict {
         Verdict::Rotate => Outcome::Rotated,
         Verdict::Replay => Outcome::Replayed,
         Verdict::Converge => Outcome::Converged,
@@ -48,13 +53,9 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
     }
 }
 
-/// True if the session is live and the key genuine, used where it may be.
+/// True if the session is live and the key genuine.
 fn opens(used: &Used, record: &Record, rules: &Rules, now: Timestamp) -> bool {
-    let same_cookie = record.cookie.is_none() || record.cookie == used.cookie;
-    record.sid == used.key.sid
-        && same_cookie
-        && !record.is_expired(now)
-        && rules.keyring.verify(&used.key, &record.salt)
+    record.sid == used.key.sid && !record.is_expired(now) && rules.keyring.verify(&used.key, &record.salt)
 }
 
 fn refused(outcome: Outcome) -> Decision {

@@ -568,7 +568,6 @@ fn uses() -> Vec<Use> {
 
 #[test]
 fn what_does_not_open_a_session_changes_nothing() {
-    let cookie = Record { cookie: Some([1; 32]), ..live() };
     for used in uses() {
         let closed = [
             (None, used.clone(), "no session"),
@@ -577,8 +576,6 @@ fn what_does_not_open_a_session_changes_nothing() {
             (Some(over()), used.clone(), "expired"),
             (Some(Record { device: bound().device, ..over() }), used.clone(), "expired, bound"),
             (Some(Record { session_deadline: NOW, ..live() }), used.clone(), "session expired"),
-            (Some(cookie.clone()), used.clone(), "no cookie"),
-            (Some(cookie.clone()), Use { cookie: Some([2; 32]), ..used.clone() }, "another cookie"),
             (Some(Record { sid: SessionId([3; 16]), ..live() }), used.clone(), "another session"),
         ];
         for (record, used, why) in closed {
@@ -586,6 +583,26 @@ fn what_does_not_open_a_session_changes_nothing() {
             assert_eq!(shown(&decision), "Refused: keep\nInvalid relogin key", "{why}");
         }
     }
+}
+
+/// Whatever the key, the owner stays in: neither a used key nor one from the future ends the session.
+#[test]
+fn without_its_cookie_a_key_opens_and_ends_nothing() {
+    for (record, proof) in [(live(), Proof::None), (bound(), Proof::Valid)] {
+        let record = Record { cookie: Some([1; 32]), ..record };
+        for (generation, cookie) in (1..=7).flat_map(|generation| [(generation, None), (generation, Some([2; 32]))]) {
+            let used = Use { cookie, proof, ..Use::of(generation) };
+            for used in [used.clone(), Use { on: "maker", ..used.clone() }, Use { attempt: Some(MADE), ..used.clone() }]
+            {
+                let decision = decide(Some(&record), used.command(), &rules(), NOW);
+                assert_eq!(shown(&decision), "CookieMismatch: keep\nInvalid relogin key", "generation {generation}");
+            }
+        }
+        let forged = Use { genuine: false, proof, ..Use::of(5) };
+        assert_eq!(decide(Some(&record), forged.command(), &rules(), NOW).outcome, Outcome::Refused);
+    }
+    let record = Record { cookie: Some([1; 32]), ..bound() };
+    assert_eq!(decide(Some(&record), Use::of(5).command(), &rules(), NOW).outcome, Outcome::ProofMissing);
 }
 
 #[test]

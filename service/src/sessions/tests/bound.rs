@@ -18,7 +18,7 @@ async fn worlds() -> Vec<(World, TestDevice, LoggedIn)> {
         let public_key = proof::admit(&device.public_key());
         assert!(public_key.is_some());
         let described = Device { public_key, ..Device::default() };
-        let logged_in = world.sessions.login(cid("a"), user, None, described, None).await.unwrap().unwrap();
+        let logged_in = world.sessions.login(cid("a"), user, None, described, None, None).await.unwrap().unwrap();
         world.told();
         worlds.push((world, device, logged_in));
     }
@@ -32,7 +32,7 @@ fn proven(world: &World, device: &TestDevice, on: &str, key: &ReloginKey) -> Rel
 }
 
 async fn relogin(world: &World, on: &str, params: &ReloginParams) -> Answer {
-    world.sessions.relogin(cid(on), params, None, None).await.unwrap()
+    world.sessions.relogin(cid(on), params, None, Browser::default()).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ impl World {
         if self.sessions.is_logged_in(&cid(on), attempt, token).await? {
             return Ok(Err(Denied::AlreadyLoggedIn));
         }
-        self.sessions.login(cid(on), user, attempt, Device::default(), token).await
+        self.sessions.login(cid(on), user, attempt, Device::default(), token, None).await
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_session_with_other_connections_goes_on_without_the_one_that_logs_in()
     let world = World::new().await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
     world.bus.fails.store(true, SeqCst);
-    world.sessions.relogin(cid("b"), &using(&first, Some(1)), None, None).await.unwrap_err();
+    world.sessions.relogin(cid("b"), &using(&first, Some(1)), None, Browser::default()).await.unwrap_err();
     let mut world = world.restarted().await;
     world.log_in("b", 2, None, None).await.unwrap().unwrap();
     assert_eq!(world.told(), "b token \"user\"\nb user \"john\"");

@@ -1,0 +1,277 @@
+//! Cookies: how they are read from what auth requests tell of a connection, and the one that tells browsers apart. Knows no
+//! sessions and no bus.
+//!
+//! The **browser's cookie** is 128 random bits that its script cannot read. It says nothing but that two requests come from one
+//! browser; a login binds its session to it. Off loopback its name has the prefix `__Host-`: browsers take it over TLS only, for all of
+//! one host and for no other, so that neither a neighbouring host nor somebody on the network can plant one.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use axum::http::{Uri, uri::Authority};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use rand::{TryRng, rngs::SysRng};
+use relogin_res::service::{Headers, Origin};
+use sha2::{Digest, Sha256};
+
+use crate::config::AllowOrigin;
+
+/// The browser's cookie of one resource name.
+#[derive(Clone, Debug)]
+pub struct BrowserCookie {
+    name: String,
+}
+
+/// How long a cookie is kept, in seconds: as long as browsers go. Each connection makes it as long again.
+const MAX_AGE: u64 = 400 * 86_400;
+
+/// Characters of base64url, without padding, for 128 bits.
+const CHARS: usize = 22;
+
+impl BrowserCookie {
+    /// The cookie that goes with the resource `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: format!("relogin-{}", token_of(name)) }
+    }
+
+    /// The digest of the cookie that the client brought: what is stored of it. None if it brought none, or none that we could
+    /// have made.
+    #[must_use]
+    pub fn digest(&self, origin: &Origin) -> Option<[u8; 32]> {
+        self.value(origin).map(|value| Sha256::digest(value).into())
+    }
+
+    /// The `Set-Cookie` that gives the client its cookie: the one it brought, to be kept on, or a new one.
+    ///
+    /// # Errors
+    /// If the system has no random bits to give.
+    pub fn offer(&self, origin: &Origin) -> Result<String, rand::rngs::SysError> {
+        let value = match self.value(origin) {
+            Some(value) => value.to_owned(),
+            None => {
+                let mut bits = [0; 16];
+                SysRng.try_fill_bytes(&mut bits)?;
+                URL_SAFE_NO_PAD.encode(bits)
+            }
+        };
+        Ok(set(&name_at(&self.name, origin), &value, MAX_AGE, origin))
+    }
+
+    /// True if the client brought a proper one.
+    #[must_use]
+    pub fn is_there(&self, origin: &Origin) -> bool {
+        self.value(origin).is_some()
+    }
+
+    fn value<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
+        let value = read(&origin.header, &name_at(&self.name, origin))?;
+        let is_ours = value.len() == CHARS && URL_SAFE_NO_PAD.decode(value).is_ok_and(|bits| bits.len() == 16);
+        is_ours.then_some(value)
+    }
+}
+
+/// The value of the cookie `name`. None if there is none, or several that differ: which of them is ours, nobody can tell.
+#[must_use]
+pub fn read<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
+    let lines = header.get("Cookie").into_iter().flatten();
+    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut values = pairs.filter(|(found, _)| *found == name).map(|(_, value)| value);
+    let first = values.next()?;
+    values.all(|other| other == first).then_some(first)
+}
+
+/// The `Set-Cookie` of a cookie that no script reads and no other site's page sends, for `max_age` seconds.
+#[must_use]
+pub fn set(name: &str, value: &str, max_age: u64, origin: &Origin) -> String {
+    let secure = if is_loopback(origin) { "" } else { "; Secure" };
+    format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// What a cookie is called: off loopback, with the prefix that keeps others from setting it.
+#[must_use]
+pub fn name_at<'a>(name: &'a str, origin: &Origin) -> Cow<'a, str> {
+    if is_loopback(origin) { name.into() } else { format!("__Host-{name}").into() }
+}
+
+/// True if the client is on this machine, as far as it says so itself: it asked for a loopback address, and its page, if it is one,
+/// came from such, too. (Behind a proxy the first may be so for everybody.)
+#[must_use]
+pub fn is_loopback(origin: &Origin) -> bool {
+    let asked = origin.host.as_deref().and_then(|host| host.parse::<Authority>().ok());
+    let page = one(&origin.header, "Origin").filter(|page| *page != "null").map(|page| page.parse::<Uri>().ok());
+    let is_local =
+        |authority: Option<&Authority>| authority.is_some_and(|authority| is_loopback_host(authority.host()));
+    is_local(asked.as_ref()) && page.is_none_or(|page| is_local(page.as_ref().and_then(Uri::authority)))
+}
+
+/// True if the page that sends the request may act with its visitor's cookies: it says where it comes from, and that is the origin
+/// that it asks, or one that `allow` names. That all may connect does not say that all may act for their visitors.
+#[must_use]
+pub fn may_use(origin: &Origin, allow: &AllowOrigin) -> bool {
+    let Some(page) = one(&origin.header, "Origin") else { return false };
+    let is_named = match allow {
+        AllowOrigin::Any => false,
+        AllowOrigin::List(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(page)),
+    };
+    is_named || origin.host.as_deref().is_some_and(|host| is_same_origin(page, host))
+}
+
+/// True if a page of `origin` comes from `host`, whatever the scheme that a proxy may have changed; or both are this machine.
+#[must_use]
+pub fn is_same_origin(origin: &str, host: &str) -> bool {
+    let Ok(origin) = origin.parse::<Uri>() else { return false };
+    let default_port = match origin.scheme_str() {
+        Some("http") => 80,
+        Some("https") => 443,
+        _ => return false,
+    };
+    let (Some(page), Ok(here)) = (origin.authority(), host.parse::<Authority>()) else { return false };
+    let port = |port: Option<u16>| port.unwrap_or(default_port);
+    let is_same_host = page.host().eq_ignore_ascii_case(here.host());
+    (is_same_host && port(page.port_u16()) == port(here.port_u16()))
+        || (is_loopback_host(page.host()) && is_loopback_host(here.host()))
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
+/// The header's value, if it has one and no more.
+fn one<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
+    match header.get(name)?.as_slice() {
+        [value] => Some(value),
+        _ => None,
+    }
+}
+
+/// A resource name as a part of a cookie's name, which may have letters, digits and a few signs only.
+fn token_of(name: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => char::from(byte).to_string(),
+        _ => format!("%{byte:02x}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+    const OTHER: &str = "BBBBBBBBBBBBBBBBBBBBBA";
+
+    fn origin(host: &str, headers: &[(&str, &str)]) -> Origin {
+        let mut origin = Origin { host: Some(host.to_owned()), ..Origin::default() };
+        headers.iter().for_each(|(name, value)| origin.push_header(name, *value));
+        origin
+    }
+
+    fn brought(host: &str, cookies: &[&str]) -> Option<[u8; 32]> {
+        let lines: Vec<_> = cookies.iter().map(|cookie| ("cookie", *cookie)).collect();
+        BrowserCookie::new("session").digest(&origin(host, &lines))
+    }
+
+    #[test]
+    fn a_new_cookie_is_for_this_host_alone_and_no_script() {
+        let cookie = BrowserCookie::new("session");
+        let offered = cookie.offer(&origin("example.org", &[("origin", "https://example.org")])).unwrap();
+        let (pair, rest) = offered.split_once("; ").unwrap();
+        assert_eq!(rest, "Path=/; Max-Age=34560000; HttpOnly; SameSite=Strict; Secure");
+        let value = pair.strip_prefix("__Host-relogin-session=").unwrap();
+        assert_eq!(value.len(), CHARS);
+        assert!(brought("example.org", &[pair]).is_some());
+        assert_ne!(offered, cookie.offer(&origin("example.org", &[])).unwrap(), "two browsers have two");
+
+        let local = cookie.offer(&origin("127.0.0.1:8080", &[("origin", "http://localhost:8080")])).unwrap();
+        assert!(local.starts_with("relogin-session=") && !local.contains("Secure"), "{local}");
+    }
+
+    #[test]
+    fn the_cookie_that_is_there_is_kept() {
+        let cookie = BrowserCookie::new("session");
+        let there = format!("a=b; relogin-session={VALUE}");
+        let offered = cookie.offer(&origin("localhost", &[("cookie", &there)])).unwrap();
+        assert!(offered.starts_with(&format!("relogin-session={VALUE}; Path=/; Max-Age=")), "{offered}");
+        assert!(cookie.is_there(&origin("localhost", &[("cookie", &there)])));
+    }
+
+    #[test]
+    fn only_what_we_could_have_made_is_a_cookie_of_ours() {
+        let ours = |name: &str, value: &str| format!("{name}={value}");
+        let name = "__Host-relogin-session";
+        let good = brought("example.org", &[&ours(name, VALUE)]);
+        assert!(good.is_some());
+        assert_ne!(good, brought("example.org", &[&ours(name, OTHER)]));
+        let long = "A".repeat(60_000);
+        for value in ["", "A", "é", &VALUE[1..], "AAAAAAAAAAAAAAAAAAAAAB", "AAAAAAAAAAAAAAAAAAAAA=", &long] {
+            assert_eq!(brought("example.org", &[&ours(name, value)]), None, "{value:.30}");
+        }
+        // What a neighbouring host, or a page without TLS, could have planted.
+        assert_eq!(brought("example.org", &[&ours("relogin-session", VALUE)]), None);
+        assert_eq!(brought("localhost", &[&ours(name, VALUE)]), None);
+        assert_eq!(brought("example.org", &["__host-relogin-session=x", "nonsense", ";;=", ""]), None);
+    }
+
+    #[test]
+    fn of_several_cookies_that_differ_none_counts() {
+        let pair = |value: &str| format!("__Host-relogin-session={value}");
+        let (one, other) = (pair(VALUE), pair(OTHER));
+        let alone = brought("example.org", &[&one]);
+        assert_eq!(brought("example.org", &[&format!("{one}; {one}")]), alone);
+        assert_eq!(brought("example.org", &[&one, &one]), alone, "in two lines");
+        assert_eq!(brought("example.org", &[&format!("{one}; x=1; {other}")]), None);
+        assert_eq!(brought("example.org", &[&one, &other]), None, "in two lines");
+        let header = origin("h", &[("cookie", "a=1; b=2;c=3 ; b=2"), ("cookie", "d=x=y")]).header;
+        let value = |name| read(&header, name);
+        assert_eq!(
+            (value("a"), value("b"), value("c"), value("d"), value("e")),
+            (Some("1"), Some("2"), Some("3"), Some("x=y"), None)
+        );
+    }
+
+    #[test]
+    fn loopback_is_what_host_and_page_say() {
+        for (host, page, expected) in [
+            ("127.0.0.1:8080", None, true),
+            ("[::1]", Some("http://localhost:3000"), true),
+            ("localhost", Some("null"), true),
+            ("127.0.0.1:8080", Some("https://example.org"), false),
+            ("example.org", Some("http://localhost"), false),
+            ("example.org", None, false),
+            ("localhost.example.org", None, false),
+            ("", None, false),
+        ] {
+            let headers: Vec<_> = page.map(|page| ("origin", page)).into_iter().collect();
+            assert_eq!(is_loopback(&origin(host, &headers)), expected, "{host} {page:?}");
+        }
+        assert!(!is_loopback(&Origin::default()));
+    }
+
+    #[test]
+    fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
+        let list = |origins: &[&str]| AllowOrigin::List(origins.iter().map(|&origin| origin.to_owned()).collect());
+        let may = |page: &[&str], allow: &AllowOrigin| {
+            let headers: Vec<_> = page.iter().map(|page| ("origin", *page)).collect();
+            may_use(&origin("api.example.org", &headers), allow)
+        };
+        for page in ["https://api.example.org", "https://API.example.org:443", "http://api.example.org"] {
+            assert!(may(&[page], &list(&[])), "{page}");
+        }
+        let named = list(&["https://app.example.org"]);
+        assert!(may(&["https://app.example.org"], &named));
+        for page in
+            [&["https://evil.example"][..], &["null"], &[""], &[], &["https://app.example.org", "https://evil.example"]]
+        {
+            assert!(!may(page, &named), "{page:?}");
+        }
+        assert!(may(&["https://api.example.org"], &AllowOrigin::Any));
+        assert!(!may(&["https://evil.example"], &AllowOrigin::Any) && !may(&[], &AllowOrigin::Any));
+    }
+
+    #[test]
+    fn any_resource_name_makes_a_cookies_name() {
+        assert_eq!(BrowserCookie::new("log=in;x").name, "relogin-log%3din%3bx");
+        assert_eq!(BrowserCookie::new("ü").name, "relogin-%c3%bc");
+    }
+}
