@@ -1,9 +1,9 @@
 //! One subscription: as long as it is held, its resource can be read. Knows no futures.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use relogin_client::{Command, Freshness, Resource as Values};
-use relogin_res::{ResourceId, Value};
+use relogin_res::{Map, ResourceId, Value};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -44,7 +44,7 @@ impl Held {
     pub(crate) fn reach(&self) -> Vec<ResourceId> {
         let state = self.shared().lock();
         let mut found = vec![self.rid.clone()];
-        let mut seen: BTreeSet<ResourceId> = found.iter().cloned().collect();
+        let mut seen = Map::from([(self.rid.clone(), ())]);
         let mut at = 0;
         while let Some(rid) = found.get(at) {
             let values: Vec<&Value> = match state.machine.resource(rid) {
@@ -53,7 +53,7 @@ impl Held {
                 None => Vec::new(),
             };
             let references = values.into_iter().filter_map(Value::reference);
-            found.extend(references.filter(|rid| seen.insert((*rid).clone())).cloned());
+            found.extend(references.filter(|rid| seen.insert((*rid).clone(), ()).is_none()).cloned());
             at += 1;
         }
         found

@@ -136,7 +136,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
 }
 
 struct Members<'a> {
-    rest: std::collections::btree_map::Iter<'a, String, Value>,
+    rest: relogin_res::map::Iter<'a, String, Value>,
     value: Option<&'a Value>,
     reader: Reader<'a>,
 }

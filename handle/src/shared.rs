@@ -2,7 +2,7 @@
 //! while it is locked.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use relogin_client::{Answer, Client as Machine, Command, Event, Input, RequestError, ResourceChange, Token};
-use relogin_res::ResourceId;
+use relogin_res::{Map, ResourceId};
 
 /// What a command came to.
 pub(crate) type Outcome = Result<Answer, RequestError>;
@@ -39,11 +39,11 @@ pub(crate) struct State {
     pub(crate) abandoned: bool,
     /// Whether the engine is gone: nothing will be settled any more.
     pub(crate) over: bool,
-    slots: BTreeMap<Token, Slot>,
+    slots: Map<Token, Box<Slot>>,
     next_token: u64,
-    watches: BTreeMap<u64, Watch>,
+    watches: Map<u64, Box<Watch>>,
     /// Which watches look at a resource.
-    watched: BTreeMap<ResourceId, Vec<u64>>,
+    watched: Map<ResourceId, Vec<u64>>,
     next_watch: u64,
 }
 
@@ -87,10 +87,10 @@ impl Shared {
             engine: None,
             abandoned: false,
             over: false,
-            slots: BTreeMap::new(),
+            slots: Map::new(),
             next_token: 0,
-            watches: BTreeMap::new(),
-            watched: BTreeMap::new(),
+            watches: Map::new(),
+            watched: Map::new(),
             next_watch: 0,
         });
         Arc::new(Self { state, clock })
@@ -130,7 +130,7 @@ impl Shared {
         let token = state.token();
         let over = state.over;
         let slot = if over { Slot::Settled(Err(RequestError::ConnectionLost)) } else { Slot::Waiting(None) };
-        state.slots.insert(token, slot);
+        state.slots.insert(token, Box::new(slot));
         drop(state);
         if !over {
             self.send(Input::Command(token, command));
@@ -142,12 +142,12 @@ impl Shared {
 impl State {
     /// The outcome of a command, once; until then `waker` is kept.
     pub(crate) fn outcome(&mut self, token: Token, waker: &Waker) -> Option<Outcome> {
-        match self.slots.get_mut(&token)? {
+        match &mut **self.slots.get_mut(&token)? {
             Slot::Waiting(kept) => {
                 *kept = Some(waker.clone());
                 None
             }
-            Slot::Settled(_) | Slot::Forgotten(_) => match self.slots.remove(&token)? {
+            Slot::Settled(_) | Slot::Forgotten(_) => match *self.slots.remove(&token)? {
                 Slot::Settled(outcome) => Some(outcome),
                 Slot::Waiting(_) | Slot::Forgotten(_) => None,
             },
@@ -156,10 +156,10 @@ impl State {
 
     /// Nobody waits for the command any more; `subscribes`: to what it subscribes. Returns what to give back.
     pub(crate) fn forget(&mut self, token: Token, subscribes: Option<ResourceId>) -> Option<ResourceId> {
-        match self.slots.remove(&token)? {
+        match *self.slots.remove(&token)? {
             Slot::Settled(outcome) => brought(outcome, subscribes),
             Slot::Waiting(_) | Slot::Forgotten(_) => {
-                self.slots.insert(token, Slot::Forgotten(subscribes));
+                self.slots.insert(token, Box::new(Slot::Forgotten(subscribes)));
                 self.inputs.push_back(Input::Forget(token));
                 None
             }
@@ -173,10 +173,10 @@ impl State {
 
     /// A command came to its end. Returns whom to wake.
     pub(crate) fn settle(&mut self, token: Token, outcome: Outcome) -> Option<Waker> {
-        match self.slots.get_mut(&token)? {
+        match &mut **self.slots.get_mut(&token)? {
             Slot::Waiting(waker) => {
                 let waker = waker.take();
-                self.slots.insert(token, Slot::Settled(outcome));
+                self.slots.insert(token, Box::new(Slot::Settled(outcome)));
                 waker
             }
             Slot::Settled(_) => None,
@@ -195,7 +195,7 @@ impl State {
     pub(crate) fn watch(&mut self, rid: Option<ResourceId>, each: bool) -> u64 {
         let id = self.next_watch;
         self.next_watch += 1;
-        self.watches.insert(id, Watch { each, ..Watch::default() });
+        self.watches.insert(id, Box::new(Watch { each, ..Watch::default() }));
         self.look_at(id, rid.into_iter().collect());
         id
     }
@@ -207,7 +207,7 @@ impl State {
             return;
         }
         for rid in &rids {
-            self.watched.entry(rid.clone()).or_default().push(id);
+            self.watched.or_insert_with(rid, Vec::new).push(id);
         }
         let before = std::mem::replace(&mut watch.rids, rids);
         self.look_away(id, &before);
@@ -266,9 +266,9 @@ impl State {
         self.inputs.clear();
         let mut wakers: Vec<Waker> = self.watches.values_mut().filter_map(|watch| watch.waker.take()).collect();
         for slot in self.slots.values_mut() {
-            if let Slot::Waiting(waker) = slot {
+            if let Slot::Waiting(waker) = &mut **slot {
                 wakers.extend(waker.take());
-                *slot = Slot::Settled(Err(RequestError::ConnectionLost));
+                **slot = Slot::Settled(Err(RequestError::ConnectionLost));
             }
         }
         wakers

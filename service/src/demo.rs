@@ -1,10 +1,10 @@
 //! The demo's own resource, `ticker.model {seconds}`: something that streams to those who are logged in. Knows no sessions:
 //! it looks at the token alone, like any service of a RES API.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use relogin_res::{
-    Change, Error, Value,
+    Change, Error, Map, Value,
     service::{AccessRequest, Content, GetRequest, Payload, Resource, Response, Subject, encode_change, event_subject},
 };
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ impl Ticker {
                 },
                 _ = tick.tick() => {
                     self.seconds += 1;
-                    let values = BTreeMap::from([("seconds".to_owned(), Change::Set(self.value()))]);
+                    let values = Map::from([("seconds".to_owned(), Change::Set(self.value()))]);
                     self.send(&event_subject(&model(), "change"), encode_change(&values)).await;
                 }
             }
@@ -70,7 +70,7 @@ impl Ticker {
             }
             Some(Subject::Get(name)) if name == model() => {
                 GetRequest::parse(&request.payload)?;
-                let values = BTreeMap::from([("seconds".to_owned(), self.value())]);
+                let values = Map::from([("seconds".to_owned(), self.value())]);
                 Ok(Response::result(&Resource { content: Content::Model(values), query: None }))
             }
             _ => Err(Error::not_found()),

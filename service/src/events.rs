@@ -1,9 +1,9 @@
 //! What gateways are told of sessions: effects become RES events on the bus. Knows no sessions' rules and no store.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use relogin_res::{
-    Change, Value,
+    Change, Map, Value,
     service::{Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject},
 };
 use relogin_session::{ConnectionId, Effect, SessionId, Token, User, api::Rotated};
@@ -80,8 +80,7 @@ fn token_event(token: Option<&Token>) -> Vec<u8> {
 fn user_change(user: Option<&User>) -> Vec<u8> {
     let model = serde_json::to_value(relogin_session::UserModel::from(user.cloned()));
     let members = model.ok().and_then(|model| model.as_object().cloned()).unwrap_or_default();
-    let changes: BTreeMap<_, _> =
-        members.into_iter().map(|(name, value)| (name, Change::Set(Value::of(value)))).collect();
+    let changes: Map<_, _> = members.into_iter().map(|(name, value)| (name, Change::Set(Value::of(value)))).collect();
     encode_change(&changes)
 }
 

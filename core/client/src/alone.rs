@@ -150,8 +150,6 @@ impl KeeperAlone {
             AloneInput::Disconnected => self.lost(),
             AloneInput::Answered(id, result) => {
                 self.offline = false;
-                let result =
-                    result.and_then(|json| serde_json::value::to_raw_value(&json).map_err(|_| RequestError::Garbled));
                 match out.requests.answered(id) {
                     Some(Purpose::Session) => self.keeper.answered(result, turn, out),
                     Some(Purpose::Challenge) => self.keeper.challenged(result, turn, out),

@@ -8,14 +8,13 @@
 mod entry;
 mod sweep;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use relogin_res::{
-    Change, Error, ResourceId, Value,
+    Change, Error, Map, ResourceId, Value,
     client::{Event as Wire, EventKind, ResourceSet},
     delta::{self, Changes, Step},
 };
-use serde_json::Value as Json;
 
 use self::entry::Entry;
 use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, input::Turn, outbox::Outbox};
@@ -26,7 +25,8 @@ const AFTERMATH: Duration = Duration::from_secs(5);
 /// All resources that the client has or wants.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
-    entries: BTreeMap<ResourceId, Entry>,
+    /// Boxed: what lies behind a new one is moved.
+    entries: Map<ResourceId, Box<Entry>>,
     linger: Duration,
     /// Whether the connection takes subscriptions now.
     ready: bool,
@@ -44,7 +44,7 @@ impl Cache {
     /// An empty one. What nobody wants lasts for `linger`, twice.
     pub(crate) fn new(linger: Duration) -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: Map::new(),
             linger,
             ready: false,
             due: None,
@@ -66,7 +66,7 @@ impl Cache {
 
     /// One subscription more. `token` settles when the resource is there or refused, or at `deadline`.
     pub(crate) fn subscribe(&mut self, rid: &ResourceId, token: Option<(Token, Duration)>, out: &mut Outbox) {
-        let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
+        let entry = self.entries.or_insert_with(rid, Entry::boxed);
         entry.callers = entry.callers.saturating_add(1);
         if entry.held > 0 && entry.freshness == Freshness::Live {
             if let Some((token, _)) = token {
@@ -121,7 +121,7 @@ impl Cache {
 
     /// Asks for all that callers want.
     pub(crate) fn ask_all(&mut self, out: &mut Outbox) {
-        for (rid, entry) in &mut self.entries {
+        for (rid, entry) in self.entries.iter_mut() {
             entry.ask(rid, out);
         }
     }
@@ -129,7 +129,7 @@ impl Cache {
     /// The connection has another token: what was refused may be granted now.
     pub(crate) fn ask_again(&mut self, turn: &Turn, out: &mut Outbox) {
         self.aftermath = turn.after(AFTERMATH);
-        for (rid, entry) in &mut self.entries {
+        for (rid, entry) in self.entries.iter_mut() {
             entry.ask_again = entry.asking;
             if entry.retry.is_some() && self.ready {
                 entry.backoff.reset();
@@ -142,7 +142,7 @@ impl Cache {
     pub(crate) fn lost(&mut self, turn: &Turn, out: &mut Outbox) {
         (self.ready, self.due, self.doubted, self.aftermath) = (false, None, false, Duration::ZERO);
         let mut due = None;
-        for (rid, entry) in &mut self.entries {
+        for (rid, entry) in self.entries.iter_mut() {
             // Who was never sent still waits for the next connection.
             if std::mem::take(&mut entry.asking) {
                 entry.settle(&Err(RequestError::ConnectionLost), out);
@@ -211,7 +211,7 @@ impl Cache {
         let refused = set.errors.remove(rid);
         self.merge(set, turn, out);
         let patient = self.aftermath <= turn.now;
-        let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
+        let entry = self.entries.or_insert_with(rid, Entry::boxed);
         entry.callers = entry.callers.saturating_add(1);
         match refused {
             None => {
@@ -254,15 +254,16 @@ impl Cache {
         self.resource(rid).cloned().ok_or(RequestError::Garbled)
     }
 
-    /// Something happened on a resource. Returns the data of a custom event.
-    pub(crate) fn event(&mut self, wire: &Wire, turn: &mut Turn, out: &mut Outbox) -> Option<Json> {
-        let rid = &wire.rid;
-        let entry = self.entries.get(rid)?;
+    /// Something happened on a resource. `false` if it was nothing, or on none of ours.
+    pub(crate) fn event(&mut self, wire: Wire, turn: &mut Turn, out: &mut Outbox) -> bool {
+        let Wire { rid, name, data } = wire;
+        let rid = &rid;
         // Of an old subscription, or of one that is only being made: nothing that our values could be changed by.
-        if !entry.in_step && entry.held == 0 {
-            return None;
+        if !self.entries.get(rid).is_some_and(|entry| entry.in_step || entry.held > 0) {
+            return false;
         }
-        match wire.kind()? {
+        let Some(kind) = EventKind::read(&name, data) else { return false };
+        match kind {
             EventKind::Change(event) => {
                 self.merge(event.resources, turn, out);
                 self.change(rid, event.values, turn, out);
@@ -280,14 +281,9 @@ impl Cache {
                     entry.become_(Freshness::Stale, rid, out);
                 }
             }
-            EventKind::Custom => {
-                let data = wire.data.as_ref().and_then(|data| serde_json::from_str(data.get()).ok());
-                let data: Json = data.unwrap_or(Json::Null);
-                out.emit(Event::Custom { rid: rid.clone(), name: wire.name.clone(), data: data.clone() });
-                return Some(data);
-            }
+            EventKind::Custom(data) => out.emit(Event::Custom { rid: rid.clone(), name, data }),
         }
-        None
+        true
     }
 
     fn change(&mut self, rid: &ResourceId, changes: Changes, turn: &Turn, out: &mut Outbox) {
@@ -295,9 +291,8 @@ impl Cache {
             .values()
             .filter_map(Change::value)
             .any(|value| value.reference().is_some_and(|rid| self.is_ghost(rid)));
-        let Some(Entry { value: Some(Resource::Model(model)), in_step: true, .. }) = self.entries.get_mut(rid) else {
-            return;
-        };
+        let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.in_step) else { return };
+        let Some(Resource::Model(model)) = &mut entry.value else { return };
         let drops = changes.keys().any(|name| model.get(name).is_some_and(|value| value.reference().is_some()));
         let changes = delta::apply(model, changes);
         if !changes.is_empty() {
@@ -313,10 +308,8 @@ impl Cache {
         if let Step::Add(_, value) = &step {
             self.doubted |= value.reference().is_some_and(|rid| self.is_ghost(rid));
         }
-        let Some(Entry { value: Some(Resource::Collection(values)), in_step: true, .. }) = self.entries.get_mut(rid)
-        else {
-            return;
-        };
+        let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.in_step) else { return };
+        let Some(Resource::Collection(values)) = &mut entry.value else { return };
         let done = match &step {
             Step::Add(index, value) => delta::add(values, *index, value.clone()).then_some(None),
             Step::Remove(index) => delta::remove(values, *index).map(Some),
@@ -343,6 +336,11 @@ impl Cache {
         self.sweep_later(turn);
     }
 
+    /// The entry of `rid`, which is made if there is none.
+    fn entry(&mut self, rid: &ResourceId) -> &mut Entry {
+        self.entries.or_insert_with(rid, Entry::boxed)
+    }
+
     /// Takes in resources that the gateway sent along.
     fn merge(&mut self, set: ResourceSet, turn: &Turn, out: &mut Outbox) {
         if set.is_empty() {
@@ -352,10 +350,10 @@ impl Cache {
         let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values)));
         for (rid, value) in models.chain(collections) {
             self.doubted |= references(&value).any(|rid| self.is_ghost(rid));
-            self.entries.entry(rid.clone()).or_insert_with(Entry::new).replace(value, &rid, out);
+            self.entry(&rid).replace(value, &rid, out);
         }
         for (rid, error) in set.errors {
-            let entry = self.entries.entry(rid.clone()).or_insert_with(Entry::new);
+            let entry = self.entry(&rid);
             entry.in_step = false;
             entry.become_(Freshness::Failed(RequestError::Refused(error)), &rid, out);
         }
@@ -375,6 +373,6 @@ fn references(resource: &Resource) -> impl Iterator<Item = &ResourceId> {
         Resource::Model(model) => (Some(model), None),
         Resource::Collection(values) => (None, Some(values)),
     };
-    let members = model.into_iter().flat_map(|model| model.values());
+    let members = model.into_iter().flat_map(Map::values);
     members.chain(collection.into_iter().flatten()).filter_map(Value::reference)
 }

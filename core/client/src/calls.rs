@@ -5,16 +5,17 @@ use std::time::Duration;
 use relogin_res::{
     Error, ResourceId,
     client::{CallResult, Method},
+    json,
     rid::is_part,
 };
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::Value as Json;
 
 use crate::{
     Answer, RequestError, Token,
-    answers::call_result,
+    answers::{Outcome, call_result},
     cache::Cache,
     input::Turn,
-    outbox::{CallKind, Outbox, Purpose, params},
+    outbox::{CallKind, Outbox, Purpose},
 };
 
 /// Requests that wait for the connection.
@@ -32,7 +33,8 @@ pub(crate) struct Calls {
 pub(crate) struct Call {
     token: Token,
     method: Method,
-    params: Option<Box<RawValue>>,
+    /// JSON text.
+    params: Option<String>,
 }
 
 impl Calls {
@@ -56,7 +58,7 @@ impl Calls {
         &mut self,
         token: Token,
         name: String,
-        json: Option<&Json>,
+        params: Option<&Json>,
         method: impl FnOnce(String) -> Method,
         turn: &Turn,
         out: &mut Outbox,
@@ -65,7 +67,7 @@ impl Calls {
         if !is_part(&name) {
             return out.settle(token, Err(RequestError::Refused(Error::invalid_request())));
         }
-        self.add(Call { token, method: method(name), params: json.and_then(params) }, turn, out);
+        self.add(Call { token, method: method(name), params: params.map(json::to_text) }, turn, out);
     }
 
     /// The connection takes requests.
@@ -85,7 +87,7 @@ impl Calls {
     pub(crate) fn answered(
         token: Token,
         kind: CallKind,
-        result: Result<Option<Box<RawValue>>, RequestError>,
+        result: Outcome,
         cache: &mut Cache,
         turn: &mut Turn,
         out: &mut Outbox,
@@ -97,9 +99,7 @@ impl Calls {
             cache.ask_again(turn, out);
         }
         let answer = match result {
-            Ok(CallResult::Payload(payload)) => {
-                serde_json::from_str(payload.get()).map(Answer::Payload).map_err(|_| RequestError::Garbled)
-            }
+            Ok(CallResult::Payload(payload)) => Ok(Answer::Payload(payload)),
             Ok(CallResult::Resource(rid, set)) => {
                 cache.adopt(&rid, set, turn, out);
                 Ok(Answer::Resource(rid))
@@ -145,6 +145,6 @@ impl Calls {
             Method::Auth(..) => (Purpose::Call(token, CallKind::Auth), method),
             _ => (Purpose::Call(token, CallKind::Call), method),
         };
-        out.send(purpose, method, params, Some(deadline));
+        out.send(purpose, &method, params.as_deref(), Some(deadline));
     }
 }

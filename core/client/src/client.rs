@@ -7,13 +7,12 @@ use relogin_res::{
     client::{CallResult, Event as Wire, Message, Method, Response},
     rid::CID_TAG,
 };
-use relogin_session::api::Rotated;
-use serde_json::value::RawValue;
+use serde_json::Value as Json;
 
 use crate::{
     Action, Answer, Binding, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource,
     SessionState, Token,
-    answers::{call_result, resource_set},
+    answers::{Outcome, call_result, resource_set},
     cache::Cache,
     calls::Calls,
     connection::{Connection, Link},
@@ -21,6 +20,7 @@ use crate::{
     keeper::{Keeper, Login, Seen},
     outbox::{Outbox, Purpose},
     told::Told,
+    wire,
 };
 
 /// A RES client that keeps its user logged in.
@@ -170,7 +170,7 @@ impl Client {
                 if self.connection.hears(socket, turn) {
                     match Message::parse(frame.expose()) {
                         Some(Message::Response(response)) => self.response(response, turn),
-                        Some(Message::Event(event)) => self.event(&event, turn),
+                        Some(Message::Event(event)) => self.event(event, turn),
                         // Not ours to judge: the next frame may be a good one.
                         None => {}
                     }
@@ -278,12 +278,7 @@ impl Client {
     }
 
     /// Reads the result of a request that is answered with no resource.
-    fn payload(
-        &mut self,
-        result: Result<Option<Box<RawValue>>, RequestError>,
-        bare: bool,
-        turn: &mut Turn,
-    ) -> Result<Box<RawValue>, RequestError> {
+    fn payload(&mut self, result: Outcome, bare: bool, turn: &mut Turn) -> Result<Json, RequestError> {
         match result.and_then(|result| call_result(result, bare))? {
             CallResult::Payload(payload) => Ok(payload),
             CallResult::Resource(rid, set) => {
@@ -293,11 +288,11 @@ impl Client {
         }
     }
 
-    fn event(&mut self, event: &Wire, turn: &mut Turn) {
-        let Some(data) = self.cache.event(event, turn, &mut self.out) else { return };
-        if event.rid == self.user
-            && event.name == "rotated"
-            && let Ok(Rotated { generation }) = serde_json::from_value(data)
+    fn event(&mut self, event: Wire, turn: &mut Turn) {
+        let rotated =
+            (event.rid == self.user && event.name == "rotated").then(|| event.data.as_ref().and_then(wire::rotated));
+        if self.cache.event(event, turn, &mut self.out)
+            && let Some(Some(generation)) = rotated
         {
             self.keeper.rotated(generation, turn, &mut self.out);
         }

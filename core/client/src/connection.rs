@@ -8,13 +8,13 @@ use relogin_res::{
     client::{Method, VersionParams, VersionResult},
     code,
 };
-use serde_json::value::RawValue;
 
 use crate::{
     Action, Config, ConnectionState, RequestError, SocketId,
+    answers::Outcome,
     backoff::Backoff,
     input::Turn,
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
 };
 
 /// A connection that lasted this long was a good one: the next try begins with the shortest wait again.
@@ -132,8 +132,7 @@ impl Connection {
         let new = self.socket() == Some(socket) && out.socket.is_none();
         if new {
             out.socket = Some(socket);
-            let protocol = Some(Version::CURRENT.to_string());
-            out.send(Purpose::Handshake, Method::Version, params(&VersionParams { protocol }), None);
+            out.send(Purpose::Handshake, &Method::Version, Some(&VersionParams::encode_current()), None);
         }
         new
     }
@@ -158,16 +157,11 @@ impl Connection {
 
     /// The handshake was answered. A gateway that speaks another protocol may be replaced one day: it is tried again, but
     /// without haste.
-    pub(crate) fn shaken(
-        &mut self,
-        result: Result<Option<Box<RawValue>>, RequestError>,
-        turn: &mut Turn,
-        out: &mut Outbox,
-    ) -> Link {
+    pub(crate) fn shaken(&mut self, result: Outcome, turn: &mut Turn, out: &mut Outbox) -> Link {
         let Phase::Opening { socket, .. } = self.phase else { return Link::Same };
         let version = match result {
             Ok(result) => {
-                let result = result.and_then(|text| serde_json::from_str::<VersionResult>(text.get()).ok());
+                let result = result.and_then(|result| VersionResult::read(&result));
                 result.and_then(|result| Version::parse(&result.protocol))
             }
             // From before there were version requests.
@@ -224,8 +218,7 @@ impl Connection {
         if self.probe.is_none() && self.is_open() {
             let deadline = turn.after(self.probe_timeout);
             self.probe = Some(deadline);
-            let protocol = Some(Version::CURRENT.to_string());
-            out.send(Purpose::Probe, Method::Version, params(&VersionParams { protocol }), None);
+            out.send(Purpose::Probe, &Method::Version, Some(&VersionParams::encode_current()), None);
         }
     }
 

@@ -36,6 +36,7 @@ mod outbox;
 mod requests;
 mod secret;
 mod told;
+mod wire;
 
 pub use action::{
     Action, Answer, Binding, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange,

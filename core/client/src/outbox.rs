@@ -4,10 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use relogin_res::{
     ResourceId, Version,
-    client::{Method, Request, UnsubscribeParams},
+    client::{Method, UnsubscribeParams, encode_request},
 };
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{Action, Answer, Event, RequestError, Secret, SocketId, Token, requests::Requests};
 
@@ -84,18 +82,12 @@ impl Outbox {
         self.push(Action::Settle(token, result));
     }
 
-    /// Sends a request that is waited for until `deadline`. Without a socket the request times out: whoever sends is told
+    /// Sends a request, with params in JSON text, that is waited for until `deadline`. Without a socket the request times out: whoever sends is told
     /// of the socket's end at the same time.
-    pub(crate) fn send(
-        &mut self,
-        purpose: Purpose,
-        method: Method,
-        params: Option<Box<RawValue>>,
-        deadline: Option<Duration>,
-    ) {
+    pub(crate) fn send(&mut self, purpose: Purpose, method: &Method, params: Option<&str>, deadline: Option<Duration>) {
         let id = self.requests.add(purpose, deadline.unwrap_or(Duration::MAX));
         if let Some(socket) = self.socket {
-            let frame = Request { id, method, params }.encode();
+            let frame = encode_request(id, method, params);
             self.push(Action::SendFrame(socket, Secret::new(frame)));
         }
     }
@@ -105,13 +97,9 @@ impl Outbox {
         // Not all gateways know a count; they all take one at a time.
         let (requests, count) = if self.protocol < Version::CURRENT { (count, 1) } else { (count.min(1), count) };
         for _ in 0..requests {
-            let params = (count > 1).then(|| params(&UnsubscribeParams { count: Some(count) })).flatten();
-            self.send(Purpose::Unsubscribe(rid.clone(), count), Method::Unsubscribe(rid.clone()), params, None);
+            let params = (count > 1).then(|| UnsubscribeParams { count: Some(count) }.encode());
+            let method = Method::Unsubscribe(rid.clone());
+            self.send(Purpose::Unsubscribe(rid.clone(), count), &method, params.as_deref(), None);
         }
     }
-}
-
-/// Params as they are sent. `None` if `value` has no JSON form, which no type of ours lacks.
-pub(crate) fn params(value: &impl Serialize) -> Option<Box<RawValue>> {
-    to_raw_value(value).ok()
 }

@@ -3,16 +3,23 @@
 //! Both directions, both ways: a client writes what a gateway reads, and reads what a gateway writes.
 //! [RES-Client protocol](https://resgate.io/docs/specification/res-client-protocol/).
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 mod events;
+mod messages;
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error as ThisError;
 
-pub use self::events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event};
-use crate::{Collection, Error, Model, Present, ResourceId, Version, read_object, rid::is_part};
+pub use self::{
+    events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event},
+    messages::{CallResult, Message, Response},
+};
+use crate::{
+    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, json::Object, members, read_object,
+    rid::is_part,
+};
 
 /// A request of a client. [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests).
 /// Its `Debug` hides the params: they may be credentials.
@@ -61,34 +68,16 @@ pub enum BadRequest {
     },
 }
 
-/// A frame of a gateway.
-#[derive(Clone, Debug)]
-pub enum Message {
-    /// The answer to a request.
-    Response(Response),
-    /// Something happened on a resource.
-    Event(Event),
-}
-
-/// A gateway's answer to a request. Its `Debug` hides the result: it may be a credential.
-#[derive(Clone)]
-pub struct Response {
-    /// The request's id.
-    pub id: u64,
-    /// JSON text of the result, none if there is none; or the error.
-    pub outcome: Result<Option<Box<RawValue>>, Error>,
-}
-
 /// Params of a version request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct VersionParams {
     /// What the client speaks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub protocol: Option<String>,
 }
 
 /// Result of a version request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VersionResult {
     /// What the gateway speaks.
     pub protocol: String,
@@ -96,50 +85,33 @@ pub struct VersionResult {
 
 /// Params of an unsubscribe request.
 /// [Unsubscribe request](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-request).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct UnsubscribeParams {
     /// How many direct subscriptions end; none means one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub count: Option<u64>,
 }
 
 /// Resources that the client did not have yet. `M` and `C` are how models and collections are held; a gateway holds
 /// them as JSON text. [Resource set](https://resgate.io/docs/specification/res-client-protocol/#resource-set).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ResourceSet<M = Model, C = Collection> {
     /// Models.
-    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
-    pub models: BTreeMap<ResourceId, M>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub models: Map<ResourceId, M>,
     /// Collections.
-    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
-    pub collections: BTreeMap<ResourceId, C>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub collections: Map<ResourceId, C>,
     /// Resources that could not be had, and why.
-    #[serde(default = "BTreeMap::new", skip_serializing_if = "BTreeMap::is_empty")]
-    pub errors: BTreeMap<ResourceId, Error>,
-}
-
-/// Result of a call, auth or new request, since 1.2.0. Before, the payload comes bare.
-/// [Call request](https://resgate.io/docs/specification/res-client-protocol/#call-request).
-#[derive(Clone, Debug)]
-pub enum CallResult {
-    /// What the method gave back: JSON text.
-    Payload(Box<RawValue>),
-    /// A resource, directly subscribed from now on.
-    Resource(ResourceId, ResourceSet),
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub errors: Map<ResourceId, Error>,
 }
 
 impl Request {
     /// The frame that carries the request.
     #[must_use]
     pub fn encode(&self) -> String {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            id: u64,
-            method: String,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            params: &'a Option<Box<RawValue>>,
-        }
-        encode(&Wire { id: self.id, method: self.method.to_string(), params: &self.params })
+        encode_request(self.id, &self.method, self.params.as_ref().map(|params| params.get()))
     }
 
     /// Reads a frame.
@@ -204,19 +176,31 @@ impl Method {
             Self::Call(rid, _) | Self::Auth(rid, _) => Some(rid),
         }
     }
+
+    /// The method as it stands in a request.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (kind, method) = match self {
+            Self::Version => ("version", None),
+            Self::Subscribe(_) => ("subscribe", None),
+            Self::Unsubscribe(_) => ("unsubscribe", None),
+            Self::Get(_) => ("get", None),
+            Self::Call(_, method) => ("call", Some(method.as_str())),
+            Self::Auth(_, method) => ("auth", Some(method.as_str())),
+            Self::New(_) => ("new", None),
+        };
+        let mut text = kind.to_owned();
+        for part in self.resource().map(ResourceId::as_str).into_iter().chain(method) {
+            text.push('.');
+            text.push_str(part);
+        }
+        text
+    }
 }
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Version => f.write_str("version"),
-            Self::Subscribe(rid) => write!(f, "subscribe.{rid}"),
-            Self::Unsubscribe(rid) => write!(f, "unsubscribe.{rid}"),
-            Self::Get(rid) => write!(f, "get.{rid}"),
-            Self::Call(rid, method) => write!(f, "call.{rid}.{method}"),
-            Self::Auth(rid, method) => write!(f, "auth.{rid}.{method}"),
-            Self::New(rid) => write!(f, "new.{rid}"),
-        }
+        f.write_str(&self.text())
     }
 }
 
@@ -226,39 +210,37 @@ impl fmt::Debug for Request {
     }
 }
 
-impl fmt::Debug for Response {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let error = self.outcome.as_ref().err();
-        f.debug_struct("Response").field("id", &self.id).field("error", &error).finish_non_exhaustive()
+impl VersionParams {
+    /// The params of a client that speaks [`Version::CURRENT`].
+    #[must_use]
+    pub fn encode_current() -> String {
+        let mut params = String::new();
+        let mut object = Object::behind(&mut params);
+        object.text("protocol", &Version::CURRENT.to_string());
+        object.end();
+        params
     }
 }
 
-impl Message {
-    /// Reads a gateway's frame. `None` if it is neither a response nor an event.
+impl VersionResult {
+    /// Reads the result. `None` if it is none.
     #[must_use]
-    pub fn parse(frame: &str) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            id: Option<u64>,
-            #[serde(borrow)]
-            result: Option<&'a RawValue>,
-            error: Option<Error>,
-            event: Option<String>,
-            #[serde(borrow)]
-            data: Option<&'a RawValue>,
+    pub fn read(json: &Json) -> Option<Self> {
+        json.get("protocol")?.as_str().map(|protocol| Self { protocol: protocol.to_owned() })
+    }
+}
+
+impl UnsubscribeParams {
+    /// The params as they are sent.
+    #[must_use]
+    pub fn encode(self) -> String {
+        let mut params = String::new();
+        let mut object = Object::behind(&mut params);
+        if let Some(count) = self.count {
+            object.number("count", count);
         }
-        let wire: Wire<'_> = read_object(frame.as_bytes())?;
-        if let Some(id) = wire.id {
-            let outcome = match wire.error {
-                Some(error) => Err(error),
-                None => Ok(wire.result.map(ToOwned::to_owned)),
-            };
-            return Some(Self::Response(Response { id, outcome }));
-        }
-        let event = wire.event?;
-        let (rid, name) = event.rsplit_once('.')?;
-        let rid = ResourceId::parse(rid).ok()?;
-        Some(Self::Event(Event { rid, name: name.to_owned(), data: wire.data.map(ToOwned::to_owned) }))
+        object.end();
+        params
     }
 }
 
@@ -273,26 +255,53 @@ impl<M, C> ResourceSet<M, C> {
 // By hand: a derived one would ask for `M: Default`.
 impl<M, C> Default for ResourceSet<M, C> {
     fn default() -> Self {
-        Self { models: BTreeMap::new(), collections: BTreeMap::new(), errors: BTreeMap::new() }
+        Self { models: Map::new(), collections: Map::new(), errors: Map::new() }
     }
 }
 
-impl CallResult {
-    /// Reads the result of a call, auth or new request, as since 1.2.0. `None` if it is none.
+impl ResourceSet {
+    /// Reads a resource set. `None` if it is none.
     #[must_use]
-    pub fn parse(result: &RawValue) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            rid: Option<ResourceId>,
-            #[serde(borrow, default)]
-            payload: Present<'a>,
-        }
-        let wire: Wire<'_> = read_object(result.get().as_bytes())?;
-        match (wire.rid, wire.payload) {
-            (Some(rid), _) => Some(Self::Resource(rid, serde_json::from_str(result.get()).ok()?)),
-            (None, Present(payload)) => payload.map(|payload| Self::Payload(payload.to_owned())),
-        }
+    pub fn read(json: Json) -> Option<Self> {
+        Self::take_from(&mut members(json)?)
     }
+
+    /// Reads the resource set that is among these members.
+    fn take_from(members: &mut Members) -> Option<Self> {
+        let mut named = |name| match members.get_mut(name).map(Json::take) {
+            None => Some(Members::new()),
+            Some(json) => crate::members(json),
+        };
+        Some(Self {
+            models: resources(named("models")?, |json| {
+                let values = crate::members(json)?.into_iter();
+                values.map(|(name, json)| Some((name, Value::parse(json).ok()?))).collect()
+            })?,
+            collections: resources(named("collections")?, |json| {
+                let Json::Array(values) = json else { return None };
+                values.into_iter().map(|json| Value::parse(json).ok()).collect()
+            })?,
+            errors: resources(named("errors")?, Error::read)?,
+        })
+    }
+}
+
+fn resources<T>(members: Members, read: impl Fn(Json) -> Option<T>) -> Option<Map<ResourceId, T>> {
+    members.into_iter().map(|(rid, json)| Some((ResourceId::parse(&rid).ok()?, read(json)?))).collect()
+}
+
+/// The frame of a request. `params`: JSON text.
+#[must_use]
+pub fn encode_request(id: u64, method: &Method, params: Option<&str>) -> String {
+    let mut frame = String::new();
+    let mut object = Object::behind(&mut frame);
+    object.number("id", id);
+    object.text("method", &method.text());
+    if let Some(params) = params {
+        object.member("params").push_str(params);
+    }
+    object.end();
+    frame
 }
 
 /// The frame of a response that carries `result`; none leaves it out.
@@ -435,7 +444,7 @@ mod tests {
     fn responses_go_over_and_arrive() {
         let rid = ResourceId::parse("a.b").unwrap();
         let set = || ResourceSet::<_, Collection> {
-            models: BTreeMap::from([(rid.clone(), Model::from([("x".into(), crate::Value::NULL)]))]),
+            models: Map::from([(rid.clone(), Model::from([("x".into(), crate::Value::NULL)]))]),
             ..ResourceSet::default()
         };
         let outcome = |frame: &str| match Message::parse(frame) {
@@ -444,7 +453,7 @@ mod tests {
         };
         let frame = encode_result(1, Some(&set()));
         expect![[r#"{"result":{"models":{"a.b":{"x":null}}},"id":1}"#]].assert_eq(&frame);
-        assert_eq!(serde_json::from_str::<ResourceSet>(outcome(&frame).unwrap().unwrap().get()).unwrap(), set());
+        assert_eq!(ResourceSet::read(outcome(&frame).unwrap().unwrap()).unwrap(), set());
 
         let frame = encode_result(2, None::<&()>);
         expect![[r#"{"id":2}"#]].assert_eq(&frame);
@@ -456,12 +465,12 @@ mod tests {
 
         let frame = encode_payload(4, &serde_json::value::to_raw_value(&()).unwrap());
         expect![[r#"{"result":{"payload":null},"id":4}"#]].assert_eq(&frame);
-        let payload = CallResult::parse(&outcome(&frame).unwrap().unwrap()).unwrap();
-        assert!(matches!(payload, CallResult::Payload(payload) if payload.get() == "null"));
+        let payload = CallResult::read(outcome(&frame).unwrap().unwrap()).unwrap();
+        assert!(matches!(payload, CallResult::Payload(payload) if payload.is_null()));
 
         let frame = encode_resource(5, &rid, &set());
         expect![[r#"{"result":{"rid":"a.b","models":{"a.b":{"x":null}}},"id":5}"#]].assert_eq(&frame);
-        let resource = CallResult::parse(&outcome(&frame).unwrap().unwrap()).unwrap();
+        let resource = CallResult::read(outcome(&frame).unwrap().unwrap()).unwrap();
         assert!(matches!(resource, CallResult::Resource(found, resources) if found == rid && resources == set()));
     }
 

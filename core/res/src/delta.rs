@@ -2,12 +2,10 @@
 //!
 //! Applying gives back what really changed, so that nobody is told of what stays as it is.
 
-use std::collections::BTreeMap;
-
-use crate::{Change, Collection, Model, Value};
+use crate::{Change, Collection, Map, Model, Value};
 
 /// What a change event carries: the members that change.
-pub type Changes = BTreeMap<String, Change>;
+pub type Changes = Map<String, Change>;
 
 /// One step from a collection to another.
 /// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).

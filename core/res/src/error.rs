@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::null_is_default;
+use crate::{members, null_is_default, take, text};
 
 /// What went wrong, as it stands in answers and in `unsubscribe` events.
 /// [Error object](https://resgate.io/docs/specification/res-client-protocol/#error-object).
@@ -144,6 +144,15 @@ impl Error {
         Self::new(code::UNSUPPORTED_PROTOCOL, "Unsupported protocol")
     }
 
+    /// Reads an error, as serde does. `None` if it is none.
+    #[must_use]
+    pub fn read(json: Json) -> Option<Self> {
+        let mut members = members(json)?;
+        let mut words =
+            |name| take(&mut members, name).map_or(Some(Cow::Borrowed("")), |json| text(json).map(Cow::Owned));
+        Some(Self { code: words("code")?, message: words("message")?, data: take(&mut members, "data") })
+    }
+
     /// True if the error has this code.
     #[must_use]
     pub fn is(&self, code: &str) -> bool {
@@ -168,6 +177,24 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_read_as_serde_reads_it() {
+        for text in [
+            r#"{"code":"a.b","message":"c","data":{"d":1}}"#,
+            "{}",
+            r#"{"code":null,"message":null,"data":null}"#,
+            r#"{"message":"c","more":[]}"#,
+            r#"{"code":1}"#,
+            r#"{"message":{}}"#,
+            "null",
+            "\"a\"",
+            "7",
+        ] {
+            let json: Json = serde_json::from_str(text).unwrap();
+            assert_eq!(Error::read(json), serde_json::from_str(text).ok(), "{text}");
+        }
+    }
 
     #[test]
     fn reads_what_is_there_and_writes_no_empty_data() {

@@ -10,23 +10,44 @@
 pub mod client;
 pub mod delta;
 pub mod error;
+pub mod json;
+pub mod map;
 pub mod rid;
 pub mod service;
 pub mod value;
 pub mod version;
 
 pub use error::{Error, code};
+pub use map::Map;
 pub use rid::{InvalidResourceId, Pattern, ResourceId};
 pub use value::{Change, Collection, InvalidValue, Model, Value};
 pub use version::Version;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::{Value as Json, value::RawValue};
+
+/// What a JSON object is made of.
+type Members = serde_json::Map<String, Json>;
 
 /// Reads a JSON object. Serde alone would take an array for one, its values for the members in their order.
 fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
     let is_object = text.trim_ascii_start().starts_with(b"{");
     is_object.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
+/// The members of a JSON object.
+fn members(json: Json) -> Option<Members> {
+    if let Json::Object(members) = json { Some(members) } else { None }
+}
+
+/// Takes a member out of an object. `None` if it is missing or null.
+fn take(members: &mut Members, name: &str) -> Option<Json> {
+    members.get_mut(name).map(Json::take).filter(|json| !json.is_null())
+}
+
+/// The text of a JSON string.
+fn text(json: Json) -> Option<String> {
+    if let Json::String(text) = json { Some(text) } else { None }
 }
 
 /// For members where a null is as good as none: services in JavaScript are free with them.

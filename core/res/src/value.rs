@@ -1,15 +1,13 @@
 //! Values of models and collections: primitives, references, data values, and the delete action.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::ResourceId;
+use crate::{Map, Members, ResourceId};
 
 /// Named values. [Models](https://resgate.io/docs/specification/res-protocol/#models).
-pub type Model = BTreeMap<String, Value>;
+pub type Model = Map<String, Value>;
 
 /// Values in order. [Collections](https://resgate.io/docs/specification/res-protocol/#collections).
 pub type Collection = Vec<Value>;
@@ -126,9 +124,10 @@ impl Change {
         }
     }
 
-    fn parse_object(mut object: Map<String, Json>) -> Result<Self, InvalidValue> {
+    fn parse_object(mut object: Members) -> Result<Self, InvalidValue> {
         // A null is as good as no member, but for `data`, where it is a value.
-        let mut take = |name| object.remove(name).filter(|json| !json.is_null() || name == "data");
+        let mut take =
+            |name: &str| object.get_mut(name).map(Json::take).filter(|json| !json.is_null() || name == "data");
         match (take("rid"), take("action"), take("data")) {
             (Some(Json::String(rid)), None, None) => {
                 let rid = ResourceId::parse(&rid).map_err(|_| InvalidValue::Reference)?;

@@ -2,26 +2,27 @@
 
 use relogin_res::{
     Pattern, ResourceId, Version,
-    client::{CallResult, Message, Request},
+    client::{CallResult, EventKind, Message, Request, ResourceSet},
+    json,
     service::{
         AccessRequest, AuthRequest, CallRequest, EventSubject, GetRequest, Payload, PreResponse, Response, Subject,
         TokenEvent, parse_change,
     },
 };
-use serde_json::value::RawValue;
+use serde_json::{Value as Json, value::RawValue};
 
 /// What clients and gateways say to each other.
 pub(crate) fn client_message(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    let _ = Message::parse(text);
+    if let Some(Message::Event(event)) = Message::parse(text) {
+        let _ = EventKind::read(&event.name, event.data);
+    }
     if let Ok(request) = Request::parse(text) {
         let again = Request::parse(&request.encode()).unwrap();
         assert_eq!((request.id, request.method.to_string()), (again.id, again.method.to_string()));
         assert_eq!(request.encode(), again.encode());
     }
-    if let Ok(result) = RawValue::from_string(text.to_owned()) {
-        let _ = CallResult::parse(&result);
-    }
+    json_text(text);
     if let Ok(rid) = ResourceId::parse(text) {
         assert_eq!(rid.as_str(), text);
         let _ = rid.with_cid("c1");
@@ -51,4 +52,20 @@ pub(crate) fn service_message(input: &[u8]) {
         assert_eq!(pattern.as_str(), text);
         let _ = pattern.matches(text);
     }
+}
+
+/// Our JSON reader agrees with serde_json, and what it gives is safe to read.
+fn json_text(text: &str) {
+    let found = json::parse(text);
+    // Half a surrogate pair is an error to serde_json.
+    if !text.contains("\\u") {
+        assert_eq!(found, serde_json::from_str(text).ok());
+    }
+    let Some(found) = found else { return };
+    assert_eq!(serde_json::from_str::<Json>(&json::to_text(&found)).ok().as_ref(), Some(&found));
+    for name in ["change", "add", "remove", "unsubscribe"] {
+        let _ = EventKind::read(name, Some(found.clone()));
+    }
+    let _ = ResourceSet::read(found.clone());
+    let _ = CallResult::read(found);
 }

@@ -42,8 +42,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new() -> Self {
-        Self {
+    pub(super) fn boxed() -> Box<Self> {
+        Box::new(Self {
             value: None,
             freshness: Freshness::Loading,
             in_step: false,
@@ -57,7 +57,7 @@ impl Entry {
             retry: None,
             backoff: Backoff::default(),
             idle: None,
-        }
+        })
     }
 
     /// When something is to be done for the entry by itself.
@@ -72,7 +72,7 @@ impl Entry {
         }
         (self.asking, self.ask_again, self.retry) = (true, false, None);
         // No deadline: given up and asked again, the resource could be subscribed twice. Callers have their own.
-        out.send(Purpose::Subscribe(rid.clone()), Method::Subscribe(rid.clone()), None, None);
+        out.send(Purpose::Subscribe(rid.clone()), &Method::Subscribe(rid.clone()), None, None);
     }
 
     /// Ends what direct subscriptions there are at the gateway.

@@ -3,9 +3,9 @@
 //! Both follow from who refers to whom, circles and all, and so from a look at all entries: that is taken a while after
 //! something may have become unwanted, once for all that did by then.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use relogin_res::ResourceId;
+use relogin_res::{Map, ResourceId};
 
 use super::{Cache, earliest, entry::Entry, references};
 use crate::{Answer, Event, Freshness, RequestError, input::Turn, outbox::Outbox};
@@ -18,7 +18,7 @@ impl Cache {
             return;
         }
         let mut due = None;
-        for (rid, entry) in &mut self.entries {
+        for (rid, entry) in self.entries.iter_mut() {
             if self.ready && entry.retry.is_some_and(|retry| retry <= now) {
                 entry.ask(rid, out);
             }
@@ -56,7 +56,7 @@ impl Cache {
             self.reachable(|entry| entry.callers > 0 || entry.asking || entry.held > 0 || entry.leaving, |_| true);
         let (linger, mut next) = (self.linger, None);
         self.entries.retain(|rid, entry| {
-            let wanted = wanted.contains(rid);
+            let wanted = wanted.contains_key(rid);
             if entry.callers > 0 || entry.asking || (wanted && entry.held == 0) {
                 entry.idle = None;
                 return true;
@@ -124,7 +124,7 @@ impl Cache {
         let told = self.reachable(|entry| entry.held > 0, |entry| entry.in_step);
         self.doubted = false;
         for (rid, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.in_step) {
-            if told.contains(rid) {
+            if told.contains_key(rid) {
                 entry.become_(Freshness::Live, rid, out);
             } else if entry.freshness == Freshness::Live {
                 entry.become_(Freshness::Stale, rid, out);
@@ -133,12 +133,12 @@ impl Cache {
     }
 
     /// The resources that satisfy `root`, and all that they refer to, as far as `leads` lets pass.
-    fn reachable(&self, root: fn(&Entry) -> bool, leads: fn(&Entry) -> bool) -> BTreeSet<ResourceId> {
+    fn reachable(&self, root: fn(&Entry) -> bool, leads: fn(&Entry) -> bool) -> Map<ResourceId, ()> {
         let roots = self.entries.iter().filter(|(_, entry)| root(entry));
         let mut open: Vec<&ResourceId> = roots.map(|(rid, _)| rid).collect();
-        let mut found = BTreeSet::new();
+        let mut found = Map::new();
         while let Some(rid) = open.pop() {
-            if found.insert(rid.clone()) {
+            if found.insert(rid.clone(), ()).is_none() {
                 let entry = self.entries.get(rid).filter(|entry| leads(entry));
                 open.extend(entry.and_then(|entry| entry.value.as_ref()).into_iter().flat_map(references));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relogin_res::client::Method;
 use relogin_session::api::{Challenge, SignedChallenge, proof_message};
-use serde_json::value::RawValue;
+use serde_json::Value as Json;
 
 use super::{
     Keeper,
@@ -15,6 +15,7 @@ use crate::{
     Action, RequestError, Secret,
     input::Turn,
     outbox::{Outbox, Purpose},
+    wire,
 };
 
 /// A challenge that is good for less than this may be too old when it comes back.
@@ -46,20 +47,14 @@ impl Keeper {
         if self.here.challenges.asked.is_none() {
             self.here.challenges.asked = Some(turn.now);
             let method = Method::Auth(self.session.clone(), "challenge".to_owned());
-            out.send(Purpose::Challenge, method, None, Some(turn.after(self.relogin_timeout)));
+            out.send(Purpose::Challenge, &method, None, Some(turn.after(self.relogin_timeout)));
         }
     }
 
     /// The answer to that.
-    pub(crate) fn challenged(
-        &mut self,
-        result: Result<Box<RawValue>, RequestError>,
-        turn: &mut Turn,
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn challenged(&mut self, result: Result<Json, RequestError>, turn: &mut Turn, out: &mut Outbox) {
         let asked = self.here.challenges.asked.take();
-        let challenge =
-            result.and_then(|text| serde_json::from_str::<Challenge>(text.get()).map_err(|_| RequestError::Garbled));
+        let challenge = result.and_then(|result| wire::challenge(result).ok_or(RequestError::Garbled));
         let failed = match challenge {
             Ok(Challenge { challenge, expires_in }) => {
                 // It was made after it was asked for, so it lives for at least that long.

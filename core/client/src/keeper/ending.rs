@@ -14,7 +14,8 @@ use crate::{
     Answer, Ended, RequestError, Token,
     backoff::Backoff,
     input::Turn,
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
+    wire,
 };
 
 /// How long the user model may say otherwise than storage: time enough for the logout of a sibling, and for the model itself.
@@ -171,8 +172,8 @@ impl Keeper {
             let sid = ending.sid;
             // Copies of one that names no session would end any.
             self.here.tainted |= sid.is_none();
-            let logout_params = sid.and_then(|sid| params(&LogoutParams { sid: Some(sid) }));
-            self.send(Purpose::Session, "logout", logout_params, turn.after(self.relogin_timeout), out);
+            let params = sid.map(|sid| wire::logout(LogoutParams { sid: Some(sid) }));
+            self.send(Purpose::Session, "logout", params.as_deref(), turn.after(self.relogin_timeout), out);
             self.errand = Some(self.errand(Task::EndLogout, Stage::Sent));
         } else if let Some(record) = &mut ending.record {
             *record = record.begun(turn.attempt);

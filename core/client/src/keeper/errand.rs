@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use relogin_res::{client::Method, error::code};
 use relogin_session::{Denied, LoggedIn};
-use serde_json::value::RawValue;
+use serde_json::Value as Json;
 
 use super::{
     Keeper, Record, Seen, Stored,
@@ -15,6 +15,7 @@ use crate::{
     Action, Answer, RequestError, Secret,
     input::Turn,
     outbox::{Outbox, Purpose},
+    wire,
 };
 
 /// Why the key is to be used; the greater, the more pressing. Only the last one cannot be met by a sibling.
@@ -152,7 +153,7 @@ impl Keeper {
     }
 
     /// The answer to what was sent last.
-    pub(crate) fn answered(&mut self, result: Result<Box<RawValue>, RequestError>, turn: &mut Turn, out: &mut Outbox) {
+    pub(crate) fn answered(&mut self, result: Result<Json, RequestError>, turn: &mut Turn, out: &mut Outbox) {
         let Some(errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Sent)) else { return };
         if let (Some(used), Err(error)) = (&errand.used, &result)
             && is_unanswered(error)
@@ -187,12 +188,12 @@ impl Keeper {
         &self,
         purpose: Purpose,
         method: &str,
-        params: Option<Box<RawValue>>,
+        params: Option<&str>,
         deadline: Duration,
         out: &mut Outbox,
     ) {
         let method = Method::Auth(self.session.clone(), method.to_owned());
-        out.send(purpose, method, params, Some(deadline));
+        out.send(purpose, &method, params, Some(deadline));
     }
 }
 
@@ -220,8 +221,8 @@ impl Errand {
 }
 
 /// Reads the answer to login and relogin.
-fn logged_in(result: Result<Box<RawValue>, RequestError>) -> Result<LoggedIn, RequestError> {
-    serde_json::from_str(result?.get()).map_err(|_| RequestError::Garbled)
+fn logged_in(result: Result<Json, RequestError>) -> Result<LoggedIn, RequestError> {
+    wire::logged_in(result?).ok_or(RequestError::Garbled)
 }
 
 /// True for the service's `denied`.

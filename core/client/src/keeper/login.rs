@@ -18,7 +18,8 @@ use super::{
 use crate::{
     Answer, RequestError, Secret, Token,
     input::Turn,
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
+    wire,
 };
 
 /// A login that a caller wants.
@@ -76,7 +77,7 @@ impl Keeper {
             label: None,
             device: login.device.clone().map(|public_key| NewDevice { public_key }),
         };
-        self.send(Purpose::Session, "login", params(&login_params), turn.after(login.timeout), out);
+        self.send(Purpose::Session, "login", Some(&wire::login(&login_params)), turn.after(login.timeout), out);
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
         self.here.used = true;
         self.errand = Some(errand);

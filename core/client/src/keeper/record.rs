@@ -1,25 +1,23 @@
 //! What the keeper has in storage, shared by all tabs of a browser: docs/protocol.md, section 4.
 
+use relogin_res::json::{self, Object};
 use relogin_session::{
     Attempt, SessionId,
     api::{LoggedIn, ReloginKey},
 };
-use serde::{Deserialize, Serialize};
 
-use crate::{Binding, Secret};
+use crate::{Binding, Secret, wire};
 
 /// The storage record.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Record {
     /// The key to use next.
     pub(super) key: ReloginKey,
     /// Its generation.
     pub(super) generation: u64,
     /// Whether the key is of no use without a proof.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
 }
 
@@ -44,7 +42,13 @@ pub(super) struct Holding {
 impl Record {
     /// Reads what storage has. `None` if that is nothing, or nothing of ours.
     fn parse(text: Option<&Secret>) -> Option<Self> {
-        serde_json::from_str(text?.expose()).ok()
+        let mut members = wire::members(json::parse(text?.expose())?)?;
+        Some(Self {
+            key: ReloginKey::new(wire::text(&mut members, "key")?),
+            generation: wire::number(&members, "generation")?,
+            bound: wire::flag(&members, "bound")?,
+            attempt: wire::maybe_text(&mut members, "attempt")?,
+        })
     }
 
     /// The record of an answer's key.
@@ -54,8 +58,18 @@ impl Record {
 
     /// The text to store.
     pub(super) fn text(&self) -> Secret {
-        // Strings, a flag and a number have a JSON form; were it not so, an empty record would read as none.
-        Secret::new(serde_json::to_string(self).unwrap_or_default())
+        let mut text = String::new();
+        let mut object = Object::behind(&mut text);
+        object.text("key", self.key.expose());
+        object.number("generation", self.generation);
+        if self.bound {
+            object.member("bound").push_str("true");
+        }
+        if let Some(attempt) = &self.attempt {
+            object.text("attempt", attempt);
+        }
+        object.end();
+        Secret::new(text)
     }
 
     /// The use of the key that is under way, if one is.

@@ -19,7 +19,8 @@ use super::{
 use crate::{
     RequestError,
     input::Turn,
-    outbox::{Outbox, Purpose, params},
+    outbox::{Outbox, Purpose},
+    wire,
 };
 
 /// How often a key is put into storage before that is given up: only a browser that does not do as it says needs more.
@@ -120,7 +121,13 @@ impl Keeper {
     ) {
         let Some(used) = &errand.used else { return };
         let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt: used.attempt(), proof };
-        self.send(Purpose::Session, "relogin", params(&relogin_params), turn.after(self.relogin_timeout), out);
+        self.send(
+            Purpose::Session,
+            "relogin",
+            Some(&wire::relogin(&relogin_params)),
+            turn.after(self.relogin_timeout),
+            out,
+        );
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
         self.here.used = true;
         self.errand = Some(errand);

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use relogin_res::Value;
+use relogin_res::{Value, json};
 use relogin_session::{User, UserId};
 use serde_json::Value as Json;
 
@@ -116,12 +116,12 @@ impl Seen {
     }
 
     /// Reads the user model by its members.
-    pub(crate) fn read<'a>(json: impl Fn(&str) -> Option<&'a Json>) -> Self {
-        let text = |name| json(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let id = match json("id") {
+    pub(crate) fn read<'a>(member: impl Fn(&str) -> Option<&'a Json>) -> Self {
+        let text = |name| member(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let id = match member("id") {
             None | Some(Json::Null) => return Self::Nobody,
             Some(Json::String(id)) => UserId::Text(id.clone()),
-            Some(id) => id.as_i64().map_or_else(|| UserId::Text(id.to_string()), UserId::Number),
+            Some(id) => id.as_i64().map_or_else(|| UserId::Text(json::to_text(id)), UserId::Number),
         };
         Self::Somebody(User { id, name: text("name"), role: text("role") })
     }

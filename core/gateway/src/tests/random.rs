@@ -7,7 +7,7 @@ use std::{
 };
 
 use relogin_res::{
-    Change, Error, Model, Pattern, ResourceId, Value,
+    Change, Error, Map, Model, Pattern, ResourceId, Value,
     client::{EventKind, Message, ResourceSet},
     delta::{self, Step},
     service::{Add, Content, Payload, Remove, Resource, Response, encode_change},
@@ -201,7 +201,7 @@ impl World {
             Some(Content::Model(model)) => {
                 let name = ["a", "b", "c", "d"][usize::try_from(pick).unwrap()].to_owned();
                 let change = if pick == 3 { Change::Delete } else { Change::Set(value) };
-                let changes = BTreeMap::from([(name, change)]);
+                let changes = Map::from([(name, change)]);
                 let payload = encode_change(&changes);
                 let _ = delta::apply(model, changes);
                 ("change", payload)
@@ -304,7 +304,7 @@ impl Client {
                 let (kind, rid, count) = self.open.remove(&response.id).expect("an answer to an open request");
                 match (kind.as_str(), response.outcome) {
                     ("subscribe", Ok(result)) => {
-                        self.take(&serde_json::from_str(result.unwrap().get()).unwrap());
+                        self.take(&ResourceSet::read(result.unwrap()).unwrap());
                         *self.direct.entry(rid).or_default() += 1;
                     }
                     ("unsubscribe", Ok(None)) => {
@@ -313,7 +313,7 @@ impl Client {
                         *direct = direct.saturating_sub(count);
                     }
                     // What a get brings stays as long as something else holds it.
-                    ("get", Ok(result)) => self.take(&serde_json::from_str(result.unwrap().get()).unwrap()),
+                    ("get", Ok(result)) => self.take(&ResourceSet::read(result.unwrap()).unwrap()),
                     (_, Err(_)) => {}
                     other => panic!("{other:?}"),
                 }
@@ -321,7 +321,7 @@ impl Client {
             Message::Event(event) => {
                 let log = &self.log;
                 assert!(self.has.contains_key(&event.rid), "seed {seed}: {frame} without the resource\n{log:#?}");
-                match event.kind().unwrap() {
+                match EventKind::read(&event.name, event.data).unwrap() {
                     EventKind::Change(change) => {
                         self.take(&change.resources);
                         match self.has.get_mut(&event.rid) {
@@ -341,7 +341,7 @@ impl Client {
                         assert!(self.direct.insert(event.rid, 0).is_some_and(|count| count > 0), "not subscribed");
                     }
                     EventKind::Delete => assert!(self.deleted.insert(event.rid), "deleted twice"),
-                    EventKind::Custom => {}
+                    EventKind::Custom(_) => {}
                 }
             }
         }

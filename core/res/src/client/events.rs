@@ -1,10 +1,10 @@
 //! Events on their way from a gateway to a client.
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
+use serde_json::Value as Json;
 
 use super::{ResourceSet, encode};
-use crate::{Collection, Error, Model, ResourceId, Value, delta::Changes};
+use crate::{Change, Collection, Error, Members, Model, ResourceId, Value, delta::Changes, members};
 
 /// An event. [Event object](https://resgate.io/docs/specification/res-client-protocol/#event-object).
 #[derive(Clone, Debug)]
@@ -13,8 +13,8 @@ pub struct Event {
     pub rid: ResourceId,
     /// The event's name.
     pub name: String,
-    /// JSON text, none if there is none; read it with [`Event::kind`].
-    pub data: Option<Box<RawValue>>,
+    /// None if there are none, or null; to be read with [`EventKind::read`].
+    pub data: Option<Json>,
 }
 
 /// What an event says.
@@ -30,37 +30,37 @@ pub enum EventKind {
     Unsubscribe(UnsubscribeEvent),
     /// The resource is gone.
     Delete,
-    /// Anything else: the service's own.
-    Custom,
+    /// Anything else: the service's own, with what it carries; null if nothing.
+    Custom(Json),
 }
 
 /// Data of a change event.
 /// [Model change event](https://resgate.io/docs/specification/res-client-protocol/#model-change-event).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangeEvent<V = Changes, M = Model, C = Collection> {
     /// The members that changed.
     pub values: V,
     /// What the new values refer to.
-    #[serde(flatten, bound(deserialize = "ResourceSet<M, C>: Deserialize<'de>"))]
+    #[serde(flatten)]
     pub resources: ResourceSet<M, C>,
 }
 
 /// Data of an add event.
 /// [Collection add event](https://resgate.io/docs/specification/res-client-protocol/#collection-add-event).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AddEvent<V = Value, M = Model, C = Collection> {
     /// Where the value is put in.
     pub idx: usize,
     /// The value.
     pub value: V,
     /// What the value refers to.
-    #[serde(flatten, bound(deserialize = "ResourceSet<M, C>: Deserialize<'de>"))]
+    #[serde(flatten)]
     pub resources: ResourceSet<M, C>,
 }
 
 /// Data of a remove event.
 /// [Collection remove event](https://resgate.io/docs/specification/res-client-protocol/#collection-remove-event).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoveEvent {
     /// Where the value was.
     pub idx: usize,
@@ -68,27 +68,37 @@ pub struct RemoveEvent {
 
 /// Data of an unsubscribe event.
 /// [Unsubscribe event](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-event).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UnsubscribeEvent {
     /// Why.
     pub reason: Error,
 }
 
-impl Event {
-    /// Reads the event's data. `None` if the event is one that RES defines and its data are not as RES says.
+impl EventKind {
+    /// Reads the data of an event called `name`. `None` if it is one that RES defines and its data are not as RES says.
     #[must_use]
-    pub fn kind(&self) -> Option<EventKind> {
-        fn read<T: for<'a> Deserialize<'a>>(data: Option<&RawValue>) -> Option<T> {
-            serde_json::from_str(data?.get()).ok()
+    pub fn read(name: &str, data: Option<Json>) -> Option<Self> {
+        match name {
+            "delete" => return Some(Self::Delete),
+            "change" | "add" | "remove" | "unsubscribe" => {}
+            _ => return Some(Self::Custom(data.unwrap_or_default())),
         }
-        let data = self.data.as_deref();
-        Some(match self.name.as_str() {
-            "change" => EventKind::Change(read(data)?),
-            "add" => EventKind::Add(read(data)?),
-            "remove" => EventKind::Remove(read(data)?),
-            "unsubscribe" => EventKind::Unsubscribe(read(data)?),
-            "delete" => EventKind::Delete,
-            _ => EventKind::Custom,
+        let mut data = members(data?)?;
+        let idx = |data: &Members| usize::try_from(data.get("idx")?.as_u64()?).ok();
+        let mut taken = |name| data.get_mut(name).map(Json::take);
+        Some(match name {
+            "change" => {
+                let values = members(taken("values")?)?.into_iter();
+                let values = values.map(|(name, json)| Some((name, Change::parse(json).ok()?)));
+                let values = values.collect::<Option<Changes>>()?;
+                Self::Change(ChangeEvent { values, resources: ResourceSet::take_from(&mut data)? })
+            }
+            "add" => {
+                let value = Value::parse(taken("value")?).ok()?;
+                Self::Add(AddEvent { idx: idx(&data)?, value, resources: ResourceSet::take_from(&mut data)? })
+            }
+            "remove" => Self::Remove(RemoveEvent { idx: idx(&data)? }),
+            _ => Self::Unsubscribe(UnsubscribeEvent { reason: Error::read(taken("reason")?)? }),
         })
     }
 }
@@ -108,7 +118,7 @@ pub fn encode_event(rid: &ResourceId, name: &str, data: Option<&impl Serialize>)
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use serde_json::json;
+    use serde_json::{json, value::RawValue};
 
     use super::*;
     use crate::client::Message;
@@ -117,7 +127,9 @@ mod tests {
         let frame = encode_event(&ResourceId::parse("a.b?q=1.5").unwrap(), name, data);
         expected.assert_eq(&frame);
         match Message::parse(&frame) {
-            Some(Message::Event(event)) if event.rid.as_str() == "a.b?q=1.5" && event.name == name => event.kind(),
+            Some(Message::Event(event)) if event.rid.as_str() == "a.b?q=1.5" && event.name == name => {
+                EventKind::read(name, event.data)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -125,7 +137,7 @@ mod tests {
     #[test]
     fn events_go_over_and_arrive() {
         let values: Changes = serde_json::from_value(json!({"x": {"rid": "c"}, "y": {"action": "delete"}})).unwrap();
-        let resources: ResourceSet = serde_json::from_value(json!({"collections": {"c": [1]}})).unwrap();
+        let resources = ResourceSet::read(json!({"collections": {"c": [1]}})).unwrap();
         let change = ChangeEvent { values, resources };
         let kind = check(
             "change",
@@ -158,7 +170,7 @@ mod tests {
         assert!(matches!(kind, Some(EventKind::Delete)));
         let kind =
             check("rotated", Some(&json!({"n": 1})), &expect![[r#"{"event":"a.b?q=1.5.rotated","data":{"n":1}}"#]]);
-        assert!(matches!(kind, Some(EventKind::Custom)));
+        assert!(matches!(kind, Some(EventKind::Custom(data)) if data == json!({"n": 1})));
     }
 
     #[test]
@@ -174,7 +186,7 @@ mod tests {
     #[test]
     fn broken_data_are_no_event() {
         let parsed = |text: &str| match Message::parse(text) {
-            Some(Message::Event(event)) => event.kind().is_some(),
+            Some(Message::Event(event)) => EventKind::read(&event.name, event.data).is_some(),
             _ => false,
         };
         assert!(parsed(r#"{"event":"a.change","data":{"values":{}}}"#));
