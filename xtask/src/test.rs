@@ -3,11 +3,12 @@
 //! All stages run, also after one that failed: a person who waited for minutes wants to know all that is wrong.
 
 use std::{
+    fs,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     context::Context,
@@ -33,6 +34,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "native", what: "cargo test", usually: "5 min the first time", run: native },
     Stage { name: "browser", what: "wasm-bindgen-test in Chromium", usually: "2 min the first time", run: browser },
     Stage { name: "firefox", what: "wasm-bindgen-test in Firefox", usually: "3 min the first time", run: firefox },
+    Stage { name: "example", what: "a page in a framework", usually: "2 min the first time", run: example },
     Stage {
         name: "product",
         what: "page and binary, as they are shipped",
@@ -160,6 +162,17 @@ fn browser_tests(workshop: &Workshop<'_>) -> Command {
     tests
 }
 
+fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let (root, folder) = (&workshop.context.root, workshop.context.root.join(EXAMPLE));
+    // The versions that are shipped; what only the example needs is added to them.
+    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).context("copying Cargo.lock")?;
+    workshop.quietly("example", workshop.cargo(&["fmt", "--check"]).current_dir(&folder))?;
+    let mut build = workshop.cargo(&["build", "--target", TARGET]);
+    // Beside the other builds, for those who clean up by `cargo clean`.
+    build.current_dir(&folder).env("CARGO_TARGET_DIR", root.join("target/examples"));
+    workshop.quietly("example", workshop.tools.wasm.use_in(&mut build))
+}
+
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     page::build(workshop.context, workshop.tools)?;
     Ok(Outcome::Passed)
@@ -173,6 +186,7 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 const WEB: &str = "relogin-web";
+const EXAMPLE: &str = "web/examples/counter";
 const END_TO_END: &str = "relogin-tests";
 
 impl Workshop<'_> {
