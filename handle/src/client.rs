@@ -108,8 +108,16 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn auth<R: DeserializeOwned>(&self, rid: &str, method: &str, params: impl Serialize) -> Result<R, Error> {
+        payload(self.auth_any(rid, method, params).await?)
+    }
+
+    /// Calls an auth method that may give back a payload or a resource.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn auth_any(&self, rid: &str, method: &str, params: impl Serialize) -> Result<Returned, Error> {
         let (rid, method, params) = parts(rid, method, params)?;
-        payload(self.returned(self.command(Command::Auth { rid, method, params }).await)?)
+        self.returned(self.command(Command::Auth { rid, method, params }).await)
     }
 
     /// Logs in. Returns when the relogin key is stored.
@@ -171,6 +179,11 @@ impl Client {
     /// greet.
     pub fn greeted(&self) {
         self.shared().send(Input::Greeted);
+    }
+
+    /// Ends the client for all who hold it: what they wait for comes to nothing. The session stays in storage.
+    pub fn stop(&self) {
+        self.shared().abandon();
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

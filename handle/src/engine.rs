@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use relogin_client::{Action, Client as Machine, Config, Input, Moment};
+use relogin_client::{Action, Client as Machine, Config, Input, Moment, Resource};
+use relogin_res::ResourceId;
 
 use crate::{
     Client,
@@ -17,12 +18,13 @@ use crate::{
 /// A [`relogin_client::Client`] whose commands come from handles, and whose answers and events go to them.
 ///
 /// The contract with its driver is that of [`relogin_client::Client`], but for [`Action::Settle`] and [`Action::Emit`], which
-/// never come out. The driver begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
+/// do not come out ([`Engine::tell_all`]). The driver begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
 /// when there is none. Dropped, it leaves nobody waiting.
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
     ended: bool,
+    loud: bool,
 }
 
 impl Engine {
@@ -31,7 +33,18 @@ impl Engine {
     #[must_use]
     pub fn new(config: Config, clock: impl Fn() -> Duration + Send + Sync + 'static) -> (Client, Self) {
         let shared = Shared::new(Machine::new(config), Box::new(clock));
-        (Client::new(Arc::clone(&shared)), Self { shared, ended: false })
+        (Client::new(Arc::clone(&shared)), Self { shared, ended: false, loud: false })
+    }
+
+    /// From now on [`Action::Emit`] comes out, too, after the handles were told: for a face that follows all resources at once.
+    pub fn tell_all(&mut self) {
+        self.loud = true;
+    }
+
+    /// The values of a resource, as far as they are known.
+    #[must_use]
+    pub fn values(&self, rid: &ResourceId) -> Option<Resource> {
+        self.shared.lock().machine.resource(rid).cloned()
     }
 
     /// Takes in what happened.
@@ -52,7 +65,12 @@ impl Engine {
         let action = loop {
             match state.machine.poll_action() {
                 Some(Action::Settle(token, outcome)) => wakers.extend(state.settle(token, outcome)),
-                Some(Action::Emit(event)) => state.tell(&event, &mut wakers),
+                Some(Action::Emit(event)) => {
+                    state.tell(&event, &mut wakers);
+                    if self.loud {
+                        break Some(Action::Emit(event));
+                    }
+                }
                 other => break other,
             }
         };

@@ -6,10 +6,7 @@ use relogin_client::{Command, Freshness, Resource as Values};
 use relogin_res::{Map, ResourceId, Value};
 use serde::de::DeserializeOwned;
 
-use crate::{
-    Error, read,
-    shared::{Shared, wake},
-};
+use crate::{Error, read, shared::Shared};
 
 /// Notices that the last of a client was dropped.
 #[derive(Debug)]
@@ -68,10 +65,6 @@ impl Drop for Held {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.abandoned = true;
-        let waker = state.engine.take();
-        drop(state);
-        wake(waker);
+        self.shared.abandon();
     }
 }

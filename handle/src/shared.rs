@@ -118,6 +118,15 @@ impl Shared {
         wake(waker);
     }
 
+    /// Nobody wants anything any more.
+    pub(crate) fn abandon(&self) {
+        let mut state = self.lock();
+        state.abandoned = true;
+        let waker = state.engine.take();
+        drop(state);
+        wake(waker);
+    }
+
     /// Hands a command to the engine, whose end nobody waits for.
     pub(crate) fn send_command(&self, command: Command) {
         let token = self.lock().token();

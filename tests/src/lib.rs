@@ -20,6 +20,7 @@ pub mod process;
 pub mod res;
 pub mod secrets;
 pub mod service;
+pub mod site;
 pub mod stage;
 
 /// How long anything is waited for. Long, because it only passes when a test fails: on a machine that is busy building,

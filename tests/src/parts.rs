@@ -22,8 +22,10 @@ pub enum Part {
     Chromedriver,
     /// Runs ResClient.
     Node,
-    /// The folder whose `node_modules` has `resclient` and `ws`.
+    /// The folder whose `node_modules` has `resclient` and what else scripts and pages of tests need.
     Resclient,
+    /// The package for JavaScript, built.
+    Package,
 }
 
 impl Part {
@@ -38,6 +40,7 @@ impl Part {
             Self::Chromedriver => "CHROMEDRIVER",
             Self::Node => "NODE",
             Self::Resclient => "RESCLIENT_DIR",
+            Self::Package => "RELOGIN_NPM",
         }
     }
 
@@ -50,6 +53,7 @@ impl Part {
             Self::Chromedriver => &["chromedriver"],
             Self::Node => &["node"],
             Self::Resclient => &["resclient"],
+            Self::Package => &["npm"],
         }
     }
 
@@ -68,6 +72,7 @@ impl Part {
         let folders = match self {
             // Never an installed one: it is this workspace's that is tested.
             Self::Relogin => vec![target().join("debug")],
+            Self::Package => vec![target()],
             Self::Resclient => vec![target().join("tools")],
             _ => {
                 let tools = target().join("tools");
@@ -86,7 +91,11 @@ impl Part {
     }
 
     fn is_at(self, path: &Path) -> bool {
-        if self == Self::Resclient { path.join("node_modules").is_dir() } else { path.is_file() }
+        match self {
+            Self::Resclient => path.join("node_modules").is_dir(),
+            Self::Package => path.join("index.js").is_file(),
+            _ => path.is_file(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{future::poll_fn, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt as _;
-use relogin_client::{Action, Config, Input, Secret, SocketId};
+use relogin_client::{Action, Config, Event, Input, Secret, SocketId};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
 use wasm_bindgen_futures::spawn_local;
@@ -62,27 +62,38 @@ impl Options {
     /// # Errors
     /// If the gateway's address is none, or the browser has no generator of random values.
     pub async fn connect(self) -> Result<Client, Exception> {
+        self.connect_observed(None).await
+    }
+
+    /// As [`Options::connect`]. `observer`, if there is one, is told of all that happens, to all resources.
+    pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
         entropy::random::<1>()?;
         let gateway = address::gateway(&self.gateway)?;
         let (happens, happened) = mpsc::unbounded();
         let name = self.config.keep_session.then(|| self.config.name.to_string());
         let ends = Ends::new(name, &happens).await;
-        let (client, engine) = Engine::new(self.config, clock::now);
-        let mut driver = Driver { engine, gateway, socket: None, ends, happens };
+        let (client, mut engine) = Engine::new(self.config, clock::now);
+        if observer.is_some() {
+            engine.tell_all();
+        }
+        let mut driver = Driver { engine, gateway, socket: None, ends, happens, observer };
         driver.take_in(Input::Start).await;
         spawn_local(driver.run(happened));
         Ok(client)
     }
 }
 
+/// Who is told of everything, in the moment in which it happens. The engine has the values.
+pub(crate) type Observer = Box<dyn Fn(&Event, &Engine)>;
+
 /// The machine and the browser's ends that it is connected to.
-#[derive(Debug)]
 struct Driver {
     engine: Engine,
     gateway: String,
     socket: Option<(SocketId, Socket)>,
     ends: Ends,
     happens: UnboundedSender<Input>,
+    observer: Option<Observer>,
 }
 
 impl Driver {
@@ -118,6 +129,11 @@ impl Driver {
                 }
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
+            Action::Emit(event) => {
+                if let Some(observer) = &self.observer {
+                    observer(&event, &self.engine);
+                }
+            }
             action => {
                 if let Some(answer) = self.ends.carry_out(action).await {
                     self.engine.handle(answer, ends::moment());

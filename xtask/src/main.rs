@@ -11,6 +11,7 @@ mod context;
 mod dist;
 mod fuzz;
 mod log;
+mod npm;
 mod page;
 mod report;
 mod run;
@@ -48,6 +49,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "build dist/relogin, the single binary with the page inside",
         run: dist::command,
+    },
+    Command {
+        name: "npm",
+        arguments: "",
+        about: "build target/npm, the package for JavaScript: client and session, for pages with and without a bundler",
+        run: npm::command,
     },
     Command {
         name: "setup",

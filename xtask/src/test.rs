@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     context::Context,
     log::{Log, succeeds},
-    page, report,
+    npm, page, report,
     setup::{self, TARGET, Tools},
 };
 
@@ -37,7 +37,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "example", what: "a page in a framework", usually: "2 min the first time", run: example },
     Stage {
         name: "product",
-        what: "page and binary, as they are shipped",
+        what: "page, package and binary, as they are shipped",
         usually: "5 min the first time",
         run: product,
     },
@@ -175,14 +175,16 @@ fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     page::build(workshop.context, workshop.tools)?;
+    npm::build(workshop.context, workshop.tools)?;
     Ok(Outcome::Passed)
 }
 
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     // Fresh already, unless this stage was asked for alone.
     let binary = page::build(workshop.context, workshop.tools)?;
+    let package = npm::build(workshop.context, workshop.tools)?;
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
-    workshop.tests("end-to-end", tests.env("RELOGIN_BIN", binary))
+    workshop.tests("end-to-end", tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package))
 }
 
 const WEB: &str = "relogin-web";

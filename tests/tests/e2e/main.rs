@@ -52,6 +52,7 @@ mod ending;
 mod harness;
 mod jwt;
 mod losses;
+mod package;
 mod page;
 mod positions;
 mod readme;

@@ -1,72 +1,68 @@
-//! The JavaScript face, used as JavaScript uses it: with plain objects and functions.
+//! What the JavaScript package stands on, used as it uses it: with functions and texts.
 
-use futures_channel::mpsc;
-use futures_util::{StreamExt, future};
-use js_sys::Reflect;
-use relogin_web::bindings::connect;
+use std::{cell::RefCell, rc::Rc};
+
+use futures_util::future;
+use js_sys::{Array, Function, Reflect};
+use relogin_web::bindings::{RawClient, RawKeeper, alive};
 use serde_json::{Value as Json, json};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{Gateway, install, jane, within};
+use crate::support::{Gateway, install, within};
 
-fn object(members: &[(&str, &str)]) -> JsValue {
-    let object = js_sys::Object::new();
-    for (name, value) in members {
-        Reflect::set(&object, &(*name).into(), &(*value).into()).unwrap();
-    }
-    object.into()
+/// A function that notes what it is told.
+fn noting() -> (Function, Rc<RefCell<Vec<Json>>>) {
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let notes = Rc::clone(&told);
+    let note = Closure::<dyn FnMut(Array)>::new(move |arguments: Array| {
+        let text = js_sys::JSON::stringify(&arguments).unwrap();
+        notes.borrow_mut().push(serde_json::from_str(&String::from(text)).unwrap());
+    });
+    // All that it is called with, as one array.
+    let spread = Function::new_with_args("note", "return (...told) => note(told)");
+    let function = spread.call1(&JsValue::UNDEFINED, &note.into_js_value()).unwrap();
+    (function.unchecked_into(), told)
 }
 
-fn plain(value: &JsValue) -> Json {
-    let text = js_sys::JSON::stringify(value).unwrap();
-    serde_json::from_str(&String::from(text)).unwrap()
+fn code(error: &JsValue) -> Option<String> {
+    Reflect::get(error, &"code".into()).unwrap().as_string()
 }
 
 #[wasm_bindgen_test]
-async fn logging_in_and_out_is_told_in_plain_objects() {
+async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
     install();
-    let options = object(&[("name", "face"), ("gateway", "/elsewhere")]);
-    let relogin = within("the start", connect(Some(options.unchecked_into()))).await.unwrap();
-    assert_eq!(plain(&relogin.state()), json!({ "session": "anonymous", "connection": "connecting" }));
-    let (tell, mut told) = mpsc::unbounded();
-    let listener =
-        Closure::<dyn FnMut(JsValue)>::new(move |state: JsValue| tell.unbounded_send(plain(&state)).unwrap());
-    relogin.on_change(JsValue::clone(listener.as_ref()).unchecked_into());
-
-    let mut gateway = Gateway::accept("face").await;
-    let wrong = JsFuture::from(relogin.login("jane".to_owned(), "guess".to_owned()));
+    let (tell, told) = noting();
+    let client = within("the start", RawClient::connect("/raw".to_owned(), false, tell)).await.unwrap();
+    let mut gateway = Gateway::accept("raw").await;
+    let got = JsFuture::from(client.get("a.model".to_owned()));
+    let answered = async {
+        let request = gateway.expect("subscribe.a.model").await;
+        gateway.answer(&request, &json!({ "models": { "a.model": { "x": 1, "y": { "data": [2] } } } }));
+    };
+    future::join(got, answered).await.0.unwrap();
+    let called = JsFuture::from(client.call(false, "a.model".to_owned(), "ring".to_owned(), Some("[3]".to_owned())));
     let refused = async {
-        let request = gateway.expect("auth.face.login").await;
-        gateway.refuse(&request, "session.wrongUsernamePassword");
+        let request = gateway.expect("call.a.model.ring").await;
+        assert_eq!(request.params, json!([3]));
+        gateway.refuse(&request, "a.noBell");
     };
-    let (error, ()) = future::join(wrong, refused).await;
-    let code = Reflect::get(&error.unwrap_err(), &"code".into()).unwrap();
-    assert_eq!(code.as_string().as_deref(), Some("session.wrongUsernamePassword"));
-
-    let login = JsFuture::from(relogin.login("jane".to_owned(), "secret".to_owned()));
-    let answered = async {
-        let request = gateway.expect("auth.face.login").await;
-        gateway.set_user(jane());
-        gateway.answer_key(&request, 1, 60_000);
-    };
-    future::join(login, answered).await.0.unwrap();
-    let logged_in = json!({ "session": "loggedIn", "user": jane(), "connection": "connected" });
-    within("the state", async { while told.next().await.unwrap() != logged_in {} }).await;
-
-    let logout = JsFuture::from(relogin.logout());
-    let answered = async {
-        let request = gateway.expect("auth.face.logout").await;
-        gateway.answer(&request, &json!({ "payload": null }));
-    };
-    future::join(logout, answered).await.0.unwrap();
-    assert_eq!(plain(&relogin.state()), json!({ "session": "loggedOut", "connection": "connected" }));
+    let (error, ()) = future::join(called, refused).await;
+    assert_eq!(code(&error.unwrap_err()).as_deref(), Some("a.noBell"));
+    let told = told.borrow();
+    let model = told.iter().find(|told| told[0] == "model").expect("the model");
+    let values: Json = serde_json::from_str(model[2].as_str().unwrap()).unwrap();
+    assert_eq!((&model[1], values), (&json!("a.model"), json!({ "x": 1, "y": { "data": [2] } })));
+    assert!(told.contains(&json!(["connection", "connected"])), "{told:?}");
 }
 
 #[wasm_bindgen_test]
-async fn options_that_are_none_are_refused() {
-    assert!(connect(Some(JsValue::from_str("no object").unchecked_into())).await.is_err());
-    assert!(connect(Some(object(&[("name", "not a name")]).unchecked_into())).await.is_err());
-    assert!(connect(Some(object(&[("gateway", "http://")]).unchecked_into())).await.is_err());
+async fn what_is_no_address_and_no_name_is_refused_and_leaves_nothing() {
+    let before = alive();
+    let error = RawClient::connect("http://".to_owned(), false, noting().0).await.unwrap_err();
+    assert_eq!(code(&error).as_deref(), Some("client.invalid"));
+    let error = RawKeeper::start("not a name".to_owned(), noting().0).await.unwrap_err();
+    assert_eq!(code(&error).as_deref(), Some("client.invalid"));
+    assert_eq!(alive(), before);
 }

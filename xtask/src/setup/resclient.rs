@@ -1,4 +1,4 @@
-//! ResClient, the JavaScript client that most pages use, as npm has it: an independent client for the end-to-end tests.
+//! What the end-to-end tests need of npm: ResClient, the JavaScript client that most pages use; TypeScript and Vite, for the package.
 
 use std::{env, fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ pub(super) fn ensure(context: &Context) -> Result<PathBuf> {
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
     }
-    report::begin("ResClient: npm ci (usually 5 s)");
+    report::begin("ResClient, TypeScript and Vite: npm ci (usually 5 s)");
     fs::create_dir_all(&folder)?;
     for file in ["package.json", "package-lock.json"] {
         fs::copy(source.join(file), folder.join(file)).with_context(|| format!("copying tests/resclient/{file}"))?;

@@ -1,0 +1,186 @@
+//! The keeper of a session over a client of JavaScript's, raw: its only loop.
+
+use std::{future::poll_fn, task::Poll};
+
+use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use futures_util::StreamExt as _;
+use js_sys::Function;
+use relogin_client::{
+    Action, AloneAction, AloneInput, Binding, Command, Config, Ended, Event, Input, KeeperAlone, Secret, SessionState,
+    Token,
+};
+use relogin_res::ResourceId;
+use serde_json::Value as Json;
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
+
+use super::{
+    Tell,
+    errors::{parts, read, request_error},
+};
+use crate::{
+    browser::{clock, entropy},
+    ends::{self, Ends},
+};
+
+/// A keeper at work, until it is freed. The session stays in storage.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawKeeper {
+    asks: UnboundedSender<AloneInput>,
+}
+
+/// The machine, and what it is connected to.
+struct Driver {
+    keeper: KeeperAlone,
+    ends: Ends,
+    tell: Tell,
+}
+
+#[wasm_bindgen]
+impl RawKeeper {
+    /// Keeps the session of the service that was started with `--name` `name`. Storage has been looked at when this is
+    /// fulfilled.
+    ///
+    /// # Errors
+    /// If the name is none.
+    pub async fn start(name: String, tell: Function) -> Result<RawKeeper, JsValue> {
+        let broken = |message: &str| parts("client.invalid", message, None);
+        let rid = ResourceId::parse(&name).map_err(|error| broken(&error.to_string()))?;
+        entropy::random::<1>().map_err(|error| broken(&error.to_string()))?;
+        let (happens, happened) = mpsc::unbounded();
+        let (asks, asked) = mpsc::unbounded();
+        let ends = Ends::new(Some(rid.to_string()), &happens).await;
+        let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), ends, tell: Tell::new(tell) };
+        driver.take_in(AloneInput::Own(Input::Start)).await;
+        spawn_local(driver.run(asked, happened));
+        Ok(Self { asks })
+    }
+
+    /// The client has a new connection.
+    pub fn connected(&self) {
+        self.ask(AloneInput::Connected);
+    }
+
+    /// The client's connection is lost.
+    pub fn disconnected(&self) {
+        self.ask(AloneInput::Disconnected);
+    }
+
+    /// The client's answer to a request: JSON.
+    pub fn answered(&self, id: f64, payload: Option<String>) {
+        let payload = payload.and_then(|payload| serde_json::from_str(&payload).ok());
+        // Ids count up from one.
+        self.ask(AloneInput::Answered(id as u64, Ok(payload.unwrap_or(Json::Null))));
+    }
+
+    /// The client's error for a request; `data`: JSON.
+    pub fn failed(&self, id: f64, code: &str, message: String, data: Option<String>) {
+        self.ask(AloneInput::Answered(id as u64, Err(read(code, message, data))));
+    }
+
+    /// The user model's values, as JSON; nothing if they cannot be trusted.
+    pub fn user(&self, user: Option<String>) {
+        self.ask(AloneInput::User(user.and_then(|user| serde_json::from_str(&user).ok())));
+    }
+
+    /// The user model's event `rotated`.
+    pub fn rotated(&self, generation: f64) {
+        self.ask(AloneInput::Rotated(generation as u64));
+    }
+
+    /// Logs in; `settled` is told with this token.
+    pub fn login(&self, token: u32, username: String, password: String) {
+        let login = Command::Login { username, password: Secret::new(password) };
+        self.ask(AloneInput::Own(Input::Command(Token(token.into()), login)));
+    }
+
+    /// Logs out; `settled` is told with this token.
+    pub fn logout(&self, token: u32) {
+        self.ask(AloneInput::Own(Input::Command(Token(token.into()), Command::Logout)));
+    }
+
+    fn ask(&self, input: AloneInput) {
+        // Fails if the loop has ended, which it does with us.
+        let _ = self.asks.unbounded_send(input);
+    }
+}
+
+impl Driver {
+    /// The loop. Ends with the handle.
+    async fn run(mut self, mut asked: UnboundedReceiver<AloneInput>, mut happened: UnboundedReceiver<Input>) {
+        loop {
+            let input = poll_fn(|context| match happened.poll_next_unpin(context) {
+                Poll::Ready(Some(input)) => Poll::Ready(Some(AloneInput::Own(input))),
+                // The browser's events do not end before we do.
+                Poll::Ready(None) | Poll::Pending => asked.poll_next_unpin(context),
+            });
+            match input.await {
+                Some(input) => self.take_in(input).await,
+                None => return self.take_in(AloneInput::Own(Input::Stop)).await,
+            }
+        }
+    }
+
+    async fn take_in(&mut self, input: AloneInput) {
+        self.keeper.handle(input, ends::moment());
+        while let Some(action) = self.keeper.poll_action() {
+            match action {
+                AloneAction::Request(frame) => self.tell.tell("request", &[frame.expose().into()]),
+                AloneAction::Ready => self.tell.tell("ready", &[]),
+                AloneAction::Replace => self.tell.tell("replace", &[]),
+                AloneAction::Own(Action::Settle(Token(token), outcome)) => {
+                    let error = outcome.err().map_or(JsValue::UNDEFINED, |error| request_error(&error));
+                    self.tell.tell("settled", &[JsValue::from(token as u32), error]);
+                }
+                AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
+                AloneAction::Own(action) => {
+                    if let Some(answer) = self.ends.carry_out(action).await {
+                        self.keeper.handle(AloneInput::Own(answer), ends::moment());
+                    }
+                }
+            }
+        }
+        self.ends.wake_at(self.keeper.poll_timeout());
+    }
+
+    fn tell_event(&self, event: Event) {
+        match event {
+            Event::Session(state) => {
+                let (word, user, reason) = match state {
+                    SessionState::Anonymous => ("anonymous", None, None),
+                    SessionState::Resuming => ("resuming", None, None),
+                    SessionState::LoggedIn(user) => ("loggedIn", Some(user), None),
+                    SessionState::Reconnecting(user) => ("reconnecting", Some(user), None),
+                    SessionState::Ended(ended) => ("ended", None, Some(reason(ended))),
+                };
+                let user = user.and_then(|user| serde_json::to_string(&user).ok());
+                self.tell.tell("session", &[word.into(), reason.into(), user.into()]);
+            }
+            Event::Binding(binding) => {
+                let word = binding.map(|binding| match binding {
+                    Binding::Bound => "bound",
+                    Binding::Bearer => "bearer",
+                });
+                self.tell.tell("binding", &[word.into()]);
+            }
+            Event::Refresh(due) => {
+                let wait = due.map(|due| due.saturating_sub(clock::now()).as_secs_f64() * 1000.0);
+                self.tell.tell("refresh", &[wait.into()]);
+            }
+            // Resources and connections are the other client's.
+            _ => {}
+        }
+    }
+}
+
+/// Why a session is over, as `web/npm/index.d.ts` has it.
+fn reason(ended: Ended) -> &'static str {
+    match ended {
+        Ended::LoggedOut => "loggedOutHere",
+        Ended::LoggedOutElsewhere => "loggedOutElsewhere",
+        Ended::Expired => "expired",
+        Ended::Stolen => "stolen",
+        Ended::Refused => "refused",
+    }
+}

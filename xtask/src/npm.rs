@@ -1,0 +1,90 @@
+//! `cargo xtask npm`: the package for JavaScript, a folder that npm can pack: `web/npm`, and the WebAssembly module that it stands on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{
+    context::Context,
+    log::Log,
+    no_arguments, report,
+    setup::{self, TARGET, Tools},
+};
+
+/// Builds `target/npm`.
+pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
+    no_arguments(arguments)?;
+    let tools = setup::ensure(context, setup::Needs::Page)?;
+    let package = build(context, &tools)?;
+    let size = |name: &str| fs::metadata(package.join(name)).map_or(0, |file| file.len());
+    report::begin(format_args!(
+        "{}: {} kB of WebAssembly, {} kB of JavaScript beside it",
+        package.display(),
+        size("relogin_bg.wasm") / 1000,
+        scripts(&package)?.iter().map(|name| size(name)).sum::<u64>() / 1000,
+    ));
+    Ok(())
+}
+
+/// Builds the package, and answers where it is.
+pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
+    let package = context.target.join("npm");
+    let mut log = Log::create(context, "npm-package")?;
+    let profile = "small";
+    let mut cargo =
+        context.cargo(&["build", "--package", "relogin-web", "--lib", "--profile", profile, "--target", TARGET]);
+    log.run(tools.wasm.use_in(&mut cargo))?;
+
+    // Anew, so that nothing stays that is no part of it any more.
+    if package.exists() {
+        fs::remove_dir_all(&package).with_context(|| format!("removing {}", package.display()))?;
+    }
+    fs::create_dir_all(&package)?;
+    let module = context.target.join(TARGET).join(profile).join("relogin_web.wasm");
+    let mut bindgen = context.command("wasm-bindgen");
+    bindgen
+        .args(["--target", "web", "--no-typescript", "--out-name", "relogin", "--out-dir"])
+        .arg(&package)
+        .arg(module);
+    Log::create(context, "npm-bindgen")?.run(&mut bindgen)?;
+
+    let source = context.root.join("web/npm");
+    for entry in fs::read_dir(&source).context("reading web/npm")? {
+        let entry = entry?;
+        copy(&entry.path(), &package.join(entry.file_name()))?;
+    }
+    for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy(&context.root.join(license), &package.join(license))?;
+    }
+    set_version(&package.join("package.json"))?;
+    for needed in ["index.js", "index.d.ts", "relogin.js", "relogin_bg.wasm", "README.md"] {
+        if !package.join(needed).is_file() {
+            bail!("the package has no {needed}");
+        }
+    }
+    Ok(package)
+}
+
+/// The version is the workspace's.
+fn set_version(manifest: &Path) -> Result<()> {
+    let text = fs::read_to_string(manifest)?;
+    let (placeholder, version) = (r#""version": "0.0.0""#, concat!("\"version\": \"", env!("CARGO_PKG_VERSION"), "\""));
+    if !text.contains(placeholder) {
+        bail!("web/npm/package.json should have the version 0.0.0, for this to put in the right one");
+    }
+    fs::write(manifest, text.replace(placeholder, version)).with_context(|| format!("writing {}", manifest.display()))
+}
+
+fn scripts(package: &Path) -> Result<Vec<String>> {
+    let names = fs::read_dir(package)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+    let names: Result<Vec<String>> = names.collect();
+    Ok(names?.into_iter().filter(|name| name.ends_with(".js")).collect())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {}", from.display()))?;
+    Ok(())
+}
