@@ -31,7 +31,7 @@ use crate::{
     expiry,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
-    pruning,
+    issuers, pruning,
     reset::Resets,
     secret,
     sessions::Sessions,
@@ -132,7 +132,15 @@ impl App {
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
         let sessions = Arc::new(sessions.with_audit(audit));
-        let options = auth::Options { throttle: config.throttle, cookie: config.cookie };
+        let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
+        let has_issuers = issuers.is_some();
+        if let Some(issuers) = issuers.clone() {
+            background.open("following the keys of issuers", |stop| async move {
+                stop.run_until_cancelled_owned(issuers.follow()).await;
+            });
+        }
+        let (throttle, cookie, allow_origin) = (config.throttle, config.cookie, config.allow_origin.clone());
+        let options = auth::Options { throttle, cookie, issuers, allow_origin };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
@@ -159,7 +167,7 @@ impl App {
         }
 
         let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name));
-        let header_auth = (config.cookie != CookieKind::Off).then(|| format!("{}.connect", config.name));
+        let header_auth = (config.cookie != CookieKind::Off || has_issuers).then(|| format!("{}.connect", config.name));
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;

@@ -36,6 +36,8 @@ pub struct Config {
     pub throttle: ThrottleKind,
     /// Whether sessions are bound to the cookies of browsers.
     pub cookie: CookieKind,
+    /// The file that names the issuers of tokens whose word is taken for who logs in.
+    pub issuers: Option<PathBuf>,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
     /// How relogin keys are written.
@@ -269,6 +271,7 @@ impl Config {
             password_cost: password_cost(&options)?,
             cookie: options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value),
             throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
+            issuers: options.jwt_issuers()?.map(|path| path.value),
             secret,
             keys,
             policy: policy(

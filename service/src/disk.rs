@@ -1,13 +1,48 @@
-//! Writing small files so that they are whole whatever happens. Knows nothing of what is in them.
+//! Writing small files so that they are whole whatever happens, and seeing that one has changed. Knows nothing of what is in them.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Write},
     os::unix::fs::{MetadataExt, fchown},
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 use tempfile::NamedTempFile;
+
+/// What tells one state of a file from another.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Seen {
+    inode: u64,
+    len: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+    /// Written so recently that one more write may not show in the times above.
+    is_fresh: bool,
+}
+
+impl Seen {
+    /// The state that `metadata` tells of at the time `now`.
+    #[must_use]
+    pub fn of(metadata: &Metadata, now: SystemTime) -> Self {
+        // The time of change, which no program can set back.
+        let changed = Duration::new(metadata.ctime().try_into().unwrap_or(0), 0);
+        let age = now.duration_since(SystemTime::UNIX_EPOCH + changed);
+        Self {
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            is_fresh: age.map_or(true, |age| age < Duration::from_secs(3)),
+        }
+    }
+
+    /// True if one more write may not show: it should be read once more.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+}
 
 /// Makes the file `path` with mode 0600, or leaves one that is there as it is. On disk, with its folder, when this returns.
 ///

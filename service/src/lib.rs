@@ -16,6 +16,7 @@ pub mod events;
 pub mod expiry;
 pub mod gateway;
 pub mod http;
+pub mod issuers;
 pub mod proof;
 pub mod pruning;
 pub mod reset;

@@ -155,8 +155,8 @@ fn read(path: &Path) -> Result<Keyring, SecretError> {
     Keyring::new(secrets).ok_or_else(|| SecretError::Empty { path: path.to_owned() })
 }
 
-/// A line of nothing but hexadecimal digits could be base64 as well, but no random secret looks like that.
-fn decode(text: &str) -> Option<Vec<u8>> {
+/// The bytes that a line stands for, in base64 or hexadecimal. A line of nothing but hexadecimal digits could be base64 as well, but no random secret looks like that.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     if text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
         return text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();

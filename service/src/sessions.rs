@@ -59,6 +59,19 @@ pub struct Sessions {
     audit: Audit,
 }
 
+/// What a login brings beside its user.
+#[derive(Clone, Debug, Default)]
+pub struct Newcomer {
+    /// The client's mark for this login.
+    pub attempt: Option<Attempt>,
+    /// Where it comes from.
+    pub device: Device,
+    /// The session that the connection's token names.
+    pub token: Option<SessionId>,
+    /// The digest of the cookie to bind the session to.
+    pub cookie: Option<[u8; 32]>,
+}
+
 /// What is known of the browser that uses a key.
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
@@ -165,7 +178,7 @@ impl Sessions {
             .map(granted)
     }
 
-    /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`, whose token names the session `token`.
+    /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -173,15 +186,11 @@ impl Sessions {
         &self,
         connection: ConnectionId,
         user: User,
-        attempt: Option<Attempt>,
-        device: Device,
-        token: Option<SessionId>,
         vouched: Vouched,
+        newcomer: Newcomer,
     ) -> Result<Answer, SessionsError> {
-        let vouched = Some(vouched);
-        self.serve(&Request::Login { connection, user, attempt, device, token, vouched, cookie: None })
-            .await
-            .map(granted)
+        let (vouched, Newcomer { attempt, device, token, cookie }) = (Some(vouched), newcomer);
+        self.serve(&Request::Login { connection, user, attempt, device, token, vouched, cookie }).await.map(granted)
     }
 
     /// Uses a relogin key on `connection`, which has `token` and is a `browser`'s.
@@ -210,6 +219,12 @@ impl Sessions {
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));
         self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, browser }).await.map(granted)
+    }
+
+    /// The time that sessions go by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Has something written to the audit trail that came to no decision.

@@ -30,6 +30,20 @@ pub struct LoginParams {
     pub device: Option<NewDevice>,
 }
 
+/// Params of `auth.<name>.headerLogin`: who logs in is said by a token in the headers of the connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeaderLoginParams {
+    /// As in [`LoginParams`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// As in [`LoginParams`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// As in [`LoginParams`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<NewDevice>,
+}
+
 /// A device that a login registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -171,6 +185,9 @@ pub enum Denied {
     /// Logins are let in from browsers with our cookie alone, and none came along.
     #[error("Cookie required")]
     CookieRequired,
+    /// The token of an issuer is good for nothing, or there is none. Why, is for the log to say.
+    #[error("Invalid token")]
+    InvalidToken,
     /// The method is none of ours.
     #[error("Method not found")]
     MethodNotFound,
@@ -187,6 +204,7 @@ impl Denied {
             Self::InvalidReloginKey => "session.invalidReloginKey",
             Self::InvalidChallenge => "session.invalidChallenge",
             Self::CookieRequired => "session.cookieRequired",
+            Self::InvalidToken => "session.invalidToken",
             Self::MethodNotFound => "system.methodNotFound",
         }
     }
@@ -264,6 +282,7 @@ mod tests {
             Denied::InvalidReloginKey,
             Denied::InvalidChallenge,
             Denied::CookieRequired,
+            Denied::InvalidToken,
             Denied::MethodNotFound,
         ]
         .map(|denied| format!("{}: {denied}", denied.code()))
@@ -275,6 +294,7 @@ mod tests {
             session.invalidReloginKey: Invalid relogin key
             session.invalidChallenge: Invalid challenge
             session.cookieRequired: Cookie required
+            session.invalidToken: Invalid token
             system.methodNotFound: Method not found"#]]
         .assert_eq(&table.join("\n"));
     }

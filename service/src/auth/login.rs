@@ -34,11 +34,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
-    let cookie = match (desk.cookie, desk.browser_cookie.digest(&request.origin)) {
-        (CookieKind::Off, _) => None,
-        (CookieKind::Require, None) => return Err(Denied::CookieRequired.into()),
-        (CookieKind::Use | CookieKind::Require, digest) => digest,
-    };
+    let cookie = cookie_of(desk, &request.origin)?;
     let remote_addr = request.origin.remote_addr.as_deref();
     let refused = async |event: &str, user: Option<UserId>, failure: Failure| {
         let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
@@ -89,8 +85,17 @@ async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Resul
     Ok(verifying.await?)
 }
 
+/// The digest of the cookie that the session is to be bound to.
+pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<[u8; 32]>, Denied> {
+    match (desk.cookie, desk.browser_cookie.digest(origin)) {
+        (CookieKind::Off, _) => Ok(None),
+        (CookieKind::Require, None) => Err(Denied::CookieRequired),
+        (CookieKind::Use | CookieKind::Require, digest) => Ok(digest),
+    }
+}
+
 /// What the request tells of the device.
-fn device_of(origin: &Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
+pub(super) fn device_of(origin: &Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
     let user_agent = origin.header.get("User-Agent").and_then(|values| values.first()).cloned();
     Device { public_key, user_agent, remote_addr: origin.remote_addr.clone(), label }
 }

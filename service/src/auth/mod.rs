@@ -6,6 +6,7 @@
 mod answer;
 mod challenge;
 mod connect;
+mod header_login;
 mod login;
 mod logout;
 mod malformed;
@@ -30,9 +31,10 @@ use tracing::debug;
 use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
-    config::{CookieKind, ThrottleKind},
+    config::{AllowOrigin, CookieKind, ThrottleKind},
     cookie::BrowserCookie,
     errors::Chain,
+    issuers::Issuers,
     sessions::Sessions,
     users::UserDirectory,
 };
@@ -54,15 +56,21 @@ struct Desk {
     throttle: Throttle,
     cookie: CookieKind,
     browser_cookie: BrowserCookie,
+    issuers: Option<Arc<Issuers>>,
+    allow_origin: AllowOrigin,
 }
 
 /// What can be set.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Whose failed logins make the next ones wait.
     pub throttle: ThrottleKind,
     /// Whether sessions are bound to the cookies of browsers.
     pub cookie: CookieKind,
+    /// Whose word is taken for who logs in, beside passwords.
+    pub issuers: Option<Arc<Issuers>>,
+    /// Which pages may act with the cookies of their visitors, beside those of the host that they ask.
+    pub allow_origin: AllowOrigin,
 }
 
 /// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
@@ -88,7 +96,7 @@ impl Auth {
         options: Options,
     ) -> Result<Self, BusError> {
         let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
-        let Options { throttle, cookie } = options;
+        let Options { throttle, cookie, issuers, allow_origin } = options;
         let desk = Desk {
             name: name.to_owned(),
             bus,
@@ -98,6 +106,8 @@ impl Auth {
             throttle: Throttle::new(throttle),
             cookie,
             browser_cookie: BrowserCookie::new(name),
+            issuers,
+            allow_origin,
         };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
     }
@@ -183,7 +193,8 @@ impl Desk {
             Route::Relogin => relogin::relogin(self, payload).await,
             Route::Logout => logout::logout(self, payload).await,
             Route::Challenge => challenge::challenge(self, payload),
-            Route::Connect => connect::connect(self, payload),
+            Route::Connect => connect::connect(self, payload).await,
+            Route::HeaderLogin => header_login::header_login(self, payload).await,
             Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,

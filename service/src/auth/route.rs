@@ -20,6 +20,8 @@ pub(super) enum Route {
     Challenge,
     /// `auth.<name>.connect`.
     Connect,
+    /// `auth.<name>.headerLogin`.
+    HeaderLogin,
     /// `auth.<name>.renew`.
     Renew,
     /// `access.<name>.user.<cid>`.
@@ -47,6 +49,7 @@ impl Route {
                 "logout" => Self::Logout,
                 "challenge" => Self::Challenge,
                 "connect" => Self::Connect,
+                "headerLogin" => Self::HeaderLogin,
                 "renew" => Self::Renew,
                 _ => Self::UnknownMethod,
             },
@@ -68,6 +71,7 @@ impl fmt::Display for Route {
             Self::Logout => "logout",
             Self::Challenge => "challenge",
             Self::Connect => "connect",
+            Self::HeaderLogin => "headerLogin",
             Self::Renew => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
@@ -103,6 +107,8 @@ mod tests {
             ("auth.session.logout", Route::Logout),
             ("auth.session.challenge", Route::Challenge),
             ("auth.session.connect", Route::Connect),
+            ("auth.session.headerLogin", Route::HeaderLogin),
+            ("auth.session.headerlogin", Route::UnknownMethod),
             ("auth.session.renew", Route::Renew),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),

@@ -124,6 +124,19 @@ impl Throttle {
         Ok(())
     }
 
+    /// Takes a token of an issuer in; refused with the time to wait if too many have come from the address that nobody had signed. Those
+    /// are counted apart from passwords, and say nothing of any user.
+    pub(super) fn admit_token(&self, remote_addr: Option<&str>, now: Instant) -> Result<Guess, Duration> {
+        let from = remote_addr.and_then(network).map(|network| self.hasher.hash_one(("token", network)));
+        let guess = Guess { user: None, from: from.map(|address| (address, address)) };
+        self.lock().wait(guess, self.kind, now).map_or(Ok(guess), Err)
+    }
+
+    /// The token was one that nobody had signed.
+    pub(super) fn forged(&self, guess: Guess, now: Instant) {
+        self.lock().wrong(guess, now);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,6 +207,19 @@ fn network(remote_addr: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn forged_tokens_make_tokens_from_their_address_wait_and_no_password() {
+        let (throttle, now) = (Throttle::new(ThrottleKind::All), Instant::now());
+        let from = Some("203.0.113.7:5");
+        for _ in 0..21 {
+            let guess = throttle.admit_token(from, now).unwrap();
+            throttle.forged(guess, now);
+        }
+        assert_eq!(throttle.admit_token(from, now).unwrap_err(), SECOND);
+        assert!(throttle.admit_token(Some("203.0.113.8:5"), now).is_ok() && throttle.admit("jane", from, now).is_ok());
+        assert!(throttle.admit_token(from, now + SECOND).is_ok());
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 

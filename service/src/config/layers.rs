@@ -60,6 +60,9 @@ pub struct Options {
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
+    /// Let the tokens (JWT) of the issuers that this file names log in, from cookies and Authorization headers [default: none]
+    #[arg(long, env = "RELOGIN_JWT_ISSUERS", value_name = "FILE")]
+    pub jwt_issuers: Option<PathBuf>,
     /// Write relogin keys as bytes, or as JSON Web Tokens that others can verify by /.well-known/jwks.json; both are read always
     /// [default: opaque]
     #[arg(long, env = "RELOGIN_KEY_FORMAT", value_name = "opaque|jwt")]
@@ -203,6 +206,7 @@ options! {
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
+    jwt_issuers: "jwt-issuers" "RELOGIN_JWT_ISSUERS" values::path => PathBuf;
     key_format: "key-format" "RELOGIN_KEY_FORMAT" values::key_format => KeyFormat;
     key_issuer: "key-issuer" "RELOGIN_KEY_ISSUER" values::claim => String;
     key_audience: "key-audience" "RELOGIN_KEY_AUDIENCE" values::claim => String;

@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -19,7 +17,7 @@ use super::{
     known::KnownUsers,
     list::{Users, UsersError},
 };
-use crate::errors::Chain;
+use crate::{disk::Seen, errors::Chain};
 
 /// A users file that cannot be used.
 #[derive(Debug, Error)]
@@ -63,17 +61,6 @@ pub struct UsersFile {
     complaint: Option<String>,
 }
 
-/// What tells one state of a file from another.
-#[derive(Debug, PartialEq, Eq)]
-struct Seen {
-    inode: u64,
-    len: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    /// Written so recently that one more write may not show in the times above.
-    is_fresh: bool,
-}
-
 impl UsersFile {
     /// The file at `path`, not looked at yet.
     #[must_use]
@@ -94,7 +81,7 @@ impl UsersFile {
     pub fn read(&mut self) -> Result<Option<Users>, FileError> {
         let metadata = fs::metadata(&self.path).map_err(|source| self.unreadable(source))?;
         let seen = Seen::of(&metadata, SystemTime::now());
-        if !seen.is_fresh && self.seen.as_ref() == Some(&seen) {
+        if !seen.is_fresh() && self.seen.as_ref() == Some(&seen) {
             return Ok(None);
         }
         let text = fs::read_to_string(&self.path).map_err(|source| self.unreadable(source))?;
@@ -232,21 +219,6 @@ impl News {
     }
 }
 
-impl Seen {
-    fn of(metadata: &Metadata, now: SystemTime) -> Self {
-        // The time of change, which no program can set back.
-        let changed = Duration::new(metadata.ctime().try_into().unwrap_or(0), 0);
-        let age = now.duration_since(SystemTime::UNIX_EPOCH + changed);
-        Self {
-            inode: metadata.ino(),
-            len: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            is_fresh: age.map_or(true, |age| age < Duration::from_secs(3)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
@@ -303,7 +275,7 @@ mod tests {
         assert_eq!(names(&file.read().unwrap().unwrap()), ["john"]);
 
         let later = SystemTime::now() + Duration::from_secs(60);
-        assert!(Seen::of(&metadata, SystemTime::now()).is_fresh && !Seen::of(&metadata, later).is_fresh);
+        assert!(Seen::of(&metadata, SystemTime::now()).is_fresh() && !Seen::of(&metadata, later).is_fresh());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod client;
 mod gateway;
+mod jwt;
 mod key;
 mod rules;
 mod service;
@@ -18,6 +19,8 @@ pub type Body = fn(&[u8]);
 /// All targets by name; each has a folder of this name under `fuzz/seeds`.
 pub const TARGETS: &[(&str, Body)] = &[
     ("relogin_key", key::relogin_key),
+    ("relogin_key_jwt", jwt::key),
+    ("issuer_token", jwt::issuer),
     ("client_message", wire::client_message),
     ("service_message", wire::service_message),
     ("service_requests", service::requests),

@@ -50,6 +50,7 @@ mod conformance;
 mod cookies;
 mod ending;
 mod harness;
+mod header_login;
 mod jwt;
 mod losses;
 mod package;

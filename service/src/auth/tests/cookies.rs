@@ -13,7 +13,7 @@ const HERS: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";
 const ANOTHER: &str = "relogin-session=BBBBBBBBBBBBBBBBBBBBBA";
 
 async fn rig(cookie: CookieKind) -> Rig {
-    Rig::with(Options { cookie, throttle: ThrottleKind::Off }).await
+    Rig::with(Options { cookie, throttle: ThrottleKind::Off, ..Options::default() }).await
 }
 
 /// A request of a browser that brings these lines of cookies.

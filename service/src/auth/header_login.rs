@@ -1,0 +1,98 @@
+//! `auth.<name>.headerLogin`: a session for whom an issuer vouches, by a token in the headers that the connection was opened with. Also
+//! on the upgrade itself, where the connection gets its session before its first message, and nobody a key.
+
+use relogin_res::service::{AuthRequest, Origin, Payload, Response, parse_params};
+use relogin_session::{ConnectionId, Denied, api::HeaderLoginParams};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{
+    Desk,
+    answer::Failure,
+    login::{cookie_of, device_of},
+    token_of,
+};
+use crate::{
+    audit::Event,
+    cookie,
+    issuers::{Bearer, Issuers},
+    proof,
+    sessions::Newcomer,
+};
+
+pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
+    let Some(issuers) = &desk.issuers else { return Err(Failure::method_not_found()) };
+    let request = AuthRequest::parse(payload)?;
+    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+    let params = parse_params::<HeaderLoginParams>(request.params.as_deref());
+    let token = token_of(request.token.as_deref()).map(|token| token.sid);
+    let attempt = params.as_ref().ok().and_then(|params| params.attempt);
+    if desk.sessions.is_logged_in(&connection, attempt, token).await? {
+        return Err(Denied::AlreadyLoggedIn.into());
+    }
+    let HeaderLoginParams { attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
+    let public_key = match device {
+        Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
+        None => None,
+    };
+    let cookie = cookie_of(desk, &request.origin)?;
+    let Bearer { user, vouched } =
+        admit(desk, issuers, &connection, &request.origin, true).await?.ok_or(Denied::InvalidToken)?;
+    let device = device_of(&request.origin, public_key, label);
+    let newcomer = Newcomer { attempt, device, token, cookie };
+    let logged_in = desk.sessions.vouched_login(connection, user, vouched, newcomer).await??;
+    Ok(Response::result(&logged_in))
+}
+
+/// The same for a connection that is about to open. A token that is good for nothing keeps nobody from connecting.
+pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(), Failure> {
+    let Some(issuers) = &desk.issuers else { return Ok(()) };
+    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+    if desk.sessions.is_logged_in(&connection, None, None).await? {
+        return Ok(());
+    }
+    match admit(desk, issuers, &connection, &request.origin, false).await {
+        Ok(Some(Bearer { user, vouched })) => {
+            let device = device_of(&request.origin, None, None);
+            let newcomer = Newcomer { device, ..Newcomer::default() };
+            desk.sessions.vouched_login(connection, user, vouched, newcomer).await?.map(drop)?;
+            Ok(())
+        }
+        Ok(None) | Err(Failure::Denied(_) | Failure::TooManyAttempts(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whom the token in the headers vouches for; none if there is no token. Browsers send one that is good no more with each connection, as long
+/// as they have it: if nobody asked for a login (`is_asked`), that is in no audit trail.
+async fn admit(
+    desk: &Desk,
+    issuers: &Issuers,
+    connection: &ConnectionId,
+    origin: &Origin,
+    is_asked: bool,
+) -> Result<Option<Bearer>, Failure> {
+    let remote_addr = origin.remote_addr.as_deref();
+    let refused = async |event: &str, failure: Failure| {
+        let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
+        desk.sessions.audit(Event { event: event.to_owned(), connection, remote_addr, ..Event::default() }).await;
+        Err(failure)
+    };
+    let guess = match desk.throttle.admit_token(remote_addr, Instant::now()) {
+        Ok(guess) => guess,
+        Err(wait) => return refused("login_throttled", Failure::TooManyAttempts(wait)).await,
+    };
+    match issuers.admit(&origin.header, cookie::may_use(origin, &desk.allow_origin), desk.sessions.now()) {
+        Ok(bearer) => Ok(bearer),
+        Err(refusal) => {
+            debug!(%connection, "a token is refused: {refusal}");
+            // One that has expired, say, is no guess.
+            if !refusal.is_of_a_genuine_token() {
+                desk.throttle.forged(guess, Instant::now());
+            } else if !is_asked {
+                return Err(Denied::InvalidToken.into());
+            }
+            refused("login_failed", Denied::InvalidToken.into()).await
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The file that names issuers: TOML, one `[[issuer]]` each (docs/header-login.md).
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::{
+    Issuer, Issuers, Source,
+    keys::{Algorithm, KeyError, KeyFile},
+    token::{ClaimNames, Rules},
+};
+
+/// Issuers that cannot be used.
+#[derive(Debug, Error)]
+pub enum IssuersError {
+    /// The file cannot be read.
+    #[error("cannot read the issuers file {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no such file.
+    #[error("{}: {message}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The keys of an issuer cannot be used.
+    #[error("the keys of the issuer {name} cannot be used")]
+    Keys {
+        /// What it is called.
+        name: String,
+        /// The reason.
+        #[source]
+        source: KeyError,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    issuer: Vec<IssuerForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct IssuerForm {
+    name: String,
+    issuer: String,
+    audience: String,
+    algorithms: Vec<String>,
+    keys: PathBuf,
+    cookie: Option<String>,
+    #[serde(default)]
+    authorization: bool,
+    leeway: Option<String>,
+    r#type: Option<String>,
+    user_id: Option<String>,
+    user_name: Option<String>,
+    role: Option<String>,
+    default_role: Option<String>,
+    #[serde(default)]
+    id_prefix: String,
+    #[serde(default)]
+    end_with_token: bool,
+}
+
+/// How far clocks may be apart if nothing else is said, in seconds, and at most.
+const LEEWAY: u64 = 30;
+const MAX_LEEWAY: u64 = 300;
+
+/// Reads the file, and the key files that it names.
+///
+/// # Errors
+/// [`IssuersError`] if one of them will not do.
+pub fn load(path: &Path) -> Result<Issuers, IssuersError> {
+    let text = fs::read_to_string(path).map_err(|source| IssuersError::Unreadable { path: path.to_owned(), source })?;
+    let wrong = |message: String| IssuersError::Form { path: path.to_owned(), message };
+    let FileForm { issuer: forms } = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+    let mut names = HashSet::new();
+    let mut issuers = Vec::new();
+    for form in forms {
+        let name = form.name.clone();
+        if !names.insert(name.clone()) {
+            return Err(wrong(format!("two issuers are called {name:?}")));
+        }
+        issuers.push(issuer(path, form).map_err(|problem| match problem {
+            Problem::Form(message) => wrong(format!("issuer {name:?}: {message}")),
+            Problem::Keys(source) => IssuersError::Keys { name, source },
+        })?);
+    }
+    Ok(Issuers(issuers))
+}
+
+enum Problem {
+    Form(String),
+    Keys(KeyError),
+}
+
+fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, Problem> {
+    let wrong = |message: &str| Err(Problem::Form(message.to_owned()));
+    for (what, text) in [("name", &form.name), ("issuer", &form.issuer), ("audience", &form.audience)] {
+        if !(1..=256).contains(&text.len()) {
+            return wrong(&format!("{what} must have 1 to 256 characters"));
+        }
+    }
+    let mut algorithms = Vec::new();
+    for text in &form.algorithms {
+        match Algorithm::parse(text) {
+            Some(algorithm) => algorithms.push(algorithm),
+            None => return wrong(&format!("algorithm {text:?} is none of HS256, RS256, ES256 and EdDSA")),
+        }
+    }
+    if algorithms.is_empty() {
+        return wrong("algorithms names none");
+    }
+    if form.cookie.is_none() && !form.authorization {
+        return wrong("names no place where its tokens come from; write cookie = \"…\", or authorization = true");
+    }
+    let leeway = match form.leeway.as_deref().map(humantime::parse_duration) {
+        None => LEEWAY,
+        Some(Ok(leeway)) if leeway.as_secs() <= MAX_LEEWAY => leeway.as_secs(),
+        Some(_) => return wrong("leeway is no length of time of 5 minutes or less"),
+    };
+    let names = ClaimNames {
+        id: form.user_id.unwrap_or_else(|| "sub".to_owned()),
+        name: form.user_name.unwrap_or_else(|| "name".to_owned()),
+        role: form.role.unwrap_or_else(|| "role".to_owned()),
+    };
+    // Beside the file, wherever the service was started.
+    let keys = path.parent().map_or_else(|| form.keys.clone(), |folder| folder.join(&form.keys));
+    let keys = KeyFile::open(keys, algorithms.clone()).map_err(Problem::Keys)?;
+    Ok(Issuer {
+        name: form.name,
+        rules: Rules {
+            issuer: form.issuer,
+            audience: form.audience,
+            algorithms,
+            kind: form.r#type,
+            leeway,
+            names,
+            default_role: form.default_role,
+            id_prefix: form.id_prefix,
+        },
+        source: Source { cookie: form.cookie, authorization: form.authorization },
+        keys,
+        ends_session: form.end_with_token,
+    })
+}

@@ -1,0 +1,332 @@
+//! What an issuer's tokens are verified with: a file of public keys (PEM, or a JWK Set) or of secrets, read again when it changes. Each
+//! key is good for one algorithm, whatever a token says.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use ring::{
+    hmac,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+    },
+};
+use rustls_pki_types::{SubjectPublicKeyInfoDer, pem::PemObject};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+use thiserror::Error;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::{disk::Seen, errors::Chain, secret};
+
+/// A way to sign tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC over SHA-256, by a secret that both sides have.
+    Hs256,
+    /// RSA, PKCS #1 v1.5, over SHA-256; keys of 2,048 bits or more.
+    Rs256,
+    /// ECDSA on P-256 over SHA-256.
+    Es256,
+    /// Ed25519.
+    EdDsa,
+}
+
+/// A key that tokens are verified with.
+#[derive(Clone)]
+pub struct Key {
+    /// What tokens call it; one without a name is tried for each.
+    pub kid: Option<String>,
+    material: Material,
+}
+
+#[derive(Clone)]
+enum Material {
+    Secret(Zeroizing<Vec<u8>>),
+    /// As PKCS #1 writes it.
+    RsaDer(Vec<u8>),
+    Rsa {
+        n: Vec<u8>,
+        e: Vec<u8>,
+    },
+    /// The point, uncompressed.
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+/// Keys that cannot be used. Never shows one.
+#[derive(Debug, Error)]
+pub enum KeyError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// There is none of these in it.
+    #[error("{} has no key for the algorithms that were named: neither PEM, nor a JWK Set, nor secrets in base64", path.display())]
+    None {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It has what is only the issuer's to have.
+    #[error("{} has a private key; what belongs here is the public one", path.display())]
+    Private {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A secret that anybody may read.
+    #[error("{} holds a secret and has mode {mode:03o}; run: chmod 600 {}", path.display(), path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+/// A key file, and what was in it when it was read last.
+pub struct KeyFile {
+    path: PathBuf,
+    algorithms: Vec<Algorithm>,
+    state: Mutex<State>,
+}
+
+struct State {
+    keys: Arc<[Key]>,
+    seen: Option<Seen>,
+    digest: [u8; 32],
+    complaint: Option<String>,
+}
+
+/// Longer than any key file.
+const MAX_FILE: u64 = 1 << 20;
+
+impl Algorithm {
+    /// Reads the name that tokens have for it; case matters.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "HS256" => Some(Self::Hs256),
+            "RS256" => Some(Self::Rs256),
+            "ES256" => Some(Self::Es256),
+            "EdDSA" => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
+}
+
+impl Key {
+    /// The one algorithm it is good for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        match &self.material {
+            Material::Secret(_) => Algorithm::Hs256,
+            Material::RsaDer(_) | Material::Rsa { .. } => Algorithm::Rs256,
+            Material::P256(_) => Algorithm::Es256,
+            Material::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    /// True if it, or its other half, has signed.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verified = match &self.material {
+            // Takes as long wherever the signature is wrong.
+            Material::Secret(secret) => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, signature),
+            Material::RsaDer(der) => {
+                UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).verify(message, signature)
+            }
+            Material::Rsa { n, e } => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+            Material::P256(point) => UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature),
+            Material::Ed25519(point) => UnparsedPublicKey::new(&ED25519, point).verify(message, signature),
+        };
+        verified.is_ok()
+    }
+}
+
+impl KeyFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`KeyError`] if there is no key in it for one of the algorithms.
+    pub fn open(path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, KeyError> {
+        let state = State { keys: Arc::new([]), seen: None, digest: [0; 32], complaint: None };
+        let file = Self { path, algorithms, state: Mutex::new(state) };
+        *file.lock() = file.read()?;
+        Ok(file)
+    }
+
+    /// The keys as they were read last.
+    #[must_use]
+    pub fn current(&self) -> Arc<[Key]> {
+        Arc::clone(&self.lock().keys)
+    }
+
+    /// Reads the file again if it has changed; `name` is what logs call the issuer.
+    pub fn look(&self, name: &str) {
+        let is_as_it_was = fs::metadata(&self.path).is_ok_and(|metadata| {
+            let seen = Seen::of(&metadata, SystemTime::now());
+            self.lock().seen.as_ref().is_some_and(|before| *before == seen && !seen.is_fresh())
+        });
+        if is_as_it_was {
+            return;
+        }
+        match self.read() {
+            Ok(new) => {
+                let mut state = self.lock();
+                if state.digest != new.digest {
+                    info!(issuer = name, keys = new.keys.len(), "the issuer has other keys");
+                }
+                *state = new;
+            }
+            Err(error) => {
+                let complaint = Chain(&error).to_string();
+                let mut state = self.lock();
+                if state.complaint.as_ref() != Some(&complaint) {
+                    warn!(issuer = name, "the issuer's keys stay as they were: {complaint}");
+                    state.complaint = Some(complaint);
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> Result<State, KeyError> {
+        let path = || self.path.clone();
+        let unreadable = |source| KeyError::Unreadable { path: path(), source };
+        let metadata = fs::metadata(&self.path).map_err(unreadable)?;
+        if metadata.len() > MAX_FILE {
+            return Err(KeyError::None { path: path() });
+        }
+        let text = Zeroizing::new(fs::read_to_string(&self.path).map_err(unreadable)?);
+        if text.contains("PRIVATE KEY-----") {
+            return Err(KeyError::Private { path: path() });
+        }
+        let mut keys = keys_in(&text).ok_or_else(|| KeyError::None { path: path() })?;
+        keys.retain(|key| self.algorithms.contains(&key.algorithm()));
+        if keys.is_empty() {
+            return Err(KeyError::None { path: path() });
+        }
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o027 != 0 && keys.iter().any(|key| key.algorithm() == Algorithm::Hs256) {
+            return Err(KeyError::TooOpen { path: path(), mode });
+        }
+        let (seen, digest) = (Seen::of(&metadata, SystemTime::now()), Sha256::digest(text.as_bytes()).into());
+        Ok(State { keys: keys.into(), seen: Some(seen), digest, complaint: None })
+    }
+}
+
+/// The keys in a file, of whichever form it has. Those of kinds that nobody here knows are left out.
+#[must_use]
+pub fn keys_in(text: &str) -> Option<Vec<Key>> {
+    if text.trim_start().starts_with('{') {
+        jwks(text)
+    } else if text.contains("-----BEGIN") {
+        SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes())
+            .map(|der| spki(der.ok()?.as_ref()).map(|material| Key { kid: None, material }))
+            .collect()
+    } else {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(|line| secret::decode(line).and_then(shared).map(|material| Key { kid: None, material })).collect()
+    }
+}
+
+/// A secret shorter than the hash is none (RFC 7518, section 3.2).
+fn shared(secret: Vec<u8>) -> Option<Material> {
+    let secret = Zeroizing::new(secret);
+    (secret.len() >= 32).then_some(Material::Secret(secret))
+}
+
+fn spki(der: &[u8]) -> Option<Material> {
+    const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+    const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+    const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+    const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+    let key = SubjectPublicKeyInfoRef::try_from(der).ok()?;
+    let bits = key.subject_public_key.as_bytes()?.to_vec();
+    match key.algorithm.oid {
+        RSA => Some(Material::RsaDer(bits)),
+        EC if key.algorithm.parameters_oid() == Ok(P256) && bits.len() == 65 => Some(Material::P256(bits)),
+        ED25519 if bits.len() == 32 => Some(Material::Ed25519(bits)),
+        _ => None,
+    }
+}
+
+/// A JSON Web Key, as far as it matters here.
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    crv: Option<String>,
+    kid: Option<String>,
+    alg: Option<String>,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    k: Option<String>,
+}
+
+fn jwks(text: &str) -> Option<Vec<Key>> {
+    #[derive(Deserialize)]
+    struct Set<'a> {
+        #[serde(borrow)]
+        keys: Vec<&'a RawValue>,
+    }
+    let keys = match serde_json::from_str::<Set<'_>>(text) {
+        Ok(Set { keys }) => keys,
+        Err(_) => vec![serde_json::from_str(text).ok()?],
+    };
+    Some(keys.into_iter().filter_map(|key| serde_json::from_str(key.get()).ok()).filter_map(jwk).collect())
+}
+
+fn jwk(jwk: Jwk) -> Option<Key> {
+    let bytes = |text: Option<&str>| URL_SAFE_NO_PAD.decode(text?).ok();
+    let coordinate = |text: Option<&String>| bytes(text.map(String::as_str)).filter(|bytes| bytes.len() == 32);
+    let material = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
+        ("RSA", _) => Material::Rsa { n: bytes(jwk.n.as_deref())?, e: bytes(jwk.e.as_deref())? },
+        ("EC", Some("P-256")) => {
+            Material::P256([vec![4], coordinate(jwk.x.as_ref())?, coordinate(jwk.y.as_ref())?].concat())
+        }
+        ("OKP", Some("Ed25519")) => Material::Ed25519(coordinate(jwk.x.as_ref())?),
+        ("oct", _) => shared(bytes(jwk.k.map(Zeroizing::new).as_ref().map(|k| k.as_str()))?)?,
+        _ => return None,
+    };
+    let key = Key { kid: jwk.kid, material };
+    // A key that is for something else, or for another algorithm, is not ours to use.
+    let is_for_us = jwk.usage.is_none_or(|usage| usage == "sig")
+        && jwk.alg.is_none_or(|alg| {
+            Algorithm::parse(&alg).or_else(|| (alg == "Ed25519").then_some(Algorithm::EdDsa)) == Some(key.algorithm())
+        });
+    is_for_us.then_some(key)
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Key").field("kid", &self.kid).field("algorithm", &self.algorithm()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyFile").field("path", &self.path).field("keys", &self.lock().keys).finish_non_exhaustive()
+    }
+}

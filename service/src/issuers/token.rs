@@ -1,0 +1,254 @@
+//! One token: whether the issuer has signed it for us and for now, and what it says. Knows neither where it came from nor where keys are.
+//!
+//! What is looked at before the signature is the header's `alg`, `kid`, `typ` and `crit` only, and of those nothing is believed: the
+//! algorithm must be one that was named, and the key that verifies is good for that algorithm alone. No key ever comes from a token.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use relogin_session::{Timestamp, User, UserId};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::keys::{Algorithm, Key};
+
+/// What an issuer's tokens must be like.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The claim `iss`, to the letter.
+    pub issuer: String,
+    /// What the claim `aud` is, or has among others.
+    pub audience: String,
+    /// How they may be signed.
+    pub algorithms: Vec<Algorithm>,
+    /// The header's `typ`; none: `JWT`, or nothing.
+    pub kind: Option<String>,
+    /// How far clocks may be apart, in seconds.
+    pub leeway: u64,
+    /// Where it stands who the user is.
+    pub names: ClaimNames,
+    /// The role of those of whom nothing is said.
+    pub default_role: Option<String>,
+    /// What is put before the user's id, so that it is nobody else's.
+    pub id_prefix: String,
+}
+
+/// The claims that say who the user is.
+#[derive(Clone, Debug)]
+pub struct ClaimNames {
+    /// A text or a whole number.
+    pub id: String,
+    /// A text.
+    pub name: String,
+    /// A text.
+    pub role: String,
+}
+
+/// What a good token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Of whom.
+    pub user: User,
+    /// Until when it is good, clocks that are apart included.
+    pub until: Timestamp,
+}
+
+/// Why a token is good for nothing: those that came further are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
+pub enum Refusal {
+    /// Longer than is looked at.
+    #[error("the token is too long")]
+    TooLong,
+    /// No token.
+    #[error("it is no token")]
+    Malformed,
+    /// Of another type.
+    #[error("the token is of another type")]
+    Type,
+    /// Signed in a way that was not named.
+    #[error("the token's algorithm is not one of the issuer's")]
+    Algorithm,
+    /// Signed by a key that is not known.
+    #[error("the token's key is not known")]
+    Key,
+    /// Not signed by the issuer.
+    #[error("the token's signature is not the issuer's")]
+    Signature,
+    /// The claims are none.
+    #[error("the token's claims make no sense")]
+    Claims,
+    /// From somebody else.
+    #[error("the token is another issuer's")]
+    Issuer,
+    /// For somebody else.
+    #[error("the token is for another audience")]
+    Audience,
+    /// Over.
+    #[error("the token has expired")]
+    Expired,
+    /// Not begun.
+    #[error("the token is not good yet")]
+    NotYet,
+    /// Who the user is, is not said.
+    #[error("the token does not say who its user is")]
+    User,
+}
+
+impl Refusal {
+    /// True if the issuer had signed the token: nobody has made it up.
+    #[must_use]
+    pub fn is_of_a_genuine_token(self) -> bool {
+        self > Self::Signature
+    }
+}
+
+/// The longest token that is looked at, in bytes.
+pub const MAX_LEN: usize = 8192;
+
+/// The longest text that is taken over from a claim, in bytes.
+const MAX_TEXT: usize = 256;
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    typ: Option<String>,
+    kid: Option<String>,
+    /// What must be understood: nothing of it is.
+    crit: Option<IgnoredAny>,
+}
+
+/// Claims by name, each of them once.
+struct ClaimSet(BTreeMap<String, Value>);
+
+/// Reads a token.
+///
+/// # Errors
+/// [`Refusal`] if it is good for nothing at the time `now`.
+pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<Said, Refusal> {
+    if text.len() > MAX_LEN {
+        return Err(Refusal::TooLong);
+    }
+    let [head, payload, signature]: [&str; 3] =
+        text.split('.').collect::<Vec<_>>().try_into().map_err(|_| Refusal::Malformed)?;
+    // The decoder takes the canonical form alone: without padding, and without bits that mean nothing.
+    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| Refusal::Malformed);
+    let header: Header = serde_json::from_slice(&decoded(head)?).map_err(|_| Refusal::Malformed)?;
+    if header.crit.is_some() {
+        return Err(Refusal::Malformed);
+    }
+    if !is_kind(header.typ.as_deref(), rules.kind.as_deref()) {
+        return Err(Refusal::Type);
+    }
+    let algorithm = Algorithm::parse(&header.alg).filter(|algorithm| rules.algorithms.contains(algorithm));
+    let algorithm = algorithm.ok_or(Refusal::Algorithm)?;
+    let is_named = |key: &&Key| key.kid.is_none() || header.kid.is_none() || key.kid == header.kid;
+    let mut candidates = keys.iter().filter(|key| key.algorithm() == algorithm).filter(is_named).peekable();
+    if candidates.peek().is_none() {
+        return Err(Refusal::Key);
+    }
+    let signature = decoded(signature)?;
+    let message = text.rsplit_once('.').map_or("", |(message, _)| message);
+    if !candidates.any(|key| key.verifies(message.as_bytes(), &signature)) {
+        return Err(Refusal::Signature);
+    }
+    let claims = decoded(payload).map_err(|_| Refusal::Claims)?;
+    let ClaimSet(claims) = serde_json::from_slice(&claims).map_err(|_| Refusal::Claims)?;
+    said(&claims, rules, now)
+}
+
+fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Result<Said, Refusal> {
+    if claims.get("iss").and_then(Value::as_str) != Some(&rules.issuer) {
+        return Err(Refusal::Issuer);
+    }
+    let is_for_us = match claims.get("aud") {
+        Some(Value::String(audience)) => *audience == rules.audience,
+        Some(Value::Array(audiences)) => audiences.iter().any(|audience| audience.as_str() == Some(&rules.audience)),
+        _ => false,
+    };
+    if !is_for_us {
+        return Err(Refusal::Audience);
+    }
+    let now = now.0 / 1000;
+    // One that never expires is not taken.
+    let expiry = claims.get("exp").and_then(seconds).ok_or(Refusal::Expired)?;
+    let until = expiry.saturating_add(rules.leeway);
+    if now >= until {
+        return Err(Refusal::Expired);
+    }
+    match claims.get("nbf") {
+        Some(from) if seconds(from).is_none_or(|from| from > now.saturating_add(rules.leeway)) => {
+            return Err(Refusal::NotYet);
+        }
+        _ => {}
+    }
+    let text = |name: &str| {
+        let text = claims.get(name).and_then(Value::as_str)?;
+        (1..=MAX_TEXT).contains(&text.len()).then(|| text.to_owned())
+    };
+    let role = match claims.get(&rules.names.role) {
+        None => rules.default_role.clone(),
+        Some(_) => text(&rules.names.role),
+    };
+    let id = match claims.get(&rules.names.id).and_then(Value::as_i64) {
+        Some(number) if rules.id_prefix.is_empty() => Some(UserId::Number(number)),
+        Some(number) => Some(UserId::Text(format!("{}{number}", rules.id_prefix))),
+        None => text(&rules.names.id).map(|id| UserId::Text(format!("{}{id}", rules.id_prefix))),
+    };
+    match (id, text(&rules.names.name), role) {
+        (Some(id), Some(name), Some(role)) => {
+            Ok(Said { user: User { id, name, role }, until: Timestamp(until.saturating_mul(1000)) })
+        }
+        _ => Err(Refusal::User),
+    }
+}
+
+/// Media types compare without regard to case, and `application/` may be left out (RFC 7515, section 4.1.9).
+fn is_kind(typ: Option<&str>, kind: Option<&str>) -> bool {
+    let bare = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.strip_prefix("application/").map(str::to_owned).unwrap_or(text)
+    };
+    match (typ.map(bare), kind.map(bare)) {
+        (None, None) => true,
+        (Some(typ), None) => typ == "jwt",
+        (typ, kind) => typ == kind,
+    }
+}
+
+/// A time, as tokens write it: a number, not always a whole one.
+fn seconds(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let seconds = value.as_f64().filter(|seconds| (0.0..1e15).contains(seconds))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range, as was just seen")]
+        Some(seconds as u64)
+    })
+}
+
+impl<'de> Deserialize<'de> for ClaimSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once;
+        impl<'de> Visitor<'de> for Once {
+            type Value = ClaimSet;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("claims, each of them once")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ClaimSet, A::Error> {
+                let mut claims = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if claims.insert(name, value).is_some() {
+                        return Err(de::Error::custom("a claim twice"));
+                    }
+                }
+                Ok(ClaimSet(claims))
+            }
+        }
+        deserializer.deserialize_map(Once)
+    }
+}
