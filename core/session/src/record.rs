@@ -4,6 +4,7 @@ mod first;
 mod second;
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User, UserId};
@@ -160,7 +161,8 @@ impl Record {
     /// True if the session's keys may be used by a browser whose cookie has this digest; none if it brings none.
     #[must_use]
     pub fn takes_cookie(&self, cookie: Option<[u8; 32]>) -> bool {
-        self.cookie.is_none() || self.cookie == cookie
+        // Takes as long wherever the digests differ.
+        self.cookie.is_none_or(|bound| cookie.is_some_and(|cookie| bound.ct_eq(&cookie).into()))
     }
 
     /// True if `connection` holds this session.

@@ -1,13 +1,13 @@
 //! `auth.<name>.connect`: what gateways ask before a WebSocket opens, if it is named to them as their header authentication. Gives
 //! the browser its cookie, in the response, and the connection a session, if the headers have a token of an issuer's.
 
-use relogin_res::service::{AuthRequest, Meta, Payload, Response};
+use relogin_res::service::{AuthRequest, Meta, Response};
 
-use super::{Desk, answer::Failure, header_login};
+use super::{Desk, answer::Failure, header_login, private::Private};
 use crate::config::CookieKind;
 
 pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = AuthRequest::parse(payload)?;
+    let request = Private::parse(payload)?;
     // Only before a WebSocket opens. A request of HTTP has a connection of its own, which would leave a session behind each time.
     if request.is_http && is_upgrade(&request) {
         header_login::on_upgrade(desk, &request).await?;

@@ -1,7 +1,7 @@
 //! `auth.<name>.headerLogin`: a session for whom an issuer vouches, by a token in the headers that the connection was opened with. Also
 //! on the upgrade itself, where the connection gets its session before its first message, and nobody a key.
 
-use relogin_res::service::{AuthRequest, Origin, Payload, Response, parse_params};
+use relogin_res::service::{AuthRequest, Origin, Response, parse_params};
 use relogin_session::{ConnectionId, Denied, api::HeaderLoginParams};
 use tokio::time::Instant;
 use tracing::debug;
@@ -10,6 +10,7 @@ use super::{
     Desk,
     answer::Failure,
     login::{cookie_of, device_of},
+    private::Private,
     token_of,
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
 
 pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let Some(issuers) = &desk.issuers else { return Err(Failure::method_not_found()) };
-    let request = AuthRequest::parse(payload)?;
+    let request = Private::parse(payload)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params = parse_params::<HeaderLoginParams>(request.params.as_deref());
     let token = token_of(request.token.as_deref()).map(|token| token.sid);

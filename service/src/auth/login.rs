@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use relogin_res::service::{AuthRequest, Origin, Payload, Response, encode_pre_response, parse_params};
+use relogin_res::service::{Origin, Response, encode_pre_response, parse_params};
 use relogin_session::{ConnectionId, Denied, Device, DeviceKey, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Desk, answer::Failure, token_of};
+use super::{Desk, answer::Failure, private::Private, token_of};
 use crate::{
     audit::Event,
     config::CookieKind,
@@ -18,7 +18,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
-    let request = AuthRequest::parse(payload)?;
+    let request = Private::parse(payload)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params = parse_params::<LoginParams>(request.params.as_deref());
     let token = token_of(request.token.as_deref()).map(|token| token.sid);

@@ -10,6 +10,7 @@ mod header_login;
 mod login;
 mod logout;
 mod malformed;
+mod private;
 mod relogin;
 mod renew;
 mod route;
@@ -20,6 +21,7 @@ mod user;
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use relogin_res::service::Response;
 use relogin_session::Token;
@@ -27,6 +29,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
+use zeroize::Zeroizing;
 
 use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
@@ -145,6 +148,7 @@ impl Auth {
         tasks.spawn(async move {
             // In a box: a future of some kilobytes is otherwise copied each time it is handed on until it runs.
             Box::pin(desk.serve(route, &message.payload, &reply)).await;
+            private::wipe_payload(message.payload);
             drop(place);
         });
     }
@@ -211,7 +215,9 @@ impl Desk {
 
     async fn send_bytes(&self, reply: &str, payload: Vec<u8>) {
         // Whoever asked asks again: what was done is on disk, and a repetition gets the same answer.
-        if let Err(error) = self.bus.publish(reply, payload.into()).await {
+        // Wiped when the last handle is gone: there may be a key in it.
+        let payload = Bytes::from_owner(Zeroizing::new(payload));
+        if let Err(error) = self.bus.publish(reply, payload).await {
             debug!("an answer did not get out: {}", Chain(&error));
         }
     }

@@ -1,7 +1,7 @@
 //! Relogin keys as JSON Web Tokens, for those whose other services are to verify them: what is in one, and whether one is ours.
 //! Knows no curves: whoever can sign and verify is handed in.
 //!
-//! The header is `{"alg":"EdDSA","typ":"relogin+jwt","kid":…}`, the claims are those of [`Claims`], in that order. The claim `jti` is the
+//! The header is `{"alg":"EdDSA","typ":"relogin+jwt","kid":…}`, the claims are those of `Claims` below, in that order. The claim `jti` is the
 //! tag that the same key has in the other format, so all that holds for that one holds for this: the secret alone makes no key of a
 //! session whose salt it does not know. The signature is for others, and keeps each key to one text: what is not, byte for
 //! byte, what we would have written is refused, whatever else it may say.

@@ -1,0 +1,65 @@
+//! Requests that have credentials in them: what was read of one is wiped once it is answered. What the network stack and the gateway keep of it
+//! is theirs. Knows no method.
+
+use std::ops::Deref;
+
+use bytes::Bytes;
+use relogin_res::{
+    Error,
+    service::{AuthRequest, Payload},
+};
+use zeroize::Zeroize;
+
+/// A request with a password, a key or cookies in it, wiped on drop.
+#[derive(Debug)]
+pub(super) struct Private(AuthRequest);
+
+impl Private {
+    /// Reads a payload.
+    pub(super) fn parse(payload: &[u8]) -> Result<Self, Error> {
+        AuthRequest::parse(payload).map(Self)
+    }
+}
+
+impl Deref for Private {
+    type Target = AuthRequest;
+
+    fn deref(&self) -> &AuthRequest {
+        &self.0
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Wipes the bytes of a payload, if nobody else has them.
+pub(super) fn wipe_payload(payload: Bytes) {
+    if let Ok(mut payload) = payload.try_into_mut() {
+        payload.as_mut().zeroize();
+    }
+}
+
+fn wipe(request: &mut AuthRequest) {
+    for text in [request.params.take(), request.token.take()].into_iter().flatten() {
+        String::from(Box::<str>::from(text)).zeroize();
+    }
+    request.origin.header.values_mut().flatten().for_each(Zeroize::zeroize);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_wiped() {
+        let payload = br#"{"cid":"c","token":{"sid":"x"},"params":{"password":"x"},"header":{"Cookie":["a=b","c=d"]}}"#;
+        let mut request = Private::parse(payload).unwrap();
+        assert!(request.params.is_some() && request.origin.header["Cookie"] == ["a=b", "c=d"]);
+        wipe(&mut request.0);
+        assert!(request.params.is_none() && request.token.is_none());
+        assert_eq!(request.origin.header["Cookie"], ["", ""]);
+    }
+}
