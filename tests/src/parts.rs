@@ -26,6 +26,8 @@ pub enum Part {
     Resclient,
     /// The package for JavaScript, built.
     Package,
+    /// The page in Rust that README.md shows, built.
+    Hello,
 }
 
 impl Part {
@@ -41,6 +43,7 @@ impl Part {
             Self::Node => "NODE",
             Self::Resclient => "RESCLIENT_DIR",
             Self::Package => "RELOGIN_NPM",
+            Self::Hello => "RELOGIN_HELLO",
         }
     }
 
@@ -54,6 +57,7 @@ impl Part {
             Self::Node => &["node"],
             Self::Resclient => &["resclient"],
             Self::Package => &["npm"],
+            Self::Hello => &["hello"],
         }
     }
 
@@ -72,7 +76,7 @@ impl Part {
         let folders = match self {
             // Never an installed one: it is this workspace's that is tested.
             Self::Relogin => vec![target().join("debug")],
-            Self::Package => vec![target()],
+            Self::Package | Self::Hello => vec![target()],
             Self::Resclient => vec![target().join("tools")],
             _ => {
                 let tools = target().join("tools");
@@ -94,6 +98,7 @@ impl Part {
         match self {
             Self::Resclient => path.join("node_modules").is_dir(),
             Self::Package => path.join("index.js").is_file(),
+            Self::Hello => path.join("hello.js").is_file(),
             _ => path.is_file(),
         }
     }

@@ -57,6 +57,13 @@ export class Client {
         if (!keep) this.#let(null);
       },
       authenticate: (rid, method, params) => this.#send(true, rid, method, params),
+      /** Listeners that come and go in `change` are no reason for the client to stay: nobody of the page hears them. */
+      aside: (change) => {
+        const before = this.#listening;
+        change();
+        this.#listening = before;
+        this.#stayOrGo();
+      },
     };
   }
 
@@ -134,12 +141,7 @@ export class Client {
   async #begin(life) {
     try {
       await loaded();
-      // Dropped by the page, it must be free to go.
-      const self = new WeakRef(this);
-      const raw = await RawClient.connect(this.#url, true, (...told) => {
-        const client = self.deref();
-        if (client?.#life === life) client.#hear(told);
-      });
+      const raw = await RawClient.connect(this.#url, true, Client.#telling(new WeakRef(this), life));
       if (life !== this.#life) {
         raw.free();
         throw lost();
@@ -151,6 +153,14 @@ export class Client {
       if (life === this.#life) this.#starting = null;
       throw asError(thrown);
     }
+  }
+
+  /** What the machine tells. A function of its own: it must know nothing that keeps a client from going that the page drops. */
+  static #telling(self, life) {
+    return (...told) => {
+      const client = self.deref();
+      if (client?.#life === life) client.#hear(told);
+    };
   }
 
   async #call(auth, rid, method, params) {
@@ -330,6 +340,10 @@ export class Client {
     const before = this.#listeners.size;
     change();
     this.#listening += this.#listeners.size - before + more;
+    this.#stayOrGo();
+  }
+
+  #stayOrGo() {
     if (this.#listening > 0) listenedTo.add(this);
     else listenedTo.delete(this);
   }

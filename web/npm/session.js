@@ -6,6 +6,9 @@ import { ResError, asError, report } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { inner } from "./resources.js";
 
+/** Sessions that the page listens to: they stay as long as the page does, whoever still knows them. */
+const listenedTo = new Set();
+
 /** How long until the user model is asked for again that could not be had. */
 const AGAIN = 3000;
 
@@ -68,11 +71,13 @@ export class Session {
 
   on(events, listener) {
     this.#listeners.add(events, listener);
+    listenedTo.add(this);
     return this;
   }
 
   off(events, listener) {
     this.#listeners.remove(events, listener);
+    if (this.#listeners.size === 0) listenedTo.delete(this);
     return this;
   }
 
@@ -80,6 +85,7 @@ export class Session {
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    listenedTo.delete(this);
     this.#link.detach();
     this.#keeper?.free();
     this.#keeper = null;
@@ -92,8 +98,7 @@ export class Session {
     this.#link.attach();
     try {
       await loaded();
-      const self = new WeakRef(this);
-      const keeper = await RawKeeper.start(this.#name, (...told) => self.deref()?.#hear(...told));
+      const keeper = await RawKeeper.start(this.#name, Session.#telling(new WeakRef(this)));
       if (this.#closed) return keeper.free();
       this.#keeper = keeper;
       this.#link.watch(`${this.#name}.user.{cid}`);
@@ -103,6 +108,11 @@ export class Session {
       throw asError(thrown);
     }
     return undefined;
+  }
+
+  /** As the client's. */
+  static #telling(self) {
+    return (...told) => self.deref()?.#hear(...told);
   }
 
   /** There is a new connection. */
@@ -202,12 +212,15 @@ class Link {
       rotated: (data) => this.session.keeper()?.rotated(Number(data?.generation ?? 0)),
       unsubscribe: () => this.session.keeper()?.user(undefined),
     };
-    for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
-    const unfollow = this.follow(model, tell);
-    this.#watched = () => {
+    let unfollow;
+    this.aside(() => {
+      for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+      unfollow = this.follow(model, tell);
+    });
+    this.#watched = () => this.aside(() => {
       for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
       unfollow();
-    };
+    });
     tell();
   }
 
@@ -219,6 +232,11 @@ class Link {
     this.ready();
   }
 
+  /** Does what the page need not know of. */
+  aside(change) {
+    change();
+  }
+
   lost = () => this.session.keeper()?.disconnected();
 }
 
@@ -226,8 +244,12 @@ class Link {
 class OwnLink extends Link {
   #release = () => {};
 
+  aside(change) {
+    this.client[inner].aside(change);
+  }
+
   attach() {
-    this.client.on("disconnect", this.lost);
+    this.aside(() => this.client.on("disconnect", this.lost));
     // One that is connected already, too: what it sends from now on waits.
     this.client[inner].keep(() => {
       const kept = new Promise((resolve) => (this.#release = resolve));
@@ -262,7 +284,7 @@ class OwnLink extends Link {
 
   detach() {
     super.detach();
-    this.client.off("disconnect", this.lost);
+    this.aside(() => this.client.off("disconnect", this.lost));
     this.client[inner].keep(null);
   }
 }

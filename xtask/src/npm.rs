@@ -14,6 +14,9 @@ use crate::{
     setup::{self, TARGET, Tools},
 };
 
+/// Small before all else, as for the page.
+const PROFILE: &str = "small";
+
 /// Builds `target/npm`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     no_arguments(arguments)?;
@@ -32,24 +35,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 /// Builds the package, and answers where it is.
 pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
     let package = context.target.join("npm");
-    let mut log = Log::create(context, "npm-package")?;
-    let profile = "small";
-    let mut cargo =
-        context.cargo(&["build", "--package", "relogin-web", "--lib", "--profile", profile, "--target", TARGET]);
-    log.run(tools.wasm.use_in(&mut cargo))?;
-
-    // Anew, so that nothing stays that is no part of it any more.
-    if package.exists() {
-        fs::remove_dir_all(&package).with_context(|| format!("removing {}", package.display()))?;
-    }
-    fs::create_dir_all(&package)?;
-    let module = context.target.join(TARGET).join(profile).join("relogin_web.wasm");
-    let mut bindgen = context.command("wasm-bindgen");
-    bindgen
-        .args(["--target", "web", "--no-typescript", "--out-name", "relogin", "--out-dir"])
-        .arg(&package)
-        .arg(module);
-    Log::create(context, "npm-bindgen")?.run(&mut bindgen)?;
+    build_module(context, tools, &["--lib"], "relogin_web.wasm", "relogin", &package)?;
 
     let source = context.root.join("web/npm");
     for entry in fs::read_dir(&source).context("reading web/npm")? {
@@ -66,6 +52,29 @@ pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
         }
     }
     Ok(package)
+}
+
+/// Builds the page in Rust that README.md shows, and answers where it is.
+pub(crate) fn build_example(context: &Context, tools: &Tools) -> Result<PathBuf> {
+    let folder = context.target.join("hello");
+    let what = ["--example", "hello", "--no-default-features"];
+    build_module(context, tools, &what, "examples/hello.wasm", "hello", &folder)?;
+    Ok(folder)
+}
+
+/// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript into `folder`, called `name`.
+fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, name: &str, folder: &Path) -> Result<()> {
+    let mut log = Log::create(context, name)?;
+    let mut cargo = context.cargo(&["build", "--package", "relogin-web", "--profile", PROFILE, "--target", TARGET]);
+    log.run(tools.wasm.use_in(cargo.args(what)))?;
+    // Anew, so that nothing stays that is no part of it any more.
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder)?;
+    let mut bindgen = context.command("wasm-bindgen");
+    bindgen.args(["--target", "web", "--no-typescript", "--out-name", name, "--out-dir"]).arg(folder);
+    log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))
 }
 
 /// The version is the workspace's.

@@ -176,6 +176,7 @@ fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     page::build(workshop.context, workshop.tools)?;
     npm::build(workshop.context, workshop.tools)?;
+    npm::build_example(workshop.context, workshop.tools)?;
     Ok(Outcome::Passed)
 }
 
@@ -183,8 +184,10 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     // Fresh already, unless this stage was asked for alone.
     let binary = page::build(workshop.context, workshop.tools)?;
     let package = npm::build(workshop.context, workshop.tools)?;
+    let hello = npm::build_example(workshop.context, workshop.tools)?;
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
-    workshop.tests("end-to-end", tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package))
+    workshop
+        .tests("end-to-end", tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package).env("RELOGIN_HELLO", hello))
 }
 
 const WEB: &str = "relogin-web";

@@ -1,15 +1,25 @@
 //! The package for JavaScript, in pages: with its own client and with ResClient, bundled and not, and what README shows of it.
 
-use anyhow::Result;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
 use relogin_tests::{
+    PATIENCE,
     browser::Browser,
     parts::Part,
+    process::Process,
     site::{Pages, Site},
     stage::Stage,
 };
 use serde_json::json;
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
+on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -62,6 +72,175 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     let told = browser.console().await?;
     assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
     Ok(())
+}
+
+/// The page in README.md, as it stands there, logs in and survives a reload.
+async fn what_readme_shows_in_javascript(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let snippet = readme("```html\n")?;
+    let page = page("")?.with("/index.html", &include_str!("../../pages/readme.html").replace("SNIPPET", &snippet));
+    let site = Site::open(page).await?;
+    let browser = stage.browser("readme").await?;
+    browser.before_each_page(&elsewhere(stage)).await?;
+    browser.open(&site.url()).await?;
+    const SEND: &str = r"
+        const form = document.querySelector('form');
+        [form.username.value, form.password.value] = ['jane', PASSWORD];
+        form.requestSubmit();";
+    browser.until("the form", "!document.querySelector('form').hidden").await?;
+    browser.run(&SEND.replace("PASSWORD", "'guess'")).await?;
+    browser.until("the refusal", "document.querySelector('p').textContent.includes('rong')").await?;
+    browser.run(&SEND.replace("PASSWORD", "'jane'")).await?;
+    for _ in 0..2 {
+        let hello = "document.querySelector('p').textContent === 'Hello Jane Doe!'";
+        browser.until("the user", &format!("{hello} && document.querySelector('form').hidden")).await?;
+        browser.reload().await?;
+    }
+    Ok(())
+}
+
+/// So does the one in Rust.
+async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let example = fs::read_to_string(workspace().join("web/examples/hello.rs"))?;
+    let (_, code) = example.split_once("\n\n").context("the example has a header")?;
+    assert_eq!(readme("```rust\n")?, code, "README.md shows web/examples/hello.rs, without its header");
+    let pages = Pages::default()
+        .with("/index.html", include_str!("../../pages/hello.html"))
+        .with_folder("/hello/", Part::Hello.path()?);
+    let site = Site::open(pages).await?;
+    let browser = stage.browser("readme").await?;
+    // The user, who is asked once.
+    let user =
+        "window.prompt = () => { sessionStorage.asked = 1 + Number(sessionStorage.asked ?? 0); return 'jane'; };";
+    browser.before_each_page(&format!("{user}{}", elsewhere(stage))).await?;
+    browser.open(&site.url()).await?;
+    for _ in 0..2 {
+        browser.until("the user", "document.body.innerText === 'Hello Jane Doe!'").await?;
+        assert_eq!(browser.run("return sessionStorage.asked").await?, "1");
+        browser.reload().await?;
+    }
+    Ok(())
+}
+
+/// A page that Vite has bundled.
+async fn a_bundle_of_vites(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let project = project(stage, "vite")?;
+    fs::write(project.join("index.html"), "<!doctype html><title>V</title><script type=module src=/main.js></script>")?;
+    let main = "import { Client, Session } from 'relogin';
+        const client = new Client(new URLSearchParams(location.search).get('gateway'));
+        const session = new Session(client);
+        session.on('change', () => { document.body.dataset.state = session.state; });
+        window.login = () => session.login('jane', 'jane');";
+    fs::write(project.join("main.js"), main)?;
+    node(stage, &project, "vite/bin/vite.js", &["build"]).await?;
+    let site = Site::open(Pages::default().with_folder("/", project.join("dist"))).await?;
+    let browser = stage.browser("vite").await?;
+    browser.open(&format!("{}?gateway={}", site.url(), stage.gateway_url())).await?;
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    browser.run("return login()").await?;
+    browser.until("the user", "document.body.dataset.state === 'loggedIn'").await.map(drop)
+}
+
+#[tokio::test]
+async fn its_types_hold_under_strict() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let modules = link_modules(folder.path())?;
+    let strict = ["--strict", "--noEmit", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2023"];
+    let sources = [
+        ("types.ts", include_str!("../../pages/types.ts"), None),
+        ("types-resclient.ts", include_str!("../../pages/types-resclient.ts"), Some("--skipLibCheck")),
+    ];
+    for (name, source, more) in sources {
+        fs::write(folder.path().join(name), source)?;
+        let arguments: Vec<&str> =
+            strict.into_iter().chain(["--lib", "es2023,dom,dom.iterable"]).chain(more).chain([name]).collect();
+        run_node(&modules.join("typescript/bin/tsc"), &arguments, folder.path(), &folder.path().join("tsc.log"))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Who makes a thousand clients with sessions, and closes or drops them, has what it had before.
+async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
+    let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
+    let browser = stage.browser("thousand").await?;
+    browser.open(&site.url()).await?;
+    browser.until("the page", "document.body.dataset.state === 'there'").await?;
+    // Until its tables have their size.
+    browser.run("return page.close(100)").await?;
+    let before = browser.run("return page.bytes()").await?;
+    browser.run("return page.close(1000)").await?;
+    assert_eq!(browser.run("return page.bytes()").await?, before, "the module's memory");
+    assert_eq!(browser.run("return [page.alive(), page.listening()]").await?, json!([0, 0]));
+
+    browser.run("return page.drop(100)").await?;
+    let deadline = Instant::now() + PATIENCE;
+    // The browser says when it has collected, and clears up after that, in its own time.
+    while browser.run("return page.alive()").await? != 0 {
+        ensure!(Instant::now() < deadline, "what was dropped is still at work");
+        browser.devtools("HeapProfiler.collectGarbage", json!({})).await?;
+    }
+    assert_eq!(browser.run("return page.listening()").await?, 0);
+    Ok(())
+}
+
+/// The first block of README.md that begins like this.
+fn readme(fence: &str) -> Result<String> {
+    let text = fs::read_to_string(workspace().join("README.md"))?;
+    let (_, rest) = text.split_once(fence).context("README.md has no such block")?;
+    let (block, _) = rest.split_once("```").context("the block has no end")?;
+    Ok(block.to_owned())
+}
+
+/// A script that leads what asks for README's gateway to the stage's.
+fn elsewhere(stage: &Stage) -> String {
+    let gateway = stage.gateway_url();
+    format!(
+        "window.WebSocket = class extends WebSocket {{
+            constructor(url) {{ super(String(url).replace(/^ws:..localhost:8080.?$/, '{gateway}')); }}
+        }};"
+    )
+}
+
+/// A folder of a project that has the package, and what else npm has for tests.
+fn project(stage: &Stage, name: &str) -> Result<PathBuf> {
+    let project = stage.folder().join(name);
+    fs::create_dir_all(&project)?;
+    fs::write(project.join("package.json"), r#"{"type":"module"}"#)?;
+    link_modules(&project)?;
+    Ok(project)
+}
+
+/// Puts the modules into `folder`. Answers where those are that npm has.
+fn link_modules(folder: &Path) -> Result<PathBuf> {
+    let npm = Part::Resclient.path()?.join("node_modules");
+    let modules = folder.join("node_modules");
+    fs::create_dir_all(&modules)?;
+    symlink(fs::canonicalize(Part::Package.path()?)?, modules.join("relogin"))?;
+    for name in ["resclient", "typescript", "vite"] {
+        symlink(npm.join(name), modules.join(name))?;
+    }
+    Ok(npm)
+}
+
+async fn node(stage: &Stage, folder: &Path, script: &str, arguments: &[&str]) -> Result<()> {
+    let script = Part::Resclient.path()?.join("node_modules").join(script);
+    run_node(&script, arguments, folder, &stage.evidence().join("node.log")).await
+}
+
+async fn run_node(script: &Path, arguments: &[&str], folder: &Path, log: &Path) -> Result<()> {
+    let arguments = [script.as_os_str()].into_iter().chain(arguments.iter().map(AsRef::as_ref));
+    let run = Process::start(&Part::Node.path()?, arguments, log, |command| {
+        command.current_dir(folder);
+    })?;
+    let outcome = run.succeeds().await;
+    outcome.with_context(|| fs::read_to_string(log).unwrap_or_default())
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// The page of `script`, with the package, and ResClient beside it.

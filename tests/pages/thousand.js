@@ -1,0 +1,74 @@
+// Makes clients with sessions, and lets go of them.
+import { Client, Session } from "relogin";
+import load, { alive } from "/relogin/relogin.js";
+
+/** A gateway at hand, which has nobody logged in: a browser opens one real connection after the other. */
+class AtHand extends EventTarget {
+  constructor() {
+    super();
+    setTimeout(() => this.dispatchEvent(new Event("open")));
+  }
+
+  send(frame) {
+    const { id, method } = JSON.parse(frame);
+    const user = "subscribe.session.user.{cid}";
+    const results = { version: { protocol: "1.2.3" }, [user]: { models: { "session.user.{cid}": { id: null } } } };
+    const result = results[method] ?? null;
+    const answer = result ? { id, result } : { id, error: { code: "system.notFound", message: "Not found" } };
+    const data = JSON.stringify(answer);
+    setTimeout(() => this.dispatchEvent(new MessageEvent("message", { data })));
+  }
+
+  close() {}
+}
+window.WebSocket = AtHand;
+
+const { memory } = await load();
+
+// What the package listens to beyond its own objects.
+let listening = 0;
+for (const target of [window, document]) {
+  const [add, remove] = [target.addEventListener, target.removeEventListener];
+  target.addEventListener = function (...how) { listening += 1; return add.apply(this, how); };
+  target.removeEventListener = function (...how) { listening -= 1; return remove.apply(this, how); };
+}
+
+/** A client and a session at work. */
+const make = async () => {
+  const client = new Client("/ws");
+  const session = new Session(client);
+  await client.get("session.user.{cid}");
+  return { client, session };
+};
+
+/** Used, and closed. */
+const close = async () => {
+  const { client, session } = await make();
+  const user = await client.get("session.user.{cid}");
+  user.on("change", () => {});
+  session.on("change", () => {});
+  await client.get("no.such.model").catch(() => {});
+  session.close();
+  client.disconnect();
+};
+
+const some = (one, count) => Promise.all(Array.from({ length: count }, one));
+
+/** So many, some at a time. */
+const many = async (one, count) => {
+  for (let made = 0; made < count; made += 20) await some(one, 20);
+};
+
+/** Waits until what was closed has ended. */
+const over = async () => {
+  while (alive() > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+};
+
+window.page = {
+  alive,
+  bytes: () => memory.buffer.byteLength,
+  listening: () => listening,
+  close: async (count) => { await many(close, count); await over(); },
+  drop: async (count) => { await many(async () => void (await make()), count); },
+};
+document.body.dataset.state = "there";

@@ -1,0 +1,39 @@
+// All that the package has, as TypeScript sees it: compiled, never run.
+import { Client, Collection, Model, Reference, ResError, Session } from "relogin";
+import type { EndReason, SessionState, User } from "relogin";
+
+interface Ticker { seconds: number }
+
+export async function resources(client: Client): Promise<number> {
+  const ticker = await client.get<Model<Ticker>>("ticker.model");
+  ticker.on("change", (before) => { const seconds: number | undefined = before.seconds; return seconds; });
+  ticker.on("rang", (data) => data.bell).on("unsubscribe", (error) => error.code).on("live", () => {});
+  const books = await client.get<Collection<Model>>("books");
+  books.on("add", ({ item, idx }) => [item.title, idx]);
+  for (const book of books) book.call("lend", { to: "jane" });
+  const called: { id: string } = await client.call("books", "add", { title: "A" });
+  const soft = books.atIndex(0)?.author as Reference;
+  await soft.get();
+  await client.authenticate(called.id, "method");
+  client.on("state", (state) => state === "connected").on("connect", () => {});
+  client.setOnConnect(async (client) => client.call("a", "b"));
+  // @ts-expect-error: there is no such state.
+  client.on("state", (state) => state === "gone");
+  // @ts-expect-error: values are read, and set by the service.
+  ticker.props.seconds = 3;
+  return ticker.props.seconds;
+}
+
+export function session(): SessionState {
+  const session = new Session(new Client("/ws", { onConnect: () => {} }), { name: "session" });
+  session.on("change", ({ state, user, reason }) => show(state, user, reason));
+  session.login("jane", "secret").catch((error: ResError<{ retryAfter: number }>) => error.data?.retryAfter);
+  session.logout().then(() => session.close());
+  // @ts-expect-error: it is no client.
+  new Session({});
+  return session.state;
+}
+
+function show(state: SessionState, user: User | null, reason: EndReason | undefined): string {
+  return user?.name ?? reason ?? state;
+}
