@@ -16,10 +16,10 @@ use relogin_tests::{
     site::{Pages, Site},
     stage::Stage,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing);
+on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -52,6 +52,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
         browser.reload().await?;
         is_jane(&browser).await?;
         assert_eq!(browser.run("return page.seen").await?, json!(["resuming", "loggedIn"]), "no login form in between");
+        browser.until("the page's own hook", "document.body.dataset.hooked").await?;
         // At once, and not denied.
         browser.run("return page.count()").await?;
         counts(&browser).await?;
@@ -183,6 +184,22 @@ async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
         browser.devtools("HeapProfiler.collectGarbage", json!({})).await?;
     }
     assert_eq!(browser.run("return page.listening()").await?, 0);
+    Ok(())
+}
+
+/// Models and collections: of the same frames both clients make the same objects, and tell of the same changes.
+async fn resources_are_what_resclient_makes_of_them(stage: &mut Stage) -> Result<()> {
+    let site = Site::open(page(include_str!("../../pages/resources.js"))?).await?;
+    let browser = stage.browser("resources").await?;
+    browser.open(&site.url()).await?;
+    browser.until("the page", "document.body.dataset.state === 'there'").await?;
+    let lines: [Vec<String>; 2] = serde_json::from_value(browser.run("return compare()").await?)?;
+    // As values: ours have their members by name.
+    let values =
+        |lines: &[String]| lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<Vec<Value>, _>>();
+    let (theirs, ours) = (values(&lines[0])?, values(&lines[1])?);
+    ensure!(theirs.len() > 15, "{theirs:#?}");
+    assert_eq!(ours, theirs);
     Ok(())
 }
 

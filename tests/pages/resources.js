@@ -1,0 +1,124 @@
+// The same frames for ResClient and for our client: what they make of them, line by line.
+import ResClient from "resclient";
+import { Client } from "relogin";
+
+/** The other end of the last connection. */
+let gateway;
+
+class Gateway extends EventTarget {
+  sent = [];
+
+  constructor() {
+    super();
+    gateway = this;
+    setTimeout(() => this.tell(new Event("open")));
+  }
+
+  tell(event) {
+    this[`on${event.type}`]?.(event);
+    this.dispatchEvent(event);
+  }
+
+  say(frame) {
+    this.tell(new MessageEvent("message", { data: JSON.stringify(frame) }));
+  }
+
+  event(event, data) {
+    this.say({ event, data });
+  }
+
+  send(frame) {
+    const { id, method, params } = JSON.parse(frame);
+    if (method !== "version") this.sent.push(params === undefined ? method : `${method} ${JSON.stringify(params)}`);
+    const [result, error] = answers(method);
+    setTimeout(() => this.say(error ? { id, error } : { id, result }));
+  }
+
+  close() {
+    this.tell(new CloseEvent("close"));
+  }
+}
+window.WebSocket = Gateway;
+
+/** What the service has. */
+let world;
+
+const answers = (method) => {
+  switch (method) {
+    case "version":
+      return [{ protocol: "1.2.3" }];
+    case "subscribe.library":
+      return [world];
+    case "call.library.lend":
+      return [{ payload: { until: 7 } }];
+    case "call.library.find":
+      return [{ rid: "found", models: { found: { title: "F" } } }];
+    case "unsubscribe.library":
+      return [null];
+  }
+  return [undefined, { code: "system.accessDenied", message: "Access denied", data: { why: "so" } }];
+};
+
+const beginning = () => ({
+  models: {
+    library: { name: "L", open: true, books: { rid: "books" }, tags: { data: [1, 2] }, owner: { rid: "owner", soft: true } },
+    "book.1": { title: "A" },
+    "book.2": { title: "B" },
+  },
+  collections: { books: [{ rid: "book.1" }, { rid: "book.2" }] },
+});
+
+/** Lets all that is on its way arrive. */
+const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
+
+const play = async (client) => {
+  const lines = [];
+  const note = (...what) => lines.push(JSON.stringify(what));
+  world = beginning();
+  const library = await client.get("library");
+  note("got", library, library.name, library.props.tags, library.owner.rid, library.getResourceId());
+  const { books } = library;
+  note("books", books.length, [...books].map((book) => book.title), books.atIndex(1).title, books.indexOf(books.atIndex(1)));
+  note("the same", (await client.get("library")) === library);
+
+  library.on("change", (before) => note("change", Object.entries(before), library.name, library.open ?? "gone"));
+  library.on("rang", (data) => note("rang", data));
+  books.on("add", ({ item, idx }) => note("add", idx, item.title));
+  books.on("remove", ({ item, idx }) => note("remove", idx, item.title));
+  const changed = (before) => note("book", before);
+  books.atIndex(0).on("change", changed);
+  gateway.event("library.change", { values: { name: "M", open: { action: "delete" }, tags: { data: [1, 2] } } });
+  gateway.event("library.rang", { bell: 1 });
+  gateway.event("books.add", { idx: 1, value: { rid: "book.3" }, models: { "book.3": { title: "C" } } });
+  gateway.event("book.1.change", { values: { title: "AA" } });
+  await settled();
+  gateway.event("books.remove", { idx: 2 });
+  await settled();
+  books.atIndex(0).off("change", changed);
+  gateway.event("book.1.change", { values: { title: "AAA" } });
+  await settled();
+  note("now", library);
+
+  note("called", await client.call("library", "lend", { to: "jane" }), (await library.call("find")).title);
+  await library.call("burn").catch((error) => note("refused", error.code, error.message, error.data));
+  await client.get("secret").catch((error) => note("denied", error.code));
+  note("sent", gateway.sent);
+
+  // Meanwhile things have changed.
+  world = beginning();
+  world.models.library.name = "N";
+  world.models["book.4"] = { title: "D" };
+  world.collections.books = [{ rid: "book.1" }, { rid: "book.4" }];
+  const before = gateway;
+  before.close();
+  while (gateway === before) await settled();
+  await settled();
+  await settled();
+  note("then", library, gateway.sent);
+  client.disconnect();
+  return lines;
+};
+
+/** What each has made of it. */
+window.compare = async () => [await play(new ResClient("ws://gateway/")), await play(new Client("ws://gateway/"))];
+document.body.dataset.state = "there";
