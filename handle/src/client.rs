@@ -154,6 +154,13 @@ impl Client {
         self.shared().lock().machine.binding()
     }
 
+    /// How often the session's relogin key has been exchanged, its first one counting; `None` while the connection does not hold
+    /// the session.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.shared().lock().machine.generation()
+    }
+
     /// How long it is until the relogin key is used next; `None` if it need not be.
     #[must_use]
     pub fn refresh_in(&self) -> Option<Duration> {

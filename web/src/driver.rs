@@ -3,7 +3,7 @@
 //!
 //! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is core/client's.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, rc::Rc, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt as _;
@@ -15,9 +15,11 @@ use wasm_bindgen_futures::spawn_local;
 use crate::{
     browser::{
         Exception, address, clock, entropy,
+        indexed_db::Database,
         socket::{Socket, SocketEvent},
+        storage::Storage,
     },
-    ends::{self, Ends},
+    ends::{self, Ends, Keeping},
 };
 
 /// How to connect, and whether a session is kept.
@@ -25,6 +27,7 @@ use crate::{
 pub struct Options {
     gateway: String,
     config: Config,
+    keeping: Keeping,
 }
 
 impl Options {
@@ -35,7 +38,7 @@ impl Options {
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
         let mut config = Config::new(name);
         config.keep_session = false;
-        Self { gateway: gateway.into(), config }
+        Self { gateway: gateway.into(), config, keeping: Keeping::Bound }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, with all tabs of this origin: its key lies in
@@ -47,6 +50,23 @@ impl Options {
         self.config.name = ResourceId::parse(name)?;
         self.config.keep_session = true;
         Ok(self)
+    }
+
+    /// Makes no device key: the sessions are bearer ones, as in a browser that can keep none. They are kept beside those of clients
+    /// that have one. For trying out what that means.
+    #[must_use]
+    pub fn bearer(mut self) -> Self {
+        self.keeping = Keeping::Bearer;
+        self
+    }
+
+    /// Becomes a thief: copies what the storage of this session has by now, keeps it in memory, and has no device key. For trying out
+    /// what a stolen key is worth.
+    pub async fn copied(mut self) -> Self {
+        let name = self.keeping.name(&self.config.name.to_string());
+        let database = Rc::new(Database::new(name.clone()));
+        self.keeping = Keeping::Copy(Storage::open(name, database).await.read().await);
+        self
     }
 
     /// Changes what else can be chosen: time-outs, whether new connections are greeted.
@@ -70,8 +90,8 @@ impl Options {
         entropy::random::<1>()?;
         let gateway = address::gateway(&self.gateway)?;
         let (happens, happened) = mpsc::unbounded();
-        let name = self.config.keep_session.then(|| self.config.name.to_string());
-        let ends = Ends::new(name, &happens).await;
+        let session = self.config.keep_session.then(|| (self.config.name.to_string(), self.keeping));
+        let ends = Ends::new(session, &happens).await;
         let (client, mut engine) = Engine::new(self.config, clock::now);
         if observer.is_some() {
             engine.tell_all();

@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use futures_channel::mpsc::UnboundedSender;
-use relogin_client::{Action, Input, LockId, Moment};
+use relogin_client::{Action, Input, LockId, Moment, Secret};
 
 use crate::browser::{
     clock,
@@ -25,21 +25,45 @@ pub(crate) struct Ends {
     session: Option<Session>,
 }
 
+/// How a session's key is kept.
+#[derive(Clone, Debug)]
+pub(crate) enum Keeping {
+    /// In the browser's storage, with a device key beside it.
+    Bound,
+    /// There, in a place of its own, and without a device key.
+    Bearer,
+    /// In this page's memory, which begins with this text, and without a device key.
+    Copy(Option<Secret>),
+}
+
+impl Keeping {
+    /// What the storage of the session resource `session` is called.
+    pub(crate) fn name(&self, session: &str) -> String {
+        let place = match self {
+            Self::Bound => "",
+            Self::Bearer => ":bearer",
+            Self::Copy(_) => ":copy",
+        };
+        ["relogin:", session, place].concat()
+    }
+}
+
 /// What keeps a session.
 #[derive(Debug)]
 struct Session {
     storage: Storage,
-    device_key: DeviceKey,
+    /// None: its sessions are bearer ones.
+    device_key: Option<DeviceKey>,
     lock_name: String,
     lock: Option<(LockId, Lock)>,
     _watch: Watch,
 }
 
 impl Ends {
-    /// `session`: the name of the session that is kept, if one is. What happens is sent to `happens`.
-    pub(crate) async fn new(session: Option<String>, happens: &UnboundedSender<Input>) -> Self {
+    /// `session`: the name of the session that is kept, if one is, and how. What happens is sent to `happens`.
+    pub(crate) async fn new(session: Option<(String, Keeping)>, happens: &UnboundedSender<Input>) -> Self {
         let session = match session {
-            Some(name) => Some(Session::new(format!("relogin:{name}"), happens).await),
+            Some((name, keeping)) => Some(Session::new(keeping.name(&name), keeping, happens).await),
             None => None,
         };
         let wake_ups = WakeUps::listen(sender(happens, |wake_up| match wake_up {
@@ -65,8 +89,14 @@ impl Ends {
             Action::SwapStorage { from, to } => {
                 Some(Input::StorageRead(session.storage.swap(from.as_ref(), to.as_ref()).await))
             }
-            Action::MakeDevice => Some(Input::Device(session.device_key.make().await)),
-            Action::Sign(message) => Some(Input::Signed(session.device_key.sign(message.expose().as_bytes()).await)),
+            Action::MakeDevice => Some(Input::Device(match &mut session.device_key {
+                Some(device_key) => device_key.make().await,
+                None => None,
+            })),
+            Action::Sign(message) => Some(Input::Signed(match &mut session.device_key {
+                Some(device_key) => device_key.sign(message.expose().as_bytes()).await,
+                None => None,
+            })),
             Action::RequestLock(id) => session.request_lock(id, false, &self.happens),
             Action::StealLock(id) => session.request_lock(id, true, &self.happens),
             Action::ReleaseLock(id) => {
@@ -80,12 +110,16 @@ impl Ends {
 
 impl Session {
     /// `name` names the storage record, the database that it lies in, and the lock.
-    async fn new(name: String, happens: &UnboundedSender<Input>) -> Self {
+    async fn new(name: String, keeping: Keeping, happens: &UnboundedSender<Input>) -> Self {
         let database = Rc::new(Database::new(name.clone()));
-        let storage = Storage::open(name.clone(), Rc::clone(&database)).await;
+        let has_device_key = matches!(keeping, Keeping::Bound);
+        let storage = match keeping {
+            Keeping::Copy(text) => Storage::in_memory(name.clone(), text),
+            Keeping::Bound | Keeping::Bearer => Storage::open(name.clone(), Rc::clone(&database)).await,
+        };
         let changed = sender(happens, |()| Input::StorageChanged);
         Self {
-            device_key: DeviceKey::new(database),
+            device_key: has_device_key.then(|| DeviceKey::new(database)),
             lock_name: name,
             lock: None,
             _watch: storage.watch(move || changed(())),

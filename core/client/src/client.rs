@@ -122,6 +122,13 @@ impl Client {
         self.keeper.binding()
     }
 
+    /// How often the session's relogin key has been exchanged, its first one counting; `None` while this connection does not hold
+    /// the session.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.keeper.generation()
+    }
+
     /// When the relogin key will be used next, on the clock of [`Moment::now`]; `None` if it need not be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {

@@ -134,6 +134,14 @@ impl Keeper {
         self.binding
     }
 
+    /// The newest generation that this connection knows of.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        match self.standing {
+            Standing::Attached { holding, .. } => Some(holding.generation),
+            _ => None,
+        }
+    }
+
     /// When the key will be used next.
     pub(crate) fn refresh_due(&self) -> Option<Duration> {
         self.schedule.refresh()

@@ -5,7 +5,7 @@ use fantoccini::wd::WindowHandle;
 use serde_json::{Value, json};
 
 use super::{Browser, View};
-use crate::chromedriver::Extension;
+use crate::{chromedriver::Extension, parts::Part};
 
 impl Browser {
     /// Runs `script` in the current tab before each page that it loads from now on.
@@ -68,6 +68,35 @@ impl Browser {
     pub async fn set_offline(&self, offline: bool) -> Result<()> {
         let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
         self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
+    }
+
+    /// Gives the current tab this width, in CSS pixels, and the colours that users of dark screens ask for, or of light ones. Nothing
+    /// moves from then on, as for users who ask for that.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn dress(&self, width: u32, dark: bool) -> Result<()> {
+        let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await?;
+        let features = json!([
+            { "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } },
+            { "name": "prefers-reduced-motion", "value": "reduce" },
+        ]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
+    }
+
+    /// What axe-core finds wrong with the page, all its rules together: a line for each fault.
+    ///
+    /// # Errors
+    /// If axe-core is not there, or does not run.
+    pub async fn faults(&self) -> Result<Vec<String>> {
+        const RUN: &str = r"
+            return axe.run(document, { resultTypes: ['violations'] }).then(({ violations }) => violations.flatMap(
+                ({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}: ${failureSummary}`)));";
+        let axe = Part::Resclient.path()?.join("node_modules/axe-core/axe.min.js");
+        let axe = std::fs::read_to_string(&axe).with_context(|| format!("reading {}", axe.display()))?;
+        self.run(&format!("if (!window.axe) {{ {axe} }}")).await?;
+        Ok(serde_json::from_value(self.run(RUN).await?)?)
     }
 
     /// Sends a command of the Chrome DevTools protocol to the current tab.

@@ -1,12 +1,24 @@
 //! What the page shows, and when: nothing that is taken back.
 
+use std::{env, path::Path};
+
 use anyhow::Result;
-use relogin_tests::{browser::View, stage::Stage};
+use relogin_tests::{
+    browser::{Browser, View},
+    stage::Stage,
+};
 use serde_json::{Value, json};
 
 use crate::JANE;
 
-on!(embedded_alone: a_reload_that_resumes_paints_no_login_form);
+on!(embedded_alone:
+    a_reload_that_resumes_paints_no_login_form,
+    nothing_moves_on_load,
+    the_strip_tells_what_happens_and_stays_unfolded,
+    a_stolen_key_is_shown_for_what_it_is_worth,
+    every_state_can_be_used_by_everybody,
+    an_expired_session_can_be_read_of_by_everybody,
+);
 
 /// Notes from the beginning of each document on what may be painted: the view of each frame, and of each change of the document.
 const WATCH: &str = r"
@@ -52,4 +64,182 @@ fn assert_no_form(painted: &Value) {
     for form in ["view-login", "login form"] {
         assert!(!painted.contains(&json!(form)), "{painted:?}");
     }
+}
+
+/// By the browser's own measure, with everything unfolded, and while the session is resumed.
+async fn nothing_moves_on_load(stage: &mut Stage) -> Result<()> {
+    const MEASURE: &str = r"
+        window.moved = [];
+        new PerformanceObserver((list) => {
+            for (const { value, sources } of list.getEntries()) {
+                window.moved.push([value, ...sources.map(({ node }) => node?.id || node?.className || node?.nodeName)]);
+            }
+        }).observe({ type: 'layout-shift', buffered: true });";
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    for fold in ["#strip", "#corner"] {
+        page.click(&format!("{fold} summary")).await?;
+        page.until("unfolded", &format!("localStorage.getItem('relogin-page:{}') !== null", &fold[1..])).await?;
+    }
+    page.before_each_page(MEASURE).await?;
+    for width in [360, 700, 1280] {
+        page.dress(width, false).await?;
+        page.reload().await?;
+        page.is_user(JANE).await?;
+        page.counter_runs().await?;
+        assert_eq!(page.run("return window.moved").await?, json!([]), "at {width} pixels");
+        assert_eq!(page.run("return [...document.querySelectorAll('details')].every(fold => fold.open)").await?, true);
+        assert!(
+            page.run("return document.documentElement.scrollWidth").await?.as_u64() <= Some(width.into()),
+            "it fits"
+        );
+    }
+    Ok(())
+}
+
+async fn the_strip_tells_what_happens_and_stays_unfolded(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--refresh", "3s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    let says = |line: &str| format!("document.getElementById('news').textContent.includes('{line}')");
+    page.until("nobody", &says("Nobody is logged in")).await?;
+    page.log_in("jane", "jane").await?;
+    for line in [
+        "Connected",
+        "Logged in: Jane Doe",
+        "Key of generation 1, refresh in 0:0",
+        "Rotated to generation 2, refresh in 0:0",
+    ] {
+        page.until(line, &says(line)).await?;
+    }
+    page.click("#strip summary").await?;
+    page.until("remembered", "localStorage.getItem('relogin-page:strip') !== null").await?;
+    page.reload().await?;
+    for line in ["There is a key: using it", "Resumed: Jane Doe"] {
+        page.until(line, &says(line)).await?;
+    }
+    assert_eq!(page.run("return document.getElementById('strip').open").await?, true);
+    front.cut();
+    for line in ["Connection lost", "The session is believed in"] {
+        page.until(line, &says(line)).await?;
+    }
+    Ok(())
+}
+
+/// Of a bound session nothing, of a bearer one a moment, which ends it for both.
+async fn a_stolen_key_is_shown_for_what_it_is_worth(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    let says = |who: &str, words: &str| format!("document.getElementById('{who}').textContent.includes('{words}')");
+    page.log_in("jane", "jane").await?;
+    page.click("#corner summary").await?;
+    page.click("#steal").await?;
+    page.until("the refusal", &says("thief", "Refused.")).await?;
+    page.until("no notice", &says("owner", "noticed nothing")).await?;
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+
+    page.open(&format!("{}?bearer", front.url())).await?;
+    page.log_in("jane", "jane").await?;
+    page.click("#steal").await?;
+    page.until("the end", &says("thief", "the key was used twice")).await?;
+    page.until("its reason", &says("owner", "told why")).await?;
+    page.shows(View::Login).await?;
+    page.until("its words", &says("login-reason", "Somebody else has used your key")).await?;
+    assert_eq!(page.run("return document.activeElement.id").await?, "steal", "nobody is moved who was not in the card");
+
+    // And the other session is another one.
+    page.open(&front.url()).await?;
+    page.is_user(JANE).await
+}
+
+/// By axe-core, in light and in dark, narrow and wide. With `RELOGIN_PICTURES` naming a folder, pictures are left there.
+async fn every_state_can_be_used_by_everybody(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.connection_is("connected").await?;
+    is_usable(&page, "anonymous").await?;
+    page.click("#login-submit").await?;
+    page.until("a word", "document.getElementById('login-error').textContent !== ''").await?;
+    is_usable(&page, "incomplete").await?;
+
+    page.log_in("jane", "jane").await?;
+    page.counter_runs().await?;
+    is_usable(&page, "in").await?;
+    for fold in ["#strip", "#corner"] {
+        page.click(&format!("{fold} summary")).await?;
+    }
+    page.click("#steal").await?;
+    page.until("the refusal", "document.getElementById('thief').textContent.includes('Refused')").await?;
+    is_usable(&page, "unfolded").await?;
+    front.shut();
+    page.connection_is("reconnecting").await?;
+    is_usable(&page, "reconnecting").await?;
+    page.reload().await?;
+    page.shows(View::Resuming).await?;
+    page.connection_is("reconnecting").await?;
+    is_usable(&page, "resuming").await?;
+    front.lead_to(stage.gateway_addr());
+    page.is_user(JANE).await?;
+
+    let (one, other) = page.open_tab(&front.url()).await?;
+    page.is_user(JANE).await?;
+    let loot = page.stored().await?;
+    page.click("#logout").await?;
+    ended(&page, "out").await?;
+    page.turn_to(&one).await?;
+    ended(&page, "elsewhere").await?;
+    page.turn_to(&other).await?;
+    page.store(&loot).await?;
+    page.reload().await?;
+    ended(&page, "refused").await?;
+
+    page.open(&format!("{}?bearer", front.url())).await?;
+    page.log_in("jane", "jane").await?;
+    is_usable(&page, "bearer").await?;
+    page.click("#steal").await?;
+    ended(&page, "stolen").await?;
+
+    page.before_each_page("delete window.WebAssembly;").await?;
+    page.reload().await?;
+    page.until("a word", "document.body.dataset.view === 'failed'").await?;
+    is_usable(&page, "failed").await
+}
+
+async fn an_expired_session_can_be_read_of_by_everybody(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--key-lifetime", "3s", "--refresh", "2s"]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    front.shut();
+    page.connection_is("reconnecting").await?;
+    // A session made later than the page's last key: when it has expired, that key has too.
+    let mut witness = stage.res().await?;
+    witness.user().await?;
+    witness.log_in("guest", "guest").await?;
+    witness.event_where("session.user.{cid}.change", |change| change["values"]["id"].is_null()).await?;
+    front.lead_to(stage.gateway_addr());
+    ended(&page, "expired").await
+}
+
+async fn ended(page: &Browser, why: &str) -> Result<()> {
+    page.until(why, &format!("document.body.dataset.session === '{why}'")).await?;
+    page.shows(View::Login).await?;
+    is_usable(page, why).await
+}
+
+async fn is_usable(page: &Browser, state: &str) -> Result<()> {
+    for (dress, width, dark) in [("light", 1160, false), ("dark", 1160, true), ("narrow", 360, false)] {
+        page.dress(width, dark).await?;
+        assert_eq!(page.faults().await?, Vec::<String>::new(), "{state}, {dress}");
+        if let Some(folder) = env::var_os("RELOGIN_PICTURES") {
+            page.run("scrollTo(0, 0)").await?;
+            page.screenshot(&Path::new(&folder).join(format!("{state}-{dress}.png"))).await?;
+        }
+    }
+    Ok(())
 }

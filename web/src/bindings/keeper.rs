@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     browser::{clock, entropy},
-    ends::{self, Ends},
+    ends::{self, Ends, Keeping},
 };
 
 /// A keeper at work, until it is freed. The session stays in storage.
@@ -50,7 +50,7 @@ impl RawKeeper {
         entropy::random::<1>().map_err(|error| broken(&error.to_string()))?;
         let (happens, happened) = mpsc::unbounded();
         let (asks, asked) = mpsc::unbounded();
-        let ends = Ends::new(Some(rid.to_string()), &happens).await;
+        let ends = Ends::new(Some((rid.to_string(), Keeping::Bound)), &happens).await;
         let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), ends, tell: Tell::new(tell) };
         driver.take_in(AloneInput::Own(Input::Start)).await;
         spawn_local(driver.run(asked, happened));

@@ -28,6 +28,7 @@ enum Place {
     /// IndexedDB, and what tells other tabs of a change: that there is one, never which.
     Log(Log, Option<BroadcastChannel>),
     Local(Local),
+    Memory(Option<Secret>),
 }
 
 impl Storage {
@@ -49,11 +50,18 @@ impl Storage {
         Self { name, place }
     }
 
+    /// A text that nobody else has, and that ends with the page.
+    #[must_use]
+    pub fn in_memory(name: String, text: Option<Secret>) -> Self {
+        Self { name, place: Place::Memory(text) }
+    }
+
     /// The text, afresh: another tab may have written it a moment ago.
     pub async fn read(&mut self) -> Option<Secret> {
         match &mut self.place {
             Place::Log(log, _) => log.read().await,
             Place::Local(local) => local.read(),
+            Place::Memory(text) => text.clone(),
         }
     }
 
@@ -69,6 +77,12 @@ impl Storage {
                 text
             }
             Place::Local(local) => local.swap(from, to),
+            Place::Memory(text) => {
+                if text.as_ref() == from {
+                    *text = to.cloned();
+                }
+                text.clone()
+            }
         }
     }
 
@@ -80,7 +94,7 @@ impl Storage {
                 let channel: &EventTarget = channel;
                 Some(Listener::new(channel, "message", move |_| call_back()))
             }
-            Place::Log(_, None) => None,
+            Place::Log(_, None) | Place::Memory(_) => None,
             Place::Local(_) => {
                 let name = self.name.clone();
                 web_sys::window().map(|window| {

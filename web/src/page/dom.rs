@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use futures_channel::mpsc::UnboundedSender;
 use relogin_web::browser::listener::Listener;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{Document, Element, HtmlElement, HtmlInputElement, window};
 
 use crate::{
@@ -17,6 +17,9 @@ use crate::{
 #[error("it has no element \"{0}\"")]
 pub(crate) struct MissingElement(&'static str);
 
+/// How much of what happened is kept on show.
+const MAX_LINES: u32 = 100;
+
 pub(crate) struct Dom {
     document: Document,
     body: HtmlElement,
@@ -25,6 +28,7 @@ pub(crate) struct Dom {
     resuming_text: HtmlElement,
     username: HtmlInputElement,
     password: HtmlInputElement,
+    login_reason: HtmlElement,
     login_error: HtmlElement,
     login_submit: HtmlElement,
     user_initials: HtmlElement,
@@ -35,9 +39,13 @@ pub(crate) struct Dom {
     binding_text: HtmlElement,
     refresh_in: HtmlElement,
     ticker_seconds: HtmlElement,
+    news: HtmlElement,
+    steal: HtmlElement,
+    thief: HtmlElement,
+    owner: HtmlElement,
     /// The view that the user was busy with has closed, and the one that opened had no place for them.
     adrift: Cell<bool>,
-    _listeners: [Listener; 2],
+    _listeners: [Listener; 3],
 }
 
 impl Dom {
@@ -45,13 +53,15 @@ impl Dom {
     pub(crate) fn find(happen: &UnboundedSender<Happening>) -> Result<Self, MissingElement> {
         let document = window().and_then(|window| window.document()).ok_or(MissingElement("document"))?;
         let (form, logout) = (element::<HtmlElement>(&document, "login-form")?, element(&document, "logout")?);
-        let (submitted, pressed) = (happen.clone(), happen.clone());
+        let steal = element::<HtmlElement>(&document, "steal")?;
+        let (submitted, pressed, stolen) = (happen.clone(), happen.clone(), happen.clone());
         let listeners = [
             Listener::new(&form, "submit", move |event| {
                 event.prevent_default();
                 send(&submitted, Happening::Submitted);
             }),
             Listener::new(&logout, "click", move |_| send(&pressed, Happening::LogoutPressed)),
+            Listener::new(&steal, "click", move |_| send(&stolen, Happening::StealPressed)),
         ];
         Ok(Self {
             body: document.body().ok_or(MissingElement("body"))?,
@@ -60,6 +70,7 @@ impl Dom {
             resuming_text: element(&document, "resuming-text")?,
             username: element(&document, "username")?,
             password: element(&document, "password")?,
+            login_reason: element(&document, "login-reason")?,
             login_error: element(&document, "login-error")?,
             login_submit: element(&document, "login-submit")?,
             user_initials: element(&document, "user-initials")?,
@@ -70,6 +81,10 @@ impl Dom {
             binding_text: element(&document, "binding-text")?,
             refresh_in: element(&document, "refresh-in")?,
             ticker_seconds: element(&document, "ticker-seconds")?,
+            news: element(&document, "news")?,
+            steal,
+            thief: element(&document, "thief")?,
+            owner: element(&document, "owner")?,
             document,
             adrift: Cell::new(false),
             _listeners: listeners,
@@ -79,14 +94,19 @@ impl Dom {
     /// Shows `view`. Touches only what differs: a screen reader repeats what is written again.
     pub(crate) fn show(&self, view: &View) {
         set_data(&self.body, "data-connection", view.connection);
+        set_data(&self.body, "data-session", view.session);
+        set_data(&self.body, "data-key", view.key);
         set_text(&self.connection_state, view.connection_text);
         set_text(&self.retry_in, &view.retry_text);
+        set_data(&self.steal, "aria-disabled", if view.can_steal { "false" } else { "true" });
+        set_text(&self.thief, view.thief);
+        set_text(&self.owner, view.owner);
         match &view.screen {
             Screen::Resuming { text } => {
                 set_text(&self.resuming_text, text);
                 self.open("resuming", None);
             }
-            Screen::Login { message, invalid, pending } => {
+            Screen::Login { reason, message, invalid, pending } => {
                 self.open("login", Some(&self.username));
                 set_text(&self.login_submit, if *pending { "Logging in…" } else { "Log in" });
                 set_data(&self.login_submit, "aria-disabled", if *pending { "true" } else { "false" });
@@ -94,6 +114,7 @@ impl Dom {
                     set_data(field, "aria-invalid", if *invalid { "true" } else { "false" });
                 }
                 // After the view: a message in a view that is not shown yet would not be read out.
+                set_text(&self.login_reason, reason);
                 set_text(&self.login_error, message);
             }
             Screen::Session { user, binding, refresh, seconds } => {
@@ -109,6 +130,30 @@ impl Dom {
                 set_text(&self.login_error, "");
             }
         }
+    }
+
+    /// Adds a line to what happens, and forgets the oldest.
+    pub(crate) fn tell(&self, line: &str) {
+        let (Ok(item), Ok(time), Ok(text)) = (self.create("li"), self.create("time"), self.create("span")) else {
+            return;
+        };
+        let now: String = js_sys::Date::new_0().to_locale_time_string("en-GB").into();
+        time.set_text_content(Some(&now));
+        text.set_text_content(Some(line));
+        // Fail for what cannot be in a document, and this can.
+        let _ = (item.append_child(&time), item.append_child(&text), self.news.append_child(&item));
+        if self.news.child_element_count() > MAX_LINES
+            && let Some(oldest) = self.news.first_element_child()
+        {
+            oldest.remove();
+        }
+        if let Some(lines) = self.news.parent_element() {
+            lines.set_scroll_top(i32::MAX);
+        }
+    }
+
+    fn create(&self, name: &str) -> Result<Element, JsValue> {
+        self.document.create_element(name)
     }
 
     /// What is in the login form.
@@ -144,6 +189,11 @@ impl Dom {
             None => self.adrift.set(follows),
         }
     }
+}
+
+/// True if the page's address has this query.
+pub(crate) fn is_at(query: &str) -> bool {
+    window().and_then(|window| window.location().search().ok()).is_some_and(|search| search == query)
 }
 
 /// The content of a meta element; empty if there is none.

@@ -19,7 +19,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::console;
 
 use dom::{Dom, MissingElement};
-use view::{Login, State, View};
+use view::{Login, State, Thief, View};
 
 /// The service's resource for who is logged in.
 const SESSION: &str = "session";
@@ -36,6 +36,12 @@ enum Happening {
     LoginSettled(Result<(), Error>),
     /// The button to log out was pressed.
     LogoutPressed,
+    /// The button to steal the key was pressed.
+    StealPressed,
+    /// Somebody has a copy of the key, and uses it.
+    Stolen(Client),
+    /// The thief's client has news.
+    Thief(Event),
     /// A second went by: what counts down counts.
     Second,
 }
@@ -65,20 +71,29 @@ fn main() {
 async fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
     let dom = Dom::find(&happen)?;
-    let client = Options::new(dom::meta("res-gateway")).session(SESSION)?.connect().await?;
+    let bearer = dom::is_at("?bearer");
+    let options = Options::new(dom::meta("res-gateway")).session(SESSION)?;
+    let options = if bearer { options.bearer() } else { options };
+    let client = options.clone().connect().await?;
     let events = client.events();
-    spawn_local(Page { client, events, dom, happen, state: State::default(), ticker: None }.run(happenings));
+    let state = State { bearer, ..State::default() };
+    let page = Page { options, client, events, dom, happen, state, fresh: false, ticker: None, thief: None };
+    spawn_local(page.run(happenings));
     Ok(())
 }
 
 struct Page {
+    options: Options,
     client: Client,
     events: Events,
     dom: Dom,
     happen: UnboundedSender<Happening>,
     state: State,
+    /// The user has just sent the login form.
+    fresh: bool,
     /// The counter, while somebody is logged in.
     ticker: Option<(Resource, Events)>,
+    thief: Option<(Client, Events)>,
 }
 
 impl Page {
@@ -93,6 +108,14 @@ impl Page {
                 Happening::Submitted => self.log_in(),
                 Happening::LoginSettled(outcome) => self.login_settled(outcome),
                 Happening::LogoutPressed => self.log_out(),
+                Happening::StealPressed => self.steal(),
+                Happening::Stolen(thief) => {
+                    let events = thief.events();
+                    self.dom.tell("The thief has the key");
+                    self.state.thief = Some(Thief { session: thief.session(), got_in: false });
+                    self.thief = Some((thief, events));
+                }
+                Happening::Thief(event) => self.take_in_of_thief(&event),
                 Happening::Second => {}
             }
             self.show();
@@ -111,16 +134,21 @@ impl Page {
                     return Poll::Ready(event.map(Happening::Client));
                 }
             }
-            Poll::Pending
+            let thief = self.thief.as_mut().map_or(Poll::Pending, |(_, events)| events.poll_next_unpin(context));
+            thief.map(|event| event.map(Happening::Thief))
         })
         .await
     }
 
     fn take_in(&mut self, event: &Event) {
+        let key = (self.client.generation(), self.client.refresh_in());
+        if let Some(line) = view::news(event, self.state.connection, !self.fresh, key) {
+            self.dom.tell(&line);
+        }
         let Event::Session(session) = event else { return };
         match session {
             SessionState::LoggedIn(_) => {
-                self.state.login = Login::Idle;
+                (self.state.login, self.fresh) = (Login::Idle, false);
                 self.dom.clear_credentials();
                 self.subscribe();
             }
@@ -139,7 +167,7 @@ impl Page {
             self.dom.focus_field(!username.is_empty());
             return;
         }
-        self.state.login = Login::Pending;
+        (self.state.login, self.fresh) = (Login::Pending, true);
         let (client, happen) = (self.client.clone(), self.happen.clone());
         spawn_local(async move {
             let outcome = client.login(&username, &password).await;
@@ -156,6 +184,7 @@ impl Page {
                     Error::Request(error) => error,
                     _ => RequestError::Garbled,
                 });
+                self.fresh = false;
                 self.dom.focus_field(true);
             }
         }
@@ -164,6 +193,39 @@ impl Page {
     fn log_out(&mut self) {
         let client = self.client.clone();
         spawn_local(async move { client.logout().await });
+    }
+
+    /// Starts a second client, with a copy of the key.
+    fn steal(&mut self) {
+        if !matches!(self.client.session(), SessionState::LoggedIn(_)) {
+            return;
+        }
+        (self.thief, self.state.thief) = (None, None);
+        let (options, happen) = (self.options.clone(), self.happen.clone());
+        spawn_local(async move {
+            // Our own has started, by the same options.
+            if let Ok(thief) = options.copied().await.connect().await {
+                send(&happen, Happening::Stolen(thief));
+            }
+        });
+    }
+
+    fn take_in_of_thief(&mut self, event: &Event) {
+        let Some(thief) = &mut self.state.thief else { return };
+        match event {
+            Event::Refresh(Some(_)) => thief.got_in = true,
+            Event::Session(session) => {
+                thief.got_in |= matches!(session, SessionState::LoggedIn(_));
+                thief.session = session.clone();
+                self.dom.tell(match session {
+                    SessionState::LoggedIn(_) => "The thief is in",
+                    SessionState::Ended(_) if thief.got_in => "The thief is out",
+                    SessionState::Ended(_) => "The thief is refused",
+                    _ => return,
+                });
+            }
+            _ => {}
+        }
     }
 
     fn subscribe(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use relogin_client::{Binding, ConnectionState, Ended, RequestError, SessionState, User};
+use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
 use relogin_res::Error;
 
 /// What the page knows.
@@ -20,8 +20,12 @@ pub(crate) struct State {
     pub(crate) retry_in: Option<Duration>,
     /// The demo's counter.
     pub(crate) seconds: Option<u64>,
+    /// Whether this page makes bearer sessions, to show what they are.
+    pub(crate) bearer: bool,
+    /// How a stolen key's thief stands, once there is one.
+    pub(crate) thief: Option<Thief>,
     /// There was a connection before.
-    was_connected: bool,
+    pub(crate) was_connected: bool,
 }
 
 /// How far the user is with logging in.
@@ -37,6 +41,14 @@ pub(crate) enum Login {
     Failed(RequestError),
 }
 
+/// A client that works with a copy of the key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Thief {
+    pub(crate) session: SessionState,
+    /// It was logged in once.
+    pub(crate) got_in: bool,
+}
+
 /// What the page shows.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct View {
@@ -47,6 +59,16 @@ pub(crate) struct View {
     pub(crate) connection_text: &'static str,
     /// When it is tried again; empty if that is soon.
     pub(crate) retry_text: String,
+    /// The session, as style sheets and tests name it.
+    pub(crate) session: &'static str,
+    /// What the session's key is worth, likewise.
+    pub(crate) key: &'static str,
+    /// Whether there is a key to be copied.
+    pub(crate) can_steal: bool,
+    /// What became of the thief.
+    pub(crate) thief: &'static str,
+    /// What became of the owner.
+    pub(crate) owner: &'static str,
 }
 
 /// Which of the views is shown, and what is in it.
@@ -56,7 +78,9 @@ pub(crate) enum Screen {
         text: &'static str,
     },
     Login {
-        /// Why there is a login form, or why it did not work; empty if there is nothing to say.
+        /// Why there is a login form.
+        reason: &'static str,
+        /// Why it did not work; empty if there is nothing to say.
         message: Cow<'static, str>,
         /// The credentials were no good.
         invalid: bool,
@@ -71,6 +95,8 @@ pub(crate) enum Screen {
     },
 }
 
+/// Shown where there is nothing else to say.
+const INVITATION: &str = "Use your username and password.";
 /// Shown for what is not known.
 const NOTHING: &str = "–";
 
@@ -85,6 +111,8 @@ impl Default for State {
             refresh_in: None,
             retry_in: None,
             seconds: None,
+            bearer: false,
+            thief: None,
             was_connected: false,
         }
     }
@@ -109,7 +137,88 @@ impl View {
             Some(seconds) if seconds >= 2.0 && state.online => format!("in {seconds} s"),
             _ => String::new(),
         };
-        Self { screen: screen(state), connection, connection_text, retry_text }
+        Self {
+            screen: screen(state),
+            connection,
+            connection_text,
+            retry_text,
+            session: session(&state.session),
+            key: if state.bearer || state.binding == Some(Binding::Bearer) { "bearer" } else { "bound" },
+            can_steal: matches!(state.session, SessionState::LoggedIn(_)),
+            thief: thief(state),
+            owner: owner(state),
+        }
+    }
+}
+
+/// What of `event` there is to tell. `connection`: its state before; `resumes`: the user has not just logged in; `key`: its
+/// generation by now, and how long until it is used.
+pub(crate) fn news(
+    event: &Event,
+    connection: ConnectionState,
+    resumes: bool,
+    key: (Option<u64>, Option<Duration>),
+) -> Option<Cow<'static, str>> {
+    Some(match event {
+        Event::Connection(ConnectionState::Connected) => "Connected".into(),
+        Event::Connection(ConnectionState::Connecting) => "Connecting".into(),
+        Event::Connection(ConnectionState::Reconnecting { .. }) if connection == ConnectionState::Connected => {
+            "Connection lost".into()
+        }
+        Event::Refresh(Some(_)) => {
+            let generation = key.0?;
+            let what = if generation == 1 { "Key of generation " } else { "Rotated to generation " };
+            [what, &generation.to_string(), ", refresh in ", &refresh(key.1)].concat().into()
+        }
+        Event::Session(SessionState::LoggedIn(user)) => {
+            let how = if resumes { "Resumed: " } else { "Logged in: " };
+            [how, &user.name].concat().into()
+        }
+        Event::Session(SessionState::Anonymous) => "Nobody is logged in".into(),
+        Event::Session(SessionState::Resuming) if resumes => "There is a key: using it".into(),
+        Event::Session(SessionState::Reconnecting(_)) => "The session is believed in".into(),
+        Event::Session(SessionState::Ended(Ended::LoggedOut)) => "Logged out".into(),
+        Event::Session(SessionState::Ended(why)) => reason(*why).into(),
+        _ => return None,
+    })
+}
+
+/// The session's state, in one word.
+fn session(session: &SessionState) -> &'static str {
+    match session {
+        SessionState::Anonymous => "anonymous",
+        SessionState::Resuming => "resuming",
+        SessionState::LoggedIn(_) => "in",
+        SessionState::Reconnecting(_) => "reconnecting",
+        SessionState::Ended(Ended::LoggedOut) => "out",
+        SessionState::Ended(Ended::LoggedOutElsewhere) => "elsewhere",
+        SessionState::Ended(Ended::Expired) => "expired",
+        SessionState::Ended(Ended::Stolen) => "stolen",
+        SessionState::Ended(Ended::Refused) => "refused",
+    }
+}
+
+fn thief(state: &State) -> &'static str {
+    match &state.thief {
+        None => "Has nothing yet.",
+        Some(Thief { session: SessionState::LoggedIn(_), .. }) => "Is in, until the owner uses the key.",
+        Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), got_in: true }) => {
+            "Was in, and is out again: the key was used twice."
+        }
+        Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), .. }) => {
+            "Refused. The key opens nothing without its device."
+        }
+        Some(_) => "Has the key, and uses it…",
+    }
+}
+
+fn owner(state: &State) -> &'static str {
+    match (&state.session, &state.thief) {
+        (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), None) => "Logged in.",
+        (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), Some(_)) => "Logged in, and noticed nothing.",
+        (SessionState::Resuming, _) => "Looks whether the key is still good…",
+        (SessionState::Ended(Ended::Stolen), _) => "Logged out, and told why.",
+        (SessionState::Anonymous | SessionState::Ended(_), _) => "Nobody is logged in.",
     }
 }
 
@@ -138,35 +247,36 @@ fn screen(state: &State) -> Screen {
                 }
                 Some(Binding::Bound) | None => "",
             },
-            refresh: refresh(state),
+            refresh: refresh(state.refresh_in),
             seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), |seconds| seconds.to_string()),
         },
-        SessionState::Anonymous => login(state, ""),
-        SessionState::Ended(Ended::LoggedOut) => login(state, ""),
-        SessionState::Ended(Ended::LoggedOutElsewhere) => {
-            login(state, "You were logged out, in another tab or by an administrator.")
-        }
-        SessionState::Ended(Ended::Expired) => login(state, "Your session has expired. Please log in again."),
-        SessionState::Ended(Ended::Stolen) => login(
-            state,
-            "Your session was ended: somebody else has used its key. If that was not you, change your password.",
-        ),
-        SessionState::Ended(Ended::Refused) => {
-            login(state, "Your session has expired or was ended. Please log in again.")
-        }
+        SessionState::Anonymous => login(state, INVITATION),
+        SessionState::Ended(why) => login(state, reason(*why)),
+    }
+}
+
+/// Why there is nobody logged in, as far as can be known.
+fn reason(why: Ended) -> &'static str {
+    match why {
+        // The user knows.
+        Ended::LoggedOut => INVITATION,
+        Ended::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
+        Ended::Expired => "Your session has expired. Please log in again.",
+        Ended::Stolen => "Somebody else has used your key, so your session was ended. Change your password.",
+        Ended::Refused => "Your session has expired or was ended. Please log in again.",
     }
 }
 
 fn login(state: &State, reason: &'static str) -> Screen {
     let connected = state.connection == ConnectionState::Connected;
     let message = match &state.login {
-        Login::Idle => reason.into(),
+        Login::Idle => "".into(),
         Login::Incomplete => "Please enter your username and your password.".into(),
         Login::Pending if connected => "".into(),
         Login::Pending => "The server cannot be reached yet. You are logged in as soon as it answers.".into(),
         Login::Failed(error) => words(error),
     };
-    Screen::Login { message, invalid: wrong(&state.login), pending: state.login == Login::Pending }
+    Screen::Login { reason, message, invalid: wrong(&state.login), pending: state.login == Login::Pending }
 }
 
 fn wrong(login: &Login) -> bool {
@@ -208,8 +318,8 @@ fn retry(error: &Error) -> String {
 }
 
 /// Until the next refresh: "now", "0:42", "3 h 20 min".
-fn refresh(state: &State) -> String {
-    let Some(wait) = state.refresh_in else { return NOTHING.to_owned() };
+fn refresh(wait: Option<Duration>) -> String {
+    let Some(wait) = wait else { return NOTHING.to_owned() };
     match wait.as_secs_f64().ceil() as u64 {
         0 => "now".to_owned(),
         seconds @ 1..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
@@ -219,7 +329,7 @@ fn refresh(state: &State) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relogin_client::{Binding, ConnectionState, Ended, RequestError, SessionState, User};
+    use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
     use relogin_res::Error;
     use relogin_session::UserId;
     use serde_json::json;
@@ -243,11 +353,14 @@ mod tests {
 
     #[test]
     fn why_a_session_is_over_is_told_in_words() {
-        let told = |why| message(&connected(SessionState::Ended(why)));
-        assert_eq!(told(Ended::LoggedOut), "", "the user knows");
+        let told = |why| match View::of(&connected(SessionState::Ended(why))).screen {
+            Screen::Login { reason, .. } => reason,
+            other => panic!("not the login form: {other:?}"),
+        };
+        assert!(told(Ended::LoggedOut).contains("username and password"), "the user knows");
         assert!(told(Ended::LoggedOutElsewhere).contains("another tab"));
         assert!(told(Ended::Expired).contains("has expired."));
-        assert!(told(Ended::Stolen).contains("change your password"));
+        assert!(told(Ended::Stolen).contains("Change your password"));
         assert!(told(Ended::Refused).contains("expired or was ended"));
     }
 
@@ -256,7 +369,8 @@ mod tests {
         let mut state = connected(SessionState::Anonymous);
         let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
         state.login = Login::Failed(RequestError::Refused(refused));
-        let expected = Screen::Login { message: "Wrong username or password.".into(), invalid: true, pending: false };
+        let (reason, wrong) = ("Use your username and password.", "Wrong username or password.".into());
+        let expected = Screen::Login { reason, message: wrong, invalid: true, pending: false };
         assert_eq!(View::of(&state).screen, expected);
         state.login = Login::Failed(RequestError::TimedOut);
         assert!(message(&state).contains("cannot be reached"));
@@ -279,6 +393,36 @@ mod tests {
         assert_eq!(told(Some(json!({ "retryAfter": 899_000 }))), "in 15 minutes.");
         assert_eq!(told(Some(json!({ "retryAfter": "soon" }))), "later.");
         assert_eq!(told(None), "later.");
+    }
+
+    #[test]
+    fn what_becomes_of_thief_and_owner_is_told_in_words() {
+        let told = |owner: &SessionState, thief: Option<(SessionState, bool)>| {
+            let thief = thief.map(|(session, got_in)| super::Thief { session, got_in });
+            let view = View::of(&State { thief, ..connected(owner.clone()) });
+            (view.thief, view.owner)
+        };
+        let (owner, refused) = (SessionState::LoggedIn(jane()), SessionState::Ended(Ended::Refused));
+        assert_eq!(told(&owner, None), ("Has nothing yet.", "Logged in."));
+        let (thief, still) = told(&owner, Some((refused.clone(), false)));
+        assert!(thief.starts_with("Refused") && still.contains("noticed nothing"));
+        let (thief, out) = told(&SessionState::Ended(Ended::Stolen), Some((refused, true)));
+        assert!(thief.contains("out again") && out.contains("told why"));
+    }
+
+    #[test]
+    fn what_happens_is_told_a_line_each() {
+        let told = |event, resumes| {
+            let key = (Some(3), Some(Duration::from_secs(54)));
+            super::news(&event, ConnectionState::Connected, resumes, key).unwrap_or_default().into_owned()
+        };
+        let logged_in = Event::Session(SessionState::LoggedIn(jane()));
+        assert_eq!(told(logged_in.clone(), true), "Resumed: Jane Doe");
+        assert_eq!(told(logged_in, false), "Logged in: Jane Doe");
+        assert_eq!(told(Event::Refresh(Some(Duration::ZERO)), false), "Rotated to generation 3, refresh in 0:54");
+        assert_eq!(told(Event::Refresh(None), false), "");
+        let retry = Event::Connection(ConnectionState::Reconnecting { next_try: Duration::ZERO });
+        assert_eq!(told(retry, true), "Connection lost");
     }
 
     #[test]

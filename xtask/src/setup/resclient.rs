@@ -1,4 +1,5 @@
-//! What the end-to-end tests need of npm: ResClient, the JavaScript client that most pages use; TypeScript and Vite, for the package.
+//! What the end-to-end tests need of npm: ResClient, the JavaScript client that most pages use; TypeScript and Vite, for the package;
+//! axe-core, which finds what keeps people from using a page.
 
 use std::{env, fs, path::PathBuf};
 
