@@ -1,4 +1,4 @@
-//! The tables of this crate's README.md and of docs/protocol.md name tests that there are.
+//! The tables of this crate's README.md, of docs/protocol.md and of docs/security.md name tests that there are.
 
 use std::{fs, path::Path};
 
@@ -18,29 +18,68 @@ fn every_test_that_shows_a_promise_exists() -> Result<()> {
     Ok(())
 }
 
+/// Nine attackers, five modes, and no claim without a test.
+#[test]
+fn whatever_is_refused_to_an_attacker_has_a_test() -> Result<()> {
+    const MODES: [&str; 5] = ["bearer", "bound", "cookie-bound", "cookie session", "JWT key"];
+    let text = fs::read_to_string(workspace()?.join("docs/security.md"))?;
+    let (_, section) = text.split_once("\n## What an attacker can do\n").context("there is no such section")?;
+    let (section, _) = section.split_once("\n## ").context("it has no end")?;
+    let sources = sources()?;
+    let threats: Vec<&str> = section.split("\n### ").skip(1).collect();
+    assert_eq!(threats.len(), 9);
+    for threat in threats {
+        let rows = threat.lines().filter(|line| line.starts_with('|')).skip(2);
+        let cells: Vec<Vec<&str>> = rows.map(|row| row.split('|').map(str::trim).collect()).collect();
+        assert_eq!(cells.iter().map(|cells| cells[1]).collect::<Vec<_>>(), MODES, "{threat}");
+        for cells in cells {
+            let [_, mode, outcome, tests, _] = cells[..] else { panic!("{cells:?}") };
+            assert!(!outcome.contains("refused") || tests.contains('`'), "{mode}: {outcome}, says who?");
+        }
+        for name in threat.split('`').skip(1).step_by(2) {
+            // Options and the like stand in backticks, too.
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            let is_test = name.contains('_') && name.chars().all(is_name);
+            assert!(!is_test || exists(name, &sources), "there is no {name}");
+        }
+    }
+    Ok(())
+}
+
 /// Looks the names up that stand in the last columns of the one table after `heading` in `page`. Returns how many rows it has.
 fn check(page: &str, heading: &str) -> Result<usize> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")?;
-    let text = fs::read_to_string(workspace.join(page))?;
+    let text = fs::read_to_string(workspace()?.join(page))?;
     let (_, section) = text.split_once(heading).with_context(|| format!("{page} has no {heading}"))?;
-    let mut sources = String::new();
-    for folder in ["core", "service", "tests", "web"] {
-        gather(&workspace.join(folder), &mut sources)?;
-    }
+    let sources = sources()?;
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with('|')).skip(2).collect();
     for row in &rows {
         // From the column of tests on; what stands in backticks is every second part.
         let cells = row.splitn(4, '|').last().unwrap_or_default();
         for name in cells.split('`').skip(1).step_by(2) {
-            let exists = match name.split_once('…') {
-                _ if name.contains('/') => workspace.join(name).exists(),
-                Some((start, _)) => sources.contains(&format!("fn {start}")),
-                None => sources.contains(&format!("fn {name}(")),
-            };
-            assert!(exists, "there is no {name}");
+            let is_there = if name.contains('/') { workspace()?.join(name).exists() } else { exists(name, &sources) };
+            assert!(is_there, "there is no {name}");
         }
     }
     Ok(rows.len())
+}
+
+fn exists(name: &str, sources: &str) -> bool {
+    match name.split_once('…') {
+        Some((start, _)) => sources.contains(&format!("fn {start}")),
+        None => sources.contains(&format!("fn {name}(")),
+    }
+}
+
+fn workspace() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")
+}
+
+fn sources() -> Result<String> {
+    let mut sources = String::new();
+    for folder in ["core", "service", "tests", "web"] {
+        gather(&workspace()?.join(folder), &mut sources)?;
+    }
+    Ok(sources)
 }
 
 fn gather(folder: &Path, sources: &mut String) -> Result<()> {

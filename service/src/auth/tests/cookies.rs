@@ -140,3 +140,19 @@ async fn a_head_that_is_too_large_is_refused_and_harms_nobody() {
     assert_eq!(code(&relogin(&rig, "c2", &key, &[]).await), "session.invalidReloginKey");
     assert_eq!(relogin(&rig, "c2", &key, &[HERS]).await["result"]["generation"], 2);
 }
+
+/// Nor does it say whose it is.
+#[tokio::test]
+async fn a_cookie_without_a_key_opens_nothing() {
+    let rig = rig(CookieKind::Require).await;
+    log_in(&rig, "owner", &[HERS]).await;
+    for key in [json!(null), json!(""), json!("AAAAAAAAAAAAAAAAAAAAAA")] {
+        let refused = relogin(&rig, "thief", &key, &[HERS]).await;
+        assert!(["system.invalidParams", "session.invalidReloginKey"].contains(&code(&refused)), "{refused}");
+    }
+    connect(&rig, "localhost:8080", &[HERS], true).await;
+    for cid in ["thief", "c9"] {
+        let user = rig.ask(&format!("get.session.user.{cid}"), "{}").await;
+        assert_eq!(user["result"]["model"]["id"], Json::Null);
+    }
+}
