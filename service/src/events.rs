@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use relogin_res::{
-    Change, Map, Value,
-    service::{Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject},
+use relogin_res::service::{
+    Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject,
 };
-use relogin_session::{ConnectionId, Effect, SessionId, Token, User, api::Rotated};
+use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, api::Rotated};
 
 use crate::bus::{Bus, BusError};
 
@@ -78,10 +77,7 @@ fn token_event(token: Option<&Token>) -> Vec<u8> {
 }
 
 fn user_change(user: Option<&User>) -> Vec<u8> {
-    let model = serde_json::to_value(relogin_session::UserModel::from(user.cloned()));
-    let members = model.ok().and_then(|model| model.as_object().cloned()).unwrap_or_default();
-    let changes: Map<_, _> = members.into_iter().map(|(name, value)| (name, Change::Set(Value::of(value)))).collect();
-    encode_change(&changes)
+    encode_change(&UserModel::from(user.cloned()))
 }
 
 fn rotated_event(generation: u64) -> Vec<u8> {

@@ -1,17 +1,11 @@
-//! Who answers: Relogin with one of its stores, or a responder that answers a constant. Each has a nats-server of its own.
+//! Who answers: Relogin with one of its stores, or a responder. Each has a nats-server of its own.
 
-use std::path::Path;
+use std::{fs, path::Path, time::Duration};
 
-use bytes::Bytes;
-use futures_util::StreamExt;
 use relogin_tests::process::Process;
-use serde_json::json;
 use tempfile::TempDir;
 
-use crate::nats_server::NatsServer;
-
-/// The argument with which this program is the responder.
-pub(crate) const RESPONDER: &str = "responder";
+use crate::{nats_server::NatsServer, responder::RESPONDER};
 
 pub(crate) struct Contender {
     pub(crate) process: Process,
@@ -20,9 +14,10 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    pub(crate) async fn constant() -> Self {
+    /// A responder that does this part of a relogin, and nothing else.
+    pub(crate) async fn responder(part: &str) -> Self {
         let here = std::env::current_exe().unwrap();
-        Self::start(&here, |url| vec![RESPONDER.to_owned(), url.to_owned()]).await
+        Self::start(&here, |url| vec![RESPONDER.to_owned(), part.to_owned(), url.to_owned()]).await
     }
 
     pub(crate) async fn relogin(store: &str) -> Self {
@@ -31,6 +26,12 @@ impl Contender {
             ["serve", "--demo", "--store", store, "--data", "data", "--nats", url].map(str::to_owned).to_vec()
         };
         Self::start(program, serve).await
+    }
+
+    /// The processor time that answering has cost so far: here, in the nats-server, and in this program, which asks.
+    pub(crate) fn processor_times(&self) -> [Duration; 3] {
+        let pid = self.process.pid().unwrap().as_raw_nonzero().get().unsigned_abs();
+        [pid, self.nats.child.id(), std::process::id()].map(processor_time)
     }
 
     async fn start(program: &Path, arguments: impl Fn(&str) -> Vec<String>) -> Self {
@@ -46,19 +47,11 @@ impl Contender {
     }
 }
 
-/// Answers each request with what a relogin is answered with.
-pub(crate) async fn respond(url: &str) {
-    let client = async_nats::connect(url).await.unwrap();
-    let mut requests = client.subscribe("auth.session.>").await.unwrap();
-    client.flush().await.unwrap();
-    println!("ready on nats");
-    let result = json!({
-        "reloginKey": "k".repeat(75), "generation": 1, "expiresIn": 120_000, "refreshIn": 60_000,
-        // What a login and a challenge are answered with, for the same client asks for both.
-        "challenge": "c".repeat(60), "token": null,
-    });
-    let answer = Bytes::from(json!({ "result": result }).to_string());
-    while let Some(request) = requests.next().await {
-        client.publish(request.reply.unwrap(), answer.clone()).await.unwrap();
-    }
+/// The time that a process has run, in steps of 10 ms.
+fn processor_time(pid: u32) -> Duration {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // Behind the name, which may have blanks in it: user and system time are the twelfth and the thirteenth.
+    let rest = text.rsplit_once(')').unwrap().1;
+    let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
+    Duration::from_millis(ticks * 10)
 }

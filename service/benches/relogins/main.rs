@@ -11,6 +11,7 @@ mod million;
 #[expect(dead_code, reason = "a bench cuts no wires")]
 mod nats_server;
 mod pace;
+mod responder;
 
 use std::path::Path;
 
@@ -22,7 +23,7 @@ fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     match arguments[..] {
         // This program is also what it measures beside.
-        [contender::RESPONDER, url] => runtime.block_on(contender::respond(url)),
+        [responder::RESPONDER, part, url] => runtime.block_on(responder::respond(part, url)),
         [million::FILLER, folder, sessions] => runtime.block_on(million::fill(Path::new(folder), sessions)),
         // Cargo says --bench; without, somebody runs all targets as tests.
         ["--bench"] => PARTS.iter().for_each(|part| run(part, &runtime)),

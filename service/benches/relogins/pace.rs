@@ -10,6 +10,7 @@ use crate::{
     client::{Curve, Kind, Session, round, sessions},
     contender::Contender,
     figures::{Round, median, ms, print},
+    responder::{CONSTANT, ED25519_VERIFIED, P256_VERIFIED, SYNCED},
 };
 
 const IN_FLIGHT: usize = 64;
@@ -19,17 +20,21 @@ const WARM_UP: Duration = Duration::from_millis(300);
 
 /// With 64 in flight.
 pub(crate) async fn pace() {
-    compare(&[Kind::Resume, Kind::Refresh], &["sled", "memory"], IN_FLIGHT).await;
+    for kind in [Kind::Resume, Kind::Refresh] {
+        compare(kind, &["sled", "memory"], SYNCED).await;
+    }
 }
 
 /// With 64 in flight, each with a signature.
 pub(crate) async fn bound() {
-    compare(&[Kind::Bound(Curve::Ed25519), Kind::Bound(Curve::P256)], &["sled"], IN_FLIGHT).await;
+    for (curve, ceiling) in [(Curve::Ed25519, ED25519_VERIFIED), (Curve::P256, P256_VERIFIED)] {
+        compare(Kind::Bound(curve), &["sled"], ceiling).await;
+    }
 }
 
 /// One at a time, and what one sync of a block takes meanwhile.
 pub(crate) async fn single() {
-    let (constant, contender) = (Contender::constant().await, Contender::relogin("sled").await);
+    let (constant, contender) = (Contender::responder(CONSTANT).await, Contender::relogin("sled").await);
     let mut sessions_of_constant = sessions(&constant, Kind::Refresh, 1).await;
     let mut resuming = sessions(&contender, Kind::Resume, 1).await;
     let mut refreshing = sessions(&contender, Kind::Refresh, 1).await;
@@ -56,45 +61,57 @@ pub(crate) async fn single() {
     constant.process.kill().await.unwrap();
 }
 
-async fn compare(kinds: &[Kind], stores: &[&str], in_flight: usize) {
-    let constant = Contender::constant().await;
+/// Relogin with each of the stores, and a responder that does one part of what it does, beside the constant one.
+async fn compare(kind: Kind, stores: &[&str], ceiling: &str) {
     let mut contenders = Vec::new();
+    for part in [CONSTANT, ceiling] {
+        contenders.push(Measured::new(part, Contender::responder(part).await, kind).await);
+    }
     for store in stores {
-        contenders.push((*store, Contender::relogin(store).await));
+        contenders.push(Measured::new(&format!("store {store}"), Contender::relogin(store).await, kind).await);
     }
-    for &kind in kinds {
-        let mut base = Measured { sessions: sessions(&constant, kind, in_flight).await, rounds: Vec::new() };
-        let mut measured = Vec::new();
-        for (store, contender) in &contenders {
-            let sessions = sessions(contender, kind, in_flight).await;
-            measured.push((format!("{kind:?}, store {store}"), Measured { sessions, rounds: Vec::new() }));
-        }
-        for _ in 0..ROUNDS {
-            base.round().await;
-            for (_, contender) in &mut measured {
-                contender.round().await;
-            }
-        }
-        print(&format!("{kind:?}, constant"), &base.rounds, &base.rounds);
-        for (name, contender) in &measured {
-            print(name, &contender.rounds, &base.rounds);
+    for _ in 0..ROUNDS {
+        for contender in &mut contenders {
+            contender.round().await;
         }
     }
-    for (_, contender) in contenders {
-        contender.process.kill().await.unwrap();
+    for contender in &contenders {
+        contender.print(&contenders[0].rounds);
     }
-    constant.process.kill().await.unwrap();
+    for contender in contenders {
+        contender.contender.process.kill().await.unwrap();
+    }
 }
 
 struct Measured {
+    name: String,
+    contender: Contender,
     sessions: Vec<Session>,
     rounds: Vec<Round>,
+    /// Of each round, what a relogin has cost of processor time, in microseconds: [`Contender::processor_times`].
+    costs: Vec<[f64; 3]>,
 }
 
 impl Measured {
+    async fn new(name: &str, contender: Contender, kind: Kind) -> Self {
+        let sessions = sessions(&contender, kind, IN_FLIGHT).await;
+        Self { name: format!("{kind:?}, {name}"), contender, sessions, rounds: Vec::new(), costs: Vec::new() }
+    }
+
     async fn round(&mut self) {
         round(&mut self.sessions, WARM_UP).await;
-        self.rounds.push(round(&mut self.sessions, MEASURED).await);
+        let before = self.contender.processor_times();
+        let round = round(&mut self.sessions, MEASURED).await;
+        let after = self.contender.processor_times();
+        let relogins = round.per_second * MEASURED.as_secs_f64();
+        self.costs.push([0, 1, 2].map(|of| (after[of] - before[of]).as_secs_f64() * 1e6 / relogins));
+        self.rounds.push(round);
+    }
+
+    fn print(&self, base: &[Round]) {
+        print(&self.name, &self.rounds, base);
+        let [here, server, client] = [0, 1, 2].map(|of| median(self.costs.iter().map(|costs| costs[of])));
+        println!("    processor time of each: {here:.1} us here, {server:.1} us nats-server, {client:.1} us client");
     }
 }
 

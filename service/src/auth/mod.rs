@@ -1,9 +1,11 @@
 //! The RES methods and resources of `<name>`: from a request on the bus to what is asked of [`Sessions`], and back to an
 //! answer. The one room that knows RES method names; one method a file. Knows no store and no rules.
 //!
-//! Each request is one task. A panic in it is answered like any other failure of ours, and ends nothing else.
+//! Requests that come together are one task ([`batch`]). A panic in one is answered like any other failure of ours, and ends
+//! nothing else.
 
 mod answer;
+mod batch;
 mod challenge;
 mod connect;
 mod header_login;
@@ -31,7 +33,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use self::{answer::Failure, malformed::Malformed, route::Route, throttle::Throttle};
+use self::{answer::Failure, batch::Batch, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     config::{AllowOrigin, CookieKind, ThrottleKind},
@@ -135,22 +137,40 @@ impl Auth {
         tasks.wait().await;
     }
 
-    async fn take(&self, message: Message, tasks: &TaskTracker) {
-        let Some(reply) = message.reply else {
-            debug!(subject = ?message.subject, "a request without anybody who waits for its answer");
-            return;
-        };
-        let desk = Arc::clone(&self.desk);
-        let route = Route::of(&message.subject, &desk.name);
-        let Some(place) = self.lanes.enter(&route).await else {
-            return desk.send(&reply, Response::error(Failure::Busy.error())).await;
-        };
-        tasks.spawn(async move {
-            // In a box: a future of some kilobytes is otherwise copied each time it is handed on until it runs.
-            Box::pin(desk.serve(route, &message.payload, &reply)).await;
-            private::wipe_payload(message.payload);
-            drop(place);
-        });
+    /// Takes a request, and those that wait behind it.
+    async fn take(&mut self, first: Message, tasks: &TaskTracker) {
+        let mut batch = Batch::default();
+        let mut next = Some(first);
+        while let Some(Message { subject, reply, payload }) = next {
+            let route = Route::of(&subject, &self.desk.name);
+            match (reply, &route) {
+                (Some(reply), Route::Login) => self.take_login(route, payload, reply, tasks).await,
+                (Some(reply), _) => {
+                    let place = match self.lanes.enter() {
+                        Some(place) => place,
+                        None => {
+                            // Those of the batch have places, and it is for them to leave some.
+                            batch.start(tasks);
+                            self.lanes.wait_and_enter().await
+                        }
+                    };
+                    batch.push(Arc::clone(&self.desk).serve(route, payload, reply, place));
+                }
+                (None, _) => debug!(?subject, "a request without anybody who waits for its answer"),
+            }
+            next = if batch.is_full() { None } else { self.requests.try_next() };
+        }
+        batch.start(tasks);
+    }
+
+    async fn take_login(&self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
+        match self.lanes.enter_login() {
+            Some(place) => {
+                // In a box: a future of some kilobytes is otherwise copied each time it is handed on until it runs.
+                tasks.spawn(Box::pin(Arc::clone(&self.desk).serve(route, payload, reply, place)));
+            }
+            None => self.desk.send(&reply, Response::error(Failure::Busy.error())).await,
+        }
     }
 }
 
@@ -163,22 +183,30 @@ impl Lanes {
         Self { logins: Arc::new(Semaphore::new(Self::LOGINS)), others: Arc::new(Semaphore::new(Self::OTHERS)) }
     }
 
-    /// A place for the request; none for a login too many. Others wait for theirs, and those behind them with them.
-    async fn enter(&self, route: &Route) -> Option<OwnedSemaphorePermit> {
-        match route {
-            Route::Login => Arc::clone(&self.logins).try_acquire_owned().ok(),
-            _ => Arc::clone(&self.others).acquire_owned().await.ok(),
-        }
+    /// A place for a login; none if it is one too many.
+    fn enter_login(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.logins).try_acquire_owned().ok()
+    }
+
+    /// A place for another request, if there is one.
+    fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.others).try_acquire_owned().ok()
+    }
+
+    /// The next place for another request: it waits for it, and those behind it with it.
+    async fn wait_and_enter(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.others).acquire_owned().await.expect("lanes are never closed")
     }
 }
 
 impl Desk {
-    async fn serve(&self, route: Route, payload: &[u8], reply: &str) {
+    /// Answers a request, which has this place in its lane.
+    async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
         let answer = if payload.len() > MAX_PAYLOAD {
             Err(Failure::Malformed)
         } else {
             // Nothing of ours is left half changed by a panic: what a request changes, it changes in the store's one write.
-            let answering = AssertUnwindSafe(self.answer(&route, payload, reply)).catch_unwind();
+            let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply)).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
         };
         let response = answer.unwrap_or_else(|failure| {
@@ -188,17 +216,19 @@ impl Desk {
             failure.log(&route);
             Response::error(failure.error())
         });
-        self.send(reply, response).await;
+        self.send(&reply, response).await;
+        private::wipe_payload(payload);
     }
 
     async fn answer(&self, route: &Route, payload: &[u8], reply: &str) -> Result<Response, Failure> {
         match route {
-            Route::Login => login::login(self, payload, reply).await,
+            // In boxes, so that the frequent ones need no room for these.
+            Route::Login => Box::pin(login::login(self, payload, reply)).await,
             Route::Relogin => relogin::relogin(self, payload).await,
             Route::Logout => logout::logout(self, payload).await,
             Route::Challenge => challenge::challenge(self, payload),
-            Route::Connect => connect::connect(self, payload).await,
-            Route::HeaderLogin => header_login::header_login(self, payload).await,
+            Route::Connect => Box::pin(connect::connect(self, payload)).await,
+            Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
             Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,

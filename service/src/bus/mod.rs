@@ -129,10 +129,17 @@ impl Subscription {
     /// arrived before was taken. Cancel safe.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
-            match self.deliveries.next().await? {
-                Delivery::Message { message, .. } => return Some(message),
-                Delivery::Lost => tracing::warn!("messages were dropped: they come faster than they are dealt with"),
-                Delivery::Reply { .. } | Delivery::NoResponders { .. } => {}
+            if let Some(message) = message_of(self.deliveries.next().await?) {
+                return Some(message);
+            }
+        }
+    }
+
+    /// The next message, if one has arrived.
+    pub fn try_next(&mut self) -> Option<Message> {
+        loop {
+            if let Some(message) = message_of(self.deliveries.try_next()?) {
+                return Some(message);
             }
         }
     }
@@ -141,6 +148,15 @@ impl Subscription {
     pub fn end(&mut self) {
         self.guards.clear();
     }
+}
+
+fn message_of(delivery: Delivery) -> Option<Message> {
+    match delivery {
+        Delivery::Message { message, .. } => return Some(message),
+        Delivery::Lost => tracing::warn!("messages were dropped: they come faster than they are dealt with"),
+        Delivery::Reply { .. } | Delivery::NoResponders { .. } => {}
+    }
+    None
 }
 
 /// Ends what it stands for when dropped: a subscription, or the wait for answers.

@@ -6,16 +6,19 @@ mod tap;
 use std::{
     collections::HashMap,
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use async_nats::{Client, Event, PublishError, PublishErrorKind, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::poll;
 use tokio::{
     sync::{oneshot, watch},
     time::timeout,
@@ -131,6 +134,11 @@ impl NatsBus {
 
     /// Waits for room in the client's queue, but not for a lost connection.
     async fn unless_down<T>(&self, sending: impl Future<Output = T> + Send) -> Result<T, BusError> {
+        let mut sending = pin!(sending);
+        // As a rule there is room, and to listen to the link would cost more than to send.
+        if let Poll::Ready(done) = poll!(sending.as_mut()) {
+            return Ok(done);
+        }
         let mut link = self.shared.link.subscribe();
         tokio::select! {
             biased;

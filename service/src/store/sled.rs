@@ -99,8 +99,11 @@ impl SledStore {
         };
         match self.stage(Write { sid, revision, next: next.map(encode).transpose()? })? {
             Outcome::Now(result) => result,
-            // Who goes away without an answer has failed, and said so.
-            Outcome::Later(answer) => answer.await.unwrap_or_else(|_| self.shared.check().and(Err(StoreError::Closed))),
+            Outcome::Later(end, result) => match end.wait().await {
+                true => result,
+                // Whoever gives up on a group has failed, and said so.
+                false => self.shared.check().and(Err(StoreError::Closed)),
+            },
         }
     }
 
@@ -119,7 +122,9 @@ impl SledStore {
         let is_idle = state.is_idle();
         drop(state);
         if was_idle && !is_idle {
-            self.shared.notify();
+            // Behind those who run already: what they are about to write goes with the same sync.
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.notify() });
         }
         Ok(outcome)
     }

@@ -16,7 +16,7 @@ use tokio::{
 
 /// A running nats-server on a free port; ended when dropped.
 pub(crate) struct NatsServer {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) address: String,
 }
 

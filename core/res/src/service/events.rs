@@ -113,11 +113,15 @@ pub fn token_subject(cid: &str) -> String {
     format!("conn.{cid}.token")
 }
 
-/// The payload of a change event.
+/// The payload of a change event: [`Changes`], or a model of primitive values all of which are to be set.
 /// [Model change event](https://resgate.io/docs/specification/res-service-protocol/#model-change-event).
 #[must_use]
-pub fn encode_change(values: &Changes) -> Vec<u8> {
-    encode(&BTreeMap::from([("values", values)]))
+pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Wire<'a, T> {
+        values: &'a T,
+    }
+    encode(&Wire { values })
 }
 
 /// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if it is none.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     StoreError,
-    state::{Answer, Phase, State},
+    state::{Phase, State},
 };
 
 /// See the header.
@@ -78,10 +78,9 @@ impl Shared {
                 "sessions cannot be written any more: start again when the disk is well"
             );
         }
-        let waiting = self.lock().give_up();
-        waiting.into_iter().for_each(|answer: Answer| {
-            answer.tell_failure(StoreError::Backend(Box::new(failure.clone())));
-        });
+        let groups = self.lock().give_up();
+        // After the failure is there to be found, and the lock open: it tells all that wait.
+        drop(groups);
         self.notify();
     }
 }

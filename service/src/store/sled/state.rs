@@ -7,7 +7,7 @@ use std::{
 };
 
 use relogin_session::{ConnectionId, Record, SessionId};
-use tokio::sync::oneshot;
+use tokio::sync::SetOnce;
 
 use super::{
     super::index::Index,
@@ -64,14 +64,18 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// Writes that become durable together.
+/// Writes that become durable together, or, if it is dropped before, never.
 #[derive(Debug)]
-struct Group {
+pub(super) struct Group {
     /// None while it is being written.
     frame: Option<Frame>,
     changes: Vec<Change>,
-    answers: Vec<Answer>,
+    ends: Arc<End>,
 }
+
+/// What all of a group's writers wait for: true once it is durable, false if it will never be. They hear of it together, for
+/// what they do next is cheaper done together.
+type End = SetOnce<bool>;
 
 #[derive(Debug)]
 struct Change {
@@ -88,18 +92,11 @@ struct Staged {
     next: Option<Arc<Stored>>,
 }
 
-/// What somebody waits for, and what they will hear.
-#[derive(Debug)]
-pub(super) struct Answer {
-    to: oneshot::Sender<Result<Revision, StoreError>>,
-    result: Result<Revision, StoreError>,
-}
-
 /// When a write is answered.
 pub(super) enum Outcome {
     Now(Result<Revision, StoreError>),
-    /// Once the disk has it, or what it lost against.
-    Later(oneshot::Receiver<Result<Revision, StoreError>>),
+    /// This, once the disk has it, or what it lost against.
+    Later(Arc<End>, Result<Revision, StoreError>),
 }
 
 /// Where a session is to be looked up.
@@ -180,7 +177,7 @@ impl State {
         self.staged.insert(sid, staged);
         let is_full = |group: &Group| group.frame.as_ref().is_none_or(|frame| frame.len() >= MAX_GROUP);
         if self.groups.back().is_none_or(is_full) {
-            self.groups.push_back(Group { frame: Some(Frame::new()), changes: Vec::new(), answers: Vec::new() });
+            self.groups.push_back(Group::new());
         }
         if let Some(Group { frame: Some(frame), changes, .. }) = self.groups.back_mut() {
             frame.push(Entry { sid, revision, value: next.as_ref().map(|(_, encoded)| &encoded[..]) });
@@ -195,10 +192,10 @@ impl State {
         self.groups.front_mut()?.frame.take()
     }
 
-    /// The group whose frame was taken is durable. Gives what to tell whom.
-    pub(super) fn show(&mut self) -> Vec<Answer> {
-        let Some(Group { changes, answers, .. }) = self.groups.pop_front() else { return Vec::new() };
-        for Change { sid, revision, next, moved } in changes {
+    /// The group whose frame was taken is durable. Whoever waits for it is still to be told.
+    pub(super) fn show(&mut self) -> Option<Group> {
+        let mut group = self.groups.pop_front()?;
+        for Change { sid, revision, next, moved } in group.changes.drain(..) {
             for connection in moved {
                 if let hash_map::Entry::Occupied(entry) = self.moved.entry(connection)
                     && entry.get().1 == revision
@@ -223,12 +220,12 @@ impl State {
                 }
             }
         }
-        answers
+        Some(group)
     }
 
-    /// Nothing that waits will become durable. Gives whom to tell.
-    pub(super) fn give_up(&mut self) -> Vec<Answer> {
-        self.groups.drain(..).flat_map(|group| group.answers).collect()
+    /// Nothing that waits will become durable. Gives the groups to drop, which tells their writers.
+    pub(super) fn give_up(&mut self) -> VecDeque<Group> {
+        std::mem::take(&mut self.groups)
     }
 
     /// Why a write does not stand, and whether what it lost against is durable.
@@ -268,24 +265,33 @@ impl State {
     }
 
     /// Answers with the last group that there is.
-    fn wait(&mut self, result: Result<Revision, StoreError>) -> Outcome {
-        let Some(group) = self.groups.back_mut() else { return Outcome::Now(result) };
-        let (to, answer) = oneshot::channel();
-        group.answers.push(Answer { to, result });
-        Outcome::Later(answer)
+    fn wait(&self, result: Result<Revision, StoreError>) -> Outcome {
+        match self.groups.back() {
+            Some(group) => Outcome::Later(Arc::clone(&group.ends), result),
+            None => Outcome::Now(result),
+        }
     }
 }
 
-impl Answer {
-    /// Tells it.
-    pub(super) fn tell(self) {
-        // Whoever waited may have gone.
-        let _ = self.to.send(self.result);
+impl Group {
+    fn new() -> Self {
+        Self { frame: Some(Frame::new()), changes: Vec::new(), ends: Arc::default() }
     }
 
-    /// Tells what went wrong instead.
-    pub(super) fn tell_failure(self, error: StoreError) {
-        let _ = self.to.send(Err(error));
+    /// Tells all writers that it is durable.
+    pub(super) fn tell(self) {
+        self.end(true);
+    }
+
+    fn end(&self, is_durable: bool) {
+        // The first word counts.
+        let _ = self.ends.set(is_durable);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end(false);
     }
 }
 

@@ -28,7 +28,8 @@ fn opened() -> (SledStore, TempDir) {
 
 contract::suite!(async || opened());
 
-/// Stands in for the disk: says when a group is to be synced, and ends that when the test says so.
+/// Stands in for the disk: says when a group is to be synced, and ends that when the test says so. To wait for it blocks: beside
+/// the test there must be a thread that runs tasks, for one of them wakes the writer.
 struct Gate {
     began: channel::Receiver<()>,
     end: channel::Sender<io::Result<()>>,
@@ -149,7 +150,7 @@ async fn sessions_are_for_the_owner_of_the_process_alone() {
     store.close().await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn nothing_is_said_or_shown_before_it_is_on_disk() {
     let (store, gate, _folder) = Gate::store();
     let mut made = pin!(store.create(record(1, &["a"])));
@@ -184,7 +185,7 @@ async fn nothing_is_said_or_shown_before_it_is_on_disk() {
     assert_eq!(store.load(sid(1)).await.unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn writes_that_wait_share_a_sync_and_losers_hear_of_it_after_it() {
     let (store, gate, _folder) = Gate::store();
     let mut first = pin!(store.create(record(0, &[])));
@@ -208,7 +209,7 @@ async fn writes_that_wait_share_a_sync_and_losers_hear_of_it_after_it() {
     assert_eq!((lost, others.iter().filter(|made| made.is_ok()).count()), (49, 51));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn large_records_share_a_sync_with_fewer() {
     let (store, gate, _folder) = Gate::store();
     let mut first = pin!(store.create(record(0, &[])));
@@ -229,7 +230,7 @@ async fn large_records_share_a_sync_with_fewer() {
     assert_eq!(gate.began.try_iter().count(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_connection_may_move_within_a_group() {
     let (store, gate, folder) = Gate::store();
     gate.open();
@@ -268,7 +269,7 @@ async fn a_sync_that_fails_ends_all_writing_and_shows_nothing() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn close_finishes_what_is_under_way() {
     let (store, gate, folder) = Gate::store();
     let mut made = pin!(store.create(record(1, &[])));

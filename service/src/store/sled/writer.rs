@@ -7,7 +7,7 @@ use super::{
     journal::Journal,
     settler::{Errand, Settlement},
     shared::{Ended, Shared},
-    state::{Answer, Phase},
+    state::{Group, Phase},
 };
 
 /// Writes the journal.
@@ -61,20 +61,21 @@ impl Writer {
                 return false;
             }
         }
-        let answers = self.show();
-        answers.into_iter().for_each(Answer::tell);
+        if let Some(group) = self.show() {
+            group.tell();
+        }
         self.make_room()
     }
 
     /// What was written is durable now: shows it.
-    fn show(&self) -> Vec<Answer> {
+    fn show(&self) -> Option<Group> {
         let mut state = self.shared.lock();
         let earliest = state.index.next_deadline();
-        let answers = state.show();
+        let group = state.show();
         if is_earlier(state.index.next_deadline(), earliest) {
             self.shared.deadline_moved.notify_one();
         }
-        answers
+        group
     }
 
     /// Has a long journal settled. False if that failed.

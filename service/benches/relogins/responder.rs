@@ -1,0 +1,127 @@
+//! Responders that answer each request with the same bytes after one part of what a relogin takes: none of it, the wait for the
+//! disk, or the look at a signature. What they reach is the most that anything behind async-nats can that has this to do.
+
+use std::{fs::OpenOptions, os::unix::fs::FileExt, path::Path, sync::mpsc};
+
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use ring::{
+    rand::SystemRandom,
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+        UnparsedPublicKey, VerificationAlgorithm,
+    },
+};
+use serde_json::json;
+
+/// The argument with which this program is a responder.
+pub(crate) const RESPONDER: &str = "responder";
+
+/// What is done before the answer: nothing.
+pub(crate) const CONSTANT: &str = "constant";
+/// As many requests as wait share one write and one sync, while the next ones gather.
+pub(crate) const SYNCED: &str = "constant, synced";
+/// A signature is verified.
+pub(crate) const ED25519_VERIFIED: &str = "constant, Ed25519 verified";
+/// A signature is verified.
+pub(crate) const P256_VERIFIED: &str = "constant, P-256 verified";
+
+/// How many are dealt with together.
+const TOGETHER: usize = 32;
+/// A block, and how many of them there are to write to.
+const BLOCK: usize = 4096;
+const BLOCKS: usize = 1024;
+/// As long as what a device signs.
+const MESSAGE: [u8; 120] = [7; 120];
+
+pub(crate) async fn respond(part: &str, url: &str) {
+    let client = async_nats::connect(url).await.unwrap();
+    let mut requests = client.subscribe("auth.session.>").await.unwrap();
+    client.flush().await.unwrap();
+    let deal = match part {
+        SYNCED => synced(client),
+        ED25519_VERIFIED => verified(client, ed25519()),
+        P256_VERIFIED => verified(client, p256()),
+        _ => {
+            println!("ready on nats");
+            let answer = answer();
+            while let Some(request) = requests.next().await {
+                client.publish(request.reply.unwrap(), answer.clone()).await.unwrap();
+            }
+            return;
+        }
+    };
+    let mut requests = requests.ready_chunks(TOGETHER);
+    println!("ready on nats");
+    while let Some(requests) = requests.next().await {
+        deal(requests);
+    }
+}
+
+type Deal = Box<dyn Fn(Vec<Message>) + Send>;
+
+/// What a relogin is answered with.
+fn answer() -> Bytes {
+    let result = json!({
+        "reloginKey": "k".repeat(75), "generation": 1, "expiresIn": 120_000, "refreshIn": 60_000,
+        // What a login and a challenge are answered with, for the same client asks for both.
+        "challenge": "c".repeat(60), "token": null,
+    });
+    Bytes::from(json!({ "result": result }).to_string())
+}
+
+async fn answer_all(client: Client, requests: Vec<Message>, answer: Bytes) {
+    for request in requests {
+        client.publish(request.reply.unwrap(), answer.clone()).await.unwrap();
+    }
+}
+
+fn synced(client: Client) -> Deal {
+    let (sender, gathered) = mpsc::channel::<Vec<Message>>();
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(Path::new("blocks")).unwrap();
+    file.write_all_at(&vec![0; BLOCK * BLOCKS], 0).unwrap();
+    file.sync_all().unwrap();
+    let (runtime, answer) = (tokio::runtime::Handle::current(), answer());
+    std::thread::spawn(move || {
+        for (n, mut requests) in (0..).zip(std::iter::from_fn(|| gathered.recv().ok())) {
+            requests.extend(gathered.try_iter().flatten());
+            let blocks = (requests.len() * 300).next_multiple_of(BLOCK);
+            file.write_all_at(&vec![1; blocks], (n % (BLOCKS / 8) * 8 * BLOCK) as u64).unwrap();
+            file.sync_data().unwrap();
+            runtime.spawn(answer_all(client.clone(), requests, answer.clone()));
+        }
+    });
+    Box::new(move |requests| sender.send(requests).unwrap())
+}
+
+fn verified(client: Client, signed: Signed) -> Deal {
+    let answer = answer();
+    Box::new(move |requests| {
+        let (client, signed, answer) = (client.clone(), signed.clone(), answer.clone());
+        tokio::spawn(async move {
+            for _ in &requests {
+                let (algorithm, key, signature) = &signed;
+                UnparsedPublicKey::new(*algorithm, key).verify(&MESSAGE, signature).unwrap();
+            }
+            answer_all(client, requests, answer).await;
+        });
+    })
+}
+
+/// A public key and its signature of the message.
+type Signed = (&'static dyn VerificationAlgorithm, Vec<u8>, Vec<u8>);
+
+fn ed25519() -> Signed {
+    let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+    let pair = Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap();
+    (&ED25519, pair.public_key().as_ref().to_vec(), pair.sign(&MESSAGE).as_ref().to_vec())
+}
+
+fn p256() -> Signed {
+    let (algorithm, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    let pair = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, pair.as_ref(), &random).unwrap();
+    let signature = pair.sign(&random, &MESSAGE).unwrap();
+    (&ECDSA_P256_SHA256_FIXED, pair.public_key().as_ref().to_vec(), signature.as_ref().to_vec())
+}
