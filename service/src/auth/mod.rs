@@ -1,7 +1,7 @@
 //! The RES methods and resources of `<name>`: from a request on the bus to what is asked of [`Sessions`], and back to an
 //! answer. The one room that knows RES method names; one method a file. Knows no store and no rules.
 //!
-//! Requests that come together are one task ([`batch`]). A panic in one is answered like any other failure of ours, and ends
+//! Requests that come together are one task (`auth/batch.rs`). A panic in one is answered like any other failure of ours, and ends
 //! nothing else.
 
 mod answer;
