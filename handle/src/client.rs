@@ -99,8 +99,7 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn call_any(&self, rid: &str, method: &str, params: impl Serialize) -> Result<Returned, Error> {
-        let (rid, method, params) = parts(rid, method, params)?;
-        self.returned(self.command(Command::Call { rid, method, params }).await)
+        self.request(false, rid, method, json(params)?).await
     }
 
     /// Calls an auth method of a resource other than the session's own.
@@ -116,8 +115,17 @@ impl Client {
     /// # Errors
     /// As [`Client::call`].
     pub async fn auth_any(&self, rid: &str, method: &str, params: impl Serialize) -> Result<Returned, Error> {
-        let (rid, method, params) = parts(rid, method, params)?;
-        self.returned(self.command(Command::Auth { rid, method, params }).await)
+        self.request(true, rid, method, json(params)?).await
+    }
+
+    /// Calls a method, or with `auth` an auth method, with these params.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn request(&self, auth: bool, rid: &str, method: &str, params: Option<Json>) -> Result<Returned, Error> {
+        let (rid, method) = (ResourceId::parse(rid)?, method.to_owned());
+        let command = if auth { Command::Auth { rid, method, params } } else { Command::Call { rid, method, params } };
+        self.returned(self.command(command).await)
     }
 
     /// Logs in. Returns when the relogin key is stored.
@@ -217,9 +225,8 @@ impl Client {
     }
 }
 
-fn parts(rid: &str, method: &str, params: impl Serialize) -> Result<(ResourceId, String, Option<Json>), Error> {
-    let params = Some(serde_json::to_value(params)?).filter(|json| !json.is_null());
-    Ok((ResourceId::parse(rid)?, method.to_owned(), params))
+fn json(params: impl Serialize) -> Result<Option<Json>, Error> {
+    Ok(Some(serde_json::to_value(params)?).filter(|json| !json.is_null()))
 }
 
 fn payload<R: DeserializeOwned>(returned: Returned) -> Result<R, Error> {

@@ -6,6 +6,7 @@
 mod client;
 mod errors;
 mod keeper;
+mod values;
 
 use std::cell::Cell;
 

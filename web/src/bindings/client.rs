@@ -5,15 +5,14 @@ use std::{cell::RefCell, collections::BTreeMap};
 use js_sys::{Function, Promise};
 use relogin_client::{Resource as Values, ResourceChange};
 use relogin_handle::Engine;
-use relogin_res::{ResourceId, delta::Step};
-use serde::Serialize;
-use serde_json::Value as Json;
+use relogin_res::{ResourceId, delta::Step, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
 use super::{
     Tell,
     errors::{error, parts, request_error},
+    values,
 };
 use crate::{Client, ConnectionState, Error, Event, Freshness, Options, Resource, Returned};
 
@@ -72,7 +71,7 @@ impl RawClient {
         future_to_promise(async move {
             let returned = call(&client, auth, &rid, &method, params).await.map_err(|e| error(&e))?;
             Ok(match returned {
-                Returned::Payload(json) => text(&json),
+                Returned::Payload(json) => values::plain(&json),
                 Returned::Resource(resource) => js_sys::Array::of1(&resource.id().as_str().into()).into(),
             })
         })
@@ -92,8 +91,9 @@ impl Drop for RawClient {
 }
 
 async fn call(client: &Client, auth: bool, rid: &str, method: &str, params: Option<String>) -> Result<Returned, Error> {
-    let params: Json = params.map_or(Ok(Json::Null), |params| serde_json::from_str(&params))?;
-    if auth { client.auth_any(rid, method, params).await } else { client.call_any(rid, method, params).await }
+    // The package writes what it sends; what is no JSON is nothing.
+    let params = params.and_then(|params| json::parse(&params));
+    client.request(auth, rid, method, params).await
 }
 
 fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
@@ -109,7 +109,7 @@ fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
             };
             tell.tell("freshness", &[id(rid), word.into(), error]);
         }
-        Event::Custom { rid, name, data } => tell.tell("event", &[id(rid), name.into(), text(data)]),
+        Event::Custom { rid, name, data } => tell.tell("event", &[id(rid), name.into(), values::plain(data)]),
         Event::Forgotten(rid) => tell.tell("forgotten", &[id(rid)]),
         // Of a session, which this client has not.
         Event::Session(_) | Event::Binding(_) | Event::Refresh(_) => {}
@@ -119,13 +119,13 @@ fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
 fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engine) {
     match change {
         ResourceChange::Loaded => match engine.values(rid) {
-            Some(Values::Model(model)) => tell.tell("model", &[id(rid), text(&model)]),
-            Some(Values::Collection(values)) => tell.tell("collection", &[id(rid), text(&values)]),
+            Some(loaded @ Values::Model(_)) => tell.tell("model", &[id(rid), values::resource(&loaded)]),
+            Some(loaded @ Values::Collection(_)) => tell.tell("collection", &[id(rid), values::resource(&loaded)]),
             None => {}
         },
-        ResourceChange::Model(changes) => tell.tell("change", &[id(rid), text(changes)]),
+        ResourceChange::Model(changes) => tell.tell("change", &[id(rid), values::changes(changes)]),
         ResourceChange::Collection(Step::Add(index, value)) => {
-            tell.tell("add", &[id(rid), JsValue::from(*index as u32), text(value)]);
+            tell.tell("add", &[id(rid), JsValue::from(*index as u32), values::value(value)]);
         }
         ResourceChange::Collection(Step::Remove(index)) => {
             tell.tell("remove", &[id(rid), JsValue::from(*index as u32)]);
@@ -145,9 +145,4 @@ fn connection(state: ConnectionState) -> &'static str {
 
 fn id(rid: &ResourceId) -> JsValue {
     rid.as_str().into()
-}
-
-/// As JSON. What RES has, has a JSON form.
-fn text(value: &impl Serialize) -> JsValue {
-    serde_json::to_string(value).unwrap_or_default().into()
 }

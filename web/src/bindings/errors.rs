@@ -2,7 +2,7 @@
 
 use js_sys::{JSON, Object, Reflect};
 use relogin_client::RequestError;
-use relogin_res::Error as ResError;
+use relogin_res::{Error as ResError, json};
 use serde_json::Value as Json;
 use wasm_bindgen::JsValue;
 
@@ -31,7 +31,7 @@ pub(super) fn read(code: &str, message: String, data: Option<String>) -> Request
         "system.connectionError" | "system.disconnect" => RequestError::ConnectionLost,
         code => {
             let mut error = ResError::new(code.to_owned(), message);
-            error.data = data.and_then(|data| serde_json::from_str(&data).ok());
+            error.data = data.and_then(|data| json::parse(&data));
             RequestError::Refused(error)
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn parts(code: &str, message: &str, data: Option<&Json>) -> JsValue {
     let set = |name: &str, value: &JsValue| drop(Reflect::set(&object, &name.into(), value));
     set("code", &code.into());
     set("message", &message.into());
-    if let Some(data) = data.and_then(|data| JSON::parse(&data.to_string()).ok()) {
+    if let Some(data) = data.and_then(|data| JSON::parse(&json::to_text(data)).ok()) {
         set("data", &data);
     }
     object.into()

@@ -7,9 +7,10 @@ use futures_util::StreamExt as _;
 use js_sys::Function;
 use relogin_client::{
     Action, AloneAction, AloneInput, Binding, Command, Config, Ended, Event, Input, KeeperAlone, Secret, SessionState,
-    Token,
+    Token, User,
 };
-use relogin_res::ResourceId;
+use relogin_res::{ResourceId, json};
+use relogin_session::UserId;
 use serde_json::Value as Json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
@@ -69,7 +70,7 @@ impl RawKeeper {
 
     /// The client's answer to a request: JSON.
     pub fn answered(&self, id: f64, payload: Option<String>) {
-        let payload = payload.and_then(|payload| serde_json::from_str(&payload).ok());
+        let payload = payload.and_then(|payload| json::parse(&payload));
         // Ids count up from one.
         self.ask(AloneInput::Answered(id as u64, Ok(payload.unwrap_or(Json::Null))));
     }
@@ -81,7 +82,7 @@ impl RawKeeper {
 
     /// The user model's values, as JSON; nothing if they cannot be trusted.
     pub fn user(&self, user: Option<String>) {
-        self.ask(AloneInput::User(user.and_then(|user| serde_json::from_str(&user).ok())));
+        self.ask(AloneInput::User(user.and_then(|user| json::parse(&user))));
     }
 
     /// The user model's event `rotated`.
@@ -154,7 +155,7 @@ impl Driver {
                     SessionState::Reconnecting(user) => ("reconnecting", Some(user), None),
                     SessionState::Ended(ended) => ("ended", None, Some(reason(ended))),
                 };
-                let user = user.and_then(|user| serde_json::to_string(&user).ok());
+                let user = user.map(|user| user_text(&user));
                 self.tell.tell("session", &[word.into(), reason.into(), user.into()]);
             }
             Event::Binding(binding) => {
@@ -172,6 +173,19 @@ impl Driver {
             _ => {}
         }
     }
+}
+
+fn user_text(user: &User) -> String {
+    let mut out = String::new();
+    let mut members = json::Object::behind(&mut out);
+    match &user.id {
+        UserId::Number(number) => members.member("id").push_str(&number.to_string()),
+        UserId::Text(text) => members.text("id", text),
+    }
+    members.text("name", &user.name);
+    members.text("role", &user.role);
+    members.end();
+    out
 }
 
 /// Why a session is over, as `web/npm/index.d.ts` has it.
