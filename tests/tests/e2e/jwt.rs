@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use relogin_tests::{browser::View, stage::Stage};
 use serde_json::Value;
 
-use crate::{JANE, Kind, RELOGIN};
+use crate::{JANE, Kind, LOGOUT, RELOGIN};
 
 on!(both:
     keys_that_are_tokens_keep_a_session_and_others_verify_them,
@@ -60,7 +60,14 @@ async fn keys_that_are_tokens_keep_a_session_and_others_verify_them(stage: &mut 
     browser.connection_is("reconnecting").await?;
     stage.start_gateway().await?;
     browser.connection_is("connected").await?;
-    browser.is_user(JANE).await
+    browser.is_user(JANE).await?;
+
+    // The page reads off such a key, too, which session it is to end.
+    let mark = front.mark();
+    browser.click("#logout").await?;
+    let (request, _) = front.exchange(mark, LOGOUT).await?;
+    assert_eq!(request.json["params"]["sid"], claims["sid"], "{}", request.json);
+    browser.shows(View::Login).await
 }
 
 async fn sessions_outlive_a_change_of_the_key_format(stage: &mut Stage) -> Result<()> {
