@@ -6,6 +6,13 @@ const fail = (message) => {
   document.body.dataset.view = "failed";
 };
 
+// The program has panicked, whoever has called it.
+const stopped = (error) => {
+  if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong here. Please reload the page.");
+};
+addEventListener("error", ({ error }) => stopped(error));
+addEventListener("unhandledrejection", ({ reason }) => stopped(reason));
+
 const { js, wasm } = document.querySelector('meta[name="relogin-app"]').dataset;
 
 if (typeof WebAssembly === "object") {

@@ -9,6 +9,7 @@ pub mod jwt;
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ impl ReloginKey {
         }
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         // The decoder takes the canonical form alone, so no two texts are one key.
-        URL_SAFE_NO_PAD.decode_slice(&self.0, bytes.as_mut()).ok()?;
+        Base64UrlUnpadded::decode(&self.0, bytes.as_mut()).ok()?;
         let (sid, rest) = bytes.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
         let generation = u64::from_be_bytes(*generation);

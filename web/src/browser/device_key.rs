@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use js_sys::{Array, ArrayBuffer, Object, Promise, Reflect, Uint8Array};
 use relogin_session::api::PublicKey;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
@@ -74,7 +74,7 @@ impl DeviceKey {
     }
 
     async fn pair(&self) -> Result<Option<CryptoKeyPair>, Exception> {
-        let found = self.database.read(KEYS, |store| store.get(&NAME.into())).await?;
+        let found = self.database.read(KEYS, &|store| store.get(&NAME.into())).await?;
         Ok(found.is_object().then(|| found.unchecked_into()))
     }
 
@@ -82,7 +82,7 @@ impl DeviceKey {
     async fn keep_new(&self, subtle: &SubtleCrypto, algorithm: &Object) -> Result<(), Exception> {
         let uses = Array::of2(&"sign".into(), &"verify".into());
         let pair = settled(subtle.generate_key_with_object(algorithm, false, &uses)).await?;
-        self.database.write(KEYS, |store| store.add_with_key(&pair, &NAME.into()).map(drop)).await
+        self.database.write(KEYS, &|store| store.add_with_key(&pair, &NAME.into())).await
     }
 }
 
@@ -91,7 +91,7 @@ async fn signature(subtle: &SubtleCrypto, private_key: &CryptoKey, message: &[u8
     let algorithm = object(&[("name", name), ("hash", "SHA-256".into())]);
     let message = Uint8Array::from(message);
     let signed = settled(subtle.sign_with_object_and_js_u8_array(&algorithm, private_key, &message)).await?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(Uint8Array::new(&signed.unchecked_into::<ArrayBuffer>()).to_vec()))
+    Ok(Base64UrlUnpadded::encode_string(&Uint8Array::new(&signed.unchecked_into::<ArrayBuffer>()).to_vec()))
 }
 
 async fn settled(promise: Result<Promise, JsValue>) -> Result<JsValue, Exception> {

@@ -44,6 +44,10 @@ pub struct Database {
     silent: Cell<bool>,
 }
 
+/// What is done with an object store; the result of the last request is what comes of it. No type parameter: each kind of work would
+/// have its own copy of all the waiting.
+type Work<'w> = dyn Fn(&IdbObjectStore) -> Result<IdbRequest, JsValue> + 'w;
+
 #[derive(Clone, Debug)]
 struct Handle {
     database: IdbDatabase,
@@ -79,12 +83,8 @@ impl Database {
     ///
     /// # Errors
     /// If there is no IndexedDB, it does not answer, or says no.
-    pub(super) async fn read(
-        &self,
-        store: &str,
-        ask: impl Fn(&IdbObjectStore) -> Result<IdbRequest, JsValue>,
-    ) -> Result<JsValue, Exception> {
-        self.transact(store, "readonly", |store| ask(store).map(Some)).await
+    pub(super) async fn read(&self, store: &str, ask: &Work<'_>) -> Result<JsValue, Exception> {
+        self.transact(store, "readonly", ask).await
     }
 
     /// Does what `change` wants with the object store `store`: all of it or nothing. Once this returns, it is on disk, as far
@@ -92,23 +92,14 @@ impl Database {
     ///
     /// # Errors
     /// If there is no IndexedDB, it does not answer, or says no.
-    pub(super) async fn write(
-        &self,
-        store: &str,
-        change: impl Fn(&IdbObjectStore) -> Result<(), JsValue>,
-    ) -> Result<(), Exception> {
-        self.transact(store, "readwrite", |store| change(store).map(|()| None)).await.map(drop)
+    pub(super) async fn write(&self, store: &str, change: &Work<'_>) -> Result<(), Exception> {
+        self.transact(store, "readwrite", change).await.map(drop)
     }
 
-    async fn transact(
-        &self,
-        store: &str,
-        mode: &str,
-        work: impl Fn(&IdbObjectStore) -> Result<Option<IdbRequest>, JsValue>,
-    ) -> Result<JsValue, Exception> {
+    async fn transact(&self, store: &str, mode: &str, work: &Work<'_>) -> Result<JsValue, Exception> {
         let opened = self.handle.borrow().clone();
         if let Some(handle) = opened {
-            match handle.transact(store, mode, &work).await {
+            match handle.transact(store, mode, work).await {
                 Err(error) if !error.is("ConstraintError") => {}
                 outcome => return outcome,
             }
@@ -122,7 +113,7 @@ impl Database {
         self.silent.set(matches!(&opened, Err(error) if error.is("TimeoutError")));
         let handle = opened?;
         *self.handle.borrow_mut() = Some(handle.clone());
-        handle.transact(store, mode, &work).await
+        handle.transact(store, mode, work).await
     }
 }
 
@@ -155,12 +146,7 @@ impl Handle {
         Ok(Self { database, _gives_way: Rc::new(gives_way) })
     }
 
-    async fn transact(
-        &self,
-        store: &str,
-        mode: &str,
-        work: &impl Fn(&IdbObjectStore) -> Result<Option<IdbRequest>, JsValue>,
-    ) -> Result<JsValue, Exception> {
+    async fn transact(&self, store: &str, mode: &str, work: &Work<'_>) -> Result<JsValue, Exception> {
         let options = Object::new();
         // Setting a property of an ordinary object cannot fail.
         let _ = Reflect::set(&options, &"durability".into(), &"strict".into());
@@ -171,7 +157,7 @@ impl Handle {
         if !within(TRANSACTION, async { Ok(happens(&transaction, "complete", "abort").await) }).await? {
             return Err(failure(transaction.error()));
         }
-        Ok(request.map(|request| request.result()).transpose()?.unwrap_or_default())
+        Ok(request.result()?)
     }
 }
 
@@ -203,7 +189,7 @@ async fn happens(target: &EventTarget, good: &'static str, bad: &'static str) ->
 
 /// What `work` comes to, if that does not take longer than `limit`.
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Exception>>) -> Result<T, Exception> {
-    match select(pin!(work), TimeoutFuture::new(limit.as_millis() as u32)).await {
+    match select(pin!(work), TimeoutFuture::new(limit.as_secs() as u32 * 1000)).await {
         Either::Left((outcome, _)) => outcome,
         Either::Right(_) => Err(Exception::new("TimeoutError", "no answer in time")),
     }

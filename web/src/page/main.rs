@@ -4,7 +4,7 @@
 mod dom;
 mod view;
 
-use std::{future::poll_fn, panic, task::Poll};
+use std::{future::poll_fn, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt;
@@ -14,9 +14,7 @@ use relogin_web::{
     Client, Error, Event, Events, InvalidResourceId, Options, Resource, SessionState,
     browser::{Exception, wake::WakeUps},
 };
-use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::console;
 
 use dom::{Dom, MissingElement};
 use view::{Login, State, Thief, View};
@@ -57,9 +55,10 @@ enum StartError {
 }
 
 fn main() {
-    panic::set_hook(Box::new(|panic| {
-        console::error_1(&JsValue::from_str(&panic.to_string()));
-        dom::fail("Something went wrong here. Please reload the page.");
+    // For developers. What users see of a panic is start.js's, which hears of it as of any trap: its text is not shipped.
+    #[cfg(debug_assertions)]
+    std::panic::set_hook(Box::new(|panic| {
+        web_sys::console::error_1(&wasm_bindgen::JsValue::from_str(&panic.to_string()));
     }));
     spawn_local(async {
         if let Err(error) = start().await {

@@ -133,8 +133,8 @@ impl View {
             ConnectionState::Connected => ("connected", "Connected"),
             ConnectionState::Reconnecting { .. } => ("reconnecting", trouble(state)),
         };
-        let retry_text = match state.retry_in.map(|wait| wait.as_secs_f64().ceil()) {
-            Some(seconds) if seconds >= 2.0 && state.online => format!("in {seconds} s"),
+        let retry_text = match state.retry_in.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)) {
+            Some(seconds) if seconds >= 2 && state.online => format!("in {seconds} s"),
             _ => String::new(),
         };
         Self {

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -225,12 +226,12 @@ pub(super) fn parse(text: &str) -> Option<PresentedKey> {
         return None;
     }
     let payload = text.split('.').nth(1)?;
-    let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);
+    let payload = Zeroizing::new(Base64UrlUnpadded::decode_vec(payload).ok()?);
     let (sid, rest) = text_before(payload.strip_prefix(BEGIN)?, br#"","gen":"#)?;
     let (generation, rest) = text_before(rest, br#","jti":""#)?;
     let (jti, _) = text_before(rest, br#"","#)?;
     let mut tag: Tag = [0; TAG_BYTES];
-    if URL_SAFE_NO_PAD.decode_slice(jti, &mut tag) != Ok(TAG_BYTES) {
+    if Base64UrlUnpadded::decode(jti, &mut tag).ok()?.len() != TAG_BYTES {
         return None;
     }
     let generation = generation.parse().ok().filter(|generation| *generation > 0)?;

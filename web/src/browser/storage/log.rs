@@ -74,13 +74,13 @@ impl Log {
             return (self.last.text.clone(), false);
         }
         let entry = entry(self.last.at, to);
-        let written = self.database.write(LOG, |store| {
+        let append = |store: &IdbObjectStore| {
             for number in &self.last.past {
                 store.delete(&(*number).into())?;
             }
-            store.add(&entry).map(drop)
-        });
-        self.unwritten = written.await.is_err();
+            store.add(&entry)
+        };
+        self.unwritten = self.database.write(LOG, &append).await.is_err();
         if self.unwritten {
             self.last.text = to.cloned();
         } else {
@@ -100,7 +100,7 @@ impl Log {
     }
 
     async fn head(&self) -> Result<Head, Exception> {
-        let entries = self.database.read(LOG, IdbObjectStore::get_all).await?;
+        let entries = self.database.read(LOG, &IdbObjectStore::get_all).await?;
         Ok(Head::of(&entries.unchecked_into()))
     }
 }
