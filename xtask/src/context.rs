@@ -77,7 +77,8 @@ impl Context {
         names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))
     }
 
-    fn path(&self) -> OsString {
+    /// Where programs are looked for.
+    pub(crate) fn path(&self) -> OsString {
         let inherited = env::var_os("PATH").unwrap_or_default();
         let folders = [self.bin()].into_iter().chain(env::split_paths(&inherited));
         env::join_paths(folders).unwrap_or(inherited)

@@ -16,6 +16,8 @@ mod page;
 mod report;
 mod run;
 mod setup;
+mod shorten;
+mod small;
 mod test;
 
 use std::process::ExitCode;
@@ -73,6 +75,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[TARGET...]",
         about: "run the fuzz targets, or some of them, for a minute each",
         run: fuzz::command,
+    },
+    Command {
+        name: "shorten",
+        arguments: "FOLDER",
+        about: "shorten the names in what wasm-bindgen wrote there; the page's build does it",
+        run: shorten::command,
     },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];

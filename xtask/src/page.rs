@@ -16,6 +16,7 @@ use crate::{
     log::{Log, output},
     report,
     setup::Tools,
+    small,
 };
 
 /// All that the page is made of.
@@ -34,21 +35,26 @@ pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Where the page is built: where Trunk.toml says; not in CARGO_TARGET_DIR, which the binary's sources cannot know.
+pub(crate) fn folder(context: &Context) -> PathBuf {
+    context.root.join("target/page")
+}
+
 fn build_page(context: &Context, tools: &Tools) -> Result<()> {
-    // Where Trunk.toml says; not in CARGO_TARGET_DIR, which the binary's sources cannot know.
-    let page = context.root.join("target/page");
+    let page = folder(context);
     let index = page.join("index.html");
     let stamp = context.logs().join("page.stamp");
     if index.is_file() && fs::read_to_string(&stamp).ok() == Some(fingerprint(context, tools, &page)?) {
         return Ok(());
     }
-    report::begin("page: trunk build --release (usually 1 min)");
+    report::begin("page: trunk build --release (usually 2 min)");
     let mut trunk = context.command("trunk");
     trunk.args(["build", "--release"]);
     // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other buries the reason of a
     // failure below the way to it.
     trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
-    tools.wasm.use_in(&mut trunk);
+    tools.wasm.use_in(&mut trunk).envs(small::environment(context, &tools.wasm));
+    trunk.env("PATH", small::path(context)?);
     Log::create(context, "page")?.run(&mut trunk)?;
     if !index.is_file() {
         bail!("Trunk built no {}: Trunk.toml should name that folder as `dist`", index.display());
@@ -67,7 +73,7 @@ fn fingerprint(context: &Context, tools: &Tools, page: &Path) -> Result<String> 
     for program in ["rustc", "trunk", "wasm-bindgen"] {
         output(context.command(program).arg("--version")).hash(&mut hasher);
     }
-    format!("{:?}", tools.wasm).hash(&mut hasher);
+    format!("{:?} {:?}", tools.wasm, small::environment(context, &tools.wasm)).hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 

@@ -15,6 +15,7 @@ use crate::{
     log::{Log, succeeds},
     npm, page, report,
     setup::{self, TARGET, Tools},
+    small,
 };
 
 struct Stage {
@@ -175,6 +176,9 @@ fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     page::build(workshop.context, workshop.tools)?;
+    if workshop.tools.wasm.has_sources(workshop.context) {
+        small::weigh(&page::folder(workshop.context))?;
+    }
     npm::build(workshop.context, workshop.tools)?;
     npm::build_example(workshop.context, workshop.tools)?;
     Ok(Outcome::Passed)

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use relogin_session::api::PublicKey;
@@ -41,7 +41,7 @@ async fn verifies(public_key: &PublicKey, message: &[u8], signature: &str) -> bo
     let uses = Array::of1(&"verify".into());
     let key = subtle().import_key_with_object("jwk", &jwk.unchecked_into(), &algorithm, true, &uses).unwrap();
     let key: CryptoKey = JsFuture::from(key).await.unwrap().unchecked_into();
-    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
     assert_eq!(signature.len(), 64);
     let (signature, message) = (Uint8Array::from(&signature[..]), Uint8Array::from(message));
     let verified = subtle().verify_with_object_and_js_u8_array_and_js_u8_array(&algorithm, &key, &signature, &message);

@@ -105,6 +105,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
         components::ensure(context)?;
     }
     let wasm = wasm_std::ensure(context)?;
+    wasm_std::offer_sources(context, &wasm);
 
     let mut variables = Vec::new();
     if needs == Needs::Tests {

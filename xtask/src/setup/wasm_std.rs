@@ -35,6 +35,13 @@ impl WasmStd {
         command
     }
 
+    /// Whether the library can be compiled anew, as a build wants it: its sources are there.
+    pub(crate) fn has_sources(&self, context: &Context) -> bool {
+        let sysroot = || output(context.command("rustc").args(["--print", "sysroot"]));
+        matches!(self, Self::Default)
+            && sysroot().is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/std").is_dir())
+    }
+
     /// Whether lints and documentation can be made for the browser too: they need their programs of the same compiler.
     pub(crate) fn has_all_tools(&self) -> bool {
         matches!(self, Self::Default)
@@ -60,6 +67,18 @@ pub(super) fn ensure(context: &Context) -> Result<WasmStd> {
             if apt_std::is_possible(context) { apt_std::ensure(context) } else { Err(error) }
         },
     )
+}
+
+/// Gets the library's sources, where rustup has them: the page is smaller by them, and works without.
+pub(super) fn offer_sources(context: &Context, wasm: &WasmStd) {
+    if wasm.has_sources(context) || !matches!(wasm, WasmStd::Default) || context.find(&["rustup"]).is_none() {
+        return;
+    }
+    report::begin("Rust's sources, for a smaller page: rustup component add (usually 5 s)");
+    let mut add = context.command("rustup");
+    add.args(["component", "add", "rust-src"]).env("RUSTUP_MAX_RETRIES", "1");
+    // What it says is in its log.
+    let _ = Log::create(context, "rust-src").and_then(|mut log| log.run_within(RUSTUP_LIMIT, &mut add));
 }
 
 /// Whether a folder of libraries holds the standard library.

@@ -6,8 +6,20 @@ use super::{
 };
 
 /// The libraries that core may use: none of them does I/O, looks at a clock, draws random values or waits.
-const PURE: &[&str] =
-    &["base64", "bytes", "hkdf", "hmac", "postcard", "serde", "serde_json", "sha2", "subtle", "thiserror", "zeroize"];
+const PURE: &[&str] = &[
+    "base64",
+    "base64ct",
+    "bytes",
+    "hkdf",
+    "hmac",
+    "postcard",
+    "serde",
+    "serde_json",
+    "sha2",
+    "subtle",
+    "thiserror",
+    "zeroize",
+];
 
 /// What of the standard library is not pure.
 const IMPURE_STD: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread"];

@@ -1,0 +1,180 @@
+//! Short names for what wasm-bindgen's script and program have between them. It gives each a name with a hash in it, to be told apart
+//! while linking; once in each of two files, they weigh 3 kB that no compression takes away.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    path::Path,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::context::Context;
+
+/// `cargo xtask shorten FOLDER`: what the page's build has behind wasm-bindgen.
+pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
+    let [folder] = arguments else { bail!("`shorten` wants the folder that wasm-bindgen has written to") };
+    let mut files = fs::read_dir(folder).with_context(|| format!("reading {folder}"))?.flatten();
+    let wasm = files.find_map(|file| Some(file.file_name().to_str()?.strip_suffix("_bg.wasm")?.to_owned()));
+    let name = wasm.with_context(|| format!("{folder} has no program of wasm-bindgen's"))?;
+    let (wasm, script) =
+        (Path::new(folder).join(format!("{name}_bg.wasm")), Path::new(folder).join(format!("{name}.js")));
+    let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &fs::read_to_string(&script)?)?;
+    fs::write(wasm, short_wasm)?;
+    Ok(fs::write(script, short_script)?)
+}
+
+/// The section of a program that lists what it is given, and the one that lists what it gives.
+const IMPORTS: u8 = 2;
+const EXPORTS: u8 = 7;
+
+/// Gives program and script short names for what both name.
+fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
+    let words: HashSet<&str> = words(script).filter(|(is_word, _)| *is_word).map(|(_, word)| word).collect();
+    let mut free = (0..).map(|n| format!("_{n:x}")).filter(|name| !words.contains(name.as_str()));
+    let mut names = HashMap::new();
+    let mut rename = |name: &[u8]| -> Result<Vec<u8>> {
+        let name = std::str::from_utf8(name)?.to_owned();
+        let is_bindgens = name.starts_with("__wb") || name.starts_with("wasm_bindgen_");
+        if !is_bindgens || !words.contains(name.as_str()) {
+            return Ok(name.into_bytes());
+        }
+        let short = names.entry(name).or_insert_with(|| free.next().unwrap_or_default());
+        Ok(short.clone().into_bytes())
+    };
+
+    let (head, mut rest) = wasm.split_at_checked(8).context("no WebAssembly")?;
+    let mut written = head.to_vec();
+    while let Some((&id, behind)) = rest.split_first() {
+        rest = behind;
+        let mut section = text(&mut rest)?;
+        let renamed = match id {
+            IMPORTS | EXPORTS => {
+                let count = number(&mut section)?;
+                let mut renamed = Vec::new();
+                put_number(&mut renamed, count);
+                for _ in 0..count {
+                    if id == IMPORTS {
+                        put_text(&mut renamed, text(&mut section)?);
+                    }
+                    put_text(&mut renamed, &rename(text(&mut section)?)?);
+                    let kind = take(&mut section, 1)?;
+                    renamed.extend(kind);
+                    // A function's type, or what is exported. wasm-bindgen's programs import nothing else.
+                    if id == IMPORTS && kind != [0] {
+                        bail!("an import that is no function");
+                    }
+                    put_number(&mut renamed, number(&mut section)?);
+                }
+                renamed
+            }
+            _ => section.to_vec(),
+        };
+        written.push(id);
+        put_text(&mut written, &renamed);
+    }
+    let script = self::words(script).map(|(is_word, word)| {
+        let short = if is_word { names.get(word) } else { None };
+        short.map_or(word, String::as_str)
+    });
+    Ok((written, script.collect()))
+}
+
+/// The script in pieces: words, and what is between them.
+fn words(script: &str) -> impl Iterator<Item = (bool, &str)> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
+    let mut rest = script;
+    std::iter::from_fn(move || {
+        let first = is_word(rest.chars().next()?);
+        let end = rest.find(|c| is_word(c) != first).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at(end);
+        rest = behind;
+        Some((first, piece))
+    })
+}
+
+fn take<'b>(bytes: &mut &'b [u8], count: usize) -> Result<&'b [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count).context("WebAssembly that ends early")?;
+    *bytes = rest;
+    Ok(taken)
+}
+
+/// A number in LEB128.
+fn number(bytes: &mut &[u8]) -> Result<usize> {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let byte = take(bytes, 1)?[0];
+        number |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte < 0x80 {
+            return Ok(number);
+        }
+        if shift > 28 {
+            bail!("WebAssembly with a number that is too long");
+        }
+    }
+}
+
+fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}
+
+/// Bytes with their count before them.
+fn text<'b>(bytes: &mut &'b [u8]) -> Result<&'b [u8]> {
+    let count = number(bytes)?;
+    take(bytes, count)
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
+    put_number(bytes, text.len());
+    bytes.extend(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `sections`: their ids and contents.
+    fn program(sections: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+        for (id, content) in sections {
+            wasm.push(*id);
+            put_text(&mut wasm, content);
+        }
+        wasm
+    }
+
+    fn entry(texts: &[&str], rest: &[u8]) -> Vec<u8> {
+        let mut entry = Vec::new();
+        texts.iter().for_each(|text| put_text(&mut entry, text.as_bytes()));
+        [&entry[..], rest].concat()
+    }
+
+    #[test]
+    fn what_both_name_gets_one_short_name() {
+        let imports =
+            |name| [&[2][..], &entry(&["./a.js", name], &[0, 200, 1]), &entry(&["./a.js", "other"], &[0, 5])].concat();
+        let exports = |name| [&[2][..], &entry(&["memory"], &[2, 0]), &entry(&[name], &[0, 7])].concat();
+        let long = format!("wasm_bindgen_{}", "x".repeat(300));
+        let code = vec![7; 1000];
+        let wasm = program(&[(2, &imports("__wbg_new_0123456789abcdef")), (7, &exports(&long)), (10, &code)]);
+        let script = format!("import {{__wbg_new_0123456789abcdef: _0, other}}; wasm.{long}(wasm.memory); __wbg_new_0");
+        let (short_wasm, short_script) = shorten(&wasm, &script).unwrap();
+        assert_eq!(short_wasm, program(&[(2, &imports("_1")), (7, &exports("_2")), (10, &code)]));
+        assert_eq!(short_script, "import {_1: _0, other}; wasm._2(wasm.memory); __wbg_new_0");
+    }
+
+    #[test]
+    fn what_is_no_program_is_an_error() {
+        let good = program(&[(2, &[&[1][..], &entry(&["m", "__wbg_a"], &[0, 1])].concat())]);
+        assert!(shorten(&good, "").is_ok());
+        for end in 0..good.len() {
+            assert!(shorten(&good[..end], "").is_err() || end == 8, "{end}");
+        }
+        assert!(shorten(&program(&[(2, &[&[1][..], &entry(&["m", "t"], &[1, 0x70, 0, 1])].concat())]), "").is_err());
+    }
+}
