@@ -17,8 +17,10 @@ const { js, wasm } = document.querySelector('meta[name="relogin-app"]').dataset;
 
 if (typeof WebAssembly === "object") {
   try {
+    // The module is the one that the page has preloaded, by its integrity; the rest is fetched by the same.
+    const { integrity } = document.querySelector('link[rel="preload"][as="fetch"]');
     const { default: init } = await import(new URL(js, document.baseURI));
-    await init({ module_or_path: new URL(wasm, document.baseURI) });
+    await init({ module_or_path: fetch(new URL(wasm, document.baseURI), { integrity }) });
   } catch (error) {
     console.error(error);
     fail("A part of it did not load. Check your connection and reload.");

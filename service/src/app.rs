@@ -139,8 +139,13 @@ impl App {
                 stop.run_until_cancelled_owned(issuers.follow()).await;
             });
         }
-        let (throttle, cookie, allow_origin) = (config.throttle, config.cookie, config.allow_origin.clone());
-        let options = auth::Options { throttle, cookie, issuers, allow_origin };
+        let options = auth::Options {
+            throttle: config.throttle,
+            cookie: config.cookie,
+            issuers,
+            cookie_session: config.cookie_session,
+            allow_origin: config.allow_origin.clone(),
+        };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
@@ -185,7 +190,8 @@ impl App {
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
             let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
-            let site = Site { gateway: gateway.clone(), health, jwks, demo: config.demo, cookie };
+            let site =
+                Site { gateway: gateway.clone(), health, jwks, demo: config.demo, cookie, api: config.cookie_session };
             doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }
         if is_without_users {

@@ -38,6 +38,8 @@ pub struct Config {
     pub cookie: CookieKind,
     /// The file that names the issuers of tokens whose word is taken for who logs in.
     pub issuers: Option<PathBuf>,
+    /// Whether relogin keys travel in a cookie of the browser.
+    pub cookie_session: bool,
     /// What relogin keys are signed with.
     pub secret: SecretSource,
     /// How relogin keys are written.
@@ -246,6 +248,11 @@ impl Config {
             None if demo => UsersSource::Demo,
             None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
         };
+        let cookie = options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value);
+        let cookie_session = match options.cookie_session()? {
+            Some(it) if it.value && cookie == CookieKind::Off => return Err(it.is_wrong(Problem::NeedsCookies)),
+            it => it,
+        };
         let audit_subject = match options.audit_subject()? {
             Some(subject) if bus == BusKind::Local => return Err(subject.is_wrong(Problem::NeedsNats)),
             subject => subject.map(|subject| subject.value),
@@ -269,7 +276,8 @@ impl Config {
             name,
             users,
             password_cost: password_cost(&options)?,
-            cookie: options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value),
+            cookie,
+            cookie_session: cookie_session.is_some_and(|it| it.value),
             throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
             issuers: options.jwt_issuers()?.map(|path| path.value),
             secret,
@@ -495,6 +503,7 @@ mod tests {
             ("--key-format pem", "", "--key-format \"pem\" is none of the choices; write opaque or jwt"),
             ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
             ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
+            ("--cookie off --cookie-session", "", "--cookie-session needs --cookie use or require"),
             ("--cookie maybe", "", "--cookie \"maybe\" is none of the choices; write require, use or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
             ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),

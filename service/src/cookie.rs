@@ -21,6 +21,12 @@ pub struct BrowserCookie {
     name: String,
 }
 
+/// The cookie in which a session's relogin key travels, of one resource name.
+#[derive(Clone, Debug)]
+pub struct KeyCookie {
+    name: String,
+}
+
 /// How long a cookie is kept, in seconds: as long as browsers go. Each connection makes it as long again.
 const MAX_AGE: u64 = 400 * 86_400;
 
@@ -67,6 +73,32 @@ impl BrowserCookie {
         let value = read(&origin.header, &name_at(&self.name, origin))?;
         let is_ours = value.len() == CHARS && URL_SAFE_NO_PAD.decode(value).is_ok_and(|bits| bits.len() == 16);
         is_ours.then_some(value)
+    }
+}
+
+impl KeyCookie {
+    /// The cookie that goes with the resource `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self { name: format!("relogin-key-{}", token_of(name)) }
+    }
+
+    /// The text that the client brought, whether or not it is a key.
+    #[must_use]
+    pub fn read<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
+        read(&origin.header, &name_at(&self.name, origin)).filter(|value| !value.is_empty())
+    }
+
+    /// The `Set-Cookie` that hands out a key which is good for so many milliseconds.
+    #[must_use]
+    pub fn hand_out(&self, key: &str, expires_in: u64, origin: &Origin) -> String {
+        set(&name_at(&self.name, origin), key, expires_in.div_ceil(1000), origin)
+    }
+
+    /// The `Set-Cookie` that takes the key away.
+    #[must_use]
+    pub fn take_away(&self, origin: &Origin) -> String {
+        set(&name_at(&self.name, origin), "", 0, origin)
     }
 }
 
@@ -267,6 +299,17 @@ mod tests {
         }
         assert!(may(&["https://api.example.org"], &AllowOrigin::Any));
         assert!(!may(&["https://evil.example"], &AllowOrigin::Any) && !may(&[], &AllowOrigin::Any));
+    }
+
+    #[test]
+    fn a_key_is_handed_out_and_taken_away() {
+        let cookie = KeyCookie::new("session");
+        let at = origin("example.org", &[("cookie", "__Host-relogin-key-session=k; relogin-key-session=x")]);
+        assert_eq!(cookie.read(&at), Some("k"));
+        assert_eq!(cookie.read(&origin("example.org", &[("cookie", "__Host-relogin-key-session=")])), None);
+        let rest = "Path=/; Max-Age=2; HttpOnly; SameSite=Strict; Secure";
+        assert_eq!(cookie.hand_out("k", 1001, &at), format!("__Host-relogin-key-session=k; {rest}"));
+        assert!(cookie.take_away(&at).starts_with("__Host-relogin-key-session=; Path=/; Max-Age=0;"));
     }
 
     #[test]

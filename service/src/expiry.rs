@@ -91,6 +91,7 @@ mod tests {
             made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
             past: vec![],
             claims: None,
+            in_cookie: false,
         }
     }
 

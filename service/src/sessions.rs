@@ -9,6 +9,7 @@
 //! - A session that ends is first stored as over ([`Record::ended`]), then its connections are cleared, then it is removed.
 //!   Of one that stays in between, [`crate::expiry`] tells the end again after the restart.
 
+mod by_cookie;
 mod log;
 mod roll_call;
 mod serve;
@@ -21,8 +22,8 @@ pub(crate) mod tests;
 use std::sync::{Arc, atomic::AtomicU64};
 
 use relogin_session::{
-    Attempt, ConnectionId, Denied, Device, Effect, LoggedIn, Outcome, Record, Rules, SessionId, Timestamp, Token, User,
-    Vouched,
+    Attempt, ConnectionId, Denied, Device, Effect, LoggedIn, NewCookie, Outcome, Record, Rules, SessionId, Timestamp,
+    Token, User, Vouched,
     api::{Challenge, ReloginParams},
     challenge,
 };
@@ -69,7 +70,7 @@ pub struct Newcomer {
     /// The session that the connection's token names.
     pub token: Option<SessionId>,
     /// The digest of the cookie to bind the session to.
-    pub cookie: Option<[u8; 32]>,
+    pub cookie: Option<NewCookie>,
 }
 
 /// What is known of the browser that uses a key.
@@ -89,6 +90,16 @@ pub enum Cookie {
     Ignored,
     /// The digest of its cookie; none if it brought none.
     Brought(Option<[u8; 32]>),
+}
+
+impl Cookie {
+    /// What the rules are told, of a session with this record.
+    fn of(self, record: Option<&Record>) -> Option<[u8; 32]> {
+        match self {
+            Self::Brought(cookie) => cookie,
+            Self::Ignored => record.and_then(|record| record.cookie),
+        }
+    }
 }
 
 /// What a login or a relogin comes to, when nothing of ours fails.
@@ -160,7 +171,7 @@ impl Sessions {
     }
 
     /// Makes a session for `user`, whose password was right, on `connection`, whose token names the session `token`. If there is a
-    /// `cookie` (its digest), the session is bound to it.
+    /// `cookie`, the session is bound to it.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -171,7 +182,7 @@ impl Sessions {
         attempt: Option<Attempt>,
         device: Device,
         token: Option<SessionId>,
-        cookie: Option<[u8; 32]>,
+        cookie: Option<NewCookie>,
     ) -> Result<Answer, SessionsError> {
         self.serve(&Request::Login { connection, user, attempt, device, token, vouched: None, cookie })
             .await

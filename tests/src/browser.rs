@@ -315,6 +315,15 @@ impl Browser {
         self.client.execute(script, vec![]).await.with_context(|| self.about(&format!("running {script}")))
     }
 
+    /// The cookies that the browser keeps for the page's host, also those that no script sees: names and values.
+    ///
+    /// # Errors
+    /// If the browser does not answer.
+    pub async fn cookies(&self) -> Result<Vec<(String, String)>> {
+        let cookies = self.client.get_all_cookies().await?;
+        Ok(cookies.iter().map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned())).collect())
+    }
+
     /// The messages of the page's console since the last call, a line each.
     ///
     /// # Errors

@@ -88,7 +88,7 @@ impl Stage {
         let nats = stage.nats_url();
         for gateway in &mut stage.gateways {
             let port = gateway.address.port().to_string();
-            let connect = ["--wsheadauth", "session.connect"];
+            let connect = ["--wsheadauth", "session.connect", "--headauth", "session.connect"];
             gateway.args =
                 args(["--addr", "127.0.0.1", "--port", &port, "--nats", &nats, "-DV"].into_iter().chain(connect));
         }

@@ -90,7 +90,12 @@ impl Options {
         entropy::random::<1>()?;
         let gateway = address::gateway(&self.gateway)?;
         let (happens, happened) = mpsc::unbounded();
-        let session = self.config.keep_session.then(|| (self.config.name.to_string(), self.keeping));
+        let session = match self.config.name.to_string() {
+            name if self.config.keep_session => {
+                Some((name.clone(), address::calls(Some(&gateway), &name)?, self.keeping))
+            }
+            _ => None,
+        };
         let ends = Ends::new(session, &happens).await;
         let (client, mut engine) = Engine::new(self.config, clock::now);
         if observer.is_some() {

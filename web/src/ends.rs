@@ -4,11 +4,13 @@ use std::{rc::Rc, time::Duration};
 
 use futures_channel::mpsc::UnboundedSender;
 use relogin_client::{Action, Input, LockId, Moment, Secret};
+use relogin_session::exchange::MARK;
 
 use crate::browser::{
     clock,
     device_key::DeviceKey,
     entropy,
+    exchange::{Exchange, Wish},
     indexed_db::Database,
     lock::{Lock, LockEvent},
     storage::{Storage, Watch},
@@ -56,14 +58,19 @@ struct Session {
     device_key: Option<DeviceKey>,
     lock_name: String,
     lock: Option<(LockId, Lock)>,
+    /// None: the browser's cookie does not follow this storage.
+    calls: Option<String>,
+    /// Made for the first cookie.
+    exchange: Option<Exchange>,
     _watch: Watch,
 }
 
 impl Ends {
-    /// `session`: the name of the session that is kept, if one is, and how. What happens is sent to `happens`.
-    pub(crate) async fn new(session: Option<(String, Keeping)>, happens: &UnboundedSender<Input>) -> Self {
+    /// `session`: the name of the session that is kept, if one is, where HTTP requests for it go, and how it is kept. What happens is
+    /// sent to `happens`.
+    pub(crate) async fn new(session: Option<(String, String, Keeping)>, happens: &UnboundedSender<Input>) -> Self {
         let session = match session {
-            Some((name, keeping)) => Some(Session::new(keeping.name(&name), keeping, happens).await),
+            Some((name, calls, keeping)) => Some(Session::new(keeping.name(&name), calls, keeping, happens).await),
             None => None,
         };
         let wake_ups = WakeUps::listen(sender(happens, |wake_up| match wake_up {
@@ -87,7 +94,13 @@ impl Ends {
         match action {
             Action::ReadStorage => Some(Input::StorageRead(session.storage.read().await)),
             Action::SwapStorage { from, to } => {
-                Some(Input::StorageRead(session.storage.swap(from.as_ref(), to.as_ref()).await))
+                let there = session.storage.swap(from.as_ref(), to.as_ref()).await;
+                if let Some(calls) = &session.calls
+                    && let Some(wish) = wish(from.as_ref(), to.as_ref(), there.as_ref())
+                {
+                    session.exchange.get_or_insert_with(|| Exchange::new(calls.clone())).wish(wish);
+                }
+                Some(Input::StorageRead(there))
             }
             Action::MakeDevice => Some(Input::Device(match &mut session.device_key {
                 Some(device_key) => device_key.make().await,
@@ -110,9 +123,10 @@ impl Ends {
 
 impl Session {
     /// `name` names the storage record, the database that it lies in, and the lock.
-    async fn new(name: String, keeping: Keeping, happens: &UnboundedSender<Input>) -> Self {
+    async fn new(name: String, calls: String, keeping: Keeping, happens: &UnboundedSender<Input>) -> Self {
         let database = Rc::new(Database::new(name.clone()));
         let has_device_key = matches!(keeping, Keeping::Bound);
+        let calls = Some(calls).filter(|_| !matches!(keeping, Keeping::Copy(_)));
         let storage = match keeping {
             Keeping::Copy(text) => Storage::in_memory(name.clone(), text),
             Keeping::Bound | Keeping::Bearer => Storage::open(name.clone(), Rc::clone(&database)).await,
@@ -122,6 +136,8 @@ impl Session {
             device_key: has_device_key.then(|| DeviceKey::new(database)),
             lock_name: name,
             lock: None,
+            calls,
+            exchange: None,
             _watch: storage.watch(move || changed(())),
             storage,
         }
@@ -135,6 +151,24 @@ impl Session {
         self.lock = Some((id, Lock::request(&self.lock_name, steal, call_back)));
         None
     }
+}
+
+/// What is to become of the browser's cookie after a swap: where a session's key travels in it, storage has a text in the key's place
+/// that only names it, and the cookie follows storage.
+fn wish(from: Option<&Secret>, to: Option<&Secret>, there: Option<&Secret>) -> Option<Wish> {
+    let [before, after] = [from, to].map(|text| text.and_then(|text| name_in(text.expose())));
+    match (before, after) {
+        // Swapped, and not just claimed.
+        (before, Some(name)) if there == to && before != Some(name) => Some(Wish::Key(name.to_owned())),
+        (Some(_), None) if to.is_none() && there.is_none() => Some(Wish::Nothing),
+        _ => None,
+    }
+}
+
+/// What the storage record `text` has in the place of a key, if the key is in a cookie.
+fn name_in(text: &str) -> Option<&str> {
+    let (key, _) = text.split_once("\"key\":\"")?.1.split_once('"')?;
+    key.ends_with(MARK).then_some(key)
 }
 
 /// Now, and random values for it.

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod challenge;
 pub mod device;
+pub mod exchange;
 pub mod id;
 pub mod key;
 pub mod machine;
@@ -20,7 +21,7 @@ pub use api::{Denied, LoggedIn};
 pub use device::DeviceKey;
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
 pub use key::{Keyring, PresentedKey, ReloginKey};
-pub use machine::{Command, Decision, Effect, Outcome, Rules, Vouched, Write, decide};
+pub use machine::{Command, Decision, Effect, NewCookie, Outcome, Rules, Vouched, Write, decide};
 pub use policy::Policy;
 pub use record::{Claims, Device, MadeBy, PastAttempt, Record};
 pub use rotation::Proof;

@@ -7,6 +7,7 @@
 //! |---|---|---|---|
 //! | login | a new session on the connection | the attempt that made it, again: same answer · else `AlreadyLoggedIn` | as none: the caller expires it first |
 //! | relogin | refused | key not genuine: refused · else the table in [`crate::rotation`] | refused |
+//! | refresh | refused | as relogin, but on no connection: of sessions whose key is in a cookie only, else refused | refused |
 //! | logout | this connection cleared | removed, its connections and this one cleared | as live |
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
@@ -34,6 +35,9 @@
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
 //! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
+//!
+//! Of a session whose keys travel in a cookie, the verdict is that of [`crate::rotation::in_cookie`], and relogins know of several
+//! connections.
 //!
 //! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
 //! nothing of several connections, so its relogin moves the session: the others are told `rotated`, cleared, and leave the record.
@@ -84,8 +88,8 @@ pub enum Command {
         attempt: Option<Attempt>,
         /// Where the login came from.
         device: Device,
-        /// Digest of the cookie to bind the session to.
-        cookie: Option<[u8; 32]>,
+        /// The cookie to bind the session to.
+        cookie: Option<NewCookie>,
         /// By whose word the user is who they are; none if their password was right.
         vouched: Option<Vouched>,
     },
@@ -105,6 +109,16 @@ pub enum Command {
         user: Option<User>,
         /// The token that the gateway holds for the connection.
         token: Option<Token>,
+    },
+    /// A browser brings the key of its cookie outside of any connection, for the next one. The record is the session that the key
+    /// names.
+    Refresh {
+        /// The key, taken apart.
+        key: PresentedKey,
+        /// Digest of the browser's other cookie.
+        cookie: Option<[u8; 32]>,
+        /// The session's user as the directory has it now; none if removed.
+        user: Option<User>,
     },
     /// The user logs out on `connection`. The record is the session that [`ended_by_logout`] names.
     Logout {
@@ -152,6 +166,15 @@ pub struct Vouched {
     pub claims: Claims,
     /// When the session is to end at the latest, if the issuer is to decide that.
     pub until: Option<Timestamp>,
+}
+
+/// The cookie that a session is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewCookie {
+    /// Its digest.
+    pub digest: [u8; 32],
+    /// Whether the session's keys are to travel in a cookie beside it.
+    pub carries_key: bool,
 }
 
 /// What is to be done: first the write, then the effects in their order, then the reply.
@@ -279,6 +302,7 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
             let used = relogin::Used { connection, key, attempt, proof, cookie, user, token };
             relogin::relogin(record, used, rules, now)
         }
+        Command::Refresh { key, cookie, user } => relogin::refresh(record, &key, cookie, user.as_ref(), rules, now),
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
         Command::Abandon { connection } => end::abandon(record, &connection),
@@ -312,7 +336,8 @@ fn token_of(record: &Record, user: &User) -> Token {
 }
 
 /// The answer that hands out the newest key.
-fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
+#[must_use]
+pub fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
     let expires_in = record.deadline().since(now);
     LoggedIn {
         relogin_key: rules.keyring.hand_out(Facts {

@@ -43,6 +43,8 @@ pub struct Record {
     pub past: Vec<PastAttempt>,
     /// Who the user is by the word of an issuer of tokens; none if the user directory knows.
     pub claims: Option<Claims>,
+    /// Whether the session's keys travel in a cookie of the browser, where no script reads them; then `cookie` is there, too.
+    pub in_cookie: bool,
 }
 
 /// What an issuer says of a user whom the user directory need not know.
@@ -254,6 +256,7 @@ mod tests {
             },
             past: vec![[9; 4]; Record::PAST_ATTEMPTS],
             claims: None,
+            in_cookie: false,
         }
     }
 
@@ -311,7 +314,7 @@ mod tests {
         let device = Device { public_key: Some(DeviceKey::P256 { x: [1; 32], y: [2; 32] }), ..typical().device };
         let bound = Record { device, past: vec![], ..typical() };
         let sizes = format!("bearer {}, bound {}", length(&typical()), length(&bound));
-        expect_test::expect!["bearer 374, bound 343"].assert_eq(&sizes);
+        expect_test::expect!["bearer 375, bound 344"].assert_eq(&sizes);
     }
 
     #[test]

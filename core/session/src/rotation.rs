@@ -1,5 +1,7 @@
 //! The table of docs/protocol.md, section 2, as a function. Knows keys by their generation only, and neither writes nor tells.
 
+use std::cmp::Ordering;
+
 use crate::{Attempt, ConnectionId, Record};
 
 /// What a genuine key of a live session means.
@@ -62,6 +64,19 @@ pub fn rotation(
     }
 }
 
+/// The same for a session whose keys travel in a cookie. No script can note an attempt there, nor keep two tabs from sending it at
+/// once: so the key before the newest is as good as the newest, however late and from wherever it comes. What is older has been
+/// replaced twice, and its browser has had both.
+#[must_use]
+pub fn in_cookie(record: &Record, presented: u64, is_young: bool) -> Verdict {
+    match presented.checked_add(1).map(|next| next.cmp(&record.generation)) {
+        _ if presented > record.generation => Verdict::FromTheFuture,
+        _ if presented == record.generation && !is_young => Verdict::Rotate,
+        Some(Ordering::Less) => Verdict::Stolen,
+        _ => Verdict::Converge,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
@@ -96,6 +111,7 @@ mod tests {
             made_by: MadeBy { connection: connection("maker"), attempt, replayed: false },
             past: vec![[3; 4], [0; 4], [4; 4]],
             claims: None,
+            in_cookie: false,
         }
     }
 

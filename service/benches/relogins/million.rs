@@ -164,5 +164,6 @@ fn record(n: u64, generation: u64) -> Record {
         made_by: relogin_session::MadeBy { connection, attempt: None, replayed: false },
         past: Vec::new(),
         claims: None,
+        in_cookie: false,
     }
 }

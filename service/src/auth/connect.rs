@@ -1,29 +1,61 @@
-//! `auth.<name>.connect`: what gateways ask before a WebSocket opens, if it is named to them as their header authentication. Gives
-//! the browser its cookie, in the response, and the connection a session, if the headers have a token of an issuer's.
+//! `auth.<name>.connect`: what gateways ask before a WebSocket opens, and before an HTTP request is dealt with, if it is named to them
+//! as their header authentication. Gives the browser its cookie, resumes the session of the key that comes in a cookie, and gives the
+//! connection a session, if the headers have a token of an issuer's.
 
 use relogin_res::service::{AuthRequest, Meta, Response};
+use relogin_session::{ConnectionId, ReloginKey};
 
-use super::{Desk, answer::Failure, header_login, private::Private};
-use crate::config::CookieKind;
+use super::{
+    Desk,
+    answer::Failure,
+    exchange::{self, Wish},
+    header_login,
+    private::Private,
+};
+use crate::{
+    config::CookieKind,
+    cookie::{KeyCookie, may_use},
+};
 
 pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let request = Private::parse(payload)?;
-    // Only before a WebSocket opens. A request of HTTP has a connection of its own, which would leave a session behind each time.
-    if request.is_http && is_upgrade(&request) {
-        header_login::on_upgrade(desk, &request).await?;
-    }
-    let mut response = Response::null();
     // On a WebSocket that is open, there is no response to set a cookie in.
-    if request.is_http && desk.cookie != CookieKind::Off {
-        let mut meta = Meta::default();
-        meta.push_cookie(desk.browser_cookie.offer(&request.origin).map_err(|error| Failure::Ours(Box::new(error)))?);
-        response.meta = Some(meta);
+    if !request.is_http {
+        return Ok(Response::null());
     }
-    Ok(response)
+    if !is_upgrade(&request) {
+        let wish = request.origin.uri.as_deref().and_then(|uri| Wish::of(uri, &desk.name));
+        return match (wish, &desk.key_cookie) {
+            (Some(wish), Some(cookie)) => exchange::exchange(desk, &request, wish, cookie).await,
+            _ => Ok(Response::null()),
+        };
+    }
+    let mut meta = Meta::default();
+    if desk.cookie != CookieKind::Off {
+        meta.push_cookie(desk.browser_cookie.offer(&request.origin).map_err(|error| Failure::Ours(Box::new(error)))?);
+    }
+    if let Some(cookie) = &desk.key_cookie
+        && let Some(set) = resume(desk, &request, cookie).await?
+    {
+        meta.push_cookie(set);
+    }
+    // Only before a WebSocket opens. A request of HTTP has a connection of its own, which would leave a session behind each time.
+    header_login::on_upgrade(desk, &request).await?;
+    Ok(Response { meta: Some(meta).filter(|meta| !meta.header.is_empty()), ..Response::null() })
 }
 
-/// True if the connection is to become a WebSocket.
+/// Puts the session of the key in the cookie on the connection. The cookie with the newest key comes back; none if there was
+/// nothing to resume: then the connection opens all the same, with nobody logged in.
+async fn resume(desk: &Desk, request: &AuthRequest, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
+    let origin = &request.origin;
+    let Some(text) = cookie.read(origin).filter(|_| may_use(origin, &desk.allow_origin)) else { return Ok(None) };
+    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+    let key = ReloginKey::new(text.to_owned());
+    let answer = desk.sessions.by_cookie(connection, &key, desk.browser_of(request)).await?;
+    Ok(answer.ok().map(|granted| cookie.hand_out(granted.relogin_key.expose(), granted.expires_in, origin)))
+}
+
 fn is_upgrade(request: &AuthRequest) -> bool {
-    let upgrade = request.origin.header.get("Upgrade").and_then(|values| values.first());
-    upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+    let upgrade = request.origin.header.get("Upgrade").into_iter().flatten();
+    upgrade.into_iter().any(|to| to.eq_ignore_ascii_case("websocket"))
 }

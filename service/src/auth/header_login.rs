@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{
     Desk,
     answer::Failure,
-    login::{cookie_of, device_of},
+    login::{cookie_of, device_of, granted},
     private::Private,
     token_of,
 };
@@ -42,7 +42,7 @@ pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response
     let device = device_of(&request.origin, public_key, label);
     let newcomer = Newcomer { attempt, device, token, cookie };
     let logged_in = desk.sessions.vouched_login(connection, user, vouched, newcomer).await??;
-    Ok(Response::result(&logged_in))
+    Ok(granted(desk, logged_in))
 }
 
 /// The same for a connection that is about to open. A token that is good for nothing keeps nobody from connecting.

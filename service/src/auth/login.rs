@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relogin_res::service::{Origin, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, DeviceKey, UserId, api::LoginParams};
+use relogin_session::{ConnectionId, Denied, Device, DeviceKey, LoggedIn, NewCookie, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Desk, answer::Failure, private::Private, token_of};
@@ -31,6 +31,8 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
 
     let LoginParams { username, password, attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
     let public_key = match device {
+        // The cookie is what such a session is bound to.
+        Some(_) if desk.key_cookie.is_some() => None,
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
@@ -68,7 +70,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
             return Err(Denied::WrongUsernamePassword.into());
         }
     }
-    Ok(Response::result(&logged_in))
+    Ok(granted(desk, logged_in))
 }
 
 /// Checks the password, and asks the gateway for patience if the check has to queue.
@@ -85,12 +87,22 @@ async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Resul
     Ok(verifying.await?)
 }
 
-/// The digest of the cookie that the session is to be bound to.
-pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<[u8; 32]>, Denied> {
+/// The cookie that the session is to be bound to.
+pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<NewCookie>, Denied> {
+    let carries_key = desk.key_cookie.is_some();
     match (desk.cookie, desk.browser_cookie.digest(origin)) {
         (CookieKind::Off, _) => Ok(None),
-        (CookieKind::Require, None) => Err(Denied::CookieRequired),
-        (CookieKind::Use | CookieKind::Require, digest) => Ok(digest),
+        (CookieKind::Use, None) if !carries_key => Ok(None),
+        (_, None) => Err(Denied::CookieRequired),
+        (_, Some(digest)) => Ok(Some(NewCookie { digest, carries_key })),
+    }
+}
+
+/// The answer that script gets: without the key, if that is to travel in a cookie.
+pub(super) fn granted(desk: &Desk, logged_in: LoggedIn) -> Response {
+    match desk.key_cookie {
+        Some(_) => Response::result(&desk.sessions.without_key(logged_in)),
+        None => Response::result(&logged_in),
     }
 }
 

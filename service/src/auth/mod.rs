@@ -8,6 +8,7 @@ mod answer;
 mod batch;
 mod challenge;
 mod connect;
+mod exchange;
 mod header_login;
 mod login;
 mod logout;
@@ -37,7 +38,7 @@ use self::{answer::Failure, batch::Batch, malformed::Malformed, route::Route, th
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     config::{AllowOrigin, CookieKind, ThrottleKind},
-    cookie::BrowserCookie,
+    cookie::{BrowserCookie, KeyCookie},
     errors::Chain,
     issuers::Issuers,
     sessions::Sessions,
@@ -62,6 +63,8 @@ struct Desk {
     cookie: CookieKind,
     browser_cookie: BrowserCookie,
     issuers: Option<Arc<Issuers>>,
+    /// What relogin keys travel in; none if script has them.
+    key_cookie: Option<KeyCookie>,
     allow_origin: AllowOrigin,
 }
 
@@ -74,7 +77,9 @@ pub struct Options {
     pub cookie: CookieKind,
     /// Whose word is taken for who logs in, beside passwords.
     pub issuers: Option<Arc<Issuers>>,
-    /// Which pages may act with the cookies of their visitors, beside those of the host that they ask.
+    /// Whether relogin keys travel in cookies, where no script reads them.
+    pub cookie_session: bool,
+    /// Whose pages may act with their visitors' cookies, beside those of the gateway's own origin.
     pub allow_origin: AllowOrigin,
 }
 
@@ -100,8 +105,10 @@ impl Auth {
         users: Arc<dyn UserDirectory>,
         options: Options,
     ) -> Result<Self, BusError> {
-        let requests = bus.subscribe(&["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>"))).await?;
-        let Options { throttle, cookie, issuers, allow_origin } = options;
+        let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
+        patterns.push(format!("access.{name}"));
+        let requests = bus.subscribe(&patterns).await?;
+        let Options { throttle, cookie, issuers, cookie_session, allow_origin } = options;
         let desk = Desk {
             name: name.to_owned(),
             bus,
@@ -112,6 +119,7 @@ impl Auth {
             cookie,
             browser_cookie: BrowserCookie::new(name),
             issuers,
+            key_cookie: cookie_session.then(|| KeyCookie::new(name)),
             allow_origin,
         };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
@@ -229,13 +237,17 @@ impl Desk {
             Route::Challenge => challenge::challenge(self, payload),
             Route::Connect => Box::pin(connect::connect(self, payload)).await,
             Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
+            Route::MethodAccess if self.key_cookie.is_some() => Ok(exchange::access()),
+            Route::Exchange if self.key_cookie.is_some() => Ok(Response::null()),
             Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,
-            Route::UnknownMethod => {
+            Route::UnknownMethod | Route::Exchange => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }
-            Route::UnknownResource => Err(route::check(payload).map_or_else(|error| error, |()| Failure::NotFound)),
+            Route::UnknownResource | Route::MethodAccess => {
+                Err(route::check(payload).map_or_else(|error| error, |()| Failure::NotFound))
+            }
         }
     }
 

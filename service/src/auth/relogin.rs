@@ -1,24 +1,28 @@
 //! `auth.<name>.relogin`: the session of a relogin key, and the next key.
 
 use relogin_res::service::{Response, parse_params};
-use relogin_session::{ConnectionId, Denied, api::ReloginParams};
+use relogin_session::{ConnectionId, Denied, ReloginKey, api::ReloginParams, exchange};
 
 use super::{Desk, answer::Failure, private::Private, token_of};
-use crate::{
-    config::CookieKind,
-    sessions::{Browser, Cookie},
-};
 
 pub(super) async fn relogin(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let request = Private::parse(payload)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params: ReloginParams = parse_params(request.params.as_deref()).map_err(|_| Denied::InvalidParams)?;
     let token = token_of(request.token.as_deref());
-    let cookie = match desk.cookie {
-        CookieKind::Off => Cookie::Ignored,
-        CookieKind::Use | CookieKind::Require => Cookie::Brought(desk.browser_cookie.digest(&request.origin)),
-    };
-    let browser = Browser { remote_addr: request.origin.remote_addr.clone(), cookie };
+    let browser = desk.browser_of(&request);
+    if let Some(cookie) = &desk.key_cookie {
+        if exchange::named(&params.relogin_key).is_none() {
+            // Whoever has it in script has no business with it, and must not get the next one there.
+            let is_in_cookie = desk.sessions.parse_in_cookie(&params.relogin_key).await?.is_some();
+            let denied = Denied::InvalidReloginKey;
+            let relogin = desk.sessions.relogin(connection, &params, token, browser);
+            return if is_in_cookie { Err(denied.into()) } else { Ok(Response::result(&relogin.await??)) };
+        }
+        let key = cookie.read(&request.origin).map(|text| ReloginKey::new(text.to_owned()));
+        let logged_in = desk.sessions.held(connection, key.as_ref(), browser).await??;
+        return Ok(Response::result(&desk.sessions.without_key(logged_in)));
+    }
     let logged_in = desk.sessions.relogin(connection, &params, token, browser).await??;
     Ok(Response::result(&logged_in))
 }

@@ -28,6 +28,10 @@ pub(super) enum Route {
     UserAccess(String),
     /// `get.<name>.user.<cid>`.
     User(String),
+    /// `access.<name>`: which methods HTTP requests may call.
+    MethodAccess,
+    /// `call.<name>.refresh` and `.logout`: what is left of an HTTP request once its header authentication has done all.
+    Exchange,
     /// A method that we do not have.
     UnknownMethod,
     /// A resource that we do not have.
@@ -53,7 +57,13 @@ impl Route {
                 "renew" => Self::Renew,
                 _ => Self::UnknownMethod,
             },
+            Some(Subject::Call(resource, method))
+                if resource == name && matches!(method.as_str(), "refresh" | "logout") =>
+            {
+                Self::Exchange
+            }
             Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
+            Some(Subject::Access(resource)) if resource == name => Self::MethodAccess,
             Some(Subject::Access(resource)) => user(&resource).map_or(Self::UnknownResource, Self::UserAccess),
             Some(Subject::Get(resource)) => user(&resource).map_or(Self::UnknownResource, Self::User),
             None if subject.starts_with("auth.") || subject.starts_with("call.") => Self::UnknownMethod,
@@ -75,6 +85,8 @@ impl fmt::Display for Route {
             Self::Renew => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
+            Self::MethodAccess => "access to methods",
+            Self::Exchange => "end of an exchange",
             Self::UnknownMethod => "unknown method",
             Self::UnknownResource => "unknown resource",
         })
@@ -110,6 +122,9 @@ mod tests {
             ("auth.session.headerLogin", Route::HeaderLogin),
             ("auth.session.headerlogin", Route::UnknownMethod),
             ("auth.session.renew", Route::Renew),
+            ("access.session", Route::MethodAccess),
+            ("call.session.refresh", Route::Exchange),
+            ("call.session.logout", Route::Exchange),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),
             ("auth.session.constructor", Route::UnknownMethod),

@@ -57,6 +57,10 @@ pub struct Options {
     /// [default: use]
     #[arg(long, env = "RELOGIN_COOKIE", value_name = "require|use|off")]
     pub cookie: Option<String>,
+    /// Let relogin keys travel in a cookie that no script reads, in place of the browser's storage
+    #[arg(long, env = "RELOGIN_COOKIE_SESSION", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub cookie_session: Option<String>,
     /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
     pub secret_file: Option<PathBuf>,
@@ -205,6 +209,7 @@ options! {
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
+    cookie_session: "cookie-session" "RELOGIN_COOKIE_SESSION" values::yes_or_no => bool;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
     jwt_issuers: "jwt-issuers" "RELOGIN_JWT_ISSUERS" values::path => PathBuf;
     key_format: "key-format" "RELOGIN_KEY_FORMAT" values::key_format => KeyFormat;

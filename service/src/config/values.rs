@@ -49,6 +49,8 @@ pub enum Problem {
     NobodyCouldReachIt,
     /// What is reached over NATS, without NATS.
     NeedsNats,
+    /// Keys in cookies, without cookies.
+    NeedsCookies,
     /// Not a subject.
     Subject(String),
     /// Not a subject to ask for users on.
@@ -249,6 +251,7 @@ impl fmt::Display for Problem {
                 f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
             }
             Self::NeedsNats => f.write_str("needs --nats"),
+            Self::NeedsCookies => f.write_str("needs --cookie use or require"),
             Self::Subject(text) => write!(f, "{text:?} is no subject; write it like my.audit"),
             Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),
             Self::UsersProgram(text) => {

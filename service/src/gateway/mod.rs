@@ -7,6 +7,7 @@
 mod credit;
 mod driver;
 mod errands;
+mod http_auth;
 mod origin;
 mod socket;
 
@@ -87,6 +88,8 @@ pub struct Gateway {
     stopping: watch::Sender<bool>,
     last_key: AtomicU64,
     allow_origin: AllowOrigin,
+    bus: Arc<dyn Bus>,
+    header_auth: Option<String>,
     limits: Arc<Limits>,
 }
 
@@ -97,8 +100,9 @@ impl Gateway {
     pub fn start(bus: Arc<dyn Bus>, allow_origin: AllowOrigin, header_auth: Option<String>, limits: Limits) -> Self {
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
-        tokio::spawn(driver::run(bus, header_auth, events, stopping.subscribe(), limits.drain));
-        Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, limits: Arc::new(limits) }
+        let limits = Arc::new(limits);
+        tokio::spawn(driver::run(Arc::clone(&bus), header_auth.clone(), events, stopping.subscribe(), limits.drain));
+        Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, bus, header_auth, limits }
     }
 
     /// Answers an HTTP request that wants to become a WebSocket, from the client at `remote`.

@@ -46,6 +46,8 @@ pub struct Site {
     pub demo: bool,
     /// What a browser that asks for the page is given, if it has none yet; none: nothing.
     pub cookie: Option<BrowserCookie>,
+    /// Whether POST requests below `/api/` go to the gateway's header authentication.
+    pub api: bool,
 }
 
 /// How long a client may take to send the head of a request.
@@ -146,7 +148,7 @@ fn router(site: Site) -> Router {
         .with_state(site)
 }
 
-/// WebSockets go to the gateway, whatever the path.
+/// WebSockets go to the gateway, whatever the path, and calls.
 async fn upgrade(
     State(site): State<Site>,
     Extension(remote): Extension<SocketAddr>,
@@ -155,8 +157,13 @@ async fn upgrade(
 ) -> Response {
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let is_call = site.api && request.method() == Method::POST && request.uri().path().starts_with("/api/");
     match &site.gateway {
         Some(gateway) if is_websocket => gateway.upgrade(request, remote).await,
+        Some(gateway) if is_call => {
+            let (parts, _) = request.into_parts();
+            gateway.authenticate(&parts, remote).await
+        }
         _ => next.run(request).await,
     }
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rand::{TryRng, rngs::SysRng};
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, Outcome, PresentedKey, Proof, Record,
-    SessionId, Timestamp, Token, User, Vouched, Write, decide, machine::ended_by_logout,
+    Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, NewCookie, Outcome, PresentedKey,
+    Proof, Record, SessionId, Timestamp, Token, User, Vouched, Write, decide, machine::ended_by_logout,
 };
 
-use super::{Answer, Browser, Cookie, Sessions, SessionsError, cleared, log};
+use super::{Answer, Browser, Sessions, SessionsError, cleared, log};
 use crate::{
     errors::Chain,
     proof::Signed,
@@ -25,7 +25,7 @@ pub(super) enum Request {
         device: Device,
         token: Option<SessionId>,
         vouched: Option<Vouched>,
-        cookie: Option<[u8; 32]>,
+        cookie: Option<NewCookie>,
     },
     Relogin {
         connection: ConnectionId,
@@ -33,6 +33,10 @@ pub(super) enum Request {
         attempt: Option<Attempt>,
         signed: Option<Signed>,
         token: Option<Token>,
+        browser: Browser,
+    },
+    Refresh {
+        key: PresentedKey,
         browser: Browser,
     },
     Logout {
@@ -160,7 +164,7 @@ impl Sessions {
     async fn find(&self, request: &Request) -> Result<Option<Arc<Stored>>, StoreError> {
         match request {
             Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
-            Request::Relogin { key, .. } => self.store.load(key.sid).await,
+            Request::Relogin { key, .. } | Request::Refresh { key, .. } => self.store.load(key.sid).await,
             Request::Prune { sid, .. }
             | Request::Expire { sid }
             | Request::UserChanged { sid }
@@ -194,12 +198,14 @@ impl Sessions {
                 key: key.clone(),
                 attempt: *attempt,
                 proof: record.map_or(Proof::None, |record| self.proof(record, key, signed.as_ref())),
-                cookie: match browser.cookie {
-                    Cookie::Brought(cookie) => cookie,
-                    Cookie::Ignored => record.and_then(|record| record.cookie),
-                },
+                cookie: browser.cookie.of(record),
                 user: self.user_of(record).await?,
                 token: token.clone(),
+            },
+            Request::Refresh { key, browser } => Command::Refresh {
+                key: key.clone(),
+                cookie: browser.cookie.of(record),
+                user: self.user_of(record).await?,
             },
             Request::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?.map(|held| held.record.sid);
@@ -297,7 +303,11 @@ impl Request {
             Self::Login { connection, .. } | Self::Relogin { connection, .. } | Self::Logout { connection, .. } => {
                 Some(connection)
             }
-            Self::Prune { .. } | Self::Expire { .. } | Self::UserChanged { .. } | Self::Revoke { .. } => None,
+            Self::Refresh { .. }
+            | Self::Prune { .. }
+            | Self::Expire { .. }
+            | Self::UserChanged { .. }
+            | Self::Revoke { .. } => None,
         }
     }
 
@@ -305,7 +315,7 @@ impl Request {
     pub(super) fn remote_addr(&self) -> Option<&str> {
         match self {
             Self::Login { device, .. } => device.remote_addr.as_deref(),
-            Self::Relogin { browser, .. } => browser.remote_addr.as_deref(),
+            Self::Relogin { browser, .. } | Self::Refresh { browser, .. } => browser.remote_addr.as_deref(),
             _ => None,
         }
     }

@@ -65,6 +65,7 @@ pub(super) fn record(n: u8, connections: &[&str]) -> Record {
         made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
         past: vec![],
         claims: None,
+        in_cookie: false,
     }
 }
 

@@ -75,6 +75,7 @@ impl Stage {
             jwks: Some(JWKS.to_owned()),
             demo: false,
             cookie: Some(BrowserCookie::new("session")),
+            api: false,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

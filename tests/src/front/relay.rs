@@ -27,18 +27,20 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
         return std::future::pending().await;
     }
     let (mut parts, body) = request.into_parts();
+    // With a gateway of its own, its HTTP resources are there.
+    let gateway = shared.state().gateway.filter(|_| shared.tag.is_some() && parts.uri.path().starts_with("/api/"));
     match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {
         Ok(upgrade) => pass_connection(shared, upgrade, &parts.uri, &parts.headers).await,
-        Err(_) => pass_page(&shared, Request::from_parts(parts, body)).await.unwrap_or_else(|error| {
+        Err(_) => pass_page(&shared, gateway, Request::from_parts(parts, body)).await.unwrap_or_else(|error| {
             // What a load balancer says when its server is down.
             (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response()
         }),
     }
 }
 
-async fn pass_page(shared: &Shared, mut request: Request) -> Result<Response> {
+async fn pass_page(shared: &Shared, gateway: Option<SocketAddr>, mut request: Request) -> Result<Response> {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = Uri::try_from(format!("http://{}{path}", shared.page))?;
+    *request.uri_mut() = Uri::try_from(format!("http://{}{path}", gateway.unwrap_or(shared.page)))?;
     // The tag is replaced in plain HTML only, and never in a page that the browser still has.
     for header in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         request.headers_mut().remove(header);

@@ -20,7 +20,7 @@ use super::{
     errors::{parts, read, request_error},
 };
 use crate::{
-    browser::{clock, entropy},
+    browser::{address, clock, entropy},
     ends::{self, Ends, Keeping},
 };
 
@@ -51,7 +51,8 @@ impl RawKeeper {
         entropy::random::<1>().map_err(|error| broken(&error.to_string()))?;
         let (happens, happened) = mpsc::unbounded();
         let (asks, asked) = mpsc::unbounded();
-        let ends = Ends::new(Some((rid.to_string(), Keeping::Bound)), &happens).await;
+        let calls = address::calls(None, &name).map_err(|error| broken(&error.to_string()))?;
+        let ends = Ends::new(Some((name, calls, Keeping::Bound)), &happens).await;
         let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), ends, tell: Tell::new(tell) };
         driver.take_in(AloneInput::Own(Input::Start)).await;
         spawn_local(driver.run(asked, happened));

@@ -26,3 +26,18 @@ pub fn gateway(address: &str) -> Result<String, Exception> {
     url.set_protocol(protocol);
     Ok(url.href())
 }
+
+/// Where the gateway at the WebSocket address `gateway` answers the HTTP requests of the session `name`: what their method's name is
+/// put behind. Without a gateway: on the origin that served the page.
+///
+/// # Errors
+/// If the address is none.
+pub fn calls(gateway: Option<&str>, name: &str) -> Result<String, Exception> {
+    let base = window().and_then(|window| window.location().href().ok()).unwrap_or_default();
+    let url = Url::new_with_base(gateway.unwrap_or("/"), &base)?;
+    let protocol = match url.protocol().as_str() {
+        "https:" | "wss:" => "https:",
+        _ => "http:",
+    };
+    Ok([protocol, "//", &url.host(), "/api/", name, "/"].concat())
+}

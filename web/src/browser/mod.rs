@@ -6,6 +6,7 @@ pub mod address;
 pub mod clock;
 pub mod device_key;
 pub mod entropy;
+pub mod exchange;
 pub mod indexed_db;
 pub mod listener;
 pub mod lock;

@@ -1,6 +1,6 @@
 //! Login: makes a session. The password was checked before.
 
-use super::{Decision, Outcome, Rules, Vouched, Write, grant, key_deadline, set, token_of};
+use super::{Decision, NewCookie, Outcome, Rules, Vouched, Write, grant, key_deadline, set, token_of};
 use crate::{Attempt, ConnectionId, Denied, Device, MadeBy, Record, SessionId, Timestamp, User};
 
 /// What a login brings.
@@ -11,7 +11,7 @@ pub(super) struct Fresh {
     pub(super) salt: [u8; 16],
     pub(super) attempt: Option<Attempt>,
     pub(super) device: Device,
-    pub(super) cookie: Option<[u8; 32]>,
+    pub(super) cookie: Option<NewCookie>,
     pub(super) vouched: Option<Vouched>,
 }
 
@@ -38,10 +38,11 @@ fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
         salt,
         connections: vec![connection.clone()],
         device: device.bounded(),
-        cookie,
+        cookie: cookie.map(|cookie| cookie.digest),
         made_by: MadeBy { connection: connection.clone(), attempt, replayed: false },
         past: Vec::new(),
         claims: vouched.map(|vouched| vouched.claims),
+        in_cookie: cookie.is_some_and(|cookie| cookie.carries_key),
     };
     Decision {
         effects: set(&connection, token_of(&record, &user), user).into(),

@@ -4,7 +4,7 @@ use super::{Decision, Effect, Outcome, Rules, Write, cleared, end, grant, key_de
 use crate::{
     Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
     key::PresentedKey,
-    rotation::{Proof, Verdict, rotation},
+    rotation::{Proof, Verdict, in_cookie, rotation},
 };
 
 /// How many connections a session has at most: the longest unused one leaves for the next. RES tells no service when a
@@ -22,18 +22,25 @@ pub(super) struct Used {
     pub(super) token: Option<Token>,
 }
 
+/// How long a key that travels in a cookie is kept at least, in milliseconds, where refreshes leave it that time.
+const MIN_AGE: u64 = 60_000;
+
 impl Used {
     /// True if the client knows of several connections on one session.
-    fn knows_of_others(&self) -> bool {
-        self.attempt.is_some() || self.proof == Proof::Valid
+    fn knows_of_others(&self, record: &Record) -> bool {
+        self.attempt.is_some() || self.proof == Proof::Valid || record.in_cookie
     }
 }
 
 pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, now: Timestamp) -> Decision {
-    let Some(record) = record.filter(|record| opens(&used, record, rules, now)) else {
+    let Some(record) = record.filter(|record| opens(&used.key, record, rules, now)) else {
         return refused(Outcome::Refused);
     };
-    let verdict = rotation(record, used.key.generation, &used.connection, used.attempt, used.proof);
+    let verdict = if record.in_cookie {
+        in_cookie(record, used.key.generation, is_young(record, rules, now))
+    } else {
+        rotation(record, used.key.generation, &used.connection, used.attempt, used.proof)
+    };
     // Before anything else that a stolen key could bring about: without its cookie it does not even end the session.
     if verdict != Verdict::ProofMissing && !record.takes_cookie(used.cookie) {
         return refused(Outcome::CookieMismatch);
@@ -53,9 +60,48 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
     }
 }
 
+/// As a relogin by cookie, but for the next connection: nobody is put on the session.
+pub(super) fn refresh(
+    record: Option<&Record>,
+    key: &PresentedKey,
+    cookie: Option<[u8; 32]>,
+    user: Option<&User>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Decision {
+    let Some(record) = record.filter(|record| record.in_cookie && opens(key, record, rules, now)) else {
+        return refused(Outcome::Refused);
+    };
+    if !record.takes_cookie(cookie) {
+        return refused(Outcome::CookieMismatch);
+    }
+    let outcome = match in_cookie(record, key.generation, is_young(record, rules, now)) {
+        Verdict::Rotate => Outcome::Rotated,
+        Verdict::Stolen => return stolen(record),
+        Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
+        _ => Outcome::Converged,
+    };
+    if user.is_none() {
+        return disposed(record, Outcome::UserRemoved);
+    }
+    let mut next = record.clone();
+    next.last_seen = now;
+    next.key_deadline = key_deadline(record.session_deadline, rules, now);
+    if outcome == Outcome::Rotated {
+        next.rotate(record.made_by.connection.clone(), None, now);
+    }
+    Decision { effects: Vec::new(), reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
+}
+
 /// True if the session is live and the key genuine.
-fn opens(used: &Used, record: &Record, rules: &Rules, now: Timestamp) -> bool {
-    record.sid == used.key.sid && !record.is_expired(now) && rules.keyring.verify(&used.key, &record.salt)
+fn opens(key: &PresentedKey, record: &Record, rules: &Rules, now: Timestamp) -> bool {
+    record.sid == key.sid && !record.is_expired(now) && rules.keyring.verify(key, &record.salt)
+}
+
+/// True if the newest key is not to be replaced yet. Browsers write their cookies to disk with a delay: what a crash takes away must
+/// not be more than one key.
+fn is_young(record: &Record, rules: &Rules, now: Timestamp) -> bool {
+    now.since(record.made) < MIN_AGE.min(rules.policy.refresh / 2)
 }
 
 fn refused(outcome: Outcome) -> Decision {
@@ -100,7 +146,8 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
     let mut effects = Vec::new();
     // First of all: a crash must not come between a thief's token and what lets the owner find out. A repetition may come
     // because of such a crash, so it tells them again.
-    if matches!(outcome, Outcome::Rotated | Outcome::Replayed) {
+    // (Of keys in a cookie no script could tell whether its browser has them.)
+    if matches!(outcome, Outcome::Rotated | Outcome::Replayed) && !record.in_cookie {
         // Of a generation that was replayed elsewhere, no storage may have what the others are told of: an honest one uses the
         // newest key at once, and so finds out who has replayed.
         let told = next.generation.saturating_add(u64::from(next.made_by.replayed));
@@ -111,7 +158,7 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
     }
     effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
     // From a client of the guide's kind it may be a thief, and then the owner is among those who leave.
-    if !used.knows_of_others() && outcome == Outcome::Rotated {
+    if !used.knows_of_others(record) && outcome == Outcome::Rotated {
         effects.extend(leaving.iter().map(|other| Effect::Rotated(other.clone(), next.generation)));
     }
     effects.extend(leaving.iter().flat_map(cleared));
@@ -125,7 +172,7 @@ fn others(record: &Record, used: &Used, outcome: Outcome) -> (Vec<ConnectionId>,
         let side = if gives_way(record, other, outcome) { &mut leaving } else { &mut staying };
         side.push(other.clone());
     }
-    let room = if used.knows_of_others() { MAX_CONNECTIONS - 1 } else { 0 };
+    let room = if used.knows_of_others(record) { MAX_CONNECTIONS - 1 } else { 0 };
     leaving.extend(staying.drain(..staying.len().saturating_sub(room)));
     (staying, leaving)
 }

@@ -49,6 +49,7 @@ fn live() -> Record {
         made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE), replayed: false },
         past: vec![[4; 4]],
         claims: None,
+        in_cookie: false,
     }
 }
 
@@ -1006,4 +1007,103 @@ fn a_revoked_session_is_gone_for_each_connection() {
         NotLoggedIn: keep
         null"#]],
     );
+}
+
+/// A session whose keys travel in a cookie: generation 5, made long enough ago to be replaced.
+fn in_cookie() -> Record {
+    Record { cookie: Some([1; 32]), in_cookie: true, ..live() }
+}
+
+fn by_cookie(generation: u64) -> Use {
+    Use { cookie: Some([1; 32]), ..Use::guide(generation) }
+}
+
+#[test]
+fn a_login_whose_key_goes_into_a_cookie() {
+    let Command::Login { connection, user, sid, salt, attempt, device, vouched, .. } = login("new", None) else {
+        panic!()
+    };
+    let cookie = Some(NewCookie { digest: [1; 32], carries_key: true });
+    let command = Command::Login { connection, user, sid, salt, attempt, device, cookie, vouched };
+    let Write::Create(record) = decide(None, command, &rules(), NOW).write else { panic!() };
+    assert_eq!((record.cookie, record.in_cookie), (Some([1; 32]), true));
+}
+
+#[test]
+fn the_newest_key_of_a_cookie_is_replaced_and_all_connections_stay() {
+    check(
+        Some(&in_cookie()),
+        by_cookie(5).command(),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on maker,other,new made by new None
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            key 6 for 120, refresh in 60"#]],
+    );
+}
+
+/// Two tabs that open at once, a response that was lost, and one that came late: nothing that script could tell from each other.
+#[test]
+fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
+    for on in ["new", "maker", "other"] {
+        for attempt in [None, Some(OTHER)] {
+            let decision = decide(Some(&in_cookie()), Use { on, attempt, ..by_cookie(4) }.command(), &rules(), NOW);
+            assert_eq!(decision.outcome, Outcome::Converged, "{on}");
+            assert_eq!(decision.reply.unwrap().unwrap().generation, 5);
+            let Write::Replace(next) = decision.write else { panic!() };
+            assert_eq!(next.generation, 5);
+            assert!(["maker", "other", on].iter().all(|name| next.is_on(&cid(name))));
+            assert!(!decision.effects.iter().any(|effect| matches!(effect, Effect::SetToken(_, None))), "{on}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_was_just_made_is_not_replaced() {
+    let young = Record { made: NOW, ..in_cookie() };
+    let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW);
+    assert_eq!((decision.outcome, decision.reply.unwrap().unwrap().generation), (Outcome::Converged, 5));
+    let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW.plus(30));
+    assert_eq!(decision.outcome, Outcome::Rotated, "half a refresh later");
+}
+
+#[test]
+fn a_key_of_a_cookie_that_was_replaced_twice_ends_the_session() {
+    for generation in 1..=3 {
+        for attempt in [None, Some(MADE)] {
+            let decision =
+                decide(Some(&in_cookie()), Use { attempt, ..by_cookie(generation) }.command(), &rules(), NOW);
+            assert_eq!((decision.outcome, decision.write), (Outcome::Stolen, Write::Remove), "{generation}");
+        }
+    }
+    assert_eq!(decide(Some(&in_cookie()), by_cookie(6).command(), &rules(), NOW).outcome, Outcome::FromTheFuture);
+}
+
+fn refresh(generation: u64, cookie: Option<[u8; 32]>, user: Option<User>) -> Command {
+    Command::Refresh { key: rules().keyring.mint(SID, &SALT, generation).parse().unwrap(), cookie, user }
+}
+
+#[test]
+fn a_refresh_makes_the_next_key_and_puts_nobody_on_the_session() {
+    check(
+        Some(&in_cookie()),
+        refresh(5, Some([1; 32]), Some(jane())),
+        expect![[r#"
+            Rotated: replace g6 until +120 of +500 on maker,other made by maker None
+            key 6 for 120, refresh in 60"#]],
+    );
+    for (record, command, outcome) in [
+        (in_cookie(), refresh(4, Some([1; 32]), Some(jane())), Outcome::Converged),
+        (in_cookie(), refresh(3, Some([1; 32]), Some(jane())), Outcome::Stolen),
+        (in_cookie(), refresh(6, Some([1; 32]), Some(jane())), Outcome::FromTheFuture),
+        (in_cookie(), refresh(5, Some([1; 32]), None), Outcome::UserRemoved),
+        (in_cookie(), refresh(5, None, Some(jane())), Outcome::CookieMismatch),
+        (in_cookie(), refresh(1, Some([2; 32]), Some(jane())), Outcome::CookieMismatch),
+        (Record { key_deadline: NOW, ..in_cookie() }, refresh(5, Some([1; 32]), Some(jane())), Outcome::Refused),
+        (live(), refresh(5, Some([1; 32]), Some(jane())), Outcome::Refused),
+        (bound(), refresh(5, Some([1; 32]), Some(jane())), Outcome::Refused),
+    ] {
+        assert_eq!(decide(Some(&record), command, &rules(), NOW).outcome, outcome);
+    }
+    assert_eq!(decide(None, refresh(5, None, Some(jane())), &rules(), NOW).outcome, Outcome::Refused);
 }

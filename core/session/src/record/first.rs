@@ -30,6 +30,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Record, postcard::Error> {
         made_by: MadeBy { connection: first.made_by.connection, attempt: first.made_by.attempt, replayed: false },
         past: Vec::new(),
         claims: None,
+        in_cookie: false,
     })
 }
 

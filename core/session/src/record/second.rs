@@ -28,6 +28,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Record, postcard::Error> {
         made_by: second.made_by,
         past: second.past,
         claims: None,
+        in_cookie: false,
     })
 }
 

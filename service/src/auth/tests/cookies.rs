@@ -32,7 +32,7 @@ async fn relogin(rig: &Rig, cid: &str, key: &Json, cookies: &[&str]) -> Json {
 }
 
 async fn connect(rig: &Rig, host: &str, cookies: &[&str], is_http: bool) -> Json {
-    let header = json!({ "Cookie": cookies });
+    let header = json!({ "Cookie": cookies, "Upgrade": ["websocket"] });
     let payload = json!({"cid": "c9", "token": null, "header": header, "host": host, "uri": "/", "isHttp": is_http});
     rig.ask("auth.session.connect", payload.to_string()).await
 }

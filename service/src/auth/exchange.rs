@@ -1,0 +1,120 @@
+//! HTTP requests that exchange the key in a browser's cookie (docs/protocol.md, section 5): `POST …/<name>/refresh` and
+//! `…/<name>/logout`. All is done in the header authentication that gateways ask for before such a call, for that alone sees
+//! headers; the call itself has nothing left to do.
+
+use relogin_res::Error;
+use relogin_res::service::{Access, AuthRequest, Meta, Response};
+use relogin_session::{ConnectionId, Denied, LoggedIn, ReloginKey};
+
+use super::{Desk, answer::Failure};
+use crate::{
+    config::CookieKind,
+    cookie::{KeyCookie, may_use},
+    sessions::{Browser, Cookie},
+};
+
+/// Where what script was given in place of a key comes along.
+const SHOWN: &str = "X-Relogin";
+
+/// What an HTTP request wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// A cookie with the next key, or the first.
+    Refresh,
+    /// The session's end, and no cookie any more.
+    Logout,
+}
+
+impl Wish {
+    /// What the path of `uri` says, if it is one of ours.
+    pub(super) fn of(uri: &str, name: &str) -> Option<Self> {
+        let path = uri.split(['?', '#']).next()?;
+        let (path, method) = path.rsplit_once('/')?;
+        if path.rsplit('/').next() != Some(name) {
+            return None;
+        }
+        match method {
+            "refresh" => Some(Self::Refresh),
+            "logout" => Some(Self::Logout),
+            _ => None,
+        }
+    }
+}
+
+/// The result of access requests for our methods.
+pub(super) fn access() -> Response {
+    Response::result(&Access { get: false, call: "refresh,logout".to_owned() })
+}
+
+/// Does what an HTTP request wants.
+pub(super) async fn exchange(
+    desk: &Desk,
+    request: &AuthRequest,
+    wish: Wish,
+    cookie: &KeyCookie,
+) -> Result<Response, Failure> {
+    let origin = &request.origin;
+    if !may_use(origin, &desk.allow_origin) {
+        return Ok(refusal(403, Meta::error_of(403)));
+    }
+    let brought = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));
+    let mut meta = Meta::default();
+    meta.header.insert("Cache-Control".to_owned(), vec!["no-store".to_owned()]);
+    match wish {
+        Wish::Refresh => {
+            let shown =
+                origin.header.get(SHOWN).and_then(|shown| shown.first()).map(|text| ReloginKey::new(text.clone()));
+            let granted = desk.sessions.refresh(brought.as_ref(), shown.as_ref(), desk.browser_of(request)).await?.ok();
+            let Some(LoggedIn { relogin_key, expires_in, .. }) = granted else {
+                let denied = Denied::InvalidReloginKey;
+                return Ok(refusal(401, Error::new(denied.code(), denied.to_string())));
+            };
+            meta.push_cookie(cookie.hand_out(relogin_key.expose(), expires_in, origin));
+        }
+        Wish::Logout => {
+            let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+            if let Some(key) = brought {
+                desk.sessions.logout_by_key(connection, &key, desk.browser_of(request).cookie).await?;
+            }
+            meta.push_cookie(cookie.take_away(origin));
+        }
+    }
+    Ok(Response { meta: Some(meta), ..Response::null() })
+}
+
+impl Desk {
+    /// What is known of the browser that sends a request.
+    pub(super) fn browser_of(&self, request: &AuthRequest) -> Browser {
+        let cookie = match self.cookie {
+            CookieKind::Off => Cookie::Ignored,
+            CookieKind::Use | CookieKind::Require => Cookie::Brought(self.browser_cookie.digest(&request.origin)),
+        };
+        Browser { remote_addr: request.origin.remote_addr.clone(), cookie }
+    }
+}
+
+fn refusal(status: u16, error: Error) -> Response {
+    let meta = Meta { status: Some(status), ..Meta::default() };
+    Response { meta: Some(meta), ..Response::error(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_says_what_is_wanted() {
+        for (uri, wish) in [
+            ("/api/session/refresh", Some(Wish::Refresh)),
+            ("/session/logout?x=/session/refresh", Some(Wish::Logout)),
+            ("/api/session/login", None),
+            ("/api/other/refresh", None),
+            ("/api/session/refresh/", None),
+            ("/refresh", None),
+            ("", None),
+            ("/?/session/refresh", None),
+        ] {
+            assert_eq!(Wish::of(uri, "session"), wish, "{uri}");
+        }
+    }
+}

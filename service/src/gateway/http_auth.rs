@@ -1,0 +1,66 @@
+//! HTTP requests that only the header authentication answers. Knows nothing of what it does.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    http::{StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use relogin_gateway::Config;
+use relogin_res::service::{self, AuthRequest, Payload, PreResponse, Subject};
+use tokio::time::timeout;
+
+use super::{Gateway, draw_cid, merge, origin::origin_of, rejection};
+use crate::bus::{Bus, Delivery, Mailbox, Tag};
+
+impl Gateway {
+    /// Answers an HTTP request of the client at `remote` as the header authentication says.
+    pub async fn authenticate(&self, parts: &Parts, remote: SocketAddr) -> Response {
+        let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "Nobody answers now.\n");
+        let Some((name, method)) = self.header_auth.as_deref().and_then(|method| method.rsplit_once('.')) else {
+            return StatusCode::NOT_FOUND.into_response();
+        };
+        let request = AuthRequest {
+            cid: draw_cid(),
+            token: None,
+            params: None,
+            query: None,
+            origin: origin_of(parts, remote),
+            is_http: true,
+        };
+        let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
+        let Some(answer) = ask(self.bus.as_ref(), &subject, &request).await else { return unavailable.into_response() };
+        match answer.meta {
+            Some(meta) => match meta.direct_status() {
+                Some(status) => {
+                    let error = answer.outcome.err().unwrap_or_else(|| service::Meta::error_of(status));
+                    let body = serde_json::to_vec(&error).unwrap_or_default();
+                    rejection(status, meta.into_header(), body.into())
+                }
+                None => {
+                    let mut response = StatusCode::NO_CONTENT.into_response();
+                    merge(response.headers_mut(), meta.into_header());
+                    response
+                }
+            },
+            None if answer.outcome.is_ok() => StatusCode::NOT_FOUND.into_response(),
+            None => unavailable.into_response(),
+        }
+    }
+}
+
+/// The answer to a request; none if there is none in time.
+async fn ask(bus: &dyn Bus, subject: &str, request: &AuthRequest) -> Option<service::Response> {
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let _guard = bus.ask(subject, request.encode().into(), &mailbox, Tag(0)).await.ok()?;
+    let mut patience = Config::default().request_timeout;
+    loop {
+        match timeout(patience, deliveries.next()).await.ok()?? {
+            Delivery::Reply { payload, .. } => match PreResponse::parse(&payload) {
+                Some(more) => patience = more.timeout.unwrap_or(Duration::ZERO).max(patience),
+                None => return Some(service::Response::parse(&payload)),
+            },
+            _ => return None,
+        }
+    }
+}

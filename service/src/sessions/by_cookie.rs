@@ -1,0 +1,125 @@
+//! Sessions whose keys travel in a cookie: what script may know of them, and what HTTP requests do, which are on no connection.
+
+use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, ReloginKey, exchange, machine::grant};
+
+use super::{Answer, Browser, Cookie, Sessions, SessionsError, serve::Request, serve::granted};
+
+impl Sessions {
+    /// What script is given in place of the key of a session's answer.
+    #[must_use]
+    pub fn without_key(&self, answer: LoggedIn) -> LoggedIn {
+        let Some(key) = answer.relogin_key.parse() else { return answer };
+        let relogin_key = exchange::mint(&self.rules.keyring, key.sid, answer.generation, self.clock.now());
+        // By the browser's cookies.
+        LoggedIn { relogin_key, bound: true, ..answer }
+    }
+
+    /// What `connection` holds, which its browser's cookie, `key`, has put on a session when it opened. If it is off that by now,
+    /// it is put on it again.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn held(
+        &self,
+        connection: ConnectionId,
+        key: Option<&ReloginKey>,
+        browser: Browser,
+    ) -> Result<Answer, SessionsError> {
+        if let Some(record) = self.on_connection(&connection).await?.filter(|record| record.in_cookie) {
+            return Ok(Ok(grant(&record, &self.rules, self.clock.now())));
+        }
+        let Some(text) = key else { return Ok(Err(Denied::InvalidReloginKey)) };
+        let Some(record) = self.of_cookie(text, browser.cookie).await? else {
+            return Ok(Err(Denied::InvalidReloginKey));
+        };
+        if text.parse().is_none_or(|key| key.generation.saturating_add(1) < record.generation) {
+            // It was good when the connection opened; the browser's next connection brings another.
+            return Ok(Err(Denied::InvalidChallenge));
+        }
+        self.by_cookie(connection, text, browser).await
+    }
+
+    /// Puts the session of the key in a browser's cookie on `connection`.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn by_cookie(
+        &self,
+        connection: ConnectionId,
+        key: &ReloginKey,
+        browser: Browser,
+    ) -> Result<Answer, SessionsError> {
+        let Some(key) = self.parse_in_cookie(key).await? else { return Ok(Err(Denied::InvalidReloginKey)) };
+        self.serve(&Request::Relogin { connection, key, attempt: None, signed: None, token: None, browser })
+            .await
+            .map(granted)
+    }
+
+    /// A browser's next key: for the one in its cookie, or, if that is of another session or none, for what script was given at
+    /// its login.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn refresh(
+        &self,
+        key: Option<&ReloginKey>,
+        shown: Option<&ReloginKey>,
+        browser: Browser,
+    ) -> Result<Answer, SessionsError> {
+        let named = shown.and_then(exchange::named);
+        let key = key.and_then(ReloginKey::parse).filter(|key| named.is_none_or(|named| named == key.sid));
+        if let Some(key) = key {
+            return self.serve(&Request::Refresh { key, browser }).await.map(granted);
+        }
+        let now = self.clock.now();
+        let Some(sid) = shown.and_then(|shown| exchange::verify(&self.rules.keyring, shown, now)) else {
+            return Ok(Err(Denied::InvalidReloginKey));
+        };
+        let stored = self.store.load(sid).await?;
+        let record = stored.as_ref().map(|stored| &stored.record);
+        let hers = record.filter(|record| is_hers(record, browser.cookie) && !record.is_expired(now));
+        Ok(hers.map(|record| grant(record, &self.rules, now)).ok_or(Denied::InvalidReloginKey))
+    }
+
+    /// Ends the session of the key in a browser's cookie.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn logout_by_key(
+        &self,
+        connection: ConnectionId,
+        key: &ReloginKey,
+        cookie: Cookie,
+    ) -> Result<(), SessionsError> {
+        if let Some(record) = self.of_cookie(key, cookie).await? {
+            self.logout(connection, Some(record.sid), Some(record.sid)).await?;
+        }
+        Ok(())
+    }
+
+    /// The live session of a genuine key in its own browser's cookie.
+    async fn of_cookie(&self, key: &ReloginKey, cookie: Cookie) -> Result<Option<Record>, SessionsError> {
+        let Some(key) = key.parse() else { return Ok(None) };
+        let Some(stored) = self.store.load(key.sid).await? else { return Ok(None) };
+        let record = &stored.record;
+        let is_open = is_hers(record, cookie)
+            && !record.is_expired(self.clock.now())
+            && self.rules.keyring.verify(&key, &record.salt);
+        Ok(is_open.then(|| record.clone()))
+    }
+
+    /// The parts of a key, if it is of a session whose keys travel in cookies: others do not get in by one, nor these without. Whether it
+    /// is good is found out by using it.
+    ///
+    /// # Errors
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn parse_in_cookie(&self, key: &ReloginKey) -> Result<Option<PresentedKey>, SessionsError> {
+        let Some(key) = key.parse() else { return Ok(None) };
+        let stored = self.store.load(key.sid).await?;
+        Ok(stored.filter(|stored| stored.record.in_cookie).map(|_| key))
+    }
+}
+
+fn is_hers(record: &Record, cookie: Cookie) -> bool {
+    record.in_cookie && record.takes_cookie(cookie.of(Some(record)))
+}
