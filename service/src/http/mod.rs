@@ -9,7 +9,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -184,14 +184,28 @@ async fn serve_page(State(site): State<Site>, Extension(remote): Extension<Socke
     }
     let path = path(&parts.uri);
     let mut response = page::serve::<Page>(path, &parts.headers, site.demo);
-    if let (page::INDEX, Some(cookie)) = (path, &site.cookie) {
+    if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
         // So that it is there when the page logs somebody in on its first connection.
         let origin = origin_of(&parts, remote);
         if !cookie.is_there(&origin) {
             set_cookie(&mut response, cookie.offer(&origin));
+            // It is for one browser only.
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
     }
     response
+}
+
+/// Whether the browser would have sent its cookie with this request for the page or the script that starts it. It does not when a link
+/// on another site leads to the page, and then one that is given would take the place of the one that is there; that page asks for
+/// its script with all its cookies.
+fn shows_cookies(path: &str, headers: &HeaderMap) -> bool {
+    let from = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    match from {
+        Some(b"same-origin") => path == page::INDEX || page::is_start(path),
+        Some(b"none" | b"same-site") => path == page::INDEX,
+        _ => false,
+    }
 }
 
 fn set_cookie(response: &mut Response, offer: Result<String, impl std::error::Error>) {

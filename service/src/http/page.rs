@@ -104,6 +104,11 @@ fn is_known(tag: &str, request: &HeaderMap) -> bool {
     known.flat_map(|known| known.split(',')).any(|known| known.trim() == "*" || opaque(known) == opaque(tag))
 }
 
+/// The page's first script: there is one.
+pub(super) fn is_start(path: &str) -> bool {
+    path.starts_with("start-") && path.ends_with(".js")
+}
+
 /// Trunk puts the hash of a file's content into its name: `page-3f2a9c0d1e4b5a67_bg.wasm`.
 fn is_named_by_content(path: &str) -> bool {
     let is_hash = |part: &str| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -65,16 +65,31 @@ async fn responses_carry_safe_headers() {
 #[tokio::test]
 async fn a_browser_that_asks_for_the_page_gets_its_cookie_once() {
     let stage = Stage::new().await;
-    let first = stage.http("GET / HTTP/1.1").await;
+    let first = stage.http("GET / HTTP/1.1\r\nSec-Fetch-Site: none").await;
     let cookie = first.split("set-cookie: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     assert!(cookie.starts_with("relogin-session=") && cookie.ends_with("; HttpOnly; SameSite=Strict"), "{cookie}");
     let pair = cookie.split(';').next().unwrap();
-    let again = stage.http(&format!("GET / HTTP/1.1\r\nCookie: {pair}")).await;
+    let again = stage.http(&format!("GET / HTTP/1.1\r\nSec-Fetch-Site: none\r\nCookie: {pair}")).await;
     assert!(!again.contains("set-cookie"), "{again}");
     for path in ["/healthz", "/nothing"] {
-        let other = stage.http(&format!("GET {path} HTTP/1.1")).await;
+        let other = stage.http(&format!("GET {path} HTTP/1.1\r\nSec-Fetch-Site: none")).await;
         assert!(!other.contains("set-cookie"), "{other}");
     }
+}
+
+/// A link on another site leads to the page: the browser keeps its cookie to itself, and must not be given another in its place.
+#[tokio::test]
+async fn a_browser_that_does_not_show_its_cookie_is_given_none() {
+    let stage = Stage::new().await;
+    for from in ["\r\nSec-Fetch-Site: cross-site", ""] {
+        let page = stage.http(&format!("GET / HTTP/1.1{from}")).await;
+        assert!(!page.contains("set-cookie"), "{page}");
+    }
+    // The page itself asks for its script with all its cookies.
+    let script = stage.http("GET /start-0123456789abcdef.js HTTP/1.1\r\nSec-Fetch-Site: same-origin").await;
+    assert!(script.contains("set-cookie: relogin-session=") && script.contains("cache-control: no-store"), "{script}");
+    let elsewhere = stage.http("GET /start-0123456789abcdef.js HTTP/1.1\r\nSec-Fetch-Site: cross-site").await;
+    assert!(!elsewhere.contains("set-cookie"), "{elsewhere}");
 }
 
 #[tokio::test]
