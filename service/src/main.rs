@@ -24,11 +24,6 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Sessions are written by one thread and used by others: what one of them has made, another frees. With the system's allocator
-/// they wait for each other there, and that took more time than all that a relogin does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// What was asked for cannot be done as it was asked for.
 const EXIT_USAGE: u8 = 2;
 
