@@ -1,18 +1,25 @@
-//! Plays a scenario on its stage, and keeps the evidence if it fails.
+//! Plays a scenario on its stage, keeps the evidence if it fails, and ends what hangs.
 
 use std::{
     fmt,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
+    time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use futures_util::FutureExt;
+use tokio::time::timeout;
 
 use crate::{
-    parts,
+    PATIENCE, parts,
     stage::{Arrangement, Stage},
+    watch::Watched,
 };
+
+/// What a scenario may take in all: several times what the longest takes on a busy machine. Whatever it waits for has a limit of its
+/// own; a driver or a browser that gives no answer at all has none.
+pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());
 
 /// Why a scenario failed, told in one line a cause.
 pub struct Failure {
@@ -37,7 +44,9 @@ pub async fn play(
     scenario: &str,
     act: impl AsyncFnOnce(&mut Stage) -> Result<()>,
 ) -> Result<(), Failure> {
-    let evidence = parts::target().join("e2e").join(format!("{scenario}-{arrangement:?}").to_lowercase());
+    let name = format!("{scenario}-{arrangement:?}").to_lowercase();
+    let evidence = parts::target().join("e2e").join(&name);
+    let _watched = Watched::begin(name);
     let outcome = match Stage::new(arrangement, evidence.clone()) {
         Ok(stage) => play_on(stage, act).await,
         Err(error) => Err(error),
@@ -47,9 +56,14 @@ pub async fn play(
 
 async fn play_on(mut stage: Stage, act: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> Result<()> {
     // An assertion's panic is a failure like any other: the evidence comes first.
-    let outcome = AssertUnwindSafe(act(&mut stage)).catch_unwind().await;
+    let acting = AssertUnwindSafe(timeout(LIMIT, act(&mut stage))).catch_unwind().await;
+    let outcome = acting.map(|in_time| {
+        in_time
+            .unwrap_or_else(|_| Err(anyhow!("it did not end within {} s: somebody gives no answer", LIMIT.as_secs())))
+    });
     if !matches!(outcome, Ok(Ok(()))) {
-        stage.save_evidence().await;
+        // Whoever gave no answer before may give none now.
+        let _ = timeout(PATIENCE, stage.save_evidence()).await;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }

@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{ClientRequestBuilder, Error as WsError, Message, protocol::CloseFrame},
 };
 
-use crate::PATIENCE;
+use crate::{PATIENCE, in_time};
 
 /// A RES connection.
 #[derive(Debug)]
@@ -79,7 +79,8 @@ impl Res {
         for (name, value) in headers {
             request = request.with_header(*name, *value);
         }
-        let (socket, response) = connect_async(request).await.with_context(|| format!("connecting to {url}"))?;
+        let connected = in_time("the connection", async { Ok(connect_async(request).await?) });
+        let (socket, response) = connected.await.with_context(|| format!("connecting to {url}"))?;
         let cookies = response.headers().get_all("set-cookie").iter();
         let cookies = cookies.filter_map(|cookie| cookie.to_str().ok().map(str::to_owned)).collect();
         let mut res = Self { socket, next_id: 1, answers: HashMap::new(), events: VecDeque::new() };
@@ -115,12 +116,16 @@ impl Res {
     /// # Errors
     /// If the connection ends first, or patience does.
     pub async fn answer(&mut self, id: u64) -> Result<Answer> {
-        loop {
-            if let Some(answer) = self.answers.remove(&id) {
-                return Ok(answer);
+        let what = format!("the answer to request {id}");
+        let search = async {
+            loop {
+                if let Some(answer) = self.answers.remove(&id) {
+                    return Ok(answer);
+                }
+                self.read().await.with_context(|| format!("waiting for {what}"))?;
             }
-            self.read().await.with_context(|| format!("waiting for the answer to request {id}"))?;
-        }
+        };
+        in_time(&what, search).await
     }
 
     /// Sends a request and waits for its answer.
@@ -179,14 +184,18 @@ impl Res {
     /// # Errors
     /// As [`Res::event`].
     pub async fn event_where(&mut self, name: &str, is_it: impl Fn(&Value) -> bool) -> Result<Value> {
-        loop {
-            while let Some(mut event) = self.events.pop_front() {
-                if event["event"] == name && is_it(&event["data"]) {
-                    return Ok(event["data"].take());
+        let what = format!("the event {name}");
+        let search = async {
+            loop {
+                while let Some(mut event) = self.events.pop_front() {
+                    if event["event"] == name && is_it(&event["data"]) {
+                        return Ok(event["data"].take());
+                    }
                 }
+                self.read().await.with_context(|| format!("waiting for {what}"))?;
             }
-            self.read().await.with_context(|| format!("waiting for the event {name}"))?;
-        }
+        };
+        in_time(&what, search).await
     }
 
     /// The events that have come and were not asked for; those the connection still holds are not among them.
@@ -253,13 +262,16 @@ impl Res {
     /// # Errors
     /// If it does not in time.
     pub async fn closed(mut self) -> Result<Option<CloseFrame>> {
-        loop {
-            match timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("the connection did not end"))? {
-                Some(Ok(Message::Close(frame))) => return Ok(frame),
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Ok(None),
+        let end = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(frame))) => return Ok(frame),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return Ok(None),
+                }
             }
-        }
+        };
+        in_time("the connection's end", end).await
     }
 
     async fn read(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -10,10 +10,9 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    time::timeout,
 };
 
-use crate::PATIENCE;
+use crate::in_time;
 
 /// A connection to a NATS server that gets all requests for the resources below one name.
 #[derive(Debug)]
@@ -57,12 +56,16 @@ impl Service {
     /// # Errors
     /// If none comes in time.
     pub async fn asked(&mut self, subject: &str) -> Result<Request> {
-        loop {
-            if let Some(at) = self.asked.iter().position(|request| request.subject == subject) {
-                return self.asked.remove(at).context("it is there");
+        let what = format!("a request to {subject}");
+        let search = async {
+            loop {
+                if let Some(at) = self.asked.iter().position(|request| request.subject == subject) {
+                    return self.asked.remove(at).context("it is there");
+                }
+                self.read().await.with_context(|| format!("waiting for {what}"))?;
             }
-            self.read().await.with_context(|| format!("waiting for a request to {subject}"))?;
-        }
+        };
+        in_time(&what, search).await
     }
 
     /// Answers a request.
@@ -93,8 +96,11 @@ impl Service {
     /// Waits until the server has dealt with all that was written.
     async fn settle(&mut self) -> Result<()> {
         self.write("PING\r\n").await?;
-        while self.read().await? != Line::Pong {}
-        Ok(())
+        in_time("the server's answer to a ping", async {
+            while self.read().await? != Line::Pong {}
+            Ok(())
+        })
+        .await
     }
 
     async fn write(&mut self, text: &str) -> Result<()> {
@@ -102,10 +108,6 @@ impl Service {
     }
 
     async fn read(&mut self) -> Result<Line> {
-        timeout(PATIENCE, self.read_line()).await.map_err(|_| anyhow!("nothing came from NATS in time"))?
-    }
-
-    async fn read_line(&mut self) -> Result<Line> {
         let mut line = String::new();
         self.reader.read_line(&mut line).await.context("reading from NATS")?;
         let words: Vec<_> = line.split_whitespace().collect();

@@ -153,6 +153,10 @@ impl TestFilter {
                 self.binary.take().iter().for_each(|binary| show(binary));
                 show(line);
             }
+        } else if line.ends_with(" has been running for over 60 seconds") {
+            // Should it never end, this is what tells which one it was.
+            self.binary.take().iter().for_each(|binary| show(binary));
+            show(line);
         } else if line == "failures:" {
             self.in_failures = true;
             self.shown = 0;
@@ -201,6 +205,13 @@ mod tests {
         assert!(shown.contains("---- bad stdout ----\nleft: 1"), "{shown}");
         assert!(shown.ends_with("test result: FAILED. 1 passed; 1 failed; 0 ignored"), "{shown}");
         assert!(!shown.contains("good"), "{shown}");
+    }
+
+    #[test]
+    fn what_takes_long_is_named_while_it_runs() {
+        let output = "     Running tests/a.rs (a)\n\nrunning 2 tests\ntest one ... ok\n\
+                      test two has been running for over 60 seconds\n";
+        assert_eq!(filtered(output), "     Running tests/a.rs (a)\ntest two has been running for over 60 seconds");
     }
 
     #[test]

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
-use relogin_tests::{PATIENCE, res::Res, stage::Stage};
+use relogin_tests::{in_time, res::Res, stage::Stage};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::{LOGIN, LOGOUT, RELOGIN};
 
@@ -234,14 +233,17 @@ async fn closed_connections_leave_a_crowd(stage: &mut Stage) -> Result<()> {
 
 /// The connection of the next token event that `is_it`.
 async fn token_event(tokens: &mut async_nats::Subscriber, is_it: impl Fn(&Value) -> bool) -> Result<String> {
-    loop {
-        let message = timeout(PATIENCE, tokens.next()).await?.context("NATS is gone")?;
-        let event: Value = serde_json::from_slice(&message.payload)?;
-        if is_it(&event["token"]) {
-            let cid = message.subject.split('.').nth(1).context("a subject without a cid")?;
-            return Ok(cid.to_owned());
+    in_time("a token event", async {
+        loop {
+            let message = tokens.next().await.context("NATS is gone")?;
+            let event: Value = serde_json::from_slice(&message.payload)?;
+            if is_it(&event["token"]) {
+                let cid = message.subject.split('.').nth(1).context("a subject without a cid")?;
+                return Ok(cid.to_owned());
+            }
         }
-    }
+    })
+    .await
 }
 
 async fn twenty_thousand_requests_at_once(stage: &mut Stage) -> Result<()> {
