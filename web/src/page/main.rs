@@ -8,15 +8,10 @@ use std::{future::poll_fn, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt;
-use gloo_timers::callback::Interval;
 use relogin_client::{RequestError, Resource as Values};
-use relogin_web::{
-    Client, Error, Event, Events, InvalidResourceId, Options, Resource, SessionState,
-    browser::{Exception, wake::WakeUps},
-};
+use relogin_web::{Client, Error, Event, Events, Exception, InvalidResourceId, Options, Resource, SessionState};
 use wasm_bindgen_futures::spawn_local;
 
-use dom::{Dom, MissingElement};
 use view::{Login, State, Thief, View};
 
 /// The service's resource for who is logged in.
@@ -46,8 +41,6 @@ enum Happening {
 
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("The page is broken: {0}.")]
-    Page(#[from] MissingElement),
     #[error("The page's gateway cannot be used: {0}.")]
     Gateway(#[from] Exception),
     #[error("The page's session has no name: {0}.")]
@@ -58,7 +51,7 @@ fn main() {
     // For developers. What users see of a panic is start.js's, which hears of it as of any trap: its text is not shipped.
     #[cfg(debug_assertions)]
     std::panic::set_hook(Box::new(|panic| {
-        web_sys::console::error_1(&wasm_bindgen::JsValue::from_str(&panic.to_string()));
+        dom::error(&panic.to_string());
     }));
     spawn_local(async {
         if let Err(error) = start().await {
@@ -69,14 +62,15 @@ fn main() {
 
 async fn start() -> Result<(), StartError> {
     let (happen, happenings) = mpsc::unbounded();
-    let dom = Dom::find(&happen)?;
+    let heard = happen.clone();
+    dom::listen(move |happening| send(&heard, happening));
     let bearer = dom::is_at("?bearer");
     let options = Options::new(dom::meta("res-gateway")).session(SESSION)?;
     let options = if bearer { options.bearer() } else { options };
     let client = options.clone().connect().await?;
     let events = client.events();
     let state = State { bearer, ..State::default() };
-    let page = Page { options, client, events, dom, happen, state, fresh: false, ticker: None, thief: None };
+    let page = Page { options, client, events, happen, state, fresh: false, ticker: None, thief: None };
     spawn_local(page.run(happenings));
     Ok(())
 }
@@ -85,7 +79,6 @@ struct Page {
     options: Options,
     client: Client,
     events: Events,
-    dom: Dom,
     happen: UnboundedSender<Happening>,
     state: State,
     /// The user has just sent the login form.
@@ -97,8 +90,6 @@ struct Page {
 
 impl Page {
     async fn run(mut self, mut happenings: UnboundedReceiver<Happening>) {
-        let seconds = self.happen.clone();
-        let _seconds = Interval::new(1000, move || send(&seconds, Happening::Second));
         self.take_in(&Event::Session(self.client.session()));
         self.show();
         while let Some(happening) = self.next(&mut happenings).await {
@@ -110,7 +101,7 @@ impl Page {
                 Happening::StealPressed => self.steal(),
                 Happening::Stolen(thief) => {
                     let events = thief.events();
-                    self.dom.tell("The thief has the key");
+                    dom::tell("The thief has the key");
                     self.state.thief = Some(Thief { session: thief.session(), got_in: false });
                     self.thief = Some((thief, events));
                 }
@@ -142,13 +133,13 @@ impl Page {
     fn take_in(&mut self, event: &Event) {
         let key = (self.client.generation(), self.client.refresh_in());
         if let Some(line) = view::news(event, self.state.connection, !self.fresh, key) {
-            self.dom.tell(&line);
+            dom::tell(&line);
         }
         let Event::Session(session) = event else { return };
         match session {
             SessionState::LoggedIn(_) => {
                 (self.state.login, self.fresh) = (Login::Idle, false);
-                self.dom.clear_credentials();
+                dom::clear_credentials();
                 self.subscribe();
             }
             SessionState::Ended(_) | SessionState::Anonymous => self.ticker = None,
@@ -160,10 +151,10 @@ impl Page {
         if self.state.login == Login::Pending {
             return;
         }
-        let (username, password) = self.dom.credentials();
+        let (username, password) = dom::credentials();
         if username.is_empty() || password.is_empty() {
             self.state.login = Login::Incomplete;
-            self.dom.focus_field(!username.is_empty());
+            dom::focus_field(!username.is_empty());
             return;
         }
         (self.state.login, self.fresh) = (Login::Pending, true);
@@ -184,7 +175,7 @@ impl Page {
                     _ => RequestError::Garbled,
                 });
                 self.fresh = false;
-                self.dom.focus_field(true);
+                dom::focus_field(true);
             }
         }
     }
@@ -203,7 +194,7 @@ impl Page {
         let (options, happen) = (self.options.clone(), self.happen.clone());
         spawn_local(async move {
             // Our own has started, by the same options.
-            if let Ok(thief) = options.copied().await.connect().await {
+            if let Ok(thief) = options.copied().connect().await {
                 send(&happen, Happening::Stolen(thief));
             }
         });
@@ -216,7 +207,7 @@ impl Page {
             Event::Session(session) => {
                 thief.got_in |= matches!(session, SessionState::LoggedIn(_));
                 thief.session = session.clone();
-                self.dom.tell(match session {
+                dom::tell(match session {
                     SessionState::LoggedIn(_) => "The thief is in",
                     SessionState::Ended(_) if thief.got_in => "The thief is out",
                     SessionState::Ended(_) => "The thief is refused",
@@ -244,12 +235,12 @@ impl Page {
         state.binding = self.client.binding();
         state.refresh_in = self.client.refresh_in();
         state.retry_in = self.client.retry_in();
-        state.online = WakeUps::online();
+        state.online = dom::is_online();
         state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| match ticker.values()? {
             Values::Model(model) => model.get("seconds")?.json()?.as_u64(),
             Values::Collection(_) => None,
         });
-        self.dom.show(&View::of(state));
+        dom::show(&View::of(state));
         state.remember();
     }
 }
