@@ -112,6 +112,14 @@ pub(crate) fn now() -> Duration {
 #[error("{0}")]
 pub struct Exception(String);
 
+impl Exception {
+    /// The words.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<JsValue> for Exception {
     fn from(thrown: JsValue) -> Self {
         Self(thrown.as_string().unwrap_or_default())

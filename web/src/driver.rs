@@ -11,11 +11,11 @@ use std::{
 use relogin_client::{Action, Config, Event, Input};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
-use wasm_bindgen_futures::spawn_local;
 
 use crate::{
     browser::{self, Exception},
     ends::{Ends, Keeping, moment},
+    tasks,
 };
 
 /// How to connect, and whether a session is kept.
@@ -93,7 +93,7 @@ impl Options {
         engine.handle(Input::Start, moment());
         let mut driver = Driver { engine, ends, observer };
         poll_fn(|context| driver.poll_settled(context)).await;
-        spawn_local(poll_fn(move |context| driver.poll(context)));
+        tasks::spawn(poll_fn(move |context| driver.poll(context)));
         Ok(client)
     }
 }

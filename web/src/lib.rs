@@ -34,6 +34,7 @@ pub mod bindings;
 mod browser;
 mod driver;
 mod ends;
+pub mod tasks;
 
 pub use browser::Exception;
 pub use driver::Options;

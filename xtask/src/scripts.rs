@@ -147,6 +147,15 @@ fn quoted(script: &str) -> Option<usize> {
     end.map(|end| end + 2)
 }
 
+/// A script without what it says to developers.
+pub(crate) fn quiet(script: &str) -> String {
+    script
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("console.warn("))
+        .flat_map(|line| [line, "\n"])
+        .collect()
+}
+
 /// A script without the function that its text `head` begins, if it has that.
 ///
 /// # Errors

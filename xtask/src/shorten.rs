@@ -23,7 +23,7 @@ pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
     scripts::merge(&script)?;
     // For programs that start while nothing else happens.
     let text = scripts::without(&fs::read_to_string(&script)?, "function initSync(module) {")?;
-    let text = scripts::bare(&text.replace("export { initSync, ", "export { "))?;
+    let text = scripts::bare(&scripts::quiet(&text.replace("export { initSync, ", "export { ")))?;
     let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &text)?;
     fs::write(wasm, short_wasm)?;
     Ok(fs::write(script, short_script)?)

@@ -16,7 +16,6 @@ use relogin_res::{ResourceId, json};
 use relogin_session::UserId;
 use serde_json::Value as Json;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
 
 use super::{
     Tell,
@@ -25,6 +24,7 @@ use super::{
 use crate::{
     browser,
     ends::{Ends, Keeping, moment},
+    tasks,
 };
 
 /// A keeper at work, until it is freed. The session stays in storage.
@@ -61,7 +61,7 @@ impl RawKeeper {
         let mut driver = Driver { keeper, ends, asked, over: false, tell: Tell::new(tell) };
         driver.keeper.handle(AloneInput::Own(Input::Start), moment());
         poll_fn(|context| driver.poll_settled(context)).await;
-        spawn_local(poll_fn(move |context| driver.poll(context)));
+        tasks::spawn(poll_fn(move |context| driver.poll(context)));
         Ok(Self { asks })
     }
 

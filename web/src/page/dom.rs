@@ -101,10 +101,10 @@ pub(crate) fn show(view: &View) {
             set_text("login-reason", reason);
             set_text("login-error", message);
         }
-        Screen::Session { user, binding, refresh, seconds } => {
+        Screen::Session { user, id, binding, refresh, seconds } => {
             set_text("user-initials", &initials(&user.name));
             set_text("user-name", &user.name);
-            set_text("user-id", &user.id.to_string());
+            set_text("user-id", id);
             set_text("user-role", &user.role);
             set_hidden("binding", binding.is_empty());
             set_text("binding-text", binding);
