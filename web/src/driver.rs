@@ -3,23 +3,19 @@
 //!
 //! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is core/client's.
 
-use std::{future::poll_fn, rc::Rc, task::Poll};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
 
-use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use futures_util::StreamExt as _;
-use relogin_client::{Action, Config, Event, Input, Secret, SocketId};
+use relogin_client::{Action, Config, Event, Input};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
-use wasm_bindgen_futures::spawn_local;
 
 use crate::{
-    browser::{
-        Exception, address, clock, entropy,
-        indexed_db::Database,
-        socket::{Socket, SocketEvent},
-        storage::Storage,
-    },
-    ends::{self, Ends, Keeping},
+    browser::{self, Exception},
+    ends::{Ends, Keeping, moment},
+    tasks,
 };
 
 /// How to connect, and whether a session is kept.
@@ -60,12 +56,11 @@ impl Options {
         self
     }
 
-    /// Becomes a thief: copies what the storage of this session has by now, keeps it in memory, and has no device key. For trying out
-    /// what a stolen key is worth.
-    pub async fn copied(mut self) -> Self {
-        let name = self.keeping.name(&self.config.name.to_string());
-        let database = Rc::new(Database::new(name.clone()));
-        self.keeping = Keeping::Copy(Storage::open(name, database).await.read().await);
+    /// Becomes a thief: when it connects, it copies what the storage of this session has by then, keeps it in memory, and has no device key.
+    /// For trying out what a stolen key is worth.
+    #[must_use]
+    pub fn copied(mut self) -> Self {
+        self.keeping = Keeping::Copy(self.keeping.name(self.config.name.as_str()));
         self
     }
 
@@ -87,23 +82,18 @@ impl Options {
 
     /// As [`Options::connect`]. `observer`, if there is one, is told of all that happens, to all resources.
     pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
-        entropy::random::<1>()?;
-        let gateway = address::gateway(&self.gateway)?;
-        let (happens, happened) = mpsc::unbounded();
-        let session = match self.config.name.to_string() {
-            name if self.config.keep_session => {
-                Some((name.clone(), address::calls(Some(&gateway), &name)?, self.keeping))
-            }
-            _ => None,
-        };
-        let ends = Ends::new(session, &happens).await;
-        let (client, mut engine) = Engine::new(self.config, clock::now);
+        let ends = Ends::new(browser::gateway(&self.gateway)?)?;
+        if self.config.keep_session {
+            ends.keep(self.config.name.as_str(), &self.keeping);
+        }
+        let (client, mut engine) = Engine::new(self.config, browser::now);
         if observer.is_some() {
             engine.tell_all();
         }
-        let mut driver = Driver { engine, gateway, socket: None, ends, happens, observer };
-        driver.take_in(Input::Start).await;
-        spawn_local(driver.run(happened));
+        engine.handle(Input::Start, moment());
+        let mut driver = Driver { engine, ends, observer };
+        poll_fn(|context| driver.poll_settled(context)).await;
+        tasks::spawn(poll_fn(move |context| driver.poll(context)));
         Ok(client)
     }
 }
@@ -114,69 +104,47 @@ pub(crate) type Observer = Box<dyn Fn(&Event, &Engine)>;
 /// The machine and the browser's ends that it is connected to.
 struct Driver {
     engine: Engine,
-    gateway: String,
-    socket: Option<(SocketId, Socket)>,
     ends: Ends,
-    happens: UnboundedSender<Input>,
     observer: Option<Observer>,
 }
 
 impl Driver {
     /// The loop. Ends with the last handle.
-    async fn run(mut self, mut happened: UnboundedReceiver<Input>) {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let input = poll_fn(|context| match happened.poll_next_unpin(context) {
-                Poll::Ready(Some(input)) => Poll::Ready(Some(input)),
-                // The browser's events never end, as we could send some ourselves.
-                Poll::Ready(None) | Poll::Pending => self.engine.poll_input(context),
-            });
-            let Some(input) = input.await else { return };
-            self.take_in(input).await;
+            ready!(self.poll_settled(context));
+            let input = match self.ends.poll_happened(context) {
+                Poll::Ready(input) => input,
+                Poll::Pending => match ready!(self.engine.poll_input(context)) {
+                    Some(input) => input,
+                    None => return Poll::Ready(()),
+                },
+            };
+            self.engine.handle(input, moment());
         }
     }
 
-    /// Hands `input` to the machine and does what it wants done.
-    async fn take_in(&mut self, input: Input) {
-        self.engine.handle(input, ends::moment());
-        while let Some(action) = self.engine.poll_action() {
-            self.carry_out(action).await;
-        }
-        self.ends.wake_at(self.engine.poll_timeout());
-    }
-
-    async fn carry_out(&mut self, action: Action) {
-        match action {
-            Action::OpenSocket(id) => self.open_socket(id),
-            Action::SendFrame(id, frame) => {
-                if let Some((_, socket)) = self.socket.as_ref().filter(|(open, _)| *open == id) {
-                    // Fails if it is not open; then "closed" follows, and that is what the machine acts on.
-                    let _ = socket.send(frame.expose());
-                }
+    /// Does what the machine wants done, until it wants nothing more.
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.ends.is_asking() {
+                let answer = ready!(self.ends.poll_happened(context));
+                self.engine.handle(answer, moment());
             }
-            Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
-            Action::Emit(event) => {
-                if let Some(observer) = &self.observer {
-                    observer(&event, &self.engine);
-                }
-            }
-            action => {
-                if let Some(answer) = self.ends.carry_out(action).await {
-                    self.engine.handle(answer, ends::moment());
+            match self.engine.poll_action() {
+                Some(action) => self.carry_out(&action),
+                None => {
+                    self.ends.wake_at(self.engine.poll_timeout());
+                    return Poll::Ready(());
                 }
             }
         }
     }
 
-    fn open_socket(&mut self, id: SocketId) {
-        let call_back = ends::sender(&self.happens, move |event| match event {
-            SocketEvent::Opened => Input::SocketOpened(id),
-            SocketEvent::Frame(text) => Input::Frame(id, Secret::new(text)),
-            SocketEvent::Closed => Input::SocketClosed(id),
-        });
-        match Socket::open(&self.gateway, call_back.clone()) {
-            Ok(socket) => self.socket = Some((id, socket)),
-            // To the machine a refusal by the browser is a gateway that cannot be reached.
-            Err(_) => call_back(SocketEvent::Closed),
+    fn carry_out(&mut self, action: &Action) {
+        match (action, &self.observer) {
+            (Action::Emit(event), Some(observer)) => observer(event, &self.engine),
+            (action, _) => self.ends.carry_out(action),
         }
     }
 }

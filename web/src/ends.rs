@@ -1,30 +1,37 @@
-//! The browser's ends of a machine, but for its socket: timer and wake-ups, and what keeps a session: storage, device key, lock.
+//! The browser's ends of a machine: what happens there as its inputs, and what it wants done there.
 
-use std::{rc::Rc, time::Duration};
-
-use futures_channel::mpsc::UnboundedSender;
-use relogin_client::{Action, Input, LockId, Moment, Secret};
-use relogin_session::exchange::MARK;
-
-use crate::browser::{
-    clock,
-    device_key::DeviceKey,
-    entropy,
-    exchange::{Exchange, Wish},
-    indexed_db::Database,
-    lock::{Lock, LockEvent},
-    storage::{Storage, Watch},
-    timer::Timer,
-    wake::{WakeUp, WakeUps},
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
+
+use relogin_client::{Action, Input, LockId, Moment, Secret, SocketId};
+use relogin_session::{api::PublicKey, exchange::MARK};
+
+use crate::browser::{self, Exception, Tell};
 
 /// What a machine is connected to. Dropped, it lets go of it all.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    timer: Timer,
-    _wake_ups: WakeUps,
-    happens: UnboundedSender<Input>,
-    session: Option<Session>,
+    browser: browser::Ends,
+    gateway: String,
+    happened: Rc<RefCell<Happened>>,
+    /// The machine has asked storage or the device, and is to do nothing else until it has the answer.
+    asking: bool,
+    /// The browser calls it.
+    _tell: Tell,
+}
+
+/// What has happened, and was not taken yet.
+#[derive(Debug, Default)]
+struct Happened {
+    /// What storage or the device have answered.
+    answer: Option<Input>,
+    inputs: VecDeque<Input>,
+    waker: Option<Waker>,
 }
 
 /// How a session's key is kept.
@@ -34,8 +41,8 @@ pub(crate) enum Keeping {
     Bound,
     /// There, in a place of its own, and without a device key.
     Bearer,
-    /// In this page's memory, which begins with this text, and without a device key.
-    Copy(Option<Secret>),
+    /// In this page's memory, which begins with what the storage called so has, and without a device key.
+    Copy(String),
 }
 
 impl Keeping {
@@ -50,140 +57,155 @@ impl Keeping {
     }
 }
 
-/// What keeps a session.
-#[derive(Debug)]
-struct Session {
-    storage: Storage,
-    /// None: its sessions are bearer ones.
-    device_key: Option<DeviceKey>,
-    lock_name: String,
-    lock: Option<(LockId, Lock)>,
-    /// None: the browser's cookie does not follow this storage.
-    calls: Option<String>,
-    /// Made for the first cookie.
-    exchange: Option<Exchange>,
-    _watch: Watch,
-}
-
 impl Ends {
-    /// `session`: the name of the session that is kept, if one is, where HTTP requests for it go, and how it is kept. What happens is
-    /// sent to `happens`.
-    pub(crate) async fn new(session: Option<(String, String, Keeping)>, happens: &UnboundedSender<Input>) -> Self {
-        let session = match session {
-            Some((name, calls, keeping)) => Some(Session::new(keeping.name(&name), calls, keeping, happens).await),
-            None => None,
+    /// The ends of a machine whose sockets go to `gateway`, a good address or, if it opens none, empty.
+    ///
+    /// # Errors
+    /// If the browser has no generator of random values.
+    pub(crate) fn new(gateway: String) -> Result<Self, Exception> {
+        browser::random(&mut [0])?;
+        let happened = Rc::<RefCell<Happened>>::default();
+        let happens = Rc::clone(&happened);
+        let tell = Tell::new(move |what, id, text| happens.borrow_mut().tell(what, id, text));
+        let browser = browser::Ends::new(&tell);
+        Ok(Self { browser, gateway, happened, asking: false, _tell: tell })
+    }
+
+    /// Keeps the session called `session`.
+    pub(crate) fn keep(&self, session: &str, keeping: &Keeping) {
+        let calls = browser::calls(&self.gateway, session);
+        let (calls, copies) = match keeping {
+            // The browser's cookie does not follow it.
+            Keeping::Copy(original) => (None, Some(original.as_str())),
+            Keeping::Bound | Keeping::Bearer => (Some(calls.as_str()), None),
         };
-        let wake_ups = WakeUps::listen(sender(happens, |wake_up| match wake_up {
-            WakeUp::Visible | WakeUp::Shown => Input::Wake,
-            WakeUp::Online => Input::Online,
-            WakeUp::Offline => Input::Offline,
-        }));
-        Self { timer: Timer::default(), _wake_ups: wake_ups, happens: happens.clone(), session }
+        self.browser.keep(&keeping.name(session), matches!(keeping, Keeping::Bound), calls, copies);
+    }
+
+    /// Whether the machine waits for an answer of storage or the device: until [`Ends::poll_happened`] has given it, no further action is
+    /// to be carried out.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asking
+    }
+
+    /// What happens next.
+    pub(crate) fn poll_happened(&mut self, context: &Context<'_>) -> Poll<Input> {
+        let mut happened = self.happened.borrow_mut();
+        let next = if self.asking { happened.answer.take() } else { happened.inputs.pop_front() };
+        match next {
+            Some(input) => {
+                self.asking = false;
+                Poll::Ready(input)
+            }
+            None => {
+                happened.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 
     /// Sends [`Input::Timer`] at this time, in place of what was asked for before.
-    pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
-        let delay = due.map(|due| due.saturating_sub(clock::now()));
-        let ring = sender(&self.happens, |()| Input::Timer);
-        self.timer.set(delay, move || ring(()));
+    pub(crate) fn wake_at(&self, due: Option<Duration>) {
+        let wait = due.map_or(f64::INFINITY, |due| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0);
+        self.browser.wake_in(wait);
     }
 
-    /// Does what is none of a socket's. What this answers is to be handed to the machine before anything else.
-    pub(crate) async fn carry_out(&mut self, action: Action) -> Option<Input> {
-        let session = self.session.as_mut()?;
+    /// Does it.
+    pub(crate) fn carry_out(&mut self, action: &Action) {
+        let browser = &self.browser;
         match action {
-            Action::ReadStorage => Some(Input::StorageRead(session.storage.read().await)),
+            Action::OpenSocket(SocketId(id)) => browser.open(*id, &self.gateway),
+            Action::SendFrame(SocketId(id), frame) => browser.send(*id, frame.expose()),
+            Action::CloseSocket(SocketId(id)) => browser.hang_up(*id),
+            Action::RequestLock(LockId(id)) => browser.lock(*id, false),
+            Action::StealLock(LockId(id)) => browser.lock(*id, true),
+            Action::ReleaseLock(LockId(id)) => browser.unlock(*id),
+            _ => self.ask(action),
+        }
+    }
+
+    fn ask(&mut self, action: &Action) {
+        let browser = &self.browser;
+        match action {
+            Action::ReadStorage => browser.read(),
             Action::SwapStorage { from, to } => {
-                let there = session.storage.swap(from.as_ref(), to.as_ref()).await;
-                if let Some(calls) = &session.calls
-                    && let Some(wish) = wish(from.as_ref(), to.as_ref(), there.as_ref())
-                {
-                    session.exchange.get_or_insert_with(|| Exchange::new(calls.clone())).wish(wish);
-                }
-                Some(Input::StorageRead(there))
+                let [from, to] = [from, to].map(|text| text.as_ref().map(Secret::expose));
+                let cookie = cookie(from, to);
+                browser.swap(from, to, cookie.is_some(), cookie.flatten());
             }
-            Action::MakeDevice => Some(Input::Device(match &mut session.device_key {
-                Some(device_key) => device_key.make().await,
-                None => None,
-            })),
-            Action::Sign(message) => Some(Input::Signed(match &mut session.device_key {
-                Some(device_key) => device_key.sign(message.expose().as_bytes()).await,
-                None => None,
-            })),
-            Action::RequestLock(id) => session.request_lock(id, false, &self.happens),
-            Action::StealLock(id) => session.request_lock(id, true, &self.happens),
-            Action::ReleaseLock(id) => {
-                drop(session.lock.take_if(|(held, _)| *held == id));
-                None
-            }
-            _ => None,
+            Action::MakeDevice => browser.make_device(),
+            Action::Sign(message) => browser.sign(message.expose()),
+            // For the machine's callers.
+            _ => return,
         }
+        self.asking = true;
     }
 }
 
-impl Session {
-    /// `name` names the storage record, the database that it lies in, and the lock.
-    async fn new(name: String, calls: String, keeping: Keeping, happens: &UnboundedSender<Input>) -> Self {
-        let database = Rc::new(Database::new(name.clone()));
-        let has_device_key = matches!(keeping, Keeping::Bound);
-        let calls = Some(calls).filter(|_| !matches!(keeping, Keeping::Copy(_)));
-        let storage = match keeping {
-            Keeping::Copy(text) => Storage::in_memory(name.clone(), text),
-            Keeping::Bound | Keeping::Bearer => Storage::open(name.clone(), Rc::clone(&database)).await,
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.browser.close();
+    }
+}
+
+impl Happened {
+    /// Takes in what happens, as `browser/ends.js` tells it.
+    fn tell(&mut self, what: u32, id: u32, text: Option<String>) {
+        let secret = |text: Option<String>| text.map(Secret::new);
+        let input = match what {
+            0 => Input::StorageRead(secret(text)),
+            1 => Input::Device(text.as_deref().and_then(public_key)),
+            2 => Input::Signed(text),
+            3 => Input::StorageChanged,
+            4 => Input::SocketOpened(SocketId(id)),
+            5 => Input::Frame(SocketId(id), Secret::new(text.unwrap_or_default())),
+            6 => Input::SocketClosed(SocketId(id)),
+            7 => Input::LockGranted(LockId(id)),
+            8 => Input::LockRefused(LockId(id)),
+            9 => Input::Wake,
+            10 => Input::Online,
+            11 => Input::Offline,
+            _ => Input::Timer,
         };
-        let changed = sender(happens, |()| Input::StorageChanged);
-        Self {
-            device_key: has_device_key.then(|| DeviceKey::new(database)),
-            lock_name: name,
-            lock: None,
-            calls,
-            exchange: None,
-            _watch: storage.watch(move || changed(())),
-            storage,
+        match what {
+            0..=2 => self.answer = Some(input),
+            _ => self.inputs.push_back(input),
         }
-    }
-
-    fn request_lock(&mut self, id: LockId, steal: bool, happens: &UnboundedSender<Input>) -> Option<Input> {
-        let call_back = sender(happens, move |event| match event {
-            LockEvent::Granted => Input::LockGranted(id),
-            LockEvent::Refused => Input::LockRefused(id),
-        });
-        self.lock = Some((id, Lock::request(&self.lock_name, steal, call_back)));
-        None
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }
 
-/// What is to become of the browser's cookie after a swap: where a session's key travels in it, storage has a text in the key's place
-/// that only names it, and the cookie follows storage.
-fn wish(from: Option<&Secret>, to: Option<&Secret>, there: Option<&Secret>) -> Option<Wish> {
-    let [before, after] = [from, to].map(|text| text.and_then(|text| name_in(text.expose())));
-    match (before, after) {
+/// The members of a public key, with spaces between.
+fn public_key(text: &str) -> Option<PublicKey> {
+    let mut members = text.split(' ').map(str::to_owned);
+    Some(PublicKey { kty: members.next()?, crv: members.next()?, x: members.next()?, y: members.next() })
+}
+
+/// What is to become of the browser's cookie if a swap succeeds: where a session's key travels in it, storage has a text in the key's place
+/// that only names it, and the cookie follows storage. It is to have the key that this text names, or, if none, to go.
+#[expect(clippy::option_option, reason = "told apart: it stays as it is, and it goes")]
+fn cookie<'a>(from: Option<&str>, to: Option<&'a str>) -> Option<Option<&'a str>> {
+    match (from.and_then(name_in), to.and_then(name_in)) {
         // Swapped, and not just claimed.
-        (before, Some(name)) if there == to && before != Some(name) => Some(Wish::Key(name.to_owned())),
-        (Some(_), None) if to.is_none() && there.is_none() => Some(Wish::Nothing),
+        (before, Some(name)) if before != Some(name) => Some(Some(name)),
+        (Some(_), None) if to.is_none() => Some(None),
         _ => None,
     }
 }
 
 /// What the storage record `text` has in the place of a key, if the key is in a cookie.
 fn name_in(text: &str) -> Option<&str> {
-    let (key, _) = text.split_once("\"key\":\"")?.1.split_once('"')?;
-    key.ends_with(MARK).then_some(key)
+    // (Not by a search for a text: that is code which nothing else on the page needs.)
+    let mut parts = text.split('"').skip_while(|part| *part != "key");
+    parts.nth(2).filter(|key| key.ends_with(MARK))
 }
 
 /// Now, and random values for it.
 pub(crate) fn moment() -> Moment {
-    // The generator answered when we started, and a browser does not lose it.
-    let random = entropy::random().expect("the generator answered when the driver started");
-    Moment { now: clock::now(), random }
-}
-
-/// A call-back that sends an input.
-pub(crate) fn sender<T>(
-    happens: &UnboundedSender<Input>,
-    input: impl Fn(T) -> Input + Clone + 'static,
-) -> impl Fn(T) + Clone + 'static {
-    let happens = happens.clone();
-    // Fails if the loop has ended, and then nobody wants to know.
-    move |event| drop(happens.unbounded_send(input(event)))
+    let mut random = [0; 24];
+    // It answered when we started, and a browser does not lose its generator.
+    browser::random(&mut random).expect("the generator answered when the driver started");
+    Moment { now: browser::now(), random }
 }

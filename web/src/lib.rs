@@ -31,10 +31,12 @@
 
 #[cfg(feature = "bindings")]
 pub mod bindings;
-pub mod browser;
+mod browser;
 mod driver;
 mod ends;
+pub mod tasks;
 
+pub use browser::Exception;
 pub use driver::Options;
 pub use relogin_handle::{
     Binding, Changes, Client, Collection, Config, ConnectionState, Ended, Error, Event, Events, Freshness, Model,

@@ -15,6 +15,7 @@ mod npm;
 mod page;
 mod report;
 mod run;
+mod scripts;
 mod setup;
 mod shorten;
 mod small;

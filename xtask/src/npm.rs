@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     context::Context,
     log::Log,
-    no_arguments, report,
+    no_arguments, report, scripts,
     setup::{self, TARGET, Tools},
 };
 
@@ -74,7 +74,8 @@ fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, na
     fs::create_dir_all(folder)?;
     let mut bindgen = context.command("wasm-bindgen");
     bindgen.args(["--target", "web", "--no-typescript", "--out-name", name, "--out-dir"]).arg(folder);
-    log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))
+    log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))?;
+    scripts::merge(&folder.join(name).with_extension("js"))
 }
 
 /// The version is the workspace's.

@@ -1,5 +1,6 @@
-//! Short names for what wasm-bindgen's script and program have between them. It gives each a name with a hash in it, to be told apart
-//! while linking; once in each of two files, they weigh 3 kB that no compression takes away.
+//! What wasm-bindgen has written, made small: its script without what nobody calls and only readers need, and short names for what script and
+//! program have between them. It gives each a name with a hash in it, to be told apart while linking; once in each of two files, they weigh
+//! 3 kB that no compression takes away.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::context::Context;
+use crate::{context::Context, scripts};
 
 /// `cargo xtask shorten FOLDER`: what the page's build has behind wasm-bindgen.
 pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
@@ -19,7 +20,11 @@ pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
     let name = wasm.with_context(|| format!("{folder} has no program of wasm-bindgen's"))?;
     let (wasm, script) =
         (Path::new(folder).join(format!("{name}_bg.wasm")), Path::new(folder).join(format!("{name}.js")));
-    let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &fs::read_to_string(&script)?)?;
+    scripts::merge(&script)?;
+    // For programs that start while nothing else happens.
+    let text = scripts::without(&fs::read_to_string(&script)?, "function initSync(module) {")?;
+    let text = scripts::bare(&scripts::quiet(&text.replace("export { initSync, ", "export { ")))?;
+    let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &text)?;
     fs::write(wasm, short_wasm)?;
     Ok(fs::write(script, short_script)?)
 }
@@ -43,6 +48,19 @@ fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
         Ok(short.clone().into_bytes())
     };
 
+    let mut modules = Vec::new();
+    let mut module = |name: &[u8]| -> Result<Vec<u8>> {
+        let name = std::str::from_utf8(name)?.to_owned();
+        if !script.contains(&format!("\"{name}\": ")) {
+            return Ok(name.into_bytes());
+        }
+        let place = modules.iter().position(|known| *known == name).unwrap_or_else(|| {
+            modules.push(name);
+            modules.len() - 1
+        });
+        Ok(place.to_string().into_bytes())
+    };
+
     let (head, mut rest) = wasm.split_at_checked(8).context("no WebAssembly")?;
     let mut written = head.to_vec();
     while let Some((&id, behind)) = rest.split_first() {
@@ -55,7 +73,7 @@ fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
                 put_number(&mut renamed, count);
                 for _ in 0..count {
                     if id == IMPORTS {
-                        put_text(&mut renamed, text(&mut section)?);
+                        put_text(&mut renamed, &module(text(&mut section)?)?);
                     }
                     put_text(&mut renamed, &rename(text(&mut section)?)?);
                     let kind = take(&mut section, 1)?;
@@ -73,7 +91,10 @@ fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
         written.push(id);
         put_text(&mut written, &renamed);
     }
-    let script = self::words(script).map(|(is_word, word)| {
+    let script = modules.iter().enumerate().fold(script.to_owned(), |script, (place, name)| {
+        script.replace(&format!("\"{name}\": "), &format!("{place}: "))
+    });
+    let script = self::words(&script).map(|(is_word, word)| {
         let short = if is_word { names.get(word) } else { None };
         short.map_or(word, String::as_str)
     });
@@ -156,16 +177,19 @@ mod tests {
 
     #[test]
     fn what_both_name_gets_one_short_name() {
-        let imports =
-            |name| [&[2][..], &entry(&["./a.js", name], &[0, 200, 1]), &entry(&["./a.js", "other"], &[0, 5])].concat();
+        let imports = |module, name| {
+            [&[2][..], &entry(&[module, name], &[0, 200, 1]), &entry(&[module, "other"], &[0, 5])].concat()
+        };
         let exports = |name| [&[2][..], &entry(&["memory"], &[2, 0]), &entry(&[name], &[0, 7])].concat();
         let long = format!("wasm_bindgen_{}", "x".repeat(300));
         let code = vec![7; 1000];
-        let wasm = program(&[(2, &imports("__wbg_new_0123456789abcdef")), (7, &exports(&long)), (10, &code)]);
-        let script = format!("import {{__wbg_new_0123456789abcdef: _0, other}}; wasm.{long}(wasm.memory); __wbg_new_0");
+        let wasm = program(&[(2, &imports("./a.js", "__wbg_new_0123456789abcdef")), (7, &exports(&long)), (10, &code)]);
+        let script = format!(
+            "{{ \"./a.js\": {{__wbg_new_0123456789abcdef: _0, other}} }}; wasm.{long}(wasm.memory); __wbg_new_0"
+        );
         let (short_wasm, short_script) = shorten(&wasm, &script).unwrap();
-        assert_eq!(short_wasm, program(&[(2, &imports("_1")), (7, &exports("_2")), (10, &code)]));
-        assert_eq!(short_script, "import {_1: _0, other}; wasm._2(wasm.memory); __wbg_new_0");
+        assert_eq!(short_wasm, program(&[(2, &imports("0", "_1")), (7, &exports("_2")), (10, &code)]));
+        assert_eq!(short_script, "{ 0: {_1: _0, other} }; wasm._2(wasm.memory); __wbg_new_0");
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod schedule;
 mod state;
 mod storage;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use relogin_res::ResourceId;
 use relogin_session::{Attempt, User};
@@ -68,7 +68,7 @@ pub(crate) struct Keeper {
     yielded_to: Option<Attempt>,
     /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
     losses: Option<Backoff>,
-    logins: VecDeque<Login>,
+    logins: Vec<Login>,
     /// Whether a connection was given up so that they need not wait for the key that could not be used on it.
     login_first: bool,
     endings: Endings,
@@ -100,7 +100,7 @@ impl Keeper {
             retry: None,
             yielded_to: None,
             losses: None,
-            logins: VecDeque::new(),
+            logins: Vec::new(),
             login_first: false,
             endings: Endings::default(),
             schedule: Schedule::new(),
@@ -255,7 +255,7 @@ impl Keeper {
     }
 
     pub(crate) fn login(&mut self, login: Login, turn: &mut Turn, out: &mut Outbox) {
-        self.logins.push_back(login);
+        self.logins.push(login);
         // The old session first, or this would be refused.
         self.endings.hurry();
         self.pump(turn, out);

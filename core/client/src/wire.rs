@@ -14,7 +14,7 @@ pub(crate) fn login(params: &LoginParams) -> String {
         members.text("username", username);
         members.text("password", password.expose());
         if let Some(attempt) = attempt {
-            members.text("attempt", &attempt.to_string());
+            members.text("attempt", &attempt.to_text());
         }
         if let Some(label) = label {
             members.text("label", label);
@@ -39,7 +39,7 @@ pub(crate) fn relogin(params: &ReloginParams) -> String {
     object(|members| {
         members.text("reloginKey", relogin_key.expose());
         if let Some(attempt) = attempt {
-            members.text("attempt", &attempt.to_string());
+            members.text("attempt", &attempt.to_text());
         }
         if let Some(proof) = proof {
             let mut signed = Object::behind(members.member("proof"));
@@ -54,7 +54,7 @@ pub(crate) fn relogin(params: &ReloginParams) -> String {
 pub(crate) fn logout(params: LogoutParams) -> String {
     object(|members| {
         if let Some(sid) = params.sid {
-            members.text("sid", &sid.to_string());
+            members.text("sid", &sid.to_text());
         }
     })
 }

@@ -216,7 +216,7 @@ impl VersionParams {
     pub fn encode_current() -> String {
         let mut params = String::new();
         let mut object = Object::behind(&mut params);
-        object.text("protocol", &Version::CURRENT.to_string());
+        object.text("protocol", &Version::CURRENT.to_text());
         object.end();
         params
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::json;
+
 /// A protocol version.
 /// [Version request](https://resgate.io/docs/specification/res-client-protocol/#version-request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,17 @@ impl Version {
         parts.next().is_none().then_some(version)
     }
 
+    /// As it is read.
+    #[must_use]
+    pub fn to_text(self) -> String {
+        let mut text = String::new();
+        for (before, part) in [("", self.major), (".", self.minor), (".", self.patch)] {
+            text.push_str(before);
+            json::write_number(part.into(), &mut text);
+        }
+        text
+    }
+
     /// True if peers of this version and of [`Version::CURRENT`] understand each other.
     #[must_use]
     pub fn is_supported(self) -> bool {
@@ -51,7 +64,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+        f.write_str(&self.to_text())
     }
 }
 

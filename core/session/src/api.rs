@@ -118,7 +118,13 @@ pub struct SignedChallenge {
 /// What a device signs to use `key`: `"relogin/1" ‖ challenge ‖ reloginKey`, the texts as they are on the wire.
 #[must_use]
 pub fn proof_message(challenge: &str, key: &ReloginKey) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new([b"relogin/1", challenge.as_bytes(), key.expose().as_bytes()].concat())
+    Zeroizing::new(proof_text(challenge, key).into_bytes())
+}
+
+/// [`proof_message`], for those who have it signed. To be kept as the key is.
+#[must_use]
+pub fn proof_text(challenge: &str, key: &ReloginKey) -> String {
+    ["relogin/1", challenge, key.expose()].concat()
 }
 
 /// The result of `auth.<name>.challenge`: what a device signs next on this connection.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-// Not the crate of the keys: the page downloads this one, and it is a tenth of that.
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::base64url;
 
 /// Names a session: 128 random bits, written as base64url. It opens nothing by itself, so it may stand in logs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,19 +21,26 @@ macro_rules! base64url_id {
             /// Reads the base64url form. `None` for anything that is not exactly 128 bits of it.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
+                Self::parse_bytes(text.as_bytes())
+            }
+
+            /// [`Self::parse`], of a text that is part of another.
+            pub(crate) fn parse_bytes(text: &[u8]) -> Option<Self> {
                 let mut bytes = [0; 16];
-                // The longest input that can be right is 22 characters: refuse the rest before decoding.
-                if text.len() != 22 {
-                    return None;
-                }
-                Base64UrlUnpadded::decode(text, &mut bytes).ok()?;
+                base64url::decode(text, &mut bytes)?;
                 Some(Self(bytes))
+            }
+
+            /// Its base64url form.
+            #[must_use]
+            pub fn to_text(self) -> String {
+                base64url::encode(&self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&Base64UrlUnpadded::encode_string(&self.0))
+                f.write_str(&self.to_text())
             }
         }
 

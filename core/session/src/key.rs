@@ -9,7 +9,6 @@ pub mod jwt;
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use base64ct::{Base64UrlUnpadded, Encoding};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -17,7 +16,7 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::SessionId;
+use crate::{SessionId, base64url};
 
 /// The text of a relogin key, on its way from or to a client. Redacted in `Debug`, wiped on drop.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -37,6 +36,18 @@ impl ReloginKey {
         &self.0
     }
 
+    /// The session that the key names, whichever format it has. For those who hold keys and want to tell whose they are: nothing else is
+    /// looked at. `None` if it cannot be a key.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        if jwt::is_like(&self.0) {
+            return jwt::session(&self.0);
+        }
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        base64url::decode(self.0.as_bytes(), bytes.as_mut())?;
+        bytes.first_chunk().copied().map(SessionId)
+    }
+
     /// Takes the key apart, whichever format it has, without telling whether it is genuine. `None` if it cannot be a key. Services
     /// read keys with [`Keyring::read`].
     #[must_use]
@@ -44,13 +55,9 @@ impl ReloginKey {
         if jwt::is_like(&self.0) {
             return jwt::parse(&self.0);
         }
-        // Longer than a key: refused before any work is done on it.
-        if self.0.len() != KEY_CHARS {
-            return None;
-        }
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        // The decoder takes the canonical form alone, so no two texts are one key.
-        Base64UrlUnpadded::decode(&self.0, bytes.as_mut()).ok()?;
+        // What is longer is refused before any work is done on it; and no two texts are one key.
+        base64url::decode(self.0.as_bytes(), bytes.as_mut())?;
         let (sid, rest) = bytes.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
         let generation = u64::from_be_bytes(*generation);
@@ -154,8 +161,6 @@ impl fmt::Debug for Keyring {
 
 const TAG_BYTES: usize = 32;
 const KEY_BYTES: usize = 16 + 8 + TAG_BYTES;
-/// Characters of base64url, without padding, for [`KEY_BYTES`].
-const KEY_CHARS: usize = (KEY_BYTES * 8).div_ceil(6);
 /// Keep what is derived for one purpose apart from all else that comes from the same secret.
 const KEY_INFO: &[u8] = b"relogin key 1";
 const CHALLENGE_INFO: &[u8] = b"relogin challenge 1";

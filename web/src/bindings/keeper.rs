@@ -1,6 +1,9 @@
 //! The keeper of a session over a client of JavaScript's, raw: its only loop.
 
-use std::{future::poll_fn, task::Poll};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll, ready},
+};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt as _;
@@ -13,15 +16,15 @@ use relogin_res::{ResourceId, json};
 use relogin_session::UserId;
 use serde_json::Value as Json;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::spawn_local;
 
 use super::{
     Tell,
     errors::{parts, read, request_error},
 };
 use crate::{
-    browser::{address, clock, entropy},
-    ends::{self, Ends, Keeping},
+    browser,
+    ends::{Ends, Keeping, moment},
+    tasks,
 };
 
 /// A keeper at work, until it is freed. The session stays in storage.
@@ -35,6 +38,9 @@ pub struct RawKeeper {
 struct Driver {
     keeper: KeeperAlone,
     ends: Ends,
+    asked: UnboundedReceiver<AloneInput>,
+    /// The handle is gone, and the keeper was stopped.
+    over: bool,
     tell: Tell,
 }
 
@@ -48,14 +54,14 @@ impl RawKeeper {
     pub async fn start(name: String, tell: Function) -> Result<RawKeeper, JsValue> {
         let broken = |message: &str| parts("client.invalid", message, None);
         let rid = ResourceId::parse(&name).map_err(|error| broken(&error.to_string()))?;
-        entropy::random::<1>().map_err(|error| broken(&error.to_string()))?;
-        let (happens, happened) = mpsc::unbounded();
+        let ends = Ends::new(String::new()).map_err(|error| broken(&error.to_string()))?;
+        ends.keep(&name, &Keeping::Bound);
         let (asks, asked) = mpsc::unbounded();
-        let calls = address::calls(None, &name).map_err(|error| broken(&error.to_string()))?;
-        let ends = Ends::new(Some((name, calls, Keeping::Bound)), &happens).await;
-        let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), ends, tell: Tell::new(tell) };
-        driver.take_in(AloneInput::Own(Input::Start)).await;
-        spawn_local(driver.run(asked, happened));
+        let keeper = KeeperAlone::new(Config::new(rid));
+        let mut driver = Driver { keeper, ends, asked, over: false, tell: Tell::new(tell) };
+        driver.keeper.handle(AloneInput::Own(Input::Start), moment());
+        poll_fn(|context| driver.poll_settled(context)).await;
+        tasks::spawn(poll_fn(move |context| driver.poll(context)));
         Ok(Self { asks })
     }
 
@@ -110,40 +116,52 @@ impl RawKeeper {
 
 impl Driver {
     /// The loop. Ends with the handle.
-    async fn run(mut self, mut asked: UnboundedReceiver<AloneInput>, mut happened: UnboundedReceiver<Input>) {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let input = poll_fn(|context| match happened.poll_next_unpin(context) {
-                Poll::Ready(Some(input)) => Poll::Ready(Some(AloneInput::Own(input))),
-                // The browser's events do not end before we do.
-                Poll::Ready(None) | Poll::Pending => asked.poll_next_unpin(context),
-            });
-            match input.await {
-                Some(input) => self.take_in(input).await,
-                None => return self.take_in(AloneInput::Own(Input::Stop)).await,
+            ready!(self.poll_settled(context));
+            if self.over {
+                return Poll::Ready(());
+            }
+            let input = match self.ends.poll_happened(context) {
+                Poll::Ready(input) => AloneInput::Own(input),
+                Poll::Pending => ready!(self.asked.poll_next_unpin(context)).unwrap_or_else(|| {
+                    self.over = true;
+                    AloneInput::Own(Input::Stop)
+                }),
+            };
+            self.keeper.handle(input, moment());
+        }
+    }
+
+    /// Does what the keeper wants done, until it wants nothing more.
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.ends.is_asking() {
+                let answer = ready!(self.ends.poll_happened(context));
+                self.keeper.handle(AloneInput::Own(answer), moment());
+            }
+            match self.keeper.poll_action() {
+                Some(action) => self.carry_out(action),
+                None => {
+                    self.ends.wake_at(self.keeper.poll_timeout());
+                    return Poll::Ready(());
+                }
             }
         }
     }
 
-    async fn take_in(&mut self, input: AloneInput) {
-        self.keeper.handle(input, ends::moment());
-        while let Some(action) = self.keeper.poll_action() {
-            match action {
-                AloneAction::Request(frame) => self.tell.tell("request", &[frame.expose().into()]),
-                AloneAction::Ready => self.tell.tell("ready", &[]),
-                AloneAction::Replace => self.tell.tell("replace", &[]),
-                AloneAction::Own(Action::Settle(Token(token), outcome)) => {
-                    let error = outcome.err().map_or(JsValue::UNDEFINED, |error| request_error(&error));
-                    self.tell.tell("settled", &[JsValue::from(token as u32), error]);
-                }
-                AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
-                AloneAction::Own(action) => {
-                    if let Some(answer) = self.ends.carry_out(action).await {
-                        self.keeper.handle(AloneInput::Own(answer), ends::moment());
-                    }
-                }
+    fn carry_out(&mut self, action: AloneAction) {
+        match action {
+            AloneAction::Request(frame) => self.tell.tell("request", &[frame.expose().into()]),
+            AloneAction::Ready => self.tell.tell("ready", &[]),
+            AloneAction::Replace => self.tell.tell("replace", &[]),
+            AloneAction::Own(Action::Settle(Token(token), outcome)) => {
+                let error = outcome.err().map_or(JsValue::UNDEFINED, |error| request_error(&error));
+                self.tell.tell("settled", &[JsValue::from(token as u32), error]);
             }
+            AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
+            AloneAction::Own(action) => self.ends.carry_out(&action),
         }
-        self.ends.wake_at(self.keeper.poll_timeout());
     }
 
     fn tell_event(&self, event: Event) {
@@ -167,7 +185,7 @@ impl Driver {
                 self.tell.tell("binding", &[word.into()]);
             }
             Event::Refresh(due) => {
-                let wait = due.map(|due| due.saturating_sub(clock::now()).as_secs_f64() * 1000.0);
+                let wait = due.map(|due| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0);
                 self.tell.tell("refresh", &[wait.into()]);
             }
             // Resources and connections are the other client's.

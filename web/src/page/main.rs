@@ -4,20 +4,26 @@
 mod dom;
 mod view;
 
-use std::{future::poll_fn, task::Poll};
-
-use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use futures_util::StreamExt;
-use gloo_timers::callback::Interval;
-use relogin_client::{RequestError, Resource as Values};
-use relogin_web::{
-    Client, Error, Event, Events, InvalidResourceId, Options, Resource, SessionState,
-    browser::{Exception, wake::WakeUps},
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
 };
-use wasm_bindgen_futures::spawn_local;
 
-use dom::{Dom, MissingElement};
+use futures_util::Stream;
+#[cfg(target_arch = "wasm32")]
+use lol_alloc::{FreeListAllocator, LockedAllocator};
+use relogin_client::{RequestError, Resource as Values};
+use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, tasks};
+
 use view::{Login, State, Thief, View};
+
+/// For some hundred small things at a time; the standard one is made for more, and is eleven times as large.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: LockedAllocator<FreeListAllocator> = LockedAllocator::new(FreeListAllocator::new());
 
 /// The service's resource for who is logged in.
 const SESSION: &str = "session";
@@ -44,49 +50,62 @@ enum Happening {
     Second,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    #[error("The page is broken: {0}.")]
-    Page(#[from] MissingElement),
-    #[error("The page's gateway cannot be used: {0}.")]
-    Gateway(#[from] Exception),
-    #[error("The page's session has no name: {0}.")]
-    Name(#[from] InvalidResourceId),
-}
-
 fn main() {
     // For developers. What users see of a panic is start.js's, which hears of it as of any trap: its text is not shipped.
     #[cfg(debug_assertions)]
     std::panic::set_hook(Box::new(|panic| {
-        web_sys::console::error_1(&wasm_bindgen::JsValue::from_str(&panic.to_string()));
+        dom::error(&panic.to_string());
     }));
-    spawn_local(async {
-        if let Err(error) = start().await {
-            dom::fail(&error.to_string());
-        }
-    });
+    tasks::spawn(start());
 }
 
-async fn start() -> Result<(), StartError> {
-    let (happen, happenings) = mpsc::unbounded();
-    let dom = Dom::find(&happen)?;
+async fn start() {
+    let happenings = Inbox::default();
+    let happen = happenings.clone();
+    dom::listen(move |happening| happen.send(happening));
     let bearer = dom::is_at("?bearer");
-    let options = Options::new(dom::meta("res-gateway")).session(SESSION)?;
+    let options = Options::new(dom::meta("res-gateway"));
+    let options = options.session(SESSION).expect("a name of one part is a resource id");
     let options = if bearer { options.bearer() } else { options };
-    let client = options.clone().connect().await?;
-    let events = client.events();
-    let state = State { bearer, ..State::default() };
-    let page = Page { options, client, events, dom, happen, state, fresh: false, ticker: None, thief: None };
-    spawn_local(page.run(happenings));
-    Ok(())
+    match options.clone().connect().await {
+        Ok(client) => {
+            let events = client.events();
+            let state = State { bearer, ..State::default() };
+            let page = Page { options, client, events, happenings, state, fresh: false, ticker: None, thief: None };
+            page.run().await;
+        }
+        Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
+    }
+}
+
+/// What has happened, and was not looked at yet.
+#[derive(Clone, Default)]
+struct Inbox(Rc<RefCell<(Vec<Happening>, Option<Waker>)>>);
+
+impl Inbox {
+    fn send(&self, happening: Happening) {
+        let (happenings, waker) = &mut *self.0.borrow_mut();
+        happenings.push(happening);
+        if let Some(waker) = waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn poll_next(&self, context: &Context<'_>) -> Poll<Happening> {
+        let (happenings, waker) = &mut *self.0.borrow_mut();
+        if happenings.is_empty() {
+            *waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(happenings.remove(0))
+    }
 }
 
 struct Page {
     options: Options,
     client: Client,
     events: Events,
-    dom: Dom,
-    happen: UnboundedSender<Happening>,
+    happenings: Inbox,
     state: State,
     /// The user has just sent the login form.
     fresh: bool,
@@ -96,12 +115,10 @@ struct Page {
 }
 
 impl Page {
-    async fn run(mut self, mut happenings: UnboundedReceiver<Happening>) {
-        let seconds = self.happen.clone();
-        let _seconds = Interval::new(1000, move || send(&seconds, Happening::Second));
+    async fn run(mut self) {
         self.take_in(&Event::Session(self.client.session()));
         self.show();
-        while let Some(happening) = self.next(&mut happenings).await {
+        while let Some(happening) = poll_fn(|context| self.poll_next(context)).await {
             match happening {
                 Happening::Client(event) => self.take_in(&event),
                 Happening::Submitted => self.log_in(),
@@ -110,7 +127,7 @@ impl Page {
                 Happening::StealPressed => self.steal(),
                 Happening::Stolen(thief) => {
                     let events = thief.events();
-                    self.dom.tell("The thief has the key");
+                    dom::tell("The thief has the key");
                     self.state.thief = Some(Thief { session: thief.session(), got_in: false });
                     self.thief = Some((thief, events));
                 }
@@ -122,33 +139,30 @@ impl Page {
     }
 
     /// What the user does comes first; then what the client says.
-    async fn next(&mut self, happenings: &mut UnboundedReceiver<Happening>) -> Option<Happening> {
-        poll_fn(|context| {
-            if let Poll::Ready(happening) = happenings.poll_next_unpin(context) {
-                return Poll::Ready(happening);
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Happening>> {
+        if let Poll::Ready(happening) = self.happenings.poll_next(context) {
+            return Poll::Ready(Some(happening));
+        }
+        let ticker = self.ticker.as_mut().map(|(_, events)| events);
+        for events in [&mut self.events].into_iter().chain(ticker) {
+            if let Poll::Ready(event) = Pin::new(events).poll_next(context) {
+                return Poll::Ready(event.map(Happening::Client));
             }
-            let ticker = self.ticker.as_mut().map(|(_, events)| events);
-            for events in [&mut self.events].into_iter().chain(ticker) {
-                if let Poll::Ready(event) = events.poll_next_unpin(context) {
-                    return Poll::Ready(event.map(Happening::Client));
-                }
-            }
-            let thief = self.thief.as_mut().map_or(Poll::Pending, |(_, events)| events.poll_next_unpin(context));
-            thief.map(|event| event.map(Happening::Thief))
-        })
-        .await
+        }
+        let Some((_, events)) = &mut self.thief else { return Poll::Pending };
+        Pin::new(events).poll_next(context).map(|event| event.map(Happening::Thief))
     }
 
     fn take_in(&mut self, event: &Event) {
         let key = (self.client.generation(), self.client.refresh_in());
         if let Some(line) = view::news(event, self.state.connection, !self.fresh, key) {
-            self.dom.tell(&line);
+            dom::tell(&line);
         }
         let Event::Session(session) = event else { return };
         match session {
             SessionState::LoggedIn(_) => {
                 (self.state.login, self.fresh) = (Login::Idle, false);
-                self.dom.clear_credentials();
+                dom::clear_credentials();
                 self.subscribe();
             }
             SessionState::Ended(_) | SessionState::Anonymous => self.ticker = None,
@@ -160,17 +174,17 @@ impl Page {
         if self.state.login == Login::Pending {
             return;
         }
-        let (username, password) = self.dom.credentials();
+        let (username, password) = dom::credentials();
         if username.is_empty() || password.is_empty() {
             self.state.login = Login::Incomplete;
-            self.dom.focus_field(!username.is_empty());
+            dom::focus_field(!username.is_empty());
             return;
         }
         (self.state.login, self.fresh) = (Login::Pending, true);
-        let (client, happen) = (self.client.clone(), self.happen.clone());
-        spawn_local(async move {
+        let (client, happen) = (self.client.clone(), self.happenings.clone());
+        tasks::spawn(async move {
             let outcome = client.login(&username, &password).await;
-            send(&happen, Happening::LoginSettled(outcome));
+            happen.send(Happening::LoginSettled(outcome));
         });
     }
 
@@ -184,14 +198,14 @@ impl Page {
                     _ => RequestError::Garbled,
                 });
                 self.fresh = false;
-                self.dom.focus_field(true);
+                dom::focus_field(true);
             }
         }
     }
 
     fn log_out(&mut self) {
         let client = self.client.clone();
-        spawn_local(async move { client.logout().await });
+        tasks::spawn(async move { client.logout().await });
     }
 
     /// Starts a second client, with a copy of the key.
@@ -200,11 +214,11 @@ impl Page {
             return;
         }
         (self.thief, self.state.thief) = (None, None);
-        let (options, happen) = (self.options.clone(), self.happen.clone());
-        spawn_local(async move {
+        let (options, happen) = (self.options.clone(), self.happenings.clone());
+        tasks::spawn(async move {
             // Our own has started, by the same options.
-            if let Ok(thief) = options.copied().await.connect().await {
-                send(&happen, Happening::Stolen(thief));
+            if let Ok(thief) = options.copied().connect().await {
+                happen.send(Happening::Stolen(thief));
             }
         });
     }
@@ -216,7 +230,7 @@ impl Page {
             Event::Session(session) => {
                 thief.got_in |= matches!(session, SessionState::LoggedIn(_));
                 thief.session = session.clone();
-                self.dom.tell(match session {
+                dom::tell(match session {
                     SessionState::LoggedIn(_) => "The thief is in",
                     SessionState::Ended(_) if thief.got_in => "The thief is out",
                     SessionState::Ended(_) => "The thief is refused",
@@ -244,17 +258,12 @@ impl Page {
         state.binding = self.client.binding();
         state.refresh_in = self.client.refresh_in();
         state.retry_in = self.client.retry_in();
-        state.online = WakeUps::online();
+        state.online = dom::is_online();
         state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| match ticker.values()? {
             Values::Model(model) => model.get("seconds")?.json()?.as_u64(),
             Values::Collection(_) => None,
         });
-        self.dom.show(&View::of(state));
+        dom::show(&View::of(state));
         state.remember();
     }
-}
-
-fn send(happen: &UnboundedSender<Happening>, happening: Happening) {
-    // Fails if the page's loop has ended, and it never does.
-    let _ = happen.unbounded_send(happening);
 }

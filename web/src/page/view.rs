@@ -3,7 +3,8 @@
 use std::{borrow::Cow, time::Duration};
 
 use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
-use relogin_res::Error;
+use relogin_res::{Error, json};
+use relogin_session::UserId;
 
 /// What the page knows.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ pub(crate) enum Screen {
     },
     Session {
         user: User,
+        id: String,
         /// What is to be known of a session that is not bound to the browser; empty for one that is.
         binding: &'static str,
         refresh: String,
@@ -134,7 +136,7 @@ impl View {
             ConnectionState::Reconnecting { .. } => ("reconnecting", trouble(state)),
         };
         let retry_text = match state.retry_in.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)) {
-            Some(seconds) if seconds >= 2 && state.online => format!("in {seconds} s"),
+            Some(seconds) if seconds >= 2 && state.online => ["in ", &number(seconds), " s"].concat(),
             _ => String::new(),
         };
         Self {
@@ -168,7 +170,7 @@ pub(crate) fn news(
         Event::Refresh(Some(_)) => {
             let generation = key.0?;
             let what = if generation == 1 { "Key of generation " } else { "Rotated to generation " };
-            [what, &generation.to_string(), ", refresh in ", &refresh(key.1)].concat().into()
+            [what, &number(generation), ", refresh in ", &refresh(key.1)].concat().into()
         }
         Event::Session(SessionState::LoggedIn(user)) => {
             let how = if resumes { "Resumed: " } else { "Logged in: " };
@@ -240,6 +242,10 @@ fn screen(state: &State) -> Screen {
         },
         SessionState::LoggedIn(user) | SessionState::Reconnecting(user) => Screen::Session {
             user: user.clone(),
+            id: match &user.id {
+                UserId::Number(id) => json::to_text(&(*id).into()),
+                UserId::Text(text) => text.clone(),
+            },
             binding: match state.binding {
                 Some(Binding::Bearer) => {
                     "This session is not bound to this browser: device keys need HTTPS and a browser that stores them. \
@@ -248,7 +254,7 @@ fn screen(state: &State) -> Screen {
                 Some(Binding::Bound) | None => "",
             },
             refresh: refresh(state.refresh_in),
-            seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), |seconds| seconds.to_string()),
+            seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), number),
         },
         SessionState::Anonymous => login(state, INVITATION),
         SessionState::Ended(why) => login(state, reason(*why)),
@@ -287,7 +293,7 @@ fn wrong(login: &Login) -> bool {
 fn words(error: &RequestError) -> Cow<'static, str> {
     let words = match error {
         RequestError::Refused(error) if error.is("session.tooManyAttempts") => {
-            return format!("Too many failed logins. Try again {}.", retry(error)).into();
+            return ["Too many failed logins. Try again ", &retry(error), "."].concat().into();
         }
         RequestError::Refused(error) if error.is("session.wrongUsernamePassword") => "Wrong username or password.",
         RequestError::Refused(error) if error.is("session.alreadyLoggedIn") => {
@@ -314,7 +320,7 @@ fn retry(error: &Error) -> String {
         Some(seconds @ ..60) => (seconds, "second"),
         Some(seconds) => (seconds.div_ceil(60), "minute"),
     };
-    format!("in {count} {unit}{}", if count == 1 { "" } else { "s" })
+    ["in ", &number(count), " ", unit, if count == 1 { "" } else { "s" }].concat()
 }
 
 /// Until the next refresh: "now", "0:42", "3 h 20 min".
@@ -322,9 +328,20 @@ fn refresh(wait: Option<Duration>) -> String {
     let Some(wait) = wait else { return NOTHING.to_owned() };
     match wait.as_secs_f64().ceil() as u64 {
         0 => "now".to_owned(),
-        seconds @ 1..3600 => format!("{}:{:02}", seconds / 60, seconds % 60),
-        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        seconds @ 1..3600 => {
+            let (minutes, seconds) = (seconds / 60, seconds % 60);
+            let colon = if seconds < 10 { ":0" } else { ":" };
+            [&number(minutes), colon, &number(seconds)].concat()
+        }
+        seconds => [&number(seconds / 3600), " h ", &number(seconds / 60 % 60), " min"].concat(),
     }
+}
+
+/// (Not by `to_string`: that is the machinery which the client does without.)
+fn number(number: u64) -> String {
+    let mut text = String::new();
+    json::write_number(number, &mut text);
+    text
 }
 
 #[cfg(test)]
@@ -334,7 +351,7 @@ mod tests {
     use relogin_session::UserId;
     use serde_json::json;
 
-    use super::{Cow, Duration, Login, Screen, State, View};
+    use super::{Cow, Duration, Login, Screen, State, UserId, View};
 
     fn jane() -> User {
         User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() }

@@ -1,21 +1,48 @@
 //! The browser's own key pair: the same for all tabs, read by none.
 
-use std::rc::Rc;
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future;
 use js_sys::{Array, Object, Reflect, Uint8Array};
 use relogin_session::api::PublicKey;
-use relogin_web::browser::{device_key::DeviceKey, indexed_db::Database};
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 use web_sys::{CryptoKey, SubtleCrypto};
 
-use crate::support::{Sabotage, kept, sabotage, within};
+use crate::support::{Database, Sabotage, kept, sabotage, settled, within};
+
+#[wasm_bindgen(module = "/src/browser/device_key.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = DeviceKey)]
+    type RawDeviceKey;
+
+    #[wasm_bindgen(constructor, js_class = DeviceKey)]
+    fn new(database: &Database) -> RawDeviceKey;
+
+    #[wasm_bindgen(method)]
+    fn make(this: &RawDeviceKey) -> JsValue;
+
+    #[wasm_bindgen(method)]
+    fn sign(this: &RawDeviceKey, message: &str) -> JsValue;
+}
+
+struct DeviceKey(RawDeviceKey);
+
+impl DeviceKey {
+    async fn make(&self) -> Option<PublicKey> {
+        let text = settled(self.0.make()).await.as_string()?;
+        let mut members = text.split(' ').map(str::to_owned);
+        let mut member = || members.next();
+        Some(PublicKey { kty: member()?, crv: member()?, x: member()?, y: member() })
+    }
+
+    async fn sign(&self, message: &str) -> Option<String> {
+        settled(self.0.sign(message)).await.as_string()
+    }
+}
 
 fn device_key(name: &str) -> DeviceKey {
-    DeviceKey::new(Rc::new(Database::new(name.to_owned())))
+    DeviceKey(RawDeviceKey::new(&Database::new(name)))
 }
 
 fn subtle() -> SubtleCrypto {
@@ -31,7 +58,7 @@ fn object(members: &[(&str, JsValue)]) -> Object {
 }
 
 /// Whether `signature` is that of `message`, by WebCrypto's own word.
-async fn verifies(public_key: &PublicKey, message: &[u8], signature: &str) -> bool {
+async fn verifies(public_key: &PublicKey, message: &str, signature: &str) -> bool {
     let algorithm = match public_key.crv.as_str() {
         "Ed25519" => object(&[("name", "Ed25519".into())]),
         "P-256" => object(&[("name", "ECDSA".into()), ("namedCurve", "P-256".into()), ("hash", "SHA-256".into())]),
@@ -43,7 +70,7 @@ async fn verifies(public_key: &PublicKey, message: &[u8], signature: &str) -> bo
     let key: CryptoKey = JsFuture::from(key).await.unwrap().unchecked_into();
     let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
     assert_eq!(signature.len(), 64);
-    let (signature, message) = (Uint8Array::from(&signature[..]), Uint8Array::from(message));
+    let (signature, message) = (Uint8Array::from(&signature[..]), Uint8Array::from(message.as_bytes()));
     let verified = subtle().verify_with_object_and_js_u8_array_and_js_u8_array(&algorithm, &key, &signature, &message);
     JsFuture::from(verified.unwrap()).await.unwrap() == JsValue::TRUE
 }
@@ -51,11 +78,11 @@ async fn verifies(public_key: &PublicKey, message: &[u8], signature: &str) -> bo
 #[wasm_bindgen_test]
 async fn what_it_signs_verifies_and_nothing_else_does() {
     let key = device_key("test:signs");
-    assert_eq!(key.sign(b"before there is one").await, None, "signing makes no pair");
+    assert_eq!(key.sign("before there is one").await, None, "signing makes no pair");
     let public_key = key.make().await.unwrap();
-    let signature = key.sign(b"a message").await.unwrap();
-    assert!(verifies(&public_key, b"a message", &signature).await);
-    assert!(!verifies(&public_key, b"another", &signature).await);
+    let signature = key.sign("a message").await.unwrap();
+    assert!(verifies(&public_key, "a message", &signature).await);
+    assert!(!verifies(&public_key, "another", &signature).await);
     assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("OKP", "Ed25519"));
 }
 
@@ -67,8 +94,8 @@ async fn without_ed25519_it_is_p_256() {
         key.make().await.unwrap()
     };
     assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("EC", "P-256"));
-    let signature = key.sign(b"a message").await.unwrap();
-    assert!(verifies(&public_key, b"a message", &signature).await);
+    let signature = key.sign("a message").await.unwrap();
+    assert!(verifies(&public_key, "a message", &signature).await);
     assert_eq!(key.make().await, Some(public_key), "a browser that has learnt Ed25519 keeps the pair that it has");
 }
 
@@ -99,7 +126,7 @@ async fn where_the_browser_keeps_no_keys_there_is_none() {
         let _broken = sabotage(broken);
         let key = device_key("test:none");
         assert_eq!(within("the answer", key.make()).await, None, "{broken:?}");
-        assert_eq!(within("the answer", key.sign(b"a message")).await, None, "{broken:?}");
+        assert_eq!(within("the answer", key.sign("a message")).await, None, "{broken:?}");
     }
     assert!(device_key("test:none").make().await.is_some());
 }

@@ -8,7 +8,7 @@ use gloo_timers::future::TimeoutFuture;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::support::{Sabotage, forget, other_tab, sabotage, storage, within};
+use crate::support::{Sabotage, forget, other_tab, sabotage, storage, storage_that_tells, within};
 
 fn local_storage() -> web_sys::Storage {
     web_sys::window().unwrap().local_storage().unwrap().unwrap()
@@ -80,8 +80,9 @@ async fn a_tab_that_stops_in_the_middle_keeps_no_other_waiting() {
     for step in 0..12 {
         let name = format!("test:still-{step}");
         let (mut still, mut other) = (storage(&name).await, storage(&name).await);
-        // It begins, and after so many milliseconds looks at nothing that comes of it, like a tab that is frozen.
+        // It begins, and after so many milliseconds does nothing about what comes of it, like a tab that is frozen.
         future::select(pin!(still.swap(None, Some("still"))), TimeoutFuture::new(step)).await;
+        drop(still);
         let before = within("a read", other.read()).await;
         let after = within("a swap", other.swap(before.as_deref(), Some("other"))).await;
         assert!(after == some("other") || (before.is_none() && after == some("still")), "{before:?}, {after:?}");
@@ -90,9 +91,9 @@ async fn a_tab_that_stops_in_the_middle_keeps_no_other_waiting() {
 
 #[wasm_bindgen_test]
 async fn another_tab_is_heard_writing() {
-    let (here, mut elsewhere) = (storage("test:watch").await, storage("test:watch").await);
     let (heard, mut hears) = mpsc::unbounded();
-    let watch = here.watch(move || heard.unbounded_send(()).unwrap());
+    let here = storage_that_tells("test:watch", move || heard.unbounded_send(()).unwrap()).await;
+    let mut elsewhere = storage("test:watch").await;
     storage("test:another").await.swap(None, Some("no affair of ours")).await;
     elsewhere.swap(Some("nothing of the kind"), Some("nor this")).await;
     elsewhere.swap(None, Some("theirs")).await;
@@ -100,9 +101,9 @@ async fn another_tab_is_heard_writing() {
     elsewhere.swap(Some("theirs"), None).await;
     within("the other tab's removal", hears.next()).await.unwrap();
     assert!(hears.try_recv().is_err(), "two changes, told once each");
-    drop(watch);
+    drop(here);
     elsewhere.swap(None, Some("unheard")).await;
-    assert!(within("the end", hears.next()).await.is_none(), "dropped, it hears no more");
+    assert!(within("the end", hears.next()).await.is_none(), "closed, it hears no more");
 }
 
 #[wasm_bindgen_test]
@@ -180,9 +181,8 @@ async fn what_local_storage_does_not_take_lives_as_long_as_the_page() {
 #[wasm_bindgen_test]
 async fn another_tab_is_heard_writing_to_local_storage() {
     let _missing = sabotage(Sabotage::Missing);
-    let mut here = storage("test:local-watch").await;
     let (heard, mut hears) = mpsc::unbounded();
-    let watch = here.watch(move || heard.unbounded_send(()).unwrap());
+    let mut here = storage_that_tells("test:local-watch", move || heard.unbounded_send(()).unwrap()).await;
     let elsewhere = other_tab().local_storage().unwrap().unwrap();
     elsewhere.set_item("test:another-entry", "no affair of ours").unwrap();
     elsewhere.set_item("test:local-watch", "theirs").unwrap();
@@ -190,8 +190,8 @@ async fn another_tab_is_heard_writing_to_local_storage() {
     assert_eq!(here.read().await, some("theirs"), "the first that is heard of is the entry that is watched");
     elsewhere.remove_item("test:local-watch").unwrap();
     within("the other tab's removal", hears.next()).await.unwrap();
-    drop(watch);
+    drop(here);
     elsewhere.set_item("test:local-watch", "unheard").unwrap();
-    assert!(within("the end", hears.next()).await.is_none(), "dropped, it hears no more");
+    assert!(within("the end", hears.next()).await.is_none(), "closed, it hears no more");
     elsewhere.remove_item("test:local-watch").unwrap();
 }

@@ -1,17 +1,11 @@
 //! What the browser tests share: a scripted gateway, and waiting with a deadline.
 
-use std::{future::Future, iter, pin::pin, rc::Rc, time::Duration};
+use std::{future::Future, iter, pin::pin, time::Duration};
 
 use futures_util::{StreamExt, future};
 use gloo_timers::future::TimeoutFuture;
-use relogin_client::Secret;
-use relogin_web::{
-    Client, Event, Events, Options, SessionState,
-    browser::{
-        indexed_db::Database,
-        storage::{Storage, Watch},
-    },
-};
+use js_sys::Promise;
+use relogin_web::{Client, Event, Events, Options, SessionState};
 use serde_json::{Value as Json, json};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -45,6 +39,34 @@ extern "C" {
     pub(crate) fn kept(database: &str, name: &str) -> js_sys::Promise;
 
     pub(crate) fn forget(database: &str) -> js_sys::Promise;
+}
+
+#[wasm_bindgen(module = "/src/browser/database.js")]
+extern "C" {
+    pub(crate) type Database;
+
+    #[wasm_bindgen(constructor)]
+    pub(crate) fn new(name: &str) -> Database;
+
+    #[wasm_bindgen(method)]
+    pub(crate) fn close(this: &Database);
+}
+
+#[wasm_bindgen(module = "/src/browser/storage.js")]
+extern "C" {
+    type Storage;
+
+    #[wasm_bindgen(js_name = openStorage)]
+    fn open_storage(name: &str, database: &Database, heard: &Closure<dyn Fn()>) -> Promise;
+
+    #[wasm_bindgen(method)]
+    fn read(this: &Storage) -> JsValue;
+
+    #[wasm_bindgen(method)]
+    fn swap(this: &Storage, from: &JsValue, to: &JsValue) -> JsValue;
+
+    #[wasm_bindgen(method)]
+    fn close(this: &Storage);
 }
 
 /// What a browser can lack.
@@ -272,28 +294,42 @@ pub(crate) fn entry(name: &str) -> String {
 
 /// Storage as another tab has it.
 pub(crate) async fn storage(name: &str) -> Texts {
-    let database = Rc::new(Database::new(name.to_owned()));
-    Texts(within("storage", Storage::open(name.to_owned(), database)).await)
+    storage_that_tells(name, || {}).await
 }
 
-/// Storage, in plain texts.
-pub(crate) struct Texts(Storage);
+/// Likewise; calls back whenever another tab has changed it.
+pub(crate) async fn storage_that_tells(name: &str, call_back: impl Fn() + 'static) -> Texts {
+    let (database, heard) = (Database::new(name), Closure::new(call_back));
+    let storage = within("storage", settled(open_storage(name, &database, &heard).into())).await.unchecked_into();
+    Texts { storage, database, _heard: heard }
+}
+
+/// What a script gives back, at once or by a promise.
+pub(crate) async fn settled(given: JsValue) -> JsValue {
+    JsFuture::from(Promise::resolve(&given)).await.unwrap()
+}
+
+/// Storage, in plain texts. Dropped, it is closed.
+pub(crate) struct Texts {
+    storage: Storage,
+    database: Database,
+    _heard: Closure<dyn Fn()>,
+}
 
 impl Texts {
     pub(crate) async fn read(&mut self) -> Option<String> {
-        plain(self.0.read().await)
+        settled(self.storage.read()).await.as_string()
     }
 
     pub(crate) async fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> Option<String> {
-        let secret = |text: Option<&str>| text.map(|text| Secret::new(text.to_owned()));
-        plain(self.0.swap(secret(from).as_ref(), secret(to).as_ref()).await)
-    }
-
-    pub(crate) fn watch(&self, call_back: impl Fn() + 'static) -> Watch {
-        self.0.watch(call_back)
+        let value = |text: Option<&str>| text.map_or(JsValue::NULL, JsValue::from);
+        settled(self.storage.swap(&value(from), &value(to))).await.as_string()
     }
 }
 
-fn plain(text: Option<Secret>) -> Option<String> {
-    text.map(|text| text.expose().to_owned())
+impl Drop for Texts {
+    fn drop(&mut self) {
+        self.storage.close();
+        self.database.close();
+    }
 }

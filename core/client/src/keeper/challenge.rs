@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use relogin_res::client::Method;
-use relogin_session::api::{Challenge, SignedChallenge, proof_message};
+use relogin_session::api::{Challenge, SignedChallenge, proof_text};
 use serde_json::Value as Json;
 
 use super::{
@@ -81,9 +81,7 @@ impl Keeper {
         }
         errand.stage = match self.here.challenges.usable(turn.now) {
             Some(challenge) => {
-                let message = proof_message(challenge, &record.key);
-                // Both parts are texts.
-                out.push(Action::Sign(Secret::new(String::from_utf8_lossy(&message).into_owned())));
+                out.push(Action::Sign(Secret::new(proof_text(challenge, &record.key))));
                 Stage::Signing(challenge.to_owned())
             }
             None => {

@@ -1,7 +1,7 @@
 //! Logouts brought to their end: on the page each takes effect at once, at the service as soon as it can be reached. On a new
 //! connection, a session has to be taken up once more to be ended.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use relogin_session::{Denied, LoggedIn, SessionId, api::LogoutParams};
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endings {
     /// What this connection holds comes first.
-    queue: VecDeque<Ending>,
+    queue: Vec<Ending>,
     /// Commands that wait for all of them.
     tokens: Vec<Token>,
     /// Not before this time.
@@ -167,7 +167,7 @@ impl Keeper {
             self.settled = true;
             return;
         }
-        let Some(ending) = self.endings.queue.front_mut() else { return };
+        let Some(ending) = self.endings.queue.first_mut() else { return };
         if ending.attached {
             let sid = ending.sid;
             // Copies of one that names no session would end any.
@@ -182,7 +182,7 @@ impl Keeper {
             errand.used = used;
             self.prove(errand, turn, out);
         } else {
-            self.endings.queue.pop_front();
+            self.endings.queue.remove(0);
             self.pump(turn, out);
         }
     }
@@ -207,7 +207,9 @@ impl Keeper {
         match error {
             Some(error) if is_transient(&error) => self.end_later(&error, turn, out),
             _ => {
-                self.endings.queue.pop_front();
+                if !self.endings.queue.is_empty() {
+                    self.endings.queue.remove(0);
+                }
                 (self.endings.retry, self.endings.backoff) = (None, Backoff::default());
             }
         }
@@ -257,11 +259,8 @@ impl Endings {
     }
 
     fn push(&mut self, ending: Ending) {
-        if ending.attached {
-            self.queue.push_front(ending);
-        } else {
-            self.queue.push_back(ending);
-        }
+        let place = if ending.attached { 0 } else { self.queue.len() };
+        self.queue.insert(place, ending);
     }
 
     /// The session of `record`, which is to end, is held by this connection now, and no other.

@@ -179,7 +179,7 @@ impl Keeper {
                 // Its key is on its way into storage.
                 Stage::Storing(_) => out.settle(login.token, Ok(Answer::Done)),
                 _ if sent => out.settle(login.token, Err(RequestError::ConnectionLost)),
-                _ => self.logins.push_front(login),
+                _ => self.logins.insert(0, login),
             }
         }
     }

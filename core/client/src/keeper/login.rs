@@ -1,7 +1,7 @@
 //! A login: find out what device this is, send, and put the key into storage, whatever is there. One whose answer was lost is
 //! repeated once, with its own attempt, so that what it made is not left behind.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use relogin_res::error::code;
 use relogin_session::{
@@ -53,7 +53,10 @@ impl Keeper {
             (self.hang_up, self.login_first) = (true, true);
             return;
         }
-        let Some(login) = self.logins.pop_front() else { return };
+        if self.logins.is_empty() {
+            return;
+        }
+        let login = self.logins.remove(0);
         self.login_first = false;
         self.errand = Some(self.errand(Task::Login(login), Stage::Locking));
         self.lock.request(turn, out);
@@ -119,7 +122,7 @@ impl Keeper {
                 (login.again, self.here.tainted) = (true, true);
                 self.lock.release(out);
                 if let Task::Login(login) = errand.task {
-                    self.logins.push_front(login);
+                    self.logins.insert(0, login);
                 }
             }
             Err(error) => {
@@ -158,13 +161,14 @@ impl Keeper {
 
     /// Tells those who have waited for too long.
     pub(super) fn refuse_late_logins(&mut self, turn: &Turn, out: &mut Outbox) {
-        let (late, rest): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.logins).into_iter().partition(|login| login.deadline <= turn.now);
-        self.logins = rest;
+        self.logins.retain(|login| {
+            let late = login.deadline <= turn.now;
+            if late {
+                out.settle(login.token, Err(RequestError::TimedOut));
+            }
+            !late
+        });
         self.login_first &= !self.logins.is_empty();
-        for login in late {
-            out.settle(login.token, Err(RequestError::TimedOut));
-        }
     }
 }
 

@@ -80,12 +80,12 @@ impl Record {
     /// The same key with a use of it that begins, unless one is noted already.
     pub(super) fn begun(&self, attempt: Attempt) -> Self {
         let attempt = self.attempt().unwrap_or(attempt);
-        Self { attempt: Some(attempt.to_string()), ..self.clone() }
+        Self { attempt: Some(attempt.to_text()), ..self.clone() }
     }
 
     /// Which session the key is of.
     pub(super) fn holding(&self) -> Holding {
-        Holding { sid: self.key.parse().map(|key| key.sid), generation: self.generation }
+        Holding { sid: self.key.session(), generation: self.generation }
     }
 
     /// True if this record's key comes before that of `newer`, in the same session.

@@ -1,7 +1,7 @@
 //! What the keeper can know: how this tab stands to the session, who the user model says is logged in, and what it has asked
 //! of storage.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use relogin_res::{Value, json};
 use relogin_session::{User, UserId};
@@ -77,12 +77,12 @@ pub(super) enum Asked {
 
 /// What has been asked of storage, and not been answered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Questions(VecDeque<(Asked, bool)>);
+pub(super) struct Questions(Vec<(Asked, bool)>);
 
 impl Questions {
     /// Asks what storage has; the answer may be stale.
     pub(super) fn read(&mut self, asked: Asked, out: &mut Outbox) {
-        self.0.push_back((asked, false));
+        self.0.push((asked, false));
         out.push(Action::ReadStorage);
     }
 
@@ -93,13 +93,17 @@ impl Questions {
 
     /// Puts `to` in the place of `from`, and asks what storage has then.
     pub(super) fn swap(&mut self, asked: Asked, from: Option<Secret>, to: Option<Secret>, out: &mut Outbox) {
-        self.0.push_back((asked, true));
+        self.0.push((asked, true));
         out.push(Action::SwapStorage { from, to });
     }
 
     /// The next answer has come. `None` if nobody asked.
     pub(super) fn answered(&mut self, text: Option<Secret>) -> Option<(Asked, Stored)> {
-        self.0.pop_front().map(|(asked, certain)| (asked, Stored::read(text, certain)))
+        if self.0.is_empty() {
+            return None;
+        }
+        let (asked, certain) = self.0.remove(0);
+        Some((asked, Stored::read(text, certain)))
     }
 
     /// Whether nothing is to be answered.

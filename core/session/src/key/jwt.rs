@@ -9,13 +9,12 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Keyring, PresentedKey, ReloginKey, TAG_BYTES, Tag, derived};
-use crate::{SessionId, Timestamp, UserId};
+use crate::{SessionId, Timestamp, UserId, base64url};
 
 /// An Ed25519 key pair (RFC 8032). Pure: the same message has the same signature always, so that the same successor of a key can be
 /// handed out again.
@@ -88,6 +87,10 @@ const TYPE: &str = "relogin+jwt";
 const INFO: &[u8] = b"relogin jwt 1";
 /// How each payload begins; the session id follows.
 const BEGIN: &[u8] = br#"{"sid":""#;
+/// How much of it it takes to say which session it is of.
+const NAMING: usize = BEGIN.len() + SESSION_CHARS;
+/// A session id's length.
+const SESSION_CHARS: usize = 22;
 
 impl Tokens {
     /// Keys of `issuer` for `audience`, signed by the first of `signers`, verified by all. With `is_minted`, keys are handed out like this;
@@ -226,16 +229,24 @@ pub(super) fn parse(text: &str) -> Option<PresentedKey> {
         return None;
     }
     let payload = text.split('.').nth(1)?;
-    let payload = Zeroizing::new(Base64UrlUnpadded::decode_vec(payload).ok()?);
+    let mut bytes = Zeroizing::new(vec![0; payload.len() * 3 / 4]);
+    base64url::decode(payload.as_bytes(), &mut bytes)?;
+    let payload = bytes;
     let (sid, rest) = text_before(payload.strip_prefix(BEGIN)?, br#"","gen":"#)?;
     let (generation, rest) = text_before(rest, br#","jti":""#)?;
     let (jti, _) = text_before(rest, br#"","#)?;
     let mut tag: Tag = [0; TAG_BYTES];
-    if Base64UrlUnpadded::decode(jti, &mut tag).ok()?.len() != TAG_BYTES {
-        return None;
-    }
+    base64url::decode(jti.as_bytes(), &mut tag)?;
     let generation = generation.parse().ok().filter(|generation| *generation > 0)?;
     Some(PresentedKey { sid: SessionId::parse(sid)?, generation, tag })
+}
+
+/// The session that a JWT names.
+pub(super) fn session(text: &str) -> Option<SessionId> {
+    let payload = text.split('.').nth(1)?.as_bytes().get(..NAMING.div_ceil(3) * 4)?;
+    let mut bytes = [0; NAMING.div_ceil(3) * 3];
+    base64url::decode(payload, &mut bytes)?;
+    SessionId::parse_bytes(bytes.strip_prefix(BEGIN)?.get(..SESSION_CHARS)?)
 }
 
 fn text_before<'a>(bytes: &'a [u8], end: &[u8]) -> Option<(&'a str, &'a [u8])> {
