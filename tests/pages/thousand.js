@@ -2,11 +2,16 @@
 import { Client, Session } from "relogin";
 import load, { alive } from "/relogin/relogin.js";
 
+/** Opens the sockets that are late. */
+const late = [];
+
 /** A gateway at hand, which has nobody logged in: a browser opens one real connection after the other. */
 class AtHand extends EventTarget {
-  constructor() {
+  constructor(url) {
     super();
-    setTimeout(() => this.dispatchEvent(new Event("open")));
+    const open = () => this.dispatchEvent(new Event("open"));
+    if (!String(url).endsWith("/late")) setTimeout(open);
+    else document.body.dataset.late = late.push(open);
   }
 
   send(frame) {
@@ -69,6 +74,9 @@ window.page = {
   bytes: () => memory.buffer.byteLength,
   listening: () => listening,
   close: async (count) => { await many(close, count); await over(); },
+  /** Waits for a client that nobody else knows. */
+  wait: () => { new Client("/late").connect().then(() => { document.body.dataset.waited = "told"; }); },
+  open: () => late.forEach((open) => open()),
   drop: async (count) => { await many(async () => void (await make()), count); },
 };
 document.body.dataset.state = "there";

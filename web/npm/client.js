@@ -19,8 +19,8 @@ export const loaded = () => {
   return loading;
 };
 
-/** Clients that somebody listens to: they work as long as the page does, whoever still knows them. */
-const listenedTo = new Set();
+/** Clients that somebody listens to or waits for: they work as long as the page does, whoever still knows them. */
+const needed = new Set();
 
 const lost = () => new ResError("system.connectionError", "the connection was lost");
 
@@ -195,10 +195,12 @@ export class Client {
       if (!connected) {
         waiter.timer = setTimeout(() => {
           this.#waiting.delete(waiter);
+          this.#stayOrGo();
           reject(new ResError("system.timeout", "no connection in time"));
         }, PATIENCE);
       }
       this.#waiting.add(waiter);
+      this.#stayOrGo();
     });
   }
 
@@ -210,6 +212,7 @@ export class Client {
       else resolve();
     }
     this.#waiting.clear();
+    this.#stayOrGo();
   }
 
   #became(state) {
@@ -344,7 +347,7 @@ export class Client {
   }
 
   #stayOrGo() {
-    if (this.#listening > 0) listenedTo.add(this);
-    else listenedTo.delete(this);
+    if (this.#listening > 0 || this.#waiting.size > 0) needed.add(this);
+    else needed.delete(this);
   }
 }

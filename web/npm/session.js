@@ -6,8 +6,8 @@ import { ResError, asError, report } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { inner } from "./resources.js";
 
-/** Sessions that the page listens to: they stay as long as the page does, whoever still knows them. */
-const listenedTo = new Set();
+/** Sessions that the page listens to or waits for: they stay as long as the page does, whoever still knows them. */
+const needed = new Set();
 
 /** How long until the user model is asked for again that could not be had. */
 const AGAIN = 3000;
@@ -71,21 +71,27 @@ export class Session {
 
   on(events, listener) {
     this.#listeners.add(events, listener);
-    listenedTo.add(this);
+    this.#stayOrGo();
     return this;
   }
 
   off(events, listener) {
     this.#listeners.remove(events, listener);
-    if (this.#listeners.size === 0) listenedTo.delete(this);
+    this.#stayOrGo();
     return this;
+  }
+
+  #stayOrGo() {
+    const stays = !this.#closed && (this.#listeners.size > 0 || this.#waiting.size > 0);
+    if (stays) needed.add(this);
+    else needed.delete(this);
   }
 
   /** Lets go of the client. The session stays in storage. */
   close() {
     if (this.#closed) return;
     this.#closed = true;
-    listenedTo.delete(this);
+    this.#stayOrGo();
     this.#link.detach();
     this.#keeper?.free();
     this.#keeper = null;
@@ -127,6 +133,7 @@ export class Session {
     const token = (this.#tokens += 1);
     return new Promise((resolve, reject) => {
       this.#waiting.set(token, { resolve, reject });
+      this.#stayOrGo();
       ask(this.#keeper, token);
     });
   }
@@ -147,6 +154,7 @@ export class Session {
       case "settled": {
         const waiting = this.#waiting.get(first);
         this.#waiting.delete(first);
+        this.#stayOrGo();
         if (second) waiting?.reject(asError(second));
         else waiting?.resolve();
         break;

@@ -1,10 +1,15 @@
 //! `cargo xtask bench`: whatever benchmarks the workspace has.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{context::Context, no_arguments, report};
+use crate::{context::Context, no_arguments, npm, page, report, setup};
+
+/// The package whose benches run the product in a real browser: they need all that the end-to-end tests need.
+const IN_A_BROWSER: &str = "relogin-tests";
+/// Their parts, the first of which is all of them.
+const BROWSER: [&str; 3] = ["browser", "resources", "reload"];
 
 /// Runs the benches of each package that has a `benches` folder; with an argument, one part of them.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
@@ -18,9 +23,16 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         report::begin("there are no benchmarks yet: a package that has a `benches` folder is run by this command");
     }
     for package in packages {
-        report::begin(format_args!("{package}: cargo bench"));
+        let in_a_browser = package == IN_A_BROWSER;
+        if part.is_some_and(|part| BROWSER.contains(&part.as_str()) != in_a_browser) {
+            continue;
+        }
         // Figures are the output here: they go to the terminal as they are.
         let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", "*"]);
+        if in_a_browser {
+            build_product(context, &mut bench)?;
+        }
+        report::begin(format_args!("{package}: cargo bench"));
         if let Some(part) = part {
             bench.args(["--", part]);
         }
@@ -29,6 +41,14 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
             bail!("the benchmarks of {package} failed");
         }
     }
+    Ok(())
+}
+
+/// Builds what runs in the browser and what serves it, as they are shipped, and tells `bench` where they are.
+fn build_product(context: &Context, bench: &mut Command) -> Result<()> {
+    let tools = setup::ensure(context, setup::Needs::Tests)?;
+    bench.env("RELOGIN_BIN", page::build(context, &tools)?).env("RELOGIN_NPM", npm::build(context, &tools)?);
+    tools.name_to(bench);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use relogin_tests::{
 use serde_json::{Value, json};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -185,6 +185,21 @@ async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
     }
     assert_eq!(browser.run("return page.listening()").await?, 0);
     Ok(())
+}
+
+/// A client that somebody waits for stays, whatever the browser collects meanwhile.
+async fn who_waits_for_a_client_is_told(stage: &mut Stage) -> Result<()> {
+    let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
+    let browser = stage.browser("waits").await?;
+    browser.open(&site.url()).await?;
+    browser.until("the page", "document.body.dataset.state === 'there'").await?;
+    browser.run("page.wait()").await?;
+    browser.until("the socket", "document.body.dataset.late").await?;
+    for _ in 0..3 {
+        browser.devtools("HeapProfiler.collectGarbage", json!({})).await?;
+    }
+    browser.run("page.open()").await?;
+    browser.until("the connection", "document.body.dataset.waited === 'told'").await.map(drop)
 }
 
 /// Models and collections: of the same frames both clients make the same objects, and tell of the same changes.

@@ -89,8 +89,9 @@ impl Cache {
             if self.ready {
                 entry.ask(rid, out);
             }
-        } else if !done && count > 1 {
-            // It takes all or nothing, and we had some less than we thought.
+        } else if !done && count > 1 && !entry.crossed {
+            // It takes all or nothing, and we had some less than we thought. (Taken away before, there was nothing to give back, and what is
+            // there since is not to be given back.)
             return out.give_back(rid, count - 1);
         }
         (entry.leaving, entry.crossed) = (false, false);

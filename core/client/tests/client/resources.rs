@@ -386,6 +386,31 @@ fn several_holds_at_the_gateway_are_given_back_together() {
 }
 
 #[test]
+fn what_was_taken_away_before_it_was_given_back_is_given_back_once() {
+    let mut tab = anonymous();
+    subscribe(&mut tab, "a", &json!({"models": {"a": {}}}));
+    tab.command(Command::Call { rid: rid("b"), method: "find".into(), params: None });
+    let id = tab.take("call.b.find").id;
+    tab.ok(id, &json!({"rid": "a"}));
+    for _ in 0..2 {
+        tab.command(Command::Unsubscribe(rid("a")));
+    }
+    tab.pass(s(5));
+    let back = tab.take("unsubscribe.a");
+    assert_eq!(back.params, json!({"count": 2}));
+    // Sent before the gateway heard of that.
+    tab.event("a.unsubscribe", &json!({"reason": {"code": "system.accessDenied", "message": ""}}));
+    tab.command(Command::Subscribe(rid("a")));
+    let again = tab.take("subscribe.a").id;
+    tab.error(back.id, "system.noSubscription");
+    assert_eq!(tab.methods(), [""; 0], "that would take back what was asked for since");
+    tab.ok(again, &json!({"models": {"a": {}}}));
+    tab.command(Command::Unsubscribe(rid("a")));
+    tab.pass(s(5));
+    assert_eq!(tab.take("unsubscribe.a").params, Json::Null);
+}
+
+#[test]
 fn reading_once_subscribes_to_nothing() {
     let mut tab = anonymous();
     let token = tab.command(Command::Get(rid("a")));

@@ -1,0 +1,39 @@
+//! What the client costs in a real browser: resources beside ResClient, in turns in one browser, and the page's way to "logged in".
+//! What counts are the ratios within a run. The figures are nobody's to fail by; what they were measured on has to be right.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a program for people who measure")]
+
+mod figures;
+mod gateway;
+mod reload;
+mod resources;
+
+use relogin_tests::{
+    play::{Failure, play},
+    stage::Arrangement,
+};
+
+/// All of it, and what can be run alone.
+const PARTS: [&str; 3] = ["browser", "resources", "reload"];
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let asked: Vec<_> = arguments.iter().filter(|argument| *argument != "--bench").collect();
+    // Cargo says --bench; without, somebody runs all targets as tests.
+    if asked.len() == arguments.len() {
+        return Ok(());
+    }
+    let part = asked.first().map_or(PARTS[0], |part| part.as_str());
+    println!("{part} (load {})", figures::load());
+    if !PARTS.contains(&part) {
+        println!("  there is no such part; there are {PARTS:?}");
+    }
+    if part == "browser" || part == "resources" {
+        play(Arrangement::Embedded, "bench-resources", resources::measure).await?;
+    }
+    if part == "browser" || part == "reload" {
+        play(Arrangement::Embedded, "bench-reload", reload::measure).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The page's way from a navigation to "logged in", of somebody who is: with nothing of it in any cache of the browser's, and with all.
+//!
+//! Each round starts a browser on the same profile, from which what it keeps of sites' files and of the code that it has compiled is
+//! taken; storage stays. `data-session` says when the user is in.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use relogin_tests::{browser::Browser, stage::Stage};
+use serde::Deserialize;
+
+use crate::figures::Figures;
+
+const ROUNDS: usize = 11;
+
+/// Notes in each page when the user is in, and when the page waited for the server: for a file, from asking until it was there; for the
+/// WebSocket, until it was open; for requests, until their answers came.
+const WATCH: &str = include_str!("../../pages/watch.js");
+
+/// One way to "logged in", in milliseconds from the navigation's start.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Way {
+    logged_in: f64,
+    /// For the document, and the files of the page.
+    files: f64,
+    /// When the page's program looked for the first thing: its storage, or a connection.
+    started: f64,
+    /// For the WebSocket to open.
+    socket: f64,
+    /// For answers to requests.
+    answers: f64,
+    /// For any of them: a moment in which several are waited for counts once.
+    server: f64,
+}
+
+/// What a row of the table is called, and what it shows of each way.
+type Row = (&'static str, fn(&Way) -> f64);
+
+pub(crate) async fn measure(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let url = format!("http://{}/", stage.service_addr());
+    let browser = stage.page("reload", &url).await?;
+    browser.log_in("jane", "jane").await?;
+    browser.close().await?;
+
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        forget_files(&stage.folder().join("profile-reload"))?;
+        let browser = stage.browser("reload").await?;
+        browser.before_each_page(WATCH).await?;
+        browser.open(&url).await?;
+        cold.push(way(&browser).await?);
+        for _ in 0..2 {
+            browser.reload().await?;
+            warm.push(way(&browser).await?);
+        }
+        browser.close().await?;
+    }
+    println!(
+        "  milliseconds, median (quartiles) of {ROUNDS} browsers{:<14}{:<26}two reloads in each",
+        "", "nothing in caches"
+    );
+    let rows: [Row; 7] = [
+        ("navigation to logged in", |way| way.logged_in),
+        ("until the program runs", |way| way.started),
+        ("waiting for the server", |way| way.server),
+        ("  for document, scripts, WebAssembly, style", |way| way.files),
+        ("  for the WebSocket to open", |way| way.socket),
+        ("  for answers on it", |way| way.answers),
+        ("ours, and the browser's: the rest", |way| way.logged_in - way.server),
+    ];
+    for (what, figure) in rows {
+        let [cold, warm] = [&cold, &warm].map(|ways| Figures::of(ways.iter().map(figure)).cell());
+        println!("  {what:<56}{cold:<26}{warm}");
+    }
+    Ok(())
+}
+
+async fn way(browser: &Browser) -> Result<Way> {
+    let found = browser.until("the user", "document.body.dataset.session === 'in' && window.way?.()").await?;
+    serde_json::from_value(found).context("what the page has noted")
+}
+
+/// Takes from a profile what the browser keeps of sites' files, and of the code that it has compiled.
+fn forget_files(profile: &Path) -> Result<()> {
+    for cache in ["Cache", "Code Cache", "GPUCache"] {
+        let folder = profile.join("Default").join(cache);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
