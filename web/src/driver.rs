@@ -10,7 +10,6 @@ use futures_util::StreamExt as _;
 use relogin_client::{Action, Config, Event, Input, Secret, SocketId};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
-use wasm_bindgen_futures::spawn_local;
 
 use crate::{
     browser::{
@@ -20,6 +19,7 @@ use crate::{
         storage::Storage,
     },
     ends::{self, Ends, Keeping},
+    in_place,
 };
 
 /// How to connect, and whether a session is kept.
@@ -103,13 +103,14 @@ impl Options {
         }
         let mut driver = Driver { engine, gateway, socket: None, ends, happens, observer };
         driver.take_in(Input::Start).await;
-        spawn_local(driver.run(happened));
+        in_place::spawn(driver.run(happened));
         Ok(client)
     }
 }
 
-/// Who is told of everything, in the moment in which it happens. The engine has the values.
-pub(crate) type Observer = Box<dyn Fn(&Event, &Engine)>;
+/// Who is told of everything, in the moment in which it happens; and then, by `None`, that this was all that belongs together. The
+/// engine has the values.
+pub(crate) type Observer = Box<dyn Fn(Option<&Event>, &Engine)>;
 
 /// The machine and the browser's ends that it is connected to.
 struct Driver {
@@ -142,6 +143,13 @@ impl Driver {
             self.carry_out(action).await;
         }
         self.ends.wake_at(self.engine.poll_timeout());
+        self.observe(None);
+    }
+
+    fn observe(&self, event: Option<&Event>) {
+        if let Some(observer) = &self.observer {
+            observer(event, &self.engine);
+        }
     }
 
     async fn carry_out(&mut self, action: Action) {
@@ -154,11 +162,7 @@ impl Driver {
                 }
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
-            Action::Emit(event) => {
-                if let Some(observer) = &self.observer {
-                    observer(&event, &self.engine);
-                }
-            }
+            Action::Emit(event) => self.observe(Some(&event)),
             action => {
                 if let Some(answer) = self.ends.carry_out(action).await {
                     self.engine.handle(answer, ends::moment());
@@ -173,7 +177,8 @@ impl Driver {
             SocketEvent::Frame(text) => Input::Frame(id, Secret::new(text)),
             SocketEvent::Closed => Input::SocketClosed(id),
         });
-        match Socket::open(&self.gateway, call_back.clone()) {
+        let call_now = call_back.clone();
+        match Socket::open(&self.gateway, move |event| in_place::now(|| call_now(event))) {
             Ok(socket) => self.socket = Some((id, socket)),
             // To the machine a refusal by the browser is a gateway that cannot be reached.
             Err(_) => call_back(SocketEvent::Closed),

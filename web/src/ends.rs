@@ -1,6 +1,10 @@
 //! The browser's ends of a machine, but for its socket: timer and wake-ups, and what keeps a session: storage, device key, lock.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use futures_channel::mpsc::UnboundedSender;
 use relogin_client::{Action, Input, LockId, Moment, Secret};
@@ -22,6 +26,8 @@ use crate::browser::{
 #[derive(Debug)]
 pub(crate) struct Ends {
     timer: Timer,
+    /// When it rings, if it is set.
+    rings: Rc<Cell<Option<Duration>>>,
     _wake_ups: WakeUps,
     happens: UnboundedSender<Input>,
     session: Option<Session>,
@@ -78,14 +84,22 @@ impl Ends {
             WakeUp::Online => Input::Online,
             WakeUp::Offline => Input::Offline,
         }));
-        Self { timer: Timer::default(), _wake_ups: wake_ups, happens: happens.clone(), session }
+        Self { timer: Timer::default(), rings: Rc::default(), _wake_ups: wake_ups, happens: happens.clone(), session }
     }
 
-    /// Sends [`Input::Timer`] at this time, in place of what was asked for before.
+    /// Sends [`Input::Timer`] at this time, in place of what was asked for before; or sooner, where a timer is set: most inputs only put
+    /// off what is due, and setting a timer anew for each costs more than all else.
     pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
+        if due.is_some() && self.rings.get().is_some_and(|rings| due >= Some(rings)) {
+            return;
+        }
         let delay = due.map(|due| due.saturating_sub(clock::now()));
-        let ring = sender(&self.happens, |()| Input::Timer);
-        self.timer.set(delay, move || ring(()));
+        let (ring, rings) = (sender(&self.happens, |()| Input::Timer), Rc::clone(&self.rings));
+        self.rings.set(due);
+        self.timer.set(delay, move || {
+            rings.set(None);
+            ring(());
+        });
     }
 
     /// Does what is none of a socket's. What this answers is to be handed to the machine before anything else.
@@ -171,10 +185,26 @@ fn name_in(text: &str) -> Option<&str> {
     key.ends_with(MARK).then_some(key)
 }
 
+/// Random values for so many moments are drawn at once: the browser takes as long for one.
+const DRAWN: usize = 64;
+
+thread_local! {
+    static RANDOM: RefCell<Vec<[u8; 24]>> = const { RefCell::new(Vec::new()) };
+}
+
 /// Now, and random values for it.
 pub(crate) fn moment() -> Moment {
-    // The generator answered when we started, and a browser does not lose it.
-    let random = entropy::random().expect("the generator answered when the driver started");
+    let random = RANDOM.with_borrow_mut(|drawn| {
+        if drawn.is_empty() {
+            // The generator answered when we started, and a browser does not lose it.
+            let bytes = entropy::random::<{ 24 * DRAWN }>().expect("the generator answered when the driver started");
+            *drawn = bytes.as_chunks().0.to_vec();
+        }
+        // What was used stays nowhere.
+        let random = drawn.last_mut().map(std::mem::take).unwrap_or_default();
+        drawn.pop();
+        random
+    });
     Moment { now: clock::now(), random }
 }
 

@@ -34,6 +34,7 @@ pub mod bindings;
 pub mod browser;
 mod driver;
 mod ends;
+mod in_place;
 
 pub use driver::Options;
 pub use relogin_handle::{

@@ -35,8 +35,7 @@ impl Socket {
             Listener::new(&socket, "open", move |_| opened(SocketEvent::Opened)),
             Listener::new(&socket, "message", move |event| {
                 // RES is text: a binary frame is none of ours.
-                let text = event.dyn_ref::<MessageEvent>().and_then(|message| message.data().as_string());
-                if let Some(text) = text {
+                if let Some(text) = event.unchecked_ref::<MessageEvent>().data().as_string() {
                     frame(SocketEvent::Frame(text));
                 }
             }),
