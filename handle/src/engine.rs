@@ -41,10 +41,9 @@ impl Engine {
         self.loud = true;
     }
 
-    /// The values of a resource, as far as they are known.
-    #[must_use]
-    pub fn values(&self, rid: &ResourceId) -> Option<Resource> {
-        self.shared.lock().machine.resource(rid).cloned()
+    /// What `read` makes of a resource's values, as far as they are known. It must not use handles of this client.
+    pub fn read<T>(&self, rid: &ResourceId, read: impl FnOnce(&Resource) -> T) -> Option<T> {
+        self.shared.lock().machine.resource(rid).map(read)
     }
 
     /// Takes in what happened.

@@ -38,7 +38,6 @@ export class Client {
   /** Resources that were asked for by their id, not only found in others. */
   #direct = new Set();
   #held = new Set();
-  #told = [];
   #listeners = new Listeners();
   #listening = 0;
   #waiting = new Set();
@@ -102,7 +101,6 @@ export class Client {
       if (!this.#resources.has(rid)) this.#direct.delete(rid);
       throw asError(thrown);
     }
-    this.#takeIn();
     const resource = this.#resources.get(rid);
     if (!resource) throw lost();
     this.#hold(resource);
@@ -155,11 +153,21 @@ export class Client {
     }
   }
 
-  /** What the machine tells. A function of its own: it must know nothing that keeps a client from going that the page drops. */
+  /**
+   * What the machine tells, until it has told what belongs together. A function of its own: it must know nothing that keeps a client from
+   * going that the page drops. And it throws nothing.
+   */
   static #telling(self, life) {
-    return (...told) => {
+    let told = [];
+    return (kind, rid, first, second) => {
+      if (kind !== "told") {
+        told.push({ kind, rid, first, second });
+        return;
+      }
+      const all = told;
+      told = [];
       const client = self.deref();
-      if (client?.#life === life) client.#hear(told);
+      if (client?.#life === life) client.#takeIn(all);
     };
   }
 
@@ -178,7 +186,6 @@ export class Client {
       throw asError(thrown);
     }
     if (!Array.isArray(returned)) return JSON.parse(returned);
-    this.#takeIn();
     const [given] = returned;
     this.#direct.add(given);
     const resource = this.#resources.get(given);
@@ -242,39 +249,38 @@ export class Client {
   }
 
   /** Something has happened. What belongs together is taken in together: a resource comes before or after what it refers to. */
-  #hear(told) {
-    if (this.#told.push(told) === 1) queueMicrotask(() => this.#takeIn());
-  }
-
-  #takeIn() {
-    const told = this.#told;
-    this.#told = [];
-    for (const [kind, rid] of told) {
+  #takeIn(told) {
+    for (const { kind, rid } of told) {
       if (kind === "model" && !(this.#resources.get(rid) instanceof Model)) this.#resources.set(rid, new Model(this, rid));
       if (kind === "collection" && !(this.#resources.get(rid) instanceof Collection)) {
         this.#resources.set(rid, new Collection(this, rid));
       }
     }
-    for (const [kind, ...more] of told) this.#happened(kind, ...more);
+    for (const { kind, rid, first, second } of told) {
+      try {
+        this.#happened(kind, rid, first, second);
+      } catch (thrown) {
+        report(thrown);
+      }
+    }
   }
 
-  #happened(kind, rid, ...more) {
+  #happened(kind, rid, first, second) {
     if (kind === "connection") return this.#became(rid);
-    if (kind === "freshness") return this.#isFresh(rid, ...more);
+    if (kind === "freshness") return this.#isFresh(rid, first, second);
     const resource = this.#resources.get(rid);
     if (!resource) return undefined;
-    const [first, second] = more;
     switch (kind) {
-      case "model":
-        return resource._load(this.#values(JSON.parse(first)));
-      case "change":
-        return resource._change(this.#values(JSON.parse(first)), false);
-      case "collection":
-        return resource._load(JSON.parse(first).map((value) => this.#value(value)));
       case "add":
         return resource._add(first, this.#value(JSON.parse(second)));
       case "remove":
         return resource._remove(first);
+      case "change":
+        return resource._change(this.#values(JSON.parse(first)), false);
+      case "model":
+        return resource._load(this.#values(JSON.parse(first)));
+      case "collection":
+        return resource._load(this.#items(JSON.parse(first)));
       case "event":
         return resource._tell(first, JSON.parse(second));
       case "deleted":
@@ -308,6 +314,13 @@ export class Client {
 
   #values(json) {
     for (const name of Object.keys(json)) json[name] = this.#value(json[name]);
+    return json;
+  }
+
+  #items(json) {
+    for (let at = 0; at < json.length; at += 1) {
+      if (typeof json[at] === "object") json[at] = this.#value(json[at]);
+    }
     return json;
   }
 

@@ -29,18 +29,22 @@ export class Listeners {
     }
   }
 
-  tell(name, ...told) {
-    // Lists are never changed, but replaced: a listener may add and remove others.
-    for (const list of [this.#of.get(name), this.#of.get(null)]) {
-      for (const listener of list ?? []) {
-        try {
-          listener(...told);
-        } catch (thrown) {
-          report(thrown);
-        }
-      }
-    }
+  tell(name, data, source) {
+    call(this.#of.get(name), data, source);
+    call(this.#of.get(null), data, source);
   }
 }
+
+/** Lists are never changed, but replaced: a listener may add and remove others. */
+const call = (list, data, source) => {
+  if (!list) return;
+  for (const listener of list) {
+    try {
+      listener(data, source);
+    } catch (thrown) {
+      report(thrown);
+    }
+  }
+};
 
 const names = (events) => (events === null || events === undefined ? [null] : events.split(" ").filter(Boolean));

@@ -94,25 +94,28 @@ export class Model extends Resource {
 
   /** Takes in new values (undefined: gone); `all`: what is not among them is gone. Tells what was there before. */
   _change(values, all) {
-    const gone = all ? Object.keys(this.#props).filter((name) => !(name in values)) : [];
-    const news = [...Object.entries(values), ...gone.map((name) => [name, undefined])];
     const before = {};
     let changed = false;
-    for (const [name, value] of news) {
-      if (same(this.#props[name], value)) continue;
-      changed = true;
-      before[name] = this.#props[name];
-      // What the class has keeps its meaning; `props` has everything.
-      const shown = !(name in Model.prototype) && !name.startsWith("_");
-      if (value === undefined) {
-        delete this.#props[name];
-        if (shown) delete this[name];
-      } else {
-        this.#props[name] = value;
-        if (shown) this[name] = value;
-      }
-    }
+    for (const name of Object.keys(values)) changed = this.#set(name, values[name], before) || changed;
+    const gone = all ? Object.keys(this.#props).filter((name) => !Object.hasOwn(values, name)) : [];
+    for (const name of gone) changed = this.#set(name, undefined, before) || changed;
     if (changed) this._tell("change", before);
+  }
+
+  #set(name, value, before) {
+    const props = this.#props;
+    if (same(props[name], value)) return false;
+    before[name] = props[name];
+    // What the class has keeps its meaning; `props` has everything.
+    const shown = !(name in Model.prototype) && !name.startsWith("_");
+    if (value === undefined) {
+      delete props[name];
+      if (shown) delete this[name];
+    } else {
+      props[name] = value;
+      if (shown) this[name] = value;
+    }
+    return true;
   }
 
   _load(values) {
@@ -164,6 +167,10 @@ export class Collection extends Resource {
 
   /** Takes in all values anew: what is the same at both ends stays. */
   _load(items) {
+    if (this.#items.length === 0 && this._listeners === 0) {
+      this.#items = items;
+      return;
+    }
     let start = 0;
     let [end, to] = [this.#items.length, items.length];
     while (start < end && start < to && same(this.#items[start], items[start])) start += 1;

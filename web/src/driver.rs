@@ -98,8 +98,9 @@ impl Options {
     }
 }
 
-/// Who is told of everything, in the moment in which it happens. The engine has the values.
-pub(crate) type Observer = Box<dyn Fn(&Event, &Engine)>;
+/// Who is told of everything, in the moment in which it happens; and then, by `None`, that this was all that belongs together. The
+/// engine has the values.
+pub(crate) type Observer = Box<dyn Fn(Option<&Event>, &Engine)>;
 
 /// The machine and the browser's ends that it is connected to.
 struct Driver {
@@ -135,6 +136,9 @@ impl Driver {
                 Some(action) => self.carry_out(&action),
                 None => {
                     self.ends.wake_at(self.engine.poll_timeout());
+                    if let Some(observer) = &self.observer {
+                        observer(None, &self.engine);
+                    }
                     return Poll::Ready(());
                 }
             }
@@ -143,7 +147,7 @@ impl Driver {
 
     fn carry_out(&mut self, action: &Action) {
         match (action, &self.observer) {
-            (Action::Emit(event), Some(observer)) => observer(event, &self.engine),
+            (Action::Emit(event), Some(observer)) => observer(Some(event), &self.engine),
             (action, _) => self.ends.carry_out(action),
         }
     }

@@ -11,7 +11,10 @@ use std::{
 use relogin_client::{Action, Input, LockId, Moment, Secret, SocketId};
 use relogin_session::{api::PublicKey, exchange::MARK};
 
-use crate::browser::{self, Exception, Tell};
+use crate::{
+    browser::{self, Exception, Tell},
+    tasks,
+};
 
 /// What a machine is connected to. Dropped, it lets go of it all.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Ends {
     happened: Rc<RefCell<Happened>>,
     /// The machine has asked storage or the device, and is to do nothing else until it has the answer.
     asking: bool,
+    /// When the timer rings, if it is set.
+    rings: Option<Duration>,
     /// The browser calls it.
     _tell: Tell,
 }
@@ -66,9 +71,9 @@ impl Ends {
         browser::random(&mut [0])?;
         let happened = Rc::<RefCell<Happened>>::default();
         let happens = Rc::clone(&happened);
-        let tell = Tell::new(move |what, id, text| happens.borrow_mut().tell(what, id, text));
+        let tell = Tell::new(move |what, id, text| tasks::now(|| happens.borrow_mut().tell(what, id, text)));
         let browser = browser::Ends::new(&tell);
-        Ok(Self { browser, gateway, happened, asking: false, _tell: tell })
+        Ok(Self { browser, gateway, happened, asking: false, rings: None, _tell: tell })
     }
 
     /// Keeps the session called `session`.
@@ -95,6 +100,9 @@ impl Ends {
         match next {
             Some(input) => {
                 self.asking = false;
+                if matches!(input, Input::Timer) {
+                    self.rings = None;
+                }
                 Poll::Ready(input)
             }
             None => {
@@ -104,8 +112,13 @@ impl Ends {
         }
     }
 
-    /// Sends [`Input::Timer`] at this time, in place of what was asked for before.
-    pub(crate) fn wake_at(&self, due: Option<Duration>) {
+    /// Sends [`Input::Timer`] at this time, in place of what was asked for before; or sooner, where a timer is set: most inputs only put off
+    /// what is due, and to set a timer anew for each costs more than all else.
+    pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
+        if due.is_some() && self.rings.is_some_and(|rings| due >= Some(rings)) {
+            return;
+        }
+        self.rings = due;
         let wait = due.map_or(f64::INFINITY, |due| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0);
         self.browser.wake_in(wait);
     }

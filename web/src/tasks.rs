@@ -26,6 +26,9 @@ thread_local! {
     /// The numbers of those that were woken.
     static WOKEN: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
     static RUN: Closure<dyn Fn()> = Closure::new(run);
+    /// Whether who is woken is polled in this very moment, and needs no microtask.
+    static AT_ONCE: Cell<bool> = const { Cell::new(false) };
+    static POLLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs a future to its end.
@@ -36,9 +39,21 @@ pub fn spawn(future: impl Future<Output = ()> + 'static) {
     wake(number);
 }
 
+/// Lets happen what wakes tasks, and polls those in the same moment: a microtask of its own takes longer than what most frames bring.
+pub(crate) fn now(happens: impl FnOnce()) {
+    // It may happen inside of what a task does: then those that it wakes have their turn after it.
+    if POLLING.get() {
+        return happens();
+    }
+    AT_ONCE.set(true);
+    happens();
+    AT_ONCE.set(false);
+    run();
+}
+
 fn wake(number: u32) {
     WOKEN.with_borrow_mut(|woken| {
-        if woken.is_empty() {
+        if woken.is_empty() && !AT_ONCE.get() {
             RUN.with(queue_microtask);
         }
         if !woken.contains(&number) {
@@ -49,6 +64,7 @@ fn wake(number: u32) {
 
 /// Polls those that were woken. What that wakes has its turn after it.
 fn run() {
+    POLLING.set(true);
     for number in WOKEN.with_borrow_mut(mem::take) {
         let place = |tasks: &[(u32, Option<Task>)]| tasks.iter().position(|(known, _)| *known == number);
         let task = TASKS.with_borrow_mut(|tasks| place(tasks).and_then(|at| tasks[at].1.take()));
@@ -67,6 +83,7 @@ fn run() {
             }
         });
     }
+    POLLING.set(false);
 }
 
 /// Wakes the task of this number.

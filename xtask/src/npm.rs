@@ -14,8 +14,8 @@ use crate::{
     setup::{self, TARGET, Tools},
 };
 
-/// Small before all else, as for the page.
-const PROFILE: &str = "small";
+/// Small, but for what each frame goes through.
+const PROFILE: &str = "npm";
 
 /// Builds `target/npm`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {

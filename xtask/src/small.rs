@@ -15,7 +15,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::{context::Context, log::output, report, setup::WasmStd};
 
 /// What all scripts and WebAssembly of the page may weigh, in bytes, as brotli of quality 11 packs them (docs/performance.md, "The page").
-const MOST: u64 = 65_536;
+pub(crate) const PAGE: u64 = 65_536;
+
+/// The same for the package: a twentieth more than they do (docs/performance.md, "The package").
+pub(crate) const PACKAGE: u64 = 150_000;
 
 /// As in .cargo/config.toml, which these stand in for; then: panics trap at once, and say neither what nor where.
 const FLAGS: &str = "-Clink-arg=--keep-section=target_features \
@@ -61,22 +64,22 @@ pub(crate) fn path(context: &Context) -> Result<OsString> {
     Ok(env::join_paths([folder].into_iter().chain(env::split_paths(&inherited)))?)
 }
 
-/// Looks whether the page in `folder` is no heavier than it may be.
+/// Looks whether the scripts and WebAssembly in `folder`, which are `what`'s, weigh no more than `most` bytes.
 ///
 /// # Errors
-/// If it is.
-pub(crate) fn weigh(folder: &Path) -> Result<()> {
+/// If they do.
+pub(crate) fn weigh(what: &str, folder: &Path, most: u64) -> Result<()> {
     const SCRIPT: &str = "\
         const fs = require('fs'), { brotliCompressSync } = require('zlib');\
         const [folder] = process.argv.slice(1);\
         const files = fs.readdirSync(folder, { recursive: true }).filter((name) => /\\.(js|wasm)$/.test(name));\
         console.log(files.reduce((sum, name) => sum + brotliCompressSync(fs.readFileSync(`${folder}/${name}`)).length, 0));";
     let mut node = Command::new(env::var_os("NODE").unwrap_or_else(|| "node".into()));
-    let printed = output(node.args(["-e", SCRIPT]).arg(folder)).context("weighing the page: there is no node")?;
-    let weight: u64 = printed.trim().parse().context("weighing the page")?;
-    report::begin(format_args!("the page's scripts and WebAssembly: {weight} bytes of brotli"));
-    if weight > MOST {
-        bail!("the page weighs {weight} bytes, and may weigh {MOST}: see docs/performance.md, \"The page\"");
+    let printed = output(node.args(["-e", SCRIPT]).arg(folder)).context("weighing: there is no node")?;
+    let weight: u64 = printed.trim().parse().context("weighing")?;
+    report::begin(format_args!("the {what}'s scripts and WebAssembly: {weight} bytes of brotli"));
+    if weight > most {
+        bail!("the {what} weighs {weight} bytes, and may weigh {most}: see docs/performance.md");
     }
     Ok(())
 }

@@ -177,9 +177,9 @@ fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
     page::build(workshop.context, workshop.tools)?;
     if workshop.tools.wasm.has_sources(workshop.context) {
-        small::weigh(&page::folder(workshop.context))?;
+        small::weigh("page", &page::folder(workshop.context), small::PAGE)?;
     }
-    npm::build(workshop.context, workshop.tools)?;
+    small::weigh("package", &npm::build(workshop.context, workshop.tools)?, small::PACKAGE)?;
     npm::build_example(workshop.context, workshop.tools)?;
     Ok(Outcome::Passed)
 }

@@ -1,6 +1,9 @@
 //! A plain RES client, raw: commands are promises, and all that happens to its resources is told.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+};
 
 use js_sys::{Function, Promise};
 use relogin_client::{Resource as Values, ResourceChange};
@@ -10,7 +13,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
 use super::{
-    Tell,
+    Alive,
     errors::{error, parts, request_error},
     values,
 };
@@ -32,9 +35,17 @@ impl RawClient {
     /// # Errors
     /// If the gateway's address is none.
     pub async fn connect(gateway: String, greet: bool, tell: Function) -> Result<RawClient, JsValue> {
-        let tell = Tell::new(tell);
+        let tell = Tell {
+            function: tell.unchecked_into(),
+            last: RefCell::default(),
+            waits: Cell::new(false),
+            _alive: Alive::new(),
+        };
         let options = Options::new(gateway).configure(|config| config.greet = greet);
-        let observer = Box::new(move |event: &Event, engine: &Engine| tell_event(&tell, event, engine));
+        let observer = Box::new(move |event: Option<&Event>, engine: &Engine| match event {
+            Some(event) => tell_event(&tell, event, engine),
+            None => tell.told(),
+        });
         match options.connect_observed(Some(observer)).await {
             Ok(client) => Ok(Self { client, held: RefCell::default() }),
             Err(exception) => Err(parts("client.invalid", &exception.to_string(), None)),
@@ -96,9 +107,93 @@ async fn call(client: &Client, auth: bool, rid: &str, method: &str, params: Opti
     client.request(auth, rid, method, params).await
 }
 
+/// What is told.
+#[wasm_bindgen]
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// The connection's state is another one.
+    Connection = "connection",
+    /// How far a resource can be trusted is another thing.
+    Freshness = "freshness",
+    /// A model is there.
+    Model = "model",
+    /// A collection is there.
+    Collection = "collection",
+    /// A model has changed.
+    Change = "change",
+    /// A collection has got a value.
+    Add = "add",
+    /// It has lost one.
+    Remove = "remove",
+    /// A custom event.
+    Event = "event",
+    /// A resource was deleted.
+    Deleted = "deleted",
+    /// A resource is not kept any longer.
+    Forgotten = "forgotten",
+    /// What was told belongs together: now is the time to take it in.
+    Told = "told",
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The package's function, which throws nothing. Called without a detour by arrays, and with
+    /// as few texts as can be: each one that crosses is decoded.
+    #[derive(Debug)]
+    type Hearer;
+
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_value(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, value: JsValue, more: JsValue);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_text(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, text: &str);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_texts(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, name: &str, text: &str);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_index(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, index: u32);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_item(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, index: u32, text: &str);
+}
+
+/// Tells JavaScript: what kind of thing has happened to which resource, and what belongs to it.
+#[derive(Debug)]
+struct Tell {
+    function: Hearer,
+    /// The resource that was told of last, whose id JavaScript has: much often happens to one.
+    last: RefCell<Option<(ResourceId, JsValue)>>,
+    /// Whether something was told that is not taken in yet.
+    waits: Cell<bool>,
+    _alive: Alive,
+}
+
+const NOBODY: &JsValue = &JsValue::UNDEFINED;
+
+impl Tell {
+    fn told(&self) {
+        if self.waits.take() {
+            self.function.hear(NOBODY, Kind::Told, NOBODY);
+        }
+    }
+
+    fn id(&self, rid: &ResourceId) -> JsValue {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((known, id)) if known == rid => id.clone(),
+            _ => {
+                let id = JsValue::from(rid.as_str());
+                *last = Some((rid.clone(), id.clone()));
+                id
+            }
+        }
+    }
+}
+
 fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
+    let function = &tell.function;
+    tell.waits.set(true);
     match event {
-        Event::Connection(state) => tell.tell("connection", &[connection(*state).into()]),
+        Event::Connection(state) => function.hear(NOBODY, Kind::Connection, &connection(*state).into()),
         Event::Changed(rid, change) => changed(tell, rid, change, engine),
         Event::Freshness(rid, freshness) => {
             let (word, error) = match freshness {
@@ -107,30 +202,35 @@ fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
                 Freshness::Stale => ("stale", JsValue::UNDEFINED),
                 Freshness::Failed(error) => ("failed", request_error(error)),
             };
-            tell.tell("freshness", &[id(rid), word.into(), error]);
+            function.hear_value(NOBODY, Kind::Freshness, &tell.id(rid), word.into(), error);
         }
-        Event::Custom { rid, name, data } => tell.tell("event", &[id(rid), name.into(), values::plain(data)]),
-        Event::Forgotten(rid) => tell.tell("forgotten", &[id(rid)]),
+        Event::Custom { rid, name, data } => {
+            function.hear_texts(NOBODY, Kind::Event, &tell.id(rid), name, &json::to_text(data));
+        }
+        Event::Forgotten(rid) => function.hear(NOBODY, Kind::Forgotten, &tell.id(rid)),
         // Of a session, which this client has not.
         Event::Session(_) | Event::Binding(_) | Event::Refresh(_) => {}
     }
 }
 
 fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engine) {
+    let (function, id) = (&tell.function, &tell.id(rid));
     match change {
-        ResourceChange::Loaded => match engine.values(rid) {
-            Some(loaded @ Values::Model(_)) => tell.tell("model", &[id(rid), values::resource(&loaded)]),
-            Some(loaded @ Values::Collection(_)) => tell.tell("collection", &[id(rid), values::resource(&loaded)]),
-            None => {}
-        },
-        ResourceChange::Model(changes) => tell.tell("change", &[id(rid), values::changes(changes)]),
+        ResourceChange::Loaded => {
+            let loaded = engine.read(rid, |loaded| {
+                let kind = if matches!(loaded, Values::Model(_)) { Kind::Model } else { Kind::Collection };
+                (kind, values::resource(loaded))
+            });
+            if let Some((kind, text)) = loaded {
+                function.hear_text(NOBODY, kind, id, &text);
+            }
+        }
+        ResourceChange::Model(changes) => function.hear_text(NOBODY, Kind::Change, id, &values::changes(changes)),
         ResourceChange::Collection(Step::Add(index, value)) => {
-            tell.tell("add", &[id(rid), JsValue::from(*index as u32), values::value(value)]);
+            function.hear_item(NOBODY, Kind::Add, id, *index as u32, &values::value(value));
         }
-        ResourceChange::Collection(Step::Remove(index)) => {
-            tell.tell("remove", &[id(rid), JsValue::from(*index as u32)]);
-        }
-        ResourceChange::Deleted => tell.tell("deleted", &[id(rid)]),
+        ResourceChange::Collection(Step::Remove(index)) => function.hear_index(NOBODY, Kind::Remove, id, *index as u32),
+        ResourceChange::Deleted => function.hear(NOBODY, Kind::Deleted, id),
     }
 }
 
@@ -141,8 +241,4 @@ fn connection(state: ConnectionState) -> &'static str {
         ConnectionState::Reconnecting { .. } => "reconnecting",
         ConnectionState::Stopped => "stopped",
     }
-}
-
-fn id(rid: &ResourceId) -> JsValue {
-    rid.as_str().into()
 }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 use wasm_bindgen::JsValue;
 
 /// A resource: an object, or an array.
-pub(super) fn resource(resource: &Resource) -> JsValue {
+pub(super) fn resource(resource: &Resource) -> String {
     let mut out = String::new();
     match resource {
         Resource::Model(model) => object(model.iter(), value_to, &mut out),
@@ -19,25 +19,25 @@ pub(super) fn resource(resource: &Resource) -> JsValue {
             out.push_str(if values.is_empty() { "[]" } else { "]" });
         }
     }
-    out.into()
+    out
 }
 
 /// The members of a model that change.
-pub(super) fn changes(changes: &Changes) -> JsValue {
+pub(super) fn changes(changes: &Changes) -> String {
     let mut out = String::new();
     let write = |change: &Change, out: &mut String| match change {
         Change::Set(value) => value_to(value, out),
         Change::Delete => out.push_str(r#"{"action":"delete"}"#),
     };
     object(changes.iter(), write, &mut out);
-    out.into()
+    out
 }
 
 /// One value.
-pub(super) fn value(value: &Value) -> JsValue {
+pub(super) fn value(value: &Value) -> String {
     let mut out = String::new();
     value_to(value, &mut out);
-    out.into()
+    out
 }
 
 /// Plain JSON.

@@ -27,8 +27,8 @@ const LONGEST = 2 ** 31 - 1;
 
 export class Ends {
   #tell;
-  // Until when we listen to page and network.
-  #listening = new AbortController();
+  // What ends our listening to page and network.
+  #listening = [];
   #timer;
   #socket;
   // Of the session.
@@ -42,8 +42,10 @@ export class Ends {
   /** `tell` is told each thing that happens: its number, that of the socket or lock that it happens to, and a text. */
   constructor(tell) {
     this.#tell = (what, id = 0, text = undefined) => tell(what, id, text);
-    const on = (target, event, happens) =>
-      target?.addEventListener(event, happens, { signal: this.#listening.signal });
+    const on = (target, event, happens) => {
+      target?.addEventListener(event, happens);
+      this.#listening.push(() => target?.removeEventListener(event, happens));
+    };
     // Timers sleep when tabs and laptops do. Back in view, or out of the back/forward cache: it is time to look at the time again.
     on(globalThis, "pageshow", () => this.#tell(WAKE));
     on(globalThis.document, "visibilitychange", () => document.hidden || this.#tell(WAKE));
@@ -156,7 +158,7 @@ export class Ends {
   /** Lets go of it all, and tells no more. */
   close() {
     this.#tell = undefined;
-    this.#listening.abort();
+    for (const end of this.#listening) end();
     this.wakeIn(Infinity);
     this.hangUp(this.#socket?.id);
     this.#lock?.giveBack();

@@ -7,20 +7,32 @@
 /** How far time has advanced between two readings of both clocks, in milliseconds. */
 export const step = (steady, date) => Math.max(steady, date, 0);
 
-const read = () => [performance.now(), Date.now()];
-
-let last = read();
+let [steady, date] = [performance.now(), Date.now()];
 let elapsed = 0;
 
 /** The time since the page's start, in milliseconds. */
 export const now = () => {
-  const [steady, date] = read();
-  elapsed += step(steady - last[0], date - last[1]);
-  last = [steady, date];
+  const dateNow = Date.now();
+  // Within a millisecond it is as late as it was: many things happen in one.
+  if (dateNow !== date) {
+    const steadyNow = performance.now();
+    elapsed += step(steadyNow - steady, dateNow - date);
+    [steady, date] = [steadyNow, dateNow];
+  }
   return elapsed;
 };
 
-/** Fills `bytes` from the browser's cryptographic generator. */
+// Drawn for many at once: the browser takes as long for one.
+const drawn = new Uint8Array(2048);
+let used = drawn.length;
+
+/** Fills `bytes`, 2,048 at most, from the browser's cryptographic generator. */
 export const random = (bytes) => {
-  crypto.getRandomValues(bytes);
+  if (used + bytes.length > drawn.length) {
+    crypto.getRandomValues(drawn);
+    used = 0;
+  }
+  bytes.set(drawn.subarray(used, used + bytes.length));
+  // What was used stays nowhere.
+  drawn.fill(0, used, (used += bytes.length));
 };

@@ -102,16 +102,16 @@ class Local {
   #name;
   // What localStorage would not take.
   #fallback = null;
-  #listening = new AbortController();
+  #heard;
 
   constructor(name) {
     this.#name = name;
   }
 
   watch(heard) {
-    const { signal } = this.#listening;
     // No key: everything was cleared.
-    addEventListener("storage", ({ key }) => (key ?? this.#name) === this.#name && heard(), { signal });
+    this.#heard = ({ key }) => (key ?? this.#name) === this.#name && heard();
+    addEventListener("storage", this.#heard);
   }
 
   read() {
@@ -136,7 +136,7 @@ class Local {
   }
 
   close() {
-    this.#listening.abort();
+    removeEventListener("storage", this.#heard);
   }
 }
 

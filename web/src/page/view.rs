@@ -348,7 +348,6 @@ fn number(number: u64) -> String {
 mod tests {
     use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
     use relogin_res::Error;
-    use relogin_session::UserId;
     use serde_json::json;
 
     use super::{Cow, Duration, Login, Screen, State, UserId, View};
