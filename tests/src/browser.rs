@@ -49,6 +49,24 @@ impl View {
     }
 }
 
+/// Whether commands wait until the page has loaded that the browser is on its way to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// As a user does.
+    Awaited,
+    /// For pages that never load to their end.
+    Ignored,
+}
+
+impl Loading {
+    fn strategy(self) -> &'static str {
+        match self {
+            Self::Awaited => "normal",
+            Self::Ignored => "none",
+        }
+    }
+}
+
 /// A browser with a profile of its own. Dropping it kills it.
 #[derive(Debug)]
 pub struct Browser {
@@ -62,7 +80,7 @@ impl Browser {
     ///
     /// # Errors
     /// If it does not start.
-    pub async fn start(driver: &Chromedriver, label: &str, profile: &Path) -> Result<Self> {
+    pub async fn start(driver: &Chromedriver, label: &str, profile: &Path, loading: Loading) -> Result<Self> {
         let args = [
             "--headless=new",
             // Containers have no user namespaces for Chromium's sandbox, and little shared memory.
@@ -82,6 +100,7 @@ impl Browser {
             "browserName": "chrome",
             "goog:chromeOptions": { "binary": Part::Chromium.path()?, "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },
+            "pageLoadStrategy": loading.strategy(),
             // Ours end first, and say what was waited for.
             "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
         });

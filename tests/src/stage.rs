@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 
 use crate::{
-    browser::Browser,
+    browser::{Browser, Loading},
     chromedriver::Chromedriver,
     clock::Clock,
     front::{Front, Happening, Told},
@@ -207,12 +207,20 @@ impl Stage {
     /// # Errors
     /// If it does not start.
     pub async fn browser(&mut self, label: &str) -> Result<Arc<Browser>> {
+        self.browser_for(label, Loading::Awaited).await
+    }
+
+    /// As [`Stage::browser`], for pages that load or not.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn browser_for(&mut self, label: &str, loading: Loading) -> Result<Arc<Browser>> {
         let profile = self.folder.path().join(format!("profile-{label}"));
         if self.driver.is_none() {
             self.driver = Some(Chromedriver::start(&self.evidence.join("chromedriver.log")).await?);
         }
         let driver = self.driver.as_ref().context("the driver was started")?;
-        let browser = Arc::new(Browser::start(driver, label, &profile).await?);
+        let browser = Arc::new(Browser::start(driver, label, &profile, loading).await?);
         self.browsers.push(browser.clone());
         Ok(browser)
     }

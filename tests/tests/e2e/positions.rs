@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use relogin_tests::{
-    browser::View,
+    browser::{Loading, View},
     front::{Direction, Fate, Frame, Front, HOLD, Happening},
     stage::Stage,
 };
@@ -144,11 +144,14 @@ async fn closed_at_each_step(stage: &mut Stage, kind: Kind) -> Result<()> {
     let stop_at = |step: u64| STOP.replace("HOLD", HOLD).replace("STOP_AT", &step.to_string());
     stage.up(&[]).await?;
     let front = stage.front().await?;
-    let browser = stage.page("jane", &kind.url(&front)).await?;
+    // Whatever the driver did after a page has begun to load would wait for it, and the page has stopped by then.
+    let browser = stage.browser_for("jane", Loading::Ignored).await?;
+    browser.open(&kind.url(&front)).await?;
     browser.log_in("jane", "jane").await?;
     kind.assert_of(&browser.stored().await?);
     browser.before_each_page(&stop_at(0)).await?;
     browser.reload().await?;
+    browser.until("the page after the reload", "window.steps").await?;
     browser.until_stored("a successor", "record.generation === 2 && !record.attempt").await?;
     let steps = browser.run("return window.steps").await?.as_u64().context("a count")?;
     assert!(steps >= 12, "a relogin is to take reads, writes and messages, not {steps} steps");
