@@ -5,7 +5,7 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 /// The text of `bytes`.
 pub(crate) fn encode(bytes: &[u8]) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity((bytes.len() * 4).div_ceil(3));
     let (mut bits, mut count) = (0_u32, 0);
     for byte in bytes {
         bits = bits << 8 | u32::from(*byte);
@@ -29,8 +29,16 @@ pub(crate) fn decode(text: &[u8], bytes: &mut [u8]) -> Option<()> {
     let (mut bits, mut count) = (0_u32, 0);
     let mut bytes = bytes.iter_mut();
     for letter in text {
-        let value = LETTERS.iter().position(|known| known == letter)?;
-        bits = bits << 6 | value as u32;
+        // (Not looked up among the letters: services read a key each time that it is used.)
+        let value = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
         count += 6;
         if count >= 8 {
             count -= 8;
