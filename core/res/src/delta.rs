@@ -2,6 +2,8 @@
 //!
 //! Applying gives back what really changed, so that nobody is told of what stays as it is.
 
+use std::borrow::Borrow;
+
 use crate::{Change, Collection, Map, Model, Value};
 
 /// What a change event carries: the members that change.
@@ -65,14 +67,7 @@ const MOST_DIFFERENCES: usize = 1024;
 /// The steps that make the collection `old` the collection `new`, in the order in which they are to be taken: the
 /// removals first, back to front, then the additions, front to back.
 #[must_use]
-pub fn between_collections<'a>(
-    old: impl IntoIterator<Item = &'a Value>,
-    new: impl IntoIterator<Item = &'a Value>,
-) -> Vec<Step> {
-    between(&old.into_iter().collect::<Vec<_>>(), &new.into_iter().collect::<Vec<_>>())
-}
-
-fn between(old: &[&Value], new: &[&Value]) -> Vec<Step> {
+pub fn between_collections<V: PartialEq + Borrow<Value>>(old: &[V], new: &[V]) -> Vec<Step> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[start..], &new[start..]);
     let end = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -84,13 +79,13 @@ fn between(old: &[&Value], new: &[&Value]) -> Vec<Step> {
     let added = (0..new_part.len()).filter(|index| new_kept.binary_search(index).is_err());
     removed
         .map(|index| Step::Remove(start + index))
-        .chain(added.map(|index| Step::Add(start + index, Value::clone(new_part[index]))))
+        .chain(added.map(|index| Step::Add(start + index, new_part[index].borrow().clone())))
         .collect()
 }
 
 /// The longest common subsequence, as pairs of indices in rising order; an empty one if finding it costs too much. After
 /// E. W. Myers, "An O(ND) difference algorithm and its variations", 1986.
-fn longest_common(a: &[&Value], b: &[&Value]) -> Vec<(usize, usize)> {
+fn longest_common<V: PartialEq>(a: &[V], b: &[V]) -> Vec<(usize, usize)> {
     let most = MOST_DIFFERENCES.min(a.len() + b.len());
     // On the diagonal k, k - middle more values of `a` than of `b` are dealt with; and of `a`, furthest[k] at the most.
     let middle = most + 1;
