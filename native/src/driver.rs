@@ -28,6 +28,8 @@ enum Wake {
     Handle(Option<Input>),
     Socket(SocketId, SocketEvent),
     Timer,
+    /// The lock may be free by now.
+    Lock(LockId),
 }
 
 impl Options {
@@ -74,7 +76,7 @@ impl Options {
             storage: Some(self.storage),
             refused: None,
             socket: None,
-            locks: Vec::new(),
+            lock: None,
         };
         tokio::spawn(driver.run());
         client
@@ -92,9 +94,12 @@ struct Driver {
     /// What the storage refused to keep.
     refused: Option<Option<String>>,
     socket: Option<(SocketId, Socket)>,
-    /// Locks that were asked for: there is nobody to share one with, that agrees on a lock.
-    locks: Vec<LockId>,
+    /// The lock that was asked for, and when to try again.
+    lock: Option<(LockId, Instant)>,
 }
+
+/// How long until a lock that somebody else has is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
 
 impl Driver {
     async fn run(mut self) {
@@ -110,6 +115,10 @@ impl Driver {
                     Input::SocketClosed(id)
                 }
                 Wake::Timer => Input::Timer,
+                Wake::Lock(id) => match self.try_lock(id).await {
+                    Some(input) => input,
+                    None => continue,
+                },
             };
             self.take_in(input).await;
         }
@@ -123,6 +132,15 @@ impl Driver {
                 None => pending().await,
             }
         };
+        let lock = async {
+            match self.lock {
+                Some((id, due)) => {
+                    sleep_until(due).await;
+                    id
+                }
+                None => pending().await,
+            }
+        };
         let socket = async {
             match &mut self.socket {
                 Some((id, socket)) => (*id, socket.next().await),
@@ -133,19 +151,15 @@ impl Driver {
             input = self.engine.next_input() => Wake::Handle(input),
             (id, event) = socket => Wake::Socket(id, event),
             () = timer => Wake::Timer,
+            id = lock => Wake::Lock(id),
         }
     }
 
     /// Hands `input` to the machine and does what it wants done.
     async fn take_in(&mut self, input: Input) {
         self.engine.handle(input, self.moment());
-        loop {
-            while let Some(action) = self.engine.poll_action() {
-                self.carry_out(action).await;
-            }
-            // Granted, it may be given back at once.
-            let Some(id) = self.locks.pop() else { return };
-            self.engine.handle(Input::LockGranted(id), self.moment());
+        while let Some(action) = self.engine.poll_action() {
+            self.carry_out(action).await;
         }
     }
 
@@ -163,11 +177,32 @@ impl Driver {
             // No key pair is kept: all sessions are bearer ones.
             Action::MakeDevice => self.engine.handle(Input::Device(None), self.moment()),
             Action::Sign(_) => self.engine.handle(Input::Signed(None), self.moment()),
-            Action::RequestLock(id) | Action::StealLock(id) => self.locks.push(id),
-            Action::ReleaseLock(id) => self.locks.retain(|asked| *asked != id),
+            Action::RequestLock(id) => self.lock = Some((id, Instant::now())),
+            // Whoever has it cannot be made to give it up.
+            Action::StealLock(id) => self.engine.handle(Input::LockRefused(id), self.moment()),
+            Action::ReleaseLock(_) => {
+                self.lock = None;
+                if let Some(storage) = &mut self.storage {
+                    storage.unlock();
+                }
+            }
             // The engine keeps these to itself.
             Action::Settle(..) | Action::Emit(_) => {}
         }
+    }
+
+    /// What has come of the lock; `None`: it is to be waited for.
+    async fn try_lock(&mut self, id: LockId) -> Option<Input> {
+        let input = match self.with_storage(Storage::try_lock).await {
+            Some(true) => Input::LockGranted(id),
+            Some(false) => {
+                self.lock = Some((id, Instant::now() + LOCK_EVERY));
+                return None;
+            }
+            None => Input::LockRefused(id),
+        };
+        self.lock = None;
+        Some(input)
     }
 
     async fn read_storage(&mut self) {

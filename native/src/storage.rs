@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -21,6 +21,19 @@ pub trait Storage: fmt::Debug + Send + 'static {
     /// # Errors
     /// If the storage cannot be written; the client then keeps the text in memory.
     fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> io::Result<Option<String>>;
+
+    /// Takes the lock that all who share the storage agree on, if nobody has it. Under it the key is used; that saves those who
+    /// share a session from getting in each other's way, and nothing that is right rests on it. Without this, everybody is given
+    /// it: right for what nobody shares.
+    ///
+    /// # Errors
+    /// If there is no lock to be had; the client then works without.
+    fn try_lock(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    /// Gives the lock back, if it was taken. The system does so for a program that ends.
+    fn unlock(&mut self) {}
 }
 
 /// For programs that log in anew each time they start.
@@ -32,6 +45,8 @@ pub struct MemoryStorage(Option<String>);
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
+    /// The lock, while it is ours.
+    held: Option<File>,
 }
 
 impl MemoryStorage {
@@ -66,11 +81,15 @@ impl fmt::Debug for MemoryStorage {
 }
 
 impl FileStorage {
-    /// Keeps the text at `path`, and a lock file and, for a moment, the next text beside it. Neither needs to exist; the folder
+    /// Keeps the text at `path`, and two lock files and, for a moment, the next text beside it. None needs to exist; the folder
     /// does.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), held: None }
+    }
+
+    fn lock_file(&self, ending: &str) -> io::Result<File> {
+        private(OpenOptions::new().write(true).create(true).truncate(false)).open(self.beside(ending))
     }
 
     fn beside(&self, ending: &str) -> PathBuf {
@@ -94,7 +113,7 @@ impl Storage for FileStorage {
     }
 
     fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> io::Result<Option<String>> {
-        let lock = private(OpenOptions::new().write(true).create(true).truncate(false)).open(self.beside(".lock"))?;
+        let lock = self.lock_file(".lock")?;
         // Released when the file is closed.
         lock.lock()?;
         let now = self.read()?;
@@ -108,6 +127,22 @@ impl Storage for FileStorage {
         }
         sync_folder(&self.path)?;
         Ok(to.map(str::to_owned))
+    }
+
+    fn try_lock(&mut self) -> io::Result<bool> {
+        if self.held.is_none() {
+            let lock = self.lock_file(".use")?;
+            match lock.try_lock() {
+                Ok(()) => self.held = Some(lock),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Ok(self.held.is_some())
+    }
+
+    fn unlock(&mut self) {
+        self.held = None;
     }
 }
 
@@ -160,6 +195,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         keeps_one_text(FileStorage::new(folder.path().join("key")));
         assert!(FileStorage::new(folder.path().join("none").join("key")).swap(None, Some("a")).is_err());
+    }
+
+    #[test]
+    fn one_at_a_time_has_the_lock_of_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = || FileStorage::new(folder.path().join("key"));
+        let (mut one, mut other) = (storage(), storage());
+        assert!(one.try_lock().unwrap() && one.try_lock().unwrap());
+        assert!(!other.try_lock().unwrap());
+        one.swap(None, Some("a")).unwrap();
+        assert_eq!(other.read().unwrap().as_deref(), Some("a"), "the text is not locked with it");
+        one.unlock();
+        assert!(other.try_lock().unwrap() && !one.try_lock().unwrap());
+        drop(other);
+        assert!(one.try_lock().unwrap(), "who ends gives it back");
+        assert!(FileStorage::new(folder.path().join("none").join("key")).try_lock().is_err());
     }
 
     #[test]

@@ -150,7 +150,7 @@ mod tests {
         sessions.renew(&cid("gone"), crowd.sid).await.unwrap();
         sessions.renew(&cid("john"), crowd.sid).await.unwrap();
         assert_eq!(crowd.world.told(), "gone user null\ngone token null");
-        sessions.logout(cid("c0"), None, None).await.unwrap();
+        sessions.logout(cid("c0"), None, None).await.unwrap().unwrap();
         crowd.world.told();
         crowd.answer("c0").await;
         assert_eq!(crowd.world.told(), "c0 user null\nc0 token null");

@@ -250,7 +250,7 @@ impl Sessions {
     }
 
     /// Ends the session `sid`, if it is the one of `connection`, by the store or by its token, which names the session `token`.
-    /// Without a `sid`, ends whichever that is.
+    /// Without a `sid`, ends whichever that is. [`Denied::NotLoggedIn`] if `sid` is not the connection's: then it may live on.
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.
@@ -259,8 +259,9 @@ impl Sessions {
         connection: ConnectionId,
         sid: Option<SessionId>,
         token: Option<SessionId>,
-    ) -> Result<(), SessionsError> {
-        self.serve(&Request::Logout { connection, sid, token }).await.map(drop)
+    ) -> Result<Result<(), Denied>, SessionsError> {
+        let reply = self.serve(&Request::Logout { connection, sid, token }).await?;
+        Ok(reply.map(drop))
     }
 
     /// `connection`, whose token names the session `token`, is still there. If it does not hold a session any more, it is told.

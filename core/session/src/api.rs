@@ -184,6 +184,9 @@ pub enum Denied {
     /// The key is not genuine, expired, used, or its session is gone.
     #[error("Invalid relogin key")]
     InvalidReloginKey,
+    /// The session to log out of is not the connection's, or is over. The holder of its key can tell which, by using it.
+    #[error("Not logged in")]
+    NotLoggedIn,
     /// The challenge that was signed is not one for this connection, or not any more. Nothing was decided: the key is as good as it
     /// was, with a new challenge.
     #[error("Invalid challenge")]
@@ -208,6 +211,7 @@ impl Denied {
             Self::InvalidParams => "system.invalidParams",
             Self::WrongUsernamePassword => "session.wrongUsernamePassword",
             Self::InvalidReloginKey => "session.invalidReloginKey",
+            Self::NotLoggedIn => "session.notLoggedIn",
             Self::InvalidChallenge => "session.invalidChallenge",
             Self::CookieRequired => "session.cookieRequired",
             Self::InvalidToken => "session.invalidToken",

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Device, DeviceKey, Effect, Keyring, Outcome, Policy, Proof, Record,
-    ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
+    Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, Outcome, Policy, Proof,
+    Record, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
 };
 
 const SALT: [u8; 16] = [4; 16];
@@ -164,7 +164,13 @@ impl World {
                     assert!(sid.is_none_or(|sid| Some(sid) == ended), "a logout that names its session ends no other");
                     assert!(ended == held || ended == token, "who logs out was logged in");
                 }
-                assert_eq!(decision.reply, Ok(None));
+                if sid.is_some_and(|_| sid != held && sid != token) {
+                    assert_eq!(decision.reply, Err(Denied::NotLoggedIn));
+                } else {
+                    assert_eq!(decision.reply, Ok(None));
+                    let left = self.record.as_ref().map(|record| record.sid);
+                    assert!(sid.is_none() || left != sid, "what was logged out of is over");
+                }
             }
             Step::Detach { on } => {
                 if self.record.as_ref().is_some_and(|record| record.is_on(&cid(on))) {

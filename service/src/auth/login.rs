@@ -65,7 +65,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         // The user may be no more, or have another password, and this session was not there when theirs were ended.
         let verdict = desk.users.verify(credentials, &|| {}).await;
         if !matches!(verdict, Ok(Verdict::Right(_))) {
-            desk.sessions.logout(connection, None, None).await?;
+            desk.sessions.logout(connection, None, None).await??;
             verdict?;
             return Err(Denied::WrongUsernamePassword.into());
         }

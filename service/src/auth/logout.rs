@@ -11,6 +11,6 @@ pub(super) async fn logout(desk: &Desk, payload: &[u8]) -> Result<Response, Fail
     let params: LogoutParams = parse_params(request.params.as_deref()).map_err(|_| Denied::InvalidParams)?;
     // Where the store has no session for the connection, its token may still name one.
     let token = token_of(request.token.as_deref());
-    desk.sessions.logout(connection, params.sid, token.map(|token| token.sid)).await?;
+    desk.sessions.logout(connection, params.sid, token.map(|token| token.sid)).await??;
     Ok(Response::null())
 }

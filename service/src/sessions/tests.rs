@@ -92,7 +92,7 @@ impl World {
     }
 
     async fn logout(&self, on: &str) {
-        self.sessions.logout(cid(on), None, None).await.unwrap();
+        self.sessions.logout(cid(on), None, None).await.unwrap().unwrap();
     }
 
     pub(crate) async fn user_on(&self, on: &str) -> Option<String> {
@@ -213,12 +213,11 @@ async fn a_logout_that_comes_late_ends_no_later_session() {
     let mut world = World::new().await;
     world.login("a", 1).await.unwrap();
     let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
-    world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap();
+    world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap().unwrap();
     world.login("a", 2).await.unwrap();
     world.told();
-    for token in [Some(sid), None] {
-        world.sessions.logout(cid("a"), Some(sid), token).await.unwrap();
-    }
+    world.sessions.logout(cid("a"), Some(sid), Some(sid)).await.unwrap().unwrap();
+    assert_eq!(world.sessions.logout(cid("a"), Some(sid), None).await.unwrap(), Err(Denied::NotLoggedIn));
     assert_eq!((world.told(), world.user_on("a").await.as_deref()), (String::new(), Some("john")));
     // The connection has moved on to another session, and its gateway did not know that yet.
     let key = world.login("b", 1).await.unwrap().relogin_key;
@@ -226,11 +225,11 @@ async fn a_logout_that_comes_late_ends_no_later_session() {
     let johns = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
     world.attempt("a", &key, 1).await.unwrap();
     world.told();
-    world.sessions.logout(cid("a"), Some(johns), Some(johns)).await.unwrap();
+    world.sessions.logout(cid("a"), Some(johns), Some(johns)).await.unwrap().unwrap();
     assert_eq!((world.told(), world.sessions_of(2).await), (String::new(), 0));
     assert_eq!(world.user_on("a").await.as_deref(), Some("jane"));
     // And nobody logs others out by their session's name.
-    world.sessions.logout(cid("stranger"), Some(sid), None).await.unwrap();
+    assert_eq!(world.sessions.logout(cid("stranger"), Some(sid), None).await.unwrap(), Err(Denied::NotLoggedIn));
     assert_eq!((world.told(), world.sessions_of(1).await), (String::new(), 1));
 }
 
@@ -267,7 +266,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
     world.login("a", 1).await.unwrap();
     world.told();
     let sid = world.sessions.on_connection(&cid("a")).await.unwrap().unwrap().sid;
-    world.sessions.logout(cid("lost"), None, Some(sid)).await.unwrap();
+    world.sessions.logout(cid("lost"), None, Some(sid)).await.unwrap().unwrap();
     assert_eq!(world.told(), "lost user null\nlost token null\na user null\na token null");
     assert_eq!(world.sessions_of(1).await, 0);
 }
@@ -439,7 +438,7 @@ async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
                 };
                 let attempt = [None, Some(draw(3) as u8)][draw(2)];
                 let answer = match draw(10) {
-                    0 => sessions.logout(on, None, None).await.map(|()| None),
+                    0 => sessions.logout(on, None, None).await.map(|_| None),
                     1..4 => {
                         let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
                         let attempt = attempt.map(|attempt| Attempt([attempt; 16]));

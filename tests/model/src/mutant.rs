@@ -22,6 +22,8 @@ pub enum Mutant {
     AnyProofWill,
     /// A logout ends what the connection holds, whatever it names.
     LogoutNamesNothing,
+    /// A logout of a session that the connection has lost is answered as if it had ended it.
+    LogoutElsewhereIsDone,
     /// The attempt is sent, and not written to storage before.
     AttemptNotWritten,
     /// Each time that a key is sent, it is a new attempt.

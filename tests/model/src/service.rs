@@ -267,6 +267,9 @@ fn carry_out(record: Option<&Record>, decision: Decision, steps: &mut Vec<Step>)
 fn judge(record: Option<&Record>, command: &Command, mutant: Option<Mutant>) -> Decision {
     let rules = rules();
     let decision = decide(record, command.clone(), &rules, NOW);
+    if (mutant, decision.outcome) == (Some(Mutant::LogoutElsewhereIsDone), Outcome::NotLoggedIn) {
+        return Decision { reply: Ok(None), ..decision };
+    }
     let (Some(record), Some(mutant)) = (record, mutant) else { return decision };
     let again = |attempt: Option<Attempt>, generation: u64| {
         let Command::Relogin { connection, mut key, proof, cookie, user, token, .. } = command.clone() else {

@@ -56,6 +56,12 @@ holds! {
     a_thief_of_a_bound_session: {bound: true} {copies: 1, uses: 2, timers: 2}
     a_thief_of_a_bound_session_and_a_crash: {bound: true} {copies: 1, uses: 1, drops: 1, crashes: 1, timers: 1}
     a_logout: {} {logouts: 1, doubled: 1, timers: 1}
+    a_thief_and_a_logout: {} {copies: 1, uses: 1, logouts: 1}
+    a_thief_a_logout_and_a_lost_connection: {tabs: 1} {copies: 1, uses: 2, logouts: 1, drops: 1, timers: 2}
+    a_thief_a_logout_a_lost_reply_and_a_crash: {tabs: 1} {copies: 1, uses: 2, logouts: 1, mute: 1, crashes: 1, timers: 2}
+    a_thief_a_logout_and_requests_lost_and_doubled: {tabs: 1} {copies: 1, uses: 2, logouts: 1, doubled: 1, lost: 1, timers: 2}
+    a_thief_of_a_bound_session_and_a_logout: {tabs: 1, bound: true} {copies: 1, uses: 2, logouts: 1, drops: 1, mute: 1, timers: 2}
+    a_logout_and_a_lost_connection: {} {logouts: 1, drops: 1, timers: 1}
     a_logout_and_a_login: {tabs: 1} {logouts: 1, logins: 1, doubled: 1, timers: 1}
     a_logout_a_login_and_a_crash: {tabs: 1} {logouts: 1, logins: 1, crashes: 1, timers: 2}
 }

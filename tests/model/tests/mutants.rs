@@ -76,6 +76,12 @@ fn a_logout_that_names_nothing() {
 }
 
 #[test]
+fn a_logout_that_ends_nothing_and_says_that_it_did() {
+    let budget = Budget { copies: 1, uses: 1, logouts: 1, timers: 1, ..Budget::NOTHING };
+    is_caught(&Config { tabs: 1, ..bearer(Mutant::LogoutElsewhereIsDone, budget) }, &[LOGOUT_IS_FINAL]);
+}
+
+#[test]
 fn an_attempt_that_is_not_written_before_it_is_sent() {
     let budget = Budget { mute: 1, reloads: 1, timers: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::AttemptNotWritten, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);

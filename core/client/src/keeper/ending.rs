@@ -42,6 +42,8 @@ struct Ending {
     record: Option<Record>,
     /// Whether this connection holds it.
     attached: bool,
+    /// Whether a refusal of the key means that the session is over: it was used by an attempt that nobody else can know.
+    conclusive: bool,
 }
 
 impl Keeper {
@@ -74,13 +76,13 @@ impl Keeper {
         let nobody = self.seen == Seen::Nobody && !self.here.used;
         if let Some(holding) = held {
             let record = removed.take_if(|record| record.holding().is_same_session(holding));
-            self.endings.push(Ending { sid: holding.sid, record, attached: true });
+            self.endings.push(Ending::new(holding.sid, record, true));
         } else if !known && !nobody {
             // Whatever there may be.
-            self.endings.push(Ending { sid: None, record: None, attached: true });
+            self.endings.push(Ending::new(None, None, true));
         }
         if let Some(record) = removed {
-            self.endings.push(Ending { sid: record.holding().sid, record: Some(record), attached: false });
+            self.endings.push(Ending::new(record.holding().sid, Some(record), false));
         }
         self.endings.tokens.push(token);
         if !self.linked {
@@ -102,7 +104,7 @@ impl Keeper {
             self.leaving = Some(user.clone());
         }
         let sid = holding.and_then(|holding| holding.sid);
-        self.endings.push(Ending { sid, record: None, attached: true });
+        self.endings.push(Ending::new(sid, None, true));
     }
 
     /// Notes whether the user model says otherwise than storage and what was answered: after a logout elsewhere that the service
@@ -153,10 +155,7 @@ impl Keeper {
     pub(super) fn void_answered(&mut self, used: Option<&Record>, result: Result<LoggedIn, RequestError>) {
         match (result, used) {
             (Ok(answer), _) => self.endings.attached(Record::of(answer)),
-            // There is no session left to end.
-            (Err(error), Some(used)) if is_denied(&error, Denied::InvalidReloginKey) => {
-                self.endings.is_over(used.holding().sid);
-            }
+            (Err(error), Some(used)) if is_denied(&error, Denied::InvalidReloginKey) => self.endings.refused(used),
             _ => {}
         }
     }
@@ -206,7 +205,12 @@ impl Keeper {
     pub(super) fn end_logout_answered(&mut self, error: Option<RequestError>, turn: &mut Turn, out: &mut Outbox) {
         match error {
             Some(error) if is_transient(&error) => self.end_later(&error, turn, out),
-            _ => {
+            // It was taken off this connection, and may live on elsewhere: the key, if we have it, ends it all the same.
+            Some(_) => {
+                self.endings.attached_to(None);
+                self.endings.retry = Some(turn.now + self.endings.backoff.next(&mut turn.dice));
+            }
+            None => {
                 if !self.endings.queue.is_empty() {
                     self.endings.queue.remove(0);
                 }
@@ -266,9 +270,9 @@ impl Endings {
     /// The session of `record`, which is to end, is held by this connection now, and no other.
     fn attached(&mut self, record: Record) {
         let sid = record.holding().sid;
-        self.is_over(sid);
+        self.queue.retain(|ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
         self.attached_to(sid);
-        self.push(Ending { sid, record: Some(record), attached: true });
+        self.push(Ending::new(sid, Some(record), true));
     }
 
     fn attached_to(&mut self, sid: Option<SessionId>) {
@@ -278,8 +282,22 @@ impl Endings {
         self.queue.retain(|ending| ending.attached || ending.record.is_some());
     }
 
-    /// There is no session of this name.
-    fn is_over(&mut self, sid: Option<SessionId>) {
-        self.queue.retain(|ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
+    /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may know the attempt, that says
+    /// only that the use is an old one: by another attempt the key ends the session, if there is one.
+    fn refused(&mut self, used: &Record) {
+        self.queue.retain_mut(|ending| match &mut ending.record {
+            Some(record) if record.key == used.key => {
+                record.forget_attempt();
+                !std::mem::replace(&mut ending.conclusive, true)
+            }
+            _ => true,
+        });
+    }
+}
+
+impl Ending {
+    fn new(sid: Option<SessionId>, record: Option<Record>, attached: bool) -> Self {
+        let conclusive = record.as_ref().is_some_and(|record| record.attempt().is_none());
+        Self { sid, record, attached, conclusive }
     }
 }

@@ -83,6 +83,11 @@ impl Record {
         Self { attempt: Some(attempt.to_text()), ..self.clone() }
     }
 
+    /// The next use of the key is another one.
+    pub(super) fn forget_attempt(&mut self) {
+        self.attempt = None;
+    }
+
     /// Which session the key is of.
     pub(super) fn holding(&self) -> Holding {
         Holding { sid: self.key.session(), generation: self.generation }

@@ -11,6 +11,11 @@ pub(crate) fn answer(key: &str, generation: u64) -> Json {
     json!({"reloginKey": key, "generation": generation, "expiresIn": 120_000, "refreshIn": 60_000})
 }
 
+/// What storage has of a key that is not being used.
+pub(crate) fn record(key: &str, generation: u64) -> String {
+    json!({"key": key, "generation": generation}).to_string()
+}
+
 /// A key in the form that shows which session it is of.
 pub(crate) fn key(session: u8, generation: u64) -> String {
     let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();

@@ -4,7 +4,7 @@ use relogin_client::{Answer, Command, Ended, Input, RequestError, SessionState};
 use serde_json::json;
 
 use crate::{
-    login::{anonymous, answer, key, logged_in, logged_in_with},
+    login::{anonymous, answer, key, logged_in, logged_in_with, record},
     support::{Tab, admin, s},
 };
 
@@ -109,11 +109,52 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
     let mut tab = logged_in();
     tab.drop_socket();
     tab.reconnect();
-    let id = tab.take("auth.session.relogin").id;
+    let sent = tab.take("auth.session.relogin");
     let token = tab.command(Command::Logout);
-    tab.error(id, "session.invalidReloginKey");
+    tab.error(sent.id, "session.invalidReloginKey");
+    // A thief who has copied the attempt, too, may have used it and what came of it: then it was an old one, and no more.
+    let last = tab.take("auth.session.relogin");
+    assert_eq!(last.params["reloginKey"], sent.params["reloginKey"]);
+    assert_ne!(last.params["attempt"], sent.params["attempt"]);
+    tab.error(last.id, "session.invalidReloginKey");
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     assert_eq!((tab.methods(), tab.state()), (vec!["subscribe.session.user.{cid}"], OUT));
+}
+
+#[test]
+fn a_logout_on_a_connection_that_has_lost_the_session_ends_it_by_its_key() {
+    let mut tab = logged_in_with(&key(1, 1));
+    let token = tab.command(Command::Logout);
+    // Somebody who had copied storage in the middle of a use has taken it, and the user model does not say so yet.
+    let id = tab.take("auth.session.logout").id;
+    tab.error(id, "session.notLoggedIn");
+    tab.pass(s(1));
+    let sent = tab.take("auth.session.relogin");
+    assert_eq!(sent.params["reloginKey"], key(1, 1));
+    tab.payload(sent.id, &answer(&key(1, 2), 2));
+    let sent = tab.take("auth.session.logout");
+    tab.payload(sent.id, &json!(null));
+    tab.change_user(None);
+    assert_eq!(tab.settled[&token], Ok(Answer::Done));
+    tab.pass(s(25));
+    assert_eq!((tab.methods(), tab.state(), tab.stored()), (vec![], OUT, None));
+}
+
+#[test]
+fn an_older_key_that_is_refused_says_nothing_of_the_newer_one_that_a_logout_has_removed() {
+    let mut tab = Tab::start(Some(&record(&key(1, 1), 1)));
+    tab.connect();
+    let late = tab.take("auth.session.relogin");
+    // A sibling was faster, and went on.
+    tab.profile.borrow_mut().write(9, Some(&record(&key(1, 3), 3)));
+    tab.command(Command::Logout);
+    tab.error(late.id, "session.invalidReloginKey");
+    let sent = tab.take("auth.session.relogin");
+    assert_eq!(sent.params["reloginKey"], key(1, 3));
+    tab.payload(sent.id, &answer(&key(1, 4), 4));
+    let id = tab.take("auth.session.logout").id;
+    tab.payload(id, &json!(null));
+    assert_eq!((tab.stored(), tab.state()), (None, OUT));
 }
 
 #[test]

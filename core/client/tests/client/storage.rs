@@ -5,15 +5,11 @@ use relogin_session::SessionId;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    login::{anonymous, answer, key, logged_in_with},
+    login::{anonymous, answer, key, logged_in_with, record},
     support::{Browser, Profile, Sent, Tab, admin, guest, ms, s},
 };
 
 const ATTEMPT: &str = "AQEBAQEBAQEBAQEBAQEBAQ";
-
-fn record(key: &str, generation: u64) -> String {
-    json!({"key": key, "generation": generation}).to_string()
-}
 
 fn begun(key: &str, generation: u64) -> String {
     json!({"key": key, "generation": generation, "attempt": ATTEMPT}).to_string()

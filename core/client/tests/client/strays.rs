@@ -7,17 +7,13 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     agreement::assert_agreed,
-    login::{anonymous, answer, key, logged_in_with},
+    login::{anonymous, answer, key, logged_in_with, record},
     support::{Browser, Tab, admin, guest, ms, s},
     worlds::for_seeds,
 };
 
 fn sid(session: u8) -> Json {
     json!({"sid": SessionId([session; 16]).to_string()})
-}
-
-fn record(key: &str, generation: u64) -> String {
-    json!({"key": key, "generation": generation}).to_string()
 }
 
 /// A tab whose login nobody has answered, not even when it was repeated; the user model shows that it was carried out.

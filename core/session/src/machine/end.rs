@@ -2,7 +2,7 @@
 //! those that are no more.
 
 use super::{Decision, Effect, Outcome, Write, cleared};
-use crate::{ConnectionId, Record, SessionId, Timestamp};
+use crate::{ConnectionId, Denied, Record, SessionId, Timestamp};
 
 /// The session that a logout is about, if there is one: the one that it names (`sid`), if that is the connection's by the store
 /// (`held`) or by its token (`token`); if it names none, the one by the store before the one by the token.
@@ -23,7 +23,7 @@ pub(super) fn logout(
 ) -> Decision {
     let ended = ended_by_logout(sid, held, token);
     if ended.is_none() && sid.is_some() {
-        return Decision::keep(Ok(None), Outcome::NotLoggedIn);
+        return Decision::keep(Err(Denied::NotLoggedIn), Outcome::NotLoggedIn);
     }
     let mut effects = Vec::new();
     // Cleared even if the session is not on it, or is gone: whoever logs out must not keep a token.

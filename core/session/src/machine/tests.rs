@@ -825,13 +825,16 @@ fn a_logout_that_names_its_session_ends_no_other() {
             other: token None
             null"#]],
     );
+    // It was the connection's: it is over, and known to be.
+    let over = decide(None, logout(Some(ELSE), Some(SID)), &rules(), NOW);
+    assert_eq!(shown(&over), "NotLoggedIn: keep\nnull");
+    // It is not the connection's: it may live on elsewhere, which whoever wants it ended must not take for a success.
     for decision in [
-        decide(None, logout(Some(ELSE), Some(SID)), &rules(), NOW),
         decide(Some(&Record { sid: ELSE, ..live() }), logout(Some(ELSE), Some(ELSE)), &rules(), NOW),
         decide(None, logout(None, Some(ELSE)), &rules(), NOW),
         decide(None, logout(None, None), &rules(), NOW),
     ] {
-        assert_eq!(shown(&decision), "NotLoggedIn: keep\nnull");
+        assert_eq!(shown(&decision), "NotLoggedIn: keep\nNot logged in");
     }
     // It is over by now, and the connection has its token still.
     check(
