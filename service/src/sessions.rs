@@ -30,6 +30,7 @@ use relogin_session::{
 use thiserror::Error;
 use tokio::time::Instant;
 
+pub use self::turns::Turn;
 use self::{
     roll_call::RollCall,
     serve::{Request, granted},
@@ -292,7 +293,13 @@ impl Sessions {
         Ok(live.map(|stored| stored.record.clone()))
     }
 
-    /// The user who is logged in on `connection`.
+    /// While this is held, nothing is done to `connection`, and its gateways are told nothing: what is read meanwhile, and
+    /// answered, is not overtaken by what takes its place. To be held until the answer is on its way.
+    pub async fn hold(&self, connection: &ConnectionId) -> Turn<'_> {
+        self.turns.take([connection]).await
+    }
+
+    /// The user who is logged in on `connection`. See [`Sessions::hold`].
     ///
     /// # Errors
     /// [`SessionsError`] if something of ours fails.

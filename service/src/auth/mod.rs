@@ -210,9 +210,15 @@ impl Lanes {
 impl Desk {
     /// Answers a request, which has this place in its lane.
     async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
+        let mut held = None;
         let answer = if payload.len() > MAX_PAYLOAD {
             Err(Failure::Malformed)
         } else {
+            // Before the user is read, and until the answer is out: a gateway drops the events that come before it.
+            held = match &route {
+                Route::User(cid) => user::hold(&self, cid).await,
+                _ => None,
+            };
             // Nothing of ours is left half changed by a panic: what a request changes, it changes in the store's one write.
             let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply)).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
@@ -225,6 +231,7 @@ impl Desk {
             Response::error(failure.error())
         });
         self.send(&reply, response).await;
+        drop(held);
         private::wipe_payload(payload);
     }
 

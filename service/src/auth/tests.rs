@@ -3,6 +3,7 @@
 mod cookie_session;
 mod cookies;
 mod header_login;
+mod order;
 
 use std::{future::pending, time::Duration};
 

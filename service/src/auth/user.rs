@@ -5,6 +5,7 @@ use relogin_session::{ConnectionId, UserModel};
 use serde::Serialize;
 
 use super::{Desk, answer::Failure};
+use crate::sessions::Turn;
 
 /// The access result with `get` spelled out also when it is false.
 #[derive(Serialize)]
@@ -22,6 +23,11 @@ struct Model {
 pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     let request = AccessRequest::parse(payload)?;
     Ok(Response::result(&Access { get: request.cid == cid }))
+}
+
+/// Keeps what is told of the connection `cid` from overtaking the answer to a get.
+pub(super) async fn hold<'a>(desk: &'a Desk, cid: &str) -> Option<Turn<'a>> {
+    Some(desk.sessions.hold(&ConnectionId::parse(cid)?).await)
 }
 
 /// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from those without access.

@@ -18,7 +18,7 @@ pub(super) struct Turns {
 }
 
 /// The turns of some connections; over when dropped.
-pub(super) struct Turn<'a> {
+pub struct Turn<'a> {
     turns: &'a Turns,
     slots: Vec<usize>,
     _held: Vec<MutexGuard<'a, ()>>,
@@ -47,6 +47,12 @@ impl Turns {
     fn slot(&self, connection: &ConnectionId) -> usize {
         let hash = self.hasher.hash_one(connection) % SLOTS as u64;
         usize::try_from(hash).expect("it is less than SLOTS, which is one")
+    }
+}
+
+impl std::fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Turn").field("slots", &self.slots).finish_non_exhaustive()
     }
 }
 
