@@ -20,8 +20,19 @@ use crate::{
 };
 
 /// All that the page is made of.
-const SOURCES: &[&str] =
-    &[".cargo/config.toml", "www", "web", "handle", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
+const SOURCES: &[&str] = &[
+    ".cargo/config.toml",
+    "www",
+    "web",
+    "handle",
+    "core",
+    "Cargo.toml",
+    "Cargo.lock",
+    "Trunk.toml",
+    "xtask/src/scripts.rs",
+    "xtask/src/shorten.rs",
+    "xtask/src/small.rs",
+];
 
 /// Builds page and binary, and answers where the binary is.
 pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {

@@ -29,11 +29,12 @@ pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
     Ok(fs::write(script, short_script)?)
 }
 
-/// The section of a program that lists what it is given, and the one that lists what it gives.
+/// Sections of a program: what tools have noted, which it runs without; what it is given; and what it gives.
+const NOTES: u8 = 0;
 const IMPORTS: u8 = 2;
 const EXPORTS: u8 = 7;
 
-/// Gives program and script short names for what both name.
+/// Gives program and script short names for what both name, and takes the notes of tools out of the program.
 fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
     let words: HashSet<&str> = words(script).filter(|(is_word, _)| *is_word).map(|(_, word)| word).collect();
     let mut free = (0..).map(|n| format!("_{n:x}")).filter(|name| !words.contains(name.as_str()));
@@ -86,6 +87,7 @@ fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
                 }
                 renamed
             }
+            NOTES => continue,
             _ => section.to_vec(),
         };
         written.push(id);
@@ -183,7 +185,12 @@ mod tests {
         let exports = |name| [&[2][..], &entry(&["memory"], &[2, 0]), &entry(&[name], &[0, 7])].concat();
         let long = format!("wasm_bindgen_{}", "x".repeat(300));
         let code = vec![7; 1000];
-        let wasm = program(&[(2, &imports("./a.js", "__wbg_new_0123456789abcdef")), (7, &exports(&long)), (10, &code)]);
+        let wasm = program(&[
+            (2, &imports("./a.js", "__wbg_new_0123456789abcdef")),
+            (7, &exports(&long)),
+            (10, &code),
+            (0, b"x"),
+        ]);
         let script = format!(
             "{{ \"./a.js\": {{__wbg_new_0123456789abcdef: _0, other}} }}; wasm.{long}(wasm.memory); __wbg_new_0"
         );

@@ -270,22 +270,27 @@ impl Endings {
     /// The session of `record`, which is to end, is held by this connection now, and no other.
     fn attached(&mut self, record: Record) {
         let sid = record.holding().sid;
-        self.queue.retain(|ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
+        self.keep(&mut |ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
         self.attached_to(sid);
         self.push(Ending::new(sid, Some(record), true));
     }
 
     fn attached_to(&mut self, sid: Option<SessionId>) {
-        for ending in &mut self.queue {
+        self.keep(&mut |ending| {
             ending.attached &= sid.is_some() && ending.sid == sid;
-        }
-        self.queue.retain(|ending| ending.attached || ending.record.is_some());
+            ending.attached || ending.record.is_some()
+        });
+    }
+
+    /// One copy of the loop for all of these.
+    fn keep(&mut self, stays: &mut dyn FnMut(&mut Ending) -> bool) {
+        self.queue.retain_mut(stays);
     }
 
     /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may know the attempt, that says
     /// only that the use is an old one: by another attempt the key ends the session, if there is one.
     fn refused(&mut self, used: &Record) {
-        self.queue.retain_mut(|ending| match &mut ending.record {
+        self.keep(&mut |ending| match &mut ending.record {
             Some(record) if record.key == used.key => {
                 record.forget_attempt();
                 !std::mem::replace(&mut ending.conclusive, true)
