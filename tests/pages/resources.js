@@ -61,12 +61,23 @@ const answers = (method) => {
 
 const beginning = () => ({
   models: {
-    library: { name: "L", open: true, books: { rid: "books" }, tags: { data: [1, 2] }, owner: { rid: "owner", soft: true } },
+    library: {
+      name: "L",
+      open: true,
+      books: { rid: "books" },
+      marks: { rid: "marks" },
+      odd: { rid: "odd" },
+      tags: { data: [1, 2] },
+      owner: { rid: "owner", soft: true },
+    },
     "book.1": { title: "A" },
     "book.2": { title: "B" },
   },
-  collections: { books: [{ rid: "book.1" }, { rid: "book.2" }] },
+  collections: { books: [{ rid: "book.1" }, { rid: "book.2" }], marks: ["a", "", "\u00e4\u{1f4d6}", ""], odd: ["b\0c", "d"] },
 });
+
+/** Values that refer to nothing. */
+const PLAIN = ["", "two words", "\u00e4\u{1f4d6}", "e\0f", '"\\', 0, 7, -0.5, 1e300, 12345678901234567890, true, false, null];
 
 /** Lets all that is on its way arrive. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
@@ -98,6 +109,23 @@ const play = async (client) => {
   gateway.event("book.1.change", { values: { title: "AAA" } });
   await settled();
   note("now", library);
+
+  const { marks, odd } = library;
+  note("plain", marks.toArray(), odd.toArray());
+  marks.on("add", ({ item, idx }) => note("mark", idx, item));
+  marks.on("remove", ({ item, idx }) => note("no mark", idx, item));
+  for (const value of PLAIN) {
+    gateway.event("marks.add", { idx: 1, value });
+    gateway.event("library.change", { values: { name: value } });
+    gateway.event("marks.remove", { idx: 0 });
+    // ResClient tells a moment later, of the values as they are by then.
+    await settled();
+  }
+  gateway.event("library.change", { values: { name: "P", open: "maybe" } });
+  await settled();
+  gateway.event("library.change", { values: { open: { data: { deep: [null] } } } });
+  await settled();
+  note("plain now", marks.toArray(), library.props.open);
 
   note("called", await client.call("library", "lend", { to: "jane" }), (await library.call("find")).title);
   await library.call("burn").catch((error) => note("refused", error.code, error.message, error.data));

@@ -158,14 +158,24 @@ export class Client {
    * going that the page drops. And it throws nothing.
    */
   static #telling(self, life) {
+    const names = [];
+    // Four places for each thing: its kind, the resource's id, and what belongs to it.
     let told = [];
-    return (kind, rid, first, second) => {
-      if (kind !== "told") {
-        told.push({ kind, rid, first, second });
+    return (kind, number, first, second) => {
+      if (kind === "named") {
+        names[number] = first;
         return;
       }
-      const all = told;
-      told = [];
+      let all = told;
+      if (kind === "told") {
+        told = [];
+      } else if (told.length === 0 && (kind === "item" || kind === "remove" || kind === "value")) {
+        // Nothing belongs to it.
+        all = [kind, names[number], first, second];
+      } else {
+        told.push(kind, names[number], first, second);
+        return;
+      }
       const client = self.deref();
       if (client?.#life === life) client.#takeIn(all);
     };
@@ -250,15 +260,16 @@ export class Client {
 
   /** Something has happened. What belongs together is taken in together: a resource comes before or after what it refers to. */
   #takeIn(told) {
-    for (const { kind, rid } of told) {
+    for (let at = 0; at < told.length; at += 4) {
+      const [kind, rid] = [told[at], told[at + 1]];
       if (kind === "model" && !(this.#resources.get(rid) instanceof Model)) this.#resources.set(rid, new Model(this, rid));
-      if (kind === "collection" && !(this.#resources.get(rid) instanceof Collection)) {
+      if ((kind === "collection" || kind === "texts") && !(this.#resources.get(rid) instanceof Collection)) {
         this.#resources.set(rid, new Collection(this, rid));
       }
     }
-    for (const { kind, rid, first, second } of told) {
+    for (let at = 0; at < told.length; at += 4) {
       try {
-        this.#happened(kind, rid, first, second);
+        this.#happened(told[at], told[at + 1], told[at + 2], told[at + 3]);
       } catch (thrown) {
         report(thrown);
       }
@@ -266,11 +277,15 @@ export class Client {
   }
 
   #happened(kind, rid, first, second) {
-    if (kind === "connection") return this.#became(rid);
+    if (kind === "connection") return this.#became(first);
     if (kind === "freshness") return this.#isFresh(rid, first, second);
     const resource = this.#resources.get(rid);
     if (!resource) return undefined;
     switch (kind) {
+      case "value":
+        return resource._become(first, second);
+      case "item":
+        return resource._add(first, second);
       case "add":
         return resource._add(first, this.#value(JSON.parse(second)));
       case "remove":
@@ -281,6 +296,8 @@ export class Client {
         return resource._load(this.#values(JSON.parse(first)));
       case "collection":
         return resource._load(this.#items(JSON.parse(first)));
+      case "texts":
+        return resource._load(first.split("\0"));
       case "event":
         return resource._tell(first, JSON.parse(second));
       case "deleted":

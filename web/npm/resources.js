@@ -102,6 +102,12 @@ export class Model extends Resource {
     if (changed) this._tell("change", before);
   }
 
+  /** Takes in one new value. */
+  _become(name, value) {
+    const before = {};
+    if (this.#set(name, value, before)) this._tell("change", before);
+  }
+
   #set(name, value, before) {
     const props = this.#props;
     if (same(props[name], value)) return false;
@@ -161,7 +167,7 @@ export class Collection extends Resource {
   }
 
   _remove(idx) {
-    const [item] = this.#items.splice(idx, 1);
+    const item = this.#items.splice(idx, 1)[0];
     this._tell("remove", { item, idx });
   }
 

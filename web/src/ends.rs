@@ -215,10 +215,25 @@ fn name_in(text: &str) -> Option<&str> {
     parts.nth(2).filter(|key| key.ends_with(MARK))
 }
 
+/// So many are drawn at once, for the browser takes as long for one.
+const DRAWN: usize = 80;
+
+thread_local! {
+    /// Random values for moments to come, and how many of them there are.
+    static RANDOM: RefCell<([[u8; 24]; DRAWN], usize)> = const { RefCell::new(([[0; 24]; DRAWN], 0)) };
+}
+
 /// Now, and random values for it.
 pub(crate) fn moment() -> Moment {
-    let mut random = [0; 24];
-    // It answered when we started, and a browser does not lose its generator.
-    browser::random(&mut random).expect("the generator answered when the driver started");
+    let random = RANDOM.with_borrow_mut(|(drawn, left)| {
+        if *left == 0 {
+            // It answered when we started, and a browser does not lose its generator.
+            browser::random(drawn.as_flattened_mut()).expect("the generator answered when the driver started");
+            *left = DRAWN;
+        }
+        *left -= 1;
+        // What is used stays nowhere.
+        std::mem::take(&mut drawn[*left])
+    });
     Moment { now: browser::now(), random }
 }

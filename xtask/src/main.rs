@@ -10,6 +10,7 @@ mod bench;
 mod context;
 mod dist;
 mod fuzz;
+mod idle;
 mod log;
 mod npm;
 mod page;

@@ -75,7 +75,10 @@ fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, na
     let mut bindgen = context.command("wasm-bindgen");
     bindgen.args(["--target", "web", "--no-typescript", "--out-name", name, "--out-dir"]).arg(folder);
     log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))?;
-    scripts::merge(&folder.join(name).with_extension("js"))
+    let script = folder.join(name).with_extension("js");
+    scripts::merge(&script)?;
+    let text = scripts::with_long_texts(&fs::read_to_string(&script)?)?;
+    Ok(fs::write(script, text)?)
 }
 
 /// The version is the workspace's.

@@ -156,6 +156,20 @@ pub(crate) fn quiet(script: &str) -> String {
         .collect()
 }
 
+/// wasm-bindgen's script, with long texts handed to the browser's encoder at once. It goes through each letter until one is not ASCII, which
+/// for a short text is faster, and for a large frame takes longer than to read it.
+///
+/// # Errors
+/// If it is not the script that it was.
+pub(crate) fn with_long_texts(script: &str) -> Result<String> {
+    let (letters, short_ones) = ("for (; offset < len; offset++) {", "for (; offset < len && len < 1024; offset++) {");
+    ensure!(
+        script.matches(letters).count() == 1,
+        "wasm-bindgen hands over texts in another way: `with_long_texts` is to be looked at"
+    );
+    Ok(script.replace(letters, short_ones))
+}
+
 /// A script without the function that its text `head` begins, if it has that.
 ///
 /// # Errors
@@ -221,6 +235,16 @@ mod tests {
         assert!(bare("const a = \"").is_err());
         assert_eq!(without("a\nfunction b() {\n  c();\n}\nd\n", "function b() {")?, "a\nd\n");
         assert_eq!(without("a\n", "function b() {")?, "a\n");
+        Ok(())
+    }
+
+    #[test]
+    fn a_script_that_hands_over_texts_in_another_way_is_an_error() -> Result<()> {
+        let found = with_long_texts("    for (; offset < len; offset++) {\n")?;
+        assert_eq!(found, "    for (; offset < len && len < 1024; offset++) {\n");
+        assert!(
+            with_long_texts("").is_err() && with_long_texts(&"for (; offset < len; offset++) {".repeat(2)).is_err()
+        );
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{
     context::Context,
+    idle::Idle,
     log::{Log, succeeds},
     npm, page, report,
     setup::{self, TARGET, Tools},
@@ -141,7 +142,8 @@ fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
-    let mut tests = browser_tests(workshop);
+    let idle = Idle::new()?;
+    let mut tests = browser_tests(workshop, &idle);
     workshop.tests("browser", tests.env_remove("GECKODRIVER"))
 }
 
@@ -149,16 +151,18 @@ fn firefox(workshop: &Workshop<'_>) -> Result<Outcome> {
     let Ok(driver) = setup::ensure_firefox(workshop.context) else {
         return Ok(Outcome::Skipped("Firefox and geckodriver cannot be had here"));
     };
-    let mut tests = browser_tests(workshop);
+    let idle = Idle::new()?;
+    let mut tests = browser_tests(workshop, &idle);
     // The runner takes the first driver that it is told of.
     workshop.tests("firefox", tests.env("GECKODRIVER", driver))
 }
 
-fn browser_tests(workshop: &Workshop<'_>) -> Command {
+fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
     // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
+    tests.env("WASM_BINDGEN_TEST_ADDRESS", idle.address());
     workshop.tools.wasm.use_in(&mut tests);
     tests
 }

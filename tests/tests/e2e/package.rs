@@ -19,7 +19,7 @@ use relogin_tests::{
 use serde_json::{Value, json};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_page_of_vites_server, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -127,7 +127,38 @@ async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
 /// A page that Vite has bundled.
 async fn a_bundle_of_vites(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
-    let project = project(stage, "vite")?;
+    let project = vites_project(stage, "vite")?;
+    node(stage, &project, "vite/bin/vite.js", &["build"]).await?;
+    let site = Site::open(Pages::default().with_folder("/", project.join("dist"))).await?;
+    vites_page_logs_in(stage, "vite", &site.url()).await
+}
+
+/// A page that Vite's server gives out while somebody works on it. It puts modules that npm has installed together by itself; those that are
+/// links it takes for the project's own, so the package is a copy here.
+async fn a_page_of_vites_server(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let project = vites_project(stage, "vite-dev")?;
+    let installed = project.join("node_modules/relogin");
+    fs::remove_file(&installed)?;
+    fs::create_dir(&installed)?;
+    for file in fs::read_dir(Part::Package.path()?)? {
+        let file = file?;
+        fs::copy(file.path(), installed.join(file.file_name()))?;
+    }
+    fs::write(project.join("package.json"), r#"{"type":"module","dependencies":{"relogin":"*"}}"#)?;
+    let vite = Part::Resclient.path()?.join("node_modules/vite/bin/vite.js");
+    let arguments = [vite.as_os_str(), "--host".as_ref(), "127.0.0.1".as_ref(), "--port".as_ref(), "0".as_ref()];
+    let server = Process::start(&Part::Node.path()?, arguments, &stage.evidence().join("vite.log"), |command| {
+        command.current_dir(&project).env("NO_COLOR", "1");
+    })?;
+    let url = server.line("where it is", |line| Some(line.split_once("Local:")?.1.trim().to_owned())).await?;
+    vites_page_logs_in(stage, "vite-dev", &url).await?;
+    server.kill().await
+}
+
+/// A project of Vite's, of a page with a session.
+fn vites_project(stage: &Stage, name: &str) -> Result<PathBuf> {
+    let project = project(stage, name)?;
     fs::write(project.join("index.html"), "<!doctype html><title>V</title><script type=module src=/main.js></script>")?;
     let main = "import { Client, Session } from 'relogin';
         const client = new Client(new URLSearchParams(location.search).get('gateway'));
@@ -135,10 +166,12 @@ async fn a_bundle_of_vites(stage: &mut Stage) -> Result<()> {
         session.on('change', () => { document.body.dataset.state = session.state; });
         window.login = () => session.login('jane', 'jane');";
     fs::write(project.join("main.js"), main)?;
-    node(stage, &project, "vite/bin/vite.js", &["build"]).await?;
-    let site = Site::open(Pages::default().with_folder("/", project.join("dist"))).await?;
-    let browser = stage.browser("vite").await?;
-    browser.open(&format!("{}?gateway={}", site.url(), stage.gateway_url())).await?;
+    Ok(project)
+}
+
+async fn vites_page_logs_in(stage: &mut Stage, label: &str, url: &str) -> Result<()> {
+    let browser = stage.browser(label).await?;
+    browser.open(&format!("{url}?gateway={}", stage.gateway_url())).await?;
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
     browser.run("return login()").await?;
     browser.until("the user", "document.body.dataset.state === 'loggedIn'").await.map(drop)

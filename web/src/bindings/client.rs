@@ -2,13 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
 };
 
 use js_sys::{Function, Promise};
 use relogin_client::{Resource as Values, ResourceChange};
 use relogin_handle::Engine;
-use relogin_res::{ResourceId, delta::Step, json};
+use relogin_res::{Change, Map, ResourceId, Value, delta::Step, json};
+use serde_json::Value as Json;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
@@ -37,7 +38,7 @@ impl RawClient {
     pub async fn connect(gateway: String, greet: bool, tell: Function) -> Result<RawClient, JsValue> {
         let tell = Tell {
             function: tell.unchecked_into(),
-            last: RefCell::default(),
+            names: RefCell::default(),
             waits: Cell::new(false),
             _alive: Alive::new(),
         };
@@ -111,25 +112,33 @@ async fn call(client: &Client, auth: bool, rid: &str, method: &str, params: Opti
 #[wasm_bindgen]
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
+    /// From now on the number is a resource's, whose id follows.
+    Named = "named",
     /// The connection's state is another one.
     Connection = "connection",
     /// How far a resource can be trusted is another thing.
     Freshness = "freshness",
-    /// A model is there.
+    /// A model is there: JSON.
     Model = "model",
-    /// A collection is there.
+    /// A collection is there: JSON.
     Collection = "collection",
-    /// A model has changed.
+    /// A collection is there whose values are all texts: with [`values::BETWEEN`] between them.
+    Texts = "texts",
+    /// A model has changed: JSON.
     Change = "change",
-    /// A collection has got a value.
+    /// One value of a model has changed: its name, and the value as it is.
+    Value = "value",
+    /// A collection has got a value: JSON.
     Add = "add",
+    /// A collection has got this very value.
+    Item = "item",
     /// It has lost one.
     Remove = "remove",
     /// A custom event.
     Event = "event",
     /// A resource was deleted.
     Deleted = "deleted",
-    /// A resource is not kept any longer.
+    /// A resource is not kept any longer, and its number is free.
     Forgotten = "forgotten",
     /// What was told belongs together: now is the time to take it in.
     Told = "told",
@@ -137,63 +146,104 @@ pub enum Kind {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The package's function, which throws nothing. Called without a detour by arrays, and with
+    /// The package's function, which throws nothing. Called without a detour by arrays, with numbers for resources, and with
     /// as few texts as can be: each one that crosses is decoded.
     #[derive(Debug)]
     type Hearer;
 
     #[wasm_bindgen(method, js_name = call)]
-    fn hear(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue);
+    fn hear(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32);
     #[wasm_bindgen(method, js_name = call)]
-    fn hear_value(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, value: JsValue, more: JsValue);
+    fn hear_value(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, value: JsValue, more: JsValue);
     #[wasm_bindgen(method, js_name = call)]
-    fn hear_text(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, text: &str);
+    fn hear_text(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, text: &str);
     #[wasm_bindgen(method, js_name = call)]
-    fn hear_texts(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, name: &str, text: &str);
+    fn hear_texts(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &str, text: &str);
     #[wasm_bindgen(method, js_name = call)]
-    fn hear_index(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, index: u32);
+    fn hear_index(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32);
     #[wasm_bindgen(method, js_name = call)]
-    fn hear_item(this: &Hearer, nobody: &JsValue, kind: Kind, rid: &JsValue, index: u32, text: &str);
+    fn hear_item(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32, text: &str);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_count(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32, value: f64);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_member(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &JsValue, text: &str);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_amount(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &JsValue, value: f64);
 }
 
 /// Tells JavaScript: what kind of thing has happened to which resource, and what belongs to it.
 #[derive(Debug)]
 struct Tell {
     function: Hearer,
-    /// The resource that was told of last, whose id JavaScript has: much often happens to one.
-    last: RefCell<Option<(ResourceId, JsValue)>>,
-    /// Whether something was told that is not taken in yet.
+    names: RefCell<Names>,
+    /// Whether something was told that may wait for what belongs to it.
     waits: Cell<bool>,
     _alive: Alive,
 }
 
+/// What JavaScript was told of once, to be spoken of without a text.
+#[derive(Debug, Default)]
+struct Names {
+    resources: HashMap<ResourceId, u32>,
+    /// Numbers of resources that are forgotten.
+    free: Vec<u32>,
+    /// Names of models' members.
+    members: Map<String, JsValue>,
+}
+
 const NOBODY: &JsValue = &JsValue::UNDEFINED;
+
+/// More names than this are no names, but values in their place.
+const MOST_MEMBERS: usize = 1024;
 
 impl Tell {
     fn told(&self) {
         if self.waits.take() {
-            self.function.hear(NOBODY, Kind::Told, NOBODY);
+            self.function.hear(NOBODY, Kind::Told, 0);
         }
     }
 
-    fn id(&self, rid: &ResourceId) -> JsValue {
-        let mut last = self.last.borrow_mut();
-        match &*last {
-            Some((known, id)) if known == rid => id.clone(),
-            _ => {
-                let id = JsValue::from(rid.as_str());
-                *last = Some((rid.clone(), id.clone()));
-                id
-            }
+    /// The number of a resource, of which JavaScript is told the first time.
+    fn number(&self, rid: &ResourceId) -> u32 {
+        let names = &mut *self.names.borrow_mut();
+        if let Some(known) = names.resources.get(rid) {
+            return *known;
         }
+        let number = names.free.pop().unwrap_or(names.resources.len() as u32);
+        names.resources.insert(rid.clone(), number);
+        self.function.hear_text(NOBODY, Kind::Named, number, rid.as_str());
+        number
+    }
+
+    fn forgotten(&self, rid: &ResourceId) {
+        self.function.hear(NOBODY, Kind::Forgotten, self.number(rid));
+        let names = &mut *self.names.borrow_mut();
+        names.free.extend(names.resources.remove(rid));
+    }
+
+    /// A member's name, as JavaScript has it.
+    fn member(&self, name: &str, tell: impl FnOnce(&JsValue)) {
+        let members = &mut self.names.borrow_mut().members;
+        if let Some(known) = members.get(name) {
+            return tell(known);
+        }
+        if members.len() >= MOST_MEMBERS {
+            *members = Map::new();
+        }
+        tell(members.or_insert_with(&name.to_owned(), || name.into()));
     }
 }
 
 fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
     let function = &tell.function;
+    if let Event::Changed(rid, change) = event
+        && told_by_itself(tell, rid, change)
+    {
+        return;
+    }
     tell.waits.set(true);
     match event {
-        Event::Connection(state) => function.hear(NOBODY, Kind::Connection, &connection(*state).into()),
+        Event::Connection(state) => function.hear_text(NOBODY, Kind::Connection, 0, connection(*state)),
         Event::Changed(rid, change) => changed(tell, rid, change, engine),
         Event::Freshness(rid, freshness) => {
             let (word, error) = match freshness {
@@ -202,35 +252,73 @@ fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
                 Freshness::Stale => ("stale", JsValue::UNDEFINED),
                 Freshness::Failed(error) => ("failed", request_error(error)),
             };
-            function.hear_value(NOBODY, Kind::Freshness, &tell.id(rid), word.into(), error);
+            function.hear_value(NOBODY, Kind::Freshness, tell.number(rid), word.into(), error);
         }
         Event::Custom { rid, name, data } => {
-            function.hear_texts(NOBODY, Kind::Event, &tell.id(rid), name, &json::to_text(data));
+            function.hear_texts(NOBODY, Kind::Event, tell.number(rid), name, &json::to_text(data));
         }
-        Event::Forgotten(rid) => function.hear(NOBODY, Kind::Forgotten, &tell.id(rid)),
+        Event::Forgotten(rid) => tell.forgotten(rid),
         // Of a session, which this client has not.
         Event::Session(_) | Event::Binding(_) | Event::Refresh(_) => {}
     }
 }
 
-fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engine) {
-    let (function, id) = (&tell.function, &tell.id(rid));
+/// Tells of a change of one value that refers to nothing, which is taken in at once. False if it is another one.
+fn told_by_itself(tell: &Tell, rid: &ResourceId, change: &ResourceChange) -> bool {
+    let function = &tell.function;
     match change {
-        ResourceChange::Loaded => {
-            let loaded = engine.read(rid, |loaded| {
-                let kind = if matches!(loaded, Values::Model(_)) { Kind::Model } else { Kind::Collection };
-                (kind, values::resource(loaded))
-            });
-            if let Some((kind, text)) = loaded {
-                function.hear_text(NOBODY, kind, id, &text);
+        ResourceChange::Model(changes) => {
+            let mut members = changes.iter();
+            let (Some((name, Change::Set(Value::Primitive(value)))), None) = (members.next(), members.next()) else {
+                return false;
+            };
+            let number = tell.number(rid);
+            match (value, values::number(value)) {
+                (Json::String(text), _) => {
+                    tell.member(name, |name| function.hear_member(NOBODY, Kind::Value, number, name, text));
+                }
+                (_, Some(value)) => {
+                    tell.member(name, |name| function.hear_amount(NOBODY, Kind::Value, number, name, value));
+                }
+                _ => return false,
             }
         }
-        ResourceChange::Model(changes) => function.hear_text(NOBODY, Kind::Change, id, &values::changes(changes)),
-        ResourceChange::Collection(Step::Add(index, value)) => {
-            function.hear_item(NOBODY, Kind::Add, id, *index as u32, &values::value(value));
+        ResourceChange::Collection(Step::Add(index, Value::Primitive(value))) => {
+            let (number, index) = (tell.number(rid), *index as u32);
+            match (value, values::number(value)) {
+                (Json::String(text), _) => function.hear_item(NOBODY, Kind::Item, number, index, text),
+                (_, Some(value)) => function.hear_count(NOBODY, Kind::Item, number, index, value),
+                _ => return false,
+            }
         }
-        ResourceChange::Collection(Step::Remove(index)) => function.hear_index(NOBODY, Kind::Remove, id, *index as u32),
-        ResourceChange::Deleted => function.hear(NOBODY, Kind::Deleted, id),
+        ResourceChange::Collection(Step::Remove(index)) => {
+            function.hear_index(NOBODY, Kind::Remove, tell.number(rid), *index as u32);
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engine) {
+    let (function, number) = (&tell.function, tell.number(rid));
+    match change {
+        ResourceChange::Loaded => {
+            let loaded = engine.read(rid, |loaded| match values::texts(loaded) {
+                Some(texts) => (Kind::Texts, texts),
+                None if matches!(loaded, Values::Model(_)) => (Kind::Model, values::resource(loaded)),
+                None => (Kind::Collection, values::resource(loaded)),
+            });
+            if let Some((kind, text)) = loaded {
+                function.hear_text(NOBODY, kind, number, &text);
+            }
+        }
+        ResourceChange::Model(changes) => function.hear_text(NOBODY, Kind::Change, number, &values::changes(changes)),
+        ResourceChange::Collection(Step::Add(index, value)) => {
+            function.hear_item(NOBODY, Kind::Add, number, *index as u32, &values::value(value));
+        }
+        // Of one value always.
+        ResourceChange::Collection(Step::Remove(_)) => {}
+        ResourceChange::Deleted => function.hear(NOBODY, Kind::Deleted, number),
     }
 }
 

@@ -22,6 +22,33 @@ pub(super) fn resource(resource: &Resource) -> String {
     out
 }
 
+/// What no text has in it that is handed over with others.
+pub(super) const BETWEEN: char = '\0';
+
+/// The values of a collection that has nothing but texts, as one text: the browser takes that apart faster than it reads JSON.
+pub(super) fn texts(resource: &Resource) -> Option<String> {
+    let Resource::Collection(values) = resource else { return None };
+    let mut out = String::new();
+    for (at, value) in values.iter().enumerate() {
+        match value {
+            Value::Primitive(Json::String(text)) if !text.contains(BETWEEN) => {
+                if at > 0 {
+                    out.push(BETWEEN);
+                }
+                out.push_str(text);
+            }
+            _ => return None,
+        }
+    }
+    // Nothing is not the same as one empty text.
+    if values.is_empty() { None } else { Some(out) }
+}
+
+/// A number as JavaScript has it.
+pub(super) fn number(value: &Json) -> Option<f64> {
+    if let Json::Number(number) = value { number.as_f64() } else { None }
+}
+
 /// The members of a model that change.
 pub(super) fn changes(changes: &Changes) -> String {
     let mut out = String::new();

@@ -22,17 +22,7 @@ export const now = () => {
   return elapsed;
 };
 
-// Drawn for many at once: the browser takes as long for one.
-const drawn = new Uint8Array(2048);
-let used = drawn.length;
-
-/** Fills `bytes`, 2,048 at most, from the browser's cryptographic generator. */
+/** Fills `bytes` from the browser's cryptographic generator. */
 export const random = (bytes) => {
-  if (used + bytes.length > drawn.length) {
-    crypto.getRandomValues(drawn);
-    used = 0;
-  }
-  bytes.set(drawn.subarray(used, used + bytes.length));
-  // What was used stays nowhere.
-  drawn.fill(0, used, (used += bytes.length));
+  crypto.getRandomValues(bytes);
 };

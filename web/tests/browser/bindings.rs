@@ -3,6 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use futures_util::future;
+use gloo_timers::future::TimeoutFuture;
 use js_sys::{Array, Function, Reflect};
 use relogin_web::bindings::{RawClient, RawKeeper, alive};
 use serde_json::{Value as Json, json};
@@ -53,8 +54,45 @@ async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
     let told = told.borrow();
     let model = told.iter().find(|told| told[0] == "model").expect("the model");
     let values: Json = serde_json::from_str(model[2].as_str().unwrap()).unwrap();
-    assert_eq!((&model[1], values), (&json!("a.model"), json!({ "x": 1, "y": { "data": [2] } })));
-    assert!(told.contains(&json!(["connection", "connected"])), "{told:?}");
+    assert_eq!(values, json!({ "x": 1, "y": { "data": [2] } }));
+    assert!(told.contains(&json!(["named", model[1], "a.model"])), "{told:?}");
+    assert!(told.contains(&json!(["connection", 0, "connected"])), "{told:?}");
+}
+
+/// A resource is spoken of by a number; when it is forgotten, the number is free for another one.
+#[wasm_bindgen_test]
+async fn a_number_is_a_resources_as_long_as_it_is_kept() {
+    install();
+    let (tell, told) = noting();
+    let client = within("the start", RawClient::connect("/numbers".to_owned(), false, tell)).await.unwrap();
+    let mut gateway = Gateway::accept("numbers").await;
+    let mut numbers = Vec::new();
+    for name in ["a.one", "a.two"] {
+        let got = JsFuture::from(client.get(name.to_owned()));
+        let answered = async {
+            let request = gateway.expect(&format!("subscribe.{name}")).await;
+            gateway.answer(&request, &json!({ "models": { name: { "x": 1 } } }));
+        };
+        future::join(got, answered).await.0.unwrap();
+        gateway.tell(&format!("{name}.change"), &json!({ "values": { "x": name } }));
+        let is_told = |what: &Json| told.borrow().contains(what);
+        let number = told.borrow().iter().rfind(|told| told[0] == "named").unwrap()[1].clone();
+        assert!(is_told(&json!(["named", number, name])));
+        assert!(is_told(&json!(["value", number, "x", name])));
+        numbers.push(number.clone());
+        if name == "a.one" {
+            // It stays for a while, and is asked for by nobody.
+            let given_back = gateway.expect("unsubscribe.a.one").await;
+            gateway.answer(&given_back, &json!(null));
+            let forgotten = async {
+                while !is_told(&json!(["forgotten", number])) {
+                    TimeoutFuture::new(20).await;
+                }
+            };
+            within("the end of it", forgotten).await;
+        }
+    }
+    assert_eq!(numbers[0], numbers[1]);
 }
 
 #[wasm_bindgen_test]

@@ -196,10 +196,15 @@ impl Gateway {
         self.say(&json!({ "id": request.id, "error": { "code": code, "message": "no" } }));
     }
 
+    /// Tells an event.
+    pub(crate) fn tell(&self, event: &str, data: &Json) {
+        self.say(&json!({ "event": event, "data": data }));
+    }
+
     /// Changes who is logged in on the connection.
     pub(crate) fn set_user(&mut self, user: Json) {
         let event = format!("{}.user.{{cid}}.change", self.name);
-        self.say(&json!({ "event": event, "data": { "values": user } }));
+        self.tell(&event, &json!({ "values": user }));
         self.user = user;
     }
 
