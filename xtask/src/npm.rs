@@ -14,8 +14,8 @@ use crate::{
     setup::{self, TARGET, Tools},
 };
 
-/// Small, but for what each frame goes through.
-const PROFILE: &str = "npm";
+/// Cargo has a folder of this name beside the package's: it must not be the same.
+const PROFILE: &str = "fast";
 
 /// Builds `target/npm`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
