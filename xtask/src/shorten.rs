@@ -24,6 +24,7 @@ pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
     // For programs that start while nothing else happens.
     let text = scripts::without(&fs::read_to_string(&script)?, "function initSync(module) {")?;
     let text = scripts::bare(&scripts::quiet(&text.replace("export { initSync, ", "export { ")))?;
+    let text = with_short_private_names(&with_numbers(&text));
     let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &text)?;
     fs::write(wasm, short_wasm)?;
     Ok(fs::write(script, short_script)?)
@@ -101,6 +102,43 @@ fn shorten(wasm: &[u8], script: &str) -> Result<(Vec<u8>, String)> {
         short.map_or(word, String::as_str)
     });
     Ok((written, script.collect()))
+}
+
+/// A script with numbers in place of the constants that name them.
+fn with_numbers(script: &str) -> String {
+    let constants: HashMap<&str, &str> = script.lines().filter_map(constant).collect();
+    let once = |name: &str| script.lines().filter_map(constant).filter(|(known, _)| *known == name).count() == 1;
+    // A name that somebody else's may be, in a text or behind an object, stays.
+    let other = |name: &str| ['"', '\'', '`', '.'].iter().any(|mark| script.contains(&format!("{mark}{name}")));
+    let number = |name: &str| constants.get(name).filter(|_| once(name) && !other(name)).copied();
+    let is_used = |line: &&str| constant(line).is_none_or(|(name, _)| number(name).is_none());
+    let rest: String = script.split_inclusive('\n').filter(is_used).collect();
+    words(&rest).map(|(_, word)| number(word).unwrap_or(word)).collect()
+}
+
+/// The name and the number of a constant, if that is what the line declares.
+fn constant(line: &str) -> Option<(&str, &str)> {
+    let (name, number) = line.trim_end().strip_prefix("const ")?.strip_suffix(';')?.split_once(" = ")?;
+    let is_name = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    (is_name && number.bytes().all(|byte| byte.is_ascii_digit())).then_some((name, number))
+}
+
+/// A script whose classes have short names for what is only theirs. (No text of ours has a word behind such a mark.)
+fn with_short_private_names(script: &str) -> String {
+    let (mut names, mut is_private) = (Vec::new(), false);
+    let pieces = words(script).map(|(is_word, word)| {
+        let renamed = is_word && is_private;
+        is_private = !is_word && word.ends_with('#');
+        if !renamed {
+            return word.to_owned();
+        }
+        let place = names.iter().position(|known| *known == word).unwrap_or_else(|| {
+            names.push(word);
+            names.len() - 1
+        });
+        format!("_{place:x}")
+    });
+    pieces.collect()
 }
 
 /// The script in pieces: words, and what is between them.
@@ -197,6 +235,22 @@ mod tests {
         let (short_wasm, short_script) = shorten(&wasm, &script).unwrap();
         assert_eq!(short_wasm, program(&[(2, &imports("0", "_1")), (7, &exports("_2")), (10, &code)]));
         assert_eq!(short_script, "{ 0: {_1: _0, other} }; wasm._2(wasm.memory); __wbg_new_0");
+    }
+
+    #[test]
+    fn numbers_stand_in_for_the_constants_that_name_them() {
+        let script = "const A_B = 12;\nconst C = 3;\nconst D = \"4\";\nconst E = 5;\nconst E = 6;\nconst F = 7;\n";
+        let used = "tell(A_B, A_B2, C, D, E, F);\nx.F = 'C';\n";
+        let numbers = "const D = \"4\";\nconst E = 5;\nconst E = 6;\nconst F = 7;\n";
+        let expected = ["const C = 3;\n", numbers, "tell(12, A_B2, C, D, E, F);\nx.F = 'C';\n"].concat();
+        assert_eq!(with_numbers(&[script, used].concat()), expected);
+    }
+
+    #[test]
+    fn private_names_are_short() {
+        let script = "class A {\n#name; #other = x.#name;\nname = this.#name?.#more;\n}\n";
+        let expected = "class A {\n#_0; #_1 = x.#_0;\nname = this.#_0?.#_2;\n}\n";
+        assert_eq!(with_short_private_names(script), expected);
     }
 
     #[test]
