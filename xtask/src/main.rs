@@ -123,7 +123,7 @@ fn start(name: &str, arguments: &[String]) -> Result<()> {
 fn help(_: &Context, _: &[String]) -> Result<()> {
     report::line(format_args!("cargo xtask COMMAND\n"));
     for command in COMMANDS {
-        report::line(format_args!("  {:<6}{}\n        {}", command.name, command.arguments, command.about));
+        report::line(format_args!("  {} {}\n        {}", command.name, command.arguments, command.about));
     }
     report::line(format_args!("\n{ENVIRONMENT}"));
     Ok(())
