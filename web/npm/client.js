@@ -22,6 +22,14 @@ export const loaded = () => {
 /** Clients that somebody listens to or waits for: they work as long as the page does, whoever still knows them. */
 const needed = new Set();
 
+/** The texts of these lengths that stand one behind the other in `text`. */
+const apart = (text, lengths) => {
+  const texts = new Array(lengths.length);
+  let start = 0;
+  for (let at = 0; at < texts.length; at += 1) texts[at] = text.slice(start, (start += lengths[at]));
+  return texts;
+};
+
 const lost = () => new ResError("system.connectionError", "the connection was lost");
 
 export class Client {
@@ -166,18 +174,19 @@ export class Client {
         names[number] = first;
         return;
       }
-      let all = told;
-      if (kind === "told") {
-        told = [];
-      } else if (told.length === 0 && (kind === "item" || kind === "remove" || kind === "value")) {
-        // Nothing belongs to it.
-        all = [kind, names[number], first, second];
-      } else {
-        told.push(kind, names[number], first, second);
+      // Nothing belongs to it.
+      const alone = told.length === 0 && (kind === "item" || kind === "remove" || kind === "value");
+      if (kind !== "told" && !alone) {
+        // (The lengths lie in the program's memory, for now.)
+        told.push(kind, names[number], kind === "texts" ? apart(first, second) : first, second);
         return;
       }
       const client = self.deref();
-      if (client?.#life === life) client.#takeIn(all);
+      const all = told;
+      if (!alone) told = [];
+      if (client?.#life !== life) return;
+      if (alone) client.#happens(kind, names[number], first, second);
+      else client.#takeIn(all);
     };
   }
 
@@ -267,12 +276,14 @@ export class Client {
         this.#resources.set(rid, new Collection(this, rid));
       }
     }
-    for (let at = 0; at < told.length; at += 4) {
-      try {
-        this.#happened(told[at], told[at + 1], told[at + 2], told[at + 3]);
-      } catch (thrown) {
-        report(thrown);
-      }
+    for (let at = 0; at < told.length; at += 4) this.#happens(told[at], told[at + 1], told[at + 2], told[at + 3]);
+  }
+
+  #happens(kind, rid, first, second) {
+    try {
+      this.#happened(kind, rid, first, second);
+    } catch (thrown) {
+      report(thrown);
     }
   }
 
@@ -297,7 +308,7 @@ export class Client {
       case "collection":
         return resource._load(this.#items(JSON.parse(first)));
       case "texts":
-        return resource._load(first.split("\0"));
+        return resource._load(first);
       case "event":
         return resource._tell(first, JSON.parse(second));
       case "deleted":

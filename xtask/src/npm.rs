@@ -77,7 +77,7 @@ fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, na
     log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))?;
     let script = folder.join(name).with_extension("js");
     scripts::merge(&script)?;
-    let text = scripts::with_long_texts(&fs::read_to_string(&script)?)?;
+    let text = scripts::with_fast_texts(&fs::read_to_string(&script)?)?;
     Ok(fs::write(script, text)?)
 }
 

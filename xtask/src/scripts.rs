@@ -156,19 +156,38 @@ pub(crate) fn quiet(script: &str) -> String {
         .collect()
 }
 
-/// wasm-bindgen's script, with long texts handed to the browser's encoder at once. It goes through each letter until one is not ASCII, which
-/// for a short text is faster, and for a large frame takes longer than to read it.
+/// wasm-bindgen's script, with texts handed over in the way that is fastest for their length. Long ones at once by the browser's encoder: the
+/// script goes through each letter until one is not ASCII, which for a large frame takes longer than to read it. And short ones letter by
+/// letter: the browser's decoder takes longer to be asked than that.
 ///
 /// # Errors
 /// If it is not the script that it was.
-pub(crate) fn with_long_texts(script: &str) -> Result<String> {
-    let (letters, short_ones) = ("for (; offset < len; offset++) {", "for (; offset < len && len < 1024; offset++) {");
-    ensure!(
-        script.matches(letters).count() == 1,
-        "wasm-bindgen hands over texts in another way: `with_long_texts` is to be looked at"
-    );
-    Ok(script.replace(letters, short_ones))
+pub(crate) fn with_fast_texts(script: &str) -> Result<String> {
+    let mut script = script.to_owned();
+    for (slow, fast) in [TO_PROGRAM, FROM_PROGRAM] {
+        ensure!(
+            script.matches(slow).count() == 1,
+            "wasm-bindgen hands over texts in another way: `with_fast_texts` is to be looked at"
+        );
+        script = script.replace(slow, fast);
+    }
+    Ok(script)
 }
+
+const TO_PROGRAM: (&str, &str) = ("for (; offset < len; offset++) {", "for (; offset < len && len < 1024; offset++) {");
+
+const FROM_PROGRAM: (&str, &str) = (
+    "    return decodeText(getUint8ArrayMemory0().subarray(ptr, ptr + len));\n",
+    "    const memory = getUint8ArrayMemory0();
+    if (len < 33) {
+        const letters = new Array(len);
+        let at = 0;
+        for (; at < len && memory[ptr + at] < 128; at++) letters[at] = memory[ptr + at];
+        if (at === len) return String.fromCharCode.apply(null, letters);
+    }
+    return decodeText(memory.subarray(ptr, ptr + len));
+",
+);
 
 /// A script without the function that its text `head` begins, if it has that.
 ///
@@ -240,11 +259,11 @@ mod tests {
 
     #[test]
     fn a_script_that_hands_over_texts_in_another_way_is_an_error() -> Result<()> {
-        let found = with_long_texts("    for (; offset < len; offset++) {\n")?;
-        assert_eq!(found, "    for (; offset < len && len < 1024; offset++) {\n");
-        assert!(
-            with_long_texts("").is_err() && with_long_texts(&"for (; offset < len; offset++) {".repeat(2)).is_err()
-        );
+        let slow = [TO_PROGRAM.0, FROM_PROGRAM.0].concat();
+        assert_eq!(with_fast_texts(&slow)?, [TO_PROGRAM.1, FROM_PROGRAM.1].concat());
+        for other in ["", TO_PROGRAM.0, FROM_PROGRAM.0, &slow.repeat(2)] {
+            assert!(with_fast_texts(other).is_err(), "{other}");
+        }
         Ok(())
     }
 }

@@ -194,18 +194,21 @@ impl<'t> Reader<'t> {
 
     fn string(&mut self) -> Option<String> {
         self.eat(b"\"").then_some(())?;
-        let mut found = String::new();
-        loop {
-            let rest = &self.text[self.at..];
-            let plain = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))?;
-            found.push_str(&rest[..plain]);
-            self.at += plain;
-            if self.eat(b"\"") {
-                return Some(found);
-            }
+        let mut found = self.plain()?.to_owned();
+        while !self.eat(b"\"") {
             self.eat(b"\\").then_some(())?;
             found.push(self.escaped()?);
+            found.push_str(self.plain()?);
         }
+        Some(found)
+    }
+
+    /// What stands before the next character that a string does not have as it is.
+    fn plain(&mut self) -> Option<&'t str> {
+        let rest = &self.text[self.at..];
+        let plain = rest.bytes().position(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))?;
+        self.at += plain;
+        Some(&rest[..plain])
     }
 
     /// The character that stands behind a backslash.

@@ -122,7 +122,7 @@ pub enum Kind {
     Model = "model",
     /// A collection is there: JSON.
     Collection = "collection",
-    /// A collection is there whose values are all texts: with [`values::BETWEEN`] between them.
+    /// A collection is there whose values are all texts: one behind the other, and their lengths.
     Texts = "texts",
     /// A model has changed: JSON.
     Change = "change",
@@ -159,6 +159,8 @@ extern "C" {
     fn hear_text(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, text: &str);
     #[wasm_bindgen(method, js_name = call)]
     fn hear_texts(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &str, text: &str);
+    #[wasm_bindgen(method, js_name = call)]
+    fn hear_lengths(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, text: &str, lengths: &[u32]);
     #[wasm_bindgen(method, js_name = call)]
     fn hear_index(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32);
     #[wasm_bindgen(method, js_name = call)]
@@ -303,14 +305,13 @@ fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engi
     let (function, number) = (&tell.function, tell.number(rid));
     match change {
         ResourceChange::Loaded => {
-            let loaded = engine.read(rid, |loaded| match values::texts(loaded) {
-                Some(texts) => (Kind::Texts, texts),
-                None if matches!(loaded, Values::Model(_)) => (Kind::Model, values::resource(loaded)),
-                None => (Kind::Collection, values::resource(loaded)),
+            let _ = engine.read(rid, |loaded| match values::texts(loaded) {
+                Some((text, lengths)) => function.hear_lengths(NOBODY, Kind::Texts, number, &text, &lengths),
+                None => {
+                    let kind = if matches!(loaded, Values::Model(_)) { Kind::Model } else { Kind::Collection };
+                    function.hear_text(NOBODY, kind, number, &values::resource(loaded));
+                }
             });
-            if let Some((kind, text)) = loaded {
-                function.hear_text(NOBODY, kind, number, &text);
-            }
         }
         ResourceChange::Model(changes) => function.hear_text(NOBODY, Kind::Change, number, &values::changes(changes)),
         ResourceChange::Collection(Step::Add(index, value)) => {
