@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use relogin_client::{Action, Config, Event, Input};
@@ -14,7 +15,7 @@ use relogin_res::{InvalidResourceId, ResourceId};
 
 use crate::{
     browser::{self, Exception},
-    ends::{Ends, Keeping, moment},
+    ends::{Ends, Keeping, moment, moment_at},
     tasks,
 };
 
@@ -92,7 +93,7 @@ impl Options {
         }
         engine.handle(Input::Start, moment());
         let mut driver = Driver { engine, ends, observer };
-        poll_fn(|context| driver.poll_settled(context)).await;
+        poll_fn(|context| driver.poll_settled(browser::now(), context)).await;
         tasks::spawn(poll_fn(move |context| driver.poll(context)));
         Ok(client)
     }
@@ -112,8 +113,10 @@ struct Driver {
 impl Driver {
     /// The loop. Ends with the last handle.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        // What has happened by now is taken in now: the browser takes longer for the time than most frames take.
+        let now = browser::now();
         loop {
-            ready!(self.poll_settled(context));
+            ready!(self.poll_settled(now, context));
             let input = match self.ends.poll_happened(context) {
                 Poll::Ready(input) => input,
                 Poll::Pending => match ready!(self.engine.poll_input(context)) {
@@ -121,16 +124,16 @@ impl Driver {
                     None => return Poll::Ready(()),
                 },
             };
-            self.engine.handle(input, moment());
+            self.engine.handle(input, moment_at(now));
         }
     }
 
     /// Does what the machine wants done, until it wants nothing more.
-    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_settled(&mut self, now: Duration, context: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.ends.is_asking() {
                 let answer = ready!(self.ends.poll_happened(context));
-                self.engine.handle(answer, moment());
+                self.engine.handle(answer, moment_at(now));
             }
             match self.engine.poll_action() {
                 Some(action) => self.carry_out(&action),

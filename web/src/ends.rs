@@ -178,12 +178,23 @@ impl Happened {
             9 => Input::Wake,
             10 => Input::Online,
             11 => Input::Offline,
-            _ => Input::Timer,
+            12 => Input::Timer,
+            _ => {
+                let frames = Secret::new(text.unwrap_or_default());
+                for frame in frames.expose().split('\0') {
+                    self.inputs.push_back(Input::Frame(SocketId(id), Secret::new(frame.to_owned())));
+                }
+                return self.wake();
+            }
         };
         match what {
             0..=2 => self.answer = Some(input),
             _ => self.inputs.push_back(input),
         }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -225,6 +236,11 @@ thread_local! {
 
 /// Now, and random values for it.
 pub(crate) fn moment() -> Moment {
+    moment_at(browser::now())
+}
+
+/// A moment of time, and random values for it.
+pub(crate) fn moment_at(now: Duration) -> Moment {
     let random = RANDOM.with_borrow_mut(|(drawn, left)| {
         if *left == 0 {
             // It answered when we started, and a browser does not lose its generator.
@@ -235,5 +251,5 @@ pub(crate) fn moment() -> Moment {
         // What is used stays nowhere.
         std::mem::take(&mut drawn[*left])
     });
-    Moment { now: browser::now(), random }
+    Moment { now, random }
 }

@@ -27,6 +27,16 @@ fn noting() -> (Function, Rc<RefCell<Vec<Json>>>) {
     (function.unchecked_into(), told)
 }
 
+/// Waits until this is told.
+async fn is_told(told: &RefCell<Vec<Json>>, what: &Json) {
+    let there = async {
+        while !told.borrow().contains(what) {
+            TimeoutFuture::new(20).await;
+        }
+    };
+    within(&what.to_string(), there).await;
+}
+
 fn code(error: &JsValue) -> Option<String> {
     Reflect::get(error, &"code".into()).unwrap().as_string()
 }
@@ -75,21 +85,15 @@ async fn a_number_is_a_resources_as_long_as_it_is_kept() {
         };
         future::join(got, answered).await.0.unwrap();
         gateway.tell(&format!("{name}.change"), &json!({ "values": { "x": name } }));
-        let is_told = |what: &Json| told.borrow().contains(what);
         let number = told.borrow().iter().rfind(|told| told[0] == "named").unwrap()[1].clone();
-        assert!(is_told(&json!(["named", number, name])));
-        assert!(is_told(&json!(["value", number, "x", name])));
+        assert!(told.borrow().contains(&json!(["named", number, name])));
+        is_told(&told, &json!(["value", number, "x", name])).await;
         numbers.push(number.clone());
         if name == "a.one" {
             // It stays for a while, and is asked for by nobody.
             let given_back = gateway.expect("unsubscribe.a.one").await;
             gateway.answer(&given_back, &json!(null));
-            let forgotten = async {
-                while !is_told(&json!(["forgotten", number])) {
-                    TimeoutFuture::new(20).await;
-                }
-            };
-            within("the end of it", forgotten).await;
+            is_told(&told, &json!(["forgotten", number])).await;
         }
     }
     assert_eq!(numbers[0], numbers[1]);

@@ -3,7 +3,7 @@
 use std::{future, time::Duration};
 
 use gloo_timers::future::TimeoutFuture;
-use relogin_web::{ConnectionState, Ended, Error, RequestError, SessionState};
+use relogin_web::{ConnectionState, Ended, Error, Event, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
@@ -72,6 +72,30 @@ async fn a_lost_connection_keeps_the_user_and_a_lost_answer_repeats_the_attempt(
     gateway.answer_key(&second, 2, LATER);
     gateway.serve("the user", page.until("the user", is_jane)).await;
     assert_eq!(stored("lost").await, Some(json!({ "key": key(2), "generation": 2 })));
+}
+
+#[wasm_bindgen_test]
+async fn frames_of_a_burst_are_taken_in_in_their_order_up_to_the_end_of_the_connection() {
+    let (mut page, mut gateway) = logged_in("burst").await;
+    let names = |burst: &str| -> Vec<String> { (0..50).map(|n| format!("{burst} {n}")).collect() };
+    let mut heard = Vec::new();
+    for burst in ["first", "last"] {
+        for name in names(burst) {
+            gateway.set_user(json!({ "id": 3, "name": name, "role": "user" }));
+        }
+        if burst == "last" {
+            gateway.hang_up();
+        }
+        while heard.last() != names(burst).last() {
+            match page.next_event().await {
+                Event::Session(SessionState::LoggedIn(user)) if user.name != "Jane Doe" => heard.push(user.name),
+                Event::Session(state) => assert!(is_jane(&state), "{state:?} before {burst} was over"),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(heard, [names("first"), names("last")].concat());
+    page.until("the loss", |state| matches!(state, SessionState::Reconnecting(user) if user.name == "last 49")).await;
 }
 
 #[wasm_bindgen_test]
