@@ -10,7 +10,7 @@ use crate::{
     client::{Curve, Kind, Session, round, sessions},
     contender::Contender,
     figures::{Round, median, ms, print},
-    responder::{CONSTANT, ED25519_VERIFIED, P256_VERIFIED, SYNCED},
+    responder::{CONSTANT, ED25519_BOTH, ED25519_VERIFIED, P256_BOTH, P256_VERIFIED, SYNCED},
 };
 
 const IN_FLIGHT: usize = 64;
@@ -21,14 +21,16 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// With 64 in flight.
 pub(crate) async fn pace() {
     for kind in [Kind::Resume, Kind::Refresh] {
-        compare(kind, &["sled", "memory"], SYNCED).await;
+        compare(kind, &["sled", "memory"], &[SYNCED]).await;
     }
 }
 
 /// With 64 in flight, each with a signature.
 pub(crate) async fn bound() {
-    for (curve, ceiling) in [(Curve::Ed25519, ED25519_VERIFIED), (Curve::P256, P256_VERIFIED)] {
-        compare(Kind::Bound(curve), &["sled"], ceiling).await;
+    for (curve, ceilings) in
+        [(Curve::Ed25519, [ED25519_VERIFIED, ED25519_BOTH]), (Curve::P256, [P256_VERIFIED, P256_BOTH])]
+    {
+        compare(Kind::Bound(curve), &["sled"], &ceilings).await;
     }
 }
 
@@ -61,10 +63,10 @@ pub(crate) async fn single() {
     constant.process.kill().await.unwrap();
 }
 
-/// Relogin with each of the stores, and a responder that does one part of what it does, beside the constant one.
-async fn compare(kind: Kind, stores: &[&str], ceiling: &str) {
+/// Relogin with each of the stores, and responders that do a part of what it does, beside the constant one.
+async fn compare(kind: Kind, stores: &[&str], ceilings: &[&str]) {
     let mut contenders = Vec::new();
-    for part in [CONSTANT, ceiling] {
+    for part in [&[CONSTANT], ceilings].concat() {
         contenders.push(Measured::new(part, Contender::responder(part).await, kind).await);
     }
     for store in stores {

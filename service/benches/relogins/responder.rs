@@ -1,7 +1,12 @@
-//! Responders that answer each request with the same bytes after one part of what a relogin takes: none of it, the wait for the
-//! disk, or the look at a signature. What they reach is the most that anything behind async-nats can that has this to do.
+//! Responders that answer each request with the same bytes after a part of what a relogin takes: none of it, the wait for the
+//! disk, the look at a signature, or both. What they reach is the most that anything behind async-nats can that has this to do.
 
-use std::{fs::OpenOptions, os::unix::fs::FileExt, path::Path, sync::mpsc};
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Arc, mpsc},
+};
 
 use async_nats::{Client, Message};
 use bytes::Bytes;
@@ -26,6 +31,10 @@ pub(crate) const SYNCED: &str = "constant, synced";
 pub(crate) const ED25519_VERIFIED: &str = "constant, Ed25519 verified";
 /// A signature is verified.
 pub(crate) const P256_VERIFIED: &str = "constant, P-256 verified";
+/// A signature is verified, and then it goes on as in [`SYNCED`].
+pub(crate) const ED25519_BOTH: &str = "constant, Ed25519 verified and synced";
+/// A signature is verified, and then it goes on as in [`SYNCED`].
+pub(crate) const P256_BOTH: &str = "constant, P-256 verified and synced";
 
 /// How many are dealt with together.
 const TOGETHER: usize = 32;
@@ -41,8 +50,10 @@ pub(crate) async fn respond(part: &str, url: &str) {
     client.flush().await.unwrap();
     let deal = match part {
         SYNCED => synced(client),
-        ED25519_VERIFIED => verified(client, ed25519()),
-        P256_VERIFIED => verified(client, p256()),
+        ED25519_VERIFIED => verified(ed25519(), answered(client)),
+        P256_VERIFIED => verified(p256(), answered(client)),
+        ED25519_BOTH => verified(ed25519(), synced(client)),
+        P256_BOTH => verified(p256(), synced(client)),
         _ => {
             println!("ready on nats");
             let answer = answer();
@@ -59,7 +70,7 @@ pub(crate) async fn respond(part: &str, url: &str) {
     }
 }
 
-type Deal = Box<dyn Fn(Vec<Message>) + Send>;
+type Deal = Arc<dyn Fn(Vec<Message>) + Send + Sync>;
 
 /// What a relogin is answered with.
 fn answer() -> Bytes {
@@ -92,19 +103,25 @@ fn synced(client: Client) -> Deal {
             runtime.spawn(answer_all(client.clone(), requests, answer.clone()));
         }
     });
-    Box::new(move |requests| sender.send(requests).unwrap())
+    Arc::new(move |requests| sender.send(requests).unwrap())
 }
 
-fn verified(client: Client, signed: Signed) -> Deal {
+fn answered(client: Client) -> Deal {
     let answer = answer();
-    Box::new(move |requests| {
-        let (client, signed, answer) = (client.clone(), signed.clone(), answer.clone());
+    Arc::new(move |requests| {
+        tokio::spawn(answer_all(client.clone(), requests, answer.clone()));
+    })
+}
+
+fn verified(signed: Signed, then: Deal) -> Deal {
+    Arc::new(move |requests| {
+        let (signed, then) = (signed.clone(), Arc::clone(&then));
         tokio::spawn(async move {
             for _ in &requests {
                 let (algorithm, key, signature) = &signed;
                 UnparsedPublicKey::new(*algorithm, key).verify(&MESSAGE, signature).unwrap();
             }
-            answer_all(client, requests, answer).await;
+            then(requests);
         });
     })
 }
