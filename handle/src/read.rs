@@ -1,10 +1,10 @@
 //! Reads resources through serde: what a resource refers to is read in its place, whether models in a model or a collection of
 //! models. Knows no commands.
 
-use std::{fmt, slice};
+use std::fmt;
 
 use relogin_client::{Client as Machine, Resource as Values};
-use relogin_res::{ResourceId, Value};
+use relogin_res::{ResourceId, Value, list};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
@@ -162,7 +162,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
 }
 
 struct Items<'a> {
-    rest: slice::Iter<'a, Value>,
+    rest: list::Iter<'a, Value>,
     reader: Reader<'a>,
 }
 
@@ -245,7 +245,7 @@ mod tests {
         ] {
             assert!(values::<Book>(&model(wrong.clone())).is_err(), "{wrong}");
         }
-        let collection = Values::Collection(vec![Value::NULL]);
+        let collection = Values::Collection(vec![Value::NULL].into());
         assert!(values::<Book>(&collection).is_err());
         assert_eq!(values::<Vec<Option<u8>>>(&collection).unwrap(), [None]);
     }
@@ -255,7 +255,8 @@ mod tests {
         let json = json!({"a": [1, {"rid": "x"}], "b": null});
         let found: Json = values(&model(json!({"a": {"data": [1, {"rid": "x"}]}, "b": null}))).unwrap();
         assert_eq!(found, json);
-        let found: Json = values(&Values::Collection(vec![Value::Reference(ResourceId::parse("x").unwrap())])).unwrap();
+        let found: Json =
+            values(&Values::Collection(vec![Value::Reference(ResourceId::parse("x").unwrap())].into())).unwrap();
         assert_eq!(found, json!([{"rid": "x"}]));
     }
 }

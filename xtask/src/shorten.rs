@@ -24,7 +24,7 @@ pub(crate) fn command(_context: &Context, arguments: &[String]) -> Result<()> {
     // For programs that start while nothing else happens.
     let text = scripts::without(&fs::read_to_string(&script)?, "function initSync(module) {")?;
     let text = scripts::bare(&scripts::quiet(&text.replace("export { initSync, ", "export { ")))?;
-    let text = with_short_private_names(&with_numbers(&text));
+    let text = with_short_private_names(&with_numbers(&text))?;
     let (short_wasm, short_script) = shorten(&fs::read(&wasm)?, &text)?;
     fs::write(wasm, short_wasm)?;
     Ok(fs::write(script, short_script)?)
@@ -123,8 +123,14 @@ fn constant(line: &str) -> Option<(&str, &str)> {
     (is_name && number.bytes().all(|byte| byte.is_ascii_digit())).then_some((name, number))
 }
 
-/// A script whose classes have short names for what is only theirs. (No text of ours has a word behind such a mark.)
-fn with_short_private_names(script: &str) -> String {
+/// A script whose classes have short names for what is only theirs.
+///
+/// # Errors
+/// If a text begins as such a name does: it would be taken for one.
+fn with_short_private_names(script: &str) -> Result<String> {
+    if ['"', '\'', '`'].iter().any(|quote| script.contains(&format!("{quote}#"))) {
+        bail!("a script has a text that begins as a private name does");
+    }
     let (mut names, mut is_private) = (Vec::new(), false);
     let pieces = words(script).map(|(is_word, word)| {
         let renamed = is_word && is_private;
@@ -138,7 +144,7 @@ fn with_short_private_names(script: &str) -> String {
         });
         format!("_{place:x}")
     });
-    pieces.collect()
+    Ok(pieces.collect())
 }
 
 /// The script in pieces: words, and what is between them.
@@ -250,7 +256,8 @@ mod tests {
     fn private_names_are_short() {
         let script = "class A {\n#name; #other = x.#name;\nname = this.#name?.#more;\n}\n";
         let expected = "class A {\n#_0; #_1 = x.#_0;\nname = this.#_0?.#_2;\n}\n";
-        assert_eq!(with_short_private_names(script), expected);
+        assert_eq!(with_short_private_names(script).unwrap(), expected);
+        assert!(with_short_private_names("a.href = '#name';").is_err());
     }
 
     #[test]

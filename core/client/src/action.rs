@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relogin_res::{
-    Collection, Error, Model, ResourceId, code,
+    Error, List, Model, ResourceId, Value, code,
     delta::{Changes, Step},
 };
 use relogin_session::User;
@@ -109,7 +109,7 @@ pub enum Resource {
     /// Named values.
     Model(Model),
     /// Values in order.
-    Collection(Collection),
+    Collection(List<Value>),
 }
 
 /// What the page is told.

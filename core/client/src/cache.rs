@@ -246,7 +246,7 @@ impl Cache {
             return Ok(Resource::Model(model));
         }
         if let Some(collection) = set.collections.remove(rid) {
-            return Ok(Resource::Collection(collection));
+            return Ok(Resource::Collection(collection.into()));
         }
         if let Some(error) = set.errors.remove(rid) {
             return Err(RequestError::Refused(error));
@@ -311,8 +311,8 @@ impl Cache {
         let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.in_step) else { return };
         let Some(Resource::Collection(values)) = &mut entry.value else { return };
         let done = match &step {
-            Step::Add(index, value) => delta::add(values, *index, value.clone()).then_some(None),
-            Step::Remove(index) => delta::remove(values, *index).map(Some),
+            Step::Add(index, value) => values.insert(*index, value.clone()).then_some(None),
+            Step::Remove(index) => values.remove(*index).map(Some),
         };
         let Some(removed) = done else { return };
         out.emit(Event::Changed(rid.clone(), ResourceChange::Collection(step)));
@@ -347,7 +347,7 @@ impl Cache {
             return;
         }
         let models = set.models.into_iter().map(|(rid, model)| (rid, Resource::Model(model)));
-        let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values)));
+        let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values.into())));
         for (rid, value) in models.chain(collections) {
             self.doubted |= references(&value).any(|rid| self.is_ghost(rid));
             self.entry(&rid).replace(value, &rid, out);

@@ -2,6 +2,8 @@
 //!
 //! Applying gives back what really changed, so that nobody is told of what stays as it is.
 
+use std::borrow::Borrow;
+
 use crate::{Change, Collection, Map, Model, Value};
 
 /// What a change event carries: the members that change.
@@ -65,7 +67,7 @@ const MOST_DIFFERENCES: usize = 1024;
 /// The steps that make the collection `old` the collection `new`, in the order in which they are to be taken: the
 /// removals first, back to front, then the additions, front to back.
 #[must_use]
-pub fn between_collections(old: &[Value], new: &[Value]) -> Vec<Step> {
+pub fn between_collections<V: PartialEq + Borrow<Value>>(old: &[V], new: &[V]) -> Vec<Step> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[start..], &new[start..]);
     let end = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -77,7 +79,7 @@ pub fn between_collections(old: &[Value], new: &[Value]) -> Vec<Step> {
     let added = (0..new_part.len()).filter(|index| new_kept.binary_search(index).is_err());
     removed
         .map(|index| Step::Remove(start + index))
-        .chain(added.map(|index| Step::Add(start + index, new_part[index].clone())))
+        .chain(added.map(|index| Step::Add(start + index, new_part[index].borrow().clone())))
         .collect()
 }
 

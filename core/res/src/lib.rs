@@ -11,6 +11,7 @@ pub mod client;
 pub mod delta;
 pub mod error;
 pub mod json;
+pub mod list;
 pub mod map;
 pub mod rid;
 pub mod service;
@@ -18,6 +19,7 @@ pub mod value;
 pub mod version;
 
 pub use error::{Error, code};
+pub use list::List;
 pub use map::Map;
 pub use rid::{InvalidResourceId, Pattern, ResourceId};
 pub use value::{Change, Collection, InvalidValue, Model, Value};

@@ -126,7 +126,7 @@ impl Entry {
                 }
             }
             (Some(Resource::Collection(old)), Resource::Collection(new)) => {
-                for step in delta::between_collections(old, new) {
+                for step in delta::between_collections(old.places(), new.places()) {
                     out.emit(changed(ResourceChange::Collection(step)));
                 }
             }

@@ -177,7 +177,7 @@ fn requests_wait_for_a_connection_but_not_for_ever() {
     assert_eq!(tab.settled[&token], Ok(Answer::Payload(json!(7))));
     let id = tab.find("get.a.b").id;
     tab.ok(id, &json!({"collections": {"a.b": []}}));
-    assert_eq!(tab.settled[&get], Ok(Answer::Got(Resource::Collection(vec![]))));
+    assert_eq!(tab.settled[&get], Ok(Answer::Got(Resource::Collection(vec![].into()))));
 
     let mut tab = Tab::start(None);
     let token = call(&mut tab);
