@@ -43,17 +43,17 @@ export class Ends {
 
   /** `tell` is told each thing that happens: its number, that of the socket or lock that it happens to, and a text. */
   constructor(tell) {
-    this.#tell = (what, id = 0, text = undefined) => tell(what, id, text);
+    this.#tell = tell;
     this.#later.port1.onmessage = () => this.#catchUp();
     const on = (target, event, happens) => {
       target?.addEventListener(event, happens);
       this.#listening.push(() => target?.removeEventListener(event, happens));
     };
     // Timers sleep when tabs and laptops do. Back in view, or out of the back/forward cache: it is time to look at the time again.
-    on(globalThis, "pageshow", () => this.#tell(WAKE));
-    on(globalThis.document, "visibilitychange", () => document.hidden || this.#tell(WAKE));
-    on(globalThis, "online", () => this.#tell(ONLINE));
-    on(globalThis, "offline", () => this.#tell(OFFLINE));
+    on(globalThis, "pageshow", () => this.#happens(WAKE));
+    on(globalThis.document, "visibilitychange", () => document.hidden || this.#happens(WAKE));
+    on(globalThis, "online", () => this.#happens(ONLINE));
+    on(globalThis, "offline", () => this.#happens(OFFLINE));
   }
 
   /**
@@ -65,7 +65,7 @@ export class Ends {
     this.#database = new Database(name);
     if (bound) this.#deviceKey = new DeviceKey(this.#database);
     if (calls) this.#exchange = new Exchange(calls);
-    const heard = () => this.#tell?.(STORAGE_CHANGED);
+    const heard = () => this.#happens(STORAGE_CHANGED);
     this.#storage = copies ? copyStorage(copies) : openStorage(name, this.#database, heard);
   }
 
@@ -95,13 +95,13 @@ export class Ends {
 
   async #answer(happening, work) {
     const text = await work();
-    this.#tell?.(happening, 0, text ?? undefined);
+    this.#happens(happening, 0, text ?? undefined);
   }
 
   /** Asks for the lock, in place of the one before. */
   lock(id, steal) {
     this.#lock?.giveBack();
-    const giveBack = requestLock(this.#name, steal, (ours) => this.#tell?.(ours ? LOCK_GRANTED : LOCK_REFUSED, id));
+    const giveBack = requestLock(this.#name, steal, (ours) => this.#happens(ours ? LOCK_GRANTED : LOCK_REFUSED, id));
     this.#lock = { id, giveBack };
   }
 
@@ -120,21 +120,24 @@ export class Ends {
       socket = new WebSocket(url);
     } catch {
       // To the machine a refusal by the browser is a gateway that cannot be reached.
-      this.#tell(SOCKET_CLOSED, id);
+      this.#happens(SOCKET_CLOSED, id);
       return;
     }
     // `behind`: frames that came right behind one that was told of.
     this.#socket = { id, socket, behind: undefined };
     const on = (event, happens) =>
       socket.addEventListener(event, ({ data }) => this.#socket?.socket === socket && happens(data));
-    on("open", () => this.#tell(SOCKET_OPENED, id));
+    on("open", () => this.#happens(SOCKET_OPENED, id));
     // RES is text: a binary frame is none of ours.
     on("message", (data) => typeof data === "string" && this.#hear(data));
     // An "error" event tells nothing and is always followed by "close".
-    on("close", () => {
-      this.#catchUp();
-      this.#tell(SOCKET_CLOSED, id);
-    });
+    on("close", () => this.#happens(SOCKET_CLOSED, id));
+  }
+
+  // Tells what happens, after the frames that came before it: what they say and it would mean something else in another order.
+  #happens(what, id = 0, text = undefined) {
+    this.#catchUp();
+    this.#tell?.(what, id, text);
   }
 
   // A frame is told at once. Those of a burst are told together, as soon as the browser has handed out what it has: going from one to the next
@@ -187,7 +190,7 @@ export class Ends {
     clearTimeout(this.#timer);
     if (delay === Infinity) return;
     // Rounded up: woken a fraction too early, the machine would find nothing due and set the same timer again.
-    this.#timer = setTimeout(() => this.#tell(TIMER), Math.min(Math.ceil(delay), LONGEST));
+    this.#timer = setTimeout(() => this.#happens(TIMER), Math.min(Math.ceil(delay), LONGEST));
   }
 
   /** Lets go of it all, and tells no more. */

@@ -52,7 +52,7 @@ extern "C" {
 // (The library has most of these too. By the same names, the linker would take them for the same.)
 
 /// A lock, given back when it is dropped.
-struct Lock {
+pub(crate) struct Lock {
     give_back: Function,
     _tell: Closure<dyn Fn(bool)>,
 }
@@ -64,11 +64,11 @@ impl Drop for Lock {
 }
 
 /// What it says: that it is ours, and that it is not.
-const GRANTED: bool = true;
+pub(crate) const GRANTED: bool = true;
 const REFUSED: bool = false;
 
 /// A lock, and what it says.
-fn request(name: &str, steal: bool) -> (Lock, mpsc::UnboundedReceiver<bool>) {
+pub(crate) fn request(name: &str, steal: bool) -> (Lock, mpsc::UnboundedReceiver<bool>) {
     let (tell, told) = mpsc::unbounded();
     let tell = Closure::<dyn Fn(bool)>::new(move |ours| drop(tell.unbounded_send(ours)));
     (Lock { give_back: request_lock(name, steal, &tell), _tell: tell }, told)

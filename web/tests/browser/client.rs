@@ -2,11 +2,13 @@
 
 use std::{future, time::Duration};
 
+use futures_util::StreamExt;
 use gloo_timers::future::TimeoutFuture;
 use relogin_web::{ConnectionState, Ended, Error, Event, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
+use crate::apis::{GRANTED, request as request_lock};
 use crate::support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, storage, store, stored, within};
 
 /// Long enough never to come.
@@ -27,6 +29,11 @@ async fn logged_in(name: &str) -> (Page, Gateway) {
     outcome.unwrap();
     gateway.serve("the user", page.until("the user", is_jane)).await;
     (page, gateway)
+}
+
+/// What browsers tell a page of its network.
+fn happens(event: &str) {
+    web_sys::window().unwrap().dispatch_event(&web_sys::Event::new(event).unwrap()).unwrap();
 }
 
 /// The page's next connection, and the use of key `generation` on it.
@@ -99,6 +106,18 @@ async fn frames_of_a_burst_are_taken_in_in_their_order_up_to_the_end_of_the_conn
 }
 
 #[wasm_bindgen_test]
+async fn a_frame_that_came_before_something_else_is_taken_in_before_it() {
+    let (page, mut gateway) = logged_in("order").await;
+    for name in ["first", "second"] {
+        gateway.set_user(json!({ "id": 3, "name": name, "role": "user" }));
+    }
+    // Taken in after it, the second frame would be a sign that the network is there.
+    happens("offline");
+    let second = |state| matches!(state, SessionState::LoggedIn(user) if user.name == "second");
+    assert!(second(page.client.session()), "{:?}", page.client.session());
+}
+
+#[wasm_bindgen_test]
 async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
     install();
     store("refused", 7).await;
@@ -159,9 +178,6 @@ async fn the_key_is_refreshed_when_it_is_time() {
 
 #[wasm_bindgen_test]
 async fn a_refresh_waits_for_the_network() {
-    let happens = |event: &str| {
-        web_sys::window().unwrap().dispatch_event(&web_sys::Event::new(event).unwrap()).unwrap();
-    };
     install();
     store("offline", 1).await;
     let page = Page::load("offline").await;
@@ -176,8 +192,14 @@ async fn a_refresh_waits_for_the_network() {
         while page.client.refresh_in() != Some(Duration::ZERO) {
             TimeoutFuture::new(20).await;
         }
+        // The keeper's own timer, set for no later, has rung when this one does.
+        TimeoutFuture::new(20).await;
     };
     within("the time of the refresh", overdue).await;
+    // A refresh would have asked for the lock by now, and hold it until it is answered.
+    let (lock, mut says) = request_lock(&entry("offline"), false);
+    assert_eq!(within("the keeper's lock", says.next()).await, Some(GRANTED));
+    drop(lock);
     let asked = gateway.waiting();
     assert!(asked.iter().all(|request| request.method != "auth.offline.relogin"), "{asked:?}");
     happens("online");
