@@ -349,7 +349,7 @@ impl Cache {
         let models = set.models.into_iter().map(|(rid, model)| (rid, Resource::Model(model)));
         let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values.into())));
         for (rid, value) in models.chain(collections) {
-            self.doubted |= references(&value).any(|rid| self.is_ghost(rid));
+            self.doubted |= self.refers_to_ghosts(&value);
             self.entry(&rid).replace(value, &rid, out);
         }
         for (rid, error) in set.errors {
@@ -367,12 +367,11 @@ fn earliest(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     a.into_iter().chain(b).min()
 }
 
-/// The resources that come along with one of these values.
-fn references(resource: &Resource) -> impl Iterator<Item = &ResourceId> {
-    let (model, collection) = match resource {
-        Resource::Model(model) => (Some(model), None),
-        Resource::Collection(values) => (None, Some(values)),
-    };
-    let members = model.into_iter().flat_map(Map::values);
-    members.chain(collection.into_iter().flatten()).filter_map(Value::reference)
+/// Tells `found` each of the resources that come along with these values.
+fn references<'r>(resource: &'r Resource, found: &mut dyn FnMut(&'r ResourceId)) {
+    let look = |value: &'r Value| value.reference().into_iter().for_each(&mut *found);
+    match resource {
+        Resource::Model(model) => model.values().for_each(look),
+        Resource::Collection(values) => values.iter().for_each(look),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use relogin_res::{Map, ResourceId};
 
 use super::{Cache, earliest, entry::Entry, references};
-use crate::{Answer, Event, Freshness, RequestError, input::Turn, outbox::Outbox};
+use crate::{Answer, Event, Freshness, RequestError, Resource, input::Turn, outbox::Outbox};
 
 impl Cache {
     /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody wants.
@@ -108,8 +108,14 @@ impl Cache {
 
     /// We are told of `rid` now: so we may be of what it refers to.
     pub(super) fn doubt(&mut self, rid: &ResourceId) {
-        let refers_to_ghosts = self.resource(rid).is_some_and(|value| references(value).any(|rid| self.is_ghost(rid)));
-        self.doubted |= refers_to_ghosts;
+        self.doubted |= self.resource(rid).is_some_and(|value| self.refers_to_ghosts(value));
+    }
+
+    /// Whether one of those comes along with `resource`.
+    pub(super) fn refers_to_ghosts(&self, resource: &Resource) -> bool {
+        let mut ghosts = false;
+        references(resource, &mut |rid| ghosts |= self.is_ghost(rid));
+        ghosts
     }
 
     /// As [`Cache::trust_all`], if it can change anything.
@@ -141,7 +147,9 @@ impl Cache {
         while let Some(rid) = open.pop() {
             if found.insert(rid.clone(), ()).is_none() {
                 let entry = self.entries.get(rid).filter(|entry| leads(entry));
-                open.extend(entry.and_then(|entry| entry.value.as_ref()).into_iter().flat_map(references));
+                if let Some(value) = entry.and_then(|entry| entry.value.as_ref()) {
+                    references(value, &mut |rid| open.push(rid));
+                }
             }
         }
         found
