@@ -79,6 +79,12 @@ const beginning = () => ({
 /** Values that refer to nothing. */
 const PLAIN = ["", "two words", "\u00e4\u{1f4d6}", "e\0f", '"\\', 0, 7, -0.5, 1e300, 12345678901234567890, true, false, null];
 
+/** Long enough to go over in one piece; what is not ASCII stands at the front, in the middle, and where there is hardly room for it. */
+const LONG = ["", "\u00e4", "\u20ac", "\u{1f4d6}"].flatMap((letter) => {
+  const long = "long".repeat(600);
+  return [`${letter}${long}`, `${long}${letter}${long}`, `${long}${letter}`];
+});
+
 /** Lets all that is on its way arrive. */
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));
 
@@ -114,7 +120,7 @@ const play = async (client) => {
   note("plain", marks.toArray(), odd.toArray());
   marks.on("add", ({ item, idx }) => note("mark", idx, item));
   marks.on("remove", ({ item, idx }) => note("no mark", idx, item));
-  for (const value of PLAIN) {
+  for (const value of [...PLAIN, ...LONG]) {
     gateway.event("marks.add", { idx: 1, value });
     gateway.event("library.change", { values: { name: value } });
     gateway.event("marks.remove", { idx: 0 });
@@ -128,6 +134,7 @@ const play = async (client) => {
   note("plain now", marks.toArray(), library.props.open);
 
   note("called", await client.call("library", "lend", { to: "jane" }), (await library.call("find")).title);
+  for (const to of LONG) await client.call("library", "lend", to);
   await library.call("burn").catch((error) => note("refused", error.code, error.message, error.data));
   await client.get("secret").catch((error) => note("denied", error.code));
   note("sent", gateway.sent);

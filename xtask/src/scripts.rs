@@ -174,7 +174,15 @@ pub(crate) fn with_fast_texts(script: &str) -> Result<String> {
     Ok(script)
 }
 
-const TO_PROGRAM: (&str, &str) = ("for (; offset < len; offset++) {", "for (; offset < len && len < 1024; offset++) {");
+// What is read is what is written as long as all is ASCII. Of other texts three times the room is needed at most, which the script goes on with.
+const TO_PROGRAM: (&str, &str) = (
+    "    for (; offset < len; offset++) {\n",
+    "    if (len > 1023) {
+        const { read, written } = cachedTextEncoder.encodeInto(arg, mem.subarray(ptr, ptr + len));
+        if (read === written) offset = read;
+    } else for (; offset < len; offset++) {
+",
+);
 
 const FROM_PROGRAM: (&str, &str) = (
     "    return decodeText(getUint8ArrayMemory0().subarray(ptr, ptr + len));\n",
