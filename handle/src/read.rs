@@ -4,7 +4,7 @@
 use std::fmt;
 
 use relogin_client::{Client as Machine, Resource as Values};
-use relogin_res::{ResourceId, Value, list};
+use relogin_res::{ResourceId, Value};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{
@@ -161,12 +161,12 @@ impl<'de> MapAccess<'de> for Members<'_> {
     }
 }
 
-struct Items<'a> {
-    rest: list::Iter<'a, Value>,
+struct Items<'a, I> {
+    rest: I,
     reader: Reader<'a>,
 }
 
-impl<'de> SeqAccess<'de> for Items<'_> {
+impl<'de, 'a, I: Iterator<Item = &'a Value>> SeqAccess<'de> for Items<'a, I> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {

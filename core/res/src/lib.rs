@@ -11,7 +11,7 @@ pub mod client;
 pub mod delta;
 pub mod error;
 pub mod json;
-pub mod list;
+mod list;
 pub mod map;
 pub mod rid;
 pub mod service;

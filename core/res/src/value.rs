@@ -67,9 +67,13 @@ impl Value {
     /// # Errors
     /// [`InvalidValue`] if the JSON is none, or a delete action.
     pub fn parse(json: Json) -> Result<Self, InvalidValue> {
-        match Change::parse(json)? {
-            Change::Set(value) => Ok(value),
-            Change::Delete => Err(InvalidValue::Delete),
+        match json {
+            Json::Object(_) | Json::Array(_) => match Change::parse(json)? {
+                Change::Set(value) => Ok(value),
+                Change::Delete => Err(InvalidValue::Delete),
+            },
+            // In place, without the moves of the above: collections have thousands of them.
+            primitive => Ok(Self::Primitive(primitive)),
         }
     }
 
@@ -153,6 +157,12 @@ impl Change {
             Self::Set(value) => Some(value),
             Self::Delete => None,
         }
+    }
+}
+
+impl Default for Value {
+    fn default() -> Self {
+        Self::NULL
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn resource(resource: &Resource) -> String {
         Resource::Model(model) => object(model.iter(), value_to, &mut out),
         Resource::Collection(values) => {
             let mut before = '[';
-            for value in values {
+            for value in values.iter() {
                 out.push(std::mem::replace(&mut before, ','));
                 value_to(value, &mut out);
             }
@@ -27,7 +27,7 @@ pub(super) fn resource(resource: &Resource) -> String {
 pub(super) fn texts(resource: &Resource) -> Option<(String, Vec<u32>)> {
     let Resource::Collection(values) = resource else { return None };
     let (mut all, mut lengths) = (String::new(), Vec::with_capacity(values.len()));
-    for value in values {
+    for value in values.iter() {
         let Value::Primitive(Json::String(text)) = value else { return None };
         all.push_str(text);
         let length = if text.is_ascii() { text.len() } else { text.encode_utf16().count() };

@@ -126,7 +126,8 @@ impl Entry {
                 }
             }
             (Some(Resource::Collection(old)), Resource::Collection(new)) => {
-                for step in delta::between_collections(old.places(), new.places()) {
+                let [old, new] = [old, new].map(|values| values.iter().collect::<Vec<_>>());
+                for step in delta::between_collections(&old, &new) {
                     out.emit(changed(ResourceChange::Collection(step)));
                 }
             }
