@@ -8,8 +8,10 @@ use relogin_web::{ConnectionState, Ended, Error, Event, RequestError, SessionSta
 use serde_json::json;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::apis::{GRANTED, request as request_lock};
-use crate::support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, storage, store, stored, within};
+use crate::{
+    apis::{GRANTED, request as request_lock},
+    support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, storage, store, stored, within},
+};
 
 /// Long enough never to come.
 const LATER: u64 = 3_600_000;
