@@ -57,11 +57,12 @@ const close = async () => {
   client.disconnect();
 };
 
-const some = (one, count) => Promise.all(Array.from({ length: count }, one));
-
-/** So many, some at a time. */
-const many = async (one, count) => {
-  for (let made = 0; made < count; made += 20) await some(one, 20);
+/** So many, some at a time; `then` is waited for after each time. */
+const many = async (one, count, together, then) => {
+  for (let made = 0; made < count; made += together) {
+    await Promise.all(Array.from({ length: together }, one));
+    await then?.();
+  }
 };
 
 /** Waits until what was closed has ended. */
@@ -73,10 +74,11 @@ window.page = {
   alive,
   bytes: () => memory.buffer.byteLength,
   listening: () => listening,
-  close: async (count) => { await many(close, count); await over(); },
+  /** Never more than `together` are there: what is needed for those is all that is ever needed. */
+  close: (count, together) => many(close, count, together, over),
   /** Waits for a client that nobody else knows. */
   wait: () => { new Client("/late").connect().then(() => { document.body.dataset.waited = "told"; }); },
   open: () => late.forEach((open) => open()),
-  drop: async (count) => { await many(async () => void (await make()), count); },
+  drop: (count) => many(async () => void (await make()), count, 20),
 };
 document.body.dataset.state = "there";

@@ -196,16 +196,19 @@ async fn its_types_hold_under_strict() -> Result<()> {
     Ok(())
 }
 
-/// Who makes a thousand clients with sessions, and closes or drops them, has what it had before.
+/// Who makes thousands of clients with sessions, and closes or drops them, has what it had before.
 async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
     let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
     let browser = stage.browser("thousand").await?;
     browser.open(&site.url()).await?;
     browser.until("the page", "document.body.dataset.state === 'there'").await?;
-    // Until its tables have their size.
-    browser.run("return page.close(100)").await?;
+    // Until its tables have their size. Memory never shrinks, and how much of it some clients need depends a little on the order in which their
+    // timers ring: it is made large enough for a few more of them than come then. Of 35 bytes left by each it has no room for those of so many.
+    browser.run("return page.close(120, 30)").await?;
     let before = browser.run("return page.bytes()").await?;
-    browser.run("return page.close(1000)").await?;
+    for _ in 0..8 {
+        browser.run("return page.close(500, 20)").await?;
+    }
     assert_eq!(browser.run("return page.bytes()").await?, before, "the module's memory");
     assert_eq!(browser.run("return [page.alive(), page.listening()]").await?, json!([0, 0]));
 
