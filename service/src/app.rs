@@ -10,7 +10,10 @@ use anyhow::Context;
 use futures_util::FutureExt;
 use relogin_session::{Rules, key::jwt::Tokens};
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -68,7 +71,17 @@ pub struct App {
     background: Tasks,
     /// Stops what writes down what the others do.
     trails: Tasks,
-    /// Cancelled when a task ended that was not told to.
+    watch: Watch,
+    /// Begins the stop when dropped: also that of a service that did not get as far as to be an [`App`].
+    _stopping: DropGuard,
+}
+
+/// What is made of it when a task ends.
+#[derive(Clone, Debug, Default)]
+struct Watch {
+    /// Cancelled once the service stops. From then on tasks may end at any time, for what feeds them ends as well.
+    stopping: CancellationToken,
+    /// Cancelled when a task ended before that, or panicked.
     failed: CancellationToken,
 }
 
@@ -77,7 +90,7 @@ pub struct App {
 struct Tasks {
     stop: CancellationToken,
     tasks: TaskTracker,
-    failed: CancellationToken,
+    watch: Watch,
 }
 
 impl App {
@@ -117,8 +130,9 @@ impl App {
         }
 
         let directory = people.directory(&bus);
-        let failed = CancellationToken::new();
-        let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&failed));
+        let watch = Watch::default();
+        let stopping = watch.stopping.clone().drop_guard();
+        let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let KeyTokens { format, issuer, audience } = config.keys;
         let keyring = signing::with_tokens(keyring, format, issuer, audience);
         let jwks = keyring.tokens().and_then(Tokens::jwks);
@@ -197,7 +211,7 @@ impl App {
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
-        Ok(Self { store, bus, gateway, address, doors, services, background, trails, failed })
+        Ok(Self { store, bus, gateway, address, doors, services, background, trails, watch, _stopping: stopping })
     }
 
     /// Where page, WebSocket and health check are served; none if they are not.
@@ -208,7 +222,7 @@ impl App {
 
     /// Returns if a part of the service has ended, so that it is no whole one any more: it should be stopped and started anew.
     pub async fn failed(&self) {
-        self.failed.cancelled().await;
+        self.watch.failed.cancelled().await;
     }
 
     /// Stops the service: takes no new request, answers those it has, writes what there is to write.
@@ -216,6 +230,7 @@ impl App {
     /// # Errors
     /// What was not finished.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.watch.stopping.cancel();
         let stopped = async {
             // The gateway waits for the answers of the services, so they stop after it.
             self.doors.stop.cancel();
@@ -247,11 +262,12 @@ impl std::fmt::Debug for App {
 }
 
 impl Tasks {
-    fn new(failed: &CancellationToken) -> Self {
-        Self { stop: CancellationToken::new(), tasks: TaskTracker::new(), failed: failed.clone() }
+    fn new(watch: &Watch) -> Self {
+        Self { stop: CancellationToken::new(), tasks: TaskTracker::new(), watch: watch.clone() }
     }
 
-    /// Starts a task that ends when the token it is given is cancelled, and not before.
+    /// Starts a task that ends when the token it is given is cancelled, or when the service stops and what feeds it has
+    /// ended. If it ends before, the service has failed.
     fn open<F: Future<Output = ()> + Send + 'static>(
         &self,
         what: &'static str,
@@ -259,10 +275,10 @@ impl Tasks {
     ) {
         // What a panic left half done is not used again: the service stops.
         let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
-        let (stop, failed) = (self.stop.clone(), self.failed.clone());
+        let Watch { stopping, failed } = self.watch.clone();
         self.tasks.spawn(async move {
             let ended = task.await;
-            if ended.is_err() || !stop.is_cancelled() {
+            if ended.is_err() || !stopping.is_cancelled() {
                 error!("a part of the service has ended: {what}");
                 failed.cancel();
             }
@@ -386,16 +402,32 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_part_that_ends_by_itself_is_a_failure_and_one_that_was_told_to_is_none() {
-        let tasks = || Tasks::new(&CancellationToken::new());
-        let (told, ended, panicked) = (tasks(), tasks(), tasks());
-        told.open("told", CancellationToken::cancelled_owned);
-        told.close().await;
-        assert!(!told.failed.is_cancelled());
+    async fn a_part_that_ends_by_itself_is_a_failure() {
+        let tasks = || Tasks::new(&Watch::default());
+        let (ended, panicked) = (tasks(), tasks());
         ended.open("ended", |_| async {});
-        ended.failed.cancelled().await;
+        ended.watch.failed.cancelled().await;
+        panicked.watch.stopping.cancel();
         panicked.open("panicked", |_| async { panic!("as it should") });
-        panicked.failed.cancelled().await;
+        panicked.watch.failed.cancelled().await;
         panicked.close().await;
+    }
+
+    /// The audit trail ends with the last of those who write to it, before anybody has told it to.
+    #[tokio::test]
+    async fn a_part_that_ends_with_what_feeds_it_while_the_service_stops_is_no_failure() {
+        let watch = Watch::default();
+        let (feeding, fed) = (Tasks::new(&watch), Tasks::new(&watch));
+        let (feed, ended) = tokio::sync::oneshot::channel::<()>();
+        feeding.open("feeding", |stop| async move {
+            stop.cancelled().await;
+            drop(feed);
+        });
+        fed.open("fed", |_| async { drop(ended.await) });
+        watch.stopping.cancel();
+        feeding.close().await;
+        fed.tasks.close();
+        fed.tasks.wait().await;
+        assert!(!watch.failed.is_cancelled());
     }
 }
