@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::{
     Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject,
+    reply_id::{self, ReplyId},
     router::{RouteId, Router},
 };
 
@@ -24,9 +25,8 @@ pub struct LocalBus {
 #[derive(Debug)]
 struct Switchboard {
     listeners: Router<(Mailbox, Tag)>,
-    /// Who waits for answers, by the number in the reply subject.
-    asking: HashMap<u64, (Mailbox, Tag)>,
-    last_inbox: u64,
+    /// Who waits for answers, by the last part of the reply subject.
+    asking: HashMap<ReplyId, (Mailbox, Tag)>,
     is_closed: bool,
 }
 
@@ -37,8 +37,7 @@ impl LocalBus {
     /// A bus with nobody on it.
     #[must_use]
     pub fn new() -> Self {
-        let switchboard =
-            Switchboard { listeners: Router::new(), asking: HashMap::new(), last_inbox: 0, is_closed: false };
+        let switchboard = Switchboard { listeners: Router::new(), asking: HashMap::new(), is_closed: false };
         Self { switchboard: Arc::new(Mutex::new(switchboard)), link: watch::Sender::new(Link::Up) }
     }
 
@@ -66,11 +65,9 @@ impl Bus for LocalBus {
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
         check_subject(subject)?;
         let mut open = self.open()?;
-        open.last_inbox += 1;
-        let inbox = open.last_inbox;
-        if open.route(subject, Some(&format!("{INBOX}{inbox}")), &payload) {
-            open.asking.insert(inbox, (mailbox.clone(), tag));
-        } else {
+        let inbox = reply_id::insert(&mut open.asking, (mailbox.clone(), tag));
+        if !open.route(subject, Some(&format!("{INBOX}{inbox}")), &payload) {
+            open.asking.remove(&inbox);
             mailbox.put(Delivery::NoResponders { tag });
         }
         let switchboard = Arc::clone(&self.switchboard);
@@ -124,8 +121,8 @@ impl Switchboard {
     }
 }
 
-fn inbox_of(subject: &str) -> Option<u64> {
-    subject.strip_prefix(INBOX)?.parse().ok()
+fn inbox_of(subject: &str) -> Option<ReplyId> {
+    ReplyId::parse(subject.strip_prefix(INBOX)?)
 }
 
 /// No call on a switchboard can panic halfway, so what a poisoned lock guards is whole.

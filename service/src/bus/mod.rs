@@ -7,6 +7,7 @@
 pub mod local;
 mod mailbox;
 pub mod nats;
+mod reply_id;
 mod router;
 mod subject;
 
@@ -53,6 +54,9 @@ pub enum BusError {
     /// The transport does not take a message of this size.
     #[error("a message of {0} bytes is too large for the message bus")]
     TooLarge(usize),
+    /// As many requests wait for their answers as may.
+    #[error("too many requests wait for answers on the message bus")]
+    TooManyRequests,
     /// The bus was closed.
     #[error("the message bus is closed")]
     Closed,

@@ -24,7 +24,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject};
+use super::{
+    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject,
+    reply_id::{self, ReplyId},
+};
 use tap::Tap;
 
 pub use connect::{ConnectError, NatsConfig};
@@ -52,7 +55,7 @@ struct Open {
     last: u64,
     taps: HashMap<u64, Arc<Tap>>,
     /// Who waits for answers, by the last part of the reply subject.
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<ReplyId, Waiting>,
 }
 
 enum Waiting {
@@ -62,6 +65,9 @@ enum Waiting {
 
 /// How many bytes may wait for the connection's return.
 const HELD: usize = 8 << 20;
+
+/// How many requests may wait for their answers: what is more is refused.
+const MAX_WAITING: usize = 1 << 18;
 
 /// How long a flush waits for a connection that is lost or slow.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -96,7 +102,7 @@ impl NatsBus {
         // Not `Shared` itself: it holds the tap that holds this closure.
         let shared = Arc::downgrade(&self.shared);
         let deliver = move |message: async_nats::Message| {
-            let id = message.subject.as_str().get(prefix..).and_then(|id| id.parse().ok());
+            let id = message.subject.as_str().get(prefix..).and_then(ReplyId::parse);
             if let (Some(id), Some(shared)) = (id, shared.upgrade()) {
                 shared.answer(id, message);
             }
@@ -152,7 +158,7 @@ impl NatsBus {
     async fn round_trip(&self) -> Result<(), BusError> {
         let mut link = self.shared.link.subscribe();
         let (back, mut done) = oneshot::channel();
-        let id = self.shared.add(|open, id| open.waiting.insert(id, Waiting::Flushing(back)))?;
+        let id = self.shared.wait(Waiting::Flushing(back))?;
         let _forget = Arc::clone(&self.shared).forget(id);
         loop {
             link.mark_unchanged();
@@ -192,7 +198,7 @@ impl Bus for NatsBus {
 
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
         check_subject(subject)?;
-        let id = self.shared.add(|open, id| open.waiting.insert(id, Waiting::Asking(mailbox.clone(), tag)))?;
+        let id = self.shared.wait(Waiting::Asking(mailbox.clone(), tag))?;
         let forget = Arc::clone(&self.shared).forget(id);
         self.send(subject, Some(format!("{}.{id}", self.inbox)), payload).await?;
         Ok(forget)
@@ -257,14 +263,25 @@ impl Shared {
         Ok(id)
     }
 
-    fn forget(self: Arc<Self>, id: u64) -> Guard {
+    /// Notes somebody who waits for answers, and returns the last part of their reply subject.
+    fn wait(&self, waiting: Waiting) -> Result<ReplyId, BusError> {
+        let mut open = self.open();
+        // Under the lock, so that nothing is added behind `close`.
+        self.check_open()?;
+        if open.waiting.len() >= MAX_WAITING {
+            return Err(BusError::TooManyRequests);
+        }
+        Ok(reply_id::insert(&mut open.waiting, waiting))
+    }
+
+    fn forget(self: Arc<Self>, id: ReplyId) -> Guard {
         Guard::new(move || {
             let waiting = self.open().waiting.remove(&id);
             drop(waiting);
         })
     }
 
-    fn answer(&self, id: u64, message: async_nats::Message) {
+    fn answer(&self, id: ReplyId, message: async_nats::Message) {
         let is_unheard = message.status == Some(StatusCode::NO_RESPONDERS);
         let mut open = self.open();
         match open.waiting.get(&id) {

@@ -122,6 +122,31 @@ pub(crate) async fn a_request_may_have_several_answers(ends: Ends) {
     }
 }
 
+/// Who answers one request knows by that nothing of the subject that the answer to the next one goes to.
+pub(crate) async fn reply_subjects_cannot_be_guessed(ends: Ends) {
+    let mut service = ends.far.subscribe(&["call.>".into()]).await.unwrap();
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let mut guards = Vec::new();
+    let mut seen = Vec::new();
+    for n in 0..100 {
+        guards.push(ends.near.ask("call.a", Bytes::new(), &mailbox, Tag(n)).await.unwrap());
+        seen.push(soon(service.next()).await.unwrap().reply.unwrap());
+    }
+    for reply in &seen {
+        let (inbox, last) = reply.rsplit_once('.').unwrap();
+        assert!(last.len() >= 11, "64 bits take 11 characters of base64 or more: {reply}");
+        for radix in [10, 16, 36] {
+            let Ok(number) = u64::from_str_radix(last, radix) else { continue };
+            let near = (1..1000).flat_map(|n| [number.wrapping_add(n), number.wrapping_sub(n)]);
+            for guess in near.flat_map(|n| [n.to_string(), format!("{n:016x}"), format!("{n:x}")]) {
+                ends.far.publish(&format!("{inbox}.{guess}"), Bytes::from("forged")).await.unwrap();
+            }
+        }
+    }
+    ends.far.publish(&seen[0], Bytes::from("genuine")).await.unwrap();
+    assert_eq!(next(&mut deliveries).await, "0:genuine");
+}
+
 pub(crate) async fn a_request_that_nobody_hears_is_told_so_at_once(ends: Ends) {
     let (mailbox, mut deliveries) = Mailbox::new();
     let _guard = ends.near.ask("call.nobody", Bytes::new(), &mailbox, Tag(7)).await.unwrap();

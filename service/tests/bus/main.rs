@@ -63,6 +63,7 @@ contract! {
     a_subscription_is_in_force_when_it_is_returned
     order_holds_across_subjects_and_answers
     a_request_may_have_several_answers
+    reply_subjects_cannot_be_guessed
     a_request_that_nobody_hears_is_told_so_at_once
     dropping_a_guard_ends_what_it_stands_for
     a_subscription_that_ends_leaves_what_has_arrived
