@@ -17,6 +17,43 @@ use crate::{
     watch::Watched,
 };
 
+/// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
+/// too, `nats` on the latter two, `embedded` on the embedded gateway only,
+/// `embedded_alone` on that without NATS, `resgate` where there are two gateways.
+#[macro_export]
+macro_rules! on {
+    (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded, Embedded, $scenario);
+        $crate::on!(@test resgate, Resgate, $scenario);
+    })* };
+    (all: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded, Embedded, $scenario);
+        $crate::on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+        $crate::on!(@test resgate, Resgate, $scenario);
+    })* };
+    (embedded: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded, Embedded, $scenario);
+        $crate::on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+    })* };
+    (embedded_alone: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded, Embedded, $scenario);
+    })* };
+    (nats: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+        $crate::on!(@test resgate, Resgate, $scenario);
+    })* };
+    (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test resgate, Resgate, $scenario);
+    })* };
+    (@test $name:ident, $arrangement:ident, $scenario:ident) => {
+        #[tokio::test]
+        async fn $name() -> Result<(), $crate::play::Failure> {
+            let arrangement = $crate::stage::Arrangement::$arrangement;
+            $crate::play::play(arrangement, stringify!($scenario), super::$scenario).await
+        }
+    };
+}
+
 /// What a scenario may take in all: several times what the longest takes on a busy machine. Whatever it waits for has a limit of its
 /// own; a driver or a browser that gives no answer at all has none.
 pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());

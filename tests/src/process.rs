@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write,
     path::Path,
     process::{ExitStatus, Stdio},
@@ -19,6 +19,15 @@ use tokio::{
 };
 
 use crate::{PATIENCE, secrets};
+
+/// How much memory a process holds, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// At most, since it started.
+    pub peak: u64,
+}
 
 /// A running program. Dropping it kills it, through its own handle.
 #[derive(Debug)]
@@ -40,9 +49,31 @@ impl Process {
         log: &Path,
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Self> {
+        Self::start_under(&[], program, args, log, adjust)
+    }
+
+    /// As [`Process::start`], by a program that ends by running `program` in its own place: `prlimit`, `ip netns exec`. It is the
+    /// first of `wrapper`, the rest are its arguments.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_under<A: AsRef<OsStr>>(
+        wrapper: &[String],
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+        log: &Path,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut command = Command::new(program);
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut words = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or(program.as_os_str()));
+        command
+            .args(words)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         adjust(&mut command);
         let mut child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         let mut log = OpenOptions::new().create(true).append(true).open(log).context("opening a log")?;
@@ -97,6 +128,28 @@ impl Process {
             .id()
             .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?))
             .with_context(|| format!("{} has ended already", self.name))
+    }
+
+    /// All lines that it has put out so far.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.output.borrow().clone()
+    }
+
+    /// What it holds of the machine's memory.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub fn memory(&self) -> Result<Memory> {
+        let pid = self.pid()?.as_raw_nonzero();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).context("reading a process's status")?;
+        let bytes = |name: &str| {
+            let line =
+                status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).context("no such line")?;
+            let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().context("reading a count of kilobytes")?;
+            Ok::<_, anyhow::Error>(kilobytes * 1024)
+        };
+        Ok(Memory { resident: bytes("VmRSS")?, peak: bytes("VmHWM")? })
     }
 
     /// The program's standard input, if it was piped and not taken before.

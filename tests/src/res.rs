@@ -1,15 +1,22 @@
 //! A RES client of a few lines, for what a well-behaved client would never send: the tests' own hand on the wire.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::Ipv4Addr,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    time::timeout,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
+    MaybeTlsStream, WebSocketStream, client_async,
     tungstenite::{ClientRequestBuilder, Error as WsError, Message, protocol::CloseFrame},
 };
+use url::Url;
 
 use crate::{PATIENCE, in_time};
 
@@ -75,11 +82,34 @@ impl Res {
     /// # Errors
     /// As [`Res::connect`].
     pub async fn bringing(url: &str, headers: &[(&str, &str)]) -> Result<(Self, Vec<String>)> {
+        Self::open(url, headers, Ipv4Addr::LOCALHOST).await
+    }
+
+    /// As [`Res::connect`], from this address of this machine (any that begins with 127 will do).
+    ///
+    /// # Errors
+    /// As [`Res::connect`].
+    pub async fn connect_from(url: &str, from: Ipv4Addr) -> Result<Self> {
+        Self::open(url, &[], from).await.map(|(res, _)| res)
+    }
+
+    async fn open(url: &str, headers: &[(&str, &str)], from: Ipv4Addr) -> Result<(Self, Vec<String>)> {
+        let address = Url::parse(url)?.socket_addrs(|| None)?.pop().context("no address")?;
         let mut request = ClientRequestBuilder::new(url.parse()?);
         for (name, value) in headers {
             request = request.with_header(*name, *value);
         }
-        let connected = in_time("the connection", async { Ok(connect_async(request).await?) });
+        let connected = in_time("the connection", async {
+            let stream = if from == Ipv4Addr::LOCALHOST {
+                TcpStream::connect(address).await?
+            } else {
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((from, 0).into())?;
+                socket.connect(address).await?
+            };
+            stream.set_nodelay(true)?;
+            Ok(client_async(request, MaybeTlsStream::Plain(stream)).await?)
+        });
         let (socket, response) = connected.await.with_context(|| format!("connecting to {url}"))?;
         let cookies = response.headers().get_all("set-cookie").iter();
         let cookies = cookies.filter_map(|cookie| cookie.to_str().ok().map(str::to_owned)).collect();

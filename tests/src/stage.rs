@@ -48,6 +48,8 @@ pub struct Stage {
     gateways: Vec<Slot>,
     service: Slot,
     nats: Slot,
+    /// What starts the service, if it is not started directly.
+    wrapper: Vec<String>,
     folder: TempDir,
 }
 
@@ -82,6 +84,7 @@ impl Stage {
             gateways,
             service: slot("relogin")?,
             nats: slot("nats")?,
+            wrapper: Vec::new(),
             folder: tempfile::tempdir().context("making a folder")?,
         };
         stage.nats.args = args(["-a", "127.0.0.1", "-p", &stage.nats.address.port().to_string()]);
@@ -93,6 +96,28 @@ impl Stage {
                 args(["--addr", "127.0.0.1", "--port", &port, "--nats", &nats, "-DV"].into_iter().chain(connect));
         }
         Ok(stage)
+    }
+
+    /// Has the service started by a program that ends by running it in its own place, from the next start on: `prlimit
+    /// --nofile=1024`, `ip netns exec NAME`. No words: directly.
+    pub fn under(&mut self, wrapper: &[&str]) {
+        self.wrapper = args(wrapper);
+    }
+
+    /// The service's process: its id, its memory, what it says.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn service(&self) -> Result<&Process> {
+        self.service.process.as_ref().context("the service does not run")
+    }
+
+    /// Waits until the service has ended by itself.
+    ///
+    /// # Errors
+    /// If it does not, or does not run.
+    pub async fn service_ends(&mut self) -> Result<ExitStatus> {
+        self.service.process.take().context("the service does not run")?.ended().await
     }
 
     /// Starts everything, with the demo's users and counter; `options` go to `relogin serve --demo`.
@@ -303,7 +328,7 @@ impl Stage {
     /// # Errors
     /// If it does not in time.
     pub async fn service_says(&self, what: &str, words: &str) -> Result<()> {
-        let process = self.service.process.as_ref().context("the service does not run")?;
+        let process = self.service()?;
         process.line(what, |line| line.contains(words).then_some(())).await
     }
 
@@ -321,7 +346,8 @@ impl Stage {
     /// If it does not get ready.
     pub async fn start_service(&mut self) -> Result<()> {
         let folder = self.folder.path();
-        let process = self.service.start(Part::Relogin, &self.evidence, |command| alone(command, folder))?;
+        let process =
+            self.service.start(Part::Relogin, &self.wrapper, &self.evidence, |command| alone(command, folder))?;
         process.line("that it is ready", |line| line.starts_with("relogin: ready on ").then_some(())).await
     }
 
@@ -354,7 +380,7 @@ impl Stage {
     /// # Errors
     /// If it does not get ready.
     pub async fn start_nats(&mut self) -> Result<()> {
-        let process = self.nats.start(Part::NatsServer, &self.evidence, |_| {})?;
+        let process = self.nats.start(Part::NatsServer, &[], &self.evidence, |_| {})?;
         process.line("that it is ready", |line| line.contains("Server is ready").then_some(())).await
     }
 
@@ -372,7 +398,7 @@ impl Stage {
 
     async fn start_resgate(&mut self, which: usize) -> Result<()> {
         let gateway = self.gateways.get_mut(which).context("no such gateway")?;
-        let process = gateway.start(Part::Resgate, &self.evidence, |_| {})?;
+        let process = gateway.start(Part::Resgate, &[], &self.evidence, |_| {})?;
         process.line("that it is ready", |line| line.contains("Server ready").then_some(())).await?;
         // It says so before it listens.
         gateway.address.listens().await
@@ -382,9 +408,15 @@ impl Stage {
 type Record = watch::Receiver<Vec<Happening>>;
 
 impl Slot {
-    fn start(&mut self, part: Part, logs: &Path, adjust: impl FnOnce(&mut Command)) -> Result<&Process> {
+    fn start(
+        &mut self,
+        part: Part,
+        wrapper: &[String],
+        logs: &Path,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Result<&Process> {
         let log = logs.join(format!("{}.log", self.label));
-        let process = Process::start(&part.path()?, &self.args, &log, adjust)?;
+        let process = Process::start_under(wrapper, &part.path()?, &self.args, &log, adjust)?;
         Ok(self.process.insert(process))
     }
 

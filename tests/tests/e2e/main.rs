@@ -4,47 +4,14 @@
 //! the faults that they stand against.
 #![forbid(unsafe_code)]
 
+#[macro_use(on)]
+extern crate relogin_tests;
+
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
 use serde_json::Value;
-
-/// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
-/// too, `nats` on the latter two, `embedded` on the embedded gateway only,
-/// `embedded_alone` on that without NATS, `resgate` where there are two gateways.
-macro_rules! on {
-    (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test embedded, Embedded, $scenario);
-        on!(@test resgate, Resgate, $scenario);
-    })* };
-    (all: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test embedded, Embedded, $scenario);
-        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
-        on!(@test resgate, Resgate, $scenario);
-    })* };
-    (embedded: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test embedded, Embedded, $scenario);
-        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
-    })* };
-    (embedded_alone: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test embedded, Embedded, $scenario);
-    })* };
-    (nats: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
-        on!(@test resgate, Resgate, $scenario);
-    })* };
-    (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
-        on!(@test resgate, Resgate, $scenario);
-    })* };
-    (@test $name:ident, $arrangement:ident, $scenario:ident) => {
-        #[tokio::test]
-        async fn $name() -> Result<(), relogin_tests::play::Failure> {
-            let arrangement = relogin_tests::stage::Arrangement::$arrangement;
-            relogin_tests::play::play(arrangement, stringify!($scenario), super::$scenario).await
-        }
-    };
-}
 
 mod conformance;
 mod cookies;
