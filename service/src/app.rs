@@ -159,6 +159,7 @@ impl App {
             issuers,
             cookie_session: config.cookie_session,
             allow_origin: config.allow_origin.clone(),
+            proxies: config.trusted_proxies.clone(),
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
@@ -204,8 +205,15 @@ impl App {
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
             let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
-            let site =
-                Site { gateway: gateway.clone(), health, jwks, demo: config.demo, cookie, api: config.cookie_session };
+            let site = Site {
+                gateway: gateway.clone(),
+                health,
+                jwks,
+                demo: config.demo,
+                cookie,
+                api: config.cookie_session,
+                proxies: config.trusted_proxies,
+            };
             doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }
         if is_without_users {

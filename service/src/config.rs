@@ -11,7 +11,7 @@ pub use layers::{ConfigError, Layers, Options, Origin};
 pub use values::Problem;
 use values::Value;
 
-use crate::users::cost::Cost;
+use crate::{client_address::TrustedProxies, users::cost::Cost};
 
 /// All that `relogin serve` needs to know.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Config {
     pub policy: Policy,
     /// Which pages may open a WebSocket.
     pub allow_origin: AllowOrigin,
+    /// Whose word is taken for who their clients are.
+    pub trusted_proxies: TrustedProxies,
     /// Where the audit trail is written.
     pub audit: Option<AuditTarget>,
     /// The subject that the audit trail is published to, over NATS.
@@ -289,6 +291,7 @@ impl Config {
                 if demo { DEMO_DEFAULTS } else { DEFAULTS },
             )?,
             allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
+            trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
             audit: options.audit()?.map(|audit| audit.value),
             audit_subject,
             demo,
@@ -461,6 +464,23 @@ mod tests {
     }
 
     #[test]
+    fn proxies_are_addresses_networks_and_this_machine() {
+        let trusts = |args: &str, file: &str, ip: &str| ok(args, file).trusted_proxies.contain(ip.parse().unwrap());
+        assert!(!trusts("", "", "127.0.0.1"));
+        for ip in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(trusts("--trusted-proxy loopback", "", ip), "{ip}");
+        }
+        let list = "trusted-proxy = [\"10.0.0.1\", \"fd00::/8,192.168.0.0/16\"]";
+        for (ip, is_trusted) in
+            [("10.0.0.1", true), ("10.0.0.2", false), ("fd12::1", true), ("192.168.9.1", true), ("127.0.0.1", false)]
+        {
+            assert_eq!(trusts("", list, ip), is_trusted, "{ip}");
+            assert_eq!(trusts("--trusted-proxy 10.0.0.1;fd00::/8 --trusted-proxy 192.168.0.0/16", "", ip), is_trusted);
+        }
+        assert!(trusts("--trusted-proxy ::ffff:10.0.0.1", "", "10.0.0.1"));
+    }
+
+    #[test]
     fn lifetimes_that_were_not_given_bow_to_those_that_were() {
         let times = |args: &str| {
             let Policy { key_lifetime, session_lifetime, refresh } = ok(args, "").policy;
@@ -492,6 +512,8 @@ mod tests {
             ("--store redis", "", "--store \"redis\" is none of the choices; write sled or memory"),
             ("--gateway maybe", "", "--gateway \"maybe\" is none of the choices"),
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
+            ("--trusted-proxy 10.0.0.0/33", "", "--trusted-proxy \"10.0.0.0/33\" is no address"),
+            ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE: trusted-proxy \"\" is no address"),
             ("", "data = \"\"", "FILE: data is empty"),
             ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
             ("--users nats:my.users", "", "--users needs --nats"),

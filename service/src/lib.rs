@@ -6,6 +6,7 @@ pub mod audit;
 pub mod auth;
 pub mod bus;
 pub mod cli;
+pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod cookie;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = Private::parse(payload)?;
+    let request = Private::parse(payload, &desk.proxies)?;
     // On a WebSocket that is open, there is no response to set a cookie in.
     if !request.is_http {
         return Ok(Response::null());

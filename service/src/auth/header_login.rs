@@ -23,7 +23,7 @@ use crate::{
 
 pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let Some(issuers) = &desk.issuers else { return Err(Failure::method_not_found()) };
-    let request = Private::parse(payload)?;
+    let request = Private::parse(payload, &desk.proxies)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params = parse_params::<HeaderLoginParams>(request.params.as_deref());
     let token = token_of(request.token.as_deref()).map(|token| token.sid);

@@ -18,7 +18,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
-    let request = Private::parse(payload)?;
+    let request = Private::parse(payload, &desk.proxies)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params = parse_params::<LoginParams>(request.params.as_deref());
     let token = token_of(request.token.as_deref()).map(|token| token.sid);

@@ -37,6 +37,7 @@ use zeroize::Zeroizing;
 use self::{answer::Failure, batch::Batch, malformed::Malformed, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
+    client_address::TrustedProxies,
     config::{AllowOrigin, CookieKind, ThrottleKind},
     cookie::{BrowserCookie, KeyCookie},
     errors::Chain,
@@ -66,6 +67,7 @@ struct Desk {
     /// What relogin keys travel in; none if script has them.
     key_cookie: Option<KeyCookie>,
     allow_origin: AllowOrigin,
+    proxies: TrustedProxies,
 }
 
 /// What can be set.
@@ -81,6 +83,8 @@ pub struct Options {
     pub cookie_session: bool,
     /// Whose pages may act with their visitors' cookies, beside those of the gateway's own origin.
     pub allow_origin: AllowOrigin,
+    /// Whose word is taken for who their clients are.
+    pub proxies: TrustedProxies,
 }
 
 /// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
@@ -108,7 +112,7 @@ impl Auth {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
         let requests = bus.subscribe(&patterns).await?;
-        let Options { throttle, cookie, issuers, cookie_session, allow_origin } = options;
+        let Options { throttle, cookie, issuers, cookie_session, allow_origin, proxies } = options;
         let desk = Desk {
             name: name.to_owned(),
             bus,
@@ -121,6 +125,7 @@ impl Auth {
             issuers,
             key_cookie: cookie_session.then(|| KeyCookie::new(name)),
             allow_origin,
+            proxies,
         };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
     }

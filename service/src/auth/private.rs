@@ -10,14 +10,18 @@ use relogin_res::{
 };
 use zeroize::Zeroize;
 
+use crate::client_address::TrustedProxies;
+
 /// A request with a password, a key or cookies in it, wiped on drop.
 #[derive(Debug)]
 pub(super) struct Private(AuthRequest);
 
 impl Private {
-    /// Reads a payload.
-    pub(super) fn parse(payload: &[u8]) -> Result<Self, Error> {
-        AuthRequest::parse(payload).map(Self)
+    /// Reads a payload. Who sends it is the client behind the proxies.
+    pub(super) fn parse(payload: &[u8], proxies: &TrustedProxies) -> Result<Self, Error> {
+        let mut request = AuthRequest::parse(payload)?;
+        proxies.resolve(&mut request.origin);
+        Ok(Self(request))
     }
 }
 
@@ -56,7 +60,7 @@ mod tests {
     #[test]
     fn what_was_read_is_wiped() {
         let payload = br#"{"cid":"c","token":{"sid":"x"},"params":{"password":"x"},"header":{"Cookie":["a=b","c=d"]}}"#;
-        let mut request = Private::parse(payload).unwrap();
+        let mut request = Private::parse(payload, &TrustedProxies::default()).unwrap();
         assert!(request.params.is_some() && request.origin.header["Cookie"] == ["a=b", "c=d"]);
         wipe(&mut request.0);
         assert!(request.params.is_none() && request.token.is_none());

@@ -6,7 +6,7 @@ use relogin_session::{ConnectionId, Denied, ReloginKey, api::ReloginParams, exch
 use super::{Desk, answer::Failure, private::Private, token_of};
 
 pub(super) async fn relogin(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = Private::parse(payload)?;
+    let request = Private::parse(payload, &desk.proxies)?;
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let params: ReloginParams = parse_params(request.params.as_deref()).map_err(|_| Denied::InvalidParams)?;
     let token = token_of(request.token.as_deref());

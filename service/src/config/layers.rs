@@ -14,7 +14,7 @@ use super::{
     AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, StoreKind, ThrottleKind, UsersSource,
     values::{self, Problem, Value},
 };
-use crate::users::cost::Cost;
+use crate::{client_address::TrustedProxies, users::cost::Cost};
 
 /// The options of `relogin serve` as they are written down, on the command line or in the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -91,6 +91,11 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
     #[serde(deserialize_with = "one_or_many")]
     pub allow_origin: Option<Vec<String>>,
+    /// Proxies that may say who their clients are, by X-Forwarded-For or the PROXY protocol, version 2: addresses or networks, with
+    /// commas between, or `loopback` [default: none]
+    #[arg(long, env = "RELOGIN_TRUSTED_PROXY", value_name = "ADDRESS[/BITS]")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxy: Option<Vec<String>>,
     /// Write the audit trail here, one line of JSON an event; - is standard output [default: nowhere]
     #[arg(long, env = "RELOGIN_AUDIT", value_name = "FILE|-")]
     pub audit: Option<PathBuf>,
@@ -219,6 +224,7 @@ options! {
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
     refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;
     allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
+    trusted_proxy: "trusted-proxy" "RELOGIN_TRUSTED_PROXY" values::trusted_proxies => TrustedProxies;
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
     audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;

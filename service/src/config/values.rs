@@ -1,8 +1,14 @@
 //! The values of options: how each is read, and what is wrong with those that will not do. Knows not where they came from.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use humantime::format_duration;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relogin_res::rid::is_part;
 
 use super::{
@@ -11,6 +17,7 @@ use super::{
 };
 use crate::{
     bus::check_subject,
+    client_address::TrustedProxies,
     users::cost::{Cost, CostError},
 };
 
@@ -43,6 +50,8 @@ pub enum Problem {
     NameOfTheDemo,
     /// Not the origin of a page.
     Origin(String),
+    /// Not an address or a network of proxies.
+    TrustedProxy(String),
     /// Not a NATS address. Shows none: there may be a password in it.
     Nats,
     /// Neither a gateway nor NATS.
@@ -201,6 +210,27 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
     Ok(AllowOrigin::List(origins))
 }
 
+/// Networks, single addresses, and `loopback`.
+pub(super) fn trusted_proxies(lists: Vec<String>) -> Result<TrustedProxies, Problem> {
+    let mut networks = Vec::new();
+    for list in lists {
+        for text in list.split([',', ';']).map(str::trim) {
+            let address = || text.parse::<IpAddr>().map(|ip| IpNet::from(ip.to_canonical()));
+            match text.parse::<IpNet>().ok().or_else(|| address().ok()) {
+                Some(network) => networks.push(network),
+                None if text.eq_ignore_ascii_case("loopback") => networks.extend(LOOPBACK),
+                None => return Err(Problem::TrustedProxy(text.to_owned())),
+            }
+        }
+    }
+    Ok(TrustedProxies::new(networks))
+}
+
+const LOOPBACK: [IpNet; 2] = [
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
+];
+
 pub(super) fn yes_or_no(text: String) -> Result<bool, Problem> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
@@ -246,6 +276,9 @@ impl fmt::Display for Problem {
             ),
             Self::NameOfTheDemo => f.write_str("is what --demo calls its counter; take another name"),
             Self::Origin(text) => write!(f, "{text:?} is no origin; write it like https://example.org, or * for all"),
+            Self::TrustedProxy(text) => {
+                write!(f, "{text:?} is no address; write it like 10.0.0.1, 10.0.0.0/8, fd00::/8 or loopback")
+            }
             Self::Nats => f.write_str("is no NATS address; write it like nats://127.0.0.1:4222"),
             Self::NobodyCouldReachIt => {
                 f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")

@@ -1,6 +1,6 @@
 //! HTTP requests that only the header authentication answers. Knows nothing of what it does.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use axum::{
     http::{StatusCode, request::Parts},
@@ -11,11 +11,14 @@ use relogin_res::service::{self, AuthRequest, Payload, PreResponse, Subject};
 use tokio::time::timeout;
 
 use super::{Gateway, draw_cid, merge, origin::origin_of, rejection};
-use crate::bus::{Bus, Delivery, Mailbox, Tag};
+use crate::{
+    bus::{Bus, Delivery, Mailbox, Tag},
+    client_address::ClientAddress,
+};
 
 impl Gateway {
-    /// Answers an HTTP request of the client at `remote` as the header authentication says.
-    pub async fn authenticate(&self, parts: &Parts, remote: SocketAddr) -> Response {
+    /// Answers an HTTP request of `client` as the header authentication says.
+    pub async fn authenticate(&self, parts: &Parts, client: ClientAddress) -> Response {
         let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "Nobody answers now.\n");
         let Some((name, method)) = self.header_auth.as_deref().and_then(|method| method.rsplit_once('.')) else {
             return StatusCode::NOT_FOUND.into_response();
@@ -25,7 +28,7 @@ impl Gateway {
             token: None,
             params: None,
             query: None,
-            origin: origin_of(parts, remote),
+            origin: origin_of(parts, client),
             is_http: true,
         };
         let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();

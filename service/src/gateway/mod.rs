@@ -13,7 +13,6 @@ mod socket;
 
 use std::{
     fmt,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -37,7 +36,7 @@ use tokio_tungstenite::{
     tungstenite::{handshake::server::create_response_with_body, protocol::Role},
 };
 
-use crate::{bus::Bus, config::AllowOrigin};
+use crate::{bus::Bus, client_address::ClientAddress, config::AllowOrigin};
 use driver::{Event, Verdict};
 
 pub(crate) use origin::origin_of;
@@ -105,8 +104,8 @@ impl Gateway {
         Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, bus, header_auth, limits }
     }
 
-    /// Answers an HTTP request that wants to become a WebSocket, from the client at `remote`.
-    pub async fn upgrade(&self, mut request: Request<Body>, remote: SocketAddr) -> Response {
+    /// Answers an HTTP request of `client` that wants to become a WebSocket.
+    pub async fn upgrade(&self, mut request: Request<Body>, client: ClientAddress) -> Response {
         if *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
         }
@@ -121,7 +120,7 @@ impl Gateway {
         let upgrade = hyper::upgrade::on(&mut request);
         let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
         let (verdict, judged) = oneshot::channel();
-        let origin = origin_of(&request.into_parts().0, remote);
+        let origin = origin_of(&request.into_parts().0, client);
         self.driver.send(Event::Opening { key, cid: draw_cid(), origin, verdict }).ok();
         let opening = socket::Opening {
             closed: socket::Closed { key, driver: self.driver.clone() },

@@ -1,11 +1,9 @@
 //! What a WebSocket is opened with: whether its page may open it, and what auth requests tell of it. Knows no machine.
 
-use std::net::SocketAddr;
-
 use axum::http::{HeaderMap, header, request::Parts};
 use relogin_res::service::{Headers, Origin, canonical_header};
 
-use crate::{config::AllowOrigin, cookie::is_same_origin};
+use crate::{client_address::ClientAddress, config::AllowOrigin, cookie::is_same_origin};
 
 /// Whether a page of the request's `Origin` may connect. Always: no origin (no browser), `null` (a file, a sandboxed frame),
 /// the origin that the request itself went to, and on a machine of one's own its other ports. It keeps strange pages from using
@@ -22,18 +20,20 @@ pub(super) fn is_allowed(allow: &AllowOrigin, headers: &HeaderMap) -> bool {
 }
 
 /// What is known of a client by its request: what auth requests tell of the connection, taken down once.
-pub(crate) fn origin_of(parts: &Parts, remote: SocketAddr) -> Origin {
+pub(crate) fn origin_of(parts: &Parts, client: ClientAddress) -> Origin {
     let mut header = Headers::new();
     for (name, value) in parts.headers.iter().filter(|(name, _)| *name != header::HOST) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         header.entry(canonical_header(name.as_str())).or_default().push(value);
     }
     let host = parts.headers.get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-    Origin { header, host, remote_addr: Some(remote.to_string()), uri: Some(parts.uri.to_string()) }
+    Origin { header, host, remote_addr: Some(client.to_string()), uri: Some(parts.uri.to_string()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use axum::http::{HeaderValue, Request};
 
     use super::*;
@@ -97,7 +97,7 @@ mod tests {
             .header("cookie", "b=2")
             .body(())
             .unwrap();
-        let origin = origin_of(&request.into_parts().0, "127.0.0.1:4711".parse().unwrap());
+        let origin = origin_of(&request.into_parts().0, "127.0.0.1:4711".parse::<SocketAddr>().unwrap().into());
         assert_eq!(origin.host.as_deref(), Some("example.org"));
         assert_eq!(origin.remote_addr.as_deref(), Some("127.0.0.1:4711"));
         assert_eq!(origin.uri.as_deref(), Some("/ws?a=1"));

@@ -26,6 +26,7 @@ use tokio::{
 use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
 
 use crate::{
+    client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies},
     cookie::BrowserCookie,
     gateway::{Gateway, origin_of},
 };
@@ -48,6 +49,8 @@ pub struct Site {
     pub cookie: Option<BrowserCookie>,
     /// Whether POST requests below `/api/` go to the gateway's header authentication.
     pub api: bool,
+    /// Whose word is taken for who their clients are.
+    pub proxies: TrustedProxies,
 }
 
 /// How long a client may take to send the head of a request.
@@ -145,13 +148,38 @@ fn router(site: Site) -> Router {
     router
         .layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, policy))
         .layer(middleware::from_fn_with_state(site.clone(), upgrade))
+        .layer(middleware::from_fn_with_state(site.clone(), identify))
         .with_state(site)
 }
+
+/// Finds out who sends a request, for all that come to deal with it: they find a [`ClientAddress`] among its extensions.
+async fn identify(
+    State(site): State<Site>,
+    Extension(peer): Extension<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = ClientAddress::from(peer);
+    let headers = request.headers_mut();
+    if !site.proxies.is_empty() && !site.proxies.contain(peer.ip()) {
+        // So that whoever finds one may believe it.
+        FORWARDED.iter().for_each(|name| drop(headers.remove(*name)));
+    }
+    // What is no text is no address either.
+    let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
+    let client = site.proxies.client(peer, forwarded);
+    request.extensions_mut().insert(client);
+    next.run(request).await
+}
+
+/// What proxies say of their clients.
+const FORWARDED: [&str; 6] =
+    ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
 /// WebSockets go to the gateway, whatever the path, and calls.
 async fn upgrade(
     State(site): State<Site>,
-    Extension(remote): Extension<SocketAddr>,
+    Extension(client): Extension<ClientAddress>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -159,10 +187,10 @@ async fn upgrade(
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let is_call = site.api && request.method() == Method::POST && request.uri().path().starts_with("/api/");
     match &site.gateway {
-        Some(gateway) if is_websocket => gateway.upgrade(request, remote).await,
+        Some(gateway) if is_websocket => gateway.upgrade(request, client).await,
         Some(gateway) if is_call => {
             let (parts, _) = request.into_parts();
-            gateway.authenticate(&parts, remote).await
+            gateway.authenticate(&parts, client).await
         }
         _ => next.run(request).await,
     }
@@ -176,7 +204,11 @@ async fn check_health(State(site): State<Site>) -> Response {
     (status, text).into_response()
 }
 
-async fn serve_page(State(site): State<Site>, Extension(remote): Extension<SocketAddr>, request: Request) -> Response {
+async fn serve_page(
+    State(site): State<Site>,
+    Extension(client): Extension<ClientAddress>,
+    request: Request,
+) -> Response {
     let (parts, _) = request.into_parts();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, "GET, HEAD")];
@@ -186,7 +218,7 @@ async fn serve_page(State(site): State<Site>, Extension(remote): Extension<Socke
     let mut response = page::serve::<Page>(path, &parts.headers, site.demo);
     if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
         // So that it is there when the page logs somebody in on its first connection.
-        let origin = origin_of(&parts, remote);
+        let origin = origin_of(&parts, client);
         if !cookie.is_there(&origin) {
             set_cookie(&mut response, cookie.offer(&origin));
             // It is for one browser only.

@@ -64,6 +64,24 @@ async fn services_hear_what_the_connection_was_opened_with() {
     assert!(cid.len() == 20 && cid.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'v')), "{cid}");
 }
 
+/// Line l: the address that services, throttle and audit go by is the client's, as far as a proxy may say so.
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+    let forwarded = ("X-Forwarded-For", "198.51.100.9, 192.0.2.7");
+    for (proxies, is_believed) in [(&["127.0.0.0/8"][..], true), (&["192.0.2.0/24"], false), (&[], false)] {
+        let stage = Stage::behind(proxies).await;
+        let mut service = stage.service().await;
+        let mut client = stage.open("/", &[forwarded, ("X-Forwarded-Proto", "https")]).await.unwrap();
+        client.send("auth.test.who", json!({})).await;
+        let payload = soon(service.next()).await.unwrap().payload;
+        let peer = client.socket.get_ref().local_addr().unwrap().to_string();
+        assert_eq!(payload["remoteAddr"], if is_believed { "192.0.2.7:0" } else { peer.as_str() }, "{proxies:?}");
+        // Where some are believed, services may believe what they find.
+        let is_there = payload["header"].get("X-Forwarded-Proto").is_some();
+        assert_eq!(is_there, is_believed || proxies.is_empty(), "{proxies:?}");
+    }
+}
+
 #[tokio::test]
 async fn two_connections_have_two_cids() {
     let stage = Stage::new().await;

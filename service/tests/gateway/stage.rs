@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use relogin::{
     bus::{Bus, Message, Subscription, local::LocalBus},
+    client_address::TrustedProxies,
     config::AllowOrigin,
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
@@ -38,6 +39,25 @@ pub(crate) fn patient() -> Limits {
 /// What the site serves for public keys.
 pub(crate) const JWKS: &str = r#"{"keys":[]}"#;
 
+/// How a site is set up; by default no clock ends anything.
+pub(crate) struct Setup {
+    pub(crate) limits: Limits,
+    pub(crate) allow_origin: AllowOrigin,
+    pub(crate) header_auth: Option<String>,
+    pub(crate) proxies: TrustedProxies,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: patient(),
+            allow_origin: AllowOrigin::default(),
+            header_auth: None,
+            proxies: TrustedProxies::default(),
+        }
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) gateway: Arc<Gateway>,
@@ -57,16 +77,25 @@ impl Stage {
     }
 
     pub(crate) async fn on(bus: Arc<dyn Bus>, limits: Limits, allow_origin: AllowOrigin) -> Self {
-        Self::behind(bus, limits, allow_origin, None).await
+        Self::set(bus, Setup { limits, allow_origin, ..Setup::default() }).await
     }
 
     /// A gateway that asks a method before it opens a WebSocket.
     pub(crate) async fn asking(method: &str) -> Self {
-        Self::behind(Arc::new(LocalBus::new()), patient(), AllowOrigin::default(), Some(method.to_owned())).await
+        let setup = Setup { header_auth: Some(method.to_owned()), ..Setup::default() };
+        Self::set(Arc::new(LocalBus::new()), setup).await
     }
 
-    async fn behind(bus: Arc<dyn Bus>, limits: Limits, allow: AllowOrigin, header_auth: Option<String>) -> Self {
-        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow, header_auth, limits));
+    /// A gateway that believes these proxies.
+    pub(crate) async fn behind(proxies: &[&str]) -> Self {
+        let proxies = proxies.iter().map(|network| network.parse().unwrap()).collect();
+        let setup = Setup { proxies: TrustedProxies::new(proxies), ..Setup::default() };
+        Self::set(Arc::new(LocalBus::new()), setup).await
+    }
+
+    pub(crate) async fn set(bus: Arc<dyn Bus>, setup: Setup) -> Self {
+        let Setup { limits, allow_origin, header_auth, proxies } = setup;
+        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow_origin, header_auth, limits));
         let store = Arc::new(MemoryStore::new());
         let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
         let site = Site {
@@ -76,6 +105,7 @@ impl Stage {
             demo: false,
             cookie: Some(BrowserCookie::new("session")),
             api: false,
+            proxies,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
