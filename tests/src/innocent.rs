@@ -18,6 +18,9 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 /// So many rounds are on one connection; then the client comes back on a new one.
 const ROUNDS_ON_A_CONNECTION: u32 = 5;
 
+/// A refresh, a challenge, and who it is.
+const REQUESTS_OF_A_ROUND: usize = 3;
+
 /// A client that goes on until it is told to leave, or something goes wrong.
 #[derive(Debug)]
 pub struct Innocent {
@@ -63,6 +66,12 @@ impl Innocent {
         .await
     }
 
+    /// How many requests it has had answered.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        usize::try_from(*self.rounds.borrow()).unwrap_or(usize::MAX).saturating_mul(REQUESTS_OF_A_ROUND)
+    }
+
     /// Lets the client finish its round; answers how long each request took.
     ///
     /// # Errors
@@ -73,7 +82,7 @@ impl Innocent {
     }
 }
 
-/// Each round is what a client does: a refresh, a challenge, and who it is.
+/// Goes round by round.
 async fn go(
     mut connection: Res,
     mut key: Value,
@@ -89,12 +98,18 @@ async fn go(
             attempt += 1;
             // 128 bits in base64url, as the protocol has it: 22 characters, the last of which is one of four.
             let text = format!("{attempt:021}A");
-            let start = Instant::now();
+            let mut start = Instant::now();
+            let mut took = || {
+                let now = Instant::now();
+                times.push(now - std::mem::replace(&mut start, now));
+            };
             let answer = connection.relogin(&key["reloginKey"], Some(&text)).await.context("an honest refresh")?;
+            took();
             key = answer.payload().context("an honest refresh")?;
             connection.request("auth.session.challenge", None).await?.payload().context("an honest challenge")?;
+            took();
             let user = connection.request("get.session.user.{cid}", None).await?.ok().context("an honest get")?;
-            times.push(start.elapsed() / 3);
+            took();
             let model = &user["models"]["session.user.{cid}"];
             ensure!(model["id"] != json!(null), "an honest client is logged out: {user}");
             done.send_modify(|done| *done += 1);

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 
+pub mod attack;
 pub mod browser;
 pub mod chromedriver;
 pub mod clock;

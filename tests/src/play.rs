@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{
     PATIENCE, parts,
     stage::{Arrangement, Stage},
-    watch::Watched,
+    watch::{self, Watched},
 };
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
@@ -81,22 +81,40 @@ pub async fn play(
     scenario: &str,
     act: impl AsyncFnOnce(&mut Stage) -> Result<()>,
 ) -> Result<(), Failure> {
+    play_for(Duration::ZERO, arrangement, scenario, act).await
+}
+
+/// As [`play()`], for a scenario that is to go on for this long.
+///
+/// # Errors
+/// What the scenario fails with.
+pub async fn play_for(
+    length: Duration,
+    arrangement: Arrangement,
+    scenario: &str,
+    act: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+) -> Result<(), Failure> {
     let name = format!("{scenario}-{arrangement:?}").to_lowercase();
     let evidence = parts::target().join("e2e").join(&name);
     let _watched = Watched::begin(name);
     let outcome = match Stage::new(arrangement, evidence.clone()) {
-        Ok(stage) => play_on(stage, act).await,
+        Ok(stage) => play_on(stage, LIMIT + length, act).await,
         Err(error) => Err(error),
     };
     outcome.map_err(|error| Failure { error, evidence })
 }
 
-async fn play_on(mut stage: Stage, act: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+/// Says that a long scenario goes on: nothing that does is taken for one that hangs.
+pub fn goes_on() {
+    watch::goes_on();
+}
+
+async fn play_on(mut stage: Stage, limit: Duration, act: impl AsyncFnOnce(&mut Stage) -> Result<()>) -> Result<()> {
     // An assertion's panic is a failure like any other: the evidence comes first.
-    let acting = AssertUnwindSafe(timeout(LIMIT, act(&mut stage))).catch_unwind().await;
+    let acting = AssertUnwindSafe(timeout(limit, act(&mut stage))).catch_unwind().await;
     let outcome = acting.map(|in_time| {
         in_time
-            .unwrap_or_else(|_| Err(anyhow!("it did not end within {} s: somebody gives no answer", LIMIT.as_secs())))
+            .unwrap_or_else(|_| Err(anyhow!("it did not end within {} s: somebody gives no answer", limit.as_secs())))
     });
     if !matches!(outcome, Ok(Ok(()))) {
         // Whoever gave no answer before may give none now.

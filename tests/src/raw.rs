@@ -208,6 +208,17 @@ impl Raw {
         Ok(self.read)
     }
 
+    /// Reads and forgets all that comes, to the end of the connection, however long that takes.
+    ///
+    /// # Errors
+    /// If the wire breaks.
+    pub async fn served(mut self) -> Result<()> {
+        while self.read_some_at_all().await? > 0 {
+            self.read.clear();
+        }
+        Ok(())
+    }
+
     async fn read_some(&mut self) -> Result<usize> {
         tokio::time::timeout(PATIENCE, self.read_some_at_all()).await.context("nothing came in time")?
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::Ipv4Addr,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -276,6 +277,20 @@ impl Res {
                 return serde_json::from_str(&text).context("reading a frame");
             }
         }
+    }
+
+    /// Takes in what comes for so long, and forgets the events.
+    ///
+    /// # Errors
+    /// If the connection ends.
+    pub async fn idle(&mut self, length: Duration) -> Result<()> {
+        let reading = async {
+            loop {
+                take_in(self.socket.next(), &mut self.answers, &mut self.events).await?;
+                self.events.clear();
+            }
+        };
+        timeout(length, reading).await.unwrap_or(Ok(()))
     }
 
     /// Ends the connection, as a page does that is closed. Returns once the gateway has agreed.

@@ -49,6 +49,11 @@ impl Drop for Watched {
     }
 }
 
+/// Says that a long scenario goes on.
+pub(crate) fn goes_on() {
+    note(|_| {});
+}
+
 fn note(change: impl FnOnce(&mut Playing)) {
     let mut playing = PLAYING.lock().unwrap_or_else(PoisonError::into_inner);
     change(&mut playing);

@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, no_arguments, npm, page, report, setup};
 
-/// The package whose benches run the product in a real browser: they need all that the end-to-end tests need.
-const IN_A_BROWSER: &str = "relogin-tests";
-/// Their parts, the first of which is all of them.
-const BROWSER: [&str; 3] = ["browser", "resources", "reload"];
+/// The package whose benches run the product as it is shipped: they need all that the end-to-end tests need.
+const OF_THE_PRODUCT: &str = "relogin-tests";
+/// Their parts, and the program that each is in.
+const PRODUCT: [(&str, &str); 4] =
+    [("browser", "browser"), ("resources", "browser"), ("reload", "browser"), ("abuse", "abuse")];
 
 /// Runs the benches of each package that has a `benches` folder; with an argument, one part of them.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
@@ -23,13 +24,14 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         report::begin("there are no benchmarks yet: a package that has a `benches` folder is run by this command");
     }
     for package in packages {
-        let in_a_browser = package == IN_A_BROWSER;
-        if part.is_some_and(|part| BROWSER.contains(&part.as_str()) != in_a_browser) {
+        let of_the_product = package == OF_THE_PRODUCT;
+        let program = part.and_then(|part| PRODUCT.iter().find(|(name, _)| name == part)).map(|(_, program)| *program);
+        if part.is_some() && program.is_some() != of_the_product {
             continue;
         }
         // Figures are the output here: they go to the terminal as they are.
-        let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", "*"]);
-        if in_a_browser {
+        let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", program.unwrap_or("*")]);
+        if of_the_product {
             build_product(context, &mut bench)?;
         }
         report::begin(format_args!("{package}: cargo bench"));
@@ -44,7 +46,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Builds what runs in the browser and what serves it, as they are shipped, and tells `bench` where they are.
+/// Builds page, package and binary as they are shipped, and tells `bench` where they are.
 fn build_product(context: &Context, bench: &mut Command) -> Result<()> {
     let tools = setup::ensure(context, setup::Needs::Tests)?;
     bench.env("RELOGIN_BIN", page::build(context, &tools)?).env("RELOGIN_NPM", npm::build(context, &tools)?);
