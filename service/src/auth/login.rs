@@ -11,7 +11,7 @@ use crate::{
     audit::Event,
     config::CookieKind,
     proof,
-    users::{Credentials, Verdict},
+    users::{Credentials, Verdict, prepare::prepared_username},
 };
 
 /// How long a gateway is asked to wait for a password check that queues.
@@ -36,6 +36,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
+    let username = prepared_username(&username);
     let cookie = cookie_of(desk, &request.origin)?;
     let remote_addr = request.origin.remote_addr.as_deref();
     let refused = async |event: &str, user: Option<UserId>, failure: Failure| {

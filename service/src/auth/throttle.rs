@@ -17,7 +17,7 @@ use std::{
 use tokio::time::Instant;
 
 use self::forgetful::Forgetful;
-use crate::{config::ThrottleKind, users::list::fold};
+use crate::{config::ThrottleKind, users::prepare::prepared_username};
 
 /// Counts failed logins.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Throttle {
 
     /// Takes a login in; refused with the time to wait if the name or the address has failed too often.
     pub(super) fn admit(&self, username: &str, remote_addr: Option<&str>, now: Instant) -> Result<Guess, Duration> {
-        let name = fold(username);
+        let name = prepared_username(username);
         let from = remote_addr
             .and_then(network)
             .map(|network| (self.hasher.hash_one((&name, network)), self.hasher.hash_one(network)));

@@ -14,7 +14,7 @@ use super::{
     Credentials, DirectoryError, UserDirectory, Verdict,
     cost::Cost,
     list::{Candidate, Users},
-    password::{PasswordChecks, PasswordHash},
+    password::{HashedForm, PasswordChecks, PasswordHash},
 };
 use crate::errors::Chain;
 
@@ -43,7 +43,7 @@ impl ListDirectory {
         Self { users: RwLock::new(Arc::new(users)), checks, renewal: None }
     }
 
-    /// The same, which renews hashes of another cost when their users log in.
+    /// The same, which renews hashes of another cost, or of a password that was not prepared, when their users log in.
     #[must_use]
     pub fn renewing(self, cost: Cost, keep: Arc<KeepHash>) -> Self {
         Self { renewal: Some(Renewal { cost, keep }), ..self }
@@ -61,12 +61,11 @@ impl ListDirectory {
         Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Renews the hash of a password that was right just now, if it has not the cost that it should have. The user is in
-    /// whether or not that works.
-    async fn renew(&self, credentials: Credentials<'_>, id: &UserId, old: PasswordHash) {
-        let Some(Renewal { cost, keep }) = self.renewal.as_ref().filter(|renewal| !old.has_cost(renewal.cost)) else {
-            return;
-        };
+    /// Renews the hash of a password that was right just now, if it has not the cost that it should have, or is not of the password's
+    /// prepared form. The user is in whether or not that works.
+    async fn renew(&self, credentials: Credentials<'_>, id: &UserId, old: PasswordHash, form: HashedForm) {
+        let is_due = |renewal: &&Renewal| form == HashedForm::AsTyped || !old.has_cost(renewal.cost);
+        let Some(Renewal { cost, keep }) = self.renewal.as_ref().filter(is_due) else { return };
         let new = match self.checks.renew(old.clone(), credentials.password.clone(), *cost).await {
             Ok(new) => new,
             Err(DirectoryError::Busy) => return,
@@ -98,9 +97,9 @@ impl UserDirectory for ListDirectory {
     ) -> Result<Verdict, DirectoryError> {
         let candidate = self.users().candidate(credentials.username);
         let Some(Candidate { hash, user, name_of }) = candidate else { return Ok(Verdict::Wrong(None)) };
-        let matches = self.checks.check(hash.clone(), credentials.password.clone(), queued).await?;
-        let Some(user) = user.filter(|_| matches) else { return Ok(Verdict::Wrong(name_of)) };
-        self.renew(credentials, &user.id, hash).await;
+        let form = self.checks.check(hash.clone(), credentials.password.clone(), queued).await?;
+        let (Some(user), Some(form)) = (user, form) else { return Ok(Verdict::Wrong(name_of)) };
+        self.renew(credentials, &user.id, hash, form).await;
         Ok(Verdict::Right(user))
     }
 
@@ -166,6 +165,28 @@ mod tests {
         directory.exchange(disabled);
         assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(Some(UserId::Number(3))));
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
+    }
+
+    /// Line z: what is one text to whoever types it is one name and one password, whichever form the keyboard sends.
+    #[tokio::test]
+    async fn the_unicode_form_case_and_spaces_of_a_name_and_the_form_of_a_password_do_not_matter() {
+        let mut users = Users::default();
+        let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
+        let password =
+            PasswordHash::of(&Password::new("p\u{e4}ss w\u{f6}rd".to_owned()), CHEAP.parse().unwrap()).unwrap();
+        users.add(Entry { username: "J\u{fc}rgen".to_owned(), user, password, is_disabled: false }).unwrap();
+        let directory = ListDirectory::new(users, PasswordChecks::new());
+        for username in ["j\u{fc}rgen", "ju\u{308}rgen", "J\u{dc}RGEN", " ju\u{308}rgen ", "J\u{fc}rgen\u{a0}"] {
+            for password in ["p\u{e4}ss w\u{f6}rd", "pa\u{308}ss wo\u{308}rd", "pa\u{308}ss\u{a0}wo\u{308}rd"] {
+                assert!(is_right(&verify(&directory, username, password).await), "{username:?} {password:?}");
+            }
+        }
+        assert!(!is_right(&verify(&directory, "jurgen", "p\u{e4}ss w\u{f6}rd").await));
+        assert!(!is_right(&verify(&directory, "j\u{fc}rgen", "pass word").await));
+        assert!(
+            !is_right(&verify(&directory, "j\u{fc}rgen", " p\u{e4}ss w\u{f6}rd").await),
+            "spaces are part of a password"
+        );
     }
 
     #[tokio::test]

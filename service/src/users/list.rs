@@ -10,9 +10,12 @@ use relogin_session::{User, UserId};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::password::{PasswordHash, PasswordHashError};
+use super::{
+    password::{PasswordHash, PasswordHashError},
+    prepare::{UsernameError, prepared_username, username},
+};
 
-/// Users with their password hashes. Names (without regard to case) and ids are unique.
+/// Users with their password hashes. Names, once they are prepared, and ids are unique.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     entries: Vec<Entry>,
@@ -58,11 +61,11 @@ pub enum UsersError {
         message: String,
     },
     /// Not a name to log in with.
-    #[error("{0:?} is no username: it is empty, or has spaces around it or control characters in it")]
-    Username(String),
-    /// Two users of one name.
-    #[error("there are two users {0:?} (case does not matter)")]
-    TwoOfOneName(String),
+    #[error("{0:?} is no username")]
+    Username(String, #[source] UsernameError),
+    /// Two users whose names are one once they are prepared.
+    #[error("there are two users of one name, {} ({:?}) and {} ({:?}): case, spaces and Unicode forms do not matter", .0.0, .0.1, .1.0, .1.1)]
+    TwoOfOneName(Box<(UserId, String)>, Box<(UserId, String)>),
     /// Two users of one id.
     #[error("there are two users with the id {0}")]
     TwoOfOneId(UserId),
@@ -120,15 +123,16 @@ impl Users {
     /// # Errors
     /// [`UsersError`] if the name is none, or the name or id is taken.
     pub fn add(&mut self, entry: Entry) -> Result<(), UsersError> {
-        check_username(&entry.username)?;
+        let name = username(&entry.username).map_err(|error| UsersError::Username(entry.username.clone(), error))?;
         let index = self.entries.len();
-        if self.by_name.contains_key(&fold(&entry.username)) {
-            return Err(UsersError::TwoOfOneName(entry.username));
+        if let Some(&other) = self.by_name.get(&name) {
+            let called = |entry: &Entry| Box::new((entry.user.id.clone(), entry.username.clone()));
+            return Err(UsersError::TwoOfOneName(called(&self.entries[other]), called(&entry)));
         }
         if self.by_id.contains_key(&entry.user.id) {
             return Err(UsersError::TwoOfOneId(entry.user.id));
         }
-        self.by_name.insert(fold(&entry.username), index);
+        self.by_name.insert(name, index);
         self.by_id.insert(entry.user.id.clone(), index);
         self.entries.push(entry);
         Ok(())
@@ -140,10 +144,10 @@ impl Users {
         &self.entries
     }
 
-    /// The user of this name, without regard to case.
+    /// The user of this name, however it is typed.
     #[must_use]
     pub fn named(&self, username: &str) -> Option<&Entry> {
-        self.by_name.get(&fold(username)).map(|&index| &self.entries[index])
+        self.by_name.get(&prepared_username(username)).map(|&index| &self.entries[index])
     }
 
     /// The user of this id, disabled or not.
@@ -172,24 +176,10 @@ impl Users {
             let user = (!entry.is_disabled).then(|| entry.user.clone());
             return Some(Candidate { hash: entry.password.clone(), user, name_of: Some(entry.user.id.clone()) });
         }
-        let index = self.decoys.hash_one(fold(username)) as usize;
+        let index = self.decoys.hash_one(prepared_username(username)) as usize;
         let decoy = self.entries.get(index.checked_rem(self.entries.len())?)?;
         Some(Candidate { hash: decoy.password.clone(), user: None, name_of: None })
     }
-}
-
-/// Checks a name to log in with.
-///
-/// # Errors
-/// [`UsersError::Username`] if it is none.
-pub fn check_username(username: &str) -> Result<(), UsersError> {
-    let bad = username.is_empty() || username.trim() != username || username.chars().any(char::is_control);
-    if bad { Err(UsersError::Username(username.to_owned())) } else { Ok(()) }
-}
-
-/// The form in which names are compared.
-pub fn fold(username: &str) -> String {
-    username.to_lowercase()
 }
 
 #[cfg(test)]
@@ -202,7 +192,7 @@ mod tests {
         users
             .iter()
             .map(|(id, username)| {
-                format!("[[user]]\nid = {id}\nusername = {username:?}\nname = \"N\"\nrole = \"user\"\npassword = \"{JANE}\"\n")
+                format!("[[user]]\nid = {id}\nusername = \"{username}\"\nname = \"N\"\nrole = \"user\"\npassword = \"{JANE}\"\n")
             })
             .collect()
     }
@@ -242,9 +232,11 @@ mod tests {
     #[test]
     fn a_broken_list_is_refused_with_its_reason_and_no_hash() {
         for (text, reason) in [
-            (list(&[("1", "jane"), ("2", "JANE")]), "two users \"JANE\""),
+            (list(&[("1", "jane"), ("2", "JANE")]), "two users of one name, 1 (\"jane\") and 2 (\"JANE\")"),
+            (list(&[("1", "j\u{fc}rgen"), ("2", "ju\u{308}rgen")]), "1 (\"j\u{fc}rgen\") and 2 (\"ju\\u{308}rgen\")"),
             (list(&[("1", "jane"), ("1", "john")]), "two users with the id 1"),
-            (list(&[("1", " jane")]), "no username"),
+            (list(&[("1", "jane"), ("2", " jane")]), "1 (\"jane\") and 2 (\" jane\")"),
+            (list(&[("1", "anna\u{2665}")]), "no username"),
             (list(&[("1", "")]), "no username"),
             (list(&[("1", "jane")]).replace("$argon2id", "$bcrypt"), "password of user \"jane\""),
             (list(&[("1", "jane")]).replace("role = \"user\"\n", ""), "line 1: missing field `role`"),

@@ -12,6 +12,7 @@ pub mod known;
 pub mod list;
 pub mod nats;
 pub mod password;
+pub mod prepare;
 
 use async_trait::async_trait;
 use relogin_session::{SessionId, User, UserId, api::Password};
@@ -31,7 +32,7 @@ pub enum DirectoryError {
 /// What somebody logs in with.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
-    /// Compared without regard to case.
+    /// As [`prepare::prepared_username`] gives it; compared as it is.
     pub username: &'a str,
     /// What was typed.
     pub password: &'a Password,

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use super::{
     DirectoryError,
     cost::{Cost, CostError},
+    prepare::prepared_password,
 };
 
 /// The hash of a password with its salt and parameters: a PHC string. Redacted in `Debug`.
@@ -35,6 +36,15 @@ pub enum PasswordHashError {
     Cost(CostError),
 }
 
+/// The form of a password that a hash is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashedForm {
+    /// As [`prepared_password`] gives it.
+    Prepared,
+    /// As it was typed, which is another: the hash is from before passwords were prepared.
+    AsTyped,
+}
+
 /// Tells whether two hashes were made when one password was set: the same for a hash and what it was renewed to, another for
 /// whatever password is set next. Tells nothing of the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,12 +56,14 @@ pub struct PasswordMark([u8; 16]);
 pub struct HashingError(#[from] password_hash::Error);
 
 impl PasswordHash {
-    /// Hashes a password by Argon2id with a fresh salt. Takes a while: see [`PasswordChecks`].
+    /// Hashes a password, in its prepared form, by Argon2id with a fresh salt. Takes a while: see [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
     pub fn of(password: &Password, cost: Cost) -> Result<Self, HashingError> {
-        Ok(Self(argon2id(cost).hash_password(password.expose().as_bytes())?))
+        let prepared = prepared_password(password);
+        let password = prepared.as_ref().unwrap_or(password).expose().as_bytes();
+        Ok(Self(argon2id(cost).hash_password(password)?))
     }
 
     /// The hash of the same password at another cost. It keeps the salt, and with it its [`PasswordHash::mark`]; a salt has to
@@ -61,7 +73,9 @@ impl PasswordHash {
     /// [`HashingError`] if the system has no memory left.
     pub fn renewed(&self, password: &Password, cost: Cost) -> Result<Self, HashingError> {
         let salt = self.0.salt.as_ref().map_or(&[][..], |salt| salt.as_ref());
-        Ok(Self(argon2id(cost).hash_password_with_salt(password.expose().as_bytes(), salt)?))
+        let prepared = prepared_password(password);
+        let password = prepared.as_ref().unwrap_or(password).expose().as_bytes();
+        Ok(Self(argon2id(cost).hash_password_with_salt(password, salt)?))
     }
 
     /// True if the hash is Argon2id's of today, at this cost.
@@ -80,11 +94,20 @@ impl PasswordHash {
         PasswordMark(digest.first_chunk().copied().expect("SHA-256 has 32 bytes"))
     }
 
-    /// True if this is the hash of `password`. Takes a while: see [`PasswordChecks`].
+    /// The form of `password` that this is the hash of; none if it is another password's. Takes a while, and twice as long if the
+    /// password was typed in another form than the prepared one and that does not match: see [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
-    pub fn matches(&self, password: &Password) -> Result<bool, HashingError> {
+    pub fn matches(&self, password: &Password) -> Result<Option<HashedForm>, HashingError> {
+        let prepared = prepared_password(password);
+        if self.is_of(prepared.as_ref().unwrap_or(password))? {
+            return Ok(Some(HashedForm::Prepared));
+        }
+        Ok((prepared.is_some() && self.is_of(password)?).then_some(HashedForm::AsTyped))
+    }
+
+    fn is_of(&self, password: &Password) -> Result<bool, HashingError> {
         match Argon2::default().verify_password(password.expose().as_bytes(), &self.0) {
             Ok(()) => Ok(true),
             Err(password_hash::Error::PasswordInvalid) => Ok(false),
@@ -155,7 +178,7 @@ impl PasswordChecks {
         Self { running: Arc::new(Semaphore::new(running)), taken: Semaphore::new(running + waiting) }
     }
 
-    /// True if `password` is the one that `hash` was made of. Calls `queued` once before it waits, if it has to.
+    /// [`PasswordHash::matches`], in its turn: one check, whichever form it is. Calls `queued` once before it waits, if it has to.
     ///
     /// # Errors
     /// [`DirectoryError::Busy`] if the queue is full, [`DirectoryError::Failed`] if hashing failed.
@@ -164,7 +187,7 @@ impl PasswordChecks {
         hash: PasswordHash,
         password: Password,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<bool, DirectoryError> {
+    ) -> Result<Option<HashedForm>, DirectoryError> {
         self.run(move || hash.matches(&password), queued).await
     }
 
@@ -252,9 +275,9 @@ mod tests {
         let hash = PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap();
         assert!(hash.to_string().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_eq!(hash.to_string().parse::<PasswordHash>().unwrap(), hash);
-        assert!(hash.matches(&password("sesame")).unwrap());
-        assert!(!hash.matches(&password("Sesame")).unwrap());
-        assert!(!hash.matches(&password("")).unwrap());
+        assert_eq!(hash.matches(&password("sesame")).unwrap(), Some(HashedForm::Prepared));
+        assert_eq!(hash.matches(&password("Sesame")).unwrap(), None);
+        assert_eq!(hash.matches(&password("")).unwrap(), None);
         assert_ne!(hash, PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap(), "salts are fresh");
     }
 
@@ -262,7 +285,24 @@ mod tests {
     fn parameters_come_from_the_hash() {
         let hash = cheap("sesame");
         assert!(hash.to_string().contains("$m=8,t=1,p=1$"));
-        assert!(hash.matches(&password("sesame")).unwrap());
+        assert!(hash.matches(&password("sesame")).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_hash_from_before_passwords_were_prepared_matches_what_it_was_made_of() {
+        let (typed, cost) = (password("pa\u{308}ss\u{a0}w"), Cost::new(8, 1, 1).unwrap());
+        let old = PasswordHash(argon2id(cost).hash_password(typed.expose().as_bytes()).unwrap());
+        assert_eq!(old.matches(&typed).unwrap(), Some(HashedForm::AsTyped));
+        assert_eq!(
+            old.matches(&password("p\u{e4}ss w")).unwrap(),
+            None,
+            "what it was made of cannot be told from this"
+        );
+        let renewed = old.renewed(&typed, cost).unwrap();
+        assert_eq!(renewed.mark(), old.mark());
+        for form in ["pa\u{308}ss\u{a0}w", "p\u{e4}ss w"] {
+            assert_eq!(renewed.matches(&password(form)).unwrap(), Some(HashedForm::Prepared), "{form:?}");
+        }
     }
 
     #[test]
@@ -270,7 +310,7 @@ mod tests {
         let (old, cost) = (cheap("sesame"), Cost::new(16, 2, 1).unwrap());
         assert!(!old.has_cost(cost));
         let new = old.renewed(&password("sesame"), cost).unwrap();
-        assert!(new.has_cost(cost) && new.matches(&password("sesame")).unwrap());
+        assert!(new.has_cost(cost) && new.matches(&password("sesame")).unwrap().is_some());
         assert_ne!(new, old);
         assert_eq!(new.mark(), old.mark());
         assert_ne!(cheap("sesame").mark(), old.mark(), "the same password set again is set again");
@@ -325,9 +365,9 @@ mod tests {
         assert!(matches!(refused, Err(DirectoryError::Busy)));
 
         drop((running, place));
-        assert!(waiting.await.unwrap().unwrap());
+        assert!(waiting.await.unwrap().unwrap().is_some());
         assert_eq!(told.load(Ordering::SeqCst), 1);
-        assert!(!checks.check(hash, password("wrong"), &|| panic!("nobody is before it")).await.unwrap());
+        assert_eq!(checks.check(hash, password("wrong"), &|| panic!("nobody is before it")).await.unwrap(), None);
     }
 
     #[tokio::test]

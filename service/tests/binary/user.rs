@@ -64,7 +64,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
     folder.run("user add jane --password-stdin", "x").success();
     assert_eq!(
         refused("user add JANE --password-stdin", "x"),
-        "relogin: cannot add the user: there are two users \"JANE\" (case does not matter)"
+        "relogin: cannot add the user: there are two users of one name, 1 (\"jane\") and 2 (\"JANE\"): case, spaces and Unicode forms do not matter"
     );
     assert_eq!(
         refused("user add john --id 1 --password-stdin", "x"),
