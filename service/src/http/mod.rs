@@ -3,6 +3,7 @@
 mod health;
 mod jwks;
 mod page;
+mod proxied;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -83,6 +84,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 
 /// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop.
 pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = ()>) {
+    let proxies = Arc::new(site.proxies.clone());
     let router = router(site);
     // Each connection holds a receiver for as long as it lives.
     let stopping = watch::Sender::new(false);
@@ -90,15 +92,23 @@ pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = (
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD);
     let mut stop = pin!(stop);
     loop {
-        let (stream, remote) = tokio::select! {
+        let (mut stream, remote) = tokio::select! {
             accepted = accept(&listener) => accepted,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(remote)));
-        let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        let (http, router, proxies) = (http.clone(), router.clone(), Arc::clone(&proxies));
         let mut stopping = stopping.subscribe();
         tokio::spawn(async move {
-            let mut connection = pin!(connection);
+            let client = tokio::select! {
+                client = proxied::client_of(&mut stream, remote, &proxies, HEAD_DEADLINE) => client,
+                () = async { stopping.changed().await.unwrap_or_default() } => return,
+            };
+            let client = match client {
+                Ok(client) => client,
+                Err(error) => return tracing::debug!(%remote, %error, "a proxy does not say who its client is"),
+            };
+            let service = TowerToHyperService::new(router.layer(Extension(client)));
+            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = async { stopping.changed().await.unwrap_or_default() } => {

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error};
 
 use super::stage::{Stage, patient, soon};
 
@@ -79,6 +79,29 @@ async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
         // Where some are believed, services may believe what they find.
         let is_there = payload["header"].get("X-Forwarded-Proto").is_some();
         assert_eq!(is_there, is_believed || proxies.is_empty(), "{proxies:?}");
+    }
+}
+
+/// Line l: the PROXY protocol, too; and what the client itself then says in a header counts for nothing.
+#[tokio::test]
+async fn a_trusted_proxy_may_name_its_client_before_the_request() {
+    let ports = [4711_u16.to_be_bytes(), 80_u16.to_be_bytes()].concat();
+    let first = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"[..], &[192, 0, 2, 7, 127, 0, 0, 1], &ports].concat();
+    let open = async |stage: &Stage| {
+        let uri = format!("ws://{}/", stage.address).parse().unwrap();
+        let request = ClientRequestBuilder::new(uri).with_header("X-Forwarded-For", "198.51.100.9");
+        stage.open_after(&first, request).await
+    };
+    let stage = Stage::behind(&["127.0.0.0/8"]).await;
+    let mut service = stage.service().await;
+    let mut client = open(&stage).await.unwrap();
+    client.send("auth.test.who", json!({})).await;
+    let payload = soon(service.next()).await.unwrap().payload;
+    assert_eq!(payload["remoteAddr"], "192.0.2.7:4711");
+    assert_eq!(payload["header"].get("X-Forwarded-For"), None);
+
+    for strangers in [&["192.0.2.0/24"][..], &[]] {
+        assert!(open(&Stage::behind(strangers).await).await.is_err());
     }
 }
 

@@ -124,7 +124,17 @@ impl Stage {
         for (name, value) in headers {
             request = request.with_header(*name, *value);
         }
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.open_after(&[], request).await
+    }
+
+    /// Opens a WebSocket on a connection that begins with `first`.
+    pub(crate) async fn open_after(
+        &self,
+        first: &[u8],
+        request: ClientRequestBuilder,
+    ) -> Result<Client, tungstenite::Error> {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(first).await.unwrap();
         let (socket, _) = client_async(request, stream).await?;
         Ok(Client { socket, last: 0 })
     }
