@@ -17,7 +17,7 @@ pub use self::{
     messages::{CallResult, Message, Response},
 };
 use crate::{
-    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, json::Object, members, read_object,
+    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, json::Object, members, read,
     rid::is_part,
 };
 
@@ -127,7 +127,7 @@ impl Request {
             #[serde(borrow, default)]
             params: Present<'a>,
         }
-        let Wire { id, method, params } = read_object(frame.as_bytes()).ok_or(BadRequest::Malformed)?;
+        let Wire { id, method, params } = read::object(frame.as_bytes()).map_err(|_| BadRequest::Malformed)?;
         match method.and_then(|method| Method::parse(&method)) {
             Some(method) => Ok(Self { id, method, params: params.0.map(ToOwned::to_owned) }),
             None => Err(BadRequest::Refused { id, error: Error::invalid_request() }),
@@ -140,7 +140,7 @@ impl Request {
     /// `system.invalidParams` if they are not what the method takes.
     pub fn parse_params<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
         let text = self.params.as_ref().map_or("null", |params| params.get());
-        read_object(if text == "null" { b"{}" } else { text.as_bytes() }).ok_or_else(Error::invalid_params)
+        read::object(if text == "null" { b"{}" } else { text.as_bytes() }).map_err(|_| Error::invalid_params())
     }
 }
 
@@ -389,6 +389,14 @@ mod tests {
             &expect![[r#"{"id":3,"method":"auth.a.login","params":null}"#]],
         );
         check(r#"{"id":4,"method":"new.a\u002eb"}"#, &expect![[r#"{"id":4,"method":"new.a.b"}"#]]);
+    }
+
+    #[test]
+    fn of_members_with_one_name_the_last_counts() {
+        check(
+            r#"{"id":1,"method":"x","params":1,"id":2,"method":"call.a.b","params":[2]}"#,
+            &expect![[r#"{"id":2,"method":"call.a.b","params":[2]}"#]],
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod error;
 pub mod json;
 mod list;
 pub mod map;
+pub mod read;
 pub mod rid;
 pub mod service;
 pub mod value;
@@ -30,12 +31,6 @@ use serde_json::{Value as Json, value::RawValue};
 
 /// What a JSON object is made of.
 type Members = serde_json::Map<String, Json>;
-
-/// Reads a JSON object. Serde alone would take an array for one, its values for the members in their order.
-fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
-    let is_object = text.trim_ascii_start().starts_with(b"{");
-    is_object.then(|| serde_json::from_slice(text).ok()).flatten()
-}
 
 /// The members of a JSON object.
 fn members(json: Json) -> Option<Members> {

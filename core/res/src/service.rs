@@ -21,7 +21,7 @@ pub use self::{
     response::{Access, Content, Outcome, PreResponse, Resource, Response, encode_pre_response},
 };
 use crate::{
-    Error, read_object,
+    Error, read,
     rid::{is_name, is_part},
 };
 
@@ -177,7 +177,7 @@ pub trait Payload: Serialize + for<'a> Deserialize<'a> {
     /// `system.invalidParams` if it is not such a payload.
     fn parse(payload: &[u8]) -> Result<Self, Error> {
         let payload = if payload.is_empty() { b"{}" } else { payload };
-        read_object(payload).ok_or_else(Error::invalid_params)
+        read::object(payload).map_err(|_| Error::invalid_params())
     }
 }
 
@@ -204,7 +204,7 @@ impl Payload for AuthRequest {}
 /// `system.invalidParams` if they are not what the method takes.
 pub fn parse_params<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
     let text = params.map_or("null", RawValue::get);
-    read_object(if text == "null" { b"{}" } else { text.as_bytes() }).ok_or_else(Error::invalid_params)
+    read::object(if text == "null" { b"{}" } else { text.as_bytes() }).map_err(|_| Error::invalid_params())
 }
 
 macro_rules! opaque_debug {

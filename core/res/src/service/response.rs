@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Meta, encode, is_false};
-use crate::{Collection, Error, Model, Present, ResourceId, null_is_default, read_object};
+use crate::{Collection, Error, Model, Present, ResourceId, null_is_default, read};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ impl Response {
             error: Option<Error>,
             meta: Option<Meta>,
         }
-        let Some(wire) = read_object::<Wire<'_>>(payload) else {
+        let Ok(wire) = read::object::<Wire<'_>>(payload) else {
             return Self::error(invalid_response());
         };
         let outcome = match (wire.error, wire.resource, wire.result) {
@@ -141,7 +141,7 @@ impl Response {
     /// The answer's error, or `system.internalError` if its result is none of this kind.
     pub fn into_result<T: for<'a> Deserialize<'a>>(self) -> Result<T, Error> {
         match self.outcome? {
-            Outcome::Result(result) => serde_json::from_str(result.get()).map_err(|_| invalid_response()),
+            Outcome::Result(result) => read::object_in(&result).map_err(|_| invalid_response()),
             Outcome::Resource(_) => Err(invalid_response()),
         }
     }
@@ -280,6 +280,30 @@ mod tests {
         ] {
             assert_eq!(read(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_array_is_no_object_anywhere() {
+        for text in [
+            r#"{"error":["a.b","no"]}"#,
+            r#"{"resource":["a"]}"#,
+            r#"{"result":null,"meta":[404,{}]}"#,
+            r#"[null,{"rid":"a"}]"#,
+        ] {
+            assert_eq!(read(text), "system.internalError", "{text}");
+        }
+        let access = |text: &str| Response::parse(text.as_bytes()).into_result::<Access>();
+        assert!(access(r#"{"result":{"get":true}}"#).is_ok());
+        for text in [r#"{"result":[true,"*"]}"#, r#"{"result":[]}"#, r#"{"result":null}"#, r#"{"result":true}"#] {
+            assert!(access(text).unwrap_err().is(crate::code::INTERNAL_ERROR), "{text}");
+        }
+        let resource = |text: &str| Response::parse(text.as_bytes()).into_result::<Resource>();
+        assert!(resource(r#"{"result":[{"a":1},null,null]}"#).is_err());
+    }
+
+    #[test]
+    fn of_members_with_one_name_the_last_counts() {
+        assert_eq!(read(r#"{"result":1,"result":2}"#), "result 2");
     }
 
     #[test]

@@ -1,0 +1,280 @@
+//! Reads the structs of the wire from JSON text.
+//!
+//! Serde's derived readers accept an array for a struct, its items for the fields in their order, and refuse an object that has a
+//! name twice. On the wire, `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an object is a struct,
+//! and of equal names the last counts, as in [`crate::json`], in JavaScript and in Resgate. A name with half a surrogate pair is
+//! read with U+FFFD in its place. An untagged enum is out of reach: serde buffers it and reads the buffer itself.
+//!
+//! Must not depend on any message of RES.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{
+        Error as _, IntoDeserializer, Visitor,
+        value::{CowStrDeserializer, MapDeserializer, SeqDeserializer},
+    },
+};
+use serde_json::{Error, value::RawValue};
+
+use crate::Map;
+
+/// Reads a struct from the text of an object.
+///
+/// # Errors
+/// The text is no JSON object, or the object is not such a struct.
+pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
+    object_in(serde_json::from_slice(text)?)
+}
+
+/// Reads a struct from the text of an object that is known to be JSON.
+///
+/// # Errors
+/// The text is no object, or the object is not such a struct.
+pub fn object_in<'de, T: Deserialize<'de>>(text: &'de RawValue) -> Result<T, Error> {
+    if !text.get().starts_with('{') {
+        return Err(Error::custom("an object is needed"));
+    }
+    T::deserialize(Text(text))
+}
+
+/// Reads a string in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD.
+///
+/// # Errors
+/// It is no string.
+pub(crate) fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+    struct Lossy;
+
+    impl<'de> Visitor<'de> for Lossy {
+        type Value = Cow<'de, str>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.to_owned().into())
+        }
+
+        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+            Ok(text.into())
+        }
+
+        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+            Ok(with_replacements(bytes).into())
+        }
+
+        fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+            Ok(std::str::from_utf8(bytes).map_or_else(|_| with_replacements(bytes).into(), Cow::Borrowed))
+        }
+    }
+
+    // As bytes, serde_json writes half a pair as UTF-8 would if it could.
+    deserializer.deserialize_bytes(Lossy)
+}
+
+/// A text as serde_json hands it out as bytes: UTF-8, but for halves of surrogate pairs, which take three bytes each.
+fn with_replacements(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        // The first byte of such a half; the other two come as chunks of their own.
+        if chunk.invalid() == [0xed] {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
+}
+
+/// The name of a member.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        lossy(deserializer).map(Self)
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Name<'de> {
+    type Deserializer = CowStrDeserializer<'de, Error>;
+
+    fn into_deserializer(self) -> Self::Deserializer {
+        self.0.into_deserializer()
+    }
+}
+
+/// The text of a value, to be read.
+struct Text<'de>(&'de RawValue);
+
+impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
+    type Deserializer = Self;
+
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+macro_rules! as_serde_json_does {
+    ($($method:ident($($arg:ident: $type:ty),*))*) => {
+        $(fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, Error> {
+            self.0.$method($($arg,)* visitor)
+        })*
+    };
+}
+
+impl<'de> Deserializer<'de> for Text<'de> {
+    type Error = Error;
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let members: Map<Name<'de>, &'de RawValue> = serde_json::from_str(self.0.get())?;
+        visitor.visit_map(MapDeserializer::new(members.into_iter().map(|(name, value)| (name, Text(value)))))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_map(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let items: Vec<&'de RawValue> = serde_json::from_str(self.0.get())?;
+        let mut items = SeqDeserializer::new(items.into_iter().map(Text));
+        let found = visitor.visit_seq(&mut items)?;
+        items.end()?;
+        Ok(found)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_seq(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.0.get() == "null" { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+        // Raw texts have a name of their own, which serde_json keeps to itself.
+        if name.starts_with('$') {
+            self.0.deserialize_newtype_struct(name, visitor)
+        } else {
+            visitor.visit_newtype_struct(self)
+        }
+    }
+
+    as_serde_json_does! {
+        deserialize_any()
+        deserialize_bool()
+        deserialize_i8()
+        deserialize_i16()
+        deserialize_i32()
+        deserialize_i64()
+        deserialize_i128()
+        deserialize_u8()
+        deserialize_u16()
+        deserialize_u32()
+        deserialize_u64()
+        deserialize_u128()
+        deserialize_f32()
+        deserialize_f64()
+        deserialize_char()
+        deserialize_str()
+        deserialize_string()
+        deserialize_bytes()
+        deserialize_byte_buf()
+        deserialize_unit()
+        deserialize_unit_struct(name: &'static str)
+        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+        deserialize_identifier()
+        deserialize_ignored_any()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value as Json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Outer<'a> {
+        #[serde(default)]
+        n: u8,
+        inner: Option<Inner>,
+        #[serde(default)]
+        list: Vec<Inner>,
+        #[serde(default)]
+        named: BTreeMap<String, Inner>,
+        #[serde(default)]
+        any: Json,
+        #[serde(borrow)]
+        text: Option<&'a str>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Inner(Innermost);
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Innermost {
+        x: u8,
+    }
+
+    fn check(text: &str, is_read: bool) {
+        let found = object::<Outer<'_>>(text.as_bytes());
+        assert_eq!(found.is_ok(), is_read, "{text}: {found:?}");
+    }
+
+    #[test]
+    fn objects_alone_are_structs_at_any_depth() {
+        check(r#" {"n":1,"inner":{"x":1},"list":[{"x":1}],"named":{"a":{"x":1}},"any":[[1]],"text":"a"} "#, true);
+        check(r#"{"inner":null,"text":null,"other":[{}]}"#, true);
+        for text in [
+            "[1,null,[],{},null,null]",
+            r#"{"inner":[1]}"#,
+            r#"{"list":[[1]]}"#,
+            r#"{"list":{"x":1}}"#,
+            r#"{"named":{"a":[1]}}"#,
+            r#"{"named":[]}"#,
+            r#"{"n":256}"#,
+            r#"{"n":1}}"#,
+            r#"{"n":1"#,
+            "null",
+            "",
+        ] {
+            check(text, false);
+        }
+        assert!(serde_json::from_str::<Outer<'_>>(r#"{"inner":[1]}"#).is_ok(), "serde has learned it");
+        assert!(object::<Json>(b"[1]").is_err());
+        assert!(object::<(u8,)>(b"[1]").is_err());
+    }
+
+    #[test]
+    fn of_equal_names_the_last_counts() {
+        let read = object::<Outer<'_>>(br#"{"n":1,"inner":{"x":"no","x":2},"n":3,"\u006e":4}"#).unwrap();
+        assert_eq!((read.n, read.inner), (4, Some(Inner(Innermost { x: 2 }))));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_in_a_name_spoils_nothing() {
+        let read: BTreeMap<String, u8> = object(br#"{"a\ud83d":1,"\ude00b\ud83d\ud83d\ude00":2,"c":3}"#).unwrap();
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["a\u{fffd}", "c", "\u{fffd}b\u{fffd}\u{1f600}"]);
+        check(r#"{"n":1,"\ud83d":1e400}"#, true);
+        // Who somebody is, and what is a secret, is never guessed.
+        check(r#"{"text":"\ud83d"}"#, false);
+    }
+}
