@@ -8,7 +8,7 @@ use std::{
 };
 
 use relogin_res::{
-    Error, Pattern, ResourceId, code,
+    Error, Pattern, ResourceId, Verbatim, code,
     service::{self, GetRequest, Payload, Subject},
 };
 
@@ -119,7 +119,7 @@ impl Cache {
     pub(crate) fn on_loaded(
         &mut self,
         key: ResourceKey,
-        result: Result<service::Resource, Error>,
+        result: Result<service::Resource<Verbatim>, Error>,
         bus: &mut Bus,
     ) -> Option<Notice> {
         match result {
@@ -140,7 +140,7 @@ impl Cache {
     pub(crate) fn on_reloaded(
         &mut self,
         key: ResourceKey,
-        result: Result<service::Resource, Error>,
+        result: Result<service::Resource<Verbatim>, Error>,
         bus: &mut Bus,
     ) -> Vec<Notice> {
         let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
@@ -153,7 +153,7 @@ impl Cache {
                 events.map(|event| notice(key, resource, News::Event(Arc::new(event)))).collect()
             }
             Err(error) if error.is(code::NOT_FOUND) => {
-                let event = resource.delete();
+                let event = resource.delete(None);
                 let notice = notice(key, resource, News::Event(Arc::new(event)));
                 self.drop_resource(key, bus);
                 vec![notice]

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use relogin_res::{Change, Collection, Model, ResourceId, Value, Version, client::ResourceSet, service::Content};
+use relogin_res::{Change, Map, ResourceId, Verbatim, Version, client::ResourceSet, service};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,6 +17,9 @@ pub(crate) enum Dialect {
     /// Neither soft references nor data values: before 1.2.1.
     Plain,
 }
+
+/// What a resource holds, as its service wrote it.
+pub(crate) type Content = service::Content<Verbatim>;
 
 /// Something that is made once for each dialect.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Snapshot {
     /// What the content refers to, soft references left out.
     pub(crate) fn references(&self) -> References {
         let mut references = References::new();
-        let mut count = |value: &Value| {
+        let mut count = |value: &Verbatim| {
             if let Some(rid) = value.reference() {
                 *references.entry(rid.clone()).or_default() += 1;
             }
@@ -109,16 +112,16 @@ impl Clone for Snapshot {
     }
 }
 
-fn plain_model(model: &Model) -> Model {
+fn plain_model(model: &Map<String, Verbatim>) -> Map<String, Verbatim> {
     model.iter().map(|(name, value)| (name.clone(), value.without_soft_references_and_data())).collect()
 }
 
-fn plain_collection(collection: &Collection) -> Collection {
-    collection.iter().map(Value::without_soft_references_and_data).collect()
+fn plain_collection(collection: &[Verbatim]) -> Vec<Verbatim> {
+    collection.iter().map(Verbatim::without_soft_references_and_data).collect()
 }
 
 /// A change as a client of that dialect understands it.
-pub(crate) fn in_dialect(change: &Change, dialect: Dialect) -> Change {
+pub(crate) fn in_dialect(change: &Change<Verbatim>, dialect: Dialect) -> Change<Verbatim> {
     match (change, dialect) {
         (Change::Set(value), Dialect::Plain) => Change::Set(value.without_soft_references_and_data()),
         (change, _) => change.clone(),

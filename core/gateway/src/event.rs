@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use relogin_res::{
-    ResourceId, Value,
+    Map, ResourceId, Verbatim,
     client::{AddEvent, ChangeEvent, RemoveEvent, encode_event},
     delta::Changes,
 };
@@ -28,16 +28,16 @@ pub(crate) enum Kind {
     /// Members of a model changed.
     Change {
         /// Those that really did.
-        changes: Changes,
+        changes: Changes<Verbatim>,
         /// What their old values referred to.
         dropped: Vec<ResourceId>,
     },
     /// A collection got a value.
-    Add(usize, Value),
+    Add(usize, Verbatim),
     /// A collection lost a value.
-    Remove(usize, Value),
-    /// The resource is gone.
-    Delete,
+    Remove(usize, Verbatim),
+    /// The resource is gone. With what the service says to that, usually nothing.
+    Delete(Option<Box<RawValue>>),
     /// The service's own.
     Custom(String, Option<Box<RawValue>>),
 }
@@ -58,7 +58,7 @@ impl Event {
     }
 
     pub(crate) fn is_delete(&self) -> bool {
-        matches!(self.kind, Kind::Delete)
+        matches!(self.kind, Kind::Delete(_))
     }
 
     /// True if the event changes nothing of what the resource refers to, as most do not.
@@ -69,7 +69,7 @@ impl Event {
                     && changes.values().all(|change| change.value().is_none_or(|it| it.reference().is_none()))
             }
             Kind::Add(_, value) | Kind::Remove(_, value) => value.reference().is_none(),
-            Kind::Delete | Kind::Custom(..) => true,
+            Kind::Delete(_) | Kind::Custom(..) => true,
         }
     }
 
@@ -110,7 +110,7 @@ impl Event {
     fn encode(&self, rid: &ResourceId, dialect: Dialect, resources: Texts<'_>) -> Bytes {
         let frame = match &self.kind {
             Kind::Change { changes, .. } => {
-                let values: Changes =
+                let values: Map<_, _> =
                     changes.iter().map(|(name, change)| (name.clone(), in_dialect(change, dialect))).collect();
                 encode_event(rid, "change", Some(&ChangeEvent { values, resources }))
             }
@@ -123,7 +123,7 @@ impl Event {
             }
             Kind::Remove(idx, _) => encode_event(rid, "remove", Some(&RemoveEvent { idx: *idx })),
             // Resgate writes a null where there are no data, and clients may have come to rely on the member.
-            Kind::Delete => encode_event(rid, "delete", Some(&())),
+            Kind::Delete(data) => encode_event(rid, "delete", Some(data)),
             Kind::Custom(name, data) => encode_event(rid, name, Some(data)),
         };
         frame.into()

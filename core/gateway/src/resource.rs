@@ -7,15 +7,15 @@ use std::{
 };
 
 use relogin_res::{
-    ResourceId,
+    ResourceId, Verbatim,
     delta::{self, Changes, Step},
-    service::{Add, Content, Payload, Remove, parse_change},
+    service::{Add, Payload, Remove, parse_change},
 };
 use serde_json::value::RawValue;
 
 use crate::{
     api::Tag,
-    content::Snapshot,
+    content::{Content, Snapshot},
     event::{Event, Kind},
     ids::Subscriber,
 };
@@ -66,7 +66,8 @@ impl Resource {
             "change" => parse_change(payload).and_then(|changes| self.change(changes)),
             "add" => Add::parse(payload).ok().and_then(|add| self.add(add)),
             "remove" => Remove::parse(payload).ok().and_then(|remove| self.remove(remove.idx)),
-            "delete" => Some(self.delete()),
+            // The resource is gone, whatever stands there.
+            "delete" => Some(self.delete(serde_json::from_slice(payload).ok())),
             // Not for services to send.
             "patch" | "reset" | "unsubscribe" => None,
             _ => self.custom(name, payload),
@@ -96,11 +97,12 @@ impl Resource {
         }
     }
 
-    pub(crate) fn delete(&mut self) -> Event {
-        self.event(Kind::Delete)
+    /// What subscribers are told when the resource is gone; `data`: what the service says to that.
+    pub(crate) fn delete(&mut self, data: Option<Box<RawValue>>) -> Event {
+        self.event(Kind::Delete(data))
     }
 
-    fn change(&mut self, changes: Changes) -> Option<Event> {
+    fn change(&mut self, changes: Changes<Verbatim>) -> Option<Event> {
         let Content::Model(model) = Snapshot::edit(&mut self.loaded()?.snapshot) else { return None };
         let reference = |name: &String| Some((name.clone(), model.get(name)?.reference()?.clone()));
         let mut dropped: BTreeMap<_, _> = changes.keys().filter_map(reference).collect();
@@ -110,7 +112,7 @@ impl Resource {
         (!changes.is_empty()).then(|| self.event(Kind::Change { changes, dropped }))
     }
 
-    fn add(&mut self, Add { idx, value }: Add) -> Option<Event> {
+    fn add(&mut self, Add { idx, value }: Add<Verbatim>) -> Option<Event> {
         let Content::Collection(collection) = Snapshot::edit(&mut self.loaded()?.snapshot) else { return None };
         delta::add(collection, idx, value.clone()).then(|| self.event(Kind::Add(idx, value)))
     }

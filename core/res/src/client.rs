@@ -17,7 +17,10 @@ pub use self::{
     messages::{CallResult, Message, Response},
 };
 use crate::{
-    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, json::Object, members, read,
+    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version,
+    json::Object,
+    members,
+    read::{self, Lossy},
     rid::is_part,
 };
 
@@ -122,13 +125,13 @@ impl Request {
         #[derive(Deserialize)]
         struct Wire<'a> {
             id: u64,
-            // Owned: a method may be written with escapes.
-            method: Option<String>,
+            #[serde(borrow)]
+            method: Option<Lossy<'a>>,
             #[serde(borrow, default)]
             params: Present<'a>,
         }
         let Wire { id, method, params } = read::object(frame.as_bytes()).map_err(|_| BadRequest::Malformed)?;
-        match method.and_then(|method| Method::parse(&method)) {
+        match method.and_then(|method| Method::parse(&method.into_owned())) {
             Some(method) => Ok(Self { id, method, params: params.0.map(ToOwned::to_owned) }),
             None => Err(BadRequest::Refused { id, error: Error::invalid_request() }),
         }

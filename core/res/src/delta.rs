@@ -4,25 +4,25 @@
 
 use std::borrow::Borrow;
 
-use crate::{Change, Collection, Map, Model, Value};
+use crate::{Change, Map, Value};
 
 /// What a change event carries: the members that change.
-pub type Changes = Map<String, Change>;
+pub type Changes<V = Value> = Map<String, Change<V>>;
 
 /// One step from a collection to another.
 /// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub enum Step<V = Value> {
     /// A value is put in at an index.
-    Add(usize, Value),
+    Add(usize, V),
     /// The value at an index is taken out.
     Remove(usize),
 }
 
 /// Applies a change event to `model`. Returns the members that were not like that before.
 #[must_use]
-pub fn apply(model: &mut Model, changes: Changes) -> Changes {
-    let mut effective = Changes::new();
+pub fn apply<V: Clone + PartialEq>(model: &mut Map<String, V>, changes: Changes<V>) -> Changes<V> {
+    let mut effective = Map::new();
     for (name, change) in changes {
         let before = match &change {
             Change::Set(value) if model.get(&name) == Some(value) => continue,
@@ -38,7 +38,7 @@ pub fn apply(model: &mut Model, changes: Changes) -> Changes {
 
 /// Puts `value` in at `index`. `false`, and nothing happens, if the collection is too short.
 #[must_use]
-pub fn add(collection: &mut Collection, index: usize, value: Value) -> bool {
+pub fn add<V>(collection: &mut Vec<V>, index: usize, value: V) -> bool {
     let fits = index <= collection.len();
     if fits {
         collection.insert(index, value);
@@ -48,13 +48,13 @@ pub fn add(collection: &mut Collection, index: usize, value: Value) -> bool {
 
 /// Takes out the value at `index`. `None`, and nothing happens, if there is none.
 #[must_use]
-pub fn remove(collection: &mut Collection, index: usize) -> Option<Value> {
+pub fn remove<V>(collection: &mut Vec<V>, index: usize) -> Option<V> {
     (index < collection.len()).then(|| collection.remove(index))
 }
 
 /// The changes that make the model `old` the model `new`.
 #[must_use]
-pub fn between_models(old: &Model, new: &Model) -> Changes {
+pub fn between_models<V: Clone + PartialEq>(old: &Map<String, V>, new: &Map<String, V>) -> Changes<V> {
     let gone = old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name.clone(), Change::Delete));
     let differ = new.iter().filter(|(name, value)| old.get(*name) != Some(value));
     gone.chain(differ.map(|(name, value)| (name.clone(), value.clone().into()))).collect()
@@ -67,7 +67,7 @@ const MOST_DIFFERENCES: usize = 1024;
 /// The steps that make the collection `old` the collection `new`, in the order in which they are to be taken: the
 /// removals first, back to front, then the additions, front to back.
 #[must_use]
-pub fn between_collections<V: PartialEq + Borrow<Value>>(old: &[V], new: &[V]) -> Vec<Step> {
+pub fn between_collections<T: PartialEq + Borrow<V>, V: Clone>(old: &[T], new: &[T]) -> Vec<Step<V>> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     let (old_rest, new_rest) = (&old[start..], &new[start..]);
     let end = old_rest.iter().rev().zip(new_rest.iter().rev()).take_while(|(a, b)| a == b).count();
@@ -143,6 +143,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::{Collection, Model};
 
     fn model(json: serde_json::Value) -> Model {
         serde_json::from_value(json).unwrap()

@@ -2,24 +2,35 @@
 
 use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value as Json, value::RawValue};
 
-use crate::{members, null_is_default, take, text};
+use crate::{json, members, read::Lossy, take, text};
 
 /// What went wrong, as it stands in answers and in `unsubscribe` events.
 /// [Error object](https://resgate.io/docs/specification/res-client-protocol/#error-object).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// Identifies the error: words divided by dots, the first one the service's name or `system`.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "words")]
     pub code: Cow<'static, str>,
     /// One sentence for people.
-    #[serde(default, deserialize_with = "null_is_default")]
+    #[serde(default, deserialize_with = "words")]
     pub message: Cow<'static, str>,
     /// What the service adds, for instance values for place-holders in the message.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "any_json", skip_serializing_if = "Option::is_none")]
     pub data: Option<Json>,
+}
+
+fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, str>, D::Error> {
+    let words = Option::<Lossy<'de>>::deserialize(deserializer)?;
+    Ok(words.map_or(Cow::Borrowed(""), |words| words.into_owned().into()))
+}
+
+/// What no [`Json`] holds is read as the nearest that one does: the rest of the error is worth more.
+fn any_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    let text = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(json::parse(text.get()).filter(|json| !json.is_null()))
 }
 
 /// The codes of [pre-defined errors](https://resgate.io/docs/specification/res-client-protocol/#pre-defined-errors),

@@ -17,6 +17,7 @@ pub mod read;
 pub mod rid;
 pub mod service;
 pub mod value;
+pub mod verbatim;
 pub mod version;
 
 pub use error::{Error, code};
@@ -24,6 +25,7 @@ pub use list::List;
 pub use map::Map;
 pub use rid::{InvalidResourceId, Pattern, ResourceId};
 pub use value::{Change, Collection, InvalidValue, Model, Value};
+pub use verbatim::Verbatim;
 pub use version::Version;
 
 use serde::{Deserialize, Deserializer};

@@ -7,7 +7,10 @@
 //!
 //! Must not depend on any message of RES.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -39,39 +42,44 @@ pub fn object_in<'de, T: Deserialize<'de>>(text: &'de RawValue) -> Result<T, Err
     T::deserialize(Text(text))
 }
 
-/// Reads a string in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD.
-///
-/// # Errors
-/// It is no string.
-pub(crate) fn lossy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'de, str>, D::Error> {
-    struct Lossy;
+/// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD: names of members, and
+/// what is for people to read. What says who somebody is, and what is a secret, is a [`String`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lossy<'de>(Cow<'de, str>);
 
-    impl<'de> Visitor<'de> for Lossy {
-        type Value = Cow<'de, str>;
+impl Lossy<'_> {
+    pub(crate) fn into_owned(self) -> String {
+        self.0.into_owned()
+    }
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a string")
-        }
+impl<'de: 'a, 'a> Deserialize<'de> for Lossy<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // As bytes, serde_json writes half a pair as UTF-8 would if it could.
+        deserializer.deserialize_bytes(LossyVisitor).map(Self)
+    }
+}
 
-        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-            Ok(text.to_owned().into())
-        }
+struct LossyVisitor;
 
-        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-            Ok(text.into())
-        }
+impl<'de> Visitor<'de> for LossyVisitor {
+    type Value = Cow<'de, str>;
 
-        fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-            Ok(with_replacements(bytes).into())
-        }
-
-        fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-            Ok(std::str::from_utf8(bytes).map_or_else(|_| with_replacements(bytes).into(), Cow::Borrowed))
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
     }
 
-    // As bytes, serde_json writes half a pair as UTF-8 would if it could.
-    deserializer.deserialize_bytes(Lossy)
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(text.to_owned().into())
+    }
+
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        Ok(with_replacements(bytes).into())
+    }
+
+    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(std::str::from_utf8(bytes).map_or_else(|_| with_replacements(bytes).into(), Cow::Borrowed))
+    }
 }
 
 /// A text as serde_json hands it out as bytes: UTF-8, but for halves of surrogate pairs, which take three bytes each.
@@ -87,17 +95,13 @@ fn with_replacements(bytes: &[u8]) -> String {
     text
 }
 
-/// The name of a member.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name<'de>(pub(crate) Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        lossy(deserializer).map(Self)
+impl Borrow<str> for Lossy<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
-impl<'de> IntoDeserializer<'de, Error> for Name<'de> {
+impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
     type Deserializer = CowStrDeserializer<'de, Error>;
 
     fn into_deserializer(self) -> Self::Deserializer {
@@ -128,7 +132,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
     type Error = Error;
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let members: Map<Name<'de>, &'de RawValue> = serde_json::from_str(self.0.get())?;
+        let members: Map<Lossy<'de>, &'de RawValue> = serde_json::from_str(self.0.get())?;
         visitor.visit_map(MapDeserializer::new(members.into_iter().map(|(name, value)| (name, Text(value)))))
     }
 

@@ -28,9 +28,9 @@ pub enum Value {
 /// What a change event says of one member of a model.
 /// [Delete action](https://resgate.io/docs/specification/res-service-protocol/#delete-action).
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum Change<V = Value> {
     /// It has this value from now on.
-    Set(Value),
+    Set(V),
     /// It is gone.
     Delete,
 }
@@ -115,7 +115,7 @@ impl Value {
     }
 }
 
-impl Change {
+impl Change<Value> {
     /// Reads what a change event says of a member.
     ///
     /// # Errors
@@ -149,10 +149,12 @@ impl Change {
             _ => Err(InvalidValue::Ambiguous),
         }
     }
+}
 
+impl<V> Change<V> {
     /// The new value; none if the member is deleted.
     #[must_use]
-    pub fn value(&self) -> Option<&Value> {
+    pub fn value(&self) -> Option<&V> {
         match self {
             Self::Set(value) => Some(value),
             Self::Delete => None,
@@ -166,8 +168,8 @@ impl Default for Value {
     }
 }
 
-impl From<Value> for Change {
-    fn from(value: Value) -> Self {
+impl<V> From<V> for Change<V> {
+    fn from(value: V) -> Self {
         Self::Set(value)
     }
 }
@@ -197,7 +199,7 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-impl Serialize for Change {
+impl<V: Serialize> Serialize for Change<V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Set(value) => value.serialize(serializer),
@@ -210,7 +212,7 @@ impl Serialize for Change {
     }
 }
 
-impl<'de> Deserialize<'de> for Change {
+impl<'de> Deserialize<'de> for Change<Value> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(Json::deserialize(deserializer)?).map_err(de::Error::custom)
     }

@@ -57,9 +57,12 @@ pub(crate) fn service_message(input: &[u8]) {
 /// Our JSON reader agrees with serde_json, and what it gives is safe to read.
 fn json_text(text: &str) {
     let found = json::parse(text);
-    // Half a surrogate pair is an error to serde_json.
-    if !text.contains("\\u") {
-        assert_eq!(found, serde_json::from_str(text).ok());
+    match serde_json::from_str(text) {
+        Ok(expected) => assert_eq!(found, Some(expected)),
+        // JSON, but more than serde_json holds. Half a surrogate pair is an error to it.
+        Err(error) if ["recursion limit", "number out of range"].iter().any(|it| error.to_string().starts_with(it)) => {
+        }
+        Err(_) => assert!(found.is_none() || text.contains("\\u")),
     }
     let Some(found) = found else { return };
     assert_eq!(serde_json::from_str::<Json>(&json::to_text(&found)).ok().as_ref(), Some(&found));

@@ -13,6 +13,7 @@ mod requests;
 mod reset;
 mod subscriptions;
 mod tokens;
+mod verbatim;
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 

@@ -1,15 +1,16 @@
 //! Events on their way from a service to gateways.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{Payload, encode};
 use crate::{
-    Change, Value,
+    Change, Map, Value, Verbatim,
     delta::Changes,
     null_is_default,
+    read::Lossy,
     rid::{is_name, is_part},
 };
 
@@ -55,11 +56,11 @@ pub struct TokenReset {
 /// Payload of an add event.
 /// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Add {
+pub struct Add<V = Value> {
     /// Where the value is put in.
     pub idx: usize,
     /// The value.
-    pub value: Value,
+    pub value: V,
 }
 
 /// Payload of a remove event.
@@ -126,22 +127,23 @@ pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
 
 /// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if it is none.
 #[must_use]
-pub fn parse_change(payload: &[u8]) -> Option<Changes> {
-    let mut members: BTreeMap<String, Json> = serde_json::from_slice(payload).ok()?;
-    let alone = members.len() == 1;
-    let members = match members.get_mut("values") {
-        Some(values @ Json::Object(_)) if alone || Change::parse(values.clone()).is_err() => {
-            serde_json::from_value(values.take()).ok()?
+pub fn parse_change(payload: &[u8]) -> Option<Changes<Verbatim>> {
+    type Members<'a> = Map<Lossy<'a>, &'a RawValue>;
+    let members: Members<'_> = serde_json::from_slice(payload).ok()?;
+    let is_change = |values: &RawValue| members.len() == 1 || Change::parse_text(values).is_err();
+    let members = match members.get("values") {
+        Some(values) if values.get().starts_with('{') && is_change(values) => {
+            serde_json::from_str(values.get()).ok()?
         }
         _ => members,
     };
-    members.into_iter().map(|(name, json)| Some((name, Change::parse(json).ok()?))).collect()
+    members.into_iter().map(|(name, text)| Some((name.into_owned(), Change::parse_text(text).ok()?))).collect()
 }
 
 impl<T: Serialize + DeserializeOwned> Payload for TokenEvent<T> {}
 impl Payload for Reset {}
 impl Payload for TokenReset {}
-impl Payload for Add {}
+impl<V: Serialize + DeserializeOwned> Payload for Add<V> {}
 impl Payload for Remove {}
 
 impl<T> fmt::Debug for TokenEvent<T> {
@@ -152,6 +154,8 @@ impl<T> fmt::Debug for TokenEvent<T> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value as Json;
+
     use super::*;
 
     #[test]

@@ -2,11 +2,14 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 
 use super::{Meta, encode, is_false};
-use crate::{Collection, Error, Model, Present, ResourceId, null_is_default, read};
+use crate::{
+    Error, Map, Present, ResourceId, Value, Verbatim, null_is_default,
+    read::{self, Lossy},
+};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
@@ -39,20 +42,20 @@ pub struct Access {
 
 /// Result of a get request. `query` is the normalised query of a query resource.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resource {
+pub struct Resource<V = Value> {
     /// What the resource holds.
-    pub content: Content,
+    pub content: Content<V>,
     /// The normalised query, if the resource is a query resource.
     pub query: Option<String>,
 }
 
 /// What a resource holds.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Content {
+pub enum Content<V = Value> {
     /// A model.
-    Model(Model),
+    Model(Map<String, V>),
     /// A collection.
-    Collection(Collection),
+    Collection(Vec<V>),
 }
 
 impl Response {
@@ -159,14 +162,14 @@ impl Access {
     }
 }
 
-impl Serialize for Resource {
+impl<V: Serialize> Serialize for Resource<V> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Wire<'a> {
+        struct Wire<'a, V> {
             #[serde(skip_serializing_if = "Option::is_none")]
-            model: Option<&'a Model>,
+            model: Option<&'a Map<String, V>>,
             #[serde(skip_serializing_if = "Option::is_none")]
-            collection: Option<&'a Collection>,
+            collection: Option<&'a Vec<V>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             query: Option<&'a str>,
         }
@@ -178,21 +181,29 @@ impl Serialize for Resource {
     }
 }
 
-impl<'de> Deserialize<'de> for Resource {
+impl<'de> Deserialize<'de> for Resource<Verbatim> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Wire {
-            model: Option<Model>,
-            collection: Option<Collection>,
-            query: Option<String>,
+        struct Wire<'a> {
+            #[serde(borrow)]
+            model: Option<&'a RawValue>,
+            #[serde(borrow)]
+            collection: Option<&'a RawValue>,
+            #[serde(borrow)]
+            query: Option<Lossy<'a>>,
         }
         let Wire { model, collection, query } = Wire::deserialize(deserializer)?;
         let content = match (model, collection) {
-            (Some(model), None) => Content::Model(model),
-            (None, Some(collection)) => Content::Collection(collection),
-            _ => return Err(serde::de::Error::custom("either a model or a collection is needed")),
+            (Some(model), None) => {
+                let values: Map<Lossy<'_>, _> = serde_json::from_str(model.get()).map_err(de::Error::custom)?;
+                Content::Model(values.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
+            }
+            (None, Some(collection)) => {
+                Content::Collection(serde_json::from_str(collection.get()).map_err(de::Error::custom)?)
+            }
+            _ => return Err(de::Error::custom("either a model or a collection is needed")),
         };
-        Ok(Self { content, query: query.filter(|query| !query.is_empty()) })
+        Ok(Self { content, query: query.map(Lossy::into_owned).filter(|query| !query.is_empty()) })
     }
 }
 
@@ -297,7 +308,7 @@ mod tests {
         for text in [r#"{"result":[true,"*"]}"#, r#"{"result":[]}"#, r#"{"result":null}"#, r#"{"result":true}"#] {
             assert!(access(text).unwrap_err().is(crate::code::INTERNAL_ERROR), "{text}");
         }
-        let resource = |text: &str| Response::parse(text.as_bytes()).into_result::<Resource>();
+        let resource = |text: &str| Response::parse(text.as_bytes()).into_result::<Resource<Verbatim>>();
         assert!(resource(r#"{"result":[{"a":1},null,null]}"#).is_err());
     }
 
@@ -317,7 +328,9 @@ mod tests {
 
     #[test]
     fn a_resource_is_a_model_or_a_collection() {
-        let read = |text: &str| Response::parse(format!("{{\"result\":{text}}}").as_bytes()).into_result::<Resource>();
+        let read = |text: &str| {
+            Response::parse(format!("{{\"result\":{text}}}").as_bytes()).into_result::<Resource<Verbatim>>()
+        };
         let model = read(r#"{"model":{"a":1},"query":""}"#).unwrap();
         assert_eq!((serde_json::to_string(&model).unwrap().as_str(), model.query), (r#"{"model":{"a":1}}"#, None));
         let collection = read(r#"{"collection":[1],"query":"q"}"#).unwrap();
