@@ -33,10 +33,9 @@ impl Connection {
         is_new: bool,
         shared: &mut Shared,
     ) {
-        let Some(target) = self.target_of(rid, &method, shared) else {
-            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
-        };
-        let call = Call { id, target, method, params, is_new, stage: Stage::Access, tag: None };
+        // A cid is one part of a name, or the connection would not have been opened.
+        let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
+        let call = Call { id, target, method, params: or_null(params), is_new, stage: Stage::Access, tag: None };
         let task = self.add_task(Task::Call(call));
         if self.subscriptions.get(rid).is_some_and(|subscription| subscription.hears_events()) {
             self.need_access(rid, task, shared);
@@ -54,10 +53,11 @@ impl Connection {
         params: Option<Box<RawValue>>,
         shared: &mut Shared,
     ) {
-        let Some(target) = self.target_of(rid, method, shared) else {
+        let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
+        if is_too_long(&target, method, shared) {
             return self.answer(encode_error(id, &Error::subject_too_long()), shared);
-        };
-        let request = self.auth_request(params, target.query(), false);
+        }
+        let request = self.auth_request(or_null(params), target.query(), false);
         let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_string();
         let call = Call {
             id,
@@ -95,13 +95,6 @@ impl Connection {
         }
     }
 
-    /// The resource as services name it. `None` if a subject with it and the method would be too long.
-    fn target_of(&self, rid: &ResourceId, method: &str, shared: &Shared) -> Option<ResourceId> {
-        let target = rid.with_cid(&self.cid)?;
-        let length = "access..".len() + target.name().len() + method.len();
-        (length <= shared.config.max_subject).then_some(target)
-    }
-
     /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when that changes.
     pub(crate) fn ask_call_access(&mut self, task: TaskId, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get(&task) else { return };
@@ -126,6 +119,10 @@ impl Connection {
     pub(crate) fn on_call_access(&mut self, task: TaskId, result: &AccessResult, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get_mut(&task) else { return };
         let error = match result {
+            // Like any other method that there is not, it is refused to whoever may not call it.
+            Ok(access) if access.may_call(&call.method) && is_too_long(&call.target, &call.method, shared) => {
+                &Error::subject_too_long()
+            }
             Ok(access) if access.may_call(&call.method) => {
                 let request = CallRequest {
                     cid: self.cid.clone(),
@@ -178,4 +175,14 @@ impl Connection {
         };
         self.answer(frame, shared);
     }
+}
+
+/// The params as services get them: Resgate writes a null for none, and services have come to rely on the member.
+fn or_null(params: Option<Box<RawValue>>) -> Option<Box<RawValue>> {
+    params.or_else(|| Some(RawValue::NULL.to_owned()))
+}
+
+/// True if the subject of a method would be longer than the bus takes.
+fn is_too_long(target: &ResourceId, method: &str, shared: &Shared) -> bool {
+    "access..".len() + target.name().len() + method.len() > shared.config.max_subject
 }

@@ -21,7 +21,7 @@ fn access_is_asked_once_for_a_resource_that_is_subscribed_to() {
           1< {"result":{},"id":2}
           1 done
         1> 3 call.a.set
-          ask call.a.set {"cid":"c1","token":null}
+          ask call.a.set {"cid":"c1","token":null,"params":null}
         call.a.set = {"result":null}
           1< {"result":null,"id":3}
           1 done
@@ -46,7 +46,7 @@ fn without_a_subscription_it_is_asked_for_every_call() {
         1> 2 call.a.set
           ask access.a {"cid":"c1","token":null}
         access.a = {"result":{"call":"*"}}
-          ask call.a.set {"cid":"c1","token":null}
+          ask call.a.set {"cid":"c1","token":null,"params":null}
         call.a.set = {"result":1}
           1< {"result":1,"id":1}
           1 done
@@ -136,7 +136,7 @@ fn after_a_reaccess_event_a_resource_s_events_wait_for_the_answer() {
         event.a.custom {"y":1}
         1> 3 call.a.set
         access.a = {"result":{"get":true,"call":"set"}}
-          ask call.a.set {"cid":"c1","token":null}
+          ask call.a.set {"cid":"c1","token":null,"params":null}
           1< {"event":"a.change","data":{"values":{"x":2}}}
           1< {"event":"a.custom","data":{"y":1}}
         event.a.change {"values":{"x":3}}

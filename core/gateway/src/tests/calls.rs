@@ -10,17 +10,17 @@ fn results_come_bare_before_1_2_0_and_in_an_object_since() {
         open 1 c1
           listen conn.c1.token
         1> 1 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result": {"x" : 1.50}}
           1< {"result":{"x" : 1.50},"id":1}
           1 done
         1> 2 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result":null}
           1< {"result":null,"id":2}
           1 done
         1> 3 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"resource":{"rid":"r?q=1"}}
           1< {"result":{"rid":"r?q=1"},"id":3}
           1 done
@@ -28,17 +28,17 @@ fn results_come_bare_before_1_2_0_and_in_an_object_since() {
           1< {"result":{"protocol":"1.2.3"},"id":4}
           1 done
         1> 5 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result": {"x" : 1.50}}
           1< {"result":{"payload":{"x" : 1.50}},"id":5}
           1 done
         1> 6 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result":null}
           1< {"result":{"payload":null},"id":6}
           1 done
         1> 7 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"error":{"code":"a.b","message":"c","data":[1]}}
           1< {"error":{"code":"a.b","message":"c","data":[1]},"id":7}
           1 done
@@ -68,7 +68,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
         event.a.1.change {"values":{"n":2}}
           1< {"event":"a.1.change","data":{"values":{"n":2}}}
         1> 3 auth.a.make
-          ask auth.a.make {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a.1"}}
           1< {"result":{"rid":"a.1"},"id":3}
           1 done
@@ -76,7 +76,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
           1< {"id":4}
           1 done
         1> 5 auth.a.make
-          ask auth.a.make {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a.2"}}
           listen event.a.2.*
           ask get.a.2 {}
@@ -85,7 +85,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
           1< {"result":{"rid":"a.2","errors":{"a.2":{"code":"system.accessDenied","message":"Access denied"}}},"id":5}
           1 done
         1> 6 auth.a.make
-          ask auth.a.make {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a.3"}}
           listen event.a.3.*
           ask get.a.3 {}
@@ -96,7 +96,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
           1< {"result":{"rid":"a.3","errors":{"a.3":{"code":"system.notFound","message":"Not found"}}},"id":6}
           1 done
         1> 7 auth.a.make
-          ask auth.a.make {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a..3"}}
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":7}
           1 done
@@ -123,21 +123,21 @@ fn a_new_request_makes_a_resource() {
         1> 2 new.a
           ask access.a {"cid":"c1","token":null}
         access.a = {"result":{"call":"*"}}
-          ask call.a.new {"cid":"c1","token":null}
+          ask call.a.new {"cid":"c1","token":null,"params":null}
         call.a.new = {"result":{"rid":"a.1"}}
           1< {"result":{"rid":"a.1"},"id":2}
           1 done
         1> 3 new.a
           ask access.a {"cid":"c1","token":null}
         access.a = {"result":{"call":"*"}}
-          ask call.a.new {"cid":"c1","token":null}
+          ask call.a.new {"cid":"c1","token":null,"params":null}
         call.a.new = {"result":{"rid":"a.1","more":1}}
           1< {"error":{"code":"system.internalError","message":"Internal error: non-resource response on new request"},"id":3}
           1 done
         1> 4 call.a.new
           ask access.a {"cid":"c1","token":null}
         access.a = {"result":{"call":"*"}}
-          ask call.a.new {"cid":"c1","token":null}
+          ask call.a.new {"cid":"c1","token":null,"params":null}
         call.a.new = {"result":{"rid":"a.1"}}
           1< {"result":{"rid":"a.1"},"id":4}
           1 done

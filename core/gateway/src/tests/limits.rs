@@ -79,7 +79,7 @@ fn one_resource_is_directly_subscribed_to_so_often_at_most() {
               1< {"result":{"protocol":"1.2.3"},"id":6}
               1 done
             1> 7 call.a.me
-              ask call.a.me {"cid":"c1","token":null}
+              ask call.a.me {"cid":"c1","token":null,"params":null}
             call.a.me = {"resource":{"rid":"a"}}
               1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":7}
               1 done
@@ -196,10 +196,14 @@ fn subjects_are_no_longer_than_the_bus_takes() {
               ask get.a1234567890 {"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
               ask access.a1234567890 {"cid":"c1","token":null,"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
             1> 3 call.a12345.method7
+              ask access.a12345 {"cid":"c1","token":null}
+            access.a12345 = {"result":{"call":"*"}}
               1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":3}
               1 done
             1> 4 call.a12345.method78
-              1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":4}
+              ask access.a12345 {"cid":"c1","token":null}
+            access.a12345 = {"result":{"call":"x"}}
+              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
               1 done
             1> 5 auth.a12345.method78
               1< {"error":{"code":"system.subjectTooLong","message":"Subject too long"},"id":5}

@@ -19,7 +19,7 @@ fn the_answer_sets_headers_and_a_token() {
         auth.session.connect = {"result":null,"meta":{"status":200,"header":{"set-cookie":["a=1"],"Set-Cookie":["b=2"],"X-A":["1","2"],"Sec-WebSocket-Protocol":["x"],"Content-Type":["x"]}}}
           1 accept {"Set-Cookie":["b=2","a=1"],"X-A":["1","2"]}
         1> 1 auth.a.b
-          ask auth.a.b {"cid":"c1","token":7,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":7,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
     "#]]);
 }
 

@@ -70,14 +70,14 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
         open 1 c1
           listen conn.c1.token
         1> 1 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         wait 2999
         wait 1
           release auth.a.login
           1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":1}
           1 done
         1> 2 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         wait 2000
         auth.a.login = timeout:"15000"
         wait 14999
@@ -87,36 +87,36 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
           1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":2}
           1 done
         1> 3 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = timeout:"15000"
         wait 5000
         auth.a.login = {"result":7}
           1< {"result":7,"id":3}
           1 done
         1> 4 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = none
           1< {"error":{"code":"system.notFound","message":"Not found"},"id":4}
           1 done
         1> 5 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = refused
           1< {"error":{"code":"system.internalError","message":"Internal error"},"id":5}
           1 done
         1> 6 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = nonsense
         wait 3000
           release auth.a.login
           1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6}
           1 done
         1> 7 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = {"neither":1}
           1< {"error":{"code":"system.internalError","message":"Internal error: response missing result"},"id":7}
           1 done
         1> 8 auth.a.login
-          ask auth.a.login {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = [
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":8}
           1 done
@@ -137,7 +137,7 @@ fn a_closed_connection_asks_for_nothing_any_more() {
         2> 2 subscribe.a
           ask access.a {"cid":"c2","token":null}
         1> 3 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         1> 4 call.x.y
           ask access.x {"cid":"c1","token":null}
         close 1
@@ -168,7 +168,7 @@ fn a_lost_bus_ends_all_connections() {
           ask get.a {}
           ask access.a {"cid":"c1","token":null}
         1> 2 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         access.a = {"result":{"get":true}}
         get.a = {"result":{"model":{}}}
           1< {"result":{"models":{"a":{}}},"id":1}

@@ -24,7 +24,7 @@ fn a_token_goes_out_with_every_request() {
           release access.a
           ask access.a {"cid":"c1","token":null}
         1> 4 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
     "#]]);
 }
 
@@ -47,7 +47,7 @@ fn a_token_event_counts_for_all_answers_that_come_after_it() {
           1< {"result":{"payload":{"reloginKey":"k"}},"id":2}
           1 done
         access.a = {"result":{"call":"b"}}
-          ask call.a.b {"cid":"c1","token":7}
+          ask call.a.b {"cid":"c1","token":7,"params":null}
     "#]]);
 }
 
@@ -149,7 +149,7 @@ fn what_was_refused_to_nobody_is_asked_again_for_somebody() {
           ask access.a {"cid":"c1","token":1}
         access.b = {"result":{"get":true}}
         access.a = {"result":{"call":"set"}}
-          ask call.a.set {"cid":"c1","token":1}
+          ask call.a.set {"cid":"c1","token":1,"params":null}
     "#]]);
 }
 

@@ -148,12 +148,12 @@ fn an_array_is_no_object() {
         get.a = {"result":[{"x":1}]}
           release event.a.*
         1> 3 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"resource":["a"]}
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":3}
           1 done
         1> 4 auth.a.b
-          ask auth.a.b {"cid":"c1","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+          ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"error":["a.b","No"]}
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":4}
           1 done
