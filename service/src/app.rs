@@ -85,6 +85,15 @@ struct Watch {
     failed: CancellationToken,
 }
 
+/// Why a service cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A part of it has ended. What is under way can be finished: [`App::stop`].
+    Part,
+    /// Sessions can be written no more, for nobody knows what is on disk. It should end at once: [`App::abandon`].
+    Store,
+}
+
 /// Tasks that are stopped together.
 #[derive(Debug)]
 struct Tasks {
@@ -228,9 +237,19 @@ impl App {
         self.address
     }
 
-    /// Returns if a part of the service has ended, so that it is no whole one any more: it should be stopped and started anew.
-    pub async fn failed(&self) {
-        self.watch.failed.cancelled().await;
+    /// Returns if the service is no whole one any more: it should end, and be started again.
+    pub async fn failed(&self) -> Failure {
+        tokio::select! {
+            biased;
+            () = self.store.failed() => Failure::Store,
+            () = self.watch.failed.cancelled() => Failure::Part,
+        }
+    }
+
+    /// What is left to do after [`Failure::Store`]: writes out what the audit trail has, for a second at most. What was answered is
+    /// on disk, and what was not can be answered by nobody.
+    pub async fn abandon(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.trails.close()).await;
     }
 
     /// Stops the service: takes no new request, answers those it has, writes what there is to write.
@@ -395,10 +414,15 @@ async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn Sess
             let folder = data.join("sessions");
             let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
             Arc::new(opened.map_err(|error| {
-                let is_in_use = matches!(error, StoreError::InUse(_));
-                let advice = if is_in_use { "stop the other relogin, or" } else { "make room or mend it, or" };
-                let text =
-                    format!("cannot use the data folder {}: {advice} choose another with --data", data.display());
+                let data = data.display();
+                let advice = match error {
+                    StoreError::InUse(_) => "stop the other relogin, or choose another with --data".to_owned(),
+                    StoreError::Damaged(..) => format!(
+                        "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
+                    ),
+                    _ => "make room or mend it, or choose another with --data".to_owned(),
+                };
+                let text = format!("cannot use the data folder {data}: {advice}");
                 anyhow::Error::new(error).context(text)
             })?)
         }

@@ -44,6 +44,24 @@ impl Seen {
     }
 }
 
+/// True if something could not be had that may be had later: descriptors, room on the disk or within a quota or limit, memory,
+/// a thread. What failed like this can be tried again once somebody lets go of some; anything else is a failure.
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::FBIG,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::NOBUFS,
+    ];
+    error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
+}
+
 /// Makes the file `path` with mode 0600, or leaves one that is there as it is. On disk, with its folder, when this returns.
 ///
 /// # Errors
@@ -122,6 +140,14 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_shortage_is_told_from_a_failure() {
+        let error = |errno: rustix::io::Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(is_shortage(&error(rustix::io::Errno::NOSPC)) && is_shortage(&error(rustix::io::Errno::MFILE)));
+        assert!(!is_shortage(&error(rustix::io::Errno::IO)) && !is_shortage(&error(rustix::io::Errno::NOENT)));
+        assert!(!is_shortage(&io::Error::other("anything")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use relogin::{
-    app::App,
+    app::{App, Failure},
     cli::{self, Invocation},
     config::{self, Config},
     errors::Chain,
@@ -77,7 +77,13 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
     let code = tokio::select! {
         () = signals.next() => ExitCode::SUCCESS,
-        () = app.failed() => ExitCode::FAILURE,
+        failure = app.failed() => {
+            if failure == Failure::Store {
+                app.abandon().await;
+                return Ok(ExitCode::FAILURE);
+            }
+            ExitCode::FAILURE
+        }
     };
     info!("stopping; a second signal stops at once");
     tokio::select! {

@@ -23,6 +23,8 @@ pub(super) enum Failure {
     TooManyAttempts(Duration),
     /// Too many logins wait.
     Busy,
+    /// The session store cannot take a write for now.
+    Shortage,
     /// Something of ours failed.
     Ours(Box<dyn StdError + Send + Sync>),
     /// The request's task panicked.
@@ -53,7 +55,7 @@ impl Failure {
             }
             // A client takes it for what it is: nothing was decided, and a later try may do.
             Self::Busy => Error::new(code::TIMEOUT, "Too many logins at once; try again in a moment"),
-            Self::Ours(_) | Self::Panic => Error::internal(),
+            Self::Ours(_) | Self::Shortage | Self::Panic => Error::internal(),
         }
     }
 
@@ -64,6 +66,7 @@ impl Failure {
             Self::Denied(denied) => debug!(%route, "denied: {denied}"),
             Self::TooManyAttempts(wait) => debug!(%route, ?wait, "denied: too many failed logins"),
             Self::Busy => warn!(%route, "refused: too many password checks are waiting"),
+            Self::Shortage => debug!(%route, "refused: the session store is short of something, and says of what"),
             Self::Ours(source) => error!(%route, "failed: {}", Chain(source.as_ref())),
             Self::Panic => error!(%route, "panicked; see the message above"),
         }
@@ -94,6 +97,10 @@ impl From<DirectoryError> for Failure {
 
 impl From<crate::sessions::SessionsError> for Failure {
     fn from(error: crate::sessions::SessionsError) -> Self {
+        use crate::{sessions::SessionsError, store::StoreError};
+        if matches!(error, SessionsError::Store(StoreError::Shortage(_))) {
+            return Self::Shortage;
+        }
         Self::Ours(Box::new(error))
     }
 }

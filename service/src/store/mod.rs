@@ -46,12 +46,43 @@ pub enum StoreError {
     /// Another process has the store's folder open.
     #[error("the data folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// Room on the disk, descriptors or memory are short. Nothing was changed; the store goes on trying by itself.
+    #[error("the session store takes no writes for now")]
+    Shortage(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A file or folder of the store is not what was left there. What can be read is kept by `relogin store repair`.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf, #[source] Damage),
     /// Disk or database failed.
     #[error("the session store failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store was closed.
     #[error("the session store is closed")]
     Closed,
+}
+
+/// What is wrong with a file of a store.
+#[derive(Debug, Error)]
+pub enum Damage {
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// Its checksum is wrong.
+    #[error("its content is not what was written")]
+    Unreadable,
+    /// A part of the journal is not there.
+    #[error("frame {found} of the journal follows where frame {expected} should: what was written in between is lost")]
+    Gap {
+        /// The number of the first frame that is missing.
+        expected: u64,
+        /// The number of the next frame that is there.
+        found: u64,
+    },
+    /// The database does not open, or cannot be read.
+    #[error("the database cannot be read")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database does not have what the index knows of.
+    #[error("the database lacks session {0}, or its newest revision")]
+    Lacks(SessionId),
 }
 
 /// Keeps sessions. Every answer speaks only of what is durable: a write returns once it would survive a power loss (the
@@ -113,8 +144,14 @@ pub trait SessionStore: Send + Sync {
     /// Whether the store can take writes now.
     ///
     /// # Errors
-    /// [`StoreError`] with the reason if it cannot.
+    /// [`StoreError`] with the reason if it cannot; [`StoreError::Shortage`] if it may later.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// Resolves once the store can write no more and never will, for what is on disk is not known: the process should end at
+    /// once, and start again. A store that cannot fail like this waits forever. Cancel safe.
+    async fn failed(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// Finishes the writes under way and refuses later ones.
     ///

@@ -35,9 +35,15 @@
 //! (512 KiB) of its log once what was in it has been written again, in a segment with two others flushed, but not synced,
 //! behind it. So no more than 1 MiB of log may be written between two syncs: that is what `MAX_CHUNK` and `MAX_CHUNK_BYTES`
 //! in `sled/settler.rs` see to.
-//! A sync that fails leaves unknown what is on disk, and a second one would lie: the store refuses all writes from then on.
+//!
+//! **Shortages and failures.** What could not be had (room, descriptors, memory) is tried again by the settler, and as long as a
+//! frame finds no room its writes are refused: nothing has changed then. Room is taken before it is written to: a segment of the
+//! journal as a whole, and what sled is going to write until the next sync. After a frame's write or any sync of sled's log that
+//! fails, nobody knows what is on disk, and a second sync would lie: [`SessionStore::failed`] says so, and the process ends. What
+//! is missing or damaged when the store opens is an error that names it; `relogin store repair` keeps the rest.
+//!
+//! All calls of the store's own go through `sled/vfs.rs`, where tests let each of them fail.
 
-mod barrier;
 mod database;
 mod journal;
 mod opening;
@@ -45,10 +51,11 @@ mod settler;
 mod shared;
 mod snapshot;
 mod state;
+mod vfs;
 mod writer;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
 };
@@ -57,17 +64,18 @@ use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 
 use self::{
-    barrier::{Barrier, Disk},
     journal::Sizes,
     shared::Shared,
-    state::{Found, Outcome, Phase, State, Write},
+    state::{Found, Outcome, Phase, State, Verdict, Write},
+    vfs::{Disk, Fs, Vfs},
 };
-use super::{Revision, SessionStore, StoreError, Stored};
+use super::{Damage, Revision, SessionStore, StoreError, Stored};
 
 /// Keeps sessions in a folder.
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<Shared>,
+    folder: PathBuf,
     /// Empty once the store was closed.
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -76,15 +84,16 @@ impl SledStore {
     /// Opens the store in `folder`, which is made if it is not there. Blocks, for as long as it takes to read the index.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process has it open, [`StoreError::Backend`] if it cannot be read or written.
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::Damaged`] if something is missing or cannot be read,
+    /// [`StoreError::Backend`] if the disk does not let it be read or written.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         Self::open_with(folder, Arc::new(Disk), Sizes::USUAL)
     }
 
     /// Opens the store with something in the disk's place.
-    fn open_with(folder: &Path, barrier: Arc<dyn Barrier>, sizes: Sizes) -> Result<Self, StoreError> {
-        let (shared, threads) = opening::open(folder, barrier, sizes)?;
-        Ok(Self { shared, threads: Mutex::new(threads) })
+    fn open_with(folder: &Path, vfs: Arc<dyn Vfs>, sizes: Sizes) -> Result<Self, StoreError> {
+        let (shared, threads) = opening::open(folder, Fs::new(vfs), sizes)?;
+        Ok(Self { shared, folder: folder.to_owned(), threads: Mutex::new(threads) })
     }
 
     async fn write(
@@ -95,14 +104,15 @@ impl SledStore {
     ) -> Result<Revision, StoreError> {
         let encode = |record: Record| {
             let encoded = record.encode().map_err(|error| StoreError::Record(sid, error))?;
-            Ok((record, encoded))
+            Ok::<_, StoreError>((record, encoded))
         };
         match self.stage(Write { sid, revision, next: next.map(encode).transpose()? })? {
             Outcome::Now(result) => result,
             Outcome::Later(end, result) => match end.wait().await {
-                true => result,
+                Verdict::Durable => result,
+                Verdict::Refused(reason) => Err(reason.as_shortage()),
                 // Whoever gives up on a group has failed, and said so.
-                false => self.shared.check().and(Err(StoreError::Closed)),
+                Verdict::GivenUp => self.shared.check().and(Err(StoreError::Closed)),
             },
         }
     }
@@ -112,6 +122,9 @@ impl SledStore {
         self.shared.check()?;
         if state.phase != Phase::Open {
             return Err(StoreError::Closed);
+        }
+        if let Some(reason) = &state.refusing {
+            return Err(reason.as_shortage());
         }
         if state.damaged.contains(&write.sid) {
             drop(state);
@@ -150,7 +163,7 @@ impl SledStore {
                     Found::Database(revision) => {
                         let tree = state.tree.clone().ok_or(StoreError::Closed)?;
                         drop(state);
-                        (revision, database::read(&tree, sid)?)
+                        (revision, database::read(&tree, &self.folder, sid)?)
                     }
                 }
             };
@@ -162,7 +175,8 @@ impl SledStore {
                 }
                 // It has changed between the look into the index and the one into sled. Not twice to the same.
                 _ if expected != Some(revision) => expected = Some(revision),
-                _ => return Err(StoreError::Record(sid, RecordError::Empty)),
+                _ if revision.is_none() => return Err(StoreError::Record(sid, RecordError::Empty)),
+                _ => return Err(StoreError::Damaged(database::log_path(&self.folder), Damage::Lacks(sid))),
             }
         }
     }
@@ -217,7 +231,16 @@ impl SessionStore for SledStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.shared.check()?;
-        if self.shared.lock().phase == Phase::Open { Ok(()) } else { Err(StoreError::Closed) }
+        let state = self.shared.lock();
+        match &state.refusing {
+            _ if state.phase != Phase::Open => Err(StoreError::Closed),
+            Some(reason) => Err(reason.as_shortage()),
+            None => Ok(()),
+        }
+    }
+
+    async fn failed(&self) {
+        self.shared.failed().await;
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -225,7 +248,11 @@ impl SessionStore for SledStore {
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // A thread that panicked has said so: the store has failed.
         let ended = move || threads.into_iter().for_each(|thread| drop(thread.join()));
-        tokio::task::spawn_blocking(ended).await.map_err(database::failed)?;
+        tokio::select! {
+            ended = tokio::task::spawn_blocking(ended) => ended.map_err(database::failed)?,
+            // It may wait for sled, and sled for a write that failed.
+            () = self.shared.failed() => {}
+        }
         self.shared.check()
     }
 }

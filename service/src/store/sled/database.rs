@@ -1,8 +1,10 @@
 //! sled: where sessions are once the journal lets go of them, how a record is written into it, and the folder's lock.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    os::unix::fs::DirBuilderExt,
+    error::Error,
+    fs::{File, TryLockError},
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -10,17 +12,19 @@ use std::{
 use relogin_session::{Record, SessionId, record::RecordError};
 
 use super::{
-    Revision, StoreError, Stored,
-    barrier::{Barrier, Kind},
+    Damage, Revision, StoreError, Stored,
+    vfs::{FileError, Fs, Kind},
 };
 
 /// The open database.
 pub(super) struct Database {
     tree: ::sled::Tree,
-    /// The log, for the barrier: the same file that sled writes.
+    /// The log, for syncs: the same file that sled writes.
     log: File,
     path: PathBuf,
-    barrier: Arc<dyn Barrier>,
+    fs: Fs,
+    /// Up to where the log had its room on the disk when it was looked at last, and how long it was then.
+    reserved: u64,
     /// Last, so that it is released when the rest is closed.
     _lock: File,
 }
@@ -28,28 +32,48 @@ pub(super) struct Database {
 /// How much sled may keep of the database in memory, in bytes. Records that are in no cache come from the page cache.
 const CACHE: u64 = 64 * 1024 * 1024;
 
+/// How many bytes of its log sled takes at once.
+pub(super) const SEGMENT: u64 = 512 * 1024;
+
+/// How much room sled's log finds beyond its end, in bytes: twice what is written between two syncs.
+const AHEAD: u64 = 4 * SEGMENT;
+
+/// sled's log, in the folder of the store.
+pub(super) fn log_path(folder: &Path) -> PathBuf {
+    folder.join("sessions").join("db")
+}
+
 impl Database {
-    pub(super) fn open(folder: &Path, barrier: Arc<dyn Barrier>) -> Result<Self, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let lock = lock(folder)?;
+    /// Opens the database in `folder`, which is locked and stays so.
+    pub(super) fn open(folder: &Path, fs: &Fs, lock: File) -> Result<Self, StoreError> {
         let path = folder.join("sessions");
+        fs.create_folder(&path)?;
+        remove_unfinished(fs, &path)?;
         let config = ::sled::Config::new()
             .path(&path)
             .cache_capacity(CACHE)
             // Its background flush would write on a clock of its own and sync with nobody waiting.
             .flush_every_ms(None);
-        let tree = config.open().and_then(|db| db.open_tree("sessions")).map_err(failed)?;
-        tree.flush().map_err(failed)?;
-        let log = OpenOptions::new().read(true).write(true).open(path.join("db")).map_err(failed)?;
+        let open = || {
+            let tree = config.open()?.open_tree("sessions")?;
+            tree.flush()?;
+            Ok(tree)
+        };
+        // sled panics at some kinds of damage.
+        let tree = match catch_unwind(AssertUnwindSafe(open)) {
+            Ok(opened) => opened.map_err(|error| unreadable(&path, error))?,
+            Err(_) => return Err(StoreError::Damaged(path, Damage::Database(Box::new(Panicked)))),
+        };
+        let (log_path, conf_path) = (path.join("db"), path.join("conf"));
+        let log = fs.open(&log_path)?;
         // sled does not sync what it makes but the log, nor any folder: without its name a file is lost.
-        let made = path.join("conf");
-        File::open(&made).and_then(|conf| barrier.data(Kind::Database, &conf, &made)).map_err(failed)?;
-        barrier.data(Kind::Database, &log, &path.join("db")).map_err(failed)?;
-        let parent = fs::canonicalize(folder).map_err(failed)?.parent().map(Path::to_owned);
-        for made in [Some(path.as_path()), Some(folder), parent.as_deref()].into_iter().flatten() {
-            barrier.folder(made).map_err(failed)?;
+        fs.sync(Kind::Database, &fs.open(&conf_path)?, &conf_path)?;
+        fs.sync(Kind::Database, &log, &log_path)?;
+        let whole = std::fs::canonicalize(folder).map_err(|error| FileError::new("find", folder, error))?;
+        for made in [Some(path.as_path()), Some(folder), whole.parent()].into_iter().flatten() {
+            fs.sync_folder(made)?;
         }
-        Ok(Self { tree, log, path, barrier, _lock: lock })
+        Ok(Self { tree, log, path, fs: fs.clone(), reserved: 0, _lock: lock })
     }
 
     pub(super) fn tree(&self) -> &::sled::Tree {
@@ -59,25 +83,39 @@ impl Database {
     /// All records, in no order.
     pub(super) fn scan(&self) -> impl Iterator<Item = Result<Stored, StoreError>> {
         self.tree.iter().map(|entry| {
-            let (key, value) = entry.map_err(failed)?;
+            let (key, value) = entry.map_err(|error| unreadable(&self.path, error))?;
             let sid = key.as_ref().try_into().map(SessionId).map_err(|_| failed(UnknownKey))?;
             decode(&value).map_err(|error| StoreError::Record(sid, error))
         })
     }
 
+    /// Takes room on the disk for what sled is going to write until the next sync, so that it finds it: sled is of no more use
+    /// after a write that failed, and may even wait forever for it.
+    pub(super) fn reserve(&mut self) -> Result<(), FileError> {
+        let log = self.path.join("db");
+        let length = self.log.metadata().map_err(|error| FileError::new("look at", &log, error))?.len();
+        // What sled cuts off its log's end is given back to the disk, and what was reserved behind it, too.
+        let from = self.reserved.saturating_sub(AHEAD).min(length) / SEGMENT * SEGMENT;
+        let to = length.next_multiple_of(SEGMENT) + AHEAD;
+        self.fs.allocate(&self.log, &log, from, to - from)?;
+        self.reserved = to;
+        Ok(())
+    }
+
     /// Changes what is stored of a session; durable after the next [`Database::sync`].
-    pub(super) fn apply(&self, sid: SessionId, value: Option<&[u8]>) -> Result<(), ::sled::Error> {
-        match value {
+    pub(super) fn apply(&self, sid: SessionId, value: Option<&[u8]>) -> Result<(), StoreError> {
+        let applied = match value {
             Some(value) => self.tree.insert(sid.0, value).map(|_| ()),
             None => self.tree.remove(sid.0).map(|_| ()),
-        }
+        };
+        applied.map_err(|error| unreadable(&self.path, error))
     }
 
     /// Returns once all that was applied would survive a power loss.
-    pub(super) fn sync(&self) -> Result<(), ::sled::Error> {
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
         // First all of it into the file, then the file onto the disk.
-        self.tree.flush()?;
-        Ok(self.barrier.data(Kind::Database, &self.log, &self.path.join("db"))?)
+        self.tree.flush().map_err(|error| unreadable(&self.path, error))?;
+        Ok(self.fs.sync(Kind::Database, &self.log, &self.path.join("db"))?)
     }
 
     /// Closes the database: when this returns, it can be opened again.
@@ -89,14 +127,32 @@ impl Database {
     }
 }
 
+/// Removes what sled was writing when it was ended: it takes every `snap.*` for a whole one.
+fn remove_unfinished(fs: &Fs, path: &Path) -> Result<(), StoreError> {
+    for file in fs.list(path)? {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs.remove(&file)?;
+            tracing::info!(file = %file.display(), "removed what sled had begun to write and not finished");
+        }
+    }
+    Ok(())
+}
+
 /// A key that is no session id: the folder holds something else.
 #[derive(Debug, thiserror::Error)]
 #[error("the database holds a key that is no session id")]
 struct UnknownKey;
 
+/// sled met damage that it did not expect.
+#[derive(Debug, thiserror::Error)]
+#[error("sled panicked; see the message above")]
+struct Panicked;
+
 /// The session as the tree has it.
-pub(super) fn read(tree: &::sled::Tree, sid: SessionId) -> Result<Option<Stored>, StoreError> {
-    let Some(value) = tree.get(sid.0).map_err(failed)? else { return Ok(None) };
+pub(super) fn read(tree: &::sled::Tree, folder: &Path, sid: SessionId) -> Result<Option<Stored>, StoreError> {
+    let read = tree.get(sid.0).map_err(|error| unreadable(&folder.join("sessions"), error))?;
+    let Some(value) = read else { return Ok(None) };
     decode(&value).map(Some).map_err(|error| StoreError::Record(sid, error))
 }
 
@@ -111,17 +167,41 @@ pub(super) fn decode(value: &[u8]) -> Result<Stored, RecordError> {
     Ok(Stored { record: Record::decode(record)?, revision: Revision(u64::from_be_bytes(*revision)) })
 }
 
-/// Takes the folder for this process. A lock of our own, because sled tells a lock that is held from other errors only
-/// in words.
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let lock = File::create(folder.join("lock")).map_err(failed)?;
+/// Takes the folder, which is made if it is not there, for this process. A lock of our own, because sled tells a lock that is held
+/// from other errors only in words.
+pub(super) fn lock(folder: &Path, fs: &Fs) -> Result<File, StoreError> {
+    fs.create_folder(folder)?;
+    let path = folder.join("lock");
+    let lock = match fs.create(&path) {
+        Ok(lock) => lock,
+        Err(_) => fs.open(&path)?,
+    };
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::Error(error)) => Err(FileError::new("lock", &path, error).into()),
     }
 }
 
-pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
+/// What sled says of the database at `path`.
+fn unreadable(path: &Path, error: ::sled::Error) -> StoreError {
+    let is_damage = match &error {
+        ::sled::Error::Io(error) => matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData),
+        _ => true,
+    };
+    match error {
+        error if is_damage => StoreError::Damaged(path.to_owned(), Damage::Database(Box::new(error))),
+        ::sled::Error::Io(error) => FileError::new("use", path, error).into(),
+        error => failed(error),
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        failed(error)
+    }
+}
+
+pub(super) fn failed(error: impl Error + Send + Sync + 'static) -> StoreError {
     StoreError::Backend(Box::new(error))
 }

@@ -2,29 +2,41 @@
 //! nothing of sessions but what stands in an entry.
 //!
 //! A few files of one length, written with zeros before they are used: so an fdatasync has neither a length nor a block
-//! to note beside the data. A file is *blank* (no frame begins at its first block) or holds a segment: frames one behind the
+//! to note beside the data, and a frame finds its room whatever happens to the rest of the disk. A file is *blank* (no frame
+//! begins at its first block) or holds a segment: frames one behind the
 //! other, all with the number of the segment's first frame. What is left in a file from an earlier use has another number.
 //!
 //! A frame is written when the one before it is synced. So after a crash or a power loss, all frames but the last are whole
-//! or the disk is damaged; the last is whole or torn, and if it is torn, nobody was told of what is in it. A damaged frame
-//! before others is passed over and said so: one bad block must not lock everybody out.
+//! or the disk is damaged; the last is whole or torn, and if it is torn, nobody was told of what is in it. Frames are numbered
+//! without a gap from the one behind the last that was settled, and `manifest` lists the files: a frame or a file that is missing
+//! is damage, the store does not open, and `relogin store repair` keeps what is left (`survey.rs`).
 //!
 //! Segments are dropped from the oldest on, once all of their writes are durable elsewhere: a segment is blanked, synced, and
 //! used again. A file that is blank when the store opens is made anew, so that old frames never outlive a restart.
+//!
+//! **Shortages.** The next segment's file is made ahead of need. Whatever of that fails leaves the journal as it was, and can be
+//! tried again. Only a frame's own write and sync cannot: after them nobody knows what is on disk.
 
 mod frame;
+pub(super) mod manifest;
+mod survey;
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    collections::VecDeque,
+    fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use self::frame::{BLOCK, Head};
-pub(super) use self::frame::{Entry, Frame, entries};
-use super::barrier::{Barrier, Kind};
+use self::{frame::BLOCK, manifest::Manifest};
+pub(super) use self::{
+    frame::{Entry, Frame},
+    survey::{Survey, survey},
+};
+use super::{
+    StoreError,
+    vfs::{FileError, Fs, Kind},
+};
 
 /// How long things are, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +66,7 @@ impl Sizes {
 /// Appends frames.
 #[derive(Debug)]
 pub(super) struct Journal {
-    files: Arc<Files>,
+    files: std::sync::Arc<Files>,
     active: Option<Segment>,
     /// Segments that are full, oldest first.
     full: Vec<Segment>,
@@ -67,6 +79,8 @@ pub(super) struct Journal {
 pub(super) struct Segment {
     file: File,
     path: PathBuf,
+    /// The number that is the file's name.
+    name: u64,
     /// The number of its first frame.
     number: u64,
     /// Where the next frame begins.
@@ -77,63 +91,65 @@ pub(super) struct Segment {
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
-    barrier: Arc<dyn Barrier>,
+    fs: Fs,
     sizes: Sizes,
+    manifest: Mutex<Manifest>,
     blanks: Mutex<Blanks>,
 }
 
 #[derive(Debug, Default)]
 struct Blanks {
     files: Vec<Segment>,
+    /// Files that are blank and that the manifest may not list yet.
+    unlisted: Vec<Segment>,
     /// The number in the name of the last file that was made.
     last_name: u64,
 }
 
 impl Journal {
     /// Opens the journal in `folder`, which is made if it is not there, and hands the writes of all frames to `each`, in order,
-    /// with the numbers of their frames. Numbers go on from there, but from `last` at least.
+    /// with the numbers of their frames. All frames up to `settled` are durable elsewhere; numbers go on from there at least.
+    /// `is_listed`: there must be a manifest.
     pub(super) fn open(
         folder: &Path,
-        barrier: Arc<dyn Barrier>,
+        fs: &Fs,
         sizes: Sizes,
-        last: u64,
-        mut each: impl FnMut(u64, Entry<'_>),
-    ) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let mut last_name = 0;
-        let mut full = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let path = entry?.path();
-            let Some(name) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
-            last_name = last_name.max(name);
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
-            let mut first = [0; BLOCK];
-            let head = file.read_exact_at(&mut first, 0).ok().and_then(|()| Head::read(&first));
-            match head {
-                // What a killed process has written may be on its way to the disk still. Before it is read as true, it is.
-                Some(head) => {
-                    barrier.data(Kind::Journal, &file, &path)?;
-                    full.push(Segment { file, path, number: head.segment, end: 0 });
-                }
-                None => fs::remove_file(&path)?,
-            }
+        settled: u64,
+        is_listed: bool,
+        each: impl FnMut(u64, Entry<'_>),
+    ) -> Result<Self, StoreError> {
+        fs.create_folder(folder)?;
+        let Survey { segments, blanks, manifest, last_name, last, damage } =
+            survey(folder, fs, settled, is_listed, each)?;
+        if let Some((file, damage)) = damage.into_iter().next() {
+            return Err(StoreError::Damaged(file, damage));
         }
-        full.sort_by_key(|segment| segment.number);
-        let mut reader = Reader { expected: None };
-        for segment in &full {
-            reader.read(segment, &mut each)?;
+        // What a killed process has written may be on its way to the disk still. Before it is relied on, it is there.
+        for segment in &segments {
+            fs.sync(Kind::Journal, &segment.file, &segment.path)?;
         }
-        let last = reader.expected.map_or(last, |next| last.max(next - 1));
-        let blanks = Mutex::new(Blanks { files: Vec::new(), last_name });
-        let files = Arc::new(Files { folder: folder.to_owned(), barrier, sizes, blanks });
-        Ok(Self { files, active: None, full, last })
+        let names = segments.iter().map(|segment| segment.name).collect();
+        let mut manifest = match manifest {
+            Some(read) => Manifest::open(fs, folder, read)?,
+            None => Manifest::create(fs, folder, manifest::Listed::default())?,
+        };
+        manifest.change(fs, |listed| {
+            listed.files = names;
+            listed.settled = listed.settled.max(settled);
+        })?;
+        for blank in blanks {
+            fs.remove(&blank)?;
+        }
+        let blanks = Mutex::new(Blanks { last_name, ..Blanks::default() });
+        let files = Files { folder: folder.to_owned(), fs: fs.clone(), sizes, manifest: Mutex::new(manifest), blanks };
+        Ok(Self { files: std::sync::Arc::new(files), active: None, full: segments, last })
     }
 
     pub(super) fn sizes(&self) -> Sizes {
         self.files.sizes
     }
 
-    pub(super) fn files(&self) -> &Arc<Files> {
+    pub(super) fn files(&self) -> &std::sync::Arc<Files> {
         &self.files
     }
 
@@ -147,28 +163,39 @@ impl Journal {
         self.full.len() * self.files.sizes.segment + self.active.as_ref().map_or(0, |active| active.end)
     }
 
-    /// Makes a frame durable. True if that took a new file.
-    pub(super) fn append(&mut self, frame: Frame) -> io::Result<bool> {
-        let number = self.last + 1;
+    /// Sees to it that there is room for a frame of `length` bytes. True if that took a new file.
+    ///
+    /// # Errors
+    /// There is no file, and none can be made. Nothing has changed.
+    pub(super) fn make_room(&mut self, length: usize) -> Result<bool, FileError> {
         let room = self.active.as_ref().map_or(0, |active| self.files.sizes.segment - active.end);
-        let is_full = room < frame.len().next_multiple_of(BLOCK);
+        let is_full = room < length.next_multiple_of(BLOCK);
         if is_full {
-            let next = self.files.take()?;
-            self.full.extend(self.active.replace(Segment { number, ..next }));
+            let next = Segment { number: self.last + 1, ..self.files.take()? };
+            self.full.extend(self.active.replace(next));
         }
-        let Some(active) = &mut self.active else { return Err(io::ErrorKind::NotFound.into()) };
-        let blocks = frame.seal(active.number, number);
-        active.file.write_all_at(&blocks, active.end as u64)?;
-        self.files.barrier.data(Kind::Frame, &active.file, &active.path)?;
-        active.end += blocks.len();
-        self.last = number;
         Ok(is_full)
     }
 
+    /// Makes a frame durable, for which there is room.
+    ///
+    /// # Errors
+    /// Nobody knows what is on disk: nothing may be written any more.
+    pub(super) fn append(&mut self, frame: Frame) -> Result<(), FileError> {
+        let number = self.last + 1;
+        let active = self.active.as_mut().expect("room was made");
+        let blocks = frame.seal(active.number, number);
+        self.files.fs.write(Kind::Frame, &active.file, &active.path, &blocks, active.end as u64)?;
+        self.files.fs.sync(Kind::Frame, &active.file, &active.path)?;
+        active.end += blocks.len();
+        self.last = number;
+        Ok(())
+    }
+
     /// All segments so far, oldest first, for [`Files::drop_segments`]. The next frame begins a new one.
-    pub(super) fn cut(&mut self) -> Vec<Segment> {
+    pub(super) fn cut(&mut self) -> VecDeque<Segment> {
         self.full.extend(self.active.take());
-        std::mem::take(&mut self.full)
+        std::mem::take(&mut self.full).into()
     }
 }
 
@@ -176,131 +203,161 @@ impl Files {
     /// How many blank files are kept ready.
     const READY: usize = 1;
 
-    /// Makes blank files until there are enough. For a thread that has time.
-    pub(super) fn prepare(&self) -> io::Result<()> {
+    /// Makes blank files until there are enough. For a thread that has time; after an error it can be tried again.
+    pub(super) fn prepare(&self) -> Result<(), FileError> {
         while self.blanks().files.len() < Self::READY {
-            let blank = self.make()?;
-            self.blanks().files.push(blank);
+            self.make()?;
         }
         Ok(())
     }
 
-    /// Drops segments. Their files stay as blank ones, as many as a journal of `limit` bytes needs.
-    pub(super) fn drop_segments(&self, segments: Vec<Segment>, limit: usize) -> io::Result<()> {
-        let keep = limit / self.sizes.segment;
-        for segment in segments {
+    /// Notes that all frames up to `frame` are durable elsewhere. After an error it can be tried again.
+    pub(super) fn note_settled(&self, frame: u64) -> Result<(), FileError> {
+        self.manifest().change(&self.fs, |listed| listed.settled = listed.settled.max(frame))
+    }
+
+    /// Drops segments, which are taken out of the list one by one. Their files stay as blank ones, as many as a journal of `limit`
+    /// bytes needs. After an error it can be tried again with what is left.
+    pub(super) fn drop_segments(&self, segments: &mut VecDeque<Segment>, limit: usize) -> Result<(), FileError> {
+        let keep = (limit / self.sizes.segment).max(Self::READY);
+        while let Some(segment) = segments.front() {
             // One after the other, and each synced: what is left after a crash is all from some segment on.
-            segment.file.write_all_at(&[0; BLOCK], 0)?;
-            self.barrier.data(Kind::Journal, &segment.file, &segment.path)?;
-            let mut blanks = self.blanks();
-            if blanks.files.len() < keep {
-                blanks.files.push(Segment { end: 0, ..segment });
+            self.fs.write(Kind::Journal, &segment.file, &segment.path, &[0; BLOCK], 0)?;
+            self.fs.sync(Kind::Journal, &segment.file, &segment.path)?;
+            if self.blanks().files.len() < keep {
+                let blank = segments.pop_front().map(|segment| Segment { end: 0, ..segment });
+                self.blanks().files.extend(blank);
             } else {
-                drop(blanks);
-                fs::remove_file(&segment.path)?;
+                self.manifest().change(&self.fs, |listed| listed.files.retain(|name| *name != segment.name))?;
+                self.fs.remove_if_there(&segment.path)?;
+                segments.pop_front();
             }
         }
         Ok(())
     }
 
-    fn take(&self) -> io::Result<Segment> {
-        let blank = self.blanks().files.pop();
-        blank.map_or_else(|| self.make(), Ok)
+    fn take(&self) -> Result<Segment, FileError> {
+        loop {
+            if let Some(blank) = self.blanks().files.pop() {
+                return Ok(blank);
+            }
+            self.make()?;
+        }
     }
 
-    fn make(&self) -> io::Result<Segment> {
+    /// Makes a blank file, and lists it.
+    fn make(&self) -> Result<(), FileError> {
+        if self.blanks().unlisted.is_empty() {
+            let made = self.make_unlisted()?;
+            self.blanks().unlisted.push(made);
+        }
+        let mut manifest = self.manifest();
+        let unlisted: Vec<_> = self.blanks().unlisted.iter().map(|segment| segment.name).collect();
+        manifest.change(&self.fs, |listed| listed.files.extend(&unlisted))?;
+        let mut blanks = self.blanks();
+        let (listed, rest) =
+            std::mem::take(&mut blanks.unlisted).into_iter().partition(|segment| unlisted.contains(&segment.name));
+        blanks.unlisted = rest;
+        blanks.files.extend::<Vec<_>>(listed);
+        Ok(())
+    }
+
+    fn make_unlisted(&self) -> Result<Segment, FileError> {
         let name = {
             let mut blanks = self.blanks();
             blanks.last_name += 1;
             blanks.last_name
         };
         let path = self.folder.join(name.to_string());
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all_at(&vec![0; self.sizes.segment], 0)?;
-        self.barrier.data(Kind::Journal, &file, &path)?;
-        self.barrier.folder(&self.folder)?;
-        Ok(Segment { file, path, number: 0, end: 0 })
+        let file = self.fs.create(&path)?;
+        let fill = || {
+            let length = self.sizes.segment;
+            // First all of the room, or none of it is touched; then zeros, so that the disk has nothing to note later.
+            self.fs.allocate(&file, &path, 0, length as u64)?;
+            self.fs.write(Kind::Journal, &file, &path, &vec![0; length], 0)?;
+            self.fs.sync(Kind::Journal, &file, &path)?;
+            self.fs.sync_folder(&self.folder)
+        };
+        if let Err(error) = fill() {
+            // It is not listed: if it stays, the next start removes it.
+            let _ = self.fs.remove(&path);
+            return Err(error);
+        }
+        Ok(Segment { file, path, name, number: 0, end: 0 })
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the locks panics halfway, so what a poisoned lock guards is whole. The manifest's is taken before that of the
+    /// blank files.
     fn blanks(&self) -> MutexGuard<'_, Blanks> {
         self.blanks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// Reads segments one after the other.
-struct Reader {
-    /// The number of the next frame, once one was read.
-    expected: Option<u64>,
-}
-
-impl Reader {
-    fn read(&mut self, segment: &Segment, each: &mut impl FnMut(u64, Entry<'_>)) -> io::Result<()> {
-        let blocks = fs::read(&segment.path)?;
-        let mut rest = &blocks[..];
-        let mut is_damaged = false;
-        while rest.len() >= BLOCK {
-            let head = Head::read(rest).filter(|head| head.segment == segment.number && self.follows(head.number));
-            let Some((head, body)) = head.and_then(|head| Some((head, head.body(rest)?))) else {
-                // The end, a torn last frame, or damage: if a frame follows, it is damage.
-                is_damaged = true;
-                rest = &rest[BLOCK..];
-                continue;
-            };
-            if is_damaged || self.expected.is_some_and(|expected| expected != head.number) {
-                tracing::error!(
-                    file = %segment.path.display(), expected = self.expected, found = head.number,
-                    "the journal is damaged: what changed in between is lost"
-                );
-                is_damaged = false;
-            }
-            self.expected = Some(head.number + 1);
-            entries(body).for_each(|entry| each(head.number, entry));
-            rest = &rest[head.size().min(rest.len())..];
-        }
-        Ok(())
-    }
-
-    fn follows(&self, number: u64) -> bool {
-        self.expected.is_none_or(|expected| number >= expected)
+    fn manifest(&self) -> MutexGuard<'_, Manifest> {
+        self.manifest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::{self, OpenOptions},
+        os::unix::fs::FileExt,
+        sync::Arc,
+    };
+
     use relogin_session::SessionId;
     use tempfile::TempDir;
 
     use super::{
-        super::{Revision, barrier::Disk},
+        super::{super::Damage, Revision, vfs::Disk},
+        frame::Head,
         *,
     };
 
     const SIZES: Sizes = Sizes { segment: 4 * BLOCK, for_each_session: 0, shortest: 0, longest: 8 * BLOCK, slack: 0 };
 
-    fn opened(folder: &TempDir) -> (Journal, Vec<(u64, u64)>) {
+    fn try_open(folder: &TempDir) -> Result<(Journal, Vec<(u64, u64)>), StoreError> {
         let mut read = Vec::new();
         let each = |number, entry: Entry<'_>| read.push((number, entry.revision.0));
-        let journal = Journal::open(folder.path(), Arc::new(Disk), SIZES, 0, each).unwrap();
-        (journal, read)
+        let journal = Journal::open(folder.path(), &Fs::new(Arc::new(Disk)), SIZES, 0, false, each)?;
+        Ok((journal, read))
+    }
+
+    fn opened(folder: &TempDir) -> (Journal, Vec<(u64, u64)>) {
+        try_open(folder).unwrap()
     }
 
     fn append(journal: &mut Journal, revision: u64) {
         let mut frame = Frame::new();
         frame.push(Entry { sid: SessionId([0; 16]), revision: Revision(revision), value: None });
+        journal.make_room(frame.len()).unwrap();
         journal.append(frame).unwrap();
     }
 
     /// The file in which the frame `number` is the first.
+    fn path_of(folder: &TempDir, number: u64) -> PathBuf {
+        let mut files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        files.find(|path| Head::read(&fs::read(path).unwrap()).is_some_and(|head| head.number == number)).unwrap()
+    }
+
     fn file_of(folder: &TempDir, number: u64) -> File {
-        let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let mut opened = files.map(|path| OpenOptions::new().read(true).write(true).open(path).unwrap());
-        let begins = |file: &File| {
-            let mut block = [0; BLOCK];
-            file.read_exact_at(&mut block, 0).unwrap();
-            Head::read(&block).is_some_and(|head| head.number == number)
-        };
-        opened.find(begins).unwrap()
+        OpenOptions::new().read(true).write(true).open(path_of(folder, number)).unwrap()
+    }
+
+    /// A journal of three segments, in which frame 9 is the first that is not settled.
+    fn long() -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = opened(&folder);
+        for n in 1..=8 {
+            append(&mut journal, n);
+        }
+        let mut segments = journal.cut();
+        journal.files().note_settled(8).unwrap();
+        journal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
+        for n in 9..=18 {
+            append(&mut journal, n);
+        }
+        folder
     }
 
     #[test]
@@ -321,17 +378,18 @@ mod tests {
         for n in 1..100 {
             append(&mut journal, n);
             if n % 10 == 0 {
-                let segments = journal.cut();
-                journal.files().drop_segments(segments, 2 * SIZES.segment).unwrap();
+                let mut segments = journal.cut();
+                journal.files().note_settled(n).unwrap();
+                journal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
                 journal.files().prepare().unwrap();
             }
         }
-        assert!(fs::read_dir(folder.path()).unwrap().count() <= 5);
+        assert!(fs::read_dir(folder.path()).unwrap().count() <= 6);
         assert_eq!(opened(&folder).1, (91..100).map(|n| (n, n)).collect::<Vec<_>>());
     }
 
     #[test]
-    fn a_torn_last_frame_ends_it_and_a_damaged_one_is_passed_over() {
+    fn a_torn_last_frame_ends_it_and_a_damaged_one_is_a_gap() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = opened(&folder);
         (1..=6).for_each(|n| append(&mut journal, n));
@@ -341,8 +399,71 @@ mod tests {
         assert_eq!(read.iter().map(|read| read.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         // The number is given out again, and the torn frame does not come back.
         append(&mut journal, 60);
+        assert_eq!(opened(&folder).1.last(), Some(&(6, 60)));
         file_of(&folder, 1).write_all_at(b"damaged", BLOCK as u64 + 40).unwrap();
-        assert_eq!(opened(&folder).1, [(1, 1), (3, 3), (4, 4), (5, 5), (6, 60)]);
+        let Err(StoreError::Damaged(file, Damage::Gap { expected: 2, found: 3 })) = try_open(&folder) else { panic!() };
+        assert_eq!(file, path_of(&folder, 1));
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_missed_whichever_it_is() {
+        let whole = long();
+        assert_eq!(opened(&whole).1.iter().map(|read| read.0).collect::<Vec<_>>(), (9..=18).collect::<Vec<_>>());
+        for number in [9, 13, 17] {
+            for is_listed in [true, false] {
+                let folder = long();
+                let path = path_of(&folder, number);
+                fs::remove_file(&path).unwrap();
+                if !is_listed {
+                    // As before there were manifests: then the newest is not missed.
+                    fs::remove_file(manifest::path(folder.path())).unwrap();
+                }
+                match try_open(&folder) {
+                    Err(StoreError::Damaged(file, Damage::Missing)) => assert!(is_listed && file == path),
+                    Err(StoreError::Damaged(_, Damage::Gap { expected: 13, found: 17 })) => {
+                        assert!(!is_listed && number == 13);
+                    }
+                    Ok(_) => assert!(!is_listed && number != 13),
+                    Err(error) => panic!("{number}, {is_listed}: {error:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_loses_a_frame_in_silence_but_in_the_last_one() {
+        let whole = long();
+        for number in [9, 13, 17] {
+            let path = path_of(&whole, number);
+            let content = fs::read(&path).unwrap();
+            for frame in number..(number + 4).min(19) {
+                // Head and body.
+                for byte in [0, 9, 17, 24, 30, 40, 59] {
+                    let mut damaged = content.clone();
+                    damaged[usize::try_from(frame - number).unwrap() * BLOCK + byte] ^= 4;
+                    fs::write(&path, damaged).unwrap();
+                    let result = try_survey(&whole);
+                    assert_eq!(result.is_empty(), frame == 18, "frame {frame}, byte {byte}: {result:?}");
+                }
+            }
+            fs::write(&path, content).unwrap();
+        }
+        assert!(try_survey(&whole).is_empty());
+    }
+
+    fn try_survey(folder: &TempDir) -> Vec<(PathBuf, Damage)> {
+        survey(folder.path(), &Fs::new(Arc::new(Disk)), 0, true, |_, _| {}).unwrap().damage
+    }
+
+    #[test]
+    fn a_damaged_frame_that_is_settled_is_no_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = opened(&folder);
+        (1..=6).for_each(|n| append(&mut journal, n));
+        journal.files().note_settled(4).unwrap();
+        drop(journal);
+        file_of(&folder, 1).write_all_at(b"damaged", BLOCK as u64 + 40).unwrap();
+        assert_eq!(opened(&folder).1.iter().map(|read| read.0).collect::<Vec<_>>(), [1, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -11,33 +11,36 @@ use relogin_session::{Record, SessionId};
 
 use super::{
     super::index::{Index, Known},
-    Revision, StoreError,
-    barrier::Barrier,
+    Damage, Revision, StoreError,
     database::{self, Database, failed},
-    journal::{Entry, Journal, Sizes},
+    journal::{Entry, Journal, Sizes, manifest},
     settler::Settler,
     shared::Shared,
     snapshot,
     state::{State, Values},
+    vfs::Fs,
     writer::Writer,
 };
 
 /// Opens the store and starts its threads.
-pub(super) fn open(
-    folder: &Path,
-    barrier: Arc<dyn Barrier>,
-    sizes: Sizes,
-) -> Result<(Arc<Shared>, Vec<JoinHandle<()>>), StoreError> {
-    let database = Database::open(folder, Arc::clone(&barrier))?;
-    let path = folder.join("index");
-    let mut found = match snapshot::read(&path).map_err(failed)? {
+pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, Vec<JoinHandle<()>>), StoreError> {
+    let lock = database::lock(folder, &fs)?;
+    let (path, journal_folder) = (folder.join("index"), folder.join("journal"));
+    let snapshot = read_snapshot(&fs, &path, &journal_folder)?;
+    let log = database::log_path(folder);
+    if snapshot.is_some() && !log.exists() {
+        return Err(StoreError::Damaged(log, Damage::Missing));
+    }
+    let database = Database::open(folder, &fs, lock)?;
+    let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);
+    let mut found = match snapshot {
         Some(snapshot) => Found::of(snapshot),
         None => Found::scan(&database)?,
     };
-    let (frame, journal_folder) = (found.frame, folder.join("journal"));
+    let frame = found.frame;
     let each = |frame, entry: Entry<'_>| found.apply(frame, &entry);
-    let journal = Journal::open(&journal_folder, Arc::clone(&barrier), sizes, frame, each).map_err(failed)?;
-    barrier.folder(folder).map_err(failed)?;
+    let journal = Journal::open(&journal_folder, &fs, sizes, frame, is_listed, each)?;
+    fs.sync_folder(folder)?;
     tracing::info!(
         sessions = found.index.len(), replayed = found.recent.len(), folder = %folder.display(),
         "session store opened"
@@ -46,13 +49,30 @@ pub(super) fn open(
     let shared = Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone())));
     let (errands, errands_come) = mpsc::channel();
     let files = Arc::clone(journal.files());
-    let settler = Settler { database, files, snapshot: path, barrier, shared: Arc::clone(&shared) };
+    let settler = Settler { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };
     let writer = Writer::new(journal, Arc::clone(&shared), errands);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| Builder::new().name(name.to_owned()).spawn(run).map_err(failed);
     let settler = spawn("relogin-settler", Box::new(move || settler.run(&errands_come)))?;
     let writer = spawn("relogin-store", Box::new(move || writer.run()))?;
     Ok((shared, vec![writer, settler]))
+}
+
+/// The snapshot at `path`, if it is whole and no older than the journal in `journal`.
+fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
+    let why = match snapshot::read(fs, path)? {
+        snapshot::Found::Nothing => return Ok(None),
+        snapshot::Found::Damaged => "damaged",
+        snapshot::Found::Whole(snapshot) => {
+            let list = fs.read_if_there(&manifest::path(journal))?.and_then(|bytes| manifest::parse(&bytes));
+            if list.is_none_or(|(_, list)| list.settled <= snapshot.frame) {
+                return Ok(Some(snapshot));
+            }
+            "older than the journal"
+        }
+    };
+    tracing::warn!(file = %path.display(), "the snapshot of the index is {why}: all sessions are read instead");
+    Ok(None)
 }
 
 /// What is known so far.
@@ -93,7 +113,10 @@ impl Found {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { damaged, ..Self::of(snapshot::Snapshot { frame: 0, sessions, damaged: Vec::new() }) })
+        Ok(Self {
+            damaged,
+            ..Self::of(snapshot::Snapshot { frame: 0, sessions, damaged: Vec::new(), is_listed: false })
+        })
     }
 
     /// Takes up an entry of the journal's frame with this number.

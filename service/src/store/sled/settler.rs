@@ -1,21 +1,29 @@
 //! The thread with time: it gives sled what is in the journal, then drops that part of the journal. See the header of
 //! [`super`].
+//!
+//! What it does can be cut short anywhere and done again. So where something is short, it waits and goes on where it was; and
+//! what is only made ready for later may fail in any way. Any other error is the end of the store.
 
 use std::{
+    collections::VecDeque,
     path::PathBuf,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
 };
 
 use relogin_session::SessionId;
 
 use super::{
     StoreError,
-    barrier::Barrier,
-    database::{Database, failed},
+    database::Database,
     journal::{Files, Segment},
-    shared::{Ended, Shared},
+    shared::{Ended, Reason, Shared},
     snapshot::SnapshotWriter,
     state::{Phase, Values},
+    vfs::{FileError, Fs},
 };
 
 /// Owns the database's writing side.
@@ -24,7 +32,7 @@ pub(super) struct Settler {
     pub(super) files: Arc<Files>,
     /// Where the snapshot of the index is.
     pub(super) snapshot: PathBuf,
-    pub(super) barrier: Arc<dyn Barrier>,
+    pub(super) fs: Fs,
     pub(super) shared: Arc<Shared>,
 }
 
@@ -39,11 +47,33 @@ pub(super) enum Errand {
 pub(super) struct Settlement {
     /// The number of its last frame.
     pub(super) frame: u64,
-    pub(super) segments: Vec<Segment>,
+    pub(super) segments: VecDeque<Segment>,
     pub(super) values: Arc<Values>,
     pub(super) damaged: Vec<SessionId>,
     /// How long the journal is let grow, in bytes.
     pub(super) limit: usize,
+}
+
+/// What is not done yet.
+#[derive(Default)]
+struct Work {
+    prepare: bool,
+    settlement: Option<(Settlement, Progress)>,
+}
+
+/// How far a settlement is.
+enum Progress {
+    /// So many sessions are in sled, in the order of their ids.
+    Giving(usize),
+    Snapshot,
+    Dropping,
+}
+
+/// Why something is not done.
+enum Stop {
+    /// Something is short: it can be tried again.
+    Short(FileError),
+    Failed(StoreError),
 }
 
 /// How many writes to sled share a sync at most.
@@ -56,17 +86,46 @@ const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// How many places of the index are looked at under one lock.
 const SLOTS: usize = 1024;
 
+/// How long it is until something that was short is tried again: at first, and at most.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+
+/// How often it is said that something is still short.
+const REMINDER: Duration = Duration::from_secs(30);
+
 impl Settler {
-    /// Runs until nobody can bring more errands, and closes the database.
-    pub(super) fn run(self, errands: &mpsc::Receiver<Errand>) {
+    /// Runs until nobody can bring more errands, and closes the database. What is still short then stays in the journal.
+    pub(super) fn run(mut self, errands: &Receiver<Errand>) {
         let _ended = Ended(Arc::clone(&self.shared));
-        while let Ok(errand) = errands.recv() {
-            let done = match errand {
-                Errand::Prepare => self.files.prepare().map_err(failed),
-                Errand::Settle(settlement) => self.settle(settlement),
+        let (mut work, mut pause, mut said) = (Work::default(), PAUSES[0], None);
+        loop {
+            let errand = if work.prepare || work.settlement.is_some() {
+                errands.recv_timeout(pause)
+            } else {
+                errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            if let Err(error) = done {
-                self.shared.fail(error);
+            match errand {
+                Ok(Errand::Prepare) => work.prepare = true,
+                Ok(Errand::Settle(settlement)) => work.settlement = Some((settlement, Progress::Giving(0))),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            match self.try_all(&mut work) {
+                Ok(()) => {
+                    pause = PAUSES[0];
+                    if said.take().is_some() {
+                        tracing::info!("the session store has all it needs again");
+                    }
+                }
+                Err(reason) => {
+                    pause = (pause * 2).min(PAUSES[1]);
+                    if said.is_none_or(|said: Instant| said.elapsed() >= REMINDER) {
+                        said = Some(Instant::now());
+                        tracing::warn!(
+                            "the session store is short of something and tries again: {}",
+                            crate::errors::Chain(&reason)
+                        );
+                    }
+                }
             }
         }
         let mut state = self.shared.lock();
@@ -77,38 +136,92 @@ impl Settler {
         }
     }
 
-    fn settle(&self, settlement: Settlement) -> Result<(), StoreError> {
-        // After a failure nothing is known of the disk: what the journal has, it keeps.
-        self.shared.check()?;
-        self.give(&settlement.values).map_err(failed)?;
-        self.write_snapshot(settlement.frame, &settlement.damaged).map_err(failed)?;
-        self.files.drop_segments(settlement.segments, settlement.limit).map_err(failed)?;
-        self.shared.lock().settling = None;
+    /// Does what can be done.
+    ///
+    /// # Errors
+    /// What is in the way of the rest.
+    fn try_all(&mut self, work: &mut Work) -> Result<(), Reason> {
+        let mut short = self.prepare(work).err();
+        if let Some((settlement, progress)) = &mut work.settlement {
+            match self.settle(settlement, progress) {
+                Ok(()) => {
+                    work.settlement = None;
+                    self.shared.lock().settling = None;
+                    // It has given files back.
+                    short = self.prepare(work).err();
+                }
+                Err(Stop::Short(error)) => short = Some(Reason::new(error)),
+                Err(Stop::Failed(error)) => {
+                    work.settlement = None;
+                    self.shared.fail(error);
+                }
+            }
+        }
+        let mut state = self.shared.lock();
+        state.short.clone_from(&short);
+        if short.is_none() {
+            state.refusing = None;
+        }
+        drop(state);
         self.shared.notify();
+        short.map_or(Ok(()), Err)
+    }
+
+    /// Makes ready what the journal will need; nobody waits for it.
+    fn prepare(&self, work: &mut Work) -> Result<(), Reason> {
+        if work.prepare {
+            self.files.prepare().map_err(Reason::new)?;
+            work.prepare = false;
+        }
         Ok(())
     }
 
-    /// Makes sessions durable in sled, in the order of their ids, for neighbours share a page.
-    fn give(&self, values: &Values) -> Result<(), ::sled::Error> {
+    fn settle(&mut self, settlement: &mut Settlement, progress: &mut Progress) -> Result<(), Stop> {
+        // After a failure nothing is known of the disk: what the journal has, it keeps.
+        self.shared.check().map_err(Stop::Failed)?;
+        if let Progress::Giving(given) = progress {
+            self.give(&settlement.values, given)?;
+            *progress = Progress::Snapshot;
+        }
+        if let Progress::Snapshot = progress {
+            self.write_snapshot(settlement.frame, &settlement.damaged)?;
+            *progress = Progress::Dropping;
+        }
+        self.files.note_settled(settlement.frame)?;
+        self.shared.step();
+        Ok(self.files.drop_segments(&mut settlement.segments, settlement.limit)?)
+    }
+
+    /// Makes sessions durable in sled, in the order of their ids, for neighbours share a page; not again those that `given` counts.
+    fn give(&mut self, values: &Values, given: &mut usize) -> Result<(), Stop> {
         let mut values: Vec<_> = values.iter().collect();
         values.sort_unstable_by_key(|(sid, _)| **sid);
-        let (mut writes, mut bytes) = (0, 0);
-        for (sid, value) in values {
-            self.database.apply(*sid, value.as_deref())?;
-            writes += 1;
-            bytes += value.as_ref().map_or(0, |value| value.len());
-            if writes == MAX_CHUNK || bytes >= MAX_CHUNK_BYTES {
-                self.database.sync()?;
-                (writes, bytes) = (0, 0);
+        loop {
+            self.database.reserve()?;
+            let mut bytes = 0;
+            let chunk = values[*given..].iter().take(MAX_CHUNK).take_while(|(_, value)| {
+                let is_first_over = bytes < MAX_CHUNK_BYTES;
+                bytes += value.as_ref().map_or(0, |value| value.len());
+                is_first_over
+            });
+            let mut count = 0;
+            for (sid, value) in chunk {
+                self.database.apply(**sid, value.as_deref()).map_err(Stop::Failed)?;
+                count += 1;
+            }
+            self.database.sync().map_err(Stop::Failed)?;
+            self.shared.step();
+            *given += count;
+            if *given == values.len() {
+                return Ok(());
             }
         }
-        self.database.sync()
     }
 
     /// Writes down what the index knows. Writers need not wait for more than a few sessions of it: what they change meanwhile
     /// is in the journal behind `frame`.
-    fn write_snapshot(&self, frame: u64, damaged: &[SessionId]) -> std::io::Result<()> {
-        let mut snapshot = SnapshotWriter::begin(&self.snapshot, frame, damaged)?;
+    fn write_snapshot(&self, frame: u64, damaged: &[SessionId]) -> Result<(), FileError> {
+        let mut snapshot = SnapshotWriter::begin(&self.fs, &self.snapshot, frame, damaged)?;
         let mut from = 0;
         loop {
             let state = self.shared.lock();
@@ -119,8 +232,15 @@ impl Settler {
             snapshot.gather(state.index.in_slots(from..to));
             drop(state);
             snapshot.write()?;
+            self.shared.step();
             from = to;
         }
-        snapshot.finish(&*self.barrier)
+        snapshot.finish()
+    }
+}
+
+impl From<FileError> for Stop {
+    fn from(error: FileError) -> Self {
+        if error.is_shortage() { Self::Short(error) } else { Self::Failed(error.into()) }
     }
 }

@@ -3,10 +3,14 @@
 use std::{
     error::Error,
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::{
     StoreError,
@@ -21,12 +25,33 @@ pub(super) struct Shared {
     changed: Condvar,
     pub(super) deadline_moved: Notify,
     /// Why nothing can be written any more.
-    failure: OnceLock<Failure>,
+    failure: SetOnce<Reason>,
+    /// Goes up with each step that the settler gets on.
+    steps: AtomicU64,
 }
 
-/// A failure that many are told of.
+/// An error that many are told of.
 #[derive(Clone, Debug)]
-struct Failure(Arc<dyn Error + Send + Sync>);
+pub(super) struct Reason(Arc<dyn Error + Send + Sync>);
+
+/// What has come of waiting for the settler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// All that was given to it is settled.
+    All,
+    /// It is short of something, and tries again later.
+    Short,
+    /// The store has failed.
+    Failed,
+}
+
+/// How long the settler may be without getting on while somebody waits for it. sled 0.34 can wait forever for a write that failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The settler does not get on.
+#[derive(Debug, thiserror::Error)]
+#[error("the database has not answered for {} s", PATIENCE.as_secs())]
+struct Stuck;
 
 /// A thread of the store is gone.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +67,8 @@ impl Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
             deadline_moved: Notify::new(),
-            failure: OnceLock::new(),
+            failure: SetOnce::new(),
+            steps: AtomicU64::new(0),
         }
     }
 
@@ -69,13 +95,45 @@ impl Shared {
         }
     }
 
+    /// Resolves once the store has failed.
+    pub(super) async fn failed(&self) {
+        self.failure.wait().await;
+    }
+
+    /// The settler gets on.
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(1, Relaxed);
+    }
+
+    /// Waits until nothing is being settled, or nothing can be.
+    pub(super) fn wait_for_settler(&self) -> Settled {
+        let mut state = self.lock();
+        let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
+        while state.settling.is_some() && state.short.is_none() && self.check().is_ok() {
+            (state, _) = self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            let now = self.steps.load(Relaxed);
+            if now != steps {
+                (steps, since) = (now, Instant::now());
+            } else if since.elapsed() >= PATIENCE {
+                drop(state);
+                self.fail(Stuck);
+                return Settled::Failed;
+            }
+        }
+        match &*state {
+            _ if self.check().is_err() => Settled::Failed,
+            State { settling: Some(_), .. } => Settled::Short,
+            _ => Settled::All,
+        }
+    }
+
     /// Ends all writing: after a failure nobody knows what is on disk, and a second sync would lie.
     pub(super) fn fail(&self, error: impl Error + Send + Sync + 'static) {
-        let failure = Failure(Arc::new(error));
+        let failure = Reason::new(error);
         if self.failure.set(failure.clone()).is_ok() {
             tracing::error!(
                 error = %crate::errors::Chain(&failure),
-                "sessions cannot be written any more: start again when the disk is well"
+                "sessions cannot be written any more: this process ends; what was answered is on disk"
             );
         }
         let groups = self.lock().give_up();
@@ -94,13 +152,24 @@ impl Drop for Ended {
     }
 }
 
-impl fmt::Display for Failure {
+impl Reason {
+    pub(super) fn new(error: impl Error + Send + Sync + 'static) -> Self {
+        Self(Arc::new(error))
+    }
+
+    /// As the answer to a write that this is in the way of.
+    pub(super) fn as_shortage(&self) -> StoreError {
+        StoreError::Shortage(Box::new(self.clone()))
+    }
+}
+
+impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Error for Failure {
+impl Error for Reason {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.0.source()
     }

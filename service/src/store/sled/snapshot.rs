@@ -16,9 +16,7 @@
 //! | 4 | CRC-32 of all of it |
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -27,10 +25,12 @@ use relogin_session::{SessionId, Timestamp, UserId};
 use super::{
     super::index::Known,
     Revision,
-    barrier::{Barrier, Kind},
+    vfs::{FileError, Fs, Kind},
 };
 
-const MAGIC: [u8; 8] = *b"relogin1";
+const MAGIC: [u8; 8] = *b"relogin2";
+/// Of snapshots that were written when the journal had no manifest.
+const MAGIC_1: [u8; 8] = *b"relogin1";
 const HEAD: usize = 32;
 
 /// What was read.
@@ -41,11 +41,16 @@ pub(super) struct Snapshot {
     pub(super) sessions: Vec<Known>,
     /// Sessions that are stored and cannot be read.
     pub(super) damaged: Vec<SessionId>,
+    /// Whether the journal has had a manifest since before this was written.
+    pub(super) is_listed: bool,
 }
 
 /// Writes a snapshot.
 pub(super) struct SnapshotWriter {
+    fs: Fs,
     file: File,
+    /// Where the next bytes go.
+    end: u64,
     crc: crc32fast::Hasher,
     sessions: u64,
     frame: u64,
@@ -55,14 +60,15 @@ pub(super) struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins one, in the place of the file at `path` once it is finished.
-    pub(super) fn begin(path: &Path, frame: u64, damaged: &[SessionId]) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(written(path))?;
-        // What stands in the head is known at the end.
-        file.write_all(&[0; HEAD])?;
+    /// Begins one, in the place of the file at `path` once it is finished. What is left of one that was not is removed.
+    pub(super) fn begin(fs: &Fs, path: &Path, frame: u64, damaged: &[SessionId]) -> Result<Self, FileError> {
+        fs.remove_if_there(&written(path))?;
+        let file = fs.create(&written(path))?;
         let gathered = damaged.iter().flat_map(|sid| sid.0).collect();
         let (crc, damaged) = (crc32fast::Hasher::new(), damaged.len() as u64);
-        Ok(Self { file, crc, sessions: 0, frame, damaged, path: path.to_owned(), gathered })
+        // What stands in the head is known at the end.
+        let (fs, path, end) = (fs.clone(), path.to_owned(), HEAD as u64);
+        Ok(Self { fs, file, end, crc, sessions: 0, frame, damaged, path, gathered })
     }
 
     /// Takes some sessions up, without waiting for anything.
@@ -74,15 +80,16 @@ impl SnapshotWriter {
     }
 
     /// Writes what was gathered.
-    pub(super) fn write(&mut self) -> io::Result<()> {
+    pub(super) fn write(&mut self) -> Result<(), FileError> {
         self.crc.update(&self.gathered);
-        self.file.write_all(&self.gathered)?;
+        self.fs.write(Kind::Snapshot, &self.file, &written(&self.path), &self.gathered, self.end)?;
+        self.end += self.gathered.len() as u64;
         self.gathered.clear();
         Ok(())
     }
 
     /// Puts the snapshot in its place. Durable when this returns.
-    pub(super) fn finish(mut self, barrier: &dyn Barrier) -> io::Result<()> {
+    pub(super) fn finish(mut self) -> Result<(), FileError> {
         self.write()?;
         let mut head = Vec::with_capacity(HEAD);
         head.extend_from_slice(&MAGIC);
@@ -92,27 +99,29 @@ impl SnapshotWriter {
         let mut all = crc32fast::Hasher::new();
         all.update(&head);
         all.combine(&self.crc);
-        self.file.write_all(&all.finalize().to_le_bytes())?;
-        self.file.write_all_at(&head, 0)?;
-        barrier.data(Kind::Snapshot, &self.file, &written(&self.path))?;
-        fs::rename(written(&self.path), &self.path)?;
-        barrier.folder(self.path.parent().unwrap_or(Path::new(".")))
+        let Self { fs, file, path, end, .. } = self;
+        let new = written(&path);
+        fs.write(Kind::Snapshot, &file, &new, &all.finalize().to_le_bytes(), end)?;
+        fs.write(Kind::Snapshot, &file, &new, &head, 0)?;
+        fs.sync(Kind::Snapshot, &file, &new)?;
+        fs.rename(&new, &path)?;
+        fs.sync_folder(path.parent().unwrap_or(Path::new(".")))
     }
 }
 
-/// Reads the snapshot at `path`. None if there is none, or none that is whole.
-pub(super) fn read(path: &Path) -> io::Result<Option<Snapshot>> {
-    match fs::read(path) {
-        Ok(bytes) => {
-            let snapshot = parse(&bytes);
-            if snapshot.is_none() {
-                tracing::warn!(file = %path.display(), "the snapshot of the index is damaged: all sessions are read instead");
-            }
-            Ok(snapshot)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+/// What there is at the path of a snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    /// A file that is not whole, by its checksum.
+    Damaged,
+    Whole(Snapshot),
+}
+
+/// Reads the snapshot at `path`.
+pub(super) fn read(fs: &Fs, path: &Path) -> Result<Found, FileError> {
+    let bytes = fs.read_if_there(path)?;
+    Ok(bytes.map_or(Found::Nothing, |bytes| parse(&bytes).map_or(Found::Damaged, Found::Whole)))
 }
 
 /// Where a snapshot is until it is whole.
@@ -148,9 +157,11 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
         return None;
     }
     let mut rest = content;
-    if take(&mut rest)? != MAGIC {
-        return None;
-    }
+    let is_listed = match take(&mut rest)? {
+        MAGIC => true,
+        MAGIC_1 => false,
+        _ => return None,
+    };
     let frame = u64::from_le_bytes(take(&mut rest)?);
     let [sessions, damaged] = [u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?)];
     let damaged = (0..damaged).map(|_| take(&mut rest).map(SessionId)).collect::<Option<_>>()?;
@@ -159,7 +170,7 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
     for _ in 0..sessions {
         known.push(parse_known(&mut rest)?);
     }
-    rest.is_empty().then_some(Snapshot { frame, sessions: known, damaged })
+    rest.is_empty().then_some(Snapshot { frame, sessions: known, damaged, is_listed })
 }
 
 fn parse_known(rest: &mut &[u8]) -> Option<Known> {
@@ -189,7 +200,9 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::barrier::Disk, *};
+    use std::{fs, sync::Arc};
+
+    use super::{super::vfs::Disk, *};
 
     fn sessions() -> Vec<Known> {
         let known = |n: u8, user, connections: &str| Known {
@@ -210,15 +223,17 @@ mod tests {
     fn what_is_written_is_read_and_what_is_damaged_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index");
-        assert_eq!(read(&path).unwrap(), None);
+        let files = Fs::new(Arc::new(Disk));
+        assert_eq!(read(&files, &path).unwrap(), Found::Nothing);
         for frame in [5, 6] {
             let damaged = vec![SessionId([9; 16]); 2];
-            let mut writer = SnapshotWriter::begin(&path, frame, &damaged).unwrap();
+            let mut writer = SnapshotWriter::begin(&files, &path, frame, &damaged).unwrap();
             writer.gather(sessions()[..1].iter());
             writer.write().unwrap();
             writer.gather(sessions()[1..].iter());
-            writer.finish(&Disk).unwrap();
-            assert_eq!(read(&path).unwrap(), Some(Snapshot { frame, sessions: sessions(), damaged }));
+            writer.finish().unwrap();
+            let written = Snapshot { frame, sessions: sessions(), damaged, is_listed: true };
+            assert_eq!(read(&files, &path).unwrap(), Found::Whole(written));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let whole = fs::read(&path).unwrap();
@@ -228,5 +243,7 @@ mod tests {
             assert_eq!(parse(&damaged), None, "byte {n}");
             assert_eq!(parse(&whole[..n]), None, "{n} bytes");
         }
+        fs::write(&path, &whole[1..]).unwrap();
+        assert_eq!(read(&files, &path).unwrap(), Found::Damaged);
     }
 }

@@ -1,4 +1,4 @@
-//! What is durable, what is on its way to be, and what waits for it. All of it is behind one lock, which is never held while
+//! What is durable, what is on its way to be, and what waits for it; and what is short, while something is. All of it is behind one lock, which is never held while
 //! anything waits for the disk. Knows no files.
 
 use std::{
@@ -13,6 +13,7 @@ use super::{
     super::index::Index,
     Revision, StoreError, Stored, database,
     journal::{Entry, Frame},
+    shared::Reason,
 };
 
 /// How many bytes of writes share a sync at most, but for the last write's.
@@ -51,6 +52,10 @@ pub(super) struct State {
     /// The newest revision that was given out.
     last: Revision,
     pub(super) phase: Phase,
+    /// What the settler waits for until it tries again.
+    pub(super) short: Option<Reason>,
+    /// Why no write is taken, until the settler has what it waits for.
+    pub(super) refusing: Option<Reason>,
     /// None once the store was closed.
     pub(super) tree: Option<::sled::Tree>,
 }
@@ -73,9 +78,18 @@ pub(super) struct Group {
     ends: Arc<End>,
 }
 
-/// What all of a group's writers wait for: true once it is durable, false if it will never be. They hear of it together, for
-/// what they do next is cheaper done together.
-type End = SetOnce<bool>;
+/// What all of a group's writers wait for. They hear of it together, for what they do next is cheaper done together.
+type End = SetOnce<Verdict>;
+
+/// What has become of a group.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    Durable,
+    /// Nothing of it was written, for want of this.
+    Refused(Reason),
+    /// It will never be durable: the store has failed, or was closed.
+    GivenUp,
+}
 
 #[derive(Debug)]
 struct Change {
@@ -129,6 +143,8 @@ impl State {
             decoded: Decoded::default(),
             last,
             phase: Phase::Open,
+            short: None,
+            refusing: None,
             tree: Some(tree),
         }
     }
@@ -225,7 +241,17 @@ impl State {
 
     /// Nothing that waits will become durable. Gives the groups to drop, which tells their writers.
     pub(super) fn give_up(&mut self) -> VecDeque<Group> {
+        self.staged.clear();
+        self.moved.clear();
         std::mem::take(&mut self.groups)
+    }
+
+    /// Nothing that waits was written, for want of something, and no write is taken until the settler has it. Gives the groups, for
+    /// [`Group::refuse`].
+    pub(super) fn refuse(&mut self, reason: &Reason) -> VecDeque<Group> {
+        self.refusing = Some(reason.clone());
+        // Each was decided on the ones before it, down to the one that cannot be written.
+        self.give_up()
     }
 
     /// Why a write does not stand, and whether what it lost against is durable.
@@ -280,18 +306,23 @@ impl Group {
 
     /// Tells all writers that it is durable.
     pub(super) fn tell(self) {
-        self.end(true);
+        self.end(Verdict::Durable);
     }
 
-    fn end(&self, is_durable: bool) {
+    /// Tells all writers that nothing of it was written.
+    pub(super) fn refuse(self, reason: &Reason) {
+        self.end(Verdict::Refused(reason.clone()));
+    }
+
+    fn end(&self, verdict: Verdict) {
         // The first word counts.
-        let _ = self.ends.set(is_durable);
+        let _ = self.ends.set(verdict);
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.end(false);
+        self.end(Verdict::GivenUp);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What only a store on disk must do, beside the suite of all stores.
 
+mod faults;
 mod power;
 
 use std::{
@@ -15,7 +16,7 @@ use proptest::prelude::*;
 use relogin_session::{Device, MadeBy};
 use tempfile::TempDir;
 
-use super::{barrier::Kind, database::Database, *};
+use super::{database::Database, vfs::Kind, *};
 use crate::store::{
     contract::{self, cid, record, sid},
     memory::MemoryStore,
@@ -39,19 +40,15 @@ struct Gate {
 #[derive(Debug)]
 struct Gated(Mutex<(channel::Sender<()>, channel::Receiver<io::Result<()>>)>);
 
-impl Barrier for Gated {
-    fn data(&self, kind: Kind, file: &File, path: &Path) -> io::Result<()> {
+impl Vfs for Gated {
+    fn sync(&self, kind: Kind, file: &File, path: &Path) -> io::Result<()> {
         if kind == Kind::Frame {
             let gate = self.0.lock().unwrap();
             let _ = gate.0.send(());
             // A test that failed lets the writer go.
             gate.1.recv().unwrap_or(Ok(()))?;
         }
-        Disk.data(kind, file, path)
-    }
-
-    fn folder(&self, folder: &Path) -> io::Result<()> {
-        Disk.folder(folder)
+        Disk.sync(kind, file, path)
     }
 }
 
@@ -289,7 +286,9 @@ async fn a_damaged_record_locks_nobody_else_out() {
     let (store, folder) = opened();
     store.create(record(1, &["a"])).await.unwrap();
     store.close().await.unwrap();
-    let database = Database::open(folder.path(), Arc::new(Disk)).unwrap();
+    let fs = Fs::new(Arc::new(Disk));
+    let mut database = Database::open(folder.path(), &fs, database::lock(folder.path(), &fs).unwrap()).unwrap();
+    database.reserve().unwrap();
     database.apply(sid(2), Some(b"seven")).unwrap();
     database.apply(sid(3), Some(b"12345678\xffunknown format")).unwrap();
     database.sync().unwrap();

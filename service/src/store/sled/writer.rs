@@ -6,8 +6,9 @@ use super::{
     super::index::is_earlier,
     journal::Journal,
     settler::{Errand, Settlement},
-    shared::{Ended, Shared},
+    shared::{Ended, Reason, Settled, Shared},
     state::{Group, Phase},
+    vfs::FileError,
 };
 
 /// Writes the journal.
@@ -34,9 +35,10 @@ impl Writer {
             state = self.shared.wait(state);
         }
         drop(state);
-        if self.wait_for_settler() {
+        if self.shared.wait_for_settler() == Settled::All {
             self.settle();
-            self.wait_for_settler();
+            // What cannot be settled now stays in the journal.
+            self.shared.wait_for_settler();
         }
     }
 
@@ -53,18 +55,60 @@ impl Writer {
             state = self.shared.wait(state);
         };
         drop(state);
-        match self.journal.append(frame) {
-            Ok(is_new_segment) if is_new_segment => self.ask(Errand::Prepare),
-            Ok(_) => {}
+        match self.begin_segment(frame.len()) {
+            Ok(()) => {}
+            Err(error) if error.is_shortage() => {
+                self.refuse(&Reason::new(error));
+                return true;
+            }
             Err(error) => {
                 self.shared.fail(error);
                 return false;
             }
         }
+        if let Err(error) = self.journal.append(frame) {
+            self.shared.fail(error);
+            return false;
+        }
         if let Some(group) = self.show() {
             group.tell();
         }
         self.make_room()
+    }
+
+    /// Sees to it that a frame of `length` bytes finds room.
+    ///
+    /// # Errors
+    /// It finds none.
+    fn begin_segment(&mut self, length: usize) -> Result<(), FileError> {
+        let is_new = match self.journal.make_room(length) {
+            Ok(is_new) => is_new,
+            // What is settled gives its files back.
+            Err(error) if error.is_shortage() && self.settle_now() => self.journal.make_room(length)?,
+            Err(error) => return Err(error),
+        };
+        if is_new {
+            self.ask(Errand::Prepare);
+        }
+        Ok(())
+    }
+
+    /// Has all of the journal settled and waits for it. False if there is nothing to settle, or it cannot be done now.
+    fn settle_now(&mut self) -> bool {
+        if self.shared.lock().settling.is_none() {
+            if self.journal.len() == 0 {
+                return false;
+            }
+            self.settle();
+        }
+        self.shared.wait_for_settler() == Settled::All
+    }
+
+    /// Nothing that waits can be written for now: says so, and takes no more until the settler has what is short.
+    fn refuse(&self, reason: &Reason) {
+        let groups = self.shared.lock().refuse(reason);
+        groups.into_iter().for_each(|group| group.refuse(reason));
+        self.ask(Errand::Prepare);
     }
 
     /// What was written is durable now: shows it.
@@ -78,7 +122,7 @@ impl Writer {
         group
     }
 
-    /// Has a long journal settled. False if that failed.
+    /// Has a long journal settled. While that cannot be done, no more is written than there is slack. False if it failed.
     fn make_room(&mut self) -> bool {
         let sizes = self.journal.sizes();
         if self.journal.len() < sizes.shortest {
@@ -88,8 +132,18 @@ impl Writer {
         let limit = sizes.limit(state.index.len());
         let is_settling = state.settling.is_some();
         drop(state);
-        if self.journal.len() > limit + sizes.slack && !self.wait_for_settler() {
-            return false;
+        if self.journal.len() > limit + sizes.slack {
+            match self.shared.wait_for_settler() {
+                Settled::All => {}
+                Settled::Short => {
+                    let short = self.shared.lock().short.clone();
+                    if let Some(reason) = short {
+                        self.refuse(&reason);
+                    }
+                    return true;
+                }
+                Settled::Failed => return false,
+            }
         }
         if self.journal.len() > limit && !is_settling {
             self.settle();
@@ -103,6 +157,8 @@ impl Writer {
         let mut state = self.shared.lock();
         let values = Arc::new(std::mem::take(&mut state.recent));
         state.settling = Some(Arc::clone(&values));
+        // Of this nobody knows yet.
+        state.short = None;
         let damaged = state.damaged.iter().copied().collect();
         let limit = self.journal.sizes().limit(state.index.len());
         drop(state);
@@ -112,15 +168,5 @@ impl Writer {
     fn ask(&self, errand: Errand) {
         // A settler that is gone has said why, and all writing ends.
         let _ = self.settler.send(errand);
-    }
-
-    /// Waits until nothing is being settled. False if the store has failed.
-    fn wait_for_settler(&self) -> bool {
-        let mut state = self.shared.lock();
-        while state.settling.is_some() && self.shared.check().is_ok() {
-            state = self.shared.wait(state);
-        }
-        drop(state);
-        self.shared.check().is_ok()
     }
 }
