@@ -8,6 +8,7 @@ pub mod edit;
 pub mod exec;
 pub mod file;
 pub mod foreign;
+pub mod hash_memory;
 pub mod known;
 pub mod list;
 pub mod nats;

@@ -3,18 +3,24 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use argon2::{
-    Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version,
-    password_hash::{self, phc},
+    Algorithm, Argon2, Params, Version,
+    password_hash::{
+        self,
+        phc::{self, Output, ParamsString, Salt},
+    },
 };
+use rand::{TryRng, rngs::SysRng};
 use relogin_session::api::Password;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 use super::{
     DirectoryError,
     cost::{Cost, CostError},
+    hash_memory::{HashMemory, HashMemoryPool, IDLE},
     prepare::prepared_password,
 };
 
@@ -61,9 +67,11 @@ impl PasswordHash {
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
     pub fn of(password: &Password, cost: Cost) -> Result<Self, HashingError> {
+        let mut salt = [0; Salt::RECOMMENDED_LENGTH];
+        SysRng.try_fill_bytes(&mut salt).map_err(|_| password_hash::Error::Crypto)?;
+        let salt = Salt::new(&salt).map_err(password_hash::Error::from)?;
         let prepared = prepared_password(password);
-        let password = prepared.as_ref().unwrap_or(password).expose().as_bytes();
-        Ok(Self(argon2id(cost).hash_password(password)?))
+        argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, &mut HashMemory::default())
     }
 
     /// The hash of the same password at another cost. It keeps the salt, and with it its [`PasswordHash::mark`]; a salt has to
@@ -71,11 +79,10 @@ impl PasswordHash {
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
-    pub fn renewed(&self, password: &Password, cost: Cost) -> Result<Self, HashingError> {
-        let salt = self.0.salt.as_ref().map_or(&[][..], |salt| salt.as_ref());
+    pub fn renewed(&self, password: &Password, cost: Cost, memory: &mut HashMemory) -> Result<Self, HashingError> {
+        let salt = self.0.salt.ok_or(password_hash::Error::SaltInvalid)?;
         let prepared = prepared_password(password);
-        let password = prepared.as_ref().unwrap_or(password).expose().as_bytes();
-        Ok(Self(argon2id(cost).hash_password_with_salt(password, salt)?))
+        argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, memory)
     }
 
     /// True if the hash is Argon2id's of today, at this cost.
@@ -99,20 +106,23 @@ impl PasswordHash {
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
-    pub fn matches(&self, password: &Password) -> Result<Option<HashedForm>, HashingError> {
+    pub fn matches(&self, password: &Password, memory: &mut HashMemory) -> Result<Option<HashedForm>, HashingError> {
         let prepared = prepared_password(password);
-        if self.is_of(prepared.as_ref().unwrap_or(password))? {
+        if self.is_of(prepared.as_ref().unwrap_or(password), memory)? {
             return Ok(Some(HashedForm::Prepared));
         }
-        Ok((prepared.is_some() && self.is_of(password)?).then_some(HashedForm::AsTyped))
+        Ok((prepared.is_some() && self.is_of(password, memory)?).then_some(HashedForm::AsTyped))
     }
 
-    fn is_of(&self, password: &Password) -> Result<bool, HashingError> {
-        match Argon2::default().verify_password(password.expose().as_bytes(), &self.0) {
-            Ok(()) => Ok(true),
-            Err(password_hash::Error::PasswordInvalid) => Ok(false),
-            Err(error) => Err(HashingError(error)),
-        }
+    fn is_of(&self, password: &Password, memory: &mut HashMemory) -> Result<bool, HashingError> {
+        let phc::PasswordHash { algorithm, version, salt: Some(salt), hash: Some(expected), .. } = &self.0 else {
+            return Err(password_hash::Error::SaltInvalid.into());
+        };
+        let algorithm = Algorithm::try_from(algorithm.as_str())?;
+        let version = version.map_or(Ok(Version::default()), Version::try_from).map_err(password_hash::Error::from)?;
+        let argon2 = Argon2::new(algorithm, version, Params::try_from(&self.0)?);
+        // Compared in constant time: that is how `Output` compares.
+        Ok(output(&argon2, password, salt, memory)? == *expected)
     }
 }
 
@@ -134,8 +144,35 @@ impl FromStr for PasswordHash {
     }
 }
 
-fn argon2id(cost: Cost) -> Argon2<'static> {
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params())
+fn argon2id_hash(
+    password: &Password,
+    salt: Salt,
+    cost: Cost,
+    memory: &mut HashMemory,
+) -> Result<PasswordHash, HashingError> {
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params());
+    Ok(PasswordHash(phc::PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(argon2.params())?,
+        hash: Some(output(&argon2, password, &salt, memory)?),
+        salt: Some(salt),
+    }))
+}
+
+/// Computes the hash by itself, in `memory`.
+fn output(
+    argon2: &Argon2<'_>,
+    password: &Password,
+    salt: &Salt,
+    memory: &mut HashMemory,
+) -> Result<Output, password_hash::Error> {
+    let mut bytes = Zeroizing::new([0; Output::MAX_LENGTH]);
+    let length = argon2.params().output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let bytes = bytes.get_mut(..length).ok_or(password_hash::Error::OutputSize)?;
+    let blocks = memory.blocks(argon2.params().block_count())?;
+    argon2.hash_password_into_with_memory(password.expose().as_bytes(), salt, bytes, blocks)?;
+    Ok(Output::new(bytes)?)
 }
 
 impl fmt::Display for PasswordHash {
@@ -155,8 +192,10 @@ impl fmt::Debug for PasswordHash {
 /// takes no password (relogins above all) never comes by here, so a flood of logins holds up logins alone.
 #[derive(Debug)]
 pub struct PasswordChecks {
+    at_once: usize,
     running: Arc<Semaphore>,
     taken: Semaphore,
+    memories: Arc<HashMemoryPool>,
 }
 
 impl PasswordChecks {
@@ -175,7 +214,18 @@ impl PasswordChecks {
     /// `running` checks at a time, `waiting` more in the queue.
     #[must_use]
     pub fn bounded(running: usize, waiting: usize) -> Self {
-        Self { running: Arc::new(Semaphore::new(running)), taken: Semaphore::new(running + waiting) }
+        Self {
+            at_once: running,
+            running: Arc::new(Semaphore::new(running)),
+            taken: Semaphore::new(running + waiting),
+            memories: HashMemoryPool::new(IDLE),
+        }
+    }
+
+    /// How many checks run at a time.
+    #[must_use]
+    pub fn at_once(&self) -> usize {
+        self.at_once
     }
 
     /// [`PasswordHash::matches`], in its turn: one check, whichever form it is. Calls `queued` once before it waits, if it has to.
@@ -188,7 +238,7 @@ impl PasswordChecks {
         password: Password,
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<Option<HashedForm>, DirectoryError> {
-        self.run(move || hash.matches(&password), queued).await
+        self.run(move |memory| hash.matches(&password, memory), queued).await
     }
 
     /// [`PasswordHash::renewed`], in its turn among the checks.
@@ -201,12 +251,12 @@ impl PasswordChecks {
         password: Password,
         cost: Cost,
     ) -> Result<PasswordHash, DirectoryError> {
-        self.run(move || hash.renewed(&password, cost), &|| {}).await
+        self.run(move |memory| hash.renewed(&password, cost, memory), &|| {}).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        hashing: impl FnOnce() -> Result<T, HashingError> + Send + 'static,
+        hashing: impl FnOnce(&mut HashMemory) -> Result<T, HashingError> + Send + 'static,
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<T, DirectoryError> {
         let _place = self.taken.try_acquire().map_err(|_| DirectoryError::Busy)?;
@@ -218,9 +268,12 @@ impl PasswordChecks {
             }
         };
         // The turn goes along: a caller that gives up does not make room for another hash beside the one still running.
+        let memories = Arc::clone(&self.memories);
         tokio::task::spawn_blocking(move || {
             give_way();
-            let hashed = hashing();
+            let mut memory = memories.take();
+            let hashed = hashing(&mut memory);
+            memories.give_back(memory);
             drop(turn);
             hashed
         })
@@ -275,9 +328,9 @@ mod tests {
         let hash = PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap();
         assert!(hash.to_string().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         assert_eq!(hash.to_string().parse::<PasswordHash>().unwrap(), hash);
-        assert_eq!(hash.matches(&password("sesame")).unwrap(), Some(HashedForm::Prepared));
-        assert_eq!(hash.matches(&password("Sesame")).unwrap(), None);
-        assert_eq!(hash.matches(&password("")).unwrap(), None);
+        assert_eq!(hash.matches(&password("sesame"), &mut HashMemory::default()).unwrap(), Some(HashedForm::Prepared));
+        assert_eq!(hash.matches(&password("Sesame"), &mut HashMemory::default()).unwrap(), None);
+        assert_eq!(hash.matches(&password(""), &mut HashMemory::default()).unwrap(), None);
         assert_ne!(hash, PasswordHash::of(&password("sesame"), Cost::OWASP).unwrap(), "salts are fresh");
     }
 
@@ -285,23 +338,27 @@ mod tests {
     fn parameters_come_from_the_hash() {
         let hash = cheap("sesame");
         assert!(hash.to_string().contains("$m=8,t=1,p=1$"));
-        assert!(hash.matches(&password("sesame")).unwrap().is_some());
+        assert!(hash.matches(&password("sesame"), &mut HashMemory::default()).unwrap().is_some());
     }
 
     #[test]
     fn a_hash_from_before_passwords_were_prepared_matches_what_it_was_made_of() {
         let (typed, cost) = (password("pa\u{308}ss\u{a0}w"), Cost::new(8, 1, 1).unwrap());
-        let old = PasswordHash(argon2id(cost).hash_password(typed.expose().as_bytes()).unwrap());
-        assert_eq!(old.matches(&typed).unwrap(), Some(HashedForm::AsTyped));
+        let old = argon2id_hash(&typed, Salt::new(&[7; 16]).unwrap(), cost, &mut HashMemory::default()).unwrap();
+        assert_eq!(old.matches(&typed, &mut HashMemory::default()).unwrap(), Some(HashedForm::AsTyped));
         assert_eq!(
-            old.matches(&password("p\u{e4}ss w")).unwrap(),
+            old.matches(&password("p\u{e4}ss w"), &mut HashMemory::default()).unwrap(),
             None,
             "what it was made of cannot be told from this"
         );
-        let renewed = old.renewed(&typed, cost).unwrap();
+        let renewed = old.renewed(&typed, cost, &mut HashMemory::default()).unwrap();
         assert_eq!(renewed.mark(), old.mark());
         for form in ["pa\u{308}ss\u{a0}w", "p\u{e4}ss w"] {
-            assert_eq!(renewed.matches(&password(form)).unwrap(), Some(HashedForm::Prepared), "{form:?}");
+            assert_eq!(
+                renewed.matches(&password(form), &mut HashMemory::default()).unwrap(),
+                Some(HashedForm::Prepared),
+                "{form:?}"
+            );
         }
     }
 
@@ -309,8 +366,8 @@ mod tests {
     fn a_renewed_hash_costs_what_it_should_and_is_of_the_same_password() {
         let (old, cost) = (cheap("sesame"), Cost::new(16, 2, 1).unwrap());
         assert!(!old.has_cost(cost));
-        let new = old.renewed(&password("sesame"), cost).unwrap();
-        assert!(new.has_cost(cost) && new.matches(&password("sesame")).unwrap().is_some());
+        let new = old.renewed(&password("sesame"), cost, &mut HashMemory::default()).unwrap();
+        assert!(new.has_cost(cost) && new.matches(&password("sesame"), &mut HashMemory::default()).unwrap().is_some());
         assert_ne!(new, old);
         assert_eq!(new.mark(), old.mark());
         assert_ne!(cheap("sesame").mark(), old.mark(), "the same password set again is set again");
@@ -332,6 +389,33 @@ mod tests {
         ] {
             assert!(bad.parse::<PasswordHash>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_memory_was_used_for_before_does_not_matter() {
+        let memory = &mut HashMemory::default();
+        let small = cheap("sesame");
+        let large = PasswordHash::of(&password("other"), Cost::new(64, 2, 2).unwrap()).unwrap();
+        for (hash, text) in [(&large, "other"), (&small, "sesame"), (&large, "other")] {
+            assert!(hash.matches(&password(text), memory).unwrap().is_some());
+            assert!(hash.matches(&password("wrong"), memory).unwrap().is_none());
+        }
+        // Another implementation's (the reference's `argon2`): password, somesalt.
+        let foreign: PasswordHash =
+            "$argon2id$v=19$m=256,t=2,p=2$c29tZXNhbHQ$bQk8UB/VmZZF4Oo79iDXuL5/0ttZwg2f/5U52iv1cDc".parse().unwrap();
+        assert!(foreign.matches(&password("password"), memory).unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_share_their_memory_and_give_it_back_some_time() {
+        let checks = PasswordChecks::bounded(2, 64);
+        let hash = cheap("sesame");
+        let all = (0..50).map(|_| checks.check(hash.clone(), password("sesame"), &|| {}));
+        assert!(futures_util::future::join_all(all).await.into_iter().all(|form| form.unwrap().is_some()));
+        let (memories, blocks) = checks.memories.kept();
+        assert!((1..=2).contains(&memories) && blocks == memories * 8, "{memories} of {blocks} blocks");
+        tokio::time::sleep(IDLE * 3).await;
+        assert_eq!(checks.memories.kept(), (0, 0));
     }
 
     #[test]
