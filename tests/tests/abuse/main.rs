@@ -8,4 +8,5 @@
 #[macro_use(on)]
 extern crate relogin_tests;
 
+mod auth;
 mod harness;
