@@ -151,9 +151,20 @@ pub struct Config {
     pub max_direct_subscriptions: u32,
     /// How many resources one connection may be subscribed to, referred ones included.
     pub max_resources: usize,
+    /// How many resources that nobody is subscribed to stay cached during [`Config::unsubscribe_delay`]. The oldest go first.
+    pub max_idle_resources: usize,
+    /// How many bytes they may cost.
+    pub max_idle_bytes: usize,
     /// How many events of one resource may wait for one connection: for an access answer, or for resources that another
-    /// event refers to. Beyond it, the connection is closed.
+    /// event refers to. Beyond it, the connection is closed. Also how many events of one name may wait for the answers to
+    /// query requests. Beyond it, the query resources are fetched anew.
     pub max_held_events: usize,
+    /// How many bytes the events of one name may have that wait for the answers to query requests.
+    pub max_held_bytes: usize,
+    /// How many resources are fetched again at a time after a system reset.
+    pub max_reloads: usize,
+    /// How many query requests are under way at a time because of one query event.
+    pub max_query_requests: usize,
     /// How long a subject may be, in bytes.
     pub max_subject: usize,
 }
@@ -166,7 +177,12 @@ impl Default for Config {
             unsubscribe_delay: Duration::from_secs(5),
             max_direct_subscriptions: 256,
             max_resources: 65_536,
+            max_idle_resources: 8192,
+            max_idle_bytes: 16 << 20,
             max_held_events: 4096,
+            max_held_bytes: 8 << 20,
+            max_reloads: 64,
+            max_query_requests: 64,
             // What a NATS server takes in one control line (4096), less what it and an inbox need of it.
             max_subject: 3968,
         }

@@ -26,10 +26,21 @@ pub(crate) enum Purpose {
     CallAccess(ConnectionKey, TaskId),
     /// Whether and how a connection's WebSocket opens.
     HeaderAuth(ConnectionKey),
+    /// What a query event did to a resource.
+    Query(ResourceKey),
     /// The result of a method.
     Method(ConnectionKey, TaskId),
     /// Nothing: the answer is not looked at.
     TokenReset,
+}
+
+/// Whom a request is to be put down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// The connection that made it necessary.
+    Connection(ConnectionKey),
+    /// All who share what is cached.
+    Cache,
 }
 
 /// What a subscription is for.
@@ -52,6 +63,9 @@ pub(crate) struct Bus {
     timeout: Duration,
     last_tag: u64,
     requests: BTreeMap<Tag, Request>,
+    /// How many bytes the requests under way have, in all and of each connection that has any.
+    asked_bytes: usize,
+    asked_by: BTreeMap<ConnectionKey, usize>,
     deadlines: BTreeSet<(Duration, Tag)>,
     listeners: BTreeMap<Tag, Listener>,
 }
@@ -60,7 +74,12 @@ pub(crate) struct Bus {
 struct Request {
     purpose: Purpose,
     deadline: Duration,
+    asker: Asker,
+    bytes: usize,
 }
+
+/// What a request under way costs beside its texts, in bytes.
+pub(crate) const REQUEST_COST: usize = 512;
 
 impl Bus {
     pub(crate) fn new(timeout: Duration) -> Self {
@@ -70,6 +89,8 @@ impl Bus {
             timeout,
             last_tag: 0,
             requests: BTreeMap::new(),
+            asked_bytes: 0,
+            asked_by: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             listeners: BTreeMap::new(),
         }
@@ -94,12 +115,18 @@ impl Bus {
         self.listeners.get(&tag)
     }
 
-    pub(crate) fn ask(&mut self, purpose: Purpose, subject: String, payload: impl Into<Bytes>) -> Tag {
+    pub(crate) fn ask(&mut self, asker: Asker, purpose: Purpose, subject: String, payload: impl Into<Bytes>) -> Tag {
         let tag = self.next_tag();
+        let payload = payload.into();
         let deadline = self.now.saturating_add(self.timeout);
-        self.requests.insert(tag, Request { purpose, deadline });
+        let bytes = REQUEST_COST + subject.len() + payload.len();
+        self.asked_bytes += bytes;
+        if let Asker::Connection(key) = asker {
+            *self.asked_by.entry(key).or_default() += bytes;
+        }
+        self.requests.insert(tag, Request { purpose, deadline, asker, bytes });
         self.deadlines.insert((deadline, tag));
-        self.act(Action::Ask { tag, subject, payload: payload.into() });
+        self.act(Action::Ask { tag, subject, payload });
         tag
     }
 
@@ -132,6 +159,15 @@ impl Bus {
     pub(crate) fn forget(&mut self, tag: Tag) -> Option<Purpose> {
         let request = self.requests.remove(&tag)?;
         self.deadlines.remove(&(request.deadline, tag));
+        self.asked_bytes -= request.bytes;
+        if let Asker::Connection(key) = request.asker
+            && let Some(bytes) = self.asked_by.get_mut(&key)
+        {
+            *bytes -= request.bytes;
+            if *bytes == 0 {
+                self.asked_by.remove(&key);
+            }
+        }
         Some(request.purpose)
     }
 
@@ -156,6 +192,20 @@ impl Bus {
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// True if the books are right.
+    #[cfg(test)]
+    pub(crate) fn check_invariants(&self) {
+        let mut by = BTreeMap::new();
+        for request in self.requests.values() {
+            if let Asker::Connection(key) = request.asker {
+                *by.entry(key).or_insert(0) += request.bytes;
+            }
+        }
+        assert_eq!(self.asked_by, by);
+        assert_eq!(self.asked_bytes, self.requests.values().map(|request| request.bytes).sum::<usize>());
+        assert_eq!(self.requests.len(), self.deadlines.len());
     }
 
     fn next_tag(&mut self) -> Tag {

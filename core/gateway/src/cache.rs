@@ -1,21 +1,27 @@
 //! The resources that all connections share: loaded once, kept up to date by events, told on to whoever is subscribed.
-//! Knows no access and no client's view.
+//! Must not depend on access or on what a client has.
+
+mod idle;
+mod names;
+mod queries;
+mod reload;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
-    time::Duration,
 };
 
 use relogin_res::{
-    Error, Pattern, ResourceId, Verbatim, code,
+    Error, Pattern, ResourceId, Verbatim,
     service::{self, GetRequest, Payload, Subject},
 };
 
+pub(crate) use self::queries::{Queried, Waiting};
+use self::{idle::Idle, names::Name};
 use crate::{
-    api::Tag,
-    bus::{Bus, Listener, Purpose},
-    content::Snapshot,
+    api::{Config, Tag},
+    bus::{Asker, Bus, Listener, Purpose},
+    content::{Content, Snapshot},
     event::Event,
     ids::{ResourceKey, Subscriber},
     resource::{Loaded, Resource, State},
@@ -24,6 +30,7 @@ use crate::{
 /// Something to be told to subscribers.
 #[derive(Debug)]
 pub(crate) struct Notice {
+    /// The resource as these subscribers know it.
     pub(crate) resource: ResourceKey,
     pub(crate) subscribers: Vec<Subscriber>,
     pub(crate) news: News,
@@ -32,8 +39,9 @@ pub(crate) struct Notice {
 /// What subscribers are told.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    /// The resource is there.
-    Loaded(Arc<Snapshot>),
+    /// The resource is there, under this key from now on: another one than before if its query turned out to mean the same as
+    /// the query of another resource.
+    Loaded(ResourceKey, Arc<Snapshot>),
     /// It could not be had, and is no longer in the cache.
     Failed(Error),
     /// Something happened to it.
@@ -42,28 +50,49 @@ pub(crate) enum News {
     Reaccess,
 }
 
+/// What came of a get request: the resource, and how many bytes the answer had.
+pub(crate) type Fetched = Result<(service::Resource<Verbatim>, usize), Error>;
+
 /// The cache.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    delay: Duration,
+    max_reloads: usize,
+    max_query_requests: usize,
+    max_held_events: usize,
+    max_held_bytes: usize,
+    max_subject: usize,
     last_key: u64,
     names: BTreeMap<String, Name>,
     resources: BTreeMap<ResourceKey, Resource>,
-    /// Resources without subscribers.
-    idle: BTreeSet<(Duration, ResourceKey)>,
-}
-
-/// All queries of one resource name: they share a subscription to its events.
-#[derive(Debug)]
-struct Name {
-    listener: Tag,
-    resources: BTreeMap<Option<String>, ResourceKey>,
+    /// How many bytes the contents of all resources have.
+    content_bytes: usize,
+    idle: Idle,
+    /// Resources to be fetched again, as soon as there is room for another request.
+    stale: VecDeque<ResourceKey>,
+    /// How many are being fetched again.
+    reloading: usize,
+    /// Names whose events have waited, and wait no longer.
+    unlocked: VecDeque<String>,
 }
 
 impl Cache {
-    /// An empty cache that keeps a resource for `delay` after its last subscriber has gone.
-    pub(crate) fn new(delay: Duration) -> Self {
-        Self { delay, last_key: 0, names: BTreeMap::new(), resources: BTreeMap::new(), idle: BTreeSet::new() }
+    /// An empty cache.
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            max_reloads: config.max_reloads.max(1),
+            max_query_requests: config.max_query_requests.max(1),
+            max_held_events: config.max_held_events,
+            max_held_bytes: config.max_held_bytes,
+            max_subject: config.max_subject,
+            last_key: 0,
+            names: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            content_bytes: 0,
+            idle: Idle::new(config),
+            stale: VecDeque::new(),
+            reloading: 0,
+            unlocked: VecDeque::new(),
+        }
     }
 
     /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come.
@@ -73,39 +102,45 @@ impl Cache {
         subscriber: Subscriber,
         bus: &mut Bus,
     ) -> (ResourceKey, Option<Arc<Snapshot>>) {
-        let name = self.names.entry(rid.name().to_owned()).or_insert_with(|| Name {
-            listener: bus.listen(Listener::Resource(rid.name().to_owned()), format!("event.{}.*", rid.name())),
-            resources: BTreeMap::new(),
+        let name = self.names.entry(rid.name().to_owned()).or_insert_with(|| {
+            let pattern = format!("event.{}.*", rid.name());
+            Name::new(bus.listen(Listener::Resource(rid.name().to_owned()), pattern))
         });
-        let key = *name.resources.entry(rid.query().map(str::to_owned)).or_insert_with(|| {
+        let key = name.find(rid.query()).unwrap_or_else(|| {
             self.last_key += 1;
-            ResourceKey(self.last_key)
+            let key = ResourceKey(self.last_key);
+            name.link(rid.query(), key);
+            key
         });
-        let resource = self.resources.entry(key).or_insert_with(|| Resource {
-            rid: rid.clone(),
-            subscribers: BTreeSet::new(),
-            state: State::Loading(ask(bus, Purpose::Load(key), rid.name(), rid.query())),
-            drop_at: None,
+        let resource = self.resources.entry(key).or_insert_with(|| {
+            let tag = ask(bus, Asker::Connection(subscriber.0), Purpose::Load(key), rid.name(), rid.query());
+            Resource::new(rid.clone(), State::Loading(tag))
         });
-        resource.subscribers.insert(subscriber);
-        if let Some(time) = resource.drop_at.take() {
-            self.idle.remove(&(time, key));
+        if resource.subscribers.insert(subscriber) {
+            name.count_in(rid.query());
         }
+        self.idle.remove(key, resource);
         let snapshot = resource.loaded().map(|loaded| Arc::clone(&loaded.snapshot));
         (key, snapshot)
     }
 
-    /// Ends a subscription, if there is one.
-    pub(crate) fn unsubscribe(&mut self, key: ResourceKey, subscriber: &Subscriber, bus: &mut Bus) {
+    /// Ends a subscription to a resource as services name it, if there is one.
+    pub(crate) fn unsubscribe(&mut self, rid: &ResourceId, subscriber: &Subscriber, bus: &mut Bus) {
+        let Some(name) = self.names.get_mut(rid.name()) else { return };
+        let Some(key) = name.find(rid.query()) else { return };
         let Some(resource) = self.resources.get_mut(&key) else { return };
-        if resource.subscribers.remove(subscriber) && resource.subscribers.is_empty() {
+        if !resource.subscribers.remove(subscriber) {
+            return;
+        }
+        name.count_out(rid.query());
+        name.tidy(rid.query(), resource);
+        if resource.subscribers.is_empty() {
             // There may be any number of queries: none is kept for nobody.
-            if self.delay.is_zero() || resource.rid.query().is_some() {
+            if self.idle.keeps_nothing() || resource.query().is_some() {
                 self.drop_resource(key, bus);
             } else {
-                let time = bus.now.saturating_add(self.delay);
-                resource.drop_at = Some(time);
-                self.idle.insert((time, key));
+                self.idle.insert(key, resource, bus.now);
+                self.evict(bus);
             }
         }
     }
@@ -116,75 +151,123 @@ impl Cache {
     }
 
     /// Takes note of the answer to a get request.
-    pub(crate) fn on_loaded(
-        &mut self,
-        key: ResourceKey,
-        result: Result<service::Resource<Verbatim>, Error>,
-        bus: &mut Bus,
-    ) -> Option<Notice> {
-        match result {
-            Ok(service::Resource { content, query }) => {
-                let resource = self.resources.get_mut(&key)?;
-                let snapshot = Arc::new(Snapshot::new(content));
-                resource.state = State::Loaded(Loaded { snapshot: Arc::clone(&snapshot), query, reload: None });
-                Some(notice(key, resource, News::Loaded(snapshot)))
-            }
+    pub(crate) fn on_loaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
+        match fetched {
+            Ok((resource, bytes)) => self.fill(key, resource, bytes, bus),
             Err(error) => {
-                let resource = self.drop_resource(key, bus)?;
-                Some(notice(key, &resource, News::Failed(error)))
+                let resource = self.drop_resource(key, bus);
+                resource.map(|resource| notice(key, &resource, News::Failed(error))).into_iter().collect()
             }
         }
     }
 
-    /// Takes note of the answer to a get request for a resource that was cached already.
-    pub(crate) fn on_reloaded(
-        &mut self,
-        key: ResourceKey,
-        result: Result<service::Resource<Verbatim>, Error>,
-        bus: &mut Bus,
-    ) -> Vec<Notice> {
-        let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
-        if let Some(loaded) = resource.loaded() {
-            loaded.reload = None;
-        }
-        match result {
-            Ok(service::Resource { content, .. }) => {
-                let events = resource.replace(&content).unwrap_or_default().into_iter();
-                events.map(|event| notice(key, resource, News::Event(Arc::new(event)))).collect()
+    /// Sets the content of a resource that was loading. If its query means the same as that of another resource, the two are
+    /// one from now on.
+    fn fill(&mut self, key: ResourceKey, got: service::Resource<Verbatim>, bytes: usize, bus: &mut Bus) -> Vec<Notice> {
+        let service::Resource { content, query } = got;
+        let Some(resource) = self.resources.get(&key) else { return Vec::new() };
+        let Some(name) = self.names.get_mut(resource.rid.name()) else { return Vec::new() };
+        let same = name.find(query.as_deref()).unwrap_or(key);
+        let mut told = Vec::new();
+        if same != key {
+            let waiting: Vec<_> = self
+                .resources
+                .get(&key)
+                .into_iter()
+                .flat_map(|resource| resource.subscribers.iter().cloned())
+                .collect();
+            if let Some(snapshot) = self.snapshot(same) {
+                // What is cached is kept up to date, and may be newer.
+                self.merge(key, same);
+                return vec![Notice { resource: key, subscribers: waiting, news: News::Loaded(same, snapshot) }];
             }
-            Err(error) if error.is(code::NOT_FOUND) => {
-                let event = resource.delete(None);
-                let notice = notice(key, resource, News::Event(Arc::new(event)));
-                self.drop_resource(key, bus);
-                vec![notice]
-            }
-            // Nothing better is known than what is cached.
-            Err(_) => Vec::new(),
+            told.push((key, waiting));
         }
+        let Some(resource) = self.resources.get_mut(&same) else { return Vec::new() };
+        told.push((same, resource.subscribers.iter().cloned().collect()));
+        let snapshot = Arc::new(Snapshot::new(content));
+        let loaded = Loaded { snapshot: Arc::clone(&snapshot), query, reload: None };
+        if let State::Loading(tag) = std::mem::replace(&mut resource.state, State::Loaded(loaded)) {
+            // If it is another resource's, its answer would say the same.
+            bus.release(tag);
+        }
+        self.set_bytes(same, bytes);
+        if same == key {
+            self.link_canonical(key);
+        } else {
+            self.merge(key, same);
+        }
+        self.evict(bus);
+        let notice = |(resource, subscribers)| {
+            let news = News::Loaded(same, Arc::clone(&snapshot));
+            Notice { resource, subscribers, news }
+        };
+        told.into_iter().map(notice).collect()
+    }
+
+    /// Lets the normalised query of a resource lead to it.
+    fn link_canonical(&mut self, key: ResourceKey) {
+        let Some(resource) = self.resources.get_mut(&key) else { return };
+        let Some(name) = self.names.get_mut(resource.rid.name()) else { return };
+        let query = resource.query().map(str::to_owned);
+        if let Some(alias) = name.link(query.as_deref(), key) {
+            resource.aliases.insert(alias);
+        }
+        let asked = resource.rid.clone();
+        name.tidy(asked.query(), resource);
+    }
+
+    /// Makes the resource `from`, which was loading, one with `to`.
+    fn merge(&mut self, from: ResourceKey, to: ResourceKey) {
+        let Some(gone) = self.resources.remove(&from) else { return };
+        self.idle.remove_gone(from, &gone);
+        let Some(name) = self.names.get_mut(gone.rid.name()) else { return };
+        let Some(resource) = self.resources.get_mut(&to) else { return };
+        if let Some(alias) = name.relink(gone.rid.query(), to) {
+            resource.aliases.insert(alias);
+        }
+        resource.subscribers.extend(gone.subscribers);
+        name.tidy(gone.rid.query(), resource);
+        if !resource.subscribers.is_empty() {
+            self.idle.remove(to, resource);
+        }
+    }
+
+    fn set_bytes(&mut self, key: ResourceKey, bytes: usize) {
+        let Some(resource) = self.resources.get_mut(&key) else { return };
+        self.content_bytes = self.content_bytes - resource.bytes + bytes;
+        self.idle.resize(resource, bytes);
+        resource.bytes = bytes;
     }
 
     /// Takes note of an event on the resource name `name`.
     pub(crate) fn on_event(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Vec<Notice> {
         let Some(queries) = self.names.get(name) else { return Vec::new() };
-        let keys: Vec<_> = queries.resources.values().copied().collect();
-        let without_query = queries.resources.get(&None).copied();
-        match event {
-            "reaccess" => self.reaccess(&keys),
-            "query" => {
-                for key in keys {
-                    if let Some(resource) = self.resources.get_mut(&key)
-                        && resource.loaded().is_some_and(|loaded| loaded.query.is_some())
-                    {
-                        reload(key, resource, bus);
-                    }
-                }
-                Vec::new()
-            }
-            _ => without_query.and_then(|key| self.on_resource_event(key, event, payload, bus)).into_iter().collect(),
+        if event == "reaccess" {
+            // Waits for nothing: what comes after it must not be seen by who may not.
+            return self.reaccess(queries.keys());
         }
+        if queries.is_locked() {
+            self.hold(name, event, payload, bus);
+            return Vec::new();
+        }
+        if event == "query" {
+            self.begin_round(name, payload, bus);
+            return Vec::new();
+        }
+        self.apply_plain(name, event, payload, bus).into_iter().collect()
     }
 
-    fn on_resource_event(&mut self, key: ResourceKey, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
+    /// Lets an event happen to the resource of the name that has no query, however its subscribers call it.
+    fn apply_plain(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
+        let key = self.names.get(name)?.find(None)?;
+        // What is asked for without a query may be a query resource all the same. Such have query events and no others.
+        let is_plain = self.resources.get(&key)?.query().is_none();
+        if is_plain { self.apply(key, event, payload, bus) } else { None }
+    }
+
+    /// Lets an event happen to a resource.
+    fn apply(&mut self, key: ResourceKey, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
         let resource = self.resources.get_mut(&key)?;
         let event = resource.on_event(event, payload)?;
         let is_delete = event.is_delete();
@@ -195,38 +278,31 @@ impl Cache {
         Some(notice)
     }
 
-    /// Asks for all matching resources again.
-    pub(crate) fn reset_resources(&mut self, patterns: &[Pattern], bus: &mut Bus) {
-        for key in self.matching(patterns) {
-            if let Some(resource) = self.resources.get_mut(&key) {
-                reload(key, resource, bus);
-            }
-        }
+    /// Makes `content` the content of a resource.
+    fn replace(&mut self, key: ResourceKey, content: &Content) -> Vec<Notice> {
+        let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
+        let events = resource.replace(content).unwrap_or_default().into_iter();
+        events.map(|event| notice(key, resource, News::Event(Arc::new(event)))).collect()
+    }
+
+    /// Tells that a resource is no more.
+    fn delete(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Notice> {
+        let resource = self.resources.get_mut(&key)?;
+        let event = resource.delete(None);
+        let notice = notice(key, resource, News::Event(Arc::new(event)));
+        self.drop_resource(key, bus);
+        Some(notice)
     }
 
     /// Tells subscribers of all matching resources that access answers hold no longer.
     pub(crate) fn reset_access(&self, patterns: &[Pattern]) -> Vec<Notice> {
-        self.reaccess(&self.matching(patterns))
+        self.reaccess(self.matching(patterns))
     }
 
     /// Fails all resources whose events cannot be listened to.
     pub(crate) fn on_listen_refused(&mut self, name: &str, error: &Error, bus: &mut Bus) -> Vec<Notice> {
-        let keys: Vec<_> = self.names.get(name).into_iter().flat_map(|name| name.resources.values().copied()).collect();
-        keys.into_iter().filter_map(|key| self.on_loaded(key, Err(error.clone()), bus)).collect()
-    }
-
-    /// Drops what nobody has been subscribed to for long enough.
-    pub(crate) fn drop_idle(&mut self, bus: &mut Bus) {
-        while let Some((time, key)) = self.idle.first().copied()
-            && time <= bus.now
-        {
-            self.drop_resource(key, bus);
-        }
-    }
-
-    /// When [`Cache::drop_idle`] has something to do.
-    pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.idle.first().map(|(time, _)| *time)
+        let keys: Vec<_> = self.names.get(name).into_iter().flat_map(Name::keys).collect();
+        keys.into_iter().flat_map(|key| self.on_loaded(key, Err(error.clone()), bus)).collect()
     }
 
     /// Drops everything.
@@ -234,30 +310,36 @@ impl Cache {
         for key in self.resources.keys().copied().collect::<Vec<_>>() {
             self.drop_resource(key, bus);
         }
+        self.stale.clear();
+        self.unlocked.clear();
     }
 
-    fn reaccess(&self, keys: &[ResourceKey]) -> Vec<Notice> {
-        let resources = keys.iter().filter_map(|key| Some((*key, self.resources.get(key)?)));
+    fn reaccess(&self, keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Notice> {
+        let resources = keys.into_iter().filter_map(|key| Some((key, self.resources.get(&key)?)));
         resources.map(|(key, resource)| notice(key, resource, News::Reaccess)).collect()
     }
 
     fn matching(&self, patterns: &[Pattern]) -> Vec<ResourceKey> {
         let names = self.names.iter().filter(|(name, _)| patterns.iter().any(|pattern| pattern.matches(name)));
-        names.flat_map(|(_, name)| name.resources.values().copied()).collect()
+        names.flat_map(|(_, name)| name.keys()).collect()
     }
 
     fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
         let resource = self.resources.remove(&key)?;
-        if let Some(time) = resource.drop_at {
-            self.idle.remove(&(time, key));
-        }
+        self.idle.remove_gone(key, &resource);
+        self.content_bytes -= resource.bytes;
         match &resource.state {
-            State::Loading(tag) | State::Loaded(Loaded { reload: Some(tag), .. }) => bus.release(*tag),
+            State::Loading(tag) => bus.release(*tag),
+            State::Loaded(Loaded { reload: Some(tag), .. }) => {
+                self.reloading -= 1;
+                bus.release(*tag);
+            }
             State::Loaded(_) => {}
         }
+        self.leave_round(&resource, bus);
         if let Some(name) = self.names.get_mut(resource.rid.name()) {
-            name.resources.remove(&resource.rid.query().map(str::to_owned));
-            if name.resources.is_empty() {
+            name.unlink_all(key, &resource);
+            if name.is_empty() {
                 bus.release(name.listener);
                 self.names.remove(resource.rid.name());
             }
@@ -266,26 +348,9 @@ impl Cache {
     }
 }
 
-/// Asks for a resource again. An answer that is under way may have been given before there was reason to ask again.
-fn reload(key: ResourceKey, resource: &mut Resource, bus: &mut Bus) {
-    let name = resource.rid.name();
-    match &mut resource.state {
-        State::Loading(tag) => {
-            bus.release(*tag);
-            *tag = ask(bus, Purpose::Load(key), name, resource.rid.query());
-        }
-        State::Loaded(Loaded { query, reload, .. }) => {
-            if let Some(tag) = reload.take() {
-                bus.release(tag);
-            }
-            *reload = Some(ask(bus, Purpose::Reload(key), name, query.as_deref().or(resource.rid.query())));
-        }
-    }
-}
-
-fn ask(bus: &mut Bus, purpose: Purpose, name: &str, query: Option<&str>) -> Tag {
+fn ask(bus: &mut Bus, asker: Asker, purpose: Purpose, name: &str, query: Option<&str>) -> Tag {
     let request = GetRequest { query: query.map(str::to_owned) };
-    bus.ask(purpose, Subject::Get(name.to_owned()).to_string(), request.encode())
+    bus.ask(asker, purpose, Subject::Get(name.to_owned()).to_string(), request.encode())
 }
 
 fn notice(key: ResourceKey, resource: &Resource, news: News) -> Notice {

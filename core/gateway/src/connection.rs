@@ -100,8 +100,8 @@ impl Connection {
             if let AccessState::Asked(tag, _) = subscription.access {
                 shared.bus.release(tag);
             }
-            if let Some(resource) = subscription.resource {
-                shared.cache.unsubscribe(resource, &(self.key, rid), &mut shared.bus);
+            if subscription.resource.is_some() {
+                shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
             }
         }
     }
@@ -193,15 +193,21 @@ impl Connection {
             return;
         }
         match news {
-            News::Loaded(snapshot) => self.on_loaded(rid, Ok(snapshot), shared),
+            News::Loaded(key, snapshot) => {
+                if let Some(subscription) = self.subscriptions.get_mut(rid) {
+                    subscription.resource = Some(*key);
+                }
+                self.on_loaded(rid, Ok(snapshot), shared);
+            }
             News::Failed(error) => self.on_loaded(rid, Err(error), shared),
             News::Event(event) => self.on_event(rid, event, shared),
             News::Reaccess => self.reaccess(rid, shared),
         }
     }
 
-    /// Takes a token event. What cannot be read is no event.
+    /// Takes a token event. What cannot be read is no event; a null is read as an object without a token.
     pub(crate) fn on_token(&mut self, payload: &[u8], shared: &mut Shared) {
+        let payload = if payload.trim_ascii() == b"null" { b"{}" } else { payload };
         let Ok(TokenEvent { token, tid }) = TokenEvent::<Box<RawValue>>::parse(payload) else { return };
         let was_anonymous = self.token.is_none();
         (self.token, self.tid) = (token, tid);

@@ -11,7 +11,7 @@ use relogin_res::{
 use crate::{
     api::{Action, Config, ConnectionKey, Input, Tag, close},
     bus::{Bus, Listener, Purpose},
-    cache::{Cache, Notice},
+    cache::{Cache, Notice, Queried, Waiting},
     connection::{Connection, Shared},
 };
 
@@ -36,13 +36,16 @@ use crate::{
 ///   afterwards is ignored. So is what is handed in for a connection that is closed.
 #[derive(Debug)]
 pub struct Gateway {
-    shared: Shared,
+    pub(crate) shared: Shared,
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
     is_up: bool,
 }
 
-/// The answer to a request: what the service sent, or why there is none.
-type Answer = Result<Response, Error>;
+/// The answer to a request: what the service sent, and in how many bytes, or why there is nothing.
+type Answer = Result<(Response, usize), Error>;
+
+/// How much of what is left to be done is done with each input. More follows at once, by [`Input::Timeout`].
+const SLICE: usize = 128;
 
 impl Gateway {
     /// A gateway without connections. Has actions to begin with.
@@ -51,7 +54,7 @@ impl Gateway {
         let mut bus = Bus::new(config.request_timeout);
         bus.listen(Listener::System, SYSTEM_RESET.to_owned());
         bus.listen(Listener::System, SYSTEM_TOKEN_RESET.to_owned());
-        let cache = Cache::new(config.unsubscribe_delay);
+        let cache = Cache::new(&config);
         Self { shared: Shared { config, bus, cache }, connections: BTreeMap::new(), is_up: true }
     }
 
@@ -82,12 +85,36 @@ impl Gateway {
             Input::LinkDown => self.on_link_down(),
             Input::LinkUp => self.is_up = true,
             Input::Timeout => {
-                while let Some(purpose) = self.shared.bus.next_overdue() {
+                for _ in 0..SLICE {
+                    let Some(purpose) = self.shared.bus.next_overdue() else { break };
                     self.on_answer(purpose, Err(Error::timeout()));
                 }
                 self.shared.cache.drop_idle(&mut self.shared.bus);
             }
         }
+        for _ in 0..SLICE {
+            if !self.work() {
+                break;
+            }
+        }
+    }
+
+    /// Does the next of what is left to be done. False if there is nothing.
+    fn work(&mut self) -> bool {
+        let Shared { cache, bus, .. } = &mut self.shared;
+        if cache.has_unlocked() {
+            let notices = cache.next_waiting(bus);
+            self.tell(notices);
+        } else if cache.can_reload() {
+            cache.reload_next(bus);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        self.shared.cache.has_unlocked() || self.shared.cache.can_reload()
     }
 
     /// The next thing to do.
@@ -98,7 +125,9 @@ impl Gateway {
     /// When [`Input::Timeout`] is wanted; never, if `None`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        [self.shared.bus.next_deadline(), self.shared.cache.next_deadline()].into_iter().flatten().min()
+        let Shared { bus, cache, .. } = &self.shared;
+        let at_once = self.has_work().then_some(bus.now);
+        [at_once, bus.next_deadline(), cache.next_deadline()].into_iter().flatten().min()
     }
 
     fn open(&mut self, key: ConnectionKey, cid: String, origin: service::Origin) {
@@ -141,7 +170,7 @@ impl Gateway {
     fn on_reset(&mut self, payload: &[u8]) {
         let Ok(Reset { resources, access }) = Reset::parse(payload) else { return };
         let patterns = |texts: Vec<String>| texts.iter().filter_map(|text| Pattern::parse(text)).collect::<Vec<_>>();
-        self.shared.cache.reset_resources(&patterns(resources), &mut self.shared.bus);
+        self.shared.cache.reset_resources(&patterns(resources));
         let notices = self.shared.cache.reset_access(&patterns(access));
         self.tell(notices);
     }
@@ -160,36 +189,47 @@ impl Gateway {
 
     fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
         if let Some(purpose) = self.shared.bus.finish(tag) {
-            self.on_answer(purpose, Ok(Response::parse(payload)));
+            self.on_answer(purpose, Ok((Response::parse(payload), payload.len())));
         }
     }
 
     fn on_answer(&mut self, purpose: Purpose, answer: Answer) {
+        let Shared { cache, bus, .. } = &mut self.shared;
         match purpose {
             Purpose::Load(key) => {
-                let result = answer.and_then(Response::into_result);
-                let notice = self.shared.cache.on_loaded(key, result, &mut self.shared.bus);
-                self.tell(notice);
+                let fetched = answer.and_then(|(response, bytes)| Ok((response.into_result()?, bytes)));
+                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Loaded, bus) {
+                    let notices = cache.on_loaded(key, fetched, bus);
+                    self.tell(notices);
+                }
             }
             Purpose::Reload(key) => {
-                let result = answer.and_then(Response::into_result);
-                let notices = self.shared.cache.on_reloaded(key, result, &mut self.shared.bus);
+                cache.end_reload(key);
+                let fetched = answer.and_then(|(response, bytes)| Ok((response.into_result()?, bytes)));
+                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Reloaded, bus) {
+                    let notices = cache.on_reloaded(key, fetched, bus);
+                    self.tell(notices);
+                }
+            }
+            Purpose::Query(key) => {
+                let queried = answer.map_or(Queried::Silence, |(response, _)| Queried::Answer(response.into_result()));
+                let notices = cache.on_queried(key, queried, bus);
                 self.tell(notices);
             }
             Purpose::Access(key, rid) => {
-                let result = answer.and_then(Response::into_result::<Access>);
+                let result = answer.and_then(|(response, _)| response.into_result::<Access>());
                 self.with(key, |connection, shared| connection.on_access_answer(&rid, &result, shared));
             }
             Purpose::CallAccess(key, task) => {
-                let result = answer.and_then(Response::into_result::<Access>);
+                let result = answer.and_then(|(response, _)| response.into_result::<Access>());
                 self.with(key, |connection, shared| connection.on_call_access(task, &result, shared));
             }
             Purpose::Method(key, task) => {
-                let response = answer.unwrap_or_else(Response::error);
+                let response = answer.map_or_else(Response::error, |(response, _)| response);
                 self.with(key, |connection, shared| connection.on_method_answer(task, response, shared));
             }
             Purpose::HeaderAuth(key) => {
-                let response = answer.unwrap_or_else(Response::error);
+                let response = answer.map_or_else(Response::error, |(response, _)| response);
                 let Some(connection) = self.connections.get_mut(&key) else { return };
                 if !connection.on_header_auth(response, &mut self.shared)
                     && let Some(connection) = self.connections.remove(&key)

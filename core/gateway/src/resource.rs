@@ -23,10 +23,18 @@ use crate::{
 /// A resource in the cache.
 #[derive(Debug)]
 pub(crate) struct Resource {
-    /// As services name it.
+    /// As it was asked for the first time.
     pub(crate) rid: ResourceId,
     pub(crate) subscribers: BTreeSet<Subscriber>,
     pub(crate) state: State,
+    /// The queries that lead to it, beside that of `rid`.
+    pub(crate) aliases: BTreeSet<Arc<str>>,
+    /// How many bytes its content had when it was fetched.
+    pub(crate) bytes: usize,
+    /// True while it waits to be fetched again.
+    pub(crate) is_stale: bool,
+    /// The query request under way about it.
+    pub(crate) querying: Option<Tag>,
     /// When it is dropped from the cache, if nobody subscribes before.
     pub(crate) drop_at: Option<Duration>,
 }
@@ -51,7 +59,40 @@ pub(crate) struct Loaded {
     pub(crate) reload: Option<Tag>,
 }
 
+/// What a resource costs beside its texts, in bytes: here, in the maps of the cache, and in the bus's subscription to its events.
+const COST: usize = 1024;
+
 impl Resource {
+    pub(crate) fn new(rid: ResourceId, state: State) -> Self {
+        Self {
+            rid,
+            subscribers: BTreeSet::new(),
+            state,
+            aliases: BTreeSet::new(),
+            bytes: 0,
+            is_stale: false,
+            querying: None,
+            drop_at: None,
+        }
+    }
+
+    /// What it costs to keep it, in bytes: its name stands in the cache and in the subscription to its events, there twice.
+    pub(crate) fn cost(&self) -> usize {
+        COST + 4 * self.rid.as_str().len() + self.bytes
+    }
+
+    /// The normalised query, if the resource is a query resource; while that is not known, the query that was asked for.
+    pub(crate) fn query(&self) -> Option<&str> {
+        match &self.state {
+            State::Loading(_) => self.rid.query(),
+            State::Loaded(loaded) => loaded.query.as_deref(),
+        }
+    }
+
+    pub(crate) fn is_loaded(&self) -> bool {
+        matches!(self.state, State::Loaded(_))
+    }
+
     pub(crate) fn loaded(&mut self) -> Option<&mut Loaded> {
         match &mut self.state {
             State::Loading(_) => None,
@@ -61,7 +102,7 @@ impl Resource {
 
     /// Takes note of an event, but for those that concern the cache as a whole. Returns what subscribers are to be told.
     pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
-        self.loaded().filter(|loaded| loaded.query.is_none())?;
+        self.loaded()?;
         match name {
             "change" => parse_change(payload).and_then(|changes| self.change(changes)),
             "add" => Add::parse(payload).ok().and_then(|add| self.add(add)),

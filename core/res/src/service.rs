@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 mod events;
 mod meta;
+mod query;
 mod response;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use self::{
         event_subject, parse_change, token_subject,
     },
     meta::{Meta, canonical_header},
+    query::{QueriedEvent, QueryEvent, QueryRequest, QueryResult},
     response::{Access, Content, Outcome, PreResponse, Resource, Response, encode_pre_response},
 };
 use crate::{

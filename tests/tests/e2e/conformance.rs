@@ -25,6 +25,9 @@ on!(nats:
     models_and_collections,
     references,
     resets,
+    query_resources,
+    plain_resources_by_a_query,
+    a_token_taken_away_by_null,
 );
 
 async fn frames_that_are_no_requests(stage: &mut Stage) -> Result<()> {
@@ -320,6 +323,113 @@ async fn resets(stage: &mut Stage) -> Result<()> {
         get.conf.b.model = {"error":{"code":"system.notFound","message":"Not found"}}
           1< {"event":"conf.b.model.delete","data":null}
           1< {"event":"conf.b.model.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
+        "#,
+    )
+    .await
+}
+
+async fn query_resources(stage: &mut Stage) -> Result<()> {
+    play(
+        stage,
+        r#"
+        1> 1 subscribe.conf.list?b=1&a=1
+          get.conf.list {"query":"b=1&a=1"}
+          access.conf.list {"cid":"c1","token":null,"query":"b=1&a=1"}
+        access.conf.list = {"result":{"get":true}}
+        get.conf.list = {"result":{"collection":["a"],"query":"a=1&b=1"}}
+          1< {"result":{"collections":{"conf.list?b=1&a=1":["a"]}},"id":1}
+        2> 1 subscribe.conf.list?a=1&b=1
+          access.conf.list {"cid":"c2","token":null,"query":"a=1&b=1"}
+        access.conf.list = {"result":{"get":true}}
+          2< {"result":{"collections":{"conf.list?a=1&b=1":["a"]}},"id":1}
+        event.conf.list.add {"idx":0,"value":"no"}
+        event.conf.list.query
+        event.conf.list.query {"subject":""}
+        event.conf.list.query {"subject":"get.conf.R1"}
+          get.conf.R1 {"query":"a=1&b=1"}
+        get.conf.R1 = {"result":{"events":[{"event":"add","data":{"idx":1,"value":"b"}},{"event":"mine","data":{"n":1}},{"event":"remove","data":{"idx":0}}]}}
+          1< {"event":"conf.list?b=1&a=1.add","data":{"idx":1,"value":"b"}}
+          1< {"event":"conf.list?b=1&a=1.mine","data":{"n":1}}
+          1< {"event":"conf.list?b=1&a=1.remove","data":{"idx":0}}
+          2< {"event":"conf.list?a=1&b=1.add","data":{"idx":1,"value":"b"}}
+          2< {"event":"conf.list?a=1&b=1.mine","data":{"n":1}}
+          2< {"event":"conf.list?a=1&b=1.remove","data":{"idx":0}}
+        1> 2 subscribe.conf.list
+          get.conf.list {}
+          access.conf.list {"cid":"c1","token":null}
+        access.conf.list = {"result":{"get":true}}
+        get.conf.list = {"result":{"collection":[1]}}
+          1< {"result":{"collections":{"conf.list":[1]}},"id":2}
+        2> 2 unsubscribe.conf.list?a=1&b=1
+          2< {"id":2}
+        event.conf.list.query {"subject":"get.conf.R2"}
+          get.conf.R2 {"query":"a=1&b=1"}
+        event.conf.list.add {"idx":1,"value":2}
+        get.conf.R2 = {"result":{"collection":["b","c"]}}
+          1< {"event":"conf.list?b=1&a=1.add","data":{"idx":1,"value":"c"}}
+          1< {"event":"conf.list.add","data":{"idx":1,"value":2}}
+        event.conf.list.query {"subject":"get.conf.R3"}
+          get.conf.R3 {"query":"a=1&b=1"}
+        get.conf.R3 = {"error":{"code":"system.internalError","message":"Internal error"}}
+        event.conf.list.query {"subject":"get.conf.R4"}
+          get.conf.R4 {"query":"a=1&b=1"}
+        get.conf.R4 = {"error":{"code":"system.notFound","message":"Not found"}}
+          1< {"event":"conf.list?b=1&a=1.delete","data":null}
+          1< {"event":"conf.list?b=1&a=1.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
+        "#,
+    )
+    .await
+}
+
+async fn plain_resources_by_a_query(stage: &mut Stage) -> Result<()> {
+    play(
+        stage,
+        r#"
+        1> 1 subscribe.conf.m?q=1
+          get.conf.m {"query":"q=1"}
+          access.conf.m {"cid":"c1","token":null,"query":"q=1"}
+        access.conf.m = {"result":{"get":true}}
+        get.conf.m = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"conf.m?q=1":{"x":1}}},"id":1}
+        event.conf.m.change {"values":{"x":2}}
+          1< {"event":"conf.m?q=1.change","data":{"values":{"x":2}}}
+        2> 1 subscribe.conf.m
+          access.conf.m {"cid":"c2","token":null}
+        access.conf.m = {"result":{"get":true}}
+          2< {"result":{"models":{"conf.m":{"x":2}}},"id":1}
+        event.conf.m.custom {"n":1}
+          1< {"event":"conf.m?q=1.custom","data":{"n":1}}
+          2< {"event":"conf.m.custom","data":{"n":1}}
+        system.reset {"resources":["conf.m"]}
+          get.conf.m {}
+        get.conf.m = {"result":{"model":{"x":3}}}
+          1< {"event":"conf.m?q=1.change","data":{"values":{"x":3}}}
+          2< {"event":"conf.m.change","data":{"values":{"x":3}}}
+        "#,
+    )
+    .await
+}
+
+async fn a_token_taken_away_by_null(stage: &mut Stage) -> Result<()> {
+    play(
+        stage,
+        r#"
+        1> 7 auth.conf.login {}
+          auth.conf.login {"cid":"c1","token":null,"params":{}}
+        conn.c1.token {"token":{"role":"a"},"tid":"t1"}
+        auth.conf.login = {"result":true}
+          1< {"result":{"payload":true},"id":7}
+        1> 1 subscribe.conf.a
+          get.conf.a {}
+          access.conf.a {"cid":"c1","token":{"role":"a"}}
+        access.conf.a = {"result":{"get":true}}
+        get.conf.a = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"conf.a":{"x":1}}},"id":1}
+        conn.c1.token null
+          access.conf.a {"cid":"c1","token":null}
+        system.tokenReset {"tids":["t1"],"subject":"auth.conf.renew"}
+        access.conf.a = {"result":{"get":false}}
+          1< {"event":"conf.a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
         "#,
     )
     .await

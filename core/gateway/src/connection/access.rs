@@ -12,7 +12,10 @@ use super::{
     subscription::{AccessResult, AccessState},
     task::Task,
 };
-use crate::{bus::Purpose, ids::TaskId};
+use crate::{
+    bus::{Asker, Purpose},
+    ids::TaskId,
+};
 
 impl Connection {
     /// Sees to it that the task hears what may be done with the resource: at once if that is known.
@@ -59,7 +62,7 @@ impl Connection {
     fn ask_access(&mut self, rid: &ResourceId, tasks: Vec<TaskId>, shared: &mut Shared) {
         let Some(target) = self.subscriptions.get(rid).map(|subscription| subscription.target.clone()) else { return };
         let (subject, payload) = self.access_request(&target);
-        let tag = shared.bus.ask(Purpose::Access(self.key, rid.clone()), subject, payload);
+        let tag = shared.bus.ask(Asker::Connection(self.key), Purpose::Access(self.key, rid.clone()), subject, payload);
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.access = AccessState::Asked(tag, tasks);
         }

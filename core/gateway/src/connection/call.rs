@@ -13,7 +13,11 @@ use super::{
     subscription::AccessResult,
     task::{Call, FetchKind, Stage, Task},
 };
-use crate::{api::Tag, bus::Purpose, ids::TaskId};
+use crate::{
+    api::Tag,
+    bus::{Asker, Purpose},
+    ids::TaskId,
+};
 
 /// A reference to a resource, alone.
 #[derive(Serialize, Deserialize)]
@@ -69,14 +73,15 @@ impl Connection {
             tag: None,
         };
         let task = self.add_task(Task::Call(call));
-        let tag = shared.bus.ask(Purpose::Method(self.key, task), subject, request.encode());
+        let tag =
+            shared.bus.ask(Asker::Connection(self.key), Purpose::Method(self.key, task), subject, request.encode());
         self.set_call(task, Stage::Result, tag);
     }
 
     /// Asks the connection to authenticate anew, as a token reset says. The answer is of no interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
         let request = self.auth_request(None, None, false);
-        shared.bus.ask(Purpose::TokenReset, subject.to_owned(), request.encode());
+        shared.bus.ask(Asker::Connection(self.key), Purpose::TokenReset, subject.to_owned(), request.encode());
     }
 
     pub(crate) fn auth_request(
@@ -99,7 +104,7 @@ impl Connection {
     pub(crate) fn ask_call_access(&mut self, task: TaskId, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get(&task) else { return };
         let (subject, payload) = self.access_request(&call.target);
-        let tag = shared.bus.ask(Purpose::CallAccess(self.key, task), subject, payload);
+        let tag = shared.bus.ask(Asker::Connection(self.key), Purpose::CallAccess(self.key, task), subject, payload);
         self.set_call(task, Stage::Access, tag);
     }
 
@@ -132,7 +137,12 @@ impl Connection {
                     is_http: false,
                 };
                 let subject = Subject::Call(call.target.name().to_owned(), call.method.clone()).to_string();
-                let tag = shared.bus.ask(Purpose::Method(self.key, task), subject, request.encode());
+                let tag = shared.bus.ask(
+                    Asker::Connection(self.key),
+                    Purpose::Method(self.key, task),
+                    subject,
+                    request.encode(),
+                );
                 return self.set_call(task, Stage::Result, tag);
             }
             Ok(_) => &Error::access_denied(),

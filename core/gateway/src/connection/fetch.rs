@@ -78,6 +78,13 @@ impl Connection {
     pub(crate) fn on_loaded(&mut self, rid: &ResourceId, result: Result<&Arc<Snapshot>, &Error>, shared: &mut Shared) {
         match result {
             Ok(snapshot) => self.fill(vec![(rid.clone(), Arc::clone(snapshot))], shared),
+            Err(error) if self.subscriptions.get(rid).is_some_and(|it| it.is_visible()) => {
+                // Nobody will tell what happens to it any more.
+                if let Some(subscription) = self.subscriptions.get_mut(rid) {
+                    subscription.set_deaf(State::Deleted);
+                }
+                return self.unsubscribe_because(rid, error.clone(), shared);
+            }
             Err(error) => self.set_failed(rid, error.clone()),
         }
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };

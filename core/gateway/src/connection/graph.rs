@@ -121,6 +121,8 @@ impl Connection {
     pub(crate) fn resubscribe(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         subscription.held.clear();
+        // A denial in the meantime was not heard.
+        let must_recheck = !subscription.hears_events() && subscription.direct > 0;
         let references = mem::take(&mut subscription.references);
         let cached = subscription.resource.and_then(|resource| shared.cache.snapshot(resource));
         if let Some(snapshot) = cached.or_else(|| self.subscribe_to_cache(rid, shared)) {
@@ -131,6 +133,9 @@ impl Connection {
                 subscription.parents = subscription.parents.saturating_sub(1);
             }
             loose.push(child);
+        }
+        if must_recheck {
+            self.reaccess(rid, shared);
         }
     }
 
@@ -202,8 +207,8 @@ impl Connection {
                 child.parents = child.parents.saturating_sub(1);
             }
         }
-        if let Some(resource) = subscription.resource {
-            shared.cache.unsubscribe(resource, &(self.key, rid.clone()), &mut shared.bus);
+        if subscription.resource.is_some() {
+            shared.cache.unsubscribe(&subscription.target, &(self.key, rid.clone()), &mut shared.bus);
         }
         if let AccessState::Asked(tag, tasks) = subscription.access {
             shared.bus.release(tag);

@@ -3,7 +3,10 @@
 use relogin_res::service::{Headers, Meta, Payload, Response, Subject};
 
 use super::{Connection, Shared};
-use crate::{api::Action, bus::Purpose};
+use crate::{
+    api::Action,
+    bus::{Asker, Purpose},
+};
 
 impl Connection {
     /// Asks whether and how the connection may open, or has it opened if there is nobody to ask.
@@ -14,7 +17,8 @@ impl Connection {
         };
         let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
         let request = self.auth_request(None, None, true);
-        self.header_auth = Some(shared.bus.ask(Purpose::HeaderAuth(self.key), subject, request.encode()));
+        self.header_auth =
+            Some(shared.bus.ask(Asker::Connection(self.key), Purpose::HeaderAuth(self.key), subject, request.encode()));
     }
 
     /// Takes what came of the header authentication. False if the connection does not open. An error alone, or no answer in time,

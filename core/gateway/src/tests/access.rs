@@ -330,3 +330,79 @@ fn events_wait_no_longer_than_for_a_subscription_that_is_still_there() {
           1< {"event":"b.custom","data":3}
     "#]]);
 }
+
+#[test]
+fn a_resource_that_comes_back_is_asked_for_access_again() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 version {"protocol":"1.2.3"}
+          1< {"result":{"protocol":"1.2.3"},"id":1}
+          1 done
+        1> 2 auth.a.make
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+        auth.a.make = {"resource":{"rid":"r"}}
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        access.r = {"result":{"get":true}}
+        get.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.r.*
+          1< {"result":{"rid":"r","errors":{"r":{"code":"system.notFound","message":"Not found"}}},"id":2}
+          1 done
+        1> 3 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{}}}
+          1< {"result":{"models":{"a":{}}},"id":3}
+          1 done
+        event.r.reaccess
+        event.a.change {"values":{"r":{"rid":"r"}}}
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        get.r = {"result":{"model":{"x":1}}}
+          1< {"event":"a.change","data":{"values":{"r":{"rid":"r"}},"models":{"r":{"x":1}}}}
+        event.r.change {"values":{"x":2}}
+        access.r = {"result":{"get":false}}
+          1< {"event":"r.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+          1< {"event":"r.change","data":{"values":{"x":2}}}
+        event.a.change {"values":{"r":null}}
+          1< {"event":"a.change","data":{"values":{"r":null}}}
+        event.r.change {"values":{"x":3}}
+    "#]]);
+}
+
+#[test]
+fn who_comes_back_to_a_resource_that_could_not_be_had_waits_for_access_as_well() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 version {"protocol":"1.2.3"}
+          1< {"result":{"protocol":"1.2.3"},"id":1}
+          1 done
+        1> 2 auth.a.make
+          ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
+        auth.a.make = {"resource":{"rid":"r"}}
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        access.r = {"result":{"get":true}}
+        get.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.r.*
+          1< {"result":{"rid":"r","errors":{"r":{"code":"system.notFound","message":"Not found"}}},"id":2}
+          1 done
+        1> 3 subscribe.r
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        get.r = {"result":{"model":{"x":1}}}
+        access.r = {"result":{"get":true}}
+          1< {"result":{"models":{"r":{"x":1}}},"id":3}
+          1 done
+        event.r.change {"values":{"x":2}}
+          1< {"event":"r.change","data":{"values":{"x":2}}}
+    "#]]);
+}

@@ -14,6 +14,8 @@ use crate::{
 impl Gateway {
     pub(super) fn check_invariants(&self) {
         self.connections.values().for_each(Connection::check_invariants);
+        self.shared.bus.check_invariants();
+        self.shared.cache.check_invariants();
     }
 }
 

@@ -289,3 +289,179 @@ fn a_bus_that_refuses_a_subscription_fails_those_who_need_it() {
     "#]]
     .assert_eq(&bench.log);
 }
+
+#[test]
+fn who_has_a_resource_whose_events_are_refused_is_told() {
+    let mut bench = Bench::new(Config::default());
+    bench.run("open 1 c1");
+    bench.run("1> 1 subscribe.a");
+    bench.run("access.a = {\"result\":{\"get\":true}}");
+    bench.run("get.a = {\"result\":{\"model\":{\"b\":{\"rid\":\"b\"}}}}");
+    bench.run("get.b = {\"result\":{\"model\":{}}}");
+    bench.refuse("event.b.*");
+    bench.refuse("event.a.*");
+    bench.run("1> 2 subscribe.a");
+    bench.finish();
+    expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"b":{"rid":"b"}}}}
+          listen event.b.*
+          ask get.b {}
+        get.b = {"result":{"model":{}}}
+          1< {"result":{"models":{"a":{"b":{"rid":"b"}},"b":{}}},"id":1}
+          1 done
+        event.b.* is refused
+        event.a.* is refused
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.internalError","message":"Internal error"}}}
+        1> 2 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+    "#]]
+    .assert_eq(&bench.log);
+}
+
+#[test]
+fn what_nobody_wants_is_bounded_and_the_oldest_goes_first() {
+    check_with(
+        Config { max_idle_resources: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 get.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            1> 2 get.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{}}},"id":2}
+              1 done
+            1> 3 get.a
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+              1< {"result":{"models":{"a":{}}},"id":3}
+              1 done
+            1> 4 get.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c1","token":null}
+            access.c = {"result":{"get":true}}
+            get.c = {"result":{"model":{}}}
+              1< {"result":{"models":{"c":{}}},"id":4}
+              1 done
+              release event.a.*
+            1> 5 get.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            1> 6 subscribe.a
+            1> 7 get.d
+              listen event.d.*
+              ask get.d {}
+              ask access.d {"cid":"c1","token":null}
+            access.d = {"result":{"get":false}}
+              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":7}
+              1 done
+              release event.b.*
+            wait 5000
+              release get.a
+              release event.a.*
+              1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":5}
+              1 done
+              1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6}
+              1 done
+              release get.d
+              release event.d.*
+              release event.c.*
+        "#]],
+    );
+    check_with(
+        Config { max_idle_bytes: 3000, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 get.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            1> 2 get.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":false}}
+              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":2}
+              1 done
+            get.b = {"result":{"model":{"x":"abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"}}}
+              release event.a.*
+            1> 3 get.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c1","token":null}
+        "#]],
+    );
+}
+
+#[test]
+fn so_many_resources_are_fetched_again_at_a_time() {
+    check_with(
+        Config { max_reloads: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"b"},{"rid":"c"},{"rid":"d"}]}}
+              listen event.b.*
+              ask get.b {}
+              listen event.c.*
+              ask get.c {}
+              listen event.d.*
+              ask get.d {}
+            get.b = {"result":{"model":{}}}
+            get.c = {"result":{"model":{}}}
+            get.d = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{},"c":{},"d":{}},"collections":{"a":[{"rid":"b"},{"rid":"c"},{"rid":"d"}]}},"id":1}
+              1 done
+            system.reset {"resources":[">"]}
+              ask get.a {}
+              ask get.b {}
+            system.reset {"resources":["b"]}
+            get.b = {"result":{"model":{"x":1}}}
+              1< {"event":"b.change","data":{"values":{"x":1}}}
+              ask get.c {}
+            get.a = {"result":{"collection":[{"rid":"b"},{"rid":"d"}]}}
+              1< {"event":"a.remove","data":{"idx":1}}
+              ask get.d {}
+            get.d = {"error":{"code":"system.notFound","message":"Not found"}}
+              release event.d.*
+              1< {"event":"d.delete","data":null}
+              ask get.b {}
+            wait 5000
+              release get.c
+              release get.b
+              release event.c.*
+        "#]],
+    );
+}

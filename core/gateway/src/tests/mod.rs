@@ -7,6 +7,7 @@ mod events;
 mod invariants;
 mod limits;
 mod opening;
+mod queries;
 mod random;
 mod references;
 mod requests;
@@ -172,6 +173,13 @@ impl Bench {
         self.gateway.handle(input, self.now);
         self.act_on(answered);
         self.gateway.check_invariants();
+        // What is left to be done of it.
+        while self.gateway.has_work() {
+            assert!(self.gateway.poll_timeout() <= Some(self.now));
+            self.gateway.handle(Input::Timeout, self.now);
+            self.act();
+            self.gateway.check_invariants();
+        }
     }
 
     fn act(&mut self) {

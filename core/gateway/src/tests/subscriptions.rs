@@ -275,10 +275,10 @@ fn queries_are_resources_of_their_own() {
         event.a.change {"values":{"x":4}}
           1< {"event":"a?.change","data":{"values":{"x":4}}}
         event.a.query {"subject":"q"}
-          ask get.a {"query":"x=1"}
-          ask get.a {"query":"x=2"}
-        get.a = {"result":{"model":{"x":1},"query":"x=1"}}
-        get.a = {"result":{"model":{"x":5},"query":"x=2"}}
+          ask q {"query":"x=1"}
+          ask q {"query":"x=2"}
+        q = {"result":{"model":{"x":1}}}
+        q = {"result":{"model":{"x":5}}}
           1< {"event":"a?x=2.change","data":{"values":{"x":5}}}
         1> 4 unsubscribe.a?x=1
           1< {"id":4}

@@ -177,3 +177,31 @@ fn a_token_reset_asks_those_with_such_a_token_to_authenticate() {
           release any.subject
     "#]]);
 }
+
+#[test]
+fn null_takes_the_token_away() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        get.a = {"result":{"model":{}}}
+        access.a = {"result":{"get":true}}
+          1< {"result":{"models":{"a":{}}},"id":1}
+          1 done
+        conn.c1.token {"token":1,"tid":"t"}
+          ask access.a {"cid":"c1","token":1}
+        access.a = {"result":{"get":true}}
+        conn.c1.token null
+          ask access.a {"cid":"c1","token":null}
+        system.tokenReset {"tids":["t"],"subject":"auth.renew"}
+        access.a = {"result":{"get":false}}
+          1< {"event":"a.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+        conn.c1.token {"token":2}
+        conn.c1.token  null
+        1> 2 call.a.b
+          ask access.a {"cid":"c1","token":null}
+    "#]]);
+}

@@ -193,17 +193,22 @@ impl<'de> Deserialize<'de> for Resource<Verbatim> {
             query: Option<Lossy<'a>>,
         }
         let Wire { model, collection, query } = Wire::deserialize(deserializer)?;
-        let content = match (model, collection) {
-            (Some(model), None) => {
-                let values: Map<Lossy<'_>, _> = serde_json::from_str(model.get()).map_err(de::Error::custom)?;
-                Content::Model(values.into_iter().map(|(name, value)| (name.into_owned(), value)).collect())
-            }
-            (None, Some(collection)) => {
-                Content::Collection(serde_json::from_str(collection.get()).map_err(de::Error::custom)?)
-            }
-            _ => return Err(de::Error::custom("either a model or a collection is needed")),
-        };
+        let content = Content::read(model, collection).map_err(de::Error::custom)?;
         Ok(Self { content, query: query.map(Lossy::into_owned).filter(|query| !query.is_empty()) })
+    }
+}
+
+impl Content<Verbatim> {
+    /// Reads the content from the text of either a model or a collection.
+    pub(super) fn read(model: Option<&RawValue>, collection: Option<&RawValue>) -> Result<Self, serde_json::Error> {
+        match (model, collection) {
+            (Some(model), None) => {
+                let values: Map<Lossy<'_>, _> = serde_json::from_str(model.get())?;
+                Ok(Self::Model(values.into_iter().map(|(name, value)| (name.into_owned(), value)).collect()))
+            }
+            (None, Some(collection)) => Ok(Self::Collection(serde_json::from_str(collection.get())?)),
+            _ => Err(de::Error::custom("either a model or a collection is needed")),
+        }
     }
 }
 

@@ -1,0 +1,249 @@
+//! Query events: each query of the name is asked about once, and what comes in the meantime waits, so that all is told in the
+//! services' order.
+
+use std::collections::VecDeque;
+
+use relogin_res::{
+    Error, code,
+    rid::is_name,
+    service::{Payload, QueryEvent, QueryRequest, QueryResult},
+};
+
+use super::{Cache, Fetched, Notice};
+use crate::{
+    bus::{Asker, Bus, Purpose},
+    ids::ResourceKey,
+    resource::Resource,
+};
+
+/// What services are being asked because of a query event.
+#[derive(Debug)]
+pub(super) struct Round {
+    subject: String,
+    /// What is still to be asked about.
+    todo: VecDeque<ResourceKey>,
+    /// How many requests are under way.
+    asked: usize,
+}
+
+/// What came for a name while its query requests were under way.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// An event, and its payload.
+    Event(String, Vec<u8>),
+    /// The answer to a get request.
+    Loaded(ResourceKey, Fetched),
+    /// The answer to a get request for something that was cached already.
+    Reloaded(ResourceKey, Fetched),
+}
+
+/// What came of a query request.
+pub(crate) enum Queried {
+    /// The service's answer.
+    Answer(Result<QueryResult, Error>),
+    /// Nobody has answered.
+    Silence,
+}
+
+impl Waiting {
+    fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Event(name, payload) => name.len() + payload.len(),
+            Self::Loaded(_, fetched) | Self::Reloaded(_, fetched) => fetched.as_ref().map_or(0, |(_, bytes)| *bytes),
+        };
+        size_of::<Self>() + text
+    }
+}
+
+impl super::names::Name {
+    /// True if what comes for the name has to wait.
+    pub(super) fn is_locked(&self) -> bool {
+        self.round.is_some() || !self.waiting.is_empty()
+    }
+}
+
+impl Cache {
+    /// Asks about every query of the name, so many at a time.
+    pub(super) fn begin_round(&mut self, name: &str, payload: &[u8], bus: &mut Bus) {
+        let Ok(QueryEvent { subject }) = QueryEvent::parse(payload) else { return };
+        if !is_name(&subject) || subject.len() > self.max_subject {
+            return;
+        }
+        let Some(queries) = self.names.get_mut(name) else { return };
+        let is_concerned = |key: &ResourceKey| {
+            self.resources.get(key).is_some_and(|resource| resource.is_loaded() && resource.query().is_some())
+        };
+        let todo: VecDeque<_> = queries.keys().into_iter().filter(is_concerned).collect();
+        if !todo.is_empty() {
+            queries.round = Some(Round { subject, todo, asked: 0 });
+            self.continue_round(name, bus);
+        }
+    }
+
+    fn continue_round(&mut self, name: &str, bus: &mut Bus) {
+        let Some(queries) = self.names.get_mut(name) else { return };
+        let Some(round) = &mut queries.round else { return };
+        while round.asked < self.max_query_requests
+            && let Some(key) = round.todo.pop_front()
+        {
+            // It may have been dropped since.
+            let Some(resource) = self.resources.get_mut(&key) else { continue };
+            let Some(query) = resource.query().map(str::to_owned) else { continue };
+            let request = QueryRequest { query };
+            resource.querying =
+                Some(bus.ask(Asker::Cache, Purpose::Query(key), round.subject.clone(), request.encode()));
+            round.asked += 1;
+        }
+        if round.asked == 0 {
+            queries.round = None;
+            if !queries.waiting.is_empty() {
+                self.unlocked.push_back(name.to_owned());
+            }
+        }
+    }
+
+    /// Takes note of what came of a query request.
+    pub(crate) fn on_queried(&mut self, key: ResourceKey, queried: Queried, bus: &mut Bus) -> Vec<Notice> {
+        let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
+        resource.querying = None;
+        let name = resource.rid.name().to_owned();
+        let mut notices = Vec::new();
+        match queried {
+            Queried::Answer(Ok(QueryResult::Events(events))) => {
+                // Once it is deleted, there is nothing left to happen to it.
+                for event in events {
+                    match event.event.as_str() {
+                        "reaccess" => notices.extend(self.reaccess([key])),
+                        name => notices.extend(self.apply(key, name, event.payload(), bus)),
+                    }
+                }
+            }
+            Queried::Answer(Ok(QueryResult::Content(content))) => notices.extend(self.replace(key, &content)),
+            Queried::Answer(Err(error)) if error.is(code::NOT_FOUND) => notices.extend(self.delete(key, bus)),
+            // The service has said that it cannot tell.
+            Queried::Answer(Err(_)) => {}
+            // What happened will not be told any more, but what is now can be asked.
+            Queried::Silence => self.set_stale(key),
+        }
+        self.end_query(&name, bus);
+        notices
+    }
+
+    fn end_query(&mut self, name: &str, bus: &mut Bus) {
+        if let Some(round) = self.names.get_mut(name).and_then(|queries| queries.round.as_mut()) {
+            round.asked -= 1;
+            self.continue_round(name, bus);
+        }
+    }
+
+    /// Ends the query request about a resource that is being dropped.
+    pub(super) fn leave_round(&mut self, resource: &Resource, bus: &mut Bus) {
+        if let Some(tag) = resource.querying {
+            bus.release(tag);
+            self.end_query(resource.rid.name(), bus);
+        }
+    }
+
+    /// Keeps an event until the query requests under way are answered.
+    pub(super) fn hold(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) {
+        self.keep_waiting(name, Waiting::Event(event.to_owned(), payload.to_owned()), bus);
+    }
+
+    /// Keeps an answer to a get request in order with the events that wait: `None`, if there are such.
+    pub(crate) fn in_order(
+        &mut self,
+        key: ResourceKey,
+        fetched: Fetched,
+        waiting: fn(ResourceKey, Fetched) -> Waiting,
+        bus: &mut Bus,
+    ) -> Option<Fetched> {
+        let name = self.resources.get(&key).map(|resource| resource.rid.name().to_owned());
+        match name {
+            Some(name) if self.names.get(&name).is_some_and(super::names::Name::is_locked) => {
+                self.keep_waiting(&name, waiting(key, fetched), bus);
+                None
+            }
+            _ => Some(fetched),
+        }
+    }
+
+    fn keep_waiting(&mut self, name: &str, waiting: Waiting, bus: &mut Bus) {
+        let Some(queries) = self.names.get_mut(name) else { return };
+        queries.waiting_bytes += waiting.bytes();
+        queries.waiting.push_back(waiting);
+        if queries.waiting.len() > self.max_held_events || queries.waiting_bytes > self.max_held_bytes {
+            self.abandon_round(name, bus);
+        }
+    }
+
+    /// Waits no longer for answers to query requests: the resources are fetched anew instead.
+    fn abandon_round(&mut self, name: &str, bus: &mut Bus) {
+        let Some(queries) = self.names.get_mut(name) else { return };
+        let Some(round) = queries.round.take() else { return };
+        let mut keys: Vec<_> = round.todo.into();
+        for key in queries.keys() {
+            if let Some(tag) = self.resources.get_mut(&key).and_then(|resource| resource.querying.take()) {
+                bus.release(tag);
+                keys.push(key);
+            }
+        }
+        self.unlocked.push_back(name.to_owned());
+        keys.into_iter().for_each(|key| self.set_stale(key));
+    }
+
+    /// Forgets an answer that waits, there being reason to ask again.
+    pub(super) fn forget_waiting(&mut self, name: &str, key: ResourceKey) {
+        let Some(queries) = self.names.get_mut(name) else { return };
+        let is_it = |it: &Waiting| matches!(it, Waiting::Loaded(of, _) if *of == key);
+        if let Some(at) = queries.waiting.iter().position(is_it)
+            && let Some(waiting) = queries.waiting.remove(at)
+        {
+            queries.waiting_bytes -= waiting.bytes();
+        }
+    }
+
+    /// True if [`Cache::next_waiting`] has something to do.
+    pub(crate) fn has_unlocked(&self) -> bool {
+        !self.unlocked.is_empty()
+    }
+
+    /// Deals with the next of what had to wait.
+    pub(crate) fn next_waiting(&mut self, bus: &mut Bus) -> Vec<Notice> {
+        let Some(name) = self.unlocked.pop_front() else { return Vec::new() };
+        let Some(queries) = self.names.get_mut(&name).filter(|queries| queries.round.is_none()) else {
+            return Vec::new();
+        };
+        let Some(waiting) = queries.waiting.pop_front() else { return Vec::new() };
+        queries.waiting_bytes -= waiting.bytes();
+        let is_query = matches!(&waiting, Waiting::Event(event, _) if event == "query");
+        let mut notices = Vec::new();
+        match waiting {
+            Waiting::Event(_, payload) if is_query => self.begin_round(&name, &payload, bus),
+            Waiting::Event(event, payload) => notices.extend(self.apply_plain(&name, &event, &payload, bus)),
+            Waiting::Loaded(key, fetched) => notices = self.on_loaded(key, fetched, bus),
+            Waiting::Reloaded(key, fetched) => notices = self.on_reloaded(key, fetched, bus),
+        }
+        if let Some(queries) = self.names.get(&name)
+            && queries.round.is_none()
+            && !queries.waiting.is_empty()
+        {
+            self.unlocked.push_front(name);
+        }
+        notices
+    }
+}
+
+impl Cache {
+    #[cfg(test)]
+    pub(super) fn check_names(&self) {
+        for (text, name) in &self.names {
+            assert_eq!(name.waiting_bytes, name.waiting.iter().map(Waiting::bytes).sum::<usize>(), "{text}");
+            assert!(name.round.is_some() || name.waiting.is_empty() || self.unlocked.contains(text), "{text} is stuck");
+            let asked = name.keys().into_iter().filter(|key| self.resources[key].querying.is_some()).count();
+            assert_eq!(name.round.as_ref().map_or(0, |round| round.asked), asked, "{text}");
+            name.check_links(&self.resources);
+        }
+        let keys: std::collections::BTreeSet<_> = self.names.values().flat_map(super::names::Name::keys).collect();
+        assert!(keys.iter().eq(self.resources.keys()), "a resource without a name");
+    }
+}

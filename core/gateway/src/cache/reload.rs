@@ -1,0 +1,93 @@
+//! Fetching resources again whose content may be out of date: so many at a time, each as soon as one before it is there.
+
+use relogin_res::{Pattern, code};
+
+use super::{Cache, Fetched, Notice, ask};
+use crate::{
+    bus::{Asker, Bus, Purpose},
+    ids::ResourceKey,
+    resource::{Loaded, State},
+};
+
+impl Cache {
+    /// Has all matching resources fetched again, in their turn.
+    pub(crate) fn reset_resources(&mut self, patterns: &[Pattern]) {
+        for key in self.matching(patterns) {
+            self.set_stale(key);
+        }
+    }
+
+    /// Has a resource fetched again, in its turn.
+    pub(super) fn set_stale(&mut self, key: ResourceKey) {
+        if let Some(resource) = self.resources.get_mut(&key)
+            && !std::mem::replace(&mut resource.is_stale, true)
+        {
+            self.stale.push_back(key);
+        }
+    }
+
+    /// True if [`Cache::reload_next`] has something to do.
+    pub(crate) fn can_reload(&self) -> bool {
+        !self.stale.is_empty() && self.reloading < self.max_reloads
+    }
+
+    /// Fetches the next resource again that may be out of date. An answer that is under way may have been given before there
+    /// was reason to ask again.
+    pub(crate) fn reload_next(&mut self, bus: &mut Bus) {
+        let Some(key) = self.stale.pop_front() else { return };
+        let Some(resource) = self.resources.get_mut(&key) else { return };
+        resource.is_stale = false;
+        let rid = resource.rid.clone();
+        match &mut resource.state {
+            State::Loading(tag) => {
+                // Asked for by the same connection as before, if it is still there.
+                let asker = resource.subscribers.first().map_or(Asker::Cache, |it| Asker::Connection(it.0));
+                bus.release(*tag);
+                *tag = ask(bus, asker, Purpose::Load(key), rid.name(), rid.query());
+                self.forget_waiting(rid.name(), key);
+            }
+            State::Loaded(Loaded { query, reload, .. }) => {
+                match reload.take() {
+                    Some(tag) => bus.release(tag),
+                    None => self.reloading += 1,
+                }
+                *reload = Some(ask(bus, Asker::Cache, Purpose::Reload(key), rid.name(), query.as_deref()));
+            }
+        }
+    }
+
+    /// Takes note of the answer to a get request for a resource that was cached already.
+    pub(crate) fn on_reloaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
+        match fetched {
+            Ok((resource, bytes)) => {
+                let notices = self.replace(key, &resource.content);
+                self.set_bytes(key, bytes);
+                self.evict(bus);
+                notices
+            }
+            Err(error) if error.is(code::NOT_FOUND) => self.delete(key, bus).into_iter().collect(),
+            // Nothing better is known than what is cached.
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Notes that a resource is no longer being fetched again.
+    pub(crate) fn end_reload(&mut self, key: ResourceKey) {
+        if let Some(loaded) = self.resources.get_mut(&key).and_then(|resource| resource.loaded())
+            && loaded.reload.take().is_some()
+        {
+            self.reloading -= 1;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn check_reloads(&self) {
+        let is_reloading = |state: &State| matches!(state, State::Loaded(Loaded { reload: Some(_), .. }));
+        let reloading = self.resources.values().filter(|resource| is_reloading(&resource.state)).count();
+        assert_eq!(self.reloading, reloading);
+        assert!(self.reloading <= self.max_reloads);
+        for (key, resource) in &self.resources {
+            assert_eq!(resource.is_stale, self.stale.contains(key), "{} is stale", resource.rid);
+        }
+    }
+}
