@@ -14,6 +14,7 @@ pub mod attack;
 pub mod browser;
 pub mod chromedriver;
 pub mod clock;
+pub mod exact;
 pub mod front;
 pub mod innocent;
 pub mod net;

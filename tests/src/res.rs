@@ -271,10 +271,18 @@ impl Res {
     /// # Errors
     /// If the connection ends first, or patience does.
     pub async fn frame(&mut self) -> Result<Value> {
+        serde_json::from_str(&self.frame_text().await?).context("reading a frame")
+    }
+
+    /// As [`Res::frame`], the frame as it came.
+    ///
+    /// # Errors
+    /// As [`Res::frame`].
+    pub async fn frame_text(&mut self) -> Result<String> {
         loop {
             let message = timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("no frame in time"))?;
             if let Message::Text(text) = message.context("the connection has ended")?? {
-                return serde_json::from_str(&text).context("reading a frame");
+                return Ok(text.to_string());
             }
         }
     }

@@ -30,8 +30,10 @@ pub struct Request {
     pub subject: String,
     /// Where the answer goes.
     reply: String,
-    /// The JSON it carries.
+    /// The JSON it carries; null if it is more than that holds.
     pub payload: Value,
+    /// The same as it came.
+    pub text: String,
 }
 
 impl Service {
@@ -90,7 +92,7 @@ impl Service {
     /// If the connection is gone.
     pub async fn unexpected(&mut self) -> Result<Vec<String>> {
         self.settle().await?;
-        Ok(self.asked.iter().map(|request| format!("{} {}", request.subject, request.payload)).collect())
+        Ok(self.asked.iter().map(|request| format!("{} {}", request.subject, request.text)).collect())
     }
 
     /// Waits until the server has dealt with all that was written.
@@ -115,8 +117,9 @@ impl Service {
             ["MSG", subject, _, reply, length] => {
                 let mut payload = vec![0; length.parse::<usize>()? + "\r\n".len()];
                 self.reader.read_exact(&mut payload).await?;
-                let payload = serde_json::from_slice(payload.trim_ascii()).unwrap_or_default();
-                self.asked.push_back(Request { subject: (*subject).into(), reply: (*reply).into(), payload });
+                let text = String::from_utf8(payload.trim_ascii().to_vec())?;
+                let payload = serde_json::from_str(&text).unwrap_or_default();
+                self.asked.push_back(Request { subject: (*subject).into(), reply: (*reply).into(), payload, text });
                 Ok(Line::Other)
             }
             ["PING"] => self.write("PONG\r\n").await.map(|()| Line::Other),
