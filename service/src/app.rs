@@ -34,7 +34,9 @@ use crate::{
     expiry,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
-    issuers, pruning,
+    issuers,
+    origins::Origins,
+    pruning,
     reset::Resets,
     secret,
     sessions::Sessions,
@@ -162,12 +164,15 @@ impl App {
                 stop.run_until_cancelled_owned(issuers.follow()).await;
             });
         }
+        // What a client of another gateway says of proxies may be made up.
+        let believes_scheme = config.gateway == GatewayKind::Embedded && !config.trusted_proxies.is_empty();
+        let origins = Arc::new(Origins::new(config.public_url, config.allow_origin, address, believes_scheme));
         let options = auth::Options {
             throttle: config.throttle,
             cookie: config.cookie,
             issuers,
             cookie_session: config.cookie_session,
-            allow_origin: config.allow_origin.clone(),
+            origins: Arc::clone(&origins),
             proxies: config.trusted_proxies.clone(),
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
@@ -195,7 +200,7 @@ impl App {
             People::Demo(_) | People::Exec(_) => {}
         }
 
-        let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name));
+        let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
         let header_auth = (config.cookie != CookieKind::Off || has_issuers).then(|| format!("{}.connect", config.name));
         let mut names = vec![config.name];
         if config.demo {
@@ -204,9 +209,7 @@ impl App {
             names.push(DEMO_NAME.to_owned());
         }
         let gateway = match config.gateway {
-            GatewayKind::Embedded => {
-                Some(Arc::new(Gateway::start(Arc::clone(&bus), config.allow_origin, header_auth, Limits::default())))
-            }
+            GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), header_auth, Limits::default()))),
             GatewayKind::None => None,
         };
         let resets = Resets::new(Arc::clone(&bus), names);
@@ -222,6 +225,7 @@ impl App {
                 cookie,
                 api: config.cookie_session,
                 proxies: config.trusted_proxies,
+                origins,
             };
             doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
         }

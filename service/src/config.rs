@@ -46,6 +46,8 @@ pub struct Config {
     pub keys: KeyTokens,
     /// How long things live.
     pub policy: Policy,
+    /// What this server is reached by, as web origins; none: not known.
+    pub public_url: Vec<url::Origin>,
     /// Which pages may open a WebSocket.
     pub allow_origin: AllowOrigin,
     /// Whose word is taken for who their clients are.
@@ -182,7 +184,7 @@ pub struct KeyTokens {
 pub enum AllowOrigin {
     /// All.
     Any,
-    /// Pages of these origins (`https://example.org`, in lower case).
+    /// Pages of these origins (`https://example.org`, `null`, in lower case).
     List(Vec<String>),
 }
 
@@ -290,6 +292,7 @@ impl Config {
                 options.refresh()?.as_ref(),
                 if demo { DEMO_DEFAULTS } else { DEFAULTS },
             )?,
+            public_url: options.public_url()?.map_or_else(Vec::new, |urls| urls.value),
             allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
             trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
             audit: options.audit()?.map(|audit| audit.value),
@@ -461,6 +464,20 @@ mod tests {
         assert_eq!(config.allow_origin, origins);
         assert_eq!(ok("--allow-origin https://a;http://b:1", "").allow_origin, origins);
         assert_eq!(ok("--allow-origin https://a;*", file).allow_origin, AllowOrigin::Any);
+        assert_eq!(ok("--allow-origin NULL", "").allow_origin, AllowOrigin::List(vec!["null".into()]));
+    }
+
+    #[test]
+    fn public_urls_are_origins_however_they_are_written() {
+        let urls = |args: &str, file: &str| {
+            ok(args, file).public_url.iter().map(url::Origin::ascii_serialization).collect::<Vec<_>>()
+        };
+        assert!(urls("", "").is_empty());
+        assert_eq!(urls("--public-url HTTPS://Example.org:443/", ""), ["https://example.org"]);
+        let several = ["https://xn--bcher-kva.example", "http://10.0.0.1:8080", "http://[2001:db8::1]"];
+        let given = "https://bücher.example,http://10.0.0.1:8080 --public-url http://[2001:DB8:0::1]:80";
+        assert_eq!(urls(&format!("--public-url {given}"), ""), several);
+        assert_eq!(urls("", &format!("public-url = {several:?}")), several);
     }
 
     #[test]
@@ -512,6 +529,12 @@ mod tests {
             ("--store redis", "", "--store \"redis\" is none of the choices; write sled or memory"),
             ("--gateway maybe", "", "--gateway \"maybe\" is none of the choices"),
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
+            ("--public-url example.org", "", "--public-url \"example.org\" is no address of a site"),
+            ("--public-url https://a/chat", "", "--public-url \"https://a/chat\" is no address of a site"),
+            ("--public-url https://a?b", "", "--public-url \"https://a?b\" is no address"),
+            ("--public-url https://a@b", "", "--public-url \"https://a@b\" is no address"),
+            ("--public-url wss://a", "", "--public-url \"wss://a\" is no address"),
+            ("--public-url https://a,", "", "--public-url \"\" is no address"),
             ("--trusted-proxy 10.0.0.0/33", "", "--trusted-proxy \"10.0.0.0/33\" is no address"),
             ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE: trusted-proxy \"\" is no address"),
             ("", "data = \"\"", "FILE: data is empty"),

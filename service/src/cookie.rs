@@ -2,29 +2,30 @@
 //! sessions and no bus.
 //!
 //! The **browser's cookie** is 128 random bits that its script cannot read. It says nothing but that two requests come from one
-//! browser; a login binds its session to it. Off loopback its name has the prefix `__Host-`: browsers take it over TLS only, for all of
+//! browser; a login binds its session to it. Where cookies are for TLS alone ([`Origins`]) its name has the prefix `__Host-`: browsers take it over TLS only, for all of
 //! one host and for no other, so that neither a neighbouring host nor somebody on the network can plant one.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, sync::Arc};
 
-use axum::http::{Uri, uri::Authority};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::{TryRng, rngs::SysRng};
 use relogin_res::service::{Headers, Origin};
 use sha2::{Digest, Sha256};
 
-use crate::config::AllowOrigin;
+use crate::origins::Origins;
 
 /// The browser's cookie of one resource name.
 #[derive(Clone, Debug)]
 pub struct BrowserCookie {
     name: String,
+    origins: Arc<Origins>,
 }
 
 /// The cookie in which a session's relogin key travels, of one resource name.
 #[derive(Clone, Debug)]
 pub struct KeyCookie {
     name: String,
+    origins: Arc<Origins>,
 }
 
 /// How long a cookie is kept, in seconds: as long as browsers go. Each connection makes it as long again.
@@ -34,10 +35,10 @@ const MAX_AGE: u64 = 400 * 86_400;
 const CHARS: usize = 22;
 
 impl BrowserCookie {
-    /// The cookie that goes with the resource `name`.
+    /// The cookie that goes with the resource `name`, on a server that is reached by these origins.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: format!("relogin-{}", token_of(name)) }
+    pub fn new(name: &str, origins: Arc<Origins>) -> Self {
+        Self { name: format!("relogin-{}", token_of(name)), origins }
     }
 
     /// The digest of the cookie that the client brought: what is stored of it. None if it brought none, or none that we could
@@ -60,7 +61,7 @@ impl BrowserCookie {
                 URL_SAFE_NO_PAD.encode(bits)
             }
         };
-        Ok(set(&name_at(&self.name, origin), &value, MAX_AGE, origin))
+        Ok(set(&self.name, &value, MAX_AGE, self.origins.are_cookies_secure(origin)))
     }
 
     /// True if the client brought a proper one.
@@ -70,35 +71,36 @@ impl BrowserCookie {
     }
 
     fn value<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
-        let value = read(&origin.header, &name_at(&self.name, origin))?;
+        let value = read(&origin.header, &full_name(&self.name, self.origins.are_cookies_secure(origin)))?;
         let is_ours = value.len() == CHARS && URL_SAFE_NO_PAD.decode(value).is_ok_and(|bits| bits.len() == 16);
         is_ours.then_some(value)
     }
 }
 
 impl KeyCookie {
-    /// The cookie that goes with the resource `name`.
+    /// The cookie that goes with the resource `name`, on a server that is reached by these origins.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        Self { name: format!("relogin-key-{}", token_of(name)) }
+    pub fn new(name: &str, origins: Arc<Origins>) -> Self {
+        Self { name: format!("relogin-key-{}", token_of(name)), origins }
     }
 
     /// The text that the client brought, whether or not it is a key.
     #[must_use]
     pub fn read<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
-        read(&origin.header, &name_at(&self.name, origin)).filter(|value| !value.is_empty())
+        read(&origin.header, &full_name(&self.name, self.origins.are_cookies_secure(origin)))
+            .filter(|value| !value.is_empty())
     }
 
     /// The `Set-Cookie` that hands out a key which is good for so many milliseconds.
     #[must_use]
     pub fn hand_out(&self, key: &str, expires_in: u64, origin: &Origin) -> String {
-        set(&name_at(&self.name, origin), key, expires_in.div_ceil(1000), origin)
+        set(&self.name, key, expires_in.div_ceil(1000), self.origins.are_cookies_secure(origin))
     }
 
     /// The `Set-Cookie` that takes the key away.
     #[must_use]
     pub fn take_away(&self, origin: &Origin) -> String {
-        set(&name_at(&self.name, origin), "", 0, origin)
+        set(&self.name, "", 0, self.origins.are_cookies_secure(origin))
     }
 }
 
@@ -113,68 +115,14 @@ pub fn read<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
 }
 
 /// The `Set-Cookie` of a cookie that no script reads and no other site's page sends, for `max_age` seconds.
-#[must_use]
-pub fn set(name: &str, value: &str, max_age: u64, origin: &Origin) -> String {
-    let secure = if is_loopback(origin) { "" } else { "; Secure" };
+fn set(name: &str, value: &str, max_age: u64, is_secure: bool) -> String {
+    let (name, secure) = (full_name(name, is_secure), if is_secure { "; Secure" } else { "" });
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// What a cookie is called: off loopback, with the prefix that keeps others from setting it.
-#[must_use]
-pub fn name_at<'a>(name: &'a str, origin: &Origin) -> Cow<'a, str> {
-    if is_loopback(origin) { name.into() } else { format!("__Host-{name}").into() }
-}
-
-/// True if the client is on this machine, as far as it says so itself: it asked for a loopback address, and its page, if it is one,
-/// came from such, too. (Behind a proxy the first may be so for everybody.)
-#[must_use]
-pub fn is_loopback(origin: &Origin) -> bool {
-    let asked = origin.host.as_deref().and_then(|host| host.parse::<Authority>().ok());
-    let page = one(&origin.header, "Origin").filter(|page| *page != "null").map(|page| page.parse::<Uri>().ok());
-    let is_local =
-        |authority: Option<&Authority>| authority.is_some_and(|authority| is_loopback_host(authority.host()));
-    is_local(asked.as_ref()) && page.is_none_or(|page| is_local(page.as_ref().and_then(Uri::authority)))
-}
-
-/// True if the page that sends the request may act with its visitor's cookies: it says where it comes from, and that is the origin
-/// that it asks, or one that `allow` names. That all may connect does not say that all may act for their visitors.
-#[must_use]
-pub fn may_use(origin: &Origin, allow: &AllowOrigin) -> bool {
-    let Some(page) = one(&origin.header, "Origin") else { return false };
-    let is_named = match allow {
-        AllowOrigin::Any => false,
-        AllowOrigin::List(allowed) => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(page)),
-    };
-    is_named || origin.host.as_deref().is_some_and(|host| is_same_origin(page, host))
-}
-
-/// True if a page of `origin` comes from `host`, whatever the scheme that a proxy may have changed; or both are this machine.
-#[must_use]
-pub fn is_same_origin(origin: &str, host: &str) -> bool {
-    let Ok(origin) = origin.parse::<Uri>() else { return false };
-    let default_port = match origin.scheme_str() {
-        Some("http") => 80,
-        Some("https") => 443,
-        _ => return false,
-    };
-    let (Some(page), Ok(here)) = (origin.authority(), host.parse::<Authority>()) else { return false };
-    let port = |port: Option<u16>| port.unwrap_or(default_port);
-    let is_same_host = page.host().eq_ignore_ascii_case(here.host());
-    (is_same_host && port(page.port_u16()) == port(here.port_u16()))
-        || (is_loopback_host(page.host()) && is_loopback_host(here.host()))
-}
-
-fn is_loopback_host(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// The header's value, if it has one and no more.
-fn one<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
-    match header.get(name)?.as_slice() {
-        [value] => Some(value),
-        _ => None,
-    }
+/// What a cookie is called: over TLS, with the prefix that keeps others from setting it.
+fn full_name(name: &str, is_secure: bool) -> Cow<'_, str> {
+    if is_secure { format!("__Host-{name}").into() } else { name.into() }
 }
 
 /// A resource name as a part of a cookie's name, which may have letters, digits and a few signs only.
@@ -201,12 +149,12 @@ mod tests {
 
     fn brought(host: &str, cookies: &[&str]) -> Option<[u8; 32]> {
         let lines: Vec<_> = cookies.iter().map(|cookie| ("cookie", *cookie)).collect();
-        BrowserCookie::new("session").digest(&origin(host, &lines))
+        BrowserCookie::new("session", Arc::default()).digest(&origin(host, &lines))
     }
 
     #[test]
     fn a_new_cookie_is_for_this_host_alone_and_no_script() {
-        let cookie = BrowserCookie::new("session");
+        let cookie = BrowserCookie::new("session", Arc::default());
         let offered = cookie.offer(&origin("example.org", &[("origin", "https://example.org")])).unwrap();
         let (pair, rest) = offered.split_once("; ").unwrap();
         assert_eq!(rest, "Path=/; Max-Age=34560000; HttpOnly; SameSite=Strict; Secure");
@@ -221,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_cookie_that_is_there_is_kept() {
-        let cookie = BrowserCookie::new("session");
+        let cookie = BrowserCookie::new("session", Arc::default());
         let there = format!("a=b; relogin-session={VALUE}");
         let offered = cookie.offer(&origin("localhost", &[("cookie", &there)])).unwrap();
         assert!(offered.starts_with(&format!("relogin-session={VALUE}; Path=/; Max-Age=")), "{offered}");
@@ -263,47 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_what_host_and_page_say() {
-        for (host, page, expected) in [
-            ("127.0.0.1:8080", None, true),
-            ("[::1]", Some("http://localhost:3000"), true),
-            ("localhost", Some("null"), true),
-            ("127.0.0.1:8080", Some("https://example.org"), false),
-            ("example.org", Some("http://localhost"), false),
-            ("example.org", None, false),
-            ("localhost.example.org", None, false),
-            ("", None, false),
-        ] {
-            let headers: Vec<_> = page.map(|page| ("origin", page)).into_iter().collect();
-            assert_eq!(is_loopback(&origin(host, &headers)), expected, "{host} {page:?}");
-        }
-        assert!(!is_loopback(&Origin::default()));
-    }
-
-    #[test]
-    fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
-        let list = |origins: &[&str]| AllowOrigin::List(origins.iter().map(|&origin| origin.to_owned()).collect());
-        let may = |page: &[&str], allow: &AllowOrigin| {
-            let headers: Vec<_> = page.iter().map(|page| ("origin", *page)).collect();
-            may_use(&origin("api.example.org", &headers), allow)
-        };
-        for page in ["https://api.example.org", "https://API.example.org:443", "http://api.example.org"] {
-            assert!(may(&[page], &list(&[])), "{page}");
-        }
-        let named = list(&["https://app.example.org"]);
-        assert!(may(&["https://app.example.org"], &named));
-        for page in
-            [&["https://evil.example"][..], &["null"], &[""], &[], &["https://app.example.org", "https://evil.example"]]
-        {
-            assert!(!may(page, &named), "{page:?}");
-        }
-        assert!(may(&["https://api.example.org"], &AllowOrigin::Any));
-        assert!(!may(&["https://evil.example"], &AllowOrigin::Any) && !may(&[], &AllowOrigin::Any));
-    }
-
-    #[test]
     fn a_key_is_handed_out_and_taken_away() {
-        let cookie = KeyCookie::new("session");
+        let cookie = KeyCookie::new("session", Arc::default());
         let at = origin("example.org", &[("cookie", "__Host-relogin-key-session=k; relogin-key-session=x")]);
         assert_eq!(cookie.read(&at), Some("k"));
         assert_eq!(cookie.read(&origin("example.org", &[("cookie", "__Host-relogin-key-session=")])), None);
@@ -314,7 +223,7 @@ mod tests {
 
     #[test]
     fn any_resource_name_makes_a_cookies_name() {
-        assert_eq!(BrowserCookie::new("log=in;x").name, "relogin-log%3din%3bx");
-        assert_eq!(BrowserCookie::new("ü").name, "relogin-%c3%bc");
+        assert_eq!(BrowserCookie::new("log=in;x", Arc::default()).name, "relogin-log%3din%3bx");
+        assert_eq!(BrowserCookie::new("ü", Arc::default()).name, "relogin-%c3%bc");
     }
 }

@@ -18,6 +18,7 @@ pub mod expiry;
 pub mod gateway;
 pub mod http;
 pub mod issuers;
+pub mod origins;
 pub mod proof;
 pub mod pruning;
 pub mod reset;

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 
 use crate::{
-    browser::{Browser, Loading},
+    browser::{Browser, Loading, PLAIN_HOST},
     chromedriver::Chromedriver,
     clock::Clock,
     front::{Front, Happening, Told},
@@ -150,7 +150,9 @@ impl Stage {
     pub async fn serve_anew(&mut self, options: &[&str]) -> Result<()> {
         let listen = self.service.address.get().to_string();
         let data = self.folder.path().join("data").display().to_string();
-        self.service.args = args(["serve", "--listen", &listen, "--data", &data]);
+        // A name that leads to this machine is refused, unless it is named.
+        let plain = format!("http://{PLAIN_HOST}");
+        self.service.args = args(["serve", "--listen", &listen, "--data", &data, "--allow-origin", &plain]);
         let gateway = match self.arrangement {
             Arrangement::Embedded => None,
             Arrangement::EmbeddedOverNats => Some("embedded"),

@@ -12,10 +12,7 @@ use super::{
     header_login,
     private::Private,
 };
-use crate::{
-    config::CookieKind,
-    cookie::{KeyCookie, may_use},
-};
+use crate::{config::CookieKind, cookie::KeyCookie};
 
 pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let request = Private::parse(payload, &desk.proxies)?;
@@ -48,7 +45,7 @@ pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Fai
 /// nothing to resume: then the connection opens all the same, with nobody logged in.
 async fn resume(desk: &Desk, request: &AuthRequest, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
     let origin = &request.origin;
-    let Some(text) = cookie.read(origin).filter(|_| may_use(origin, &desk.allow_origin)) else { return Ok(None) };
+    let Some(text) = cookie.read(origin).filter(|_| desk.origins.may_use_cookies(origin)) else { return Ok(None) };
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
     let key = ReloginKey::new(text.to_owned());
     let answer = desk.sessions.by_cookie(connection, &key, desk.browser_of(request)).await?;

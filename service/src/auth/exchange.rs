@@ -9,7 +9,7 @@ use relogin_session::{ConnectionId, Denied, LoggedIn, ReloginKey};
 use super::{Desk, answer::Failure};
 use crate::{
     config::CookieKind,
-    cookie::{KeyCookie, may_use},
+    cookie::KeyCookie,
     sessions::{Browser, Cookie},
 };
 
@@ -54,7 +54,7 @@ pub(super) async fn exchange(
     cookie: &KeyCookie,
 ) -> Result<Response, Failure> {
     let origin = &request.origin;
-    if !may_use(origin, &desk.allow_origin) {
+    if !desk.origins.may_use_cookies(origin) {
         return Ok(refusal(403, Meta::error_of(403)));
     }
     let brought = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));

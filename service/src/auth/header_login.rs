@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     audit::Event,
-    cookie,
     issuers::{Bearer, Issuers},
     proof,
     sessions::Newcomer,
@@ -83,7 +82,7 @@ async fn admit(
         Ok(guess) => guess,
         Err(wait) => return refused("login_throttled", Failure::TooManyAttempts(wait)).await,
     };
-    match issuers.admit(&origin.header, cookie::may_use(origin, &desk.allow_origin), desk.sessions.now()) {
+    match issuers.admit(&origin.header, desk.origins.may_use_cookies(origin), desk.sessions.now()) {
         Ok(bearer) => Ok(bearer),
         Err(refusal) => {
             debug!(%connection, "a token is refused: {refusal}");

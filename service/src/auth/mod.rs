@@ -38,10 +38,11 @@ use self::{answer::Failure, batch::Batch, malformed::Malformed, route::Route, th
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     client_address::TrustedProxies,
-    config::{AllowOrigin, CookieKind, ThrottleKind},
+    config::{CookieKind, ThrottleKind},
     cookie::{BrowserCookie, KeyCookie},
     errors::Chain,
     issuers::Issuers,
+    origins::Origins,
     sessions::Sessions,
     users::UserDirectory,
 };
@@ -66,7 +67,7 @@ struct Desk {
     issuers: Option<Arc<Issuers>>,
     /// What relogin keys travel in; none if script has them.
     key_cookie: Option<KeyCookie>,
-    allow_origin: AllowOrigin,
+    origins: Arc<Origins>,
     proxies: TrustedProxies,
 }
 
@@ -81,8 +82,8 @@ pub struct Options {
     pub issuers: Option<Arc<Issuers>>,
     /// Whether relogin keys travel in cookies, where no script reads them.
     pub cookie_session: bool,
-    /// Whose pages may act with their visitors' cookies, beside those of the gateway's own origin.
-    pub allow_origin: AllowOrigin,
+    /// Whose pages may act with their visitors' cookies.
+    pub origins: Arc<Origins>,
     /// Whose word is taken for who their clients are.
     pub proxies: TrustedProxies,
 }
@@ -112,7 +113,7 @@ impl Auth {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
         let requests = bus.subscribe(&patterns).await?;
-        let Options { throttle, cookie, issuers, cookie_session, allow_origin, proxies } = options;
+        let Options { throttle, cookie, issuers, cookie_session, origins, proxies } = options;
         let desk = Desk {
             name: name.to_owned(),
             bus,
@@ -121,10 +122,10 @@ impl Auth {
             malformed: Malformed::default(),
             throttle: Throttle::new(throttle),
             cookie,
-            browser_cookie: BrowserCookie::new(name),
+            browser_cookie: BrowserCookie::new(name, Arc::clone(&origins)),
             issuers,
-            key_cookie: cookie_session.then(|| KeyCookie::new(name)),
-            allow_origin,
+            key_cookie: cookie_session.then(|| KeyCookie::new(name, Arc::clone(&origins))),
+            origins,
             proxies,
         };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })

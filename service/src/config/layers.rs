@@ -86,8 +86,14 @@ pub struct Options {
     /// Clients get a new key so often [default: 10m, with --demo: 1m]
     #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
     pub refresh: Option<String>,
-    /// Other origins whose pages may connect, as scheme://host, several with semicolons between, or * for all [default: none
-    /// but the gateway's own]
+    /// What this server is reached by in browsers, as scheme://host[:port], several with commas between: only that is then its own
+    /// origin, requests for other hosts are refused, and cookies are `Secure` if it is https [default: the host of each request, on
+    /// a loopback address loopback hosts only]
+    #[arg(long, env = "RELOGIN_PUBLIC_URL", value_name = "URL")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub public_url: Option<Vec<String>>,
+    /// Other origins whose pages may connect, as scheme://host, several with semicolons between, null for pages without one, or *
+    /// for all [default: none but the server's own]
     #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
     #[serde(deserialize_with = "one_or_many")]
     pub allow_origin: Option<Vec<String>>,
@@ -223,6 +229,7 @@ options! {
     key_lifetime: "key-lifetime" "RELOGIN_KEY_LIFETIME" values::lifetime => u64;
     session_lifetime: "session-lifetime" "RELOGIN_SESSION_LIFETIME" values::lifetime => u64;
     refresh: "refresh" "RELOGIN_REFRESH" values::lifetime => u64;
+    public_url: "public-url" "RELOGIN_PUBLIC_URL" values::public_url => Vec<url::Origin>;
     allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
     trusted_proxy: "trusted-proxy" "RELOGIN_TRUSTED_PROXY" values::trusted_proxies => TrustedProxies;
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;

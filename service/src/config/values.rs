@@ -18,6 +18,7 @@ use super::{
 use crate::{
     bus::check_subject,
     client_address::TrustedProxies,
+    origins::parse_public,
     users::cost::{Cost, CostError},
 };
 
@@ -50,6 +51,8 @@ pub enum Problem {
     NameOfTheDemo,
     /// Not the origin of a page.
     Origin(String),
+    /// Not what a browser could be told to open.
+    PublicUrl(String),
     /// Not an address or a network of proxies.
     TrustedProxy(String),
     /// Not a NATS address. Shows none: there may be a password in it.
@@ -198,9 +201,10 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
             if text == "*" {
                 return Ok(AllowOrigin::Any);
             }
-            let is_origin = text.split_once("://").is_some_and(|(scheme, host)| {
-                !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
-            });
+            let is_origin = text.eq_ignore_ascii_case("null")
+                || text.split_once("://").is_some_and(|(scheme, host)| {
+                    !scheme.is_empty() && !host.is_empty() && !host.contains(|c: char| c == '/' || c.is_whitespace())
+                });
             if !is_origin {
                 return Err(Problem::Origin(text.to_owned()));
             }
@@ -208,6 +212,16 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
         }
     }
     Ok(AllowOrigin::List(origins))
+}
+
+pub(super) fn public_url(lists: Vec<String>) -> Result<Vec<url::Origin>, Problem> {
+    let mut urls = Vec::new();
+    for list in lists {
+        for text in list.split([',', ';']).map(str::trim) {
+            urls.push(parse_public(text).ok_or_else(|| Problem::PublicUrl(text.to_owned()))?);
+        }
+    }
+    Ok(urls)
 }
 
 /// Networks, single addresses, and `loopback`.
@@ -276,6 +290,10 @@ impl fmt::Display for Problem {
             ),
             Self::NameOfTheDemo => f.write_str("is what --demo calls its counter; take another name"),
             Self::Origin(text) => write!(f, "{text:?} is no origin; write it like https://example.org, or * for all"),
+            Self::PublicUrl(text) => write!(
+                f,
+                "{text:?} is no address of a site; write it like https://example.org or http://10.0.0.1:8080, without a path"
+            ),
             Self::TrustedProxy(text) => {
                 write!(f, "{text:?} is no address; write it like 10.0.0.1, 10.0.0.0/8, fd00::/8 or loopback")
             }

@@ -3,34 +3,24 @@
 use std::time::Duration;
 
 use axum::{
-    http::{StatusCode, request::Parts},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use relogin_gateway::Config;
-use relogin_res::service::{self, AuthRequest, Payload, PreResponse, Subject};
+use relogin_res::service::{self, AuthRequest, Origin, Payload, PreResponse, Subject};
 use tokio::time::timeout;
 
-use super::{Gateway, draw_cid, merge, origin::origin_of, rejection};
-use crate::{
-    bus::{Bus, Delivery, Mailbox, Tag},
-    client_address::ClientAddress,
-};
+use super::{Gateway, draw_cid, merge, rejection};
+use crate::bus::{Bus, Delivery, Mailbox, Tag};
 
 impl Gateway {
-    /// Answers an HTTP request of `client` as the header authentication says.
-    pub async fn authenticate(&self, parts: &Parts, client: ClientAddress) -> Response {
+    /// Answers an HTTP request, of whose client `origin` says what is known, as the header authentication says.
+    pub async fn authenticate(&self, origin: Origin) -> Response {
         let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "Nobody answers now.\n");
         let Some((name, method)) = self.header_auth.as_deref().and_then(|method| method.rsplit_once('.')) else {
             return StatusCode::NOT_FOUND.into_response();
         };
-        let request = AuthRequest {
-            cid: draw_cid(),
-            token: None,
-            params: None,
-            query: None,
-            origin: origin_of(parts, client),
-            is_http: true,
-        };
+        let request = AuthRequest { cid: draw_cid(), token: None, params: None, query: None, origin, is_http: true };
         let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
         let Some(answer) = ask(self.bus.as_ref(), &subject, &request).await else { return unavailable.into_response() };
         match answer.meta {

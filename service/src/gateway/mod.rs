@@ -29,14 +29,14 @@ use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
 use relogin_gateway::ConnectionKey;
-use relogin_res::service::Headers;
+use relogin_res::service::{Headers, Origin};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{handshake::server::create_response_with_body, protocol::Role},
 };
 
-use crate::{bus::Bus, client_address::ClientAddress, config::AllowOrigin};
+use crate::bus::Bus;
 use driver::{Event, Verdict};
 
 pub(crate) use origin::origin_of;
@@ -86,32 +86,27 @@ pub struct Gateway {
     /// True once it is to stop. Every task of the gateway holds a receiver for as long as it lives.
     stopping: watch::Sender<bool>,
     last_key: AtomicU64,
-    allow_origin: AllowOrigin,
     bus: Arc<dyn Bus>,
     header_auth: Option<String>,
     limits: Arc<Limits>,
 }
 
 impl Gateway {
-    /// Starts a gateway on `bus`, open to the pages of `allow_origin`. Before each WebSocket opens, it asks the method
+    /// Starts a gateway on `bus`. Before each WebSocket opens, it asks the method
     /// `header_auth` (`resource.method`), if there is one. Must be called in a Tokio runtime.
     #[must_use]
-    pub fn start(bus: Arc<dyn Bus>, allow_origin: AllowOrigin, header_auth: Option<String>, limits: Limits) -> Self {
+    pub fn start(bus: Arc<dyn Bus>, header_auth: Option<String>, limits: Limits) -> Self {
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let limits = Arc::new(limits);
         tokio::spawn(driver::run(Arc::clone(&bus), header_auth.clone(), events, stopping.subscribe(), limits.drain));
-        Self { driver, stopping, last_key: AtomicU64::new(0), allow_origin, bus, header_auth, limits }
+        Self { driver, stopping, last_key: AtomicU64::new(0), bus, header_auth, limits }
     }
 
-    /// Answers an HTTP request of `client` that wants to become a WebSocket.
-    pub async fn upgrade(&self, mut request: Request<Body>, client: ClientAddress) -> Response {
+    /// Answers an HTTP request that wants to become a WebSocket, of whom `origin` says what is known.
+    pub async fn upgrade(&self, mut request: Request<Body>, origin: Origin) -> Response {
         if *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
-        }
-        if !origin::is_allowed(&self.allow_origin, request.headers()) {
-            let text = "Pages of this origin may not connect. The server's --allow-origin says which may.\n";
-            return (StatusCode::FORBIDDEN, text).into_response();
         }
         let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
@@ -120,7 +115,6 @@ impl Gateway {
         let upgrade = hyper::upgrade::on(&mut request);
         let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
         let (verdict, judged) = oneshot::channel();
-        let origin = origin_of(&request.into_parts().0, client);
         self.driver.send(Event::Opening { key, cid: draw_cid(), origin, verdict }).ok();
         let opening = socket::Opening {
             closed: socket::Closed { key, driver: self.driver.clone() },
@@ -166,10 +160,7 @@ impl Gateway {
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway")
-            .field("allow_origin", &self.allow_origin)
-            .field("limits", &self.limits)
-            .finish_non_exhaustive()
+        f.debug_struct("Gateway").field("limits", &self.limits).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
@@ -30,6 +30,7 @@ use crate::{
     client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies},
     cookie::BrowserCookie,
     gateway::{Gateway, origin_of},
+    origins::{Origins, Refusal},
 };
 use page::Page;
 
@@ -52,7 +53,11 @@ pub struct Site {
     pub api: bool,
     /// Whose word is taken for who their clients are.
     pub proxies: TrustedProxies,
+    /// Which hosts are ours, and whose pages may connect.
+    pub origins: Arc<Origins>,
 }
+
+const HEALTH: &str = "/healthz";
 
 /// How long a client may take to send the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -148,7 +153,7 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 fn router(site: Site) -> Router {
     let policy = page::policy::<Page>();
     let mut router = Router::new()
-        .route("/healthz", get(check_health))
+        .route(HEALTH, get(check_health))
         .route(jwks::PATH, get(jwks::serve))
         .fallback(serve_page)
         .layer(CompressionLayer::new());
@@ -158,6 +163,7 @@ fn router(site: Site) -> Router {
     router
         .layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, policy))
         .layer(middleware::from_fn_with_state(site.clone(), upgrade))
+        .layer(middleware::from_fn_with_state(site.clone(), check_host))
         .layer(middleware::from_fn_with_state(site.clone(), identify))
         .with_state(site)
 }
@@ -194,16 +200,48 @@ async fn upgrade(
     next: Next,
 ) -> Response {
     let upgrade = request.headers().get(header::UPGRADE);
-    let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && request.version() >= Version::HTTP_11;
     let is_call = site.api && request.method() == Method::POST && request.uri().path().starts_with("/api/");
     match &site.gateway {
-        Some(gateway) if is_websocket => gateway.upgrade(request, client).await,
-        Some(gateway) if is_call => {
-            let (parts, _) = request.into_parts();
-            gateway.authenticate(&parts, client).await
+        Some(gateway) if is_websocket => {
+            let origin = origin_of(request.headers(), request.uri(), client);
+            match site.origins.check_page(&origin) {
+                Ok(()) => gateway.upgrade(request, origin).await,
+                Err(refusal) => refused(refusal),
+            }
         }
+        // A proxy has passed on all of it but what makes it a WebSocket.
+        Some(_) if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) => {
+            site.origins.note_lost_upgrade();
+            let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
+            (StatusCode::UPGRADE_REQUIRED, headers, LOST_UPGRADE).into_response()
+        }
+        Some(gateway) if is_call => gateway.authenticate(origin_of(request.headers(), request.uri(), client)).await,
         _ => next.run(request).await,
     }
+}
+
+const LOST_UPGRADE: &str =
+    "This would be a WebSocket, had it come with the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
+
+/// Requests for hosts that are not ours go no further, but for what everybody may know.
+async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = hosts.next().map(|host| String::from_utf8_lossy(host.as_bytes()));
+    if hosts.next().is_some() {
+        return (StatusCode::BAD_REQUEST, "More than one Host.\n").into_response();
+    }
+    // Whoever checks the health, or a token, does it from inside, by whatever name.
+    let is_public = matches!(request.uri().path(), HEALTH | jwks::PATH);
+    match site.origins.check_host(host.as_deref()) {
+        Err(refusal) if !is_public => refused(refusal),
+        _ => next.run(request).await,
+    }
+}
+
+fn refused(refusal: Refusal) -> Response {
+    (refusal.status(), format!("{refusal}\n")).into_response()
 }
 
 async fn check_health(State(site): State<Site>) -> Response {
@@ -228,7 +266,7 @@ async fn serve_page(
     let mut response = page::serve::<Page>(path, &parts.headers, site.demo);
     if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
         // So that it is there when the page logs somebody in on its first connection.
-        let origin = origin_of(&parts, client);
+        let origin = origin_of(&parts.headers, &parts.uri, client);
         if !cookie.is_there(&origin) {
             set_cookie(&mut response, cookie.offer(&origin));
             // It is for one browser only.

@@ -1,6 +1,8 @@
 //! Who may open a WebSocket, where, and what services hear of it.
 
-use relogin::config::AllowOrigin;
+use std::sync::Arc;
+
+use relogin::{bus::local::LocalBus, config::AllowOrigin};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -8,7 +10,7 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error};
 
-use super::stage::{Stage, patient, soon};
+use super::stage::{Setup, Stage, patient, soon};
 
 #[tokio::test]
 async fn a_websocket_opens_on_any_path() {
@@ -24,11 +26,13 @@ async fn a_websocket_opens_on_any_path() {
 async fn pages_of_other_origins_must_be_named() {
     let stage = Stage::with(patient(), AllowOrigin::List(vec!["https://app.example".into()])).await;
     let same = format!("http://{}", stage.address);
-    for origin in [same.as_str(), "null", "https://app.example"] {
+    for origin in [same.as_str(), "https://app.example"] {
         stage.open("/", &[("Origin", origin)]).await.unwrap();
     }
-    let refused = stage.open("/", &[("Origin", "https://evil.example")]).await.err();
-    assert!(matches!(refused, Some(Error::Http(response)) if response.status() == 403));
+    for origin in ["https://evil.example", "null"] {
+        let refused = stage.open("/", &[("Origin", origin)]).await.err();
+        assert!(matches!(refused, Some(Error::Http(response)) if response.status() == 403), "{origin}");
+    }
 
     let open = Stage::with(patient(), AllowOrigin::Any).await;
     open.open("/", &[("Origin", "https://evil.example")]).await.unwrap();
@@ -39,6 +43,68 @@ async fn what_is_no_proper_upgrade_is_refused_in_words() {
     let stage = Stage::new().await;
     let response = stage.http("GET / HTTP/1.1\r\nUpgrade: websocket").await;
     assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
+}
+
+/// Line aa: a proxy that passes everything on but what makes it a WebSocket.
+#[tokio::test]
+async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
+    let stage = Stage::new().await;
+    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13";
+    for head in [
+        format!("GET / HTTP/1.1\r\n{key}"),
+        format!("GET /ws HTTP/1.0\r\n{key}"),
+        format!("GET /ws HTTP/1.0\r\nUpgrade: websocket\r\n{key}"),
+    ] {
+        let response = stage.http(&head).await;
+        assert!(response.contains(" 426 ") && response.contains("\r\nupgrade: websocket\r\n"), "{head} {response}");
+    }
+    let page = stage.http("GET /nothing HTTP/1.1").await;
+    assert!(page.starts_with("HTTP/1.1 404 "), "{page}");
+}
+
+/// Line o: DNS rebinding. A page of any name may have that name resolve to this machine.
+#[tokio::test]
+async fn who_asks_for_a_name_that_is_not_ours_gets_nothing() {
+    let chat = &["https://chat.example"][..];
+    for (urls, allow, host, is_ours) in [
+        (&[][..], &[][..], "evil.example", false),
+        (&[], &[], "localhost", true),
+        (&[], &["https://chat.example"], "chat.example", true),
+        (&[], &["https://chat.example"], "evil.example", false),
+        (chat, &[], "chat.example", true),
+        (chat, &[], "evil.example", false),
+    ] {
+        let allow_origin = AllowOrigin::List(allow.iter().map(|&origin| origin.to_owned()).collect());
+        let setup = Setup { public_url: urls.to_vec(), allow_origin, ..Setup::default() };
+        let stage = Stage::set(Arc::new(LocalBus::new()), setup).await;
+        for request in
+            ["GET /nothing HTTP/1.1", "GET / HTTP/1.1\r\nUpgrade: websocket", "POST /api/session/login HTTP/1.1"]
+        {
+            let response = stage.http_at(host, request).await;
+            let is_refused = response.starts_with("HTTP/1.1 421 ") && !response.contains("set-cookie");
+            assert_eq!(is_refused, !is_ours, "{urls:?} {host} {request} {response}");
+        }
+        for public in ["/healthz", "/.well-known/jwks.json"] {
+            let response = stage.http_at(host, &format!("GET {public} HTTP/1.1")).await;
+            assert!(response.starts_with("HTTP/1.1 200 "), "{host} {public} {response}");
+        }
+        let two = stage.http_at(host, "GET /nothing HTTP/1.1\r\nHost: localhost").await;
+        assert!(two.starts_with("HTTP/1.1 400 "), "{two}");
+    }
+}
+
+/// Lines o and aa: behind a proxy that asks for us by our loopback address, it is the public URL that counts.
+#[tokio::test]
+async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() {
+    let setup = Setup { public_url: vec!["https://chat.example"], ..Setup::default() };
+    let stage = Stage::set(Arc::new(LocalBus::new()), setup).await;
+    stage.open("/", &[("Origin", "https://chat.example")]).await.unwrap();
+    let same = format!("http://{}", stage.address);
+    for page in ["http://chat.example", "null", same.as_str()] {
+        assert!(stage.open("/", &[("Origin", page)]).await.is_err(), "{page}");
+    }
+    let page = stage.http("GET / HTTP/1.1\r\nSec-Fetch-Site: none").await;
+    assert!(page.contains("set-cookie: __Host-relogin-session=") && page.contains("SameSite=Strict; Secure"), "{page}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use relogin::{
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
+    origins::{Origins, parse_public},
     store::memory::MemoryStore,
 };
 use serde_json::{Value, json};
@@ -42,6 +43,7 @@ pub(crate) const JWKS: &str = r#"{"keys":[]}"#;
 /// How a site is set up; by default no clock ends anything.
 pub(crate) struct Setup {
     pub(crate) limits: Limits,
+    pub(crate) public_url: Vec<&'static str>,
     pub(crate) allow_origin: AllowOrigin,
     pub(crate) header_auth: Option<String>,
     pub(crate) proxies: TrustedProxies,
@@ -51,6 +53,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             limits: patient(),
+            public_url: Vec::new(),
             allow_origin: AllowOrigin::default(),
             header_auth: None,
             proxies: TrustedProxies::default(),
@@ -94,8 +97,12 @@ impl Stage {
     }
 
     pub(crate) async fn set(bus: Arc<dyn Bus>, setup: Setup) -> Self {
-        let Setup { limits, allow_origin, header_auth, proxies } = setup;
-        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), allow_origin, header_auth, limits));
+        let Setup { limits, public_url, allow_origin, header_auth, proxies } = setup;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let public_url = public_url.into_iter().map(|url| parse_public(url).unwrap()).collect();
+        let origins = Arc::new(Origins::new(public_url, allow_origin, Some(address), !proxies.is_empty()));
+        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), header_auth, limits));
         let store = Arc::new(MemoryStore::new());
         let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
         let site = Site {
@@ -103,12 +110,11 @@ impl Stage {
             health,
             jwks: Some(JWKS.to_owned()),
             demo: false,
-            cookie: Some(BrowserCookie::new("session")),
+            cookie: Some(BrowserCookie::new("session", Arc::clone(&origins))),
             api: false,
             proxies,
+            origins,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(http::run(listener, site, async { stopped.await.unwrap_or_default() }));
         Self { bus, gateway, store, address, stop: Some(stop), server }
@@ -167,8 +173,13 @@ impl Stage {
 
     /// The response to a raw HTTP request.
     pub(crate) async fn http(&self, head: &str) -> String {
+        self.http_at(&self.address.to_string(), head).await
+    }
+
+    /// The response to a raw HTTP request for a host.
+    pub(crate) async fn http_at(&self, host: &str, head: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("{head}\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let request = format!("{head}\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut response = Vec::new();
         soon(stream.read_to_end(&mut response)).await.unwrap();

@@ -103,7 +103,7 @@ async fn exchanged(page: &Browser, method: &str, times: usize) -> Result<()> {
 
 /// Log in, reload, refresh, a second tab, a restart, a thief, and log out: the key is in the browser's cookie alone all the while.
 async fn a_session_whose_key_no_script_sees(stage: &mut Stage) -> Result<()> {
-    stage.up(&["--cookie-session", "--refresh", "3s"]).await?;
+    stage.up(&["--cookie-session", "--refresh", "3s", "--allow-origin", "null"]).await?;
     let front = stage.front().await?;
     let page = stage.page("owner", &front.url()).await?;
     page.log_in("jane", "jane").await?;

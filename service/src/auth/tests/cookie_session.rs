@@ -1,11 +1,14 @@
 //! Sessions whose keys travel in a cookie, request by request.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::{Rig, code, credentials};
 use crate::{
     auth::Options,
     config::{AllowOrigin, ThrottleKind},
+    origins::Origins,
 };
 
 const BROWSER: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";
@@ -13,8 +16,9 @@ const ANOTHER: &str = "relogin-session=BBBBBBBBBBBBBBBBBBBBBA";
 const PAGE: &str = "http://localhost:8080";
 
 async fn rig() -> Rig {
-    let allow_origin = AllowOrigin::List(vec!["https://app.example".to_owned()]);
-    Rig::with(Options { cookie_session: true, throttle: ThrottleKind::Off, allow_origin, ..Options::default() }).await
+    let allow = AllowOrigin::List(vec!["https://app.example".to_owned()]);
+    let origins = Arc::new(Origins::new(Vec::new(), allow, None, false));
+    Rig::with(Options { cookie_session: true, throttle: ThrottleKind::Off, origins, ..Options::default() }).await
 }
 
 /// What a browser sends: its cookies, the page it is on, and what it wants to become or show.

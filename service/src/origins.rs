@@ -1,0 +1,300 @@
+//! Which web origins are this server's own, which others may connect, and what follows from it: whose pages open WebSockets, whose
+//! act with cookies, which hosts requests may ask for, and whether cookies are `Secure`. Does no I/O but a line in the log for what it
+//! refuses. Knows no sessions.
+//!
+//! A page cannot lie about where it comes from (`Origin`), but it can choose the name by which it reaches us (`Host`): whoever owns a
+//! name can have it resolve to any address (DNS rebinding). So a name is only ours if somebody on our side says so.
+
+mod complaints;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
+
+use axum::http::uri::Authority;
+use relogin_res::service::{Headers, Origin};
+use thiserror::Error;
+use url::{Host, Url};
+
+use self::complaints::Complaints;
+use crate::config::AllowOrigin;
+
+/// The web origins that count for something.
+#[derive(Debug, Default)]
+pub struct Origins {
+    /// What this server is reached by; empty: it was not told.
+    public: Vec<url::Origin>,
+    allow: AllowOrigin,
+    /// Those of `allow` that are web sites.
+    allowed: Vec<url::Origin>,
+    /// Where this server listens; none if that is not for it to say.
+    listen: Option<SocketAddr>,
+    /// Whether `X-Forwarded-Proto` comes from trusted proxies alone.
+    believes_scheme: bool,
+    complaints: Complaints,
+}
+
+/// Why a request is refused whatever it asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// It asks for a host that is not ours.
+    #[error("This server does not go by that name. Its --public-url says by which it does.")]
+    Host,
+    /// It is sent by a page that may not connect.
+    #[error("Pages of this origin may not connect. The server's --public-url and --allow-origin say which may.")]
+    Page,
+}
+
+/// Where a page comes from that is nobody's: a file, a sandboxed frame.
+const OPAQUE: &str = "null";
+
+impl Origins {
+    /// With `public`, only those are this server's own. Without it they are guessed from what requests ask for, as far as that is safe
+    /// where it listens. Pages of `allow` may connect as well.
+    #[must_use]
+    pub fn new(
+        public: Vec<url::Origin>,
+        allow: AllowOrigin,
+        listen: Option<SocketAddr>,
+        believes_scheme: bool,
+    ) -> Self {
+        let allowed = match &allow {
+            AllowOrigin::Any => Vec::new(),
+            AllowOrigin::List(allowed) => allowed.iter().filter_map(|page| parse_page(page)).collect(),
+        };
+        Self { public, allow, allowed, listen, believes_scheme, complaints: Complaints::default() }
+    }
+
+    /// Refuses a request for a host that is not ours. One that names none is sent by no browser.
+    ///
+    /// # Errors
+    /// [`Refusal::Host`].
+    pub fn check_host(&self, host: Option<&str>) -> Result<(), Refusal> {
+        let Some(text) = host else { return Ok(()) };
+        if parse_host(text).is_some_and(|(host, _)| self.is_host_ours(&host)) {
+            return Ok(());
+        }
+        if let Some(text) = self.complaints.note("host", text, Instant::now()) {
+            let url = format!("https://{text}");
+            tracing::warn!(
+                "a request for the host {text:?} is refused: if that is this server's name, say --public-url {url:?}"
+            );
+        }
+        Err(Refusal::Host)
+    }
+
+    /// Refuses a page that may not connect. A request without an `Origin` is sent by no page.
+    ///
+    /// # Errors
+    /// [`Refusal::Page`].
+    pub fn check_page(&self, client: &Origin) -> Result<(), Refusal> {
+        let page = match client.header.get("Origin").map(Vec::as_slice) {
+            None | Some([]) => return Ok(()),
+            Some([page]) if self.is_named(page) || self.is_own(page, client) => return Ok(()),
+            _ if self.allow == AllowOrigin::Any => return Ok(()),
+            Some([page, ..]) => page,
+        };
+        match self.complaints.note("page", page, Instant::now()) {
+            Some(page) if page == OPAQUE => tracing::warn!(
+                "a page without an origin (null), a file say, is refused: --allow-origin null lets all such in"
+            ),
+            Some(page) => tracing::warn!(
+                "a page of {page:?} is refused: if that is this server's own address, say --public-url {page:?}; if it is \
+                 another site that may connect, --allow-origin {page:?}"
+            ),
+            None => {}
+        }
+        Err(Refusal::Page)
+    }
+
+    /// A WebSocket was asked for without the header that makes it one.
+    pub fn note_lost_upgrade(&self) {
+        if self.complaints.note("upgrade", "", Instant::now()).is_some() {
+            tracing::warn!(
+                "a WebSocket was asked for without the header Upgrade: if there is a proxy, it must pass on Upgrade and \
+                 Connection, over HTTP/1.1"
+            );
+        }
+    }
+
+    /// True if the page that sends the request may act with its visitor's cookies: it says where it comes from, and that is this server's
+    /// own origin, or one that is allowed by its name. That all may connect does not say that all may act for their visitors.
+    #[must_use]
+    pub fn may_use_cookies(&self, client: &Origin) -> bool {
+        let Some(page) = one(&client.header, "Origin").filter(|page| *page != OPAQUE) else { return false };
+        if self.is_named(page) {
+            return true;
+        }
+        if !self.is_own(page, client) {
+            return false;
+        }
+        // Cookies are sent over TLS alone but on loopback, where nothing else was said: a page of the same host without it, which anybody
+        // on the network could have written, is another origin.
+        let is_safe = !self.public.is_empty()
+            || parse_page(page).is_some_and(|page| scheme(&page) == "https" || is_loopback(host(&page)));
+        if !is_safe && let Some(page) = self.complaints.note("cookies", page, Instant::now()) {
+            tracing::warn!(
+                "cookies do not count for a page of {page:?}, which came without TLS: if this site has none, say --public-url {page:?}"
+            );
+        }
+        is_safe
+    }
+
+    /// True if cookies for this client are for TLS alone: if our own origin is, or, if it is not known, but on loopback.
+    #[must_use]
+    pub fn are_cookies_secure(&self, client: &Origin) -> bool {
+        match self.public_of(client) {
+            Some(public) => scheme(public) == "https",
+            None => self.forwarded_scheme(client) == Some("https") || !is_local(client),
+        }
+    }
+
+    fn is_host_ours(&self, host: &Host) -> bool {
+        let is_named = self.public.iter().chain(&self.allowed).any(|named| self::host(named) == Some(host));
+        if is_named || self.allow == AllowOrigin::Any {
+            return true;
+        }
+        let is_address = !matches!(host, Host::Domain(_));
+        let is_loopback = is_loopback(Some(host));
+        match self.listen.map(|listen| listen.ip().to_canonical()) {
+            Some(ip) if ip.is_loopback() => is_loopback,
+            _ if self.public.is_empty() => true,
+            // Each address of this machine. No page can have one for its name but ours.
+            Some(ip) if ip.is_unspecified() => is_address || is_loopback,
+            Some(ip) => ip_of(host) == Some(ip),
+            None => false,
+        }
+    }
+
+    /// True if pages of this origin are allowed by its name.
+    fn is_named(&self, page: &str) -> bool {
+        match &self.allow {
+            AllowOrigin::Any => false,
+            // Those that are no web sites have one way to be written.
+            AllowOrigin::List(allowed) => match parse_page(page) {
+                Some(page) => self.allowed.contains(&page),
+                None => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(page)),
+            },
+        }
+    }
+
+    /// True if a page of this origin is one of ours.
+    fn is_own(&self, page: &str, client: &Origin) -> bool {
+        let Some(page) = parse_page(page) else { return false };
+        if !self.public.is_empty() {
+            return self.public.contains(&page);
+        }
+        let url::Origin::Tuple(scheme, page_host, page_port) = &page else { return false };
+        let Some((host, port)) = client.host.as_deref().and_then(parse_host) else { return false };
+        if is_loopback(Some(page_host)) && is_loopback(Some(&host)) {
+            return true;
+        }
+        let default_port = if scheme == "https" { 443 } else { 80 };
+        *page_host == host
+            && *page_port == port.unwrap_or(default_port)
+            && self.forwarded_scheme(client).is_none_or(|forwarded| forwarded == scheme)
+    }
+
+    /// Which of our public origins a request is for: what its page says, else what it asks for, else one with TLS.
+    fn public_of(&self, client: &Origin) -> Option<&url::Origin> {
+        let page = one(&client.header, "Origin").and_then(parse_page);
+        let asked = client.host.as_deref().and_then(parse_host);
+        let is_asked = |public: &&url::Origin| asked.as_ref().is_some_and(|(asked, _)| host(public) == Some(asked));
+        let find = |is_it: &dyn Fn(&&url::Origin) -> bool| self.public.iter().find(is_it);
+        find(&|public| page.as_ref() == Some(public))
+            .or_else(|| find(&is_asked))
+            .or_else(|| find(&|public| scheme(public) == "https"))
+            .or_else(|| self.public.first())
+    }
+
+    /// What a trusted proxy says that its client spoke.
+    fn forwarded_scheme<'a>(&self, client: &'a Origin) -> Option<&'a str> {
+        let scheme = if self.believes_scheme { one(&client.header, "X-Forwarded-Proto")? } else { return None };
+        ["https", "http"].into_iter().find(|known| scheme.trim().eq_ignore_ascii_case(known))
+    }
+}
+
+impl Refusal {
+    /// The status of the response that says so.
+    #[must_use]
+    pub fn status(self) -> axum::http::StatusCode {
+        match self {
+            Self::Host => axum::http::StatusCode::MISDIRECTED_REQUEST,
+            Self::Page => axum::http::StatusCode::FORBIDDEN,
+        }
+    }
+}
+
+/// Reads the origin of a web page, or the address of one that is nothing but its origin.
+#[must_use]
+pub fn parse_public(text: &str) -> Option<url::Origin> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    Some(url.origin()).filter(|_| is_bare && matches!(url.scheme(), "http" | "https"))
+}
+
+/// Reads what a browser writes in `Origin`, if it is the origin of a web site.
+fn parse_page(text: &str) -> Option<url::Origin> {
+    parse_public(text).filter(|_| !text.ends_with('/'))
+}
+
+/// Reads `Host`.
+fn parse_host(text: &str) -> Option<(Host, Option<u16>)> {
+    let authority: Authority = text.parse().ok().filter(|authority: &Authority| !authority.as_str().contains('@'))?;
+    Some((Host::parse(authority.host()).ok()?, authority.port_u16()))
+}
+
+fn scheme(origin: &url::Origin) -> &str {
+    match origin {
+        url::Origin::Tuple(scheme, ..) => scheme,
+        url::Origin::Opaque(_) => "",
+    }
+}
+
+fn host(origin: &url::Origin) -> Option<&Host> {
+    match origin {
+        url::Origin::Tuple(_, host, _) => Some(host),
+        url::Origin::Opaque(_) => None,
+    }
+}
+
+fn ip_of(host: &Host) -> Option<IpAddr> {
+    match host {
+        Host::Ipv4(ip) => Some((*ip).into()),
+        Host::Ipv6(ip) => Some(IpAddr::from(*ip).to_canonical()),
+        Host::Domain(_) => None,
+    }
+}
+
+fn is_loopback(host: Option<&Host>) -> bool {
+    match host {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(host) => ip_of(host).is_some_and(|ip| ip.is_loopback()),
+        None => false,
+    }
+}
+
+/// True if the client is on this machine, as far as it says so itself: it asked for a loopback address, and its page, if it is one,
+/// came from such, too. (Behind a proxy the first may be so for everybody.)
+fn is_local(client: &Origin) -> bool {
+    let asked = client.host.as_deref().and_then(parse_host);
+    let page = one(&client.header, "Origin").filter(|page| *page != OPAQUE);
+    is_loopback(asked.as_ref().map(|(host, _)| host))
+        && page.is_none_or(|page| parse_page(page).is_some_and(|page| is_loopback(host(&page))))
+}
+
+/// The header's value, if it has one and no more.
+fn one<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
+    match header.get(name)?.as_slice() {
+        [value] => Some(value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! What strangers are refused for, told to whoever runs the server: each thing once an hour, at most one a second, and no more different
+//! ones than are remembered. Reads no clock.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// What was told within the hour.
+#[derive(Debug, Default)]
+pub(super) struct Complaints(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    told: HashSet<(&'static str, String)>,
+    since: Option<Instant>,
+    last: Option<Instant>,
+}
+
+/// How many different ones are told in an hour.
+const MAX: usize = 128;
+
+/// How much of a stranger's words is told, in characters.
+const MAX_WORDS: usize = 128;
+
+const PERIOD: Duration = Duration::from_secs(3600);
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Complaints {
+    /// What to tell of `what`, which is of this `kind`; none if it has been told, or too much has.
+    pub(super) fn note(&self, kind: &'static str, what: &str, now: Instant) -> Option<String> {
+        let words: String = what.chars().take(MAX_WORDS).collect();
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
+            told.told.clear();
+            told.since = Some(now);
+        }
+        let is_too_soon = told.last.is_some_and(|last| now.duration_since(last) < PAUSE);
+        if is_too_soon || told.told.len() >= MAX || !told.told.insert((kind, words.clone())) {
+            return None;
+        }
+        told.last = Some(now);
+        Some(words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_told_once_an_hour_one_a_second_and_so_many_in_all() {
+        let complaints = Complaints::default();
+        let start = Instant::now();
+        let tell = |what: &str, second: u64| complaints.note("x", what, start + Duration::from_secs(second)).is_some();
+        assert!(tell("a", 0) && !tell("a", 0) && !tell("a", 1));
+        assert!(!tell("b", 0) && tell("b", 1) && !tell("b", 2));
+        assert!(complaints.note("y", "a", start + Duration::from_secs(2)).is_some(), "of another kind");
+        assert!(tell("a", 3600) && !tell("a", 3601));
+        let told = (0..1000).filter(|i| tell(&i.to_string(), 3602 + i)).count();
+        assert_eq!(told, MAX - 1);
+        assert!(tell("b", 7200));
+    }
+
+    #[test]
+    fn no_more_of_a_strangers_words_is_kept_than_is_told() {
+        let complaints = Complaints::default();
+        assert_eq!(complaints.note("x", &"ü".repeat(10_000), Instant::now()), Some("ü".repeat(MAX_WORDS)));
+    }
+}
