@@ -3,16 +3,20 @@
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Semaphore;
+
+use super::memory::Memory;
 
 /// The credits of one connection.
 #[derive(Debug)]
 pub(super) struct Credits {
     frames: Semaphore,
     bytes: Semaphore,
+    max_bytes: usize,
+    memory: Arc<Memory>,
     /// What the unanswered frames cost. An answer does not say to which frame, so each gives back the least that is owed:
     /// never more than its own.
     owed: Mutex<BinaryHeap<Reverse<u32>>>,
@@ -22,29 +26,42 @@ pub(super) struct Credits {
 const UNIT: usize = 1024;
 
 impl Credits {
-    /// Credits for `frames` frames of `bytes` bytes together. A single frame may have as many.
-    pub(super) fn new(frames: usize, bytes: usize) -> Self {
-        Self { frames: Semaphore::new(frames), bytes: Semaphore::new(bytes.div_ceil(UNIT)), owed: Mutex::default() }
+    /// Credits for `frames` frames of `bytes` bytes together, which are counted in `memory`. A single frame may have as many, and
+    /// a larger one counts as that.
+    pub(super) fn new(frames: usize, bytes: usize, memory: Arc<Memory>) -> Self {
+        let max_bytes = bytes.div_ceil(UNIT).min(u32::MAX as usize);
+        let (frames, bytes) = (Semaphore::new(frames), Semaphore::new(max_bytes));
+        Self { frames, bytes, max_bytes, memory, owed: Mutex::default() }
     }
 
-    /// Waits until one more frame may be read, and takes its credit.
-    pub(super) async fn take_frame(&self) {
-        take(&self.frames, 1).await;
+    /// Waits until one more frame may be read, and takes its credit. True if it had to wait.
+    pub(super) async fn take_frame(&self) -> bool {
+        take(&self.frames, 1).await
     }
 
-    /// Waits until a frame of this size may be handed on, and takes credit for its bytes.
-    pub(super) async fn take_bytes(&self, size: usize) {
-        let cost = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        take(&self.bytes, cost).await;
+    /// Waits until a frame of this size may be handed on, and takes credit for its bytes. True if it had to wait.
+    pub(super) async fn take_bytes(&self, size: usize) -> bool {
+        let cost = size.div_ceil(UNIT).min(self.max_bytes);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let has_waited = take(&self.bytes, cost).await;
+        self.memory.add(cost as usize * UNIT);
         self.owed().push(Reverse(cost));
+        has_waited
     }
 
     /// A frame is dealt with.
     pub(super) fn give_back(&self) {
-        if let Some(Reverse(cost)) = self.owed().pop() {
+        let cost = self.owed().pop();
+        if let Some(Reverse(cost)) = cost {
+            self.memory.remove(cost as usize * UNIT);
             self.bytes.add_permits(cost as usize);
             self.frames.add_permits(1);
         }
+    }
+
+    /// How many bytes are not given back.
+    pub(super) fn owed_bytes(&self) -> usize {
+        (self.max_bytes - self.bytes.available_permits().min(self.max_bytes)) * UNIT
     }
 
     /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
@@ -53,8 +70,20 @@ impl Credits {
     }
 }
 
-async fn take(credits: &Semaphore, count: u32) {
+impl Drop for Credits {
+    fn drop(&mut self) {
+        let owed: usize = self.owed().drain().map(|Reverse(cost)| cost as usize).sum();
+        self.memory.remove(owed * UNIT);
+    }
+}
+
+async fn take(credits: &Semaphore, count: u32) -> bool {
+    if let Ok(taken) = credits.try_acquire_many(count) {
+        taken.forget();
+        return false;
+    }
     credits.acquire_many(count).await.expect("nobody closes the semaphore").forget();
+    true
 }
 
 #[cfg(test)]
@@ -63,13 +92,17 @@ mod tests {
 
     use super::*;
 
+    fn credits(frames: usize, bytes: usize) -> Credits {
+        Credits::new(frames, bytes, Arc::new(Memory::new(usize::MAX)))
+    }
+
     fn frame(credits: &Credits, size: usize) -> bool {
         credits.take_frame().now_or_never().is_some() && credits.take_bytes(size).now_or_never().is_some()
     }
 
     #[test]
     fn so_many_frames() {
-        let credits = Credits::new(3, 1 << 20);
+        let credits = credits(3, 1 << 20);
         assert!((0..3).all(|_| frame(&credits, 10)));
         assert!(!frame(&credits, 10));
         credits.give_back();
@@ -79,7 +112,7 @@ mod tests {
 
     #[test]
     fn so_many_bytes_whatever_frame_is_answered_first() {
-        let credits = Credits::new(100, 100 * UNIT);
+        let credits = credits(100, 100 * UNIT);
         assert!(frame(&credits, 60 * UNIT));
         assert!(frame(&credits, 10 * UNIT));
         // Whichever of both it was: what is left may be the large one.
@@ -93,9 +126,30 @@ mod tests {
 
     #[test]
     fn nothing_is_given_back_that_was_not_taken() {
-        let credits = Credits::new(1, UNIT);
+        let credits = credits(1, UNIT);
         credits.give_back();
         assert!(frame(&credits, 0));
         assert!(!frame(&credits, 0));
+    }
+
+    #[test]
+    fn what_is_owed_is_counted_until_it_is_given_back_or_the_connection_ends() {
+        let memory = Arc::new(Memory::new(usize::MAX));
+        let credits = Credits::new(8, 100 * UNIT, Arc::clone(&memory));
+        assert!(frame(&credits, 10 * UNIT) && frame(&credits, 1) && frame(&credits, 2 * UNIT));
+        assert_eq!((memory.held(), credits.owed_bytes()), (13 * UNIT, 13 * UNIT));
+        credits.give_back();
+        assert_eq!((memory.held(), credits.owed_bytes()), (12 * UNIT, 12 * UNIT));
+        drop(credits);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_is_larger_than_all_credit_waits_for_all_of_it_and_not_for_ever() {
+        let credits = credits(8, 10 * UNIT);
+        assert!(frame(&credits, 11 * UNIT));
+        assert!(!frame(&credits, 1));
+        credits.give_back();
+        assert!(frame(&credits, 11 * UNIT));
     }
 }

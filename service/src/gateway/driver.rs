@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
     errands::{self, Errand},
+    flow::Debt,
+    memory::{LastShared, Memory},
     socket::{Farewell, Line},
     stopped,
 };
@@ -39,6 +41,15 @@ pub(super) enum Verdict {
     Reject { status: u16, header: Headers, body: Bytes },
 }
 
+/// What a driver works with.
+pub(super) struct Outside {
+    pub(super) bus: Arc<dyn Bus>,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    /// True once the driver is to stop.
+    pub(super) stopping: watch::Receiver<bool>,
+    pub(super) memory: Arc<Memory>,
+}
+
 /// Everything that the driver wakes up for.
 enum Wake {
     Event(Event),
@@ -46,6 +57,8 @@ enum Wake {
     Refused(bus::Tag),
     Link(Link),
     Timeout,
+    /// More is held for all clients than may be.
+    Excess,
     Stop,
     /// Answers were waited for long enough.
     Drained,
@@ -58,6 +71,10 @@ struct Driver {
     errands: mpsc::UnboundedSender<Errand>,
     /// How many frames are not answered, of all connections.
     unanswered: usize,
+    memory: Arc<Memory>,
+    last_shared: LastShared,
+    /// Connections that were ended for what they held, and may hold it still.
+    ended: Vec<Debt>,
 }
 
 struct Connection {
@@ -77,14 +94,9 @@ enum Way {
 /// How much of one kind is dealt with before the others have their turn.
 const BATCH: usize = 128;
 
-/// Drives a gateway machine until `stopping` is true, and then until all frames are answered or `drain` is over.
-pub(super) async fn run(
-    bus: Arc<dyn Bus>,
-    header_auth: Option<String>,
-    mut events: mpsc::UnboundedReceiver<Event>,
-    mut stopping: watch::Receiver<bool>,
-    drain: Duration,
-) {
+/// Drives a gateway machine until it is to stop, and then until all frames are answered or `drain` is over.
+pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Duration) {
+    let Outside { bus, mut events, mut stopping, memory } = outside;
     let (mailbox, mut deliveries) = Mailbox::new();
     let (errands, queue) = mpsc::unbounded_channel();
     let (refuse, mut refused) = mpsc::unbounded_channel();
@@ -99,6 +111,9 @@ pub(super) async fn run(
         connections: HashMap::new(),
         errands,
         unanswered: 0,
+        memory: Arc::clone(&memory),
+        last_shared: LastShared::default(),
+        ended: Vec::new(),
     };
     driver.act();
     if *link.borrow_and_update() == Link::Down {
@@ -119,6 +134,7 @@ pub(super) async fn run(
             Some(tag) = refused.recv() => Wake::Refused(tag),
             Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
             () = &mut clock, if timeout.is_some() => Wake::Timeout,
+            () = memory.exceeded() => Wake::Excess,
             // Also when nobody is left to say so.
             () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
             () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
@@ -131,6 +147,7 @@ pub(super) async fn run(
             // A loss may have been over before this task looked.
             Wake::Link(Link::Up) => driver.resume(),
             Wake::Timeout => driver.tell(Input::Timeout),
+            Wake::Excess => driver.cut_largest(),
             Wake::Stop => patience = Some(Instant::now() + drain),
             Wake::Drained => break,
         }
@@ -151,6 +168,11 @@ pub(super) async fn run(
 }
 
 impl Connection {
+    /// How many bytes are held for it.
+    fn debt(&self) -> usize {
+        if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
+    }
+
     /// Closes it; of one that is not open yet, that no verdict comes says it.
     fn hang_up(self, farewell: Farewell) {
         if let Way::Line(line) = self.way {
@@ -233,12 +255,10 @@ impl Driver {
             match action {
                 Action::Send { connection: key, frame } => {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
-                    if line.send(frame).is_err()
-                        && let Some(Connection { way: Way::Line(line), .. }) = self.remove(key)
-                    {
-                        line.cut(Farewell::BEHIND);
+                    let shared = self.last_shared.count(&frame, &self.memory);
+                    if line.send(frame, shared).is_err() {
                         // Its own actions come behind those that are waiting already.
-                        self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
+                        self.cut(key, Farewell::BEHIND);
                     }
                 }
                 Action::Done { connection: key } => {
@@ -274,6 +294,37 @@ impl Driver {
                 }
                 Action::Release { tag } => self.send_out(Errand::Release(bus::Tag(tag.0))),
             }
+        }
+        self.last_shared.forget();
+    }
+
+    /// Ends those for whom the most is held, until what is left is not too much. Who holds little is never ended.
+    fn cut_largest(&mut self) {
+        self.ended.retain(|debt| debt.bytes() > 0);
+        let mut excess = self.memory.excess().saturating_sub(self.ended.iter().map(Debt::bytes).sum());
+        if excess == 0 {
+            return;
+        }
+        let mut debts: Vec<_> = self.connections.iter().map(|(key, connection)| (connection.debt(), *key)).collect();
+        debts.sort_unstable_by(|a, b| b.cmp(a));
+        let mut ended = 0_usize;
+        for (debt, key) in debts {
+            if excess == 0 || debt == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(debt);
+            ended += 1;
+            self.cut(key, Farewell::CROWDED);
+        }
+        tracing::warn!(ended, "connections were ended: too much memory is held for clients, and most of it for them");
+        self.act();
+    }
+
+    /// Ends a connection now, and tells the machine.
+    fn cut(&mut self, key: ConnectionKey, farewell: Farewell) {
+        if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
+            self.ended.push(line.cut(farewell));
+            self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
         }
     }
 

@@ -7,7 +7,10 @@
 mod credit;
 mod driver;
 mod errands;
+mod flow;
 mod http_auth;
+mod inbound;
+mod memory;
 mod origin;
 mod socket;
 
@@ -31,13 +34,11 @@ use rand::RngExt;
 use relogin_gateway::ConnectionKey;
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{handshake::server::create_response_with_body, protocol::Role},
-};
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use crate::bus::Bus;
 use driver::{Event, Verdict};
+use memory::Memory;
 
 pub(crate) use origin::origin_of;
 
@@ -52,13 +53,20 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// How many bytes may wait to be sent to a client. More of them end the connection with close code 1008.
     pub backlog: usize,
+    /// How many bytes may be held for all clients together: what waits to be sent, messages that are not finished, frames that are
+    /// not answered. With more, who holds the most is ended with close code 1013.
+    pub memory: usize,
+    /// How long a message may take once it has begun. Later, it ends the connection with close code 1008.
+    pub message: Duration,
+    /// For how many bytes of it a message has a second more.
+    pub message_rate: usize,
     /// How often a client is asked for a sign of life.
     pub ping: Duration,
     /// After how long without one a connection is dropped.
     pub silence: Duration,
     /// How long a client may take for one write.
     pub write: Duration,
-    /// How long a client may take to answer that its connection is closed.
+    /// How long a client may take to answer that its connection is closed; and when the gateway is stopped, to read what waits for it.
     pub close: Duration,
     /// How long answers to what clients have asked are waited for when the gateway is stopped.
     pub drain: Duration,
@@ -71,11 +79,14 @@ impl Default for Limits {
             frames: 256,
             frame_bytes: 4 << 20,
             backlog: 8 << 20,
+            memory: 256 << 20,
+            message: Duration::from_secs(10),
+            message_rate: 16 << 10,
             ping: Duration::from_secs(30),
             silence: Duration::from_secs(75),
             write: Duration::from_secs(30),
-            close: Duration::from_secs(2),
-            drain: Duration::from_secs(5),
+            close: Duration::from_secs(1),
+            drain: Duration::from_secs(2),
         }
     }
 }
@@ -89,6 +100,7 @@ pub struct Gateway {
     bus: Arc<dyn Bus>,
     header_auth: Option<String>,
     limits: Arc<Limits>,
+    memory: Arc<Memory>,
 }
 
 impl Gateway {
@@ -99,8 +111,15 @@ impl Gateway {
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let limits = Arc::new(limits);
-        tokio::spawn(driver::run(Arc::clone(&bus), header_auth.clone(), events, stopping.subscribe(), limits.drain));
-        Self { driver, stopping, last_key: AtomicU64::new(0), bus, header_auth, limits }
+        let memory = Arc::new(Memory::new(limits.memory));
+        let outside = driver::Outside {
+            bus: Arc::clone(&bus),
+            events,
+            stopping: stopping.subscribe(),
+            memory: Arc::clone(&memory),
+        };
+        tokio::spawn(driver::run(outside, header_auth.clone(), limits.drain));
+        Self { driver, stopping, last_key: AtomicU64::new(0), bus, header_auth, limits, memory }
     }
 
     /// Answers an HTTP request that wants to become a WebSocket, of whom `origin` says what is known.
@@ -120,6 +139,7 @@ impl Gateway {
             closed: socket::Closed { key, driver: self.driver.clone() },
             stopping: self.stopping.subscribe(),
             limits: Arc::clone(&self.limits),
+            memory: Arc::clone(&self.memory),
         };
         match judged.await {
             Ok(Verdict::Accept(header)) => merge(response.headers_mut(), header),
@@ -128,12 +148,7 @@ impl Gateway {
         }
         tokio::spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => {
-                    let config = socket::config(&opening.limits);
-                    let io = TokioIo::new(upgraded);
-                    let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
-                    socket::serve(stream, opening).await;
-                }
+                Ok(upgraded) => socket::serve(TokioIo::new(upgraded), opening).await,
                 Err(error) => tracing::debug!(%error, "a client left before it was a WebSocket"),
             }
         });
@@ -151,7 +166,7 @@ impl Gateway {
     pub async fn stop(&self) {
         self.stopping.send_replace(true);
         // No task takes longer than this. What hangs all the same must not keep the process.
-        let longest = self.limits.drain + self.limits.write + 2 * self.limits.close;
+        let longest = self.limits.drain + 3 * self.limits.close;
         if tokio::time::timeout(longest, self.stopping.closed()).await.is_err() {
             tracing::warn!("some WebSockets did not close in time");
         }

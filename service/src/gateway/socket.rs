@@ -1,38 +1,46 @@
 //! One WebSocket: frames from its client to the driver, frames from the driver to its client, and an end to it when either
 //! side is done. Knows no RES.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use relogin_gateway::ConnectionKey;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{mpsc, oneshot, watch},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message, Utf8Bytes,
         error::CapacityError,
-        protocol::{CloseFrame, WebSocketConfig},
+        protocol::{
+            CloseFrame, Role, WebSocketConfig,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
     },
 };
 
-use super::{Limits, credit::Credits, driver::Event, stopped};
+use super::{
+    Limits,
+    driver::Event,
+    flow::{Debt, Flow},
+    inbound::{Inbound, Pace},
+    memory::{Memory, SharedBuffer},
+    stopped,
+};
 
 /// What a WebSocket comes with.
 pub(super) struct Opening {
     pub(super) closed: Closed,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) limits: Arc<Limits>,
+    pub(super) memory: Arc<Memory>,
 }
 
 /// Tells the driver, when it is dropped, that the connection is no more: however the task ends that has it, also before there is
@@ -61,15 +69,9 @@ pub(super) struct Farewell {
 pub(super) struct Behind;
 
 enum Outbound {
-    Frame(Bytes),
+    /// And its count, if it waits for others, too.
+    Frame(Bytes, Option<Arc<SharedBuffer>>),
     Close(Farewell),
-}
-
-struct Flow {
-    credits: Credits,
-    /// Bytes that wait to be sent.
-    backlog: AtomicUsize,
-    max_backlog: usize,
 }
 
 /// How a connection came to its end.
@@ -83,10 +85,23 @@ enum Ending {
     Close(Farewell),
     /// We close it because what comes from the client can be read no further.
     Unreadable(Farewell),
+    /// We close it, and let go of all that is held for it at once.
+    Dropped(Farewell),
 }
 
 /// How many frames are written before they are flushed.
 const BATCH: usize = 128;
+
+/// Larger messages are sent as several frames of this size, in bytes: the WebSocket library copies what it sends, and keeps the
+/// largest buffer that it ever needed.
+const CHUNK: usize = 16 << 10;
+
+/// How many bytes of answers to pings may wait to be sent.
+const PONGS: usize = 16 << 10;
+
+/// How many bytes the WebSocket library may hold without being able to send them, answers to pings included. It fills its buffer up
+/// to a chunk, and takes one more.
+const UNSENT: usize = 2 * CHUNK + PONGS;
 
 /// How much of what a client still sends is read after a frame that cannot be: so that our closing reaches a client that does
 /// nothing else before it has sent all.
@@ -95,22 +110,28 @@ const LEFTOVERS: u64 = 64 << 20;
 impl Farewell {
     pub(super) const STOPPED: Self = Self { code: 1001, reason: "the server is being stopped" };
     pub(super) const BEHIND: Self = Self { code: 1008, reason: "too much waits to be read" };
+    pub(super) const CROWDED: Self = Self { code: 1013, reason: "the server is short of memory" };
     pub(super) const RESTART: Self = Self { code: 1012, reason: "the message bus was lost" };
     const TOO_LARGE: Self = Self { code: 1009, reason: "frame too large" };
+    const UNFINISHED: Self = Self { code: 1008, reason: "message not finished in time" };
     const NO_TEXT: Self = Self { code: 1007, reason: "text that is no UTF-8" };
     const NO_WEBSOCKET: Self = Self { code: 1002, reason: "not as the WebSocket protocol has it" };
 }
 
 impl Line {
-    /// Sends a frame, behind those that wait. Never waits itself.
-    pub(super) fn send(&self, frame: Bytes) -> Result<(), Behind> {
-        let size = frame.len();
-        if self.flow.backlog.fetch_add(size, Ordering::AcqRel) + size > self.flow.max_backlog {
+    /// Sends a frame, behind those that wait. Never waits itself. `shared` is its count if it goes to others, too.
+    pub(super) fn send(&self, frame: Bytes, shared: Option<Arc<SharedBuffer>>) -> Result<(), Behind> {
+        if !self.flow.queue(frame.len(), shared.is_some()) {
             return Err(Behind);
         }
         // If the connection has ended, its last event is on its way.
-        self.outbound.send(Outbound::Frame(frame)).ok();
+        self.outbound.send(Outbound::Frame(frame, shared)).ok();
         Ok(())
+    }
+
+    /// How much is held for the client.
+    pub(super) fn debt(&self) -> Debt {
+        Debt::of(&self.flow)
     }
 
     /// A frame of the client is dealt with.
@@ -123,34 +144,35 @@ impl Line {
         self.outbound.send(Outbound::Close(farewell)).ok();
     }
 
-    /// Closes the connection now. Frames that wait are dropped.
-    pub(super) fn cut(self, farewell: Farewell) {
+    /// Closes the connection now. Frames that wait are dropped. Returns what is held until that is done.
+    pub(super) fn cut(self, farewell: Farewell) -> Debt {
         self.cut.send(farewell).ok();
+        Debt::of(&self.flow)
     }
 }
 
 /// How frames are read and written.
-pub(super) fn config(limits: &Limits) -> WebSocketConfig {
+fn config(limits: &Limits) -> WebSocketConfig {
     WebSocketConfig::default()
         // Allocated for each connection, however idle.
         .read_buffer_size(4 << 10)
-        .write_buffer_size(32 << 10)
+        .write_buffer_size(CHUNK)
+        .max_write_buffer_size(UNSENT + CHUNK)
         .max_frame_size(Some(limits.frame))
         .max_message_size(Some(limits.frame))
 }
 
-/// Serves a connection to its end.
-pub(super) async fn serve<S>(stream: WebSocketStream<S>, opening: Opening)
+/// Serves a connection to its end. `io` is a WebSocket's, after the handshake.
+pub(super) async fn serve<S>(io: S, opening: Opening)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Opening { closed, stopping, limits } = opening;
+    let Opening { closed, stopping, limits, memory } = opening;
     let Closed { key, driver } = &closed;
-    let flow = Arc::new(Flow {
-        credits: Credits::new(limits.frames, limits.frame_bytes),
-        backlog: AtomicUsize::new(0),
-        max_backlog: limits.backlog,
-    });
+    let flow = Arc::new(Flow::new(&limits, memory));
+    let pace = Pace { first: limits.message, rate: limits.message_rate };
+    let io = Inbound::new(io, Arc::clone(&flow), pace);
+    let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config(&limits))).await;
     let (outbound, queue) = mpsc::unbounded_channel();
     let (cut, being_cut) = oneshot::channel();
     let line = Line { outbound, cut, flow: Arc::clone(&flow) };
@@ -160,19 +182,40 @@ where
         Ending::Close(Farewell::STOPPED)
     } else {
         tokio::select! {
-            ending = read(&mut source, *key, driver, &flow.credits, stopping.clone(), limits.silence) => ending,
+            ending = read(&mut source, *key, driver, &flow, stopping.clone(), limits.silence) => ending,
             ending = write(&mut sink, queue, &flow, &limits) => ending,
-            Ok(farewell) = being_cut => Ending::Close(farewell),
+            Ok(farewell) = being_cut => match farewell {
+                Farewell::CROWDED => Ending::Dropped(farewell),
+                farewell => Ending::Close(farewell),
+            },
+            // What it does not read by then keeps nobody.
+            () = overdue(stopping.clone(), limits.drain + limits.close) => Ending::Gone,
         }
         // Here the queue is dropped, and with it what nobody will read.
     };
     tracing::debug!(connection = key.0, ?ending, "a WebSocket ends");
+    let is_idle = flow.unsent() == 0;
+    drop(flow);
     drop(closed);
-    if let Ok(stream) = sink.reunite(source) {
-        timeout(limits.close, part(stream, ending)).await.ok();
+    match (ending, sink.reunite(source)) {
+        (Ending::Dropped(farewell), Ok(stream)) => {
+            // Without the library, and what it holds.
+            let io = stream.into_inner().into_inner();
+            if is_idle {
+                timeout(limits.close, part_without_handshake(io, farewell)).await.ok();
+            }
+        }
+        (ending, Ok(stream)) => drop(timeout(limits.close, part(stream, ending)).await),
+        (_, Err(_)) => {}
     }
     // Held to the last: who stops the gateway waits for it.
     drop(stopping);
+}
+
+/// Returns this long after the gateway was told to stop.
+async fn overdue(mut stopping: watch::Receiver<bool>, after: Duration) {
+    stopped(&mut stopping).await;
+    sleep(after).await;
 }
 
 impl Drop for Closed {
@@ -185,13 +228,15 @@ async fn read(
     source: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
     key: ConnectionKey,
     driver: &mpsc::UnboundedSender<Event>,
-    credits: &Credits,
+    flow: &Flow,
     mut stopping: watch::Receiver<bool>,
     silence: Duration,
 ) -> Ending {
     loop {
         // Without credit nothing is read, so that the client's writes block; and its silence counts for nothing.
-        credits.take_frame().await;
+        if flow.credits.take_frame().await {
+            flow.resume();
+        }
         let text = loop {
             let message = tokio::select! {
                 message = timeout(silence, source.next()) => message,
@@ -206,13 +251,17 @@ async fn read(
                         break text;
                     }
                 }
+                // Each ping leaves an answer in the library's buffer.
+                Ok(Some(Ok(Message::Ping(_)))) if flow.unsent() > UNSENT => return Ending::Close(Farewell::BEHIND),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
                 Ok(Some(Ok(Message::Close(_))) | None) => return Ending::Left,
                 Ok(Some(Err(error))) => return unreadable(&error),
                 Err(_) => return Ending::Gone,
             }
         };
-        credits.take_bytes(text.len()).await;
+        if flow.credits.take_bytes(text.len()).await {
+            flow.resume();
+        }
         if driver.send(Event::Frame { key, text }).is_err() {
             return Ending::Close(Farewell::STOPPED);
         }
@@ -223,6 +272,7 @@ fn unreadable(error: &Error) -> Ending {
     use tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Unreadable(Farewell::TOO_LARGE),
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Ending::Unreadable(Farewell::UNFINISHED),
         Error::Utf8(_) => Ending::Unreadable(Farewell::NO_TEXT),
         Error::Protocol(ResetWithoutClosingHandshake) => Ending::Gone,
         Error::Protocol(_) => Ending::Unreadable(Farewell::NO_WEBSOCKET),
@@ -253,19 +303,20 @@ async fn write(
             }
         }
         for outbound in batch.drain(..) {
-            let frame = match outbound {
-                Outbound::Frame(frame) => frame,
+            let (frame, shared) = match outbound {
+                Outbound::Frame(frame, shared) => (frame, shared),
                 Outbound::Close(last) => {
                     farewell = Some(last);
                     break;
                 }
             };
-            let size = frame.len();
-            let Ok(text) = Utf8Bytes::try_from(frame) else { continue };
-            if !in_time(limits.write, sink.feed(Message::Text(text))).await {
-                return Ending::Gone;
+            for part in parts(frame) {
+                let size = part.payload().len();
+                if !in_time(limits.write, sink.feed(Message::Frame(part))).await {
+                    return Ending::Gone;
+                }
+                flow.unqueue(size, shared.is_some());
             }
-            flow.backlog.fetch_sub(size, Ordering::AcqRel);
         }
         if !in_time(limits.write, sink.flush()).await {
             return Ending::Gone;
@@ -274,6 +325,17 @@ async fn write(
             return Ending::Close(farewell);
         }
     }
+}
+
+/// The frames of a text message. What is handed over is UTF-8.
+fn parts(mut text: Bytes) -> impl Iterator<Item = Frame> {
+    let mut next = Some(Data::Text);
+    std::iter::from_fn(move || {
+        let opcode = next?;
+        let part = text.split_to(text.len().min(CHUNK));
+        next = (!text.is_empty()).then_some(Data::Continue);
+        Some(Frame::message(part, OpCode::Data(opcode), next.is_none()))
+    })
 }
 
 async fn in_time(limit: Duration, writing: impl Future<Output = Result<(), Error>>) -> bool {
@@ -288,7 +350,7 @@ where
     let close =
         |Farewell { code, reason }| Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
     match ending {
-        Ending::Gone => {}
+        Ending::Gone | Ending::Dropped(_) => {}
         // Reading on sends the answer to the client's closing.
         Ending::Left => while let Some(Ok(_)) = stream.next().await {},
         Ending::Close(farewell) => {
@@ -305,12 +367,22 @@ where
     }
 }
 
+/// Says why, and reads nothing more.
+async fn part_without_handshake<S>(mut io: S, Farewell { code, reason }: Farewell) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let close = Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+    let mut bytes = Vec::new();
+    close.format(&mut bytes).map_err(io::Error::other)?;
+    io.write_all(&bytes).await?;
+    io.shutdown().await
+}
+
 #[cfg(test)]
 mod tests {
-    use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
-    use tokio_tungstenite::tungstenite::protocol::Role;
-
     use super::*;
+    use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
 
     const LONG: Duration = Duration::from_secs(1_000_000);
 
@@ -321,24 +393,29 @@ mod tests {
         line: Line,
         events: mpsc::UnboundedReceiver<Event>,
         server: JoinHandle<()>,
-        _stopping: watch::Sender<bool>,
+        stopping: watch::Sender<bool>,
     }
 
     async fn stage(limits: Limits) -> Stage {
+        let memory = Arc::new(Memory::new(limits.memory));
+        stage_in(limits, memory).await
+    }
+
+    async fn stage_in(limits: Limits, memory: Arc<Memory>) -> Stage {
         // So small that a large frame does not go into it.
         let (near, far) = tokio::io::duplex(1 << 10);
         let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
-        let socket = WebSocketStream::from_raw_socket(far, Role::Server, Some(config(&limits))).await;
         let (driver, mut events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let opening = Opening {
             closed: Closed { key: ConnectionKey(1), driver },
             stopping: stopping.subscribe(),
+            memory,
             limits: Arc::new(limits),
         };
-        let server = tokio::spawn(serve(socket, opening));
+        let server = tokio::spawn(serve(far, opening));
         let Some(Event::Opened { line, .. }) = events.recv().await else { panic!("not opened") };
-        Stage { client, line, events, server, _stopping: stopping }
+        Stage { client, line, events, server, stopping }
     }
 
     fn limits() -> Limits {
@@ -382,7 +459,7 @@ mod tests {
         let mut stage = stage(limits).await;
         let start = Instant::now();
         for _ in 0..2 {
-            stage.line.send(Bytes::from("x".repeat(64 << 10))).unwrap();
+            stage.line.send(Bytes::from("x".repeat(64 << 10)), None).unwrap();
         }
         assert!(matches!(stage.events.recv().await, Some(Event::Closed { .. })));
         assert_eq!(start.elapsed().as_secs(), 30);
@@ -393,7 +470,7 @@ mod tests {
     async fn what_waits_is_written_before_the_connection_is_closed() {
         let mut stage = stage(limits()).await;
         for _ in 0..1000 {
-            stage.line.send(Bytes::from_static(b"{}")).unwrap();
+            stage.line.send(Bytes::from_static(b"{}"), None).unwrap();
         }
         stage.line.hang_up(Farewell::STOPPED);
         for _ in 0..1000 {
@@ -403,5 +480,146 @@ mod tests {
         assert!(matches!(close, Message::Close(Some(close)) if u16::from(close.code) == 1001));
         assert!(stage.client.next().await.is_none());
         stage.server.await.unwrap();
+    }
+
+    /// Line c: pings whose answers nobody reads.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_pings_and_never_reads_is_ended() {
+        let limits = Limits { ping: LONG, silence: LONG, ..limits() };
+        let Stage { mut client, line, mut events, server, stopping: _open } = stage(limits).await;
+        let mut sent = 0_usize;
+        let ended = loop {
+            tokio::select! {
+                ended = events.recv() => break ended,
+                // Never flushed: the answers would be read.
+                fed = client.feed(Message::Ping(Bytes::from_static(&[7; 125]))) => {
+                    sent += 125;
+                    if fed.is_err() { break events.recv().await }
+                }
+            }
+            assert!(sent < 1 << 20, "{} bytes of answers wait", line.flow.unsent());
+        };
+        assert!(matches!(ended, Some(Event::Closed { .. })));
+        assert!(line.flow.unsent() <= UNSENT + CHUNK);
+        server.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_pings_and_reads_stays() {
+        let mut stage = stage(limits()).await;
+        for _ in 0..10_000 {
+            stage.client.send(Message::Ping(Bytes::from_static(&[7; 125]))).await.unwrap();
+            assert!(matches!(stage.client.next().await, Some(Ok(Message::Pong(_)))));
+        }
+        assert!(!stage.server.is_finished());
+    }
+
+    /// Line q: what keeps a connection alive does not keep a message that is never finished.
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_is_not_finished_in_time_ends_its_connection() {
+        for first_part in [100, 200_000] {
+            let mut stage = stage(limits()).await;
+            let start = Instant::now();
+            let part = Frame::message(vec![b'x'; first_part], OpCode::Data(Data::Text), false);
+            stage.client.send(Message::Frame(part)).await.unwrap();
+            let close = loop {
+                tokio::select! {
+                    message = stage.client.next() => {
+                        if let Message::Close(close) = message.unwrap().unwrap() { break close.unwrap() }
+                    }
+                    () = sleep(Duration::from_secs(1)) => {
+                        stage.client.send(Message::Ping(Bytes::new())).await.unwrap();
+                    }
+                }
+            };
+            assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "message not finished in time"));
+            // Ten seconds, and one for each 16 KiB. (Time is virtual.)
+            assert_eq!(start.elapsed().as_secs(), 10 + (first_part >> 14) as u64);
+            assert!(matches!(stage.events.recv().await, Some(Event::Closed { .. })));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_that_sends_on_finishes_its_message() {
+        let mut stage = stage(limits()).await;
+        let mut next = Data::Text;
+        for n in 0..60 {
+            sleep(Duration::from_millis(900)).await;
+            let part = Frame::message(vec![b'x'; 16 << 10], OpCode::Data(next), n == 59);
+            stage.client.send(Message::Frame(part)).await.unwrap();
+            next = Data::Continue;
+        }
+        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text.len() == 960 << 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_whose_rest_is_not_read_for_lack_of_credit_is_not_overdue() {
+        let limits = Limits { frames: 1, ..limits() };
+        let Stage { mut client, line, mut events, stopping: _open, .. } = stage(limits).await;
+        let large = "x".repeat(100 << 10);
+        let sending = tokio::spawn({
+            let large = large.clone();
+            async move {
+                client.feed("first".into()).await.unwrap();
+                client.send(large.into()).await.unwrap();
+                client
+            }
+        });
+        assert!(matches!(events.recv().await, Some(Event::Frame { text, .. }) if text == "first"));
+        sleep(Duration::from_secs(3600)).await;
+        line.give_back();
+        assert!(matches!(events.recv().await, Some(Event::Frame { text, .. }) if text == large.as_str()));
+        let _client = sending.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_messages_are_sent_in_small_frames_and_come_whole() {
+        let mut stage = stage(limits()).await;
+        // Characters that the cuts fall into.
+        for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK, 999_999] {
+            let text: String = "\u{20ac}".chars().cycle().take(size / 3).collect();
+            stage.line.send(Bytes::from(text.clone()), None).unwrap();
+            assert_eq!(stage.client.next().await.unwrap().unwrap(), text.into());
+        }
+        assert!(stage.line.flow.unsent() == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_for_a_client_is_counted_and_given_back() {
+        let memory = Arc::new(Memory::new(usize::MAX));
+        let mut stage = stage_in(limits(), Arc::clone(&memory)).await;
+        let part = Frame::message(vec![b'x'; 100 << 10], OpCode::Data(Data::Text), false);
+        stage.client.send(Message::Frame(part)).await.unwrap();
+        for _ in 0..4 {
+            stage.line.send(Bytes::from("x".repeat(64 << 10)), None).unwrap();
+        }
+        tokio::task::yield_now().await;
+        sleep(Duration::from_millis(1)).await;
+        let debt = stage.line.debt().bytes();
+        assert_eq!(debt, memory.held());
+        // The part, its buffer, and what does not go into the library's.
+        assert!((400 << 10..=456 << 10).contains(&debt), "{debt}");
+        drop(stage.line);
+        drop(stage.client);
+        assert!(matches!(stage.events.recv().await, Some(Event::Closed { .. })));
+        stage.server.await.unwrap();
+        assert_eq!(memory.held(), 0);
+    }
+
+    /// Line d: a stop does not wait for who does not read.
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_who_does_not_read() {
+        let limits = Limits { write: LONG, ping: LONG, silence: LONG, ..Limits::default() };
+        let longest = limits.drain + 2 * limits.close;
+        let stage = stage(limits).await;
+        for _ in 0..4 {
+            stage.line.send(Bytes::from("x".repeat(64 << 10)), None).unwrap();
+        }
+        let start = Instant::now();
+        stage.stopping.send_replace(true);
+        stage.line.hang_up(Farewell::STOPPED);
+        stage.server.await.unwrap();
+        assert!(start.elapsed() <= longest, "{:?}", start.elapsed());
+        drop(stage.client);
     }
 }

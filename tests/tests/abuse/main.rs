@@ -10,3 +10,4 @@ extern crate relogin_tests;
 
 mod auth;
 mod harness;
+mod sockets;

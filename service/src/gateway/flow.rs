@@ -1,0 +1,121 @@
+//! What is held for one client: its frames that are not answered, the message it has not finished, and what waits to be sent to it.
+//! Counts it for the client and in [`Memory`]. Must not depend on sockets or on the driver.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use super::{Limits, credit::Credits, memory::Memory};
+
+/// The account of one connection. What it holds is given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) credits: Credits,
+    memory: Arc<Memory>,
+    /// Bytes that wait to be sent, and how many of them are in buffers that are counted elsewhere.
+    backlog: AtomicUsize,
+    shared: AtomicUsize,
+    max_backlog: usize,
+    /// Bytes of messages that are not finished, and of the buffer for them.
+    incoming: AtomicUsize,
+    /// Bytes in the WebSocket library's write buffer.
+    unsent: AtomicUsize,
+    /// Whether reading has paused since the transport last looked.
+    has_resumed: AtomicBool,
+}
+
+/// How much is held for a client, now and later.
+#[derive(Debug)]
+pub(super) struct Debt(Weak<Flow>);
+
+impl Debt {
+    pub(super) fn of(flow: &Arc<Flow>) -> Self {
+        Self(Arc::downgrade(flow))
+    }
+
+    /// In bytes; none once the connection has ended.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.upgrade().map_or(0, |flow| flow.debt())
+    }
+}
+
+impl Flow {
+    pub(super) fn new(limits: &Limits, memory: Arc<Memory>) -> Self {
+        Self {
+            credits: Credits::new(limits.frames, limits.frame_bytes, Arc::clone(&memory)),
+            memory,
+            backlog: AtomicUsize::new(0),
+            shared: AtomicUsize::new(0),
+            max_backlog: limits.backlog,
+            incoming: AtomicUsize::new(0),
+            unsent: AtomicUsize::new(0),
+            has_resumed: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts a frame that is to wait. False if that is more than may.
+    pub(super) fn queue(&self, size: usize, is_shared: bool) -> bool {
+        if is_shared {
+            self.shared.fetch_add(size, Ordering::AcqRel);
+        } else {
+            self.memory.add(size);
+        }
+        self.backlog.fetch_add(size, Ordering::AcqRel) + size <= self.max_backlog
+    }
+
+    /// A part of a frame, or all of it, waits no more.
+    pub(super) fn unqueue(&self, size: usize, is_shared: bool) {
+        self.backlog.fetch_sub(size, Ordering::AcqRel);
+        if is_shared {
+            self.shared.fetch_sub(size, Ordering::AcqRel);
+        } else {
+            self.memory.remove(size);
+        }
+    }
+
+    /// The unfinished message holds `new` bytes and no more `old` ones.
+    pub(super) fn recharge(&self, old: usize, new: usize) {
+        self.incoming.store(new, Ordering::Release);
+        if new > old {
+            self.memory.add(new - old);
+        } else {
+            self.memory.remove(old - new);
+        }
+    }
+
+    pub(super) fn note_unsent(&self, size: usize) {
+        self.unsent.store(size, Ordering::Release);
+    }
+
+    /// Bytes that the WebSocket library could not send so far, answers to pings among them.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.load(Ordering::Acquire)
+    }
+
+    /// Reading goes on after a pause that was not the client's fault.
+    pub(super) fn resume(&self) {
+        self.has_resumed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_resumed(&self) -> bool {
+        self.has_resumed.load(Ordering::Acquire) && self.has_resumed.swap(false, Ordering::AcqRel)
+    }
+
+    /// True while too much is held for all clients.
+    pub(super) fn is_short(&self) -> bool {
+        self.memory.is_short()
+    }
+
+    fn debt(&self) -> usize {
+        self.backlog.load(Ordering::Acquire) + self.incoming.load(Ordering::Acquire) + self.credits.owed_bytes()
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        // What the frames owe, the credits give back themselves.
+        let own = *self.backlog.get_mut() - *self.shared.get_mut() + *self.incoming.get_mut();
+        self.memory.remove(own);
+    }
+}
