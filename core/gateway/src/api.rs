@@ -151,6 +151,20 @@ pub struct Config {
     pub max_direct_subscriptions: u32,
     /// How many resources one connection may be subscribed to, referred ones included.
     pub max_resources: usize,
+    /// How many bytes a resource id may have, query included, both as the client writes it and with the connection's id filled in.
+    pub max_rid: usize,
+    /// How many bytes one connection's subscriptions may cost, referred ones included. Beyond it, more are refused.
+    pub max_subscription_bytes: usize,
+    /// How many bytes the subscriptions of all connections and the contents of all cached resources may have together. Beyond
+    /// it, more are refused to connections that have more than [`Config::assured_bytes`].
+    pub max_subscription_bytes_in_all: usize,
+    /// How many bytes of requests one connection may have under way. Beyond it, its requests are refused.
+    pub max_request_bytes: usize,
+    /// How many bytes of requests may be under way in all. Beyond it, requests are refused to connections that have more than
+    /// [`Config::assured_bytes`] of them.
+    pub max_request_bytes_in_all: usize,
+    /// How many bytes of subscriptions, and of requests, each connection may have whatever the others have.
+    pub assured_bytes: usize,
     /// How many resources that nobody is subscribed to stay cached during [`Config::unsubscribe_delay`]. The oldest go first.
     pub max_idle_resources: usize,
     /// How many bytes they may cost.
@@ -177,6 +191,12 @@ impl Default for Config {
             unsubscribe_delay: Duration::from_secs(5),
             max_direct_subscriptions: 256,
             max_resources: 65_536,
+            max_rid: 4096,
+            max_subscription_bytes: 32 << 20,
+            max_subscription_bytes_in_all: 256 << 20,
+            max_request_bytes: 4 << 20,
+            max_request_bytes_in_all: 64 << 20,
+            assured_bytes: 64 << 10,
             max_idle_resources: 8192,
             max_idle_bytes: 16 << 20,
             max_held_events: 4096,

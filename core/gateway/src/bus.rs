@@ -130,6 +130,11 @@ impl Bus {
         tag
     }
 
+    /// How many bytes the requests under way have, of all and of one connection.
+    pub(crate) fn asked_bytes(&self, by: ConnectionKey) -> (usize, usize) {
+        (self.asked_bytes, self.asked_by.get(&by).copied().unwrap_or(0))
+    }
+
     /// Gives a request more time, if it is still under way and its service asked for that.
     pub(crate) fn extend(&mut self, tag: Tag, pre_response: PreResponse) {
         if let (Some(request), Some(timeout)) = (self.requests.get_mut(&tag), pre_response.timeout) {

@@ -95,6 +95,11 @@ impl Cache {
         }
     }
 
+    /// How many bytes the contents of all resources have.
+    pub(crate) fn content_bytes(&self) -> usize {
+        self.content_bytes
+    }
+
     /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come.
     pub(crate) fn subscribe(
         &mut self,

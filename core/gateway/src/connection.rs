@@ -5,6 +5,7 @@ mod call;
 mod delivery;
 mod fetch;
 mod graph;
+pub(crate) mod limits;
 mod opening;
 pub(crate) mod subscription;
 pub(crate) mod task;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) bus: Bus,
     pub(crate) cache: Cache,
+    /// How many bytes the subscriptions of all connections cost.
+    pub(crate) subscription_bytes: usize,
 }
 
 /// A client's connection.
@@ -53,6 +56,8 @@ pub(crate) struct Connection {
     pub(crate) tid: Option<String>,
     pub(crate) version: Version,
     pub(crate) subscriptions: Subscriptions,
+    /// How many bytes they cost.
+    pub(crate) subscription_bytes: usize,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     last_task: u64,
     token_listener: Tag,
@@ -77,6 +82,7 @@ impl Connection {
             tid: None,
             version: Version::UNSTATED,
             subscriptions: Subscriptions::new(),
+            subscription_bytes: 0,
             tasks: BTreeMap::new(),
             last_task: 0,
             token_listener,
@@ -96,6 +102,7 @@ impl Connection {
                 shared.bus.release(tag);
             }
         }
+        shared.subscription_bytes -= self.subscription_bytes;
         for (rid, subscription) in self.subscriptions {
             if let AccessState::Asked(tag, _) = subscription.access {
                 shared.bus.release(tag);
@@ -117,8 +124,8 @@ impl Connection {
 
     fn on_request(&mut self, request: Request, shared: &mut Shared) {
         let id = request.id;
-        if request.method.resource().is_some_and(|rid| self.is_too_long(rid, shared)) {
-            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
+        if let Err(error) = self.admit(&request, shared) {
+            return self.answer(encode_error(id, &error), shared);
         }
         match request.method {
             Method::Version => {
@@ -243,12 +250,5 @@ impl Connection {
         let id = TaskId(self.last_task);
         self.tasks.insert(id, task);
         id
-    }
-
-    /// True if a subject about the resource would be longer than the bus takes.
-    pub(crate) fn is_too_long(&self, rid: &ResourceId, shared: &Shared) -> bool {
-        // The longest subjects are those of calls, but for the method: `access.`, `event.` and `.*` need no more than that.
-        let tags = rid.name().matches(rid::CID_TAG).count();
-        rid.name().len() + tags * self.cid.len() + "access..*".len() > shared.config.max_subject
     }
 }

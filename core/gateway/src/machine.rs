@@ -55,7 +55,7 @@ impl Gateway {
         bus.listen(Listener::System, SYSTEM_RESET.to_owned());
         bus.listen(Listener::System, SYSTEM_TOKEN_RESET.to_owned());
         let cache = Cache::new(&config);
-        Self { shared: Shared { config, bus, cache }, connections: BTreeMap::new(), is_up: true }
+        Self { shared: Shared { config, bus, cache, subscription_bytes: 0 }, connections: BTreeMap::new(), is_up: true }
     }
 
     /// Takes note of what happened at `now`.

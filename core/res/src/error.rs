@@ -60,6 +60,8 @@ pub mod code {
     pub const SUBSCRIPTION_LIMIT_EXCEEDED: &str = "system.subscriptionLimitExceeded";
     /// No answer in time.
     pub const TIMEOUT: &str = "system.timeout";
+    /// Too much that was asked for is not answered yet. Ours.
+    pub const TOO_MANY_REQUESTS: &str = "system.tooManyRequests";
     /// The protocol's major version is not ours.
     pub const UNSUPPORTED_PROTOCOL: &str = "system.unsupportedProtocol";
 }
@@ -147,6 +149,12 @@ impl Error {
     #[must_use]
     pub fn timeout() -> Self {
         Self::new(code::TIMEOUT, "Request timeout")
+    }
+
+    /// [`code::TOO_MANY_REQUESTS`].
+    #[must_use]
+    pub fn too_many_requests() -> Self {
+        Self::new(code::TOO_MANY_REQUESTS, "Too many requests")
     }
 
     /// [`code::UNSUPPORTED_PROTOCOL`].

@@ -50,7 +50,7 @@ impl Connection {
                 let pending = self.pending_subscriptions(rid).len();
                 subscription.direct as usize + pending >= shared.config.max_direct_subscriptions as usize
             }
-            None => self.subscriptions.len() >= shared.config.max_resources,
+            None => self.has_all_subscriptions(shared),
         }
     }
 

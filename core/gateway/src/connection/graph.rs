@@ -29,9 +29,10 @@ impl Connection {
 
     /// Makes a subscription. Returns the content if it is there, which the caller must [`Connection::fill`] in.
     fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
-        let is_full = self.subscriptions.len() >= shared.config.max_resources;
+        let is_full = self.has_all_subscriptions(shared);
         // A cid is one part of a name, or the connection would not have been opened.
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
+        self.count_in(rid, &target, shared);
         self.subscriptions.insert(rid.clone(), Box::new(Subscription::new(target)));
         if is_full {
             self.set_failed(rid, Error::subscription_limit_exceeded());
@@ -41,8 +42,8 @@ impl Connection {
     }
 
     fn subscribe_to_cache(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
-        if self.is_too_long(rid, shared) {
-            self.set_failed(rid, Error::subject_too_long());
+        if let Err(error) = self.check_length(rid, shared) {
+            self.set_failed(rid, error);
             return None;
         }
         let subscription = self.subscriptions.get_mut(rid)?;
@@ -202,6 +203,7 @@ impl Connection {
 
     fn drop_subscription(&mut self, rid: &ResourceId, woken: &mut Vec<TaskId>, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.remove(rid) else { return };
+        self.count_out(rid, &subscription.target, shared);
         for child in subscription.references.keys() {
             if let Some(child) = self.subscriptions.get_mut(child) {
                 child.parents = child.parents.saturating_sub(1);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     Gateway,
     connection::{
-        Connection,
+        Connection, limits,
         subscription::{AccessState, Hold, State},
         task::Task,
     },
@@ -14,6 +14,8 @@ use crate::{
 impl Gateway {
     pub(super) fn check_invariants(&self) {
         self.connections.values().for_each(Connection::check_invariants);
+        let bytes = self.connections.values().map(|connection| connection.subscription_bytes).sum::<usize>();
+        assert_eq!(self.shared.subscription_bytes, bytes);
         self.shared.bus.check_invariants();
         self.shared.cache.check_invariants();
     }
@@ -21,6 +23,8 @@ impl Gateway {
 
 impl Connection {
     fn check_invariants(&self) {
+        let costs = self.subscriptions.iter().map(|(rid, it)| limits::cost(rid, &it.target));
+        assert_eq!(self.subscription_bytes, costs.sum::<usize>());
         let (mut parents, mut visible_parents) = (BTreeMap::new(), BTreeMap::new());
         for subscription in self.subscriptions.values() {
             for child in subscription.references.keys() {

@@ -465,3 +465,231 @@ fn so_many_resources_are_fetched_again_at_a_time() {
         "#]],
     );
 }
+
+#[test]
+fn resource_ids_are_bounded_as_written_and_with_the_tag_filled_in() {
+    check_with(
+        Config { max_rid: 24, ..Config::default() },
+        &expect![[r#"
+            open 1 a-cid-of-20-letters.
+              1 close 1011 no connection id
+            open 1 a-cid-of-20-letters-
+              listen conn.a-cid-of-20-letters-.token
+            1> 1 get.a?345678901234567890123
+              listen event.a.*
+              ask get.a {"query":"345678901234567890123"}
+              ask access.a {"cid":"a-cid-of-20-letters-","token":null,"query":"345678901234567890123"}
+            1> 2 get.a?3456789012345678901234
+              ask get.a {"query":"3456789012345678901234"}
+              ask access.a {"cid":"a-cid-of-20-letters-","token":null,"query":"3456789012345678901234"}
+            1> 3 get.{cid}?23
+              listen event.a-cid-of-20-letters-.*
+              ask get.a-cid-of-20-letters- {"query":"23"}
+              ask access.a-cid-of-20-letters- {"cid":"a-cid-of-20-letters-","token":null,"query":"23"}
+            1> 4 get.{cid}?2345
+              1< {"error":{"code":"system.invalidQuery","message":"Invalid query"},"id":4}
+              1 done
+            1> 5 call.a?3456789012345678901234567.x
+              1< {"error":{"code":"system.invalidQuery","message":"Invalid query"},"id":5}
+              1 done
+            1> 6 auth.a?{cid}{cid}.x
+              1< {"error":{"code":"system.invalidQuery","message":"Invalid query"},"id":6}
+              1 done
+            1> 7 new.a?{cid}{cid}
+              1< {"error":{"code":"system.invalidQuery","message":"Invalid query"},"id":7}
+              1 done
+            1> 8 unsubscribe.a?{cid}{cid}
+              1< {"error":{"code":"system.invalidQuery","message":"Invalid query"},"id":8}
+              1 done
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"a?{cid}{cid}"},{"rid":"a?12345678901234567890123"}]}}
+              1< {"result":{"collections":{"a?345678901234567890123":[{"rid":"a?{cid}{cid}"},{"rid":"a?12345678901234567890123"}]},"errors":{"a?12345678901234567890123":{"code":"system.invalidQuery","message":"Invalid query"},"a?{cid}{cid}":{"code":"system.invalidQuery","message":"Invalid query"}}},"id":1}
+              1 done
+        "#]],
+    );
+}
+
+#[test]
+fn the_subscriptions_of_one_connection_are_counted_in_bytes() {
+    check_with(
+        Config { max_subscription_bytes: 4000, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"b"},{"rid":"c"}]}}
+              listen event.b.*
+              ask get.b {}
+            get.b = {"result":{"model":{}}}
+              1< {"result":{"models":{"b":{}},"collections":{"a":[{"rid":"b"},{"rid":"c"}]},"errors":{"c":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"}}},"id":1}
+              1 done
+            1> 2 subscribe.d
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":2}
+              1 done
+            1> 3 get.e
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":3}
+              1 done
+            1> 4 subscribe.b
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+              1< {"result":{},"id":4}
+              1 done
+            1> 5 unsubscribe.a
+              1< {"id":5}
+              1 done
+            1> 6 subscribe.d
+              listen event.d.*
+              ask get.d {}
+              ask access.d {"cid":"c1","token":null}
+            open 2 c2
+              listen conn.c2.token
+            2> 1 subscribe.a
+              ask access.a {"cid":"c2","token":null}
+        "#]],
+    );
+}
+
+#[test]
+fn the_subscriptions_of_all_connections_are_counted_in_bytes() {
+    check_with(
+        Config { max_subscription_bytes_in_all: 5000, assured_bytes: 2000, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            1> 2 subscribe.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            1> 3 subscribe.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c1","token":null}
+            1> 4 subscribe.d
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":4}
+              1 done
+            open 2 c2
+              listen conn.c2.token
+            2> 1 subscribe.a
+              ask access.a {"cid":"c2","token":null}
+            2> 2 subscribe.b
+              2< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":2}
+              2 done
+            close 1
+              release conn.c1.token
+              release access.b
+              release access.c
+            2> 3 subscribe.b
+              ask access.b {"cid":"c2","token":null}
+        "#]],
+    );
+}
+
+#[test]
+fn requests_under_way_are_counted_in_bytes() {
+    check_with(
+        Config { max_request_bytes: 1500, max_request_bytes_in_all: 3000, assured_bytes: 1100, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 get.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            1> 2 get.b
+              1< {"error":{"code":"system.tooManyRequests","message":"Too many requests"},"id":2}
+              1 done
+            1> 3 auth.b.c
+              1< {"error":{"code":"system.tooManyRequests","message":"Too many requests"},"id":3}
+              1 done
+            1> 4 unsubscribe.b
+              1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":4}
+              1 done
+            1> 5 version
+              1< {"result":{"protocol":"1.2.3"},"id":5}
+              1 done
+            open 2 c2
+              listen conn.c2.token
+            2> 1 get.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c2","token":null}
+            open 3 c3
+              listen conn.c3.token
+            3> 1 get.d
+              listen event.d.*
+              ask get.d {}
+              ask access.d {"cid":"c3","token":null}
+            3> 2 call.d.x
+              3< {"error":{"code":"system.tooManyRequests","message":"Too many requests"},"id":2}
+              3 done
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{}}}
+              1< {"result":{"models":{"a":{}}},"id":1}
+              1 done
+            wait 3000
+              release get.c
+              release event.c.*
+              release access.c
+              2< {"error":{"code":"system.timeout","message":"Request timeout"},"id":1}
+              2 done
+              release get.d
+              release event.d.*
+              release access.d
+              3< {"error":{"code":"system.timeout","message":"Request timeout"},"id":1}
+              3 done
+            3> 3 call.d.x
+              ask access.d {"cid":"c3","token":null}
+        "#]],
+    );
+}
+
+/// Line g: as many subscriptions as one frame after the other can make, as long as they are let be.
+#[test]
+fn a_connection_gets_no_more_subscriptions_than_it_may_have_bytes() {
+    let config = Config::default();
+    let most = config.max_subscription_bytes;
+    for (length, frames) in [(60_000, 500), (4_000, 2_000), (10, 17_000)] {
+        let mut gateway = Gateway::new(config.clone());
+        let (connection, now) = (ConnectionKey(1), std::time::Duration::ZERO);
+        gateway.handle(Input::Opening { connection, cid: "c1".into(), origin: Default::default() }, now);
+        let (mut refused, mut waiting) = (0, Vec::new());
+        for number in 0..frames {
+            let query = format!("{number:0length$}");
+            let frame = format!(r#"{{"id":{number},"method":"subscribe.session.user.{{cid}}?{query}"}}"#);
+            gateway.handle(Input::Frame { connection, text: &frame }, now);
+            waiting.extend(std::iter::from_fn(|| gateway.poll_action()));
+            while let Some(action) = waiting.pop() {
+                let (tag, payload) = match action {
+                    Action::Ask { tag, subject, .. } if subject.starts_with("get.") => {
+                        (tag, r#"{"result":{"model":{},"query":"_"}}"#)
+                    }
+                    Action::Ask { tag, .. } => (tag, r#"{"result":{"get":true}}"#),
+                    Action::Send { frame, .. } => {
+                        refused += usize::from(std::str::from_utf8(&frame).unwrap().contains("error"));
+                        continue;
+                    }
+                    _ => continue,
+                };
+                let payload = payload.replace('_', &query);
+                gateway.handle(Input::Reply { tag, payload: payload.as_bytes() }, now);
+                waiting.extend(std::iter::from_fn(|| gateway.poll_action()));
+            }
+        }
+        gateway.check_invariants();
+        let bytes = gateway.shared.subscription_bytes;
+        assert!(bytes < most + 32_000, "{bytes} bytes with queries of {length}");
+        assert!(refused > 0 && (length < 4096 || bytes == 0), "{refused} were refused, {bytes} bytes");
+    }
+}
