@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and how a slip in it is answered. Knows not what the options mean: see [`crate::config`].
 
+pub mod store;
 pub mod user;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -28,6 +29,8 @@ enum CliCommand {
     Serve(Box<ServeArgs>),
     /// Change the users; a running service follows within a second or two
     User(UserArgs),
+    /// Look after the session store of a service that does not run
+    Store(StoreArgs),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +63,34 @@ struct UserArgs {
     data: Option<PathBuf>,
     #[command(subcommand)]
     command: UserCommand,
+}
+
+#[derive(Debug, Args)]
+struct StoreArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The data folder of the service [default: relogin-data]
+    #[arg(long, env = "RELOGIN_DATA", value_name = "FOLDER", global = true)]
+    data: Option<PathBuf>,
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+/// What to do to the session store.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Say whether it is sound, and what is lost if it is not
+    ///
+    /// Nothing is changed. Exit code 0: it is sound; 1: something is damaged; 2: it could not be checked.
+    Check,
+    /// Put a store of all that can be read in its place, and keep the damaged one aside
+    ///
+    /// Exit code 0: it can be used, and nothing is lost; 1: it can be used, and what is lost was listed; 2: nothing was changed.
+    Repair {
+        /// Also keep sessions of which nobody knows any more whether they have ended
+        #[arg(long)]
+        keep_unverified: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -147,6 +178,8 @@ pub enum Invocation {
     User(Layers, UserEdit),
     /// `relogin user changed`; the options that can be given are `data` and `config`.
     Changed(Layers, UserChange),
+    /// `relogin store`; the options that can be given are `data` and `config`.
+    Store(Layers, StoreCommand),
     /// Help or version was asked for: print this and succeed.
     Print(String),
 }
@@ -167,6 +200,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
+        CliCommand::Store(StoreArgs { config, data, command }) => {
+            Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
+        }
         CliCommand::User(UserArgs { config, users, password_cost, data, command }) => {
             let options = Options { users, password_cost, data, ..Options::default() };
             let layers = layers(options, config, matches);

@@ -51,6 +51,11 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         Ok(Invocation::Changed(layers, change)) => {
             cli::user::announce(&config::data_folder(layers)?, &change, &mut io::stdout())?;
         }
+        Ok(Invocation::Store(layers, command)) => {
+            // sled panics at some kinds of damage: that is said in other words.
+            std::panic::set_hook(Box::new(|_| {}));
+            return Ok(ExitCode::from(cli::store::run(&config::data_folder(layers)?, command, &mut io::stdout())?));
+        }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;
             log_to_stderr(config.log.as_deref())?;

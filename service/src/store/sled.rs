@@ -47,6 +47,8 @@
 mod database;
 mod journal;
 mod opening;
+pub mod repair;
+mod salvage;
 mod settler;
 mod shared;
 mod snapshot;

@@ -62,7 +62,7 @@ impl Database {
         // sled panics at some kinds of damage.
         let tree = match catch_unwind(AssertUnwindSafe(open)) {
             Ok(opened) => opened.map_err(|error| unreadable(&path, error))?,
-            Err(_) => return Err(StoreError::Damaged(path, Damage::Database(Box::new(Panicked)))),
+            Err(_) => return Err(panicked(&path)),
         };
         let (log_path, conf_path) = (path.join("db"), path.join("conf"));
         let log = fs.open(&log_path)?;
@@ -181,6 +181,11 @@ pub(super) fn lock(folder: &Path, fs: &Fs) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse(folder.to_owned())),
         Err(TryLockError::Error(error)) => Err(FileError::new("lock", &path, error).into()),
     }
+}
+
+/// sled met damage that it did not expect, in the database at `path`.
+pub(super) fn panicked(path: &Path) -> StoreError {
+    StoreError::Damaged(path.to_owned(), Damage::Database(Box::new(Panicked)))
 }
 
 /// What sled says of the database at `path`.

@@ -59,7 +59,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
 }
 
 /// The snapshot at `path`, if it is whole and no older than the journal in `journal`.
-fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
+pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
     let why = match snapshot::read(fs, path)? {
         snapshot::Found::Nothing => return Ok(None),
         snapshot::Found::Damaged => "damaged",
@@ -76,18 +76,18 @@ fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot
 }
 
 /// What is known so far.
-struct Found {
-    index: Index,
-    damaged: HashSet<SessionId>,
+pub(super) struct Found {
+    pub(super) index: Index,
+    pub(super) damaged: HashSet<SessionId>,
     /// What the journal has.
-    recent: Values,
+    pub(super) recent: Values,
     last: Revision,
     /// The frame of the journal up to which the index knows all.
-    frame: u64,
+    pub(super) frame: u64,
 }
 
 impl Found {
-    fn of(snapshot: snapshot::Snapshot) -> Self {
+    pub(super) fn of(snapshot: snapshot::Snapshot) -> Self {
         let last = snapshot.sessions.iter().map(|known| known.revision).max().unwrap_or_default();
         Self {
             index: Index::with(snapshot.sessions),
@@ -96,6 +96,11 @@ impl Found {
             last,
             frame: snapshot.frame,
         }
+    }
+
+    /// Without a snapshot.
+    pub(super) fn of_sessions(sessions: Vec<Known>) -> Self {
+        Self::of(snapshot::Snapshot { frame: 0, sessions, damaged: Vec::new(), is_listed: false })
     }
 
     /// From all that sled has.
@@ -113,14 +118,11 @@ impl Found {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self {
-            damaged,
-            ..Self::of(snapshot::Snapshot { frame: 0, sessions, damaged: Vec::new(), is_listed: false })
-        })
+        Ok(Self { damaged, ..Self::of_sessions(sessions) })
     }
 
     /// Takes up an entry of the journal's frame with this number.
-    fn apply(&mut self, frame: u64, entry: &Entry<'_>) {
+    pub(super) fn apply(&mut self, frame: u64, entry: &Entry<'_>) {
         let &Entry { sid, revision, value } = entry;
         self.last = self.last.max(revision);
         self.recent.insert(sid, value.map(|record| database::value(revision, record)));

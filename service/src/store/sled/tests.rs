@@ -2,6 +2,7 @@
 
 mod faults;
 mod power;
+mod repairs;
 
 use std::{
     collections::HashSet,

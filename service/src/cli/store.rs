@@ -1,0 +1,138 @@
+//! What `relogin store …` does: checks the session store of a service that does not run, and repairs it.
+
+use std::{
+    io::{self, Write},
+    path::Path,
+};
+
+use thiserror::Error;
+
+use super::StoreCommand;
+use crate::{
+    errors::Chain,
+    store::{
+        StoreError,
+        sled::repair::{self, Lost, Repaired, Report},
+    },
+};
+
+/// Why a command did nothing.
+#[derive(Debug, Error)]
+pub enum StoreCommandError {
+    /// There is no store.
+    #[error("there is no session store in the data folder {0}; name that of the service with --data")]
+    NoStore(String),
+    /// A service has it.
+    #[error("a service uses the data folder {0}; stop it first")]
+    InUse(String),
+    /// It could be neither read nor written.
+    #[error("the session store in {0} was not read to its end, and is as it was")]
+    Store(String, #[source] StoreError),
+    /// What was found could not be written.
+    #[error("cannot write the report")]
+    Output(#[source] io::Error),
+}
+
+/// Something is lost, or, after a check, to be repaired.
+pub const DAMAGED: u8 = 1;
+
+/// Does what the command says to the store in the data folder `data`, and says on `out` what was found. Gives the exit code: 0, or
+/// [`DAMAGED`].
+///
+/// # Errors
+/// [`StoreCommandError`] if it could not be done; the store is as it was then.
+pub fn run(data: &Path, command: StoreCommand, out: &mut impl Write) -> Result<u8, StoreCommandError> {
+    let folder = data.join("sessions");
+    let shown = data.display().to_string();
+    if !folder.is_dir() {
+        return Err(StoreCommandError::NoStore(shown));
+    }
+    let explain = |error| match error {
+        StoreError::InUse(_) => StoreCommandError::InUse(shown.clone()),
+        error => StoreCommandError::Store(shown.clone(), error),
+    };
+    match command {
+        StoreCommand::Check => {
+            let report = repair::check(&folder).map_err(explain)?;
+            tell_check(&shown, &report, out).map_err(StoreCommandError::Output)?;
+            Ok(if report.is_sound() { 0 } else { DAMAGED })
+        }
+        StoreCommand::Repair { keep_unverified } => {
+            let repaired = repair::repair(&folder, keep_unverified).map_err(explain)?;
+            tell_repair(&shown, &repaired, out).map_err(StoreCommandError::Output)?;
+            Ok(if loses(&repaired.report) { DAMAGED } else { 0 })
+        }
+    }
+}
+
+fn tell_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<()> {
+    if report.is_sound() {
+        return writeln!(out, "the session store in {data} is sound: sessions: {}", report.whole);
+    }
+    tell(report, out)?;
+    writeln!(
+        out,
+        "sessions that are whole: {}, lost: {}; `relogin store repair --data {data}` keeps the former",
+        report.whole,
+        report.lost.len()
+    )?;
+    if report.unverified > 0 {
+        writeln!(
+            out,
+            "sessions that can be read, but may have ended: {}; with --keep-unverified they are kept, too",
+            report.unverified
+        )?;
+    }
+    Ok(())
+}
+
+fn tell_repair(data: &str, Repaired { report, aside }: &Repaired, out: &mut impl Write) -> io::Result<()> {
+    let Some(aside) = aside else {
+        return writeln!(out, "the session store in {data} is sound, and is as it was: sessions: {}", report.whole);
+    };
+    tell(report, out)?;
+    if report.unverified > 0 {
+        writeln!(out, "sessions that can be read, but may have ended, and were not kept: {}", report.unverified)?;
+    }
+    writeln!(
+        out,
+        "the session store in {data} is repaired: sessions: {}, lost: {}; what was there is in {}",
+        report.whole,
+        report.lost.len(),
+        aside.display()
+    )
+}
+
+fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for error in &report.damage {
+        writeln!(out, "{}", Chain(error))?;
+    }
+    if has_gap(report) {
+        writeln!(
+            out,
+            "what a lost part of the journal had is as it was before: sessions made then are gone, those used then end at their \
+             next use, and those that ended then may be open again"
+        )?;
+    }
+    for Lost { sid, user } in &report.lost {
+        // What is on a terminal must not be able to command it.
+        let user = user.as_ref().map_or_else(String::new, |user| format!(" of user {user}"));
+        writeln!(out, "lost: session {sid}{}", user.replace(char::is_control, "\u{fffd}"))?;
+    }
+    Ok(())
+}
+
+/// True if a part of the journal is not there, so that nobody knows what else is lost.
+fn has_gap(report: &Report) -> bool {
+    use crate::store::Damage;
+    report.damage.iter().any(|error| match error {
+        StoreError::Damaged(file, Damage::Gap { .. } | Damage::Missing) => {
+            file.components().any(|part| part.as_os_str() == "journal")
+        }
+        _ => false,
+    })
+}
+
+fn loses(report: &Report) -> bool {
+    !report.lost.is_empty() || report.unverified > 0 || has_gap(report)
+}
