@@ -34,7 +34,9 @@ use crate::{
     expiry,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
+    instance::{self, Claim, Peers},
     issuers,
+    needs::{self, Uses},
     origins::Origins,
     pruning,
     reset::Resets,
@@ -124,7 +126,33 @@ impl App {
             None => None,
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
-        let bus = connect(config.bus).await?;
+        let (bus, nats) = connect(config.bus).await?;
+        let watch = Watch::default();
+        let stopping = watch.stopping.clone().drop_guard();
+        let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
+        let (peers, mut claim) = (Peers::default(), None);
+        if let Some(nats) = &nats {
+            let uses = Uses {
+                name: config.name.clone(),
+                demo: config.demo,
+                gateway: config.gateway == GatewayKind::Embedded,
+                users: match &config.users {
+                    UsersSource::Nats(subject) => Some(subject.clone()),
+                    _ => None,
+                },
+                audit: config.audit_subject.clone(),
+            };
+            if let Some(refused) = nats.require(needs::needs(&uses), instance::wishes(&config.name)).await?.first() {
+                warn!("NATS does not let us {refused}: another instance of the same name would not be noticed");
+            } else {
+                let (asked, watcher) = Claim::ask(Arc::clone(&bus), &config.name, peers.clone()).await?;
+                background.open("watching for other instances", |stop| watcher.run(stop));
+                asked.settle().await?;
+                claim = Some(asked);
+            }
+            let nats = Arc::clone(nats);
+            background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
+        }
         if config.store == StoreKind::Sled || people.announces() {
             make_folder(&config.data)?;
         }
@@ -141,9 +169,6 @@ impl App {
         }
 
         let directory = people.directory(&bus);
-        let watch = Watch::default();
-        let stopping = watch.stopping.clone().drop_guard();
-        let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let KeyTokens { format, issuer, audience } = config.keys;
         let keyring = signing::with_tokens(keyring, format, issuer, audience);
         let jwks = keyring.tokens().and_then(Tokens::jwks);
@@ -173,6 +198,7 @@ impl App {
             issuers,
             cookie_session: config.cookie_session,
             origins: Arc::clone(&origins),
+            peers: peers.clone(),
             proxies: config.trusted_proxies.clone(),
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
@@ -212,11 +238,18 @@ impl App {
             GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), header_auth, Limits::default()))),
             GatewayKind::None => None,
         };
+        claim.as_ref().map_or(Ok(()), Claim::ready)?;
         let resets = Resets::new(Arc::clone(&bus), names);
-        resets.announce().await?;
+        match &nats {
+            Some(nats) => {
+                let (subject, payload) = resets.message();
+                nats.publish_or_refuse(subject, payload).await?;
+            }
+            None => resets.announce().await?,
+        }
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
-            let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), gateway: gateway.clone() };
+            let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), peers, gateway: gateway.clone() };
             let site = Site {
                 gateway: gateway.clone(),
                 health,
@@ -402,11 +435,12 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot make the data folder {}; choose another with --data", path.display()))
 }
 
-async fn connect(kind: BusKind) -> anyhow::Result<Arc<dyn Bus>> {
+async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<NatsBus>>)> {
     Ok(match kind {
-        BusKind::Local => Arc::new(LocalBus::new()),
+        BusKind::Local => (Arc::new(LocalBus::new()), None),
         BusKind::Nats { url, credentials } => {
-            Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?)
+            let nats = Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?);
+            (Arc::clone(&nats) as _, Some(nats))
         }
     })
 }

@@ -149,7 +149,9 @@ const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<()> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
-    let filter: EnvFilter = filter.parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
+    // What happens to the connection to NATS the bus tells, and as often as is of use.
+    let filter: EnvFilter =
+        format!("async_nats=warn,{filter}").parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
     let is_discreet = filter_fn(|metadata| {
         *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
     });

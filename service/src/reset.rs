@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use relogin_res::service::{Payload, Reset, SYSTEM_RESET};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,10 +34,17 @@ impl Resets {
     /// # Errors
     /// [`BusError`] if it was not sent.
     pub async fn announce(&self) -> Result<(), BusError> {
+        let (subject, payload) = self.message();
+        self.bus.publish(subject, payload).await?;
+        self.bus.flush().await
+    }
+
+    /// What a reset is: its subject and payload.
+    #[must_use]
+    pub fn message(&self) -> (&'static str, Bytes) {
         let patterns: Vec<_> = self.names.iter().map(|name| format!("{name}.>")).collect();
         let reset = Reset { resources: patterns.clone(), access: patterns };
-        self.bus.publish(SYSTEM_RESET, reset.encode().into()).await?;
-        self.bus.flush().await
+        (SYSTEM_RESET, reset.encode().into())
     }
 
     /// Announces each time the bus was cut off, until it is told to stop: events of that time reached nobody.

@@ -67,6 +67,10 @@ pub(super) async fn exchange(
             let granted = desk.sessions.refresh(brought.as_ref(), shown.as_ref(), desk.browser_of(request)).await?.ok();
             let Some(LoggedIn { relogin_key, expires_in, .. }) = granted else {
                 let denied = Denied::InvalidReloginKey;
+                if desk.peers.is_met() {
+                    // Not 401, which would end the session: the other instance may know it.
+                    return Err(denied.into());
+                }
                 return Ok(refusal(401, Error::new(denied.code(), denied.to_string())));
             };
             meta.push_cookie(cookie.hand_out(relogin_key.expose(), expires_in, origin));

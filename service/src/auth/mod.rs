@@ -27,7 +27,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use relogin_res::service::Response;
-use relogin_session::Token;
+use relogin_session::{Denied, Token};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,6 +41,7 @@ use crate::{
     config::{CookieKind, ThrottleKind},
     cookie::{BrowserCookie, KeyCookie},
     errors::Chain,
+    instance::Peers,
     issuers::Issuers,
     origins::Origins,
     sessions::Sessions,
@@ -68,6 +69,7 @@ struct Desk {
     /// What relogin keys travel in; none if script has them.
     key_cookie: Option<KeyCookie>,
     origins: Arc<Origins>,
+    peers: Peers,
     proxies: TrustedProxies,
 }
 
@@ -84,6 +86,8 @@ pub struct Options {
     pub cookie_session: bool,
     /// Whose pages may act with their visitors' cookies.
     pub origins: Arc<Origins>,
+    /// What is known of other instances of the same name.
+    pub peers: Peers,
     /// Whose word is taken for who their clients are.
     pub proxies: TrustedProxies,
 }
@@ -113,7 +117,7 @@ impl Auth {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
         let requests = bus.subscribe(&patterns).await?;
-        let Options { throttle, cookie, issuers, cookie_session, origins, proxies } = options;
+        let Options { throttle, cookie, issuers, cookie_session, peers, origins, proxies } = options;
         let desk = Desk {
             name: name.to_owned(),
             bus,
@@ -126,6 +130,7 @@ impl Auth {
             issuers,
             key_cookie: cookie_session.then(|| KeyCookie::new(name, Arc::clone(&origins))),
             origins,
+            peers,
             proxies,
         };
         Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
@@ -216,6 +221,9 @@ impl Lanes {
 impl Desk {
     /// Answers a request, which has this place in its lane.
     async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
+        if self.leaves(&route) {
+            return private::wipe_payload(payload);
+        }
         let mut held = None;
         let answer = if payload.len() > MAX_PAYLOAD {
             Err(Failure::Malformed)
@@ -229,6 +237,10 @@ impl Desk {
             let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply)).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
         };
+        if self.peers.is_met() && matches!(answer, Err(Failure::Denied(Denied::InvalidReloginKey))) {
+            debug!(%route, "not answered: the other instance may know the session");
+            return private::wipe_payload(payload);
+        }
         let response = answer.unwrap_or_else(|failure| {
             if failure.is_malformed() {
                 self.malformed.note(&route);
@@ -239,6 +251,16 @@ impl Desk {
         self.send(&reply, response).await;
         drop(held);
         private::wipe_payload(payload);
+    }
+
+    /// True if a request is left to another instance, which answers the same ones with sessions of its own: whoever has the
+    /// session answers, and nobody says that it is over.
+    fn leaves(&self, route: &Route) -> bool {
+        match route {
+            Route::Login | Route::HeaderLogin => self.peers.is_junior(),
+            Route::Renew => self.peers.is_met(),
+            _ => false,
+        }
     }
 
     async fn answer(&self, route: &Route, payload: &[u8], reply: &str) -> Result<Response, Failure> {

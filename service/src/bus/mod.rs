@@ -7,6 +7,7 @@
 pub mod local;
 mod mailbox;
 pub mod nats;
+mod permissions;
 mod reply_id;
 mod router;
 mod subject;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use mailbox::{Deliveries, Delivery, Mailbox, Tag};
+pub use permissions::{Act, Need, Permission};
 pub use subject::{MAX_SUBJECT, check_pattern, check_subject};
 
 /// A message as it arrives.
@@ -98,6 +100,11 @@ pub trait Bus: Send + Sync {
     /// The state of the transport, and its changes. A short loss may be over before a receiver looks: whoever is told of a
     /// change and finds [`Link::Up`] was cut off in between.
     fn link(&self) -> watch::Receiver<Link>;
+
+    /// What the process needs and the transport refuses, although it is connected; as far as that is known.
+    fn denied(&self) -> Vec<Permission> {
+        Vec::new()
+    }
 
     /// Sends what is buffered and ends all subscriptions. Every later call returns [`BusError::Closed`].
     ///

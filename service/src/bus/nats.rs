@@ -1,6 +1,7 @@
 //! The bus over NATS: gateways and services on many machines. Knows no sessions and no RES.
 
 mod connect;
+mod denied;
 mod tap;
 
 use std::{
@@ -20,14 +21,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::poll;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{Notify, oneshot, watch},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Tag, check_pattern, check_subject,
+    Act, Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Need, Permission, Tag, check_pattern, check_subject,
     reply_id::{self, ReplyId},
 };
+use crate::errors::Chain;
+use denied::Denials;
 use tap::Tap;
 
 pub use connect::{ConnectError, NatsConfig};
@@ -39,6 +43,8 @@ pub struct NatsBus {
     shared: Arc<Shared>,
     /// All answers come to subjects under this one, so that a request costs the server no subscription.
     inbox: String,
+    config: NatsConfig,
+    servers: String,
 }
 
 struct Shared {
@@ -47,6 +53,9 @@ struct Shared {
     held: AtomicUsize,
     is_closed: AtomicBool,
     open: Mutex<Open>,
+    denials: Denials,
+    /// Told when something that is needed is refused.
+    refused: Notify,
 }
 
 /// What ends with the bus.
@@ -69,6 +78,9 @@ const HELD: usize = 8 << 20;
 /// How many requests may wait for their answers: what is more is refused.
 const MAX_WAITING: usize = 1 << 18;
 
+/// How long after a refusal, and between two looks, until it is tried whether it still holds.
+const RECHECK: Duration = Duration::from_secs(5);
+
 /// How long a flush waits for a connection that is lost or slow.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -90,11 +102,81 @@ impl NatsBus {
             Ok(client) => client,
             Err(source) => return Err(connect::refused_or_unreachable(names, source)),
         };
-        let bus = Self { inbox: client.new_inbox(), client, shared };
+        let (config, servers) = (config.clone(), names.clone());
+        let bus = Self { inbox: client.new_inbox(), client, shared, config, servers };
         match bus.open_inbox().await {
             Ok(()) => Ok(bus),
             Err(source) => Err(ConnectError::Inbox { servers: names, source }),
         }
+    }
+
+    /// Makes sure that the server allows what is needed. From now on what it refuses of that is to be had by
+    /// [`Bus::denied`]. Gives what is refused of `wishes`, without which it goes as well.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if it does not, or does not say so.
+    pub async fn require(&self, needs: Vec<Need>, wishes: Vec<Need>) -> Result<Vec<Permission>, ConnectError> {
+        let all: Vec<_> = needs.iter().chain(&wishes).filter(|need| !need.is_used_at_start).cloned().collect();
+        let (mut denied, mut unfulfilled) = (denied::check(&self.config, &all).await?, Vec::new());
+        denied.retain(|permission| {
+            let is_needed = needs.iter().any(|need| need.permission == *permission);
+            if !is_needed {
+                unfulfilled.push(permission.clone());
+            }
+            is_needed
+        });
+        if !denied.is_empty() {
+            return Err(ConnectError::Denied { servers: self.servers.clone(), denied });
+        }
+        self.shared.denials.require(needs);
+        Ok(unfulfilled)
+    }
+
+    /// Publishes `payload` to `subject` on a connection of its own, and makes sure that the server allows it.
+    ///
+    /// # Errors
+    /// [`ConnectError`] if it does not, or does not say so.
+    pub async fn publish_or_refuse(&self, subject: &str, payload: Bytes) -> Result<(), ConnectError> {
+        let denied = denied::check(&self.config, &[Need::publish(subject, subject, payload)]).await?;
+        if denied.is_empty() { Ok(()) } else { Err(ConnectError::Denied { servers: self.servers.clone(), denied }) }
+    }
+
+    /// Once something is refused that is needed, looks every now and then whether it is allowed again, until it is told to stop.
+    pub async fn follow_permissions(&self, stop: CancellationToken) {
+        let following = async {
+            loop {
+                while self.shared.denials.denied().is_empty() {
+                    self.shared.refused.notified().await;
+                }
+                tokio::time::sleep(RECHECK).await;
+                match self.recheck().await {
+                    Ok(true) => tracing::info!("NATS allows again what it has refused"),
+                    Ok(false) => {}
+                    Err(error) => tracing::debug!("permissions are not known: {}", Chain(&error)),
+                }
+            }
+        };
+        stop.run_until_cancelled(following).await;
+    }
+
+    /// True if nothing that is needed is refused any more.
+    async fn recheck(&self) -> Result<bool, ConnectError> {
+        let (before, needs) = (self.shared.denials.denied(), self.shared.denials.needs());
+        let mut denied = denied::check(&self.config, &needs).await?;
+        // The server has dropped subscriptions, and is only asked for them when a connection begins.
+        if denied.is_empty() && before.iter().any(|permission| permission.act == Act::Subscribe) {
+            let mut link = self.shared.link.subscribe();
+            self.client.force_reconnect().await.ok();
+            let renewed = async {
+                link.wait_for(|link| *link == Link::Down).await?;
+                link.wait_for(|link| *link == Link::Up).await
+            };
+            timeout(FLUSH_DEADLINE, renewed).await.ok();
+            denied = denied::check(&self.config, &needs).await?;
+        }
+        let is_well = denied.is_empty();
+        self.shared.denials.set(denied);
+        Ok(is_well)
     }
 
     async fn open_inbox(&self) -> Result<(), BusError> {
@@ -217,6 +299,10 @@ impl Bus for NatsBus {
         self.shared.link.subscribe()
     }
 
+    fn denied(&self) -> Vec<Permission> {
+        self.shared.denials.denied()
+    }
+
     async fn close(&self) -> Result<(), BusError> {
         let is_down = *self.shared.link.borrow() == Link::Down;
         let flushed = if is_down { Err(BusError::Disconnected) } else { self.flush().await };
@@ -249,6 +335,8 @@ impl Shared {
             held: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             open: Mutex::default(),
+            denials: Denials::default(),
+            refused: Notify::new(),
         }
     }
 
@@ -300,7 +388,12 @@ impl Shared {
         let link = match event {
             Event::Connected => Link::Up,
             Event::Disconnected | Event::Closed => Link::Down,
-            _ => return,
+            _ => {
+                if self.denials.note(event) {
+                    self.refused.notify_one();
+                }
+                return;
+            }
         };
         let is_new = self.link.send_if_modified(|old| std::mem::replace(old, link) != link);
         match link {

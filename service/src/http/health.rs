@@ -6,8 +6,9 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::{
-    bus::{Bus, Link},
+    bus::{Bus, Link, Permission},
     gateway::Gateway,
+    instance::Peers,
     store::{SessionStore, StoreError},
 };
 
@@ -18,6 +19,8 @@ pub struct Health {
     pub store: Arc<dyn SessionStore>,
     /// What carries messages.
     pub bus: Arc<dyn Bus>,
+    /// What is known of other instances of the same name.
+    pub peers: Peers,
     /// The embedded gateway, if there is one.
     pub gateway: Option<Arc<Gateway>>,
 }
@@ -31,6 +34,10 @@ pub(super) enum Unhealthy {
     StoreIsSilent,
     #[error("the connection to NATS is lost")]
     BusIsDown,
+    #[error("NATS does not let us {0}; allow it in this user's permissions")]
+    Denied(Permission),
+    #[error("another instance of the same name answers on this NATS; stop one of the two")]
+    AnotherInstance,
     #[error("the gateway has ended")]
     GatewayHasEnded,
 }
@@ -46,6 +53,12 @@ impl Health {
             .map_err(Unhealthy::Store)?;
         if *self.bus.link().borrow() == Link::Down {
             return Err(Unhealthy::BusIsDown);
+        }
+        if let Some(permission) = self.bus.denied().into_iter().next() {
+            return Err(Unhealthy::Denied(permission));
+        }
+        if self.peers.is_met() {
+            return Err(Unhealthy::AnotherInstance);
         }
         match &self.gateway {
             Some(gateway) if !gateway.is_running() => Err(Unhealthy::GatewayHasEnded),

@@ -5,9 +5,11 @@
 mod client;
 mod connections;
 mod crash;
+mod instances;
 mod nats_gateway;
 #[path = "../nats_server/mod.rs"]
 mod nats_server;
+mod permissions;
 mod program;
 mod secrets;
 mod sessions;

@@ -49,7 +49,7 @@ async fn a_stop_is_clean_whatever_ends_first() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
-fn terminate(child: &mut Child) {
+pub(crate) fn terminate(child: &mut Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));

@@ -11,6 +11,7 @@ use relogin::{
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
     http::{self, Health, Site},
+    instance::Peers,
     origins::{Origins, parse_public},
     store::memory::MemoryStore,
 };
@@ -104,7 +105,12 @@ impl Stage {
         let origins = Arc::new(Origins::new(public_url, allow_origin, Some(address), !proxies.is_empty()));
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), header_auth, limits));
         let store = Arc::new(MemoryStore::new());
-        let health = Health { store: store.clone(), bus: Arc::clone(&bus), gateway: Some(Arc::clone(&gateway)) };
+        let health = Health {
+            store: store.clone(),
+            bus: Arc::clone(&bus),
+            peers: Peers::default(),
+            gateway: Some(Arc::clone(&gateway)),
+        };
         let site = Site {
             gateway: Some(Arc::clone(&gateway)),
             health,

@@ -6,7 +6,7 @@ use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
-use crate::bus::BusError;
+use crate::bus::{BusError, Permission};
 
 /// Where NATS is, and how to get in.
 #[derive(Clone, Default)]
@@ -65,7 +65,9 @@ pub enum ConnectError {
         source: async_nats::ConnectError,
     },
     /// Connected, but not allowed what a bus needs.
-    #[error("the NATS server at {servers} does not let us have an inbox")]
+    #[error(
+        "the NATS server at {servers} does not let us have an inbox; let this user subscribe and publish to \"_INBOX.>\""
+    )]
     Inbox {
         /// Who was asked.
         servers: String,
@@ -73,6 +75,27 @@ pub enum ConnectError {
         #[source]
         source: BusError,
     },
+    /// Connected, but not allowed what the service needs.
+    #[error("the NATS server at {servers} does not let us {}; allow it in this user's permissions", list(denied))]
+    Denied {
+        /// Who was asked.
+        servers: String,
+        /// What is not allowed.
+        denied: Vec<Permission>,
+    },
+    /// Connected, but it could not be found out what is allowed.
+    #[error("the NATS server at {servers} does not say what it allows")]
+    Unchecked {
+        /// Who was asked.
+        servers: String,
+        /// What went wrong; none if it took too long.
+        #[source]
+        source: Option<async_nats::Error>,
+    },
+}
+
+fn list(permissions: &[Permission]) -> String {
+    permissions.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// How many messages may wait to be written.

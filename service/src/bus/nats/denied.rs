@@ -1,0 +1,195 @@
+//! What a NATS server does not let us do: it says so in passing, on no subject and in answer to nothing. Reads that, and finds
+//! out on a connection of its own. Knows no RES.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_nats::{Event, ServerError};
+use futures_util::StreamExt;
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{error, warn};
+
+use super::connect::{self, ConnectError, NatsConfig};
+use crate::bus::permissions::{Act, Need, Needed, Permission};
+
+/// What is needed, and what of it was refused.
+#[derive(Debug, Default)]
+pub(super) struct Denials(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    needed: Option<Needed>,
+    /// Of the needs, so there are no more than those.
+    denied: Vec<Permission>,
+    others: Others,
+}
+
+/// Refusals of what is not needed: of what clients of the gateway ask for, who must not fill the log.
+#[derive(Debug, Default)]
+struct Others {
+    last_told: Option<Instant>,
+    untold: u64,
+}
+
+/// How often refusals of what is not needed are told.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a server may take to say what it does not allow.
+const CHECK_DEADLINE: Duration = Duration::from_secs(5);
+
+impl Denials {
+    pub(super) fn require(&self, needs: Vec<Need>) {
+        self.state().needed = Some(Needed::new(needs));
+    }
+
+    pub(super) fn needs(&self) -> Vec<Need> {
+        self.state().needed.as_ref().map(|needed| needed.needs.clone()).unwrap_or_default()
+    }
+
+    /// What is needed and refused.
+    pub(super) fn denied(&self) -> Vec<Permission> {
+        self.state().denied.clone()
+    }
+
+    /// Takes the place of what was known to be refused.
+    pub(super) fn set(&self, denied: Vec<Permission>) {
+        self.state().denied = denied;
+    }
+
+    /// Notes what a server has said. True if something that is needed is refused now and was not before.
+    pub(super) fn note(&self, event: &Event) -> bool {
+        let Some((act, subject)) = refusal(event) else { return false };
+        let mut state = self.state();
+        // Before that, whoever cannot do without says so.
+        let Some(needed) = state.needed.as_ref() else { return false };
+        let needed = needed.of(act, subject);
+        if needed.is_empty() {
+            let pattern = subject.chars().take(200).collect();
+            state.others.tell(&Permission { act, pattern }, Instant::now());
+            return false;
+        }
+        let new: Vec<_> = needed.into_iter().filter(|permission| !state.denied.contains(permission)).collect();
+        for permission in &new {
+            error!("NATS does not let us {permission} any more; allow it in this user's permissions");
+        }
+        state.denied.extend(new.iter().cloned());
+        !new.is_empty()
+    }
+
+    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Others {
+    fn tell(&mut self, refused: &Permission, now: Instant) {
+        if self.last_told.is_some_and(|told| now.duration_since(told) < PAUSE) {
+            self.untold += 1;
+            return;
+        }
+        warn!(untold = self.untold, "NATS does not let us {refused}");
+        (self.last_told, self.untold) = (Some(now), 0);
+    }
+}
+
+/// What was refused, if that is what the event says: `Permissions Violation for Publish to "subject"`, or `Subscription to`.
+fn refusal(event: &Event) -> Option<(Act, &str)> {
+    let Event::ServerError(ServerError::Other(text)) = event else { return None };
+    let text = text.strip_prefix("Permissions Violation for ")?;
+    let (act, text) = match text.strip_prefix("Publish to \"") {
+        Some(text) => (Act::Publish, text),
+        None => (Act::Subscribe, text.strip_prefix("Subscription to \"")?),
+    };
+    // Behind the subject there may be a queue, or the subscription's number.
+    Some((act, text.split('"').next()?))
+}
+
+/// Tries each of `needs` on a connection of its own, and gives those that are refused.
+///
+/// The server says nothing about what it allows; what it refuses it says before it carries out what was sent behind it. So a
+/// message to ourselves comes last, and then the connection's end, for events of the client are told in their order.
+pub(super) async fn check(config: &NatsConfig, needs: &[Need]) -> Result<Vec<Permission>, ConnectError> {
+    let (servers, options) = connect::prepare(config).await?;
+    let names = connect::names(&servers);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let options = options.name("relogin permissions").event_callback(move |event| {
+        tell.send(event).ok();
+        std::future::ready(())
+    });
+    let client =
+        options.connect(servers).await.map_err(|error| connect::refused_or_unreachable(names.clone(), error))?;
+    let checking = async {
+        let mut subscribers = Vec::new();
+        for Need { permission, subject, payload, .. } in needs.iter().filter(|need| !need.subject.is_empty()) {
+            match permission.act {
+                Act::Subscribe => subscribers.push(client.subscribe(subject.clone()).await?),
+                Act::Publish => client.publish(subject.clone(), payload.clone()).await?,
+            }
+        }
+        let inbox = client.new_inbox();
+        let mut back = client.subscribe(inbox.clone()).await?;
+        client.publish(inbox, "".into()).await?;
+        back.next().await;
+        client.drain().await?;
+        let mut denied = Vec::new();
+        while let Some(event) = told.recv().await {
+            if let Some((act, subject)) = refusal(&event) {
+                let needs = needs.iter().filter(|need| need.permission.act == act && need.subject == subject);
+                denied.extend(needs.map(|need| need.permission.clone()));
+            }
+            if event == Event::Closed {
+                break;
+            }
+        }
+        Ok::<_, async_nats::Error>(denied)
+    };
+    match timeout(CHECK_DEADLINE, checking).await {
+        Ok(Ok(denied)) => Ok(denied),
+        Ok(Err(source)) => Err(ConnectError::Unchecked { servers: names, source: Some(source) }),
+        Err(_) => Err(ConnectError::Unchecked { servers: names, source: None }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Event {
+        Event::ServerError(ServerError::Other(text.to_owned()))
+    }
+
+    #[test]
+    fn a_refusal_is_read_from_what_the_server_says() {
+        for (text, expected) in [
+            ("Permissions Violation for Publish to \"system.tokenReset\"", Some((Act::Publish, "system.tokenReset"))),
+            ("Permissions Violation for Subscription to \"auth.session.>\"", Some((Act::Subscribe, "auth.session.>"))),
+            ("Permissions Violation for Subscription to \"a.>\" (sid \"7\")", Some((Act::Subscribe, "a.>"))),
+            ("Permissions Violation for Subscription to \"a\" using queue \"q\"", Some((Act::Subscribe, "a"))),
+            ("Maximum Payload Violation", None),
+            ("Permissions Violation", None),
+        ] {
+            assert_eq!(refusal(&said(text)), expected, "{text}");
+        }
+        assert_eq!(refusal(&Event::Connected), None);
+    }
+
+    #[test]
+    fn what_is_needed_is_noted_once_and_what_others_ask_for_is_not() {
+        let denials = Denials::default();
+        let event = said("Permissions Violation for Publish to \"conn.c1.token\"");
+        assert!(!denials.note(&event), "nothing is needed yet");
+        denials.require(vec![Need::publish("conn.*.token", "conn.probe.token", "")]);
+        assert!(denials.note(&event));
+        assert!(!denials.note(&said("Permissions Violation for Publish to \"conn.c2.token\"")));
+        for n in 0..1000 {
+            assert!(!denials.note(&said(&format!("Permissions Violation for Publish to \"get.secret.{n}\""))));
+        }
+        assert_eq!(denials.denied().len(), 1);
+        assert_eq!(denials.state().others.untold, 1_000, "told once in this second, for the first of all");
+        denials.set(vec![]);
+        assert!(denials.note(&event));
+    }
+}

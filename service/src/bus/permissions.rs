@@ -1,0 +1,141 @@
+//! What a bus must let its user do, and what it does not. Knows no transport and no RES.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::router::Router;
+
+/// What a process does on a bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Act {
+    /// It listens.
+    Subscribe,
+    /// It sends.
+    Publish,
+}
+
+/// Something that must be allowed, or is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Permission {
+    /// What is done.
+    pub act: Act,
+    /// The pattern of the subjects that it is done on.
+    pub pattern: String,
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let act = match self.act {
+            Act::Subscribe => "subscribe to",
+            Act::Publish => "publish to",
+        };
+        write!(f, "{act} {:?}", self.pattern)
+    }
+}
+
+/// Something that must be allowed, and how to find out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// What must be allowed.
+    pub permission: Permission,
+    /// A subject that the pattern covers and nobody is in need of.
+    pub subject: String,
+    /// What is published to it, to find out: something that whoever hears it makes nothing of.
+    pub payload: Bytes,
+    /// It is not tried at the start, for then the same subject is used in earnest.
+    pub is_used_at_start: bool,
+}
+
+impl Need {
+    /// To subscribe to `pattern`.
+    #[must_use]
+    pub fn subscribe(pattern: impl Into<String>) -> Self {
+        let pattern = pattern.into();
+        Self::subscribe_to(pattern.clone(), pattern)
+    }
+
+    /// To subscribe to what `pattern` covers, of which `subject` is an example.
+    #[must_use]
+    pub fn subscribe_to(pattern: impl Into<String>, subject: impl Into<String>) -> Self {
+        let permission = Permission { act: Act::Subscribe, pattern: pattern.into() };
+        Self { permission, subject: subject.into(), payload: Bytes::new(), is_used_at_start: false }
+    }
+
+    /// To publish to what `pattern` covers. To find out, `payload` is published to `subject`.
+    #[must_use]
+    pub fn publish(pattern: impl Into<String>, subject: impl Into<String>, payload: impl Into<Bytes>) -> Self {
+        let permission = Permission { act: Act::Publish, pattern: pattern.into() };
+        Self { permission, subject: subject.into(), payload: payload.into(), is_used_at_start: false }
+    }
+
+    /// The same, which is not tried at the start: [`super::nats::NatsBus::publish_or_refuse`] does that.
+    #[must_use]
+    pub fn used_at_start(self) -> Self {
+        Self { is_used_at_start: true, ..self }
+    }
+
+    /// To publish to `subject`, whose listeners would take a try amiss. What is refused shows at the first use.
+    #[must_use]
+    pub fn untried(subject: impl Into<String>) -> Self {
+        let permission = Permission { act: Act::Publish, pattern: subject.into() };
+        Self { permission, subject: String::new(), payload: Bytes::new(), is_used_at_start: false }
+    }
+}
+
+/// Finds the needs that a refused subject belongs to.
+#[derive(Debug)]
+pub(super) struct Needed {
+    pub(super) needs: Vec<Need>,
+    subscribe: Router<Permission>,
+    publish: Router<Permission>,
+}
+
+impl Needed {
+    pub(super) fn new(needs: Vec<Need>) -> Self {
+        let (mut subscribe, mut publish) = (Router::new(), Router::new());
+        for Need { permission, .. } in &needs {
+            let router = match permission.act {
+                Act::Subscribe => &mut subscribe,
+                Act::Publish => &mut publish,
+            };
+            router.insert(&permission.pattern, permission.clone());
+        }
+        Self { needs, subscribe, publish }
+    }
+
+    /// What is needed and was refused, if `act` was refused on `subject`.
+    pub(super) fn of(&self, act: Act, subject: &str) -> Vec<Permission> {
+        let mut found = Vec::new();
+        let router = match act {
+            Act::Subscribe => &self.subscribe,
+            Act::Publish => &self.publish,
+        };
+        router.find(subject, &mut |permission| found.push(permission.clone()));
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_found_among_what_is_needed() {
+        let needed = Needed::new(vec![
+            Need::subscribe("auth.session.>"),
+            Need::subscribe_to("conn.*.token", "conn.probe.token"),
+            Need::publish("conn.*.token", "conn.probe.token", ""),
+            Need::publish("event.session.>", "event.session.user.probe.change", ""),
+        ]);
+        let found = |act, subject| needed.of(act, subject).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found(Act::Subscribe, "auth.session.>"), [r#"subscribe to "auth.session.>""#]);
+        assert_eq!(found(Act::Subscribe, "conn.c1.token"), [r#"subscribe to "conn.*.token""#]);
+        assert_eq!(found(Act::Publish, "conn.c1.token"), [r#"publish to "conn.*.token""#]);
+        assert_eq!(found(Act::Publish, "event.session.user.c1.change"), [r#"publish to "event.session.>""#]);
+        // What a client asks of other services is their business.
+        assert!(found(Act::Publish, "get.secret").is_empty());
+        assert!(found(Act::Subscribe, "event.secret.*").is_empty());
+        assert!(found(Act::Publish, "auth.session.>").is_empty());
+    }
+}

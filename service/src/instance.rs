@@ -1,0 +1,473 @@
+//! One instance of the service for each name on a message bus: two with stores of their own would both answer each request, and
+//! what one of them knows the other one refuses. An instance asks for others before it answers anything, and looks for them as
+//! long as it runs. Knows the bus, and neither sessions nor RES.
+//!
+//! All of them listen on `relogin.<name>.instance`. A question is who asks, and so is an answer. Of two that start at the same
+//! moment at least one hears the other's question, for each listens before it asks; the one with the lower id stays.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use crate::{
+    bus::{Bus, BusError, Delivery, Guard, Link, Mailbox, Need, Tag},
+    errors::Chain,
+};
+
+/// What an instance knows of others of its name. A clone knows the same.
+#[derive(Clone, Debug, Default)]
+pub struct Peers(Arc<Mutex<Met>>);
+
+/// Another instance that was heard of.
+#[derive(Debug, Default)]
+struct Met {
+    other: Option<(Instance, Instant)>,
+    is_senior: bool,
+}
+
+/// An instance, as others hear of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Instance {
+    /// 128 random bits in hexadecimal.
+    id: String,
+    /// When it began, in milliseconds since 1970.
+    began: u64,
+    /// True once it answers requests.
+    ready: bool,
+}
+
+/// Why this instance may not begin.
+#[derive(Debug, Error)]
+pub enum ClaimError {
+    /// Another one has begun, or begins at the same time.
+    #[error(
+        "another relogin named {name:?} runs on this NATS, and would answer the same requests with sessions of its own; stop it, or take \
+         another name with --name"
+    )]
+    Taken {
+        /// The name of both.
+        name: String,
+    },
+    /// The bus failed.
+    #[error("other instances cannot be asked for")]
+    Bus(#[from] BusError),
+}
+
+/// An instance's claim on its name.
+pub struct Claim {
+    bus: Arc<dyn Bus>,
+    name: String,
+    subject: String,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    me: Instance,
+    /// Another one that starts at the same time, and goes before this one.
+    goes_before: bool,
+}
+
+/// Answers for an instance, and looks for others.
+pub struct Watcher {
+    claim: Claim,
+    peers: Peers,
+    mailbox: Mailbox,
+    heard: crate::bus::Deliveries,
+    _listening: Guard,
+}
+
+const QUESTION: Tag = Tag(0);
+const ANSWER: Tag = Tag(1);
+
+/// How long somebody who listens may take to answer, before this instance begins all the same: it may be a wiretap on all
+/// subjects, or an instance whose machine is gone, until the server notices.
+const PATIENCE: Duration = Duration::from_millis(750);
+
+/// After how long the question is put again, for the server may have noticed.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// How long those who start at the same time are listened for.
+const SIMULTANEOUS: Duration = Duration::from_millis(250);
+
+/// How often a running instance looks for others.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How long after its last sign another instance is taken to be gone.
+const GONE: Duration = Duration::from_secs(25);
+
+/// The subject on which instances of `name` find each other.
+#[must_use]
+pub fn subject(name: &str) -> String {
+    format!("relogin.{name}.instance")
+}
+
+/// What an instance must be allowed in order to find others.
+#[must_use]
+pub fn wishes(name: &str) -> Vec<Need> {
+    let subject = subject(name);
+    vec![Need::subscribe(subject.clone()), Need::publish(subject.clone(), subject, "")]
+}
+
+impl Claim {
+    /// Asks whether an instance of `name` is there, and listens for those that ask. Until [`Claim::ready`] the one with the lower
+    /// id goes first.
+    ///
+    /// # Errors
+    /// [`ClaimError::Taken`] if there is one.
+    pub async fn ask(bus: Arc<dyn Bus>, name: &str, peers: Peers) -> Result<(Self, Watcher), ClaimError> {
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let began = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
+        let me = Instance { id: format!("{:032x}", rand::random::<u128>()), began, ready: false };
+        let state = Arc::new(Mutex::new(State { me, goes_before: false }));
+        let claim = Self { bus, name: name.to_owned(), subject: subject(name), state };
+        claim.ask_for_running().await?;
+
+        let (mailbox, heard) = Mailbox::with_capacity(1 << 16);
+        let listening = claim.bus.listen(&claim.subject, &mailbox, QUESTION).await?;
+        claim.bus.flush().await?;
+        let watcher = Watcher { claim: claim.clone(), peers, mailbox, heard, _listening: listening };
+        Ok((claim, watcher))
+    }
+
+    /// Asks while this instance does not listen: if nobody does, the bus says so at once.
+    async fn ask_for_running(&self) -> Result<(), ClaimError> {
+        let (mailbox, mut answers) = Mailbox::new();
+        let patience = Instant::now() + PATIENCE;
+        while Instant::now() < patience {
+            let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
+            match timeout(AGAIN, answers.next()).await {
+                Ok(Some(Delivery::Reply { payload, .. })) => match Instance::read(&payload) {
+                    Some(other) if other.ready => return Err(self.taken()),
+                    // It starts as well. Which of the two goes first is found out when both listen.
+                    Some(_) => return Ok(()),
+                    None => {}
+                },
+                Ok(Some(Delivery::NoResponders { .. }) | None) => return Ok(()),
+                Ok(Some(Delivery::Message { .. } | Delivery::Lost)) | Err(_) => {}
+            }
+        }
+        debug!("somebody listens on {:?} and does not answer", self.subject);
+        Ok(())
+    }
+
+    /// Asks while this instance listens, and answers: for those that start at the same time. Its [`Watcher`] must run.
+    ///
+    /// # Errors
+    /// [`ClaimError::Taken`] if there is one that goes first.
+    pub async fn settle(&self) -> Result<(), ClaimError> {
+        let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
+        let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
+        let patience = Instant::now() + SIMULTANEOUS;
+        while let Ok(Some(delivery)) = timeout_at(patience, answers.next()).await {
+            if let Delivery::Reply { payload, .. } = delivery
+                && let Some(other) = Instance::read(&payload)
+            {
+                self.state().hear(&other);
+            }
+        }
+        self.check()
+    }
+
+    /// From now on this instance goes before all that start.
+    ///
+    /// # Errors
+    /// [`ClaimError::Taken`] if another has gone first.
+    pub fn ready(&self) -> Result<(), ClaimError> {
+        self.check()?;
+        self.state().me.ready = true;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), ClaimError> {
+        if self.state().goes_before { Err(self.taken()) } else { Ok(()) }
+    }
+
+    fn taken(&self) -> ClaimError {
+        ClaimError::Taken { name: self.name.clone() }
+    }
+
+    fn words(&self) -> Bytes {
+        self.state().me.words()
+    }
+
+    fn clone(&self) -> Self {
+        let Self { bus, name, subject, state } = self;
+        Self { bus: Arc::clone(bus), name: name.clone(), subject: subject.clone(), state: Arc::clone(state) }
+    }
+
+    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Notes another instance; true if both answer requests.
+    fn hear(&mut self, other: &Instance) -> bool {
+        if other.id == self.me.id {
+            return false;
+        }
+        if !self.me.ready && (other.ready || other.id < self.me.id) {
+            self.goes_before = true;
+        }
+        self.me.ready && other.ready
+    }
+}
+
+impl Instance {
+    fn read(payload: &[u8]) -> Option<Self> {
+        serde_json::from_slice(payload).ok()
+    }
+
+    fn words(&self) -> Bytes {
+        serde_json::to_vec(self).expect("texts and numbers are written without fail").into()
+    }
+}
+
+impl Watcher {
+    /// Answers those who ask, and looks for others, until it is told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // At once there is nobody to be found: it was asked for a moment ago.
+        look.reset();
+        let mut link = self.claim.bus.link();
+        let mut asking = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return self.leave().await,
+                delivery = self.heard.next() => match delivery {
+                    Some(delivery) => self.hear(delivery).await,
+                    None => return,
+                },
+                _ = look.tick() => {
+                    self.peers.forget();
+                    asking = self.look().await;
+                }
+                changed = link.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // Two halves of a network may have come together.
+                    if *link.borrow_and_update() == Link::Up {
+                        asking = self.look().await;
+                    }
+                }
+            }
+            // Answers are taken for as long as nothing else is asked.
+            let _ = &asking;
+        }
+    }
+
+    async fn look(&self) -> Option<Guard> {
+        if !self.claim.state().me.ready {
+            return None;
+        }
+        match self.claim.bus.ask(&self.claim.subject, self.claim.words(), &self.mailbox, ANSWER).await {
+            Ok(asking) => Some(asking),
+            Err(error) => {
+                debug!("other instances were not asked for: {}", Chain(&error));
+                None
+            }
+        }
+    }
+
+    /// Says that this instance answers no more.
+    async fn leave(&self) {
+        self.claim.state().me.ready = false;
+        if let Err(error) = self.claim.bus.publish(&self.claim.subject, self.claim.words()).await {
+            debug!("other instances do not know that this one ends: {}", Chain(&error));
+        }
+    }
+
+    async fn hear(&self, delivery: Delivery) {
+        let (payload, reply) = match delivery {
+            Delivery::Message { message, .. } => (message.payload, message.reply),
+            Delivery::Reply { payload, .. } => (payload, None),
+            Delivery::NoResponders { .. } | Delivery::Lost => return,
+        };
+        let Some(other) = Instance::read(&payload) else { return };
+        let (is_conflict, me) = {
+            let mut state = self.claim.state();
+            (state.hear(&other), state.me.clone())
+        };
+        if is_conflict {
+            self.peers.meet(&me, other, &self.claim.name);
+        } else {
+            self.peers.part(&other);
+        }
+        if let Some(reply) = reply
+            && let Err(error) = self.claim.bus.publish(&reply, me.words()).await
+        {
+            debug!("another instance was not answered: {}", Chain(&error));
+        }
+    }
+}
+
+impl Peers {
+    /// True while another instance answers the same requests.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.met().other.is_some()
+    }
+
+    /// True while another instance answers the same requests and was there before.
+    #[must_use]
+    pub fn is_junior(&self) -> bool {
+        let met = self.met();
+        met.other.is_some() && !met.is_senior
+    }
+
+    fn meet(&self, me: &Instance, other: Instance, name: &str) {
+        let mut met = self.met();
+        let is_known = met.other.as_ref().is_some_and(|(known, _)| known.id == other.id);
+        met.is_senior = (me.began, &me.id) < (other.began, &other.id);
+        if !is_known {
+            let logins = if met.is_senior { "are taken here" } else { "are left to it" };
+            error!(
+                other = other.id,
+                "another instance named {name:?} answers on this NATS, with a store of its own: stop one of the two. Until then no key \
+                 is refused, and new logins {logins}"
+            );
+        }
+        met.other = Some((other, Instant::now()));
+    }
+
+    /// Another instance does not answer requests, or does not any more.
+    fn part(&self, from: &Instance) {
+        self.forget_if(|other, _| other.id == from.id);
+    }
+
+    /// Forgets one that has not been heard for long.
+    fn forget(&self) {
+        self.forget_if(|_, heard| heard.elapsed() > GONE);
+    }
+
+    fn forget_if(&self, is_gone: impl Fn(&Instance, Instant) -> bool) {
+        let mut met = self.met();
+        if let Some((other, _)) = met.other.take_if(|(other, heard)| is_gone(other, *heard)) {
+            info!(other = other.id, "the other instance is gone");
+        }
+    }
+
+    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    fn met(&self) -> MutexGuard<'_, Met> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watcher").field("subject", &self.claim.subject).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::local::LocalBus;
+
+    struct Started {
+        claim: Claim,
+        peers: Peers,
+        _watching: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start(bus: &Arc<LocalBus>) -> Result<Started, ClaimError> {
+        let started = listen(bus).await?;
+        started.claim.settle().await?;
+        started.claim.ready()?;
+        Ok(started)
+    }
+
+    async fn listen(bus: &Arc<LocalBus>) -> Result<Started, ClaimError> {
+        let peers = Peers::default();
+        let (claim, watcher) = Claim::ask(bus.clone(), "session", peers.clone()).await?;
+        Ok(Started { claim, peers, _watching: tokio::spawn(watcher.run(CancellationToken::new())) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_second_does_not_start_until_the_first_is_gone() {
+        let bus = Arc::new(LocalBus::new());
+        let first = start(&bus).await.unwrap();
+        assert!(matches!(start(&bus).await, Err(ClaimError::Taken { .. })));
+        assert!(!first.peers.is_met(), "one that does not start is not met");
+        let other = Arc::new(LocalBus::new());
+        start(&other).await.unwrap();
+        first._watching.abort();
+        first._watching.await.unwrap_err();
+        start(&bus).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_that_start_at_the_same_time_one_does() {
+        for count in 2..6 {
+            let bus = Arc::new(LocalBus::new());
+            let starting = (0..count).map(|_| start(&bus));
+            let started = futures_util::future::join_all(starting).await;
+            assert_eq!(started.iter().filter(|started| started.is_ok()).count(), 1, "of {count}");
+        }
+    }
+
+    /// Whatever each has heard of the other, one that is ready has gone first.
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_to_start_makes_way_for_who_is_ready() {
+        let bus = Arc::new(LocalBus::new());
+        let slow = listen(&bus).await.unwrap();
+        let quick = start(&bus).await;
+        let (slow, is_quick) = (slow.claim.settle().await.and_then(|()| slow.claim.ready()), quick.is_ok());
+        assert_ne!(slow.is_ok(), is_quick);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_listens_and_is_gone_is_waited_for_and_no_longer() {
+        let bus = Arc::new(LocalBus::new());
+        let _gone = bus.subscribe(&[subject("session")]).await.unwrap();
+        let begin = Instant::now();
+        start(&bus).await.unwrap();
+        assert!(begin.elapsed() < PATIENCE + AGAIN + SIMULTANEOUS * 2);
+    }
+
+    /// Two that have started apart from each other, as in the two halves of a network.
+    #[tokio::test(start_paused = true)]
+    async fn those_that_meet_later_know_it_and_forget_it() {
+        let bus = Arc::new(LocalBus::new());
+        let (first, second) = (listen(&bus).await.unwrap(), listen(&bus).await.unwrap());
+        for started in [&first, &second] {
+            started.claim.state().me.ready = true;
+        }
+        second.claim.state().me.began += 1;
+        tokio::time::sleep(LOOK * 2).await;
+        assert!(first.peers.is_met() && second.peers.is_met());
+        assert_eq!((first.peers.is_junior(), second.peers.is_junior()), (false, true));
+        second._watching.abort();
+        tokio::time::sleep(GONE + LOOK * 2).await;
+        assert!(!first.peers.is_met());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_instance_is_passed_over() {
+        let bus = Arc::new(LocalBus::new());
+        let first = start(&bus).await.unwrap();
+        for payload in ["", "{}", "null", r#"{"id":7}"#] {
+            bus.publish(&subject("session"), payload.into()).await.unwrap();
+        }
+        tokio::time::sleep(LOOK).await;
+        assert!(!first.peers.is_met());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the service needs of a message bus: what it listens to and what it sends. The place that knows it all beforehand, so that
+//! what is not allowed shows at the start. Knows no transport.
+
+use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
+
+use crate::{bus::Need, config::DEMO_NAME};
+
+/// A connection that is nobody's: messages to it are heard by no gateway.
+const PROBE: &str = "reloginprobe";
+
+/// What this process does on the bus.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    /// The resource name.
+    pub name: String,
+    /// It serves the demo's resource.
+    pub demo: bool,
+    /// It has a gateway.
+    pub gateway: bool,
+    /// It asks a service for users here.
+    pub users: Option<String>,
+    /// It publishes the audit trail here.
+    pub audit: Option<String>,
+}
+
+/// What must be allowed for that.
+#[must_use]
+pub fn needs(uses: &Uses) -> Vec<Need> {
+    let name = &uses.name;
+    let mut needs: Vec<_> = ["auth", "access", "get", "call"]
+        .into_iter()
+        .map(|kind| Need::subscribe(format!("{kind}.{name}.>")))
+        .chain([Need::subscribe(format!("access.{name}")), Need::subscribe_to("_INBOX.>", format!("_INBOX.{PROBE}.*"))])
+        .collect();
+    let user = format!("{name}.user.{PROBE}");
+    needs.extend([
+        Need::publish("conn.*.token", token_subject(PROBE), r#"{"token":null}"#),
+        Need::publish(format!("event.{name}.user.*.change"), event_subject(&user, "change"), r#"{"values":{}}"#),
+        Need::publish(format!("event.{name}.user.*.rotated"), event_subject(&user, "rotated"), "null"),
+        Need::publish(SYSTEM_RESET, SYSTEM_RESET, "{}").used_at_start(),
+        Need::publish(
+            SYSTEM_TOKEN_RESET,
+            SYSTEM_TOKEN_RESET,
+            format!(r#"{{"tids":[],"subject":"auth.{name}.renew"}}"#),
+        ),
+        Need::publish("_INBOX.>", format!("_INBOX.{PROBE}.answer"), ""),
+    ]);
+    if uses.demo {
+        needs.extend([
+            Need::subscribe(format!("access.{DEMO_NAME}.>")),
+            Need::subscribe(format!("get.{DEMO_NAME}.>")),
+            Need::publish(
+                format!("event.{DEMO_NAME}.model.change"),
+                event_subject(&format!("{DEMO_NAME}.model"), "change"),
+                r#"{"values":{}}"#,
+            ),
+        ]);
+    }
+    if uses.gateway {
+        needs.extend([
+            Need::subscribe_to("conn.*.token", token_subject(PROBE)),
+            Need::subscribe_to(format!("event.{name}.user.*.*"), event_subject(&user, "*")),
+            Need::subscribe(SYSTEM_RESET),
+            Need::subscribe(SYSTEM_TOKEN_RESET),
+            // Without a reply subject, so that nobody answers them.
+            Need::publish(format!("auth.{name}.*"), format!("auth.{name}.{PROBE}"), "{}"),
+            Need::publish(format!("access.{name}.user.*"), format!("access.{user}"), "{}"),
+            Need::publish(format!("get.{name}.user.*"), format!("get.{user}"), "{}"),
+        ]);
+    }
+    if let Some(subject) = &uses.users {
+        needs.extend([Need::subscribe(format!("{subject}.changed")), Need::untried(subject)]);
+    }
+    needs.extend(uses.audit.as_ref().map(Need::untried));
+    needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Act, check_pattern, check_subject};
+
+    #[test]
+    fn each_need_is_tried_on_a_subject_that_it_covers() {
+        let uses = Uses {
+            name: "session".into(),
+            demo: true,
+            gateway: true,
+            users: Some("my.users".into()),
+            audit: Some("my.audit".into()),
+        };
+        let needs = needs(&uses);
+        for need in &needs {
+            check_pattern(&need.permission.pattern).unwrap();
+            if !need.subject.is_empty() && need.permission.act == Act::Publish {
+                check_subject(&need.subject).unwrap();
+            }
+        }
+        // Well below the 128 refusals that async-nats keeps.
+        assert!(needs.len() < 64);
+    }
+}

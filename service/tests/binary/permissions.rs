@@ -1,0 +1,161 @@
+//! What a NATS server does not allow: said at the start, and when it comes to that later.
+
+use std::fs;
+
+use async_nats::ConnectOptions;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
+
+/// A server with two users: `service`, with these permissions, and `gateway`, which may do everything.
+struct Permitting {
+    folder: Folder,
+    server: NatsServer,
+}
+
+impl Permitting {
+    fn start(permissions: &str) -> Self {
+        let folder = Folder::new();
+        write(&folder, permissions);
+        let server = NatsServer::start(&["--config", folder.path("nats.conf").to_str().unwrap()]);
+        Self { folder, server }
+    }
+
+    /// The service's permissions are others from now on.
+    fn change(&self, permissions: &str) {
+        write(&self.folder, permissions);
+        let pid = Pid::from_raw(i32::try_from(self.server.child.id()).unwrap()).unwrap();
+        kill_process(pid, Signal::HUP).unwrap();
+    }
+
+    fn url(&self) -> String {
+        format!("nats://service:s3rvice@{}", self.server.address)
+    }
+
+    async fn gateway(&self) -> Gateway {
+        let options = ConnectOptions::with_user_and_password("gateway".to_owned(), "gateway".to_owned());
+        Gateway::connect_with(options, &self.server.url()).await
+    }
+}
+
+fn write(folder: &Folder, permissions: &str) {
+    let config = format!(
+        r#"authorization {{ users = [
+            {{ user: service, password: s3rvice, permissions: {{ {permissions} }} }}
+            {{ user: gateway, password: gateway }}
+        ] }}"#
+    );
+    fs::write(folder.path("nats.conf"), config).unwrap();
+}
+
+const ALL: &str = r#"publish: ">", subscribe: ">""#;
+
+#[tokio::test]
+async fn what_nats_does_not_allow_is_said_at_the_start() {
+    let folder = Folder::new();
+    for (permissions, options, expected) in [
+        (r#"publish: ">", subscribe: { deny: "auth.session.>" }"#, "", r#"subscribe to "auth.session.>""#),
+        (r#"publish: ">", subscribe: { deny: "access.session" }"#, "", r#"subscribe to "access.session""#),
+        (
+            r#"publish: ">", subscribe: { allow: ["_INBOX.>", "auth.>", "get.>", "access.>"] }"#,
+            "",
+            "subscribe to \"call.session.>\"",
+        ),
+        (r#"publish: { deny: "conn.>" }"#, "", r#"publish to "conn.*.token""#),
+        (
+            r#"publish: { deny: "event.session.>" }"#,
+            "",
+            r#"publish to "event.session.user.*.change" and publish to "event.session.user.*.rotated""#,
+        ),
+        (r#"publish: { deny: "system.>" }"#, "", r#"publish to "system.tokenReset""#),
+        (r#"publish: { deny: "system.reset" }"#, "", r#"publish to "system.reset""#),
+        (r#"publish: { deny: "system.tokenReset" }"#, "", r#"publish to "system.tokenReset""#),
+        (r#"subscribe: { deny: "my.users.changed" }"#, "--users nats:my.users", r#"subscribe to "my.users.changed""#),
+        (
+            r#"subscribe: { deny: "conn.*.token" }"#,
+            "--gateway embedded --listen 127.0.0.1:0",
+            r#"subscribe to "conn.*.token""#,
+        ),
+    ] {
+        let nats = Permitting::start(permissions);
+        let demo = if options.contains("--users") { "" } else { "--demo" };
+        let args = format!("serve --store memory --nats {} {demo} {options}", nats.url());
+        let line = folder.run(args.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), "").refused();
+        let expected = format!(
+            "relogin: the NATS server at {} does not let us {expected}; allow it in this user's permissions",
+            nats.server.url()
+        );
+        assert_eq!(line, expected, "{permissions}");
+    }
+    // Not even what anybody needs who wants an answer.
+    for permissions in [r#"subscribe: { deny: "_INBOX.>" }"#, r#"publish: { deny: "_INBOX.>" }"#] {
+        let nats = Permitting::start(permissions);
+        let line = folder.run(&format!("serve --demo --store memory --nats {}", nats.url()), "").refused();
+        assert!(line.contains(r#"let this user subscribe and publish to "_INBOX.>""#), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn with_what_the_readme_lists_it_starts_and_works() {
+    let nats = Permitting::start(
+        r#"publish: ["conn.*.token", "event.session.>", "system.reset", "system.tokenReset", "_INBOX.>", "relogin.session.instance", "event.ticker.>"],
+           subscribe: ["auth.session.>", "access.session", "access.session.>", "get.session.>", "call.session.>", "_INBOX.>", "relogin.session.instance", "access.ticker.>", "get.ticker.>"]"#,
+    );
+    let gateway = nats.gateway().await;
+    let folder = Folder::new();
+    let service = folder.serve(&format!("--demo --store memory --log warn --nats {}", nats.url())).await;
+    let answer = gateway.auth("login", "c1", json!({"username": "jane", "password": "jane"})).await;
+    assert!(answer["result"]["reloginKey"].is_string(), "{answer}");
+    service.stop().await;
+    let log = fs::read_to_string(folder.path("log")).unwrap();
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test]
+async fn what_nats_comes_to_refuse_is_told_and_gets_well_again() {
+    let nats = Permitting::start(ALL);
+    let gateway = nats.gateway().await;
+    let folder = Folder::new();
+    let service = folder.serve(&format!("--demo --store memory --listen 127.0.0.1:0 --nats {}", nats.url())).await;
+    let jane = json!({"username": "jane", "password": "jane"});
+    let key = gateway.auth("login", "c1", jane.clone()).await["result"]["reloginKey"].take();
+    assert_eq!(service.get("/healthz").await, 200);
+
+    // A subscription shows at once, a subject that is published to when it is used next.
+    nats.change(r#"publish: ">", subscribe: { deny: "auth.session.>" }"#);
+    service.says(r#"NATS does not let us subscribe to "auth.session.>" any more"#).await;
+    assert_eq!(service.get("/healthz").await, 503);
+    nats.change(ALL);
+    service.says("NATS allows again what it has refused").await;
+    assert_eq!(service.get("/healthz").await, 200);
+    let key = gateway.auth("relogin", "c1", json!({"reloginKey": key})).await["result"]["reloginKey"].take();
+    assert!(key.is_string());
+
+    nats.change(r#"publish: { deny: "conn.>" }"#);
+    // It may be asked before the server has read its configuration again.
+    let mut n = 0;
+    while service.get("/healthz").await == 200 {
+        n += 1;
+        gateway.auth("login", &format!("d{n}"), jane.clone()).await;
+    }
+    service.says(r#"NATS does not let us publish to "conn.*.token" any more"#).await;
+    assert_eq!(service.get("/healthz").await, 503);
+    nats.change(ALL);
+    while service.get("/healthz").await != 200 {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let answer = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await;
+    assert!(answer["result"]["reloginKey"].is_string(), "{answer}");
+    service.stop().await;
+}
+
+/// Others are not noticed then, and all else works.
+#[tokio::test]
+async fn without_the_subject_of_instances_it_starts_and_says_so() {
+    let nats = Permitting::start(r#"publish: { deny: "relogin.>" }, subscribe: { deny: "relogin.>" }"#);
+    let folder = Folder::new();
+    let service = folder.serve(&format!("--demo --store memory --nats {}", nats.url())).await;
+    service.says("another instance of the same name would not be noticed").await;
+    service.stop().await;
+}
