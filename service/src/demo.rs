@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use relogin_res::{
-    Change, Error, Map, Value,
+    Change, Error, Map, Value, read,
     service::{AccessRequest, Content, GetRequest, Payload, Resource, Response, Subject, encode_change, event_subject},
 };
 use serde::{Deserialize, Serialize};
@@ -111,7 +111,7 @@ fn has_role(token: &str) -> bool {
     struct Token {
         role: String,
     }
-    serde_json::from_str(token).is_ok_and(|Token { role }| !role.is_empty())
+    read::object(token.as_bytes()).is_ok_and(|Token { role }| !role.is_empty())
 }
 
 #[cfg(test)]
@@ -158,6 +158,7 @@ mod tests {
             (json!({"role": ""}), false),
             (json!({"role": 7}), false),
             (json!("role"), false),
+            (json!(["guest"]), false),
         ] {
             let request = json!({"cid": "c", "token": token}).to_string();
             assert_eq!(ask(&bus, "access.ticker.model", &request).await, json!({"result": {"get": get}}), "{token}");

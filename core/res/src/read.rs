@@ -1,9 +1,10 @@
 //! Reads the structs of the wire from JSON text.
 //!
-//! Serde's derived readers accept an array for a struct, its items for the fields in their order, and refuse an object that has a
-//! name twice. On the wire, `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an object is a struct,
-//! and of equal names the last counts, as in [`crate::json`], in JavaScript and in Resgate. A name with half a surrogate pair is
-//! read with U+FFFD in its place. An untagged enum is out of reach: serde buffers it and reads the buffer itself.
+//! Serde's derived readers accept an array for a struct, its items for the fields in their order. On the wire,
+//! `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an object is a struct. Of equal names the last
+//! counts, as in [`crate::json`], in JavaScript and in Resgate; where a message says who somebody is, [`credentials`] refuses
+//! them. A name with half a surrogate pair is read with U+FFFD in its place. An untagged enum is out of reach: serde buffers it and
+//! reads the buffer itself.
 //!
 //! Must not depend on any message of RES.
 
@@ -15,7 +16,7 @@ use std::{
 use serde::{
     Deserialize, Deserializer,
     de::{
-        Error as _, IntoDeserializer, Visitor,
+        Error as _, IntoDeserializer, MapAccess, Visitor,
         value::{CowStrDeserializer, MapDeserializer, SeqDeserializer},
     },
 };
@@ -36,10 +37,31 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
 /// # Errors
 /// The text is no object, or the object is not such a struct.
 pub fn object_in<'de, T: Deserialize<'de>>(text: &'de RawValue) -> Result<T, Error> {
+    read(text, Equal::LastCounts)
+}
+
+/// Reads a struct from the text of an object that says who somebody is: a name of the struct's that comes twice is refused, because
+/// another reader may take the other value.
+///
+/// # Errors
+/// The text is no JSON object, or the object is not such a struct.
+pub fn credentials<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
+    read(serde_json::from_slice(text)?, Equal::Refused)
+}
+
+fn read<'de, T: Deserialize<'de>>(text: &'de RawValue, equal: Equal) -> Result<T, Error> {
     if !text.get().starts_with('{') {
         return Err(Error::custom("an object is needed"));
     }
-    T::deserialize(Text(text))
+    T::deserialize(Text(text, equal))
+}
+
+/// What becomes of members with equal names.
+#[derive(Clone, Copy)]
+enum Equal {
+    LastCounts,
+    /// By the struct, if it knows the name.
+    Refused,
 }
 
 /// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD: names of members, and
@@ -110,7 +132,34 @@ impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
 }
 
 /// The text of a value, to be read.
-struct Text<'de>(&'de RawValue);
+struct Text<'de>(&'de RawValue, Equal);
+
+/// The members of an object in their order.
+struct Members<'de>(Vec<(Lossy<'de>, &'de RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
 
 impl<'de> IntoDeserializer<'de, Error> for Text<'de> {
     type Deserializer = Self;
@@ -132,8 +181,18 @@ impl<'de> Deserializer<'de> for Text<'de> {
     type Error = Error;
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let members: Map<Lossy<'de>, &'de RawValue> = serde_json::from_str(self.0.get())?;
-        visitor.visit_map(MapDeserializer::new(members.into_iter().map(|(name, value)| (name, Text(value)))))
+        let Self(text, equal) = self;
+        let read = move |(name, value)| (name, Text(value, equal));
+        match equal {
+            Equal::LastCounts => {
+                let members: Map<Lossy<'de>, &'de RawValue> = serde_json::from_str(text.get())?;
+                visitor.visit_map(MapDeserializer::new(members.into_iter().map(read)))
+            }
+            Equal::Refused => {
+                let Members(members) = serde_json::from_str(text.get())?;
+                visitor.visit_map(MapDeserializer::new(members.into_iter().map(read)))
+            }
+        }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -147,7 +206,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let items: Vec<&'de RawValue> = serde_json::from_str(self.0.get())?;
-        let mut items = SeqDeserializer::new(items.into_iter().map(Text));
+        let mut items = SeqDeserializer::new(items.into_iter().map(|item| Text(item, self.1)));
         let found = visitor.visit_seq(&mut items)?;
         items.end()?;
         Ok(found)
@@ -271,6 +330,11 @@ mod tests {
     fn of_equal_names_the_last_counts() {
         let read = object::<Outer<'_>>(br#"{"n":1,"inner":{"x":"no","x":2},"n":3,"\u006e":4}"#).unwrap();
         assert_eq!((read.n, read.inner), (4, Some(Inner(Innermost { x: 2 }))));
+        let refused = |text: &str| credentials::<Outer<'_>>(text.as_bytes()).is_err();
+        assert!(!refused(r#"{"n":1,"inner":{"x":2},"named":{"a":{"x":1}},"other":1,"other":2}"#));
+        for text in [r#"{"n":1,"\u006e":2}"#, r#"{"inner":{"x":1,"x":1}}"#, r#"{"list":[{"x":1,"x":1}]}"#, "[1]"] {
+            assert!(refused(text), "{text}");
+        }
     }
 
     #[test]

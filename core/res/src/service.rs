@@ -200,13 +200,14 @@ impl Payload for GetRequest {}
 impl Payload for CallRequest {}
 impl Payload for AuthRequest {}
 
-/// Reads the params of a method that takes an object. No params, and `null`, are read as an empty one.
+/// Reads the params of a method that takes an object. No params, and `null`, are read as an empty one; one that has a member twice is
+/// refused, because the params may be credentials.
 ///
 /// # Errors
 /// `system.invalidParams` if they are not what the method takes.
 pub fn parse_params<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
     let text = params.map_or("null", RawValue::get);
-    read::object(if text == "null" { b"{}" } else { text.as_bytes() }).map_err(|_| Error::invalid_params())
+    read::credentials(if text == "null" { b"{}" } else { text.as_bytes() }).map_err(|_| Error::invalid_params())
 }
 
 macro_rules! opaque_debug {
@@ -301,7 +302,9 @@ mod tests {
         for payload in ["", "{}", r#"["c"]"#, "x", r#"{"cid":7}"#, r#"{"cid":"c","query":7}"#, "\u{0}"] {
             assert_eq!(AccessRequest::parse(payload.as_bytes()).unwrap_err(), Error::invalid_params(), "{payload}");
         }
-        for params in [None, Some("null"), Some("[1]"), Some("1"), Some(r#"{"count":-1}"#)] {
+        for params in
+            [None, Some("null"), Some("[1]"), Some("1"), Some(r#"{"count":-1}"#), Some(r#"{"count":1,"count":2}"#)]
+        {
             let params = params.map(raw);
             assert_eq!(parse_params::<Params>(params.as_deref()), Err(Error::invalid_params()), "{params:?}");
         }

@@ -26,7 +26,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use relogin_res::service::Response;
+use relogin_res::{read, service::Response};
 use relogin_session::{Denied, Token};
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -302,7 +302,7 @@ impl Desk {
 
 /// A connection's token, if it is one of ours: another service may have set it.
 fn token_of(token: Option<&RawValue>) -> Option<Token> {
-    token.and_then(|token| serde_json::from_str(token.get()).ok())
+    token.and_then(|token| read::credentials(token.get().as_bytes()).ok())
 }
 
 impl std::fmt::Debug for Auth {

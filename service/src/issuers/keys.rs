@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use relogin_res::read;
 use ring::{
     hmac,
     signature::{
@@ -291,11 +292,11 @@ fn jwks(text: &str) -> Option<Vec<Key>> {
         #[serde(borrow)]
         keys: Vec<&'a RawValue>,
     }
-    let keys = match serde_json::from_str::<Set<'_>>(text) {
+    let keys = match read::object::<Set<'_>>(text.as_bytes()) {
         Ok(Set { keys }) => keys,
         Err(_) => vec![serde_json::from_str(text).ok()?],
     };
-    Some(keys.into_iter().filter_map(|key| serde_json::from_str(key.get()).ok()).filter_map(jwk).collect())
+    Some(keys.into_iter().filter_map(|key| read::object_in(key).ok()).filter_map(jwk).collect())
 }
 
 fn jwk(jwk: Jwk) -> Option<Key> {

@@ -381,6 +381,7 @@ fn what_is_no_token_is_refused() {
         r#"{"alg":"EdDSA","crit":["b64"],"b64":false}"#,
         r#"{"alg":"EdDSA","crit":[]}"#,
         r#"{"alg":["EdDSA"]}"#,
+        r#"["EdDSA","JWT",null,null]"#,
         r#"{"typ":"JWT"}"#,
         "null",
         "[]",
@@ -556,6 +557,8 @@ fn key_files_of_all_forms_are_read() {
     assert_eq!((usage("x", "AAAA"), usage("crv", "Ed448"), usage("kty", "EC")), (0, 0, 0));
     for text in
         ["", "c2hvcnQ=", "not a key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "{}", "[]"]
+            .into_iter()
+            .chain([format!("[[{}]]", ed25519(1).jwk("a")).as_str()])
     {
         assert!(keys_in(text).is_none_or(|keys| keys.is_empty()), "{text}");
     }

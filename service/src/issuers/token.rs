@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use relogin_res::read::credentials;
 use relogin_session::{Timestamp, User, UserId};
 use serde::{
     Deserialize, Deserializer,
@@ -137,7 +138,7 @@ pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<S
         text.split('.').collect::<Vec<_>>().try_into().map_err(|_| Refusal::Malformed)?;
     // The decoder takes the canonical form alone: without padding, and without bits that mean nothing.
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| Refusal::Malformed);
-    let header: Header = serde_json::from_slice(&decoded(head)?).map_err(|_| Refusal::Malformed)?;
+    let header: Header = credentials(&decoded(head)?).map_err(|_| Refusal::Malformed)?;
     if header.crit.is_some() {
         return Err(Refusal::Malformed);
     }

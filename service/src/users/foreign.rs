@@ -4,6 +4,7 @@
 //! tries again. No error here holds anything of an answer's text, for nobody knows what may be in it.
 
 use bytes::Bytes;
+use relogin_res::read;
 use relogin_session::{SessionId, User, UserId, api::Password};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
@@ -56,7 +57,7 @@ pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, F
 
 /// What has happened to a user, as it is told to us. `None` if it is nothing of the kind.
 pub(super) fn read_change(text: &[u8]) -> Option<UserChange> {
-    let ChangeForm { id, password, keep } = serde_json::from_slice(text).ok()?;
+    let ChangeForm { id, password, keep } = read::credentials(text).ok()?;
     Some(UserChange { id, is_password_new: password, keep })
 }
 
@@ -126,7 +127,7 @@ struct ErrorForm {
 impl Answer {
     fn read(text: &[u8]) -> Result<Self, ForeignError> {
         // Not the parser's own error: that quotes what it finds.
-        let form: AnswerForm = serde_json::from_slice(text).map_err(|error| ForeignError::Malformed(error.column()))?;
+        let form: AnswerForm = read::credentials(text).map_err(|error| ForeignError::Malformed(error.column()))?;
         match form {
             AnswerForm { error: Some(error), .. } => Err(ForeignError::Refused(Code::of(error.code.as_ref()))),
             AnswerForm { user: Some(user), id, .. } => Ok(Self { user, id }),
@@ -197,6 +198,9 @@ mod tests {
             r#"{"user":{"id":3,"name":"hunter2"}}"#,
             r#"{"user":{"id":1.5,"name":"hunter2","role":"user"}}"#,
             r#"{"user":{"id":3,"name":"J","role":["hunter2"]}}"#,
+            r#"[{"id":3,"name":"hunter2","role":"user"}]"#,
+            r#"{"user":[3,"hunter2","admin"]}"#,
+            r#"{"error":["hunter2"]}"#,
             r#"{"user":null,"error":{"code":"system.internalError","message":"hunter2"}}"#,
             r#"{"error":{"code":"the password was hunter2"}}"#,
             r#"{"error":{"message":"hunter2"}}"#,
