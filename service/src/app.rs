@@ -2,14 +2,19 @@
 //! need each other, and stops them in the reverse.
 
 use std::{
-    fs, io, net::SocketAddr, os::unix::fs::DirBuilderExt, panic::AssertUnwindSafe, path::Path, sync::Arc,
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    panic::AssertUnwindSafe,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use anyhow::Context;
 use futures_util::FutureExt;
 use relogin_session::{Rules, key::jwt::Tokens};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -50,8 +55,7 @@ use crate::{
         directory::ListDirectory,
         edit,
         exec::{self, ExecDirectory},
-        file::UsersFile,
-        list::Users,
+        follow::Follower,
         nats::{Changes, NatsDirectory},
         password::{PasswordChecks, PasswordHash},
     },
@@ -213,10 +217,10 @@ impl App {
         }
         let is_without_users = people.is_empty();
         match people {
-            People::File(list, file) => {
-                let known = (config.store == StoreKind::Sled).then(|| config.data.join("users.known"));
+            People::File(list, follower) => {
+                let (_, asked) = mpsc::channel(1);
                 background.open("following the users file", |stop| async move {
-                    stop.run_until_cancelled_owned(file.follow(list, sessions, known)).await;
+                    stop.run_until_cancelled_owned(follower.follow(list, sessions, asked)).await;
                 });
             }
             People::Nats(subject) => {
@@ -360,8 +364,8 @@ impl Tasks {
 /// Who may log in, as far as it can be found out before there is a bus.
 enum People {
     Demo(Arc<ListDirectory>),
-    /// The users, and the file that they are to follow.
-    File(Arc<ListDirectory>, UsersFile),
+    /// The users, and who follows the file that they are in.
+    File(Arc<ListDirectory>, Box<Follower>),
     Nats(String),
     Exec(Arc<ExecDirectory>),
 }
@@ -400,18 +404,21 @@ fn open_users(config: &Config) -> anyhow::Result<People> {
         }
         UsersSource::File { path, is_default } => (path.clone(), *is_default),
     };
-    let mut file = UsersFile::new(path.clone());
-    let users = match file.read() {
-        Ok(users) => users.unwrap_or_default(),
-        // The first user may be added while the service runs.
-        Err(error) if error.is_missing() && is_default => Users::default(),
-        Err(error) if error.is_missing() => {
-            anyhow::bail!("there is no users file {}; `relogin user add` makes it", path.display())
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let known = known_users(config);
+    // The first user may be added while the service runs.
+    let follower = Follower::open(path.clone(), known, is_default).map_err(|error| match error.is_missing() {
+        true => anyhow::anyhow!("there is no users file {}; `relogin user add` makes it", path.display()),
+        false => error.into(),
+    })?;
     let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| Ok(edit::renew_hash(&path, name, old, new)?);
-    Ok(People::File(Arc::new(list(users).renewing(config.password_cost, Arc::new(keep))), file))
+    let directory = list(follower.users()).renewing(config.password_cost, Arc::new(keep));
+    directory.exchange_keeping(follower.users(), follower.kept());
+    Ok(People::File(Arc::new(directory), Box::new(follower)))
+}
+
+/// Where it is written down what is known of the users of a file; none if no session outlives the process.
+fn known_users(config: &Config) -> Option<PathBuf> {
+    (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {

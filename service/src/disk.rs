@@ -37,6 +37,12 @@ impl Seen {
         }
     }
 
+    /// True if both are states of one file, into which somebody has written; a file that was put in its place is another.
+    #[must_use]
+    pub fn is_same_file(&self, other: &Self) -> bool {
+        self.inode == other.inode
+    }
+
     /// True if one more write may not show: it should be read once more.
     #[must_use]
     pub fn is_fresh(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod cli;
 pub mod client_address;
 pub mod clock;
+pub mod complaint;
 pub mod config;
 pub mod cookie;
 pub mod demo;

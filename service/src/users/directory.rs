@@ -1,6 +1,7 @@
 //! The user directory over a list of users, whoever keeps the list up to date. Knows no files and no RES.
 
 use std::{
+    collections::HashMap,
     error::Error,
     fmt,
     sync::{Arc, PoisonError, RwLock},
@@ -21,9 +22,16 @@ use crate::errors::Chain;
 /// Answers from a list in memory, which can be exchanged at any time.
 #[derive(Debug)]
 pub struct ListDirectory {
-    users: RwLock<Arc<Users>>,
+    listed: RwLock<Listed>,
     checks: PasswordChecks,
     renewal: Option<Renewal>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Listed {
+    users: Arc<Users>,
+    /// Who is not in the list, and is not removed either.
+    kept: Arc<HashMap<UserId, User>>,
 }
 
 /// Puts a user's renewed hash where the list comes from, if the old one is still there: username, old, new. May block.
@@ -40,7 +48,8 @@ impl ListDirectory {
     /// A directory of `users`, whose passwords are checked by `checks`.
     #[must_use]
     pub fn new(users: Users, checks: PasswordChecks) -> Self {
-        Self { users: RwLock::new(Arc::new(users)), checks, renewal: None }
+        let listed = Listed { users: Arc::new(users), kept: Arc::default() };
+        Self { listed: RwLock::new(listed), checks, renewal: None }
     }
 
     /// The same, which renews hashes of another cost, or of a password that was not prepared, when their users log in.
@@ -51,14 +60,24 @@ impl ListDirectory {
 
     /// Answers from `users` from now on; gives those it answered from before. Checks under way end on the list they began with.
     pub fn exchange(&self, users: Users) -> Arc<Users> {
+        self.exchange_keeping(users, HashMap::new())
+    }
+
+    /// The same, with users whose sessions go on although they are not in the list: nobody can log in as one of them.
+    pub fn exchange_keeping(&self, users: Users, kept: HashMap<UserId, User>) -> Arc<Users> {
+        let listed = Listed { users: Arc::new(users), kept: Arc::new(kept) };
         // Nothing can panic while the lock is held, so a poisoned one holds a whole list all the same.
-        std::mem::replace(&mut *self.users.write().unwrap_or_else(PoisonError::into_inner), Arc::new(users))
+        std::mem::replace(&mut *self.listed.write().unwrap_or_else(PoisonError::into_inner), listed).users
     }
 
     /// The list as it is now.
     #[must_use]
     pub fn users(&self) -> Arc<Users> {
-        Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner))
+        self.listed().users
+    }
+
+    fn listed(&self) -> Listed {
+        self.listed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Renews the hash of a password that was right just now, if it has not the cost that it should have, or is not of the password's
@@ -81,9 +100,9 @@ impl ListDirectory {
     }
 
     fn remember(&self, id: &UserId, old: &PasswordHash, new: &PasswordHash) {
-        let mut users = self.users.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(renewed) = users.with_hash(id, old, new.clone()) {
-            *users = Arc::new(renewed);
+        let mut listed = self.listed.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(renewed) = listed.users.with_hash(id, old, new.clone()) {
+            listed.users = Arc::new(renewed);
         }
     }
 }
@@ -104,7 +123,11 @@ impl UserDirectory for ListDirectory {
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
-        Ok(self.users().with_id(id).filter(|entry| !entry.is_disabled).map(|entry| entry.user.clone()))
+        let Listed { users, kept } = self.listed();
+        Ok(match users.with_id(id) {
+            Some(entry) => (!entry.is_disabled).then(|| entry.user.clone()),
+            None => kept.get(id).cloned(),
+        })
     }
 }
 
@@ -158,6 +181,10 @@ mod tests {
         let mut entry = directory.exchange(Users::default()).entries()[0].clone();
         assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
+
+        directory.exchange_keeping(Users::default(), HashMap::from([(entry.user.id.clone(), entry.user.clone())]));
+        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
+        assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
 
         entry.is_disabled = true;
         let mut disabled = Users::default();

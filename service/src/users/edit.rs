@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use relogin_session::UserId;
 use thiserror::Error;
-use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, TomlError, value};
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TomlError, Value, value};
 
 use super::{
     file::FileError,
@@ -19,7 +19,7 @@ use crate::disk;
 pub struct NewUser {
     /// What the user logs in with.
     pub username: String,
-    /// The id; if none, the number after the largest in the file.
+    /// The id; if none, the number after the largest in the file, those of removed users included.
     pub id: Option<UserId>,
     /// What others see; if none, the username.
     pub name: Option<String>,
@@ -48,13 +48,10 @@ pub enum EditError {
 /// # Errors
 /// [`EditError`] if name or id is taken or the file cannot be changed.
 pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
-    edit(path, true, |list, users| {
+    edit(path, true, |Edited { list, .. }, users| {
         let id = user.id.unwrap_or_else(|| next_id(users));
         let mut table = Table::new();
-        table["id"] = match &id {
-            UserId::Number(number) => value(*number),
-            UserId::Text(text) => value(text),
-        };
+        table["id"] = Item::Value(id_value(&id));
         table["username"] = value(&user.username);
         table["name"] = value(user.name.as_ref().unwrap_or(&user.username));
         table["role"] = value(&user.role);
@@ -72,7 +69,7 @@ pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
 pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Result<(), EditError> {
-    edit(path, false, |list, _| {
+    edit(path, false, |Edited { list, .. }, _| {
         find(list, username)?["password"] = value(password.to_string());
         Ok(())
     })
@@ -83,7 +80,7 @@ pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Res
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
 pub fn renew_hash(path: &Path, username: &str, old: &PasswordHash, new: &PasswordHash) -> Result<(), EditError> {
-    edit(path, false, |list, _| {
+    edit(path, false, |Edited { list, .. }, _| {
         let table = find(list, username)?;
         if table.get("password").and_then(Item::as_str) == Some(&old.to_string()) {
             table["password"] = value(new.to_string());
@@ -97,7 +94,7 @@ pub fn renew_hash(path: &Path, username: &str, old: &PasswordHash, new: &Passwor
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
 pub fn set_disabled(path: &Path, username: &str, is_disabled: bool) -> Result<(), EditError> {
-    edit(path, false, |list, _| {
+    edit(path, false, |Edited { list, .. }, _| {
         let table = find(list, username)?;
         if is_disabled {
             table["disabled"] = value(true);
@@ -108,23 +105,34 @@ pub fn set_disabled(path: &Path, username: &str, is_disabled: bool) -> Result<()
     })
 }
 
-/// Removes a user.
+/// Removes a user. The file says so from then on, by the id: so a service that follows it knows that the user is not just missing, and
+/// nobody gets the id again.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
 pub fn remove(path: &Path, username: &str) -> Result<(), EditError> {
-    edit(path, false, |list, _| {
+    edit(path, false, |Edited { list, removed }, users| {
         let index = list.iter().position(|table| is_named(table, username)).ok_or_else(|| no_such(username))?;
         list.remove(index);
+        if let Some(entry) = users.named(username) {
+            removed.push(id_value(&entry.user.id));
+        }
         Ok(())
     })
+}
+
+/// What of the file is edited.
+struct Edited {
+    list: ArrayOfTables,
+    /// The ids of removed users.
+    removed: Array,
 }
 
 /// Changes the list under the folder's lock, and writes it only if it is a list still.
 fn edit<T>(
     path: &Path,
     make: bool,
-    change: impl FnOnce(&mut ArrayOfTables, &Users) -> Result<T, EditError>,
+    change: impl FnOnce(&mut Edited, &Users) -> Result<T, EditError>,
 ) -> Result<T, EditError> {
     let io = |source| FileError::Io { path: path.to_owned(), source };
     let content = |source| FileError::Content { path: path.to_owned(), source };
@@ -137,14 +145,22 @@ fn edit<T>(
     let users = Users::parse(&text).map_err(content)?;
     let mut document: DocumentMut =
         text.parse().map_err(|error: TomlError| content(UsersError::form(&text, error.message(), error.span())))?;
-    let mut list = match document.remove("user").map(Item::into_array_of_tables) {
+    let list = match document.remove("user").map(Item::into_array_of_tables) {
         None => ArrayOfTables::new(),
         Some(Ok(list)) => list,
         // `user = []`: the one form of an empty list that is no list of tables.
         Some(Err(_)) => ArrayOfTables::new(),
     };
-    let result = change(&mut list, &users)?;
-    document.insert("user", Item::ArrayOfTables(list));
+    let removed = document.get("removed").and_then(Item::as_array).cloned().unwrap_or_default();
+    let mut edited = Edited { list, removed };
+    let result = change(&mut edited, &users)?;
+    if !edited.removed.is_empty() {
+        document["removed"] = Item::Value(Value::Array(edited.removed));
+        if let Some(mut key) = document.key_mut("removed").filter(|key| key.leaf_decor().prefix().is_none()) {
+            key.leaf_decor_mut().set_prefix("# The ids of users who were removed: nobody gets them again.\n");
+        }
+    }
+    document.insert("user", Item::ArrayOfTables(edited.list));
     let text = document.to_string();
     Users::parse(&text).map_err(EditError::User)?;
     disk::replace(path, text.as_bytes()).map_err(io)?;
@@ -152,11 +168,19 @@ fn edit<T>(
 }
 
 fn next_id(users: &Users) -> UserId {
-    let numbers = users.entries().iter().filter_map(|entry| match entry.user.id {
-        UserId::Number(number) => Some(number),
+    let ids = users.entries().iter().map(|entry| &entry.user.id).chain(users.removed());
+    let numbers = ids.filter_map(|id| match id {
+        UserId::Number(number) => Some(*number),
         UserId::Text(_) => None,
     });
     UserId::Number(numbers.max().unwrap_or(0).saturating_add(1))
+}
+
+fn id_value(id: &UserId) -> Value {
+    match id {
+        UserId::Number(number) => (*number).into(),
+        UserId::Text(text) => text.into(),
+    }
 }
 
 fn find<'a>(list: &'a mut ArrayOfTables, username: &str) -> Result<&'a mut Table, EditError> {
@@ -207,15 +231,35 @@ mod tests {
         remove(&path, "Mary").unwrap();
 
         let text = fs::read_to_string(&path).unwrap();
-        assert!(
-            text.starts_with("# The crew\n") && text.contains("# Jane's") && text.contains("# Later ones"),
-            "{text}"
-        );
+        assert!(text.contains("# The crew\n") && text.contains("# Jane's") && text.contains("# Later ones"), "{text}");
         let users = Users::parse(&text).unwrap();
         let names: Vec<_> =
             users.entries().iter().map(|entry| (entry.username.as_str(), entry.user.name.as_str())).collect();
         assert_eq!(names, [("jane", "jane"), ("John", "John Doe"), ("zoe", "zoe")]);
         assert_eq!(users.named("john").unwrap().password.to_string(), other);
+    }
+
+    #[test]
+    fn the_id_of_a_removed_user_is_never_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.toml");
+        fs::write(&path, "# The crew\n").unwrap();
+        for username in ["jane", "john", "mary"] {
+            add(&path, user(username)).unwrap();
+        }
+        remove(&path, "john").unwrap();
+        remove(&path, "MARY").unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let users = Users::parse(&text).unwrap();
+        assert!(
+            text.starts_with("# The ids of users who were removed: nobody gets them again.\nremoved = [2, 3]\n"),
+            "{text}"
+        );
+        assert!(text.contains("# The crew\n"), "{text}");
+        assert!(users.has_removed(&UserId::Number(2)) && !users.has_removed(&UserId::Number(1)));
+        assert_eq!(add(&path, user("zoe")).unwrap(), UserId::Number(4));
+        let again = NewUser { id: Some(UserId::Number(2)), ..user("john") };
+        assert!(matches!(add(&path, again), Err(EditError::User(UsersError::RemovedId(UserId::Number(2))))));
     }
 
     #[test]

@@ -54,6 +54,26 @@ impl KnownUsers {
             .collect()
     }
 
+    /// Who they are.
+    pub fn ids(&self) -> impl Iterator<Item = &UserId> {
+        self.0.keys()
+    }
+
+    /// Those who are not in a list, which does not say either that they were removed.
+    #[must_use]
+    pub fn missing_from(&self, users: &Users) -> HashMap<UserId, User> {
+        let missing = self.0.iter().filter(|(id, _)| users.with_id(id).is_none() && !users.has_removed(id));
+        missing.map(|(id, known)| (id.clone(), known.user.clone())).collect()
+    }
+
+    /// Has a user stay as they were known before, if they were. Gives them.
+    pub fn take_over(&mut self, before: &Self, id: &UserId) -> Option<(UserId, User)> {
+        let known = before.0.get(id)?.clone();
+        let user = known.user.clone();
+        self.0.insert(id.clone(), known);
+        Some((id.clone(), user))
+    }
+
     /// Reads what [`KnownUsers::save`] has written.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A list of users as a file or the demo has it: looked up by name or id. Knows no files, no sessions and no RES.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{BuildHasher, RandomState},
     ops::Range,
 };
@@ -21,6 +21,8 @@ pub struct Users {
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     by_id: HashMap<UserId, usize>,
+    /// Whose ids are never to be given again.
+    removed: HashSet<UserId>,
     /// Keyed afresh in each process, so that nobody can tell which entry an unknown name is checked against.
     decoys: RandomState,
 }
@@ -69,6 +71,11 @@ pub enum UsersError {
     /// Two users of one id.
     #[error("there are two users with the id {0}")]
     TwoOfOneId(UserId),
+    /// A user with the id of one who was removed.
+    #[error(
+        "the id {0} was a removed user's; take another, or take it out of `removed` in the users file if it is the same user"
+    )]
+    RemovedId(UserId),
     /// A password hash that is none.
     #[error("the password of user {0:?} cannot be used")]
     Password(String, #[source] PasswordHashError),
@@ -86,6 +93,9 @@ impl UsersError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
+    /// First, as it has to be in the file.
+    #[serde(default)]
+    removed: Vec<UserId>,
     #[serde(default)]
     user: Vec<EntryForm>,
 }
@@ -110,7 +120,7 @@ impl Users {
     /// [`UsersError`] if it is no list of users. It never holds a password hash.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         let form: Form = toml::from_str(text).map_err(|error| UsersError::form(text, error.message(), error.span()))?;
-        let mut users = Self::default();
+        let mut users = Self { removed: form.removed.into_iter().collect(), ..Self::default() };
         for EntryForm { id, username, name, role, password, disabled: is_disabled } in form.user {
             let password = password.parse().map_err(|error| UsersError::Password(username.clone(), error))?;
             users.add(Entry { username, user: User { id, name, role }, password, is_disabled })?;
@@ -131,6 +141,9 @@ impl Users {
         }
         if self.by_id.contains_key(&entry.user.id) {
             return Err(UsersError::TwoOfOneId(entry.user.id));
+        }
+        if self.removed.contains(&entry.user.id) {
+            return Err(UsersError::RemovedId(entry.user.id));
         }
         self.by_name.insert(name, index);
         self.by_id.insert(entry.user.id.clone(), index);
@@ -154,6 +167,24 @@ impl Users {
     #[must_use]
     pub fn with_id(&self, id: &UserId) -> Option<&Entry> {
         self.by_id.get(id).map(|&index| &self.entries[index])
+    }
+
+    /// True if the list says that the user of this id was removed, and does not just lack them.
+    #[must_use]
+    pub fn has_removed(&self, id: &UserId) -> bool {
+        self.removed.contains(id)
+    }
+
+    /// The ids of users who were removed.
+    pub fn removed(&self) -> impl Iterator<Item = &UserId> {
+        self.removed.iter()
+    }
+
+    /// Lets a user log in no more.
+    pub fn disable(&mut self, id: &UserId) {
+        if let Some(&index) = self.by_id.get(id) {
+            self.entries[index].is_disabled = true;
+        }
     }
 
     /// The same list, with another hash of a user's password, if it still has `old`.
@@ -235,6 +266,7 @@ mod tests {
             (list(&[("1", "jane"), ("2", "JANE")]), "two users of one name, 1 (\"jane\") and 2 (\"JANE\")"),
             (list(&[("1", "j\u{fc}rgen"), ("2", "ju\u{308}rgen")]), "1 (\"j\u{fc}rgen\") and 2 (\"ju\\u{308}rgen\")"),
             (list(&[("1", "jane"), ("1", "john")]), "two users with the id 1"),
+            (format!("removed = [3, 1]\n{}", list(&[("1", "jane")])), "the id 1 was a removed user's"),
             (list(&[("1", "jane"), ("2", " jane")]), "1 (\"jane\") and 2 (\" jane\")"),
             (list(&[("1", "anna\u{2665}")]), "no username"),
             (list(&[("1", "")]), "no username"),

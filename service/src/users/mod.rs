@@ -7,6 +7,7 @@ pub mod directory;
 pub mod edit;
 pub mod exec;
 pub mod file;
+pub mod follow;
 pub mod foreign;
 pub mod hash_memory;
 pub mod known;
@@ -14,6 +15,7 @@ pub mod list;
 pub mod nats;
 pub mod password;
 pub mod prepare;
+pub mod removals;
 
 use async_trait::async_trait;
 use relogin_session::{SessionId, User, UserId, api::Password};

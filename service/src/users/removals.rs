@@ -39,7 +39,7 @@ impl PendingRemovals {
         let before = std::mem::take(&mut self.0);
         let mut removed = HashSet::new();
         for id in missing {
-            let before = before.get(&id).filter(|_| !is_being_written);
+            let before = before.get(&id).filter(|before| !is_being_written && before.looks > 0);
             let Missing { since, looks } = before.copied().unwrap_or(Missing { since: now, looks: 0 });
             let looks = looks + 1;
             if looks >= LOOKS && now.duration_since(since) >= AGREEMENT {
@@ -51,12 +51,11 @@ impl PendingRemovals {
         removed
     }
 
-    /// Nothing could be seen of the file: what was seen before says nothing of what is there now.
-    pub fn forget(&mut self) {
-        let now = self.0.values().map(|missing| missing.since).max();
+    /// Nothing could be seen of the file, so what was seen before says nothing of what is there now: who is missing is so from the next
+    /// look on.
+    pub fn begin_again(&mut self) {
         for missing in self.0.values_mut() {
-            // Begins with the next look; who was missing is still to be looked for.
-            *missing = Missing { since: now.unwrap_or(missing.since), looks: 0 };
+            missing.looks = 0;
         }
     }
 
@@ -70,5 +69,53 @@ impl PendingRemovals {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks once a second at who is missing; `None`: nothing can be seen. Gives when they counted as removed.
+    fn removed_at(looks: impl IntoIterator<Item = Option<bool>>) -> Vec<u64> {
+        let (mut pending, begin, id) = (PendingRemovals::default(), Instant::now(), UserId::Number(1));
+        let seconds = (0..).zip(looks);
+        let removed = seconds.filter(|&(second, look)| match look {
+            Some(is_missing) => {
+                let missing = is_missing.then(|| id.clone());
+                !pending.look(missing, false, begin + Duration::from_secs(second)).is_empty()
+            }
+            None => {
+                pending.begin_again();
+                false
+            }
+        });
+        removed.map(|(second, _)| second).take(1).collect()
+    }
+
+    #[test]
+    fn who_is_missing_for_long_enough_is_removed_and_nobody_sooner() {
+        let (missing, there, unseen) = (Some(true), Some(false), None);
+        assert_eq!(removed_at([missing; 10]), [5]);
+        assert_eq!(removed_at([[missing; 5].as_slice(), &[there], &[missing; 10]].concat()), [11]);
+        assert_eq!(removed_at([[missing; 5].as_slice(), &[unseen], &[missing; 10]].concat()), [11]);
+        assert_eq!(removed_at([there; 10]), [0; 0]);
+    }
+
+    #[test]
+    fn while_the_file_is_written_nobody_is_removed() {
+        let (mut pending, begin) = (PendingRemovals::default(), Instant::now());
+        for second in 0..100 {
+            let now = begin + Duration::from_secs(second);
+            assert!(pending.look([UserId::Number(1)], second % 5 == 0, now).is_empty(), "{second}");
+        }
+        assert_eq!(pending.len(), 1);
+    }
+
+    #[test]
+    fn a_machine_that_was_halted_between_two_looks_removes_nobody() {
+        let (mut pending, begin) = (PendingRemovals::default(), Instant::now());
+        assert!(pending.look([UserId::Number(1)], false, begin).is_empty());
+        assert!(pending.look([UserId::Number(1)], false, begin + Duration::from_secs(3600)).is_empty());
     }
 }

@@ -11,3 +11,4 @@ extern crate relogin_tests;
 mod auth;
 mod harness;
 mod sockets;
+mod users;

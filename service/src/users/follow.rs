@@ -1,0 +1,308 @@
+//! Follows the users file: gives its users to the directory, and what has happened to whom to the sessions. Who is missing from it is
+//! removed only once that is sure ([`super::removals`]). Must not know sessions or RES.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use relogin_session::{User, UserId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, MissedTickBehavior},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    UserChange, UserListener,
+    directory::ListDirectory,
+    file::{FileError, UsersFile},
+    known::KnownUsers,
+    list::Users,
+    removals::{AGREEMENT, PendingRemovals},
+};
+use crate::{complaint::Complaint, errors::Chain};
+
+/// Asks for a look right now; answered with the number of users, or what is wrong with the file.
+pub type LookRequest = oneshot::Sender<Result<usize, String>>;
+
+/// A users file, and what is known of its users.
+#[derive(Debug)]
+pub struct Follower {
+    watch: Watch,
+    news: News,
+}
+
+impl Follower {
+    /// Reads the users file `path`, and what was `known` of its users when the service was last there. A file that is missing says nothing
+    /// of anybody, if it `may_be_missing`.
+    ///
+    /// # Errors
+    /// [`FileError`] if it cannot be read or holds no list of users.
+    pub fn open(path: PathBuf, known: Option<PathBuf>, may_be_missing: bool) -> Result<Self, FileError> {
+        let mut file = UsersFile::new(path);
+        let latest = match file.read() {
+            Ok(users) => users,
+            Err(error) if error.is_missing() && may_be_missing => None,
+            Err(error) => return Err(error),
+        };
+        let news = News::new(latest.as_ref().map(KnownUsers::of), known);
+        let pending = PendingRemovals::default();
+        Ok(Self { watch: Watch { file, latest, is_new: true, has_changed: false, written_at: None, pending }, news })
+    }
+
+    /// The users who are in the file.
+    #[must_use]
+    pub fn users(&self) -> Users {
+        self.watch.latest.clone().unwrap_or_default()
+    }
+
+    /// Those who are not, but whose removal is not sure yet.
+    #[must_use]
+    pub fn kept(&self) -> HashMap<UserId, User> {
+        self.news.known.missing_from(&self.users())
+    }
+
+    /// Looks once a second, and whenever `asked`, whether the file has changed, and if so gives its users to `directory`, and what has
+    /// happened to whom to `listener`, until that has succeeded. A file that cannot be used, or is gone or empty, changes nothing, and why
+    /// is logged. Returns only if reading panics.
+    ///
+    /// Looking beats waiting for notifications here: it sees an editor's rename, a mounted secret's exchanged link and a network
+    /// folder all alike.
+    pub async fn follow(
+        self,
+        directory: Arc<ListDirectory>,
+        listener: Arc<dyn UserListener>,
+        mut asked: mpsc::Receiver<LookRequest>,
+    ) {
+        let Self { mut watch, mut news } = self;
+        let mut complaint = Complaint::default();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let request = tokio::select! {
+                _ = tick.tick() => None,
+                Some(request) = asked.recv() => Some(request),
+            };
+            let (current, known, now) = (directory.users(), Arc::clone(&news.known), Instant::now());
+            let waiting = watch.pending.len();
+            let looked = tokio::task::spawn_blocking(move || {
+                let looked = watch.look(&current, &known, now);
+                (watch, looked)
+            });
+            let looked = match looked.await {
+                Ok((back, looked)) => {
+                    watch = back;
+                    looked
+                }
+                Err(panic) => return error!("reading the users file: {}", Chain(&panic)),
+            };
+            let answer = match looked {
+                Ok(found) => {
+                    complaint.settle();
+                    if let Some(Settled { users, kept, known, is_changed }) = found {
+                        if is_changed {
+                            info!(users = watch.count(), "the users file has changed");
+                        }
+                        if watch.pending.len() > waiting {
+                            info!(
+                                users = watch.pending.len(),
+                                "users are missing from the users file, or enabled in it; that counts if it stays so for {} s",
+                                AGREEMENT.as_secs()
+                            );
+                        }
+                        news.add(known);
+                        directory.exchange_keeping(users, kept);
+                    }
+                    Ok(watch.count())
+                }
+                Err(error) => {
+                    let reason = Chain(&error).to_string();
+                    if complaint.is_due(&reason, now) {
+                        warn!("the users stay as they were: {reason}");
+                    }
+                    Err(reason)
+                }
+            };
+            if let Some(request) = request {
+                // Whoever asked may have gone.
+                request.send(answer).ok();
+            }
+            news.tell(listener.as_ref()).await;
+        }
+    }
+}
+
+/// The file, and what of it is not sure yet.
+#[derive(Debug)]
+struct Watch {
+    file: UsersFile,
+    /// The list that it held when it last held one.
+    latest: Option<Users>,
+    /// True until that was looked through.
+    is_new: bool,
+    /// True if it was read after the start, until it was looked through.
+    has_changed: bool,
+    /// When it was last seen that somebody has written into the file.
+    written_at: Option<Instant>,
+    pending: PendingRemovals,
+}
+
+/// What is to be so now.
+#[derive(Debug)]
+struct Settled {
+    /// Who may log in: the file's users, and those whose removal is not sure.
+    users: Users,
+    /// Others whose removal is not sure: they keep their sessions.
+    kept: HashMap<UserId, User>,
+    /// What sessions are to know.
+    known: KnownUsers,
+    /// True if the file has changed since the last look.
+    is_changed: bool,
+}
+
+impl Watch {
+    /// Looks at the file. `current` are the users as they were up to now, `known` what sessions know of them. May block.
+    fn look(&mut self, current: &Users, known: &KnownUsers, now: Instant) -> Result<Option<Settled>, FileError> {
+        let read = self.file.read().inspect_err(|_| self.pending.begin_again())?;
+        if let Some(users) = read {
+            self.latest = Some(users);
+            (self.is_new, self.has_changed) = (true, true);
+            if self.file.is_being_written() {
+                self.written_at = Some(now);
+            }
+        }
+        let Some(latest) = &self.latest else { return Ok(None) };
+        if !self.is_new && self.pending.is_empty() {
+            return Ok(None);
+        }
+        let is_within = |span: Duration| self.written_at.is_some_and(|at| now.duration_since(at) < span);
+        // The rest of the line may make another user of this one.
+        if self.is_new && self.file.ends_within_a_line() && is_within(AGREEMENT) {
+            return Ok(None);
+        }
+        let is_being_written = self.written_at == Some(now);
+        let Some(settled) = settle(latest, current, known, &mut self.pending, is_being_written, now) else {
+            self.pending.begin_again();
+            return Err(FileError::Empty { path: self.file.path().to_owned() });
+        };
+        self.is_new = false;
+        Ok(Some(Settled { is_changed: std::mem::take(&mut self.has_changed), ..settled }))
+    }
+
+    /// How many users the file has.
+    fn count(&self) -> usize {
+        self.latest.as_ref().map_or(0, |users| users.entries().len())
+    }
+}
+
+/// Puts the `latest` list in the place of the `current` one as far as that is sure. What takes something from a user counts at once: a
+/// disabled user, another password. A new user counts at once, too. But a list that is cut off lacks users, and may lack what disables the
+/// last one: so who is missing is removed, and who was disabled let in, only once that has been so for a while. `None` if nobody is left
+/// of those who were there: then the file has lost them.
+fn settle(
+    latest: &Users,
+    current: &Users,
+    known: &KnownUsers,
+    pending: &mut PendingRemovals,
+    is_being_written: bool,
+    now: Instant,
+) -> Option<Settled> {
+    let before = current.entries().iter().map(|entry| &entry.user.id).chain(known.ids());
+    let missing: HashSet<_> = before.filter(|id| latest.with_id(id).is_none() && !latest.has_removed(id)).collect();
+    if latest.entries().is_empty() && !missing.is_empty() {
+        return None;
+    }
+    let is_let_in = |id: &UserId| latest.with_id(id).is_some_and(|entry| !entry.is_disabled);
+    let disabled = current.entries().iter().filter(|entry| entry.is_disabled).map(|entry| &entry.user.id);
+    let let_in: Vec<_> = disabled.filter(|id| is_let_in(id)).collect();
+    let waiting = missing.iter().chain(&let_in).map(|&id| id.clone());
+    let sure = pending.look(waiting, is_being_written, now);
+
+    let mut users = latest.clone();
+    for &id in let_in.iter().filter(|&&id| !sure.contains(id)) {
+        users.disable(id);
+    }
+    let unsure = || missing.iter().filter(|&&id| !sure.contains(id));
+    for entry in unsure().filter_map(|id| current.with_id(id)) {
+        // Unless another has the name now.
+        users.add(entry.clone()).ok();
+    }
+    let mut known_now = KnownUsers::of(&users);
+    let mut kept = HashMap::new();
+    for &id in unsure().filter(|id| users.with_id(id).is_none()) {
+        kept.extend(known_now.take_over(known, id));
+    }
+    Some(Settled { users, kept, known: known_now, is_changed: false })
+}
+
+/// What the sessions are still to be told.
+#[derive(Debug)]
+struct News {
+    /// Where what is known is kept; none: nowhere.
+    path: Option<PathBuf>,
+    known: Arc<KnownUsers>,
+    untold: VecDeque<UserChange>,
+    is_saved: bool,
+    /// True once it was said that it cannot be saved.
+    has_complained: bool,
+}
+
+impl News {
+    fn new(now: Option<KnownUsers>, path: Option<PathBuf>) -> Self {
+        let before = match path.as_deref().map(KnownUsers::load) {
+            Some(Ok(before)) => Some(before),
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                warn!("what has happened to users while the service was away is not known: {}", Chain(&error));
+                None
+            }
+            _ => None,
+        };
+        let is_saved = before.is_some() || now.is_none();
+        // Who has changed since then is found by the first look.
+        let known = before.or(now).unwrap_or_default().into();
+        Self { path, known, untold: VecDeque::new(), is_saved, has_complained: false }
+    }
+
+    fn add(&mut self, now: KnownUsers) {
+        if *self.known != now {
+            self.untold.extend(self.known.changes_to(&now));
+            self.known = now.into();
+            self.is_saved = false;
+        }
+    }
+
+    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten by a restart either.
+    async fn tell(&mut self, listener: &dyn UserListener) {
+        while let Some(change) = self.untold.front() {
+            if let Err(error) = listener.user_changed(change).await {
+                return error!(user = %change.id, "a user's change did not reach their sessions yet: {}", Chain(error.as_ref()));
+            }
+            self.untold.pop_front();
+        }
+        if self.is_saved {
+            return;
+        }
+        let saved = match self.path.clone() {
+            Some(path) => {
+                let known = Arc::clone(&self.known);
+                tokio::task::spawn_blocking(move || known.save(&path)).await.unwrap_or_else(|panic| Err(panic.into()))
+            }
+            None => Ok(()),
+        };
+        self.is_saved = saved.is_ok();
+        match saved {
+            Err(error) if !self.has_complained => {
+                warn!("what is known of the users is not written down: {}", Chain(&error));
+                self.has_complained = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,413 @@
+//! Files that change, are emptied, cut off and gone, in virtual time.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    disk,
+    users::{Credentials, UserDirectory, Verdict, password::PasswordChecks},
+};
+
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+fn entry(id: u8) -> String {
+    format!("[[user]]\nid = {id}\nusername = \"u{id}\"\nname = \"N\"\nrole = \"user\"\npassword = \"{HASH}\"\n")
+}
+
+fn list(ids: impl IntoIterator<Item = u8>) -> String {
+    ids.into_iter().map(entry).collect()
+}
+
+/// Writes down what it is told, unless it is to fail.
+#[derive(Default)]
+struct Listener {
+    told: Mutex<Vec<String>>,
+    fails: AtomicBool,
+}
+
+#[async_trait]
+impl UserListener for Listener {
+    async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.fails.load(SeqCst) {
+            return Err("out of order".into());
+        }
+        let what = if change.is_password_new { "password" } else { "change" };
+        self.told.lock().unwrap().push(format!("{} {what}", change.id));
+        Ok(())
+    }
+}
+
+/// A follower of a file, and what came of it.
+struct Following {
+    directory: Arc<ListDirectory>,
+    listener: Arc<Listener>,
+    task: tokio::task::JoinHandle<()>,
+    looks: mpsc::Sender<LookRequest>,
+}
+
+impl Following {
+    fn start(path: &Path, known: &Path) -> Self {
+        let follower = Follower::open(path.to_owned(), Some(known.to_owned()), true).unwrap();
+        let directory = Arc::new(ListDirectory::new(follower.users(), PasswordChecks::bounded(1, 1)));
+        directory.exchange_keeping(follower.users(), follower.kept());
+        let listener = Arc::<Listener>::default();
+        let (looks, asked) = mpsc::channel(1);
+        let task = tokio::spawn(follower.follow(directory.clone(), listener.clone(), asked));
+        Self { directory, listener, task, looks }
+    }
+
+    /// A look now, and what it came to.
+    async fn look(&self) -> Result<usize, String> {
+        let (request, answer) = oneshot::channel();
+        self.looks.send(request).await.unwrap();
+        answer.await.unwrap()
+    }
+
+    /// So many looks, a second apart, and as many of its own.
+    async fn looks(&self, seconds: u32) {
+        for _ in 0..seconds {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            self.look().await.ok();
+        }
+        // What was found by the last is told before the next.
+        self.look().await.ok();
+    }
+
+    /// Lets the time go on until something is so; reading takes its own, which virtual time does not know.
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while !is_so(self) {
+            assert!(std::time::Instant::now() < deadline, "{what}");
+            tokio::time::advance(Duration::from_millis(500)).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn has_told(&self) -> Vec<String> {
+        self.listener.told.lock().unwrap().clone()
+    }
+
+    async fn told(&self, expected: &[&str]) {
+        self.until(&format!("{expected:?}"), |this| this.has_told() == expected).await;
+    }
+
+    /// Who may go on with a session.
+    async fn live(&self) -> Vec<u8> {
+        let mut live = Vec::new();
+        for id in 0..20 {
+            if self.directory.find(&UserId::Number(id.into())).await.unwrap().is_some() {
+                live.push(id);
+            }
+        }
+        live
+    }
+
+    /// Who may log in.
+    fn listed(&self) -> Vec<String> {
+        self.directory
+            .users()
+            .entries()
+            .iter()
+            .filter(|entry| !entry.is_disabled)
+            .map(|entry| entry.username.clone())
+            .collect()
+    }
+
+    /// Ends it once what is known is written down.
+    async fn stop(self, known: &Path) {
+        let now = KnownUsers::of(&self.directory.users());
+        self.until("saved", |_| KnownUsers::load(known).is_ok_and(|known| known == now)).await;
+        self.task.abort();
+    }
+}
+
+struct Files {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    known: PathBuf,
+}
+
+impl Files {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, known) = (folder.path().join("users.toml"), folder.path().join("users.known"));
+        fs::write(&path, text).unwrap();
+        Self { _folder: folder, path, known }
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.path, text).unwrap();
+    }
+
+    fn change(&self, from: &str, to: &str) {
+        self.write(&fs::read_to_string(&self.path).unwrap().replace(from, to));
+    }
+
+    fn follow(&self) -> Following {
+        Following::start(&self.path, &self.known)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn directory_and_sessions_follow_the_file_over_a_restart_too() {
+    let files = Files::new(&list([1]));
+    let following = files.follow();
+    files.change("\"u1\"", "\"john\"");
+    following.until("another name", |this| this.listed() == ["john"]).await;
+    // A name to log in with is nothing that a session shows.
+    files.change("\"user\"", "\"admin\"");
+    following.told(&["1 change"]).await;
+    files.change("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$");
+    following.told(&["1 change", "1 password"]).await;
+    following.stop(&files.known).await;
+
+    // While the service is away.
+    files.change("name = \"N\"", "name = \"M\"\ndisabled = true");
+    let following = files.follow();
+    following.told(&["1 change"]).await;
+    following.stop(&files.known).await;
+    let following = files.follow();
+    following.stop(&files.known).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_told_is_told_again() {
+    let files = Files::new(&list([1, 2]));
+    let following = files.follow();
+    following.until("saved", |_| files.known.exists()).await;
+    let before = fs::read(&files.known).unwrap();
+    following.listener.fails.store(true, SeqCst);
+    files.write(&list([2]));
+    following.until("removed", |this| this.listed() == ["u2"]).await;
+    // The next look comes only after the telling of this one.
+    following.look().await.unwrap();
+    assert_eq!(fs::read(&files.known).unwrap(), before, "a restart would tell it");
+    following.listener.fails.store(false, SeqCst);
+    following.told(&["1 change"]).await;
+    following.stop(&files.known).await;
+}
+
+/// Line k: `cp`, `>` and editors leave the file empty for a moment.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_empty_or_gone_for_a_while_ends_no_session_and_keeps_no_one_out() {
+    let files = Files::new(&list([1, 2]));
+    let following = files.follow();
+    for text in ["", "# nobody\n", "[[user]\n", "removed = [1]\n"] {
+        files.write(text);
+        following.looks(30).await;
+        assert_eq!(
+            (following.live().await, following.listed()),
+            (vec![1, 2], vec!["u1".into(), "u2".into()]),
+            "{text:?}"
+        );
+        files.write(&list([1, 2]));
+        following.looks(1).await;
+    }
+    fs::remove_file(&files.path).unwrap();
+    following.looks(30).await;
+    assert!(following.look().await.unwrap_err().contains("No such file"));
+    assert_eq!(following.live().await, [1, 2]);
+    files.write(&list([1, 2]));
+    following.looks(30).await;
+    assert_eq!(following.has_told(), [""; 0]);
+    files.write(&list([1]));
+    following.told(&["2 change"]).await;
+    assert_eq!(following.live().await, [1]);
+}
+
+/// Line k, with a restart at the wrong moment.
+#[tokio::test(start_paused = true)]
+async fn a_start_with_an_empty_missing_or_partial_file_ends_no_session() {
+    let files = Files::new(&list([1, 2]));
+    files.follow().stop(&files.known).await;
+    for cut in [Some(""), None, Some(&*list([1]))] {
+        match cut {
+            Some(text) => files.write(text),
+            None => fs::remove_file(&files.path).unwrap(),
+        }
+        let following = files.follow();
+        assert_eq!(following.live().await, [1, 2], "before the first look: {cut:?}");
+        following.looks(3).await;
+        assert_eq!((following.live().await, following.has_told()), (vec![1, 2], vec![]), "{cut:?}");
+        files.write(&list([1, 2]));
+        following.looks(30).await;
+        assert_eq!((following.live().await, following.has_told()), (vec![1, 2], vec![]), "{cut:?}");
+        assert_eq!(following.listed(), ["u1", "u2"]);
+        following.stop(&files.known).await;
+    }
+    files.write(&list([2]));
+    let following = files.follow();
+    following.told(&["1 change"]).await;
+    assert_eq!(following.live().await, [2]);
+}
+
+/// Line y: a file that arrives in pieces, each of which is a list.
+#[tokio::test(start_paused = true)]
+async fn while_a_file_arrives_nobody_is_removed_however_long_it_takes() {
+    let files = Files::new(&list(1..=9));
+    let following = files.follow();
+    for count in 0..=9 {
+        files.write(&list(1..=count));
+        following.looks(4).await;
+        assert_eq!((following.live().await, following.listed().len()), ((1..=9).collect(), 9), "{count}");
+    }
+    assert_eq!(following.has_told(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_something_from_a_user_counts_at_once_and_what_gives_it_back_once_it_is_sure() {
+    let files = Files::new(&list([1, 2, 3]));
+    let following = files.follow();
+    files.write(
+        &(list([1])
+            + "disabled = true\n"
+            + &list([2])
+            + &entry(3).replace("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$")),
+    );
+    following.looks(1).await;
+    let mut told = following.has_told();
+    told.sort();
+    assert_eq!(
+        (told, following.listed()),
+        (vec!["1 change".into(), "3 password".into()], vec!["u2".into(), "u3".into()])
+    );
+    // Cut off before "disabled = true".
+    files.write(&list([1]));
+    following.looks(4).await;
+    assert_eq!(following.listed(), ["u2", "u3"], "those behind the cut");
+    files.write(&list([1, 2, 3]));
+    following.looks(4).await;
+    assert_eq!(following.listed(), ["u2", "u3"]);
+    following.looks(2).await;
+    assert_eq!(following.listed(), ["u1", "u2", "u3"]);
+    files.write(&list([1, 2, 3, 4]));
+    following.looks(1).await;
+    assert_eq!(following.listed(), ["u1", "u2", "u3", "u4"], "a new user");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_line_is_no_user() {
+    let files = Files::new(&list([1]));
+    let following = files.follow();
+    let twelve = "[[user]]\nusername = \"u12\"\nname = \"N\"\nrole = \"user\"\n".to_owned()
+        + &format!("password = \"{HASH}\"\nid = 12");
+    files.write(&(list([1]) + &twelve[..twelve.len() - 1]));
+    following.looks(4).await;
+    assert_eq!(following.live().await, [1], "not 1 twice, and nobody else");
+    files.write(&(list([1]) + &twelve));
+    following.looks(4).await;
+    assert_eq!(following.live().await, [1]);
+    following.looks(2).await;
+    assert_eq!(following.live().await, [1, 12], "somebody's editor writes no last line end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_removed_by_name_is_out_at_once_and_the_last_one_too() {
+    let files = Files::new(&list([1, 2]));
+    let following = files.follow();
+    crate::users::edit::remove(&files.path, "u1").unwrap();
+    following.looks(1).await;
+    assert_eq!((following.live().await, following.has_told()), (vec![2], vec!["1 change".into()]));
+    crate::users::edit::remove(&files.path, "u2").unwrap();
+    following.looks(1).await;
+    assert_eq!((following.live().await, following.has_told().len()), (vec![], 2));
+}
+
+/// Hashes that are renewed by logins, or users who are added by a program, all the time.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_replaced_all_the_time_does_not_keep_the_removed_in() {
+    let files = Files::new(&list([1, 2]));
+    let following = files.follow();
+    for count in 3..13 {
+        disk::replace(&files.path, list(2..=count).as_bytes()).unwrap();
+        following.looks(1).await;
+    }
+    assert_eq!(following.has_told(), ["1 change"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_missing_for_a_moment_logs_in_as_ever() {
+    let files = Files::new(&list([1, 2]));
+    let following = files.follow();
+    files.write(&list([1]));
+    following.looks(1).await;
+    let password = relogin_session::api::Password::new("x".to_owned());
+    let credentials = Credentials { username: "u2", password: &password, remote_addr: None };
+    let verdict = following.directory.verify(credentials, &|| {}).await.unwrap();
+    assert_eq!(verdict, Verdict::Wrong(Some(UserId::Number(2))), "the name is known, and its password is checked");
+}
+
+/// How a program writes a file that is there.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// Emptied, then from the beginning to the end.
+    Truncated,
+    /// From the beginning to the end over what was there, then cut off.
+    InPlace,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Any old and any new list, written in either way and in any pieces, looked at at any moments while the writer never pauses for as
+    /// long as [`AGREEMENT`]: who is in both is never removed, and in the end the new list counts.
+    #[test]
+    fn no_way_to_write_a_file_removes_who_is_in_the_old_and_in_the_new_one(
+        old in proptest::collection::btree_set(1_u8..12, 1..8),
+        new in proptest::collection::btree_set(1_u8..12, 1..8),
+        way in prop_oneof![Just(Way::Truncated), Just(Way::InPlace)],
+        pieces in proptest::collection::vec((1_usize..400, 0_u64..5), 1..40),
+        at_boundaries in any::<bool>(),
+    ) {
+        let files = Files::new(&list(old.iter().copied()));
+        let (before, after) = (list(old.iter().copied()), list(new.iter().copied()));
+        let follower = Follower::open(files.path.clone(), None, true).unwrap();
+        let mut users = follower.users();
+        let mut known = KnownUsers::of(&users);
+        let Follower { mut watch, .. } = follower;
+        let mut now = Instant::now();
+        let mut look = |now: Instant| {
+            if let Ok(Some(settled)) = watch.look(&users, &known, now) {
+                (users, known) = (settled.users, settled.known);
+            }
+            known.ids().cloned().collect::<HashSet<_>>()
+        };
+        let both: Vec<_> = old.intersection(&new).map(|&id| UserId::Number(id.into())).collect();
+        let ends: Vec<usize> = after.match_indices("[[user]]").map(|(at, _)| at).collect();
+        let mut done = 0;
+        for (size, pause) in pieces.iter().cycle() {
+            let end = (done + size).min(after.len());
+            done = if at_boundaries { ends.iter().copied().find(|&at| at >= end).unwrap_or(after.len()) } else { end };
+            let rest = match way {
+                Way::Truncated => "",
+                Way::InPlace => before.get(done..).unwrap_or_default(),
+            };
+            fs::write(&files.path, format!("{}{rest}", &after[..done])).unwrap();
+            for second in 0..*pause {
+                let known = look(now + Duration::from_secs(second));
+                prop_assert!(both.iter().all(|id| known.contains(id)), "{done} of {}", after.len());
+            }
+            now += Duration::from_secs(*pause);
+            if done == after.len() {
+                break;
+            }
+        }
+        fs::write(&files.path, &after).unwrap();
+        for second in 0..15 {
+            let known = look(now + Duration::from_secs(second));
+            prop_assert!(both.iter().all(|id| known.contains(id)));
+        }
+        let known = look(now + Duration::from_secs(15));
+        prop_assert_eq!(known, new.iter().map(|&id| UserId::Number(id.into())).collect::<HashSet<_>>());
+    }
+}

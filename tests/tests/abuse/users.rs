@@ -1,0 +1,151 @@
+//! What happens to the users file on a bad day, and what keyboards send: nobody's session ends, and nobody is kept out.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+use relogin_tests::{innocent::Innocent, res::Res, stage::Stage};
+use serde_json::{Value, json};
+
+on!(embedded_alone:
+    an_emptied_users_file_ends_no_session,
+    a_start_with_an_emptied_users_file_ends_no_session,
+    a_users_file_that_arrives_in_pieces_ends_no_session,
+    who_is_deleted_from_the_users_file_is_out,
+    a_name_and_a_password_in_either_unicode_form_get_in
+);
+
+const CHANGE: &str = "session.user.{cid}.change";
+
+/// A users file with these users, whose passwords are their names.
+async fn users_file(stage: &Stage, names: &[&str]) -> Result<PathBuf> {
+    let path = stage.folder().join("users.toml");
+    for name in names {
+        add(stage, &path, name, name).await?;
+    }
+    Ok(path)
+}
+
+async fn add(stage: &Stage, path: &Path, name: &str, password: &str) -> Result<()> {
+    let file = path.display().to_string();
+    let cost = "m=8,t=1,p=1";
+    stage.relogin(&["user", "add", name, "--password-stdin", "--users", &file, "--password-cost", cost], password).await
+}
+
+async fn serve(stage: &mut Stage, path: &Path) -> Result<()> {
+    stage.serve(&["--users", &path.display().to_string(), "--password-cost", "m=8,t=1,p=1"]).await
+}
+
+async fn innocent(stage: &Stage, name: &str) -> Result<Innocent> {
+    Innocent::enter_as(&stage.gateway_url(), name, std::time::Duration::from_millis(20)).await
+}
+
+/// Line k: emptied as by `cp`, `>` or an editor, and then missing, and then no list.
+async fn an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane", "john"]).await?;
+    serve(stage, &path).await?;
+    let (mut jane, mut john) = (innocent(stage, "jane").await?, innocent(stage, "john").await?);
+    let whole = fs::read_to_string(&path)?;
+    fs::write(&path, "")?;
+    stage.service_says("that the file is empty", "users.toml is empty").await?;
+    jane.goes_on(6).await?;
+    john.goes_on(6).await?;
+    // And who is not there yet gets in.
+    Res::connect(&stage.gateway_url()).await?.log_in("jane", "jane").await?;
+    fs::remove_file(&path)?;
+    stage.service_says("that the file is gone", "No such file").await?;
+    fs::write(&path, &whole[..whole.len() - 20])?;
+    stage.service_says("that it is no list", "users.toml: line").await?;
+    fs::write(&path, whole)?;
+    jane.goes_on(6).await?;
+    john.goes_on(6).await?;
+    jane.leave().await?;
+    john.leave().await?;
+    Ok(())
+}
+
+/// Line k: the service is started while the file is empty.
+async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane"]).await?;
+    serve(stage, &path).await?;
+    let mut res = Res::connect(&stage.gateway_url()).await?;
+    let mut key = res.log_in("jane", "jane").await?["reloginKey"].take();
+    let whole = fs::read_to_string(&path)?;
+    stage.stop_service().await?;
+    fs::write(&path, "")?;
+    stage.start_service().await?;
+    let mut res = Res::connect(&stage.gateway_url()).await?;
+    key = res.relogin(&key, None).await?.payload()?["reloginKey"].take();
+    ensure!(res.user().await?["name"] == "jane");
+    stage.service_says("that the file is empty", "users.toml is empty").await?;
+    key = res.relogin(&key, None).await?.payload()?["reloginKey"].take();
+    fs::write(&path, whole)?;
+    stage.service_says("that it has changed", "the users file has changed").await?;
+    res.relogin(&key, None).await?.payload()?;
+    Res::connect(&stage.gateway_url()).await?.log_in("jane", "jane").await?;
+    Ok(())
+}
+
+/// Line y: cut between two users, for as long as the service needs to see it.
+async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane", "john"]).await?;
+    serve(stage, &path).await?;
+    let (mut jane, mut john) = (innocent(stage, "jane").await?, innocent(stage, "john").await?);
+    let whole = fs::read_to_string(&path)?;
+    let cut = whole.rfind("[[user]]").unwrap_or_default();
+    fs::write(&path, &whole[..cut])?;
+    stage.service_says("that users are missing", "users are missing from the users file").await?;
+    jane.goes_on(6).await?;
+    john.goes_on(6).await?;
+    Res::connect(&stage.gateway_url()).await?.log_in("john", "john").await?;
+    fs::write(&path, whole)?;
+    john.goes_on(6).await?;
+    jane.leave().await?;
+    john.leave().await?;
+    Ok(())
+}
+
+/// Lines k and y must not keep in whoever is meant to go.
+async fn who_is_deleted_from_the_users_file_is_out(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane", "john", "mary"]).await?;
+    serve(stage, &path).await?;
+    let mut jane = innocent(stage, "jane").await?;
+    let is_out = |data: &Value| data["values"]["id"] == json!(null);
+    let url = stage.gateway_url();
+    let (mut john, mut mary) = (Res::connect(&url).await?, Res::connect(&url).await?);
+    for (res, name) in [(&mut john, "john"), (&mut mary, "mary")] {
+        res.log_in(name, name).await?;
+        res.user().await?;
+    }
+    stage.relogin(&["user", "remove", "john", "--users", &path.display().to_string()], "").await?;
+    john.event_where(CHANGE, is_out).await?;
+    let whole = fs::read_to_string(&path)?;
+    let cut = whole.rfind("[[user]]").unwrap_or_default();
+    fs::write(&path, &whole[..cut])?;
+    mary.event_where(CHANGE, is_out).await?;
+    jane.goes_on(6).await?;
+    jane.leave().await?;
+    Ok(())
+}
+
+/// Line z: "jürgen" and "päss wörd" as one code point a letter, and as two.
+async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane"]).await?;
+    let (name, password) = (["j\u{fc}rgen", "Ju\u{308}rgen "], ["p\u{e4}ss w\u{f6}rd", "pa\u{308}ss wo\u{308}rd"]);
+    add(stage, &path, name[0], password[0]).await?;
+    ensure!(add(stage, &path, name[1], password[0]).await.is_err(), "nobody could tell the two apart");
+    serve(stage, &path).await?;
+    let mut jane = innocent(stage, "jane").await?;
+    for (name, password) in [(0, 1), (1, 0), (1, 1)].map(|(n, p)| (name[n], password[p])) {
+        Res::connect(&stage.gateway_url()).await?.log_in(name, password).await?;
+    }
+    Res::connect(&stage.gateway_url()).await?.log_in("jane ", "jane").await?;
+    let wrong = json!({ "username": name[0], "password": "pass word" });
+    let refused = Res::connect(&stage.gateway_url()).await?.request("auth.session.login", Some(wrong)).await?;
+    ensure!(refused.code() == Some("session.wrongUsernamePassword"));
+    jane.goes_on(6).await?;
+    jane.leave().await?;
+    Ok(())
+}
