@@ -34,7 +34,7 @@ use rand::RngExt;
 use relogin_gateway::ConnectionKey;
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError, handshake::server::create_response_with_body};
 
 use crate::bus::Bus;
 use driver::{Event, Verdict};
@@ -129,7 +129,7 @@ impl Gateway {
         }
         let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
-            Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+            Err(error) => return no_handshake(&error),
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
@@ -177,6 +177,26 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("limits", &self.limits).finish_non_exhaustive()
     }
+}
+
+/// The response of a request that wants a WebSocket but is no handshake of one. Always says which version there is.
+fn no_handshake(error: &tungstenite::Error) -> Response {
+    let mut response = format!("{error}\n").into_response();
+    let (status, more): (_, &[_]) = match error {
+        tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => {
+            (StatusCode::METHOD_NOT_ALLOWED, &[(header::ALLOW, "GET")])
+        }
+        // RFC 6455, section 4.2.2.
+        tungstenite::Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            (StatusCode::UPGRADE_REQUIRED, &[(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")])
+        }
+        _ => (StatusCode::BAD_REQUEST, &[]),
+    };
+    *response.status_mut() = status;
+    for (name, value) in [(header::SEC_WEBSOCKET_VERSION, "13")].iter().chain(more) {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// The response of a request for a WebSocket that is not let in.

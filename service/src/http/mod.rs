@@ -68,6 +68,9 @@ const MAX_HEAD: usize = 64 << 10;
 /// How long responses that are under way may take when the server is stopped.
 const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
+/// The methods of all that is served, WebSockets included.
+const READ_ONLY: &str = "GET, HEAD";
+
 /// On every response, whatever it is.
 const HEADERS: [(HeaderName, &str); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -199,6 +202,9 @@ async fn upgrade(
     request: Request,
     next: Next,
 ) -> Response {
+    if request.uri().path() == "*" {
+        return about_the_server(request.method());
+    }
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
         && request.version() >= Version::HTTP_11;
@@ -244,6 +250,15 @@ fn refused(refusal: Refusal) -> Response {
     (refusal.status(), format!("{refusal}\n")).into_response()
 }
 
+/// Answers a request that names no resource, but the server as a whole: it has options, and nothing else (RFC 9110, section 7.1).
+fn about_the_server(method: &Method) -> Response {
+    if *method == Method::OPTIONS {
+        [(header::ALLOW, READ_ONLY)].into_response()
+    } else {
+        (StatusCode::BAD_REQUEST, "Only OPTIONS can be asked of the server as a whole.\n").into_response()
+    }
+}
+
 async fn check_health(State(site): State<Site>) -> Response {
     let (status, text) = match site.health.check().await {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
@@ -259,7 +274,7 @@ async fn serve_page(
 ) -> Response {
     let (parts, _) = request.into_parts();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
-        let allow = [(header::ALLOW, "GET, HEAD")];
+        let allow = [(header::ALLOW, READ_ONLY)];
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
     }
     let path = path(&parts.uri);

@@ -98,3 +98,34 @@ async fn a_head_that_is_too_large_is_refused() {
     let response = stage.http(&format!("GET / HTTP/1.1\r\nX-Large: {}", "x".repeat(128 << 10))).await;
     assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 }
+
+#[tokio::test]
+async fn the_server_as_a_whole_has_options_and_nothing_else() {
+    let stage = Stage::new().await;
+    let options = stage.http("OPTIONS * HTTP/1.1").await;
+    assert!(options.starts_with("HTTP/1.1 200 ") && options.contains("allow: GET, HEAD\r\n"), "{options}");
+    let upgrade = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    for request in ["GET * HTTP/1.1", "HEAD * HTTP/1.1", "POST * HTTP/1.1", &format!("GET * HTTP/1.1\r\n{upgrade}")] {
+        let response = stage.http(request).await;
+        assert!(response.starts_with("HTTP/1.1 400 "), "{request}: {response}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_none_is_told_the_version() {
+    let stage = Stage::new().await;
+    const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    for (method, rest, status) in [
+        ("GET", format!("Connection: Upgrade\r\n{KEY}\r\nSec-WebSocket-Version: 8"), "426"),
+        ("GET", format!("Connection: Upgrade\r\n{KEY}"), "426"),
+        ("POST", format!("Connection: Upgrade\r\n{KEY}\r\nSec-WebSocket-Version: 13"), "405"),
+        ("GET", "Connection: Upgrade\r\nSec-WebSocket-Version: 13".to_owned(), "400"),
+        ("GET", format!("{KEY}\r\nSec-WebSocket-Version: 13"), "400"),
+    ] {
+        let response = stage.http(&format!("{method} /ws HTTP/1.1\r\nUpgrade: websocket\r\n{rest}")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{method} {rest}: {response}");
+        assert!(response.contains("sec-websocket-version: 13\r\n"), "{method} {rest}: {response}");
+        let upgrades = response.contains("upgrade: websocket\r\n");
+        assert_eq!(upgrades, status == "426", "{method} {rest}: {response}");
+    }
+}
