@@ -175,6 +175,11 @@ pub struct Config {
     pub max_held_events: usize,
     /// How many bytes the events of one name may have that wait for the answers to query requests.
     pub max_held_bytes: usize,
+    /// For how many resources one connection asks for access at a time after a token event or because others have said that
+    /// access may have changed. The others wait for their turn, and their events with them.
+    pub max_rechecks: usize,
+    /// How many resources that others refer to one connection has loaded at a time.
+    pub max_reference_loads: usize,
     /// How many resources are fetched again at a time after a system reset.
     pub max_reloads: usize,
     /// How many query requests are under way at a time because of one query event.
@@ -201,6 +206,8 @@ impl Default for Config {
             max_idle_bytes: 16 << 20,
             max_held_events: 4096,
             max_held_bytes: 8 << 20,
+            max_rechecks: 32,
+            max_reference_loads: 64,
             max_reloads: 64,
             max_query_requests: 64,
             // What a NATS server takes in one control line (4096), less what it and an inbox need of it.

@@ -7,10 +7,14 @@ mod fetch;
 mod graph;
 pub(crate) mod limits;
 mod opening;
+pub(crate) mod pace;
 pub(crate) mod subscription;
 pub(crate) mod task;
 
-use std::{collections::BTreeMap, mem};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use bytes::Bytes;
 use relogin_res::{
@@ -25,6 +29,7 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use self::{
+    pace::Pace,
     subscription::{AccessState, Subscriptions},
     task::{Call, FetchKind, Task},
 };
@@ -44,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     /// How many bytes the subscriptions of all connections cost.
     pub(crate) subscription_bytes: usize,
+    /// Connections that have something to do in their turn, each of them once.
+    pub(crate) ready: VecDeque<ConnectionKey>,
 }
 
 /// A client's connection.
@@ -60,6 +67,9 @@ pub(crate) struct Connection {
     pub(crate) subscription_bytes: usize,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     last_task: u64,
+    /// How many token events there were.
+    pub(crate) epoch: u64,
+    pub(crate) pace: Pace,
     token_listener: Tag,
     /// Under way while the WebSocket is not open yet.
     header_auth: Option<Tag>,
@@ -85,14 +95,16 @@ impl Connection {
             subscription_bytes: 0,
             tasks: BTreeMap::new(),
             last_task: 0,
+            epoch: 0,
+            pace: Pace::default(),
             token_listener,
             header_auth: None,
             failure: None,
         })
     }
 
-    /// Ends all that the connection has asked for.
-    pub(crate) fn close(self, shared: &mut Shared) {
+    /// Ends all that the connection has asked for, but for its subscriptions, which [`Connection::close_next`] ends.
+    pub(crate) fn close(&mut self, shared: &mut Shared) {
         shared.bus.release(self.token_listener);
         if let Some(tag) = self.header_auth {
             shared.bus.release(tag);
@@ -102,15 +114,20 @@ impl Connection {
                 shared.bus.release(tag);
             }
         }
-        shared.subscription_bytes -= self.subscription_bytes;
-        for (rid, subscription) in self.subscriptions {
-            if let AccessState::Asked(tag, _) = subscription.access {
-                shared.bus.release(tag);
-            }
-            if subscription.resource.is_some() {
-                shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
-            }
+        self.tasks.clear();
+    }
+
+    /// Ends the next subscription of a connection that is closed. False if there is none left.
+    pub(crate) fn close_next(&mut self, shared: &mut Shared) -> bool {
+        let Some((rid, subscription)) = self.subscriptions.pop_first() else { return false };
+        self.count_out(&rid, &subscription.target, shared);
+        if let AccessState::Asked(tag, _) = subscription.access {
+            shared.bus.release(tag);
         }
+        if subscription.resource.is_some() {
+            shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
+        }
+        true
     }
 
     /// Takes a frame of the client.
@@ -182,6 +199,8 @@ impl Connection {
             self.fail_fetch(task, &Error::no_subscription(), shared);
         }
         self.release(vec![rid.clone()], shared);
+        // What is left of it needs no access of its own.
+        self.pump(rid, shared);
         Ok(())
     }
 
@@ -208,7 +227,7 @@ impl Connection {
             }
             News::Failed(error) => self.on_loaded(rid, Err(error), shared),
             News::Event(event) => self.on_event(rid, event, shared),
-            News::Reaccess => self.reaccess(rid, shared),
+            News::Reaccess => self.set_outdated(rid, shared),
         }
     }
 
@@ -221,8 +240,7 @@ impl Connection {
         if was_anonymous && self.token.is_none() {
             return;
         }
-        let rids: Vec<_> = self.subscriptions.keys().cloned().collect();
-        rids.iter().for_each(|rid| self.reaccess(rid, shared));
+        self.set_all_outdated(shared);
         self.reaccess_calls(shared);
     }
 

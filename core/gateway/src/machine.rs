@@ -1,6 +1,11 @@
 //! The machine's face: inputs in, actions out.
 
-use std::{collections::BTreeMap, time::Duration};
+mod work;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use relogin_res::{
     Error, Pattern,
@@ -28,6 +33,8 @@ use crate::{
 ///   together: the machine takes an event that is handed in before the answer to a get request as contained in that answer,
 ///   and a token event must come before the answer to the auth request that caused it.
 /// - A connection's frames are handed in once it is accepted ([`Action::Accept`]).
+/// - Each input costs a bounded amount of work. What is left to be done is wanted at once ([`poll_timeout`](Self::poll_timeout) has
+///   come already), a little with each [`Input::Timeout`]: a driver hands in what else there is in between.
 /// - Actions are carried out in their order: a resource's events are subscribed to before the resource is asked for.
 /// - Each [`Input::Frame`] of a connection is followed by exactly one [`Action::Done`], once it is answered or turned out to
 ///   need no answer, unless the connection ends before. A driver that hands in no more than so many frames ahead of their
@@ -38,14 +45,25 @@ use crate::{
 pub struct Gateway {
     pub(crate) shared: Shared,
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
+    /// Connections that are closed, and whose subscriptions are being ended.
+    pub(crate) closing: VecDeque<Connection>,
+    /// Token resets that not all connections have heard of.
+    token_resets: VecDeque<work::TokenReset>,
+    /// Which kind of work has its turn.
+    turn: usize,
+    /// How much of it is done with each input.
+    pub(crate) inline: usize,
     is_up: bool,
 }
 
 /// The answer to a request: what the service sent, and in how many bytes, or why there is nothing.
 type Answer = Result<(Response, usize), Error>;
 
-/// How much of what is left to be done is done with each input. More follows at once, by [`Input::Timeout`].
-const SLICE: usize = 128;
+/// How much of what is left to be done is done when it is due.
+const SLICE: usize = 64;
+
+/// How much of it is done with each other input: little, so that it holds nobody up, but all of what there is most of the time.
+const INLINE: usize = 8;
 
 impl Gateway {
     /// A gateway without connections. Has actions to begin with.
@@ -55,21 +73,28 @@ impl Gateway {
         bus.listen(Listener::System, SYSTEM_RESET.to_owned());
         bus.listen(Listener::System, SYSTEM_TOKEN_RESET.to_owned());
         let cache = Cache::new(&config);
-        Self { shared: Shared { config, bus, cache, subscription_bytes: 0 }, connections: BTreeMap::new(), is_up: true }
+        Self {
+            shared: Shared { config, bus, cache, subscription_bytes: 0, ready: VecDeque::new() },
+            connections: BTreeMap::new(),
+            closing: VecDeque::new(),
+            token_resets: VecDeque::new(),
+            turn: 0,
+            inline: INLINE,
+            is_up: true,
+        }
     }
 
     /// Takes note of what happened at `now`.
     pub fn handle(&mut self, input: Input<'_>, now: Duration) {
         self.shared.bus.now = now;
+        let is_due = matches!(input, Input::Timeout);
         match input {
             Input::Opening { connection, cid, origin } => self.open(connection, cid, origin),
             Input::Frame { connection, text } => {
                 self.with(connection, |connection, shared| connection.on_frame(text, shared));
             }
             Input::Closed { connection } => {
-                if let Some(connection) = self.connections.remove(&connection) {
-                    connection.close(&mut self.shared);
-                }
+                self.close(connection);
             }
             Input::Message { tag, subject, payload } => self.on_message(tag, subject, payload),
             Input::Reply { tag, payload } => match PreResponse::parse(payload) {
@@ -92,29 +117,7 @@ impl Gateway {
                 self.shared.cache.drop_idle(&mut self.shared.bus);
             }
         }
-        for _ in 0..SLICE {
-            if !self.work() {
-                break;
-            }
-        }
-    }
-
-    /// Does the next of what is left to be done. False if there is nothing.
-    fn work(&mut self) -> bool {
-        let Shared { cache, bus, .. } = &mut self.shared;
-        if cache.has_unlocked() {
-            let notices = cache.next_waiting(bus);
-            self.tell(notices);
-        } else if cache.can_reload() {
-            cache.reload_next(bus);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    pub(crate) fn has_work(&self) -> bool {
-        self.shared.cache.has_unlocked() || self.shared.cache.can_reload()
+        self.work(if is_due { SLICE } else { self.inline });
     }
 
     /// The next thing to do.
@@ -180,11 +183,7 @@ impl Gateway {
         if !is_name(&subject) || subject.len() > self.shared.config.max_subject {
             return;
         }
-        for connection in self.connections.values() {
-            if connection.tid.as_ref().is_some_and(|tid| tids.contains(tid)) {
-                connection.renew_token(&subject, &mut self.shared);
-            }
-        }
+        self.token_resets.push_back(work::TokenReset::new(tids, subject));
     }
 
     fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
@@ -231,10 +230,8 @@ impl Gateway {
             Purpose::HeaderAuth(key) => {
                 let response = answer.map_or_else(Response::error, |(response, _)| response);
                 let Some(connection) = self.connections.get_mut(&key) else { return };
-                if !connection.on_header_auth(response, &mut self.shared)
-                    && let Some(connection) = self.connections.remove(&key)
-                {
-                    connection.close(&mut self.shared);
+                if !connection.on_header_auth(response, &mut self.shared) {
+                    self.close(key);
                 }
             }
             Purpose::TokenReset => {}
@@ -258,10 +255,13 @@ impl Gateway {
     /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks of them.
     fn on_link_down(&mut self) {
         self.is_up = false;
-        for (key, connection) in std::mem::take(&mut self.connections) {
-            connection.close(&mut self.shared);
+        for (key, _) in std::mem::take(&mut self.connections) {
             self.act_close(key, close::SERVICE_RESTART, "the message bus was lost");
         }
+        self.closing.clear();
+        self.token_resets.clear();
+        self.shared.ready.clear();
+        self.shared.subscription_bytes = 0;
         self.shared.cache.clear(&mut self.shared.bus);
         self.shared.bus.release_all();
     }
@@ -278,11 +278,18 @@ impl Gateway {
     fn with(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         work(connection, &mut self.shared);
-        if let Some((code, reason)) = connection.failure
-            && let Some(connection) = self.connections.remove(&key)
-        {
-            connection.close(&mut self.shared);
+        connection.get_ready(&mut self.shared);
+        if let Some((code, reason)) = connection.failure {
+            self.close(key);
             self.act_close(key, code, reason);
+        }
+    }
+
+    /// Forgets a connection.
+    fn close(&mut self, key: ConnectionKey) {
+        if let Some(mut connection) = self.connections.remove(&key) {
+            connection.close(&mut self.shared);
+            self.closing.push_back(connection);
         }
     }
 

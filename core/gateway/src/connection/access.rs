@@ -20,6 +20,9 @@ use crate::{
 impl Connection {
     /// Sees to it that the task hears what may be done with the resource: at once if that is known.
     pub(crate) fn need_access(&mut self, rid: &ResourceId, task: TaskId, shared: &mut Shared) {
+        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch)) {
+            self.recheck(rid, shared);
+        }
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         match &mut subscription.access {
             AccessState::Known(result) => {
@@ -31,9 +34,11 @@ impl Connection {
         }
     }
 
-    /// Takes note that what is known of access to the resource holds no longer.
-    pub(crate) fn reaccess(&mut self, rid: &ResourceId, shared: &mut Shared) {
-        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+    /// Asks again for access to a resource, where somebody must know, because what is known holds no longer. True if it asked.
+    pub(crate) fn recheck(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
+        self.end_turn(rid);
+        self.see_to(rid);
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
         let mut tasks = match mem::replace(&mut subscription.access, AccessState::Unknown) {
             AccessState::Asked(tag, tasks) => {
                 // That answer may have been given before the change.
@@ -44,19 +49,20 @@ impl Connection {
         };
         let is_direct = subscription.direct > 0;
         subscription.rechecking = is_direct;
-        for (id, task) in &mut self.tasks {
-            if let Task::Fetch(fetch) = task
-                && fetch.rid == *rid
+        for id in &subscription.fetches {
+            if let Some(Task::Fetch(fetch)) = self.tasks.get_mut(id)
                 && mem::take(&mut fetch.granted)
             {
                 tasks.push(*id);
             }
         }
-        if is_direct || !tasks.is_empty() {
+        let must_ask = is_direct || !tasks.is_empty();
+        if must_ask {
             self.ask_access(rid, tasks, shared);
         }
         // Events may have waited for an answer about a direct subscription that the client has given up since.
         self.pump(rid, shared);
+        must_ask
     }
 
     fn ask_access(&mut self, rid: &ResourceId, tasks: Vec<TaskId>, shared: &mut Shared) {
@@ -81,6 +87,14 @@ impl Connection {
 
     /// Takes the answer to an access request about a resource that is subscribed to.
     pub(crate) fn on_access_answer(&mut self, rid: &ResourceId, result: &AccessResult, shared: &mut Shared) {
+        let had_turn = self.end_turn(rid);
+        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch)) {
+            // It may have been given before the change.
+            if self.recheck(rid, shared) && had_turn {
+                self.begin_turn(rid);
+            }
+            return;
+        }
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         // Other errors may be gone the next time.
         let is_decision = result.as_ref().map_or_else(|error| error.is(code::ACCESS_DENIED), |_| true);

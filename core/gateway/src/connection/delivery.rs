@@ -21,7 +21,7 @@ impl Connection {
         }
         let is_full = subscription.held.len() >= shared.config.max_held_events;
         match subscription.state {
-            State::Loading | State::Failed(_) | State::Deleted => {}
+            State::Waiting | State::Loading | State::Failed(_) | State::Deleted => {}
             // The client has seen nothing yet: it may as well begin later.
             State::Loaded(_) if is_full => {
                 let mut loose = Vec::new();
@@ -42,6 +42,7 @@ impl Connection {
         while let Some(subscription) = self.subscriptions.get_mut(rid)
             && matches!(subscription.state, State::Visible)
             && !subscription.rechecking
+            && !(subscription.direct > 0 && subscription.is_outdated(self.epoch))
             && subscription.delivering.is_none()
             && let Some(event) = subscription.held.pop_front()
         {

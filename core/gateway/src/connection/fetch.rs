@@ -39,6 +39,9 @@ impl Connection {
         self.pin(rid);
         let wait = Wait::new(vec![rid.clone()]);
         let task = self.add_task(Task::Fetch(Fetch { id, rid: rid.clone(), kind, granted: false, wait }));
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.fetches.push(task);
+        }
         self.explore(task, vec![rid.clone()]);
         self.need_access(rid, task, shared);
     }
@@ -56,9 +59,16 @@ impl Connection {
 
     /// The requests that will be direct subscriptions once they are answered, oldest first.
     pub(crate) fn pending_subscriptions(&self, rid: &ResourceId) -> Vec<TaskId> {
+        let fetches = self.subscriptions.get(rid).into_iter().flat_map(|subscription| &subscription.fetches);
         let is_pending =
-            |task: &Task| matches!(task, Task::Fetch(fetch) if fetch.rid == *rid && fetch.kind != FetchKind::Get);
-        self.tasks.iter().filter(|(_, task)| is_pending(task)).map(|(id, _)| *id).collect()
+            |task: &&TaskId| matches!(self.tasks.get(task), Some(Task::Fetch(fetch)) if fetch.kind != FetchKind::Get);
+        fetches.filter(is_pending).copied().collect()
+    }
+
+    fn forget_fetch(&mut self, rid: &ResourceId, task: TaskId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.fetches.retain(|fetch| *fetch != task);
+        }
     }
 
     /// Takes note of whether the resource may be had at all.
@@ -76,8 +86,9 @@ impl Connection {
 
     /// Takes note of what the cache found.
     pub(crate) fn on_loaded(&mut self, rid: &ResourceId, result: Result<&Arc<Snapshot>, &Error>, shared: &mut Shared) {
+        self.end_loading(rid);
         match result {
-            Ok(snapshot) => self.fill(vec![(rid.clone(), Arc::clone(snapshot))], shared),
+            Ok(snapshot) => self.fill(rid, snapshot, shared),
             Err(error) if self.subscriptions.get(rid).is_some_and(|it| it.is_visible()) => {
                 // Nobody will tell what happens to it any more.
                 if let Some(subscription) = self.subscriptions.get_mut(rid) {
@@ -87,6 +98,11 @@ impl Connection {
             }
             Err(error) => self.set_failed(rid, error.clone()),
         }
+        self.wake_waiting(rid, shared);
+    }
+
+    /// Lets tasks go on that have waited until the resource is there.
+    pub(crate) fn wake_waiting(&mut self, rid: &ResourceId, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         let children: Vec<_> = subscription.references.keys().cloned().collect();
         for task in mem::take(&mut subscription.waiting) {
@@ -113,7 +129,7 @@ impl Connection {
                 continue;
             }
             match subscription.state {
-                State::Loading => {
+                State::Waiting | State::Loading => {
                     subscription.waiting.push(task);
                     wait.loading += 1;
                 }
@@ -135,7 +151,10 @@ impl Connection {
             // Since it was looked at, something may have been taken from the client again.
             if !gathered.is_loading {
                 return match self.tasks.remove(&task) {
-                    Some(Task::Fetch(fetch)) => self.finish_fetch(fetch, &gathered, shared),
+                    Some(Task::Fetch(fetch)) => {
+                        self.forget_fetch(&fetch.rid, task);
+                        self.finish_fetch(fetch, &gathered, shared);
+                    }
                     Some(Task::Deliver(deliver)) => {
                         let rid = deliver.rid.clone();
                         self.finish_delivery(deliver, &gathered, shared);
@@ -162,7 +181,7 @@ impl Connection {
                 continue;
             }
             match &subscription.state {
-                State::Loading => gathered.is_loading = true,
+                State::Waiting | State::Loading => gathered.is_loading = true,
                 State::Failed(_) => gathered.failed.push(rid.clone()),
                 State::Loaded(_) => {
                     gathered.fresh.push(rid.clone());
@@ -221,6 +240,7 @@ impl Connection {
     /// Answers that the resource cannot be had.
     pub(crate) fn fail_fetch(&mut self, task: TaskId, error: &Error, shared: &mut Shared) {
         let Some(Task::Fetch(Fetch { id, rid, kind, .. })) = self.tasks.remove(&task) else { return };
+        self.forget_fetch(&rid, task);
         let frame = match kind {
             FetchKind::Subscribe | FetchKind::Get => encode_error(id, error),
             FetchKind::Result => encode_failed_result(id, &rid, error),

@@ -18,30 +18,42 @@ impl Connection {
     pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
         match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
             Some(State::Failed(_)) => self.resubscribe(rid, &mut Vec::new(), shared),
+            Some(State::Waiting) => {
+                self.stop_waiting(rid);
+                self.load(rid, shared);
+            }
             Some(_) => {}
             None => {
-                if let Some(snapshot) = self.create(rid, shared) {
-                    self.fill(vec![(rid.clone(), snapshot)], shared);
+                if self.create(rid, shared) {
+                    self.load(rid, shared);
                 }
             }
         }
     }
 
-    /// Makes a subscription. Returns the content if it is there, which the caller must [`Connection::fill`] in.
-    fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
+    /// Loads a resource without its turn. Lets nothing go on that has waited for it: that has its turn.
+    fn load(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        if let Some(snapshot) = self.subscribe_to_cache(rid, shared) {
+            self.fill(rid, &snapshot, shared);
+        }
+        self.wake_later(rid);
+    }
+
+    /// Makes a subscription, which the caller must have loaded. False if it has failed at once.
+    fn create(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
         let is_full = self.has_all_subscriptions(shared);
         // A cid is one part of a name, or the connection would not have been opened.
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
         self.count_in(rid, &target, shared);
-        self.subscriptions.insert(rid.clone(), Box::new(Subscription::new(target)));
+        self.subscriptions.insert(rid.clone(), Box::new(Subscription::new(target, self.epoch)));
         if is_full {
             self.set_failed(rid, Error::subscription_limit_exceeded());
-            return None;
         }
-        self.subscribe_to_cache(rid, shared)
+        !is_full
     }
 
-    fn subscribe_to_cache(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
+    /// Subscribes to a resource in the cache. Its content, if that is there.
+    pub(crate) fn subscribe_to_cache(&mut self, rid: &ResourceId, shared: &mut Shared) -> Option<Arc<Snapshot>> {
         if let Err(error) = self.check_length(rid, shared) {
             self.set_failed(rid, error);
             return None;
@@ -60,26 +72,21 @@ impl Connection {
         }
     }
 
-    /// Sets the content of subscriptions that are loading, and subscribes to what it refers to.
-    pub(crate) fn fill(&mut self, contents: Vec<(ResourceId, Arc<Snapshot>)>, shared: &mut Shared) {
-        let mut todo = contents;
-        while let Some((rid, snapshot)) = todo.pop() {
-            let references = snapshot.references();
-            for child in references.keys() {
-                if !self.subscriptions.contains_key(child)
-                    && let Some(content) = self.create(child, shared)
-                {
-                    todo.push((child.clone(), content));
-                }
-                if let Some(child) = self.subscriptions.get_mut(child) {
-                    child.parents += 1;
-                }
+    /// Sets the content of a subscription that is loading, and subscribes to what it refers to.
+    pub(crate) fn fill(&mut self, rid: &ResourceId, snapshot: &Arc<Snapshot>, shared: &mut Shared) {
+        let references = snapshot.references();
+        for child in references.keys() {
+            if !self.subscriptions.contains_key(child) && self.create(child, shared) {
+                self.wait_for_turn(child);
             }
-            if let Some(subscription) = self.subscriptions.get_mut(&rid) {
-                subscription.references = references;
-                subscription.version = snapshot.version;
-                subscription.state = State::Loaded(snapshot);
+            if let Some(child) = self.subscriptions.get_mut(child) {
+                child.parents += 1;
             }
+        }
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.references = references;
+            subscription.version = snapshot.version;
+            subscription.state = State::Loaded(Arc::clone(snapshot));
         }
     }
 
@@ -121,13 +128,17 @@ impl Connection {
     /// Takes the content as it is now, from the cache or through it. What it no longer refers to goes to `loose`.
     pub(crate) fn resubscribe(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        if matches!(subscription.state, State::Waiting) {
+            // It is new, and has its turn.
+            return;
+        }
         subscription.held.clear();
         // A denial in the meantime was not heard.
         let must_recheck = !subscription.hears_events() && subscription.direct > 0;
         let references = mem::take(&mut subscription.references);
         let cached = subscription.resource.and_then(|resource| shared.cache.snapshot(resource));
         if let Some(snapshot) = cached.or_else(|| self.subscribe_to_cache(rid, shared)) {
-            self.fill(vec![(rid.clone(), snapshot)], shared);
+            self.fill(rid, &snapshot, shared);
         }
         for child in references.into_keys() {
             if let Some(subscription) = self.subscriptions.get_mut(&child) {
@@ -136,7 +147,7 @@ impl Connection {
             loose.push(child);
         }
         if must_recheck {
-            self.reaccess(rid, shared);
+            self.recheck(rid, shared);
         }
     }
 
@@ -202,6 +213,11 @@ impl Connection {
     }
 
     fn drop_subscription(&mut self, rid: &ResourceId, woken: &mut Vec<TaskId>, shared: &mut Shared) {
+        self.stop_waiting(rid);
+        self.stop_waking(rid);
+        self.see_to(rid);
+        self.end_turn(rid);
+        self.end_loading(rid);
         let Some(subscription) = self.subscriptions.remove(rid) else { return };
         self.count_out(rid, &subscription.target, shared);
         for child in subscription.references.keys() {

@@ -47,11 +47,23 @@ pub(crate) struct Subscription {
     pub(crate) delivering: Option<TaskId>,
     /// Tasks that wait until it is there.
     pub(crate) waiting: Vec<TaskId>,
+    /// Tasks that fetch it.
+    pub(crate) fetches: Vec<TaskId>,
+    /// After how many token events it was last seen to that access answers hold.
+    pub(crate) epoch: u64,
+    /// True while it waits for its turn to be asked for access again.
+    pub(crate) is_stale: bool,
+    /// True while it is being asked for access in its turn.
+    pub(crate) takes_turn: bool,
+    /// True while it is loaded in its turn.
+    pub(crate) loads_in_turn: bool,
 }
 
 /// How far a subscription is.
 #[derive(Debug)]
 pub(crate) enum State {
+    /// It waits for its turn to be loaded.
+    Waiting,
     /// The cache will tell.
     Loading,
     /// The resource could not be had.
@@ -88,7 +100,7 @@ pub(crate) enum Hold {
 }
 
 impl Subscription {
-    pub(crate) fn new(target: ResourceId) -> Self {
+    pub(crate) fn new(target: ResourceId, epoch: u64) -> Self {
         Self {
             target,
             resource: None,
@@ -104,6 +116,11 @@ impl Subscription {
             rechecking: false,
             delivering: None,
             waiting: Vec::new(),
+            fetches: Vec::new(),
+            epoch,
+            is_stale: false,
+            takes_turn: false,
+            loads_in_turn: false,
         }
     }
 
@@ -120,6 +137,16 @@ impl Subscription {
         if let AccessState::Known(_) = self.access {
             self.access = AccessState::Unknown;
         }
+    }
+
+    /// True if it is not there yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        matches!(self.state, State::Waiting | State::Loading)
+    }
+
+    /// True if what is known of access holds no longer after `epoch` token events, and nobody was asked since.
+    pub(crate) fn is_outdated(&self, epoch: u64) -> bool {
+        self.is_stale || self.epoch != epoch
     }
 
     /// True if the client has the resource.

@@ -6,15 +6,20 @@ use crate::{
     Gateway,
     connection::{
         Connection, limits,
-        subscription::{AccessState, Hold, State},
+        subscription::{AccessState, Hold},
         task::Task,
     },
+    ids::TaskId,
 };
 
 impl Gateway {
     pub(super) fn check_invariants(&self) {
-        self.connections.values().for_each(Connection::check_invariants);
-        let bytes = self.connections.values().map(|connection| connection.subscription_bytes).sum::<usize>();
+        for connection in self.connections.values() {
+            connection.check_invariants();
+            connection.check_pace(&self.shared);
+        }
+        let all = self.connections.values().chain(&self.closing);
+        let bytes = all.map(|connection| connection.subscription_bytes).sum::<usize>();
         assert_eq!(self.shared.subscription_bytes, bytes);
         self.shared.bus.check_invariants();
         self.shared.cache.check_invariants();
@@ -52,13 +57,16 @@ impl Connection {
             }
             assert_eq!(it.hears_events(), it.resource.is_some(), "{rid} and the cache");
             if !it.held.is_empty() {
-                let is_busy = it.rechecking || it.delivering.is_some() || !it.is_visible();
+                let is_outdated = it.direct > 0 && it.is_outdated(self.epoch);
+                let is_busy = it.rechecking || is_outdated || it.delivering.is_some() || !it.is_visible();
                 assert!(is_busy, "events of {rid} are held for no reason");
             }
             if it.rechecking {
                 assert!(matches!(it.access, AccessState::Asked(..)), "{rid} is rechecked without asking");
             }
-            if matches!(it.state, State::Loading) {
+            let fetches = |task: &&TaskId| matches!(&self.tasks[*task], Task::Fetch(fetch) if fetch.rid == *rid);
+            assert!(it.fetches.iter().filter(fetches).count() == it.fetches.len(), "fetches of {rid}");
+            if it.is_loading() {
                 let waits = |task: &Task| match task {
                     Task::Fetch(fetch) => fetch.wait.loading > 0,
                     Task::Deliver(deliver) => deliver.wait.loading > 0,

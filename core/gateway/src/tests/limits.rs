@@ -172,9 +172,9 @@ fn who_makes_too_many_events_wait_is_closed() {
               2< {"event":"a.custom","data":2}
             event.a.custom 3
               release conn.c1.token
-              release access.a
               1 close 1013 too many events are waiting
               2< {"event":"a.custom","data":3}
+              release access.a
             event.a.custom 4
               2< {"event":"a.custom","data":4}
         "#]],

@@ -7,6 +7,7 @@ mod events;
 mod invariants;
 mod limits;
 mod opening;
+mod pace;
 mod queries;
 mod random;
 mod references;

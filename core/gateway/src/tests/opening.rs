@@ -94,8 +94,8 @@ fn who_leaves_before_the_answer_leaves_nothing_behind() {
           listen conn.c2.token
           ask auth.session.connect {"cid":"c2","token":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1","isHttp":true}
         down
-          release conn.c2.token
-          release auth.session.connect
           2 close 1012 the message bus was lost
+          release auth.session.connect
+          release conn.c2.token
     "#]]);
 }

@@ -426,10 +426,10 @@ fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
             event.a.change {"values":{"x":3}}
             event.a.change {"values":{"x":4}}
               release _R_
+              ask get.a {"query":"q=1"}
               1< {"event":"a.change","data":{"values":{"x":2}}}
               1< {"event":"a.change","data":{"values":{"x":3}}}
               1< {"event":"a.change","data":{"values":{"x":4}}}
-              ask get.a {"query":"q=1"}
             get.a = {"result":{"model":{"x":5},"query":"q=1"}}
               1< {"event":"a?q=1.change","data":{"values":{"x":5}}}
         "#]],

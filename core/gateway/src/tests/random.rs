@@ -17,9 +17,13 @@ use serde_json::json;
 use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 
 const RESOURCES: u64 = 8;
+/// From this one on, they are query resources.
+const FIRST_QUERY: u64 = 6;
+/// Queries that mean the same; the first one is normalised.
+const QUERIES: [&str; 3] = ["a=1", "a=1&b", "b&a=1"];
 const CLIENTS: u64 = 3;
 const STEPS: u64 = 400;
-const RUNS: u64 = 60;
+const RUNS: u64 = 80;
 
 #[test]
 fn clients_have_what_services_have() {
@@ -54,6 +58,8 @@ struct World {
     /// What the services have; nothing where a resource does not exist.
     resources: BTreeMap<ResourceId, Content>,
     denied: BTreeSet<(u64, ResourceId)>,
+    /// What the services answer to query requests, by their subject.
+    answers: BTreeMap<String, Vec<serde_json::Value>>,
 }
 
 /// A client as the protocol wants it.
@@ -72,17 +78,50 @@ struct Client {
     log: VecDeque<String>,
 }
 
+/// The resource as the services know it.
 fn rid(number: u64) -> ResourceId {
-    ResourceId::parse(&format!("r.{number}")).unwrap()
+    named(number, QUERIES[0])
+}
+
+fn named(number: u64, query: &str) -> ResourceId {
+    let query = if number < FIRST_QUERY { String::new() } else { format!("?{query}") };
+    ResourceId::parse(&format!("r.{number}{query}")).unwrap()
+}
+
+fn number(name: &str) -> u64 {
+    name.strip_prefix("r.").unwrap().parse().unwrap()
+}
+
+fn is_query(rid: &ResourceId) -> bool {
+    rid.query().is_some()
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let config = Config { max_held_events: 1000, ..Config::default() };
+        // Every other run, everything is paced as much as can be.
+        let config = if seed.is_multiple_of(2) {
+            Config { max_held_events: 1000, ..Config::default() }
+        } else {
+            Config {
+                max_held_events: 1000,
+                max_held_bytes: 1000,
+                max_rechecks: 1,
+                max_reference_loads: 1,
+                max_reloads: 1,
+                max_query_requests: 1,
+                max_idle_resources: 2,
+                max_idle_bytes: 2500,
+                ..Config::default()
+            }
+        };
+        let mut gateway = Gateway::new(config);
+        if seed % 4 == 1 {
+            gateway.inline = 0;
+        }
         let mut world = Self {
             seed,
             chance: Chance(seed),
-            gateway: Gateway::new(config),
+            gateway,
             now: Duration::ZERO,
             last_connection: 0,
             requests: BTreeMap::new(),
@@ -90,6 +129,7 @@ impl World {
             clients: BTreeMap::new(),
             resources: BTreeMap::new(),
             denied: BTreeSet::new(),
+            answers: BTreeMap::new(),
         };
         for number in 0..RESOURCES {
             world.create(number);
@@ -117,15 +157,16 @@ impl World {
         let resource = rid(self.chance.below(RESOURCES));
         let pick = usize::try_from(self.chance.below(CLIENTS)).unwrap();
         let connection = *self.clients.keys().nth(pick).unwrap();
-        match self.chance.below(20) {
-            0..3 => self.request(connection, "subscribe", &resource, 1),
+        let called = self.called(number(resource.name()));
+        match self.chance.below(22) {
+            0..3 => self.request(connection, "subscribe", &called, 1),
             3..5 => {
                 let count = 1 + u32::try_from(self.chance.below(2)).unwrap();
-                self.request(connection, "unsubscribe", &resource, count);
+                self.request(connection, "unsubscribe", &called, count);
             }
-            5 => self.request(connection, "get", &resource, 1),
+            5 => self.request(connection, "get", &called, 1),
             6..10 => self.mutate(&resource, true),
-            10 => self.publish(&format!("event.{resource}.custom"), b"1"),
+            10 => self.publish(&format!("event.{}.custom", resource.name()), b"1"),
             11 if self.chance.below(3) == 0 => self.delete_or_create(&resource),
             12 if self.chance.below(3) == 0 => {
                 self.mutate(&resource, false);
@@ -137,6 +178,7 @@ impl World {
                 self.handle(Input::Timeout);
             }
             15 if self.chance.below(20) == 0 => self.reconnect(connection),
+            20..22 => self.go_on(),
             _ => self.answer_one(),
         }
     }
@@ -145,8 +187,9 @@ impl World {
     fn settle(&mut self) {
         // Requests that ran out of time may have left resources behind as they were.
         self.publish("system.reset", json!({"resources": [">"]}).to_string().as_bytes());
-        while !self.requests.is_empty() {
+        while !self.requests.is_empty() || self.gateway.has_work() {
             self.answer_one();
+            self.go_on();
         }
         for (key, client) in &self.clients {
             assert!(client.open.is_empty(), "seed {}: {key:?} waits for {:?}", self.seed, client.open);
@@ -154,10 +197,25 @@ impl World {
             for (rid, has) in client.has.iter().filter(|(rid, _)| !client.deleted.contains(*rid)) {
                 if let Some(has) = has {
                     let log = &client.log;
-                    assert_eq!(Some(has), self.resources.get(rid), "seed {}: {key:?} {rid}\n{log:#?}", self.seed);
+                    let content = self.resources.get(&self::rid(number(rid.name())));
+                    assert_eq!(Some(has), content, "seed {}: {key:?} {rid}\n{log:#?}", self.seed);
                 }
             }
         }
+    }
+
+    /// Lets the machine do what is left to be done.
+    fn go_on(&mut self) {
+        if self.gateway.has_work() {
+            assert!(self.gateway.poll_timeout() <= Some(self.now));
+            self.handle(Input::Timeout);
+        }
+    }
+
+    /// A resource as some client calls it.
+    fn called(&mut self, number: u64) -> ResourceId {
+        let pick = usize::try_from(self.chance.below(3)).unwrap();
+        named(number, QUERIES[pick])
     }
 
     fn request(&mut self, connection: ConnectionKey, kind: &str, rid: &ResourceId, count: u32) {
@@ -181,16 +239,19 @@ impl World {
 
     fn value(&mut self) -> Value {
         match self.chance.below(3) {
-            0 => Value::Reference(rid(self.chance.below(RESOURCES))),
+            0 => {
+                let number = self.chance.below(RESOURCES);
+                Value::Reference(self.called(number))
+            }
             _ => Value::of(json!(self.chance.below(1000))),
         }
     }
 
     fn delete_or_create(&mut self, rid: &ResourceId) {
         if self.resources.remove(rid).is_some() {
-            self.publish(&format!("event.{rid}.delete"), b"");
+            self.tell(rid, "delete", b"");
         } else {
-            self.create(rid.as_str()[2..].parse().unwrap());
+            self.create(number(rid.name()));
         }
     }
 
@@ -218,7 +279,21 @@ impl World {
             }
         };
         if tell {
-            self.publish(&format!("event.{rid}.{event}"), &payload);
+            self.tell(rid, event, &payload);
+        }
+    }
+
+    /// Tells what happened to a resource: at once, or, of query resources, when it is asked.
+    fn tell(&mut self, rid: &ResourceId, event: &str, payload: &[u8]) {
+        if is_query(rid) {
+            let data: Option<serde_json::Value> = serde_json::from_slice(payload).ok();
+            let subject = format!("q.{}.{}", rid.name(), self.answers.len());
+            let custom = json!({"event": "custom", "data": self.answers.len()});
+            self.answers.insert(subject.clone(), vec![custom, json!({"event": event, "data": data})]);
+            let payload = json!({ "subject": subject }).to_string();
+            self.publish(&format!("event.{}.query", rid.name()), payload.as_bytes());
+        } else {
+            self.publish(&format!("event.{rid}.{event}"), payload);
         }
     }
 
@@ -228,8 +303,8 @@ impl World {
             self.denied.insert(entry);
         }
         match self.chance.below(3) {
-            0 => self.publish(&format!("event.{rid}.reaccess"), b""),
-            1 => self.publish("system.reset", json!({"access": [rid]}).to_string().as_bytes()),
+            0 => self.publish(&format!("event.{}.reaccess", rid.name()), b""),
+            1 => self.publish("system.reset", json!({"access": [rid.name()]}).to_string().as_bytes()),
             _ => self.publish(&format!("conn.c{}.token", connection.0), br#"{"token":1}"#),
         }
     }
@@ -240,10 +315,17 @@ impl World {
         let pick = usize::try_from(self.chance.below(pick)).unwrap();
         let (tag, (subject, cid)) = self.requests.iter().nth(pick).map(|(tag, asked)| (*tag, asked.clone())).unwrap();
         let (kind, name) = subject.split_once('.').unwrap();
-        let rid = ResourceId::parse(name).unwrap();
+        if let Some(events) = self.answers.get(&subject) {
+            let response = Response::result(&json!({ "events": events }));
+            return self.handle(Input::Reply { tag, payload: &response.encode() });
+        }
+        let rid = rid(number(name));
         let response = match (kind, self.resources.get(&rid)) {
             ("access", _) => Response::result(&json!({"get": !self.denied.contains(&(cid, rid))})),
-            ("get", Some(content)) => Response::result(&Resource { content: content.clone(), query: None }),
+            ("get", Some(content)) => {
+                let query = rid.query().map(str::to_owned);
+                Response::result(&Resource { content: content.clone(), query })
+            }
             _ => Response::error(Error::not_found()),
         };
         self.handle(Input::Reply { tag, payload: &response.encode() });

@@ -174,10 +174,10 @@ fn a_lost_bus_ends_all_connections() {
           1< {"result":{"models":{"a":{}}},"id":1}
           1 done
         down
-          release conn.c1.token
-          release auth.a.b
           1 close 1012 the message bus was lost
           release event.a.*
+          release auth.a.b
+          release conn.c1.token
         open 2 c2
           2 close 1013 the message bus is not connected
         up

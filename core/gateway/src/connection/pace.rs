@@ -1,0 +1,209 @@
+//! What a connection does in its turn, so many requests at a time: asking for access again after a token event, and loading what
+//! its resources refer to. However much that is, what others want comes in between.
+
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Unbounded},
+};
+
+use relogin_res::ResourceId;
+
+use super::{Connection, Shared, subscription::State, task::Task};
+
+/// What is to be done in turn.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// True while the connection stands in [`Shared::ready`].
+    is_ready: bool,
+    /// Resources to be asked for access again, because of events about them.
+    outdated: BTreeSet<ResourceId>,
+    /// Where the look through all subscriptions is, because of a token event, and how many have not been seen to since.
+    last_seen: Option<ResourceId>,
+    left: usize,
+    /// How many are being asked for access in their turn.
+    rechecking: usize,
+    /// Resources that wait to be loaded.
+    unloaded: BTreeSet<ResourceId>,
+    /// How many are being loaded in their turn.
+    loading: usize,
+    /// Resources that are there, while tasks that have waited for them do not know it.
+    woken: BTreeSet<ResourceId>,
+}
+
+impl Connection {
+    /// Takes note that what is known of access to a resource holds no longer.
+    pub(crate) fn set_outdated(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+        subscription.is_stale = true;
+        if !subscription.fetches.is_empty() {
+            self.recheck(rid, shared);
+        } else {
+            self.pace.outdated.insert(rid.clone());
+        }
+    }
+
+    /// Takes note that no more is known of access to anything.
+    pub(crate) fn set_all_outdated(&mut self, shared: &mut Shared) {
+        self.epoch += 1;
+        self.pace.left = self.subscriptions.len();
+        // There are no more of them than the client has credits.
+        let fetched = |task: &Task| if let Task::Fetch(fetch) = task { Some(fetch.rid.clone()) } else { None };
+        let fetched: BTreeSet<_> = self.tasks.values().filter_map(fetched).collect();
+        for rid in fetched {
+            self.recheck(&rid, shared);
+        }
+    }
+
+    /// Lets a resource wait for its turn to be loaded.
+    pub(crate) fn wait_for_turn(&mut self, rid: &ResourceId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.state = State::Waiting;
+            self.pace.unloaded.insert(rid.clone());
+        }
+    }
+
+    /// Lets tasks that have waited for a resource go on in their turn, if it is loaded or failed.
+    pub(crate) fn wake_later(&mut self, rid: &ResourceId) {
+        if self.subscriptions.get(rid).is_some_and(|it| !it.is_loading() && !it.waiting.is_empty()) {
+            self.pace.woken.insert(rid.clone());
+        }
+    }
+
+    /// Notes that a resource is given up.
+    pub(crate) fn stop_waking(&mut self, rid: &ResourceId) {
+        self.pace.woken.remove(rid);
+    }
+
+    /// Notes that it is seen to whether access answers about a resource hold, or that it is given up.
+    pub(crate) fn see_to(&mut self, rid: &ResourceId) {
+        self.pace.outdated.remove(rid);
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.is_stale = false;
+            if std::mem::replace(&mut subscription.epoch, self.epoch) != self.epoch {
+                self.pace.left -= 1;
+            }
+        }
+    }
+
+    /// Notes that a resource is loaded without its turn.
+    pub(crate) fn stop_waiting(&mut self, rid: &ResourceId) {
+        self.pace.unloaded.remove(rid);
+    }
+
+    /// Notes that a resource has its turn to be asked for access.
+    pub(crate) fn begin_turn(&mut self, rid: &ResourceId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid) {
+            subscription.takes_turn = true;
+            self.pace.rechecking += 1;
+        }
+    }
+
+    /// Notes that what it had its turn for is answered or given up. True if it had one.
+    pub(crate) fn end_turn(&mut self, rid: &ResourceId) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
+        let had_turn = std::mem::take(&mut subscription.takes_turn);
+        self.pace.rechecking -= usize::from(had_turn);
+        had_turn
+    }
+
+    /// Notes that a resource that had its turn is loaded or given up.
+    pub(crate) fn end_loading(&mut self, rid: &ResourceId) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid)
+            && std::mem::take(&mut subscription.loads_in_turn)
+        {
+            self.pace.loading -= 1;
+        }
+    }
+
+    /// Stands in line, if there is something to be done and it may be done.
+    pub(crate) fn get_ready(&mut self, shared: &mut Shared) {
+        if !self.pace.is_ready && self.has_turn(shared) {
+            self.pace.is_ready = true;
+            shared.ready.push_back(self.key);
+        }
+    }
+
+    fn has_turn(&self, shared: &Shared) -> bool {
+        !self.pace.woken.is_empty() || self.can_recheck(shared) || self.can_load(shared)
+    }
+
+    fn can_recheck(&self, shared: &Shared) -> bool {
+        (self.pace.left > 0 || !self.pace.outdated.is_empty())
+            && self.pace.rechecking < shared.config.max_rechecks.max(1)
+    }
+
+    fn can_load(&self, shared: &Shared) -> bool {
+        !self.pace.unloaded.is_empty() && self.pace.loading < shared.config.max_reference_loads.max(1)
+    }
+
+    /// Does the next thing.
+    pub(crate) fn take_turn(&mut self, shared: &mut Shared) {
+        self.pace.is_ready = false;
+        // What may no longer be seen comes first.
+        if self.can_recheck(shared) {
+            self.recheck_next(shared);
+        } else if let Some(rid) = self.pace.woken.pop_first() {
+            if self.subscriptions.get(&rid).is_some_and(|subscription| !subscription.is_loading()) {
+                self.wake_waiting(&rid, shared);
+            }
+        } else if self.can_load(shared) {
+            self.load_next(shared);
+        }
+    }
+
+    fn recheck_next(&mut self, shared: &mut Shared) {
+        let next = self.pace.outdated.pop_first().or_else(|| {
+            let from = self.pace.last_seen.take();
+            let after = from.as_ref().and_then(|from| self.subscriptions.range((Excluded(from), Unbounded)).next());
+            let (rid, _) = after.or_else(|| self.subscriptions.first_key_value())?;
+            self.pace.last_seen = Some(rid.clone());
+            Some(rid.clone())
+        });
+        if let Some(rid) = next
+            && self.subscriptions.get(&rid).is_some_and(|subscription| subscription.is_outdated(self.epoch))
+            && self.recheck(&rid, shared)
+        {
+            self.begin_turn(&rid);
+        }
+    }
+
+    fn load_next(&mut self, shared: &mut Shared) {
+        let Some(rid) = self.pace.unloaded.pop_first() else { return };
+        match self.subscribe_to_cache(&rid, shared) {
+            Some(snapshot) => self.on_loaded(&rid, Ok(&snapshot), shared),
+            None => match self.subscriptions.get_mut(&rid) {
+                Some(subscription) if matches!(subscription.state, State::Loading) => {
+                    subscription.loads_in_turn = true;
+                    self.pace.loading += 1;
+                }
+                // Its id is too long.
+                _ => self.wake_waiting(&rid, shared),
+            },
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn check_pace(&self, shared: &Shared) {
+        let pace = &self.pace;
+        let of = |is: fn(&super::subscription::Subscription) -> bool| {
+            self.subscriptions.values().filter(|it| is(it)).count()
+        };
+        assert_eq!(pace.rechecking, of(|it| it.takes_turn));
+        assert_eq!(pace.loading, of(|it| it.loads_in_turn));
+        assert!(pace.rechecking <= shared.config.max_rechecks && pace.loading <= shared.config.max_reference_loads);
+        assert_eq!(pace.unloaded.len(), of(|it| matches!(it.state, State::Waiting)));
+        let outdated = self.subscriptions.values().filter(|it| it.epoch != self.epoch);
+        assert_eq!(pace.left, outdated.count());
+        assert_eq!(pace.is_ready, shared.ready.contains(&self.key));
+        assert!(pace.is_ready || !self.has_turn(shared), "nobody will go on");
+        for (rid, it) in &self.subscriptions {
+            assert_eq!(matches!(it.state, State::Waiting), pace.unloaded.contains(rid), "{rid} waits to be loaded");
+            assert_eq!(it.is_stale, pace.outdated.contains(rid), "{rid} is not asked for access again");
+            assert!(
+                it.is_loading() || it.waiting.is_empty() || pace.woken.contains(rid),
+                "{rid} is there, and nobody knows"
+            );
+            assert!(!it.loads_in_turn || matches!(it.state, State::Loading), "{rid} is loaded");
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Work that one connection orders: so much at a time, and others in between.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use expect_test::expect;
+
+use super::check_with;
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+
+/// A gateway and what services were asked of it, answered one by one.
+struct Desk {
+    gateway: Gateway,
+    asked: VecDeque<(Tag, String)>,
+    token_listeners: BTreeMap<String, Tag>,
+    frames: BTreeMap<ConnectionKey, usize>,
+    /// How many requests came of all inputs, and how many actions of one at the most.
+    requests: usize,
+    most_actions: usize,
+}
+
+impl Desk {
+    fn new(config: Config) -> Self {
+        Self {
+            gateway: Gateway::new(config),
+            asked: VecDeque::new(),
+            token_listeners: BTreeMap::new(),
+            frames: BTreeMap::new(),
+            requests: 0,
+            most_actions: 0,
+        }
+    }
+
+    fn open(&mut self, number: u64) -> ConnectionKey {
+        let connection = ConnectionKey(number);
+        self.handle(Input::Opening { connection, cid: format!("c{number}"), origin: Default::default() });
+        connection
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.gateway.handle(input, Duration::ZERO);
+        let mut actions = 0;
+        while let Some(action) = self.gateway.poll_action() {
+            actions += 1;
+            match action {
+                Action::Ask { tag, subject, .. } => {
+                    self.requests += 1;
+                    self.asked.push_back((tag, subject));
+                }
+                Action::Release { tag } => self.asked.retain(|(asked, _)| *asked != tag),
+                Action::Listen { tag, pattern } if pattern.starts_with("conn.") => {
+                    self.token_listeners.insert(pattern, tag);
+                }
+                Action::Send { connection, .. } => *self.frames.entry(connection).or_default() += 1,
+                Action::Close { reason, .. } => panic!("closed: {reason}"),
+                _ => {}
+            }
+        }
+        self.most_actions = self.most_actions.max(actions);
+    }
+
+    fn frame(&mut self, connection: ConnectionKey, text: &str) {
+        self.handle(Input::Frame { connection, text });
+    }
+
+    fn token(&mut self, number: u64, token: u64) {
+        let subject = format!("conn.c{number}.token");
+        let tag = self.token_listeners[&subject];
+        self.handle(Input::Message { tag, subject: &subject, payload: format!(r#"{{"token":{token}}}"#).as_bytes() });
+    }
+
+    /// Answers the oldest request, or does a little of what is left to be done. False if there is neither.
+    fn step(&mut self, content: impl Fn(&str) -> String) -> bool {
+        if self.gateway.has_work() {
+            self.handle(Input::Timeout);
+        } else if let Some((tag, subject)) = self.asked.pop_front() {
+            let answer = match subject.strip_prefix("get.") {
+                Some(name) => content(name),
+                None => r#"{"result":{"get":true,"call":"*"}}"#.to_owned(),
+            };
+            self.handle(Input::Reply { tag, payload: answer.as_bytes() });
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn settle(&mut self, content: impl Fn(&str) -> String) {
+        while self.step(&content) {}
+        self.gateway.check_invariants();
+    }
+}
+
+fn empty(_: &str) -> String {
+    r#"{"result":{"model":{}}}"#.to_owned()
+}
+
+/// Line t: each relogin of such a user was as many access requests as there are subscriptions, at once.
+#[test]
+fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
+    const SUBSCRIPTIONS: usize = 5000;
+    let mut desk = Desk::new(Config::default());
+    let (many, other) = (desk.open(1), desk.open(2));
+    for number in 0..SUBSCRIPTIONS {
+        desk.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number}"}}"#));
+        while desk.step(empty) {}
+    }
+    assert_eq!(desk.frames[&many], SUBSCRIPTIONS);
+    desk.token(1, 0);
+    desk.settle(empty);
+    (desk.requests, desk.most_actions) = (0, 0);
+    // Two keys, in turn, each before all is asked because of the one before.
+    for token in 1..=200 {
+        desk.token(1, token);
+        assert!(desk.asked.len() <= 32, "{} requests at once", desk.asked.len());
+        desk.frame(other, r#"{"id":1,"method":"get.b"}"#);
+        // What the other has asked is behind 32 requests at the most.
+        for _ in 0..100 {
+            desk.step(empty);
+        }
+        assert_eq!(desk.frames[&other], usize::try_from(token).unwrap());
+    }
+    assert!(desk.requests < 200 * 140, "{} requests", desk.requests);
+    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+    // Where services take their time, requests do not pile up either.
+    for token in 300..400 {
+        desk.token(1, token);
+        for _ in 0..40 {
+            desk.handle(Input::Timeout);
+        }
+        let asked = desk.asked.len();
+        for _ in 0..asked {
+            desk.step(empty);
+        }
+        assert!(desk.asked.len() <= 32, "{} requests at once", desk.asked.len());
+    }
+    desk.settle(empty);
+    desk.requests = 0;
+    desk.token(1, 1000);
+    desk.settle(empty);
+    assert_eq!(desk.requests, SUBSCRIPTIONS, "each subscription is asked about in the end");
+}
+
+#[test]
+fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
+    let content = |name: &str| match name {
+        "list" => {
+            let references: Vec<_> = (0..1000).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        }
+        _ => r#"{"result":{"model":{}}}"#.to_owned(),
+    };
+    let mut desk = Desk::new(Config::default());
+    let (many, other) = (desk.open(1), desk.open(2));
+    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    let mut steps = 0;
+    while desk.step(content) {
+        steps += 1;
+        assert!(desk.asked.len() <= 64 + 2, "{} requests at once", desk.asked.len());
+        if steps == 100 {
+            desk.frame(other, r#"{"id":1,"method":"get.b"}"#);
+        }
+        if steps == 300 {
+            assert_eq!((desk.frames.get(&many), desk.frames[&other]), (None, 1), "the other waits no longer");
+        }
+    }
+    assert_eq!(desk.frames[&many], 1);
+    (desk.most_actions, desk.requests) = (0, 0);
+    // What is cached needs no requests, and takes its time as well.
+    let third = desk.open(3);
+    desk.frame(third, r#"{"id":1,"method":"subscribe.list"}"#);
+    desk.settle(content);
+    assert_eq!((desk.frames[&third], desk.requests), (1, 1));
+    // A connection ends bit by bit, too.
+    for connection in [many, third] {
+        desk.handle(Input::Closed { connection });
+    }
+    desk.settle(content);
+    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+    assert_eq!(desk.gateway.shared.subscription_bytes, 0);
+}
+
+#[test]
+fn connections_hear_of_a_token_reset_one_after_the_other() {
+    let mut desk = Desk::new(Config::default());
+    for number in 0..500 {
+        desk.open(number);
+        let subject = format!("conn.c{number}.token");
+        let payload = format!(r#"{{"token":1,"tid":"t{number}"}}"#);
+        let tag = desk.token_listeners[&subject];
+        desk.handle(Input::Message { tag, subject: &subject, payload: payload.as_bytes() });
+    }
+    desk.most_actions = 0;
+    let tids: Vec<_> = (0..500).map(|number| format!("t{number}")).collect();
+    let payload = serde_json::json!({ "tids": tids, "subject": "auth.renew" }).to_string();
+    // The second subscription that the machine has made.
+    desk.handle(Input::Message { tag: Tag(2), subject: "system.tokenReset", payload: payload.as_bytes() });
+    desk.settle(empty);
+    assert_eq!(desk.requests, 500);
+    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+}
+
+#[test]
+fn events_of_what_waits_for_its_turn_wait_too() {
+    check_with(
+        Config { max_rechecks: 1, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"a":{"x":1}}},"id":1}
+              1 done
+            1> 2 subscribe.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"b":{"x":1}}},"id":2}
+              1 done
+            1> 3 subscribe.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c1","token":null}
+            access.c = {"result":{"get":true}}
+            get.c = {"result":{"model":{"x":1,"d":{"rid":"d"}}}}
+              listen event.d.*
+              ask get.d {}
+            get.d = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"c":{"d":{"rid":"d"},"x":1},"d":{"x":1}}},"id":3}
+              1 done
+            conn.c1.token {"token":1}
+              ask access.a {"cid":"c1","token":1}
+            event.b.change {"values":{"x":2}}
+            event.c.change {"values":{"x":2}}
+            event.d.change {"values":{"x":2}}
+              1< {"event":"d.change","data":{"values":{"x":2}}}
+            1> 4 call.b.set
+              ask access.b {"cid":"c1","token":1}
+            1> 5 subscribe.d
+              ask access.d {"cid":"c1","token":1}
+            event.d.reaccess
+              release access.d
+              ask access.d {"cid":"c1","token":1}
+            access.d = {"result":{"get":true}}
+              1< {"result":{},"id":5}
+              1 done
+            access.b = {"result":{"get":true}}
+              1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
+              1 done
+              1< {"event":"b.change","data":{"values":{"x":2}}}
+            event.b.change {"values":{"x":3}}
+              1< {"event":"b.change","data":{"values":{"x":3}}}
+            conn.c1.token {"token":2}
+            access.a = {"result":{"get":true}}
+              ask access.a {"cid":"c1","token":2}
+            access.a = {"result":{"get":true}}
+              ask access.b {"cid":"c1","token":2}
+            1> 6 unsubscribe.c
+              1< {"id":6}
+              1 done
+            access.b = {"result":{"get":false}}
+              1< {"event":"b.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+              ask access.d {"cid":"c1","token":2}
+            access.d = {"result":{"get":true}}
+            event.d.reaccess
+              ask access.d {"cid":"c1","token":2}
+            event.d.reaccess
+            access.d = {"result":{"get":true}}
+              ask access.d {"cid":"c1","token":2}
+        "#]],
+    );
+}
+
+#[test]
+fn what_waits_to_be_loaded_can_be_had_at_once_by_its_own_name() {
+    check_with(
+        Config { max_reference_loads: 1, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"collection":[{"rid":"b"},{"rid":"c"},{"rid":"d"},{"rid":"e"}]}}
+              listen event.b.*
+              ask get.b {}
+            1> 2 subscribe.d
+              listen event.d.*
+              ask get.d {}
+              ask access.d {"cid":"c1","token":null}
+            access.d = {"result":{"get":true}}
+            get.d = {"result":{"model":{"e":{"rid":"e"},"f":{"rid":"f"}}}}
+            get.b = {"error":{"code":"system.notFound","message":"Not found"}}
+              release event.b.*
+              listen event.c.*
+              ask get.c {}
+            1> 3 unsubscribe.a
+              1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":1}
+              1 done
+              1< {"id":3}
+              1 done
+              listen event.e.*
+              ask get.e {}
+            get.c = {"result":{"model":{}}}
+            get.e = {"result":{"model":{}}}
+              listen event.f.*
+              ask get.f {}
+            get.f = {"result":{"model":{}}}
+              1< {"result":{"models":{"d":{"e":{"rid":"e"},"f":{"rid":"f"}},"e":{},"f":{}}},"id":2}
+              1 done
+        "#]],
+    );
+}
