@@ -29,6 +29,7 @@ use crate::{
         local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
+    clock::SteadyClock,
     config::{
         AuditTarget, BusKind, Config, CookieKind, DEMO_NAME, GatewayKind, KeyTokens, SecretSource, StoreKind,
         UsersSource,
@@ -185,7 +186,10 @@ impl App {
             trails.open("writing the audit trail", |stop| trail.run(stop));
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
-        let sessions = Arc::new(sessions.with_audit(audit));
+        let keeps_time = config.store == StoreKind::Sled;
+        let clock = Arc::new(SteadyClock::start(keeps_time.then(|| config.data.join("clock"))));
+        let sessions = Arc::new(sessions.with_audit(audit).with_clock(Arc::clone(&clock) as _));
+        background.open("keeping the time", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let has_issuers = issuers.is_some();
         if let Some(issuers) = issuers.clone() {

@@ -1,8 +1,18 @@
-//! The time of day, as the sessions see it. The one place that reads the system's clock.
+//! The time that sessions go by. The one place that reads the system's clocks.
+//!
+//! The system's time of day may jump: a board without a battery is years behind until it has found a time server, and a
+//! mistake in between lasts seconds. A deadline that a jump has passed is not undone. So the time of sessions
+//! ([`SteadyClock`]) begins with the time of day, goes with the clock that nobody sets, and follows the time of day slowly.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+pub mod saved;
+pub mod steady;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use relogin_session::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+pub use self::steady::SteadyClock;
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
@@ -10,7 +20,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The system's clock.
+/// The system's time of day. For what others say of time, as in their tokens, and for people who read it; not for deadlines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -20,6 +30,17 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
+}
+
+/// The time since the machine was started, with that in which it slept: deadlines pass meanwhile. Nobody can set it.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    // Elsewhere this one goes on while the machine sleeps.
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let time = clock_gettime(clock);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -48,5 +69,13 @@ pub(crate) mod tests {
     #[test]
     fn the_system_s_time_is_after_this_was_written() {
         assert!(SystemClock.now() > Timestamp(1_750_000_000_000));
+    }
+
+    #[test]
+    fn the_time_since_the_boot_goes_on() {
+        let begin = since_boot();
+        assert!(begin > Duration::ZERO);
+        while since_boot() == begin {}
+        assert!(since_boot() > begin);
     }
 }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     audit::Event,
+    clock::{Clock, SystemClock},
     issuers::{Bearer, Issuers},
     proof,
     sessions::Newcomer,
@@ -82,8 +83,15 @@ async fn admit(
         Ok(guess) => guess,
         Err(wait) => return refused("login_throttled", Failure::TooManyAttempts(wait)).await,
     };
-    match issuers.admit(&origin.header, desk.origins.may_use_cookies(origin), desk.sessions.now()) {
-        Ok(bearer) => Ok(bearer),
+    // What issuers say of time is of the time of day.
+    let wall = SystemClock.now();
+    match issuers.admit(&origin.header, desk.origins.may_use_cookies(origin), wall) {
+        Ok(mut bearer) => {
+            if let Some(until) = bearer.as_mut().and_then(|bearer| bearer.vouched.until.as_mut()) {
+                *until = desk.sessions.now().plus(until.since(wall));
+            }
+            Ok(bearer)
+        }
         Err(refusal) => {
             debug!(%connection, "a token is refused: {refusal}");
             // One that has expired, say, is no guess.

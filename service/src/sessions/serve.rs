@@ -103,7 +103,7 @@ impl Sessions {
             if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
                 let end = decide(Some(over), Command::Expire, &self.rules, now);
                 if matches!(self.carry_out(stored.as_deref(), &end, now).await?, Step::Done) {
-                    self.note(request, record, &end, now).await;
+                    self.note(request, record, &end).await;
                 }
                 continue;
             }
@@ -117,7 +117,7 @@ impl Sessions {
                 let abandoned = Command::Abandon { connection: connection.clone() };
                 let decision = decide(record, abandoned, &self.rules, now);
                 if matches!(self.carry_out(stored.as_deref(), &decision, now).await?, Step::Done) {
-                    self.note(request, record, &decision, now).await;
+                    self.note(request, record, &decision).await;
                 }
                 continue;
             }
@@ -130,7 +130,7 @@ impl Sessions {
             }
             match self.carry_out(stored.as_deref(), &decision, now).await? {
                 Step::Done => {
-                    self.note(request, record, &decision, now).await;
+                    self.note(request, record, &decision).await;
                     if let (Request::Relogin { connection, .. }, Write::Replace(next)) = (request, &decision.write) {
                         self.roll_call.relogged_in(next, connection);
                     }
@@ -149,14 +149,14 @@ impl Sessions {
     }
 
     /// Says in log and audit trail what was done.
-    async fn note(&self, request: &Request, record: Option<&Record>, decision: &Decision, now: Timestamp) {
+    async fn note(&self, request: &Request, record: Option<&Record>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
             Write::Keep | Write::Remove => record,
         };
         log::log(request, record, decision.outcome);
         if let Some(event) = log::event(request, record, decision.outcome) {
-            self.audit.write(now, event).await;
+            self.audit(event).await;
         }
     }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::print_stderr, reason = "a test that draws a seed says which")]
 
 mod client;
+#[cfg(target_os = "linux")]
+mod clock;
 mod connections;
 mod crash;
 mod instances;

@@ -126,6 +126,11 @@ impl Service {
 impl Folder {
     /// Starts `relogin serve` with a free port, unless the options say otherwise, and waits until it is ready.
     pub(crate) async fn serve(&self, options: &str) -> Service {
+        self.serve_with(options, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    pub(crate) async fn serve_with(&self, options: &str, env: &[(&str, &str)]) -> Service {
         let listen =
             if options.contains("--nats") || options.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
         let args = format!("serve {listen}{options}");
@@ -134,7 +139,7 @@ impl Folder {
             args.split(' ').filter(|arg| !arg.is_empty()),
             &self.path("log"),
             |command| {
-                command.current_dir(self.0.path()).env_clear();
+                command.current_dir(self.0.path()).env_clear().envs(env.iter().copied());
             },
         );
         let process = process.unwrap();

@@ -27,6 +27,15 @@ const NATS_SERVER: Program = Program {
     brew: &["nats-server"],
 };
 
+/// Sets the clock for one process, by a library that comes with it.
+pub(super) const FAKETIME: Program = Program {
+    what: "libfaketime",
+    variable: None,
+    names: &["faketime"],
+    apt: &[&["faketime"]],
+    brew: &["libfaketime"],
+};
+
 const CHROMIUM: Program = Program {
     what: "Chromium",
     variable: Some("CHROMIUM"),
