@@ -1,12 +1,20 @@
 //! `auth.<name>.login`: a session for a username and its password.
 
-use std::time::Duration;
+use std::{pin::pin, task::Poll, time::Duration};
 
+use futures_util::poll;
 use relogin_res::service::{Origin, Response, encode_pre_response, parse_params};
 use relogin_session::{ConnectionId, Denied, Device, DeviceKey, LoggedIn, NewCookie, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Desk, answer::Failure, private::Private, token_of};
+use super::{
+    Desk,
+    answer::Failure,
+    private::Private,
+    queue::{Entered, Party, Turn},
+    throttle::Place,
+    token_of,
+};
 use crate::{
     audit::Event,
     config::CookieKind,
@@ -16,6 +24,9 @@ use crate::{
 
 /// How long a gateway is asked to wait for a password check that queues.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// When somebody is to try again whose share of the queue is full.
+const FULL: Duration = Duration::from_secs(1);
 
 pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
     let request = Private::parse(payload, &desk.proxies)?;
@@ -44,17 +55,35 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         desk.sessions.audit(Event { event: event.to_owned(), user, connection, remote_addr, ..Event::default() }).await;
         Err(failure)
     };
-    let guess = match desk.throttle.admit(&username, remote_addr, Instant::now()) {
+    let browser = (desk.cookie != CookieKind::Off).then(|| desk.browser_cookie.digest(&request.origin)).flatten();
+    let place = Place { remote_addr, cookie: browser, connection: connection.as_str() };
+    let caller = desk.throttle.caller(&username, place, Instant::now());
+    if let Some(wait) = desk.throttle.wait(&caller, Instant::now()) {
+        return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;
+    }
+    let Some(turn) = turn(desk, caller.party(), reply).await else {
+        return refused("login_throttled", None, Failure::TooManyAttempts(FULL)).await;
+    };
+    let mut beginning = pin!(desk.throttle.begin(caller));
+    let begun = match poll!(&mut beginning) {
+        Poll::Ready(begun) => begun,
+        Poll::Pending => {
+            desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            beginning.await
+        }
+    };
+    let guess = match begun {
         Ok(guess) => guess,
         Err(wait) => return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await,
     };
     let credentials = Credentials { username: &username, password: &password, remote_addr };
     let changes = desk.sessions.user_changes();
     let verdict = verify(desk, credentials, reply).await?;
-    let is_right = matches!(verdict, Verdict::Right(_));
-    if let Err(wait) = desk.throttle.settle(guess, is_right, Instant::now()) {
-        return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;
+    match verdict {
+        Verdict::Right(_) => guess.right(Instant::now()),
+        Verdict::Wrong(_) => guess.wrong(Instant::now()),
     }
+    drop(turn);
     let user = match verdict {
         Verdict::Right(user) => user,
         // The name is not written down as it was typed: people type passwords there.
@@ -72,6 +101,18 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         }
     }
     Ok(granted(desk, logged_in))
+}
+
+/// Waits for the login's turn; none if too many wait. The gateway is asked for patience if it does not come at once.
+async fn turn(desk: &Desk, party: Party, reply: &str) -> Option<Turn> {
+    match desk.queue.enter(party) {
+        Entered::Turn(turn) => Some(turn),
+        Entered::Waiting(waiting) => {
+            desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            waiting.turn().await
+        }
+        Entered::Full => None,
+    }
 }
 
 /// Checks the password, and asks the gateway for patience if the check has to queue.

@@ -14,6 +14,7 @@ mod login;
 mod logout;
 mod malformed;
 mod private;
+mod queue;
 mod relogin;
 mod renew;
 mod route;
@@ -34,7 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use self::{answer::Failure, batch::Batch, malformed::Malformed, route::Route, throttle::Throttle};
+use self::{answer::Failure, batch::Batch, malformed::Malformed, queue::Queue, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     client_address::TrustedProxies,
@@ -63,6 +64,7 @@ struct Desk {
     users: Arc<dyn UserDirectory>,
     malformed: Malformed,
     throttle: Throttle,
+    queue: Arc<Queue>,
     cookie: CookieKind,
     browser_cookie: BrowserCookie,
     issuers: Option<Arc<Issuers>>,
@@ -122,6 +124,7 @@ impl Auth {
             name: name.to_owned(),
             bus,
             sessions,
+            queue: Queue::new(users.at_once()),
             users,
             malformed: Malformed::default(),
             throttle: Throttle::new(throttle),

@@ -1,22 +1,25 @@
-//! Guesses at passwords: who has failed too often waits, longer each time. Knows no user directory, no RES and no relogin: a
+//! Guesses at passwords: who has failed too often waits, longer each time. Depends on no user directory, no RES and no relogin: a
 //! relogin key is nothing to be guessed, so nobody's failures here hold up a session that lives.
 //!
-//! Failures are counted by user name and by remote address. A name that has logged in from an address before is counted
-//! apart there, so that a storm of guesses from elsewhere does not keep its owner out. A verdict counts only if its login would
-//! still be let in when it is known: of guesses sent all at once, no more come to something than of guesses sent one by one.
+//! Failures are counted by username and by remote address. A user who has logged in from an address before, or in a browser with
+//! its cookie, is counted apart there, so that a storm of guesses from elsewhere does not keep its owner out. A guess counts from
+//! the moment in which its check begins, as if it were wrong: of guesses sent all at once, no more are checked than of guesses sent
+//! one by one; those over it wait until the others are known to be right or wrong.
 
 mod forgetful;
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use self::forgetful::Forgetful;
+use super::queue::Party;
 use crate::{config::ThrottleKind, users::prepare::prepared_username};
 
 /// Counts failed logins.
@@ -26,23 +29,56 @@ pub(super) struct Throttle {
     /// Keyed afresh in each process: what is kept are hashes, of which nobody can make two alike.
     hasher: RandomState,
     counts: Mutex<Counts>,
+    settled: Notify,
 }
 
 #[derive(Debug)]
 struct Counts {
-    /// By user name, or by user name and address for those that have logged in from there.
-    users: Forgetful<Failures>,
-    addresses: Forgetful<Failures>,
-    /// Names and the addresses from which they have logged in.
-    at_home: Forgetful<()>,
+    /// By username, or by username and place for those that have logged in from there.
+    users: Table,
+    addresses: Table,
+    /// Names and the places from which they have logged in.
+    known: Forgetful<()>,
 }
 
-/// A login's keys in the tables above.
+/// Failures, and guesses of which it is not known yet whether they are right.
+#[derive(Debug)]
+struct Table {
+    patience: Patience,
+    failures: Forgetful<Failures>,
+    in_flight: HashMap<u64, u32>,
+}
+
+/// Where a login comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Guess {
+pub(super) struct Place<'a> {
+    /// `ip:port`, as the gateway says.
+    pub(super) remote_addr: Option<&'a str>,
+    /// The digest of the browser's cookie.
+    pub(super) cookie: Option<[u8; 32]>,
+    /// The connection's id.
+    pub(super) connection: &'a str,
+}
+
+/// Who tries to log in, as keys of the tables above.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    /// Counted for this; the name, or the name at a place that it has logged in from.
     user: Option<u64>,
-    /// The name and the address together; the address alone.
-    from: Option<(u64, u64)>,
+    /// Failures are counted for this, too.
+    address: Option<u64>,
+    /// The address's failures make it wait.
+    heeds_address: bool,
+    /// The name at this address, and with this cookie.
+    places: [Option<u64>; 2],
+    party: Party,
+}
+
+/// A guess whose password is being checked. Given back on drop, as if it had never been.
+#[derive(Debug)]
+pub(super) struct Guess<'a> {
+    throttle: &'a Throttle,
+    caller: Caller,
 }
 
 /// How often one has failed, and when the last time.
@@ -53,11 +89,23 @@ struct Failures {
 }
 
 /// How fast patience runs out.
+#[derive(Debug)]
 struct Patience {
     /// So many failures cost no wait.
     free: u32,
     /// The wait after the first one past those; each further one doubles it.
     first: Duration,
+}
+
+/// Whether a guess may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Admission {
+    /// Now.
+    Now,
+    /// When it is known what becomes of those before it.
+    Later,
+    /// Not before so much time has passed.
+    In(Duration),
 }
 
 const USER: Patience = Patience { free: 5, first: Duration::from_secs(1) };
@@ -73,68 +121,106 @@ const REMEMBER_FEW: Duration = Duration::from_secs(60 * 60);
 const REMEMBER_MANY: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// How long it is remembered from where somebody has logged in.
-const REMEMBER_HOME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const REMEMBER_KNOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How much each table holds; some 100 bytes each.
 const CAPACITY: usize = 65_536;
 
+/// How many logins of an address may wait for their check, and of a connection or of a user at a known place.
+const ADDRESS_SHARE: usize = 64;
+const OWN_SHARE: usize = 8;
+
 impl Throttle {
     pub(super) fn new(kind: ThrottleKind) -> Self {
-        let counts = Counts {
-            users: Forgetful::new(CAPACITY),
-            addresses: Forgetful::new(CAPACITY),
-            at_home: Forgetful::new(CAPACITY),
-        };
-        Self { kind, hasher: RandomState::new(), counts: Mutex::new(counts) }
+        let counts =
+            Counts { users: Table::new(USER), addresses: Table::new(ADDRESS), known: Forgetful::new(CAPACITY) };
+        Self { kind, hasher: RandomState::new(), counts: Mutex::new(counts), settled: Notify::new() }
     }
 
-    /// Takes a login in; refused with the time to wait if the name or the address has failed too often.
-    pub(super) fn admit(&self, username: &str, remote_addr: Option<&str>, now: Instant) -> Result<Guess, Duration> {
+    /// Who it is that tries to log in.
+    pub(super) fn caller(&self, username: &str, place: Place<'_>, now: Instant) -> Caller {
+        let Place { remote_addr, cookie, connection } = place;
         let name = prepared_username(username);
-        let from = remote_addr
-            .and_then(network)
-            .map(|network| (self.hasher.hash_one((&name, network)), self.hasher.hash_one(network)));
-        let mut counts = self.lock();
-        let is_at_home = from.is_some_and(|(pair, _)| counts.at_home.get(pair, now).is_some());
-        let guess = Guess {
-            user: (self.kind != ThrottleKind::Off).then(|| match from {
-                Some((pair, _)) if is_at_home => pair,
-                _ => self.hasher.hash_one(&name),
-            }),
-            from,
+        let network = remote_addr.and_then(network);
+        let at_address = network.map(|network| self.hash((&name, network)));
+        let in_browser = cookie.map(|cookie| self.hash((&name, cookie)));
+        let places = [at_address, in_browser];
+        let known = {
+            let counts = self.lock();
+            // The browser first: others may be at the same address.
+            [in_browser, at_address].into_iter().flatten().find(|place| counts.known.get(*place, now).is_some())
         };
-        match counts.wait(guess, self.kind, now) {
-            Some(wait) => Err(wait),
-            None => Ok(guess),
+        let address = network.map(|network| self.hash(network)).filter(|_| self.kind == ThrottleKind::All);
+        let party = match (known, address) {
+            (Some(key), _) => Party { key, is_known: true, share: OWN_SHARE },
+            (None, Some(key)) => Party { key, is_known: false, share: ADDRESS_SHARE },
+            // An address that stands for everybody, or that nobody is to be judged by.
+            (None, None) => Party { key: self.hash(("connection", connection)), is_known: false, share: OWN_SHARE },
+        };
+        Caller {
+            user: (self.kind != ThrottleKind::Off).then(|| known.unwrap_or_else(|| self.hash(&name))),
+            address,
+            heeds_address: known.is_none(),
+            places,
+            party,
         }
     }
 
-    /// What becomes of a login whose credentials were right, or wrong: refused with the time to wait if others have failed
-    /// meanwhile.
-    pub(super) fn settle(&self, guess: Guess, is_right: bool, now: Instant) -> Result<(), Duration> {
+    /// How long the caller has to wait because of failures before; none if its login may queue for its check.
+    pub(super) fn wait(&self, caller: &Caller, now: Instant) -> Option<Duration> {
+        match self.lock().admission(caller, now) {
+            Admission::In(wait) => Some(wait),
+            Admission::Now | Admission::Later => None,
+        }
+    }
+
+    /// Begins a guess, once it is known what becomes of those before it. To be called when its check can begin.
+    ///
+    /// # Errors
+    /// The time to wait, if the name or the address has failed too often by then.
+    pub(super) async fn begin(&self, caller: Caller) -> Result<Guess<'_>, Duration> {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            // Before it is looked at, so that nothing is missed in between.
+            settled.as_mut().enable();
+            match self.try_begin(caller, Instant::now()) {
+                Ok(guess) => return Ok(guess),
+                Err(Some(wait)) => return Err(wait),
+                Err(None) => settled.await,
+            }
+        }
+    }
+
+    fn try_begin(&self, caller: Caller, now: Instant) -> Result<Guess<'_>, Option<Duration>> {
         let mut counts = self.lock();
-        if let Some(wait) = counts.wait(guess, self.kind, now) {
-            return Err(wait);
+        match counts.admission(&caller, now) {
+            Admission::Now => {}
+            Admission::Later => return Err(None),
+            Admission::In(wait) => return Err(Some(wait)),
         }
-        if is_right {
-            counts.right(guess, now);
-        } else {
-            counts.wrong(guess, now);
-        }
-        Ok(())
+        counts.each_table(&caller, Table::begin);
+        Ok(Guess { throttle: self, caller })
     }
 
     /// Takes a token of an issuer in; refused with the time to wait if too many have come from the address that nobody had signed. Those
     /// are counted apart from passwords, and say nothing of any user.
-    pub(super) fn admit_token(&self, remote_addr: Option<&str>, now: Instant) -> Result<Guess, Duration> {
-        let from = remote_addr.and_then(network).map(|network| self.hasher.hash_one(("token", network)));
-        let guess = Guess { user: None, from: from.map(|address| (address, address)) };
-        self.lock().wait(guess, self.kind, now).map_or(Ok(guess), Err)
+    pub(super) fn admit_token(&self, remote_addr: Option<&str>, now: Instant) -> Result<TokenSource, Duration> {
+        let network = remote_addr.and_then(network).filter(|_| self.kind == ThrottleKind::All);
+        let address = network.map(|network| self.hash(("token", network)));
+        let wait = address.and_then(|address| self.lock().addresses.wait(address, now));
+        wait.map_or(Ok(TokenSource(address)), Err)
     }
 
     /// The token was one that nobody had signed.
-    pub(super) fn forged(&self, guess: Guess, now: Instant) {
-        self.lock().wrong(guess, now);
+    pub(super) fn forged(&self, TokenSource(address): TokenSource, now: Instant) {
+        if let Some(address) = address {
+            self.lock().addresses.fail(address, now);
+        }
+    }
+
+    fn hash(&self, value: impl Hash) -> u64 {
+        self.hasher.hash_one(value)
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -142,36 +228,104 @@ impl Throttle {
     }
 }
 
-impl Counts {
-    /// How long the login has to wait.
-    fn wait(&mut self, guess: Guess, kind: ThrottleKind, now: Instant) -> Option<Duration> {
-        let user = guess.user.and_then(|user| self.users.get(user, now)).map(|failures| failures.until(&USER));
-        let address = match guess.from {
-            Some((_, address)) if kind == ThrottleKind::All => self.addresses.get(address, now),
-            _ => None,
-        };
-        let address = address.map(|failures| failures.until(&ADDRESS));
-        let wait = user.max(address)?.saturating_duration_since(now);
-        (!wait.is_zero()).then_some(wait)
+/// Where a token of an issuer came from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenSource(Option<u64>);
+
+impl Caller {
+    /// As whom it waits for a password check.
+    pub(super) fn party(&self) -> Party {
+        self.party
+    }
+}
+
+impl Guess<'_> {
+    /// The password was right.
+    pub(super) fn right(self, now: Instant) {
+        self.throttle.lock().right(&self.caller, now);
     }
 
-    fn wrong(&mut self, guess: Guess, now: Instant) {
-        if let Some(user) = guess.user {
-            fail(&mut self.users, user, &USER, now);
-        }
-        if let Some((_, address)) = guess.from {
-            fail(&mut self.addresses, address, &ADDRESS, now);
+    /// The password was wrong.
+    pub(super) fn wrong(self, now: Instant) {
+        self.throttle.lock().each_table(&self.caller, |table, key| table.fail(key, now));
+    }
+}
+
+impl Drop for Guess<'_> {
+    fn drop(&mut self) {
+        self.throttle.lock().each_table(&self.caller, Table::end);
+        self.throttle.settled.notify_waiters();
+    }
+}
+
+impl Counts {
+    fn admission(&self, caller: &Caller, now: Instant) -> Admission {
+        let user = caller.user.map_or(Admission::Now, |user| self.users.admission(user, now));
+        let address = caller.address.filter(|_| caller.heeds_address);
+        user.max(address.map_or(Admission::Now, |address| self.addresses.admission(address, now)))
+    }
+
+    /// What is done for the user and for the address.
+    fn each_table(&mut self, caller: &Caller, mut then: impl FnMut(&mut Table, u64)) {
+        for (table, key) in [(&mut self.users, caller.user), (&mut self.addresses, caller.address)] {
+            if let Some(key) = key {
+                then(table, key);
+            }
         }
     }
 
     /// Its user is forgiven. Its address is not: whoever has one account could wash off the guesses at others by it.
-    fn right(&mut self, guess: Guess, now: Instant) {
-        if let Some(user) = guess.user {
-            self.users.remove(user);
+    fn right(&mut self, caller: &Caller, now: Instant) {
+        if let Some(user) = caller.user {
+            self.users.failures.remove(user);
         }
-        if let Some((pair, _)) = guess.from {
-            self.at_home.insert(pair, (), now, REMEMBER_HOME);
+        for place in caller.places.into_iter().flatten() {
+            self.known.insert(place, (), now, REMEMBER_KNOWN);
         }
+    }
+}
+
+impl Table {
+    fn new(patience: Patience) -> Self {
+        Self { patience, failures: Forgetful::new(CAPACITY), in_flight: HashMap::new() }
+    }
+
+    /// How long the next guess has to wait.
+    fn wait(&self, key: u64, now: Instant) -> Option<Duration> {
+        let until = self.failures.get(key, now)?.until(&self.patience);
+        let wait = until.saturating_duration_since(now);
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Whether the next guess may begin. It may if it would even if all those in flight were wrong.
+    fn admission(&self, key: u64, now: Instant) -> Admission {
+        if let Some(wait) = self.wait(key, now) {
+            return Admission::In(wait);
+        }
+        let failed = self.failures.get(key, now).map_or(0, |failures| failures.count);
+        // The last one of these makes the next wait.
+        let at_once = (self.patience.free + 1).saturating_sub(failed).max(1);
+        let in_flight = self.in_flight.get(&key).copied().unwrap_or(0);
+        if in_flight < at_once { Admission::Now } else { Admission::Later }
+    }
+
+    fn begin(&mut self, key: u64) {
+        *self.in_flight.entry(key).or_default() += 1;
+    }
+
+    fn end(&mut self, key: u64) {
+        if let Some(in_flight) = self.in_flight.get_mut(&key) {
+            *in_flight -= 1;
+            if *in_flight == 0 {
+                self.in_flight.remove(&key);
+            }
+        }
+    }
+
+    fn fail(&mut self, key: u64, now: Instant) {
+        let count = self.failures.get(key, now).map_or(0, |failures| failures.count).saturating_add(1);
+        let remember = if count > self.patience.free { REMEMBER_MANY } else { REMEMBER_FEW };
+        self.failures.insert(key, Failures { count, last: now }, now, remember);
     }
 }
 
@@ -182,12 +336,6 @@ impl Failures {
         let wait = patience.first.saturating_mul(2_u32.saturating_pow(past));
         self.last + wait.min(LONGEST)
     }
-}
-
-fn fail(table: &mut Forgetful<Failures>, key: u64, patience: &Patience, now: Instant) {
-    let count = table.get(key, now).map_or(0, |failures| failures.count).saturating_add(1);
-    let remember = if count > patience.free { REMEMBER_MANY } else { REMEMBER_FEW };
-    table.insert(key, Failures { count, last: now }, now, remember);
 }
 
 /// Whose address it is, as far as that can be told: an IPv4 address, or the /64 that one IPv6 customer has. None for loopback,
@@ -217,7 +365,9 @@ mod tests {
             throttle.forged(guess, now);
         }
         assert_eq!(throttle.admit_token(from, now).unwrap_err(), SECOND);
-        assert!(throttle.admit_token(Some("203.0.113.8:5"), now).is_ok() && throttle.admit("jane", from, now).is_ok());
+        assert!(throttle.admit_token(Some("203.0.113.8:5"), now).is_ok());
+        let jane = throttle.caller("jane", Place { remote_addr: from, cookie: None, connection: "c" }, now);
+        assert_eq!(throttle.wait(&jane, now), None);
         assert!(throttle.admit_token(from, now + SECOND).is_ok());
     }
 
@@ -234,13 +384,24 @@ mod tests {
             Self { throttle: Throttle::new(kind), now: Instant::now() }
         }
 
+        fn caller(&self, username: &str, from: &str) -> Caller {
+            let place = Place { remote_addr: Some(from), cookie: None, connection: "c" };
+            self.throttle.caller(username, place, self.now)
+        }
+
         /// A login, and its verdict in the same moment. The seconds to wait if it is refused.
         fn login(&self, username: &str, from: &str, is_right: bool) -> Result<(), u64> {
-            let settled = self
-                .throttle
-                .admit(username, Some(from), self.now)
-                .and_then(|guess| self.throttle.settle(guess, is_right, self.now));
-            settled.map_err(|wait| wait.as_secs())
+            self.log_in(self.caller(username, from), is_right)
+        }
+
+        fn log_in(&self, caller: Caller, is_right: bool) -> Result<(), u64> {
+            match self.throttle.try_begin(caller, self.now) {
+                Ok(guess) if is_right => guess.right(self.now),
+                Ok(guess) => guess.wrong(self.now),
+                Err(Some(wait)) => return Err(wait.as_secs()),
+                Err(None) => panic!("nobody is before it"),
+            }
+            Ok(())
         }
 
         fn fail(&self, username: &str, from: &str) -> Result<(), u64> {
@@ -303,19 +464,97 @@ mod tests {
         assert_eq!(world.login("jane", "9.9.9.9:2", true), Ok(()));
     }
 
-    #[test]
-    fn of_guesses_sent_at_once_no_more_come_to_something() {
+    #[tokio::test(start_paused = true)]
+    async fn of_guesses_sent_at_once_no_more_are_checked_than_one_by_one() {
         let world = World::new(ThrottleKind::All);
-        let admitted: Vec<_> =
-            (0..500).map(|n| world.throttle.admit("jane", Some(&format!("1.1.{n}.1:1")), world.now)).collect();
-        let told = admitted.iter().map(|guess| world.throttle.settle(guess.unwrap(), false, world.now));
-        assert_eq!(told.filter(Result::is_ok).count(), 6);
-        let right = world.throttle.settle(admitted[0].unwrap(), true, world.now);
-        assert_eq!(right, Err(SECOND), "the right one among them is not told either");
+        let caller = |n: u32| world.caller("jane", &format!("1.1.{n}.1:1"));
+        let mut guesses: Vec<_> = (0..6).map(|n| world.throttle.try_begin(caller(n), world.now).unwrap()).collect();
+        // They count as soon as they have begun: the next one waits for what becomes of them.
+        assert_eq!(world.throttle.try_begin(caller(7), world.now).unwrap_err(), None);
+        let mut seventh = Box::pin(world.throttle.begin(caller(7)));
+        assert!(futures_util::poll!(&mut seventh).is_pending());
+        // One that comes to nothing is given back.
+        drop(guesses.pop());
+        let mut guess = seventh.await.unwrap();
+        let mut checked = 6;
+        let refused = loop {
+            guess.wrong(world.now);
+            if let Some(before) = guesses.pop() {
+                guess = before;
+                continue;
+            }
+            match world.throttle.begin(caller(8)).await {
+                Ok(next) => guess = next,
+                Err(wait) => break wait,
+            }
+            checked += 1;
+        };
+        assert_eq!((checked, refused), (6, SECOND));
+        assert!(world.throttle.lock().users.in_flight.is_empty(), "nothing is left behind");
 
         // Many right ones at once are no guesses.
-        let admitted: Vec<_> = (0..500).map(|_| world.throttle.admit("john", None, world.now)).collect();
-        assert!(admitted.iter().all(|guess| world.throttle.settle(guess.unwrap(), true, world.now).is_ok()));
+        let logins = (0..500).map(async |_| {
+            let guess = world.throttle.begin(world.caller("john", "2.2.2.2:1")).await.unwrap();
+            tokio::task::yield_now().await;
+            guess.right(world.now);
+        });
+        futures_util::future::join_all(logins).await;
+    }
+
+    #[test]
+    fn a_browser_that_the_user_has_logged_in_with_is_known_wherever_it_is() {
+        for remote_addr in [None, Some("127.0.0.1:7"), Some("9.9.9.9:7")] {
+            let world = World::new(ThrottleKind::All);
+            let with = |cookie: u8| {
+                let place = Place { remote_addr, cookie: Some([cookie; 32]), connection: "c" };
+                world.throttle.caller("jane", place, world.now)
+            };
+            assert_eq!(world.log_in(with(1), true), Ok(()));
+            for _ in 0..6 {
+                assert_eq!(world.log_in(world.caller("jane", "1.1.1.1:1"), false), Ok(()));
+            }
+            assert_eq!(world.log_in(world.caller("jane", "1.1.1.2:1"), true), Err(1));
+            assert_eq!(world.log_in(with(1), true), Ok(()), "{remote_addr:?}");
+            assert!(with(1).party().is_known);
+            // A cookie that anybody can make up does not get around the name's failures, unless the address is known.
+            let other = world.log_in(with(2), false);
+            assert_eq!(other.is_ok(), remote_addr == Some("9.9.9.9:7"), "{remote_addr:?}");
+        }
+    }
+
+    #[test]
+    fn a_known_user_does_not_wait_for_the_failures_of_their_address() {
+        let world = World::new(ThrottleKind::All);
+        assert_eq!(world.login("jane", "1.1.1.1:1", true), Ok(()));
+        for n in 0..21 {
+            assert_eq!(world.fail(&format!("user{n}"), "1.1.1.1:1"), Ok(()));
+        }
+        assert_eq!(world.login("mary", "1.1.1.1:9", true), Err(1));
+        assert_eq!(world.login("jane", "1.1.1.1:9", true), Ok(()));
+        // But guesses at them are counted for it.
+        for _ in 0..6 {
+            assert_eq!(world.fail("jane", "1.1.1.1:9"), Ok(()));
+        }
+        assert_eq!(world.login("mary", "1.1.1.1:9", true), Err(64), "the 27th failure of the address");
+    }
+
+    #[test]
+    fn who_waits_is_an_address_or_a_connection_where_there_is_none_to_judge_by() {
+        let party = |kind, name: &str, remote_addr, connection| {
+            let throttle = Throttle::new(kind);
+            let place = |remote_addr, connection| Place { remote_addr, cookie: None, connection };
+            let now = Instant::now();
+            let one = throttle.caller("jane", place(Some("1.1.1.1:1"), "a"), now).party();
+            let two = throttle.caller(name, place(Some(remote_addr), connection), now).party();
+            one == two
+        };
+        assert!(party(ThrottleKind::All, "john", "1.1.1.1:2", "b"));
+        assert!(!party(ThrottleKind::All, "jane", "1.1.1.2:1", "a"));
+        assert!(!party(ThrottleKind::All, "jane", "127.0.0.1:1", "a"));
+        for kind in [ThrottleKind::User, ThrottleKind::Off] {
+            assert!(party(kind, "john", "1.1.1.2:1", "a"), "{kind:?}");
+            assert!(!party(kind, "jane", "1.1.1.1:1", "b"), "{kind:?}");
+        }
     }
 
     #[test]

@@ -122,6 +122,10 @@ impl UserDirectory for ListDirectory {
         Ok(Verdict::Right(user))
     }
 
+    fn at_once(&self) -> usize {
+        self.checks.at_once()
+    }
+
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
         let Listed { users, kept } = self.listed();
         Ok(match users.with_id(id) {

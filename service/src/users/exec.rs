@@ -23,6 +23,7 @@ use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
 pub struct ExecDirectory {
     program: String,
     arguments: Vec<String>,
+    at_once: usize,
     logins: Lane,
     /// Apart, so that no relogin waits for a login.
     others: Lane,
@@ -80,7 +81,13 @@ impl ExecDirectory {
     #[must_use]
     pub fn new(program: String, arguments: Vec<String>, limits: Limits) -> Self {
         let lane = |deadline| Lane::new(limits, deadline);
-        Self { program, arguments, logins: lane(limits.login_deadline), others: lane(limits.deadline) }
+        Self {
+            program,
+            arguments,
+            at_once: limits.running,
+            logins: lane(limits.login_deadline),
+            others: lane(limits.deadline),
+        }
     }
 
     /// Runs the program once, in its turn. However this ends, so does the program: it is killed when its handle is dropped.
@@ -160,6 +167,10 @@ impl UserDirectory for ExecDirectory {
         queued();
         let answer = self.ask(&self.logins, foreign::ask_login(credentials)).await?;
         self.read(foreign::read_login(&answer))
+    }
+
+    fn at_once(&self) -> usize {
+        self.at_once
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {

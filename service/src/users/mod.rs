@@ -71,6 +71,11 @@ pub trait UserDirectory: Send + Sync {
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError>;
+
+    /// How many credentials it can look at at a time; more would only wait there.
+    fn at_once(&self) -> usize {
+        256
+    }
 }
 
 /// Something has happened to a user.

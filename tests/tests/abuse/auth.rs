@@ -6,8 +6,14 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use relogin_tests::{in_time, innocent::Innocent, raw::STRANGER, res::Res, stage::Stage};
 use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
 
-on!(embedded_alone: logins_leave_no_memory_behind);
+on!(
+    embedded_alone: logins_leave_no_memory_behind,
+    guesses_behind_a_proxy_hold_up_nobody_else,
+    guesses_without_addresses_hold_up_nobody_else,
+    guesses_from_elsewhere_lock_nobody_out,
+);
 
 const MB: u64 = 1 << 20;
 
@@ -55,5 +61,133 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     .with_context(|| format!("{} MB before, {} MB after the storm", before / MB, memory.resident / MB))?;
     innocent.goes_on(5).await?;
     innocent.leave().await?;
+    Ok(())
+}
+
+/// Guesses names on connections of their own, as fast as the service answers, until they are told to stop.
+struct Guessers {
+    guessing: JoinSet<Result<u64>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Guessers {
+    /// How many guesses each has on its way.
+    const AT_ONCE: usize = 200;
+
+    /// One for each of `places`, which are the headers of its connection. Returns when all of them are at it.
+    async fn start(url: &str, places: &[&[(&str, &str)]], username: Option<&'static str>) -> Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut guessing = JoinSet::new();
+        for (n, headers) in places.iter().enumerate() {
+            let (mut stranger, _) = Res::bringing(url, headers).await?;
+            let mut sent = std::collections::VecDeque::new();
+            for m in 0..Self::AT_ONCE {
+                sent.push_back(guess(&mut stranger, username, n, m).await?);
+            }
+            let stopped = stopped.clone();
+            guessing.spawn(async move {
+                let mut answered = 0;
+                while let Some(id) = sent.pop_front() {
+                    let answer = stranger.answer(id).await?;
+                    ensure!(answer.code().is_some(), "a guess was right");
+                    answered += 1;
+                    if !*stopped.borrow() {
+                        sent.push_back(guess(&mut stranger, username, n, Self::AT_ONCE + answered).await?);
+                    }
+                }
+                Ok(answered as u64)
+            });
+        }
+        Ok(Self { guessing, stop })
+    }
+
+    /// How many guesses were answered.
+    async fn stop(self) -> Result<u64> {
+        self.stop.send_replace(true);
+        in_time("the last answers to guesses", async { self.guessing.join_all().await.into_iter().sum() }).await
+    }
+}
+
+async fn guess(stranger: &mut Res, username: Option<&str>, n: usize, m: usize) -> Result<u64> {
+    let username = username.map_or_else(|| format!("guess{n}.{m}"), str::to_owned);
+    stranger.send("auth.session.login", Some(json!({ "username": username, "password": "guess" }))).await
+}
+
+/// Each of the demo's users logs in twice, from this place.
+async fn eight_get_in(url: &str, headers: &[(&str, &str)]) -> Result<()> {
+    for name in ["admin", "guest", "jane", "john"].repeat(2) {
+        let (mut user, _) = Res::bringing(url, headers).await?;
+        user.log_in(name, name).await.with_context(|| format!("{name} logs in"))?;
+    }
+    Ok(())
+}
+
+/// Line l: right passwords get in through a proxy on the same machine while others guess names through it.
+async fn guesses_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--trusted-proxy", "loopback"]).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    let places: [&[_]; 4] = [
+        &[("X-Forwarded-For", "203.0.113.1")],
+        &[("X-Forwarded-For", "203.0.113.1")],
+        &[("X-Forwarded-For", "203.0.113.2")],
+        &[("X-Forwarded-For", "2001:db8::1")],
+    ];
+    let guessers = Guessers::start(&url, &places, None).await?;
+    eight_get_in(&url, &[("X-Forwarded-For", "198.51.100.7")]).await?;
+    innocent.goes_on(10).await?;
+    guessers.stop().await?;
+    // The addresses are what is counted: nobody gets in from one of them for now, whatever the name and the password.
+    let (mut other, _) = Res::bringing(&url, places[0]).await?;
+    let params = json!({ "username": "jane", "password": "jane" });
+    let refused = other.request("auth.session.login", Some(params)).await?;
+    ensure!(refused.code() == Some("session.tooManyAttempts"), "{refused:?}");
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line l, where no proxy is trusted: all come from this machine, so connections take turns.
+async fn guesses_without_addresses_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    let guessers = Guessers::start(&url, &[&[], &[], &[], &[]], None).await?;
+    eight_get_in(&url, &[]).await?;
+    innocent.goes_on(10).await?;
+    guessers.stop().await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line l: who has logged in from somewhere before is not locked out there by guesses at their name from elsewhere.
+async fn guesses_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--trusted-proxy", "loopback"]).await?;
+    let url = stage.gateway_url();
+    let home = [("X-Forwarded-For", "198.51.100.7")];
+    let (mut jane, _) = Res::bringing(&url, &home).await?;
+    jane.log_in("jane", "jane").await?;
+    let (mut browser, cookies) = Res::bringing(&url, &[("X-Forwarded-For", "198.51.100.8")]).await?;
+    let cookie = cookies.first().and_then(|cookie| cookie.split(';').next()).context("the browser's cookie")?;
+    drop(browser.request("auth.session.challenge", None).await?);
+    let (mut browser, _) = Res::bringing(&url, &[("X-Forwarded-For", "198.51.100.8"), ("Cookie", cookie)]).await?;
+    browser.log_in("jane", "jane").await?;
+
+    let places: [&[_]; 2] = [&[("X-Forwarded-For", "203.0.113.1")], &[("X-Forwarded-For", "203.0.113.2")]];
+    let guessers = Guessers::start(&url, &places, Some("jane")).await?;
+    let (mut away, _) = Res::bringing(&url, &[("X-Forwarded-For", "198.51.100.9")]).await?;
+    let params = json!({ "username": "jane", "password": "jane" });
+    in_time("the name's failures", async {
+        while away.request("auth.session.login", Some(params.clone())).await?.code().is_none() {
+            away.request("auth.session.logout", None).await?.ok()?;
+        }
+        Ok(())
+    })
+    .await?;
+    let elsewhere = [("X-Forwarded-For", "198.51.100.10"), ("Cookie", cookie)];
+    for place in [&home[..], &elsewhere[..]] {
+        let (mut jane, _) = Res::bringing(&url, place).await?;
+        jane.log_in("jane", "jane").await?;
+    }
+    guessers.stop().await?;
     Ok(())
 }
