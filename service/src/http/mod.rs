@@ -1,5 +1,6 @@
 //! HTTP: the page, the health check, and the way in for WebSockets, on whatever path. Knows no sessions and no RES.
 
+mod encoding;
 mod health;
 mod jwks;
 mod page;
@@ -24,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
-use tower_http::{compression::CompressionLayer, set_header::SetResponseHeaderLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies},
@@ -32,7 +33,7 @@ use crate::{
     gateway::{Gateway, origin_of},
     origins::{Origins, Refusal},
 };
-use page::Page;
+use page::PAGE;
 
 pub use health::Health;
 
@@ -154,12 +155,9 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 }
 
 fn router(site: Site) -> Router {
-    let policy = page::policy::<Page>();
-    let mut router = Router::new()
-        .route(HEALTH, get(check_health))
-        .route(jwks::PATH, get(jwks::serve))
-        .fallback(serve_page)
-        .layer(CompressionLayer::new());
+    let policy = PAGE.policy();
+    let mut router =
+        Router::new().route(HEALTH, get(check_health)).route(jwks::PATH, get(jwks::serve)).fallback(serve_page);
     for (name, value) in HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)));
     }
@@ -239,10 +237,12 @@ async fn check_host(State(site): State<Site>, request: Request, next: Next) -> R
         return (StatusCode::BAD_REQUEST, "More than one Host.\n").into_response();
     }
     // Whoever checks the health, or a token, does it from inside, by whatever name.
-    let is_public = matches!(request.uri().path(), HEALTH | jwks::PATH);
+    if matches!(request.uri().path(), HEALTH | jwks::PATH) {
+        return next.run(request).await;
+    }
     match site.origins.check_host(host.as_deref()) {
-        Err(refusal) if !is_public => refused(refusal),
-        _ => next.run(request).await,
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refused(refusal),
     }
 }
 
@@ -278,7 +278,7 @@ async fn serve_page(
         return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
     }
     let path = path(&parts.uri);
-    let mut response = page::serve::<Page>(path, &parts.headers, site.demo);
+    let mut response = PAGE.serve(path, &parts.headers, site.demo);
     if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
         // So that it is there when the page logs somebody in on its first connection.
         let origin = origin_of(&parts.headers, &parts.uri, client);

@@ -1,20 +1,41 @@
-//! The page: the files that Trunk has built into `target/page`, carried in the binary. (A debug build reads them afresh from
-//! there each time.)
-
-use std::borrow::Cow;
+//! The page: the files that Trunk has built into `target/page`, carried in the binary in all the forms in which they go out
+//! (`build/pack.rs`). Nothing is compressed here.
 
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use rust_embed::{EmbeddedFile, RustEmbed};
 
-/// The page that was built.
-#[derive(RustEmbed)]
-#[folder = "../target/page"]
-#[allow_missing = true]
-pub(super) struct Page;
+use super::encoding::Encoding;
+
+/// A page, as the build has packed it.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// Its files, by their paths.
+    files: &'static [File],
+    /// The file at the root if it is a demo.
+    demo: Option<File>,
+}
+
+/// A file in all its forms.
+#[derive(Debug)]
+struct File {
+    path: &'static str,
+    kind: &'static str,
+    /// A weak tag, for the same content goes out in several forms.
+    tag: &'static str,
+    plain: &'static [u8],
+    brotli: Option<&'static [u8]>,
+    gzip: Option<&'static [u8]>,
+}
+
+/// The page that was there when this was built.
+pub(super) static PAGE: Page = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+#[cfg(test)]
+#[path = "../../build/pack.rs"]
+mod pack;
 
 /// The file at the root.
 pub(super) const INDEX: &str = "index.html";
@@ -22,36 +43,49 @@ pub(super) const INDEX: &str = "index.html";
 const NO_PAGE: &str = "This server was built without its page. `cargo xtask run` builds and runs it with one.\n";
 const NOT_FOUND: &str = "There is nothing here. The page is at /.\n";
 
-/// What the page has in its head for us to say that it is a demo.
-const DEMO_OFF: &str = r#"<meta name="relogin-demo" content="">"#;
-const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
-
 /// What the page has in its head to name a gateway elsewhere.
 const GATEWAY: &str = r#"<meta name="res-gateway" content=""#;
 
 /// How long a file that never changes may be kept, in words for caches: a year, as long as they go.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
-/// The file at `path`, or words on why there is none. With `demo` the page is told that it is one.
-pub(super) fn serve<Files: RustEmbed>(path: &str, request: &HeaderMap, demo: bool) -> Response {
-    match Files::get(path) {
-        Some(file) => respond(path, file, request, demo),
-        None if path == INDEX => (StatusCode::NOT_FOUND, NO_PAGE).into_response(),
-        None => (StatusCode::NOT_FOUND, NOT_FOUND).into_response(),
+impl Page {
+    /// The file at `path`, or words on why there is none. With `demo` the page is told that it is one.
+    pub(super) fn serve(&self, path: &str, request: &HeaderMap, demo: bool) -> Response {
+        let of_demo = self.demo.as_ref().filter(|file| demo && file.path == path);
+        match of_demo.or_else(|| self.find(path)) {
+            Some(file) => respond(file, request),
+            None if path == INDEX => (StatusCode::NOT_FOUND, NO_PAGE).into_response(),
+            None => (StatusCode::NOT_FOUND, NOT_FOUND).into_response(),
+        }
+    }
+
+    /// What the page may do: run its own files and WebAssembly, speak to its own server and the gateway that it names, and no more. No
+    /// page may frame it, nor any script write markup.
+    pub(super) fn policy(&self) -> HeaderValue {
+        let page = self.find(INDEX).map(|file| file.plain).unwrap_or_default();
+        let elsewhere = std::str::from_utf8(page).ok().and_then(gateway).unwrap_or_default();
+        let text = format!(
+            "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; \
+             connect-src 'self'{elsewhere}; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
+        );
+        HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+    }
+
+    fn find(&self, path: &str) -> Option<&File> {
+        self.files.iter().find(|file| file.path == path)
     }
 }
 
-/// What the page may do: run its own files and WebAssembly, speak to its own server and the gateway that it names, and no more. No
-/// page may frame it, nor any script write markup.
-pub(super) fn policy<Files: RustEmbed>() -> HeaderValue {
-    let page = Files::get(INDEX).map(|file| file.data).unwrap_or_default();
-    let elsewhere = std::str::from_utf8(&page).ok().and_then(gateway).unwrap_or_default();
-    let text = format!(
-        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; \
-         connect-src 'self'{elsewhere}; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-         require-trusted-types-for 'script'; trusted-types 'none'"
-    );
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+impl File {
+    fn forms(&self) -> impl Iterator<Item = (Encoding, &'static [u8])> {
+        let packed = [(Encoding::Brotli, self.brotli), (Encoding::Gzip, self.gzip)];
+        packed
+            .into_iter()
+            .filter_map(|(encoding, form)| Some((encoding, form?)))
+            .chain([(Encoding::Identity, self.plain)])
+    }
 }
 
 /// The sources of the gateway that the page names, if it names one: for its WebSocket and for requests.
@@ -67,35 +101,25 @@ fn gateway(page: &str) -> Option<String> {
     Some(format!(" {scheme}://{host} {plain}://{host}"))
 }
 
-fn respond(path: &str, file: EmbeddedFile, request: &HeaderMap, demo: bool) -> Response {
-    let is_demo_page = demo && path == INDEX;
-    let tag = tag(&file, is_demo_page);
-    let caching = match path {
+fn respond(file: &File, request: &HeaderMap) -> Response {
+    let caching = match file.path {
         // It may set a cookie, which is for one browser only.
         INDEX => "no-store",
         path if is_named_by_content(path) => FOR_EVER,
         _ => "no-cache",
     };
-    let headers = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, caching.to_owned())];
-    if is_known(&tag, request) {
+    let headers =
+        [(header::ETAG, file.tag), (header::CACHE_CONTROL, caching), (header::VARY, header::ACCEPT_ENCODING.as_str())];
+    if is_known(file.tag, request) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    let kind = match file.metadata.mimetype() {
-        text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
-        other => other.to_owned(),
-    };
-    let content = if is_demo_page { with_demo(file.data) } else { file.data };
-    let body = match content {
-        Cow::Borrowed(content) => Body::from(content),
-        Cow::Owned(content) => Body::from(content),
-    };
-    (headers, [(header::CONTENT_TYPE, kind)], body).into_response()
-}
-
-/// A weak tag, for the same content goes out compressed and not.
-fn tag(file: &EmbeddedFile, is_demo_page: bool) -> String {
-    let hash: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("W/\"{hash}{}\"", if is_demo_page { "-demo" } else { "" })
+    let encoding = Encoding::choose(request, file.forms().map(|(encoding, _)| encoding));
+    let form = file.forms().find_map(|(it, form)| (it == encoding).then_some(form)).unwrap_or(file.plain);
+    let mut response = (headers, [(header::CONTENT_TYPE, file.kind)], Body::from(form)).into_response();
+    if let Some(name) = encoding.name() {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
+    response
 }
 
 fn is_known(tag: &str, request: &HeaderMap) -> bool {
@@ -115,16 +139,14 @@ fn is_named_by_content(path: &str) -> bool {
     path.rsplit_once('-').is_some_and(|(_, end)| end.split(['_', '.']).next().is_some_and(is_hash))
 }
 
-fn with_demo(content: Cow<'static, [u8]>) -> Cow<'static, [u8]> {
-    match std::str::from_utf8(&content) {
-        Ok(text) if text.contains(DEMO_OFF) => Cow::Owned(text.replacen(DEMO_OFF, DEMO_ON, 1).into_bytes()),
-        _ => content,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{io::Read, path::Path};
+
+    use super::{
+        pack::{DEMO_OFF, DEMO_ON, Packed, demo_of, pack},
+        *,
+    };
 
     #[test]
     fn only_what_is_named_by_its_content_is_kept_for_ever() {
@@ -137,32 +159,42 @@ mod tests {
     }
 
     #[test]
-    fn a_demo_says_so() {
-        let page = |text: &'static str| with_demo(Cow::Borrowed(text.as_bytes())).into_owned();
-        assert_eq!(
-            page("<head><meta name=\"relogin-demo\" content=\"\"></head>"),
-            format!("<head>{DEMO_ON}</head>").as_bytes()
-        );
-        assert_eq!(page("<head></head>"), b"<head></head>");
-    }
-
-    #[test]
     fn the_page_of_the_project_can_be_told_that_it_is_a_demo() {
         assert!(include_str!("../../../www/index.html").contains(DEMO_OFF));
     }
 
-    #[derive(RustEmbed)]
-    #[folder = "tests/page"]
-    struct Fixture;
+    const MISSING: Page = Page { files: &[], demo: None };
 
-    #[derive(RustEmbed)]
-    #[folder = "tests/no-page"]
-    #[allow_missing = true]
-    struct Missing;
+    /// A page as the build would pack it.
+    fn fixture() -> Page {
+        let files = pack(Path::new("tests/page")).unwrap();
+        let demo = files.iter().find(|file| file.path == INDEX).and_then(demo_of).map(file);
+        Page { files: files.into_iter().map(file).collect::<Vec<_>>().leak(), demo }
+    }
+
+    fn file(packed: Packed) -> File {
+        let Packed { path, kind, tag, plain, brotli, gzip } = packed;
+        let form = |form: Vec<u8>| &*form.leak();
+        File {
+            path: path.leak(),
+            kind: kind.leak(),
+            tag: tag.leak(),
+            plain: form(plain),
+            brotli: brotli.map(form),
+            gzip: gzip.map(form),
+        }
+    }
+
+    fn accepting(encodings: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static(encodings))])
+    }
+
+    async fn bytes(response: Response) -> Vec<u8> {
+        axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap().into()
+    }
 
     async fn text(response: Response) -> String {
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
-        String::from_utf8_lossy(&body).into_owned()
+        String::from_utf8(bytes(response).await).unwrap()
     }
 
     fn header(response: &Response, name: header::HeaderName) -> &str {
@@ -176,26 +208,68 @@ mod tests {
             ("style-0123456789abcdef.css", "text/css; charset=utf-8", FOR_EVER),
             ("page-0123456789abcdef_bg.wasm", "application/wasm", FOR_EVER),
         ] {
-            let response = serve::<Fixture>(path, &HeaderMap::new(), false);
+            let response = fixture().serve(path, &HeaderMap::new(), false);
             assert_eq!(response.status(), StatusCode::OK);
             assert_eq!(header(&response, header::CONTENT_TYPE), kind);
             assert_eq!(header(&response, header::CACHE_CONTROL), caching);
             let tag = header(&response, header::ETAG).to_owned();
-            assert_eq!(text(response).await.as_bytes(), std::fs::read(format!("tests/page/{path}")).unwrap());
+            assert_eq!(bytes(response).await, std::fs::read(format!("tests/page/{path}")).unwrap());
 
             let mut again = HeaderMap::new();
             again.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
-            let response = serve::<Fixture>(path, &again, false);
+            let response = fixture().serve(path, &again, false);
             assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
             assert_eq!(header(&response, header::ETAG), tag);
             assert_eq!(text(response).await, "");
         }
     }
 
+    /// Line e: what is sent compressed was compressed when the service was built.
+    #[tokio::test]
+    async fn a_file_goes_out_in_the_form_that_the_client_likes_best() {
+        for demo in [false, true] {
+            let plain = bytes(fixture().serve(INDEX, &HeaderMap::new(), demo)).await;
+            for (accepted, encoding) in [("gzip, deflate, br", "br"), ("gzip", "gzip"), ("gzip;q=0, br;q=0", "")] {
+                let response = fixture().serve(INDEX, &accepting(accepted), demo);
+                assert_eq!(header(&response, header::VARY), "accept-encoding");
+                assert_eq!(header(&response, header::CONTENT_TYPE), "text/html; charset=utf-8");
+                let found = response.headers().get(header::CONTENT_ENCODING).map_or("", |name| name.to_str().unwrap());
+                assert_eq!(found, encoding, "{accepted}");
+                let tag = header(&response, header::ETAG).to_owned();
+                let sent = bytes(response).await;
+                let mut unpacked = Vec::new();
+                match encoding {
+                    "br" => brotli::BrotliDecompress(&mut &*sent, &mut unpacked).unwrap(),
+                    "gzip" => drop(flate2::read::GzDecoder::new(&*sent).read_to_end(&mut unpacked).unwrap()),
+                    _ => unpacked.clone_from(&sent),
+                }
+                assert_eq!(unpacked, plain, "{accepted}");
+                assert_eq!(sent.len() < plain.len(), !encoding.is_empty(), "{accepted}");
+
+                let mut again = accepting(accepted);
+                again.insert(header::IF_NONE_MATCH, tag.parse().unwrap());
+                let response = fixture().serve(INDEX, &again, demo);
+                assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+                assert_eq!(
+                    (header(&response, header::ETAG), header(&response, header::VARY)),
+                    (&*tag, "accept-encoding")
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_compression_makes_no_shorter_has_one_form() {
+        let page = fixture();
+        let file = page.find("page-0123456789abcdef_bg.wasm").unwrap();
+        assert!(file.brotli.is_none() && file.gzip.is_none(), "{file:?}");
+        assert!(page.find(INDEX).unwrap().brotli.is_some());
+    }
+
     #[tokio::test]
     async fn the_page_of_a_demo_is_another_one() {
-        let plain = serve::<Fixture>(INDEX, &HeaderMap::new(), false);
-        let demo = serve::<Fixture>(INDEX, &HeaderMap::new(), true);
+        let plain = fixture().serve(INDEX, &HeaderMap::new(), false);
+        let demo = fixture().serve(INDEX, &HeaderMap::new(), true);
         assert_ne!(header(&plain, header::ETAG), header(&demo, header::ETAG));
         assert!(text(plain).await.contains(DEMO_OFF));
         assert!(text(demo).await.contains(DEMO_ON));
@@ -203,10 +277,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_there_is_said_in_words() {
-        let response = serve::<Fixture>("nothing", &HeaderMap::new(), false);
+        let response = fixture().serve("nothing", &HeaderMap::new(), false);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(text(response).await, NOT_FOUND);
-        let response = serve::<Missing>(INDEX, &HeaderMap::new(), false);
+        let response = MISSING.serve(INDEX, &HeaderMap::new(), false);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(text(response).await, NO_PAGE);
     }
@@ -219,7 +293,7 @@ mod tests {
         for none in ["", "/ws", "javascript:x", "https://example.com", "wss://a b", "wss://a; script-src *"] {
             assert_eq!(page(none), None, "{none}");
         }
-        let policy = policy::<Missing>();
+        let policy = MISSING.policy();
         let policy = policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self';") && !policy.contains("unsafe-inline"), "{policy}");
         assert!(gateway(include_str!("../../../www/index.html")).is_none());

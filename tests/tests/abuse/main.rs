@@ -10,5 +10,6 @@ extern crate relogin_tests;
 
 mod auth;
 mod harness;
+mod http;
 mod sockets;
 mod users;

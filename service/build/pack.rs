@@ -1,0 +1,85 @@
+//! Makes of the page's files what the server sends: each as it is, in brotli, and in gzip, with its type and its tag. Run when the service is
+//! built, so that nothing is compressed while it serves. Knows no HTTP server.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use sha2::{Digest, Sha256};
+
+/// A file of the page, in all its forms.
+#[derive(Clone, Debug)]
+pub(crate) struct Packed {
+    /// Below the page's folder, with `/` between the parts.
+    pub(crate) path: String,
+    /// `Content-Type`.
+    pub(crate) kind: String,
+    /// What stands for its content, in `ETag`. It is weak, since one tag is for all forms.
+    pub(crate) tag: String,
+    /// As it is.
+    pub(crate) plain: Vec<u8>,
+    /// In brotli, if that is shorter.
+    pub(crate) brotli: Option<Vec<u8>>,
+    /// In gzip, if that is shorter.
+    pub(crate) gzip: Option<Vec<u8>>,
+}
+
+/// What the page has in its head for the server to say that it is a demo.
+pub(crate) const DEMO_OFF: &str = r#"<meta name="relogin-demo" content="">"#;
+/// What stands there in a demo.
+pub(crate) const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
+
+/// All files in `folder` and below it, in order.
+///
+/// # Errors
+/// If one cannot be read.
+pub(crate) fn pack(folder: &Path) -> io::Result<Vec<Packed>> {
+    let mut files = Vec::new();
+    collect(folder, "", &mut files)?;
+    files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+/// The page of a demo, of that of no demo; none if it has nowhere to say so.
+#[must_use]
+pub(crate) fn demo_of(index: &Packed) -> Option<Packed> {
+    let text = std::str::from_utf8(&index.plain).ok().filter(|text| text.contains(DEMO_OFF))?;
+    Some(packed(index.path.clone(), text.replacen(DEMO_OFF, DEMO_ON, 1).into_bytes()))
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<Packed>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), &format!("{path}/"), files)?;
+        } else {
+            files.push(packed(path, fs::read(entry.path())?));
+        }
+    }
+    Ok(())
+}
+
+fn packed(path: String, plain: Vec<u8>) -> Packed {
+    let kind = mime_guess::from_path(&path).first_or_octet_stream();
+    let kind = if kind.type_() == "text" { format!("{kind}; charset=utf-8") } else { kind.to_string() };
+    let hash: String = Sha256::digest(&plain)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let shorter = |packed: Vec<u8>| Some(packed).filter(|packed| packed.len() < plain.len());
+    let (brotli, gzip) = (shorter(brotli(&plain)), shorter(gzip(&plain)));
+    Packed { path, kind, tag: format!("W/\"{hash}\""), brotli, gzip, plain }
+}
+
+/// As small as it gets: it is done once.
+fn brotli(plain: &[u8]) -> Vec<u8> {
+    let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
+    let mut packed = Vec::new();
+    brotli::BrotliCompress(&mut &*plain, &mut packed, &params).expect("memory takes all writes");
+    packed
+}
+
+fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(plain).and_then(|()| encoder.finish()).expect("memory takes all writes")
+}

@@ -1,0 +1,212 @@
+//! What strangers do by HTTP, and what proxies leave out: lines e, l, o and aa.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use relogin_tests::{
+    innocent::Innocent,
+    raw::{Raw, STRANGER},
+    res::Res,
+    stage::Stage,
+};
+
+on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
+    a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours,
+    a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log);
+on!(embedded: guesses_behind_a_proxy_hold_up_nobody_elses_login);
+
+/// How much more memory an attack may take, in bytes.
+const MEMORY: u64 = 64 << 20;
+
+/// What the page's program is asked for as.
+async fn program(to: SocketAddr) -> Result<String> {
+    let index = answer(to, &format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")).await?;
+    let path =
+        index.split('"').find(|word| word.ends_with(".wasm")).context("no page: `cargo xtask test` builds it")?;
+    Ok(format!("/{}", path.trim_start_matches("./")))
+}
+
+/// All that comes in answer to a request.
+async fn answer(to: SocketAddr, request: &str) -> Result<String> {
+    let mut raw = Raw::connect(to, STRANGER).await?;
+    raw.send(request.as_bytes()).await?;
+    Ok(String::from_utf8_lossy(&raw.ended().await?).into_owned())
+}
+
+/// The status of what comes in answer to a request for a WebSocket of this host and page.
+async fn upgrade(to: SocketAddr, host: &str, page: &str) -> Result<String> {
+    let mut raw = Raw::connect(to, STRANGER).await?;
+    let request = Raw::upgrade(to, &[("Origin", page)]).replacen(&to.to_string(), host, 1);
+    raw.send(request.as_bytes()).await?;
+    Ok(raw.head().await?.split(' ').nth(1).unwrap_or_default().to_owned())
+}
+
+/// Line e: the program, asked for a hundred times on each of six connections, which read nothing of it.
+async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let request = format!("GET {} HTTP/1.1\r\nHost: {to}\r\nAccept-Encoding: gzip\r\n\r\n", program(to).await?);
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(4).await?;
+    let before = stage.service()?.memory()?.resident;
+    let mut attackers = Vec::new();
+    for _ in 0..6 {
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(request.repeat(100).as_bytes()).await?;
+        attackers.push(raw);
+    }
+    innocent.goes_on(12).await?;
+    for raw in &mut attackers {
+        let head = raw.head().await?;
+        ensure!(head.starts_with("HTTP/1.1 200 ") && head.contains("content-encoding: gzip"), "{head}");
+        // What is compressed while it is sent has no length.
+        ensure!(head.contains("content-length: "), "{head}");
+    }
+    innocent.leave().await?;
+    let memory = stage.service()?.memory()?;
+    ensure!(memory.peak < before + MEMORY, "{before} and then {memory:?}");
+    Ok(())
+}
+
+/// Line e: the same by connections that do read, and come again. Each form is what it says.
+async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let program = program(to).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(4).await?;
+    let before = stage.service()?.memory()?.resident;
+    let sizes = async |encoding: &str| -> Result<usize> {
+        let request = format!("GET {program} HTTP/1.1\r\nHost: {to}\r\nAccept-Encoding: {encoding}\r\n");
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(format!("{}{request}Connection: close\r\n\r\n", format!("{request}\r\n").repeat(49)).as_bytes())
+            .await?;
+        let all = raw.ended().await?;
+        let heads = all.windows(9).filter(|window| window == b"HTTP/1.1 ").count();
+        ensure!(heads == 50, "{heads} answers");
+        Ok(all.len())
+    };
+    let (brotli, gzip, plain) = tokio::try_join!(sizes("br, gzip"), sizes("gzip"), sizes("br;q=0"))?;
+    ensure!(brotli < gzip && gzip < plain, "{brotli} {gzip} {plain}");
+    innocent.goes_on(12).await?;
+    innocent.leave().await?;
+    let memory = stage.service()?.memory()?;
+    ensure!(memory.peak < before + MEMORY, "{before} and then {memory:?}");
+    Ok(())
+}
+
+/// Line o: DNS rebinding. A page of a name that its owner has lead to this machine is of the same origin as what it asks.
+async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let host = format!("evil.example:{}", to.port());
+    for page in [format!("http://{host}"), "null".to_owned(), format!("http://{to}")] {
+        ensure!(upgrade(to, &host, &page).await? == "421", "{page}");
+    }
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\r\n");
+    let page = answer(to, &request).await?;
+    ensure!(page.starts_with("HTTP/1.1 421 ") && !page.contains("set-cookie"), "{page}");
+    stage.service_says("which option would let it in", &format!("--public-url \"https://{host}\"")).await?;
+    innocent.goes_on(2).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line o: any page has a frame that says it is of no origin.
+async fn pages_of_nobody_open_nothing(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    ensure!(upgrade(to, &to.to_string(), "null").await? == "403");
+    stage.service_says("which option would let it in", "--allow-origin null").await?;
+    innocent.goes_on(2).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line o: scheme, host and port, all three.
+async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--public-url", "https://chat.example"]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    for host in [to.to_string(), "chat.example".to_owned()] {
+        ensure!(upgrade(to, &host, "https://chat.example").await? == "101", "{host}");
+        for page in ["http://chat.example", "https://chat.example:8443", &format!("http://{to}"), "null"] {
+            ensure!(upgrade(to, &host, page).await? == "403", "{host} {page}");
+        }
+    }
+    ensure!(upgrade(to, "evil.example", "https://chat.example").await? == "421");
+    innocent.goes_on(2).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line aa: what nginx does by default, one thing after another: another `Host`, no `Upgrade`, HTTP/1.0.
+async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    ensure!(upgrade(to, &to.to_string(), "https://chat.example").await? == "403");
+    stage.service_says("which option would let it in", "--public-url \"https://chat.example\"").await?;
+    let whole = Raw::upgrade(to, &[]);
+    for lost in
+        [whole.replace("Upgrade: websocket\r\n", "").replace("n: Upgrade", "n: close"), whole.replace("/1.1", "/1.0")]
+    {
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(lost.as_bytes()).await?;
+        let head = raw.head().await?;
+        ensure!(head.contains(" 426 ") && head.contains("upgrade: websocket\r\n"), "{lost} {head}");
+    }
+    innocent.goes_on(2).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line aa and rule 5: strangers choose what is told of them.
+async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let log = || -> Result<usize> { Ok(std::fs::read(stage.evidence().join("relogin.log"))?.len()) };
+    let before = log()?;
+    for n in 0..500 {
+        let page = format!("https://{n}{}.example", "x".repeat(10_000));
+        ensure!(upgrade(to, &to.to_string(), &page).await? == "403");
+    }
+    ensure!(log()? < before + (64 << 10), "{} bytes", log()? - before);
+    innocent.goes_on(2).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line l: a proxy that everybody comes through. Who guesses waits; who knows the password gets in, from the same proxy.
+async fn guesses_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
+    let through =
+        async |client: &str| Raw::websocket(stage.gateway_addr(), STRANGER, &[("X-Forwarded-For", client)]).await;
+    let log_in = async |proxy: &mut Raw, username: &str, password: &str| -> Result<String> {
+        let params = format!(r#"{{"username":"{username}","password":"{password}"}}"#);
+        proxy.send(&Raw::text(&format!(r#"{{"id":9,"method":"auth.session.login","params":{params}}}"#))).await?;
+        loop {
+            let (_, payload) = proxy.server_frame().await?;
+            let text = String::from_utf8(payload)?;
+            if text.contains(r#""id":9"#) {
+                return Ok(text);
+            }
+        }
+    };
+    let mut guesser = through("198.51.100.9").await?;
+    for n in 0..64 {
+        let answer = log_in(&mut guesser, &format!("nobody{n}"), "guess").await?;
+        if answer.contains("session.tooManyAttempts") {
+            let answer = log_in(&mut through("192.0.2.7").await?, "jane", "jane").await?;
+            ensure!(answer.contains("reloginKey"), "{answer}");
+            // What comes from elsewhere says nothing by a header.
+            let mut direct = Res::connect(&stage.gateway_url()).await?;
+            direct.log_in("john", "john").await?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("64 guesses, and none has to wait")
+}
