@@ -111,6 +111,7 @@ impl Cache {
             let pattern = format!("event.{}.*", rid.name());
             Name::new(bus.listen(Listener::Resource(rid.name().to_owned()), pattern))
         });
+        self.idle.remove_name(rid.name(), name);
         let key = name.find(rid.query()).unwrap_or_else(|| {
             self.last_key += 1;
             let key = ResourceKey(self.last_key);
@@ -140,9 +141,16 @@ impl Cache {
         name.count_out(rid.query());
         name.tidy(rid.query(), resource);
         if resource.subscribers.is_empty() {
-            // There may be any number of queries: none is kept for nobody.
-            if self.idle.keeps_nothing() || resource.query().is_some() {
+            // There may be any number of queries: none is kept for nobody, but often the next one comes at once.
+            if self.idle.keeps_nothing() {
                 self.drop_resource(key, bus);
+            } else if resource.query().is_some() {
+                self.forget_resource(key, bus);
+                if let Some(name) = self.names.get_mut(rid.name()).filter(|name| name.is_empty()) {
+                    name.clear_waiting();
+                    self.idle.insert_name(rid.name(), name, bus.now);
+                }
+                self.evict(bus);
             } else {
                 self.idle.insert(key, resource, bus.now);
                 self.evict(bus);
@@ -307,7 +315,11 @@ impl Cache {
     /// Fails all resources whose events cannot be listened to.
     pub(crate) fn on_listen_refused(&mut self, name: &str, error: &Error, bus: &mut Bus) -> Vec<Notice> {
         let keys: Vec<_> = self.names.get(name).into_iter().flat_map(Name::keys).collect();
-        keys.into_iter().flat_map(|key| self.on_loaded(key, Err(error.clone()), bus)).collect()
+        let notices = keys.into_iter().flat_map(|key| self.on_loaded(key, Err(error.clone()), bus)).collect();
+        if self.names.get(name).is_some_and(Name::is_empty) {
+            self.drop_name(name, bus);
+        }
+        notices
     }
 
     /// Drops everything.
@@ -315,6 +327,7 @@ impl Cache {
         for key in self.resources.keys().copied().collect::<Vec<_>>() {
             self.drop_resource(key, bus);
         }
+        self.drop_names(bus);
         self.stale.clear();
         self.unlocked.clear();
     }
@@ -330,6 +343,15 @@ impl Cache {
     }
 
     fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
+        let resource = self.forget_resource(key, bus)?;
+        if self.names.get(resource.rid.name()).is_some_and(Name::is_empty) {
+            self.drop_name(resource.rid.name(), bus);
+        }
+        Some(resource)
+    }
+
+    /// Drops a resource, but not the subscription to the events of its name.
+    fn forget_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
         let resource = self.resources.remove(&key)?;
         self.idle.remove_gone(key, &resource);
         self.content_bytes -= resource.bytes;
@@ -344,10 +366,6 @@ impl Cache {
         self.leave_round(&resource, bus);
         if let Some(name) = self.names.get_mut(resource.rid.name()) {
             name.unlink_all(key, &resource);
-            if name.is_empty() {
-                bus.release(name.listener);
-                self.names.remove(resource.rid.name());
-            }
         }
         Some(resource)
     }

@@ -78,7 +78,12 @@ impl Resource {
 
     /// What it costs to keep it, in bytes: its name stands in the cache and in the subscription to its events, there twice.
     pub(crate) fn cost(&self) -> usize {
-        COST + 4 * self.rid.as_str().len() + self.bytes
+        Self::cost_of_name(self.rid.as_str()) + self.bytes
+    }
+
+    /// What it costs to keep the subscription to the events of a name, in bytes, and at most one resource without content.
+    pub(crate) fn cost_of_name(name: &str) -> usize {
+        COST + 4 * name.len()
     }
 
     /// The normalised query, if the resource is a query resource; while that is not known, the query that was asked for.

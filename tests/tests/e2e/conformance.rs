@@ -5,7 +5,7 @@
 //! - `1> 7 get.conf.a {…}`: client 1 sends a request; `1> {…}`: any text;
 //! - `get.conf.a = {…}`: the service answers the request of that subject that came last;
 //! - `event.conf.a.change {…}`: the service tells of something; `c1` in a subject or a text is the cid of client 1;
-//! - `"…"` in what must come is any string. Digits and escapes must be the same.
+//! - `"…"` in what must come is any string. Numbers must be the same to the last digit.
 
 use std::collections::BTreeMap;
 

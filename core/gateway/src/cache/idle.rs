@@ -1,12 +1,13 @@
 //! Resources that nobody is subscribed to, kept for a while in case somebody comes back: so many, of so many bytes, and the
-//! oldest go first.
+//! oldest go first. Of query resources, whose queries are any number, only the subscription to their name's events is kept: as in
+//! Resgate, they are fetched again.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use super::Cache;
+use super::{Cache, names::Name};
 use crate::{api::Config, bus::Bus, ids::ResourceKey, resource::Resource};
 
-/// Resources without subscribers.
+/// Resources without subscribers, and names without resources.
 #[derive(Debug)]
 pub(super) struct Idle {
     delay: Duration,
@@ -14,6 +15,8 @@ pub(super) struct Idle {
     max_bytes: usize,
     /// By when they are dropped.
     by_time: BTreeSet<(Duration, ResourceKey)>,
+    /// Names without resources, and by when their subscriptions end.
+    names: BTreeSet<(Duration, String)>,
     bytes: usize,
 }
 
@@ -27,6 +30,7 @@ impl Idle {
             max_resources: config.max_idle_resources,
             max_bytes: config.max_idle_bytes,
             by_time: BTreeSet::new(),
+            names: BTreeSet::new(),
             bytes: 0,
         }
     }
@@ -56,6 +60,29 @@ impl Idle {
         }
     }
 
+    /// Keeps the subscription to the events of a name whose last resource is gone.
+    pub(super) fn insert_name(&mut self, text: &str, name: &mut Name, now: Duration) {
+        let time = now.saturating_add(self.delay);
+        name.release_at = Some(time);
+        self.names.insert((time, text.to_owned()));
+        self.bytes += Resource::cost_of_name(text);
+    }
+
+    /// The name has a resource again, or is no more.
+    pub(super) fn remove_name(&mut self, text: &str, name: &mut Name) {
+        if let Some(time) = name.release_at.take() {
+            self.names.remove(&(time, text.to_owned()));
+            self.bytes -= Resource::cost_of_name(text);
+        }
+    }
+
+    /// When the next of them goes.
+    fn next(&self) -> Option<Duration> {
+        let resource = self.by_time.first().map(|(time, _)| *time);
+        let name = self.names.first().map(|(time, _)| *time);
+        resource.into_iter().chain(name).min()
+    }
+
     /// The content of the resource is about to have so many bytes.
     pub(super) fn resize(&mut self, resource: &Resource, bytes: usize) {
         if resource.drop_at.is_some() {
@@ -64,7 +91,7 @@ impl Idle {
     }
 
     fn is_over(&self) -> bool {
-        self.by_time.len() > self.max_resources || self.bytes > self.max_bytes
+        self.by_time.len() + self.names.len() > self.max_resources || self.bytes > self.max_bytes
     }
 }
 
@@ -72,26 +99,52 @@ impl Cache {
     /// Drops the oldest of what nobody is subscribed to, as long as it is too much.
     pub(super) fn evict(&mut self, bus: &mut Bus) {
         while self.idle.is_over()
-            && let Some((_, key)) = self.idle.by_time.first().copied()
+            && let Some(time) = self.idle.next()
         {
-            self.drop_resource(key, bus);
+            self.drop_one(time, bus);
+        }
+    }
+
+    /// Drops one of those whose time is `time`, the next.
+    fn drop_one(&mut self, time: Duration, bus: &mut Bus) {
+        match self.idle.names.first().cloned() {
+            Some((at, name)) if at == time => self.drop_name(&name, bus),
+            _ => {
+                if let Some((_, key)) = self.idle.by_time.first().copied() {
+                    self.drop_resource(key, bus);
+                }
+            }
+        }
+    }
+
+    /// Ends the subscription to the events of a name that has no resource.
+    pub(super) fn drop_name(&mut self, text: &str, bus: &mut Bus) {
+        if let Some(mut name) = self.names.remove(text) {
+            self.idle.remove_name(text, &mut name);
+            bus.release(name.listener);
+        }
+    }
+
+    /// Drops all names that have no resource.
+    pub(super) fn drop_names(&mut self, bus: &mut Bus) {
+        while let Some((_, name)) = self.idle.names.first().cloned() {
+            self.drop_name(&name, bus);
         }
     }
 
     /// Drops what nobody has been subscribed to for long enough.
     pub(crate) fn drop_idle(&mut self, bus: &mut Bus) {
         for _ in 0..BATCH {
-            let Some((time, key)) = self.idle.by_time.first().copied() else { return };
-            if time > bus.now {
-                return;
+            match self.idle.next() {
+                Some(time) if time <= bus.now => self.drop_one(time, bus),
+                _ => return,
             }
-            self.drop_resource(key, bus);
         }
     }
 
     /// When [`Cache::drop_idle`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        self.idle.by_time.first().map(|(time, _)| *time)
+        self.idle.next()
     }
 
     /// How many resources nobody is subscribed to, and how many bytes they cost; counted anew.
@@ -99,7 +152,10 @@ impl Cache {
     pub(crate) fn check_invariants(&self) {
         let idle = self.resources.values().filter(|resource| resource.drop_at.is_some());
         assert_eq!(self.idle.by_time.len(), idle.clone().count());
-        assert_eq!(self.idle.bytes, idle.map(Resource::cost).sum::<usize>());
+        let names = self.names.iter().filter(|(_, name)| name.release_at.is_some());
+        assert_eq!(self.idle.names.len(), names.clone().count());
+        let names = names.map(|(text, _)| Resource::cost_of_name(text));
+        assert_eq!(self.idle.bytes, idle.map(Resource::cost).chain(names).sum::<usize>());
         assert!(!self.idle.is_over());
         assert_eq!(self.content_bytes, self.resources.values().map(|resource| resource.bytes).sum::<usize>());
         for resource in self.resources.values() {

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use super::queries::{Round, Waiting};
@@ -20,6 +21,8 @@ pub(super) struct Name {
     /// What came during it, in this order.
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_bytes: usize,
+    /// When the subscription ends, if no resource comes before: set while there is none.
+    pub(super) release_at: Option<Duration>,
 }
 
 /// Where a query leads.
@@ -32,7 +35,14 @@ struct Link {
 
 impl Name {
     pub(super) fn new(listener: Tag) -> Self {
-        Self { listener, links: BTreeMap::new(), round: None, waiting: VecDeque::new(), waiting_bytes: 0 }
+        Self {
+            listener,
+            links: BTreeMap::new(),
+            round: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            release_at: None,
+        }
     }
 
     /// The resource that a query leads to.
@@ -43,6 +53,13 @@ impl Name {
     /// All resources, once each.
     pub(super) fn keys(&self) -> BTreeSet<ResourceKey> {
         self.links.values().map(|link| link.key).collect()
+    }
+
+    /// Drops what has waited for answers about resources that are gone.
+    pub(super) fn clear_waiting(&mut self) {
+        self.round = None;
+        self.waiting.clear();
+        self.waiting_bytes = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -102,6 +119,7 @@ impl Name {
 #[cfg(test)]
 impl Name {
     pub(super) fn check_links(&self, resources: &BTreeMap<ResourceKey, Resource>) {
+        assert_eq!(self.release_at.is_some(), self.is_empty(), "a subscription for no resource");
         for (query, link) in &self.links {
             let resource = &resources[&link.key];
             let is_own = resource.rid.query().unwrap_or_default() == &**query;

@@ -288,7 +288,6 @@ fn a_reset_of_access_asks_for_every_matching_subscription() {
           ask access.a {"cid":"c1","token":null,"query":"q"}
         access.a = {"error":{"code":"system.timeout","message":"Request timeout"}}
           1< {"event":"a?q.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
-          release event.a.*
         system.reset nonsense
         system.reset
     "#]]);

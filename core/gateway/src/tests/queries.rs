@@ -113,7 +113,6 @@ fn queries_that_mean_the_same_share_one_resource_and_one_request() {
           2< {"id":3}
           2 done
         2> 4 unsubscribe.a?a=1&b=1&c
-          release event.a.*
           2< {"id":4}
           2 done
     "#]]);
@@ -146,7 +145,6 @@ fn a_name_without_a_query_may_be_a_query_resource() {
           1< {"id":3}
           1 done
         1> 4 unsubscribe.a?from=0
-          release event.a.*
           1< {"id":4}
           1 done
     "#]]);
@@ -432,6 +430,103 @@ fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
               1< {"event":"a.change","data":{"values":{"x":4}}}
             get.a = {"result":{"model":{"x":5},"query":"q=1"}}
               1< {"event":"a?q=1.change","data":{"values":{"x":5}}}
+        "#]],
+    );
+}
+
+#[test]
+fn the_events_of_a_name_are_listened_to_for_a_while_after_its_last_query() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 2 subscribe.a?q=1
+          listen event.a.*
+          ask get.a {"query":"q=1"}
+          ask access.a {"cid":"c1","token":null,"query":"q=1"}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1},"query":"q=1"}}
+          1< {"result":{"models":{"a?q=1":{"x":1}}},"id":2}
+          1 done
+        1> 3 unsubscribe.a?q=1
+          1< {"id":3}
+          1 done
+        event.a.query {"subject":"s"}
+        event.a.change {"values":{"x":2}}
+        wait 4999
+        1> 4 subscribe.a?q=1
+          ask get.a {"query":"q=1"}
+          ask access.a {"cid":"c1","token":null,"query":"q=1"}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1},"query":"q=1"}}
+          1< {"result":{"models":{"a?q=1":{"x":1}}},"id":4}
+          1 done
+        1> 5 unsubscribe.a?q=1
+          1< {"id":5}
+          1 done
+        wait 4999
+        wait 1
+          release event.a.*
+        1> 6 subscribe.a?q=1
+          listen event.a.*
+          ask get.a {"query":"q=1"}
+          ask access.a {"cid":"c1","token":null,"query":"q=1"}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"x":1},"query":"q=1"}}
+          1< {"result":{"models":{"a?q=1":{"x":1}}},"id":6}
+          1 done
+        1> 7 unsubscribe.a?q=1
+          1< {"id":7}
+          1 done
+        down
+          release conn.c1.token
+          1 close 1012 the message bus was lost
+          release event.a.*
+        up
+    "#]]);
+}
+
+#[test]
+fn names_that_nobody_wants_are_kept_in_a_bounded_number() {
+    check_with(
+        Config { max_idle_resources: 1, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 2 subscribe.a?q=1
+              listen event.a.*
+              ask get.a {"query":"q=1"}
+              ask access.a {"cid":"c1","token":null,"query":"q=1"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1},"query":"q=1"}}
+              1< {"result":{"models":{"a?q=1":{"x":1}}},"id":2}
+              1 done
+            1> 3 unsubscribe.a?q=1
+              1< {"id":3}
+              1 done
+            1> 4 subscribe.b?q=1
+              listen event.b.*
+              ask get.b {"query":"q=1"}
+              ask access.b {"cid":"c1","token":null,"query":"q=1"}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"model":{"x":1},"query":"q=1"}}
+              1< {"result":{"models":{"b?q=1":{"x":1}}},"id":4}
+              1 done
+            1> 5 unsubscribe.b?q=1
+              release event.a.*
+              1< {"id":5}
+              1 done
+            1> 6 subscribe.c
+              listen event.c.*
+              ask get.c {}
+              ask access.c {"cid":"c1","token":null}
+            access.c = {"result":{"get":true}}
+            get.c = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"c":{"x":1}}},"id":6}
+              1 done
+            1> 7 unsubscribe.c
+              release event.b.*
+              1< {"id":7}
+              1 done
         "#]],
     );
 }

@@ -15,6 +15,7 @@ on!(nats:
     a_name_that_comes_twice,
     a_method_with_too_long_a_name,
     a_deletion_with_a_payload,
+    a_query_that_is_given_up,
 );
 
 async fn values_pass_verbatim(stage: &mut Stage) -> Result<()> {
@@ -234,6 +235,42 @@ async fn a_deletion_with_a_payload(stage: &mut Stage) -> Result<()> {
         event.conf.a.delete {"why":"\ud83d"}
           1< {"event":"conf.a.delete","data":{"why":"\ud83d"}}
           1< {"event":"conf.a.unsubscribe","data":{"reason":{"code":"system.deleted","message":"Deleted"}}}
+        "#,
+    )
+    .await
+}
+
+async fn a_query_that_is_given_up(stage: &mut Stage) -> Result<()> {
+    play(
+        stage,
+        r#"
+        1> 1 subscribe.conf.q?a=1
+          get.conf.q {"query":"a=1"}
+          access.conf.q {"cid":"c1","token":null,"query":"a=1"}
+        access.conf.q = {"result":{"get":true}}
+        get.conf.q = {"result":{"model":{"x":1},"query":"a=1"}}
+          1< {"result":{"models":{"conf.q?a=1":{"x":1}}},"id":1}
+        1> 2 unsubscribe.conf.q?a=1
+          1< {"id":2}
+        event.conf.q.query {"subject":"get.conf.events"}
+        1> 3 subscribe.conf.q?a=1
+          get.conf.q {"query":"a=1"}
+          access.conf.q {"cid":"c1","token":null,"query":"a=1"}
+        access.conf.q = {"result":{"get":true}}
+        get.conf.q = {"result":{"model":{"x":2},"query":"a=1"}}
+          1< {"result":{"models":{"conf.q?a=1":{"x":2}}},"id":3}
+        1> 4 subscribe.conf.p?a=1
+          get.conf.p {"query":"a=1"}
+          access.conf.p {"cid":"c1","token":null,"query":"a=1"}
+        access.conf.p = {"result":{"get":true}}
+        get.conf.p = {"result":{"model":{"x":1}}}
+          1< {"result":{"models":{"conf.p?a=1":{"x":1}}},"id":4}
+        1> 5 unsubscribe.conf.p?a=1
+          1< {"id":5}
+        1> 6 subscribe.conf.p
+          access.conf.p {"cid":"c1","token":null}
+        access.conf.p = {"result":{"get":true}}
+          1< {"result":{"models":{"conf.p":{"x":1}}},"id":6}
         "#,
     )
     .await
