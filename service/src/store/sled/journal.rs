@@ -236,6 +236,24 @@ impl Files {
         Ok(())
     }
 
+    /// Gives the blank files back to the disk, for what is needed sooner. After an error it can be tried again.
+    pub(super) fn release(&self) -> Result<(), FileError> {
+        let mut manifest = self.manifest();
+        let blanks = {
+            let mut blanks = self.blanks();
+            let mut all = std::mem::take(&mut blanks.unlisted);
+            all.append(&mut blanks.files);
+            all
+        };
+        let names: Vec<_> = blanks.iter().map(|blank| blank.name).collect();
+        if let Err(error) = manifest.change(&self.fs, |listed| listed.files.retain(|name| !names.contains(name))) {
+            self.blanks().unlisted.extend(blanks);
+            return Err(error);
+        }
+        // What cannot be removed is not listed, and removed at the next start.
+        blanks.iter().try_for_each(|blank| self.fs.remove_if_there(&blank.path))
+    }
+
     fn take(&self) -> Result<Segment, FileError> {
         loop {
             if let Some(blank) = self.blanks().files.pop() {
@@ -386,6 +404,19 @@ mod tests {
         }
         assert!(fs::read_dir(folder.path()).unwrap().count() <= 6);
         assert_eq!(opened(&folder).1, (91..100).map(|n| (n, n)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn blank_files_are_given_back_and_missed_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = opened(&folder);
+        append(&mut journal, 1);
+        journal.files().prepare().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        journal.files().release().unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        (2..=9).for_each(|n| append(&mut journal, n));
+        assert_eq!(opened(&folder).1.len(), 9);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     Damage, Revision, StoreError,
     database::{self, Database, failed},
     journal::{Entry, Journal, Sizes, manifest},
+    repair, salvage,
     settler::Settler,
     shared::Shared,
     snapshot,
@@ -30,6 +31,12 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     let log = database::log_path(folder);
     if snapshot.is_some() && !log.exists() {
         return Err(StoreError::Damaged(log, Damage::Missing));
+    }
+    // If sled is to take damage for the end of its log, it must be that: then the journal has what was behind it.
+    if salvage::is_suspect(&fs, folder)?
+        && let Some(damage) = repair::damage(folder, &fs)?
+    {
+        return Err(damage);
     }
     let database = Database::open(folder, &fs, lock)?;
     let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);

@@ -120,6 +120,14 @@ pub fn repair(folder: &Path, keep_unverified: bool) -> Result<Repaired, StoreErr
     Ok(Repaired { report, aside: Some(aside) })
 }
 
+/// What is wrong with the store in `folder`, which is locked.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn damage(folder: &Path, fs: &Fs) -> Result<Option<StoreError>, StoreError> {
+    Ok(examine(folder, fs)?.report.damage.into_iter().next())
+}
+
 fn lock(folder: &Path, fs: &Fs) -> Result<fs::File, StoreError> {
     if !folder.is_dir() {
         return Err(StoreError::Damaged(folder.to_owned(), Damage::Missing));

@@ -5,6 +5,10 @@
 //! head (CRC-32 of the rest and the body, kind, and three numbers: length of the body, number of the segment, page) and a body,
 //! which for a leaf is all of its keys and values, and for a link one of both. A body of more than 128 KiB is a file in `blobs`.
 //! Behind a damaged message the next one is looked for byte by byte.
+//!
+//! sled takes the first damaged message for the end of its log, and **overwrites what is behind it** when it opens, also if it then
+//! refuses to. After a power loss that is right: the journal has it. If the disk has lost something, it destroys what could be
+//! read. So [`is_suspect`] is asked first.
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -18,6 +22,10 @@ const SEGMENT_HEAD: usize = 20;
 /// How long a body can be that is in the log.
 const MAX_BODY: usize = SEGMENT as usize / 4;
 
+/// How long a message's head is at most.
+const MESSAGE_HEAD: usize = 32;
+
+const CAP: u8 = 2;
 const INLINE_NODE: u8 = 8;
 const BLOB_NODE: u8 = 9;
 const INLINE_LINK: u8 = 10;
@@ -48,6 +56,76 @@ pub(super) fn values(fs: &Fs, folder: &Path, mut each: impl FnMut(&[u8])) -> Res
     Ok(())
 }
 
+/// True if there may be damage where sled would take it for the end of its log: in a segment that it reads when it opens, a message
+/// is damaged that others follow, or that is of this segment by its head.
+pub(super) fn is_suspect(fs: &Fs, folder: &Path) -> Result<bool, FileError> {
+    let path = log_path(folder);
+    if !path.exists() {
+        return Ok(false);
+    }
+    // sled's snapshots are named after the position up to which they know the log.
+    let names = fs.list(&folder.join("sessions"))?;
+    let known = names.iter().filter_map(|path| {
+        let name = path.file_name()?.to_str()?.strip_prefix("snap.")?;
+        u64::from_str_radix(name, 16).ok()
+    });
+    let first = known.max().unwrap_or(0) / SEGMENT;
+    let log = fs.open(&path)?;
+    let failed = |error| FileError::new("read", &path, error);
+    let mut segment = vec![0; SEGMENT as usize];
+    let mut at = 0;
+    loop {
+        // As much as says which segment it is.
+        let length = read(&log, &mut segment[..SEGMENT_HEAD + MESSAGE_HEAD], at).map_err(failed)?;
+        if length == 0 {
+            return Ok(false);
+        }
+        if numbers(&segment[..length]).into_iter().flatten().any(|number| number >= first) {
+            let length = read(&log, &mut segment, at).map_err(failed)?;
+            if is_segment_suspect(&segment[..length], first) {
+                return Ok(true);
+            }
+        }
+        at += SEGMENT;
+    }
+}
+
+/// What number the segment has by its own head, if that is whole, and by that of its first message.
+fn numbers(segment: &[u8]) -> [Option<u64>; 2] {
+    let of_segment = || {
+        let (&checksum, rest) = segment.split_first_chunk()?;
+        let head: &[u8; SEGMENT_HEAD - 4] = rest.first_chunk()?;
+        let position = u64::from_le_bytes(*head.first_chunk()?) ^ (u64::MAX >> 1);
+        (!crc32fast::hash(head) == u32::from_le_bytes(checksum)).then_some(position / SEGMENT)
+    };
+    let of_message = || head(segment.get(SEGMENT_HEAD..)?).map(|(head, _)| head.segment);
+    [of_segment(), of_message()]
+}
+
+fn is_segment_suspect(segment: &[u8], first: u64) -> bool {
+    let [number, of_message] = numbers(segment);
+    let mut rest = segment.get(SEGMENT_HEAD..).unwrap_or_default();
+    let Some(number) = number.filter(|number| *number >= first) else {
+        // Its head is damaged, or its messages are those of a later use.
+        return of_message.is_some_and(|number| number >= first) && message(rest).is_some();
+    };
+    // Some bytes at the end are never used.
+    while rest.len() >= MESSAGE_HEAD {
+        match message(rest) {
+            Some((head, _, after)) if head.segment == number => rest = after,
+            _ => {
+                let claimed = head(rest).filter(|(head, _)| head.segment == number).map(|(head, _)| head);
+                // What fills the segment up is the end of it.
+                let is_end = claimed.as_ref().is_some_and(|head| head.kind == CAP);
+                let follows =
+                    || (1..rest.len()).any(|at| message(&rest[at..]).is_some_and(|(head, ..)| head.segment == number));
+                return !is_end && (claimed.is_some_and(|head| head.length <= MAX_BODY) || follows());
+            }
+        }
+    }
+    false
+}
+
 /// Fills `bytes` as far as the file goes.
 fn read(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<usize> {
     let mut length = 0;
@@ -66,8 +144,8 @@ fn in_segment(segment: &[u8], each: &mut impl FnMut(&[u8])) {
     let mut rest = segment.get(SEGMENT_HEAD..).unwrap_or_default();
     while !rest.is_empty() {
         match message(rest) {
-            Some((kind, body, after)) => {
-                in_body(kind, body, each);
+            Some((head, body, after)) => {
+                in_body(head.kind, body, each);
                 rest = after;
             }
             None => rest = &rest[1..],
@@ -75,23 +153,38 @@ fn in_segment(segment: &[u8], each: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// The whole message at the beginning of `bytes`: its kind, its body, and what follows.
-fn message(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (&checksum, rest) = bytes.split_first_chunk()?;
-    let (&kind, mut rest) = rest.split_first()?;
+/// The head of a message.
+struct Head {
+    kind: u8,
+    /// How long the body is.
+    length: usize,
+    /// The number of the segment that it is in.
+    segment: u64,
+}
+
+/// Reads the head of a message, whose checksum is not looked at, and gives what follows.
+fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+    let (&kind, mut rest) = bytes.get(4..)?.split_first()?;
     // There are twelve kinds. Of bytes at random, most end here.
     if !(1..=BLOB_LINK).contains(&kind) {
         return None;
     }
-    let length = number(&mut rest)?;
-    let (_segment, _page) = (number(&mut rest)?, number(&mut rest)?);
+    let length = usize::try_from(number(&mut rest)?).ok()?;
+    let segment = number(&mut rest)?;
+    let _page = number(&mut rest)?;
+    Some((Head { kind, length, segment }, rest))
+}
+
+/// The whole message at the beginning of `bytes`: its head, its body, and what follows.
+fn message(bytes: &[u8]) -> Option<(Head, &[u8], &[u8])> {
+    let (&checksum, _) = bytes.split_first_chunk()?;
     // What fills a segment up may be longer, and has no values.
-    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_BODY)?;
-    let (body, after) = rest.split_at_checked(length)?;
+    let (head, rest) = head(bytes).filter(|(head, _)| head.length <= MAX_BODY)?;
+    let (body, after) = rest.split_at_checked(head.length)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(body);
     crc.update(&bytes[4..bytes.len() - rest.len()]);
-    (!crc.finalize() == u32::from_le_bytes(checksum)).then_some((kind, body, after))
+    (!crc.finalize() == u32::from_le_bytes(checksum)).then_some((head, body, after))
 }
 
 fn in_blob(blob: &[u8], each: &mut impl FnMut(&[u8])) {
@@ -175,7 +268,7 @@ mod tests {
     use super::{super::vfs::Disk, *};
 
     /// The values that are read of a database of `count` values of `length` bytes, after `damage` to its log.
-    fn read_back(count: u32, length: usize, damage: impl FnOnce(&mut Vec<u8>)) -> BTreeSet<u32> {
+    fn read_back(count: u32, length: usize, damage: impl FnOnce(&mut Vec<u8>)) -> (BTreeSet<u32>, bool) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sessions");
         {
@@ -192,30 +285,37 @@ mod tests {
         damage(&mut log);
         std::fs::write(path.join("db"), log).unwrap();
         let mut found = BTreeSet::new();
-        values(&Fs::new(Arc::new(Disk)), folder.path(), |value| {
+        let fs = Fs::new(Arc::new(Disk));
+        values(&fs, folder.path(), |value| {
             assert_eq!(value.len(), length);
             assert!(value[4..].iter().all(|byte| *byte == 7));
             found.insert(u32::from_be_bytes(*value.first_chunk().unwrap()));
         })
         .unwrap();
-        found
+        (found, is_suspect(&fs, folder.path()).unwrap())
     }
 
     #[test]
     fn all_that_sled_has_written_is_found() {
-        assert_eq!(read_back(5_000, 300, |_| {}).len(), 5_000);
+        let (found, is_suspect) = read_back(5_000, 300, |_| {});
+        assert_eq!((found.len(), is_suspect), (5_000, false));
         // So large that pages are files.
-        assert_eq!(read_back(40, 30_000, |_| {}).len(), 40);
+        let (found, is_suspect) = read_back(40, 30_000, |_| {});
+        assert_eq!((found.len(), is_suspect), (40, false));
+        // What is left of a file that was cut.
+        let (found, is_suspect) = read_back(5_000, 300, |log| log.truncate(700_000));
+        assert!(found.len() > 1_000 && is_suspect);
     }
 
     #[test]
     fn damage_loses_what_it_meets_and_no_more() {
         for at in [3, 12, 25, 700, 100_000, 524_288, 524_300, 524_400] {
-            let found = read_back(4_000, 300, |log| log[at] ^= 1);
+            let (found, is_suspect) = read_back(4_000, 300, |log| log[at] ^= 1);
             assert!(found.len() >= 4_000 - 20, "a flip at {at} lost {}", 4_000 - found.len());
+            assert!(is_suspect, "a flip at {at}");
         }
-        let found = read_back(4_000, 300, |log| log[200_000..260_000].fill(0));
-        assert!(found.len() >= 4_000 - 60_000 / 300 - 40, "{}", found.len());
+        let (found, is_suspect) = read_back(4_000, 300, |log| log[200_000..260_000].fill(0));
+        assert!(found.len() >= 4_000 - 60_000 / 300 - 40 && is_suspect, "{}", found.len());
     }
 
     proptest! {
@@ -223,6 +323,7 @@ mod tests {
         fn garbage_never_panics(bytes in prop::collection::vec(prop_oneof![3 => 0..12_u8, 1 => any::<u8>()], 0..400)) {
             in_segment(&bytes, &mut |_| {});
             in_blob(&bytes, &mut |_| {});
+            is_segment_suspect(&bytes, 0);
             for kind in 0..12 {
                 in_body(kind, &bytes, &mut |_| {});
             }

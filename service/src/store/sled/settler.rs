@@ -141,14 +141,18 @@ impl Settler {
     /// # Errors
     /// What is in the way of the rest.
     fn try_all(&mut self, work: &mut Work) -> Result<(), Reason> {
-        let mut short = self.prepare(work).err();
+        let mut short = None;
+        // First what gives files back, rather than takes some.
         if let Some((settlement, progress)) = &mut work.settlement {
-            match self.settle(settlement, progress) {
+            let mut settled = self.settle(settlement, progress);
+            if let Err(Stop::Short(_)) = settled {
+                // What is only ready for later has room and descriptors that are needed now.
+                settled = self.files.release().map_err(Stop::from).and_then(|()| self.settle(settlement, progress));
+            }
+            match settled {
                 Ok(()) => {
                     work.settlement = None;
                     self.shared.lock().settling = None;
-                    // It has given files back.
-                    short = self.prepare(work).err();
                 }
                 Err(Stop::Short(error)) => short = Some(Reason::new(error)),
                 Err(Stop::Failed(error)) => {
@@ -156,6 +160,9 @@ impl Settler {
                     self.shared.fail(error);
                 }
             }
+        }
+        if short.is_none() {
+            short = self.prepare(work).err();
         }
         let mut state = self.shared.lock();
         state.short.clone_from(&short);
