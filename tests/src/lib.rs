@@ -27,6 +27,7 @@ pub mod res;
 pub mod secrets;
 pub mod service;
 pub mod site;
+pub mod small_disk;
 pub mod stage;
 mod watch;
 

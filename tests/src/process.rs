@@ -188,6 +188,16 @@ impl Process {
         Ok(status)
     }
 
+    /// As [`Process::ended`], with all lines that it has put out.
+    ///
+    /// # Errors
+    /// As [`Process::ended`].
+    pub async fn ended_saying(self) -> Result<(ExitStatus, Vec<String>)> {
+        let output = self.output.clone();
+        let status = self.ended().await?;
+        Ok((status, output.borrow().clone()))
+    }
+
     /// Waits until it has ended well.
     ///
     /// # Errors

@@ -149,7 +149,7 @@ impl Stage {
     /// If it does not get ready.
     pub async fn serve_anew(&mut self, options: &[&str]) -> Result<()> {
         let listen = self.service.address.get().to_string();
-        let data = self.folder.path().join("data").display().to_string();
+        let data = self.data().display().to_string();
         // A name that leads to this machine is refused, unless it is named.
         let plain = format!("http://{PLAIN_HOST}");
         self.service.args = args(["serve", "--listen", &listen, "--data", &data, "--allow-origin", &plain]);
@@ -175,6 +175,12 @@ impl Stage {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The data folder of the service.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Where logs and pictures are kept.
@@ -351,6 +357,33 @@ impl Stage {
         let process =
             self.service.start(Part::Relogin, &self.wrapper, &self.evidence, |command| alone(command, folder))?;
         process.line("that it is ready", |line| line.starts_with("relogin: ready on ").then_some(())).await
+    }
+
+    /// Starts the service, with the same options and data as before, waits until it has ended, and gives its exit code and what it
+    /// has said.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub async fn service_refuses(&mut self) -> Result<(Option<i32>, String)> {
+        let folder = self.folder.path();
+        self.service.start(Part::Relogin, &self.wrapper, &self.evidence, |command| alone(command, folder))?;
+        let process = self.service.process.take().context("the service was started")?;
+        let (status, lines) = process.ended_saying().await?;
+        Ok((status.code(), lines.join("\n")))
+    }
+
+    /// Runs `relogin` with these arguments to its end, and gives its exit code and what it has said.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub async fn relogin_says(&self, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let log = self.evidence.join("relogin-commands.log");
+        let program = Part::Relogin.path()?;
+        let process = Process::start_under(&self.wrapper, &program, args, &log, |command| {
+            alone(command, self.folder.path());
+        })?;
+        let (status, lines) = process.ended_saying().await?;
+        Ok((status.code(), lines.join("\n")))
     }
 
     /// Runs `relogin` with these arguments and this input to its end.

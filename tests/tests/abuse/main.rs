@@ -12,4 +12,5 @@ mod auth;
 mod harness;
 mod http;
 mod sockets;
+mod store;
 mod users;
