@@ -174,9 +174,22 @@ impl Res {
     /// # Errors
     /// If one stays without an answer.
     pub async fn pipeline(&mut self, method: &str, count: u64) -> Result<usize> {
-        let ids = self.next_id..self.next_id + count;
-        self.next_id = ids.end;
-        let texts: Vec<_> = ids.clone().map(|id| json!({ "id": id, "method": method }).to_string()).collect();
+        let answers = self.pipeline_all((0..count).map(|_| method.to_owned())).await?;
+        Ok(answers.iter().filter(|answer| answer.code().is_none()).count())
+    }
+
+    /// Sends requests of these methods as fast as the gateway takes them, and reads at the same time; the answers in the order
+    /// in which they came.
+    ///
+    /// # Errors
+    /// If one stays without an answer.
+    pub async fn pipeline_all(&mut self, methods: impl IntoIterator<Item = String>) -> Result<Vec<Answer>> {
+        let first = self.next_id;
+        let numbered = methods.into_iter().zip(first..);
+        let texts: Vec<_> = numbered.map(|(method, id)| json!({ "id": id, "method": method }).to_string()).collect();
+        let count = texts.len();
+        self.next_id += count as u64;
+        let ids = first..self.next_id;
         let (mut sink, mut stream) = (&mut self.socket).split();
         let send = async {
             for text in texts {
@@ -186,15 +199,11 @@ impl Res {
         };
         let (answers, events) = (&mut self.answers, &mut self.events);
         let receive = async {
-            let mut results = 0;
-            for _ in 0..count {
-                let answer = loop {
-                    take_in(stream.next(), answers, events).await?;
-                    if let Some(id) = answers.keys().find(|id| ids.contains(id)).copied() {
-                        break answers.remove(&id);
-                    }
-                };
-                results += usize::from(matches!(answer, Some(Answer::Result(_))));
+            let mut results = Vec::new();
+            while results.len() < count {
+                take_in(stream.next(), answers, events).await?;
+                let id = answers.keys().find(|id| ids.contains(id)).copied();
+                results.extend(id.and_then(|id| answers.remove(&id)));
             }
             Ok(results)
         };

@@ -170,11 +170,15 @@ pub struct Config {
     /// How many bytes they may cost.
     pub max_idle_bytes: usize,
     /// How many events of one resource may wait for one connection: for an access answer, or for resources that another
-    /// event refers to. Beyond it, the connection is closed. Also how many events of one name may wait for the answers to
-    /// query requests. Beyond it, the query resources are fetched anew.
+    /// event refers to. Beyond it, the connection is closed.
     pub max_held_events: usize,
-    /// How many bytes the events of one name may have that wait for the answers to query requests.
+    /// How many bytes they may have.
     pub max_held_bytes: usize,
+    /// How many events of one name, and answers to get requests, may wait for the answers to query requests. Beyond it, the query
+    /// resources are fetched anew.
+    pub max_waiting_events: usize,
+    /// How many bytes they may have.
+    pub max_waiting_bytes: usize,
     /// For how many resources one connection asks for access at a time after a token event or because others have said that
     /// access may have changed. The others wait for their turn, and their events with them.
     pub max_rechecks: usize,
@@ -206,6 +210,8 @@ impl Default for Config {
             max_idle_bytes: 16 << 20,
             max_held_events: 4096,
             max_held_bytes: 8 << 20,
+            max_waiting_events: 4096,
+            max_waiting_bytes: 8 << 20,
             max_rechecks: 32,
             max_reference_loads: 64,
             max_reloads: 64,

@@ -58,8 +58,8 @@ pub(crate) type Fetched = Result<(service::Resource<Verbatim>, usize), Error>;
 pub(crate) struct Cache {
     max_reloads: usize,
     max_query_requests: usize,
-    max_held_events: usize,
-    max_held_bytes: usize,
+    max_waiting_events: usize,
+    max_waiting_bytes: usize,
     max_subject: usize,
     last_key: u64,
     names: BTreeMap<String, Name>,
@@ -81,8 +81,8 @@ impl Cache {
         Self {
             max_reloads: config.max_reloads.max(1),
             max_query_requests: config.max_query_requests.max(1),
-            max_held_events: config.max_held_events,
-            max_held_bytes: config.max_held_bytes,
+            max_waiting_events: config.max_waiting_events,
+            max_waiting_bytes: config.max_waiting_bytes,
             max_subject: config.max_subject,
             last_key: 0,
             names: BTreeMap::new(),
@@ -282,7 +282,7 @@ impl Cache {
     /// Lets an event happen to a resource.
     fn apply(&mut self, key: ResourceKey, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
         let resource = self.resources.get_mut(&key)?;
-        let event = resource.on_event(event, payload)?;
+        let event = resource.on_event(event, payload)?.in_bytes(payload.len());
         let is_delete = event.is_delete();
         let notice = notice(key, resource, News::Event(Arc::new(event)));
         if is_delete {
@@ -291,11 +291,11 @@ impl Cache {
         Some(notice)
     }
 
-    /// Makes `content` the content of a resource.
-    fn replace(&mut self, key: ResourceKey, content: &Content) -> Vec<Notice> {
+    /// Makes `content`, which had so many bytes, the content of a resource.
+    fn replace(&mut self, key: ResourceKey, content: &Content, bytes: usize) -> Vec<Notice> {
         let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
         let events = resource.replace(content).unwrap_or_default().into_iter();
-        events.map(|event| notice(key, resource, News::Event(Arc::new(event)))).collect()
+        events.map(|event| notice(key, resource, News::Event(Arc::new(event.in_bytes(bytes))))).collect()
     }
 
     /// Tells that a resource is no more.

@@ -18,6 +18,8 @@ pub(crate) struct Event {
     kind: Kind,
     /// The version of the content that the event led to.
     version: u64,
+    /// How many bytes it had on its way here, about.
+    bytes: usize,
     /// For clients that name the resource as services do, which is nearly all of them.
     frames: ByDialect<Bytes>,
 }
@@ -45,7 +47,17 @@ pub(crate) enum Kind {
 impl Event {
     /// An event on the resource `rid`, after which its content has this version.
     pub(crate) fn new(rid: ResourceId, kind: Kind, version: u64) -> Self {
-        Self { rid, kind, version, frames: ByDialect::default() }
+        Self { rid, kind, version, bytes: 0, frames: ByDialect::default() }
+    }
+
+    /// The event, as one that came in so many bytes.
+    pub(crate) fn in_bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// How many bytes it takes to keep it.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes
     }
 
     /// True if content of this version holds already what the event does.

@@ -211,7 +211,8 @@ impl Gateway {
                 }
             }
             Purpose::Query(key) => {
-                let queried = answer.map_or(Queried::Silence, |(response, _)| Queried::Answer(response.into_result()));
+                let queried =
+                    answer.map_or(Queried::Silence, |(response, bytes)| Queried::Answer(response.into_result(), bytes));
                 let notices = cache.on_queried(key, queried, bus);
                 self.tell(notices);
             }

@@ -11,6 +11,7 @@ extern crate relogin_tests;
 mod auth;
 mod harness;
 mod http;
+mod machine;
 mod sockets;
 mod store;
 mod users;

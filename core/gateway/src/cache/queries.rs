@@ -39,8 +39,8 @@ pub(crate) enum Waiting {
 
 /// What came of a query request.
 pub(crate) enum Queried {
-    /// The service's answer.
-    Answer(Result<QueryResult, Error>),
+    /// The service's answer, and how many bytes it had.
+    Answer(Result<QueryResult, Error>, usize),
     /// Nobody has answered.
     Silence,
 }
@@ -109,7 +109,7 @@ impl Cache {
         let name = resource.rid.name().to_owned();
         let mut notices = Vec::new();
         match queried {
-            Queried::Answer(Ok(QueryResult::Events(events))) => {
+            Queried::Answer(Ok(QueryResult::Events(events)), _) => {
                 // Once it is deleted, there is nothing left to happen to it.
                 for event in events {
                     match event.event.as_str() {
@@ -118,10 +118,12 @@ impl Cache {
                     }
                 }
             }
-            Queried::Answer(Ok(QueryResult::Content(content))) => notices.extend(self.replace(key, &content)),
-            Queried::Answer(Err(error)) if error.is(code::NOT_FOUND) => notices.extend(self.delete(key, bus)),
+            Queried::Answer(Ok(QueryResult::Content(content)), bytes) => {
+                notices.extend(self.replace(key, &content, bytes));
+            }
+            Queried::Answer(Err(error), _) if error.is(code::NOT_FOUND) => notices.extend(self.delete(key, bus)),
             // The service has said that it cannot tell.
-            Queried::Answer(Err(_)) => {}
+            Queried::Answer(Err(_), _) => {}
             // What happened will not be told any more, but what is now can be asked.
             Queried::Silence => self.set_stale(key),
         }
@@ -171,7 +173,7 @@ impl Cache {
         let Some(queries) = self.names.get_mut(name) else { return };
         queries.waiting_bytes += waiting.bytes();
         queries.waiting.push_back(waiting);
-        if queries.waiting.len() > self.max_held_events || queries.waiting_bytes > self.max_held_bytes {
+        if queries.waiting.len() > self.max_waiting_events || queries.waiting_bytes > self.max_waiting_bytes {
             self.abandon_round(name, bus);
         }
     }

@@ -60,7 +60,7 @@ impl Cache {
     pub(crate) fn on_reloaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
         match fetched {
             Ok((resource, bytes)) => {
-                let notices = self.replace(key, &resource.content);
+                let notices = self.replace(key, &resource.content, bytes);
                 self.set_bytes(key, bytes);
                 self.evict(bus);
                 notices

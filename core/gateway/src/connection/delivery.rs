@@ -10,7 +10,10 @@ use super::{
     subscription::State,
     task::{Deliver, Task, Wait},
 };
-use crate::{api::close, event::Event};
+use crate::{
+    api::{Config, close},
+    event::Event,
+};
 
 impl Connection {
     /// Takes an event on a resource that the client calls `rid`.
@@ -19,7 +22,8 @@ impl Connection {
         if event.is_in(subscription.version) {
             return;
         }
-        let is_full = subscription.held.len() >= shared.config.max_held_events;
+        let Config { max_held_events, max_held_bytes, .. } = shared.config;
+        let is_full = subscription.held.is_full_for(event, max_held_events, max_held_bytes);
         match subscription.state {
             State::Waiting | State::Loading | State::Failed(_) | State::Deleted => {}
             // The client has seen nothing yet: it may as well begin later.
@@ -31,7 +35,7 @@ impl Connection {
             State::Visible if is_full => self.failure = Some((close::TRY_AGAIN_LATER, "too many events are waiting")),
             State::Loaded(_) | State::Visible => {
                 subscription.version = event.version();
-                subscription.held.push_back(Arc::clone(event));
+                subscription.held.push(Arc::clone(event));
                 self.pump(rid, shared);
             }
         }
@@ -44,7 +48,7 @@ impl Connection {
             && !subscription.rechecking
             && !(subscription.direct > 0 && subscription.is_outdated(self.epoch))
             && subscription.delivering.is_none()
-            && let Some(event) = subscription.held.pop_front()
+            && let Some(event) = subscription.held.pop()
         {
             self.deliver(rid, &event, shared);
         }

@@ -40,7 +40,7 @@ pub(crate) struct Subscription {
     pub(crate) version: u64,
     pub(crate) access: AccessState,
     /// Events that wait: until the client has the resource, until access is settled, until an event's references are there.
-    pub(crate) held: VecDeque<Arc<Event>>,
+    pub(crate) held: Held,
     /// True while events wait for an access answer.
     pub(crate) rechecking: bool,
     /// The event whose references are being loaded.
@@ -57,6 +57,39 @@ pub(crate) struct Subscription {
     pub(crate) takes_turn: bool,
     /// True while it is loaded in its turn.
     pub(crate) loads_in_turn: bool,
+}
+
+/// Events that wait, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+}
+
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.bytes();
+        self.events.push_back(event);
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Arc<Event>> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.bytes();
+        Some(event)
+    }
+
+    /// True if `event` would be one too many, or of too many bytes. One alone never is.
+    pub(crate) fn is_full_for(&self, event: &Event, most: usize, most_bytes: usize) -> bool {
+        !self.is_empty() && (self.events.len() >= most || self.bytes + event.bytes() > most_bytes)
+    }
 }
 
 /// How far a subscription is.
@@ -112,7 +145,7 @@ impl Subscription {
             references: References::new(),
             version: 0,
             access: AccessState::Unknown,
-            held: VecDeque::new(),
+            held: Held::default(),
             rechecking: false,
             delivering: None,
             waiting: Vec::new(),

@@ -182,6 +182,40 @@ fn who_makes_too_many_events_wait_is_closed() {
 }
 
 #[test]
+fn who_makes_events_of_too_many_bytes_wait_is_closed() {
+    check_with(
+        Config { max_held_bytes: 1000, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            1> 1 subscribe.a
+              listen event.a.*
+              ask get.a {}
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":0}}}
+              1< {"result":{"models":{"a":{"x":0}}},"id":1}
+              1 done
+            event.a.reaccess
+              ask access.a {"cid":"c1","token":null}
+            event.a.custom "0123456789012345678901234567890123456789012345678901234567890123456789"
+            event.a.custom "0123456789012345678901234567890123456789012345678901234567890123456789"
+            access.a = {"result":{"get":true}}
+              1< {"event":"a.custom","data":"0123456789012345678901234567890123456789012345678901234567890123456789"}
+              1< {"event":"a.custom","data":"0123456789012345678901234567890123456789012345678901234567890123456789"}
+            event.a.reaccess
+              ask access.a {"cid":"c1","token":null}
+            event.a.custom 1
+            event.a.custom 2
+            event.a.custom "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+              release conn.c1.token
+              1 close 1013 too many events are waiting
+              release access.a
+        "#]],
+    );
+}
+
+#[test]
 fn subjects_are_no_longer_than_the_bus_takes() {
     check_with(
         Config { max_subject: 20, ..Config::default() },
@@ -658,9 +692,9 @@ fn requests_under_way_are_counted_in_bytes() {
 /// Line g: as many subscriptions as one frame after the other can make, as long as they are let be.
 #[test]
 fn a_connection_gets_no_more_subscriptions_than_it_may_have_bytes() {
-    let config = Config::default();
+    let config = Config { max_subscription_bytes: 2 << 20, ..Config::default() };
     let most = config.max_subscription_bytes;
-    for (length, frames) in [(60_000, 500), (4_000, 2_000), (10, 17_000)] {
+    for (length, frames) in [(60_000, 100), (4_000, 200), (10, 1_200)] {
         let mut gateway = Gateway::new(config.clone());
         let (connection, now) = (ConnectionKey(1), std::time::Duration::ZERO);
         gateway.handle(Input::Opening { connection, cid: "c1".into(), origin: Default::default() }, now);

@@ -399,7 +399,7 @@ fn so_many_query_requests_are_under_way_at_a_time() {
 #[test]
 fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
     check_with(
-        Config { max_held_events: 2, ..Config::default() },
+        Config { max_waiting_events: 2, ..Config::default() },
         &expect![[r#"
             open 1 c1
               listen conn.c1.token

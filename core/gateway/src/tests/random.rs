@@ -104,7 +104,8 @@ impl World {
         } else {
             Config {
                 max_held_events: 1000,
-                max_held_bytes: 1000,
+                max_waiting_events: 3,
+                max_waiting_bytes: 1000,
                 max_rechecks: 1,
                 max_reference_loads: 1,
                 max_reloads: 1,

@@ -1,0 +1,147 @@
+//! Attacks on what the gateway keeps and does for one client: subscriptions, cached resources, requests, access asked again.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use relogin_tests::{
+    innocent::Innocent,
+    raw::STRANGER,
+    res::{Answer, Res},
+    stage::Stage,
+};
+
+on!(embedded_alone:
+    subscriptions_with_long_queries_are_refused,
+    subscriptions_of_one_connection_are_bounded_in_bytes,
+    subscriptions_of_all_connections_are_bounded_in_bytes,
+    resources_that_nobody_wants_are_bounded_in_bytes,
+    relogins_with_many_subscriptions_hold_up_nobody,
+);
+
+const MIB: u64 = 1 << 20;
+
+/// How many of the answers have which error; none for results.
+fn codes(answers: &[Answer]) -> BTreeMap<Option<&str>, usize> {
+    let mut codes = BTreeMap::new();
+    for answer in answers {
+        *codes.entry(answer.code()).or_default() += 1;
+    }
+    codes
+}
+
+/// A subscription to one's own user, with a query of so many bytes.
+fn subscription(number: usize, bytes: usize) -> String {
+    format!("subscribe.session.user.{{cid}}?{number:0bytes$}")
+}
+
+/// Line g: 16,836 of these took 3,000 MB.
+async fn subscriptions_with_long_queries_are_refused(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let mut stranger = Res::connect_from(&stage.gateway_url(), STRANGER).await?;
+    let answers = stranger.pipeline_all((0..1_000).map(|number| subscription(number, 60_000))).await?;
+    ensure!(codes(&answers) == BTreeMap::from([(Some("system.invalidQuery"), 1_000)]), "{:?}", codes(&answers));
+    // Shorter than it may be as it is written, and longer with the connection's id.
+    let tags = "{cid}".repeat(400);
+    let filled_in = stranger.request(&format!("subscribe.session.user.{{cid}}?{tags}"), None).await?;
+    ensure!(filled_in.code() == Some("system.invalidQuery"), "{filled_in:?}");
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 64 * MIB, "{} MiB more", (peak - before) / MIB);
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line g: as long as a query may be, and as short.
+async fn subscriptions_of_one_connection_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    for (bytes, count) in [(4_000, 2_500), (10, 16_000)] {
+        let mut stranger = Res::connect_from(&stage.gateway_url(), STRANGER).await?;
+        let answers = stranger.pipeline_all((0..count).map(|number| subscription(number, bytes))).await?;
+        let codes = codes(&answers);
+        ensure!(codes.keys().all(|code| matches!(code, None | Some("system.subscriptionLimitExceeded"))), "{codes:?}");
+        ensure!(codes.len() == 2, "queries of {bytes} bytes: {codes:?}");
+        let peak = stage.service()?.memory()?.peak;
+        ensure!(peak < before + 96 * MIB, "{} MiB more, {codes:?}", (peak - before) / MIB);
+        // The connection goes on all the same.
+        stranger.request("auth.session.challenge", None).await?.ok()?;
+        stranger.close().await?;
+    }
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line g, from many connections: those who have little are served all the same.
+async fn subscriptions_of_all_connections_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let mut strangers = Vec::new();
+    let mut refused = 0;
+    for _ in 0..10 {
+        let mut stranger = Res::connect_from(&stage.gateway_url(), STRANGER).await?;
+        let answers = stranger.pipeline_all((0..1_400).map(|number| subscription(number, 4_000))).await?;
+        refused += answers.iter().filter(|answer| answer.code().is_some()).count();
+        strangers.push(stranger);
+    }
+    ensure!(refused > 0, "all was granted");
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 320 * MIB, "{} MiB more, {refused} refused", (peak - before) / MIB);
+    let mut late = Res::connect(&stage.gateway_url()).await?;
+    let answers = late.pipeline_all((0..10).map(|number| subscription(number, 100))).await?;
+    ensure!(answers.iter().all(|answer| answer.code().is_none()), "{answers:?}");
+    innocent.goes_on(10).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line r: 102,724 of these in 15 s took 923 MB for 5 s.
+async fn resources_that_nobody_wants_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let mut stranger = Res::connect_from(&stage.gateway_url(), STRANGER).await?;
+    for round in 0..20 {
+        let names = (0..1_000).map(|number| format!("get.session.user.{:03800}", round * 1_000 + number));
+        let answers = stranger.pipeline_all(names).await?;
+        ensure!(answers.iter().all(|answer| answer.code().is_some()), "{:?}", codes(&answers));
+    }
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 96 * MIB, "{} MiB more", (peak - before) / MIB);
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line t: each relogin of a user with 65,000 subscriptions was as many access requests at once.
+async fn relogins_with_many_subscriptions_hold_up_nobody(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let mut user = Res::connect_from(&stage.gateway_url(), STRANGER).await?;
+    let mut key = user.log_in("john", "john").await?;
+    let answers = user.pipeline_all((0..5_000).map(|number| subscription(number, 10))).await?;
+    ensure!(answers.iter().all(|answer| answer.code().is_none()), "{:?}", codes(&answers));
+    let rounds = innocent.requests();
+    for number in 0..200 {
+        key = user.relogin(&key["reloginKey"], Some(&format!("{number:021}A"))).await?.payload()?;
+    }
+    // With each relogin, the honest client was refused nothing, and got what it asked for.
+    innocent.goes_on(5).await?;
+    ensure!(innocent.requests() > rounds);
+    // What waited for its turn is there in the end: events come of all subscriptions.
+    user.request("auth.session.logout", None).await?.ok()?;
+    for number in [0, 4_999] {
+        user.event(&format!("session.user.{{cid}}?{number:010}.change")).await?;
+    }
+    innocent.leave().await?;
+    Ok(())
+}
