@@ -2,7 +2,7 @@
 //! need each other, and stops them in the reverse.
 
 use std::{
-    fs, io,
+    fs,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     panic::AssertUnwindSafe,
@@ -36,10 +36,11 @@ use crate::{
     },
     cookie::BrowserCookie,
     demo::Ticker,
+    descriptors,
     errors::Chain,
     expiry,
     gateway::{Gateway, Limits},
-    http::{self, Health, Site},
+    http::{self, ConnectionLimits, Health, Site},
     instance::{self, Claim, Peers},
     issuers,
     needs::{self, Uses},
@@ -117,6 +118,7 @@ impl App {
     /// # Errors
     /// What is in the way, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let descriptors = descriptors::raise_limit();
         // What fails sooner and changes less comes first.
         let people = open_users(&config)?;
         let audit_file = match &config.audit {
@@ -127,7 +129,7 @@ impl App {
             None => None,
         };
         let listener = match &config.listen {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(http::listen(address).await?),
             None => None,
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
@@ -268,7 +270,8 @@ impl App {
                 proxies: config.trusted_proxies,
                 origins,
             };
-            doors.open("serving HTTP", |stop| http::run(listener, site, stop.cancelled_owned()));
+            let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
+            doors.open("serving HTTP", move |stop| http::run(listener, site, limits, stop.cancelled_owned()));
         }
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
@@ -423,18 +426,6 @@ fn open_users(config: &Config) -> anyhow::Result<People> {
 /// Where it is written down what is known of the users of a file; none if no session outlives the process.
 fn known_users(config: &Config) -> Option<PathBuf> {
     (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
-}
-
-async fn listen(address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "another program has this port; stop it, or take another port with --listen",
-            io::ErrorKind::PermissionDenied => "ports below 1024 are root's; take another with --listen",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address; take another with --listen",
-            _ => "take another address with --listen",
-        };
-        anyhow::Error::new(error).context(format!("cannot listen on {address}: {advice}"))
-    })
 }
 
 /// Makes the data folder, for its owner alone.

@@ -52,6 +52,10 @@ pub struct Config {
     pub allow_origin: AllowOrigin,
     /// Whose word is taken for who their clients are.
     pub trusted_proxies: TrustedProxies,
+    /// How many connections there may be; none: what the limit of open files leaves.
+    pub max_connections: Option<usize>,
+    /// How many of them may be from one address; none: the default of [`crate::http::ConnectionLimits`].
+    pub max_connections_per_address: Option<usize>,
     /// Where the audit trail is written.
     pub audit: Option<AuditTarget>,
     /// The subject that the audit trail is published to, over NATS.
@@ -295,6 +299,8 @@ impl Config {
             public_url: options.public_url()?.map_or_else(Vec::new, |urls| urls.value),
             allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
             trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
+            max_connections: options.max_connections()?.map(|count| count.value),
+            max_connections_per_address: options.max_connections_per_address()?.map(|count| count.value),
             audit: options.audit()?.map(|audit| audit.value),
             audit_subject,
             demo,

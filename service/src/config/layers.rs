@@ -102,6 +102,15 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_TRUSTED_PROXY", value_name = "ADDRESS[/BITS]")]
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
+    /// How many connections there may be; more are answered 503 [default: what the limit of open files leaves, less what the service
+    /// needs itself]
+    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS", value_name = "COUNT")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub max_connections: Option<String>,
+    /// How many of them may be from one address, or one IPv6 network of 64 bits [default: half; for loopback addresses, all]
+    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub max_connections_per_address: Option<String>,
     /// Write the audit trail here, one line of JSON an event; - is standard output [default: nowhere]
     #[arg(long, env = "RELOGIN_AUDIT", value_name = "FILE|-")]
     pub audit: Option<PathBuf>,
@@ -232,6 +241,8 @@ options! {
     public_url: "public-url" "RELOGIN_PUBLIC_URL" values::public_url => Vec<url::Origin>;
     allow_origin: "allow-origin" "RELOGIN_ALLOW_ORIGIN" values::allow_origin => AllowOrigin;
     trusted_proxy: "trusted-proxy" "RELOGIN_TRUSTED_PROXY" values::trusted_proxies => TrustedProxies;
+    max_connections: "max-connections" "RELOGIN_MAX_CONNECTIONS" values::count => usize;
+    max_connections_per_address: "max-connections-per-address" "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS" values::count => usize;
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
     audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;
@@ -289,6 +300,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<
         OneOrMany::One(one) => vec![one],
         OneOrMany::Many(many) => many,
     }))
+}
+
+fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    u32::deserialize(deserializer).map(|number| Some(number.to_string()))
 }
 
 fn bool_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {

@@ -55,6 +55,8 @@ pub enum Problem {
     PublicUrl(String),
     /// Not an address or a network of proxies.
     TrustedProxy(String),
+    /// Not a number of things there may be.
+    Count(String),
     /// Not a NATS address. Shows none: there may be a password in it.
     Nats,
     /// Neither a gateway nor NATS.
@@ -97,6 +99,13 @@ pub(super) fn listen(text: String) -> Result<String, Problem> {
 pub(super) fn nats(text: String) -> Result<NatsUrl, Problem> {
     let is_url = |url: &str| url.trim().parse::<async_nats::ServerAddr>().is_ok_and(|url| !url.host().is_empty());
     if text.split(',').all(is_url) { Ok(NatsUrl(text)) } else { Err(Problem::Nats) }
+}
+
+pub(super) fn count(text: String) -> Result<usize, Problem> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(Problem::Count(text)),
+    }
 }
 
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, Problem> {
@@ -271,6 +280,7 @@ impl fmt::Display for Problem {
                     "{text:?} is out of range; it must be a millisecond at least, and less than 500 million years"
                 )
             }
+            Self::Count(text) => write!(f, "{text:?} is no number of connections; write it like 10000"),
             Self::LongerThanTheSession(session) => {
                 write!(
                     f,

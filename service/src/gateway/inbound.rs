@@ -42,8 +42,10 @@ struct Unfinished {
 }
 
 impl<S> Inbound<S> {
-    pub(super) fn new(io: S, flow: Arc<Flow>, pace: Pace) -> Self {
-        Self { io, flow, pace, frames: FrameScanner::default(), unfinished: None, charged: 0 }
+    /// Over `io`, for a library that takes frames of up to `max_frame` bytes.
+    pub(super) fn new(io: S, flow: Arc<Flow>, pace: Pace, max_frame: usize) -> Self {
+        let frames = FrameScanner { max: max_frame, ..FrameScanner::default() };
+        Self { io, flow, pace, frames, unfinished: None, charged: 0 }
     }
 
     /// The transport below. What was counted is given back.
@@ -145,8 +147,10 @@ struct FrameScanner {
     earlier: usize,
     /// True between the frames of a message.
     is_fragmented: bool,
-    /// The largest frame so far: the library keeps a buffer of that size.
+    /// The largest frame so far, as its header has announced it: the library keeps a buffer of that size.
     largest: usize,
+    /// The largest frame that there may be.
+    max: usize,
     /// How many messages have ended.
     ended: u32,
 }
@@ -165,7 +169,6 @@ impl FrameScanner {
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
             bytes = &bytes[count..];
             self.frame += count;
-            self.largest = self.largest.max(self.frame);
             self.left = Some(left - count as u64);
             self.end_frame();
         }
@@ -193,6 +196,10 @@ impl FrameScanner {
         }
         if self.header_len == 2 + extended + mask {
             self.left = Some(self.announced);
+            let size = usize::try_from(self.announced).unwrap_or(usize::MAX);
+            if size <= self.max {
+                self.largest = self.largest.max(size);
+            }
             self.end_frame();
         }
     }
@@ -262,7 +269,7 @@ mod tests {
                 prop_oneof![0_usize..130, 65_000_usize..66_000, 120_usize..132], 1..6),
             cuts in prop::collection::vec(1_usize..70_000, 1..40),
         ) {
-            let mut scanner = FrameScanner::default();
+            let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
             for size in &sizes {
                 let frames = [part(*size, Data::Text, false), Frame::ping(vec![7; 125]), part(*size, Data::Continue, true)];
                 let bytes = wire(&frames);
@@ -285,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted_while_it_comes_and_the_buffer_that_stays() {
-        let mut scanner = FrameScanner::default();
+        let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
         scanner.scan(&wire(&[part(SMALL, Data::Text, true)]));
         assert_eq!(scanner.held(), 0);
         scanner.scan(&wire(&[part(100_000, Data::Text, false)]));
@@ -294,8 +301,11 @@ mod tests {
         assert_eq!(scanner.received(), 100_010);
         scanner.scan(&wire(&[part(0, Data::Continue, true)]));
         assert_eq!((scanner.held(), scanner.unfinished()), (100_000, None));
-        // A header that announces the end of the world holds nothing yet.
+        // The library makes room for what a header announces, if it takes such a frame at all.
+        scanner.scan(&[0x81, 0xff, 0, 0, 0, 0, 0, 3, 0, 0, 1, 2, 3, 4, b'x']);
+        assert_eq!((scanner.held(), scanner.received()), (3 << 16, 1));
+        let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
         scanner.scan(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, b'x']);
-        assert_eq!((scanner.held(), scanner.received()), (100_000, 1));
+        assert_eq!((scanner.held(), scanner.received()), (0, 1));
     }
 }

@@ -171,7 +171,7 @@ where
     let Closed { key, driver } = &closed;
     let flow = Arc::new(Flow::new(&limits, memory));
     let pace = Pace { first: limits.message, rate: limits.message_rate };
-    let io = Inbound::new(io, Arc::clone(&flow), pace);
+    let io = Inbound::new(io, Arc::clone(&flow), pace, limits.frame);
     let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config(&limits))).await;
     let (outbound, queue) = mpsc::unbounded_channel();
     let (cut, being_cut) = oneshot::channel();

@@ -1,10 +1,14 @@
 //! HTTP: the page, the health check, and the way in for WebSockets, on whatever path. Knows no sessions and no RES.
 
+mod accept;
 mod encoding;
 mod health;
 mod jwks;
+mod listen;
 mod page;
+mod places;
 mod proxied;
+mod stream;
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -16,15 +20,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::watch,
-};
+use tokio::{net::TcpListener, sync::watch};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
@@ -33,9 +38,14 @@ use crate::{
     gateway::{Gateway, origin_of},
     origins::{Origins, Refusal},
 };
+use accept::Acceptor;
 use page::PAGE;
+use places::{Place, Places};
+use stream::ClientStream;
 
 pub use health::Health;
+pub use listen::{ListenError, listen};
+pub use places::ConnectionLimits;
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -63,11 +73,14 @@ const HEALTH: &str = "/healthz";
 /// How long a client may take to send the head of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How large the head of a request may be. Each auth request of a WebSocket carries it.
-const MAX_HEAD: usize = 64 << 10;
+/// How large the head of a request may be, in bytes; a larger one is answered 431. Each auth request of a WebSocket carries it.
+const MAX_HEAD: usize = 16 << 10;
+
+/// How long a client may take to read some of what is written to it.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long responses that are under way may take when the server is stopped.
-const STOP_DEADLINE: Duration = Duration::from_secs(3);
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The methods of all that is served, WebSockets included.
 const READ_ONLY: &str = "GET, HEAD";
@@ -91,9 +104,11 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop.
-pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = ()>) {
+/// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop. Connections are
+/// taken as far as `limits` go.
+pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, stop: impl Future<Output = ()>) {
     let proxies = Arc::new(site.proxies.clone());
+    let acceptor = Acceptor::new(listener, Arc::new(Places::new(limits, site.proxies.clone())));
     let router = router(site);
     // Each connection holds a receiver for as long as it lives.
     let stopping = watch::Sender::new(false);
@@ -101,8 +116,8 @@ pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = (
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD);
     let mut stop = pin!(stop);
     loop {
-        let (mut stream, remote) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+        let (mut stream, remote, place) = tokio::select! {
+            accepted = acceptor.next() => accepted,
             () = &mut stop => break,
         };
         let (http, router, proxies) = (http.clone(), router.clone(), Arc::clone(&proxies));
@@ -116,13 +131,20 @@ pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = (
                 Ok(client) => client,
                 Err(error) => return tracing::debug!(%remote, %error, "a proxy does not say who its client is"),
             };
-            let service = TowerToHyperService::new(router.layer(Extension(client)));
+            let place = Arc::new(place);
+            let stream = ClientStream::new(stream, WRITE_DEADLINE, Some(Arc::clone(&place)));
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(client);
+                request.extensions_mut().insert(Arc::clone(&place));
+                TowerToHyperService::new(router.clone()).call(request)
+            });
             let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
             let ended = tokio::select! {
                 ended = &mut connection => ended,
                 () = async { stopping.changed().await.unwrap_or_default() } => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // What is not read or written by then never is.
+                    tokio::time::timeout(STOP_DEADLINE, connection).await.unwrap_or(Ok(()))
                 }
             };
             if let Err(error) = ended {
@@ -130,28 +152,9 @@ pub async fn run(listener: TcpListener, site: Site, stop: impl Future<Output = (
             }
         });
     }
-    drop(listener);
+    drop(acceptor);
     stopping.send_replace(true);
-    if tokio::time::timeout(STOP_DEADLINE, stopping.closed()).await.is_err() {
-        tracing::warn!("some HTTP responses were cut off");
-    }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, remote)) => {
-                // Frames are small and wanted at once. A socket that does not take the option works all the same.
-                stream.set_nodelay(true).ok();
-                return (stream, remote);
-            }
-            Err(error) => {
-                // Too many open files, mostly: trying at once would help nobody.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
-        }
-    }
+    stopping.closed().await;
 }
 
 fn router(site: Site) -> Router {
@@ -173,6 +176,7 @@ fn router(site: Site) -> Router {
 async fn identify(
     State(site): State<Site>,
     Extension(peer): Extension<SocketAddr>,
+    Extension(place): Extension<Arc<Place>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -185,6 +189,10 @@ async fn identify(
     // What is no text is no address either.
     let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
     let client = site.proxies.client(peer, forwarded);
+    if place.name(client).is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Too many connections from this address. Try later.\n")
+            .into_response();
+    }
     request.extensions_mut().insert(client);
     next.run(request).await
 }

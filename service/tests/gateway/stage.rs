@@ -10,7 +10,7 @@ use relogin::{
     config::AllowOrigin,
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
-    http::{self, Health, Site},
+    http::{self, ConnectionLimits, Health, Site},
     instance::Peers,
     origins::{Origins, parse_public},
     store::memory::MemoryStore,
@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) allow_origin: AllowOrigin,
     pub(crate) header_auth: Option<String>,
     pub(crate) proxies: TrustedProxies,
+    pub(crate) connections: ConnectionLimits,
 }
 
 impl Default for Setup {
@@ -58,6 +59,7 @@ impl Default for Setup {
             allow_origin: AllowOrigin::default(),
             header_auth: None,
             proxies: TrustedProxies::default(),
+            connections: ConnectionLimits { total: 100_000, per_address: None },
         }
     }
 }
@@ -98,7 +100,7 @@ impl Stage {
     }
 
     pub(crate) async fn set(bus: Arc<dyn Bus>, setup: Setup) -> Self {
-        let Setup { limits, public_url, allow_origin, header_auth, proxies } = setup;
+        let Setup { limits, public_url, allow_origin, header_auth, proxies, connections } = setup;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let public_url = public_url.into_iter().map(|url| parse_public(url).unwrap()).collect();
@@ -122,7 +124,7 @@ impl Stage {
             origins,
         };
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(http::run(listener, site, async { stopped.await.unwrap_or_default() }));
+        let server = tokio::spawn(http::run(listener, site, connections, async { stopped.await.unwrap_or_default() }));
         Self { bus, gateway, store, address, stop: Some(stop), server }
     }
 

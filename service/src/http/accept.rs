@@ -1,0 +1,101 @@
+//! Takes connections off the listen queue: as many as there may be, and the others in order to refuse them. An error ends nothing.
+//! Must not depend on what is served.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tracing::warn;
+
+use super::places::{NoPlace, Place, Places};
+use crate::log_throttle::LogThrottle;
+
+/// Takes connections.
+pub(super) struct Acceptor {
+    listener: TcpListener,
+    places: Arc<Places>,
+    refused: LogThrottle,
+    failed: LogThrottle,
+    refusals: Arc<Semaphore>,
+}
+
+/// How long to wait when a connection could not be taken for lack of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How many that are refused are told so at once. They have descriptors meanwhile, of those that are kept back.
+const REFUSALS: usize = 16;
+
+/// How long one that is refused may take to read so.
+const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
+
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\nToo many connections. Try later.\n";
+
+impl Acceptor {
+    pub(super) fn new(listener: TcpListener, places: Arc<Places>) -> Self {
+        let (refused, failed) = (LogThrottle::default(), LogThrottle::default());
+        Self { listener, places, refused, failed, refusals: Arc::new(Semaphore::new(REFUSALS)) }
+    }
+
+    /// The next connection that has a place. Cancel safe.
+    pub(super) async fn next(&self) -> (TcpStream, SocketAddr, Place) {
+        loop {
+            let (stream, remote) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.pause_after(&error).await;
+                    continue;
+                }
+            };
+            match self.places.enter(remote.into()) {
+                Ok(place) => {
+                    // Frames are small and wanted at once. A socket that does not take the option works all the same.
+                    stream.set_nodelay(true).ok();
+                    return (stream, remote, place);
+                }
+                Err(reason) => self.refuse(stream, reason),
+            }
+        }
+    }
+
+    async fn pause_after(&self, error: &io::Error) {
+        // Clients that have left already.
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return;
+        }
+        // Too many open files, mostly: it passes, and trying at once would help nobody.
+        if let Some(counts) = self.failed.count() {
+            warn!(%error, since_last = counts.since_last, total = counts.total, "cannot accept connections");
+        }
+        sleep(PAUSE).await;
+    }
+
+    fn refuse(&self, stream: TcpStream, reason: NoPlace) {
+        if let Some(counts) = self.refused.count() {
+            let option = match reason {
+                NoPlace::Full => "--max-connections",
+                NoPlace::FullForAddress => "--max-connections-per-address",
+            };
+            warn!(since_last = counts.since_last, total = counts.total, "connections are refused: {option} are open");
+        }
+        let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            timeout(REFUSAL_DEADLINE, tell(stream)).await.ok();
+            drop(permit);
+        });
+    }
+}
+
+/// Reads to the end before the socket is closed: what is not read would be a reset, that takes the response away.
+async fn tell(mut stream: TcpStream) -> io::Result<()> {
+    use tokio::io::AsyncWriteExt;
+    stream.write_all(REFUSAL).await?;
+    stream.shutdown().await?;
+    let mut scrap = [0; 1024];
+    while stream.read(&mut scrap).await? > 0 {}
+    Ok(())
+}

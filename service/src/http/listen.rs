@@ -1,0 +1,53 @@
+//! The socket that connections come in by. Must not depend on what is served.
+
+use std::io;
+
+use thiserror::Error;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+
+/// Nobody can connect there.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {advice}")]
+pub struct ListenError {
+    address: String,
+    advice: &'static str,
+    source: io::Error,
+}
+
+/// How long the queue of connections that nobody has taken yet may be: after a restart all clients come at once. The system makes it no
+/// longer than `net.core.somaxconn`.
+const QUEUE: u32 = 4096;
+
+/// Listens on `address`, as `host:port`.
+///
+/// # Errors
+/// [`ListenError`] says what is in the way, and what to do about it.
+pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
+    open(address).await.map_err(|source| {
+        let advice = match source.kind() {
+            io::ErrorKind::AddrInUse => "another program has this port; stop it, or take another port with --listen",
+            io::ErrorKind::PermissionDenied => "ports below 1024 are root's; take another with --listen",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address; take another with --listen",
+            _ => "take another address with --listen",
+        };
+        ListenError { address: address.to_owned(), advice, source }
+    })
+}
+
+/// As `TcpListener::bind`, but for the length of the queue.
+async fn open(address: &str) -> io::Result<TcpListener> {
+    let mut last = None;
+    for address in lookup_host(address).await? {
+        let listening = (|| {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(QUEUE)
+        })();
+        match listening {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no such address")))
+}

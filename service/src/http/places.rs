@@ -1,0 +1,211 @@
+//! How many connections there may be, in all and from one address. Must not depend on HTTP.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    client_address::{ClientAddress, TrustedProxies},
+    descriptors::kept_back,
+};
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// In all.
+    pub total: usize,
+    /// From one address, or one IPv6 network of 64 bits. A trusted proxy's own connections do not count as from its address. None: half
+    /// of `total`, and for loopback addresses any number.
+    pub per_address: Option<usize>,
+}
+
+impl ConnectionLimits {
+    /// Those that were asked for, as far as they go where so many descriptors may be open.
+    #[must_use]
+    pub fn new(total: Option<usize>, per_address: Option<usize>, descriptors: usize) -> Self {
+        let most = descriptors.saturating_sub(kept_back(descriptors)).max(1);
+        if let Some(total) = total.filter(|total| *total > most) {
+            tracing::warn!("--max-connections {total} are more than the limit of open files leaves: it is {most} now");
+        }
+        Self { total: total.map_or(most, |total| total.min(most)), per_address }
+    }
+}
+
+/// Why a connection gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// There are as many as may be.
+    Full,
+    /// There are as many as may be from its address.
+    FullForAddress,
+}
+
+/// The places of all connections.
+#[derive(Debug)]
+pub(super) struct Places {
+    limits: ConnectionLimits,
+    proxies: TrustedProxies,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place. Given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Arc<Places>,
+    /// Whose it is; none if it does not count for an address.
+    address: Mutex<Option<IpAddr>>,
+}
+
+impl Places {
+    pub(super) fn new(limits: ConnectionLimits, proxies: TrustedProxies) -> Self {
+        Self { limits, proxies, taken: Mutex::default() }
+    }
+
+    /// A place for a connection of `peer`.
+    pub(super) fn enter(self: &Arc<Self>, peer: ClientAddress) -> Result<Place, NoPlace> {
+        {
+            let mut taken = self.taken();
+            if taken.total >= self.limits.total {
+                return Err(NoPlace::Full);
+            }
+            taken.total += 1;
+        }
+        let place = Place { places: Arc::clone(self), address: Mutex::default() };
+        place.name(peer)?;
+        Ok(place)
+    }
+
+    /// How many there may be from this address.
+    fn max_of(&self, address: ClientAddress) -> usize {
+        match self.limits.per_address {
+            _ if self.proxies.contain(address.ip()) => usize::MAX,
+            Some(max) => max,
+            None if address.ip().is_loopback() => usize::MAX,
+            None => self.limits.total.div_ceil(2),
+        }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        // Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Counts the connection for this client from now on, and no more for whom it was counted before. If the client has as many as
+    /// it may, it is counted for nobody.
+    pub(super) fn name(&self, client: ClientAddress) -> Result<(), NoPlace> {
+        let max = self.places.max_of(client);
+        let new = (max < usize::MAX).then(|| client.network());
+        let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        if *address == new {
+            return Ok(());
+        }
+        let mut taken = self.places.taken();
+        if let Some(old) = address.take() {
+            taken.leave(old);
+        }
+        if let Some(new) = new {
+            let count = taken.by_address.entry(new).or_default();
+            if *count >= max {
+                return Err(NoPlace::FullForAddress);
+            }
+            *count += 1;
+            *address = Some(new);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let address = self.address.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let mut taken = self.places.taken();
+        taken.total -= 1;
+        if let Some(address) = address {
+            taken.leave(address);
+        }
+    }
+}
+
+impl Taken {
+    fn leave(&mut self, address: IpAddr) {
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(total: usize, per_address: Option<usize>) -> Arc<Places> {
+        let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+        Arc::new(Places::new(ConnectionLimits { total, per_address }, proxies))
+    }
+
+    fn client(ip: &str) -> ClientAddress {
+        std::net::SocketAddr::new(ip.parse().unwrap(), 1).into()
+    }
+
+    #[test]
+    fn there_are_so_many_in_all_and_each_is_given_back() {
+        let places = places(3, Some(3));
+        let taken: Vec<_> = ["192.0.2.1", "192.0.2.2", "10.0.0.1"].map(|ip| places.enter(client(ip)).unwrap()).into();
+        assert_eq!(places.enter(client("192.0.2.3")).unwrap_err(), NoPlace::Full);
+        drop(taken);
+        assert!(places.taken().by_address.is_empty());
+        assert_eq!(places.taken().total, 0);
+        places.enter(client("192.0.2.3")).unwrap();
+    }
+
+    #[test]
+    fn one_address_has_so_many_and_others_theirs() {
+        let places = places(100, Some(2));
+        let _taken =
+            ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"].map(|ip| places.enter(client(ip)).unwrap());
+        for full in ["192.0.2.1", "2001:db8::3"] {
+            assert_eq!(places.enter(client(full)).unwrap_err(), NoPlace::FullForAddress, "{full}");
+        }
+        for free in ["192.0.2.2", "2001:db8:0:1::1", "127.0.0.1"] {
+            places.enter(client(free)).unwrap();
+        }
+        assert_eq!(places.taken().total, 4);
+    }
+
+    #[test]
+    fn by_default_one_address_has_half_and_loopback_all() {
+        let places = places(5, None);
+        let taken: Vec<_> = (0..3).map(|_| places.enter(client("192.0.2.1")).unwrap()).collect();
+        assert_eq!(places.enter(client("192.0.2.1")).unwrap_err(), NoPlace::FullForAddress);
+        drop(taken);
+        let _taken: Vec<_> = (0..5).map(|_| places.enter(client("127.0.0.1")).unwrap()).collect();
+    }
+
+    #[test]
+    fn a_proxys_connection_counts_for_its_client() {
+        let places = places(100, Some(1));
+        let proxied: Vec<_> = (0..3).map(|_| places.enter(client("10.0.0.1")).unwrap()).collect();
+        proxied[0].name(client("192.0.2.1")).unwrap();
+        proxied[0].name(client("192.0.2.1")).unwrap();
+        assert_eq!(proxied[1].name(client("192.0.2.1")), Err(NoPlace::FullForAddress));
+        proxied[1].name(client("192.0.2.2")).unwrap();
+        // The proxy uses it for another client now.
+        proxied[0].name(client("192.0.2.3")).unwrap();
+        proxied[2].name(client("192.0.2.1")).unwrap();
+        drop(proxied);
+        assert!(places.taken().by_address.is_empty());
+    }
+}
