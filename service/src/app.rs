@@ -133,6 +133,11 @@ impl App {
             None => None,
         };
         let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
+        if address.is_some_and(|address| !address.ip().is_loopback()) && config.public_url.is_empty() {
+            warn!(
+                "listening beyond this machine without --public-url: any host that is asked for counts as this server's name"
+            );
+        }
         let (bus, nats) = connect(config.bus).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();

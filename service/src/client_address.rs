@@ -4,6 +4,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
 use ipnet::IpNet;
@@ -20,7 +21,7 @@ pub struct ClientAddress {
 
 /// The proxies whose word is taken for who their clients are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TrustedProxies(Vec<IpNet>);
+pub struct TrustedProxies(Arc<[IpNet]>);
 
 /// Says who a request came from. The last address of the last line is the newest.
 pub const FORWARDED_FOR: &str = "X-Forwarded-For";
@@ -60,7 +61,7 @@ impl TrustedProxies {
     /// Those in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
-        Self(networks)
+        Self(networks.into())
     }
 
     /// True if no proxy is trusted.

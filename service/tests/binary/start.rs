@@ -49,6 +49,21 @@ async fn a_stop_is_clean_whatever_ends_first() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
+/// Line o: what cannot be known is asked for.
+#[tokio::test]
+async fn who_listens_beyond_this_machine_is_asked_for_the_public_url() {
+    for (options, is_asked) in [
+        ("--listen 0.0.0.0:0", true),
+        ("--listen 0.0.0.0:0 --public-url https://chat.example", false),
+        ("--listen 127.0.0.1:0", false),
+    ] {
+        let folder = Folder::new();
+        folder.serve(&format!("--demo --store memory {options}")).await.stop().await;
+        let log = fs::read_to_string(folder.path("log")).unwrap();
+        assert_eq!(log.contains("without --public-url"), is_asked, "{options} {log}");
+    }
+}
+
 pub(crate) fn terminate(child: &mut Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
