@@ -13,8 +13,11 @@ use std::{
 
 use anyhow::Context;
 use futures_util::FutureExt;
-use relogin_session::{Rules, key::jwt::Tokens};
-use tokio::{net::TcpListener, sync::mpsc};
+use relogin_session::Rules;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
@@ -30,10 +33,7 @@ use crate::{
         nats::{NatsBus, NatsConfig},
     },
     clock::SteadyClock,
-    config::{
-        AuditTarget, BusKind, Config, CookieKind, DEMO_NAME, GatewayKind, KeyTokens, SecretSource, StoreKind,
-        UsersSource,
-    },
+    config::{AuditTarget, BusKind, Config, CookieKind, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
     cookie::BrowserCookie,
     demo::Ticker,
     descriptors,
@@ -46,10 +46,10 @@ use crate::{
     needs::{self, Uses},
     origins::Origins,
     pruning,
+    reload::{self, Reloads, Secrets},
     reset::Resets,
     secret,
     sessions::Sessions,
-    signing,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
     users::{
         self, UserDirectory,
@@ -82,6 +82,7 @@ pub struct App {
     /// Stops what writes down what the others do.
     trails: Tasks,
     watch: Watch,
+    reloads: Arc<Reloads>,
     /// Begins the stop when dropped: also that of a service that did not get as far as to be an [`App`].
     _stopping: DropGuard,
 }
@@ -181,9 +182,8 @@ impl App {
         }
 
         let directory = people.directory(&bus);
-        let KeyTokens { format, issuer, audience } = config.keys;
-        let keyring = signing::with_tokens(keyring, format, issuer, audience);
-        let jwks = keyring.tokens().and_then(Tokens::jwks);
+        let keyring = config.keys.sign_with(keyring);
+        let (serve_jwks, jwks) = watch::channel(reload::jwks(&keyring));
         let rules = Rules { policy: config.policy, keyring };
         let audit_subject = config.audit_subject.map(|subject| (Arc::clone(&bus), subject));
         let mut audit = Audit::off();
@@ -199,6 +199,11 @@ impl App {
         background.open("keeping the time", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let has_issuers = issuers.is_some();
+        let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
+        if let SecretSource::File(path) = config.secret {
+            let sessions = Arc::clone(&sessions);
+            reloads.secrets = Some(Secrets { path, keys: config.keys, sessions, jwks: serve_jwks });
+        }
         if let Some(issuers) = issuers.clone() {
             background.open("following the keys of issuers", |stop| async move {
                 stop.run_until_cancelled_owned(issuers.follow()).await;
@@ -229,7 +234,8 @@ impl App {
         let is_without_users = people.is_empty();
         match people {
             People::File(list, follower) => {
-                let (_, asked) = mpsc::channel(1);
+                let (ask, asked) = mpsc::channel(1);
+                reloads.users = Some(ask);
                 background.open("following the users file", |stop| async move {
                     stop.run_until_cancelled_owned(follower.follow(list, sessions, asked)).await;
                 });
@@ -281,13 +287,31 @@ impl App {
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
-        Ok(Self { store, bus, gateway, address, doors, services, background, trails, watch, _stopping: stopping })
+        Ok(Self {
+            store,
+            bus,
+            gateway,
+            address,
+            doors,
+            services,
+            background,
+            trails,
+            watch,
+            reloads: Arc::new(reloads),
+            _stopping: stopping,
+        })
     }
 
     /// Where page, WebSocket and health check are served; none if they are not.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// Has users, secrets and issuers read again, in the background.
+    pub fn reload(&self) {
+        let reloads = Arc::clone(&self.reloads);
+        tokio::spawn(async move { reloads.run().await });
     }
 
     /// Returns if the service is no whole one any more: it should end, and be started again.

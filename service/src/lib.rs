@@ -26,6 +26,7 @@ pub mod needs;
 pub mod origins;
 pub mod proof;
 pub mod pruning;
+pub mod reload;
 pub mod reset;
 pub mod secret;
 pub mod sessions;

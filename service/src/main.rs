@@ -3,6 +3,7 @@
 
 use std::{
     ffi::OsString,
+    fs::{self, File},
     hint::black_box,
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -91,7 +92,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let app = tokio::select! {
         app = App::start(config) => app?,
-        () = signals.next() => return Ok(ExitCode::SUCCESS),
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
     let ready = match app.address() {
         Some(address) => format!("relogin: ready on http://{address}\n"),
@@ -100,14 +101,19 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     // Nobody may be reading.
     io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()).ok();
 
-    let code = tokio::select! {
-        () = signals.next() => ExitCode::SUCCESS,
-        failure = app.failed() => {
-            if failure == Failure::Store {
-                app.abandon().await;
-                return Ok(ExitCode::FAILURE);
+    let code = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => break ExitCode::SUCCESS,
+                Told::Reload => app.reload(),
+            },
+            failure = app.failed() => {
+                if failure == Failure::Store {
+                    app.abandon().await;
+                    return Ok(ExitCode::FAILURE);
+                }
+                break ExitCode::FAILURE;
             }
-            ExitCode::FAILURE
         }
     };
     info!("stopping; a second signal stops at once");
@@ -119,27 +125,72 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 Ok(ExitCode::FAILURE)
             }
         },
-        () = signals.next() => Ok(ExitCode::FAILURE),
+        () = signals.stop() => Ok(ExitCode::FAILURE),
     }
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// None if whoever started the program has it ignore that, as `nohup` does.
+    hangup: Option<Signal>,
+    had_terminal: bool,
+}
+
+/// What a signal says.
+enum Told {
+    Stop,
+    /// Read the files again.
+    Reload,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?,
+            had_terminal: has_terminal(),
+        })
     }
 
-    async fn next(&mut self) {
+    /// Returns when the program is to stop. Whether it is to read its files again is still to be heard then.
+    async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// What the next signal says. Cancel safe.
+    async fn next(&mut self) -> Told {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            // A closed terminal ends what runs in it.
+            _ = hangup => if self.had_terminal && !has_terminal() { Told::Stop } else { Told::Reload },
+        }
+    }
+}
+
+/// True if there is a terminal that can end the program by going away.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// True if the program was started with SIGHUP ignored. Where there is no procfs, that is not known.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    // The first bit is the first signal's.
+    ignored.is_some_and(|signals| signals & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
 /// At their finest, these libraries write down what passes through them, passwords included.

@@ -77,6 +77,15 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// None of the secrets in use is in the file any more.
+    #[error(
+        "{} has none of the secrets in use: all keys would be refused. Put the new secret on top of the old one; to end all sessions, start the service anew",
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The system has no randomness.
     #[error("the system gives no random bits")]
     Random(#[source] rand::rngs::SysError),
@@ -113,6 +122,15 @@ pub fn from_file(path: &Path) -> Result<FromFile, SecretError> {
         Err(source) => return Err(SecretError::Unreadable { path: path.to_owned(), source }),
     };
     Ok(FromFile { keyring: read(path)?, is_new })
+}
+
+/// Reads the secret file again, for a service that goes by the secrets `in_use`.
+///
+/// # Errors
+/// [`SecretError`] if it cannot be read, what is in it will not do, or none of the secrets in use is.
+pub fn again(path: &Path, in_use: &Keyring) -> Result<Keyring, SecretError> {
+    let keyring = read(path)?;
+    if keyring.has_secret_of(in_use) { Ok(keyring) } else { Err(SecretError::Foreign { path: path.to_owned() }) }
 }
 
 /// A secret that lives as long as the process.
@@ -236,6 +254,21 @@ mod tests {
         assert!(new.verify(&key.parse().unwrap(), &[0; 16]));
         write(&path, &STANDARD.encode([9; 32]));
         assert!(!from_file(&path).unwrap().keyring.verify(&key.parse().unwrap(), &[0; 16]));
+    }
+
+    #[test]
+    fn a_file_without_a_secret_in_use_or_that_is_gone_is_not_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let in_use = from_file(&path).unwrap().keyring;
+        let old = fs::read_to_string(&path).unwrap();
+        write(&path, &format!("{}\n{old}", STANDARD.encode([9; 32])));
+        assert_eq!(again(&path, &in_use).unwrap().count(), 2);
+        write(&path, &STANDARD.encode([9; 32]));
+        assert!(matches!(again(&path, &in_use), Err(SecretError::Foreign { .. })));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(again(&path, &in_use), Err(SecretError::Unreadable { .. })));
+        assert!(!path.exists(), "a service that runs makes none");
     }
 
     #[test]

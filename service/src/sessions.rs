@@ -21,9 +21,10 @@ pub(crate) mod tests;
 
 use std::sync::{Arc, atomic::AtomicU64};
 
+use arc_swap::ArcSwap;
 use relogin_session::{
-    Attempt, ConnectionId, Denied, Device, Effect, LoggedIn, NewCookie, Outcome, Record, Rules, SessionId, Timestamp,
-    Token, User, Vouched,
+    Attempt, ConnectionId, Denied, Device, Effect, Keyring, LoggedIn, NewCookie, Outcome, Record, Rules, SessionId,
+    Timestamp, Token, User, Vouched,
     api::{Challenge, ReloginParams},
     challenge,
 };
@@ -48,7 +49,7 @@ use crate::{
 
 /// The sessions of one resource name.
 pub struct Sessions {
-    rules: Rules,
+    rules: ArcSwap<Rules>,
     store: Arc<dyn SessionStore>,
     users: Arc<dyn UserDirectory>,
     events: Events,
@@ -139,7 +140,19 @@ impl Sessions {
         let (clock, events) = (Arc::new(SystemClock), Events::new(name, bus));
         let (began, turns, roll_call) = (clock.now(), Turns::new(), RollCall::default());
         let (user_changes, audit) = (AtomicU64::new(0), Audit::off());
+        let rules = ArcSwap::from_pointee(rules);
         Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit }
+    }
+
+    /// Goes by other secrets from now on. What was asked before is answered by either.
+    pub fn exchange_keyring(&self, keyring: Keyring) {
+        let Rules { policy, .. } = *self.rules();
+        self.rules.store(Arc::new(Rules { policy, keyring }));
+    }
+
+    /// The rules as they are now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
     }
 
     /// The same, with an audit trail.
@@ -220,12 +233,12 @@ impl Sessions {
         // Before the session is looked at, so that nobody learns by it whether a key is genuine.
         let now = self.clock.now();
         if let Some(proof) = proof
-            && !challenge::verify(&self.rules.keyring, &proof.challenge, &connection, now)
+            && !challenge::verify(&self.rules().keyring, &proof.challenge, &connection, now)
         {
             tracing::debug!(%connection, "relogin with a challenge that is none, or not any more");
             return Ok(Err(Denied::InvalidChallenge));
         }
-        let Some(key) = self.rules.keyring.read(relogin_key) else {
+        let Some(key) = self.rules().keyring.read(relogin_key) else {
             tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with what is no key");
             return Ok(Err(Denied::InvalidReloginKey));
         };
@@ -248,7 +261,7 @@ impl Sessions {
     /// What a device is to sign for its next relogin on `connection`.
     #[must_use]
     pub fn challenge(&self, connection: &ConnectionId) -> Challenge {
-        challenge::mint(&self.rules.keyring, connection, self.clock.now())
+        challenge::mint(&self.rules().keyring, connection, self.clock.now())
     }
 
     /// Ends the session `sid`, if it is the one of `connection`, by the store or by its token, which names the session `token`.
@@ -361,7 +374,7 @@ impl Sessions {
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("rules", &self.rules).field("events", &self.events).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("rules", &self.rules()).field("events", &self.events).finish_non_exhaustive()
     }
 }
 

@@ -147,6 +147,19 @@ impl Keyring {
         genuine.into()
     }
 
+    /// True if a secret of one is a secret of the other: then keys that either has made live on with the other.
+    #[must_use]
+    pub fn has_secret_of(&self, other: &Self) -> bool {
+        let pairs = self.secrets.iter().flat_map(|ours| other.secrets.iter().map(move |theirs| (ours, theirs)));
+        pairs.fold(Choice::from(0), |found, (ours, theirs)| found | ours.secret.ct_eq(&theirs.secret)).into()
+    }
+
+    /// How many secrets there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.secrets.len()
+    }
+
     /// What challenges are made with: the first signs, all verify.
     pub(crate) fn challenge_keys(&self) -> impl Iterator<Item = &[u8; 32]> {
         self.secrets.iter().map(|secret| &*secret.challenge_key)
@@ -214,6 +227,13 @@ mod tests {
         assert!(keyring.verify(&parsed, &SALT));
         assert!(!keyring.verify(&parsed, &[8; 16]), "another session's salt");
         assert_eq!(key, keyring.mint(SID, &SALT, 0x0102_0304), "the same successor can be handed out again");
+    }
+
+    #[test]
+    fn keyrings_with_one_secret_in_common_are_told_from_those_without() {
+        assert!(keyring(&[2, 1]).has_secret_of(&keyring(&[1])) && keyring(&[1]).has_secret_of(&keyring(&[3, 1])));
+        assert!(!keyring(&[2, 3]).has_secret_of(&keyring(&[1])));
+        assert_eq!(keyring(&[2, 3]).count(), 2);
     }
 
     /// Keys outlive the binary that made them: this form may only change with a new format beside it.

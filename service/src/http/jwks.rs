@@ -11,11 +11,12 @@ use super::Site;
 /// Where verifiers look for it by custom; JSON Web Key Sets have no place of their own by a standard.
 pub(super) const PATH: &str = "/.well-known/jwks.json";
 
-/// For so long may verifiers keep it: a new secret takes the first place with a restart, and whoever meets an unknown `kid` asks again.
+/// For so long may verifiers keep it: a new secret takes the first place with a restart or a reload, and whoever meets an unknown `kid` asks again.
 const CACHING: &str = "public, max-age=300";
 
 pub(super) async fn serve(State(site): State<Site>) -> Response {
-    match &site.jwks {
+    let jwks = site.jwks.borrow().clone();
+    match jwks {
         // Public keys are for everybody, pages of other origins too.
         Some(jwks) => (
             [
@@ -23,7 +24,7 @@ pub(super) async fn serve(State(site): State<Site>) -> Response {
                 (header::CACHE_CONTROL, CACHING),
                 (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
             ],
-            jwks.clone(),
+            jwks,
         )
             .into_response(),
         None => {

@@ -55,7 +55,7 @@ pub struct Site {
     /// What `/healthz` asks.
     pub health: Health,
     /// The public keys of relogin keys that are JSON Web Tokens; none if they are not.
-    pub jwks: Option<String>,
+    pub jwks: watch::Receiver<Option<String>>,
     /// Whether the page names the demo's users.
     pub demo: bool,
     /// What a browser that asks for the page is given, if it has none yet; none: nothing.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
-    Issuer, Issuers, Source,
+    Issuer, Source,
     keys::{Algorithm, KeyError, KeyFile},
     token::{ClaimNames, Rules},
 };
@@ -83,7 +83,7 @@ const MAX_LEEWAY: u64 = 300;
 ///
 /// # Errors
 /// [`IssuersError`] if one of them will not do.
-pub fn load(path: &Path) -> Result<Issuers, IssuersError> {
+pub(super) fn read(path: &Path) -> Result<Vec<Issuer>, IssuersError> {
     let text = fs::read_to_string(path).map_err(|source| IssuersError::Unreadable { path: path.to_owned(), source })?;
     let wrong = |message: String| IssuersError::Form { path: path.to_owned(), message };
     let FileForm { issuer: forms } = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
@@ -99,7 +99,7 @@ pub fn load(path: &Path) -> Result<Issuers, IssuersError> {
             Problem::Keys(source) => IssuersError::Keys { name, source },
         })?);
     }
-    Ok(Issuers(issuers))
+    Ok(issuers)
 }
 
 enum Problem {

@@ -7,23 +7,28 @@ pub mod keys;
 pub(crate) mod tests;
 pub mod token;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use arc_swap::ArcSwap;
 use relogin_res::service::Headers;
 use relogin_session::{Claims, Timestamp, User, Vouched};
 use tokio::time::{MissedTickBehavior, interval};
 
-pub use self::{
-    file::{IssuersError, load},
-    keys::KeyError,
-    token::Refusal,
-};
+pub use self::{file::IssuersError, keys::KeyError, token::Refusal};
 use self::{keys::KeyFile, token::Rules};
 use crate::cookie;
 
 /// The issuers that were named.
 #[derive(Debug)]
-pub struct Issuers(Vec<Issuer>);
+pub struct Issuers {
+    /// Where they are named.
+    path: PathBuf,
+    list: ArcSwap<Vec<Issuer>>,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -56,14 +61,33 @@ pub struct Bearer {
 /// How often the key files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Reads the file that names issuers, and the key files that it names.
+///
+/// # Errors
+/// [`IssuersError`] if one of them will not do.
+pub fn load(path: &Path) -> Result<Issuers, IssuersError> {
+    Ok(Issuers { path: path.to_owned(), list: ArcSwap::from_pointee(file::read(path)?) })
+}
+
 impl Issuers {
+    /// Reads the files again, and says how many issuers there are now. May block.
+    ///
+    /// # Errors
+    /// [`IssuersError`] if one of them will not do; then the issuers stay as they were.
+    pub fn reload(&self) -> Result<usize, IssuersError> {
+        let list = file::read(&self.path)?;
+        let count = list.len();
+        self.list.store(Arc::new(list));
+        Ok(count)
+    }
+
     /// Whom the token in the headers vouches for. None if there is none. Cookies are looked at if `may_use_cookies` only.
     ///
     /// # Errors
     /// [`Refusal`] if there is a token, and it is good for nothing: of several, why the one that came furthest is.
     pub fn admit(&self, headers: &Headers, may_use_cookies: bool, now: Timestamp) -> Result<Option<Bearer>, Refusal> {
         let mut refused: Option<Refusal> = None;
-        for issuer in &self.0 {
+        for issuer in self.list.load().iter() {
             let from_cookie = issuer.source.cookie.as_deref().filter(|_| may_use_cookies);
             let from_cookie = from_cookie.and_then(|name| cookie::read(headers, name));
             let from_authorization = issuer.source.authorization.then(|| bearer_token(headers)).flatten();
@@ -91,7 +115,7 @@ impl Issuers {
 
     /// Reads those of the key files again that have changed. What cannot be used changes nothing.
     fn look(&self) {
-        for issuer in &self.0 {
+        for issuer in self.list.load().iter() {
             issuer.keys.look(&issuer.name);
         }
     }

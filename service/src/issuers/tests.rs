@@ -506,6 +506,24 @@ fn a_token_is_looked_for_where_its_issuer_puts_it() {
 }
 
 #[test]
+fn other_issuers_are_taken_up_when_they_are_read_again_and_a_bad_file_changes_nothing() {
+    let folder = folder("");
+    let path = folder.path().join("issuers.toml");
+    let issuers = load(&path).unwrap();
+    let is_in =
+        |token: &str| issuers.admit(&headers(&[("Authorization", &format!("Bearer {token}"))]), true, NOW).is_ok();
+    let partner = partner_token("john", NOW, 60);
+    assert!(is_in(&partner));
+    let before = fs::read_to_string(&path).unwrap();
+    write(folder.path(), "issuers.toml", "[[issuer]]\nname = 5\n");
+    assert!(issuers.reload().is_err() && is_in(&partner));
+    write(folder.path(), "issuers.toml", &before.replace("authorization = true", "cookie = \"partner_token\""));
+    assert_eq!(issuers.reload().unwrap(), 2);
+    assert!(issuers.admit(&headers(&[("Authorization", &format!("Bearer {partner}"))]), true, NOW).unwrap().is_none());
+    assert!(issuers.admit(&headers(&[("Cookie", &format!("partner_token={partner}"))]), true, NOW).unwrap().is_some());
+}
+
+#[test]
 fn other_keys_are_taken_up_and_unusable_ones_change_nothing() {
     let folder = folder("");
     let issuers = load(&folder.path().join("issuers.toml")).unwrap();

@@ -9,7 +9,7 @@ impl Sessions {
     #[must_use]
     pub fn without_key(&self, answer: LoggedIn) -> LoggedIn {
         let Some(key) = answer.relogin_key.parse() else { return answer };
-        let relogin_key = exchange::mint(&self.rules.keyring, key.sid, answer.generation, self.clock.now());
+        let relogin_key = exchange::mint(&self.rules().keyring, key.sid, answer.generation, self.clock.now());
         // By the browser's cookies.
         LoggedIn { relogin_key, bound: true, ..answer }
     }
@@ -26,7 +26,7 @@ impl Sessions {
         browser: Browser,
     ) -> Result<Answer, SessionsError> {
         if let Some(record) = self.on_connection(&connection).await?.filter(|record| record.in_cookie) {
-            return Ok(Ok(grant(&record, &self.rules, self.clock.now())));
+            return Ok(Ok(grant(&record, &self.rules(), self.clock.now())));
         }
         let Some(text) = key else { return Ok(Err(Denied::InvalidReloginKey)) };
         let Some(record) = self.of_cookie(text, browser.cookie).await? else {
@@ -72,13 +72,13 @@ impl Sessions {
             return self.serve(&Request::Refresh { key, browser }).await.map(granted);
         }
         let now = self.clock.now();
-        let Some(sid) = shown.and_then(|shown| exchange::verify(&self.rules.keyring, shown, now)) else {
+        let Some(sid) = shown.and_then(|shown| exchange::verify(&self.rules().keyring, shown, now)) else {
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let stored = self.store.load(sid).await?;
         let record = stored.as_ref().map(|stored| &stored.record);
         let hers = record.filter(|record| is_hers(record, browser.cookie) && !record.is_expired(now));
-        Ok(hers.map(|record| grant(record, &self.rules, now)).ok_or(Denied::InvalidReloginKey))
+        Ok(hers.map(|record| grant(record, &self.rules(), now)).ok_or(Denied::InvalidReloginKey))
     }
 
     /// Ends the session of the key in a browser's cookie.
@@ -105,7 +105,7 @@ impl Sessions {
         let record = &stored.record;
         let is_open = is_hers(record, cookie)
             && !record.is_expired(self.clock.now())
-            && self.rules.keyring.verify(&key, &record.salt);
+            && self.rules().keyring.verify(&key, &record.salt);
         Ok(is_open.then(|| record.clone()))
     }
 

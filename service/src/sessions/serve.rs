@@ -98,24 +98,24 @@ impl Sessions {
             if !turn.covers(concerned(request, stored.as_deref())) {
                 continue;
             }
-            let now = self.clock.now();
+            let (now, rules) = (self.clock.now(), self.rules());
             let record = stored.as_ref().map(|stored| &stored.record);
             if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
-                let end = decide(Some(over), Command::Expire, &self.rules, now);
+                let end = decide(Some(over), Command::Expire, &rules, now);
                 if matches!(self.carry_out(stored.as_deref(), &end, now).await?, Step::Done) {
                     self.note(request, record, &end).await;
                 }
                 continue;
             }
             let command = self.command(request, record).await?;
-            let decision = decide(record, command, &self.rules, now);
+            let decision = decide(record, command, &rules, now);
             // Or else nobody could log in there until the session's deadline.
             if let (Request::Login { connection, token, .. }, Some(live), Outcome::AlreadyLoggedIn) =
                 (request, record, decision.outcome)
                 && self.is_unheard_of(live, *token)
             {
                 let abandoned = Command::Abandon { connection: connection.clone() };
-                let decision = decide(record, abandoned, &self.rules, now);
+                let decision = decide(record, abandoned, &rules, now);
                 if matches!(self.carry_out(stored.as_deref(), &decision, now).await?, Step::Done) {
                     self.note(request, record, &decision).await;
                 }
@@ -229,7 +229,7 @@ impl Sessions {
     /// Whether the session's device has signed. Looked at for a genuine key only: it costs more than all the rest.
     fn proof(&self, record: &Record, key: &PresentedKey, signed: Option<&Signed>) -> Proof {
         match (&record.device.public_key, signed) {
-            (Some(device), Some(signed)) if self.rules.keyring.verify(key, &record.salt) && signed.is_by(device) => {
+            (Some(device), Some(signed)) if self.rules().keyring.verify(key, &record.salt) && signed.is_by(device) => {
                 Proof::Valid
             }
             _ => Proof::None,
@@ -292,7 +292,7 @@ impl Sessions {
     /// Takes `connection` off the session `other`, for it is to hold another. True if that is done.
     async fn let_go(&self, connection: &ConnectionId, other: &Stored, now: Timestamp) -> Result<bool, SessionsError> {
         let command = Command::Detach { connection: connection.clone() };
-        let decision = decide(Some(&other.record), command, &self.rules, now);
+        let decision = decide(Some(&other.record), command, &self.rules(), now);
         Ok(matches!(self.carry_out(Some(other), &decision, now).await?, Step::Done))
     }
 }

@@ -13,6 +13,7 @@ mod nats_gateway;
 mod nats_server;
 mod permissions;
 mod program;
+mod reload;
 mod secrets;
 mod sessions;
 mod start;

@@ -102,6 +102,11 @@ impl Service {
         self.process.line(text, |line| line.contains(text).then_some(())).await.unwrap();
     }
 
+    /// All that it has said.
+    pub(crate) fn said(&self) -> String {
+        self.process.lines().join("\n")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.process.pid().unwrap(), signal).unwrap();
     }
@@ -131,15 +136,26 @@ impl Folder {
 
     /// The same, with these variables in its environment.
     pub(crate) async fn serve_with(&self, options: &str, env: &[(&str, &str)]) -> Service {
+        self.start(&[], options, env, Stdio::null()).await
+    }
+
+    /// The same, by a program that ends by running `relogin` in its own place, and with this standard input.
+    pub(crate) async fn serve_under(&self, wrapper: &[&str], options: &str, input: Stdio) -> Service {
+        let path = std::env::var("PATH").unwrap_or_default();
+        self.start(wrapper, options, &[("PATH", &path)], input).await
+    }
+
+    async fn start(&self, wrapper: &[&str], options: &str, env: &[(&str, &str)], input: Stdio) -> Service {
         let listen =
             if options.contains("--nats") || options.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
         let args = format!("serve {listen}{options}");
-        let process = Process::start(
+        let process = Process::start_under(
+            &wrapper.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(),
             Path::new(env!("CARGO_BIN_EXE_relogin")),
             args.split(' ').filter(|arg| !arg.is_empty()),
             &self.path("log"),
             |command| {
-                command.current_dir(self.0.path()).env_clear().envs(env.iter().copied());
+                command.current_dir(self.0.path()).env_clear().envs(env.iter().copied()).stdin(input);
             },
         );
         let process = process.unwrap();

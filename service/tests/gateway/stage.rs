@@ -116,7 +116,7 @@ impl Stage {
         let site = Site {
             gateway: Some(Arc::clone(&gateway)),
             health,
-            jwks: Some(JWKS.to_owned()),
+            jwks: tokio::sync::watch::channel(Some(JWKS.to_owned())).1,
             demo: false,
             cookie: Some(BrowserCookie::new("session", Arc::clone(&origins))),
             api: false,

@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use relogin_tests::{innocent::Innocent, res::Res, stage::Stage};
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 on!(embedded_alone:
@@ -14,7 +15,8 @@ on!(embedded_alone:
     a_start_with_an_emptied_users_file_ends_no_session,
     a_users_file_that_arrives_in_pieces_ends_no_session,
     who_is_deleted_from_the_users_file_is_out,
-    a_name_and_a_password_in_either_unicode_form_get_in
+    a_name_and_a_password_in_either_unicode_form_get_in,
+    a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key
 );
 
 const CHANGE: &str = "session.user.{cid}.change";
@@ -147,5 +149,27 @@ async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) 
     ensure!(refused.code() == Some("session.wrongUsernamePassword"));
     jane.goes_on(6).await?;
     jane.leave().await?;
+    Ok(())
+}
+
+/// Line u: as `systemctl reload` or logrotate send it, with the secret rotated under live sessions.
+async fn a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key(stage: &mut Stage) -> Result<()> {
+    let path = users_file(stage, &["jane"]).await?;
+    serve(stage, &path).await?;
+    let mut jane = innocent(stage, "jane").await?;
+    let secret = stage.folder().join("data/secret");
+    for rotations in 1..=5_u8 {
+        let before = fs::read_to_string(&secret)?;
+        fs::write(&secret, format!("{}\n{before}", format!("{rotations:02x}").repeat(32)))?;
+        kill_process(stage.service()?.pid()?, Signal::HUP)?;
+        stage.service_says("what was reloaded", &format!("reloaded: 1 user, {} secrets", rotations + 1)).await?;
+        jane.goes_on(6).await?;
+    }
+    fs::write(&secret, "05".repeat(32))?;
+    kill_process(stage.service()?.pid()?, Signal::HUP)?;
+    stage.service_says("what was reloaded", "reloaded: 1 user, 1 secret").await?;
+    jane.goes_on(12).await?;
+    jane.leave().await?;
+    ensure!(stage.stop_service().await?.code() == Some(0));
     Ok(())
 }

@@ -1,0 +1,105 @@
+//! What a running service reads again when it is told to, as daemons do: users, secrets, issuers. Of what cannot be used, the old stays.
+//! Must not know signals.
+
+use std::{path::PathBuf, sync::Arc};
+
+use relogin_session::{Keyring, key::jwt::Tokens};
+use tokio::{
+    sync::{Mutex, mpsc, oneshot, watch},
+    task::spawn_blocking,
+};
+use tracing::{info, warn};
+
+use crate::{
+    config::KeyTokens, errors::Chain, issuers::Issuers, secret, sessions::Sessions, signing, users::follow::LookRequest,
+};
+
+/// What can be read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// Who follows the users file; none: users come from elsewhere.
+    pub users: Option<mpsc::Sender<LookRequest>>,
+    /// None: the secret lives as long as the process.
+    pub secrets: Option<Secrets>,
+    /// None: there are none.
+    pub issuers: Option<Arc<Issuers>>,
+    /// One after the other.
+    pub turn: Mutex<()>,
+}
+
+/// The secret file, and who goes by it.
+#[derive(Debug)]
+pub struct Secrets {
+    /// The file.
+    pub path: PathBuf,
+    /// How keys are written.
+    pub keys: KeyTokens,
+    /// Who makes and verifies keys.
+    pub sessions: Arc<Sessions>,
+    /// The public keys that others verify them with.
+    pub jwks: watch::Sender<Option<String>>,
+}
+
+impl Reloads {
+    /// Reads all of it again, and says in one line of the log what came of it.
+    pub async fn run(&self) {
+        let _turn = self.turn.lock().await;
+        let (mut read, mut kept) = (Vec::new(), Vec::new());
+        let mut note = |what: &str, result: Result<usize, String>| match result {
+            Ok(count) => read.push(format!("{count} {what}{}", if count == 1 { "" } else { "s" })),
+            Err(reason) => kept.push(format!("the {what}s stay as they were: {reason}")),
+        };
+        if let Some(users) = &self.users {
+            note("user", ask(users).await);
+        }
+        if let Some(secrets) = &self.secrets {
+            note("secret", secrets.reload().await);
+        }
+        if let Some(issuers) = &self.issuers {
+            let issuers = Arc::clone(issuers);
+            let reloaded = spawn_blocking(move || issuers.reload().map_err(|error| Chain(&error).to_string()));
+            note("issuer", reloaded.await.unwrap_or_else(|panic| Err(panic.to_string())));
+        }
+        let read = if read.is_empty() { "nothing".to_owned() } else { read.join(", ") };
+        match kept.as_slice() {
+            [] => info!("reloaded: {read}"),
+            kept => warn!("reloaded: {read}; {}", kept.join("; ")),
+        }
+    }
+}
+
+async fn ask(follower: &mpsc::Sender<LookRequest>) -> Result<usize, String> {
+    let (request, answer) = oneshot::channel();
+    let gone = || "nobody follows the users file any more".to_owned();
+    follower.send(request).await.map_err(|_| gone())?;
+    answer.await.unwrap_or_else(|_| Err(gone()))
+}
+
+impl Secrets {
+    async fn reload(&self) -> Result<usize, String> {
+        let (path, rules) = (self.path.clone(), self.sessions.rules());
+        let read =
+            spawn_blocking(move || secret::again(&path, &rules.keyring).map_err(|error| Chain(&error).to_string()));
+        let keyring = read.await.unwrap_or_else(|panic| Err(panic.to_string()))?;
+        let count = keyring.count();
+        let keyring = self.keys.sign_with(keyring);
+        // Verifiers first: they are to know the key of the first token that is signed with it.
+        self.jwks.send_replace(jwks(&keyring));
+        self.sessions.exchange_keyring(keyring);
+        Ok(count)
+    }
+}
+
+/// The public keys of a keyring's tokens, as they are served; none if it writes none.
+#[must_use]
+pub fn jwks(keyring: &Keyring) -> Option<String> {
+    keyring.tokens().and_then(Tokens::jwks)
+}
+
+impl KeyTokens {
+    /// The same secrets, which write keys like this.
+    #[must_use]
+    pub fn sign_with(&self, keyring: Keyring) -> Keyring {
+        signing::with_tokens(keyring, self.format, self.issuer.clone(), self.audience.clone())
+    }
+}
