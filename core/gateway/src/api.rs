@@ -147,7 +147,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long a resource stays cached that nobody is subscribed to any more.
     pub unsubscribe_delay: Duration,
-    /// How often one connection may directly subscribe to one resource.
+    /// How often one connection may directly subscribe to one resource, and by how many names it may have it: queries may mean the
+    /// same.
     pub max_direct_subscriptions: u32,
     /// How many resources one connection may be subscribed to, referred ones included.
     pub max_resources: usize,

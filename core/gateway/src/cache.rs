@@ -58,6 +58,7 @@ pub(crate) type Fetched = Result<(service::Resource<Verbatim>, usize), Error>;
 pub(crate) struct Cache {
     max_reloads: usize,
     max_query_requests: usize,
+    max_subscribers: usize,
     max_waiting_events: usize,
     max_waiting_bytes: usize,
     max_subject: usize,
@@ -81,6 +82,7 @@ impl Cache {
         Self {
             max_reloads: config.max_reloads.max(1),
             max_query_requests: config.max_query_requests.max(1),
+            max_subscribers: config.max_direct_subscriptions.max(1) as usize,
             max_waiting_events: config.max_waiting_events,
             max_waiting_bytes: config.max_waiting_bytes,
             max_subject: config.max_subject,
@@ -100,13 +102,14 @@ impl Cache {
         self.content_bytes
     }
 
-    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come.
+    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come. `None` if the
+    /// connection is subscribed to it by too many names already.
     pub(crate) fn subscribe(
         &mut self,
         rid: &ResourceId,
         subscriber: Subscriber,
         bus: &mut Bus,
-    ) -> (ResourceKey, Option<Arc<Snapshot>>) {
+    ) -> Option<(ResourceKey, Option<Arc<Snapshot>>)> {
         let name = self.names.entry(rid.name().to_owned()).or_insert_with(|| {
             let pattern = format!("event.{}.*", rid.name());
             Name::new(bus.listen(Listener::Resource(rid.name().to_owned()), pattern))
@@ -122,12 +125,15 @@ impl Cache {
             let tag = ask(bus, Asker::Connection(subscriber.0), Purpose::Load(key), rid.name(), rid.query());
             Resource::new(rid.clone(), State::Loading(tag))
         });
+        if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
+            return None;
+        }
         if resource.subscribers.insert(subscriber) {
             name.count_in(rid.query());
         }
         self.idle.remove(key, resource);
         let snapshot = resource.loaded().map(|loaded| Arc::clone(&loaded.snapshot));
-        (key, snapshot)
+        Some((key, snapshot))
     }
 
     /// Ends a subscription to a resource as services name it, if there is one.
@@ -174,48 +180,44 @@ impl Cache {
         }
     }
 
-    /// Sets the content of a resource that was loading. If its query means the same as that of another resource, the two are
-    /// one from now on.
+    /// Takes the content of a resource that was loading. If its query means the same as that of another resource, the two are one
+    /// from now on.
     fn fill(&mut self, key: ResourceKey, got: service::Resource<Verbatim>, bytes: usize, bus: &mut Bus) -> Vec<Notice> {
-        let service::Resource { content, query } = got;
         let Some(resource) = self.resources.get(&key) else { return Vec::new() };
-        let Some(name) = self.names.get_mut(resource.rid.name()) else { return Vec::new() };
-        let same = name.find(query.as_deref()).unwrap_or(key);
-        let mut told = Vec::new();
-        if same != key {
-            let waiting: Vec<_> = self
-                .resources
-                .get(&key)
-                .into_iter()
-                .flat_map(|resource| resource.subscribers.iter().cloned())
-                .collect();
-            if let Some(snapshot) = self.snapshot(same) {
-                // What is cached is kept up to date, and may be newer.
-                self.merge(key, same);
-                return vec![Notice { resource: key, subscribers: waiting, news: News::Loaded(same, snapshot) }];
-            }
-            told.push((key, waiting));
+        let Some(name) = self.names.get(resource.rid.name()) else { return Vec::new() };
+        let same = name.find(got.query.as_deref()).unwrap_or(key);
+        // What is cached is kept up to date, and may be newer.
+        let is_there = self.resources.get(&same).is_some_and(Resource::is_loaded);
+        let mut notices = Vec::new();
+        if !is_there {
+            notices.extend(self.set_content(same, got, bytes, bus));
         }
-        let Some(resource) = self.resources.get_mut(&same) else { return Vec::new() };
-        told.push((same, resource.subscribers.iter().cloned().collect()));
+        if same != key {
+            notices.extend(self.merge(key, same));
+        }
+        self.evict(bus);
+        notices
+    }
+
+    fn set_content(
+        &mut self,
+        key: ResourceKey,
+        got: service::Resource<Verbatim>,
+        bytes: usize,
+        bus: &mut Bus,
+    ) -> Option<Notice> {
+        let service::Resource { content, query } = got;
+        let resource = self.resources.get_mut(&key)?;
         let snapshot = Arc::new(Snapshot::new(content));
         let loaded = Loaded { snapshot: Arc::clone(&snapshot), query, reload: None };
         if let State::Loading(tag) = std::mem::replace(&mut resource.state, State::Loaded(loaded)) {
-            // If it is another resource's, its answer would say the same.
+            // If it is not this answer's, its answer would say the same.
             bus.release(tag);
         }
-        self.set_bytes(same, bytes);
-        if same == key {
-            self.link_canonical(key);
-        } else {
-            self.merge(key, same);
-        }
-        self.evict(bus);
-        let notice = |(resource, subscribers)| {
-            let news = News::Loaded(same, Arc::clone(&snapshot));
-            Notice { resource, subscribers, news }
-        };
-        told.into_iter().map(notice).collect()
+        let notice = notice(key, resource, News::Loaded(key, snapshot));
+        self.set_bytes(key, bytes);
+        self.link_canonical(key);
+        Some(notice)
     }
 
     /// Lets the normalised query of a resource lead to it.
@@ -230,20 +232,34 @@ impl Cache {
         name.tidy(asked.query(), resource);
     }
 
-    /// Makes the resource `from`, which was loading, one with `to`.
-    fn merge(&mut self, from: ResourceKey, to: ResourceKey) {
-        let Some(gone) = self.resources.remove(&from) else { return };
+    /// Makes the resource `from`, which was loading, one with `to`, which is there.
+    fn merge(&mut self, from: ResourceKey, to: ResourceKey) -> Vec<Notice> {
+        let Some(gone) = self.resources.remove(&from) else { return Vec::new() };
         self.idle.remove_gone(from, &gone);
-        let Some(name) = self.names.get_mut(gone.rid.name()) else { return };
-        let Some(resource) = self.resources.get_mut(&to) else { return };
+        let Some(name) = self.names.get_mut(gone.rid.name()) else { return Vec::new() };
+        let Some(resource) = self.resources.get_mut(&to) else { return Vec::new() };
         if let Some(alias) = name.relink(gone.rid.query(), to) {
             resource.aliases.insert(alias);
         }
-        resource.subscribers.extend(gone.subscribers);
+        // Who is subscribed to it by too many names already does not get it by this one.
+        let (mut subscribers, mut surplus) = (Vec::new(), Vec::new());
+        for subscriber in gone.subscribers {
+            if resource.subscribers_of(subscriber.0) < self.max_subscribers {
+                resource.subscribers.insert(subscriber.clone());
+                subscribers.push(subscriber);
+            } else {
+                name.count_out(gone.rid.query());
+                surplus.push(subscriber);
+            }
+        }
         name.tidy(gone.rid.query(), resource);
         if !resource.subscribers.is_empty() {
             self.idle.remove(to, resource);
         }
+        let loaded = resource.loaded().map(|loaded| News::Loaded(to, Arc::clone(&loaded.snapshot)));
+        let refused = News::Failed(Error::subscription_limit_exceeded());
+        let told = loaded.map(|news| Notice { resource: from, subscribers, news });
+        told.into_iter().chain([Notice { resource: from, subscribers: surplus, news: refused }]).collect()
     }
 
     fn set_bytes(&mut self, key: ResourceKey, bytes: usize) {

@@ -14,7 +14,7 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use crate::{
-    api::Tag,
+    api::{ConnectionKey, Tag},
     content::{Content, Snapshot},
     event::{Event, Kind},
     ids::Subscriber,
@@ -92,6 +92,12 @@ impl Resource {
             State::Loading(_) => self.rid.query(),
             State::Loaded(loaded) => loaded.query.as_deref(),
         }
+    }
+
+    /// By how many names a connection is subscribed to it.
+    pub(crate) fn subscribers_of(&self, connection: ConnectionKey) -> usize {
+        let Ok(smallest) = ResourceId::parse("!") else { return 0 };
+        self.subscribers.range((connection, smallest)..).take_while(|it| it.0 == connection).count()
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

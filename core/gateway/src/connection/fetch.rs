@@ -37,13 +37,30 @@ impl Connection {
         }
         self.attach(rid, shared);
         self.pin(rid);
-        let wait = Wait::new(vec![rid.clone()]);
-        let task = self.add_task(Task::Fetch(Fetch { id, rid: rid.clone(), kind, granted: false, wait }));
+        let follows = self.subscriptions.get(rid).is_some_and(|subscription| !subscription.fetches.is_empty());
+        let mut wait = Wait::new(vec![rid.clone()]);
+        wait.loading = usize::from(follows);
+        let task = self.add_task(Task::Fetch(Fetch { id, rid: rid.clone(), kind, granted: false, follows, wait }));
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.fetches.push(task);
         }
-        self.explore(task, vec![rid.clone()]);
+        if !follows {
+            self.explore(task, vec![rid.clone()]);
+        }
         self.need_access(rid, task, shared);
+    }
+
+    /// Lets the next of several tasks that fetch a resource look what it needs.
+    pub(crate) fn lead(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        let first = self.subscriptions.get(rid).and_then(|subscription| subscription.fetches.first()).copied();
+        if let Some(task) = first
+            && let Some(Task::Fetch(fetch)) = self.tasks.get_mut(&task)
+            && mem::take(&mut fetch.follows)
+        {
+            fetch.wait.loading = 0;
+            self.explore(task, vec![rid.clone()]);
+            self.try_complete(task, shared);
+        }
     }
 
     fn is_full(&self, rid: &ResourceId, kind: FetchKind, shared: &Shared) -> bool {
@@ -68,6 +85,9 @@ impl Connection {
     fn forget_fetch(&mut self, rid: &ResourceId, task: TaskId) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.fetches.retain(|fetch| *fetch != task);
+            if !subscription.fetches.is_empty() {
+                self.lead_later(rid);
+            }
         }
     }
 

@@ -60,7 +60,10 @@ impl Connection {
         }
         let subscription = self.subscriptions.get_mut(rid)?;
         let subscriber = (self.key, rid.clone());
-        let (key, snapshot) = shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus);
+        let Some((key, snapshot)) = shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus) else {
+            self.set_failed(rid, Error::subscription_limit_exceeded());
+            return None;
+        };
         subscription.resource = Some(key);
         subscription.state = State::Loading;
         snapshot

@@ -28,6 +28,8 @@ pub(crate) struct Pace {
     loading: usize,
     /// Resources that are there, while tasks that have waited for them do not know it.
     woken: BTreeSet<ResourceId>,
+    /// Resources that a task has fetched while others wait for it.
+    led: BTreeSet<ResourceId>,
 }
 
 impl Connection {
@@ -69,9 +71,15 @@ impl Connection {
         }
     }
 
+    /// Lets the next task that fetches a resource go on in its turn.
+    pub(crate) fn lead_later(&mut self, rid: &ResourceId) {
+        self.pace.led.insert(rid.clone());
+    }
+
     /// Notes that a resource is given up.
     pub(crate) fn stop_waking(&mut self, rid: &ResourceId) {
         self.pace.woken.remove(rid);
+        self.pace.led.remove(rid);
     }
 
     /// Notes that it is seen to whether access answers about a resource hold, or that it is given up.
@@ -124,7 +132,7 @@ impl Connection {
     }
 
     fn has_turn(&self, shared: &Shared) -> bool {
-        !self.pace.woken.is_empty() || self.can_recheck(shared) || self.can_load(shared)
+        !self.pace.woken.is_empty() || !self.pace.led.is_empty() || self.can_recheck(shared) || self.can_load(shared)
     }
 
     fn can_recheck(&self, shared: &Shared) -> bool {
@@ -146,6 +154,8 @@ impl Connection {
             if self.subscriptions.get(&rid).is_some_and(|subscription| !subscription.is_loading()) {
                 self.wake_waiting(&rid, shared);
             }
+        } else if let Some(rid) = self.pace.led.pop_first() {
+            self.lead(&rid, shared);
         } else if self.can_load(shared) {
             self.load_next(shared);
         }
@@ -203,6 +213,9 @@ impl Connection {
                 it.is_loading() || it.waiting.is_empty() || pace.woken.contains(rid),
                 "{rid} is there, and nobody knows"
             );
+            let first = it.fetches.first().and_then(|task| self.tasks.get(task));
+            let follows = matches!(first, Some(Task::Fetch(fetch)) if fetch.follows);
+            assert!(!follows || pace.led.contains(rid), "nobody fetches {rid}");
             assert!(!it.loads_in_turn || matches!(it.state, State::Loading), "{rid} is loaded");
         }
     }

@@ -417,11 +417,11 @@ fn what_nobody_wants_is_bounded_and_the_oldest_goes_first() {
               release event.a.*
               1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":5}
               1 done
-              1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6}
-              1 done
               release get.d
               release event.d.*
               release event.c.*
+              1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6}
+              1 done
         "#]],
     );
     check_with(

@@ -183,6 +183,31 @@ fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
 }
 
 #[test]
+fn what_many_requests_ask_for_is_looked_through_once() {
+    let content = |name: &str| match name {
+        "list" => {
+            let references: Vec<_> = (0..300).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        }
+        _ => r#"{"result":{"model":{}}}"#.to_owned(),
+    };
+    let mut desk = Desk::new(Config::default());
+    let many = desk.open(1);
+    for id in 0..200 {
+        let kind = if id % 2 == 0 { "subscribe" } else { "get" };
+        desk.frame(many, &format!(r#"{{"id":{id},"method":"{kind}.list"}}"#));
+    }
+    let mut most_waiting = 0;
+    while desk.step(content) {
+        let connection = &desk.gateway.connections[&many];
+        let waiting = connection.subscriptions.values().map(|subscription| subscription.waiting.len());
+        most_waiting = most_waiting.max(waiting.sum());
+    }
+    assert_eq!(desk.frames[&many], 200);
+    assert!(most_waiting <= 301, "{most_waiting} times somebody waited for a resource");
+}
+
+#[test]
 fn connections_hear_of_a_token_reset_one_after_the_other() {
     let mut desk = Desk::new(Config::default());
     for number in 0..500 {

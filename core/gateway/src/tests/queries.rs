@@ -78,10 +78,10 @@ fn queries_that_mean_the_same_share_one_resource_and_one_request() {
         access.a = {"result":{"get":true}}
         get.a = {"result":{"model":{"x":1},"query":"a=1&b=1"}}
           release get.a
-          1< {"result":{"models":{"a?b=1&a=1":{"x":1}}},"id":1}
-          1 done
           2< {"result":{"models":{"a?a=1&b=1":{"x":1}}},"id":1}
           2 done
+          1< {"result":{"models":{"a?b=1&a=1":{"x":1}}},"id":1}
+          1 done
         event.a.query {"subject":"_R_"}
           ask _R_ {"query":"a=1&b=1"}
         _R_ = {"result":{"events":[{"event":"change","data":{"values":{"x":2}}}]}}
@@ -478,9 +478,9 @@ fn the_events_of_a_name_are_listened_to_for_a_while_after_its_last_query() {
           1< {"id":7}
           1 done
         down
-          release conn.c1.token
           1 close 1012 the message bus was lost
           release event.a.*
+          release conn.c1.token
         up
     "#]]);
 }
@@ -526,6 +526,75 @@ fn names_that_nobody_wants_are_kept_in_a_bounded_number() {
             1> 7 unsubscribe.c
               release event.b.*
               1< {"id":7}
+              1 done
+        "#]],
+    );
+}
+
+#[test]
+fn one_connection_has_one_resource_by_so_many_names_at_most() {
+    check_with(
+        Config { max_direct_subscriptions: 2, ..Config::default() },
+        &expect![[r#"
+            open 1 c1
+              listen conn.c1.token
+            open 2 c2
+              listen conn.c2.token
+            1> 1 subscribe.a?q=1
+              listen event.a.*
+              ask get.a {"query":"q=1"}
+              ask access.a {"cid":"c1","token":null,"query":"q=1"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"a?q=1":{"x":1}}},"id":1}
+              1 done
+            1> 2 subscribe.a?q=2
+              ask get.a {"query":"q=2"}
+              ask access.a {"cid":"c1","token":null,"query":"q=2"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"a?q=2":{"x":1}}},"id":2}
+              1 done
+            1> 3 subscribe.a?q=3
+              ask get.a {"query":"q=3"}
+              ask access.a {"cid":"c1","token":null,"query":"q=3"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":3}
+              1 done
+            1> 4 get.a
+              ask access.a {"cid":"c1","token":null}
+            access.a = {"result":{"get":true}}
+              1< {"error":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"id":4}
+              1 done
+            2> 1 subscribe.a?q=3
+              ask get.a {"query":"q=3"}
+              ask access.a {"cid":"c2","token":null,"query":"q=3"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              2< {"result":{"models":{"a?q=3":{"x":1}}},"id":1}
+              2 done
+            1> 5 subscribe.b
+              listen event.b.*
+              ask get.b {}
+              ask access.b {"cid":"c1","token":null}
+            access.b = {"result":{"get":true}}
+            get.b = {"result":{"collection":[{"rid":"a"},{"rid":"a?q=3"}]}}
+              1< {"result":{"collections":{"b":[{"rid":"a"},{"rid":"a?q=3"}]},"errors":{"a":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"},"a?q=3":{"code":"system.subscriptionLimitExceeded","message":"Subscription limit exceeded"}}},"id":5}
+              1 done
+            event.a.change {"values":{"x":2}}
+              1< {"event":"a?q=1.change","data":{"values":{"x":2}}}
+              1< {"event":"a?q=2.change","data":{"values":{"x":2}}}
+              2< {"event":"a?q=3.change","data":{"values":{"x":2}}}
+            1> 6 unsubscribe.a?q=1
+              1< {"id":6}
+              1 done
+            1> 7 subscribe.a?q=4
+              ask get.a {"query":"q=4"}
+              ask access.a {"cid":"c1","token":null,"query":"q=4"}
+            access.a = {"result":{"get":true}}
+            get.a = {"result":{"model":{"x":1}}}
+              1< {"result":{"models":{"a?q=4":{"x":2}}},"id":7}
               1 done
         "#]],
     );
