@@ -1,6 +1,7 @@
 //! The audit trail: one line of JSON for each thing that happens to a session or is tried on one (docs/audit.md). Knows no rules and
 //! no RES, and no secret ever comes by here: neither password nor key, cookie or token.
 
+mod fold;
 mod sink;
 
 use std::{
@@ -10,12 +11,16 @@ use std::{
 
 use humantime::format_rfc3339_millis;
 use relogin_session::{ConnectionId, SessionId, Timestamp, UserId};
-use serde::Serialize;
-use tokio::sync::mpsc;
+use serde::{Serialize, Serializer};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-pub use self::sink::AuditFile;
+use self::fold::Folds;
+pub use self::{fold::Folded, sink::AuditFile};
 use crate::{bus::Bus, errors::Chain};
 
 /// Something that happened. What is not known of it is left out of its line.
@@ -39,15 +44,25 @@ pub struct Event {
     /// The generation of the session's newest key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The line stands for so many of its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folded: Option<Folded>,
 }
 
 /// Takes events to be written down. A clone writes to the same trail.
 #[derive(Clone, Debug, Default)]
-pub struct Audit(Option<mpsc::Sender<(Timestamp, Event)>>);
+pub struct Audit(Option<Open>);
+
+#[derive(Clone, Debug)]
+struct Open {
+    events: mpsc::Sender<(Timestamp, Event)>,
+    folds: Arc<Folds>,
+}
 
 /// Writes down what an [`Audit`] takes.
 pub struct Trail {
     events: mpsc::Receiver<(Timestamp, Event)>,
+    folds: Arc<Folds>,
     file: Option<AuditFile>,
     subject: Option<(Arc<dyn Bus>, String)>,
     /// Events that could not be written since the last that could.
@@ -56,7 +71,8 @@ pub struct Trail {
 
 #[derive(Serialize)]
 struct Line<'a> {
-    time: String,
+    #[serde(serialize_with = "time")]
+    time: Timestamp,
     #[serde(flatten)]
     event: &'a Event,
 }
@@ -72,7 +88,11 @@ impl Audit {
     #[must_use]
     pub fn new(file: Option<AuditFile>, subject: Option<(Arc<dyn Bus>, String)>) -> (Self, Trail) {
         let (sender, events) = mpsc::channel(WAITING);
-        (Self(Some(sender)), Trail { events, file, subject, lost: 0 })
+        let folds = Arc::new(Folds::default());
+        (
+            Self(Some(Open { events: sender, folds: Arc::clone(&folds) })),
+            Trail { events, folds, file, subject, lost: 0 },
+        )
     }
 
     /// No trail.
@@ -81,10 +101,11 @@ impl Audit {
         Self(None)
     }
 
-    /// Has an event written down. Waits only if many are waiting.
+    /// Has an event written down, or counted, if strangers cause many of its kind. Waits only if many are waiting.
     pub async fn write(&self, now: Timestamp, event: Event) {
-        if let Some(sender) = &self.0
-            && sender.send((now, event)).await.is_err()
+        if let Some(Open { events, folds }) = &self.0
+            && folds.passes(now, &event, Instant::now().into_std())
+            && events.send((now, event)).await.is_err()
         {
             error!("the audit trail has ended: an event was not written down");
         }
@@ -96,18 +117,33 @@ impl Trail {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut events = Vec::with_capacity(AT_ONCE);
         loop {
+            let due = self.folds.due();
             let count = tokio::select! {
                 biased;
+                () = sleep_until(due.map_or_else(Instant::now, Instant::from_std)), if due.is_some() => {
+                    events.extend(self.folds.take(Some(Instant::now().into_std())));
+                    self.write_events(&mut events).await;
+                    continue;
+                }
                 count = self.events.recv_many(&mut events, AT_ONCE) => count,
+                () = self.folds.begun() => continue,
                 () = stop.cancelled(), if !self.events.is_closed() => {
                     self.events.close();
                     continue;
                 }
             };
             if count == 0 {
+                events.extend(self.folds.take(None));
+                self.write_events(&mut events).await;
                 return;
             }
-            let lines: Vec<_> = events.drain(..).map(|(time, event)| line(time, &event)).collect();
+            self.write_events(&mut events).await;
+        }
+    }
+
+    async fn write_events(&mut self, events: &mut Vec<(Timestamp, Event)>) {
+        let lines: Vec<_> = events.drain(..).map(|(time, event)| line(time, &event)).collect();
+        if !lines.is_empty() {
             self.write(&lines).await;
         }
     }
@@ -156,10 +192,13 @@ impl std::fmt::Debug for Trail {
     }
 }
 
-fn line(Timestamp(ms): Timestamp, event: &Event) -> String {
-    let time = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH);
-    let line = Line { time: format_rfc3339_millis(time).to_string(), event };
-    serde_json::to_string(&line).expect("texts and numbers are written without fail") + "\n"
+fn line(time: Timestamp, event: &Event) -> String {
+    serde_json::to_string(&Line { time, event }).expect("texts and numbers are written without fail") + "\n"
+}
+
+fn time<S: Serializer>(Timestamp(ms): &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    let time = UNIX_EPOCH.checked_add(Duration::from_millis(*ms)).unwrap_or(UNIX_EPOCH);
+    serializer.collect_str(&format_rfc3339_millis(time))
 }
 
 #[cfg(test)]
@@ -208,9 +247,9 @@ mod tests {
         let path = folder.path().join("audit.jsonl");
         let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), None);
         for _ in 0..WAITING {
-            audit.write(Timestamp(0), event("login_failed")).await;
+            audit.write(Timestamp(0), event("logged_in")).await;
         }
-        let mut one_more = Box::pin(audit.write(Timestamp(0), event("login_failed")));
+        let mut one_more = Box::pin(audit.write(Timestamp(0), event("logged_in")));
         assert!(futures_util::poll!(&mut one_more).is_pending());
         let stop = CancellationToken::new();
         let running = tokio::spawn(trail.run(stop.clone()));
@@ -220,5 +259,51 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), WAITING + 1);
         audit.write(Timestamp(0), event("too_late")).await;
         Audit::off().write(Timestamp(0), event("nowhere")).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_strangers_cause_is_counted_and_told_once_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), None);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(trail.run(stop.clone()));
+        let lines = || -> Vec<serde_json::Value> {
+            let text = std::fs::read_to_string(&path).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        for n in 0..10_000_u64 {
+            let user = (n % 3 == 0).then_some(UserId::Number(7));
+            let remote_addr = Some(format!("203.0.113.{}:{n}", n % 100));
+            audit.write(Timestamp(n), Event { user, remote_addr, ..event("login_failed") }).await;
+            audit.write(Timestamp(n), event("login_throttled")).await;
+        }
+        audit.write(Timestamp(10_000), event("logged_in")).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let seen = lines();
+        let (told, single): (Vec<_>, Vec<_>) = seen.iter().partition(|line| line.get("folded").is_some());
+        assert_eq!((told.len(), single.len()), (2, 101));
+        let failed = &told.iter().find(|line| line["event"] == "login_failed").unwrap();
+        assert_eq!(failed["folded"]["count"], 9950);
+        assert_eq!(
+            (&failed["time"], &failed["folded"]["since"]),
+            (&"1970-01-01T00:00:09.999Z".into(), &"1970-01-01T00:00:00.050Z".into())
+        );
+        assert_eq!(failed["folded"]["users"]["7"], 3317);
+        let addresses = failed["folded"]["remoteAddrs"].as_object().unwrap();
+        assert_eq!((addresses.len(), &addresses["203.0.113.50"]), (16, &100.into()));
+
+        // The last of them are told when it stops.
+        for _ in 0..100 {
+            audit.write(Timestamp(20_000), event("login_failed")).await;
+        }
+        stop.cancel();
+        running.await.unwrap();
+        let all: u64 = lines()
+            .iter()
+            .filter(|line| line["event"] == "login_failed")
+            .map(|line| line["folded"]["count"].as_u64().unwrap_or(1))
+            .sum();
+        assert_eq!(all, 10_100);
     }
 }

@@ -17,6 +17,7 @@ use relogin::{
     cli::{self, Invocation},
     config::{self, Config},
     errors::Chain,
+    repetitions::Repetitions,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{Level, error, info};
@@ -59,8 +60,9 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;
-            log_to_stderr(config.log.as_deref())?;
-            thread::Builder::new().name("memory".to_owned()).spawn(give_memory_back).context("cannot start threads")?;
+            let repetitions = log_to_stderr(config.log.as_deref())?;
+            let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
+            housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
             let code = runtime.block_on(serve(config))?;
             // Password checks that nobody waits for any more would hold up the end.
@@ -75,11 +77,13 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has the allocator give back to the system what was freed. It does so a second later, but only at some of the later calls and when a
+/// What is to be done once a second for as long as the service runs: tells how often lines were left out of the log, and has the
+/// allocator give back to the system what was freed. It does so a second later, but only at some of the later calls and when a
 /// thread ends: a service that is idle after an attack would keep the attack's memory.
-fn give_memory_back() {
+fn keep_house(repetitions: &Repetitions) {
     loop {
-        thread::sleep(Duration::from_secs(2));
+        thread::sleep(Duration::from_secs(1));
+        repetitions.tell();
         // One that has allocated nothing leaves nothing to clean up.
         let ending = thread::Builder::new().stack_size(64 * 1024).spawn(|| drop(black_box(Box::new(0_u64))));
         // If there is no thread to be had, there will be one later.
@@ -197,7 +201,8 @@ fn is_hangup_ignored() -> bool {
 const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
 /// Logs to standard error what `filter` says, or else `RUST_LOG`, or else what is of interest to whoever runs the service.
-fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<()> {
+/// What is said over and over is counted: the counts are for [`Repetitions::tell`].
+fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<Repetitions> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
     // What happens to the connection to NATS the bus tells, and as often as is of use.
@@ -207,8 +212,10 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<()> {
         *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
     });
     let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(lines.with_filter(filter.and(is_discreet))).init();
-    Ok(())
+    let repetitions = Repetitions::default();
+    let filter = filter.and(is_discreet).and(repetitions.clone());
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    Ok(repetitions)
 }
 
 /// The last words on standard error. Nobody is left to be told if that fails.

@@ -29,6 +29,7 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
             connection: request.connection().cloned(),
             remote_addr: request.remote_addr().map(str::to_owned),
             generation: record.map(|record| record.generation),
+            folded: None,
         }),
         Outcome::Refused
         | Outcome::AlreadyLoggedIn

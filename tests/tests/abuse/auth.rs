@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use relogin_tests::{in_time, innocent::Innocent, raw::STRANGER, res::Res, stage::Stage};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
 on!(
@@ -13,6 +13,7 @@ on!(
     guesses_behind_a_proxy_hold_up_nobody_else,
     guesses_without_addresses_hold_up_nobody_else,
     guesses_from_elsewhere_lock_nobody_out,
+    guesses_write_a_trickle_to_the_disk,
 );
 
 const MB: u64 = 1 << 20;
@@ -67,6 +68,8 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
 /// Guesses names on connections of their own, as fast as the service answers, until they are told to stop.
 struct Guessers {
     guessing: JoinSet<Result<u64>>,
+    /// How many guesses were answered.
+    answered: watch::Receiver<u64>,
     stop: watch::Sender<bool>,
 }
 
@@ -77,6 +80,7 @@ impl Guessers {
     /// One for each of `places`, which are the headers of its connection. Returns when all of them are at it.
     async fn start(url: &str, places: &[&[(&str, &str)]], username: Option<&'static str>) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
+        let (count, answered) = watch::channel(0);
         let mut guessing = JoinSet::new();
         for (n, headers) in places.iter().enumerate() {
             let (mut stranger, _) = Res::bringing(url, headers).await?;
@@ -84,24 +88,36 @@ impl Guessers {
             for m in 0..Self::AT_ONCE {
                 sent.push_back(guess(&mut stranger, username, n, m).await?);
             }
-            let stopped = stopped.clone();
+            let (stopped, count) = (stopped.clone(), count.clone());
             guessing.spawn(async move {
-                let mut answered = 0;
+                let (mut answered, mut judged) = (0, 0);
                 while let Some(id) = sent.pop_front() {
                     let answer = stranger.answer(id).await?;
-                    ensure!(answer.code().is_some(), "a guess was right");
+                    let code = answer.code().context("a guess was right")?;
+                    // A guess that was not answered in time has no verdict.
+                    judged += u64::from(code.starts_with("session."));
                     answered += 1;
+                    count.send_modify(|count| *count += 1);
                     if !*stopped.borrow() {
                         sent.push_back(guess(&mut stranger, username, n, Self::AT_ONCE + answered).await?);
                     }
                 }
-                Ok(answered as u64)
+                Ok(judged)
             });
         }
-        Ok(Self { guessing, stop })
+        Ok(Self { guessing, answered, stop })
     }
 
-    /// How many guesses were answered.
+    /// Waits until so many guesses were answered.
+    async fn get(&mut self, answers: u64) -> Result<()> {
+        in_time("answers to guesses", async {
+            self.answered.wait_for(|&answered| answered >= answers).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// How many guesses were judged.
     async fn stop(self) -> Result<u64> {
         self.stop.send_replace(true);
         in_time("the last answers to guesses", async { self.guessing.join_all().await.into_iter().sum() }).await
@@ -188,5 +204,32 @@ async fn guesses_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()>
         jane.log_in("jane", "jane").await?;
     }
     guessers.stop().await?;
+    Ok(())
+}
+
+/// Line m: whoever guesses passwords writes a trickle to audit trail and log, and none of it is forgotten.
+async fn guesses_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
+    let trail = stage.folder().join("audit.jsonl");
+    stage.up(&["--audit", trail.to_str().context("a folder with a name")?]).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    let mut guessers = Guessers::start(&url, &[&[], &[], &[], &[]], Some("john")).await?;
+    guessers.get(10_000).await?;
+    innocent.goes_on(10).await?;
+    let guesses = guessers.stop().await?;
+    innocent.leave().await?;
+    let log: usize = stage.service()?.lines().iter().map(String::len).sum();
+    stage.stop_service().await?;
+
+    let text = std::fs::read_to_string(&trail)?;
+    let mut told = 0;
+    for line in text.lines().filter(|line| line.contains("login_failed") || line.contains("login_throttled")) {
+        let line: Value = serde_json::from_str(line)?;
+        told += line["folded"]["count"].as_u64().unwrap_or(1);
+    }
+    // By itself each would be some 180 bytes.
+    ensure!(text.len() < 400_000, "{} bytes of audit trail", text.len());
+    ensure!(log < 100_000, "{log} bytes of log");
+    ensure!(told >= guesses, "the trail tells of {told} guesses of {guesses}");
     Ok(())
 }

@@ -1,0 +1,125 @@
+//! Events that strangers can cause as often as they like: some are written down one by one, the others together, once a second. Knows
+//! no files and no bus.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use relogin_session::{Timestamp, UserId};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::Event;
+use crate::trickle::Trickle;
+
+/// Events that were left out of the trail, in one line for all of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Folded {
+    /// How many.
+    pub count: u64,
+    /// When the first of them was.
+    #[serde(serialize_with = "super::time")]
+    pub since: Timestamp,
+    /// Whose names they were about, and how often: the first [`DISTINCT`] that came.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub users: BTreeMap<UserId, u64>,
+    /// From where they came, without ports, and how often: the first [`DISTINCT`] that came.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub remote_addrs: BTreeMap<String, u64>,
+}
+
+/// Counts the events of each kind.
+#[derive(Debug, Default)]
+pub(super) struct Folds {
+    kinds: Mutex<HashMap<String, Fold>>,
+    begun: Notify,
+}
+
+#[derive(Debug)]
+struct Fold {
+    trickle: Trickle,
+    folded: Folded,
+    last: Timestamp,
+}
+
+/// How many users and addresses a line names.
+const DISTINCT: usize = 16;
+
+/// What somebody without an account can cause, or with a key that is not theirs.
+const FOLDED: [&str; 5] = ["login_failed", "login_throttled", "proof_missing", "cookie_mismatch", "late"];
+
+impl Folds {
+    /// True if the event is to be written down by itself; else it is counted.
+    pub(super) fn passes(&self, time: Timestamp, event: &Event, now: Instant) -> bool {
+        if !FOLDED.contains(&event.event.as_str()) {
+            return true;
+        }
+        let mut kinds = self.lock();
+        let new = || Fold { trickle: Trickle::new(now), folded: Folded::since(time), last: time };
+        let fold = kinds.entry(event.event.clone()).or_insert_with(new);
+        if fold.trickle.passes(now) {
+            return true;
+        }
+        if fold.folded.count == 0 {
+            fold.folded = Folded::since(time);
+            self.begun.notify_one();
+        }
+        fold.folded.add(event);
+        fold.last = time;
+        false
+    }
+
+    /// When the next count is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.lock().values().filter_map(|fold| fold.trickle.due()).min()
+    }
+
+    /// Resolves when [`Folds::due`] may have become earlier, also if nobody was waiting then.
+    pub(super) async fn begun(&self) {
+        self.begun.notified().await;
+    }
+
+    /// The counts that are due at `now`; all if there is no such time. Each as an event, with the time of the last one in it.
+    pub(super) fn take(&self, now: Option<Instant>) -> Vec<(Timestamp, Event)> {
+        let mut due = Vec::new();
+        for (kind, fold) in self.lock().iter_mut() {
+            let is_due = fold.trickle.due().is_some_and(|due| now.is_none_or(|now| due <= now));
+            if is_due {
+                fold.trickle.take();
+                let folded = std::mem::replace(&mut fold.folded, Folded::since(fold.last));
+                due.push((fold.last, Event { event: kind.clone(), folded: Some(folded), ..Event::default() }));
+            }
+        }
+        due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Fold>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Folded {
+    fn since(since: Timestamp) -> Self {
+        Self { count: 0, since, users: BTreeMap::new(), remote_addrs: BTreeMap::new() }
+    }
+
+    fn add(&mut self, event: &Event) {
+        self.count += 1;
+        if let Some(user) = &event.user {
+            tally(&mut self.users, user.clone());
+        }
+        if let Some(remote_addr) = &event.remote_addr {
+            let without_port = remote_addr.rsplit_once(':').map_or(remote_addr.as_str(), |(ip, _)| ip);
+            tally(&mut self.remote_addrs, without_port.to_owned());
+        }
+    }
+}
+
+fn tally<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
+    if counts.len() < DISTINCT || counts.contains_key(&key) {
+        *counts.entry(key).or_default() += 1;
+    }
+}

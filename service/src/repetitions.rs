@@ -1,0 +1,158 @@
+//! Keeps the log short when something is said over and over: each place in the code may say its line some times, then its lines
+//! are counted, and the count is told once a second. So nobody fills a disk by whatever they can make the service complain of. Knows
+//! no lines.
+//!
+//! Lines of DEBUG and TRACE are left alone: who asks for them wants them.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use tracing::{
+    Event, Level, Metadata,
+    callsite::Identifier,
+    error,
+    field::{Field, Visit},
+    info, warn,
+};
+use tracing_subscriber::layer::{Context, Filter};
+
+use crate::trickle::Trickle;
+
+/// A filter for a layer that writes lines. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Repetitions(Arc<Mutex<HashMap<Identifier, Line>>>);
+
+/// What is said in one place.
+#[derive(Debug)]
+struct Line {
+    trickle: Trickle,
+    metadata: &'static Metadata<'static>,
+    /// Of the first one that is not told.
+    message: String,
+}
+
+/// Where counts are told from: those lines pass always.
+const TARGET: &str = module_path!();
+
+/// The longest message that is kept to be told with its count, in characters.
+const MESSAGE: usize = 200;
+
+impl Repetitions {
+    /// Tells the counts that are due. To be called about once a second, outside of any line.
+    pub fn tell(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for line in self.lock().values_mut() {
+            if line.trickle.due().is_some_and(|due| due <= now) {
+                due.push((line.metadata, line.trickle.take(), std::mem::take(&mut line.message)));
+            }
+        }
+        for (metadata, lines, message) in due {
+            let (of, line) = (metadata.target(), metadata.line());
+            match *metadata.level() {
+                Level::ERROR => error!(lines, of, line, "more of: {message}"),
+                Level::WARN => warn!(lines, of, line, "more of: {message}"),
+                _ => info!(lines, of, line, "more of: {message}"),
+            }
+        }
+    }
+
+    fn passes(&self, event: &Event<'_>, now: Instant) -> bool {
+        let metadata = event.metadata();
+        if *metadata.level() > Level::INFO || metadata.target() == TARGET {
+            return true;
+        }
+        let mut lines = self.lock();
+        let new = || Line { trickle: Trickle::new(now), metadata, message: String::new() };
+        let line = lines.entry(metadata.callsite()).or_insert_with(new);
+        let passes = line.trickle.passes(now);
+        if !passes && line.message.is_empty() {
+            event.record(&mut Message(&mut line.message));
+        }
+        passes
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Line>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Filter<S> for Repetitions {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        self.passes(event, Instant::now())
+    }
+}
+
+/// Takes an event's message.
+struct Message<'a>(&'a mut String);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0.extend(format!("{value:?}").chars().take(MESSAGE));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracing::debug;
+    use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
+
+    use super::*;
+    use crate::trickle::{BURST, PAUSE};
+
+    /// Keeps what it is told.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Lines {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut text = String::new();
+            event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+                text += &format!("{field}={value:?} ");
+            });
+            self.0.lock().unwrap().push(format!("{} {text}", event.metadata().level()));
+        }
+    }
+
+    #[test]
+    fn what_is_said_over_and_over_is_counted_and_told_and_nothing_else_is_held_up() {
+        let (lines, repetitions) = (Lines::default(), Repetitions::default());
+        let subscriber = Registry::default().with(lines.clone().with_filter(repetitions.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let burst = BURST as usize;
+            for n in 0..1000 {
+                warn!(n, "a stranger did it");
+                debug!("for who wants to know");
+            }
+            info!("something else");
+            let said = std::mem::take(&mut *lines.0.lock().unwrap());
+            assert_eq!(said.iter().filter(|line| line.contains("a stranger")).count(), burst);
+            assert_eq!(said.iter().filter(|line| line.contains("wants to know")).count(), 1000);
+            assert!(said.last().unwrap().contains("something else"));
+
+            repetitions.tell();
+            assert!(lines.0.lock().unwrap().is_empty(), "not yet");
+            for line in repetitions.lock().values_mut() {
+                line.trickle = Trickle::new(Instant::now().checked_sub(PAUSE * 2).unwrap());
+                let long_ago = Instant::now().checked_sub(PAUSE + Duration::from_millis(1)).unwrap();
+                while line.trickle.passes(long_ago) {}
+            }
+            repetitions.tell();
+            let told = lines.0.lock().unwrap().clone();
+            let told = told.iter().find(|line| line.contains("a stranger did it")).unwrap();
+            assert!(told.starts_with("WARN") && told.contains("lines=1 ") && told.contains("more of: "), "{told}");
+        });
+    }
+}
