@@ -1,29 +1,24 @@
 //! The composition root: the one file that names stores, buses and directories. Starts the parts in the order in which they
 //! need each other, and stops them in the reverse.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
-    panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod people;
+mod tasks;
+
+use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use futures_util::FutureExt;
 use relogin_session::Rules;
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use tokio_util::{
-    sync::{CancellationToken, DropGuard},
-    task::TaskTracker,
-};
-use tracing::{error, info, warn};
+use tokio_util::sync::DropGuard;
+use tracing::{info, warn};
 
+use self::{
+    people::People,
+    tasks::{Tasks, Watch},
+};
 use crate::{
     audit::{Audit, AuditFile},
     auth::{self, Auth},
@@ -51,16 +46,7 @@ use crate::{
     secret,
     sessions::Sessions,
     store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
-    users::{
-        self, UserDirectory,
-        announced::Announced,
-        directory::ListDirectory,
-        edit,
-        exec::{self, ExecDirectory},
-        follow::Follower,
-        nats::{Changes, NatsDirectory},
-        password::{PasswordChecks, PasswordHash},
-    },
+    users::{announced::Announced, nats::Changes},
 };
 
 /// How long requests under way may take once the service is to stop. Nothing is lost after that either: what was answered is
@@ -87,15 +73,6 @@ pub struct App {
     _stopping: DropGuard,
 }
 
-/// What is made of it when a task ends.
-#[derive(Clone, Debug, Default)]
-struct Watch {
-    /// Cancelled once the service stops. From then on tasks may end at any time, for what feeds them ends as well.
-    stopping: CancellationToken,
-    /// Cancelled when a task ended before that, or panicked.
-    failed: CancellationToken,
-}
-
 /// Why a service cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -103,14 +80,6 @@ pub enum Failure {
     Part,
     /// Sessions can be written no more, for nobody knows what is on disk. It should end at once: [`App::abandon`].
     Store,
-}
-
-/// Tasks that are stopped together.
-#[derive(Debug)]
-struct Tasks {
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    watch: Watch,
 }
 
 impl App {
@@ -121,7 +90,7 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let descriptors = descriptors::raise_limit();
         // What fails sooner and changes less comes first.
-        let people = open_users(&config)?;
+        let people = People::open(&config)?;
         let audit_file = match &config.audit {
             Some(AuditTarget::Stdout) => Some(AuditFile::stdout()),
             Some(AuditTarget::File(path)) => Some(AuditFile::open(path).with_context(|| {
@@ -365,98 +334,6 @@ impl std::fmt::Debug for App {
     }
 }
 
-impl Tasks {
-    fn new(watch: &Watch) -> Self {
-        Self { stop: CancellationToken::new(), tasks: TaskTracker::new(), watch: watch.clone() }
-    }
-
-    /// Starts a task that ends when the token it is given is cancelled, or when the service stops and what feeds it has
-    /// ended. If it ends before, the service has failed.
-    fn open<F: Future<Output = ()> + Send + 'static>(
-        &self,
-        what: &'static str,
-        task: impl FnOnce(CancellationToken) -> F,
-    ) {
-        // What a panic left half done is not used again: the service stops.
-        let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
-        let Watch { stopping, failed } = self.watch.clone();
-        self.tasks.spawn(async move {
-            let ended = task.await;
-            if ended.is_err() || !stopping.is_cancelled() {
-                error!("a part of the service has ended: {what}");
-                failed.cancel();
-            }
-        });
-    }
-
-    /// Stops the tasks and waits for their ends.
-    async fn close(&self) {
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
-    }
-}
-
-/// Who may log in, as far as it can be found out before there is a bus.
-enum People {
-    Demo(Arc<ListDirectory>),
-    /// The users, and who follows the file that they are in.
-    File(Arc<ListDirectory>, Box<Follower>),
-    Nats(String),
-    Exec(Arc<ExecDirectory>),
-}
-
-impl People {
-    fn directory(&self, bus: &Arc<dyn Bus>) -> Arc<dyn UserDirectory> {
-        match self {
-            Self::Demo(list) | Self::File(list, _) => Arc::clone(list) as _,
-            Self::Nats(subject) => Arc::new(NatsDirectory::new(Arc::clone(bus), subject.clone())),
-            Self::Exec(directory) => Arc::clone(directory) as _,
-        }
-    }
-
-    /// True if `relogin user changed` says what happens to them.
-    fn announces(&self) -> bool {
-        matches!(self, Self::Nats(_) | Self::Exec(_))
-    }
-
-    /// True if nobody could log in now, as far as is known here.
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::File(list, _) if list.users().entries().is_empty())
-    }
-}
-
-fn open_users(config: &Config) -> anyhow::Result<People> {
-    let list = |users| ListDirectory::new(users, PasswordChecks::new());
-    let (path, is_default) = match &config.users {
-        UsersSource::Demo => return Ok(People::Demo(Arc::new(list(users::demo::users()?)))),
-        UsersSource::Nats(subject) => return Ok(People::Nats(subject.clone())),
-        UsersSource::Exec(program, arguments) => {
-            return Ok(People::Exec(Arc::new(ExecDirectory::new(
-                program.clone(),
-                arguments.clone(),
-                exec::Limits::default(),
-            ))));
-        }
-        UsersSource::File { path, is_default } => (path.clone(), *is_default),
-    };
-    let known = known_users(config);
-    // The first user may be added while the service runs.
-    let follower = Follower::open(path.clone(), known, is_default).map_err(|error| match error.is_missing() {
-        true => anyhow::anyhow!("there is no users file {}; `relogin user add` makes it", path.display()),
-        false => error.into(),
-    })?;
-    let keep = move |name: &str, old: &PasswordHash, new: &PasswordHash| Ok(edit::renew_hash(&path, name, old, new)?);
-    let directory = list(follower.users()).renewing(config.password_cost, Arc::new(keep));
-    directory.exchange_keeping(follower.users(), follower.kept());
-    Ok(People::File(Arc::new(directory), Box::new(follower)))
-}
-
-/// Where it is written down what is known of the users of a file; none if no session outlives the process.
-fn known_users(config: &Config) -> Option<PathBuf> {
-    (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
-}
-
 /// Makes the data folder, for its owner alone.
 fn make_folder(path: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
@@ -496,39 +373,4 @@ async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn Sess
             })?)
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_part_that_ends_by_itself_is_a_failure() {
-        let tasks = || Tasks::new(&Watch::default());
-        let (ended, panicked) = (tasks(), tasks());
-        ended.open("ended", |_| async {});
-        ended.watch.failed.cancelled().await;
-        panicked.watch.stopping.cancel();
-        panicked.open("panicked", |_| async { panic!("as it should") });
-        panicked.watch.failed.cancelled().await;
-        panicked.close().await;
-    }
-
-    /// The audit trail ends with the last of those who write to it, before anybody has told it to.
-    #[tokio::test]
-    async fn a_part_that_ends_with_what_feeds_it_while_the_service_stops_is_no_failure() {
-        let watch = Watch::default();
-        let (feeding, fed) = (Tasks::new(&watch), Tasks::new(&watch));
-        let (feed, ended) = tokio::sync::oneshot::channel::<()>();
-        feeding.open("feeding", |stop| async move {
-            stop.cancelled().await;
-            drop(feed);
-        });
-        fed.open("fed", |_| async { drop(ended.await) });
-        watch.stopping.cancel();
-        feeding.close().await;
-        fed.tasks.close();
-        fed.tasks.wait().await;
-        assert!(!watch.failed.is_cancelled());
-    }
 }

@@ -15,7 +15,7 @@ pub use crate::ReloginKey;
 /// Params of `auth.<name>.login`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoginParams {
-    /// Compared without regard to case.
+    /// However it is typed: the service prepares it (RFC 8265).
     pub username: String,
     /// What the user typed.
     pub password: Password,

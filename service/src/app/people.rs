@@ -1,0 +1,81 @@
+//! The composition root's part for users: picks who knows them. Must not start anything.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    bus::Bus,
+    config::{Config, StoreKind, UsersSource},
+    users::{
+        self, UserDirectory,
+        directory::ListDirectory,
+        edit,
+        exec::{self, ExecDirectory},
+        follow::Follower,
+        nats::NatsDirectory,
+        password::{PasswordChecks, PasswordHash},
+    },
+};
+/// Who may log in, as far as it can be found out before there is a bus.
+pub(super) enum People {
+    Demo(Arc<ListDirectory>),
+    /// The users, and who follows the file that they are in.
+    File(Arc<ListDirectory>, Box<Follower>),
+    Nats(String),
+    Exec(Arc<ExecDirectory>),
+}
+
+impl People {
+    /// Who is named by `--users`. Reads a users file.
+    ///
+    /// # Errors
+    /// What is in the way, and what to do about it.
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        let list = |users| ListDirectory::new(users, PasswordChecks::new());
+        let (path, is_default) = match &config.users {
+            UsersSource::Demo => return Ok(Self::Demo(Arc::new(list(users::demo::users()?)))),
+            UsersSource::Nats(subject) => return Ok(Self::Nats(subject.clone())),
+            UsersSource::Exec(program, arguments) => {
+                return Ok(Self::Exec(Arc::new(ExecDirectory::new(
+                    program.clone(),
+                    arguments.clone(),
+                    exec::Limits::default(),
+                ))));
+            }
+            UsersSource::File { path, is_default } => (path.clone(), *is_default),
+        };
+        let known = known_users(config);
+        // The first user may be added while the service runs.
+        let follower = Follower::open(path.clone(), known, is_default).map_err(|error| match error.is_missing() {
+            true => anyhow::anyhow!("there is no users file {}; `relogin user add` makes it", path.display()),
+            false => error.into(),
+        })?;
+        let keep =
+            move |name: &str, old: &PasswordHash, new: &PasswordHash| Ok(edit::renew_hash(&path, name, old, new)?);
+        let directory = list(follower.users()).renewing(config.password_cost, Arc::new(keep));
+        directory.exchange_keeping(follower.users(), follower.kept());
+        Ok(Self::File(Arc::new(directory), Box::new(follower)))
+    }
+
+    pub(super) fn directory(&self, bus: &Arc<dyn Bus>) -> Arc<dyn UserDirectory> {
+        match self {
+            Self::Demo(list) | Self::File(list, _) => Arc::clone(list) as _,
+            Self::Nats(subject) => Arc::new(NatsDirectory::new(Arc::clone(bus), subject.clone())),
+            Self::Exec(directory) => Arc::clone(directory) as _,
+        }
+    }
+
+    /// True if `relogin user changed` says what happens to them.
+    pub(super) fn announces(&self) -> bool {
+        matches!(self, Self::Nats(_) | Self::Exec(_))
+    }
+
+    /// True if nobody could log in now, as far as is known here.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::File(list, _) if list.users().entries().is_empty())
+    }
+}
+
+/// Where it is written down what is known of the users of a file; none if no session outlives the process.
+fn known_users(config: &Config) -> Option<PathBuf> {
+    (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
+}
