@@ -8,36 +8,23 @@
 //!
 //! Must not depend on any message of RES.
 
-use std::{
-    borrow::{Borrow, Cow},
-    fmt,
-};
+use std::{borrow::Cow, fmt, iter, mem};
 
 use serde::{
     Deserialize, Deserializer,
     de::{
         Error as _, IntoDeserializer, MapAccess, Visitor,
-        value::{CowStrDeserializer, MapDeserializer, SeqDeserializer},
+        value::{BorrowedStrDeserializer, CowStrDeserializer, MapDeserializer, SeqDeserializer},
     },
 };
 use serde_json::{Error, value::RawValue};
-
-use crate::Map;
 
 /// Reads a struct from the text of an object.
 ///
 /// # Errors
 /// The text is no JSON object, or the object is not such a struct.
 pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
-    object_in(serde_json::from_slice(text)?)
-}
-
-/// Reads a struct from the text of an object that is known to be JSON.
-///
-/// # Errors
-/// The text is no object, or the object is not such a struct.
-pub fn object_in<'de, T: Deserialize<'de>>(text: &'de RawValue) -> Result<T, Error> {
-    read(text, Equal::LastCounts)
+    read(std::str::from_utf8(text).map_err(Error::custom)?, Equal::LastCounts)
 }
 
 /// Reads a struct from the text of an object that says who somebody is: a name of the struct's that comes twice is refused, because
@@ -46,15 +33,16 @@ pub fn object_in<'de, T: Deserialize<'de>>(text: &'de RawValue) -> Result<T, Err
 /// # Errors
 /// The text is no JSON object, or the object is not such a struct.
 pub fn credentials<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
-    read(serde_json::from_slice(text)?, Equal::Refused)
+    read(std::str::from_utf8(text).map_err(Error::custom)?, Equal::Refused)
 }
 
-fn read<'de, T: Deserialize<'de>>(text: &'de RawValue, equal: Equal) -> Result<T, Error> {
-    if !text.get().starts_with('{') {
-        return Err(Error::custom("an object is needed"));
-    }
-    T::deserialize(Text(text, equal))
+fn read<'de, T: Deserialize<'de>>(text: &'de str, equal: Equal) -> Result<T, Error> {
+    // One pass over the text, however large its members are: they are looked at by whoever reads them.
+    T::deserialize(MapDeserializer::new(members(text, equal)?))
 }
+
+/// The name by which raw texts ask for themselves, serde_json's secret. A test tells when it changes, and then it is slower.
+const RAW: &str = "$serde_json::private::RawValue";
 
 /// What becomes of members with equal names.
 #[derive(Clone, Copy)]
@@ -117,12 +105,6 @@ fn with_replacements(bytes: &[u8]) -> String {
     text
 }
 
-impl Borrow<str> for Lossy<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
 impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
     type Deserializer = CowStrDeserializer<'de, Error>;
 
@@ -134,8 +116,47 @@ impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
 /// The text of a value, to be read.
 struct Text<'de>(&'de RawValue, Equal);
 
-/// The members of an object in their order.
-struct Members<'de>(Vec<(Lossy<'de>, &'de RawValue)>);
+/// The members of an object, to be read.
+fn members<'de>(text: &'de str, equal: Equal) -> Result<impl Iterator<Item = (Lossy<'de>, Text<'de>)>, Error> {
+    let members = match equal {
+        Equal::LastCounts => Members::parse(text)?,
+        Equal::Refused => serde_json::from_str(text)?,
+    };
+    Ok(members.0.into_iter().map(move |(name, value)| (name, Text(value, equal))))
+}
+
+/// The members of an object and their texts.
+pub(crate) struct Members<'de>(Vec<(Lossy<'de>, &'de RawValue)>);
+
+impl<'de> Members<'de> {
+    /// Reads the members of an object, of equal names the last.
+    pub(crate) fn parse(text: &'de str) -> Result<Self, Error> {
+        let mut members: Self = serde_json::from_str(text)?;
+        // Stable, so that of equal names the last stays last.
+        members.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        members.0.dedup_by(|later, kept| {
+            let again = later.0 == kept.0;
+            if again {
+                mem::swap(later, kept);
+            }
+            again
+        });
+        Ok(members)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn into_iter(self) -> impl Iterator<Item = (String, &'de RawValue)> {
+        self.0.into_iter().map(|(name, text)| (name.into_owned(), text))
+    }
+
+    /// The text of the member `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&'de RawValue> {
+        self.0.iter().find(|(other, _)| other.0 == name).map(|(_, text)| *text)
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -181,18 +202,7 @@ impl<'de> Deserializer<'de> for Text<'de> {
     type Error = Error;
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let Self(text, equal) = self;
-        let read = move |(name, value)| (name, Text(value, equal));
-        match equal {
-            Equal::LastCounts => {
-                let members: Map<Lossy<'de>, &'de RawValue> = serde_json::from_str(text.get())?;
-                visitor.visit_map(MapDeserializer::new(members.into_iter().map(read)))
-            }
-            Equal::Refused => {
-                let Members(members) = serde_json::from_str(text.get())?;
-                visitor.visit_map(MapDeserializer::new(members.into_iter().map(read)))
-            }
-        }
+        visitor.visit_map(MapDeserializer::new(members(self.0.get(), self.1)?))
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -230,8 +240,10 @@ impl<'de> Deserializer<'de> for Text<'de> {
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
-        // Raw texts have a name of their own, which serde_json keeps to itself.
-        if name.starts_with('$') {
+        if name == RAW {
+            // As serde_json hands out a text that it has found, without looking for its end once more.
+            visitor.visit_map(MapDeserializer::new(iter::once((name, BorrowedStrDeserializer::new(self.0.get())))))
+        } else if name.starts_with('$') {
             self.0.deserialize_newtype_struct(name, visitor)
         } else {
             visitor.visit_newtype_struct(self)
@@ -324,6 +336,39 @@ mod tests {
         assert!(serde_json::from_str::<Outer<'_>>(r#"{"inner":[1]}"#).is_ok(), "serde has learned it");
         assert!(object::<Json>(b"[1]").is_err());
         assert!(object::<(u8,)>(b"[1]").is_err());
+    }
+
+    #[test]
+    fn raw_texts_are_what_stands_there() {
+        #[derive(Deserialize)]
+        struct Raw<'a> {
+            #[serde(borrow)]
+            borrowed: &'a RawValue,
+            owned: Option<Box<RawValue>>,
+        }
+        let read: Raw<'_> = object(br#" { "borrowed" : [ 1e400 ] , "owned" : "\ud83d" } "#).unwrap();
+        assert_eq!((read.borrowed.get(), read.owned.unwrap().get()), ("[ 1e400 ]", r#""\ud83d""#));
+        let read: Raw<'_> = object(br#"{"borrowed":null,"owned":null}"#).unwrap();
+        assert!(read.borrowed.get() == "null" && read.owned.is_none());
+        // The name is serde_json's.
+        struct Asked;
+        impl<'de> Visitor<'de> for Asked {
+            type Value = ();
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+                while map.next_entry::<&str, &str>()?.is_some() {}
+                Ok(())
+            }
+        }
+        let asks = serde_json::from_str::<&RawValue>("1").unwrap().deserialize_newtype_struct(RAW, Asked);
+        assert!(asks.is_ok(), "serde_json has another name for it");
+        for text in [&b"{} x"[..], b"{\"a\":1}}", b"{\"a\":\xff}", b"\xff", b" "] {
+            assert!(object::<Json>(text).is_err());
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
-use crate::{Change, InvalidValue, Map, ResourceId, read::Lossy};
+use crate::{Change, InvalidValue, Map, ResourceId, read::Members};
 
 /// A value with its text.
 #[derive(Clone)]
@@ -93,9 +93,9 @@ impl Change<Verbatim> {
     }
 
     fn parse_object(text: &RawValue) -> Result<Self, InvalidValue> {
-        let object: Map<Lossy<'_>, &RawValue> = serde_json::from_str(text.get()).map_err(|_| InvalidValue::Object)?;
+        let object = Members::parse(text.get()).map_err(|_| InvalidValue::Object)?;
         // A null is as good as no member, but for `data`, where it is a value.
-        let member = |name: &str| object.get(name).copied().filter(|text| text.get() != "null" || name == "data");
+        let member = |name: &str| object.get(name).filter(|text| text.get() != "null" || name == "data");
         let string = |text: &RawValue| serde_json::from_str::<String>(text.get()).ok();
         match (member("rid"), member("action"), member("data")) {
             (Some(rid), None, None) => {

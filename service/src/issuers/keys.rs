@@ -296,7 +296,7 @@ fn jwks(text: &str) -> Option<Vec<Key>> {
         Ok(Set { keys }) => keys,
         Err(_) => vec![serde_json::from_str(text).ok()?],
     };
-    Some(keys.into_iter().filter_map(|key| read::object_in(key).ok()).filter_map(jwk).collect())
+    Some(keys.into_iter().filter_map(|key| read::object(key.get().as_bytes()).ok()).filter_map(jwk).collect())
 }
 
 fn jwk(jwk: Jwk) -> Option<Key> {

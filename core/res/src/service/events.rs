@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::{Payload, encode};
 use crate::{
-    Change, Map, Value, Verbatim,
+    Change, Value, Verbatim,
     delta::Changes,
     null_is_default,
-    read::Lossy,
+    read::Members,
     rid::{is_name, is_part},
 };
 
@@ -128,16 +128,13 @@ pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
 /// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if it is none.
 #[must_use]
 pub fn parse_change(payload: &[u8]) -> Option<Changes<Verbatim>> {
-    type Members<'a> = Map<Lossy<'a>, &'a RawValue>;
-    let members: Members<'_> = serde_json::from_slice(payload).ok()?;
+    let members = Members::parse(std::str::from_utf8(payload).ok()?).ok()?;
     let is_change = |values: &RawValue| members.len() == 1 || Change::parse_text(values).is_err();
     let members = match members.get("values") {
-        Some(values) if values.get().starts_with('{') && is_change(values) => {
-            serde_json::from_str(values.get()).ok()?
-        }
+        Some(values) if values.get().starts_with('{') && is_change(values) => Members::parse(values.get()).ok()?,
         _ => members,
     };
-    members.into_iter().map(|(name, text)| Some((name.into_owned(), Change::parse_text(text).ok()?))).collect()
+    members.into_iter().map(|(name, text)| Some((name, Change::parse_text(text).ok()?))).collect()
 }
 
 impl<T: Serialize + DeserializeOwned> Payload for TokenEvent<T> {}

@@ -144,7 +144,7 @@ impl Response {
     /// The answer's error, or `system.internalError` if its result is none of this kind.
     pub fn into_result<T: for<'a> Deserialize<'a>>(self) -> Result<T, Error> {
         match self.outcome? {
-            Outcome::Result(result) => read::object_in(&result).map_err(|_| invalid_response()),
+            Outcome::Result(result) => read::object(result.get().as_bytes()).map_err(|_| invalid_response()),
             Outcome::Resource(_) => Err(invalid_response()),
         }
     }
