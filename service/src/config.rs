@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use relogin_session::Policy;
 
 pub use layers::{ConfigError, Layers, Options, Origin};
-pub use values::Problem;
 use values::Value;
+pub use values::{Problem, parse_public_url};
 
 use crate::{client_address::TrustedProxies, users::cost::Cost};
 

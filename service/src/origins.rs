@@ -15,10 +15,10 @@ use std::{
 use axum::http::uri::Authority;
 use relogin_res::service::{Headers, Origin};
 use thiserror::Error;
-use url::{Host, Url};
+use url::Host;
 
 use self::complaints::Complaints;
-use crate::config::AllowOrigin;
+use crate::config::{AllowOrigin, parse_public_url};
 
 /// The web origins that count for something.
 #[derive(Debug, Default)]
@@ -226,21 +226,9 @@ impl Refusal {
     }
 }
 
-/// Reads the origin of a web page, or the address of one that is nothing but its origin.
-#[must_use]
-pub fn parse_public(text: &str) -> Option<url::Origin> {
-    let url = Url::parse(text).ok()?;
-    let is_bare = url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    Some(url.origin()).filter(|_| is_bare && matches!(url.scheme(), "http" | "https"))
-}
-
 /// Reads what a browser writes in `Origin`, if it is the origin of a web site.
 fn parse_page(text: &str) -> Option<url::Origin> {
-    parse_public(text).filter(|_| !text.ends_with('/'))
+    parse_public_url(text).filter(|_| !text.ends_with('/'))
 }
 
 /// Reads `Host`.

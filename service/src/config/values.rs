@@ -10,6 +10,7 @@ use std::{
 use humantime::format_duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relogin_res::rid::is_part;
+use url::Url;
 
 use super::{
     AllowOrigin, AuditTarget, ConfigError, CookieKind, GatewayKind, KeyFormat, NatsUrl, Origin, StoreKind,
@@ -18,7 +19,6 @@ use super::{
 use crate::{
     bus::check_subject,
     client_address::TrustedProxies,
-    origins::parse_public,
     users::cost::{Cost, CostError},
 };
 
@@ -223,11 +223,23 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
     Ok(AllowOrigin::List(origins))
 }
 
+/// Reads the address of a site, as a browser is told to open it: its origin and no more.
+#[must_use]
+pub fn parse_public_url(text: &str) -> Option<url::Origin> {
+    let url = Url::parse(text).ok()?;
+    let is_bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    Some(url.origin()).filter(|_| is_bare && matches!(url.scheme(), "http" | "https"))
+}
+
 pub(super) fn public_url(lists: Vec<String>) -> Result<Vec<url::Origin>, Problem> {
     let mut urls = Vec::new();
     for list in lists {
         for text in list.split([',', ';']).map(str::trim) {
-            urls.push(parse_public(text).ok_or_else(|| Problem::PublicUrl(text.to_owned()))?);
+            urls.push(parse_public_url(text).ok_or_else(|| Problem::PublicUrl(text.to_owned()))?);
         }
     }
     Ok(urls)

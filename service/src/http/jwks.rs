@@ -1,5 +1,7 @@
 //! The public keys that others verify relogin keys with, where those are JSON Web Tokens. Knows no keys: it serves a text.
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     http::{StatusCode, header},
@@ -14,7 +16,7 @@ pub(super) const PATH: &str = "/.well-known/jwks.json";
 /// For so long may verifiers keep it: a new secret takes the first place with a restart or a reload, and whoever meets an unknown `kid` asks again.
 const CACHING: &str = "public, max-age=300";
 
-pub(super) async fn serve(State(site): State<Site>) -> Response {
+pub(super) async fn serve(State(site): State<Arc<Site>>) -> Response {
     let jwks = site.jwks.borrow().clone();
     match jwks {
         // Public keys are for everybody, pages of other origins too.

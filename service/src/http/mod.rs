@@ -109,7 +109,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, stop: impl Future<Output = ()>) {
     let proxies = Arc::new(site.proxies.clone());
     let acceptor = Acceptor::new(listener, Arc::new(Places::new(limits, site.proxies.clone())));
-    let router = router(site);
+    let router = router(Arc::new(site));
     // Each connection holds a receiver for as long as it lives.
     let stopping = watch::Sender::new(false);
     let mut http = http1::Builder::new();
@@ -157,7 +157,7 @@ pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, st
     stopping.closed().await;
 }
 
-fn router(site: Site) -> Router {
+fn router(site: Arc<Site>) -> Router {
     let policy = PAGE.policy();
     let mut router =
         Router::new().route(HEALTH, get(check_health)).route(jwks::PATH, get(jwks::serve)).fallback(serve_page);
@@ -166,15 +166,15 @@ fn router(site: Site) -> Router {
     }
     router
         .layer(SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, policy))
-        .layer(middleware::from_fn_with_state(site.clone(), upgrade))
-        .layer(middleware::from_fn_with_state(site.clone(), check_host))
-        .layer(middleware::from_fn_with_state(site.clone(), identify))
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), upgrade))
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), check_host))
+        .layer(middleware::from_fn_with_state(Arc::clone(&site), identify))
         .with_state(site)
 }
 
 /// Finds out who sends a request, for all that come to deal with it: they find a [`ClientAddress`] among its extensions.
 async fn identify(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Extension(peer): Extension<SocketAddr>,
     Extension(place): Extension<Arc<Place>>,
     mut request: Request,
@@ -203,7 +203,7 @@ const FORWARDED: [&str; 6] =
 
 /// WebSockets go to the gateway, whatever the path, and calls.
 async fn upgrade(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Extension(client): Extension<ClientAddress>,
     request: Request,
     next: Next,
@@ -238,7 +238,7 @@ const LOST_UPGRADE: &str =
     "This would be a WebSocket, had it come with the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
 
 /// Requests for hosts that are not ours go no further, but for what everybody may know.
-async fn check_host(State(site): State<Site>, request: Request, next: Next) -> Response {
+async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().map(|host| String::from_utf8_lossy(host.as_bytes()));
     if hosts.next().is_some() {
@@ -267,7 +267,7 @@ fn about_the_server(method: &Method) -> Response {
     }
 }
 
-async fn check_health(State(site): State<Site>) -> Response {
+async fn check_health(State(site): State<Arc<Site>>) -> Response {
     let (status, text) = match site.health.check().await {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(unhealthy) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unhealthy}\n")),
@@ -276,7 +276,7 @@ async fn check_health(State(site): State<Site>) -> Response {
 }
 
 async fn serve_page(
-    State(site): State<Site>,
+    State(site): State<Arc<Site>>,
     Extension(client): Extension<ClientAddress>,
     request: Request,
 ) -> Response {

@@ -1,3 +1,5 @@
+//! Which pages and hosts are ours, and which may do what.
+
 use super::*;
 
 fn allow(list: &[&str]) -> AllowOrigin {
@@ -5,11 +7,11 @@ fn allow(list: &[&str]) -> AllowOrigin {
 }
 
 fn public(urls: &[&str]) -> Origins {
-    Origins::new(urls.iter().map(|url| parse_public(url).unwrap()).collect(), AllowOrigin::default(), None, false)
+    Origins::new(urls.iter().map(|url| parse_public_url(url).unwrap()).collect(), AllowOrigin::default(), None, false)
 }
 
 fn listening(address: &str, urls: &[&str], allow: AllowOrigin) -> Origins {
-    let urls = urls.iter().map(|url| parse_public(url).unwrap()).collect();
+    let urls = urls.iter().map(|url| parse_public_url(url).unwrap()).collect();
     Origins::new(urls, allow, Some(address.parse().unwrap()), false)
 }
 

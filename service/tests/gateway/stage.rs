@@ -7,12 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use relogin::{
     bus::{Bus, Message, Subscription, local::LocalBus},
     client_address::TrustedProxies,
-    config::AllowOrigin,
+    config::{AllowOrigin, parse_public_url},
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
     http::{self, ConnectionLimits, Health, Site},
     instance::Peers,
-    origins::{Origins, parse_public},
+    origins::Origins,
     store::memory::MemoryStore,
 };
 use serde_json::{Value, json};
@@ -103,7 +103,7 @@ impl Stage {
         let Setup { limits, public_url, allow_origin, header_auth, proxies, connections } = setup;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let public_url = public_url.into_iter().map(|url| parse_public(url).unwrap()).collect();
+        let public_url = public_url.into_iter().map(|url| parse_public_url(url).unwrap()).collect();
         let origins = Arc::new(Origins::new(public_url, allow_origin, Some(address), !proxies.is_empty()));
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), header_auth, limits));
         let store = Arc::new(MemoryStore::new());
