@@ -11,7 +11,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// What tells one state of a file from another.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     inode: u64,
     len: u64,

@@ -4,9 +4,9 @@
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,10 +23,11 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 use thiserror::Error;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::{disk::Seen, errors::Chain, secret};
+use crate::{complaint::Complaint, disk::Seen, errors::Chain, secret};
 
 /// A way to sign tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +43,14 @@ pub enum Algorithm {
 }
 
 /// A key that tokens are verified with.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Key {
     /// What tokens call it; one without a name is tried for each.
     pub kid: Option<String>,
     material: Material,
 }
 
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 enum Material {
     Secret(Zeroizing<Vec<u8>>),
     /// As PKCS #1 writes it.
@@ -105,11 +106,25 @@ pub struct KeyFile {
 }
 
 struct State {
+    /// What tokens are verified with.
     keys: Arc<[Key]>,
+    /// What was in the file when it was last sure that it is whole.
+    sure: Content,
+    /// What is in it since then, as long as keys are missing from it.
+    unsure: Option<(Content, Instant)>,
     seen: Option<Seen>,
-    digest: [u8; 32],
-    complaint: Option<String>,
+    complaint: Complaint,
 }
+
+/// What was in a file.
+struct Content {
+    keys: Arc<[Key]>,
+    digest: [u8; 32],
+    seen: Seen,
+}
+
+/// How long a key has to be missing from a file that stays as it is to count as taken away: the file may be arriving still.
+pub const AGREEMENT: Duration = Duration::from_secs(5);
 
 /// Longer than any key file.
 const MAX_FILE: u64 = 1 << 20;
@@ -165,10 +180,10 @@ impl KeyFile {
     /// # Errors
     /// [`KeyError`] if there is no key in it for one of the algorithms.
     pub fn open(path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, KeyError> {
-        let state = State { keys: Arc::new([]), seen: None, digest: [0; 32], complaint: None };
-        let file = Self { path, algorithms, state: Mutex::new(state) };
-        *file.lock() = file.read()?;
-        Ok(file)
+        let sure = read(&path, &algorithms)?;
+        let keys = Arc::clone(&sure.keys);
+        let state = State { keys, seen: Some(sure.seen), sure, unsure: None, complaint: Complaint::default() };
+        Ok(Self { path, algorithms, state: Mutex::new(state) })
     }
 
     /// The keys as they were read last.
@@ -177,29 +192,32 @@ impl KeyFile {
         Arc::clone(&self.lock().keys)
     }
 
-    /// Reads the file again if it has changed; `name` is what logs call the issuer.
-    pub fn look(&self, name: &str) {
+    /// Reads the file again if it has changed; `name` is what logs call the issuer. Its keys count at once, and those that are missing from it
+    /// do so, too, until they have been missing for [`AGREEMENT`].
+    pub fn look(&self, name: &str, now: Instant) {
         let is_as_it_was = fs::metadata(&self.path).is_ok_and(|metadata| {
             let seen = Seen::of(&metadata, SystemTime::now());
-            self.lock().seen.as_ref().is_some_and(|before| *before == seen && !seen.is_fresh())
+            let state = self.lock();
+            state.unsure.is_none() && state.seen.as_ref().is_some_and(|before| *before == seen && !seen.is_fresh())
         });
         if is_as_it_was {
             return;
         }
-        match self.read() {
+        match read(&self.path, &self.algorithms) {
             Ok(new) => {
                 let mut state = self.lock();
-                if state.digest != new.digest {
-                    info!(issuer = name, keys = new.keys.len(), "the issuer has other keys");
+                state.complaint.settle();
+                if state.take(new, now) {
+                    info!(issuer = name, keys = state.keys.len(), "the issuer has other keys");
                 }
-                *state = new;
             }
             Err(error) => {
                 let complaint = Chain(&error).to_string();
                 let mut state = self.lock();
-                if state.complaint.as_ref() != Some(&complaint) {
+                // It is not known whether they are missing.
+                state.unsure = None;
+                if state.complaint.is_due(&complaint, now) {
                     warn!(issuer = name, "the issuer's keys stay as they were: {complaint}");
-                    state.complaint = Some(complaint);
                 }
             }
         }
@@ -208,30 +226,53 @@ impl KeyFile {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn read(&self) -> Result<State, KeyError> {
-        let path = || self.path.clone();
-        let unreadable = |source| KeyError::Unreadable { path: path(), source };
-        let metadata = fs::metadata(&self.path).map_err(unreadable)?;
-        if metadata.len() > MAX_FILE {
-            return Err(KeyError::None { path: path() });
-        }
-        let text = Zeroizing::new(fs::read_to_string(&self.path).map_err(unreadable)?);
-        if text.contains("PRIVATE KEY-----") {
-            return Err(KeyError::Private { path: path() });
-        }
-        let mut keys = keys_in(&text).ok_or_else(|| KeyError::None { path: path() })?;
-        keys.retain(|key| self.algorithms.contains(&key.algorithm()));
-        if keys.is_empty() {
-            return Err(KeyError::None { path: path() });
-        }
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o027 != 0 && keys.iter().any(|key| key.algorithm() == Algorithm::Hs256) {
-            return Err(KeyError::TooOpen { path: path(), mode });
-        }
-        let (seen, digest) = (Seen::of(&metadata, SystemTime::now()), Sha256::digest(text.as_bytes()).into());
-        Ok(State { keys: keys.into(), seen: Some(seen), digest, complaint: None })
+impl State {
+    /// Takes in what is in the file now. True if other keys count from now on.
+    fn take(&mut self, new: Content, now: Instant) -> bool {
+        self.seen = Some(new.seen);
+        let missing: Vec<_> = self.sure.keys.iter().filter(|key| !new.keys.contains(key)).cloned().collect();
+        let since = match &self.unsure {
+            Some((before, since)) if before.digest == new.digest => *since,
+            _ => now,
+        };
+        let keys: Arc<[Key]> = if missing.is_empty() || now.duration_since(since) >= AGREEMENT {
+            (self.sure, self.unsure) = (new, None);
+            Arc::clone(&self.sure.keys)
+        } else {
+            let keys = new.keys.iter().cloned().chain(missing).collect();
+            self.unsure = Some((new, since));
+            keys
+        };
+        let has_changed = self.keys != keys;
+        self.keys = keys;
+        has_changed
     }
+}
+
+fn read(path: &Path, algorithms: &[Algorithm]) -> Result<Content, KeyError> {
+    let owned = || path.to_owned();
+    let unreadable = |source| KeyError::Unreadable { path: owned(), source };
+    let metadata = fs::metadata(path).map_err(unreadable)?;
+    if metadata.len() > MAX_FILE {
+        return Err(KeyError::None { path: owned() });
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
+    if text.contains("PRIVATE KEY-----") {
+        return Err(KeyError::Private { path: owned() });
+    }
+    let mut keys = keys_in(&text).ok_or_else(|| KeyError::None { path: owned() })?;
+    keys.retain(|key| algorithms.contains(&key.algorithm()));
+    if keys.is_empty() {
+        return Err(KeyError::None { path: owned() });
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o027 != 0 && keys.iter().any(|key| key.algorithm() == Algorithm::Hs256) {
+        return Err(KeyError::TooOpen { path: owned(), mode });
+    }
+    let (seen, digest) = (Seen::of(&metadata, SystemTime::now()), Sha256::digest(text.as_bytes()).into());
+    Ok(Content { keys: keys.into(), digest, seen })
 }
 
 /// The keys in a file, of whichever form it has. Those of kinds that nobody here knows are left out.

@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use relogin_res::service::Headers;
 use relogin_session::{Claims, Timestamp, User, Vouched};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 pub use self::{file::IssuersError, keys::KeyError, token::Refusal};
 use self::{keys::KeyFile, token::Rules};
@@ -109,14 +109,15 @@ impl Issuers {
             looks.tick().await;
             let issuers = Arc::clone(&self);
             // Only a panic ends it otherwise, and that is in the log.
-            tokio::task::spawn_blocking(move || issuers.look()).await.ok();
+            let now = Instant::now();
+            tokio::task::spawn_blocking(move || issuers.look(now)).await.ok();
         }
     }
 
     /// Reads those of the key files again that have changed. What cannot be used changes nothing.
-    fn look(&self) {
+    fn look(&self, now: Instant) {
         for issuer in self.list.load().iter() {
-            issuer.keys.look(&issuer.name);
+            issuer.keys.look(&issuer.name, now);
         }
     }
 }

@@ -534,7 +534,7 @@ fn other_keys_are_taken_up_and_unusable_ones_change_nothing() {
     assert!(is_in(&ed25519(1), "a") && !is_in(&ed25519(2), "b"));
     let set = |keys: Value| {
         write(folder.path(), "sso.json", &keys.to_string());
-        issuers.look();
+        issuers.look(Instant::now());
     };
     set(json!({ "keys": [ed25519(1).jwk("a"), ed25519(2).jwk("b")] }));
     assert!(is_in(&ed25519(1), "a") && is_in(&ed25519(2), "b"));
@@ -545,10 +545,48 @@ fn other_keys_are_taken_up_and_unusable_ones_change_nothing() {
         assert!(is_in(&ed25519(1), "a") && is_in(&ed25519(2), "b"));
     }
     fs::remove_file(folder.path().join("sso.json")).unwrap();
-    issuers.look();
+    issuers.look(Instant::now());
     assert!(is_in(&ed25519(2), "b"));
     set(json!({ "keys": [ed25519(2).jwk("b")] }));
+    issuers.look(Instant::now() + keys::AGREEMENT);
     assert!(!is_in(&ed25519(1), "a") && is_in(&ed25519(2), "b"), "what was taken away opens nothing any more");
+}
+
+/// Lines k and y, of key files: one that arrives in pieces, each of which has a key or two.
+#[test]
+fn a_key_that_is_missing_for_a_moment_opens_as_ever_and_a_new_one_at_once() {
+    let folder = folder("");
+    let set = |keys: &[u8]| {
+        let keys: Vec<_> = keys.iter().map(|&key| ed25519(key).jwk(&key.to_string())).collect();
+        write(folder.path(), "sso.json", &json!({ "keys": keys }).to_string());
+    };
+    set(&[1, 2]);
+    let issuers = load(&folder.path().join("issuers.toml")).unwrap();
+    let who_is_in = || {
+        let is_in = |&key: &u8| {
+            let token = ed25519(key).token(&json!({ "alg": "EdDSA", "kid": key.to_string() }), &claims().to_string());
+            issuers.admit(&headers(&[("Cookie", &format!("sso_token={token}"))]), true, NOW).is_ok()
+        };
+        (1..=4).filter(is_in).collect::<Vec<_>>()
+    };
+    let begin = Instant::now();
+    // Every four seconds another piece, looked at each second.
+    let pieces: [&[u8]; 4] = [&[3], &[3, 4], &[3], &[3, 2]];
+    for (second, keys) in (0..).step_by(4).zip(pieces) {
+        set(keys);
+        for second in second..second + 4 {
+            issuers.look(begin + Duration::from_secs(second));
+            let there = who_is_in();
+            assert!([1, 2].iter().chain(keys).all(|key| there.contains(key)), "{second} s: {there:?}");
+        }
+    }
+    issuers.look(begin + Duration::from_secs(17));
+    assert_eq!(who_is_in(), [2, 3]);
+    fs::remove_file(folder.path().join("sso.json")).unwrap();
+    for second in 18..30 {
+        issuers.look(begin + Duration::from_secs(second));
+    }
+    assert_eq!(who_is_in(), [2, 3]);
 }
 
 #[test]

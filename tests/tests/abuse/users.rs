@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +17,8 @@ on!(embedded_alone:
     a_users_file_that_arrives_in_pieces_ends_no_session,
     who_is_deleted_from_the_users_file_is_out,
     a_name_and_a_password_in_either_unicode_form_get_in,
-    a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key
+    a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key,
+    a_users_program_that_fails_for_a_while_ends_no_session
 );
 
 const CHANGE: &str = "session.user.{cid}.change";
@@ -170,6 +172,32 @@ async fn a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key(stage: &mut S
     stage.service_says("what was reloaded", "reloaded: 1 user, 1 secret").await?;
     jane.goes_on(12).await?;
     jane.leave().await?;
+    ensure!(stage.stop_service().await?.code() == Some(0));
+    Ok(())
+}
+
+/// Rule 6, of users whom a program knows; and line z: it is asked by the prepared name.
+async fn a_users_program_that_fails_for_a_while_ends_no_session(stage: &mut Stage) -> Result<()> {
+    let program = stage.folder().join("users");
+    let script = "#!/bin/sh\nread -r question\ncase $(cat state) in down) exit 1;; mad) echo '{}'; exit;; esac\n\
+        echo \"$question\" >> asked\necho '{\"user\":{\"id\":3,\"name\":\"J\",\"role\":\"user\"}}'\n";
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    let is = |state: &str| fs::write(program.with_file_name("state"), state);
+    is("up")?;
+    stage.serve(&["--users", "exec:./users"]).await?;
+    let url = stage.gateway_url();
+    let mut res = Res::connect(&url).await?;
+    let mut key = res.log_in(" JU\u{308}RGEN", "pa\u{308}ss").await?["reloginKey"].take();
+    let asked = fs::read_to_string(program.with_file_name("asked"))?;
+    ensure!(asked.contains("\"username\":\"j\u{fc}rgen\",\"password\":\"pa\u{308}ss\""), "{asked}");
+    for state in ["down", "mad"] {
+        is(state)?;
+        let refused = Res::connect(&url).await?.relogin(&key, None).await?;
+        ensure!(refused.code() == Some("system.internalError"), "{state}: {refused:?}");
+        is("up")?;
+        key = Res::connect(&url).await?.relogin(&key, None).await?.payload()?["reloginKey"].take();
+    }
     ensure!(stage.stop_service().await?.code() == Some(0));
     Ok(())
 }
