@@ -486,6 +486,20 @@ mod tests {
     }
 
     #[test]
+    fn one_odd_value_loses_nothing_of_a_frame_but_itself() {
+        let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+        let frame = format!(
+            r#"{{"id":1,"result":{{"models":{{"a":{{"half":"\ud83d","huge":1e400,"deep":{{"data":{deep}}},"x":1}}}}}}}}"#
+        );
+        let Some(Message::Response(response)) = Message::parse(&frame) else { panic!("no response") };
+        let set = ResourceSet::read(response.outcome.unwrap().unwrap()).unwrap();
+        let model = set.models.get(&ResourceId::parse("a").unwrap()).unwrap();
+        let value = |name: &str| model.get(name).and_then(Value::json).unwrap();
+        assert_eq!((value("half"), value("huge"), value("x")), (&json!("\u{fffd}"), &json!(f64::MAX), &json!(1)));
+        assert!(value("deep").is_array());
+    }
+
+    #[test]
     fn other_frames_are_no_messages() {
         for frame in ["", "{}", "[]", r#"{"event":"a"}"#, r#"{"event":".change"}"#, r#"{"id":"1"}"#] {
             assert!(Message::parse(frame).is_none(), "{frame}");
