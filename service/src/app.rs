@@ -92,7 +92,9 @@ impl App {
         // What fails sooner and changes less comes first.
         let people = People::open(&config)?;
         let audit_file = match &config.audit {
-            Some(AuditTarget::Stdout) => Some(AuditFile::stdout()),
+            Some(AuditTarget::Stdout) => {
+                Some(AuditFile::stdout().context("cannot write the audit trail to standard output")?)
+            }
             Some(AuditTarget::File(path)) => Some(AuditFile::open(path).with_context(|| {
                 format!("cannot write the audit trail to {}; choose another file with --audit", path.display())
             })?),
@@ -252,6 +254,9 @@ impl App {
             };
             let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
             doors.open("serving HTTP", move |stop| http::run(listener, site, limits, stop.cancelled_owned()));
+        }
+        if config.demo && address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
+            warn!("--demo on an address that others reach: anybody can log in as its users, whose passwords are known");
         }
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");

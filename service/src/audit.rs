@@ -5,7 +5,10 @@ mod fold;
 mod sink;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -13,7 +16,8 @@ use humantime::format_rfc3339_millis;
 use relogin_session::{ConnectionId, SessionId, Timestamp, UserId};
 use serde::{Serialize, Serializer};
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
+    task::{JoinError, JoinHandle},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -21,7 +25,10 @@ use tracing::error;
 
 use self::fold::Folds;
 pub use self::{fold::Folded, sink::AuditFile};
-use crate::{bus::Bus, errors::Chain};
+use crate::{
+    bus::{Bus, BusError},
+    errors::Chain,
+};
 
 /// Something that happened. What is not known of it is left out of its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -57,6 +64,16 @@ pub struct Audit(Option<Open>);
 struct Open {
     events: mpsc::Sender<(Timestamp, Event)>,
     folds: Arc<Folds>,
+    state: Arc<State>,
+}
+
+/// What the writer tells those who have something to be written.
+#[derive(Debug, Default)]
+struct State {
+    /// Nobody takes what is written, so nobody waits for it any more.
+    is_stuck: AtomicBool,
+    /// Events that were not written, and not told of yet.
+    lost: AtomicU64,
 }
 
 /// Writes down what an [`Audit`] takes.
@@ -65,8 +82,10 @@ pub struct Trail {
     folds: Arc<Folds>,
     file: Option<AuditFile>,
     subject: Option<(Arc<dyn Bus>, String)>,
-    /// Events that could not be written since the last that could.
-    lost: u64,
+    state: Arc<State>,
+    /// Events that were not published since the last that was.
+    unpublished: u64,
+    stop: CancellationToken,
 }
 
 #[derive(Serialize)]
@@ -80,6 +99,13 @@ struct Line<'a> {
 /// How many events wait to be written. Whoever has one more waits with it, so that none is lost in a storm.
 const WAITING: usize = 4096;
 
+/// How long at most. A disk takes thousands of events in that time; a pipe that takes none is not being read, and no login
+/// waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How often it is told that nothing is taken.
+const TELL: Duration = Duration::from_secs(10);
+
 /// How many are written together.
 const AT_ONCE: usize = 512;
 
@@ -89,10 +115,10 @@ impl Audit {
     pub fn new(file: Option<AuditFile>, subject: Option<(Arc<dyn Bus>, String)>) -> (Self, Trail) {
         let (sender, events) = mpsc::channel(WAITING);
         let folds = Arc::new(Folds::default());
-        (
-            Self(Some(Open { events: sender, folds: Arc::clone(&folds) })),
-            Trail { events, folds, file, subject, lost: 0 },
-        )
+        let state = Arc::<State>::default();
+        let open = Open { events: sender, folds: Arc::clone(&folds), state: Arc::clone(&state) };
+        let stop = CancellationToken::new();
+        (Self(Some(open)), Trail { events, folds, file, subject, state, unpublished: 0, stop })
     }
 
     /// No trail.
@@ -101,20 +127,32 @@ impl Audit {
         Self(None)
     }
 
-    /// Has an event written down, or counted, if strangers cause many of its kind. Waits only if many are waiting.
+    /// Has an event written down, or counted, if strangers cause many of its kind. Waits only if many are
+    /// waiting, and not for long: then the event is lost, and counted.
     pub async fn write(&self, now: Timestamp, event: Event) {
-        if let Some(Open { events, folds }) = &self.0
-            && folds.passes(now, &event, Instant::now().into_std())
-            && events.send((now, event)).await.is_err()
-        {
-            error!("the audit trail has ended: an event was not written down");
+        let Some(Open { events, folds, state }) = &self.0 else { return };
+        if !folds.passes(now, &event, Instant::now().into_std()) {
+            return;
         }
+        let event = match events.try_send((now, event)) {
+            Ok(()) => return,
+            Err(TrySendError::Closed(_)) => return error!("the audit trail has ended: an event was not written down"),
+            Err(TrySendError::Full(event)) => event,
+        };
+        if !state.is_stuck.load(Relaxed) {
+            if events.send_timeout(event, PATIENCE).await.is_ok() {
+                return;
+            }
+            state.is_stuck.store(true, Relaxed);
+        }
+        state.lost.fetch_add(1, Relaxed);
     }
 }
 
 impl Trail {
     /// Writes until it is told to stop, then what there is left.
     pub async fn run(mut self, stop: CancellationToken) {
+        self.stop = stop.clone();
         let mut events = Vec::with_capacity(AT_ONCE);
         loop {
             let due = self.folds.due();
@@ -135,7 +173,7 @@ impl Trail {
             if count == 0 {
                 events.extend(self.folds.take(None));
                 self.write_events(&mut events).await;
-                return;
+                return self.tell_what_is_lost("some of the audit trail was not written");
             }
             self.write_events(&mut events).await;
         }
@@ -151,37 +189,75 @@ impl Trail {
     async fn write(&mut self, lines: &[String]) {
         if let Some(mut file) = self.file.take() {
             let text = lines.concat();
-            let written = tokio::task::spawn_blocking(move || {
+            let writing = tokio::task::spawn_blocking(move || {
                 let written = file.append(text.as_bytes());
                 (file, written)
             });
-            match written.await {
-                Ok((file, written)) => {
+            match self.patiently(writing).await {
+                Some(Ok((file, written))) => {
                     self.file = Some(file);
+                    self.state.is_stuck.store(false, Relaxed);
                     match written {
-                        Ok(()) if self.lost > 0 => {
-                            error!(lost = self.lost, "the audit trail can be written again; some of it was not");
-                            self.lost = 0;
-                        }
-                        Ok(()) => {}
+                        Ok(()) => self.tell_what_is_lost("the audit trail can be written again; some of it was not"),
                         Err(failure) => {
-                            if self.lost == 0 {
+                            if self.state.lost.fetch_add(lines.len() as u64, Relaxed) == 0 {
                                 error!("the audit trail cannot be written: {}", Chain(&failure));
                             }
-                            self.lost += lines.len() as u64;
                         }
                     }
                 }
-                Err(panic) => error!("writing the audit trail panicked: {}", Chain(&panic)),
-            }
-        }
-        if let Some((bus, subject)) = &self.subject {
-            for line in lines {
-                let line = line.trim_end().to_owned();
-                if let Err(failure) = bus.publish(subject, line.into()).await {
-                    error!("an event of the audit trail was not published: {}", Chain(&failure));
+                Some(Err(panic)) => error!("writing the audit trail panicked: {}", Chain(&panic)),
+                // The service stops.
+                None => {
+                    self.state.lost.fetch_add(lines.len() as u64, Relaxed);
                 }
             }
+        } else if self.subject.is_none() {
+            self.state.lost.fetch_add(lines.len() as u64, Relaxed);
+        }
+        for line in lines {
+            self.publish(line).await;
+        }
+    }
+
+    /// Waits for a write. If nobody takes what is written it says so every now and then; and once the service stops it waits for
+    /// a moment only: `None`.
+    async fn patiently<T>(&self, mut writing: JoinHandle<T>) -> Option<Result<T, JoinError>> {
+        loop {
+            tokio::select! {
+                written = &mut writing => return Some(written),
+                () = tokio::time::sleep(TELL) => {
+                    let lost = self.state.lost.load(Relaxed);
+                    error!(lost, "nobody takes the audit trail: is its pipe being read?");
+                }
+                () = self.stop.cancelled() => return tokio::time::timeout(PATIENCE, writing).await.ok(),
+            }
+        }
+    }
+
+    async fn publish(&mut self, line: &str) {
+        let Some((bus, subject)) = &self.subject else { return };
+        let line = line.trim_end().to_owned();
+        let published = tokio::time::timeout(PATIENCE, bus.publish(subject, line.into())).await;
+        match published.unwrap_or(Err(BusError::Disconnected)) {
+            Ok(()) if self.unpublished > 0 => {
+                error!(lost = self.unpublished, "the audit trail can be published again; some of it was not");
+                self.unpublished = 0;
+            }
+            Ok(()) => {}
+            Err(failure) => {
+                if self.unpublished == 0 {
+                    error!("the audit trail cannot be published: {}", Chain(&failure));
+                }
+                self.unpublished += 1;
+            }
+        }
+    }
+
+    fn tell_what_is_lost(&self, what: &str) {
+        let lost = self.state.lost.swap(0, Relaxed);
+        if lost > 0 {
+            error!(lost, "{what}");
         }
     }
 }
@@ -203,6 +279,8 @@ fn time<S: Serializer>(Timestamp(ms): &Timestamp, serializer: S) -> Result<S::Ok
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::File, io::BufRead};
+
     use super::*;
     use crate::bus::local::LocalBus;
 
@@ -305,5 +383,55 @@ mod tests {
             .map(|line| line["folded"]["count"].as_u64().unwrap_or(1))
             .sum();
         assert_eq!(all, 10_100);
+    }
+
+    /// A pipe that nobody reads: the first event that finds no room waits for a moment, and the others not at all.
+    #[tokio::test]
+    async fn nobody_waits_for_a_pipe_that_is_not_read_and_what_is_lost_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), None);
+        let (state, stop) = (Arc::clone(&trail.state), CancellationToken::new());
+        let running = tokio::spawn(trail.run(stop.clone()));
+        // A pipe takes 64 kB, the queue 4,096 events, and what is being written 512.
+        const EVENTS: u64 = 20_000;
+        for _ in 0..EVENTS {
+            audit.write(Timestamp(0), event("rotated")).await;
+        }
+        let lost = state.lost.load(Relaxed);
+        assert!(lost > EVENTS - 4_096 - 2_048 - 2_000 && lost < EVENTS, "{lost}");
+
+        // Read from now on: all that waited is there.
+        let reader = File::options().read(true).open(&path).unwrap();
+        let reading = std::thread::spawn(move || {
+            let lines = std::io::BufReader::new(reader).lines();
+            lines.map_while(Result::ok).take_while(|line| !line.contains("last")).count() as u64
+        });
+        while state.lost.load(Relaxed) > 0 {
+            tokio::task::yield_now().await;
+        }
+        audit.write(Timestamp(0), event("last")).await;
+        stop.cancel();
+        running.await.unwrap();
+        assert_eq!(reading.join().unwrap(), EVENTS - lost);
+    }
+
+    #[tokio::test]
+    async fn a_stop_does_not_wait_for_a_pipe_that_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), None);
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(trail.run(stop.clone()));
+        for _ in 0..4_096 {
+            audit.write(Timestamp(0), event("rotated")).await;
+        }
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("the trail ends").unwrap();
+        // The write that is stuck is on a thread of its own, which the test must not wait for.
+        let mut reader = File::options().read(true).open(&path).unwrap();
+        std::io::copy(&mut reader, &mut std::io::sink()).unwrap();
     }
 }

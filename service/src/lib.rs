@@ -21,6 +21,7 @@ pub mod gateway;
 pub mod http;
 pub mod instance;
 pub mod issuers;
+pub mod log;
 pub mod log_throttle;
 pub mod needs;
 pub mod origins;

@@ -17,9 +17,14 @@ use relogin::{
     cli::{self, Invocation},
     config::{self, Config},
     errors::Chain,
+    log::{Log, LogGuard},
     repetitions::Repetitions,
 };
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tracing::{Level, error, info};
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -32,6 +37,9 @@ use tracing_subscriber::{
 /// Frees memory across threads without a lock, and gives it back to the system (docs/decisions.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long standard output has to take the line that says that the service is ready.
+const READY_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What was asked for cannot be done as it was asked for.
 const EXIT_USAGE: u8 = 2;
@@ -60,7 +68,7 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;
-            let repetitions = log_to_stderr(config.log.as_deref())?;
+            let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;
             let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
             housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
@@ -102,8 +110,9 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         Some(address) => format!("relogin: ready on http://{address}\n"),
         None => "relogin: ready on nats\n".to_owned(),
     };
-    // Nobody may be reading.
-    io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()).ok();
+    // Nobody may be reading, or what is read may be full.
+    let written = spawn_blocking(move || io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()));
+    timeout(READY_DEADLINE, written).await.ok();
 
     let code = loop {
         tokio::select! {
@@ -201,8 +210,9 @@ fn is_hangup_ignored() -> bool {
 const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
 /// Logs to standard error what `filter` says, or else `RUST_LOG`, or else what is of interest to whoever runs the service.
-/// What is said over and over is counted: the counts are for [`Repetitions::tell`].
-fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<Repetitions> {
+/// What is said over and over is counted: the counts are for [`Repetitions::tell`]. What is left is written, if that is possible,
+/// when the guard is dropped.
+fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
     // What happens to the connection to NATS the bus tells, and as often as is of use.
@@ -211,11 +221,12 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<Repetitions> {
     let is_discreet = filter_fn(|metadata| {
         *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
     });
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let (log, guard) = Log::to(io::stderr()).context("cannot start threads")?;
+    let lines = fmt::layer().with_writer(log).with_ansi(io::stderr().is_terminal());
     let repetitions = Repetitions::default();
     let filter = filter.and(is_discreet).and(repetitions.clone());
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
-    Ok(repetitions)
+    Ok((repetitions, guard))
 }
 
 /// The last words on standard error. Nobody is left to be told if that fails.

@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::fd::AsFd,
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,8 @@ pub struct AuditFile(Kind);
 #[derive(Debug)]
 enum Kind {
     File(PathBuf, File),
-    Stdout,
+    /// Not by way of [`io::stdout`], whose lock a write that is stuck would keep from everybody else, at the process's end too.
+    Stdout(File),
 }
 
 impl AuditFile {
@@ -27,9 +29,11 @@ impl AuditFile {
     }
 
     /// Standard output.
-    #[must_use]
-    pub fn stdout() -> Self {
-        Self(Kind::Stdout)
+    ///
+    /// # Errors
+    /// [`io::Error`] if it is closed, or there is no descriptor to be had.
+    pub fn stdout() -> io::Result<Self> {
+        Ok(Self(Kind::Stdout(File::from(io::stdout().as_fd().try_clone_to_owned()?))))
     }
 
     /// Adds whole lines. If somebody has moved the file away, to keep it, a new one takes its place.
@@ -38,11 +42,7 @@ impl AuditFile {
     /// [`io::Error`] if they could not be written, or not all of them.
     pub fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         match &mut self.0 {
-            Kind::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(lines)?;
-                stdout.flush()
-            }
+            Kind::Stdout(stdout) => stdout.write_all(lines),
             Kind::File(path, file) => {
                 let ours = file.metadata()?;
                 let is_there = fs::metadata(&*path).is_ok_and(|at| (at.dev(), at.ino()) == (ours.dev(), ours.ino()));
@@ -56,6 +56,12 @@ impl AuditFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
+    // A named pipe is opened at both ends: else this would wait until somebody reads, and each time they stop, all would be
+    // errors.
+    let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    if is_pipe {
+        return OpenOptions::new().read(true).write(true).open(path);
+    }
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 

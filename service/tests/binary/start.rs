@@ -64,6 +64,42 @@ async fn who_listens_beyond_this_machine_is_asked_for_the_public_url() {
     }
 }
 
+#[tokio::test]
+async fn a_demo_that_others_reach_is_warned_of() {
+    let folder = Folder::new();
+    for (address, is_warned) in [("127.0.0.1", false), ("[::1]", false), ("0.0.0.0", true)] {
+        let service = folder.serve(&format!("--demo --store memory --listen {address}:0")).await;
+        service.stop().await;
+        let log = fs::read_to_string(folder.path("log")).unwrap();
+        assert_eq!(log.contains("anybody can log in as its users"), is_warned, "{address}: {log}");
+    }
+}
+
+/// Neither log nor audit trail is read, and both have more to say than a pipe holds.
+#[tokio::test]
+async fn pipes_that_nobody_reads_hold_nobody_up() {
+    let folder = Folder::new();
+    let mut command = folder.command("serve --demo --store memory --listen 127.0.0.1:0 --audit - --log debug");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut line = Vec::new();
+    while line.last() != Some(&b'\n') {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut stdout, &mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).unwrap();
+    let address = line.trim().strip_prefix("relogin: ready on http://").unwrap();
+    let mut res = relogin_tests::res::Res::connect(&format!("ws://{address}/")).await.unwrap();
+    let mut key = res.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
+    // 200 bytes of each in the trail and more in the log, a pipe holds 64 kB, and what waits is 4,096 lines.
+    for _ in 0..6_000 {
+        key = res.relogin(&key, None).await.unwrap().payload().unwrap()["reloginKey"].take();
+    }
+    res.close().await.unwrap();
+    terminate(&mut child);
+}
+
 pub(crate) fn terminate(child: &mut Child) {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
