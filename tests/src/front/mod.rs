@@ -138,6 +138,8 @@ struct Current {
     gateway: Option<SocketAddr>,
     connections: usize,
     rule: Rule,
+    /// Who it says that its clients are; none: it passes on what they ask for, and says nothing.
+    client: Option<String>,
 }
 
 impl Front {
@@ -153,7 +155,7 @@ impl Front {
             Told::Front => Some(format!("ws://{addr}/")),
             Told::Url(url) => Some(url),
         };
-        let current = Current { gateway: Some(gateway), connections: 0, rule: Box::new(|_| Fate::Pass) };
+        let current = Current { gateway: Some(gateway), connections: 0, rule: Box::new(|_| Fate::Pass), client: None };
         let shared = Arc::new(Shared {
             page,
             tag,
@@ -185,6 +187,12 @@ impl Front {
     /// Sends connections to another gateway from now on; those there are stay where they are until [`Front::cut`].
     pub fn lead_to(&self, gateway: SocketAddr) {
         self.shared.state().gateway = Some(gateway);
+    }
+
+    /// From now on it asks for the parts by their addresses, whatever the browser has asked for, and says in `X-Forwarded-For` that all
+    /// come from `client`: what a reverse proxy does.
+    pub fn stand_for(&self, client: &str) {
+        self.shared.state().client = Some(client.to_owned());
     }
 
     /// Breaks all connections, as a network does: without a word.

@@ -45,6 +45,10 @@ async fn pass_page(shared: &Shared, gateway: Option<SocketAddr>, mut request: Re
     for header in [header::ACCEPT_ENCODING, header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE] {
         request.headers_mut().remove(header);
     }
+    if let Some(client) = shared.client()? {
+        request.headers_mut().remove(header::HOST);
+        request.headers_mut().insert(FORWARDED_FOR, client);
+    }
     let response = shared.http.request(request).await.context("the page's server does not answer")?.into_response();
     let is_html =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
@@ -57,6 +61,14 @@ async fn pass_page(shared: &Shared, gateway: Option<SocketAddr>, mut request: Re
             Ok(Response::from_parts(parts, Body::from(tell(&html, gateway)?)))
         }
         _ => Ok(Response::from_parts(parts, body)),
+    }
+}
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+impl Shared {
+    fn client(&self) -> Result<Option<HeaderValue>> {
+        Ok(self.state().client.as_deref().map(HeaderValue::from_str).transpose()?)
     }
 }
 
@@ -83,7 +95,8 @@ fn allow(headers: &mut HeaderMap, gateway: &str) -> Result<()> {
 async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &Uri, headers: &HeaderMap) -> Response {
     let gateway = shared.state().gateway;
     // The gateway first: a page gets a connection only where there is one.
-    let Some(gateway) = gateway.map(|gateway| dial(gateway, uri, headers)) else {
+    let client = shared.client().ok().flatten();
+    let Some(gateway) = gateway.map(|gateway| dial(gateway, uri, headers, client)) else {
         shared.note(Happening::TurnedAway);
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
@@ -118,13 +131,22 @@ async fn pass_connection(shared: Arc<Shared>, upgrade: WebSocketUpgrade, uri: &U
 type Gateway = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The connection, and the head of the response that opened it.
-async fn dial(gateway: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<(Gateway, HeaderMap)> {
+async fn dial(
+    gateway: SocketAddr,
+    uri: &Uri,
+    headers: &HeaderMap,
+    client: Option<HeaderValue>,
+) -> Result<(Gateway, HeaderMap)> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut request = format!("ws://{gateway}{path}").into_client_request()?;
     for name in [header::HOST, header::ORIGIN, header::COOKIE, header::USER_AGENT] {
         if let Some(value) = headers.get(&name) {
             request.headers_mut().insert(name, value.clone());
         }
+    }
+    if let Some(client) = client {
+        request.headers_mut().insert(header::HOST, gateway.to_string().parse()?);
+        request.headers_mut().insert(FORWARDED_FOR, client);
     }
     let (gateway, response) = connect_async(request).await?;
     Ok((gateway, response.into_parts().0.headers))

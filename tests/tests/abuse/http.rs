@@ -1,6 +1,6 @@
 //! What strangers do by HTTP, and what proxies leave out: lines e, l, o and aa.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{
@@ -12,7 +12,8 @@ use relogin_tests::{
 
 on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
     a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours,
-    a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log);
+    a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log,
+    headers_of_proxies_are_read_of_proxies_and_bounded);
 on!(embedded: guesses_behind_a_proxy_hold_up_nobody_elses_login);
 
 /// How much more memory an attack may take, in bytes.
@@ -209,4 +210,40 @@ async fn guesses_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) ->
         }
     }
     anyhow::bail!("64 guesses, and none has to wait")
+}
+
+/// Line l: the PROXY protocol of who is no proxy, too long, and never finished. What a proxy says before it stops counts for nothing.
+async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let header = |length: u16| {
+        let rest = [&[192, 0, 2, 7, 127, 0, 0, 1, 0, 80, 0, 80][..], &vec![0; usize::from(length) - 12]].concat();
+        [&b"\r\n\r\n\0\r\nQUIT\n\x21\x11"[..], &length.to_be_bytes(), &rest].concat()
+    };
+    let whole = |length: u16| [header(length), Raw::upgrade(to, &[]).into_bytes()].concat();
+    let answer = async |from: Ipv4Addr, bytes: &[u8]| -> Result<String> {
+        let mut raw = Raw::connect(to, from).await?;
+        // It may be cut off while it is sent.
+        let _ = raw.send(bytes).await;
+        Ok(raw.head().await.unwrap_or_default())
+    };
+    ensure!(answer(STRANGER, &whole(12)).await?.starts_with("HTTP/1.1 101 "));
+    ensure!(!answer(Ipv4Addr::new(127, 0, 0, 67), &whole(12)).await?.contains(" 101 "));
+    ensure!(answer(STRANGER, &whole(u16::MAX)).await?.is_empty());
+    let before = stage.service()?.memory()?.resident;
+    let mut unfinished = Vec::new();
+    for _ in 0..200 {
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(&header(4_000)[..3_999]).await?;
+        unfinished.push(raw);
+    }
+    innocent.goes_on(4).await?;
+    for raw in unfinished {
+        ensure!(raw.ended().await?.is_empty());
+    }
+    innocent.leave().await?;
+    let memory = stage.service()?.memory()?;
+    ensure!(memory.peak < before + MEMORY, "{before} and then {memory:?}");
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{env, path::Path};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use relogin_tests::{
     browser::{Browser, View},
     stage::Stage,
@@ -18,7 +18,37 @@ on!(embedded_alone:
     a_stolen_key_is_shown_for_what_it_is_worth,
     every_state_can_be_used_by_everybody,
     an_expired_session_can_be_read_of_by_everybody,
+    behind_a_proxy_the_public_url_lets_the_page_in,
 );
+
+/// Lines l, o and aa: a proxy that asks for the service by its own address, as nginx does. Without the option the page cannot connect, and
+/// the log says what to do; with it cookies are as that says, and the audit trail knows who came.
+async fn behind_a_proxy_the_public_url_lets_the_page_in(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    front.stand_for("192.0.2.7");
+    let page = stage.page("jane", &front.plain_url()).await?;
+    let url = front.plain_url().trim_end_matches('/').to_owned();
+    stage.service_says("which option would let it in", &format!("--public-url \"{url}\"")).await?;
+
+    stage.stop_service().await?;
+    let audit = stage.folder().join("audit");
+    let path = audit.to_str().context("a path that is no text")?.to_owned();
+    stage.serve_anew(&["--demo", "--public-url", &url, "--trusted-proxy", "loopback", "--audit", &path]).await?;
+    page.reload().await?;
+    page.log_in("jane", "jane").await?;
+    page.reload().await?;
+    page.is_user(JANE).await?;
+    let cookies: Vec<_> = page.cookies().await?.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(cookies, ["relogin-session"], "without TLS, and without the prefix that needs it");
+    // All is written by then.
+    stage.stop_service().await?;
+    let told = std::fs::read_to_string(audit)?;
+    let login =
+        told.lines().find(|line| line.contains(r#""event":"logged_in""#)).context("no login in the audit trail")?;
+    ensure!(login.contains(r#""remoteAddr":"192.0.2.7:0""#), "{login}");
+    Ok(())
+}
 
 /// Notes from the beginning of each document on what may be painted: the view of each frame, and of each change of the document.
 const WATCH: &str = r"
