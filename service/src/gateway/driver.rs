@@ -8,6 +8,7 @@ use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 use relogin_res::service::{Headers, Origin};
 use tokio::{
     sync::{mpsc, oneshot, watch},
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -125,7 +126,9 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     let mut patience = None;
     loop {
         let timeout = driver.timeout();
-        if let Some(timeout) = timeout.filter(|timeout| *timeout != clock.deadline()) {
+        // The machine has work left, or it is late: others first, other tasks too, but not for ever.
+        let is_due = timeout.is_some_and(|timeout| timeout <= Instant::now());
+        if let Some(timeout) = timeout.filter(|timeout| !is_due && *timeout != clock.deadline()) {
             clock.as_mut().reset(timeout);
         }
         let wake = tokio::select! {
@@ -133,12 +136,15 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
             Some(delivery) = deliveries.next() => Wake::Delivery(delivery),
             Some(tag) = refused.recv() => Wake::Refused(tag),
             Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
-            () = &mut clock, if timeout.is_some() => Wake::Timeout,
+            // A clock would be late by up to a millisecond.
+            () = yield_now(), if is_due => Wake::Timeout,
+            () = &mut clock, if timeout.is_some() && !is_due => Wake::Timeout,
             () = memory.exceeded() => Wake::Excess,
             // Also when nobody is left to say so.
             () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
             () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
         };
+        let is_overtaken = is_due && !matches!(wake, Wake::Timeout);
         match wake {
             Wake::Event(event) => driver.take_events(event, &mut events),
             Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
@@ -150,6 +156,9 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
             Wake::Excess => driver.cut_largest(),
             Wake::Stop => patience = Some(Instant::now() + drain),
             Wake::Drained => break,
+        }
+        if is_overtaken {
+            driver.tell(Input::Timeout);
         }
         if patience.is_some() && driver.unanswered == 0 && events.is_empty() {
             break;
