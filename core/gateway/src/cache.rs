@@ -12,7 +12,7 @@ use std::{
 };
 
 use relogin_res::{
-    Error, Pattern, ResourceId, Verbatim,
+    Error, ResourceId, Verbatim,
     service::{self, GetRequest, Payload, Subject},
 };
 
@@ -323,11 +323,6 @@ impl Cache {
         Some(notice)
     }
 
-    /// Tells subscribers of all matching resources that access answers hold no longer.
-    pub(crate) fn reset_access(&self, patterns: &[Pattern]) -> Vec<Notice> {
-        self.reaccess(self.matching(patterns))
-    }
-
     /// Fails all resources whose events cannot be listened to.
     pub(crate) fn on_listen_refused(&mut self, name: &str, error: &Error, bus: &mut Bus) -> Vec<Notice> {
         let keys: Vec<_> = self.names.get(name).into_iter().flat_map(Name::keys).collect();
@@ -351,11 +346,6 @@ impl Cache {
     fn reaccess(&self, keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Notice> {
         let resources = keys.into_iter().filter_map(|key| Some((key, self.resources.get(&key)?)));
         resources.map(|(key, resource)| notice(key, resource, News::Reaccess)).collect()
-    }
-
-    fn matching(&self, patterns: &[Pattern]) -> Vec<ResourceKey> {
-        let names = self.names.iter().filter(|(name, _)| patterns.iter().any(|pattern| pattern.matches(name)));
-        names.flat_map(|(_, name)| name.keys()).collect()
     }
 
     fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {

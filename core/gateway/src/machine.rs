@@ -8,7 +8,7 @@ use std::{
 };
 
 use relogin_res::{
-    Error, Pattern,
+    Error,
     rid::is_name,
     service::{self, Access, Payload, PreResponse, Reset, Response, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenReset},
 };
@@ -47,6 +47,8 @@ pub struct Gateway {
     pub(crate) connections: BTreeMap<ConnectionKey, Connection>,
     /// Connections that are closed, and whose subscriptions are being ended.
     pub(crate) closing: VecDeque<Connection>,
+    /// System resets that not all names have heard of.
+    resets: VecDeque<work::SystemReset>,
     /// Token resets that not all connections have heard of.
     token_resets: VecDeque<work::TokenReset>,
     /// Which kind of work has its turn.
@@ -77,6 +79,7 @@ impl Gateway {
             shared: Shared { config, bus, cache, subscription_bytes: 0, ready: VecDeque::new() },
             connections: BTreeMap::new(),
             closing: VecDeque::new(),
+            resets: VecDeque::new(),
             token_resets: VecDeque::new(),
             turn: 0,
             inline: INLINE,
@@ -162,6 +165,7 @@ impl Gateway {
             Some(Listener::Resource(name)) => {
                 let name = name.clone();
                 if let Some((_, event)) = subject.rsplit_once('.') {
+                    self.catch_up(&name);
                     let notices = self.shared.cache.on_event(&name, event, payload, &mut self.shared.bus);
                     self.tell(notices);
                 }
@@ -172,10 +176,7 @@ impl Gateway {
 
     fn on_reset(&mut self, payload: &[u8]) {
         let Ok(Reset { resources, access }) = Reset::parse(payload) else { return };
-        let patterns = |texts: Vec<String>| texts.iter().filter_map(|text| Pattern::parse(text)).collect::<Vec<_>>();
-        self.shared.cache.reset_resources(&patterns(resources));
-        let notices = self.shared.cache.reset_access(&patterns(access));
-        self.tell(notices);
+        self.resets.push_back(work::SystemReset::new(&resources, &access));
     }
 
     fn on_token_reset(&mut self, payload: &[u8]) {
@@ -203,6 +204,8 @@ impl Gateway {
                 }
             }
             Purpose::Reload(key) => {
+                self.catch_up_with(key);
+                let Shared { cache, bus, .. } = &mut self.shared;
                 cache.end_reload(key);
                 let fetched = answer.and_then(|(response, bytes)| Ok((response.into_result()?, bytes)));
                 if let Some(fetched) = cache.in_order(key, fetched, Waiting::Reloaded, bus) {
@@ -211,6 +214,8 @@ impl Gateway {
                 }
             }
             Purpose::Query(key) => {
+                self.catch_up_with(key);
+                let Shared { cache, bus, .. } = &mut self.shared;
                 let queried =
                     answer.map_or(Queried::Silence, |(response, bytes)| Queried::Answer(response.into_result(), bytes));
                 let notices = cache.on_queried(key, queried, bus);
@@ -260,6 +265,7 @@ impl Gateway {
             self.act_close(key, close::SERVICE_RESTART, "the message bus was lost");
         }
         self.closing.clear();
+        self.resets.clear();
         self.token_resets.clear();
         self.shared.ready.clear();
         self.shared.subscription_bytes = 0;

@@ -204,6 +204,11 @@ impl Cache {
         }
     }
 
+    /// The name that [`Cache::next_waiting`] deals with next.
+    pub(crate) fn next_unlocked(&self) -> Option<&str> {
+        self.unlocked.front().map(String::as_str)
+    }
+
     /// True if [`Cache::next_waiting`] has something to do.
     pub(crate) fn has_unlocked(&self) -> bool {
         !self.unlocked.is_empty()

@@ -1,8 +1,11 @@
-//! Fetching resources again whose content may be out of date: so many at a time, each as soon as one before it is there.
+//! What a system reset does to a name: access is to be asked again, and resources are fetched again, so many at a time, each as
+//! soon as one before it is there.
 
-use relogin_res::{Pattern, code};
+use std::ops::Bound::{Excluded, Unbounded};
 
-use super::{Cache, Fetched, Notice, ask};
+use relogin_res::code;
+
+use super::{Cache, Fetched, Notice, ask, names::Name};
 use crate::{
     bus::{Asker, Bus, Purpose},
     ids::ResourceKey,
@@ -10,9 +13,25 @@ use crate::{
 };
 
 impl Cache {
-    /// Has all matching resources fetched again, in their turn.
-    pub(crate) fn reset_resources(&mut self, patterns: &[Pattern]) {
-        for key in self.matching(patterns) {
+    /// The name of a resource.
+    pub(crate) fn name_of(&self, key: ResourceKey) -> Option<&str> {
+        self.resources.get(&key).map(|resource| resource.rid.name())
+    }
+
+    /// The name that comes after `last`, the first one after none.
+    pub(crate) fn next_name(&self, last: Option<&str>) -> Option<&str> {
+        let after = last.map_or(Unbounded, Excluded);
+        self.names.range::<str, _>((after, Unbounded)).next().map(|(name, _)| name.as_str())
+    }
+
+    /// Tells subscribers of all resources of a name that access answers hold no longer.
+    pub(crate) fn reset_access(&self, name: &str) -> Vec<Notice> {
+        self.names.get(name).map(|queries| self.reaccess(queries.keys())).unwrap_or_default()
+    }
+
+    /// Has all resources of a name fetched again, in their turn.
+    pub(crate) fn reset_resources(&mut self, name: &str) {
+        for key in self.names.get(name).map(Name::keys).unwrap_or_default() {
             self.set_stale(key);
         }
     }

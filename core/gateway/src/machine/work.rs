@@ -6,8 +6,19 @@ use std::{
     ops::Bound::{Excluded, Unbounded},
 };
 
+use relogin_res::Pattern;
+
 use super::Gateway;
-use crate::{api::ConnectionKey, connection::Shared};
+use crate::{api::ConnectionKey, connection::Shared, ids::ResourceKey};
+
+/// A system reset on its way to all names of the cache.
+#[derive(Debug)]
+pub(super) struct SystemReset {
+    resources: Vec<Pattern>,
+    access: Vec<Pattern>,
+    /// The last name that has heard of it.
+    last: Option<String>,
+}
 
 /// A token reset on its way to all connections.
 #[derive(Debug)]
@@ -18,6 +29,21 @@ pub(super) struct TokenReset {
     last: Option<ConnectionKey>,
 }
 
+impl SystemReset {
+    pub(super) fn new(resources: &[String], access: &[String]) -> Self {
+        let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text)).collect();
+        Self { resources: patterns(resources), access: patterns(access), last: None }
+    }
+
+    fn is_to_hear_of_access(&self, name: &str) -> bool {
+        self.last.as_deref().is_none_or(|last| last < name) && matches(&self.access, name)
+    }
+}
+
+fn matches(patterns: &[Pattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
+}
+
 impl TokenReset {
     pub(super) fn new(tids: Vec<String>, subject: String) -> Self {
         Self { tids: tids.into_iter().collect(), subject, last: None }
@@ -25,7 +51,8 @@ impl TokenReset {
 }
 
 /// The kinds of work, in the order of their turns.
-const KINDS: [fn(&mut Gateway) -> bool; 5] = [
+const KINDS: [fn(&mut Gateway) -> bool; 6] = [
+    Gateway::reset,
     Gateway::tell_what_waited,
     Gateway::go_on_with_connections,
     Gateway::reload,
@@ -53,11 +80,49 @@ impl Gateway {
     /// True if something is left to be done at once.
     pub(crate) fn has_work(&self) -> bool {
         let Shared { cache, ready, .. } = &self.shared;
+        let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload();
         let of_connections = !ready.is_empty() || !self.closing.is_empty() || !self.token_resets.is_empty();
-        of_connections || cache.has_unlocked() || cache.can_reload()
+        of_services || of_connections
+    }
+
+    fn reset(&mut self) -> bool {
+        let Some(reset) = self.resets.front_mut() else { return false };
+        let cache = &mut self.shared.cache;
+        let Some(name) = cache.next_name(reset.last.as_deref()).map(str::to_owned) else {
+            self.resets.pop_front();
+            return true;
+        };
+        if matches(&reset.resources, &name) {
+            cache.reset_resources(&name);
+        }
+        let has_access = matches(&reset.access, &name);
+        let notices = if has_access { cache.reset_access(&name) } else { Vec::new() };
+        reset.last = Some(name);
+        self.tell(notices);
+        true
+    }
+
+    /// Lets a name hear of what came before an event on it: the event must not be seen by who may no longer.
+    pub(super) fn catch_up(&mut self, name: &str) {
+        if self.resets.iter().any(|reset| reset.is_to_hear_of_access(name)) {
+            let notices = self.shared.cache.reset_access(name);
+            self.tell(notices);
+        }
+    }
+
+    pub(super) fn catch_up_with(&mut self, key: ResourceKey) {
+        if !self.resets.is_empty()
+            && let Some(name) = self.shared.cache.name_of(key).map(str::to_owned)
+        {
+            self.catch_up(&name);
+        }
     }
 
     fn tell_what_waited(&mut self) -> bool {
+        if let Some(name) = self.shared.cache.next_unlocked().filter(|_| !self.resets.is_empty()) {
+            let name = name.to_owned();
+            self.catch_up(&name);
+        }
         let Shared { cache, bus, .. } = &mut self.shared;
         let has_some = cache.has_unlocked();
         let notices = cache.next_waiting(bus);

@@ -15,6 +15,7 @@ struct Desk {
     gateway: Gateway,
     asked: VecDeque<(Tag, String)>,
     token_listeners: BTreeMap<String, Tag>,
+    event_listeners: BTreeMap<String, Tag>,
     frames: BTreeMap<ConnectionKey, usize>,
     /// How many requests came of all inputs, and how many actions of one at the most.
     requests: usize,
@@ -27,6 +28,7 @@ impl Desk {
             gateway: Gateway::new(config),
             asked: VecDeque::new(),
             token_listeners: BTreeMap::new(),
+            event_listeners: BTreeMap::new(),
             frames: BTreeMap::new(),
             requests: 0,
             most_actions: 0,
@@ -52,6 +54,9 @@ impl Desk {
                 Action::Release { tag } => self.asked.retain(|(asked, _)| *asked != tag),
                 Action::Listen { tag, pattern } if pattern.starts_with("conn.") => {
                     self.token_listeners.insert(pattern, tag);
+                }
+                Action::Listen { tag, pattern } => {
+                    self.event_listeners.insert(pattern, tag);
                 }
                 Action::Send { connection, .. } => *self.frames.entry(connection).or_default() += 1,
                 Action::Close { reason, .. } => panic!("closed: {reason}"),
@@ -205,6 +210,30 @@ fn what_many_requests_ask_for_is_looked_through_once() {
     }
     assert_eq!(desk.frames[&many], 200);
     assert!(most_waiting <= 301, "{most_waiting} times somebody waited for a resource");
+}
+
+#[test]
+fn names_hear_of_a_system_reset_one_after_the_other_and_before_their_events() {
+    let mut desk = Desk::new(Config::default());
+    let many = desk.open(1);
+    for number in 0..1000 {
+        desk.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number:03}"}}"#));
+        while desk.step(empty) {}
+    }
+    (desk.most_actions, desk.requests) = (0, 0);
+    let payload = r#"{"resources":[">"],"access":["a.*"]}"#;
+    desk.handle(Input::Message { tag: Tag(1), subject: "system.reset", payload: payload.as_bytes() });
+    assert!(desk.gateway.has_work());
+    // The last of them has not heard of it. Its event waits all the same.
+    let subject = "event.a.999.custom";
+    let frames = desk.frames[&many];
+    let tag = desk.event_listeners["event.a.999.*"];
+    desk.handle(Input::Message { tag, subject, payload: b"1" });
+    assert_eq!(desk.frames[&many], frames);
+    desk.settle(empty);
+    assert_eq!(desk.frames[&many], frames + 1);
+    assert!((2000..=2001).contains(&desk.requests), "{} requests", desk.requests);
+    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
 }
 
 #[test]

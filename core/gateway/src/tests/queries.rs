@@ -424,8 +424,8 @@ fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
             event.a.change {"values":{"x":3}}
             event.a.change {"values":{"x":4}}
               release _R_
-              ask get.a {"query":"q=1"}
               1< {"event":"a.change","data":{"values":{"x":2}}}
+              ask get.a {"query":"q=1"}
               1< {"event":"a.change","data":{"values":{"x":3}}}
               1< {"event":"a.change","data":{"values":{"x":4}}}
             get.a = {"result":{"model":{"x":5},"query":"q=1"}}
