@@ -166,7 +166,8 @@ impl App {
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
         let keeps_time = config.store == StoreKind::Sled;
         let clock = Arc::new(SteadyClock::start(keeps_time.then(|| config.data.join("clock"))));
-        let sessions = Arc::new(sessions.with_audit(audit).with_clock(Arc::clone(&clock) as _));
+        let sessions =
+            Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
         background.open("keeping the time", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let has_issuers = issuers.is_some();

@@ -34,6 +34,8 @@ pub struct Config {
     pub password_cost: Cost,
     /// Whose failed logins make the next ones wait.
     pub throttle: ThrottleKind,
+    /// How many sessions a user may have at a time.
+    pub sessions_per_user: usize,
     /// Whether sessions are bound to the cookies of browsers.
     pub cookie: CookieKind,
     /// The file that names the issuers of tokens whose word is taken for who logs in.
@@ -205,6 +207,7 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_DATA: &str = "relogin-data";
 const DEFAULT_NAME: &str = "session";
 const DEFAULT_ISSUER: &str = "relogin";
+const DEFAULT_SESSIONS_PER_USER: usize = 100;
 
 /// The resource that `--demo` adds.
 pub const DEMO_NAME: &str = "ticker";
@@ -287,6 +290,7 @@ impl Config {
             cookie,
             cookie_session: cookie_session.is_some_and(|it| it.value),
             throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
+            sessions_per_user: options.sessions_per_user()?.map_or(DEFAULT_SESSIONS_PER_USER, |most| most.value),
             issuers: options.jwt_issuers()?.map(|path| path.value),
             secret,
             keys,

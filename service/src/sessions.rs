@@ -10,6 +10,7 @@
 //!   Of one that stays in between, [`crate::expiry`] tells the end again after the restart.
 
 mod by_cookie;
+mod cap;
 mod log;
 mod roll_call;
 mod serve;
@@ -33,6 +34,7 @@ use tokio::time::Instant;
 
 pub use self::turns::Turn;
 use self::{
+    cap::Cap,
     roll_call::RollCall,
     serve::{Request, granted},
     turns::Turns,
@@ -60,6 +62,7 @@ pub struct Sessions {
     roll_call: RollCall,
     user_changes: AtomicU64,
     audit: Audit,
+    cap: Option<Cap>,
 }
 
 /// What a login brings beside its user.
@@ -141,7 +144,7 @@ impl Sessions {
         let (began, turns, roll_call) = (clock.now(), Turns::new(), RollCall::default());
         let (user_changes, audit) = (AtomicU64::new(0), Audit::off());
         let rules = ArcSwap::from_pointee(rules);
-        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit }
+        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit, cap: None }
     }
 
     /// Goes by other secrets from now on. What was asked before is answered by either.
@@ -159,6 +162,12 @@ impl Sessions {
     #[must_use]
     pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
+    }
+
+    /// The same, where a user has at most so many sessions; else any number.
+    #[must_use]
+    pub fn with_cap(self, sessions_per_user: usize) -> Self {
+        Self { cap: Some(Cap::new(sessions_per_user)), ..self }
     }
 
     /// The same, by another clock than the system's.
@@ -198,9 +207,7 @@ impl Sessions {
         token: Option<SessionId>,
         cookie: Option<NewCookie>,
     ) -> Result<Answer, SessionsError> {
-        self.serve(&Request::Login { connection, user, attempt, device, token, vouched: None, cookie })
-            .await
-            .map(granted)
+        self.log_in(Request::Login { connection, user, attempt, device, token, vouched: None, cookie }).await
     }
 
     /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`.
@@ -215,7 +222,15 @@ impl Sessions {
         newcomer: Newcomer,
     ) -> Result<Answer, SessionsError> {
         let (vouched, Newcomer { attempt, device, token, cookie }) = (Some(vouched), newcomer);
-        self.serve(&Request::Login { connection, user, attempt, device, token, vouched, cookie }).await.map(granted)
+        self.log_in(Request::Login { connection, user, attempt, device, token, vouched, cookie }).await
+    }
+
+    async fn log_in(&self, request: Request) -> Result<Answer, SessionsError> {
+        let answer = self.serve(&request).await.map(granted)?;
+        if let (Ok(_), Some(connection)) = (&answer, request.connection()) {
+            self.keep_within_cap(connection).await;
+        }
+        Ok(answer)
     }
 
     /// Uses a relogin key on `connection`, which has `token` and is a `browser`'s.

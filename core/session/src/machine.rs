@@ -15,7 +15,7 @@
 //! | prune | nothing | the connections that kept silent are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
 //! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
-//! | revoke | nothing | removed, its connections cleared | as live |
+//! | revoke, evict | nothing | removed, its connections cleared | as live |
 //!
 //! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never ends another one, and clears no
 //! connection that holds another one by now: it may have been doubled or delayed until after the next login.
@@ -61,6 +61,7 @@ use crate::{
 
 pub use end::ended_by_logout;
 pub use relogin::MAX_CONNECTIONS;
+pub use user::over_cap;
 
 /// What does not change from request to request.
 #[derive(Debug)]
@@ -157,6 +158,8 @@ pub enum Command {
     },
     /// The session is to end, wherever it is used: its user has another password, say.
     Revoke,
+    /// The session is to end, because its user has more than they may have: see [`over_cap`].
+    Evict,
 }
 
 /// An issuer of tokens says who a user is.
@@ -259,6 +262,8 @@ pub enum Outcome {
     UserChanged,
     /// The session was ended from elsewhere.
     Revoked,
+    /// The session was ended because its user has more than they may have.
+    Evicted,
 }
 
 impl fmt::Display for Outcome {
@@ -286,6 +291,7 @@ impl fmt::Display for Outcome {
             Self::Pruned => "pruned",
             Self::UserChanged => "user_changed",
             Self::Revoked => "revoked",
+            Self::Evicted => "evicted",
         })
     }
 }
@@ -309,7 +315,8 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
         Command::Prune { silent } => end::prune(record, &silent),
         Command::Expire => end::expire(record, now),
         Command::UserChanged { user } => user::changed(record, user, now),
-        Command::Revoke => user::revoke(record),
+        Command::Revoke => user::end(record, Outcome::Revoked),
+        Command::Evict => user::end(record, Outcome::Evicted),
     }
 }
 

@@ -53,6 +53,10 @@ pub struct Options {
     /// [default: all]
     #[arg(long, env = "RELOGIN_THROTTLE", value_name = "all|user|off")]
     pub throttle: Option<String>,
+    /// How many sessions a user may have at a time; a login that makes one too many ends the one that was not used for longest
+    /// [default: 100]
+    #[arg(long, env = "RELOGIN_SESSIONS_PER_USER", value_name = "N")]
+    pub sessions_per_user: Option<String>,
     /// Bind sessions to a cookie of the browser that no script reads: refuse logins without it, bind when it is there, or ignore it
     /// [default: use]
     #[arg(long, env = "RELOGIN_COOKIE", value_name = "require|use|off")]
@@ -228,6 +232,7 @@ options! {
     users: "users" "RELOGIN_USERS" values::users => UsersSource;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;
     throttle: "throttle" "RELOGIN_THROTTLE" values::throttle => ThrottleKind;
+    sessions_per_user: "sessions-per-user" "RELOGIN_SESSIONS_PER_USER" values::count => usize;
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
     cookie_session: "cookie-session" "RELOGIN_COOKIE_SESSION" values::yes_or_no => bool;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;

@@ -292,7 +292,7 @@ impl fmt::Display for Problem {
                     "{text:?} is out of range; it must be a millisecond at least, and less than 500 million years"
                 )
             }
-            Self::Count(text) => write!(f, "{text:?} is no number of connections; write it like 10000"),
+            Self::Count(text) => write!(f, "{text:?} is no number; write it like 10000"),
             Self::LongerThanTheSession(session) => {
                 write!(
                     f,

@@ -22,7 +22,8 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
         | Outcome::Expired
         | Outcome::Abandoned
         | Outcome::UserChanged
-        | Outcome::Revoked => Some(Event {
+        | Outcome::Revoked
+        | Outcome::Evicted => Some(Event {
             event: outcome.to_string(),
             session: record.map(|record| record.sid),
             user: record.map(|record| record.user_id.clone()),
@@ -56,6 +57,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         Outcome::LoggedOut => line!(info, "logged out"),
         Outcome::Expired => line!(info, "session expired"),
         Outcome::Revoked => line!(info, "session revoked"),
+        Outcome::Evicted => line!(info, "session ended: its user has more than they may have"),
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
         // Of a genuine key, so not for anybody to fill a log with.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),

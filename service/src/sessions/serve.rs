@@ -57,6 +57,9 @@ pub(super) enum Request {
     Revoke {
         sid: SessionId,
     },
+    Evict {
+        sid: SessionId,
+    },
 }
 
 /// How far a decision got.
@@ -168,7 +171,8 @@ impl Sessions {
             Request::Prune { sid, .. }
             | Request::Expire { sid }
             | Request::UserChanged { sid }
-            | Request::Revoke { sid } => self.store.load(*sid).await,
+            | Request::Revoke { sid }
+            | Request::Evict { sid } => self.store.load(*sid).await,
             Request::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?;
                 let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
@@ -215,6 +219,7 @@ impl Sessions {
             Request::Expire { .. } => Command::Expire,
             Request::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
             Request::Revoke { .. } => Command::Revoke,
+            Request::Evict { .. } => Command::Evict,
         })
     }
 
@@ -307,7 +312,8 @@ impl Request {
             | Self::Prune { .. }
             | Self::Expire { .. }
             | Self::UserChanged { .. }
-            | Self::Revoke { .. } => None,
+            | Self::Revoke { .. }
+            | Self::Evict { .. } => None,
         }
     }
 

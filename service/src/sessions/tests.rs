@@ -1,6 +1,7 @@
 //! Sessions over the memory store and the local bus, with rivals and failures in between.
 
 mod bound;
+mod cap;
 mod copies;
 mod jwt;
 mod restart;

@@ -14,6 +14,7 @@ on!(
     guesses_without_addresses_hold_up_nobody_else,
     guesses_from_elsewhere_lock_nobody_out,
     guesses_write_a_trickle_to_the_disk,
+    one_user_has_so_many_sessions,
 );
 
 const MB: u64 = 1 << 20;
@@ -231,5 +232,36 @@ async fn guesses_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     ensure!(text.len() < 400_000, "{} bytes of audit trail", text.len());
     ensure!(log < 100_000, "{log} bytes of log");
     ensure!(told >= guesses, "the trail tells of {told} guesses of {guesses}");
+    Ok(())
+}
+
+/// Line s: whoever may log in once makes no more sessions than a user may have, and others keep theirs.
+async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
+    let trail = stage.folder().join("audit.jsonl");
+    stage.up(&["--sessions-per-user", "10", "--audit", trail.to_str().context("a folder with a name")?]).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        let some = (0..5).map(async |_| {
+            let mut john = Res::connect_from(&url, STRANGER).await?;
+            john.log_in("john", "john").await?;
+            Ok::<_, anyhow::Error>(john)
+        });
+        connections.extend(try_join_all(some).await?);
+    }
+    let mut live = 0;
+    for (n, connection) in connections.iter_mut().enumerate() {
+        let user = connection.request("get.session.user.{cid}", None).await?.ok()?;
+        let is_in = user["models"]["session.user.{cid}"]["id"] != json!(null);
+        live += usize::from(is_in);
+        ensure!(is_in || n < 35, "one of the last five has ended");
+    }
+    ensure!(live == 10, "{live} sessions of 10");
+    innocent.goes_on(10).await?;
+    innocent.leave().await?;
+    stage.stop_service().await?;
+    let evicted = std::fs::read_to_string(&trail)?.matches("\"event\":\"evicted\"").count();
+    ensure!(evicted == 30, "the trail tells of {evicted} ends of 30");
     Ok(())
 }

@@ -1110,3 +1110,29 @@ fn a_refresh_makes_the_next_key_and_puts_nobody_on_the_session() {
     }
     assert_eq!(decide(None, refresh(5, None, Some(jane())), &rules(), NOW).outcome, Outcome::Refused);
 }
+
+#[test]
+fn an_evicted_session_ends_as_a_revoked_one_does() {
+    let evicted = decide(Some(&live()), Command::Evict, &rules(), NOW);
+    let revoked = decide(Some(&live()), Command::Revoke, &rules(), NOW);
+    assert_eq!(shown(&evicted), shown(&revoked).replace("Revoked", "Evicted"));
+    assert_eq!(decide(None, Command::Evict, &rules(), NOW).outcome, Outcome::NotLoggedIn);
+}
+
+#[test]
+fn of_too_many_sessions_the_least_recently_used_end_and_never_the_newest() {
+    let sid = |n: u8| SessionId([n; 16]);
+    let sessions =
+        vec![(Timestamp(30), sid(3)), (Timestamp(10), sid(1)), (Timestamp(10), sid(9)), (Timestamp(20), sid(2))];
+    for (newest, most, ending) in [
+        (3, 4, vec![]),
+        (3, 3, vec![1]),
+        (3, 2, vec![1, 9]),
+        (1, 3, vec![9]),
+        (1, 1, vec![9, 2, 3]),
+        (1, 0, vec![9, 2, 3]),
+    ] {
+        let expected: Vec<_> = ending.into_iter().map(sid).collect();
+        assert_eq!(over_cap(sessions.clone(), sid(newest), most), expected, "{newest} {most}");
+    }
+}

@@ -1,7 +1,7 @@
 //! What becomes of a session when its user changes, or when somebody ends it from elsewhere.
 
 use super::{Decision, Effect, Outcome, Write, end::all_cleared, set, token_of};
-use crate::{Record, Timestamp, User};
+use crate::{Record, SessionId, Timestamp, User};
 
 pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestamp) -> Decision {
     // Of one that is over, the end is about to be told.
@@ -15,9 +15,19 @@ pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestam
     Decision { write: Write::Keep, effects, reply: Ok(None), outcome: Outcome::UserChanged }
 }
 
-pub(super) fn revoke(record: Option<&Record>) -> Decision {
+/// The sessions of a user who may have `most`, given all that they have with the times of their last use: those that are to end, the
+/// least recently used first. Never `newest`, which has just been made.
+#[must_use]
+pub fn over_cap(mut sessions: Vec<(Timestamp, SessionId)>, newest: SessionId, most: usize) -> Vec<SessionId> {
+    let excess = sessions.len().saturating_sub(most);
+    sessions.retain(|(_, sid)| *sid != newest);
+    sessions.sort_unstable();
+    sessions.into_iter().take(excess).map(|(_, sid)| sid).collect()
+}
+
+pub(super) fn end(record: Option<&Record>, outcome: Outcome) -> Decision {
     match record {
-        Some(record) => removed(record, Outcome::Revoked),
+        Some(record) => removed(record, outcome),
         None => Decision::keep(Ok(None), Outcome::NotLoggedIn),
     }
 }

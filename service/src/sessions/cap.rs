@@ -1,0 +1,67 @@
+//! How many sessions a user may have at a time: a login that makes one too many ends the one that was not used for longest. Which
+//! that is, is decided in [`relogin_session`]. Depends on no kind of login.
+
+use std::hash::{BuildHasher, RandomState};
+
+use futures_util::future::join_all;
+use relogin_session::{ConnectionId, UserId, machine::over_cap};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Sessions, SessionsError, serve::Request};
+use crate::errors::Chain;
+
+/// The cap, and turns: of logins at the same time, one looks after the user's sessions.
+pub(super) struct Cap {
+    most: usize,
+    /// Users share turns by chance: that costs a wait, now and then, and bounds the memory.
+    turns: [Mutex<()>; TURNS],
+    hasher: RandomState,
+}
+
+const TURNS: usize = 64;
+
+/// How many sessions are ended at once: they share the disk's syncs.
+const AT_ONCE: usize = 64;
+
+impl Cap {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, turns: [const { Mutex::const_new(()) }; TURNS], hasher: RandomState::new() }
+    }
+
+    async fn turn(&self, user: &UserId) -> MutexGuard<'_, ()> {
+        let slot = self.hasher.hash_one(user) % TURNS as u64;
+        self.turns[usize::try_from(slot).expect("it is less than TURNS, which is one")].lock().await
+    }
+}
+
+impl Sessions {
+    /// Ends what the user of the session on `connection`, which has just been made, has too many. The login stands whether or not
+    /// that works: the next one sees to it again.
+    pub(super) async fn keep_within_cap(&self, connection: &ConnectionId) {
+        if let Some(cap) = &self.cap
+            && let Err(error) = self.end_excess(cap, connection).await
+        {
+            tracing::warn!("a user keeps more sessions than they may have for now: {}", Chain(&error));
+        }
+    }
+
+    async fn end_excess(&self, cap: &Cap, connection: &ConnectionId) -> Result<(), SessionsError> {
+        let Some(newest) = self.store.find_by_connection(connection).await? else { return Ok(()) };
+        let user = &newest.record.user_id;
+        if self.store.find_by_user(user).await?.len() <= cap.most {
+            return Ok(());
+        }
+        let _turn = cap.turn(user).await;
+        let mut sessions = Vec::new();
+        for sid in self.store.find_by_user(user).await? {
+            if let Some(stored) = self.store.load(sid).await? {
+                sessions.push((stored.record.last_seen, sid));
+            }
+        }
+        for some in over_cap(sessions, newest.record.sid, cap.most).chunks(AT_ONCE) {
+            let ending = some.iter().map(async |&sid| self.serve(&Request::Evict { sid }).await.map(drop));
+            join_all(ending).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+}
