@@ -52,6 +52,8 @@ struct Shared {
     /// Bytes that were sent since the connection was lost.
     held: AtomicUsize,
     is_closed: AtomicBool,
+    /// A message has waited in vain for room in the client's queue: none does until there is some.
+    stands_still: AtomicBool,
     open: Mutex<Open>,
     denials: Denials,
     /// Told when something that is needed is refused.
@@ -80,6 +82,12 @@ const MAX_WAITING: usize = 1 << 18;
 
 /// How long after a refusal, and between two looks, until it is tried whether it still holds.
 const RECHECK: Duration = Duration::from_secs(5);
+
+/// How long a message may wait for room in the client's queue: a server that stands still is found out later.
+const SEND_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the last flush waits, when the bus is closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long a flush waits for a connection that is lost or slow.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(5);
@@ -220,18 +228,26 @@ impl NatsBus {
         })
     }
 
-    /// Waits for room in the client's queue, but not for a lost connection.
+    /// Waits for room in the client's queue, but not for a lost connection, and not for long.
     async fn unless_down<T>(&self, sending: impl Future<Output = T> + Send) -> Result<T, BusError> {
         let mut sending = pin!(sending);
         // As a rule there is room, and to listen to the link would cost more than to send.
         if let Poll::Ready(done) = poll!(sending.as_mut()) {
+            self.shared.stands_still.store(false, Ordering::Relaxed);
             return Ok(done);
+        }
+        if self.shared.stands_still.load(Ordering::Relaxed) {
+            return Err(BusError::Disconnected);
         }
         let mut link = self.shared.link.subscribe();
         tokio::select! {
             biased;
             done = sending => Ok(done),
             _ = link.wait_for(|link| *link == Link::Down) => Err(BusError::Disconnected),
+            () = tokio::time::sleep(SEND_DEADLINE) => {
+                self.shared.stands_still.store(true, Ordering::Relaxed);
+                Err(BusError::Disconnected)
+            }
         }
     }
 
@@ -305,10 +321,14 @@ impl Bus for NatsBus {
 
     async fn close(&self) -> Result<(), BusError> {
         let is_down = *self.shared.link.borrow() == Link::Down;
-        let flushed = if is_down { Err(BusError::Disconnected) } else { self.flush().await };
+        let flushing = timeout(CLOSE_DEADLINE, self.round_trip());
+        let flushed =
+            if is_down { Err(BusError::Disconnected) } else { flushing.await.unwrap_or(Err(BusError::Disconnected)) };
         self.shared.close();
         // Fails if the client has ended already: just as well.
-        self.unless_down(self.client.drain()).await.ok();
+        if flushed.is_ok() {
+            self.unless_down(self.client.drain()).await.ok();
+        }
         flushed
     }
 }
@@ -334,6 +354,7 @@ impl Shared {
             link: watch::Sender::new(Link::Up),
             held: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
+            stands_still: AtomicBool::new(false),
             open: Mutex::default(),
             denials: Denials::default(),
             refused: Notify::new(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use async_nats::ConnectOptions;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
@@ -25,8 +25,7 @@ impl Permitting {
     /// The service's permissions are others from now on.
     fn change(&self, permissions: &str) {
         write(&self.folder, permissions);
-        let pid = Pid::from_raw(i32::try_from(self.server.child.id()).unwrap()).unwrap();
-        kill_process(pid, Signal::HUP).unwrap();
+        self.server.signal(Signal::HUP);
     }
 
     fn url(&self) -> String {

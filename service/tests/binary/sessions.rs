@@ -144,6 +144,17 @@ async fn nats_lost_for_a_while_is_no_end() {
     service.stop().await;
 }
 
+/// A server that stands still is found out by its silence, which takes a while. No stop waits for that.
+#[tokio::test]
+async fn a_stop_does_not_wait_for_nats() {
+    let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
+    let service = folder.serve(&format!("--demo --audit audit --audit-subject my.audit --nats {}", nats.url())).await;
+    nats.signal(Signal::STOP);
+    service.stop().await;
+    let log = std::fs::read_to_string(folder.path("log")).unwrap();
+    assert!(log.contains("the last messages were not sent") && !log.contains("ERROR"), "{log}");
+}
+
 #[tokio::test]
 async fn told_to_stop_it_answers_what_clients_have_asked() {
     let folder = Folder::new();

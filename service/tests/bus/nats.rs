@@ -1,10 +1,13 @@
 //! What only a bus over a network has: getting in, losing the connection, getting it back.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use relogin::bus::{
     Bus, BusError, Delivery, Link, Mailbox, Tag,
     nats::{ConnectError, NatsBus, NatsConfig},
 };
+use rustix::process::Signal;
 use tokio::net::TcpListener;
 
 use super::{
@@ -128,6 +131,40 @@ async fn what_waits_for_a_lost_connection_is_bounded() {
 
     // Closed while the connection is away: gone all the same.
     assert!(matches!(bus.publish("a", Bytes::new()).await, Err(BusError::Closed)));
+}
+
+/// A server that does not read, as one that is overloaded: the connection is there, and nothing goes through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_server_that_stands_still() {
+    let server = NatsServer::start(&[]);
+    let bus = connect(&server.url()).await;
+    let mut heard = bus.subscribe(&["b".into()]).await.unwrap();
+    server.signal(Signal::STOP);
+    let large = Bytes::from(vec![b'x'; 64 << 10]);
+    let mut sent = 0_u64;
+    let error = loop {
+        match soon(bus.publish("a", large.clone())).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, BusError::Disconnected), "{error:?}");
+    assert_eq!(*bus.link().borrow(), Link::Up);
+    assert!(sent < 10_000, "{sent} messages of 64 kB are kept");
+    // Whoever comes later does not wait at all.
+    for _ in 0..100 {
+        assert!(matches!(futures_util::poll!(std::pin::pin!(bus.publish("a", large.clone()))), Poll::Ready(Err(_))));
+    }
+    server.signal(Signal::CONT);
+    let again = async {
+        while bus.publish("b", Bytes::new()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(again).await;
+    soon(heard.next()).await.unwrap();
+    server.signal(Signal::STOP);
+    assert!(matches!(soon(bus.close()).await, Err(BusError::Disconnected)));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -48,6 +49,12 @@ impl NatsServer {
 
     pub(crate) fn url(&self) -> String {
         format!("nats://{}", self.address)
+    }
+
+    #[allow(dead_code, reason = "not every suite stops a server")]
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 }
 
