@@ -29,6 +29,9 @@ use crate::{complaint::Complaint, errors::Chain};
 /// Asks for a look right now; answered with the number of users, or what is wrong with the file.
 pub type LookRequest = oneshot::Sender<Result<usize, String>>;
 
+/// How long a file is waited for into which somebody writes between any two looks.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A users file, and what is known of its users.
 #[derive(Debug)]
 pub struct Follower {
@@ -51,7 +54,19 @@ impl Follower {
         };
         let news = News::new(latest.as_ref().map(KnownUsers::of), known);
         let pending = PendingRemovals::default();
-        Ok(Self { watch: Watch { file, latest, is_new: true, has_changed: false, written_at: None, pending }, news })
+        Ok(Self {
+            watch: Watch {
+                file,
+                latest,
+                is_new: true,
+                has_changed: false,
+                new_since: None,
+                written_at: None,
+                was_written: false,
+                pending,
+            },
+            news,
+        })
     }
 
     /// The users who are in the file.
@@ -146,8 +161,12 @@ struct Watch {
     is_new: bool,
     /// True if it was read after the start, until it was looked through.
     has_changed: bool,
+    /// Since when there has been something to be looked through.
+    new_since: Option<Instant>,
     /// When it was last seen that somebody has written into the file.
     written_at: Option<Instant>,
+    /// True if somebody has since it was last looked through.
+    was_written: bool,
     pending: PendingRemovals,
 }
 
@@ -167,30 +186,48 @@ struct Settled {
 impl Watch {
     /// Looks at the file. `current` are the users as they were up to now, `known` what sessions know of them. May block.
     fn look(&mut self, current: &Users, known: &KnownUsers, now: Instant) -> Result<Option<Settled>, FileError> {
-        let read = self.file.read().inspect_err(|_| self.pending.begin_again())?;
-        if let Some(users) = read {
-            self.latest = Some(users);
-            (self.is_new, self.has_changed) = (true, true);
-            if self.file.is_being_written() {
-                self.written_at = Some(now);
+        match self.file.read() {
+            Ok(None) => {}
+            Ok(Some(users)) => {
+                self.latest = Some(users);
+                (self.is_new, self.has_changed) = (true, true);
+                self.new_since.get_or_insert(now);
+                if self.file.is_being_written() {
+                    (self.written_at, self.was_written) = (Some(now), true);
+                }
+            }
+            Err(error) => {
+                self.begin_again();
+                return Err(error);
             }
         }
         let Some(latest) = &self.latest else { return Ok(None) };
-        if !self.is_new && self.pending.is_empty() {
+        if !self.is_new && self.pending.is_empty() || self.is_in_the_middle(now) {
             return Ok(None);
         }
-        let is_within = |span: Duration| self.written_at.is_some_and(|at| now.duration_since(at) < span);
-        // The rest of the line may make another user of this one.
-        if self.is_new && self.file.ends_within_a_line() && is_within(AGREEMENT) {
-            return Ok(None);
-        }
-        let is_being_written = self.written_at == Some(now);
-        let Some(settled) = settle(latest, current, known, &mut self.pending, is_being_written, now) else {
-            self.pending.begin_again();
+        let was_written = std::mem::take(&mut self.was_written);
+        let Some(settled) = settle(latest, current, known, &mut self.pending, was_written, now) else {
+            self.begin_again();
             return Err(FileError::Empty { path: self.file.path().to_owned() });
         };
-        self.is_new = false;
+        (self.is_new, self.new_since) = (false, None);
         Ok(Some(Settled { is_changed: std::mem::take(&mut self.has_changed), ..settled }))
+    }
+
+    /// True if somebody may be in the middle of writing what is there: it was written since the last look, so that what is there may
+    /// be the beginning of a new list and the end of the old one; or the rest of its last line may make another user of that. But who
+    /// writes all the time is not waited for.
+    fn is_in_the_middle(&self, now: Instant) -> bool {
+        let is_within = |at: Option<Instant>, span| at.is_some_and(|at| now.duration_since(at) < span);
+        let is_unsure =
+            self.written_at == Some(now) || self.file.ends_within_a_line() && is_within(self.written_at, AGREEMENT);
+        self.is_new && is_unsure && is_within(self.new_since, PATIENCE)
+    }
+
+    /// What is there now is not known: so neither is for how long anything has been so.
+    fn begin_again(&mut self) {
+        self.pending.begin_again();
+        self.new_since = None;
     }
 
     /// How many users the file has.
