@@ -46,6 +46,9 @@ pub enum Refusal {
     Page,
 }
 
+/// The longest origin or host that is looked at, in bytes: names have 253 at most. What they cost to read grows with their length.
+const MAX_LENGTH: usize = 300;
+
 /// Where a page comes from that is nobody's: a file, a sandboxed frame.
 const OPAQUE: &str = "null";
 
@@ -228,11 +231,14 @@ impl Refusal {
 
 /// Reads what a browser writes in `Origin`, if it is the origin of a web site.
 fn parse_page(text: &str) -> Option<url::Origin> {
-    parse_public_url(text).filter(|_| !text.ends_with('/'))
+    if text.len() > MAX_LENGTH || text.ends_with('/') { None } else { parse_public_url(text) }
 }
 
 /// Reads `Host`.
 fn parse_host(text: &str) -> Option<(Host, Option<u16>)> {
+    if text.len() > MAX_LENGTH {
+        return None;
+    }
     let authority: Authority = text.parse().ok().filter(|authority: &Authority| !authority.as_str().contains('@'))?;
     Some((Host::parse(authority.host()).ok()?, authority.port_u16()))
 }

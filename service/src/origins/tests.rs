@@ -130,6 +130,14 @@ fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
     assert!(!may_act(&any, &["https://evil.example"], host) && !may_act(&any, &[], host));
 }
 
+#[test]
+fn names_that_are_too_long_to_be_any_are_not_read() {
+    let name = |length: usize| format!("{}.", "a".repeat(63)).repeat(8)[..length].to_owned();
+    let same = |name: &str| may_connect(&Origins::default(), Some(&format!("https://{name}")), name);
+    assert!(same(&name(253)) && !same(&name(301)));
+    assert_eq!(Origins::default().check_host(Some(&name(301))), Err(Refusal::Host));
+}
+
 /// Line o: the scheme counts where a trusted proxy says which it was, and only then.
 #[test]
 fn the_scheme_is_compared_where_it_is_known() {

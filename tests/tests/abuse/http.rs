@@ -11,7 +11,7 @@ use relogin_tests::{
 };
 
 on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
-    a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours,
+    a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
     a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log,
     headers_of_proxies_are_read_of_proxies_and_bounded);
 on!(embedded: guesses_behind_a_proxy_hold_up_nobody_elses_login);
@@ -140,6 +140,25 @@ async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
     ensure!(upgrade(to, "evil.example", "https://chat.example").await? == "421");
     innocent.goes_on(2).await?;
     innocent.leave().await?;
+    Ok(())
+}
+
+/// Line o: `http://host` is not `https://host`, where a page acts with cookies. The honest one is the page that may: there is no key to
+/// refresh, and it is told so.
+async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--public-url", "https://chat.example", "--cookie-session"]).await?;
+    let to = stage.gateway_addr();
+    for (page, status) in [("https://chat.example", "401"), ("http://chat.example", "403"), ("null", "403")] {
+        for method in ["refresh", "logout"] {
+            let request = format!(
+                "POST /api/session/{method} HTTP/1.1\r\nHost: chat.example\r\nOrigin: {page}\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            let status = if (method, status) == ("logout", "401") { "204" } else { status };
+            let answer = answer(to, &request).await?;
+            ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{page} {method} {answer}");
+        }
+    }
     Ok(())
 }
 
