@@ -1,6 +1,6 @@
 //! Attacks on logins: on the memory that password checks take, on honest users' turns, and on the disk by way of log and audit.
 
-use std::time::Duration;
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
@@ -15,9 +15,30 @@ on!(
     guesses_from_elsewhere_lock_nobody_out,
     guesses_write_a_trickle_to_the_disk,
     one_user_has_so_many_sessions,
+    one_token_makes_so_many_sessions,
 );
 
 const MB: u64 = 1 << 20;
+
+/// The issuer of [`TOKEN`], whose secret is the bytes from 0 to 31.
+const ISSUER: &str = r#"
+[[issuer]]
+name = "sso"
+issuer = "https://sso.example"
+audience = "chat"
+algorithms = ["HS256"]
+keys = "sso.secret"
+cookie = "sso_token"
+"#;
+
+const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// A JSON Web Token of jane@sso, good until 2100.
+const TOKEN: &str = concat!(
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL3Nzby5leGFtcGxlIiwiYXVkIjpbImNoYXQiXSwiZXh",
+    "wIjo0MTAyNDQ0ODAwLCJzdWIiOiJqYW5lQHNzbyIsIm5hbWUiOiJKYW5lIG9mIFNTTyIsInJvbGUiOiJ1c2VyIn0.SGEvsL5HEbe",
+    "9q5D9YxRpvgD-SXXSrEQGXLCFQpG772g",
+);
 
 /// Line i: after many logins, one after the other and in a storm, the service holds the memory of the checks that may run at
 /// once, and gives that back when nobody logs in any more.
@@ -222,7 +243,7 @@ async fn guesses_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     let log: usize = stage.service()?.lines().iter().map(String::len).sum();
     stage.stop_service().await?;
 
-    let text = std::fs::read_to_string(&trail)?;
+    let text = fs::read_to_string(&trail)?;
     let mut told = 0;
     for line in text.lines().filter(|line| line.contains("login_failed") || line.contains("login_throttled")) {
         let line: Value = serde_json::from_str(line)?;
@@ -261,7 +282,33 @@ async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
     innocent.goes_on(10).await?;
     innocent.leave().await?;
     stage.stop_service().await?;
-    let evicted = std::fs::read_to_string(&trail)?.matches("\"event\":\"evicted\"").count();
+    let evicted = fs::read_to_string(&trail)?.matches("\"event\":\"evicted\"").count();
     ensure!(evicted == 30, "the trail tells of {evicted} ends of 30");
+    Ok(())
+}
+
+/// Line s: one issuer's token makes no more sessions by upgrades than a user may have.
+async fn one_token_makes_so_many_sessions(stage: &mut Stage) -> Result<()> {
+    let folder = stage.folder();
+    fs::write(folder.join("issuers.toml"), ISSUER)?;
+    fs::write(folder.join("sso.secret"), SECRET)?;
+    fs::set_permissions(folder.join("sso.secret"), fs::Permissions::from_mode(0o600))?;
+    stage.up(&["--jwt-issuers", "issuers.toml", "--sessions-per-user", "10"]).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    let (cookie, page) = (format!("sso_token={TOKEN}"), format!("http://{}", stage.gateway_addr()));
+    let mut connections = Vec::new();
+    for _ in 0..40 {
+        let (connection, _) = Res::bringing(&url, &[("Cookie", &cookie), ("Origin", &page)]).await?;
+        connections.push(connection);
+    }
+    for (n, connection) in connections.iter_mut().enumerate() {
+        let user = connection.request("get.session.user.{cid}", None).await?.ok()?;
+        let id = &user["models"]["session.user.{cid}"]["id"];
+        let expected = if n < 30 { json!(null) } else { json!("jane@sso") };
+        ensure!(*id == expected, "connection {n} is {id}'s");
+    }
+    innocent.goes_on(10).await?;
+    innocent.leave().await?;
     Ok(())
 }
