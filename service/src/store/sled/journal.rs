@@ -26,6 +26,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use self::{frame::BLOCK, manifest::Manifest};
@@ -38,7 +39,7 @@ use super::{
     vfs::{FileError, Fs, Kind},
 };
 
-/// How long things are, in bytes.
+/// How long things are, in bytes, and one wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     /// A segment. No frame may be longer.
@@ -49,13 +50,21 @@ pub(super) struct Sizes {
     pub(super) longest: usize,
     /// How much longer the journal may become while it is being settled. Then writes wait.
     pub(super) slack: usize,
+    /// How long settling may be without getting on while somebody waits for it. sled 0.34 can wait forever for a write that failed.
+    pub(super) patience: Duration,
 }
 
 impl Sizes {
     /// sled keeps some sixteen sessions on a page, which is better written for several at once: with a million sessions, and
     /// so a hundred thousand writes in each settlement, its file is a third shorter than if each write were its own.
-    pub(super) const USUAL: Self =
-        Self { segment: 4 << 20, for_each_session: 32, shortest: 8 << 20, longest: 32 << 20, slack: 32 << 20 };
+    pub(super) const USUAL: Self = Self {
+        segment: 4 << 20,
+        for_each_session: 32,
+        shortest: 8 << 20,
+        longest: 32 << 20,
+        slack: 32 << 20,
+        patience: Duration::from_secs(60),
+    };
 
     /// How long the journal of so many sessions may become until it is settled.
     pub(super) fn limit(&self, sessions: usize) -> usize {
@@ -332,7 +341,8 @@ mod tests {
         *,
     };
 
-    const SIZES: Sizes = Sizes { segment: 4 * BLOCK, for_each_session: 0, shortest: 0, longest: 8 * BLOCK, slack: 0 };
+    const SIZES: Sizes =
+        Sizes { segment: 4 * BLOCK, for_each_session: 0, shortest: 0, longest: 8 * BLOCK, slack: 0, ..Sizes::USUAL };
 
     fn try_open(folder: &TempDir) -> Result<(Journal, Vec<(u64, u64)>), StoreError> {
         let mut read = Vec::new();

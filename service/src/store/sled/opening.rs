@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     path::Path,
     sync::{Arc, mpsc},
-    thread::{Builder, JoinHandle},
+    thread::{self, Builder, JoinHandle},
 };
 
 use relogin_session::{Record, SessionId};
@@ -32,18 +32,24 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     if snapshot.is_some() && !log.exists() {
         return Err(StoreError::Damaged(log, Damage::Missing));
     }
+    let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);
+    // Both are a good part of a start with many sessions.
+    let (is_suspect, found) = thread::scope(|scope| {
+        let look = || salvage::is_suspect(&fs, folder);
+        let looking = Builder::new().spawn_scoped(scope, look);
+        let found = snapshot.map(Found::of);
+        let is_suspect = match looking {
+            Ok(looking) => looking.join().unwrap_or(Ok(true)),
+            Err(_) => look(),
+        };
+        (is_suspect, found)
+    });
     // If sled is to take damage for the end of its log, it must be that: then the journal has what was behind it.
-    if salvage::is_suspect(&fs, folder)?
-        && let Some(damage) = repair::damage(folder, &fs)?
-    {
+    if is_suspect? && let Some(damage) = repair::damage(folder, &fs)? {
         return Err(damage);
     }
     let database = Database::open(folder, &fs, lock)?;
-    let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);
-    let mut found = match snapshot {
-        Some(snapshot) => Found::of(snapshot),
-        None => Found::scan(&database)?,
-    };
+    let mut found = found.map_or_else(|| Found::scan(&database), Ok)?;
     let frame = found.frame;
     let each = |frame, entry: Entry<'_>| found.apply(frame, &entry);
     let journal = Journal::open(&journal_folder, &fs, sizes, frame, is_listed, each)?;
@@ -53,7 +59,8 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
         "session store opened"
     );
     let Found { index, damaged, recent, last, .. } = found;
-    let shared = Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone())));
+    let shared =
+        Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.patience));
     let (errands, errands_come) = mpsc::channel();
     let files = Arc::clone(journal.files());
     let settler = Settler { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };

@@ -100,7 +100,7 @@ pub fn repair(folder: &Path, keep_unverified: bool) -> Result<Repaired, StoreErr
     if report.is_sound() {
         return Ok(Repaired { report, aside: None });
     }
-    let new = tempfile::Builder::new().prefix("sessions.repair-").tempdir_in(parent(folder)).map_err(failed)?;
+    let new = tempfile::Builder::new().prefix(&beside(folder, "repair")).tempdir_in(parent(folder)).map_err(failed)?;
     let takes = |sid: SessionId, revision| (keep_unverified || !is_unverified) && in_sled.get(&sid) == Some(&revision);
     report.whole = rebuild(new.path(), folder, &fs, &found, takes)?;
     if keep_unverified {
@@ -136,6 +136,7 @@ fn lock(folder: &Path, fs: &Fs) -> Result<fs::File, StoreError> {
 }
 
 fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
+    remove_leftovers(folder, fs)?;
     let (index, journal) = (folder.join("index"), folder.join("journal"));
     let mut damage = Vec::new();
     let snapshot = read_snapshot(fs, &index, &journal)?;
@@ -208,7 +209,7 @@ fn try_sled(folder: &Path, fs: &Fs) -> Result<Result<Vec<Known>, StoreError>, St
         return Ok(Err(StoreError::Damaged(log, Damage::Missing)));
     }
     let path = folder.join("sessions");
-    let copy = tempfile::Builder::new().prefix("sessions.check-").tempdir_in(parent(folder)).map_err(failed)?;
+    let copy = tempfile::Builder::new().prefix(&beside(folder, "check")).tempdir_in(parent(folder)).map_err(failed)?;
     copy_files(fs, &path, &copy.path().join("sessions"))?;
     let lock = database::lock(copy.path(), fs)?;
     let scan = || {
@@ -231,6 +232,23 @@ fn try_sled(folder: &Path, fs: &Fs) -> Result<Result<Vec<Known>, StoreError>, St
         StoreError::Damaged(_, damage) => StoreError::Damaged(path, damage),
         error => error,
     }))
+}
+
+/// How the name of something begins that a check or a repair makes beside the store in `folder`, and removes.
+fn beside(folder: &Path, purpose: &str) -> String {
+    format!("{}.{purpose}-", folder.file_name().unwrap_or_default().to_string_lossy())
+}
+
+/// Removes what a check or a repair has left that was killed.
+fn remove_leftovers(folder: &Path, fs: &Fs) -> Result<(), FileError> {
+    let [copies, rebuilt] = [beside(folder, "check"), beside(folder, "repair")];
+    for path in fs.list(parent(folder))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(&copies) || name.starts_with(&rebuilt) {
+            fs::remove_dir_all(&path).map_err(|error| FileError::new("remove", &path, error))?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_files(fs: &Fs, from: &Path, to: &Path) -> Result<(), StoreError> {

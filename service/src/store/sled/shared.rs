@@ -28,6 +28,8 @@ pub(super) struct Shared {
     failure: SetOnce<Reason>,
     /// Goes up with each step that the settler gets on.
     steps: AtomicU64,
+    /// How long the settler may be without getting on while somebody waits for it.
+    patience: Duration,
 }
 
 /// An error that many are told of.
@@ -45,13 +47,10 @@ pub(super) enum Settled {
     Failed,
 }
 
-/// How long the settler may be without getting on while somebody waits for it. sled 0.34 can wait forever for a write that failed.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The settler does not get on.
 #[derive(Debug, thiserror::Error)]
-#[error("the database has not answered for {} s", PATIENCE.as_secs())]
-struct Stuck;
+#[error("the database has not answered for {} s", .0.as_secs())]
+struct Stuck(Duration);
 
 /// A thread of the store is gone.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +61,14 @@ struct Stopped;
 pub(super) struct Ended(pub(super) Arc<Shared>);
 
 impl Shared {
-    pub(super) fn new(state: State) -> Self {
+    pub(super) fn new(state: State, patience: Duration) -> Self {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
             deadline_moved: Notify::new(),
             failure: SetOnce::new(),
             steps: AtomicU64::new(0),
+            patience,
         }
     }
 
@@ -110,13 +110,13 @@ impl Shared {
         let mut state = self.lock();
         let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
         while state.settling.is_some() && state.short.is_none() && self.check().is_ok() {
-            (state, _) = self.changed.wait_timeout(state, PATIENCE).unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self.changed.wait_timeout(state, self.patience).unwrap_or_else(PoisonError::into_inner);
             let now = self.steps.load(Relaxed);
             if now != steps {
                 (steps, since) = (now, Instant::now());
-            } else if since.elapsed() >= PATIENCE {
+            } else if since.elapsed() >= self.patience {
                 drop(state);
-                self.fail(Stuck);
+                self.fail(Stuck(self.patience));
                 return Settled::Failed;
             }
         }

@@ -31,8 +31,14 @@ use super::{
 use crate::errors::Chain;
 
 /// So small that a few dozen writes fill the journal several times.
-const TINY: Sizes =
-    Sizes { segment: 16 << 10, for_each_session: 0, shortest: 32 << 10, longest: 32 << 10, slack: 32 << 10 };
+const TINY: Sizes = Sizes {
+    segment: 16 << 10,
+    for_each_session: 0,
+    shortest: 32 << 10,
+    longest: 32 << 10,
+    slack: 32 << 10,
+    ..Sizes::USUAL
+};
 
 const SESSIONS: u8 = 5;
 const STEPS: u64 = 32;
@@ -369,6 +375,78 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
     let store = SledStore::open_with(folder.path(), Arc::new(Disk), TINY).unwrap();
     model.check(&store, "in the end").await;
     store.close().await.unwrap();
+}
+
+/// Stands in for a disk that gives no answer to sled, from some time on.
+#[derive(Debug, Default)]
+struct Silent(AtomicBool);
+
+impl Vfs for Silent {
+    fn sync(&self, kind: Kind, file: &File, path: &Path) -> io::Result<()> {
+        while kind == Kind::Database && self.0.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Disk.sync(kind, file, path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_gives_no_answer_ends_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = Arc::new(Silent::default());
+    let sizes = Sizes { patience: Duration::from_millis(100), ..TINY };
+    let store = SledStore::open_with(folder.path(), Arc::clone(&silent) as Arc<dyn Vfs>, sizes).unwrap();
+    silent.0.store(true, SeqCst);
+    let mut model = Model::default();
+    let mut step = 1_000;
+    let error = loop {
+        step += 1;
+        let n = (step % u64::from(SESSIONS)) as u8;
+        match write(&store, n, step, "silent").await {
+            Ok(state) => model.put(n, state),
+            Err(error) => {
+                model.may_be(n, Some(step));
+                break error;
+            }
+        }
+    };
+    assert!(matches!(error, StoreError::Backend(_)) && step > 1_010, "{error:?}");
+    tokio::time::timeout(DEADLINE, store.failed()).await.expect("it has failed");
+    assert!(tokio::time::timeout(DEADLINE, store.close()).await.expect("nobody waits for it").is_err());
+    // As the next process finds it.
+    let copy = tempfile::tempdir().unwrap();
+    super::power::copy_all(folder.path(), copy.path());
+    let store = SledStore::open_with(copy.path(), Arc::new(Disk), TINY).unwrap();
+    model.check(&store, "afterwards").await;
+    store.close().await.unwrap();
+    // The runtime waits for the thread that waits.
+    silent.0.store(false, SeqCst);
+}
+
+#[tokio::test]
+async fn a_store_of_before_there_were_manifests_opens() {
+    let (old, mut model) = killed().await;
+    SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap().close().await.unwrap();
+    let store = SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap();
+    model.put(1, write(&store, 1, 50, "old").await.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    super::power::copy_all(old.path(), folder.path());
+    store.close().await.unwrap();
+    // An index that demands none, as it was written then.
+    let index = folder.path().join("index");
+    let mut bytes = fs::read(&index).unwrap();
+    let end = bytes.len() - 4;
+    bytes[..8].copy_from_slice(b"relogin1");
+    let checksum = crc32fast::hash(&bytes[..end]).to_le_bytes();
+    bytes[end..].copy_from_slice(&checksum);
+    fs::write(&index, bytes).unwrap();
+    fs::remove_file(folder.path().join("journal/manifest")).unwrap();
+    for _ in 0..2 {
+        let store = SledStore::open_with(folder.path(), Arc::new(Disk), TINY).unwrap();
+        model.check(&store, "an old store").await;
+        store.close().await.unwrap();
+        assert!(folder.path().join("journal/manifest").exists());
+    }
 }
 
 #[tokio::test]

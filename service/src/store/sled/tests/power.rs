@@ -31,8 +31,14 @@ use super::{
 };
 
 /// So small that a few hundred writes fill the journal several times.
-const SMALL: Sizes =
-    Sizes { segment: 64 << 10, for_each_session: 0, shortest: 128 << 10, longest: 128 << 10, slack: 128 << 10 };
+const SMALL: Sizes = Sizes {
+    segment: 64 << 10,
+    for_each_session: 0,
+    shortest: 128 << 10,
+    longest: 128 << 10,
+    slack: 128 << 10,
+    ..Sizes::USUAL
+};
 
 const WORKERS: u8 = 8;
 const SESSIONS_EACH: u8 = 4;
