@@ -150,6 +150,32 @@ impl Raw {
         Ok(Flood::Taken)
     }
 
+    /// Sends `bytes` again and again until the other side ends the connection, and reads and forgets what it sends.
+    ///
+    /// # Errors
+    /// If the connection fails otherwise.
+    pub async fn flood_and_read(&mut self, bytes: &[u8]) -> Result<()> {
+        let (mut source, mut sink) = self.stream.split();
+        let reading = async {
+            let mut scrap = vec![0; 64 << 10];
+            while source.read(&mut scrap).await? > 0 {}
+            Ok(())
+        };
+        let writing = async {
+            loop {
+                sink.write_all(bytes).await?;
+            }
+        };
+        let ended: io::Result<()> = tokio::select! {
+            ended = reading => ended,
+            ended = writing => ended,
+        };
+        match ended {
+            Err(error) if !is_end(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the head of an HTTP response; what came behind it is kept.
     ///
     /// # Errors

@@ -125,6 +125,8 @@ pub enum Action {
     Ask {
         /// How the machine will call it.
         tag: Tag,
+        /// The connection that made it necessary; none: all that share what is cached.
+        asker: Option<ConnectionKey>,
         /// Where to.
         subject: String,
         /// What it says.

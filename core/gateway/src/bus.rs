@@ -121,12 +121,16 @@ impl Bus {
         let deadline = self.now.saturating_add(self.timeout);
         let bytes = REQUEST_COST + subject.len() + payload.len();
         self.asked_bytes += bytes;
-        if let Asker::Connection(key) = asker {
+        let by = match asker {
+            Asker::Connection(key) => Some(key),
+            Asker::Cache => None,
+        };
+        if let Some(key) = by {
             *self.asked_by.entry(key).or_default() += bytes;
         }
         self.requests.insert(tag, Request { purpose, deadline, asker, bytes });
         self.deadlines.insert((deadline, tag));
-        self.act(Action::Ask { tag, subject, payload });
+        self.act(Action::Ask { tag, asker: by, subject, payload });
         tag
     }
 

@@ -24,7 +24,7 @@ use relogin_res::{
         encode_result, version_result,
     },
     rid,
-    service::{Origin, Payload, TokenEvent, token_subject},
+    service::{EncodedOrigin, Origin, Payload, TokenEvent, token_subject},
 };
 use serde_json::value::RawValue;
 
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
 pub(crate) struct Connection {
     pub(crate) key: ConnectionKey,
     pub(crate) cid: String,
-    pub(crate) origin: Origin,
+    pub(crate) origin: EncodedOrigin,
     pub(crate) token: Option<Box<RawValue>>,
     pub(crate) tid: Option<String>,
     pub(crate) version: Version,
@@ -79,7 +79,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that is about to open. `None` if its cid cannot be one.
-    pub(crate) fn open(key: ConnectionKey, cid: String, origin: Origin, shared: &mut Shared) -> Option<Self> {
+    pub(crate) fn open(key: ConnectionKey, cid: String, origin: &Origin, shared: &mut Shared) -> Option<Self> {
         if !rid::is_part(&cid) {
             return None;
         }
@@ -87,7 +87,7 @@ impl Connection {
         Some(Self {
             key,
             cid,
-            origin,
+            origin: EncodedOrigin::new(origin),
             token: None,
             tid: None,
             version: Version::UNSTATED,

@@ -92,7 +92,7 @@ impl Gateway {
         self.shared.bus.now = now;
         let is_due = matches!(input, Input::Timeout);
         match input {
-            Input::Opening { connection, cid, origin } => self.open(connection, cid, origin),
+            Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin),
             Input::Frame { connection, text } => {
                 self.with(connection, |connection, shared| connection.on_frame(text, shared));
             }
@@ -136,7 +136,7 @@ impl Gateway {
         [at_once, bus.next_deadline(), cache.next_deadline()].into_iter().flatten().min()
     }
 
-    fn open(&mut self, key: ConnectionKey, cid: String, origin: service::Origin) {
+    fn open(&mut self, key: ConnectionKey, cid: String, origin: &service::Origin) {
         if self.connections.contains_key(&key) {
             return;
         }

@@ -200,6 +200,50 @@ impl Payload for GetRequest {}
 impl Payload for CallRequest {}
 impl Payload for AuthRequest {}
 
+/// [`Origin`] as it goes out with each auth request of a connection: encoded once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EncodedOrigin(
+    /// The members of the JSON object, a comma before each.
+    Box<str>,
+);
+
+impl EncodedOrigin {
+    /// Encodes it.
+    #[must_use]
+    pub fn new(origin: &Origin) -> Self {
+        let object = String::from_utf8(encode(origin)).expect("JSON is UTF-8");
+        let members = &object[1..object.len() - 1];
+        Self(if members.is_empty() { "".into() } else { format!(",{members}").into() })
+    }
+
+    /// How many bytes it adds to a payload.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether it is empty")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The payload of an [`AuthRequest`] that is `request` for the rest.
+    #[must_use]
+    pub fn encode(&self, mut request: CallRequest) -> Vec<u8> {
+        // The last member of both.
+        let tail = if std::mem::take(&mut request.is_http) { r#","isHttp":true}"# } else { "}" };
+        let mut payload = Vec::with_capacity(256 + self.0.len());
+        serde_json::to_writer(&mut payload, &request).expect("wire types have no serializer that fails");
+        payload.pop();
+        payload.extend_from_slice(self.0.as_bytes());
+        payload.extend_from_slice(tail.as_bytes());
+        payload
+    }
+}
+
+impl fmt::Debug for EncodedOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Headers may be credentials.
+        write!(f, "EncodedOrigin({} bytes)", self.0.len())
+    }
+}
+
 /// Reads the params of a method that takes an object. No params, and `null`, are read as an empty one; one that has a member twice is
 /// refused, because the params may be credentials.
 ///
@@ -289,6 +333,14 @@ mod tests {
                 r#"{"cid":"c1","token":null,"params":{ "count":1},"header":{"User-Agent":["x"]},"host":"example.org","remoteAddr":"[::1]:7","uri":"/ws"}"#
             ]],
         );
+        for origin in [Origin::default(), auth.origin.clone()] {
+            for is_http in [false, true] {
+                let auth = AuthRequest { origin: origin.clone(), is_http, query: Some("a=b".into()), ..auth.clone() };
+                let AuthRequest { cid, token, params, query, .. } = auth.clone();
+                let call = CallRequest { cid, token, params, query, is_http };
+                assert_eq!(EncodedOrigin::new(&origin).encode(call), auth.encode());
+            }
+        }
         let read = AuthRequest::parse(&auth.encode()).unwrap();
         assert_eq!(read.origin, auth.origin);
         assert_eq!(parse_params(read.params.as_deref()), Ok(Params { count: 1 }));

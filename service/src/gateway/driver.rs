@@ -1,46 +1,30 @@
-//! The task that owns the gateway machine: tells it what happens, and does what it wants. Knows no sockets beyond their
-//! [`Line`]s.
+//! The task that owns the gateway machine: tells it what happens, and does what it wants. Knows sockets as [`Line`]s only.
 
-use std::{collections::HashMap, mem, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
 
-use bytes::Bytes;
 use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
-use relogin_res::service::{Headers, Origin};
+use relogin_res::service::PreResponse;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::yield_now,
     time::{Instant, sleep_until},
 };
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{
-    errands::{self, Errand},
+    errands,
+    event::{Event, Verdict},
     flow::Debt,
     memory::{LastShared, Memory},
+    requests::{CloseOnDrop, Requests},
     socket::{Farewell, Line},
     stopped,
 };
 use crate::bus::{self, Bus, Deliveries, Delivery, Link, Mailbox};
-
-/// What WebSockets tell.
-pub(super) enum Event {
-    /// One is asked for. Whether it opens, the verdict says; if none comes, it does not.
-    Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
-    /// One is open.
-    Opened { key: ConnectionKey, line: Line },
-    /// A client sent a frame.
-    Frame { key: ConnectionKey, text: Utf8Bytes },
-    /// One is closed.
-    Closed { key: ConnectionKey },
-}
-
-/// What becomes of a request for a WebSocket.
-pub(super) enum Verdict {
-    /// It opens, with these headers in the response.
-    Accept(Headers),
-    /// It does not, and this is the response.
-    Reject { status: u16, header: Headers, body: Bytes },
-}
 
 /// What a driver works with.
 pub(super) struct Outside {
@@ -54,6 +38,8 @@ pub(super) struct Outside {
 /// Everything that the driver wakes up for.
 enum Wake {
     Event(Event),
+    /// A connection's frames have their turn.
+    Frames,
     Delivery(Delivery),
     Refused(bus::Tag),
     Link(Link),
@@ -69,9 +55,13 @@ struct Driver {
     machine: Gateway,
     started: Instant,
     connections: HashMap<ConnectionKey, Connection>,
-    errands: mpsc::UnboundedSender<Errand>,
+    requests: Arc<Requests>,
     /// How many frames are not answered, of all connections.
     unanswered: usize,
+    /// Connections with frames that are not taken yet. They take turns, a frame each.
+    turns: VecDeque<ConnectionKey>,
+    /// How much was done since others had their turn.
+    work: usize,
     memory: Arc<Memory>,
     last_shared: LastShared,
     /// Connections that were ended for what they held, and may hold it still.
@@ -81,6 +71,10 @@ struct Driver {
 struct Connection {
     way: Way,
     unanswered: usize,
+    /// It is among those that take turns.
+    has_turn: bool,
+    /// Its WebSocket is closed, and it only waits for the last of its frames to be taken.
+    is_closing: bool,
 }
 
 /// How a client is reached.
@@ -95,14 +89,18 @@ enum Way {
 /// How much of one kind is dealt with before the others have their turn.
 const BATCH: usize = 128;
 
+/// How many inputs and actions are dealt with before other tasks have their turn: about half a millisecond's.
+const WORK: usize = 512;
+
 /// Drives a gateway machine until it is to stop, and then until all frames are answered or `drain` is over.
 pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Duration) {
     let Outside { bus, mut events, mut stopping, memory } = outside;
     let (mailbox, mut deliveries) = Mailbox::new();
-    let (errands, queue) = mpsc::unbounded_channel();
+    let requests = Arc::new(Requests::default());
+    let _closes = CloseOnDrop(Arc::clone(&requests));
     let (refuse, mut refused) = mpsc::unbounded_channel();
     let mut link = bus.link();
-    tokio::spawn(errands::run(bus, mailbox, queue, refuse));
+    tokio::spawn(errands::run(bus, mailbox, Arc::clone(&requests), refuse));
 
     let max_subject = bus::MAX_SUBJECT.min(Config::default().max_subject);
     let config = Config { header_auth, max_subject, ..Config::default() };
@@ -110,8 +108,10 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         machine: Gateway::new(config),
         started: Instant::now(),
         connections: HashMap::new(),
-        errands,
+        requests,
         unanswered: 0,
+        turns: VecDeque::new(),
+        work: 0,
         memory: Arc::clone(&memory),
         last_shared: LastShared::default(),
         ended: Vec::new(),
@@ -133,6 +133,7 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         }
         let wake = tokio::select! {
             Some(event) = events.recv() => Wake::Event(event),
+            () = std::future::ready(()), if !driver.turns.is_empty() => Wake::Frames,
             Some(delivery) = deliveries.next() => Wake::Delivery(delivery),
             Some(tag) = refused.recv() => Wake::Refused(tag),
             Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
@@ -147,6 +148,7 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         let is_overtaken = is_due && !matches!(wake, Wake::Timeout);
         match wake {
             Wake::Event(event) => driver.take_events(event, &mut events),
+            Wake::Frames => driver.take_frames(),
             Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
             Wake::Refused(bus::Tag(tag)) => driver.tell(Input::Refused { tag: Tag(tag) }),
             Wake::Link(Link::Down) => driver.tell(Input::LinkDown),
@@ -160,8 +162,12 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         if is_overtaken {
             driver.tell(Input::Timeout);
         }
-        if patience.is_some() && driver.unanswered == 0 && events.is_empty() {
+        if patience.is_some() && driver.unanswered == 0 && driver.turns.is_empty() && events.is_empty() {
             break;
+        }
+        if driver.work >= WORK {
+            driver.work = 0;
+            yield_now().await;
         }
     }
     for (_, connection) in driver.connections {
@@ -194,6 +200,9 @@ impl Driver {
     fn take_events(&mut self, first: Event, more: &mut mpsc::UnboundedReceiver<Event>) {
         self.take_event(first);
         for _ in 1..BATCH {
+            if self.work >= WORK {
+                break;
+            }
             let Ok(event) = more.try_recv() else { break };
             self.take_event(event);
         }
@@ -202,7 +211,10 @@ impl Driver {
     fn take_event(&mut self, event: Event) {
         match event {
             Event::Opening { key, cid, origin, verdict } => {
-                self.connections.insert(key, Connection { way: Way::Verdict(verdict), unanswered: 0 });
+                self.connections.insert(
+                    key,
+                    Connection { way: Way::Verdict(verdict), unanswered: 0, has_turn: false, is_closing: false },
+                );
                 self.tell(Input::Opening { connection: key, cid, origin });
             }
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
@@ -210,24 +222,55 @@ impl Driver {
                 // The machine has closed it while its WebSocket was being made.
                 None => line.hang_up(Farewell::RESTART),
             },
-            Event::Frame { key, text } => {
+            Event::Frames { key } => {
                 if let Some(connection) = self.connections.get_mut(&key) {
-                    connection.unanswered += 1;
-                    self.unanswered += 1;
-                    self.tell(Input::Frame { connection: key, text: &text });
+                    connection.has_turn = true;
+                    self.turns.push_back(key);
                 }
             }
-            Event::Closed { key } => {
-                if self.remove(key).is_some() {
-                    self.tell(Input::Closed { connection: key });
+            Event::Closed { key } => match self.connections.get_mut(&key) {
+                // What it has sent before counts.
+                Some(connection) if connection.has_turn => connection.is_closing = true,
+                _ => self.close(key),
+            },
+        }
+    }
+
+    /// Takes a frame of each connection whose turn it is.
+    fn take_frames(&mut self) {
+        for _ in 0..BATCH {
+            let Some(key) = self.turns.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
+            let frame = if let Way::Line(line) = &connection.way { line.take() } else { None };
+            let Some(text) = frame else {
+                connection.has_turn = false;
+                if connection.is_closing {
+                    self.close(key);
                 }
+                continue;
+            };
+            self.turns.push_back(key);
+            connection.unanswered += 1;
+            self.unanswered += 1;
+            self.tell(Input::Frame { connection: key, text: &text });
+            if self.work >= WORK {
+                return;
             }
+        }
+    }
+
+    fn close(&mut self, key: ConnectionKey) {
+        if self.remove(key).is_some() {
+            self.tell(Input::Closed { connection: key });
         }
     }
 
     fn take_deliveries(&mut self, first: &Delivery, more: &mut Deliveries) {
         self.take_delivery(first);
         for _ in 1..BATCH {
+            if self.work >= WORK {
+                break;
+            }
             let Some(delivery) = more.try_next() else { break };
             self.take_delivery(&delivery);
         }
@@ -239,7 +282,12 @@ impl Driver {
                 let (subject, payload) = (&message.subject, &message.payload);
                 self.tell(Input::Message { tag: Tag(tag.0), subject, payload });
             }
-            Delivery::Reply { tag, payload } => self.tell(Input::Reply { tag: Tag(tag.0), payload }),
+            Delivery::Reply { tag, payload } => {
+                if PreResponse::parse(payload).is_some() {
+                    self.requests.heard(*tag);
+                }
+                self.tell(Input::Reply { tag: Tag(tag.0), payload });
+            }
             Delivery::NoResponders { tag } => self.tell(Input::NoResponders { tag: Tag(tag.0) }),
             Delivery::Lost => {
                 tracing::warn!("the bus is faster than the gateway; all its connections start anew");
@@ -255,12 +303,14 @@ impl Driver {
     }
 
     fn tell(&mut self, input: Input<'_>) {
+        self.work += 1;
         self.machine.handle(input, self.started.elapsed());
         self.act();
     }
 
     fn act(&mut self) {
         while let Some(action) = self.machine.poll_action() {
+            self.work += 1;
             match action {
                 Action::Send { connection: key, frame } => {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
@@ -297,11 +347,11 @@ impl Driver {
                         connection.hang_up(Farewell { code, reason });
                     }
                 }
-                Action::Listen { tag, pattern } => self.send_out(Errand::Listen(bus::Tag(tag.0), pattern)),
-                Action::Ask { tag, subject, payload } => {
-                    self.send_out(Errand::Ask(bus::Tag(tag.0), subject, payload));
+                Action::Listen { tag, pattern } => self.requests.listen(bus::Tag(tag.0), pattern),
+                Action::Ask { tag, asker, subject, payload } => {
+                    self.requests.ask(bus::Tag(tag.0), asker, subject, payload);
                 }
-                Action::Release { tag } => self.send_out(Errand::Release(bus::Tag(tag.0))),
+                Action::Release { tag } => self.requests.release(bus::Tag(tag.0)),
             }
         }
         self.last_shared.forget();
@@ -332,14 +382,10 @@ impl Driver {
     /// Ends a connection now, and tells the machine.
     fn cut(&mut self, key: ConnectionKey, farewell: Farewell) {
         if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
+            self.ended.retain(|debt| debt.bytes() > 0);
             self.ended.push(line.cut(farewell));
             self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
         }
-    }
-
-    fn send_out(&self, errand: Errand) {
-        // The other end lives as long as this one.
-        self.errands.send(errand).ok();
     }
 
     fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {

@@ -1,10 +1,16 @@
 //! What is held for one client: its frames that are not answered, the message it has not finished, and what waits to be sent to it.
 //! Counts it for the client and in [`Memory`]. Must not depend on sockets or on the driver.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
+
+use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Limits, credit::Credits, memory::Memory};
 
@@ -13,6 +19,7 @@ use super::{Limits, credit::Credits, memory::Memory};
 pub(super) struct Flow {
     pub(super) credits: Credits,
     memory: Arc<Memory>,
+    inbox: Mutex<Inbox>,
     /// Bytes that wait to be sent, and how many of them are in buffers that are counted elsewhere.
     backlog: AtomicUsize,
     shared: AtomicUsize,
@@ -23,6 +30,14 @@ pub(super) struct Flow {
     unsent: AtomicUsize,
     /// Whether reading has paused since the transport last looked.
     has_resumed: AtomicBool,
+}
+
+/// Frames that the driver has not taken yet.
+#[derive(Debug, Default)]
+struct Inbox {
+    frames: VecDeque<Utf8Bytes>,
+    /// Whether the driver knows that there are some.
+    is_known: bool,
 }
 
 /// How much is held for a client, now and later.
@@ -45,6 +60,7 @@ impl Flow {
         Self {
             credits: Credits::new(limits.frames, limits.frame_bytes, Arc::clone(&memory)),
             memory,
+            inbox: Mutex::default(),
             backlog: AtomicUsize::new(0),
             shared: AtomicUsize::new(0),
             max_backlog: limits.backlog,
@@ -52,6 +68,30 @@ impl Flow {
             unsent: AtomicUsize::new(0),
             has_resumed: AtomicBool::new(false),
         }
+    }
+
+    /// Puts a frame of the client in, for which credit was taken. True if the driver is to be told.
+    #[must_use]
+    pub(super) fn put(&self, frame: Utf8Bytes) -> bool {
+        let mut inbox = self.inbox();
+        inbox.frames.push_back(frame);
+        !mem::replace(&mut inbox.is_known, true)
+    }
+
+    /// The next frame of the client. When there is none, the driver will be told of the one after.
+    pub(super) fn take(&self) -> Option<Utf8Bytes> {
+        let mut inbox = self.inbox();
+        let frame = inbox.frames.pop_front();
+        if inbox.frames.is_empty() && inbox.frames.capacity() > 16 {
+            inbox.frames = VecDeque::new();
+        }
+        inbox.is_known = frame.is_some();
+        frame
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a frame that is to wait. False if that is more than may.

@@ -7,11 +7,13 @@
 mod credit;
 mod driver;
 mod errands;
+mod event;
 mod flow;
 mod http_auth;
 mod inbound;
 mod memory;
 mod origin;
+mod requests;
 mod socket;
 
 use std::{
@@ -37,7 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError, handshake::server::create_response_with_body};
 
 use crate::bus::Bus;
-use driver::{Event, Verdict};
+use event::{Event, Verdict};
 use memory::Memory;
 
 pub(crate) use origin::origin_of;

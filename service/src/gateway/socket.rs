@@ -28,7 +28,7 @@ use tokio_tungstenite::{
 
 use super::{
     Limits,
-    driver::Event,
+    event::Event,
     flow::{Debt, Flow},
     inbound::{Inbound, Pace},
     memory::{Memory, SharedBuffer},
@@ -132,6 +132,11 @@ impl Line {
     /// How much is held for the client.
     pub(super) fn debt(&self) -> Debt {
         Debt::of(&self.flow)
+    }
+
+    /// The next frame of the client. When there is none, an event tells of the one after.
+    pub(super) fn take(&self) -> Option<Utf8Bytes> {
+        self.flow.take()
     }
 
     /// A frame of the client is dealt with.
@@ -262,7 +267,7 @@ async fn read(
         if flow.credits.take_bytes(text.len()).await {
             flow.resume();
         }
-        if driver.send(Event::Frame { key, text }).is_err() {
+        if flow.put(text) && driver.send(Event::Frames { key }).is_err() {
             return Ending::Close(Farewell::STOPPED);
         }
     }
@@ -396,6 +401,18 @@ mod tests {
         stopping: watch::Sender<bool>,
     }
 
+    impl Stage {
+        /// The next frame that the driver gets.
+        async fn frame(&mut self) -> Utf8Bytes {
+            loop {
+                if let Some(frame) = self.line.take() {
+                    return frame;
+                }
+                assert!(matches!(self.events.recv().await, Some(Event::Frames { .. })));
+            }
+        }
+    }
+
     async fn stage(limits: Limits) -> Stage {
         let memory = Arc::new(Memory::new(limits.memory));
         stage_in(limits, memory).await
@@ -446,11 +463,11 @@ mod tests {
         let mut stage = stage(Limits { frames: 1, ..limits() }).await;
         stage.client.send("first".into()).await.unwrap();
         stage.client.send("second".into()).await.unwrap();
-        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text == "first"));
+        assert_eq!(stage.frame().await, "first");
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(stage.events.try_recv().is_err());
         stage.line.give_back();
-        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text == "second"));
+        assert_eq!(stage.frame().await, "second");
     }
 
     #[tokio::test(start_paused = true)]
@@ -549,7 +566,7 @@ mod tests {
             stage.client.send(Message::Frame(part)).await.unwrap();
             next = Data::Continue;
         }
-        assert!(matches!(stage.events.recv().await, Some(Event::Frame { text, .. }) if text.len() == 960 << 10));
+        assert_eq!(stage.frame().await.len(), 960 << 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -565,10 +582,12 @@ mod tests {
                 client
             }
         });
-        assert!(matches!(events.recv().await, Some(Event::Frame { text, .. }) if text == "first"));
+        assert!(matches!(events.recv().await, Some(Event::Frames { .. })));
+        assert_eq!((line.take().unwrap().as_str(), line.take()), ("first", None));
         sleep(Duration::from_secs(3600)).await;
         line.give_back();
-        assert!(matches!(events.recv().await, Some(Event::Frame { text, .. }) if text == large.as_str()));
+        assert!(matches!(events.recv().await, Some(Event::Frames { .. })));
+        assert_eq!(line.take().unwrap(), large.as_str());
         let _client = sending.await.unwrap();
     }
 

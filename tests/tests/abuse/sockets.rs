@@ -30,6 +30,8 @@ on!(embedded_alone:
     one_address_leaves_places_for_others,
     when_all_places_are_taken_sessions_go_on_and_places_come_back,
     no_connection_is_dropped_when_all_clients_come_at_once,
+    large_heads_are_refused,
+    tiny_requests_behind_large_heads_wait_for_each_other,
 );
 
 const MIB: u64 = 1 << 20;
@@ -147,6 +149,46 @@ async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -
     ensure!(peak < before + 768 * MIB, "{} MiB more", (peak - before) / MIB);
     innocent.leave().await?;
     drop(attackers);
+    Ok(())
+}
+
+/// Line f: a head goes out with each auth request.
+async fn large_heads_are_refused(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    for (size, status) in [(14 << 10, "101"), (16 << 10, "431"), (55 << 10, "431")] {
+        let mut raw = Raw::connect(stage.gateway_addr(), STRANGER).await?;
+        let large = "x".repeat(size);
+        raw.send(Raw::upgrade(stage.gateway_addr(), &[("X-Large", &large)]).as_bytes()).await.ok();
+        let head = raw.head().await?;
+        ensure!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{size}: {head}");
+    }
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line f: a few bytes make a request of 16 kB, and there are more of them than the service can answer.
+async fn tiny_requests_behind_large_heads_wait_for_each_other(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let headers: Vec<_> = (0..12).map(|n| (format!("X-Header-{n}"), "x".repeat(1100))).collect();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let request = Raw::text(r#"{"id":1,"method":"auth.session.challenge"}"#).repeat(100);
+    let mut attackers = JoinSet::new();
+    for _ in 0..70 {
+        let mut raw = Raw::websocket(stage.gateway_addr(), STRANGER, &headers).await?;
+        let request = request.clone();
+        attackers.spawn(async move { raw.flood_and_read(&request).await });
+    }
+    // Whatever is refused to the innocent, or is not answered in time, is an error.
+    innocent.goes_on(8).await?;
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 256 * MIB, "{} MiB more", (peak - before) / MIB);
+    innocent.leave().await?;
+    ensure!(attackers.try_join_next().is_none(), "an attacker was ended");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use relogin_res::{
     Error, ResourceId,
     client::{encode_error, encode_payload, encode_result},
-    service::{AuthRequest, CallRequest, Outcome, Payload, Response, Subject},
+    service::{CallRequest, Outcome, Payload, Response, Subject},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -73,31 +73,20 @@ impl Connection {
             tag: None,
         };
         let task = self.add_task(Task::Call(call));
-        let tag =
-            shared.bus.ask(Asker::Connection(self.key), Purpose::Method(self.key, task), subject, request.encode());
+        let tag = shared.bus.ask(Asker::Connection(self.key), Purpose::Method(self.key, task), subject, request);
         self.set_call(task, Stage::Result, tag);
     }
 
     /// Asks the connection to authenticate anew, as a token reset says. The answer is of no interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
         let request = self.auth_request(None, None, false);
-        shared.bus.ask(Asker::Connection(self.key), Purpose::TokenReset, subject.to_owned(), request.encode());
+        shared.bus.ask(Asker::Connection(self.key), Purpose::TokenReset, subject.to_owned(), request);
     }
 
-    pub(crate) fn auth_request(
-        &self,
-        params: Option<Box<RawValue>>,
-        query: Option<&str>,
-        is_http: bool,
-    ) -> AuthRequest {
-        AuthRequest {
-            cid: self.cid.clone(),
-            token: self.token.clone(),
-            params,
-            query: query.map(str::to_owned),
-            origin: self.origin.clone(),
-            is_http,
-        }
+    /// The payload of an auth request.
+    pub(crate) fn auth_request(&self, params: Option<Box<RawValue>>, query: Option<&str>, is_http: bool) -> Vec<u8> {
+        let (cid, token, query) = (self.cid.clone(), self.token.clone(), query.map(str::to_owned));
+        self.origin.encode(CallRequest { cid, token, params, query, is_http })
     }
 
     /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when that changes.

@@ -5,7 +5,6 @@ use relogin_res::{
     Error, ResourceId,
     client::{Method, Request},
     rid::CID_TAG,
-    service::Origin,
 };
 
 use super::{Connection, Shared};
@@ -30,7 +29,7 @@ impl Connection {
         };
         let params = request.params.as_ref().map_or(0, |params| params.get().len());
         let token = self.token.as_ref().map_or(0, |token| token.get().len());
-        let head = if matches!(request.method, Method::Auth(..)) { bytes_of(&self.origin) } else { 0 };
+        let head = if matches!(request.method, Method::Auth(..)) { self.origin.len() } else { 0 };
         let bytes = rounds * (REQUEST_COST + rid.as_str().len() + token) + params + head;
         let config = &shared.config;
         let (in_all, own) = shared.bus.asked_bytes(self.key);
@@ -83,10 +82,4 @@ impl Connection {
 /// What a subscription costs, in bytes: its id stands here, and parts of it stand several times in the cache and in the bus.
 pub(crate) fn cost(rid: &ResourceId, target: &ResourceId) -> usize {
     SUBSCRIPTION_COST + rid.as_str().len() + 4 * target.as_str().len()
-}
-
-fn bytes_of(origin: &Origin) -> usize {
-    let Origin { header, host, remote_addr, uri } = origin;
-    let header = header.iter().map(|(name, values)| name.len() + values.iter().map(String::len).sum::<usize>());
-    header.sum::<usize>() + [host, remote_addr, uri].into_iter().flatten().map(String::len).sum::<usize>()
 }

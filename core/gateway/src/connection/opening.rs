@@ -1,6 +1,6 @@
 //! How a connection opens: what the header authentication makes of it, where there is one.
 
-use relogin_res::service::{Headers, Meta, Payload, Response, Subject};
+use relogin_res::service::{Headers, Meta, Response, Subject};
 
 use super::{Connection, Shared};
 use crate::{
@@ -18,7 +18,7 @@ impl Connection {
         let subject = Subject::Auth(name.to_owned(), method.to_owned()).to_string();
         let request = self.auth_request(None, None, true);
         self.header_auth =
-            Some(shared.bus.ask(Asker::Connection(self.key), Purpose::HeaderAuth(self.key), subject, request.encode()));
+            Some(shared.bus.ask(Asker::Connection(self.key), Purpose::HeaderAuth(self.key), subject, request));
     }
 
     /// Takes what came of the header authentication. False if the connection does not open. An error alone, or no answer in time,

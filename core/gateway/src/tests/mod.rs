@@ -222,7 +222,7 @@ impl Bench {
                     writeln!(self.log, "  listen {pattern}").unwrap();
                     assert!(self.listeners.insert(tag, pattern).is_none());
                 }
-                Action::Ask { tag, subject, payload } => {
+                Action::Ask { tag, subject, payload, .. } => {
                     let text = String::from_utf8(payload.into()).unwrap();
                     writeln!(self.log, "  ask {subject} {text}").unwrap();
                     assert!(self.requests.insert(tag, subject).is_none());

@@ -357,7 +357,7 @@ impl World {
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(tag, pattern);
                 }
-                Action::Ask { tag, subject, payload } => {
+                Action::Ask { tag, subject, payload, .. } => {
                     let payload: serde_json::Value = serde_json::from_slice(&payload).unwrap();
                     let cid = payload["cid"].as_str().map_or(0, |cid| cid[1..].parse().unwrap());
                     self.requests.insert(tag, (subject, cid));

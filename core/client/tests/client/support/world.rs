@@ -421,7 +421,7 @@ impl World {
                 Action::Accept { .. } => {}
                 Action::Reject { connection, .. } => panic!("rejects {connection:?}"),
                 Action::Close { connection, reason, .. } => panic!("closes {connection:?}: {reason}"),
-                Action::Ask { tag, subject, payload } => {
+                Action::Ask { tag, subject, payload, .. } => {
                     let ways = if subject.starts_with("auth.") { self.ways() } else { vec![ms(self.rng.range(1, 31))] };
                     for way in ways {
                         let at = self.now + way;

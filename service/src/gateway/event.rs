@@ -1,0 +1,28 @@
+//! What WebSockets tell the driver, and how one that is asked for is answered. Knows no machine's rules.
+
+use bytes::Bytes;
+use relogin_gateway::ConnectionKey;
+use relogin_res::service::{Headers, Origin};
+use tokio::sync::oneshot;
+
+use super::socket::Line;
+
+/// What WebSockets tell.
+pub(super) enum Event {
+    /// One is asked for. Whether it opens, the verdict says; if none comes, it does not.
+    Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
+    /// One is open.
+    Opened { key: ConnectionKey, line: Line },
+    /// A client has sent frames, the first since all were taken.
+    Frames { key: ConnectionKey },
+    /// One is closed.
+    Closed { key: ConnectionKey },
+}
+
+/// What becomes of a request for a WebSocket.
+pub(super) enum Verdict {
+    /// It opens, with these headers in the response.
+    Accept(Headers),
+    /// It does not, and this is the response.
+    Reject { status: u16, header: Headers, body: Bytes },
+}
