@@ -225,7 +225,7 @@ impl State {
 
 impl Instance {
     fn read(payload: &[u8]) -> Option<Self> {
-        serde_json::from_slice(payload).ok()
+        relogin_res::read::object(payload).ok()
     }
 
     fn words(&self) -> Bytes {

@@ -3,6 +3,7 @@
 use relogin_res::{
     Error, ResourceId,
     client::{encode_error, encode_payload, encode_result},
+    read,
     service::{CallRequest, Outcome, Payload, Response, Subject},
 };
 use serde::{Deserialize, Serialize};
@@ -152,7 +153,7 @@ impl Connection {
     pub(crate) fn on_method_answer(&mut self, task: TaskId, response: Response, shared: &mut Shared) {
         let Some(Task::Call(Call { id, method, is_new, .. })) = self.tasks.remove(&task) else { return };
         let legacy_new = |result: &RawValue| {
-            let reference: Option<Reference> = serde_json::from_str(result.get()).ok();
+            let reference: Option<Reference> = read::object(result.get().as_bytes()).ok();
             reference.filter(|_| method == Call::NEW).map(|reference| reference.rid)
         };
         let outcome = response.outcome.map(|outcome| match outcome {

@@ -157,6 +157,20 @@ fn an_array_is_no_object() {
         auth.a.b = {"error":["a.b","No"]}
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":4}
           1 done
+        1> 7 new.a
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"call":"*"}}
+          ask call.a.new {"cid":"c1","token":null,"params":null}
+        call.a.new = {"result":["b"]}
+          1< {"error":{"code":"system.internalError","message":"Internal error: non-resource response on new request"},"id":7}
+          1 done
+        1> 8 call.a.new
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"call":"*"}}
+          ask call.a.new {"cid":"c1","token":null,"params":null}
+        call.a.new = {"result":["b"]}
+          1< {"result":{"payload":["b"]},"id":8}
+          1 done
         1> 5 version ["1.2.3"]
           1< {"error":{"code":"system.invalidParams","message":"Invalid parameters"},"id":5}
           1 done

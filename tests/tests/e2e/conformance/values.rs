@@ -125,6 +125,12 @@ async fn an_array_is_no_object(stage: &mut Stage) -> Result<()> {
           auth.conf.a.b {"cid":"c1","token":null,"params":null}
         auth.conf.a.b = {"error":["conf.no","No"]}
           1< {"error":{"code":"system.internalError","message":"…"},"id":5}
+        1> 10 new.conf.list
+          access.conf.list {"cid":"c1","token":null}
+        access.conf.list = {"result":{"call":"new"}}
+          call.conf.list.new {"cid":"c1","token":null,"params":null}
+        call.conf.list.new = {"result":["conf.c"]}
+          1< {"error":{"code":"system.internalError","message":"…"},"id":10}
         1> 6 version ["1.2.3"]
           1< {"error":{"code":"system.invalidParams","message":"Invalid parameters"},"id":6}
         1> 7 subscribe.conf.d
