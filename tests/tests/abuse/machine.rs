@@ -67,7 +67,7 @@ async fn subscriptions_of_one_connection_are_bounded_in_bytes(stage: &mut Stage)
         ensure!(codes.keys().all(|code| matches!(code, None | Some("system.subscriptionLimitExceeded"))), "{codes:?}");
         ensure!(codes.len() == 2, "queries of {bytes} bytes: {codes:?}");
         let peak = stage.service()?.memory()?.peak;
-        ensure!(peak < before + 96 * MIB, "{} MiB more, {codes:?}", (peak - before) / MIB);
+        ensure!(peak < before + 64 * MIB, "{} MiB more, {codes:?}", (peak - before) / MIB);
         // The connection goes on all the same.
         stranger.request("auth.session.challenge", None).await?.ok()?;
         stranger.close().await?;
@@ -93,7 +93,7 @@ async fn subscriptions_of_all_connections_are_bounded_in_bytes(stage: &mut Stage
     }
     ensure!(refused > 0, "all was granted");
     let peak = stage.service()?.memory()?.peak;
-    ensure!(peak < before + 320 * MIB, "{} MiB more, {refused} refused", (peak - before) / MIB);
+    ensure!(peak < before + 128 * MIB, "{} MiB more, {refused} refused", (peak - before) / MIB);
     let mut late = Res::connect(&stage.gateway_url()).await?;
     let answers = late.pipeline_all((0..10).map(|number| subscription(number, 100))).await?;
     ensure!(answers.iter().all(|answer| answer.code().is_none()), "{answers:?}");
@@ -115,7 +115,7 @@ async fn resources_that_nobody_wants_are_bounded_in_bytes(stage: &mut Stage) -> 
         ensure!(answers.iter().all(|answer| answer.code().is_some()), "{:?}", codes(&answers));
     }
     let peak = stage.service()?.memory()?.peak;
-    ensure!(peak < before + 96 * MIB, "{} MiB more", (peak - before) / MIB);
+    ensure!(peak < before + 64 * MIB, "{} MiB more", (peak - before) / MIB);
     innocent.goes_on(5).await?;
     innocent.leave().await?;
     Ok(())
