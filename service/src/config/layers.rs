@@ -90,9 +90,9 @@ pub struct Options {
     /// Clients get a new key so often [default: 10m, with --demo: 1m]
     #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
     pub refresh: Option<String>,
-    /// What this server is reached by in browsers, as https://host or http://host:port, several with commas between: only that is then its own
-    /// origin, requests for other hosts are refused, and cookies are `Secure` if it is https [default: the host of each request, on
-    /// a loopback address loopback hosts only]
+    /// What this server is reached by in browsers, as scheme://host or scheme://host:port, several with commas between: only that is
+    /// then its own origin, requests for other hosts are refused, and cookies are `Secure` if it is https [default: the host of
+    /// each request, on a loopback address loopback hosts only]
     #[arg(long, env = "RELOGIN_PUBLIC_URL", value_name = "URL")]
     #[serde(deserialize_with = "one_or_many")]
     pub public_url: Option<Vec<String>>,
