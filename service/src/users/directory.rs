@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use relogin_session::{User, UserId};
+use thiserror::Error;
 use tracing::{info, warn};
 
 use super::{
@@ -26,6 +27,11 @@ pub struct ListDirectory {
     checks: PasswordChecks,
     renewal: Option<Renewal>,
 }
+
+/// The list is empty, and nothing is known from before: as at a start whose users file is not there yet.
+#[derive(Debug, Error)]
+#[error("nothing is known of any user")]
+struct NothingKnown;
 
 #[derive(Clone, Debug, Default)]
 struct Listed {
@@ -128,6 +134,10 @@ impl UserDirectory for ListDirectory {
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
         let Listed { users, kept } = self.listed();
+        // Who asks has a session: so there were users when that was made.
+        if users.is_silent() && kept.is_empty() {
+            return Err(DirectoryError::Failed(Box::new(NothingKnown)));
+        }
         Ok(match users.with_id(id) {
             Some(entry) => (!entry.is_disabled).then(|| entry.user.clone()),
             None => kept.get(id).cloned(),
@@ -184,6 +194,8 @@ mod tests {
         assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
         let mut entry = directory.exchange(Users::default()).entries()[0].clone();
         assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
+        assert!(directory.find(&UserId::Number(3)).await.is_err(), "an empty list does not say that she was removed");
+        directory.exchange(Users::parse("removed = [4]").unwrap());
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
 
         directory.exchange_keeping(Users::default(), HashMap::from([(entry.user.id.clone(), entry.user.clone())]));

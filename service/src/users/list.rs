@@ -175,6 +175,12 @@ impl Users {
         self.removed.contains(id)
     }
 
+    /// True if it says nothing of anybody: neither that they are users, nor that they were removed.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.entries.is_empty() && self.removed.is_empty()
+    }
+
     /// The ids of users who were removed.
     pub fn removed(&self) -> impl Iterator<Item = &UserId> {
         self.removed.iter()

@@ -79,6 +79,16 @@ async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -
     let whole = fs::read_to_string(&path)?;
     stage.stop_service().await?;
     fs::write(&path, "")?;
+    // At the first start of this version, or after a loss, nothing is known of anybody.
+    let known = stage.folder().join("data/users.known");
+    let kept = fs::read(&known)?;
+    fs::remove_file(&known)?;
+    stage.start_service().await?;
+    let refused = Res::connect(&stage.gateway_url()).await?.relogin(&key, None).await?;
+    ensure!(refused.code() == Some("system.internalError"), "{refused:?}");
+    stage.stop_service().await?;
+
+    fs::write(&known, kept)?;
     stage.start_service().await?;
     let mut res = Res::connect(&stage.gateway_url()).await?;
     key = res.relogin(&key, None).await?.payload()?["reloginKey"].take();
