@@ -42,6 +42,9 @@ macro_rules! on {
         $crate::on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
         $crate::on!(@test resgate, Resgate, $scenario);
     })* };
+    (over_nats: $($scenario:ident),* $(,)?) => { $(mod $scenario {
+        $crate::on!(@test embedded_over_nats, EmbeddedOverNats, $scenario);
+    })* };
     (resgate: $($scenario:ident),* $(,)?) => { $(mod $scenario {
         $crate::on!(@test resgate, Resgate, $scenario);
     })* };

@@ -36,6 +36,14 @@ pub struct Request {
     pub text: String,
 }
 
+impl Request {
+    /// Where the answer goes.
+    #[must_use]
+    pub fn reply(&self) -> &str {
+        &self.reply
+    }
+}
+
 impl Service {
     /// Connects to `url` (`nats://host:port`) as the service that has all resources `name.…`.
     ///

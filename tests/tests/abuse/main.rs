@@ -12,6 +12,7 @@ mod auth;
 mod harness;
 mod http;
 mod machine;
+mod nats;
 mod sockets;
 mod store;
 mod users;

@@ -1,0 +1,124 @@
+//! Bad days of NATS and of the clock: two instances of one name, a service that answers in another's name, a clock that jumps, a
+//! pipe that nobody reads, a server that is gone.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use relogin_tests::{innocent::Innocent, res::Res, service::Service, stage::Stage};
+use serde_json::json;
+
+on!(nats: a_second_instance_ends_no_session, a_stop_without_nats_is_clean);
+on!(over_nats: nobody_answers_in_another_s_name);
+on!(embedded_alone: a_pipe_that_nobody_reads_is_in_nobodys_way);
+
+#[cfg(target_os = "linux")]
+on!(embedded_alone: a_clock_that_jumps_ends_no_session);
+
+/// Line j: the second instance of a name says that it is the second, and does not start; nobody notices.
+async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(3).await?;
+    let url = stage.nats_url();
+    for data in ["one", "two", "three"] {
+        let args = ["serve", "--demo", "--log", "error", "--data", data, "--nats", &url, "--gateway", "none"];
+        let (code, text) = stage.relogin_says(&args).await?;
+        ensure!(code == Some(2) && text.lines().count() == 1, "{code:?}: {text}");
+        ensure!(text.contains("another relogin named \"session\" runs on this NATS"), "{text}");
+        innocent.goes_on(3).await?;
+    }
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line n: a service that is asked something learns nothing by that of where others are to send their answers.
+async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let (mut spy, mut vault) =
+        (Service::connect(&stage.nats_url(), "spy").await?, Service::connect(&stage.nats_url(), "vault").await?);
+    let mut client = Res::connect(&stage.gateway_url()).await?;
+    for round in 0..10 {
+        // The spy's own client asks for something of the spy's, and then for what is the vault's.
+        let own = client.send(&format!("get.spy.n{round}"), None).await?;
+        let seen = spy.asked(&format!("access.spy.n{round}")).await?;
+        let other = client.send(&format!("get.vault.n{round}"), None).await?;
+        let asked = vault.asked(&format!("access.vault.n{round}")).await?;
+        let (inbox, last) = seen.reply().rsplit_once('.').context("a reply subject has parts")?;
+        for radix in [10, 16] {
+            let Ok(number) = u64::from_str_radix(last, radix) else { continue };
+            for next in (1..=20).map(|n| number.wrapping_add(n)) {
+                for guess in [next.to_string(), format!("{next:016x}")] {
+                    spy.tell(&format!("{inbox}.{guess}"), r#"{"result":{"get":true}}"#).await?;
+                }
+            }
+        }
+        // All of that is with the gateway before the vault answers.
+        spy.unexpected().await?;
+        vault.answer(&asked, r#"{"result":{"get":false}}"#).await?;
+        let content = vault.asked(&format!("get.vault.n{round}")).await?;
+        vault.answer(&content, r#"{"result":{"model":{"secret":1}}}"#).await?;
+        let answer = client.answer(other).await?;
+        ensure!(answer.code() == Some("system.accessDenied"), "round {round}: {answer:?}");
+        spy.answer(&seen, r#"{"result":{"get":false}}"#).await?;
+        client.answer(own).await?;
+    }
+    innocent.goes_on(3).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line ab, and what a stop waits for: a NATS server that is gone is no reason not to stop, nor is an audit trail.
+async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--audit", "audit", "--audit-subject", "my.audit"]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(3).await?;
+    innocent.leave().await?;
+    stage.kill_nats().await?;
+    let status = stage.stop_service().await?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Line v: the audit trail goes to a pipe that nobody reads.
+async fn a_pipe_that_nobody_reads_is_in_nobodys_way(stage: &mut Stage) -> Result<()> {
+    let pipe = stage.folder().join("pipe");
+    let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await?;
+    ensure!(made.success(), "mkfifo: {made}");
+    stage.up(&["--audit", &pipe.display().to_string()]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(30).await?;
+    innocent.leave().await?;
+    let status = stage.stop_service().await?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Line x: the clock is 26 hours ahead for a while, or years behind until it is set.
+#[cfg(target_os = "linux")]
+async fn a_clock_that_jumps_ends_no_session(stage: &mut Stage) -> Result<()> {
+    let time = stage.folder().join("time");
+    let set = |offset: &str| fs::write(&time, offset).context("setting the clock");
+    set("-1095d")?;
+    let library = fs::read_dir("/usr/lib")?.filter_map(Result::ok);
+    let library = library
+        .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
+        .chain([PathBuf::from("/usr/lib/faketime/libfaketimeMT.so.1")])
+        .find(|path| path.exists())
+        .context("libfaketime must be installed: `cargo xtask setup` does it")?;
+    let (library, file) =
+        (format!("LD_PRELOAD={}", library.display()), format!("FAKETIME_TIMESTAMP_FILE={}", time.display()));
+    stage.under(&["/usr/bin/env", &library, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"]);
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let mut key = Res::connect(&stage.gateway_url()).await?.log_in("john", "john").await?["reloginKey"].take();
+    for offset in ["+0", "+26h", "+0", "-26h"] {
+        set(offset)?;
+        innocent.goes_on(3).await?;
+        let mut anew = Res::connect(&stage.gateway_url()).await?;
+        key = anew.relogin(&key, None).await?.payload()?["reloginKey"].take();
+        ensure!(key != json!(null), "{offset}");
+    }
+    innocent.leave().await?;
+    Ok(())
+}
