@@ -44,7 +44,7 @@ struct Window {
 }
 
 /// For `auth` requests, which may carry the head of the connection's request. Our own service works on as many at a time.
-const AUTH: Window = Window { requests: 1024, bytes: 1 << 20 };
+const AUTH: Window = Window { requests: 1024, bytes: 512 << 10 };
 
 /// For all others.
 const OTHERS: Window = Window { requests: 8192, bytes: 16 << 20 };
