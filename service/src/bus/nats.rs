@@ -2,6 +2,7 @@
 
 mod connect;
 mod denied;
+mod permitted;
 mod tap;
 
 use std::{
@@ -24,13 +25,11 @@ use tokio::{
     sync::{Notify, oneshot, watch},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    Act, Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Need, Permission, Tag, check_pattern, check_subject,
+    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Permission, Tag, check_pattern, check_subject,
     reply_id::{self, ReplyId},
 };
-use crate::errors::Chain;
 use denied::Denials;
 use tap::Tap;
 
@@ -80,9 +79,6 @@ const HELD: usize = 8 << 20;
 /// How many requests may wait for their answers: what is more is refused.
 const MAX_WAITING: usize = 1 << 18;
 
-/// How long after a refusal, and between two looks, until it is tried whether it still holds.
-const RECHECK: Duration = Duration::from_secs(5);
-
 /// How long a message may wait for room in the client's queue: a server that stands still is found out later.
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -116,75 +112,6 @@ impl NatsBus {
             Ok(()) => Ok(bus),
             Err(source) => Err(ConnectError::Inbox { servers: names, source }),
         }
-    }
-
-    /// Makes sure that the server allows what is needed. From now on what it refuses of that is to be had by
-    /// [`Bus::denied`]. Gives what is refused of `wishes`, without which it goes as well.
-    ///
-    /// # Errors
-    /// [`ConnectError`] if it does not, or does not say so.
-    pub async fn require(&self, needs: Vec<Need>, wishes: Vec<Need>) -> Result<Vec<Permission>, ConnectError> {
-        let all: Vec<_> = needs.iter().chain(&wishes).filter(|need| !need.is_used_at_start).cloned().collect();
-        let (mut denied, mut unfulfilled) = (denied::check(&self.config, &all).await?, Vec::new());
-        denied.retain(|permission| {
-            let is_needed = needs.iter().any(|need| need.permission == *permission);
-            if !is_needed {
-                unfulfilled.push(permission.clone());
-            }
-            is_needed
-        });
-        if !denied.is_empty() {
-            return Err(ConnectError::Denied { servers: self.servers.clone(), denied });
-        }
-        self.shared.denials.require(needs);
-        Ok(unfulfilled)
-    }
-
-    /// Publishes `payload` to `subject` on a connection of its own, and makes sure that the server allows it.
-    ///
-    /// # Errors
-    /// [`ConnectError`] if it does not, or does not say so.
-    pub async fn publish_or_refuse(&self, subject: &str, payload: Bytes) -> Result<(), ConnectError> {
-        let denied = denied::check(&self.config, &[Need::publish(subject, subject, payload)]).await?;
-        if denied.is_empty() { Ok(()) } else { Err(ConnectError::Denied { servers: self.servers.clone(), denied }) }
-    }
-
-    /// Once something is refused that is needed, looks every now and then whether it is allowed again, until it is told to stop.
-    pub async fn follow_permissions(&self, stop: CancellationToken) {
-        let following = async {
-            loop {
-                while self.shared.denials.denied().is_empty() {
-                    self.shared.refused.notified().await;
-                }
-                tokio::time::sleep(RECHECK).await;
-                match self.recheck().await {
-                    Ok(true) => tracing::info!("NATS allows again what it has refused"),
-                    Ok(false) => {}
-                    Err(error) => tracing::debug!("permissions are not known: {}", Chain(&error)),
-                }
-            }
-        };
-        stop.run_until_cancelled(following).await;
-    }
-
-    /// True if nothing that is needed is refused any more.
-    async fn recheck(&self) -> Result<bool, ConnectError> {
-        let (before, needs) = (self.shared.denials.denied(), self.shared.denials.needs());
-        let mut denied = denied::check(&self.config, &needs).await?;
-        // The server has dropped subscriptions, and is only asked for them when a connection begins.
-        if denied.is_empty() && before.iter().any(|permission| permission.act == Act::Subscribe) {
-            let mut link = self.shared.link.subscribe();
-            self.client.force_reconnect().await.ok();
-            let renewed = async {
-                link.wait_for(|link| *link == Link::Down).await?;
-                link.wait_for(|link| *link == Link::Up).await
-            };
-            timeout(FLUSH_DEADLINE, renewed).await.ok();
-            denied = denied::check(&self.config, &needs).await?;
-        }
-        let is_well = denied.is_empty();
-        self.shared.denials.set(denied);
-        Ok(is_well)
     }
 
     async fn open_inbox(&self) -> Result<(), BusError> {
