@@ -20,6 +20,7 @@ mod scripts;
 mod setup;
 mod shorten;
 mod small;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -77,6 +78,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[TARGET...]",
         about: "run the fuzz targets, or some of them, for a minute each",
         run: fuzz::command,
+    },
+    Command {
+        name: "soak",
+        arguments: "[MINUTES]",
+        about: "let thousands of clients come and go among attackers, for an hour",
+        run: soak::command,
     },
     Command {
         name: "shorten",

@@ -1,0 +1,170 @@
+//! The soak: thousands of honest clients that come, resume, refresh, subscribe and go, with all attacks mixed in, pass by pass. At
+//! the end memory is what it was after the first pass, and nobody honest was refused anything.
+//!
+//! A minute by itself; `cargo xtask soak` makes it an hour, or as many minutes as it is told.
+
+use std::{
+    env, fs,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use relogin_tests::{
+    attack::Attack,
+    play::{Failure, goes_on, play_for},
+    res::Res,
+    stage::{Arrangement, Stage},
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+/// For how many seconds, if it is to be another time than a minute.
+const SECONDS: &str = "RELOGIN_SOAK_SECONDS";
+/// How many honest clients there are.
+const CLIENTS: usize = 5_000;
+/// How many users they are.
+const USERS: usize = 100;
+/// How long memory has to come to rest after a pass of attacks, before it is looked at.
+const REST: Duration = Duration::from_secs(4);
+/// How often a client uses its connection.
+const PAUSE: Duration = Duration::from_secs(4);
+/// How much more memory there may be at the end than after the first pass, in percent.
+const GROWTH: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory_stays_as_it_is_while_clients_come_and_go_among_attackers() -> Result<(), Failure> {
+    let seconds = env::var(SECONDS).ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let length = Duration::from_secs(seconds);
+    play_for(length, Arrangement::Embedded, "soak", async |stage| soak(stage, length).await).await
+}
+
+async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).context("descriptors")?;
+    add_users(stage).await?;
+    let users = stage.folder().join("users.toml").display().to_string();
+    let cheap = ["--users", &users, "--password-cost", COST, "--max-connections", "20000"];
+    // Each client has an address of its own, as in the world.
+    stage.up(&[&cheap[..], &["--sessions-per-user", "1000"]].concat()).await?;
+
+    let began = Instant::now();
+    let (stop, stopped) = watch::channel(false);
+    let here = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        let (url, here, stopped) = (stage.gateway_url(), Arc::clone(&here), stopped.clone());
+        clients.spawn(async move {
+            // They come over some seconds, as people do.
+            sleep(PAUSE * u32::try_from(number % 1_000)? / 500).await;
+            client(number, &url, &here, stopped).await.with_context(|| format!("client {number}"))
+        });
+    }
+    let outcome = async {
+        let mut first = None;
+        loop {
+            // Two passes in the short run, and as many as there is time for in a long one.
+            let share = (length.saturating_sub(REST * 3) / 3).min(Duration::from_secs(120));
+            pass(stage.gateway_addr(), share / u32::try_from(Attack::ALL.len())?).await;
+            sleep(REST).await;
+            goes_on();
+            let now = stage.service()?.memory()?.resident;
+            let first = *first.get_or_insert(now);
+            println!("{:>6} s: {} MB, {} clients", began.elapsed().as_secs(), now >> 20, here.load(Ordering::Relaxed));
+            if began.elapsed() + share + REST > length {
+                ensure!(
+                    now <= first + first * GROWTH / 100,
+                    "{} MB after the first pass, {} MB at the end",
+                    first >> 20,
+                    now >> 20
+                );
+                return anyhow::Ok(());
+            }
+        }
+    };
+    tokio::select! {
+        outcome = outcome => outcome?,
+        // Clients only come to an end by themselves if something is refused to them.
+        Some(ended) = clients.join_next() => return ended?.and_then(|()| Err(anyhow!("a client went home early"))),
+    }
+    stop.send_replace(true);
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
+    ensure!(stage.stop_service().await?.success(), "the service did not end well");
+    Ok(())
+}
+
+/// All attacks, one after the other.
+async fn pass(to: SocketAddr, each: Duration) {
+    for attack in Attack::ALL {
+        let (stop, stopped) = watch::channel(false);
+        let attacking = tokio::spawn(async move { attack.run(to, "/", stopped).await });
+        sleep(each).await;
+        stop.send_replace(true);
+        attacking.await.ok();
+    }
+}
+
+const COST: &str = "m=8,t=1,p=1";
+
+async fn add_users(stage: &Stage) -> Result<()> {
+    let users = stage.folder().join("users.toml").display().to_string();
+    let add = ["user", "--users", &users, "--password-cost", COST, "add", "--password-stdin"];
+    stage.relogin(&[&add[..], &["user0"]].concat(), "password\n").await?;
+    // All have the same password: a hash is good for whoever has it.
+    let file = fs::read_to_string(&users)?;
+    let entry = file.find("[[").map(|at| &file[at..]).context("a users file with one entry")?;
+    let more: String = (1..USERS)
+        .map(|n| entry.replace("user0", &format!("user{n}")).replace("id = 1", &format!("id = {}", n + 1)))
+        .collect();
+    Ok(fs::write(&users, file.clone() + &more)?)
+}
+
+/// Comes, subscribes, refreshes, goes without a word, resumes; logs out in the end, and begins once more.
+async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Receiver<bool>) -> Result<()> {
+    let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
+    let from = Ipv4Addr::new(127, 1, high, low);
+    let mut attempt = 0_u32;
+    while !*stopped.borrow() {
+        let mut key = None;
+        for visit in 0..3 {
+            let mut connection = Res::connect_from(url, from).await.context("coming")?;
+            here.fetch_add(1, Ordering::Relaxed);
+            for turn in 0..3 {
+                let answer = match key.take() {
+                    None => {
+                        let credentials =
+                            json!({ "username": format!("user{}", number % USERS), "password": "password" });
+                        connection.request("auth.session.login", Some(credentials)).await?
+                    }
+                    Some(used) => {
+                        attempt += 1;
+                        connection.relogin(&used, Some(&format!("{attempt:021}A"))).await?
+                    }
+                };
+                key = Some(answer.payload().context("a login or relogin")?["reloginKey"].take());
+                if turn == 0 {
+                    connection.request("subscribe.ticker.model", None).await?.ok().context("subscribing")?;
+                    connection.user().await.context("the user")?;
+                }
+                if *stopped.borrow() {
+                    break;
+                }
+                connection.idle(PAUSE).await.context("an idle connection")?;
+            }
+            if visit == 2 || *stopped.borrow() {
+                connection.request("auth.session.logout", None).await?.ok().context("logging out")?;
+                here.fetch_sub(1, Ordering::Relaxed);
+                break;
+            }
+            here.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask soak`: thousands of clients that come and go among attackers, for an hour or as long as one likes.
+//!
+//! The scenario is the abuse suite's, which plays it for a minute; this only says how long.
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{context::Context, no_arguments, page, report, setup};
+
+/// How many minutes it takes if nobody says.
+const MINUTES: u64 = 60;
+
+/// Builds the binary as it is shipped and soaks it; with an argument, for so many minutes.
+pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
+    let minutes = match arguments {
+        [] => MINUTES,
+        [minutes] => minutes.parse().with_context(|| format!("`{minutes}` is not a number of minutes"))?,
+        [_, rest @ ..] => return no_arguments(rest),
+    };
+    let tools = setup::ensure(context, setup::Needs::Tests)?;
+    let binary = page::build(context, &tools)?;
+    report::begin(format_args!("soaking for {minutes} min"));
+    let mut soak = context.cargo(&["test", "--quiet", "--package", "relogin-tests", "--test", "abuse", "soak"]);
+    soak.args(["--", "--nocapture"]).env("RELOGIN_BIN", binary);
+    soak.env("RELOGIN_SOAK_SECONDS", (minutes * 60).to_string());
+    let status = tools.name_to(&mut soak).status()?;
+    if !status.success() {
+        bail!("the soak found something");
+    }
+    Ok(())
+}
