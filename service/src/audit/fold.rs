@@ -23,10 +23,10 @@ pub struct Folded {
     /// When the first of them was.
     #[serde(serialize_with = "super::time")]
     pub since: Timestamp,
-    /// Whose names they were about, and how often: the first [`DISTINCT`] that came.
+    /// Whose names they were about, and how often: the first 16 that came.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<UserId, u64>,
-    /// From where they came, without ports, and how often: the first [`DISTINCT`] that came.
+    /// From where they came, without ports, and how often: the first 16 that came.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub remote_addrs: BTreeMap<String, u64>,
 }

@@ -292,7 +292,8 @@ impl News {
     fn new(now: Option<KnownUsers>, path: Option<PathBuf>) -> Self {
         let before = match path.as_deref().map(KnownUsers::load) {
             Some(Ok(before)) => Some(before),
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            // No such folder is no such file; what is in its place is said by whoever makes it.
+            Some(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 warn!("what has happened to users while the service was away is not known: {}", Chain(&error));
                 None
             }

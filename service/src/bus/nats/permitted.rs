@@ -17,7 +17,7 @@ const RECHECK: Duration = Duration::from_secs(5);
 
 impl NatsBus {
     /// Makes sure that the server allows what is needed. From now on what it refuses of that is to be had by
-    /// [`Bus::denied`]. Gives what is refused of `wishes`, without which it goes as well.
+    /// [`denied`](crate::bus::Bus::denied). Gives what is refused of `wishes`, without which it goes as well.
     ///
     /// # Errors
     /// [`ConnectError`] if it does not, or does not say so.

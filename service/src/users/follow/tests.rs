@@ -119,14 +119,13 @@ impl Following {
     }
 
     /// Who may log in.
+    /// Who may log in, by name.
     fn listed(&self) -> Vec<String> {
-        self.directory
-            .users()
-            .entries()
-            .iter()
-            .filter(|entry| !entry.is_disabled)
-            .map(|entry| entry.username.clone())
-            .collect()
+        let users = self.directory.users();
+        let enabled = users.entries().iter().filter(|entry| !entry.is_disabled);
+        let mut names: Vec<_> = enabled.map(|entry| entry.username.clone()).collect();
+        names.sort();
+        names
     }
 
     /// Ends it once what is known is written down.
