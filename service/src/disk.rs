@@ -43,6 +43,12 @@ impl Seen {
         self.inode == other.inode
     }
 
+    /// True if somebody has written into this file between the two states, whatever it was.
+    #[must_use]
+    pub fn is_written_since(&self, before: &Self) -> bool {
+        self.is_same_file(before) && self.modified != before.modified
+    }
+
     /// True if one more write may not show: it should be read once more.
     #[must_use]
     pub fn is_fresh(&self) -> bool {

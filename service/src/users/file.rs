@@ -83,16 +83,18 @@ impl UsersFile {
         let metadata = fs::metadata(&self.path).map_err(|source| self.unreadable(source))?;
         let seen = Seen::of(&metadata, SystemTime::now());
         if self.is_list && !seen.is_fresh() && self.seen.as_ref() == Some(&seen) {
+            self.is_being_written = false;
             return Ok(None);
         }
         let text = fs::read_to_string(&self.path).map_err(|source| self.unreadable(source))?;
-        let is_same_file = self
-            .seen
-            .replace(seen)
-            .is_some_and(|before| self.seen.as_ref().is_some_and(|seen| seen.is_same_file(&before)));
+        let before = self.seen.replace(seen);
+        let is_same_file = before.is_some_and(|before| seen.is_same_file(&before));
+        let is_written = before.is_some_and(|before| seen.is_written_since(&before));
         let before = self.text.replace(text);
         let text = self.text.as_deref().unwrap_or_default();
         if self.is_list && before.as_deref() == Some(text) {
+            // Who writes over what was there may have come to a part that stays as it is.
+            self.is_being_written = is_written;
             return Ok(None);
         }
         self.is_being_written = before.is_some() && is_same_file;
@@ -102,8 +104,8 @@ impl UsersFile {
         Ok(Some(users))
     }
 
-    /// True if what was read last came to be by writing into the file, and not by putting another in its place: then it may not be whole
-    /// yet.
+    /// True if, by the last look, somebody has written into the file since the one before, and not put another in its place: then it
+    /// may not be whole yet.
     #[must_use]
     pub fn is_being_written(&self) -> bool {
         self.is_being_written

@@ -192,14 +192,14 @@ impl Watch {
                 self.latest = Some(users);
                 (self.is_new, self.has_changed) = (true, true);
                 self.new_since.get_or_insert(now);
-                if self.file.is_being_written() {
-                    (self.written_at, self.was_written) = (Some(now), true);
-                }
             }
             Err(error) => {
                 self.begin_again();
                 return Err(error);
             }
+        }
+        if self.file.is_being_written() {
+            (self.written_at, self.was_written) = (Some(now), true);
         }
         let Some(latest) = &self.latest else { return Ok(None) };
         if !self.is_new && self.pending.is_empty() || self.is_in_the_middle(now) {
