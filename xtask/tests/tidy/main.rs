@@ -8,6 +8,7 @@ mod architecture;
 mod arrows;
 mod circles;
 mod imports;
+mod limits;
 mod manifests;
 mod purity;
 mod sources;
