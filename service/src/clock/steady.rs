@@ -128,7 +128,8 @@ impl SteadyClock {
 
     fn saved(&self) -> Saved {
         let (wall, monotonic) = (SystemClock.now(), since_boot());
-        let time = self.steady().now(monotonic, wall);
+        // Rounded up: what is shown is cut off to the millisecond, and the next process must not show less.
+        let time = Timestamp(self.steady().now(monotonic, wall).0 + 1);
         Saved { time, wall, since_boot: saved::millis(monotonic), boot: saved::boot_id() }
     }
 

@@ -366,7 +366,11 @@ fn listed(root: &Path, folder: &Path) -> BTreeMap<PathBuf, u64> {
 pub(super) fn copy_all(from: &Path, to: &Path) {
     for path in listed(from, from).keys() {
         fs::create_dir_all(to.join(path).parent().unwrap()).unwrap();
-        fs::copy(from.join(path), to.join(path)).unwrap();
+        match fs::copy(from.join(path), to.join(path)) {
+            // sled has removed it since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            copied => drop(copied.unwrap()),
+        }
     }
 }
 
