@@ -15,13 +15,15 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use relogin_tests::{
+    PATIENCE,
     attack::Attack,
+    in_time,
     play::{Failure, goes_on, play_for},
-    res::Res,
+    res::{Answer, Res},
     stage::{Arrangement, Stage},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 /// For how many seconds, if it is to be another time than a minute.
@@ -67,6 +69,14 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
     }
     let outcome = async {
         let mut first = None;
+        // What memory is like before all are there says nothing.
+        in_time("most of the clients", async {
+            while here.load(Ordering::Relaxed) < CLIENTS * 9 / 10 {
+                sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        })
+        .await?;
         loop {
             // Two passes in the short run, and as many as there is time for in a long one.
             let share = (length.saturating_sub(REST * 3) / 3).min(Duration::from_secs(120));
@@ -130,28 +140,18 @@ async fn add_users(stage: &Stage) -> Result<()> {
 async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Receiver<bool>) -> Result<()> {
     let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
     let from = Ipv4Addr::new(127, 1, high, low);
-    let mut attempt = 0_u32;
+    let mut attempt = 0;
     while !*stopped.borrow() {
         let mut key = None;
         for visit in 0..3 {
             let mut connection = Res::connect_from(url, from).await.context("coming")?;
             here.fetch_add(1, Ordering::Relaxed);
             for turn in 0..3 {
-                let answer = match key.take() {
-                    None => {
-                        let credentials =
-                            json!({ "username": format!("user{}", number % USERS), "password": "password" });
-                        connection.request("auth.session.login", Some(credentials)).await?
-                    }
-                    Some(used) => {
-                        attempt += 1;
-                        connection.relogin(&used, Some(&format!("{attempt:021}A"))).await?
-                    }
-                };
-                key = Some(answer.payload().context("a login or relogin")?["reloginKey"].take());
+                attempt += 1;
+                key = Some(enter(&mut connection, number, key.take(), attempt).await?);
                 if turn == 0 {
-                    connection.request("subscribe.ticker.model", None).await?.ok().context("subscribing")?;
-                    connection.user().await.context("the user")?;
+                    ask(&mut connection, "subscribe.ticker.model").await.context("subscribing")?;
+                    ask(&mut connection, "subscribe.session.user.{cid}").await.context("the user")?;
                 }
                 if *stopped.borrow() {
                     break;
@@ -159,7 +159,7 @@ async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Re
                 connection.idle(PAUSE).await.context("an idle connection")?;
             }
             if visit == 2 || *stopped.borrow() {
-                connection.request("auth.session.logout", None).await?.ok().context("logging out")?;
+                ask(&mut connection, "auth.session.logout").await.context("logging out")?;
                 here.fetch_sub(1, Ordering::Relaxed);
                 break;
             }
@@ -167,4 +167,44 @@ async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Re
         }
     }
     Ok(())
+}
+
+/// Logs in, or uses the key by an attempt, as our clients do: what was not answered in time is sent again by the same attempt, and who is
+/// told to come later does. Answers the next key.
+async fn enter(connection: &mut Res, number: usize, key: Option<Value>, attempt: u32) -> Result<Value> {
+    let attempt = format!("{attempt:021}A");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = match &key {
+            None => {
+                let credentials = json!({
+                    "username": format!("user{}", number % USERS), "password": "password", "attempt": &attempt,
+                });
+                connection.request("auth.session.login", Some(credentials)).await?
+            }
+            Some(key) => connection.relogin(key, Some(&attempt)).await?,
+        };
+        let later = match (&answer, answer.code()) {
+            (_, Some("system.timeout")) => Duration::ZERO,
+            // Logins wait for each other's passwords; relogins for nobody.
+            (Answer::Error(error), Some("session.tooManyAttempts")) if key.is_none() => {
+                Duration::from_millis(error["data"]["retryAfter"].as_u64().context("when to come again")?)
+            }
+            _ => return Ok(answer.payload().context("a login or relogin")?["reloginKey"].take()),
+        };
+        ensure!(Instant::now() < until, "nobody had time for a client: {answer:?}");
+        connection.idle(later).await?;
+    }
+}
+
+/// Asks until there is an answer.
+async fn ask(connection: &mut Res, method: &str) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let answer = connection.request(method, None).await?;
+        if answer.code() != Some("system.timeout") {
+            return answer.ok().map(drop);
+        }
+        ensure!(Instant::now() < until, "nobody had time for a client");
+    }
 }
