@@ -36,8 +36,9 @@ const USERS: usize = 100;
 const REST: Duration = Duration::from_secs(4);
 /// How often a client uses its connection.
 const PAUSE: Duration = Duration::from_secs(4);
-/// How much more memory there may be at the end than after the first pass, in percent.
-const GROWTH: u64 = 10;
+/// How much more memory there may be at the end than after the first pass, in percent: in a run of ten minutes or more, in which that pass
+/// takes two, and in a short one, in which what somebody has just let go of counts for more.
+const GROWTH: [u64; 2] = [10, 25];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_as_it_is_while_clients_come_and_go_among_attackers() -> Result<(), Failure> {
@@ -55,6 +56,7 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
     // Each client has an address of its own, as in the world.
     stage.up(&[&cheap[..], &["--sessions-per-user", "1000"]].concat()).await?;
 
+    let growth = GROWTH[usize::from(length < Duration::from_secs(600))];
     let began = Instant::now();
     let (stop, stopped) = watch::channel(false);
     let here = Arc::new(AtomicUsize::new(0));
@@ -81,14 +83,13 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
             // Two passes in the short run, and as many as there is time for in a long one.
             let share = (length.saturating_sub(REST * 3) / 3).min(Duration::from_secs(120));
             pass(stage.gateway_addr(), share / u32::try_from(Attack::ALL.len())?).await;
-            sleep(REST).await;
             goes_on();
-            let now = stage.service()?.memory()?.resident;
+            let now = at_rest(stage).await?;
             let first = *first.get_or_insert(now);
             println!("{:>6} s: {} MB, {} clients", began.elapsed().as_secs(), now >> 20, here.load(Ordering::Relaxed));
             if began.elapsed() + share + REST > length {
                 ensure!(
-                    now <= first + first * GROWTH / 100,
+                    now <= first + first * growth / 100,
                     "{} MB after the first pass, {} MB at the end",
                     first >> 20,
                     now >> 20
@@ -108,6 +109,17 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
     }
     ensure!(stage.stop_service().await?.success(), "the service did not end well");
     Ok(())
+}
+
+/// What the service holds when an attack is over: the least that is seen for a while.
+async fn at_rest(stage: &Stage) -> Result<u64> {
+    let mut least = u64::MAX;
+    let until = Instant::now() + REST;
+    while Instant::now() < until {
+        least = least.min(stage.service()?.memory()?.resident);
+        sleep(Duration::from_millis(100)).await;
+    }
+    Ok(least)
 }
 
 /// All attacks, one after the other.

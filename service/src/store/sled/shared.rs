@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) deadline_moved: Notify,
     /// Why nothing can be written any more.
     failure: SetOnce<Reason>,
+    /// True once the first failure is in the log.
+    is_told: AtomicBool,
     /// Goes up with each step that the settler gets on.
     steps: AtomicU64,
     /// How long the settler may be without getting on while somebody waits for it.
@@ -67,6 +69,7 @@ impl Shared {
             changed: Condvar::new(),
             deadline_moved: Notify::new(),
             failure: SetOnce::new(),
+            is_told: AtomicBool::new(false),
             steps: AtomicU64::new(0),
             patience,
         }
@@ -130,12 +133,15 @@ impl Shared {
     /// Ends all writing: after a failure nobody knows what is on disk, and a second sync would lie.
     pub(super) fn fail(&self, error: impl Error + Send + Sync + 'static) {
         let failure = Reason::new(error);
-        if self.failure.set(failure.clone()).is_ok() {
+        if !self.is_told.swap(true, Relaxed) {
+            // Before anybody knows: the process ends as soon as somebody does.
             tracing::error!(
                 error = %crate::errors::Chain(&failure),
                 "sessions cannot be written any more: this process ends; what was answered is on disk"
             );
         }
+        // The first reason counts.
+        self.failure.set(failure).ok();
         let groups = self.lock().give_up();
         // After the failure is there to be found, and the lock open: it tells all that wait.
         drop(groups);
