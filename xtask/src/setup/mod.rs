@@ -95,7 +95,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     let mut programs = Vec::new();
     if needs == Needs::Tests {
         programs.extend(programs::TESTED_WITH);
-        programs.extend([&programs::NPM, &programs::FAKETIME]);
+        programs.extend([&programs::NPM, &programs::FAKETIME, &programs::IP]);
         if resgate::find(context).is_none() {
             programs.push(&programs::GO);
         }

@@ -36,6 +36,15 @@ pub(super) const FAKETIME: Program = Program {
     brew: &["libfaketime"],
 };
 
+/// Gives a test a network of its own; only on Linux, where that test runs.
+pub(super) const IP: Program = Program {
+    what: "iproute2",
+    variable: None,
+    names: &["ip", "/usr/sbin/ip"],
+    apt: &[&["iproute2"]],
+    brew: &["iproute2mac"],
+};
+
 const CHROMIUM: Program = Program {
     what: "Chromium",
     variable: Some("CHROMIUM"),
