@@ -49,7 +49,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 /// Builds page, package and binary as they are shipped, and tells `bench` where they are.
 fn build_product(context: &Context, bench: &mut Command) -> Result<()> {
     let tools = setup::ensure(context, setup::Needs::Tests)?;
-    bench.env("RELOGIN_BIN", page::build(context, &tools)?).env("RELOGIN_NPM", npm::build(context, &tools)?);
+    bench.env("RELOGIN_BIN", page::build(context)?).env("RELOGIN_NPM", npm::build(context)?);
     tools.name_to(bench);
     Ok(())
 }

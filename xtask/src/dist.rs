@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Builds `dist/relogin` and looks whether it serves the whole page by itself.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     no_arguments(arguments)?;
-    let tools = setup::ensure(context, setup::Needs::Page)?;
-    let built = page::build(context, &tools)?;
+    setup::ensure(context, setup::Needs::Page)?;
+    let built = page::build(context)?;
     let shipped = context.root.join("dist/relogin");
     fs::create_dir_all(context.root.join("dist"))?;
     fs::copy(&built, &shipped).with_context(|| format!("writing {}", shipped.display()))?;

@@ -16,10 +16,8 @@ mod npm;
 mod page;
 mod report;
 mod run;
-mod scripts;
 mod setup;
-mod shorten;
-mod small;
+mod size;
 mod soak;
 mod test;
 
@@ -85,19 +83,12 @@ const COMMANDS: &[Command] = &[
         about: "let thousands of clients come and go among attackers, for an hour",
         run: soak::command,
     },
-    Command {
-        name: "shorten",
-        arguments: "FOLDER",
-        about: "shorten the names in what wasm-bindgen wrote there; the page's build does it",
-        run: shorten::command,
-    },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];
 
 const ENVIRONMENT: &str = "\
 Environment:
   RELOGIN_XTASK_CACHE  where tools are kept (default: relogin-xtask in the user's cache folder)
-  RELOGIN_XTASK_STD    where the standard library for WebAssembly comes from: rustup, apt; default: the first that works
   NATS_SERVER, RESGATE, CHROMIUM, CHROMEDRIVER, NODE, RESCLIENT_DIR
                        parts to be used in place of those that setup would find or install";
 

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     context::Context,
     log::Log,
-    no_arguments, report, scripts,
-    setup::{self, TARGET, Tools},
+    no_arguments, report,
+    setup::{self, TARGET, wasm_opt},
 };
 
 /// Cargo has a folder of this name beside the package's: it must not be the same.
@@ -20,8 +20,8 @@ const PROFILE: &str = "fast";
 /// Builds `target/npm`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     no_arguments(arguments)?;
-    let tools = setup::ensure(context, setup::Needs::Page)?;
-    let package = build(context, &tools)?;
+    setup::ensure(context, setup::Needs::Page)?;
+    let package = build(context)?;
     let size = |name: &str| fs::metadata(package.join(name)).map_or(0, |file| file.len());
     report::begin(format_args!(
         "{}: {} kB of WebAssembly, {} kB of JavaScript beside it",
@@ -33,9 +33,9 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 }
 
 /// Builds the package, and answers where it is.
-pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
+pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     let package = context.target.join("npm");
-    build_module(context, tools, &["--lib"], "relogin_web.wasm", "relogin", &package)?;
+    build_module(context, &["--lib"], "relogin_web.wasm", "relogin", &package)?;
 
     let source = context.root.join("web/npm");
     for entry in fs::read_dir(&source).context("reading web/npm")? {
@@ -55,18 +55,18 @@ pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
 }
 
 /// Builds the page in Rust that README.md shows, and answers where it is.
-pub(crate) fn build_example(context: &Context, tools: &Tools) -> Result<PathBuf> {
+pub(crate) fn build_example(context: &Context) -> Result<PathBuf> {
     let folder = context.target.join("hello");
     let what = ["--example", "hello", "--no-default-features"];
-    build_module(context, tools, &what, "examples/hello.wasm", "hello", &folder)?;
+    build_module(context, &what, "examples/hello.wasm", "hello", &folder)?;
     Ok(folder)
 }
 
 /// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript into `folder`, called `name`.
-fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, name: &str, folder: &Path) -> Result<()> {
+fn build_module(context: &Context, what: &[&str], built: &str, name: &str, folder: &Path) -> Result<()> {
     let mut log = Log::create(context, name)?;
     let mut cargo = context.cargo(&["build", "--package", "relogin-web", "--profile", PROFILE, "--target", TARGET]);
-    log.run(tools.wasm.use_in(cargo.args(what)))?;
+    log.run(cargo.args(what))?;
     // Anew, so that nothing stays that is no part of it any more.
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -75,10 +75,12 @@ fn build_module(context: &Context, tools: &Tools, what: &[&str], built: &str, na
     let mut bindgen = context.command("wasm-bindgen");
     bindgen.args(["--target", "web", "--no-typescript", "--out-name", name, "--out-dir"]).arg(folder);
     log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))?;
-    let script = folder.join(name).with_extension("js");
-    scripts::merge(&script)?;
-    let text = scripts::with_fast_texts(&fs::read_to_string(&script)?)?;
-    Ok(fs::write(script, text)?)
+    if wasm_opt::is_there(context) {
+        let module = folder.join(format!("{name}_bg.wasm"));
+        let mut optimize = context.command("wasm-opt");
+        log.run(optimize.arg("-O3").arg(&module).arg("--output").arg(&module))?;
+    }
+    Ok(())
 }
 
 /// The version is the workspace's.

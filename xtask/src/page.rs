@@ -1,4 +1,4 @@
-//! Building the product: the page by Trunk into `target/page`, then the binary that carries it.
+//! Builds the product: the page by Trunk into `target/page`, then the binary that carries it.
 //!
 //! Trunk bundles the page anew each time, which takes seconds; so it is asked only when something that the page is made of
 //! has changed.
@@ -7,6 +7,7 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,28 +16,16 @@ use crate::{
     context::Context,
     log::{Log, output},
     report,
-    setup::Tools,
-    small,
+    setup::wasm_opt,
 };
 
 /// All that the page is made of.
-const SOURCES: &[&str] = &[
-    ".cargo/config.toml",
-    "www",
-    "web",
-    "handle",
-    "core",
-    "Cargo.toml",
-    "Cargo.lock",
-    "Trunk.toml",
-    "xtask/src/scripts.rs",
-    "xtask/src/shorten.rs",
-    "xtask/src/small.rs",
-];
+const SOURCES: &[&str] =
+    &[".cargo/config.toml", "www", "web", "handle", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
 
 /// Builds page and binary, and answers where the binary is.
-pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
-    build_page(context, tools)?;
+pub(crate) fn build(context: &Context) -> Result<PathBuf> {
+    build_page(context)?;
     let binary = context.target.join("release/relogin");
     // A finished build is checked in under a second: nothing worth a line.
     if !binary.exists() {
@@ -46,45 +35,58 @@ pub(crate) fn build(context: &Context, tools: &Tools) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Where the page is built: where Trunk.toml says; not in CARGO_TARGET_DIR, which the binary's sources cannot know.
+/// Where a release build of the page is put (Trunk.toml), and where the build of the binary finds it: not in
+/// CARGO_TARGET_DIR, which the binary's sources cannot know.
 pub(crate) fn folder(context: &Context) -> PathBuf {
     context.root.join("target/page")
 }
 
-fn build_page(context: &Context, tools: &Tools) -> Result<()> {
+fn build_page(context: &Context) -> Result<()> {
     let page = folder(context);
     let index = page.join("index.html");
     let stamp = context.logs().join("page.stamp");
-    if index.is_file() && fs::read_to_string(&stamp).ok() == Some(fingerprint(context, tools, &page)?) {
+    if index.is_file() && fs::read_to_string(&stamp).ok() == Some(fingerprint(context, &page)?) {
         return Ok(());
     }
     report::begin("page: trunk build --release (usually 2 min)");
-    let mut trunk = context.command("trunk");
-    trunk.args(["build", "--release"]);
-    // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other buries the reason of a
-    // failure below the way to it.
-    trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
-    tools.wasm.use_in(&mut trunk).envs(small::environment(context, &tools.wasm));
-    trunk.env("PATH", small::path(context)?);
-    Log::create(context, "page")?.run(&mut trunk)?;
-    if !index.is_file() {
-        bail!("Trunk built no {}: Trunk.toml should name that folder as `dist`", index.display());
+    let mut log = Log::create(context, "page")?;
+    // Without wasm-opt on the path Trunk downloads it, if it can.
+    match log.run(&mut trunk(context, &["--release"])) {
+        Err(_) if !wasm_opt::is_there(context) => {
+            report::begin("page: without wasm-opt, which cannot be had (usually 1 min)");
+            log.run(trunk(context, WITHOUT_WASM_OPT).arg(&page))?;
+        }
+        result => result?,
     }
-    fs::write(stamp, fingerprint(context, tools, &page)?)?;
+    if !index.is_file() {
+        bail!("Trunk built no {}: its hook in Trunk.toml should put it there", index.display());
+    }
+    fs::write(stamp, fingerprint(context, &page)?)?;
     Ok(())
 }
 
-/// Changes with anything that goes into the page, and with the page: `trunk serve` puts its own in the same place.
-fn fingerprint(context: &Context, tools: &Tools, page: &Path) -> Result<String> {
+/// Trunk runs wasm-opt for release builds only. What follows is the folder.
+const WITHOUT_WASM_OPT: &[&str] = &["--cargo-profile", "web", "--dist"];
+
+fn trunk(context: &Context, options: &[&str]) -> Command {
+    let mut trunk = context.command("trunk");
+    // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other
+    // buries the reason of a failure below the way to it.
+    trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
+    trunk.arg("build").args(options);
+    trunk
+}
+
+/// Changes with anything that goes into the page, and with the page, which others may have built.
+fn fingerprint(context: &Context, page: &Path) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     hash_tree(page, &mut hasher)?;
     for source in SOURCES {
         hash_tree(&context.root.join(source), &mut hasher)?;
     }
-    for program in ["rustc", "trunk", "wasm-bindgen"] {
+    for program in ["rustc", "trunk", "wasm-bindgen", "wasm-opt"] {
         output(context.command(program).arg("--version")).hash(&mut hasher);
     }
-    format!("{:?} {:?}", tools.wasm, small::environment(context, &tools.wasm)).hash(&mut hasher);
     Ok(format!("{:016x}", hasher.finish()))
 }
 

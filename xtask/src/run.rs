@@ -9,8 +9,8 @@ use crate::{context::Context, page, report, setup};
 /// Builds what is not built, then becomes `relogin serve --demo`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let own = arguments.strip_prefix(&["--".to_owned()]).unwrap_or(arguments);
-    let tools = setup::ensure(context, setup::Needs::Page)?;
-    let binary = page::build(context, &tools)?;
+    setup::ensure(context, setup::Needs::Page)?;
+    let binary = page::build(context)?;
 
     let mut serve = context.command(binary);
     serve.args(["serve", "--demo"]);

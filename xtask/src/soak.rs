@@ -17,7 +17,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         [_, rest @ ..] => return no_arguments(rest),
     };
     let tools = setup::ensure(context, setup::Needs::Tests)?;
-    let binary = page::build(context, &tools)?;
+    let binary = page::build(context)?;
     report::begin(format_args!("soaking for {minutes} min"));
     let mut soak = context.cargo(&["test", "--quiet", "--package", "relogin-tests", "--test", "abuse", "soak"]);
     soak.args(["--", "--nocapture"]).env("RELOGIN_BIN", binary);

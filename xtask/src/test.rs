@@ -16,7 +16,7 @@ use crate::{
     log::{Log, succeeds},
     npm, page, report,
     setup::{self, TARGET, Tools},
-    small,
+    size,
 };
 
 struct Stage {
@@ -105,11 +105,7 @@ fn format(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn lints(workshop: &Workshop<'_>) -> Result<Outcome> {
     let strict = ["--all-targets", "--", "-D", "warnings"];
     workshop.quietly("lints", workshop.cargo(&["clippy", "--workspace"]).args(strict))?;
-    if workshop.tools.wasm.has_all_tools() {
-        workshop
-            .quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--target", TARGET]).args(strict))?;
-    }
-    Ok(Outcome::Passed)
+    workshop.quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--target", TARGET]).args(strict))
 }
 
 fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -119,10 +115,7 @@ fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
         command
     };
     workshop.quietly("docs", &mut doc(&["--workspace"]))?;
-    if workshop.tools.wasm.has_all_tools() {
-        workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--target", TARGET]))?;
-    }
-    Ok(Outcome::Passed)
+    workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--target", TARGET]))
 }
 
 fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -163,7 +156,6 @@ fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
     // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
     tests.env("WASM_BINDGEN_TEST_ADDRESS", idle.address());
-    workshop.tools.wasm.use_in(&mut tests);
     tests
 }
 
@@ -175,24 +167,22 @@ fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
     let mut build = workshop.cargo(&["build", "--target", TARGET]);
     // Beside the other builds, for those who clean up by `cargo clean`.
     build.current_dir(&folder).env("CARGO_TARGET_DIR", root.join("target/examples"));
-    workshop.quietly("example", workshop.tools.wasm.use_in(&mut build))
+    workshop.quietly("example", &mut build)
 }
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
-    page::build(workshop.context, workshop.tools)?;
-    if workshop.tools.wasm.has_sources(workshop.context) {
-        small::weigh("page", &page::folder(workshop.context), small::PAGE)?;
-    }
-    small::weigh("package", &npm::build(workshop.context, workshop.tools)?, small::PACKAGE)?;
-    npm::build_example(workshop.context, workshop.tools)?;
+    page::build(workshop.context)?;
+    size::check("page", &page::folder(workshop.context), size::PAGE)?;
+    size::check("package", &npm::build(workshop.context)?, size::PACKAGE)?;
+    npm::build_example(workshop.context)?;
     Ok(Outcome::Passed)
 }
 
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     // Fresh already, unless this stage was asked for alone.
-    let binary = page::build(workshop.context, workshop.tools)?;
-    let package = npm::build(workshop.context, workshop.tools)?;
-    let hello = npm::build_example(workshop.context, workshop.tools)?;
+    let binary = page::build(workshop.context)?;
+    let package = npm::build(workshop.context)?;
+    let hello = npm::build_example(workshop.context)?;
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
     workshop
         .tests("end-to-end", tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package).env("RELOGIN_HELLO", hello))

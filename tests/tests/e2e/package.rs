@@ -140,11 +140,7 @@ async fn a_page_of_vites_server(stage: &mut Stage) -> Result<()> {
     let project = vites_project(stage, "vite-dev")?;
     let installed = project.join("node_modules/relogin");
     fs::remove_file(&installed)?;
-    fs::create_dir(&installed)?;
-    for file in fs::read_dir(Part::Package.path()?)? {
-        let file = file?;
-        fs::copy(file.path(), installed.join(file.file_name()))?;
-    }
+    copy(&Part::Package.path()?, &installed)?;
     fs::write(project.join("package.json"), r#"{"type":"module","dependencies":{"relogin":"*"}}"#)?;
     let vite = Part::Resclient.path()?.join("node_modules/vite/bin/vite.js");
     let arguments = [vite.as_os_str(), "--host".as_ref(), "127.0.0.1".as_ref(), "--port".as_ref(), "0".as_ref()];
@@ -279,6 +275,21 @@ fn project(stage: &Stage, name: &str) -> Result<PathBuf> {
     fs::write(project.join("package.json"), r#"{"type":"module"}"#)?;
     link_modules(&project)?;
     Ok(project)
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the modules into `folder`. Answers where those are that npm has.

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Needs, WasmStd};
+use super::Needs;
 use crate::{
     context::Context,
     log::{Log, output, succeeds},
@@ -113,18 +113,18 @@ fn clean_up(context: &Context) -> Result<()> {
 }
 
 /// Lets people call `trunk` by its name, where nobody has given them one.
-pub(super) fn offer_trunk(context: &Context, wasm: &WasmStd) -> Result<()> {
+pub(super) fn offer_trunk(context: &Context) -> Result<()> {
     let own = context.bin().join("trunk");
     let Some(folder) = cargo_bin().filter(|folder| own.is_file() && folder.is_dir()) else { return Ok(()) };
     let shim = folder.join("trunk");
     let is_free = env::split_paths(&env::var_os("PATH").unwrap_or_default())
         .map(|folder| folder.join("trunk"))
         .all(|trunk| !trunk.is_file() || is_shim(&trunk));
-    let mut text = format!("#!/bin/sh\n{SHIM_MARK}\nPATH=\"{}:$PATH\"\nexport PATH\n", context.bin().display());
-    if let WasmStd::Compiler(rustc) = wasm {
-        text += &format!("RUSTC=\"{}\"\nexport RUSTC\n", rustc.display());
-    }
-    text += &format!("exec \"{}\" \"$@\"\n", own.display());
+    let text = format!(
+        "#!/bin/sh\n{SHIM_MARK}\nPATH=\"{}:$PATH\"\nexport PATH\nexec \"{}\" \"$@\"\n",
+        context.bin().display(),
+        own.display()
+    );
     if !is_free || fs::read_to_string(&shim).is_ok_and(|old| old == text) {
         return Ok(());
     }
@@ -152,7 +152,7 @@ fn install(context: &Context, tool: &Tool) -> Result<()> {
     let mut log = Log::create(context, tool.package)?;
     let named = format!("{}@{}", tool.package, tool.version);
     let root = context.cache.to_string_lossy().into_owned();
-    if succeeds(context.cargo(&["binstall", "-V"]).env_remove("RUSTC")) {
+    if succeeds(context.cargo(&["binstall", "-V"])) {
         report::begin(format_args!("{named}: downloading it (usually 10 s)"));
         let mut binstall =
             context.cargo(&["binstall", "--no-confirm", "--force", "--disable-telemetry", "--root", &root]);

@@ -3,20 +3,20 @@
 //! A part is looked for by looking at the part itself, never by remembering that it was installed; so what somebody removes
 //! comes back, and what the machine has already is used.
 
-mod apt_std;
 mod cargo_tools;
 mod components;
 mod programs;
 mod resclient;
 mod resgate;
-mod wasm_std;
+pub(crate) mod wasm_opt;
+mod wasm_target;
 
 use std::{fs::File, path::PathBuf, process::Command, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{context::Context, log, report};
-pub(crate) use wasm_std::{TARGET, WasmStd};
+pub(crate) use wasm_target::TARGET;
 
 /// What a command may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +30,6 @@ pub(crate) enum Needs {
 /// What was set up, for the programs that use it.
 #[derive(Debug)]
 pub(crate) struct Tools {
-    /// The compiler's library for the browser.
-    pub(crate) wasm: WasmStd,
     variables: Vec<(&'static str, PathBuf)>,
 }
 
@@ -50,8 +48,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         [] | ["test" | "all"] => Needs::Tests,
         _ => bail!("`{}` is not understood; it may be `web`, `test` or `all`", words.join(" ")),
     };
-    let tools = ensure(context, needs)?;
-    cargo_tools::offer_trunk(context, &tools.wasm)?;
+    ensure(context, needs)?;
+    cargo_tools::offer_trunk(context)?;
     report::begin("everything is there");
     Ok(())
 }
@@ -104,8 +102,8 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     if needs == Needs::Tests {
         components::ensure(context)?;
     }
-    let wasm = wasm_std::ensure(context)?;
-    wasm_std::offer_sources(context, &wasm);
+    wasm_target::ensure(context)?;
+    wasm_opt::offer(context);
 
     let mut variables = Vec::new();
     if needs == Needs::Tests {
@@ -114,7 +112,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
         variables.push(("RESGATE", resgate::ensure(context)?));
         variables.push(("RESCLIENT_DIR", resclient::ensure(context)?));
     }
-    Ok(Tools { wasm, variables })
+    Ok(Tools { variables })
 }
 
 /// Two commands at once must not install the same thing twice over each other.

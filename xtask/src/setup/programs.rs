@@ -4,7 +4,7 @@ use std::{env, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{context::Context, log::Log, log::output, log::succeeds, report};
+use crate::{context::Context, log::Log, log::succeeds, report};
 
 /// A program, and what it is called by whom.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ pub(super) fn ensure(context: &Context, programs: &[&Program]) -> Result<()> {
 }
 
 /// Installs packages by apt, as root or through sudo.
-pub(super) fn apt_install(context: &Context, packages: &[&str]) -> Result<()> {
+fn apt_install(context: &Context, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let sudo = match (super::is_root(), context.find(&["sudo"])) {
         (true, _) => None,
@@ -159,13 +159,6 @@ pub(super) fn apt_install(context: &Context, packages: &[&str]) -> Result<()> {
     log.run(&mut apt(&["update"]))?;
     let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
     log.run(install.args(packages))
-}
-
-/// The newest package whose name is `stem` and a number, as `lld-22` is of `lld-`.
-pub(super) fn newest_apt_package(stem: &str) -> Option<String> {
-    let names = output(Command::new("apt-cache").args(["pkgnames", stem]))?;
-    let versions = names.lines().filter_map(|name| name.strip_prefix(stem)?.parse::<u32>().ok());
-    versions.max().map(|version| format!("{stem}{version}"))
 }
 
 fn brew_install(context: &Context, programs: &[&Program]) -> Result<()> {
