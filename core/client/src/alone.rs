@@ -178,6 +178,7 @@ impl KeeperAlone {
             Input::LockGranted(id) => keeper.lock_granted(id, out),
             Input::LockRefused(id) => keeper.lock_refused(id, out),
             Input::Wake => keeper.wake(out),
+            Input::Attention(attended) => keeper.attention(attended, turn, out),
             Input::Online => {
                 self.offline = false;
                 keeper.wake(out);

@@ -203,6 +203,7 @@ impl Client {
                 self.connection.wake(turn, out);
                 self.keeper.wake(out);
             }
+            Input::Attention(attended) => self.keeper.attention(attended, turn, out),
             Input::Online => {
                 self.connection.online(turn, out);
                 self.keeper.wake(out);

@@ -44,6 +44,8 @@ pub struct Config {
     /// How long the storage lock is waited for before it is stolen; up to half as long again, so that two tabs do not steal
     /// it from each other.
     pub lock_timeout: Duration,
+    /// How often the key of a legacy service is used, which does not say it: well within the life of its keys.
+    pub refresh: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub idle_timeout: Duration,
     /// How long that sign of life may take before the connection is given up.
@@ -68,6 +70,7 @@ impl Config {
             connect_timeout: Duration::from_secs(10),
             relogin_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(3),
+            refresh: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(5),
@@ -107,6 +110,9 @@ pub enum Input {
     LockRefused(LockId),
     /// The page came back: it was hidden, frozen, or out of the history, and timers may have been late.
     Wake,
+    /// Whether the user looks at this page: of several tabs, that one takes back a session that can be on one connection only.
+    /// True until said otherwise.
+    Attention(bool),
     /// The network is there, says the browser.
     Online,
     /// It is not.

@@ -8,6 +8,7 @@
 mod challenge;
 mod ending;
 mod errand;
+mod legacy;
 mod lock;
 mod login;
 mod record;
@@ -75,6 +76,8 @@ pub(crate) struct Keeper {
     schedule: Schedule,
     gained: bool,
     hang_up: bool,
+    /// Whether the user looks at this page.
+    attended: bool,
 }
 
 impl Keeper {
@@ -93,7 +96,7 @@ impl Keeper {
             here: Here::default(),
             signs: Signs::default(),
             questions: Questions::default(),
-            lock: Lock::new(config.lock_timeout),
+            lock: Lock::new(config.lock_timeout, config.relogin_timeout),
             errand: None,
             errands: 0,
             wanted: None,
@@ -103,9 +106,10 @@ impl Keeper {
             logins: Vec::new(),
             login_first: false,
             endings: Endings::default(),
-            schedule: Schedule::new(),
+            schedule: Schedule::new(config.refresh),
             gained: false,
             hang_up: false,
+            attended: true,
         }
     }
 
@@ -234,7 +238,8 @@ impl Keeper {
             // Maybe the errand's own doing: it is looked at again when that is over.
             Seen::Nobody if self.errand.is_some() => {
                 if before != Seen::Unknown {
-                    (self.here.lost_meanwhile, self.signs.taken, self.believed) = (true, true, None);
+                    (self.here.lost_meanwhile, self.signs.taken) = (true, true);
+                    self.here.lost_user = self.believed.take();
                 }
             }
             Seen::Nobody => self.lost_user(turn),
@@ -322,6 +327,7 @@ impl Keeper {
         self.schedule.end();
         (self.believed, self.binding, self.wanted, self.retry) = (None, None, None, None);
         self.signs = Signs::default();
+        (self.here.displaced, self.here.lost_user) = (false, None);
     }
 
     /// The key is in storage no more, and it was not we who removed it.
@@ -351,20 +357,30 @@ impl Keeper {
         match self.standing {
             Standing::Attached { stored: true, .. } => {
                 self.standing = Standing::Resuming;
-                self.believed = None;
+                // A sibling has the session, and the user does not look at this page.
+                if self.here.displaced && !self.attended {
+                    self.believed = self.believed.take().or(self.here.lost_user.take());
+                    return;
+                }
+                self.here.lost_user = self.believed.take().or(self.here.lost_user.take());
                 self.signs.taken = true;
                 self.schedule.pause();
-                self.want(Want::Resume);
-                self.retry = match &mut self.losses {
-                    Some(losses) => Some(turn.now + losses.next(&mut turn.dice)),
-                    none => {
-                        *none = Some(Backoff::default());
-                        None
-                    }
-                };
+                self.regain(turn);
             }
             Standing::Attached { stored: false, .. } => self.key_is_gone(turn),
             _ => {}
         }
+    }
+
+    /// The session is to be on this connection again: at once, but with back-off if it is lost again and again.
+    fn regain(&mut self, turn: &mut Turn) {
+        self.want(Want::Resume);
+        self.retry = match &mut self.losses {
+            Some(losses) => Some(turn.now + losses.next(&mut turn.dice)),
+            none => {
+                *none = Some(Backoff::default());
+                None
+            }
+        };
     }
 }

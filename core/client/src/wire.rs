@@ -2,7 +2,7 @@
 //! downloads serde's code anew for each type. A test holds both to the same.
 
 use relogin_res::json::Object;
-use relogin_session::api::{Challenge, LoggedIn, LoginParams, LogoutParams, ReloginKey, ReloginParams};
+use relogin_session::api::{Challenge, LoginParams, LogoutParams, ReloginKey, ReloginParams};
 use serde_json::{Map, Value as Json};
 
 type Members = Map<String, Json>;
@@ -59,15 +59,28 @@ pub(crate) fn logout(params: LogoutParams) -> String {
     })
 }
 
-/// The result of a login or a relogin.
+/// The result of a login or a relogin: the key, and what else is said with it. A legacy service says nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoggedIn {
+    pub(crate) relogin_key: ReloginKey,
+    /// `None` from a legacy service.
+    pub(crate) generation: Option<u64>,
+    /// Milliseconds until the key expires.
+    pub(crate) expires_in: Option<u64>,
+    /// Milliseconds until it should be used.
+    pub(crate) refresh_in: Option<u64>,
+    pub(crate) bound: bool,
+}
+
+/// Reads the result of a login or a relogin. Of all members the key alone is required; one of another type is not ours.
 pub(crate) fn logged_in(result: Json) -> Option<LoggedIn> {
     let mut members = members(result)?;
     Some(LoggedIn {
         relogin_key: ReloginKey::new(text(&mut members, "reloginKey")?),
-        generation: number(&members, "generation")?,
-        expires_in: number(&members, "expiresIn")?,
-        refresh_in: number(&members, "refreshIn")?,
-        bound: flag(&members, "bound")?,
+        generation: number(&members, "generation"),
+        expires_in: number(&members, "expiresIn"),
+        refresh_in: number(&members, "refreshIn"),
+        bound: flag(&members, "bound") == Some(true),
     })
 }
 
@@ -123,7 +136,7 @@ fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
 mod tests {
     use relogin_session::{
         Attempt, SessionId,
-        api::{NewDevice, Password, PublicKey, Rotated, SignedChallenge},
+        api::{self, NewDevice, Password, PublicKey, Rotated, SignedChallenge},
     };
     use serde::de::DeserializeOwned;
     use serde_json::json;
@@ -165,6 +178,16 @@ mod tests {
         fn check<T: DeserializeOwned + PartialEq + std::fmt::Debug>(json: &Json, found: &Option<T>) {
             assert_eq!(*found, serde_json::from_value(json.clone()).ok(), "{json}");
         }
+        // What serde reads is read alike; what legacy services leave out may be missing.
+        fn check_logged_in(json: &Json) {
+            let found = logged_in(json.clone());
+            assert_eq!(found.is_some(), json["reloginKey"].is_string(), "{json}");
+            if let Ok(said) = serde_json::from_value::<api::LoggedIn>(json.clone()) {
+                let api::LoggedIn { relogin_key, generation, expires_in, refresh_in, bound } = said;
+                let (generation, expires_in, refresh_in) = (Some(generation), Some(expires_in), Some(refresh_in));
+                assert_eq!(found, Some(LoggedIn { relogin_key, generation, expires_in, refresh_in, bound }), "{json}");
+            }
+        }
         let whole = json!({"reloginKey": "k", "generation": 1, "expiresIn": 2, "refreshIn": 3, "bound": true, "x": [],
             "challenge": "c"});
         let mut cases = vec![json!(null), json!("k"), json!(7), whole.clone()];
@@ -181,7 +204,7 @@ mod tests {
             cases.push(without);
         }
         for case in cases {
-            check(&case, &logged_in(case.clone()));
+            check_logged_in(&case);
             check(&case, &challenge(case.clone()));
             check(&case, &rotated(&case).map(|generation| Rotated { generation }));
         }

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use relogin_session::{Denied, LoggedIn, SessionId, api::LogoutParams};
+use relogin_session::{Denied, api::LogoutParams};
 
 use super::{
     Holding, Keeper, Record, Seen, Stored,
     errand::{Errand, Stage, Task, is_denied, is_transient},
+    record::{Granted, SessionName},
     state::{Asked, Standing},
 };
 use crate::{
@@ -37,7 +38,7 @@ pub(super) struct Endings {
 #[derive(Clone, Debug)]
 struct Ending {
     /// `None`: whichever this connection holds.
-    sid: Option<SessionId>,
+    session: Option<SessionName>,
     /// Its key, if it was in storage: it alone can end the session on another connection.
     record: Option<Record>,
     /// Whether this connection holds it.
@@ -76,13 +77,13 @@ impl Keeper {
         let nobody = self.seen == Seen::Nobody && !self.here.used;
         if let Some(holding) = held {
             let record = removed.take_if(|record| record.holding().is_same_session(holding));
-            self.endings.push(Ending::new(holding.sid, record, true));
+            self.endings.push(Ending::new(holding.session, record, true));
         } else if !known && !nobody {
             // Whatever there may be.
             self.endings.push(Ending::new(None, None, true));
         }
         if let Some(record) = removed {
-            self.endings.push(Ending::new(record.holding().sid, Some(record), false));
+            self.endings.push(Ending::new(record.holding().session, Some(record), false));
         }
         self.endings.tokens.push(token);
         if !self.linked {
@@ -103,8 +104,8 @@ impl Keeper {
         if let Seen::Somebody(user) = &self.seen {
             self.leaving = Some(user.clone());
         }
-        let sid = holding.and_then(|holding| holding.sid);
-        self.endings.push(Ending::new(sid, None, true));
+        let session = holding.and_then(|holding| holding.session);
+        self.endings.push(Ending::new(session, None, true));
     }
 
     /// Notes whether the user model says otherwise than storage and what was answered: after a logout elsewhere that the service
@@ -152,9 +153,9 @@ impl Keeper {
     }
 
     /// The answer to a use of `used`, or to a login, that the user's logout has overtaken.
-    pub(super) fn void_answered(&mut self, used: Option<&Record>, result: Result<LoggedIn, RequestError>) {
+    pub(super) fn void_answered(&mut self, used: Option<&Record>, result: Result<Granted, RequestError>) {
         match (result, used) {
-            (Ok(answer), _) => self.endings.attached(Record::of(answer)),
+            (Ok(granted), _) => self.endings.attached(granted.record),
             (Err(error), Some(used)) if is_denied(&error, Denied::InvalidReloginKey) => self.endings.refused(used),
             _ => {}
         }
@@ -168,7 +169,7 @@ impl Keeper {
         }
         let Some(ending) = self.endings.queue.first_mut() else { return };
         if ending.attached {
-            let sid = ending.sid;
+            let sid = ending.session.and_then(SessionName::sid);
             // Copies of one that names no session would end any.
             self.here.tainted |= sid.is_none();
             let params = sid.map(|sid| wire::logout(LogoutParams { sid: Some(sid) }));
@@ -189,7 +190,7 @@ impl Keeper {
     pub(super) fn end_relogin_answered(
         &mut self,
         errand: &Errand,
-        result: Result<LoggedIn, RequestError>,
+        result: Result<Granted, RequestError>,
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
@@ -269,15 +270,15 @@ impl Endings {
 
     /// The session of `record`, which is to end, is held by this connection now, and no other.
     fn attached(&mut self, record: Record) {
-        let sid = record.holding().sid;
-        self.keep(&mut |ending| ending.sid != sid || ending.record.is_none() && ending.sid.is_none());
-        self.attached_to(sid);
-        self.push(Ending::new(sid, Some(record), true));
+        let session = record.holding().session;
+        self.keep(&mut |ending| ending.session != session || ending.record.is_none() && ending.session.is_none());
+        self.attached_to(session);
+        self.push(Ending::new(session, Some(record), true));
     }
 
-    fn attached_to(&mut self, sid: Option<SessionId>) {
+    fn attached_to(&mut self, session: Option<SessionName>) {
         self.keep(&mut |ending| {
-            ending.attached &= sid.is_some() && ending.sid == sid;
+            ending.attached &= session.is_some() && ending.session == session;
             ending.attached || ending.record.is_some()
         });
     }
@@ -301,8 +302,8 @@ impl Endings {
 }
 
 impl Ending {
-    fn new(sid: Option<SessionId>, record: Option<Record>, attached: bool) -> Self {
+    fn new(session: Option<SessionName>, record: Option<Record>, attached: bool) -> Self {
         let conclusive = record.as_ref().is_some_and(|record| record.attempt().is_none());
-        Self { sid, record, attached, conclusive }
+        Self { session, record, attached, conclusive }
     }
 }

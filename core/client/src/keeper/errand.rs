@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use relogin_res::{client::Method, error::code};
-use relogin_session::{Denied, LoggedIn};
+use relogin_session::Denied;
 use serde_json::Value as Json;
 
 use super::{
     Keeper, Record, Seen, Stored,
     login::Login,
+    record::Granted,
     state::{Asked, Standing},
 };
 use crate::{
@@ -69,7 +70,7 @@ pub(super) enum Stage {
     /// Waiting for the answer.
     Sent,
     /// Putting the answer's key into storage.
-    Storing(LoggedIn),
+    Storing(Granted),
     /// After a refusal: finding out what storage has now.
     SecondLook,
     /// After a refusal: removing the key.
@@ -160,11 +161,16 @@ impl Keeper {
         {
             self.here.unanswered = Some(used.holding());
         }
+        if let Task::EndLogout = errand.task {
+            self.end_logout_answered(result.err(), turn, out);
+            return self.pump(turn, out);
+        }
+        let granted = granted(result, errand.used.as_ref(), turn);
         match &errand.task {
-            Task::Relogin(_) => self.relogin_answered(errand, logged_in(result), turn, out),
-            Task::Login(_) => self.login_answered(errand, logged_in(result), turn, out),
-            Task::EndRelogin => self.end_relogin_answered(&errand, logged_in(result), turn, out),
-            Task::EndLogout => self.end_logout_answered(result.err(), turn, out),
+            Task::Relogin(_) => self.relogin_answered(errand, granted, turn, out),
+            Task::Login(_) => self.login_answered(errand, granted, turn, out),
+            Task::EndRelogin => self.end_relogin_answered(&errand, granted, turn, out),
+            Task::EndLogout => {}
         }
         self.pump(turn, out);
     }
@@ -221,8 +227,9 @@ impl Errand {
 }
 
 /// Reads the answer to login and relogin.
-fn logged_in(result: Result<Json, RequestError>) -> Result<LoggedIn, RequestError> {
-    wire::logged_in(result?).ok_or(RequestError::Garbled)
+fn granted(result: Result<Json, RequestError>, used: Option<&Record>, turn: &Turn) -> Result<Granted, RequestError> {
+    let answer = wire::logged_in(result?).ok_or(RequestError::Garbled)?;
+    Granted::read(answer, used, turn.attempt)
 }
 
 /// True for the service's `denied`.

@@ -1,4 +1,6 @@
-//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is right rests on it.
+//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is right rests on it, but where
+//! the session is a legacy service's. There a second use of a key ends the session, so the lock is waited for until whoever
+//! has it must have done with its use.
 //!
 //! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little longer than the next, and
 //! anew when storage shows that somebody is at work after all: else they would steal from each other, one after the other.
@@ -12,6 +14,10 @@ use crate::{Action, LockId, input::Turn, outbox::Outbox};
 pub(super) struct Lock {
     next: u32,
     timeout: Duration,
+    /// How long one use of a key may take.
+    use_timeout: Duration,
+    /// Whether a use by a sibling must not be repeated: what it has waited for may only be lost.
+    patient: bool,
     state: State,
 }
 
@@ -30,8 +36,13 @@ enum State {
 }
 
 impl Lock {
-    pub(super) fn new(timeout: Duration) -> Self {
-        Self { next: 0, timeout, state: State::Free }
+    pub(super) fn new(timeout: Duration, use_timeout: Duration) -> Self {
+        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free }
+    }
+
+    /// Whether the session is a legacy service's, from the next wait on.
+    pub(super) fn be_patient(&mut self, patient: bool) {
+        self.patient = patient;
     }
 
     /// Whether we work without it.
@@ -122,6 +133,8 @@ impl Lock {
     /// Until when it is waited for.
     pub(super) fn patience(&self, turn: &mut Turn) -> Duration {
         let extra = turn.dice.up_to(self.timeout / 2);
-        turn.after(self.timeout.saturating_add(extra))
+        // Before and after its use the holder has storage to wait for.
+        let of_use = if self.patient { self.use_timeout.saturating_add(self.timeout) } else { Duration::ZERO };
+        turn.after(self.timeout.saturating_add(extra).saturating_add(of_use))
     }
 }

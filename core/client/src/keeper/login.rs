@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use relogin_res::error::code;
 use relogin_session::{
-    Attempt, Denied, LoggedIn,
+    Attempt, Denied,
     api::{LoginParams, NewDevice, Password, PublicKey},
 };
 
 use super::{
-    Keeper, Record, Stored,
+    Keeper, Stored,
     errand::{Errand, Stage, Task, is_denied, is_unanswered},
+    record::Granted,
     relogin::MAX_TRIES,
     state::Standing,
 };
@@ -89,7 +90,7 @@ impl Keeper {
     pub(super) fn login_answered(
         &mut self,
         mut errand: Errand,
-        result: Result<LoggedIn, RequestError>,
+        result: Result<Granted, RequestError>,
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
@@ -104,9 +105,9 @@ impl Keeper {
                 );
                 self.void_answered(None, result);
             }
-            Ok(answer) => {
-                let new = Record::of(answer.clone()).text();
-                errand.stage = Stage::Storing(answer);
+            Ok(granted) => {
+                let new = granted.record.text();
+                errand.stage = Stage::Storing(granted);
                 self.swap_for(errand, None, Some(new), out);
             }
             Err(error) if may_have_been_done(&error) && !login.again => {
@@ -135,18 +136,19 @@ impl Keeper {
     /// What storage has after the login's key was put there: in the place of whatever was there, for the user has just said
     /// who they are.
     pub(super) fn login_read(&mut self, mut errand: Errand, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
-        let (Task::Login(login), Stage::Storing(answer)) = (&errand.task, &errand.stage) else {
+        let (Task::Login(login), Stage::Storing(granted)) = (&errand.task, &errand.stage) else {
             self.errand = Some(errand);
             return;
         };
-        let record = Record::of(answer.clone());
-        let is_stored = stored.has_key_of(&record);
+        let record = &granted.record;
+        let is_stored = stored.has_key_of(record);
         if !is_stored && errand.tries < MAX_TRIES {
             errand.tries += 1;
-            return self.swap_for(errand, stored.text.clone(), Some(record.text()), out);
+            let new = record.text();
+            return self.swap_for(errand, stored.text.clone(), Some(new), out);
         }
         self.wanted = None;
-        self.attached(&record, answer, is_stored, errand.sent, turn);
+        self.attached(record, granted, is_stored, errand.sent, turn);
         self.lock.release(out);
         out.settle(login.token, Ok(Answer::Done));
     }

@@ -1,12 +1,12 @@
 //! What the keeper has in storage, shared by all tabs of a browser: docs/protocol.md, section 4.
 
 use relogin_res::json::{self, Object};
-use relogin_session::{
-    Attempt, SessionId,
-    api::{LoggedIn, ReloginKey},
-};
+use relogin_session::{Attempt, SessionId, api::ReloginKey};
 
-use crate::{Binding, Secret, wire};
+use crate::{
+    Binding, RequestError, Secret,
+    wire::{self, LoggedIn},
+};
 
 /// The storage record.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Record {
     pub(super) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
     attempt: Option<String>,
+    /// For the session of a legacy service: what this browser calls it, as such a service's keys name no session.
+    legacy: Option<SessionId>,
 }
 
 /// What storage has, to the letter: a swap is made from what was read.
@@ -31,12 +33,32 @@ pub(super) struct Stored {
     pub(super) certain: bool,
 }
 
+/// What a login or the use of a key has brought.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    /// The key to use next.
+    pub(super) record: Record,
+    /// Milliseconds until it expires, if the service says so.
+    pub(super) expires_in: Option<u64>,
+    /// Milliseconds until it should be used, if the service says so.
+    pub(super) refresh_in: Option<u64>,
+}
+
 /// Which session a connection holds, and how new a key of it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Holding {
     /// `None` for keys of a form that does not show it.
-    pub(super) sid: Option<SessionId>,
+    pub(super) session: Option<SessionName>,
     pub(super) generation: u64,
+}
+
+/// What tells one session from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SessionName {
+    /// The service's own id, which the key shows.
+    Sid(SessionId),
+    /// An id that this browser drew for the session of a legacy service, which does not know it.
+    Legacy(SessionId),
 }
 
 impl Record {
@@ -48,12 +70,11 @@ impl Record {
             generation: wire::number(&members, "generation")?,
             bound: wire::flag(&members, "bound")?,
             attempt: wire::maybe_text(&mut members, "attempt")?,
+            legacy: match wire::maybe_text(&mut members, "legacy")? {
+                Some(text) => Some(SessionId::parse(&text)?),
+                None => None,
+            },
         })
-    }
-
-    /// The record of an answer's key.
-    pub(super) fn of(answer: LoggedIn) -> Self {
-        Self { key: answer.relogin_key, generation: answer.generation, bound: answer.bound, attempt: None }
     }
 
     /// The text to store.
@@ -68,6 +89,9 @@ impl Record {
         if let Some(attempt) = &self.attempt {
             object.text("attempt", attempt);
         }
+        if let Some(name) = self.legacy {
+            object.text("legacy", &name.to_text());
+        }
         object.end();
         Secret::new(text)
     }
@@ -75,6 +99,11 @@ impl Record {
     /// The use of the key that is under way, if one is.
     pub(super) fn attempt(&self) -> Option<Attempt> {
         Attempt::parse(self.attempt.as_deref()?)
+    }
+
+    /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a time.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.legacy.is_some()
     }
 
     /// The same key with a use of it that begins, unless one is noted already.
@@ -90,7 +119,11 @@ impl Record {
 
     /// Which session the key is of.
     pub(super) fn holding(&self) -> Holding {
-        Holding { sid: self.key.session(), generation: self.generation }
+        let session = match self.legacy {
+            Some(name) => Some(SessionName::Legacy(name)),
+            None => self.key.session().map(SessionName::Sid),
+        };
+        Holding { session, generation: self.generation }
     }
 
     /// True if this record's key comes before that of `newer`, in the same session.
@@ -101,6 +134,26 @@ impl Record {
     /// What a thief would need beside the key.
     pub(super) fn binding(&self) -> Binding {
         if self.bound { Binding::Bound } else { Binding::Bearer }
+    }
+}
+
+impl Granted {
+    /// Takes the answer to the use of `used`, or to a login. `drawn`: what a legacy session is called that begins with it.
+    ///
+    /// A service that says no generation is a legacy one, and its generations are counted here.
+    pub(super) fn read(answer: LoggedIn, used: Option<&Record>, drawn: Attempt) -> Result<Self, RequestError> {
+        let LoggedIn { relogin_key: key, generation, expires_in, refresh_in, bound } = answer;
+        let granted = |record| Self { record, expires_in, refresh_in };
+        if let Some(generation) = generation {
+            return Ok(granted(Record { key, generation, bound, attempt: None, legacy: None }));
+        }
+        // The service of a bound session is not a legacy one.
+        if bound || used.is_some_and(|used| used.bound) {
+            return Err(RequestError::Garbled);
+        }
+        let generation = used.map_or(0, |used| used.generation).saturating_add(1);
+        let name = used.and_then(|used| used.holding().session).map_or(SessionId(drawn.0), SessionName::id);
+        Ok(granted(Record { key, generation, bound, attempt: None, legacy: Some(name) }))
     }
 }
 
@@ -119,7 +172,23 @@ impl Stored {
 impl Holding {
     /// True if both are of one session. Where keys do not show it: if nothing speaks against it.
     pub(super) fn is_same_session(self, other: Self) -> bool {
-        self.sid == other.sid
+        self.session == other.session
+    }
+}
+
+impl SessionName {
+    /// What the service knows the session by; `None` if it knows it by its keys only.
+    pub(super) fn sid(self) -> Option<SessionId> {
+        match self {
+            Self::Sid(sid) => Some(sid),
+            Self::Legacy(_) => None,
+        }
+    }
+
+    fn id(self) -> SessionId {
+        match self {
+            Self::Sid(id) | Self::Legacy(id) => id,
+        }
     }
 }
 

@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use relogin_session::{
-    Attempt, Denied, LoggedIn,
+    Attempt, Denied,
     api::{ReloginParams, SignedChallenge},
 };
 
 use super::{
     Keeper, Record, Stored,
     errand::{Errand, Stage, Task, Want, is_denied},
+    record::Granted,
     state::Standing,
 };
 use crate::{
@@ -37,7 +38,7 @@ impl Keeper {
     pub(super) fn relogin_read(&mut self, mut errand: Errand, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
         match std::mem::replace(&mut errand.stage, Stage::Claiming) {
             Stage::Claiming => self.claim(errand, stored, turn, out),
-            Stage::Storing(answer) => self.store(errand, answer, &stored, turn, out),
+            Stage::Storing(granted) => self.store(errand, granted, &stored, turn, out),
             Stage::SecondLook => match (&stored.record, &errand.used) {
                 (Some(record), Some(used)) if record.key == used.key => {
                     errand.stage = Stage::Removing;
@@ -75,6 +76,10 @@ impl Keeper {
         };
         if errand.is_met(self.standing, record) {
             self.caught_up(record, turn);
+            return self.lock.release(out);
+        }
+        if self.can_stand_by(&errand, record) {
+            self.displaced_by(record, turn);
             return self.lock.release(out);
         }
         let begun = record.attempt();
@@ -120,7 +125,9 @@ impl Keeper {
         out: &mut Outbox,
     ) {
         let Some(used) = &errand.used else { return };
-        let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt: used.attempt(), proof };
+        // A legacy service may refuse params that it does not know. The attempt in storage is for our siblings to see.
+        let attempt = used.attempt().filter(|_| !used.is_legacy());
+        let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt, proof };
         self.send(
             Purpose::Session,
             "relogin",
@@ -136,7 +143,7 @@ impl Keeper {
     pub(super) fn relogin_answered(
         &mut self,
         mut errand: Errand,
-        result: Result<LoggedIn, RequestError>,
+        result: Result<Granted, RequestError>,
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
@@ -146,9 +153,9 @@ impl Keeper {
                 self.lock.release(out);
                 self.void_answered(errand.used.as_ref(), result);
             }
-            Ok(answer) => {
-                let new = Record::of(answer.clone()).text();
-                errand.stage = Stage::Storing(answer);
+            Ok(granted) => {
+                let new = granted.record.text();
+                errand.stage = Stage::Storing(granted);
                 self.swap_for(errand, used, Some(new), out);
             }
             Err(error) if is_denied(&error, Denied::InvalidReloginKey) => {
@@ -180,25 +187,26 @@ impl Keeper {
 
     /// What storage has after the successor was put over its predecessor only: neither over a sibling's newer key or another
     /// session's, nor where a logout has left nothing.
-    fn store(&mut self, mut errand: Errand, answer: LoggedIn, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
-        let new = Record::of(answer.clone());
-        if stored.record.as_ref().is_some_and(|old| old.is_before(&new)) && errand.tries < MAX_TRIES {
+    fn store(&mut self, mut errand: Errand, granted: Granted, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        let new = &granted.record;
+        if stored.record.as_ref().is_some_and(|old| old.is_before(new)) && errand.tries < MAX_TRIES {
             // Not as we had it, but older all the same.
-            errand.stage = Stage::Storing(answer);
+            let text = new.text();
+            errand.stage = Stage::Storing(granted);
             errand.tries += 1;
-            return self.swap_for(errand, stored.text.clone(), Some(new.text()), out);
+            return self.swap_for(errand, stored.text.clone(), Some(text), out);
         }
         self.leaving = None;
         match &stored.record {
             Some(old) if old.holding().is_same_session(new.holding()) => {
-                let newest = if old.generation > new.generation { old } else { &new };
-                self.attached(newest, &answer, !old.is_before(&new), errand.sent, turn);
+                let newest = if old.generation > new.generation { old } else { new };
+                self.attached(newest, &granted, !old.is_before(new), errand.sent, turn);
             }
             Some(_) => {
-                self.attached(&new, &answer, false, errand.sent, turn);
+                self.attached(new, &granted, false, errand.sent, turn);
                 self.want(Want::Resume);
             }
-            None => self.attached(&new, &answer, false, errand.sent, turn),
+            None => self.attached(new, &granted, false, errand.sent, turn),
         }
         self.lock.release(out);
     }
@@ -207,15 +215,17 @@ impl Keeper {
     pub(super) fn attached(
         &mut self,
         record: &Record,
-        answer: &LoggedIn,
+        granted: &Granted,
         stored: bool,
         sent: Duration,
         turn: &mut Turn,
     ) {
         let holding = record.holding();
         self.standing = Standing::Attached { holding, stored };
+        self.here.held = Some(holding).filter(|_| record.is_legacy());
+        (self.here.displaced, self.here.lost_user) = (false, None);
         self.binding = Some(record.binding());
-        self.schedule.granted(answer, turn.now);
+        self.schedule.granted(granted, turn.now);
         self.signs.taken = false;
         if stored {
             // From when it was sent: the answer may have waited for a tab that was frozen.

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use relogin_session::LoggedIn;
-
+use super::record::Granted;
 use crate::{backoff::Backoff, input::Turn};
 
 /// A refresh that is asked for more often than this is a mistake of the service's.
@@ -20,6 +19,8 @@ const MIN_RETRY: Duration = Duration::from_millis(250);
 /// The times of the key in storage.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
+    /// How often a key is used whose service does not say it.
+    default_refresh: Duration,
     refresh_in: Duration,
     expires_in: Duration,
     refresh: Option<Duration>,
@@ -30,8 +31,9 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(default_refresh: Duration) -> Self {
         Self {
+            default_refresh,
             refresh_in: MAX_REFRESH,
             expires_in: Duration::MAX,
             refresh: None,
@@ -51,10 +53,11 @@ impl Schedule {
         self.dead.is_some_and(|dead| now.saturating_add(self.expires_in / 100).saturating_add(MARGIN) >= dead)
     }
 
-    /// What the service has answered `now` says how long its keys live.
-    pub(super) fn granted(&mut self, answer: &LoggedIn, now: Duration) {
-        self.refresh_in = Duration::from_millis(answer.refresh_in).clamp(MIN_REFRESH, MAX_REFRESH);
-        self.expires_in = Duration::from_millis(answer.expires_in);
+    /// What the service has answered `now` says how long its keys live; a legacy service does not.
+    pub(super) fn granted(&mut self, granted: &Granted, now: Duration) {
+        let refresh_in = granted.refresh_in.map_or(self.default_refresh, Duration::from_millis);
+        self.refresh_in = refresh_in.clamp(MIN_REFRESH, MAX_REFRESH);
+        self.expires_in = granted.expires_in.map_or(Duration::MAX, Duration::from_millis);
         self.dead = Some(now.saturating_add(self.expires_in));
         self.backoff.reset();
     }
@@ -66,6 +69,14 @@ impl Schedule {
         self.refresh = Some(since.saturating_add(turn.dice.about(self.refresh_in).min(latest)));
         self.expires = Some(since.saturating_add(self.expires_in));
         self.dead = Some(turn.after(self.expires_in));
+    }
+
+    /// A sibling has made the key and will use it next; if it does not, because it is no more, we do.
+    pub(super) fn stand_by(&mut self, since: Duration, turn: &mut Turn) {
+        let refresh_in = self.refresh_in;
+        self.refresh_in = refresh_in.saturating_add(refresh_in / 2);
+        self.begin(since, turn);
+        self.refresh_in = refresh_in;
     }
 
     /// Nothing is to be used for now.
@@ -89,14 +100,20 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use relogin_session::Attempt;
+    use serde_json::{Value as Json, json};
+
     use super::*;
+    use crate::wire;
 
     fn schedule(refresh_in: u64, expires_in: u64) -> Schedule {
-        let mut schedule = Schedule::new();
-        let key = serde_json::json!({
-            "reloginKey": "k", "generation": 1, "expiresIn": expires_in, "refreshIn": refresh_in,
-        });
-        schedule.granted(&serde_json::from_value(key).unwrap(), Duration::ZERO);
+        granted(&json!({"reloginKey": "k", "generation": 1, "expiresIn": expires_in, "refreshIn": refresh_in}))
+    }
+
+    fn granted(answer: &Json) -> Schedule {
+        let mut schedule = Schedule::new(Duration::from_secs(60));
+        let answer = wire::logged_in(answer.clone()).unwrap();
+        schedule.granted(&Granted::read(answer, None, Attempt([0; 16])).unwrap(), Duration::ZERO);
         schedule.begin(Duration::ZERO, &mut Turn::new([1; 24], Duration::ZERO, Duration::ZERO));
         schedule
     }
@@ -123,5 +140,15 @@ mod tests {
         assert!(schedule(100_000, 100_000).refresh().unwrap() <= Duration::from_secs(90));
         assert!(schedule(0, 0).refresh().unwrap() > Duration::ZERO);
         assert!(schedule(u64::MAX, u64::MAX).refresh().unwrap() <= MAX_REFRESH * 11 / 10);
+    }
+
+    #[test]
+    fn a_key_of_a_legacy_service_is_used_as_often_as_the_options_say_and_never_expires_here() {
+        let schedule = granted(&json!({"reloginKey": "any text"}));
+        let refresh = schedule.refresh().unwrap();
+        assert!(Duration::from_secs(54) <= refresh && refresh <= Duration::from_secs(66), "{refresh:?}");
+        assert!(!schedule.is_over(Duration::from_secs(100 * 365 * 24 * 60 * 60)));
+        let schedule = granted(&json!({"reloginKey": "any text", "expiresIn": 10_000}));
+        assert!(schedule.refresh().unwrap() <= Duration::from_secs(9), "what is said counts");
     }
 }

@@ -35,6 +35,12 @@ pub(super) struct Here {
     /// The user model lost its user during the errand.
     pub(super) lost_meanwhile: bool,
     pub(super) challenges: Challenges,
+    /// The legacy session that this connection has held, with the newest generation that was seen of it.
+    pub(super) held: Option<Holding>,
+    /// A sibling has used the key since: the session is on its connection now, for a legacy session is on one only.
+    pub(super) displaced: bool,
+    /// Who was shown when that session was lost.
+    pub(super) lost_user: Option<User>,
 }
 
 /// What was heard against the session since its key was last good: it tells why, if the key is then refused.
@@ -45,6 +51,9 @@ pub(super) struct Signs {
     /// The service took the user away.
     pub(super) taken: bool,
 }
+
+/// What user models call the user's id, the best first.
+const IDS: [&str; 4] = ["id", "userId", "username", "name"];
 
 /// Who is logged in on the connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -119,14 +128,34 @@ impl Seen {
         Self::read(|name| model.get(name).and_then(Value::json))
     }
 
-    /// Reads the user model by its members.
+    /// Reads the user model by its members. A legacy service's may have others: without `id`, the first of [`IDS`] is the id.
     pub(crate) fn read<'a>(member: impl Fn(&str) -> Option<&'a Json>) -> Self {
-        let text = |name| member(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let id = match member("id") {
+        let text = |name| member(name).and_then(Json::as_str);
+        let id = match IDS.into_iter().find_map(&member) {
             None | Some(Json::Null) => return Self::Nobody,
             Some(Json::String(id)) => UserId::Text(id.clone()),
             Some(id) => id.as_i64().map_or_else(|| UserId::Text(json::to_text(id)), UserId::Number),
         };
-        Self::Somebody(User { id, name: text("name"), role: text("role") })
+        let name = text("name").or_else(|| text("username")).unwrap_or_default().to_owned();
+        Self::Somebody(User { id, name, role: text("role").unwrap_or_default().to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn user_models_of_other_members_name_a_user_too() {
+        let read = |model: Json| Seen::read(|name| model.get(name));
+        let jane = |id: UserId| Seen::Somebody(User { id, name: "Jane".to_owned(), role: String::new() });
+        for nobody in [json!({}), json!({"id": null, "name": "Guest"}), json!({"username": null}), json!({"more": 1})] {
+            assert_eq!(read(nobody.clone()), Seen::Nobody, "{nobody}");
+        }
+        assert_eq!(read(json!({"id": 3, "name": "Jane", "mail": {"a": 1}})), jane(UserId::Number(3)));
+        assert_eq!(read(json!({"userId": "x", "name": "Jane", "username": "j"})), jane(UserId::Text("x".to_owned())));
+        assert_eq!(read(json!({"username": "Jane", "role": 7})), jane(UserId::Text("Jane".to_owned())));
     }
 }

@@ -11,6 +11,7 @@ impl Keeper {
     /// What storage has, or had a moment ago.
     pub(crate) fn storage_read(&mut self, text: Option<Secret>, turn: &mut Turn, out: &mut Outbox) {
         let Some((asked, stored)) = self.questions.answered(text) else { return };
+        self.lock.be_patient(stored.record.as_ref().is_some_and(Record::is_legacy));
         match asked {
             Asked::Start => {
                 self.started = true;
@@ -60,6 +61,7 @@ impl Keeper {
                 }
             }
             (Some(_), Standing::Nobody(_)) => self.resume(),
+            (Some(record), Standing::Resuming) if self.is_ahead(record) => self.displaced_by(record, turn),
             (None, _) | (Some(_), Standing::Resuming) => {}
         }
     }
@@ -91,6 +93,9 @@ impl Keeper {
         *stored = true;
         if newer || self.schedule.refresh().is_none() {
             self.schedule.begin(turn.since, turn);
+        }
+        if self.is_ahead(record) {
+            self.displaced_by(record, turn);
         }
     }
 }

@@ -19,6 +19,7 @@ mod faults;
 mod garbage;
 mod gateways;
 mod keeper;
+mod legacy;
 mod login;
 mod logout;
 mod orders;

@@ -487,6 +487,9 @@ fn the_user_is_read_whatever_form_the_id_has() {
     }
     let mut tab = anonymous();
     tab.change_user(Some(&admin()));
-    tab.event("session.user.{cid}.change", &json!({"values": {"id": {"action": "delete"}}}));
+    tab.event(
+        "session.user.{cid}.change",
+        &json!({"values": {"id": {"action": "delete"}, "name": {"action": "delete"}}}),
+    );
     assert_eq!(tab.state(), relogin_client::SessionState::Anonymous);
 }

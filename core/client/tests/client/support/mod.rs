@@ -2,6 +2,7 @@
 
 mod browser;
 mod device;
+mod legacy;
 mod rng;
 mod scripted;
 mod service;
@@ -10,6 +11,7 @@ mod tab;
 mod world;
 
 pub(crate) use browser::{Browser, Profile};
+pub(crate) use legacy::Legacy;
 pub(crate) use rng::Rng;
 pub(crate) use scripted::Scripted;
 pub(crate) use service::{Service, Thief};

@@ -10,7 +10,7 @@ use relogin_session::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Rng, admin, device, guest};
+use super::{Legacy, Rng, admin, device, guest};
 
 /// Sessions on a store that loses nothing.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Service {
     pub(crate) untold: Vec<Effect>,
     /// When this process began.
     pub(crate) began: Timestamp,
+    /// A legacy service in its place.
+    pub(crate) legacy: Option<Legacy>,
     rng: Rng,
 }
 
@@ -43,6 +45,7 @@ impl Service {
             outcomes: Vec::new(),
             untold: Vec::new(),
             began: Timestamp(0),
+            legacy: None,
             rng: Rng::new(seed),
         }
     }
@@ -61,6 +64,9 @@ impl Service {
         token: Option<&Token>,
         now: u64,
     ) -> Reply {
+        if let Some(legacy) = &mut self.legacy {
+            return legacy.auth(cid, method, params, token);
+        }
         let now = Timestamp(now);
         self.untold.clear();
         let decided = match method {
@@ -75,6 +81,9 @@ impl Service {
 
     /// Who is logged in on a connection.
     pub(crate) fn user(&self, cid: &ConnectionId) -> Option<User> {
+        if let Some(legacy) = &self.legacy {
+            return legacy.user(cid);
+        }
         let record = self.records.values().find(|record| record.is_on(cid))?;
         users().into_iter().find(|user| user.id == record.user_id)
     }
