@@ -170,6 +170,15 @@ impl Browser {
         self.client.switch_to_window(tab.clone()).await.with_context(|| self.about("turning to a tab"))
     }
 
+    /// Sends what follows to this tab, and has the user look at it.
+    ///
+    /// # Errors
+    /// If the tab is gone.
+    pub async fn look_at(&self, tab: &WindowHandle) -> Result<()> {
+        self.turn_to(tab).await?;
+        self.devtools("Page.bringToFront", json!({})).await.map(drop)
+    }
+
     /// Waits until the JavaScript expression `condition` is truthy, and answers its value. It is evaluated now and after
     /// each change of the document.
     ///

@@ -48,6 +48,8 @@ pub struct Stage {
     gateways: Vec<Slot>,
     service: Slot,
     nats: Slot,
+    /// A legacy service in place of ours.
+    legacy: Option<Process>,
     /// What starts the service, if it is not started directly.
     wrapper: Vec<String>,
     folder: TempDir,
@@ -84,6 +86,7 @@ impl Stage {
             gateways,
             service: slot("relogin")?,
             nats: slot("nats")?,
+            legacy: None,
             wrapper: Vec::new(),
             folder: tempfile::tempdir().context("making a folder")?,
         };
@@ -141,6 +144,50 @@ impl Stage {
             self.start_resgate(gateway).await?;
         }
         Ok(())
+    }
+
+    /// Starts everything with a legacy service (tests/legacy/service.cjs) in place of ours, which serves the page and does nothing else.
+    ///
+    /// # Errors
+    /// If a part does not start.
+    pub async fn legacy(&mut self, manners: &[&str]) -> Result<()> {
+        self.legacy_without_page(manners).await?;
+        let listen = self.service.address.get().to_string();
+        let data = self.data().display().to_string();
+        self.service.args = args(["serve", "--demo", "--listen", &listen, "--data", &data]);
+        self.start_service().await
+    }
+
+    /// As [`Stage::legacy`], without the page.
+    ///
+    /// # Errors
+    /// If a part does not start.
+    pub async fn legacy_without_page(&mut self, manners: &[&str]) -> Result<()> {
+        self.start_nats().await?;
+        let nats = self.nats_url();
+        let modules = Part::Resclient.path()?.join("node_modules");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("legacy/service.cjs").display().to_string();
+        let arguments = [&[script.as_str(), &nats], manners].concat();
+        let process = Process::start(&Part::Node.path()?, arguments, &self.evidence.join("legacy.log"), |command| {
+            command.env("NODE_PATH", modules);
+        })?;
+        process.line("that it is ready", |line| (line == "ready").then_some(())).await?;
+        self.legacy = Some(process);
+        for gateway in 0..self.gateways.len() {
+            // Its methods are login, relogin and logout, and no others.
+            self.gateways[gateway].args.retain(|arg| !arg.contains("headauth") && arg != "session.connect");
+            self.start_resgate(gateway).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the legacy service has said a line with these words.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn legacy_says(&self, what: &str, words: &str) -> Result<()> {
+        let process = self.legacy.as_ref().context("the legacy service does not run")?;
+        process.line(what, |line| line.contains(words).then_some(())).await
     }
 
     /// Starts the service, which does not run, with other options than before and the same data.
