@@ -3,28 +3,21 @@
 //!
 //! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is core/client's.
 
-use std::{
-    future::poll_fn,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{future::poll_fn, task::Poll};
 
 use relogin_client::{Action, Config, Event, Input};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
+use wasm_bindgen_futures::spawn_local;
 
-use crate::{
-    browser::{self, Exception},
-    ends::{Ends, Keeping, moment, moment_at},
-    tasks,
-};
+use crate::browser::{self, BrowserIo, Exception, StorageMode, moment};
 
 /// How to connect, and whether a session is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
     gateway: String,
     config: Config,
-    keeping: Keeping,
+    storage_mode: StorageMode,
 }
 
 impl Options {
@@ -35,7 +28,7 @@ impl Options {
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
         let mut config = Config::new(name);
         config.keep_session = false;
-        Self { gateway: gateway.into(), config, keeping: Keeping::Bound }
+        Self { gateway: gateway.into(), config, storage_mode: StorageMode::Bound }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, with all tabs of this origin: its key lies in
@@ -53,7 +46,7 @@ impl Options {
     /// that have one. For trying out what that means.
     #[must_use]
     pub fn bearer(mut self) -> Self {
-        self.keeping = Keeping::Bearer;
+        self.storage_mode = StorageMode::Bearer;
         self
     }
 
@@ -61,7 +54,7 @@ impl Options {
     /// For trying out what a stolen key is worth.
     #[must_use]
     pub fn copied(mut self) -> Self {
-        self.keeping = Keeping::Copy(self.keeping.name(self.config.name.as_str()));
+        self.storage_mode = StorageMode::Copy(self.storage_mode.name(self.config.name.as_str()));
         self
     }
 
@@ -83,18 +76,17 @@ impl Options {
 
     /// As [`Options::connect`]. `observer`, if there is one, is told of all that happens, to all resources.
     pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
-        let ends = Ends::new(browser::gateway(&self.gateway)?)?;
+        let mut io = BrowserIo::new(browser::gateway(&self.gateway)?)?;
         if self.config.keep_session {
-            ends.keep(self.config.name.as_str(), &self.keeping);
+            io.keep_session(self.config.name.as_str(), &self.storage_mode)?;
         }
         let (client, mut engine) = Engine::new(self.config, browser::now);
         if observer.is_some() {
             engine.tell_all();
         }
-        engine.handle(Input::Start, moment());
-        let mut driver = Driver { engine, ends, observer };
-        poll_fn(|context| driver.poll_settled(browser::now(), context)).await;
-        tasks::spawn(poll_fn(move |context| driver.poll(context)));
+        let mut driver = Driver { engine, io, observer };
+        driver.take_in(Input::Start).await;
+        spawn_local(driver.run());
         Ok(client)
     }
 }
@@ -103,55 +95,42 @@ impl Options {
 /// engine has the values.
 pub(crate) type Observer = Box<dyn Fn(Option<&Event>, &Engine)>;
 
-/// The machine and the browser's ends that it is connected to.
+/// The machine, and the browser that it is connected to.
 struct Driver {
     engine: Engine,
-    ends: Ends,
+    io: BrowserIo,
     observer: Option<Observer>,
 }
 
 impl Driver {
     /// The loop. Ends with the last handle.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        // What has happened by now is taken in now: the browser takes longer for the time than most frames take.
-        let now = browser::now();
-        loop {
-            ready!(self.poll_settled(now, context));
-            let input = match self.ends.poll_happened(context) {
-                Poll::Ready(input) => input,
-                Poll::Pending => match ready!(self.engine.poll_input(context)) {
-                    Some(input) => input,
-                    None => return Poll::Ready(()),
-                },
-            };
-            self.engine.handle(input, moment_at(now));
+    async fn run(mut self) {
+        while let Some(input) = self.next_input().await {
+            self.take_in(input).await;
         }
     }
 
-    /// Does what the machine wants done, until it wants nothing more.
-    fn poll_settled(&mut self, now: Duration, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if self.ends.is_asking() {
-                let answer = ready!(self.ends.poll_happened(context));
-                self.engine.handle(answer, moment_at(now));
-            }
-            match self.engine.poll_action() {
-                Some(action) => self.carry_out(&action),
-                None => {
-                    self.ends.wake_at(self.engine.poll_timeout());
-                    if let Some(observer) = &self.observer {
-                        observer(None, &self.engine);
-                    }
-                    return Poll::Ready(());
-                }
-            }
-        }
+    async fn next_input(&mut self) -> Option<Input> {
+        poll_fn(|context| match self.io.poll_event(context) {
+            Poll::Ready(event) => Poll::Ready(Some(event)),
+            Poll::Pending => self.engine.poll_input(context),
+        })
+        .await
     }
 
-    fn carry_out(&mut self, action: &Action) {
-        match (action, &self.observer) {
-            (Action::Emit(event), Some(observer)) => observer(Some(event), &self.engine),
-            (action, _) => self.ends.carry_out(action),
+    /// Hands `input` to the machine, and does what that wants done, until it wants nothing more.
+    async fn take_in(&mut self, input: Input) {
+        self.engine.handle(input, moment());
+        while let Some(action) = self.engine.poll_action() {
+            if let (Action::Emit(event), Some(observer)) = (&action, &self.observer) {
+                observer(Some(event), &self.engine);
+            } else if let Some(answer) = self.io.carry_out(&action).await {
+                self.engine.handle(answer, moment());
+            }
+        }
+        self.io.wake_at(self.engine.poll_timeout());
+        if let Some(observer) = &self.observer {
+            observer(None, &self.engine);
         }
     }
 }

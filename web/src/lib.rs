@@ -33,8 +33,6 @@
 pub mod bindings;
 mod browser;
 mod driver;
-mod ends;
-pub mod tasks;
 
 pub use browser::Exception;
 pub use driver::Options;
@@ -43,3 +41,6 @@ pub use relogin_handle::{
     Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
+
+#[cfg(all(test, target_arch = "wasm32"))]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);

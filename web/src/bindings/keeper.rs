@@ -1,9 +1,6 @@
 //! The keeper of a session over a client of JavaScript's, raw: its only loop.
 
-use std::{
-    future::poll_fn,
-    task::{Context, Poll, ready},
-};
+use std::{future::poll_fn, task::Poll};
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt as _;
@@ -16,16 +13,13 @@ use relogin_res::{ResourceId, json};
 use relogin_session::UserId;
 use serde_json::Value as Json;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::spawn_local;
 
 use super::{
     Tell,
     errors::{parts, read, request_error},
 };
-use crate::{
-    browser,
-    ends::{Ends, Keeping, moment},
-    tasks,
-};
+use crate::browser::{self, BrowserIo, StorageMode, moment};
 
 /// A keeper at work, until it is freed. The session stays in storage.
 #[wasm_bindgen]
@@ -37,10 +31,8 @@ pub struct RawKeeper {
 /// The machine, and what it is connected to.
 struct Driver {
     keeper: KeeperAlone,
-    ends: Ends,
+    io: BrowserIo,
     asked: UnboundedReceiver<AloneInput>,
-    /// The handle is gone, and the keeper was stopped.
-    over: bool,
     tell: Tell,
 }
 
@@ -54,14 +46,12 @@ impl RawKeeper {
     pub async fn start(name: String, tell: Function) -> Result<RawKeeper, JsValue> {
         let broken = |message: &str| parts("client.invalid", message, None);
         let rid = ResourceId::parse(&name).map_err(|error| broken(&error.to_string()))?;
-        let ends = Ends::new(String::new()).map_err(|error| broken(&error.to_string()))?;
-        ends.keep(&name, &Keeping::Bound);
+        let mut io = BrowserIo::new(String::new()).map_err(|error| broken(error.message()))?;
+        io.keep_session(&name, &StorageMode::Bound).map_err(|error| broken(error.message()))?;
         let (asks, asked) = mpsc::unbounded();
-        let keeper = KeeperAlone::new(Config::new(rid));
-        let mut driver = Driver { keeper, ends, asked, over: false, tell: Tell::new(tell) };
-        driver.keeper.handle(AloneInput::Own(Input::Start), moment());
-        poll_fn(|context| driver.poll_settled(context)).await;
-        tasks::spawn(poll_fn(move |context| driver.poll(context)));
+        let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), io, asked, tell: Tell::new(tell) };
+        driver.take_in(AloneInput::Own(Input::Start)).await;
+        spawn_local(driver.run());
         Ok(Self { asks })
     }
 
@@ -116,41 +106,33 @@ impl RawKeeper {
 
 impl Driver {
     /// The loop. Ends with the handle.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.poll_settled(context));
-            if self.over {
-                return Poll::Ready(());
-            }
-            let input = match self.ends.poll_happened(context) {
-                Poll::Ready(input) => AloneInput::Own(input),
-                Poll::Pending => ready!(self.asked.poll_next_unpin(context)).unwrap_or_else(|| {
-                    self.over = true;
-                    AloneInput::Own(Input::Stop)
-                }),
-            };
-            self.keeper.handle(input, moment());
+    async fn run(mut self) {
+        while let Some(input) = self.next_input().await {
+            self.take_in(input).await;
         }
+        self.take_in(AloneInput::Own(Input::Stop)).await;
     }
 
-    /// Does what the keeper wants done, until it wants nothing more.
-    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if self.ends.is_asking() {
-                let answer = ready!(self.ends.poll_happened(context));
+    async fn next_input(&mut self) -> Option<AloneInput> {
+        poll_fn(|context| match self.io.poll_event(context) {
+            Poll::Ready(event) => Poll::Ready(Some(AloneInput::Own(event))),
+            Poll::Pending => self.asked.poll_next_unpin(context),
+        })
+        .await
+    }
+
+    /// Hands `input` to the keeper, and does what that wants done, until it wants nothing more.
+    async fn take_in(&mut self, input: AloneInput) {
+        self.keeper.handle(input, moment());
+        while let Some(action) = self.keeper.poll_action() {
+            if let Some(answer) = self.carry_out(action).await {
                 self.keeper.handle(AloneInput::Own(answer), moment());
             }
-            match self.keeper.poll_action() {
-                Some(action) => self.carry_out(action),
-                None => {
-                    self.ends.wake_at(self.keeper.poll_timeout());
-                    return Poll::Ready(());
-                }
-            }
         }
+        self.io.wake_at(self.keeper.poll_timeout());
     }
 
-    fn carry_out(&mut self, action: AloneAction) {
+    async fn carry_out(&mut self, action: AloneAction) -> Option<Input> {
         match action {
             AloneAction::Request(frame) => self.tell.tell("request", &[frame.expose().into()]),
             AloneAction::Ready => self.tell.tell("ready", &[]),
@@ -160,8 +142,9 @@ impl Driver {
                 self.tell.tell("settled", &[JsValue::from(token as u32), error]);
             }
             AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
-            AloneAction::Own(action) => self.ends.carry_out(&action),
+            AloneAction::Own(action) => return self.io.carry_out(&action).await,
         }
+        None
     }
 
     fn tell_event(&self, event: Event) {

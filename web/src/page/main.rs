@@ -5,25 +5,18 @@ mod dom;
 mod view;
 
 use std::{
-    cell::RefCell,
     future::poll_fn,
     pin::Pin,
-    rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
+use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
-#[cfg(target_arch = "wasm32")]
-use lol_alloc::{FreeListAllocator, LockedAllocator};
 use relogin_client::{RequestError, Resource as Values};
-use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, tasks};
+use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState};
+use wasm_bindgen_futures::spawn_local;
 
 use view::{Login, State, Thief, View};
-
-/// For some hundred small things at a time; the standard one is made for more, and is eleven times as large.
-#[cfg(target_arch = "wasm32")]
-#[global_allocator]
-static ALLOCATOR: LockedAllocator<FreeListAllocator> = LockedAllocator::new(FreeListAllocator::new());
 
 /// The service's resource for who is logged in.
 const SESSION: &str = "session";
@@ -56,13 +49,13 @@ fn main() {
     std::panic::set_hook(Box::new(|panic| {
         dom::error(&panic.to_string());
     }));
-    tasks::spawn(start());
+    spawn_local(start());
 }
 
 async fn start() {
-    let happenings = Inbox::default();
-    let happen = happenings.clone();
-    dom::listen(move |happening| happen.send(happening));
+    let (happen, happenings) = mpsc::unbounded();
+    let heard = happen.clone();
+    dom::listen(move |happening| send(&heard, happening));
     let bearer = dom::is_at("?bearer");
     let options = Options::new(dom::meta("res-gateway"));
     let options = options.session(SESSION).expect("a name of one part is a resource id");
@@ -71,41 +64,26 @@ async fn start() {
         Ok(client) => {
             let events = client.events();
             let state = State { bearer, ..State::default() };
-            let page = Page { options, client, events, happenings, state, fresh: false, ticker: None, thief: None };
+            let page =
+                Page { options, client, events, happen, happenings, state, fresh: false, ticker: None, thief: None };
             page.run().await;
         }
         Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
     }
 }
 
-/// What has happened, and was not looked at yet.
-#[derive(Clone, Default)]
-struct Inbox(Rc<RefCell<(Vec<Happening>, Option<Waker>)>>);
-
-impl Inbox {
-    fn send(&self, happening: Happening) {
-        let (happenings, waker) = &mut *self.0.borrow_mut();
-        happenings.push(happening);
-        if let Some(waker) = waker.take() {
-            waker.wake();
-        }
-    }
-
-    fn poll_next(&self, context: &Context<'_>) -> Poll<Happening> {
-        let (happenings, waker) = &mut *self.0.borrow_mut();
-        if happenings.is_empty() {
-            *waker = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(happenings.remove(0))
-    }
+/// Tells the page what has happened.
+fn send(happen: &UnboundedSender<Happening>, happening: Happening) {
+    // Fails if the page is not there any more.
+    let _ = happen.unbounded_send(happening);
 }
 
 struct Page {
     options: Options,
     client: Client,
     events: Events,
-    happenings: Inbox,
+    happen: UnboundedSender<Happening>,
+    happenings: UnboundedReceiver<Happening>,
     state: State,
     /// The user has just sent the login form.
     fresh: bool,
@@ -140,8 +118,8 @@ impl Page {
 
     /// What the user does comes first; then what the client says.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Happening>> {
-        if let Poll::Ready(happening) = self.happenings.poll_next(context) {
-            return Poll::Ready(Some(happening));
+        if let Poll::Ready(happening) = Pin::new(&mut self.happenings).poll_next(context) {
+            return Poll::Ready(happening);
         }
         let ticker = self.ticker.as_mut().map(|(_, events)| events);
         for events in [&mut self.events].into_iter().chain(ticker) {
@@ -181,10 +159,10 @@ impl Page {
             return;
         }
         (self.state.login, self.fresh) = (Login::Pending, true);
-        let (client, happen) = (self.client.clone(), self.happenings.clone());
-        tasks::spawn(async move {
+        let (client, happen) = (self.client.clone(), self.happen.clone());
+        spawn_local(async move {
             let outcome = client.login(&username, &password).await;
-            happen.send(Happening::LoginSettled(outcome));
+            send(&happen, Happening::LoginSettled(outcome));
         });
     }
 
@@ -205,7 +183,7 @@ impl Page {
 
     fn log_out(&mut self) {
         let client = self.client.clone();
-        tasks::spawn(async move { client.logout().await });
+        spawn_local(async move { client.logout().await });
     }
 
     /// Starts a second client, with a copy of the key.
@@ -214,11 +192,11 @@ impl Page {
             return;
         }
         (self.thief, self.state.thief) = (None, None);
-        let (options, happen) = (self.options.clone(), self.happenings.clone());
-        tasks::spawn(async move {
+        let (options, happen) = (self.options.clone(), self.happen.clone());
+        spawn_local(async move {
             // Our own has started, by the same options.
             if let Ok(thief) = options.copied().connect().await {
-                happen.send(Happening::Stolen(thief));
+                send(&happen, Happening::Stolen(thief));
             }
         });
     }

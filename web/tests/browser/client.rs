@@ -2,15 +2,14 @@
 
 use std::{future, time::Duration};
 
-use futures_util::StreamExt;
 use gloo_timers::future::TimeoutFuture;
 use relogin_web::{ConnectionState, Ended, Error, Event, RequestError, SessionState};
 use serde_json::json;
+use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
-use crate::{
-    apis::{GRANTED, request as request_lock},
-    support::{Gateway, Page, entry, install, is_jane, jane, key, nobody, storage, store, stored, within},
+use crate::support::{
+    Gateway, Page, entry, install, is_jane, jane, key, lock_is_free, nobody, storage, store, stored, within,
 };
 
 /// Long enough never to come.
@@ -109,14 +108,13 @@ async fn frames_of_a_burst_are_taken_in_in_their_order_up_to_the_end_of_the_conn
 
 #[wasm_bindgen_test]
 async fn a_frame_that_came_before_something_else_is_taken_in_before_it() {
-    let (page, mut gateway) = logged_in("order").await;
-    for name in ["first", "second"] {
-        gateway.set_user(json!({ "id": 3, "name": name, "role": "user" }));
-    }
-    // Taken in after it, the second frame would be a sign that the network is there.
-    happens("offline");
-    let second = |state| matches!(state, SessionState::LoggedIn(user) if user.name == "second");
-    assert!(second(page.client.session()), "{:?}", page.client.session());
+    // Taken in after the loss of the network, the second frame would be a sign that it is there.
+    a_refresh_waits("order", |gateway| {
+        for name in ["first", "Jane Doe"] {
+            gateway.set_user(json!({ "id": 3, "name": name, "role": "user" }));
+        }
+    })
+    .await;
 }
 
 #[wasm_bindgen_test]
@@ -180,15 +178,22 @@ async fn the_key_is_refreshed_when_it_is_time() {
 
 #[wasm_bindgen_test]
 async fn a_refresh_waits_for_the_network() {
+    a_refresh_waits("offline", |_| {}).await;
+}
+
+/// Plays a page that loses the network before it is time to refresh its key, in the same moment in
+/// which it gets the frames of `before`.
+async fn a_refresh_waits(name: &str, before: impl FnOnce(&mut Gateway)) {
     install();
-    store("offline", 1).await;
-    let page = Page::load("offline").await;
-    let mut gateway = Gateway::accept("offline").await;
-    let request = relogin(&mut gateway, "offline", 1).await;
+    store(name, 1).await;
+    let mut page = Page::load(name).await;
+    let mut gateway = Gateway::accept(name).await;
+    let request = relogin(&mut gateway, name, 1).await;
     gateway.set_user(jane());
     gateway.answer_key(&request, 2, 1000);
     // At once: however slow the machine is, the network is gone before it is time. And nothing is answered while it is: to the
     // page an answer is a sign that its gateway needs no network.
+    before(&mut gateway);
     happens("offline");
     let overdue = async {
         while page.client.refresh_in() != Some(Duration::ZERO) {
@@ -199,17 +204,16 @@ async fn a_refresh_waits_for_the_network() {
     };
     within("the time of the refresh", overdue).await;
     // A refresh would have asked for the lock by now, and hold it until it is answered.
-    let (lock, mut says) = request_lock(&entry("offline"), false);
-    assert_eq!(within("the keeper's lock", says.next()).await, Some(GRANTED));
-    drop(lock);
+    within("the lock", JsFuture::from(lock_is_free(&entry(name)))).await.unwrap();
     let asked = gateway.waiting();
-    assert!(asked.iter().all(|request| request.method != "auth.offline.relogin"), "{asked:?}");
+    assert!(asked.iter().all(|request| request.method != format!("auth.{name}.relogin")), "{asked:?}");
     happens("online");
     for request in asked {
         assert!(gateway.answer_common(&request), "{request:?}");
     }
-    let request = relogin(&mut gateway, "offline", 2).await;
+    let request = relogin(&mut gateway, name, 2).await;
     gateway.answer_key(&request, 3, LATER);
+    gateway.serve("the user", page.until("the user", is_jane)).await;
 }
 
 #[wasm_bindgen_test]

@@ -1,9 +1,8 @@
-//! The library in a real browser: its storage, keys, locks and timers, and the client against a scripted gateway.
+//! The library in a real browser: its storage and keys, and the client against a scripted gateway.
 #![cfg(target_arch = "wasm32")]
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
 
-mod apis;
 mod bindings;
 mod client;
 mod device_key;

@@ -142,3 +142,8 @@ export function forget(database) {
     deletion.onsuccess = resolve;
   });
 }
+
+/** Fulfilled when a lock could be had, which is given back at once. */
+export function lockIsFree(name) {
+  return navigator.locks.request(name, () => {});
+}

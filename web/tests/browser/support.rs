@@ -36,6 +36,9 @@ extern "C" {
     #[wasm_bindgen(js_name = sabotage)]
     fn break_browser(what: &str) -> js_sys::Function;
 
+    #[wasm_bindgen(js_name = lockIsFree)]
+    pub(crate) fn lock_is_free(name: &str) -> js_sys::Promise;
+
     pub(crate) fn kept(database: &str, name: &str) -> js_sys::Promise;
 
     pub(crate) fn forget(database: &str) -> js_sys::Promise;

@@ -1,0 +1,123 @@
+//! Asks the gateway by HTTP for a new cookie, or for its removal: for sessions whose key travels in
+//! a cookie that no script sees (docs/protocol.md, section 5).
+
+use futures_channel::mpsc::{self, UnboundedSender};
+use futures_util::StreamExt as _;
+use gloo_timers::future::TimeoutFuture;
+use relogin_res::json;
+use relogin_session::exchange::MARK;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{Headers, RequestCredentials, RequestInit, Response};
+
+use super::{Exception, global};
+
+/// How long is waited before each try that follows one which nobody answered, in milliseconds. What
+/// was not had then is asked for with the next refresh.
+const WAITS: [u32; 4] = [500, 2000, 8000, 16_000];
+
+/// What is to become of the browser's cookie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum CookieChange {
+    /// It is to have the key that this text names.
+    Refresh(String),
+    /// It is to go, and its session to end.
+    Remove,
+}
+
+impl CookieChange {
+    /// What follows from a swap of the storage record `from` for `to`: where a session's key travels
+    /// in the cookie, storage has a text in the key's place that only names it, and the cookie
+    /// follows storage.
+    pub(super) fn of(from: Option<&str>, to: Option<&str>) -> Option<Self> {
+        match (from.and_then(name_in), to.and_then(name_in)) {
+            // Swapped, and not just claimed for an attempt.
+            (before, Some(name)) if before.as_ref() != Some(&name) => Some(Self::Refresh(name)),
+            (Some(_), None) if to.is_none() => Some(Self::Remove),
+            _ => None,
+        }
+    }
+}
+
+/// What the storage record `text` has in the place of a key, if the key is in a cookie.
+fn name_in(text: &str) -> Option<String> {
+    // A key that is in no cookie is not copied.
+    if !text.contains(MARK) {
+        return None;
+    }
+    let record = json::parse(text)?;
+    record.get("key")?.as_str().filter(|key| key.ends_with(MARK)).map(str::to_owned)
+}
+
+/// Asks for one change after the other, so that a later one has the last word.
+#[derive(Debug)]
+pub(super) struct CookieRefresher {
+    changes: UnboundedSender<CookieChange>,
+}
+
+impl CookieRefresher {
+    /// `methods`: where the gateway answers HTTP requests; the method's name goes behind it.
+    pub(super) fn new(methods: String) -> Self {
+        let (changes, mut wanted) = mpsc::unbounded();
+        spawn_local(async move {
+            while let Some(change) = wanted.next().await {
+                ask(&methods, &change).await;
+            }
+        });
+        Self { changes }
+    }
+
+    /// Asks for it, in its turn, also if this is dropped meanwhile.
+    pub(super) fn ask(&self, change: CookieChange) {
+        // Fails if the task has ended, which it does with us.
+        let _ = self.changes.unbounded_send(change);
+    }
+}
+
+async fn ask(methods: &str, change: &CookieChange) {
+    for wait in WAITS {
+        // An exception is as good as silence: nobody has answered.
+        if post(methods, change).await.is_ok_and(|status| status < 500) {
+            return;
+        }
+        TimeoutFuture::new(wait).await;
+    }
+}
+
+/// The status of the answer.
+async fn post(methods: &str, change: &CookieChange) -> Result<u16, Exception> {
+    let (request, headers) = (RequestInit::new(), Headers::new()?);
+    let method = match change {
+        CookieChange::Refresh(name) => {
+            headers.append("X-Relogin", name)?;
+            "refresh"
+        }
+        CookieChange::Remove => "logout",
+    };
+    request.set_method("POST");
+    request.set_credentials(RequestCredentials::Include);
+    request.set_headers(&headers);
+    let answer = global().fetch_with_str_and_init(&format!("{methods}{method}"), &request).await?;
+    Ok(answer.unchecked_into::<Response>().status())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_follows_what_storage_is_swapped_for() {
+        let record = |key: &str, more: &str| Some(format!(r#"{{"key":"{key}","generation":1{more}}}"#));
+        let change = |from: &Option<String>, to: &Option<String>| CookieChange::of(from.as_deref(), to.as_deref());
+        let (one, other) = (format!("one{MARK}"), format!("other{MARK}"));
+        let named = record(&one, "");
+        assert_eq!(change(&None, &named), Some(CookieChange::Refresh(one.clone())));
+        assert_eq!(change(&named, &record(&other, "")), Some(CookieChange::Refresh(other)));
+        assert_eq!(change(&named, &None), Some(CookieChange::Remove));
+        assert_eq!(change(&named, &record(&one, r#","attempt":"a""#)), None, "only claimed");
+        assert_eq!(change(&named, &record("a key", "")), None, "the key is no cookie's any more");
+        assert_eq!(change(&record("a key", ""), &None), None, "no cookie has it");
+        assert_eq!(change(&None, &record("a key", "")), None);
+        assert_eq!(change(&Some("no record".to_owned()), &None), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! What has happened in the browser and was not taken in yet, as a machine's inputs.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use relogin_client::Input;
+
+/// The event queue of one driver: filled by the browser's callbacks, in the order in which they are
+/// called.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EventQueue(Rc<RefCell<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    events: VecDeque<Input>,
+    waker: Option<Waker>,
+}
+
+impl EventQueue {
+    /// Adds an event, and wakes the driver.
+    pub(super) fn push(&self, event: Input) {
+        self.add(event);
+        self.wake();
+    }
+
+    /// Adds an event that the driver will find when it is woken by something else.
+    pub(super) fn add(&self, event: Input) {
+        self.0.borrow_mut().events.push_back(event);
+    }
+
+    /// Wakes the driver.
+    pub(super) fn wake(&self) {
+        let waker = self.0.borrow_mut().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The next event.
+    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Input> {
+        let state = &mut *self.0.borrow_mut();
+        match state.events.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// What is in the queue; for tests.
+    #[cfg(all(test, target_arch = "wasm32"))]
+    pub(super) async fn next(&self) -> Input {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// Whether there is an event; for tests.
+    #[cfg(all(test, target_arch = "wasm32"))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().events.is_empty()
+    }
+}

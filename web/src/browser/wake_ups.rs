@@ -1,0 +1,74 @@
+//! What a page is told of itself and its network: that it came back, that the network went or came.
+
+use gloo_events::EventListener;
+use relogin_client::Input;
+use web_sys::EventTarget;
+
+use super::{EventQueue, global};
+
+/// Listens until it is dropped.
+#[derive(Debug)]
+pub(super) struct WakeUps {
+    _listeners: Vec<EventListener>,
+}
+
+impl WakeUps {
+    /// Begins to listen.
+    pub(super) fn new(events: &EventQueue) -> Self {
+        let on = |target: &EventTarget, name: &'static str, event: fn() -> Option<Input>| {
+            let events = events.clone();
+            EventListener::new(target, name, move |_| {
+                if let Some(event) = event() {
+                    events.push(event);
+                }
+            })
+        };
+        let global = global();
+        // Timers sleep when tabs and laptops do. Back in view, or out of the back/forward cache: it
+        // is time to look at the time again.
+        let mut listeners = vec![
+            on(&global, "pageshow", || Some(Input::Wake)),
+            on(&global, "online", || Some(Input::Online)),
+            on(&global, "offline", || Some(Input::Offline)),
+        ];
+        // A worker has none.
+        if let Some(document) = global.document() {
+            listeners.push(on(&document, "visibilitychange", || is_visible().then_some(Input::Wake)));
+        }
+        Self { _listeners: listeners }
+    }
+}
+
+fn is_visible() -> bool {
+    global().document().is_some_and(|document| !document.hidden())
+}
+
+#[cfg(test)]
+#[cfg(target_arch = "wasm32")]
+mod tests {
+    use wasm_bindgen_test::wasm_bindgen_test;
+    use web_sys::Event;
+
+    use super::*;
+
+    #[wasm_bindgen_test]
+    async fn what_the_page_is_told_is_queued_until_it_is_dropped() {
+        let happens = |target: &EventTarget, name| target.dispatch_event(&Event::new(name).unwrap()).unwrap();
+        let (events, global) = (EventQueue::default(), global());
+        let listening = WakeUps::new(&events);
+        for name in ["pageshow", "offline", "online"] {
+            happens(&global, name);
+        }
+        happens(&global.document().unwrap(), "visibilitychange");
+        assert!(matches!(events.next().await, Input::Wake));
+        assert!(matches!(events.next().await, Input::Offline));
+        assert!(matches!(events.next().await, Input::Online));
+        assert_eq!(events.is_empty(), !is_visible(), "a page that is hidden did not come back");
+        drop(listening);
+        while !events.is_empty() {
+            events.next().await;
+        }
+        happens(&global, "online");
+        assert!(events.is_empty());
+    }
+}
