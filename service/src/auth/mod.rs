@@ -23,16 +23,19 @@ mod tests;
 mod throttle;
 mod user;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use relogin_res::{read, service::Response};
 use relogin_session::{Denied, Token};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
+use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 use self::{answer::Failure, batch::Batch, malformed::Malformed, queue::Queue, route::Route, throttle::Throttle};
@@ -44,6 +47,7 @@ use crate::{
     errors::Chain,
     instance::Peers,
     issuers::Issuers,
+    log_throttle::LogThrottle,
     origins::Origins,
     sessions::Sessions,
     users::UserDirectory,
@@ -53,6 +57,7 @@ use crate::{
 pub struct Auth {
     requests: Subscription,
     lanes: Lanes,
+    overdue: LogThrottle,
     desk: Arc<Desk>,
 }
 
@@ -101,6 +106,11 @@ struct Lanes {
     others: Arc<Semaphore>,
 }
 
+/// How long a request may wait before anything is done about it. Whoever asks waits 3 s, Resgate and
+/// our own gateway alike; the rest is for the work and the way back. A login that queues for its
+/// password check is past this wait, and has asked for more time.
+const PATIENCE: Duration = Duration::from_millis(2500);
+
 /// The longest payload that is read, in bytes.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
@@ -136,7 +146,7 @@ impl Auth {
             peers,
             proxies,
         };
-        Ok(Self { requests, lanes: Lanes::new(), desk: Arc::new(desk) })
+        Ok(Self { requests, lanes: Lanes::new(), overdue: LogThrottle::default(), desk: Arc::new(desk) })
     }
 
     /// Answers until it is told to stop: then it takes no new request, and returns once all that had come are answered.
@@ -149,7 +159,7 @@ impl Auth {
                     self.requests.end();
                     is_ending = true;
                 }
-                message = self.requests.next() => match message {
+                message = self.requests.next_since() => match message {
                     Some(message) => self.take(message, &tasks).await,
                     None => break,
                 }
@@ -160,12 +170,13 @@ impl Auth {
     }
 
     /// Takes a request, and those that wait behind it.
-    async fn take(&mut self, first: Message, tasks: &TaskTracker) {
+    async fn take(&mut self, first: (Message, Instant), tasks: &TaskTracker) {
         let mut batch = Batch::default();
         let mut next = Some(first);
-        while let Some(Message { subject, reply, payload }) = next {
+        while let Some((Message { subject, reply, payload }, since)) = next {
             let route = Route::of(&subject, &self.desk.name);
             match (reply, &route) {
+                (Some(_), _) if since.elapsed() > PATIENCE => self.drop_overdue(payload),
                 (Some(reply), Route::Login) => self.take_login(route, payload, reply, tasks).await,
                 (Some(reply), _) => {
                     let place = match self.lanes.enter() {
@@ -180,9 +191,19 @@ impl Auth {
                 }
                 (None, _) => debug!(?subject, "a request without anybody who waits for its answer"),
             }
-            next = if batch.is_full() { None } else { self.requests.try_next() };
+            next = if batch.is_full() { None } else { self.requests.try_next_since() };
         }
         batch.start(tasks);
+    }
+
+    /// Leaves a request unanswered that nobody waits for any more: to work on it would only make those
+    /// behind it wait, too.
+    fn drop_overdue(&self, payload: Bytes) {
+        private::wipe_payload(payload);
+        if let Some(counts) = self.overdue.count() {
+            let (requests, in_all) = (counts.since_last, counts.total);
+            warn!(requests, in_all, "requests were dropped: they come faster than they are dealt with");
+        }
     }
 
     async fn take_login(&self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {

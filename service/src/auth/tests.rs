@@ -4,6 +4,7 @@ mod cookie_session;
 mod cookies;
 mod header_login;
 mod order;
+mod overdue;
 
 use std::{future::pending, time::Duration};
 
@@ -70,6 +71,7 @@ struct Rig {
     gate: watch::Sender<bool>,
     password: watch::Sender<&'static str>,
     sessions: Arc<Sessions>,
+    users: Arc<dyn UserDirectory>,
     at_once: usize,
     stop: CancellationToken,
     running: tokio::task::JoinHandle<()>,
@@ -81,7 +83,10 @@ impl Rig {
     }
 
     async fn with(options: Options) -> Self {
-        let bus = Arc::new(LocalBus::new());
+        Self::on(Arc::new(LocalBus::new()), options).await
+    }
+
+    async fn on(bus: Arc<LocalBus>, options: Options) -> Self {
         let (gate, is_open) = watch::channel(true);
         let (password, hers) = watch::channel("sesame");
         let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });
@@ -94,10 +99,10 @@ impl Rig {
         let (audit, trail) = Audit::new(None, Some((bus.clone(), AUDIT.to_owned())));
         tokio::spawn(trail.run(CancellationToken::new()));
         let sessions = Arc::new(sessions.with_audit(audit));
-        let auth = Auth::new("session", bus.clone(), sessions.clone(), users, options).await.unwrap();
+        let auth = Auth::new("session", bus.clone(), sessions.clone(), users.clone(), options).await.unwrap();
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.run(stop.clone()));
-        Self { bus, gate, password, sessions, at_once, stop, running }
+        Self { bus, gate, password, sessions, users, at_once, stop, running }
     }
 
     /// Sends a request; its answers, and all that is heard of `also`, arrive in one mailbox.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::Message;
 
@@ -50,15 +50,23 @@ pub enum Delivery {
 /// so, rather than use up the machine's memory.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    queue: mpsc::UnboundedSender<(Delivery, usize)>,
+    queue: mpsc::UnboundedSender<Waiting>,
     fill: Arc<Fill>,
 }
 
 /// The owner's end of a [`Mailbox`].
 #[derive(Debug)]
 pub struct Deliveries {
-    queue: mpsc::UnboundedReceiver<(Delivery, usize)>,
+    queue: mpsc::UnboundedReceiver<Waiting>,
     fill: Arc<Fill>,
+}
+
+/// A delivery in the queue.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    size: usize,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -92,33 +100,47 @@ impl Mailbox {
         if self.fill.waiting.fetch_add(size, Ordering::AcqRel) + size > self.fill.capacity {
             self.fill.waiting.fetch_sub(size, Ordering::AcqRel);
             if !self.fill.losing.swap(true, Ordering::AcqRel) {
-                self.queue.send((Delivery::Lost, 0)).ok();
+                self.send(Delivery::Lost, 0);
             }
             return;
         }
-        self.queue.send((delivery, size)).ok();
+        self.send(delivery, size);
+    }
+
+    fn send(&self, delivery: Delivery, size: usize) {
+        self.queue.send(Waiting { delivery, size, since: Instant::now() }).ok();
     }
 }
 
 impl Deliveries {
     /// The next delivery. `None` once every [`Mailbox`] handle is gone and all was taken. Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
-        let (delivery, size) = self.queue.recv().await?;
-        Some(self.taken(delivery, size))
+        self.next_since().await.map(|(delivery, _)| delivery)
     }
 
     /// The next delivery, if one is waiting.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        let (delivery, size) = self.queue.try_recv().ok()?;
-        Some(self.taken(delivery, size))
+        self.try_next_since().map(|(delivery, _)| delivery)
     }
 
-    fn taken(&self, delivery: Delivery, size: usize) -> Delivery {
+    /// The next delivery and since when it has waited. As [`Deliveries::next`].
+    pub async fn next_since(&mut self) -> Option<(Delivery, Instant)> {
+        let waiting = self.queue.recv().await?;
+        Some(self.taken(waiting))
+    }
+
+    /// The next delivery and since when it has waited, if one is waiting.
+    pub fn try_next_since(&mut self) -> Option<(Delivery, Instant)> {
+        let waiting = self.queue.try_recv().ok()?;
+        Some(self.taken(waiting))
+    }
+
+    fn taken(&self, Waiting { delivery, size, since }: Waiting) -> (Delivery, Instant) {
         self.fill.waiting.fetch_sub(size, Ordering::AcqRel);
         if matches!(delivery, Delivery::Lost) {
             self.fill.losing.store(false, Ordering::Release);
         }
-        delivery
+        (delivery, since)
     }
 }
 

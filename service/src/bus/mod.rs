@@ -15,7 +15,7 @@ mod subject;
 use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 pub use mailbox::{Deliveries, Delivery, Mailbox, Tag};
 pub use permissions::{Act, Need, Permission};
@@ -139,18 +139,25 @@ impl Subscription {
     /// The next message, in the order of arrival. `None` once the subscription was ended or the bus closed, and all that had
     /// arrived before was taken. Cancel safe.
     pub async fn next(&mut self) -> Option<Message> {
+        self.next_since().await.map(|(message, _)| message)
+    }
+
+    /// The next message and since when it has waited. As [`Subscription::next`].
+    pub async fn next_since(&mut self) -> Option<(Message, Instant)> {
         loop {
-            if let Some(message) = message_of(self.deliveries.next().await?) {
-                return Some(message);
+            let (delivery, since) = self.deliveries.next_since().await?;
+            if let Some(message) = message_of(delivery) {
+                return Some((message, since));
             }
         }
     }
 
-    /// The next message, if one has arrived.
-    pub fn try_next(&mut self) -> Option<Message> {
+    /// The next message and since when it has waited, if one has arrived.
+    pub fn try_next_since(&mut self) -> Option<(Message, Instant)> {
         loop {
-            if let Some(message) = message_of(self.deliveries.try_next()?) {
-                return Some(message);
+            let (delivery, since) = self.deliveries.try_next_since()?;
+            if let Some(message) = message_of(delivery) {
+                return Some((message, since));
             }
         }
     }
