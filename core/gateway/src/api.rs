@@ -182,6 +182,11 @@ pub struct Config {
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,
+    /// How many notices of resources may wait until all subscribers have been told. Beyond it, the oldest is
+    /// told to all of them at once.
+    pub max_untold_notices: usize,
+    /// How many bytes they may have.
+    pub max_untold_bytes: usize,
     /// For how many resources one connection asks for access at a time after a token event or because others have said that
     /// access may have changed. The others wait for their turn, and their events with them.
     pub max_rechecks: usize,
@@ -215,6 +220,8 @@ impl Default for Config {
             max_held_bytes: 8 << 20,
             max_waiting_events: 4096,
             max_waiting_bytes: 8 << 20,
+            max_untold_notices: 4096,
+            max_untold_bytes: 8 << 20,
             max_rechecks: 32,
             max_reference_loads: 64,
             max_reloads: 64,

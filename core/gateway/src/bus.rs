@@ -78,6 +78,14 @@ struct Request {
     bytes: usize,
 }
 
+/// Requests and subscriptions that nobody wants any more, and that the bus does not know of.
+#[derive(Debug)]
+pub(crate) struct Abandoned {
+    requests: BTreeMap<Tag, Request>,
+    deadlines: BTreeSet<(Duration, Tag)>,
+    listeners: BTreeMap<Tag, Listener>,
+}
+
 /// What a request under way costs beside its texts, in bytes.
 pub(crate) const REQUEST_COST: usize = 512;
 
@@ -185,12 +193,22 @@ impl Bus {
         self.listeners.remove(&tag)
     }
 
-    /// Ends everything but the subscriptions to events for all gateways.
-    pub(crate) fn release_all(&mut self) {
-        let requests = self.requests.keys();
-        let listeners = self.listeners.iter().filter(|(_, listener)| **listener != Listener::System);
-        let tags: Vec<_> = requests.copied().chain(listeners.map(|(tag, _)| *tag)).collect();
-        tags.into_iter().for_each(|tag| self.release(tag));
+    /// Forgets everything but the subscriptions to events for all gateways, without a word to the bus:
+    /// what is to be released.
+    pub(crate) fn abandon(&mut self) -> Abandoned {
+        let mut listeners = std::mem::take(&mut self.listeners);
+        // The first that there were.
+        while let Some(entry) = listeners.first_entry().filter(|entry| *entry.get() == Listener::System) {
+            let (tag, listener) = entry.remove_entry();
+            self.listeners.insert(tag, listener);
+        }
+        self.asked_bytes = 0;
+        self.asked_by.clear();
+        Abandoned {
+            requests: std::mem::take(&mut self.requests),
+            deadlines: std::mem::take(&mut self.deadlines),
+            listeners,
+        }
     }
 
     /// The next request whose time has come, ended.
@@ -220,5 +238,19 @@ impl Bus {
     fn next_tag(&mut self) -> Tag {
         self.last_tag += 1;
         Tag(self.last_tag)
+    }
+}
+
+impl Abandoned {
+    /// The next of them, to be released.
+    pub(crate) fn pop(&mut self) -> Option<Tag> {
+        self.deadlines.pop_first();
+        let request = self.requests.pop_first().map(|(tag, _)| tag);
+        request.or_else(|| self.listeners.pop_first().map(|(tag, _)| tag))
+    }
+
+    /// Takes one out. False if it is none of them.
+    pub(crate) fn remove(&mut self, tag: Tag) -> bool {
+        self.requests.remove(&tag).is_some() || self.listeners.remove(&tag).is_some()
     }
 }

@@ -1,13 +1,16 @@
 //! The resources that all connections share: loaded once, kept up to date by events, told on to whoever is subscribed.
 //! Must not depend on access or on what a client has.
 
+mod fanout;
 mod idle;
 mod names;
 mod queries;
 mod reload;
+mod remains;
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    mem,
     sync::Arc,
 };
 
@@ -16,14 +19,22 @@ use relogin_res::{
     service::{self, GetRequest, Payload, Subject},
 };
 
-pub(crate) use self::queries::{Queried, Waiting};
-use self::{idle::Idle, names::Name};
+use self::{
+    fanout::{Audience, Fanout},
+    idle::Idle,
+    names::Name,
+};
+pub(crate) use self::{
+    fanout::{Step, Told},
+    queries::{Queried, Waiting},
+    remains::Remains,
+};
 use crate::{
     api::{Config, Tag},
     bus::{Asker, Bus, Listener, Purpose},
     content::{Content, Snapshot},
     event::Event,
-    ids::{ResourceKey, Subscriber},
+    ids::{ResourceKey, Subscriber, Subscribers},
     resource::{Loaded, Resource, State},
 };
 
@@ -32,7 +43,7 @@ use crate::{
 pub(crate) struct Notice {
     /// The resource as these subscribers know it.
     pub(crate) resource: ResourceKey,
-    pub(crate) subscribers: Vec<Subscriber>,
+    pub(crate) audience: Audience,
     pub(crate) news: News,
 }
 
@@ -74,6 +85,7 @@ pub(crate) struct Cache {
     reloading: usize,
     /// Names whose events have waited, and wait no longer.
     unlocked: VecDeque<String>,
+    fanout: Fanout,
 }
 
 impl Cache {
@@ -94,6 +106,7 @@ impl Cache {
             stale: VecDeque::new(),
             reloading: 0,
             unlocked: VecDeque::new(),
+            fanout: Fanout::new(config),
         }
     }
 
@@ -128,7 +141,7 @@ impl Cache {
         if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
             return None;
         }
-        if resource.subscribers.insert(subscriber) {
+        if resource.subscribers.insert(subscriber, self.fanout.next()).is_none() {
             name.count_in(rid.query());
         }
         self.idle.remove(key, resource);
@@ -141,7 +154,7 @@ impl Cache {
         let Some(name) = self.names.get_mut(rid.name()) else { return };
         let Some(key) = name.find(rid.query()) else { return };
         let Some(resource) = self.resources.get_mut(&key) else { return };
-        if !resource.subscribers.remove(subscriber) {
+        if resource.subscribers.remove(subscriber).is_none() {
             return;
         }
         name.count_out(rid.query());
@@ -175,7 +188,7 @@ impl Cache {
             Ok((resource, bytes)) => self.fill(key, resource, bytes, bus),
             Err(error) => {
                 let resource = self.drop_resource(key, bus);
-                resource.map(|resource| notice(key, &resource, News::Failed(error))).into_iter().collect()
+                resource.map(|_| notice(key, News::Failed(error))).into_iter().collect()
             }
         }
     }
@@ -214,7 +227,7 @@ impl Cache {
             // If it is not this answer's, its answer would say the same.
             bus.release(tag);
         }
-        let notice = notice(key, resource, News::Loaded(key, snapshot));
+        let notice = notice(key, News::Loaded(key, snapshot));
         self.set_bytes(key, bytes);
         self.link_canonical(key);
         Some(notice)
@@ -241,15 +254,18 @@ impl Cache {
         if let Some(alias) = name.relink(gone.rid.query(), to) {
             resource.aliases.insert(alias);
         }
+        if self.fanout.is_about(from) {
+            self.fanout.keep(from, gone.subscribers.clone());
+        }
         // Who is subscribed to it by too many names already does not get it by this one.
-        let (mut subscribers, mut surplus) = (Vec::new(), Vec::new());
-        for subscriber in gone.subscribers {
+        let (mut moved, mut surplus) = (Subscribers::new(), Subscribers::new());
+        for (subscriber, lacks) in gone.subscribers {
             if resource.subscribers_of(subscriber.0) < self.max_subscribers {
-                resource.subscribers.insert(subscriber.clone());
-                subscribers.push(subscriber);
+                resource.subscribers.insert(subscriber.clone(), self.fanout.next());
+                moved.insert(subscriber, lacks);
             } else {
                 name.count_out(gone.rid.query());
-                surplus.push(subscriber);
+                surplus.insert(subscriber, lacks);
             }
         }
         name.tidy(gone.rid.query(), resource);
@@ -258,8 +274,8 @@ impl Cache {
         }
         let loaded = resource.loaded().map(|loaded| News::Loaded(to, Arc::clone(&loaded.snapshot)));
         let refused = News::Failed(Error::subscription_limit_exceeded());
-        let told = loaded.map(|news| Notice { resource: from, subscribers, news });
-        told.into_iter().chain([Notice { resource: from, subscribers: surplus, news: refused }]).collect()
+        let told = loaded.map(|news| Notice { resource: from, audience: Audience::These(moved), news });
+        told.into_iter().chain([Notice { resource: from, audience: Audience::These(surplus), news: refused }]).collect()
     }
 
     fn set_bytes(&mut self, key: ResourceKey, bytes: usize) {
@@ -300,7 +316,7 @@ impl Cache {
         let resource = self.resources.get_mut(&key)?;
         let event = resource.on_event(event, payload)?.in_bytes(payload.len());
         let is_delete = event.is_delete();
-        let notice = notice(key, resource, News::Event(Arc::new(event)));
+        let notice = notice(key, News::Event(Arc::new(event)));
         if is_delete {
             self.drop_resource(key, bus);
         }
@@ -311,14 +327,14 @@ impl Cache {
     fn replace(&mut self, key: ResourceKey, content: &Content, bytes: usize) -> Vec<Notice> {
         let Some(resource) = self.resources.get_mut(&key) else { return Vec::new() };
         let events = resource.replace(content).unwrap_or_default().into_iter();
-        events.map(|event| notice(key, resource, News::Event(Arc::new(event.in_bytes(bytes))))).collect()
+        events.map(|event| notice(key, News::Event(Arc::new(event.in_bytes(bytes))))).collect()
     }
 
     /// Tells that a resource is no more.
     fn delete(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Notice> {
         let resource = self.resources.get_mut(&key)?;
         let event = resource.delete(None);
-        let notice = notice(key, resource, News::Event(Arc::new(event)));
+        let notice = notice(key, News::Event(Arc::new(event)));
         self.drop_resource(key, bus);
         Some(notice)
     }
@@ -333,19 +349,9 @@ impl Cache {
         notices
     }
 
-    /// Drops everything.
-    pub(crate) fn clear(&mut self, bus: &mut Bus) {
-        for key in self.resources.keys().copied().collect::<Vec<_>>() {
-            self.drop_resource(key, bus);
-        }
-        self.drop_names(bus);
-        self.stale.clear();
-        self.unlocked.clear();
-    }
-
     fn reaccess(&self, keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Notice> {
-        let resources = keys.into_iter().filter_map(|key| Some((key, self.resources.get(&key)?)));
-        resources.map(|(key, resource)| notice(key, resource, News::Reaccess)).collect()
+        let there = keys.into_iter().filter(|key| self.resources.contains_key(key));
+        there.map(|key| notice(key, News::Reaccess)).collect()
     }
 
     fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
@@ -358,7 +364,8 @@ impl Cache {
 
     /// Drops a resource, but not the subscription to the events of its name.
     fn forget_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
-        let resource = self.resources.remove(&key)?;
+        let mut resource = self.resources.remove(&key)?;
+        self.fanout.keep(key, mem::take(&mut resource.subscribers));
         self.idle.remove_gone(key, &resource);
         self.content_bytes -= resource.bytes;
         match &resource.state {
@@ -382,6 +389,6 @@ fn ask(bus: &mut Bus, asker: Asker, purpose: Purpose, name: &str, query: Option<
     bus.ask(asker, purpose, Subject::Get(name.to_owned()).to_string(), request.encode())
 }
 
-fn notice(key: ResourceKey, resource: &Resource, news: News) -> Notice {
-    Notice { resource: key, subscribers: resource.subscribers.iter().cloned().collect(), news }
+fn notice(key: ResourceKey, news: News) -> Notice {
+    Notice { resource: key, audience: Audience::Subscribers, news }
 }

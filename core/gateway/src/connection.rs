@@ -70,6 +70,8 @@ pub(crate) struct Connection {
     /// How many token events there were.
     pub(crate) epoch: u64,
     pub(crate) pace: Pace,
+    /// The number of the first notice of resources that it may not have been told.
+    pub(crate) lacks: u64,
     token_listener: Tag,
     /// Under way while the WebSocket is not open yet.
     header_auth: Option<Tag>,
@@ -97,6 +99,7 @@ impl Connection {
             last_task: 0,
             epoch: 0,
             pace: Pace::default(),
+            lacks: shared.cache.next_notice(),
             token_listener,
             header_auth: None,
             failure: None,

@@ -1,6 +1,7 @@
 //! The machine's face: inputs in, actions out.
 
 mod work;
+mod wreck;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,7 +17,7 @@ use relogin_res::{
 use crate::{
     api::{Action, Config, ConnectionKey, Input, Tag, close},
     bus::{Bus, Listener, Purpose},
-    cache::{Cache, Notice, Queried, Waiting},
+    cache::{Cache, Queried, Waiting},
     connection::{Connection, Shared},
 };
 
@@ -51,6 +52,8 @@ pub struct Gateway {
     resets: VecDeque<work::SystemReset>,
     /// Token resets that not all connections have heard of.
     token_resets: VecDeque<work::TokenReset>,
+    /// What is left of the time before the bus was lost.
+    wrecks: VecDeque<wreck::Wreck>,
     /// Which kind of work has its turn.
     turn: usize,
     /// How much of it is done with each input.
@@ -81,6 +84,7 @@ impl Gateway {
             closing: VecDeque::new(),
             resets: VecDeque::new(),
             token_resets: VecDeque::new(),
+            wrecks: VecDeque::new(),
             turn: 0,
             inline: INLINE,
             is_up: true,
@@ -248,6 +252,7 @@ impl Gateway {
         if let Some(purpose) = self.shared.bus.forget(tag) {
             return self.on_answer(purpose, Err(Error::internal()));
         }
+        self.wrecks.iter_mut().any(|wreck| wreck.forget(tag));
         match self.shared.bus.forget_listener(tag) {
             Some(Listener::Token(key)) => self.with(key, |connection, _| connection.on_listen_refused()),
             Some(Listener::Resource(name)) => {
@@ -261,28 +266,18 @@ impl Gateway {
     /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks of them.
     fn on_link_down(&mut self) {
         self.is_up = false;
-        for (key, _) in std::mem::take(&mut self.connections) {
-            self.act_close(key, close::SERVICE_RESTART, "the message bus was lost");
-        }
-        self.closing.clear();
-        self.resets.clear();
-        self.token_resets.clear();
-        self.shared.ready.clear();
-        self.shared.subscription_bytes = 0;
-        self.shared.cache.clear(&mut self.shared.bus);
-        self.shared.bus.release_all();
+        let wreck = wreck::Wreck::new(self);
+        self.wrecks.push_back(wreck);
     }
 
-    fn tell(&mut self, notices: impl IntoIterator<Item = Notice>) {
-        for Notice { resource, subscribers, news } in notices {
-            for (key, rid) in subscribers {
-                self.with(key, |connection, shared| connection.on_news(&rid, resource, &news, shared));
-            }
-        }
-    }
-
-    /// Does something with a connection, if it is still there, and closes it if that went wrong.
+    /// Does something with a connection, if it is still there, and closes it if that went wrong. What it is
+    /// still to be told comes before that.
     fn with(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
+        self.catch_up_with_news(key);
+        self.with_as_it_is(key, work);
+    }
+
+    fn with_as_it_is(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         work(connection, &mut self.shared);
         connection.get_ready(&mut self.shared);

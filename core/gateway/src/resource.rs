@@ -17,7 +17,7 @@ use crate::{
     api::{ConnectionKey, Tag},
     content::{Content, Snapshot},
     event::{Event, Kind},
-    ids::Subscriber,
+    ids::{Subscribers, subscribers_from},
 };
 
 /// A resource in the cache.
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct Resource {
     /// As it was asked for the first time.
     pub(crate) rid: ResourceId,
-    pub(crate) subscribers: BTreeSet<Subscriber>,
+    pub(crate) subscribers: Subscribers,
     pub(crate) state: State,
     /// The queries that lead to it, beside that of `rid`.
     pub(crate) aliases: BTreeSet<Arc<str>>,
@@ -66,7 +66,7 @@ impl Resource {
     pub(crate) fn new(rid: ResourceId, state: State) -> Self {
         Self {
             rid,
-            subscribers: BTreeSet::new(),
+            subscribers: Subscribers::new(),
             state,
             aliases: BTreeSet::new(),
             bytes: 0,
@@ -96,8 +96,7 @@ impl Resource {
 
     /// By how many names a connection is subscribed to it.
     pub(crate) fn subscribers_of(&self, connection: ConnectionKey) -> usize {
-        let Ok(smallest) = ResourceId::parse("!") else { return 0 };
-        self.subscribers.range((connection, smallest)..).take_while(|it| it.0 == connection).count()
+        self.subscribers.range(subscribers_from(connection)).take_while(|(it, _)| it.0 == connection).count()
     }
 
     pub(crate) fn is_loaded(&self) -> bool {

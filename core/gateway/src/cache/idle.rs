@@ -90,6 +90,11 @@ impl Idle {
         }
     }
 
+    /// Throws something away, the cache being used no more. False if nothing is left.
+    pub(super) fn throw_away(&mut self) -> bool {
+        self.by_time.pop_first().is_some() || self.names.pop_first().is_some()
+    }
+
     fn is_over(&self) -> bool {
         self.by_time.len() + self.names.len() > self.max_resources || self.bytes > self.max_bytes
     }
@@ -125,13 +130,6 @@ impl Cache {
         }
     }
 
-    /// Drops all names that have no resource.
-    pub(super) fn drop_names(&mut self, bus: &mut Bus) {
-        while let Some((_, name)) = self.idle.names.first().cloned() {
-            self.drop_name(&name, bus);
-        }
-    }
-
     /// Drops what nobody has been subscribed to for long enough.
     pub(crate) fn drop_idle(&mut self, bus: &mut Bus) {
         for _ in 0..BATCH {
@@ -163,5 +161,6 @@ impl Cache {
         }
         self.check_names();
         self.check_reloads();
+        self.check_fanout();
     }
 }

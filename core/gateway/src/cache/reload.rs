@@ -60,7 +60,8 @@ impl Cache {
         match &mut resource.state {
             State::Loading(tag) => {
                 // Asked for by the same connection as before, if it is still there.
-                let asker = resource.subscribers.first().map_or(Asker::Cache, |it| Asker::Connection(it.0));
+                let asker =
+                    resource.subscribers.first_key_value().map_or(Asker::Cache, |(it, _)| Asker::Connection(it.0));
                 bus.release(*tag);
                 *tag = ask(bus, asker, Purpose::Load(key), rid.name(), rid.query());
                 self.forget_waiting(rid.name(), key);

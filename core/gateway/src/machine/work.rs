@@ -9,7 +9,12 @@ use std::{
 use relogin_res::Pattern;
 
 use super::Gateway;
-use crate::{api::ConnectionKey, connection::Shared, ids::ResourceKey};
+use crate::{
+    api::ConnectionKey,
+    cache::{Notice, Step, Told},
+    connection::Shared,
+    ids::ResourceKey,
+};
 
 /// A system reset on its way to all names of the cache.
 #[derive(Debug)]
@@ -51,14 +56,20 @@ impl TokenReset {
 }
 
 /// The kinds of work, in the order of their turns.
-const KINDS: [fn(&mut Gateway) -> bool; 6] = [
+const KINDS: [fn(&mut Gateway) -> bool; 8] = [
+    Gateway::tell_some,
     Gateway::reset,
     Gateway::tell_what_waited,
     Gateway::go_on_with_connections,
     Gateway::reload,
     Gateway::renew_tokens,
     Gateway::end_subscriptions,
+    Gateway::clear_wrecks,
 ];
+
+/// How many subscribers are told of what happened to a resource, for each step of other work: that is less
+/// work than most steps are.
+const TOLD_A_STEP: usize = 8;
 
 impl Gateway {
     /// Does so much of what is left to be done.
@@ -82,7 +93,61 @@ impl Gateway {
         let Shared { cache, ready, .. } = &self.shared;
         let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload();
         let of_connections = !ready.is_empty() || !self.closing.is_empty() || !self.token_resets.is_empty();
-        of_services || of_connections
+        of_services || of_connections || cache.has_untold() || !self.wrecks.is_empty()
+    }
+
+    /// Lets subscribers be told of what happened to resources: some of them now.
+    pub(super) fn tell(&mut self, notices: impl IntoIterator<Item = Notice>) {
+        self.announce(notices);
+        for _ in 0..self.inline * TOLD_A_STEP {
+            if !self.tell_next() {
+                return;
+            }
+        }
+    }
+
+    /// Lets subscribers be told of what happened to resources, in their turn; or now, if too much is
+    /// waiting to be told.
+    fn announce(&mut self, notices: impl IntoIterator<Item = Notice>) {
+        self.shared.cache.announce(notices);
+        while self.shared.cache.has_too_much_untold() {
+            self.tell_next();
+        }
+    }
+
+    fn tell_some(&mut self) -> bool {
+        let has_some = self.tell_next();
+        for _ in 1..TOLD_A_STEP.min(self.inline * TOLD_A_STEP) {
+            if !self.tell_next() {
+                break;
+            }
+        }
+        has_some
+    }
+
+    /// Tells the next subscriber. False if all have been told everything.
+    fn tell_next(&mut self) -> bool {
+        let step = self.shared.cache.tell_next();
+        let has_some = step.is_some();
+        if let Some(Step::Told(told)) = step {
+            self.tell_one(told);
+        }
+        has_some
+    }
+
+    fn tell_one(&mut self, Told { connection, rid, resource, news }: Told) {
+        self.with_as_it_is(connection, |connection, shared| connection.on_news(&rid, resource, &news, shared));
+    }
+
+    /// Tells a connection all that it lacks, before anything else is done with it: it must not be seen from
+    /// what it is told that others have been told before.
+    pub(super) fn catch_up_with_news(&mut self, key: ConnectionKey) {
+        while self.shared.cache.has_untold()
+            && let Some(connection) = self.connections.get_mut(&key)
+            && let Some(told) = self.shared.cache.tell_next_of(key, &mut connection.lacks)
+        {
+            self.tell_one(told);
+        }
     }
 
     fn reset(&mut self) -> bool {
@@ -98,7 +163,7 @@ impl Gateway {
         let has_access = matches(&reset.access, &name);
         let notices = if has_access { cache.reset_access(&name) } else { Vec::new() };
         reset.last = Some(name);
-        self.tell(notices);
+        self.announce(notices);
         true
     }
 
@@ -106,7 +171,7 @@ impl Gateway {
     pub(super) fn catch_up(&mut self, name: &str) {
         if self.resets.iter().any(|reset| reset.is_to_hear_of_access(name)) {
             let notices = self.shared.cache.reset_access(name);
-            self.tell(notices);
+            self.announce(notices);
         }
     }
 
@@ -126,7 +191,7 @@ impl Gateway {
         let Shared { cache, bus, .. } = &mut self.shared;
         let has_some = cache.has_unlocked();
         let notices = cache.next_waiting(bus);
-        self.tell(notices);
+        self.announce(notices);
         has_some
     }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod crowd;
 mod events;
 mod invariants;
 mod limits;

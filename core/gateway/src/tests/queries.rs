@@ -424,8 +424,8 @@ fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
             event.a.change {"values":{"x":3}}
             event.a.change {"values":{"x":4}}
               release _R_
-              1< {"event":"a.change","data":{"values":{"x":2}}}
               ask get.a {"query":"q=1"}
+              1< {"event":"a.change","data":{"values":{"x":2}}}
               1< {"event":"a.change","data":{"values":{"x":3}}}
               1< {"event":"a.change","data":{"values":{"x":4}}}
             get.a = {"result":{"model":{"x":5},"query":"q=1"}}
@@ -479,8 +479,8 @@ fn the_events_of_a_name_are_listened_to_for_a_while_after_its_last_query() {
           1 done
         down
           1 close 1012 the message bus was lost
-          release event.a.*
           release conn.c1.token
+          release event.a.*
         up
     "#]]);
 }

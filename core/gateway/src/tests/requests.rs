@@ -175,9 +175,9 @@ fn a_lost_bus_ends_all_connections() {
           1 done
         down
           1 close 1012 the message bus was lost
-          release event.a.*
           release auth.a.b
           release conn.c1.token
+          release event.a.*
         open 2 c2
           2 close 1013 the message bus is not connected
         up

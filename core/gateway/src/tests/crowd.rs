@@ -1,0 +1,214 @@
+//! What concerns thousands of connections at once: it is done a little at a time, and nobody sees that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+
+/// A gateway, what services were asked of it, and what its clients got.
+struct Desk {
+    gateway: Gateway,
+    asked: VecDeque<(Tag, String)>,
+    listeners: BTreeMap<String, Tag>,
+    released: BTreeSet<Tag>,
+    texts: BTreeMap<ConnectionKey, Vec<String>>,
+    closed: Vec<ConnectionKey>,
+    /// How many actions came of one input at the most.
+    most_actions: usize,
+}
+
+impl Desk {
+    fn new(config: Config) -> Self {
+        Self {
+            gateway: Gateway::new(config),
+            asked: VecDeque::new(),
+            listeners: BTreeMap::new(),
+            released: BTreeSet::new(),
+            texts: BTreeMap::new(),
+            closed: Vec::new(),
+            most_actions: 0,
+        }
+    }
+
+    fn open(&mut self, number: u64) -> ConnectionKey {
+        let connection = ConnectionKey(number);
+        self.handle(Input::Opening { connection, cid: format!("c{number}"), origin: Default::default() });
+        connection
+    }
+
+    fn frame(&mut self, connection: ConnectionKey, text: &str) {
+        self.handle(Input::Frame { connection, text });
+    }
+
+    fn event(&mut self, name: &str, event: &str, payload: &str) {
+        let (tag, subject) = (self.listeners[&format!("event.{name}.*")], format!("event.{name}.{event}"));
+        self.handle(Input::Message { tag, subject: &subject, payload: payload.as_bytes() });
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        self.gateway.handle(input, Duration::ZERO);
+        let mut actions = 0;
+        while let Some(action) = self.gateway.poll_action() {
+            actions += 1;
+            match action {
+                Action::Ask { tag, subject, .. } => self.asked.push_back((tag, subject)),
+                Action::Release { tag } => {
+                    self.asked.retain(|(asked, _)| *asked != tag);
+                    assert!(self.released.insert(tag), "released twice");
+                }
+                Action::Listen { tag, pattern } => {
+                    self.listeners.insert(pattern, tag);
+                }
+                Action::Send { connection, frame } => {
+                    let text = String::from_utf8(frame.into()).unwrap();
+                    self.texts.entry(connection).or_default().push(text);
+                }
+                Action::Close { connection, .. } => self.closed.push(connection),
+                _ => {}
+            }
+        }
+        self.most_actions = self.most_actions.max(actions);
+    }
+
+    /// Lets everything come to rest. Everybody may see everything, and each resource has this content.
+    fn settle(&mut self, content: &str) {
+        loop {
+            if self.gateway.has_work() {
+                self.handle(Input::Timeout);
+            } else if let Some((tag, subject)) = self.asked.pop_front() {
+                let answer = match subject.strip_prefix("get.") {
+                    Some(_) => content,
+                    None => r#"{"result":{"get":true,"call":"*"}}"#,
+                };
+                self.handle(Input::Reply { tag, payload: answer.as_bytes() });
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+const CROWD: u64 = 2000;
+
+const EMPTY: &str = r#"{"result":{"model":{"n":0}}}"#;
+
+/// A model that a crowd is subscribed to, each of whom has heard nothing since.
+fn crowd(desk: &mut Desk) -> Vec<ConnectionKey> {
+    let crowd: Vec<_> = (1..=CROWD).map(|number| desk.open(number)).collect();
+    for connection in &crowd {
+        desk.frame(*connection, r#"{"id":1,"method":"subscribe.a"}"#);
+        desk.settle(EMPTY);
+    }
+    desk.texts.clear();
+    desk.most_actions = 0;
+    crowd
+}
+
+/// Rule 4: an event was as much work in one stretch as it has subscribers.
+#[test]
+fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
+    let mut desk = Desk::new(Config::default());
+    let crowd = crowd(&mut desk);
+    let other = desk.open(CROWD + 1);
+    for n in 1..=3 {
+        desk.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
+    }
+    assert!(desk.gateway.has_work(), "not all have been told");
+    desk.frame(other, r#"{"id":1,"method":"version"}"#);
+    assert_eq!(desk.texts[&other].len(), 1, "others come in between");
+
+    // Whoever comes in between has it all with the resource; whoever is told in between has it before.
+    desk.frame(other, r#"{"id":2,"method":"get.a"}"#);
+    while !desk.asked.is_empty() {
+        let (tag, _) = desk.asked.pop_front().unwrap();
+        desk.handle(Input::Reply { tag, payload: br#"{"result":{"get":true}}"# });
+    }
+    assert!(desk.texts[&other][1].contains(r#""a":{"n":3}"#), "{:?}", desk.texts[&other]);
+    let last = crowd[crowd.len() - 1];
+    assert_eq!(desk.texts.get(&last), None);
+    desk.frame(last, r#"{"id":2,"method":"version"}"#);
+    assert_eq!(desk.texts[&last].len(), 4, "what it is told of later must not overtake what it was to be told before");
+    desk.settle(EMPTY);
+    for connection in &crowd {
+        let texts = desk.texts[connection].iter().filter(|text| text.contains("event"));
+        let expected = (1..=3).map(|n| format!(r#"{{"event":"a.change","data":{{"values":{{"n":{n}}}}}}}"#));
+        assert!(texts.eq(expected.collect::<Vec<_>>().iter()), "{:?}", desk.texts[connection]);
+    }
+    assert_eq!(desk.texts[&other].len(), 2);
+    assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
+}
+
+/// What is told before a resource is deleted comes before that, to everybody, although it is no more.
+#[test]
+fn a_resource_that_is_deleted_is_told_of_to_the_end() {
+    let mut desk = Desk::new(Config::default());
+    let crowd = crowd(&mut desk);
+    desk.event("a", "change", r#"{"values":{"n":1}}"#);
+    desk.event("a", "custom", "7");
+    desk.event("a", "delete", "");
+    // Who has it anew hears nothing of that.
+    let other = desk.open(CROWD + 1);
+    desk.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
+    desk.settle(r#"{"result":{"model":{"n":5}}}"#);
+    assert_eq!(desk.texts[&other], [r#"{"result":{"models":{"a":{"n":5}}},"id":1}"#]);
+    for connection in &crowd {
+        let texts: Vec<_> = desk.texts[connection].iter().map(String::as_str).collect();
+        let [change, custom, delete, unsubscribe] = texts[..] else { panic!("{texts:?}") };
+        assert_eq!(change, r#"{"event":"a.change","data":{"values":{"n":1}}}"#);
+        assert_eq!(custom, r#"{"event":"a.custom","data":7}"#);
+        assert!(delete.contains("a.delete") && unsubscribe.contains("a.unsubscribe"), "{texts:?}");
+    }
+}
+
+/// What a service takes back is not seen by anybody whom the news has not reached yet.
+#[test]
+fn access_that_may_have_changed_is_asked_for_before_anything_else_is_done() {
+    let mut desk = Desk::new(Config::default());
+    let crowd = crowd(&mut desk);
+    desk.event("a", "reaccess", "");
+    let last = crowd[crowd.len() - 1];
+    desk.asked.clear();
+    desk.frame(last, r#"{"id":2,"method":"get.a"}"#);
+    let text = desk.texts.get(&last);
+    assert!(text.is_none(), "answered by what was known of access before: {text:?}");
+}
+
+#[test]
+fn too_much_news_at_once_is_told_in_one_stretch() {
+    let mut desk = Desk::new(Config { max_untold_notices: 3, ..Config::default() });
+    let crowd = crowd(&mut desk);
+    for n in 1..=5 {
+        desk.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
+    }
+    assert!(desk.texts[&crowd[crowd.len() - 1]].len() >= 2);
+    desk.settle(EMPTY);
+    assert!(crowd.iter().all(|connection| desk.texts[connection].len() == 5));
+}
+
+/// Rule 4: a lost bus was as much work in one stretch as there were connections and subscriptions.
+#[test]
+fn a_lost_bus_ends_connections_and_requests_so_many_at_a_time() {
+    let mut desk = Desk::new(Config::default());
+    let crowd = crowd(&mut desk);
+    desk.frame(crowd[0], r#"{"id":2,"method":"call.a.b"}"#);
+    let (tag, _) = desk.asked.front().cloned().unwrap();
+    desk.handle(Input::LinkDown);
+    // What the bus has refused is not released.
+    desk.handle(Input::Refused { tag });
+    desk.handle(Input::LinkUp);
+    let other = desk.open(CROWD + 1);
+    assert!(desk.gateway.has_work(), "not all are closed");
+    desk.frame(other, r#"{"id":1,"method":"version"}"#);
+    assert_eq!(desk.texts[&other].len(), 1, "new ones are served meanwhile");
+    // Of those that do not know it yet nothing is taken.
+    desk.frame(crowd[crowd.len() - 1], r#"{"id":9,"method":"version"}"#);
+    desk.settle(EMPTY);
+    assert_eq!(desk.closed, crowd);
+    assert!(!desk.released.contains(&tag));
+    assert!(crowd.iter().all(|connection| !desk.texts.contains_key(connection)));
+    assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
+    let mut listeners = crowd.iter().map(|connection| &desk.listeners[&format!("conn.c{}.token", connection.0)]);
+    assert!(listeners.all(|tag| desk.released.contains(tag)));
+}
