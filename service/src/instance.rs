@@ -93,10 +93,12 @@ const ANSWER: Tag = Tag(1);
 const PATIENCE: Duration = Duration::from_millis(750);
 
 /// After how long the question is put again, for the server may have noticed.
-const AGAIN: Duration = Duration::from_millis(250);
+const AGAIN: Duration = Duration::from_millis(20);
 
-/// How long those who start at the same time are listened for.
-const SIMULTANEOUS: Duration = Duration::from_millis(250);
+/// How long those who start at the same time are listened for: at least so long, and on a busy machine
+/// so many times as long as this instance needs to hear itself, up to [`PATIENCE`].
+const SIMULTANEOUS: Duration = Duration::from_millis(40);
+const TIMES: u32 = 20;
 
 /// How often a running instance looks for others.
 const LOOK: Duration = Duration::from_secs(10);
@@ -140,10 +142,11 @@ impl Claim {
 
     /// Asks while this instance does not listen: if nobody does, the bus says so at once.
     async fn ask_for_running(&self) -> Result<(), ClaimError> {
-        let (mailbox, mut answers) = Mailbox::new();
-        let patience = Instant::now() + PATIENCE;
+        let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
+        let (patience, mut asking) = (Instant::now() + PATIENCE, Vec::new());
         while Instant::now() < patience {
-            let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
+            // An answer to an earlier question is one as well.
+            asking.push(self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?);
             match timeout(AGAIN, answers.next()).await {
                 Ok(Some(Delivery::Reply { payload, .. })) => match Instance::read(&payload) {
                     Some(other) if other.ready => return Err(self.taken()),
@@ -166,11 +169,15 @@ impl Claim {
     pub async fn settle(&self) -> Result<(), ClaimError> {
         let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
         let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
-        let patience = Instant::now() + SIMULTANEOUS;
+        let asked = Instant::now();
+        let (mut patience, own) = (asked + PATIENCE, self.state().me.id.clone());
         while let Ok(Some(delivery)) = timeout_at(patience, answers.next()).await {
             if let Delivery::Reply { payload, .. } = delivery
                 && let Some(other) = Instance::read(&payload)
             {
+                if other.id == own {
+                    patience = asked + (asked.elapsed() * TIMES).clamp(SIMULTANEOUS, PATIENCE);
+                }
                 self.state().hear(&other);
             }
         }
