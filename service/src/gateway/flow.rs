@@ -44,6 +44,10 @@ struct Inbox {
 #[derive(Debug)]
 pub(super) struct Debt(Weak<Flow>);
 
+/// What a frame that waits costs beside its bytes: its place in the queue, the count of its buffer, and
+/// what that has too much, which for an answer of a hundred bytes is as much again.
+const FRAME_COST: usize = 192;
+
 impl Debt {
     pub(super) fn of(flow: &Arc<Flow>) -> Self {
         Self(Arc::downgrade(flow))
@@ -98,19 +102,23 @@ impl Flow {
     pub(super) fn queue(&self, size: usize, is_shared: bool) -> bool {
         if is_shared {
             self.shared.fetch_add(size, Ordering::AcqRel);
+            self.memory.add(FRAME_COST);
         } else {
-            self.memory.add(size);
+            self.memory.add(size + FRAME_COST);
         }
-        self.backlog.fetch_add(size, Ordering::AcqRel) + size <= self.max_backlog
+        let cost = size + FRAME_COST;
+        self.backlog.fetch_add(cost, Ordering::AcqRel) + cost <= self.max_backlog
     }
 
-    /// A part of a frame, or all of it, waits no more.
-    pub(super) fn unqueue(&self, size: usize, is_shared: bool) {
-        self.backlog.fetch_sub(size, Ordering::AcqRel);
+    /// A part of a frame, or all of it, waits no more; and if it is the last part, the frame.
+    pub(super) fn unqueue(&self, size: usize, is_shared: bool, is_last: bool) {
+        let cost = if is_last { FRAME_COST } else { 0 };
+        self.backlog.fetch_sub(size + cost, Ordering::AcqRel);
         if is_shared {
             self.shared.fetch_sub(size, Ordering::AcqRel);
+            self.memory.remove(cost);
         } else {
-            self.memory.remove(size);
+            self.memory.remove(size + cost);
         }
     }
 
@@ -157,5 +165,28 @@ impl Drop for Flow {
         // What the frames owe, the credits give back themselves.
         let own = *self.backlog.get_mut() - *self.shared.get_mut() + *self.incoming.get_mut();
         self.memory.remove(own);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client's answers are small, and thousands of them are more than their texts.
+    #[test]
+    fn frames_that_wait_cost_more_than_their_bytes() {
+        let memory = Arc::new(Memory::new(usize::MAX));
+        let limits = Limits { backlog: 10 * (100 + FRAME_COST), ..Limits::default() };
+        let flow = Flow::new(&limits, Arc::clone(&memory));
+        assert!((0..10).all(|n| flow.queue(100, n % 2 == 0)));
+        assert!(!flow.queue(1, true));
+        assert_eq!((memory.held(), flow.debt()), (500 + 11 * FRAME_COST, 1001 + 11 * FRAME_COST));
+        for is_last in [false, true] {
+            flow.unqueue(50, false, is_last);
+            flow.unqueue(50, true, is_last);
+        }
+        assert_eq!((memory.held(), flow.debt()), (400 + 9 * FRAME_COST, 801 + 9 * FRAME_COST));
+        drop(flow);
+        assert_eq!(memory.held(), 0);
     }
 }

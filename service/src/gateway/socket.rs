@@ -316,11 +316,11 @@ async fn write(
                 }
             };
             for part in parts(frame) {
-                let size = part.payload().len();
+                let (size, is_last) = (part.payload().len(), part.header().is_final);
                 if !in_time(limits.write, sink.feed(Message::Frame(part))).await {
                     return Ending::Gone;
                 }
-                flow.unqueue(size, shared.is_some());
+                flow.unqueue(size, shared.is_some(), is_last);
             }
         }
         if !in_time(limits.write, sink.flush()).await {
