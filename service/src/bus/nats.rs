@@ -383,3 +383,36 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_requests_wait_for_answers_and_each_answer_makes_room() {
+        let shared = Arc::new(Shared::new());
+        let (mailbox, mut deliveries) = Mailbox::new();
+        let wait = |tag: u64| shared.wait(Waiting::Asking(mailbox.clone(), Tag(tag)));
+        let first = wait(0).unwrap();
+        for tag in 1..MAX_WAITING as u64 {
+            wait(tag).unwrap();
+        }
+        assert!(matches!(wait(7), Err(BusError::TooManyRequests)));
+        drop(Arc::clone(&shared).forget(first));
+        let last = wait(8).unwrap();
+        assert!(matches!(wait(9), Err(BusError::TooManyRequests)));
+        let answer = async_nats::Message {
+            subject: "a".into(),
+            reply: None,
+            payload: Bytes::from("x"),
+            headers: None,
+            status: None,
+            description: None,
+            length: 1,
+        };
+        shared.answer(last, answer);
+        assert_eq!(deliveries.try_next(), Some(Delivery::Reply { tag: Tag(8), payload: "x".into() }));
+        shared.close();
+        assert!(matches!(wait(10), Err(BusError::Closed)));
+    }
+}

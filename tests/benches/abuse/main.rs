@@ -3,16 +3,23 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people who measure")]
 
-use std::{env, process::Stdio, time::Duration};
+use std::{
+    env,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
+use futures_util::future::try_join_all;
 use relogin_tests::{
     attack::Attack,
     innocent::Innocent,
     play::play,
     raw::{Raw, STRANGER},
+    res::Res,
     stage::{Arrangement, Stage},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     process::Command,
     sync::{oneshot, watch},
@@ -28,6 +35,10 @@ const MEASURED: Duration = Duration::from_secs(12);
 const UNDER_WAY: Duration = Duration::from_secs(3);
 /// When memory is looked at once more.
 const LATER: Duration = Duration::from_secs(60);
+/// How many come back at once after a crash.
+const STORM: usize = 2_000;
+/// How many of them log in at a time before.
+const AT_ONCE: usize = 16;
 /// What the honest client waits between two rounds: it is one of many, and no attack itself.
 const PAUSE: Duration = Duration::from_millis(3);
 
@@ -72,6 +83,40 @@ async fn measure() -> Result<()> {
     while let Some(ended) = watching.join_next().await {
         ended??;
     }
+    let storm = play(Arrangement::Embedded, "bench-abuse-storm", storm).await;
+    storm.map_err(|failure| anyhow::anyhow!("{failure:?}"))
+}
+
+/// How long it takes each of many who are logged in to be so again, when the service has crashed and all come back at once.
+async fn storm(stage: &mut Stage) -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raising our own limit")?;
+    let users = stage.folder().join("users.toml").display().to_string();
+    let options = ["--users", &users, "--password-cost", "m=8,t=1,p=1"];
+    stage.relogin(&[&["user", "add", "jane", "--password-stdin"], &options[..]].concat(), "jane").await?;
+    stage.serve(&[&options[..], &["--sessions-per-user", "2000", "--throttle", "off"]].concat()).await?;
+    let url = stage.gateway_url();
+    let log_in = (0..AT_ONCE).map(async |_| {
+        let mut keys = Vec::new();
+        for _ in 0..STORM / AT_ONCE {
+            let mut user = Res::connect_from(&url, STRANGER).await?;
+            keys.push(user.log_in("jane", "jane").await?["reloginKey"].take());
+        }
+        anyhow::Ok(keys)
+    });
+    let keys = try_join_all(log_in).await?.concat();
+    stage.kill_service().await?;
+    stage.start_service().await?;
+    let begin = Instant::now();
+    let come_back = keys.iter().map(async |key| {
+        let mut user = Res::connect_from(&url, STRANGER).await?;
+        user.relogin(key, Some("AAAAAAAAAAAAAAAAAAAAAA")).await?.payload()?;
+        anyhow::Ok(begin.elapsed())
+    });
+    let mut times = try_join_all(come_back).await?;
+    times.sort_unstable();
+    let at = |part: usize| times.get(times.len() * part / 100).map_or(f64::NAN, |time| time.as_secs_f64() * 1_000.0);
+    println!("  {STORM} come back at once after a crash: p50 {:.0} ms, p99 {:.0} ms, none was refused", at(50), at(99));
     Ok(())
 }
 

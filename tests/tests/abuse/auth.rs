@@ -8,8 +8,11 @@ use relogin_tests::{in_time, innocent::Innocent, raw::STRANGER, res::Res, stage:
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
+use crate::users::cheap_users;
+
 on!(
     embedded_alone: logins_leave_no_memory_behind,
+    ten_thousand_logins_leave_no_memory_behind,
     guesses_behind_a_proxy_hold_up_nobody_else,
     guesses_without_addresses_hold_up_nobody_else,
     guesses_from_elsewhere_lock_nobody_out,
@@ -82,6 +85,32 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     })
     .await
     .with_context(|| format!("{} MB before, {} MB after the storm", before / MB, memory.resident / MB))?;
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Line i: however many logins there were, what is kept of them is what the sessions are that there are still.
+async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
+    const AT_ONCE: usize = 20;
+    let users = cheap_users(stage, &["jane", "john"]).await?;
+    let options: Vec<_> = users.iter().map(String::as_str).collect();
+    stage.serve(&[&options[..], &["--throttle", "off"]].concat()).await?;
+    let url = stage.gateway_url();
+    let mut innocent = Innocent::enter(&url).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let users = (0..AT_ONCE).map(async |_| {
+        let mut user = Res::connect_from(&url, STRANGER).await?;
+        for _ in 0..10_000 / AT_ONCE {
+            user.log_in("john", "john").await?;
+            user.request("auth.session.logout", None).await?.ok()?;
+        }
+        anyhow::Ok(())
+    });
+    try_join_all(users).await?;
+    let memory = stage.service()?.memory()?;
+    ensure!(memory.peak < before + 64 * MB, "{} MB at the peak, {} MB before", memory.peak / MB, before / MB);
     innocent.goes_on(5).await?;
     innocent.leave().await?;
     Ok(())

@@ -1,9 +1,13 @@
 //! What strangers do by HTTP, and what proxies leave out: lines e, l, o and aa.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{
+    in_time,
     innocent::Innocent,
     raw::{Raw, STRANGER},
     res::Res,
@@ -13,7 +17,8 @@ use relogin_tests::{
 on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
     a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
     a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log,
-    headers_of_proxies_are_read_of_proxies_and_bounded);
+    headers_of_proxies_are_read_of_proxies_and_bounded, bodies_that_take_their_time_are_not_waited_for,
+    behind_a_proxy_each_client_has_its_places);
 on!(embedded: guesses_behind_a_proxy_hold_up_nobody_elses_login);
 
 /// How much more memory an attack may take, in bytes.
@@ -265,4 +270,67 @@ async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -
     let memory = stage.service()?.memory()?;
     ensure!(memory.peak < before + MEMORY, "{before} and then {memory:?}");
     Ok(())
+}
+
+/// Rule 2: requests with bodies that come byte by byte. Nobody reads bodies, so they are answered without, and that is their end.
+async fn bodies_that_take_their_time_are_not_waited_for(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--cookie-session"]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter_as(&stage.gateway_url(), "jane", Duration::ZERO).await;
+    let before = stage.service()?.memory()?.resident;
+    let mut slow = Vec::new();
+    for n in 0..300 {
+        let path = ["/", "/api/session/refresh", "/api/session/logout", "/nowhere"][n % 4];
+        let body = ["Content-Length: 1000000\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\nfffff\r\nx"][n % 2];
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(format!("POST {path} HTTP/1.1\r\nHost: {to}\r\n{body}").as_bytes()).await?;
+        slow.push((path, raw));
+    }
+    if let Ok(innocent) = &mut innocent {
+        innocent.goes_on(5).await?;
+    }
+    for (path, mut raw) in slow {
+        let head = raw.head().await?;
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        ensure!(
+            if path.starts_with("/api") { matches!(status, "204" | "401" | "403") } else { status == "405" },
+            "{path} {head}"
+        );
+        raw.ended().await.context("the connection stays open for the rest of the body")?;
+    }
+    let memory = stage.service()?.memory()?;
+    ensure!(memory.peak < before + MEMORY, "{before} and then {memory:?}");
+    Ok(())
+}
+
+/// Line a: a client behind a proxy has as many connections as it may, and others theirs, from the same proxy.
+async fn behind_a_proxy_each_client_has_its_places(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--trusted-proxy", "127.0.0.66", "--max-connections-per-address", "3"]).await?;
+    let to = stage.gateway_addr();
+    let open = async |client: &str| -> Result<(Raw, String)> {
+        let mut raw = Raw::connect(to, STRANGER).await?;
+        raw.send(Raw::upgrade(to, &[("X-Forwarded-For", client)]).as_bytes()).await?;
+        let head = raw.head().await?;
+        Ok((raw, head.split(' ').nth(1).unwrap_or_default().to_owned()))
+    };
+    let mut taken = Vec::new();
+    for n in 0..6 {
+        let (raw, status) = open("198.51.100.9").await?;
+        ensure!(status == if n < 3 { "101" } else { "503" }, "{n}: {status}");
+        taken.push(raw);
+    }
+    for _ in 0..3 {
+        let (raw, status) = open("192.0.2.7").await?;
+        ensure!(status == "101", "another client: {status}");
+        taken.push(raw);
+    }
+    // Who leaves makes room.
+    drop(taken.remove(0));
+    in_time("a place that is given back", async {
+        while open("198.51.100.9").await?.1 != "101" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    })
+    .await
 }

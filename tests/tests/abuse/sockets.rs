@@ -17,10 +17,12 @@ use relogin_tests::{
     stage::Stage,
 };
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, prlimit, setrlimit},
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 use tokio::{task::JoinSet, time::sleep};
+
+use crate::users::cheap_users;
 
 on!(embedded_alone:
     a_client_that_pings_and_never_reads_is_ended,
@@ -30,6 +32,8 @@ on!(embedded_alone:
     one_address_leaves_places_for_others,
     when_all_places_are_taken_sessions_go_on_and_places_come_back,
     no_connection_is_dropped_when_all_clients_come_at_once,
+    everybody_is_back_after_a_crash,
+    without_descriptors_connections_wait_and_are_taken_afterwards,
     large_heads_are_refused,
     tiny_requests_behind_large_heads_wait_for_each_other,
 );
@@ -273,25 +277,105 @@ async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &m
     Ok(())
 }
 
-/// Line h: all clients come at once, as after a restart.
-async fn no_connection_is_dropped_when_all_clients_come_at_once(stage: &mut Stage) -> Result<()> {
-    const CLIENTS: usize = 2000;
-    raise_own_limit()?;
-    // In a network of its own, whose counters nobody else touches.
-    stage.under(&["unshare", "--net", "sh", "-c", r#"ip link set lo up && exec "$0" "$@""#]);
-    stage.up(&[]).await?;
-    let (address, pid) = (stage.gateway_addr(), stage.service()?.pid()?);
+/// A network of the service's own, whose counters nobody else touches.
+const OWN_NETWORK: [&str; 5] = ["unshare", "--net", "sh", "-c", r#"ip link set lo up && exec "$0" "$@""#];
+
+/// Does something in the service's network, and looks whether a listen queue has dropped a connection meanwhile.
+async fn in_its_network<T: Send + 'static>(
+    stage: &Stage,
+    clients: impl AsyncFnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let pid = stage.service()?.pid()?;
     let network = File::open(format!("/proc/{}/ns/net", pid.as_raw_nonzero())).context("the service's network")?;
     let clients = thread::spawn(move || {
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network)).context("going there")?;
         let before = dropped()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let all = runtime.block_on(try_join_all((0..CLIENTS).map(|_| Raw::websocket(address, STRANGER, &[]))))?;
-        ensure!(all.len() == CLIENTS);
+        let done = runtime.block_on(clients())?;
         ensure!(dropped()? == before, "the listen queue dropped {} connections", dropped()? - before);
-        Ok(())
+        Ok(done)
     });
     tokio::task::spawn_blocking(move || clients.join()).await?.map_err(|_| anyhow!("the clients panicked"))?
+}
+
+/// Line h: all clients come at once, as after a restart.
+async fn no_connection_is_dropped_when_all_clients_come_at_once(stage: &mut Stage) -> Result<()> {
+    const CLIENTS: usize = 2000;
+    raise_own_limit()?;
+    stage.under(&OWN_NETWORK);
+    stage.up(&[]).await?;
+    let address = stage.gateway_addr();
+    let all = async move || try_join_all((0..CLIENTS).map(|_| Raw::websocket(address, STRANGER, &[]))).await;
+    ensure!(in_its_network(stage, all).await?.len() == CLIENTS);
+    Ok(())
+}
+
+/// Line h: two thousand who are logged in come back at once, the service having crashed. None is dropped, and none is out.
+async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
+    const CLIENTS: usize = 2000;
+    const AT_ONCE: usize = 16;
+    raise_own_limit()?;
+    stage.under(&OWN_NETWORK);
+    let users = cheap_users(stage, &["jane"]).await?;
+    let options: Vec<_> = users.iter().map(String::as_str).collect();
+    stage.serve(&[&options[..], &["--sessions-per-user", "2000", "--throttle", "off"]].concat()).await?;
+    let url = stage.gateway_url();
+    let log_in = async move || {
+        let some = (0..AT_ONCE).map(async |_| {
+            let mut keys = Vec::new();
+            for _ in 0..CLIENTS / AT_ONCE {
+                let mut user = Res::connect_from(&url, STRANGER).await?;
+                keys.push(user.log_in("jane", "jane").await?["reloginKey"].take());
+            }
+            anyhow::Ok(keys)
+        });
+        Ok(try_join_all(some).await?.concat())
+    };
+    let keys = in_its_network(stage, log_in).await?;
+    stage.kill_service().await?;
+    stage.start_service().await?;
+    let url = stage.gateway_url();
+    let come_back = async move || {
+        let all = keys.iter().map(async |key| {
+            let mut user = Res::connect_from(&url, STRANGER).await?;
+            user.relogin(key, Some("AAAAAAAAAAAAAAAAAAAAAA")).await?.payload()
+        });
+        try_join_all(all).await
+    };
+    ensure!(in_its_network(stage, come_back).await?.len() == CLIENTS);
+    Ok(())
+}
+
+/// Line a: no descriptor is left for a connection. It waits, others go on, and it is taken when there are some.
+async fn without_descriptors_connections_wait_and_are_taken_afterwards(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let (address, pid) = (stage.gateway_addr(), stage.service()?.pid()?);
+    let mut user = Res::connect_from(&stage.gateway_url(), Ipv4Addr::new(127, 0, 0, 7)).await?;
+    let before = prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(1), maximum: Some(4096) })
+        .context("taking descriptors away")?;
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::connect(address, STRANGER).await?;
+        raw.send(HEALTH.as_bytes()).await?;
+        waiting.push(raw);
+    }
+    stage.service_says("that it has no descriptors", "cannot accept connections").await?;
+    // Who is connected is served meanwhile.
+    for _ in 0..5 {
+        ensure!(user.request("auth.session.challenge", None).await?.code().is_none(), "refused");
+    }
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(1024), maximum: before.maximum.min(Some(4096)) })
+        .context("giving them back")?;
+    for mut raw in waiting {
+        let head = raw.head().await?;
+        ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    let told = stage.service()?.lines().iter().filter(|line| line.contains("cannot accept connections")).count();
+    ensure!(told < 60, "{told} lines");
+    Ok(())
 }
 
 /// How many connections the listen queues of this thread's network had no room for.

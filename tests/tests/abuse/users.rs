@@ -38,6 +38,12 @@ async fn add(stage: &Stage, path: &Path, name: &str, password: &str) -> Result<(
     stage.relogin(&["user", "add", name, "--password-stdin", "--users", &file, "--password-cost", cost], password).await
 }
 
+/// The options for users of these names, whose passwords are their names and cost nothing to check.
+pub(super) async fn cheap_users(stage: &Stage, names: &[&str]) -> Result<[String; 4]> {
+    let path = users_file(stage, names).await?.display().to_string();
+    Ok(["--users".to_owned(), path, "--password-cost".to_owned(), "m=8,t=1,p=1".to_owned()])
+}
+
 async fn serve(stage: &mut Stage, path: &Path) -> Result<()> {
     stage.serve(&["--users", &path.display().to_string(), "--password-cost", "m=8,t=1,p=1"]).await
 }
