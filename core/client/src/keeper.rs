@@ -26,11 +26,11 @@ use self::{
     ending::Endings,
     errand::{Errand, Want},
     lock::Lock,
-    record::{Holding, Record, Stored},
+    record::{Holding, Stored},
     schedule::Schedule,
     state::{Asked, Here, Questions, Signs, Standing},
 };
-pub(crate) use self::{login::Login, state::Seen};
+pub(crate) use self::{login::Login, record::Record, state::Seen};
 use crate::{
     Binding, Config, Ended, LockId, RequestError, SessionState, Token, backoff::Backoff, input::Turn, outbox::Outbox,
 };

@@ -35,6 +35,7 @@ mod keeper;
 mod outbox;
 mod requests;
 mod secret;
+pub mod storage;
 mod told;
 mod wire;
 

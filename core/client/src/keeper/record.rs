@@ -10,11 +10,11 @@ use crate::{
 
 /// The storage record.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// The key to use next.
     pub(super) key: ReloginKey,
     /// Its generation.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
     /// Whether the key is of no use without a proof.
     pub(super) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
@@ -63,7 +63,7 @@ pub(super) enum SessionName {
 
 impl Record {
     /// Reads what storage has. `None` if that is nothing, or nothing of ours.
-    fn parse(text: Option<&Secret>) -> Option<Self> {
+    pub(crate) fn parse(text: Option<&Secret>) -> Option<Self> {
         let mut members = wire::members(json::parse(text?.expose())?)?;
         Some(Self {
             key: ReloginKey::new(wire::text(&mut members, "key")?),
@@ -97,8 +97,13 @@ impl Record {
     }
 
     /// The use of the key that is under way, if one is.
-    pub(super) fn attempt(&self) -> Option<Attempt> {
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
         Attempt::parse(self.attempt.as_deref()?)
+    }
+
+    /// What the session is called; `None` if the key is of a form that does not show it.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.legacy.or_else(|| self.key.session())
     }
 
     /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a time.

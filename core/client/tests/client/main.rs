@@ -23,6 +23,7 @@ mod legacy;
 mod login;
 mod logout;
 mod orders;
+mod places;
 mod plain;
 mod reasons;
 mod resources;
