@@ -27,6 +27,14 @@ pub struct Budget {
     pub logouts: u8,
     /// The user logs in again.
     pub logins: u8,
+    /// localStorage is cleared.
+    pub local_losses: u8,
+    /// The database is deleted.
+    pub log_losses: u8,
+    /// localStorage goes back to what it was before it was last written.
+    pub reverts: u8,
+    /// The database stops answering; it may answer again at any time.
+    pub silences: u8,
 }
 
 impl Budget {
@@ -43,6 +51,10 @@ impl Budget {
         uses: 0,
         logouts: 0,
         logins: 0,
+        local_losses: 0,
+        log_losses: 0,
+        reverts: 0,
+        silences: 0,
     };
 }
 
@@ -55,6 +67,8 @@ pub struct Config {
     pub bound: bool,
     /// Whether the browser has a storage lock.
     pub locks: bool,
+    /// Whether storage is in two places, with the shipped code between them; else it is one text.
+    pub places: bool,
     /// What may go wrong.
     pub budget: Budget,
     /// What is broken on purpose.
@@ -63,5 +77,6 @@ pub struct Config {
 
 impl Config {
     /// Two tabs, a bearer session, no lock, and nothing that goes wrong.
-    pub const CALM: Self = Self { tabs: 2, bound: false, locks: false, budget: Budget::NOTHING, mutant: None };
+    pub const CALM: Self =
+        Self { tabs: 2, bound: false, locks: false, places: false, budget: Budget::NOTHING, mutant: None };
 }

@@ -22,6 +22,9 @@
 //! - *What is told late that changes nothing.* A timer that only tidies up costs nothing; sockets open at once.
 //! - *Pruning* of silent connections, users that change, and several sessions but for the worlds with a login.
 //!
+//! In most worlds storage is one text, and a swap is one step. In those of [two places](budget::Config::places) a swap is made by the
+//! shipped code ([`relogin_client::storage`]), and between what it reads and what it writes the others can come in, or a crash.
+//!
 //! Between a tab's look at storage and what it then writes there, the others can come in; and with that, a read is as stale as
 //! it gets.
 #![forbid(unsafe_code)]
@@ -36,6 +39,7 @@ pub mod budget;
 pub mod canon;
 pub mod gateway;
 pub mod mutant;
+pub mod places;
 pub mod properties;
 pub mod run;
 pub mod service;

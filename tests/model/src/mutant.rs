@@ -36,4 +36,14 @@ pub enum Mutant {
     SuccessorNotWritten,
     /// What tells other connections of a new generation is lost.
     NobodyToldOfRotation,
+    /// The log is not asked: whose turn it is, is settled in localStorage.
+    LogNotAsked,
+    /// A removal in the log is taken for a loss.
+    RemovalIsLoss,
+    /// A log that is empty is taken for a removal.
+    LossIsRemoval,
+    /// A removal that the log was not there to take leaves nothing in localStorage.
+    RemovalNotMarked,
+    /// The attempt is written to the log, and not to localStorage.
+    ClaimNotInLocal,
 }

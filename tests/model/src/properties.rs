@@ -44,8 +44,8 @@ fn nobody_is_logged_out(state: &State) -> bool {
     }
     let is_in = |session: SessionState| !matches!(session, SessionState::Anonymous | SessionState::Ended(_));
     // A page that has just been loaded has not looked at storage yet.
-    let all_in = state.tabs.iter().all(|tab| tab.waiting.is_some() || is_in(tab.client.session()));
-    all_in && state.storage.is_some()
+    let all_in = state.tabs.iter().all(|tab| tab.is_waiting() || is_in(tab.client.session()));
+    all_in && state.stored().is_some()
 }
 
 /// Once nothing goes wrong any more, all tabs are logged in after a while, and stay so over a refresh; also if one of them is
@@ -71,7 +71,7 @@ fn gets_back_in(config: &Config, mut state: State, frozen: Option<usize>) -> boo
             state.happen(Step::Timer(*out), config);
             state.drain(config, frozen);
         }
-        if !awake.iter().all(|tab| state.is_logged_in(*tab)) || state.storage.is_none() {
+        if !awake.iter().all(|tab| state.is_logged_in(*tab)) || state.stored().is_none() {
             return false;
         }
     }
@@ -134,7 +134,7 @@ fn is_logout_final(config: &Config, state: &State) -> bool {
     }
     if state.left == Left::Out {
         let nobody_in = (0..count).all(|tab| !later.is_logged_in(tab));
-        return nobody_in && later.storage.is_none() && later.gateway.0.keys().all(|cid| !has_token(&later, cid));
+        return nobody_in && later.stored().is_none() && later.gateway.0.keys().all(|cid| !has_token(&later, cid));
     }
     let is_confirmed = state.tabs.iter().any(|tab| tab.is_login_confirmed);
     !is_confirmed || (0..count).all(|tab| later.is_logged_in(tab))

@@ -2,14 +2,17 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use relogin_client::{Action, Client, Config, Input, LockId, Moment, Secret, SocketId, Token};
+use relogin_client::{Action, Client, Config, Input, LockId, Moment, Secret, SocketId, Token, storage::RecordStorage};
 use relogin_res::{
     ResourceId,
     client::{Method, Request},
 };
 use relogin_session::Attempt;
 
-use crate::canon::{self, Canon, DAWN};
+use crate::{
+    canon::{self, Canon, DAWN},
+    places::Operation,
+};
 
 /// Names the command of each login.
 pub const LOGIN: Token = Token(7);
@@ -32,6 +35,10 @@ pub struct Tab {
     draws: u8,
     /// What it waits for from storage.
     pub waiting: Option<StorageAction>,
+    /// What keeps storage in two places, and what that is in the middle of.
+    pub storage: RecordStorage,
+    /// Likewise.
+    pub operation: Option<Operation>,
     /// What other tabs, or the browser, have told it.
     pub news: VecDeque<News>,
     /// Whether another tab has changed storage since it was told.
@@ -105,6 +112,8 @@ impl Tab {
             sockets: 0,
             draws: 0,
             waiting: None,
+            storage: RecordStorage::default(),
+            operation: None,
             news: VecDeque::new(),
             hint: false,
             is_login_confirmed: false,
@@ -120,6 +129,12 @@ impl Tab {
     #[must_use]
     pub fn reloaded(&self) -> Self {
         Self { draws: self.draws, sockets: self.sockets, ..Self::new(self.number, self.many_sessions) }
+    }
+
+    /// Whether it waits for storage, and does nothing else until then.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some() || self.operation.is_some()
     }
 
     /// The name of its connection.
@@ -190,7 +205,7 @@ impl Tab {
     pub fn seal(&mut self) {
         self.is_changed = false;
         let mut rest = Vec::new();
-        if self.waiting.is_some() {
+        if self.is_waiting() {
             let mut copy = self.client.clone();
             while let Some(action) = copy.poll_action() {
                 rest.push(match action {
@@ -209,7 +224,7 @@ impl Tab {
             self.socket,
             self.sockets,
             self.draws,
-            &self.waiting,
+            (&self.waiting, &self.storage, &self.operation),
             &self.news,
             self.hint,
             self.is_login_confirmed,
@@ -244,6 +259,7 @@ impl fmt::Debug for Tab {
             .field("session", &self.client.session())
             .field("socket", &self.cid())
             .field("waiting", &self.waiting)
+            .field("operation", &self.operation)
             .field("hint", &self.hint)
             .field("now", &(self.now - DAWN))
             .field("due", &self.client.poll_timeout().map(|due| due.saturating_sub(self.now)))

@@ -13,6 +13,7 @@ use stateright::{Model, Property};
 use crate::{
     budget::{Budget, Config},
     gateway::{Connection, Gateway},
+    places::Places,
     properties,
     service::{Ask, Fate, Report, Request, Service},
     tab::{LOGIN, Tab},
@@ -30,6 +31,8 @@ pub struct State {
     pub tabs: Vec<Arc<Tab>>,
     /// What storage has.
     pub storage: Option<String>,
+    /// Where it is two places, both of them.
+    pub places: Option<Places>,
     locks: Locks,
     /// The service.
     pub service: Service,
@@ -103,6 +106,14 @@ pub enum Step {
     Lose(usize),
     /// The thief reads storage.
     Copy,
+    /// localStorage is cleared.
+    LoseLocal,
+    /// The database is deleted.
+    LoseLog,
+    /// localStorage goes back by one write.
+    Revert,
+    /// The database stops answering, or begins to.
+    Silence(bool),
     /// The thief uses what it has.
     Use(Use, Fate),
 }
@@ -142,6 +153,7 @@ impl State {
         let mut state = Self {
             tabs: (0..config.tabs).map(|number| Arc::new(Tab::new(number, many))).collect(),
             storage: None,
+            places: config.places.then(Places::default),
             locks: Locks::default(),
             service: Service::default(),
             gateway: Gateway::default(),
@@ -188,7 +200,7 @@ impl State {
     pub fn is_quiet(&self) -> bool {
         self.up.is_empty()
             && self.gateway.is_silent()
-            && self.tabs.iter().all(|tab| tab.waiting.is_none() && !tab.hint && tab.news.is_empty())
+            && self.tabs.iter().all(|tab| !tab.is_waiting() && !tab.hint && tab.news.is_empty())
     }
 
     pub(crate) fn happen(&mut self, step: Step, config: &Config) {
@@ -196,6 +208,8 @@ impl State {
             Step::Storage(tab) => {
                 if let Some(action) = self.tab(tab).waiting.take() {
                     self.storage_answers(tab, action, config);
+                    self.work(tab, false, config);
+                } else if self.operate(tab, config) {
                     self.work(tab, false, config);
                 }
             }
@@ -230,6 +244,10 @@ impl State {
             }
             Step::Reload(tab) => {
                 self.budget.reloads -= 1;
+                // It had not taken effect yet.
+                if self.left == Left::Out && self.is_logged_in(tab) {
+                    self.left = Left::Back;
+                }
                 self.hang_up(tab);
                 self.unlock(tab, None);
                 *self.tab(tab) = self.tabs[tab].reloaded();
@@ -261,6 +279,7 @@ impl State {
                 self.budget.copies -= 1;
                 self.thief.loot = self.storage.as_deref().and_then(Thief::copies);
             }
+            Step::LoseLocal | Step::LoseLog | Step::Revert | Step::Silence(_) => self.happen_to_places(step),
             Step::Use(how, fate) => {
                 self.budget.uses -= 1;
                 self.pay(fate);

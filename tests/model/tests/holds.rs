@@ -64,6 +64,17 @@ holds! {
     a_logout_and_a_lost_connection: {} {logouts: 1, drops: 1, timers: 1}
     a_logout_and_a_login: {tabs: 1} {logouts: 1, logins: 1, doubled: 1, timers: 1}
     a_logout_a_login_and_a_crash: {tabs: 1} {logouts: 1, logins: 1, crashes: 1, timers: 2}
+    two_places_and_two_tabs: {places: true} {timers: 2}
+    two_places_and_a_lost_reply: {places: true} {mute: 1, timers: 1}
+    two_places_and_a_tab_that_is_closed_between_them: {places: true} {reloads: 1, timers: 1}
+    two_places_and_local_storage_is_cleared: {places: true} {local_losses: 1, timers: 1}
+    two_places_and_the_database_is_deleted: {places: true} {log_losses: 1, timers: 1}
+    two_places_a_deleted_database_and_a_lost_reply: {places: true, tabs: 1} {log_losses: 1, mute: 1, reloads: 1, timers: 2}
+    two_places_and_a_browser_that_crashes: {places: true, tabs: 1} {reverts: 1, reloads: 1, mute: 1, timers: 2}
+    two_places_a_crash_and_a_logout: {places: true, tabs: 1} {logouts: 1, reverts: 1, reloads: 1, timers: 2}
+    two_places_a_crash_a_logout_and_a_login: {places: true, tabs: 1} {logouts: 1, logins: 1, reverts: 1, reloads: 1, timers: 1}
+    two_places_and_a_silent_database: {places: true, tabs: 1} {silences: 1, reloads: 1, mute: 1, timers: 2}
+    two_places_a_silent_database_and_a_logout: {places: true, tabs: 1} {silences: 1, logouts: 1, reloads: 1, timers: 1}
 }
 
 fn limit() -> Duration {

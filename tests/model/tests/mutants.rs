@@ -123,3 +123,37 @@ fn a_rotation_that_is_told_after_the_token() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, crashes: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::ToldAfterToken, budget), &[NOT_TWO_HOLDERS]);
 }
+
+fn places(mutant: Mutant, tabs: usize, budget: Budget) -> Config {
+    Config { tabs, places: true, ..bearer(mutant, budget) }
+}
+
+#[test]
+fn turns_that_local_storage_settles() {
+    let budget = Budget { timers: 2, ..Budget::NOTHING };
+    is_caught(&places(Mutant::LogNotAsked, 2, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
+}
+
+#[test]
+fn a_removal_that_is_taken_for_a_loss() {
+    let budget = Budget { logouts: 1, reverts: 1, reloads: 1, ..Budget::NOTHING };
+    is_caught(&places(Mutant::RemovalIsLoss, 1, budget), &[LOGOUT_IS_FINAL]);
+}
+
+#[test]
+fn a_loss_that_is_taken_for_a_removal() {
+    let budget = Budget { log_losses: 1, timers: 1, ..Budget::NOTHING };
+    is_caught(&places(Mutant::LossIsRemoval, 1, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
+}
+
+#[test]
+fn a_removal_without_a_mark_while_the_log_is_silent() {
+    let budget = Budget { silences: 1, logouts: 1, reloads: 1, ..Budget::NOTHING };
+    is_caught(&places(Mutant::RemovalNotMarked, 1, budget), &[LOGOUT_IS_FINAL]);
+}
+
+#[test]
+fn an_attempt_that_only_the_log_has() {
+    let budget = Budget { log_losses: 1, mute: 1, reloads: 1, timers: 1, ..Budget::NOTHING };
+    is_caught(&places(Mutant::ClaimNotInLocal, 1, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
+}

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use relogin_client::{Input, LockId, Secret};
+use relogin_client::{Input, LockId, Secret, storage::StorageInput};
 use relogin_res::client::{Method, Request as Frame, encode_result};
 use relogin_session::{
     Attempt,
@@ -18,11 +18,12 @@ use crate::{
     budget::Config,
     gateway::Connection,
     mutant::Mutant,
+    places::{Operation, Places},
     service::{Ask, Request},
     tab::{Deed, News, StorageAction, Tab},
 };
 
-use super::State;
+use super::{State, Step};
 
 impl State {
     pub(super) fn frame(&mut self, tab: usize, frame: String, config: &Config) {
@@ -47,6 +48,12 @@ impl State {
     pub(super) fn work(&mut self, tab: usize, mut is_fresh: bool, config: &Config) {
         while let Some(deed) = self.tab(tab).deed() {
             match deed {
+                Deed::Storage(action) if self.places.is_some() => {
+                    self.begin_operation(tab, action);
+                    if !self.operate(tab, config) {
+                        return;
+                    }
+                }
                 Deed::Storage(StorageAction::Swap(from, to)) if from != to && !is_fresh => {
                     self.tab(tab).waiting = Some(StorageAction::Swap(from, to));
                     return;
@@ -82,7 +89,7 @@ impl State {
     /// Lets everything happen that takes no time.
     pub(super) fn settle(&mut self, config: &Config) {
         loop {
-            let ready = |tab: &&Arc<Tab>| tab.waiting.is_none() && (tab.wanted.is_some() || !tab.news.is_empty());
+            let ready = |tab: &&Arc<Tab>| !tab.is_waiting() && (tab.wanted.is_some() || !tab.news.is_empty());
             let Some(tab) = self.tabs.iter().find(ready).map(|tab| tab.number) else { break };
             if let Some(news) = self.tab(tab).news.pop_front() {
                 match news {
@@ -153,6 +160,74 @@ impl State {
             StorageAction::Swap(from, to) => self.swap(tab, from.as_ref(), to.as_ref(), config),
         };
         self.tab(tab).take(Input::StorageRead(answer.map(Secret::new)));
+    }
+
+    /// What storage has for a page that looks at it.
+    pub(crate) fn stored(&self) -> Option<String> {
+        self.places.as_ref().map_or_else(|| self.storage.clone(), Places::text)
+    }
+
+    fn begin_operation(&mut self, tab: usize, action: StorageAction) {
+        let input = match action {
+            StorageAction::Read => StorageInput::Read,
+            StorageAction::Swap(from, to) => {
+                StorageInput::Swap { from: from.map(Secret::new), to: to.map(Secret::new) }
+            }
+        };
+        let tab = self.tab(tab);
+        tab.operation = Some(Operation::begin(&mut tab.storage, input));
+    }
+
+    /// Goes on with what a tab does in the two places, until it is about to write and has not waited for that. True if it is done.
+    pub(super) fn operate(&mut self, tab: usize, config: &Config) -> bool {
+        let (Some(mut operation), Some(mut places)) = (self.tab(tab).operation.take(), self.places.take()) else {
+            return false;
+        };
+        let mut written = None;
+        loop {
+            written = operation.step(&mut self.tab(tab).storage, &mut places, config.mutant).or(written);
+            if operation.is_about_to_write() || operation.done().is_some() {
+                break;
+            }
+        }
+        self.places = Some(places);
+        if let Some(entry) = written {
+            for other in (0..self.tabs.len()).filter(|other| *other != tab) {
+                self.tab(other).hint |= self.tabs[other].storage.is_news(entry.clone());
+            }
+        }
+        let Some((text, is_changed)) = operation.done() else {
+            self.tab(tab).operation = Some(operation);
+            return false;
+        };
+        if is_changed {
+            self.hint_others(tab);
+        }
+        self.tab(tab).take(Input::StorageRead(text));
+        true
+    }
+
+    pub(super) fn happen_to_places(&mut self, step: Step) {
+        let Some(places) = &mut self.places else { return };
+        match step {
+            Step::LoseLocal => {
+                self.budget.local_losses -= 1;
+                places.local = None;
+            }
+            Step::LoseLog => {
+                self.budget.log_losses -= 1;
+                places.lose_log();
+            }
+            Step::Revert => {
+                self.budget.reverts -= 1;
+                places.local = places.older.clone();
+            }
+            Step::Silence(is_silent) => {
+                self.budget.silences -= u8::from(is_silent);
+                places.is_silent = is_silent;
+            }
+            _ => {}
+        }
     }
 
     /// A swap, and what the tab is told that storage has.

@@ -16,8 +16,11 @@ impl State {
     pub(super) fn possible(&self, config: &Config, steps: &mut Vec<Step>) {
         let budget = &self.budget;
         for (number, tab) in self.tabs.iter().enumerate() {
-            if tab.waiting.is_some() {
+            if tab.is_waiting() {
                 steps.push(Step::Storage(number));
+                if budget.reloads > 0 && tab.operation.is_some() {
+                    steps.push(Step::Reload(number));
+                }
                 continue;
             }
             if tab.hint {
@@ -63,6 +66,23 @@ impl State {
                 steps.push(Step::Lose(at));
             }
         }
+        if let Some(places) = &self.places {
+            if budget.local_losses > 0 && places.local.is_some() {
+                steps.push(Step::LoseLocal);
+            }
+            if budget.log_losses > 0 && places.is_logged() {
+                steps.push(Step::LoseLog);
+            }
+            if budget.reverts > 0 && places.local != places.older {
+                steps.push(Step::Revert);
+            }
+            if budget.silences > 0 && !places.is_silent {
+                steps.push(Step::Silence(true));
+            }
+            if places.is_silent {
+                steps.push(Step::Silence(false));
+            }
+        }
         if budget.copies > 0 && self.storage.is_some() {
             steps.push(Step::Copy);
         }
@@ -82,7 +102,7 @@ impl State {
     pub(super) fn under_way(&self, frozen: Option<usize>) -> Option<Step> {
         for tab in self.tabs.iter().filter(|tab| Some(tab.number) != frozen) {
             let number = tab.number;
-            if tab.waiting.is_some() {
+            if tab.is_waiting() {
                 return Some(Step::Storage(number));
             }
             if tab.hint {

@@ -22,7 +22,7 @@ impl Hash for State {
         for tab in &self.tabs {
             tab.canon.hash(hasher);
         }
-        (&self.storage, &self.locks, &self.budget, self.left, self.service.made).hash(hasher);
+        (&self.storage, &self.places, &self.locks, &self.budget, self.left, self.service.made).hash(hasher);
         for record in self.service.records.values() {
             record.encode().expect("records can be written").hash(hasher);
         }
@@ -87,6 +87,7 @@ impl fmt::Debug for State {
         f.debug_struct("State")
             .field("tabs", &self.tabs)
             .field("storage", &short(self.storage.as_deref()))
+            .field("places", &self.places)
             .field("locks", &self.locks)
             .field("records", &records)
             .field("connections", &connections)
