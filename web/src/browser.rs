@@ -22,7 +22,13 @@ mod wake_ups;
 use wasm_bindgen::{JsCast as _, JsValue};
 
 use self::event_queue::EventQueue;
-pub(crate) use self::{address::gateway, clock::now, io::BrowserIo, random::moment, session::StorageMode};
+pub(crate) use self::{
+    address::gateway,
+    clock::now,
+    io::BrowserIo,
+    random::{moment, moment_at},
+    session::StorageMode,
+};
 
 /// An exception that a browser API threw, in its own words.
 #[derive(Debug, thiserror::Error)]

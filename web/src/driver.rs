@@ -3,14 +3,14 @@
 //!
 //! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is core/client's.
 
-use std::{future::poll_fn, task::Poll};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use relogin_client::{Action, Config, Event, Input};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
 use wasm_bindgen_futures::spawn_local;
 
-use crate::browser::{self, BrowserIo, Exception, StorageMode, moment};
+use crate::browser::{self, BrowserIo, Exception, StorageMode, moment, moment_at};
 
 /// How to connect, and whether a session is kept.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Options {
             engine.tell_all();
         }
         let mut driver = Driver { engine, io, observer };
-        driver.take_in(Input::Start).await;
+        driver.take_in(Input::Start, browser::now()).await;
         spawn_local(driver.run());
         Ok(client)
     }
@@ -106,7 +106,12 @@ impl Driver {
     /// The loop. Ends with the last handle.
     async fn run(mut self) {
         while let Some(input) = self.next_input().await {
-            self.take_in(input).await;
+            // What has happened by now is taken in now: to read the clock takes as long as most frames.
+            let now = browser::now();
+            self.take_in(input, now).await;
+            while let Some(event) = self.io.next_queued() {
+                self.take_in(event, now).await;
+            }
         }
     }
 
@@ -119,8 +124,8 @@ impl Driver {
     }
 
     /// Hands `input` to the machine, and does what that wants done, until it wants nothing more.
-    async fn take_in(&mut self, input: Input) {
-        self.engine.handle(input, moment());
+    async fn take_in(&mut self, input: Input, now: Duration) {
+        self.engine.handle(input, moment_at(now));
         while let Some(action) = self.engine.poll_action() {
             if let (Action::Emit(event), Some(observer)) = (&action, &self.observer) {
                 observer(Some(event), &self.engine);

@@ -40,19 +40,21 @@ impl EventQueue {
         }
     }
 
-    /// The next event.
-    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Input> {
-        let state = &mut *self.0.borrow_mut();
-        match state.events.pop_front() {
-            Some(event) => Poll::Ready(event),
-            None => {
-                state.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
+    /// The next event, if there is one.
+    pub(super) fn pop(&self) -> Option<Input> {
+        self.0.borrow_mut().events.pop_front()
     }
 
-    /// What is in the queue; for tests.
+    /// The next event.
+    pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Input> {
+        let next = self.pop();
+        if next.is_none() {
+            self.0.borrow_mut().waker = Some(context.waker().clone());
+        }
+        next.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The next event; for tests.
     #[cfg(all(test, target_arch = "wasm32"))]
     pub(super) async fn next(&self) -> Input {
         std::future::poll_fn(|context| self.poll_next(context)).await

@@ -45,8 +45,17 @@ impl BrowserIo {
 
     /// What happens next.
     pub(crate) fn poll_event(&mut self, context: &Context<'_>) -> Poll<Input> {
-        let event = self.events.poll_next(context);
-        if let Poll::Ready(Input::Timer) = event {
+        self.events.poll_next(context).map(|event| self.taken(event))
+    }
+
+    /// What has happened already, if something has.
+    pub(crate) fn next_queued(&mut self) -> Option<Input> {
+        let event = self.events.pop()?;
+        Some(self.taken(event))
+    }
+
+    fn taken(&mut self, event: Input) -> Input {
+        if matches!(event, Input::Timer) {
             self.timer.fired();
         }
         event

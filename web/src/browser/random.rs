@@ -1,6 +1,6 @@
 //! Random values from the browser's cryptographic generator, and the moments that have some.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use relogin_client::Moment;
 
@@ -16,6 +16,11 @@ pub(super) fn check() -> Result<(), Exception> {
 
 /// Now, and random values for it.
 pub(crate) fn moment() -> Moment {
+    moment_at(now())
+}
+
+/// A moment of time, and random values for it.
+pub(crate) fn moment_at(now: Duration) -> Moment {
     /// So many are drawn at once, for the browser takes as long for one.
     const DRAWN: usize = 80;
     thread_local! {
@@ -32,7 +37,7 @@ pub(crate) fn moment() -> Moment {
         // What is used stays nowhere.
         std::mem::take(&mut drawn[*left])
     });
-    Moment { now: now(), random }
+    Moment { now, random }
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), Exception> {
