@@ -50,6 +50,6 @@ pub use resource::{Collection, Model, Resource, Typed};
 pub use stream::{Changes, Events};
 
 pub use relogin_client::{
-    Action, Binding, Config, ConnectionState, Ended, Event, Freshness, Input, Moment, RequestError, ResourceChange,
+    Action, Binding, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, RequestError, ResourceChange,
     Secret, SessionState, SocketId, User,
 };

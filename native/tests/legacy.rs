@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Result;
 use futures_util::{Stream, StreamExt};
-use relogin_native::{Client, Ended, FileStorage, Model, Options, SessionState};
+use relogin_native::{Client, EndReason, FileStorage, Model, Options, SessionState};
 use relogin_tests::{
     PATIENCE,
     play::{Failure, play},
@@ -93,7 +93,7 @@ async fn a_program(stage: &mut Stage) -> Result<()> {
     session(&client, is_jane).await;
 
     client.logout().await;
-    session(&client, |state| *state == SessionState::Ended(Ended::LoggedOut)).await;
+    session(&client, |state| *state == SessionState::Ended(EndReason::LoggedOut)).await;
     drop(client);
     let client = connect(stage, &file);
     session(&client, |state| *state == SessionState::Anonymous).await;

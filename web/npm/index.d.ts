@@ -120,7 +120,7 @@ export interface User {
 export type SessionState = "resuming" | "anonymous" | "loggedIn" | "reconnecting" | "ended";
 
 /** Why a session has ended. `refused`: the service takes its key no more, and does not say why. */
-export type EndReason = "loggedOutHere" | "loggedOutElsewhere" | "expired" | "stolen" | "refused";
+export type EndReason = "loggedOut" | "loggedOutElsewhere" | "expired" | "stolen" | "refused";
 
 /** What a session needs of a client that is not `Client`: ResClient 2.5 has it. */
 export interface ResClientLike {

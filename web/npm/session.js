@@ -41,7 +41,7 @@ export class Session {
     return this.#state;
   }
 
-  /** Why it has ended: `loggedOutHere`, `loggedOutElsewhere`, `expired`, `stolen` or `refused`. */
+  /** Why it has ended: `loggedOut`, `loggedOutElsewhere`, `expired`, `stolen` or `refused`. */
   get reason() {
     return this.#reason;
   }

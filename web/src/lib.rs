@@ -37,7 +37,7 @@ mod driver;
 pub use browser::Exception;
 pub use driver::Options;
 pub use relogin_handle::{
-    Binding, Changes, Client, Collection, Config, ConnectionState, Ended, Error, Event, Events, Freshness, Model,
+    Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events, Freshness, Model,
     Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};

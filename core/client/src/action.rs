@@ -194,7 +194,7 @@ pub enum SessionState {
     /// This user was logged in when the connection was lost, and is believed to be still.
     Reconnecting(User),
     /// The session is over.
-    Ended(Ended),
+    Ended(EndReason),
 }
 
 /// What somebody needs beside the relogin key to use it.
@@ -208,7 +208,7 @@ pub enum Binding {
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum EndReason {
     /// The user logged out here.
     LoggedOut,
     /// It was ended, but not here: in another tab (or the browser's storage was cleared), or at the service, by an administrator.

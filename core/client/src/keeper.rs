@@ -32,7 +32,8 @@ use self::{
 };
 pub(crate) use self::{login::Login, record::Record, state::Seen};
 use crate::{
-    Binding, Config, Ended, LockId, RequestError, SessionState, Token, backoff::Backoff, input::Turn, outbox::Outbox,
+    Binding, Config, EndReason, LockId, RequestError, SessionState, Token, backoff::Backoff, input::Turn,
+    outbox::Outbox,
 };
 
 /// Keeps the session.
@@ -200,7 +201,7 @@ impl Keeper {
         (self.seen, self.leaving) = (Seen::Unknown, None);
         match self.standing {
             Standing::Attached { stored: true, .. } => self.standing = Standing::Resuming,
-            Standing::Attached { stored: false, .. } => self.ended(Ended::LoggedOutElsewhere),
+            Standing::Attached { stored: false, .. } => self.ended(EndReason::LoggedOutElsewhere),
             _ => {}
         }
         self.endings.connection_lost(out);
@@ -322,7 +323,7 @@ impl Keeper {
         self.wanted = Some(self.wanted.map_or(want, |wanted| wanted.max(want)));
     }
 
-    fn ended(&mut self, why: Ended) {
+    fn ended(&mut self, why: EndReason) {
         self.standing = Standing::Nobody(Some(why));
         self.schedule.end();
         (self.believed, self.binding, self.wanted, self.retry) = (None, None, None, None);
@@ -333,7 +334,7 @@ impl Keeper {
     /// The key is in storage no more, and it was not we who removed it.
     fn key_is_gone(&mut self, turn: &Turn) {
         let expired = self.schedule.is_over(turn.now);
-        self.ended(if expired { Ended::Expired } else { Ended::LoggedOutElsewhere });
+        self.ended(if expired { EndReason::Expired } else { EndReason::LoggedOutElsewhere });
     }
 
     /// The service takes the key `used` no more. Why, it says to nobody, for it may be a thief who asks: what was seen of the
@@ -344,10 +345,10 @@ impl Keeper {
             rotated.is_same_session(used.holding()) && rotated.generation > used.generation
         });
         self.ended(match () {
-            () if self.schedule.is_over(turn.now) => Ended::Expired,
-            () if stolen => Ended::Stolen,
-            () if self.signs.taken => Ended::LoggedOutElsewhere,
-            () => Ended::Refused,
+            () if self.schedule.is_over(turn.now) => EndReason::Expired,
+            () if stolen => EndReason::Stolen,
+            () if self.signs.taken => EndReason::LoggedOutElsewhere,
+            () => EndReason::Refused,
         });
     }
 

@@ -40,7 +40,7 @@ mod told;
 mod wire;
 
 pub use action::{
-    Action, Answer, Binding, ConnectionState, Ended, Event, Freshness, RequestError, Resource, ResourceChange,
+    Action, Answer, Binding, ConnectionState, EndReason, Event, Freshness, RequestError, Resource, ResourceChange,
     SessionState,
 };
 pub use alone::{AloneAction, AloneInput, KeeperAlone};

@@ -4,8 +4,8 @@ use std::{path::Path, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use relogin_native::{
-    Client, ConnectionState, Ended, Error, Event, FileStorage, Freshness, MemoryStorage, Model, Options, SessionState,
-    Storage,
+    Client, ConnectionState, EndReason, Error, Event, FileStorage, Freshness, MemoryStorage, Model, Options,
+    SessionState, Storage,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ async fn a_program_logs_in_and_stays_so_over_restarts_of_the_service() {
     }
 
     soon(client.logout()).await;
-    session(&client, |state| *state == SessionState::Ended(Ended::LoggedOut)).await;
+    session(&client, |state| *state == SessionState::Ended(EndReason::LoggedOut)).await;
     while !matches!(ticker.resource().freshness(), Freshness::Failed(_)) {
         next(&mut ticker.resource().events()).await;
     }

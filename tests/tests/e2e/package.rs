@@ -66,7 +66,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     counts(&browser).await?;
 
     browser.run("return page.session.logout()").await?;
-    browser.until("the end", "document.body.dataset.reason === 'loggedOutHere'").await?;
+    browser.until("the end", "document.body.dataset.reason === 'loggedOut'").await?;
     assert_eq!(browser.run("return page.session.user").await?, json!(null));
     browser.reload().await?;
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;

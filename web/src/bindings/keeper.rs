@@ -6,8 +6,8 @@ use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::StreamExt as _;
 use js_sys::Function;
 use relogin_client::{
-    Action, AloneAction, AloneInput, Binding, Command, Config, Ended, Event, Input, KeeperAlone, Secret, SessionState,
-    Token, User,
+    Action, AloneAction, AloneInput, Binding, Command, Config, EndReason, Event, Input, KeeperAlone, Secret,
+    SessionState, Token, User,
 };
 use relogin_res::{ResourceId, json};
 use relogin_session::UserId;
@@ -191,12 +191,12 @@ fn user_text(user: &User) -> String {
 }
 
 /// Why a session is over, as `web/npm/index.d.ts` has it.
-fn reason(ended: Ended) -> &'static str {
-    match ended {
-        Ended::LoggedOut => "loggedOutHere",
-        Ended::LoggedOutElsewhere => "loggedOutElsewhere",
-        Ended::Expired => "expired",
-        Ended::Stolen => "stolen",
-        Ended::Refused => "refused",
+fn reason(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::LoggedOut => "loggedOut",
+        EndReason::LoggedOutElsewhere => "loggedOutElsewhere",
+        EndReason::Expired => "expired",
+        EndReason::Stolen => "stolen",
+        EndReason::Refused => "refused",
     }
 }

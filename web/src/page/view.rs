@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
+use relogin_client::{Binding, ConnectionState, EndReason, Event, RequestError, SessionState, User};
 use relogin_res::{Error, json};
 use relogin_session::UserId;
 
@@ -179,7 +179,7 @@ pub(crate) fn news(
         Event::Session(SessionState::Anonymous) => "Nobody is logged in".into(),
         Event::Session(SessionState::Resuming) if resumes => "There is a key: using it".into(),
         Event::Session(SessionState::Reconnecting(_)) => "The session is believed in".into(),
-        Event::Session(SessionState::Ended(Ended::LoggedOut)) => "Logged out".into(),
+        Event::Session(SessionState::Ended(EndReason::LoggedOut)) => "Logged out".into(),
         Event::Session(SessionState::Ended(why)) => reason(*why).into(),
         _ => return None,
     })
@@ -192,11 +192,11 @@ fn session(session: &SessionState) -> &'static str {
         SessionState::Resuming => "resuming",
         SessionState::LoggedIn(_) => "in",
         SessionState::Reconnecting(_) => "reconnecting",
-        SessionState::Ended(Ended::LoggedOut) => "out",
-        SessionState::Ended(Ended::LoggedOutElsewhere) => "elsewhere",
-        SessionState::Ended(Ended::Expired) => "expired",
-        SessionState::Ended(Ended::Stolen) => "stolen",
-        SessionState::Ended(Ended::Refused) => "refused",
+        SessionState::Ended(EndReason::LoggedOut) => "out",
+        SessionState::Ended(EndReason::LoggedOutElsewhere) => "elsewhere",
+        SessionState::Ended(EndReason::Expired) => "expired",
+        SessionState::Ended(EndReason::Stolen) => "stolen",
+        SessionState::Ended(EndReason::Refused) => "refused",
     }
 }
 
@@ -219,7 +219,7 @@ fn owner(state: &State) -> &'static str {
         (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), None) => "Logged in.",
         (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), Some(_)) => "Logged in, and noticed nothing.",
         (SessionState::Resuming, _) => "Looks whether the key is still good…",
-        (SessionState::Ended(Ended::Stolen), _) => "Logged out, and told why.",
+        (SessionState::Ended(EndReason::Stolen), _) => "Logged out, and told why.",
         (SessionState::Anonymous | SessionState::Ended(_), _) => "Nobody is logged in.",
     }
 }
@@ -262,14 +262,14 @@ fn screen(state: &State) -> Screen {
 }
 
 /// Why there is nobody logged in, as far as can be known.
-fn reason(why: Ended) -> &'static str {
+fn reason(why: EndReason) -> &'static str {
     match why {
         // The user knows.
-        Ended::LoggedOut => INVITATION,
-        Ended::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
-        Ended::Expired => "Your session has expired. Please log in again.",
-        Ended::Stolen => "Somebody else has used your key, so your session was ended. Change your password.",
-        Ended::Refused => "Your session has expired or was ended. Please log in again.",
+        EndReason::LoggedOut => INVITATION,
+        EndReason::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
+        EndReason::Expired => "Your session has expired. Please log in again.",
+        EndReason::Stolen => "Somebody else has used your key, so your session was ended. Change your password.",
+        EndReason::Refused => "Your session has expired or was ended. Please log in again.",
     }
 }
 
@@ -346,7 +346,7 @@ fn number(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relogin_client::{Binding, ConnectionState, Ended, Event, RequestError, SessionState, User};
+    use relogin_client::{Binding, ConnectionState, EndReason, Event, RequestError, SessionState, User};
     use relogin_res::Error;
     use serde_json::json;
 
@@ -373,11 +373,11 @@ mod tests {
             Screen::Login { reason, .. } => reason,
             other => panic!("not the login form: {other:?}"),
         };
-        assert!(told(Ended::LoggedOut).contains("username and password"), "the user knows");
-        assert!(told(Ended::LoggedOutElsewhere).contains("another tab"));
-        assert!(told(Ended::Expired).contains("has expired."));
-        assert!(told(Ended::Stolen).contains("Change your password"));
-        assert!(told(Ended::Refused).contains("expired or was ended"));
+        assert!(told(EndReason::LoggedOut).contains("username and password"), "the user knows");
+        assert!(told(EndReason::LoggedOutElsewhere).contains("another tab"));
+        assert!(told(EndReason::Expired).contains("has expired."));
+        assert!(told(EndReason::Stolen).contains("Change your password"));
+        assert!(told(EndReason::Refused).contains("expired or was ended"));
     }
 
     #[test]
@@ -418,11 +418,11 @@ mod tests {
             let view = View::of(&State { thief, ..connected(owner.clone()) });
             (view.thief, view.owner)
         };
-        let (owner, refused) = (SessionState::LoggedIn(jane()), SessionState::Ended(Ended::Refused));
+        let (owner, refused) = (SessionState::LoggedIn(jane()), SessionState::Ended(EndReason::Refused));
         assert_eq!(told(&owner, None), ("Has nothing yet.", "Logged in."));
         let (thief, still) = told(&owner, Some((refused.clone(), false)));
         assert!(thief.starts_with("Refused") && still.contains("noticed nothing"));
-        let (thief, out) = told(&SessionState::Ended(Ended::Stolen), Some((refused, true)));
+        let (thief, out) = told(&SessionState::Ended(EndReason::Stolen), Some((refused, true)));
         assert!(thief.contains("out again") && out.contains("told why"));
     }
 

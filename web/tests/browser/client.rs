@@ -3,7 +3,7 @@
 use std::{future, time::Duration};
 
 use gloo_timers::future::TimeoutFuture;
-use relogin_web::{ConnectionState, Ended, Error, Event, RequestError, SessionState};
+use relogin_web::{ConnectionState, EndReason, Error, Event, RequestError, SessionState};
 use serde_json::json;
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
@@ -125,7 +125,7 @@ async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
     let mut gateway = Gateway::accept("refused").await;
     let request = relogin(&mut gateway, "refused", 7).await;
     gateway.refuse(&request, "session.invalidReloginKey");
-    let refused = |state: &SessionState| *state == SessionState::Ended(Ended::Refused);
+    let refused = |state: &SessionState| *state == SessionState::Ended(EndReason::Refused);
     gateway.serve("the end", page.until("the end", refused)).await;
     assert_eq!(stored("refused").await, None);
     gateway.hang_up();
@@ -137,7 +137,7 @@ async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
         }
     };
     gateway.serve("the connection", connected).await;
-    assert_eq!(page.client.session(), SessionState::Ended(Ended::Refused));
+    assert_eq!(page.client.session(), SessionState::Ended(EndReason::Refused));
 }
 
 #[wasm_bindgen_test]
@@ -226,7 +226,7 @@ async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
         gateway.answer(&request, &json!({ "payload": null }));
     };
     futures_util::future::join(page.client.logout(), answered).await;
-    let logged_out = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOut);
+    let logged_out = |state: &SessionState| *state == SessionState::Ended(EndReason::LoggedOut);
     gateway.serve("the end", page.until("the end", logged_out)).await;
     assert_eq!(stored("logout").await, None);
 }
@@ -237,7 +237,7 @@ async fn a_user_taken_away_makes_the_extra_attempt() {
     gateway.set_user(nobody());
     let request = relogin(&mut gateway, "taken", 1).await;
     gateway.refuse(&request, "session.invalidReloginKey");
-    let ended = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOutElsewhere);
+    let ended = |state: &SessionState| *state == SessionState::Ended(EndReason::LoggedOutElsewhere);
     gateway.serve("the end", page.until("the end", ended)).await;
     assert_eq!(stored("taken").await, None);
 }
@@ -250,7 +250,7 @@ async fn a_logout_in_another_tab_is_told_apart() {
     let record = storage.read().await;
     storage.swap(record.as_deref(), None).await;
     gateway.set_user(nobody());
-    let elsewhere = |state: &SessionState| *state == SessionState::Ended(Ended::LoggedOutElsewhere);
+    let elsewhere = |state: &SessionState| *state == SessionState::Ended(EndReason::LoggedOutElsewhere);
     gateway.serve("the end", page.until("the end", elsewhere)).await;
 }
 

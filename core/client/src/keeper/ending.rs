@@ -12,7 +12,7 @@ use super::{
     state::{Asked, Standing},
 };
 use crate::{
-    Answer, Ended, RequestError, Token,
+    Answer, EndReason, RequestError, Token,
     backoff::Backoff,
     input::Turn,
     outbox::{Outbox, Purpose},
@@ -72,7 +72,7 @@ impl Keeper {
             self.leaving = Some(user.clone());
         }
         self.losses = None;
-        self.ended(Ended::LoggedOut);
+        self.ended(EndReason::LoggedOut);
         let known = removed.is_some() || self.errand.is_some() || !self.endings.is_empty();
         let nobody = self.seen == Seen::Nobody && !self.here.used;
         if let Some(holding) = held {
@@ -133,7 +133,7 @@ impl Keeper {
             _ if self.seen == Seen::Nobody => self.lost_user(turn),
             Standing::Attached { holding, .. } => {
                 self.end_held(Some(holding));
-                self.ended(Ended::LoggedOutElsewhere);
+                self.ended(EndReason::LoggedOutElsewhere);
             }
             // That was tried: the next connection will hold nothing.
             _ if self.here.tainted => self.hang_up = true,

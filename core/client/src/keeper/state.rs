@@ -8,13 +8,13 @@ use relogin_session::{User, UserId};
 use serde_json::Value as Json;
 
 use super::{Holding, Record, Stored, challenge::Challenges};
-use crate::{Action, Ended, Freshness, Resource, Secret, Token, outbox::Outbox};
+use crate::{Action, EndReason, Freshness, Resource, Secret, Token, outbox::Outbox};
 
 /// How this tab stands to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// There is no key.
-    Nobody(Option<Ended>),
+    Nobody(Option<EndReason>),
     /// There is a key, which has not been used on this connection.
     Resuming,
     /// The connection holds the session. `stored`: as far as we know, storage has its key.

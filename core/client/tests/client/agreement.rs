@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use relogin_client::{Command, Ended, Event, Input, SessionState};
+use relogin_client::{Command, EndReason, Event, Input, SessionState};
 use relogin_session::{Outcome, ReloginKey, SessionId};
 
 use crate::{
@@ -115,7 +115,7 @@ fn after_any_logins_and_logouts_all_tabs_agree() {
         for number in 0..3 {
             let tab = &world.tabs[number].tab;
             assert_eq!(tab.unsettled(), Vec::<u64>::new(), "tab {number}");
-            let refused = Event::Session(SessionState::Ended(Ended::Refused));
+            let refused = Event::Session(SessionState::Ended(EndReason::Refused));
             assert!(!tab.events.contains(&refused), "tab {number}");
         }
         let bad = [Outcome::Stolen, Outcome::FromTheFuture, Outcome::ProofMissing];

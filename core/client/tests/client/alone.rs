@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use relogin_client::{
-    Action, AloneAction, AloneInput, Answer, Command, Config, Ended, Event, Input, KeeperAlone, Moment, RequestError,
-    Secret, SessionState, Token, User,
+    Action, AloneAction, AloneInput, Answer, Command, Config, EndReason, Event, Input, KeeperAlone, Moment,
+    RequestError, Secret, SessionState, Token, User,
 };
 use relogin_res::Error;
 use relogin_session::{ConnectionId, Effect, Outcome};
@@ -304,7 +304,7 @@ fn a_sibling_that_was_faster_is_followed() {
 fn a_logout_names_its_session_and_shows_at_once() {
     let mut other = Other::resumed();
     let token = other.command(Command::Logout);
-    assert_eq!((other.stored(), other.keeper.session()), (None, SessionState::Ended(Ended::LoggedOut)));
+    assert_eq!((other.stored(), other.keeper.session()), (None, SessionState::Ended(EndReason::LoggedOut)));
     let sent = other.take("auth.session.logout");
     other.answer(sent.id, Ok(Json::Null));
     other.user(None);

@@ -1,6 +1,6 @@
 //! Bound sessions: a device registered at login, and its proof with every use of the key.
 
-use relogin_client::{Binding, Command, Ended, Event, SessionState};
+use relogin_client::{Binding, Command, EndReason, Event, SessionState};
 use relogin_session::{ReloginKey, SessionId, api::proof_message};
 use serde_json::{Value as Json, json};
 
@@ -210,7 +210,7 @@ fn a_key_whose_device_is_gone_is_tried_and_given_up() {
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params.get("proof"), None);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
     assert_eq!((tab.stored(), tab.client.binding()), (None, None));
     assert!(tab.profile.borrow().device.is_none(), "none is made but by a login");
 }
@@ -232,5 +232,5 @@ fn a_logout_on_a_new_connection_proves_itself_too() {
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, json!({"sid": SessionId([1; 16]).to_string()}));
     tab.payload(sent.id, &json!(null));
-    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(Ended::LoggedOut)));
+    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(EndReason::LoggedOut)));
 }

@@ -1,6 +1,6 @@
 //! The faults of the guide's own example (resgate.md, at the end), as far as they concern a client: none of them here.
 
-use relogin_client::{Answer, Command, Ended, Input, SessionState};
+use relogin_client::{Answer, Command, EndReason, Input, SessionState};
 use relogin_session::{Attempt, ConnectionId, Denied, Outcome};
 use serde_json::{Value as Json, json};
 
@@ -94,7 +94,7 @@ fn fault_5_a_tab_that_lost_the_session_shows_nobody_and_makes_its_attempt() {
     world.effects(effects);
     world.run(s(5));
     assert_eq!(world.service.count(Outcome::Stolen), 1);
-    assert_eq!(world.state(0), SessionState::Ended(Ended::Stolen));
+    assert_eq!(world.state(0), SessionState::Ended(EndReason::Stolen));
     assert_eq!(world.service.user(&thief), None);
 }
 
@@ -106,8 +106,8 @@ fn fault_8_logging_out_shows_no_error() {
         let token = world.command(0, Command::Logout);
         world.run(s(200));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
-        assert_eq!(world.state(0), SessionState::Ended(Ended::LoggedOut));
-        assert_eq!(world.state(1), SessionState::Ended(Ended::LoggedOutElsewhere));
+        assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
+        assert_eq!(world.state(1), SessionState::Ended(EndReason::LoggedOutElsewhere));
         assert_eq!(world.service.outcomes[before..], [Outcome::LoggedOut]);
     });
 }

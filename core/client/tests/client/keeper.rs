@@ -1,6 +1,6 @@
 //! The keeper's rules, one by one: docs/protocol.md, section 4.
 
-use relogin_client::{Command, Ended, Input, RequestError, Secret, SessionState};
+use relogin_client::{Command, EndReason, Input, RequestError, Secret, SessionState};
 use relogin_session::SessionId;
 use serde_json::json;
 
@@ -129,7 +129,7 @@ fn nonsense_in_place_of_an_answer_is_transient() {
 fn a_refused_key_ends_the_session_once_and_for_all() {
     let (mut tab, sent) = resuming();
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
     assert_eq!(tab.stored(), None);
     tab.answer_user(None);
     tab.live(s(300));
@@ -137,7 +137,7 @@ fn a_refused_key_ends_the_session_once_and_for_all() {
     tab.drop_socket();
     tab.reconnect();
     assert_eq!(tab.methods(), ["subscribe.session.user.{cid}"]);
-    assert_eq!(tab.states(), [SessionState::Resuming, SessionState::Ended(Ended::Refused)]);
+    assert_eq!(tab.states(), [SessionState::Resuming, SessionState::Ended(EndReason::Refused)]);
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn a_session_that_is_gone_when_the_user_model_comes_is_tried_once_more() {
     tab.answer_user(None);
     let id = tab.take("auth.session.relogin").id;
     tab.error(id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
 #[test]
@@ -409,7 +409,7 @@ fn a_rotation_by_somebody_else_is_answered_with_the_key_at_hand() {
     assert_eq!(sent.params["reloginKey"], "k2");
     tab.change_user(None);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Stolen));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Stolen));
     assert_eq!(tab.methods(), [""; 0]);
 }
 
@@ -461,7 +461,7 @@ fn logged_out_in_another_tab_is_logged_out_here_when_the_user_model_says_so() {
             tab.change_user(None);
             tab.input(Input::StorageChanged);
         }
-        assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+        assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
         tab.live(s(300));
         assert_eq!(tab.methods(), [""; 0], "no relogin follows");
         assert_eq!(tab.client.refresh_due(), None);
@@ -474,7 +474,7 @@ fn logged_out_in_another_tab_while_disconnected_is_logged_out_at_once() {
     tab.drop_socket();
     tab.profile.borrow_mut().write(9, None);
     tab.browse();
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
     tab.reconnect();
     assert_eq!(tab.methods(), ["subscribe.session.user.{cid}"]);
 }

@@ -1,6 +1,6 @@
 //! Sessions of legacy services, whose answers have a relogin key and nothing else: docs/protocol.md, section 4.
 
-use relogin_client::{Answer, Command, Ended, Event, Freshness, Input, LockId, SessionState};
+use relogin_client::{Answer, Command, EndReason, Event, Freshness, Input, LockId, SessionState};
 use relogin_session::ConnectionId;
 use serde_json::{Value as Json, json};
 
@@ -115,7 +115,7 @@ fn a_logout_names_no_session() {
     tab.payload(sent.id, &Json::Null);
     tab.change_user(None);
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOut));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOut));
     assert_eq!(tab.stored(), None);
 }
 
@@ -123,7 +123,7 @@ fn a_logout_names_no_session() {
 fn a_refused_key_ends_the_session() {
     let (mut tab, sent) = resuming(&Browser::profile(), 0);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
     assert_eq!(tab.stored(), None);
 }
 
@@ -135,7 +135,7 @@ fn a_user_who_is_lost_with_no_sibling_ahead_is_a_reason_to_use_the_key_at_once()
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params, json!({"reloginKey": "k2"}));
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn a_sibling_that_logged_out_ends_it_for_a_page_that_stands_by() {
     tab.change_user(None);
     tab.profile.borrow_mut().write(9, None);
     tab.browse();
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
 /// A world with a legacy service, whose user is logged in in the first of `count` tabs of a browser, which the user looks at.
@@ -367,8 +367,8 @@ fn a_logout_ends_it_everywhere_and_the_next_login_is_another_session() {
         world.run(s(5));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
         assert_eq!(world.service.legacy.as_ref().unwrap().count(), 0);
-        assert_eq!(world.state(0), SessionState::Ended(Ended::LoggedOut));
-        assert_eq!(world.state(1), SessionState::Ended(Ended::LoggedOutElsewhere));
+        assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
+        assert_eq!(world.state(1), SessionState::Ended(EndReason::LoggedOutElsewhere));
         world.login(0, "admin");
         world.run(s(6));
         assert_logged_in(world, 0..2, 0);

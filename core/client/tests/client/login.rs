@@ -1,6 +1,6 @@
 //! Login, in each order in which a gateway may deliver what belongs to it.
 
-use relogin_client::{Answer, Ended, Event, RequestError, SessionState};
+use relogin_client::{Answer, EndReason, Event, RequestError, SessionState};
 use relogin_session::{Keyring, SessionId};
 use serde_json::{Value as Json, json};
 
@@ -100,7 +100,7 @@ fn a_session_that_ends_before_its_reply_arrives_is_tried_once_more_and_then_over
     tab.payload(id, &answer("k1", 1));
     let id = tab.take("auth.session.relogin").id;
     tab.error(id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
     assert_eq!((tab.stored(), tab.methods().len()), (None, 0));
 }
 

@@ -1,6 +1,6 @@
 //! Logging out: at once on the page, brought to its end at the service, and never undone by what was under way.
 
-use relogin_client::{Answer, Command, Ended, Input, RequestError, SessionState};
+use relogin_client::{Answer, Command, EndReason, Input, RequestError, SessionState};
 use serde_json::json;
 
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     support::{Tab, admin, s},
 };
 
-const OUT: SessionState = SessionState::Ended(Ended::LoggedOut);
+const OUT: SessionState = SessionState::Ended(EndReason::LoggedOut);
 
 #[test]
 fn the_key_goes_first_and_nothing_follows() {

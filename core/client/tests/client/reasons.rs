@@ -1,6 +1,6 @@
 //! Why a session is over, as far as a client can know it: told, and never more than that.
 
-use relogin_client::{Command, Ended, SessionState};
+use relogin_client::{Command, EndReason, SessionState};
 use relogin_session::{ConnectionId, Outcome};
 use serde_json::{Value as Json, json};
 
@@ -11,7 +11,7 @@ use crate::{
     worlds::{assert_logged_in, for_seeds, logged_in},
 };
 
-fn assert_ended(world: &World, tabs: usize, why: Ended) {
+fn assert_ended(world: &World, tabs: usize, why: EndReason) {
     for number in 0..tabs {
         assert_eq!(world.state(number), SessionState::Ended(why), "tab {number}");
     }
@@ -36,8 +36,8 @@ fn logged_out_here_and_in_another_tab() {
         logged_in(world, 2);
         world.command(0, Command::Logout);
         world.run(s(10));
-        assert_ended(world, 1, Ended::LoggedOut);
-        assert_eq!(world.state(1), SessionState::Ended(Ended::LoggedOutElsewhere));
+        assert_ended(world, 1, EndReason::LoggedOut);
+        assert_eq!(world.state(1), SessionState::Ended(EndReason::LoggedOutElsewhere));
     });
 }
 
@@ -49,7 +49,7 @@ fn ended_by_an_administrator() {
         let effects = world.service.revoke_all(now);
         world.effects(effects);
         world.run(s(10));
-        assert_ended(world, 2, Ended::LoggedOutElsewhere);
+        assert_ended(world, 2, EndReason::LoggedOutElsewhere);
     });
 }
 
@@ -65,7 +65,7 @@ fn not_used_for_longer_than_its_key_lives() {
             seat.cut = false;
         }
         world.run(s(100));
-        assert_ended(world, 2, Ended::Expired);
+        assert_ended(world, 2, EndReason::Expired);
     });
 }
 
@@ -80,7 +80,7 @@ fn as_old_as_a_session_may_become() {
         let effects = world.service.expire(now);
         world.effects(effects);
         world.run(s(10));
-        assert_ended(world, 1, Ended::Expired);
+        assert_ended(world, 1, EndReason::Expired);
     });
 }
 
@@ -93,7 +93,7 @@ fn a_thief_uses_the_newest_key() {
         assert!(reply.is_ok());
         world.effects(effects);
         world.run(s(10));
-        assert_ended(world, 1, Ended::Stolen);
+        assert_ended(world, 1, EndReason::Stolen);
     });
 }
 
@@ -104,7 +104,7 @@ fn a_thief_of_the_guides_kind_uses_the_newest_key() {
         strike_plainly(world, &storage(&profile));
         world.run(s(10));
         assert_eq!(world.service.count(Outcome::Stolen), 1);
-        assert_ended(world, 1, Ended::Stolen);
+        assert_ended(world, 1, EndReason::Stolen);
     });
 }
 
@@ -118,7 +118,7 @@ fn a_thief_uses_a_key_that_was_used() {
         strike_plainly(world, &loot);
         world.run(s(10));
         assert_eq!(world.service.count(Outcome::Stolen), 1);
-        assert_ended(world, 1, Ended::Stolen);
+        assert_ended(world, 1, EndReason::Stolen);
     });
 }
 
@@ -133,7 +133,7 @@ fn what_happened_while_nobody_was_there_is_not_known() {
         let owner = world.open_tab(&profile);
         world.run(s(10));
         assert_eq!(world.service.count(Outcome::Stolen), 1);
-        assert_eq!(world.state(owner), SessionState::Ended(Ended::Refused));
+        assert_eq!(world.state(owner), SessionState::Ended(EndReason::Refused));
     });
 }
 
@@ -147,7 +147,7 @@ fn ended_while_the_connection_was_lost() {
         world.service.revoke_all(now);
         world.start_gateway();
         world.run(s(60));
-        assert_ended(world, 1, Ended::Refused);
+        assert_ended(world, 1, EndReason::Refused);
     });
 }
 
@@ -159,7 +159,7 @@ fn a_sibling_that_rotates_and_logs_out_is_no_thief() {
     tab.event("session.user.{cid}.rotated", &json!({"generation": 2}));
     tab.change_user(None);
     tab.live(s(5));
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
     assert_eq!(tab.methods(), [""; 0], "no relogin follows");
 }
 
@@ -172,7 +172,7 @@ fn a_rotation_that_storage_accounts_for_is_no_theft() {
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params["reloginKey"], "k2");
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn what_was_heard_of_one_session_is_not_told_of_the_next() {
     tab.reconnect();
     let sent = tab.take("auth.session.relogin");
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
 }
 
 /// Its key opens nothing without the device: whatever is the matter, it is no theft.
@@ -195,5 +195,5 @@ fn a_bound_session_is_never_said_to_be_stolen() {
     tab.event("session.user.{cid}.rotated", &json!({"generation": 9}));
     let sent = tab.take("auth.session.relogin");
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Refused));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
 }

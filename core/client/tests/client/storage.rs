@@ -1,6 +1,6 @@
 //! Storage that shows what it had a moment ago, and tabs that come between: nothing is believed but what a swap has shown.
 
-use relogin_client::{Answer, Command, Ended, SessionState};
+use relogin_client::{Answer, Command, EndReason, SessionState};
 use relogin_session::SessionId;
 use serde_json::{Value as Json, json};
 
@@ -68,7 +68,7 @@ fn a_key_that_a_logout_has_removed_is_not_used() {
     for shown in [record(&key(1, 1), 1), begun(&key(1, 1), 1)] {
         let tab = misled(Some(&shown), None);
         assert!(!tab.methods().contains(&"auth.session.relogin"));
-        assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+        assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
         assert!(!tab.profile.borrow().is_held());
     }
 }

@@ -1,7 +1,7 @@
 //! What nobody knows of, or everybody has forgotten: logins whose answer was lost, sessions whose key is gone, requests that
 //! arrive when they are not expected any more.
 
-use relogin_client::{Answer, Command, Ended, Event, RequestError, SessionState};
+use relogin_client::{Answer, Command, EndReason, Event, RequestError, SessionState};
 use relogin_session::SessionId;
 use serde_json::{Value as Json, json};
 
@@ -112,7 +112,7 @@ fn a_second_copy_of_a_login_is_undone() {
     tab.payload(id, &json!(null));
     // The login arrives once more, and nobody waits for its answer.
     tab.change_user(Some(&admin()));
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOut));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOut));
     tab.live(ms(5100));
     tab.take("auth.session.logout");
 }
@@ -142,10 +142,10 @@ fn a_session_whose_key_is_gone_and_whose_logout_was_lost_is_ended() {
     tab.live(ms(200));
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, sid(1));
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
     tab.payload(sent.id, &json!(null));
     tab.change_user(None);
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOutElsewhere));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
 #[test]
@@ -162,14 +162,14 @@ fn a_logout_ends_the_session_of_the_connection_and_the_one_in_storage() {
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params["reloginKey"], key(2, 1));
     tab.change_user(Some(&guest()));
-    assert_eq!(tab.state(), SessionState::Ended(Ended::LoggedOut), "nobody sees who that was");
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOut), "nobody sees who that was");
     tab.payload(sent.id, &answer(&key(2, 2), 2));
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, sid(2));
     tab.change_user(None);
     tab.payload(sent.id, &json!(null));
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
-    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(Ended::LoggedOut)));
+    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(EndReason::LoggedOut)));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_second_logout_does_not_forget_the_first() {
         assert_eq!(sent.params, sid(session));
         tab.payload(sent.id, &json!(null));
     }
-    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(Ended::LoggedOut)));
+    assert_eq!((tab.stored(), tab.state()), (None, SessionState::Ended(EndReason::LoggedOut)));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_forced_logout_shows_nobody_while_the_key_is_tried() {
     tab.change_user(None);
     assert_eq!(tab.state(), SessionState::Resuming);
     tab.error(sent.id, "session.invalidReloginKey");
-    assert_eq!(tab.state(), SessionState::Ended(Ended::Stolen));
+    assert_eq!(tab.state(), SessionState::Ended(EndReason::Stolen));
     let reconnecting = |event: &&Event| matches!(event, Event::Session(SessionState::Reconnecting(_)));
     assert_eq!(tab.events.iter().find(reconnecting), None);
 }

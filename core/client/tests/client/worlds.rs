@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
 
-use relogin_client::{Answer, Command, Ended, Input, Resource, SessionState};
+use relogin_client::{Answer, Command, EndReason, Input, Resource, SessionState};
 use relogin_res::Value;
 use relogin_session::Outcome;
 
@@ -212,12 +212,12 @@ fn logging_out_reaches_every_tab_and_nothing_comes_back() {
         let time = if world.rng.chance(60) { world.rng.range(0, 1500) } else { world.rng.range(0, 90_000) };
         world.run(ms(time));
         let token = world.command(0, Command::Logout);
-        assert_eq!(world.state(0), SessionState::Ended(Ended::LoggedOut));
+        assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
         world.run(s(40));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
         assert_eq!(profile.borrow().storage, None);
         assert!(world.service.records.is_empty(), "the session is over at the service, too");
-        assert_eq!(world.state(0), SessionState::Ended(Ended::LoggedOut));
+        assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
         for number in 1..3 {
             assert!(matches!(world.state(number), SessionState::Ended(_)), "{:?}", world.state(number));
         }
