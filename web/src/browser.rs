@@ -4,6 +4,7 @@
 //! the session's rules, and decides nothing: which key is used when is core/client's.
 
 mod address;
+mod adoption;
 mod burst;
 mod clock;
 mod cookie_refresh;

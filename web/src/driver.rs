@@ -17,6 +17,7 @@ use crate::browser::{self, BrowserIo, Exception, StorageMode, moment, moment_at}
 pub struct Options {
     gateway: String,
     config: Config,
+    adopt: Option<String>,
     storage_mode: StorageMode,
 }
 
@@ -28,7 +29,7 @@ impl Options {
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
         let mut config = Config::new(name);
         config.keep_session = false;
-        Self { gateway: gateway.into(), config, storage_mode: StorageMode::Bound }
+        Self { gateway: gateway.into(), config, adopt: None, storage_mode: StorageMode::Bound }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, with all tabs of this origin: its key lies in
@@ -58,6 +59,14 @@ impl Options {
         self
     }
 
+    /// Takes over the relogin key that a page of the kind that Resgate's guide shows (a legacy client) has kept in this origin's
+    /// localStorage under the name `key`: once, where this session's storage has never had anything. So nobody has to log in again.
+    #[must_use]
+    pub fn adopt(mut self, key: impl Into<String>) -> Self {
+        self.adopt = Some(key.into());
+        self
+    }
+
     /// Changes what else can be chosen: time-outs, whether new connections are greeted.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -78,7 +87,7 @@ impl Options {
     pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
         let mut io = BrowserIo::new(browser::gateway(&self.gateway)?)?;
         if self.config.keep_session {
-            io.keep_session(self.config.name.as_str(), &self.storage_mode)?;
+            io.keep_session(self.config.name.as_str(), &self.storage_mode, self.adopt.as_deref())?;
         }
         let (client, mut engine) = Engine::new(self.config, browser::now);
         if observer.is_some() {

@@ -22,6 +22,7 @@ use std::time::Duration;
 use relogin_res::ResourceId;
 use relogin_session::{Attempt, User};
 
+pub use self::record::AdoptedKey;
 use self::{
     ending::Endings,
     errand::{Errand, Want},

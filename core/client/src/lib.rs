@@ -46,6 +46,7 @@ pub use action::{
 pub use alone::{AloneAction, AloneInput, KeeperAlone};
 pub use client::Client;
 pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};
+pub use keeper::AdoptedKey;
 pub use secret::Secret;
 
 /// Who is logged in, as the user model says.

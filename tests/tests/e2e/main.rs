@@ -19,6 +19,7 @@ mod ending;
 mod harness;
 mod header_login;
 mod jwt;
+mod legacy;
 mod losses;
 mod package;
 mod page;

@@ -47,7 +47,7 @@ impl RawKeeper {
         let broken = |message: &str| parts("client.invalid", message, None);
         let rid = ResourceId::parse(&name).map_err(|error| broken(&error.to_string()))?;
         let mut io = BrowserIo::new(String::new()).map_err(|error| broken(error.message()))?;
-        io.keep_session(&name, &StorageMode::Bound).map_err(|error| broken(error.message()))?;
+        io.keep_session(&name, &StorageMode::Bound, None).map_err(|error| broken(error.message()))?;
         let (asks, asked) = mpsc::unbounded();
         let mut driver = Driver { keeper: KeeperAlone::new(Config::new(rid)), io, asked, tell: Tell::new(tell) };
         driver.take_in(AloneInput::Own(Input::Start)).await;

@@ -34,12 +34,17 @@ impl BrowserIo {
         Ok(Self { gateway, events, timer, socket: None, session: None, _wake_ups: wake_ups })
     }
 
-    /// Keeps the session of the session resource `session`.
+    /// Keeps the session of the session resource `session`; see [`Options::adopt`](crate::Options::adopt).
     ///
     /// # Errors
     /// If the gateway's address is none.
-    pub(crate) fn keep_session(&mut self, session: &str, mode: &StorageMode) -> Result<(), Exception> {
-        self.session = Some(SessionIo::open(session, &self.gateway, mode, &self.events)?);
+    pub(crate) fn keep_session(
+        &mut self,
+        session: &str,
+        mode: &StorageMode,
+        adopt: Option<&str>,
+    ) -> Result<(), Exception> {
+        self.session = Some(SessionIo::open(session, &self.gateway, mode, adopt, &self.events)?);
         Ok(())
     }
 

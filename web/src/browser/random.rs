@@ -40,6 +40,11 @@ pub(crate) fn moment_at(now: Duration) -> Moment {
     Moment { now, random }
 }
 
+/// As many as an id has.
+pub(super) fn id() -> [u8; 16] {
+    *moment().random.first_chunk().expect("a moment has 24 bytes")
+}
+
 fn fill(bytes: &mut [u8]) -> Result<(), Exception> {
     global().crypto()?.get_random_values_with_u8_array(bytes)?;
     Ok(())

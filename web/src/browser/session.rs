@@ -5,6 +5,7 @@ use relogin_client::{Action, Input, LockId, Secret};
 use super::{
     EventQueue, Exception,
     address::http_methods,
+    adoption::Adoption,
     cookie_refresh::{CookieChange, CookieRefresher},
     database::Database,
     device_key::DeviceKey,
@@ -42,6 +43,8 @@ pub(super) struct SessionIo {
     /// Of storage, database and lock.
     name: String,
     storage: Storage,
+    /// Until storage has said what it has.
+    adoption: Option<Adoption>,
     device_key: Option<DeviceKey>,
     cookie: Option<CookieRefresher>,
     lock: Option<(LockId, Lock)>,
@@ -52,7 +55,7 @@ pub(super) struct SessionIo {
 
 impl SessionIo {
     /// Opens what keeps the session resource `session`, whose gateway is at `gateway`: a good
-    /// address, or empty.
+    /// address, or empty. `adopt`: what a legacy client's key is called that is to be taken over.
     ///
     /// # Errors
     /// If `gateway` is none.
@@ -60,9 +63,12 @@ impl SessionIo {
         session: &str,
         gateway: &str,
         mode: &StorageMode,
+        adopt: Option<&str>,
         events: &EventQueue,
     ) -> Result<Self, Exception> {
         let name = mode.name(session);
+        let is_shared = !matches!(mode, StorageMode::Copy(_));
+        let adoption = adopt.filter(|_| is_shared).and_then(|key| Adoption::begin(key, &name));
         let database = Database::new(&name);
         let methods = http_methods(gateway, session)?;
         let heard = {
@@ -77,7 +83,16 @@ impl SessionIo {
             }
         };
         let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&database));
-        Ok(Self { name, storage, device_key, cookie, lock: None, events: events.clone(), _database: database })
+        Ok(Self {
+            name,
+            storage,
+            adoption,
+            device_key,
+            cookie,
+            lock: None,
+            events: events.clone(),
+            _database: database,
+        })
     }
 
     /// Does it; as [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
@@ -105,8 +120,11 @@ impl SessionIo {
     }
 
     /// Swaps storage; if that succeeds, the cookie follows.
-    async fn swap(&self, from: Option<&Secret>, to: Option<&Secret>) -> Input {
+    async fn swap(&mut self, from: Option<&Secret>, to: Option<&Secret>) -> Input {
         let there = self.storage.swap(from, to).await;
+        if let Some(adoption) = self.adoption.take() {
+            adoption.end(there.as_ref());
+        }
         if let Some(cookie) = self.cookie.as_ref().filter(|_| there.as_ref() == to)
             && let Some(change) = CookieChange::of(from.map(Secret::expose), to.map(Secret::expose))
         {

@@ -1,4 +1,5 @@
-//! What a page is told of itself and its network: that it came back, that the network went or came.
+//! What a page is told of itself and its network: that it came back, that the user looks at it or
+//! not, that the network went or came.
 
 use gloo_events::EventListener;
 use relogin_client::Input;
@@ -34,6 +35,13 @@ impl WakeUps {
         // A worker has none.
         if let Some(document) = global.document() {
             listeners.push(on(&document, "visibilitychange", || is_visible().then_some(Input::Wake)));
+            listeners.push(on(&document, "visibilitychange", || Some(Input::Attention(is_visible()))));
+            // Of two windows in view.
+            listeners.push(on(&global, "focus", || Some(Input::Attention(is_visible()))));
+            listeners.push(on(&global, "blur", || Some(Input::Attention(false))));
+            if !is_visible() {
+                events.push(Input::Attention(false));
+            }
         }
         Self { _listeners: listeners }
     }
@@ -60,10 +68,21 @@ mod tests {
             happens(&global, name);
         }
         happens(&global.document().unwrap(), "visibilitychange");
+        if !is_visible() {
+            assert!(matches!(events.next().await, Input::Attention(false)));
+        }
         assert!(matches!(events.next().await, Input::Wake));
         assert!(matches!(events.next().await, Input::Offline));
         assert!(matches!(events.next().await, Input::Online));
-        assert_eq!(events.is_empty(), !is_visible(), "a page that is hidden did not come back");
+        if is_visible() {
+            assert!(matches!(events.next().await, Input::Wake));
+        }
+        assert!(matches!(events.next().await, Input::Attention(attended) if attended == is_visible()));
+        assert!(events.is_empty(), "a page that is hidden did not come back");
+        happens(&global, "blur");
+        assert!(matches!(events.next().await, Input::Attention(false)));
+        happens(&global, "focus");
+        assert!(matches!(events.next().await, Input::Attention(attended) if attended == is_visible()));
         drop(listening);
         while !events.is_empty() {
             events.next().await;

@@ -77,6 +77,14 @@ impl Record {
         })
     }
 
+    /// The record of a key that a legacy client has kept, of a service that may be one or not.
+    fn adopted(key: &str, drawn: SessionId) -> Self {
+        let key = ReloginKey::new(key.to_owned());
+        // A key of our form says which session it is of. Its generation is lower than any in an answer.
+        let legacy = key.session().is_none().then_some(drawn);
+        Self { key, generation: 0, bound: false, attempt: None, legacy }
+    }
+
     /// The text to store.
     pub(super) fn text(&self) -> Secret {
         let mut text = String::new();
@@ -197,6 +205,40 @@ impl SessionName {
     }
 }
 
+/// A relogin key that a legacy client of this origin has kept, and that is taken over once. Knows no storage.
+#[derive(Clone)]
+pub struct AdoptedKey {
+    key: ReloginKey,
+    text: Secret,
+}
+
+impl AdoptedKey {
+    /// The key `key`. `random`: fresh bits, to call its session by if it is a legacy service's.
+    #[must_use]
+    pub fn new(key: &str, random: [u8; 16]) -> Self {
+        let record = Record::adopted(key, SessionId(random));
+        Self { text: record.text(), key: record.key }
+    }
+
+    /// What to put into storage where there never was anything.
+    #[must_use]
+    pub fn text(&self) -> &Secret {
+        &self.text
+    }
+
+    /// Whether storage, which has `text`, has the key, so that the legacy client's copy of it has to go.
+    #[must_use]
+    pub fn is_in(&self, text: Option<&Secret>) -> bool {
+        Record::parse(text).is_some_and(|record| record.key == self.key)
+    }
+}
+
+impl std::fmt::Debug for AdoptedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AdoptedKey(…)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +260,19 @@ mod tests {
         }
         let odd = Record::parse(text(r#"{"key":"k","generation":3,"attempt":"x"}"#).as_ref()).unwrap();
         assert_eq!(odd.attempt(), None, "an attempt of no known form is no attempt");
+    }
+
+    #[test]
+    fn a_key_of_a_legacy_client_is_of_a_legacy_service_unless_it_has_our_form() {
+        let legacy = AdoptedKey::new("any text", [7; 16]);
+        let record = Record::parse(Some(legacy.text())).unwrap();
+        assert_eq!((record.key.expose(), record.generation, record.legacy), ("any text", 0, Some(SessionId([7; 16]))));
+        let text = record.begun(Attempt([1; 16])).text();
+        assert!(legacy.is_in(Some(&text)) && !legacy.is_in(None));
+        assert!(!legacy.is_in(Some(AdoptedKey::new("another", [7; 16]).text())));
+        let keyring = relogin_session::Keyring::new(vec![vec![1; 32]]).unwrap();
+        let ours = AdoptedKey::new(keyring.mint(SessionId([3; 16]), &[0; 16], 5).expose(), [7; 16]);
+        let record = Record::parse(Some(ours.text())).unwrap();
+        assert_eq!((record.legacy, record.key.session()), (None, Some(SessionId([3; 16]))));
     }
 }

@@ -1,0 +1,50 @@
+//! Takes over the key that a legacy client of this origin has kept in localStorage, once.
+//!
+//! It is put where a page without a database keeps its record, from where it moves into storage if
+//! that is new. Where storage has a session, or has had one, the legacy client's key is left alone.
+
+use relogin_client::{AdoptedKey, Secret};
+
+use super::{global, random};
+
+/// A key that is being taken over.
+#[derive(Debug)]
+pub(super) struct Adoption {
+    key: AdoptedKey,
+    /// What the legacy client calls it.
+    from: String,
+    /// What storage is called.
+    to: String,
+    is_new: bool,
+}
+
+impl Adoption {
+    /// Begins to take over the key called `from` into the storage called `to`, which is not open yet. `None`
+    /// if there is no such key.
+    pub(super) fn begin(from: &str, to: &str) -> Option<Self> {
+        let storage = local_storage()?;
+        let key = storage.get_item(from).ok()?.filter(|key| !key.is_empty())?;
+        let key = AdoptedKey::new(&key, random::id());
+        let is_new = storage.get_item(to).ok()?.is_none();
+        if is_new {
+            storage.set_item(to, key.text().expose()).ok()?;
+        }
+        Some(Self { key, from: from.to_owned(), to: to.to_owned(), is_new })
+    }
+
+    /// Ends it: storage really has `text` now.
+    pub(super) fn end(self, text: Option<&Secret>) {
+        let Some(storage) = local_storage() else { return };
+        let ours = Some(self.key.text().expose());
+        // What cannot be removed is a key that was used, and as good as none.
+        if self.key.is_in(text) {
+            let _ = storage.remove_item(&self.from);
+        } else if self.is_new && storage.get_item(&self.to).ok().flatten().as_deref() == ours {
+            let _ = storage.remove_item(&self.to);
+        }
+    }
+}
+
+fn local_storage() -> Option<web_sys::Storage> {
+    global().local_storage().ok().flatten()
+}
