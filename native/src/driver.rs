@@ -3,7 +3,7 @@
 
 use std::{future::pending, time::Duration};
 
-use relogin_client::{Action, Config, Input, LockId, Moment, Secret, SocketId};
+use relogin_client::{Action, Config, Input, LockId, Moment, Secret, Signature, SocketId};
 use relogin_handle::{Client, Engine};
 use relogin_res::{InvalidResourceId, ResourceId};
 use tokio::time::{Instant, sleep_until};
@@ -176,7 +176,7 @@ impl Driver {
             Action::SwapStorage { from, to } => self.swap_storage(from, to).await,
             // No key pair is kept: all sessions are bearer ones.
             Action::MakeDevice => self.engine.handle(Input::Device(None), self.moment()),
-            Action::Sign(_) => self.engine.handle(Input::Signed(None), self.moment()),
+            Action::Sign(_) => self.engine.handle(Input::Signed(Signature::NoKey), self.moment()),
             Action::RequestLock(id) => self.lock = Some((id, Instant::now())),
             // Whoever has it cannot be made to give it up.
             Action::StealLock(id) => self.engine.handle(Input::LockRefused(id), self.moment()),

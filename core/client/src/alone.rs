@@ -176,7 +176,7 @@ impl KeeperAlone {
             Input::Signed(signature) => keeper.signed(signature, turn, out),
             Input::StorageChanged => keeper.storage_changed(turn, out),
             Input::LockGranted(id) => keeper.lock_granted(id, out),
-            Input::LockRefused(id) => keeper.lock_refused(id, out),
+            Input::LockRefused(id) => keeper.lock_refused(id, turn, out),
             Input::Wake => keeper.wake(out),
             Input::Attention(attended) => keeper.attention(attended, turn, out),
             Input::Online => {

@@ -198,7 +198,7 @@ impl Client {
                 self.keeper.storage_changed(turn, out);
             }
             Input::LockGranted(id) => self.keeper.lock_granted(id, out),
-            Input::LockRefused(id) => self.keeper.lock_refused(id, out),
+            Input::LockRefused(id) => self.keeper.lock_refused(id, turn, out),
             Input::Wake => {
                 self.connection.wake(turn, out);
                 self.keeper.wake(out);

@@ -97,11 +97,10 @@ pub enum Input {
     /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
     StorageRead(Option<Secret>),
     /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other input; `None` where the browser
-    /// can keep no key pair.
+    /// can keep no key pair, or cannot now: a login does not wait for that.
     Device(Option<PublicKey>),
-    /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input: base64url, as
-    /// [`SignedChallenge`](relogin_session::api::SignedChallenge) has it; `None` if there is no key pair (any more).
-    Signed(Option<String>),
+    /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input.
+    Signed(Signature),
     /// Another tab may have changed the storage record. A hint: the client looks for itself.
     StorageChanged,
     /// The lock is ours, until released or stolen from us.
@@ -126,6 +125,17 @@ pub enum Input {
     Forget(Token),
     /// See [`Config::greet`].
     Greeted,
+}
+
+/// What came of [`Action::Sign`](crate::Action::Sign).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// The signature: base64url, as [`SignedChallenge`](relogin_session::api::SignedChallenge) has it.
+    Made(String),
+    /// There is no key pair (any more), and none that could come back.
+    NoKey,
+    /// The place where the key pair lies does not answer now. Whatever needs the signature is put off.
+    Unavailable,
 }
 
 /// What a caller can want.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use relogin_res::ResourceId;
 use relogin_session::{Attempt, User};
 
-pub use self::record::AdoptedKey;
+pub use self::record::{AdoptedKey, stored_key};
 use self::{
     ending::Endings,
     errand::{Errand, Want},
@@ -67,6 +67,8 @@ pub(crate) struct Keeper {
     wanted: Option<Want>,
     /// Not before this time.
     retry: Option<Duration>,
+    /// A sibling has put a key into storage, and told all others at the same moment.
+    hinted: bool,
     /// The use of a key that is our own, or that a sibling was given time to bring to its end.
     yielded_to: Option<Attempt>,
     /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
@@ -103,6 +105,7 @@ impl Keeper {
             errands: 0,
             wanted: None,
             retry: None,
+            hinted: false,
             yielded_to: None,
             losses: None,
             logins: Vec::new(),
@@ -210,13 +213,14 @@ impl Keeper {
 
     pub(crate) fn lock_granted(&mut self, id: LockId, out: &mut Outbox) {
         if self.lock.granted(id) {
+            self.hinted = false;
             self.errand_go(out);
         }
     }
 
-    pub(crate) fn lock_refused(&mut self, id: LockId, out: &mut Outbox) {
+    pub(crate) fn lock_refused(&mut self, id: LockId, turn: &mut Turn, out: &mut Outbox) {
         if self.lock.refused(id) {
-            self.errand_go(out);
+            self.go_without_lock(turn, out);
         }
     }
 
@@ -270,7 +274,8 @@ impl Keeper {
 
     pub(crate) fn logout(&mut self, token: Token, out: &mut Outbox) {
         self.refuse_logins(&RequestError::Superseded, out);
-        self.questions.look(Asked::Logout { token, removed: None }, out);
+        // What can be read at once is removed at once: the page may be about to go.
+        self.questions.read(Asked::Logout { token, removed: None }, out);
     }
 
     /// The page came back: what waits for a better time has waited long enough, and signs of siblings may have been missed.
@@ -295,6 +300,7 @@ impl Keeper {
             self.want(Want::Refresh);
         }
         self.look_for_stray(turn);
+        self.account_for_leftovers(turn, out);
         self.pump(turn, out);
     }
 
@@ -302,13 +308,14 @@ impl Keeper {
     pub(crate) fn next_deadline(&self, promising: bool) -> Option<Duration> {
         let pending = match self.wanted {
             _ if !self.linked || self.errand.is_some() => None,
-            _ if !self.endings.is_empty() => self.endings.retry(),
+            _ if self.endings.is_attached() => None,
             Some(_) => self.retry,
             None => self.stray_deadline(),
         };
+        let ending = self.endings.retry().filter(|_| self.linked && self.errand.is_none() && self.is_ending());
         let refresh = self.schedule.refresh().filter(|_| promising);
         let logins = self.logins.iter().map(|login| login.deadline).min();
-        [pending, refresh, logins, self.lock.next_deadline()].into_iter().flatten().min()
+        [pending, ending, refresh, logins, self.here.leftovers, self.lock.next_deadline()].into_iter().flatten().min()
     }
 
     /// Whether the user that the user model names is to be shown: not one whom nobody has logged in, as far as the page knows.
@@ -317,7 +324,7 @@ impl Keeper {
             Standing::Attached { .. } | Standing::Resuming => true,
             Standing::Nobody(_) => !self.here.used || self.errand.as_ref().is_some_and(|errand| !errand.void),
         };
-        accounted && self.leaving.is_none() && self.endings.is_empty()
+        accounted && self.leaving.is_none() && !self.is_ending()
     }
 
     fn want(&mut self, want: Want) {

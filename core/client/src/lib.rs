@@ -45,8 +45,8 @@ pub use action::{
 };
 pub use alone::{AloneAction, AloneInput, KeeperAlone};
 pub use client::Client;
-pub use input::{Command, Config, Input, LockId, Moment, SocketId, Token};
-pub use keeper::AdoptedKey;
+pub use input::{Command, Config, Input, LockId, Moment, Signature, SocketId, Token};
+pub use keeper::{AdoptedKey, stored_key};
 pub use secret::Secret;
 
 /// Who is logged in, as the user model says.

@@ -105,15 +105,6 @@ pub(crate) fn text(members: &mut Members, name: &str) -> Option<String> {
     if let Json::String(text) = members.get_mut(name)?.take() { Some(text) } else { None }
 }
 
-/// A member that is a string, if it is there and not null.
-#[expect(clippy::option_option, reason = "told apart: it is not there, and it is no string")]
-pub(crate) fn maybe_text(members: &mut Members, name: &str) -> Option<Option<String>> {
-    match members.get(name) {
-        None | Some(Json::Null) => Some(None),
-        Some(_) => text(members, name).map(Some),
-    }
-}
-
 /// A member that is a whole number.
 pub(crate) fn number(members: &Members, name: &str) -> Option<u64> {
     members.get(name)?.as_u64()

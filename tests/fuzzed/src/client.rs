@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use relogin_client::{Action, Client, Command, Config, Input, LockId, Moment, Secret, SocketId, Token};
+use relogin_client::{Action, Client, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token};
 use relogin_res::ResourceId;
 
 use crate::supply::Supply;
@@ -213,7 +213,7 @@ impl Driver {
                 self.input(Input::StorageRead(self.storage.clone().map(Secret::new)));
             }
             Action::MakeDevice => self.input(Input::Device(None)),
-            Action::Sign(_) => self.input(Input::Signed(None)),
+            Action::Sign(_) => self.input(Input::Signed(Signature::NoKey)),
             Action::Settle(Token(token), _) => assert!(self.open.remove(&token), "settles twice, or what nobody asked"),
             Action::RequestLock(_) | Action::StealLock(_) | Action::ReleaseLock(_) | Action::Emit(_) => {}
         }

@@ -34,6 +34,8 @@ pub enum Mutant {
     SuccessorOverAnything,
     /// The successor is not written.
     SuccessorNotWritten,
+    /// A logout leaves nothing in storage for the next page to finish.
+    LogoutLeavesNothing,
     /// What tells other connections of a new generation is lost.
     NobodyToldOfRotation,
     /// The log is not asked: whose turn it is, is settled in localStorage.

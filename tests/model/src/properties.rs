@@ -117,7 +117,8 @@ fn has_token(state: &State, cid: &ConnectionId) -> bool {
     token.is_some_and(|token| state.service.is_live(&token.sid))
 }
 
-/// After a logout nobody is logged in; after a login that was confirmed, everybody is.
+/// After a logout nobody is logged in, and the session is over, whatever becomes of the page; after a login that was confirmed,
+/// everybody is.
 fn is_logout_final(config: &Config, state: &State) -> bool {
     if state.left == Left::Never || !state.is_quiet() {
         return true;
@@ -134,7 +135,9 @@ fn is_logout_final(config: &Config, state: &State) -> bool {
     }
     if state.left == Left::Out {
         let nobody_in = (0..count).all(|tab| !later.is_logged_in(tab));
-        return nobody_in && later.stored().is_none() && later.gateway.0.keys().all(|cid| !has_token(&later, cid));
+        let nobody_holds = later.gateway.0.keys().all(|cid| !has_token(&later, cid));
+        let is_over = later.service.records.keys().all(|sid| !later.service.is_live(sid));
+        return nobody_in && nobody_holds && is_over && later.stored().is_none();
     }
     let is_confirmed = state.tabs.iter().any(|tab| tab.is_login_confirmed);
     !is_confirmed || (0..count).all(|tab| later.is_logged_in(tab))

@@ -23,6 +23,8 @@ pub struct Loot {
     pub key: ReloginKey,
     /// The use that was under way.
     pub attempt: Option<Attempt>,
+    /// Whether it is that of a pending logout.
+    pub is_pending: bool,
 }
 
 /// What the thief uses.
@@ -50,12 +52,14 @@ impl Thief {
         ConnectionId::parse("thief").expect("a connection id")
     }
 
-    /// Reads storage.
+    /// Reads storage: its key, else that of a pending logout.
     #[must_use]
     pub fn copies(storage: &str) -> Option<Loot> {
         let json: serde_json::Value = serde_json::from_str(storage).ok()?;
-        let attempt = json["attempt"].as_str().and_then(Attempt::parse);
-        Some(Loot { key: ReloginKey::new(json["key"].as_str()?.to_owned()), attempt })
+        let is_pending = json["key"].is_null();
+        let record = if is_pending { &json["pendingLogouts"][0] } else { &json };
+        let attempt = record["attempt"].as_str().and_then(Attempt::parse);
+        Some(Loot { key: ReloginKey::new(record["key"].as_str()?.to_owned()), attempt, is_pending })
     }
 
     /// The key and the attempt of a use; none if it has not got them.

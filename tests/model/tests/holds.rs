@@ -62,6 +62,12 @@ holds! {
     a_thief_a_logout_and_requests_lost_and_doubled: {tabs: 1} {copies: 1, uses: 2, logouts: 1, doubled: 1, lost: 1, timers: 2}
     a_thief_of_a_bound_session_and_a_logout: {tabs: 1, bound: true} {copies: 1, uses: 2, logouts: 1, drops: 1, mute: 1, timers: 2}
     a_logout_and_a_lost_connection: {} {logouts: 1, drops: 1, timers: 1}
+    a_logout_and_a_page_that_is_closed: {tabs: 1} {logouts: 1, reloads: 2, lost: 1, timers: 1}
+    a_logout_of_two_tabs_and_a_page_that_is_closed: {} {logouts: 1, reloads: 1, lost: 1}
+    a_logout_a_closed_page_and_a_crash: {tabs: 1} {logouts: 1, reloads: 1, lost: 1, crashes: 1, timers: 1}
+    a_logout_of_a_bound_session_and_a_page_that_is_closed: {tabs: 1, bound: true} {logouts: 1, reloads: 2, lost: 1, mute: 1, timers: 1}
+    a_thief_a_logout_and_a_page_that_is_closed: {tabs: 1} {copies: 1, uses: 2, logouts: 1, reloads: 1, lost: 1}
+    a_logout_a_closed_page_and_a_login: {tabs: 1} {logouts: 1, logins: 1, reloads: 1, lost: 1, timers: 1}
     a_logout_and_a_login: {tabs: 1} {logouts: 1, logins: 1, doubled: 1, timers: 1}
     a_logout_a_login_and_a_crash: {tabs: 1} {logouts: 1, logins: 1, crashes: 1, timers: 2}
     two_places_and_two_tabs: {places: true} {timers: 2}

@@ -112,6 +112,12 @@ fn a_successor_that_is_not_written() {
 }
 
 #[test]
+fn a_logout_that_leaves_nothing_for_the_next_page_to_finish() {
+    let budget = Budget { logouts: 1, reloads: 1, lost: 1, ..Budget::NOTHING };
+    is_caught(&Config { tabs: 1, ..bearer(Mutant::LogoutLeavesNothing, budget) }, &[LOGOUT_IS_FINAL]);
+}
+
+#[test]
 fn a_rotation_that_nobody_is_told_of() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, drops: 1, ..Budget::NOTHING };
     is_caught(&bearer(Mutant::NobodyToldOfRotation, budget), &[NOT_TWO_HOLDERS]);

@@ -4,6 +4,7 @@
 use futures_channel::mpsc::{self, UnboundedSender};
 use futures_util::StreamExt as _;
 use gloo_timers::future::TimeoutFuture;
+use relogin_client::stored_key;
 use relogin_res::json;
 use relogin_session::exchange::MARK;
 use wasm_bindgen::JsCast as _;
@@ -33,7 +34,7 @@ impl CookieChange {
         match (from.and_then(name_in), to.and_then(name_in)) {
             // Swapped, and not just claimed for an attempt.
             (before, Some(name)) if before.as_ref() != Some(&name) => Some(Self::Refresh(name)),
-            (Some(_), None) if to.is_none() => Some(Self::Remove),
+            (Some(_), None) if to.is_none_or(|text| stored_key(text).is_none()) => Some(Self::Remove),
             _ => None,
         }
     }
@@ -114,6 +115,9 @@ mod tests {
         assert_eq!(change(&None, &named), Some(CookieChange::Refresh(one.clone())));
         assert_eq!(change(&named, &record(&other, "")), Some(CookieChange::Refresh(other)));
         assert_eq!(change(&named, &None), Some(CookieChange::Remove));
+        let left = Some(format!(r#"{{"pendingLogouts":[{{"key":"{one}","generation":1}}]}}"#));
+        assert_eq!(change(&named, &left), Some(CookieChange::Remove), "the user has logged out");
+        assert_eq!(change(&left, &None), None, "it is gone");
         assert_eq!(change(&named, &record(&one, r#","attempt":"a""#)), None, "only claimed");
         assert_eq!(change(&named, &record("a key", "")), None, "the key is no cookie's any more");
         assert_eq!(change(&record("a key", ""), &None), None, "no cookie has it");

@@ -2,7 +2,7 @@
 //! included.
 
 use js_sys::Promise;
-use relogin_client::PublicKey;
+use relogin_client::{PublicKey, Signature};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::database::{Database, RawDatabase};
@@ -41,8 +41,12 @@ impl DeviceKey {
         Some(PublicKey { kty: members.next()?, crv: members.next()?, x: members.next()?, y: members.next() })
     }
 
-    /// The signature of `message` by the pair, base64url; `None` if there is no pair.
-    pub(super) async fn sign(&self, message: &str) -> Option<String> {
-        self.0.sign_raw(message).await.ok()?.as_string()
+    /// The signature of `message` by the pair.
+    pub(super) async fn sign(&self, message: &str) -> Signature {
+        match self.0.sign_raw(message).await {
+            Ok(signature) => signature.as_string().map_or(Signature::NoKey, Signature::Made),
+            // The database does not answer.
+            Err(_) => Signature::Unavailable,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What keeps a session in the browser: storage, device key, lock and cookie.
 
-use relogin_client::{Action, Input, LockId, Secret};
+use relogin_client::{Action, Input, LockId, Secret, Signature};
 
 use super::{
     EventQueue, Exception,
@@ -143,7 +143,7 @@ impl SessionIo {
     async fn sign(&self, message: &Secret) -> Input {
         Input::Signed(match &self.device_key {
             Some(key) => key.sign(message.expose()).await,
-            None => None,
+            None => Signature::NoKey,
         })
     }
 

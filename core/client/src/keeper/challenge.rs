@@ -12,7 +12,7 @@ use super::{
     errand::{Errand, Stage},
 };
 use crate::{
-    Action, RequestError, Secret,
+    Action, RequestError, Secret, Signature,
     input::Turn,
     outbox::{Outbox, Purpose},
     wire,
@@ -92,9 +92,18 @@ impl Keeper {
         self.errand = Some(errand);
     }
 
-    /// The device has signed, or cannot any more: then the key is of no use, and the service will say so.
-    pub(crate) fn signed(&mut self, signature: Option<String>, turn: &mut Turn, out: &mut Outbox) {
+    /// The device has signed, or cannot any more: then the key is of no use, and the service will say so. If it cannot now, the use
+    /// is put off: sent without a proof, the key would be refused, and that says nothing of the session.
+    pub(crate) fn signed(&mut self, signature: Signature, turn: &mut Turn, out: &mut Outbox) {
         let Some(errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Signing(_))) else { return };
+        let signature = match signature {
+            Signature::Made(signature) => Some(signature),
+            Signature::NoKey => None,
+            Signature::Unavailable => {
+                self.use_failed(&errand, &RequestError::TimedOut, turn, out);
+                return self.pump(turn, out);
+            }
+        };
         // A tab may have been frozen while it signed.
         if self.here.challenges.usable(turn.now).is_none() {
             return self.prove(errand, turn, out);

@@ -1,10 +1,14 @@
 //! Logouts brought to their end: on the page each takes effect at once, at the service as soon as it can be reached. On a new
-//! connection, a session has to be taken up once more to be ended.
+//! connection, a session has to be taken up once more to be ended. Until the service has confirmed it, a logout is in storage
+//! as a pending one, so that another page can finish it.
+
+mod pending;
 
 use std::time::Duration;
 
 use relogin_session::{Denied, api::LogoutParams};
 
+use self::pending::Over;
 use super::{
     Holding, Keeper, Record, Seen, Stored,
     errand::{Errand, Stage, Task, is_denied, is_transient},
@@ -22,7 +26,7 @@ use crate::{
 /// How long the user model may say otherwise than storage: time enough for the logout of a sibling, and for the model itself.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Logouts that the service has not confirmed. The page is not kept waiting for them, and no other tab sees their keys.
+/// Logouts that the service has not confirmed. The page is not kept waiting for them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Endings {
     /// What this connection holds comes first.
@@ -32,6 +36,8 @@ pub(super) struct Endings {
     /// Not before this time.
     retry: Option<Duration>,
     backoff: Backoff,
+    /// Those that are over, and may still be in storage.
+    over: Vec<Over>,
 }
 
 /// A session that is to end.
@@ -39,7 +45,8 @@ pub(super) struct Endings {
 struct Ending {
     /// `None`: whichever this connection holds.
     session: Option<SessionName>,
-    /// Its key, if it was in storage: it alone can end the session on another connection.
+    /// Its key, if we have it: it alone can end the session on another connection. As it is in storage, attempt and all,
+    /// whatever this tab has got for it since: so all who finish the logout repeat the same use of the key.
     record: Option<Record>,
     /// Whether this connection holds it.
     attached: bool,
@@ -48,16 +55,38 @@ struct Ending {
 }
 
 impl Keeper {
-    /// What storage has, for a logout: it goes, whatever it is, so that nothing here or in other tabs can use it.
-    pub(super) fn logout_read(&mut self, token: Token, removed: Option<Record>, stored: Stored, out: &mut Outbox) {
-        match stored.text {
-            None => self.leave(token, removed, out),
-            text => self.questions.swap(Asked::Logout { token, removed: stored.record }, text, None, out),
+    /// What storage has, for a logout: the key goes, whatever it is, so that nothing here or in other tabs can use it but to end
+    /// its session.
+    pub(super) fn logout_read(
+        &mut self,
+        token: Token,
+        removed: Option<Record>,
+        stored: Stored,
+        turn: &Turn,
+        out: &mut Outbox,
+    ) {
+        match &stored.record {
+            Some(record) => {
+                let removed = record.begun(turn.attempt);
+                let pending = stored.logged_out(&removed);
+                self.questions.swap(Asked::Logout { token, removed: Some(removed) }, stored.text, Some(pending), out);
+            }
+            None if stored.text.is_some() && stored.pending.is_empty() => {
+                self.questions.swap(Asked::Logout { token, removed }, stored.text, None, out);
+            }
+            None if !stored.certain => self.questions.look(Asked::Logout { token, removed }, out),
+            None => {
+                // By the attempt that is noted there, which is a sibling's if that was first to log out.
+                let is_removed =
+                    |pending: &&Record| removed.as_ref().is_some_and(|removed| pending.is_of_session(removed));
+                let removed = stored.pending.iter().find(is_removed).cloned();
+                self.leave(token, removed, &stored.pending, out);
+            }
         }
     }
 
-    /// The user logs out, and storage is empty: `removed` was there.
-    fn leave(&mut self, token: Token, mut removed: Option<Record>, out: &mut Outbox) {
+    /// The user logs out, and storage has no key any more: `removed` was there, and `pending` logouts are.
+    fn leave(&mut self, token: Token, mut removed: Option<Record>, pending: &[Record], out: &mut Outbox) {
         let held = match self.standing {
             Standing::Attached { holding, .. } => Some(holding),
             _ => None,
@@ -77,6 +106,9 @@ impl Keeper {
         let nobody = self.seen == Seen::Nobody && !self.here.used;
         if let Some(holding) = held {
             let record = removed.take_if(|record| record.holding().is_same_session(holding));
+            // Or a sibling has removed it.
+            let is_held = |record: &&Record| holding.session.is_some() && record.holding().is_same_session(holding);
+            let record = record.or_else(|| pending.iter().find(is_held).cloned());
             self.endings.push(Ending::new(holding.session, record, true));
         } else if !known && !nobody {
             // Whatever there may be.
@@ -98,6 +130,18 @@ impl Keeper {
         self.standing = Standing::Resuming;
         self.believed = None;
         self.want(super::errand::Want::Resume);
+    }
+
+    /// Whether the logouts that wait concern this connection: it holds what is to end, or is to take it up next.
+    pub(super) fn is_ending(&self) -> bool {
+        let is_free = !matches!(self.standing, Standing::Attached { .. });
+        self.endings.is_attached() || is_free && !self.endings.is_empty()
+    }
+
+    /// Whether they come before all else: the connection holds what is to end, or it is time.
+    pub(super) fn must_end_first(&self, turn: &Turn) -> bool {
+        let is_due = !self.login_first && self.endings.retry.is_none_or(|retry| retry <= turn.now);
+        self.is_ending() && (self.endings.is_attached() || is_due)
     }
 
     fn end_held(&mut self, holding: Option<Holding>) {
@@ -142,7 +186,8 @@ impl Keeper {
     }
 
     fn is_stray(&self) -> bool {
-        let idle = self.linked && self.errand.is_none() && self.endings.is_empty() && self.wanted.is_none();
+        let is_ending = self.is_ending() || !self.endings.over.is_empty();
+        let idle = self.linked && self.errand.is_none() && !is_ending && self.wanted.is_none();
         idle && match (self.standing, &self.seen) {
             (Standing::Attached { .. }, Seen::Nobody) => true,
             (Standing::Attached { stored, .. }, Seen::Somebody(_)) => !stored,
@@ -155,7 +200,7 @@ impl Keeper {
     /// The answer to a use of `used`, or to a login, that the user's logout has overtaken.
     pub(super) fn void_answered(&mut self, used: Option<&Record>, result: Result<Granted, RequestError>) {
         match (result, used) {
-            (Ok(granted), _) => self.endings.attached(granted.record),
+            (Ok(granted), used) => self.endings.attached(used, granted.record),
             (Err(error), Some(used)) if is_denied(&error, Denied::InvalidReloginKey) => self.endings.refused(used),
             _ => {}
         }
@@ -212,25 +257,30 @@ impl Keeper {
                 self.endings.retry = Some(turn.now + self.endings.backoff.next(&mut turn.dice));
             }
             None => {
-                if !self.endings.queue.is_empty() {
-                    self.endings.queue.remove(0);
-                }
+                self.endings.first_is_over();
                 (self.endings.retry, self.endings.backoff) = (None, Backoff::default());
             }
         }
     }
 
-    /// The service could not be asked. The page need not know; a login that waits for this must.
+    /// The service could not be asked, or the key not proven. The page need not know; a login that waits for the connection must.
     pub(super) fn end_later(&mut self, error: &RequestError, turn: &mut Turn, out: &mut Outbox) {
         self.endings.retry = Some(turn.now + self.endings.backoff.next(&mut turn.dice));
         self.endings.settle(out);
-        self.refuse_logins(error, out);
+        if self.endings.is_attached() {
+            self.refuse_logins(error, out);
+        }
     }
 }
 
 impl Endings {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether this connection holds the first of them.
+    pub(super) fn is_attached(&self) -> bool {
+        self.queue.first().is_some_and(|ending| ending.attached)
     }
 
     /// When the next step is due; `None`: now.
@@ -260,6 +310,7 @@ impl Endings {
     /// Nobody will bring them to their end.
     pub(super) fn give_up(&mut self, out: &mut Outbox) {
         self.queue.clear();
+        self.over.clear();
         self.settle(out);
     }
 
@@ -268,12 +319,26 @@ impl Endings {
         self.queue.insert(place, ending);
     }
 
-    /// The session of `record`, which is to end, is held by this connection now, and no other.
-    fn attached(&mut self, record: Record) {
-        let session = record.holding().session;
-        self.keep(&mut |ending| ending.session != session || ending.record.is_none() && ending.session.is_none());
+    fn first_is_over(&mut self) {
+        if !self.queue.is_empty() {
+            let Ending { session, record, .. } = self.queue.remove(0);
+            self.over.push(Over { session, record });
+        }
+    }
+
+    /// The session of `new`, which is to end, is held by this connection now, and no other: by a use of `used`.
+    fn attached(&mut self, used: Option<&Record>, new: Record) {
+        let session = new.holding().session;
+        let is_it = |ending: &Ending| {
+            ending
+                .record
+                .as_ref()
+                .is_some_and(|record| used.is_some_and(|used| used.key == record.key) || record.is_of_session(&new))
+        };
+        let known = self.queue.iter().position(is_it).and_then(|at| self.queue.remove(at).record);
+        self.keep(&mut |ending| ending.session != session || ending.session.is_none());
         self.attached_to(session);
-        self.push(Ending::new(session, Some(record), true));
+        self.push(Ending::new(session, known.or(Some(new)), true));
     }
 
     fn attached_to(&mut self, session: Option<SessionName>) {
@@ -291,13 +356,18 @@ impl Endings {
     /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may know the attempt, that says
     /// only that the use is an old one: by another attempt the key ends the session, if there is one.
     fn refused(&mut self, used: &Record) {
+        let mut over = false;
         self.keep(&mut |ending| match &mut ending.record {
             Some(record) if record.key == used.key => {
                 record.forget_attempt();
-                !std::mem::replace(&mut ending.conclusive, true)
+                over = std::mem::replace(&mut ending.conclusive, true);
+                !over
             }
             _ => true,
         });
+        if over {
+            self.over.push(Over { session: used.holding().session, record: Some(used.clone()) });
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Errand {
     pub(super) stage: Stage,
     /// The key that is used, with the attempt.
     pub(super) used: Option<Record>,
+    /// The pending logouts that storage has beside it.
+    pub(super) beside: Vec<Record>,
     /// When it was sent: the key in the answer cannot be older.
     pub(super) sent: Duration,
     /// How often it has tried to put the answer's key into storage.
@@ -87,7 +89,7 @@ impl Keeper {
             self.lost_user(turn);
         }
         self.account_for_stray(turn);
-        if !self.endings.is_empty() {
+        if self.must_end_first(turn) {
             return self.bring_to_end(turn, out);
         }
         self.endings.settle(out);
@@ -115,7 +117,16 @@ impl Keeper {
     /// An errand that begins.
     pub(super) fn errand(&mut self, task: Task, stage: Stage) -> Errand {
         self.errands = self.errands.wrapping_add(1);
-        Errand { number: self.errands, task, stage, used: None, sent: Duration::ZERO, tries: 0, void: false }
+        Errand {
+            number: self.errands,
+            task,
+            stage,
+            used: None,
+            beside: Vec::new(),
+            sent: Duration::ZERO,
+            tries: 0,
+            void: false,
+        }
     }
 
     /// The lock is ours, or not worth waiting for any longer.
@@ -163,6 +174,7 @@ impl Keeper {
         }
         if let Task::EndLogout = errand.task {
             self.end_logout_answered(result.err(), turn, out);
+            self.clear_over(out);
             return self.pump(turn, out);
         }
         let granted = granted(result, errand.used.as_ref(), turn);
@@ -172,6 +184,7 @@ impl Keeper {
             Task::EndRelogin => self.end_relogin_answered(&errand, granted, turn, out),
             Task::EndLogout => {}
         }
+        self.clear_over(out);
         self.pump(turn, out);
     }
 
@@ -204,6 +217,11 @@ impl Keeper {
 }
 
 impl Errand {
+    /// The text that storage has with that.
+    pub(super) fn used_text(&self) -> Option<Secret> {
+        Some(self.used.as_ref()?.text(&self.beside))
+    }
+
     /// Whether the service may have heard of it.
     pub(super) fn is_sent(&self) -> bool {
         match self.stage {

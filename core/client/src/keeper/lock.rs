@@ -19,6 +19,8 @@ pub(super) struct Lock {
     /// Whether a use by a sibling must not be repeated: what it has waited for may only be lost.
     patient: bool,
     state: State,
+    /// There was none to be had, when it was last asked for.
+    missing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ enum State {
 
 impl Lock {
     pub(super) fn new(timeout: Duration, use_timeout: Duration) -> Self {
-        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free }
+        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free, missing: false }
     }
 
     /// Whether the session is a legacy service's, from the next wait on.
@@ -48,6 +50,11 @@ impl Lock {
     /// Whether we work without it.
     pub(super) fn is_without(&self) -> bool {
         self.state == State::Without
+    }
+
+    /// Whether tabs have no lock to take turns by.
+    pub(super) fn is_missing(&self) -> bool {
+        self.missing
     }
 
     /// Asks for the lock. One of the next three functions will say when to go on.
@@ -70,7 +77,7 @@ impl Lock {
     pub(super) fn granted(&mut self, granted: LockId) -> bool {
         match self.state {
             State::Asked { id, .. } if id == granted => {
-                self.state = State::Held(id);
+                (self.state, self.missing) = (State::Held(id), false);
                 true
             }
             // Given back already.
@@ -81,8 +88,8 @@ impl Lock {
     /// True if it is time to go on, without a lock.
     pub(super) fn refused(&mut self, refused: LockId) -> bool {
         match self.state {
-            State::Asked { id, .. } if id == refused => {
-                self.state = State::Without;
+            State::Asked { id, stealing, .. } if id == refused => {
+                (self.state, self.missing) = (State::Without, !stealing);
                 true
             }
             State::Held(id) if id == refused => {

@@ -106,7 +106,7 @@ impl Keeper {
                 self.void_answered(None, result);
             }
             Ok(granted) => {
-                let new = granted.record.text();
+                let new = granted.record.text(&[]);
                 errand.stage = Stage::Storing(granted);
                 self.swap_for(errand, None, Some(new), out);
             }
@@ -144,8 +144,8 @@ impl Keeper {
         let is_stored = stored.has_key_of(record);
         if !is_stored && errand.tries < MAX_TRIES {
             errand.tries += 1;
-            let new = record.text();
-            return self.swap_for(errand, stored.text.clone(), Some(new), out);
+            let new = stored.with(record);
+            return self.swap_for(errand, stored.text.clone(), new, out);
         }
         self.wanted = None;
         self.attached(record, granted, is_stored, errand.sent, turn);

@@ -1,25 +1,31 @@
-//! What the keeper has in storage, shared by all tabs of a browser: docs/protocol.md, section 4.
+//! The storage record: the relogin key that all tabs of a browser share, and the pending logouts beside it
+//! (docs/protocol.md, section 4). Reads and writes its text; decides nothing.
 
-use relogin_res::json::{self, Object};
+use std::collections::VecDeque;
+
 use relogin_session::{Attempt, SessionId, api::ReloginKey};
+use serde::{Deserialize, Serialize};
 
-use crate::{
-    Binding, RequestError, Secret,
-    wire::{self, LoggedIn},
-};
+use crate::{Binding, RequestError, Secret, wire::LoggedIn};
 
-/// The storage record.
-#[derive(Clone, Debug)]
+/// So many pending logouts are kept; of more, the oldest are forgotten.
+const MAX_PENDING: usize = 8;
+
+/// A key in storage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Record {
     /// The key to use next.
-    pub(super) key: ReloginKey,
+    pub(crate) key: ReloginKey,
     /// Its generation.
     pub(crate) generation: u64,
     /// Whether the key is of no use without a proof.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub(super) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
     /// For the session of a legacy service: what this browser calls it, as such a service's keys name no session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     legacy: Option<SessionId>,
 }
 
@@ -29,6 +35,8 @@ pub(super) struct Stored {
     pub(super) text: Option<Secret>,
     /// `None` if that is nothing, or nothing of ours.
     pub(super) record: Option<Record>,
+    /// Keys of sessions that the user has logged out of, which the service has not confirmed. They can only end.
+    pub(super) pending: Vec<Record>,
     /// Whether it really has that; else it may be what it had a moment ago.
     pub(super) certain: bool,
 }
@@ -61,20 +69,26 @@ pub(super) enum SessionName {
     Legacy(SessionId),
 }
 
+/// The pending logouts in a text. Clients that know nothing of them look for a `key` beside this member, so to them a text
+/// with nothing else is no record.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Beside {
+    pending_logouts: Vec<Record>,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    #[serde(flatten)]
+    record: Option<&'a Record>,
+    #[serde(rename = "pendingLogouts", skip_serializing_if = "<[_]>::is_empty")]
+    pending: &'a [Record],
+}
+
 impl Record {
-    /// Reads what storage has. `None` if that is nothing, or nothing of ours.
-    pub(crate) fn parse(text: Option<&Secret>) -> Option<Self> {
-        let mut members = wire::members(json::parse(text?.expose())?)?;
-        Some(Self {
-            key: ReloginKey::new(wire::text(&mut members, "key")?),
-            generation: wire::number(&members, "generation")?,
-            bound: wire::flag(&members, "bound")?,
-            attempt: wire::maybe_text(&mut members, "attempt")?,
-            legacy: match wire::maybe_text(&mut members, "legacy")? {
-                Some(text) => Some(SessionId::parse(&text)?),
-                None => None,
-            },
-        })
+    /// The text to store, with `pending` logouts beside it.
+    pub(super) fn text(&self, pending: &[Self]) -> Secret {
+        text(Some(self), pending)
     }
 
     /// The record of a key that a legacy client has kept, of a service that may be one or not.
@@ -85,23 +99,9 @@ impl Record {
         Self { key, generation: 0, bound: false, attempt: None, legacy }
     }
 
-    /// The text to store.
-    pub(super) fn text(&self) -> Secret {
-        let mut text = String::new();
-        let mut object = Object::behind(&mut text);
-        object.text("key", self.key.expose());
-        object.number("generation", self.generation);
-        if self.bound {
-            object.member("bound").push_str("true");
-        }
-        if let Some(attempt) = &self.attempt {
-            object.text("attempt", attempt);
-        }
-        if let Some(name) = self.legacy {
-            object.text("legacy", &name.to_text());
-        }
-        object.end();
-        Secret::new(text)
+    /// The key in `text` that its session can be resumed with, if there is one.
+    pub(crate) fn parse(text: Option<&Secret>) -> Option<Self> {
+        Stored::read(text.cloned(), false).record
     }
 
     /// The use of the key that is under way, if one is.
@@ -144,6 +144,12 @@ impl Record {
         self.holding().is_same_session(newer.holding()) && self.generation < newer.generation
     }
 
+    /// True if the key is that of `other`, or one of the same session, as far as keys show it.
+    pub(super) fn is_of_session(&self, other: &Self) -> bool {
+        let session = self.holding().session;
+        self.key == other.key || session.is_some() && session == other.holding().session
+    }
+
     /// What a thief would need beside the key.
     pub(super) fn binding(&self) -> Binding {
         if self.bound { Binding::Bound } else { Binding::Bearer }
@@ -173,13 +179,66 @@ impl Granted {
 impl Stored {
     /// Takes what was read.
     pub(super) fn read(text: Option<Secret>, certain: bool) -> Self {
-        Self { record: Record::parse(text.as_ref()), text, certain }
+        let json = text.as_ref().map(Secret::expose).unwrap_or_default();
+        let pending =
+            serde_json::from_str(json).map_or_else(|_| Vec::new(), |Beside { pending_logouts }| pending_logouts);
+        let record = serde_json::from_str(json).ok();
+        // The user has logged out of that session: nothing brings it back.
+        let record = record.filter(|record: &Record| !pending.iter().any(|ended| ended.is_of_session(record)));
+        Self { text, record, pending, certain }
     }
 
     /// True if this is `record`'s key.
     pub(super) fn has_key_of(&self, record: &Record) -> bool {
         self.record.as_ref().is_some_and(|stored| stored.key == record.key)
     }
+
+    /// The text with this record in place of the one that is there.
+    pub(super) fn with(&self, record: &Record) -> Option<Secret> {
+        Some(record.text(&self.pending))
+    }
+
+    /// The text without a record.
+    pub(super) fn without_record(&self) -> Option<Secret> {
+        rest(&self.pending)
+    }
+
+    /// The text without a record, once the user has logged out of the session of `left`.
+    pub(super) fn logged_out(&self, left: &Record) -> Secret {
+        let others = self.pending.iter().filter(|pending| !pending.is_of_session(left));
+        let mut pending: VecDeque<_> = others.chain([left]).cloned().collect();
+        while pending.len() > MAX_PENDING {
+            pending.pop_front();
+        }
+        text(None, pending.make_contiguous())
+    }
+
+    /// The text without the pending logouts that are `over`; `None`: it has none of these.
+    #[expect(clippy::option_option, reason = "told apart: nothing is to be changed, and nothing is to be left")]
+    pub(super) fn without(&self, over: impl Fn(&Record) -> bool) -> Option<Option<Secret>> {
+        let left: Vec<_> = self.pending.iter().filter(|pending| !over(pending)).cloned().collect();
+        let text = || self.record.as_ref().map_or_else(|| rest(&left), |record| Some(record.text(&left)));
+        (left.len() < self.pending.len()).then(text)
+    }
+}
+
+/// The key in a storage record that a session can be resumed with; `None` if there is none.
+#[must_use]
+pub fn stored_key(text: &str) -> Option<ReloginKey> {
+    Some(Record::parse(Some(&Secret::new(text.to_owned())))?.key)
+}
+
+fn rest(pending: &[Record]) -> Option<Secret> {
+    (!pending.is_empty()).then(|| text(None, pending))
+}
+
+fn text(record: Option<&Record>, pending: &[Record]) -> Secret {
+    Secret::new(serde_json::to_string(&Text { record, pending }).expect("texts and numbers are JSON"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Holding {
@@ -217,7 +276,7 @@ impl AdoptedKey {
     #[must_use]
     pub fn new(key: &str, random: [u8; 16]) -> Self {
         let record = Record::adopted(key, SessionId(random));
-        Self { text: record.text(), key: record.key }
+        Self { text: record.text(&[]), key: record.key }
     }
 
     /// What to put into storage where there never was anything.
@@ -243,22 +302,25 @@ impl std::fmt::Debug for AdoptedKey {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Stored {
+        Stored::read(Some(Secret::new(text.to_owned())), true)
+    }
+
     #[test]
     fn records_survive_storage_and_nonsense_is_none() {
-        let text = |text: &str| Some(Secret::new(text.to_owned()));
-        let mut record = Record::parse(text(r#"{"key":"k","generation":3,"more":1}"#).as_ref()).unwrap();
+        let mut record = read(r#"{"key":"k","generation":3,"more":1}"#).record.unwrap();
         assert_eq!((record.key.expose(), record.generation, record.attempt()), ("k", 3, None));
-        assert_eq!(record.text().expose(), r#"{"key":"k","generation":3}"#);
-        let bound = Record { bound: true, ..record.clone() }.text();
+        assert_eq!(record.text(&[]).expose(), r#"{"key":"k","generation":3}"#);
+        let bound = Record { bound: true, ..record.clone() }.text(&[]);
         assert_eq!(bound.expose(), r#"{"key":"k","generation":3,"bound":true}"#);
-        assert_eq!(Record::parse(Some(&bound)).unwrap().binding(), Binding::Bound);
+        assert_eq!(read(bound.expose()).record.unwrap().binding(), Binding::Bound);
         record = record.begun(Attempt([1; 16])).begun(Attempt([2; 16]));
-        let again = Record::parse(Some(&record.text())).unwrap();
+        let again = read(record.text(&[]).expose()).record.unwrap();
         assert_eq!(again.attempt(), Some(Attempt([1; 16])));
         for bad in ["", "null", "[]", "{", r#"{"key":1,"generation":1}"#, r#"{"key":"k","generation":-1}"#] {
-            assert!(Record::parse(text(bad).as_ref()).is_none(), "{bad}");
+            assert!(read(bad).record.is_none(), "{bad}");
         }
-        let odd = Record::parse(text(r#"{"key":"k","generation":3,"attempt":"x"}"#).as_ref()).unwrap();
+        let odd = read(r#"{"key":"k","generation":3,"attempt":"x"}"#).record.unwrap();
         assert_eq!(odd.attempt(), None, "an attempt of no known form is no attempt");
     }
 
@@ -267,12 +329,69 @@ mod tests {
         let legacy = AdoptedKey::new("any text", [7; 16]);
         let record = Record::parse(Some(legacy.text())).unwrap();
         assert_eq!((record.key.expose(), record.generation, record.legacy), ("any text", 0, Some(SessionId([7; 16]))));
-        let text = record.begun(Attempt([1; 16])).text();
+        let text = record.begun(Attempt([1; 16])).text(&[]);
         assert!(legacy.is_in(Some(&text)) && !legacy.is_in(None));
         assert!(!legacy.is_in(Some(AdoptedKey::new("another", [7; 16]).text())));
         let keyring = relogin_session::Keyring::new(vec![vec![1; 32]]).unwrap();
         let ours = AdoptedKey::new(keyring.mint(SessionId([3; 16]), &[0; 16], 5).expose(), [7; 16]);
         let record = Record::parse(Some(ours.text())).unwrap();
         assert_eq!((record.legacy, record.key.session()), (None, Some(SessionId([3; 16]))));
+    }
+
+    #[test]
+    fn a_pending_logout_is_kept_beside_the_next_session_until_it_is_over() {
+        let out = read(r#"{"key":"a","generation":3}"#);
+        let left = out.record.as_ref().unwrap().begun(Attempt([1; 16]));
+        let text = out.logged_out(&left);
+        let attempt = Attempt([1; 16]).to_text();
+        let alone = format!(r#"{{"pendingLogouts":[{{"key":"a","generation":3,"attempt":"{attempt}"}}]}}"#);
+        assert_eq!(text.expose(), alone);
+        let stored = read(&alone);
+        assert!(stored.record.is_none(), "no session is resumed with it");
+        assert!(stored_key(&alone).is_none());
+        let next =
+            Record { key: ReloginKey::new("b".to_owned()), generation: 1, bound: true, attempt: None, legacy: None };
+        let both = read(stored.with(&next).unwrap().expose());
+        assert_eq!(both.record.as_ref().unwrap().key.expose(), "b");
+        assert_eq!(both.pending.len(), 1);
+        assert_eq!(both.without_record(), stored.text);
+        assert_eq!(both.without(|_| false), None);
+        assert_eq!(both.without(|over| over.key == left.key), Some(Some(next.text(&[]))));
+        assert_eq!(stored.without(|_| true), Some(None));
+    }
+
+    #[test]
+    fn a_session_that_was_logged_out_of_is_not_resumed_by_any_key_of_it() {
+        let key = |generation| relogin_key([1; 16], generation);
+        let text = format!(
+            r#"{{"key":"{}","generation":9,"pendingLogouts":[{{"key":"{}","generation":3}}]}}"#,
+            key(9),
+            key(3)
+        );
+        assert!(read(&text).record.is_none());
+    }
+
+    #[test]
+    fn no_more_than_so_many_logouts_are_kept_and_the_newest_are() {
+        let mut stored = Stored::default();
+        for number in 0..20_u64 {
+            let left = Record {
+                key: ReloginKey::new(number.to_string()),
+                generation: 1,
+                bound: false,
+                attempt: None,
+                legacy: None,
+            };
+            stored = Stored::read(Some(stored.logged_out(&left)), true);
+        }
+        let kept: Vec<_> = stored.pending.iter().map(|pending| pending.key.expose().to_owned()).collect();
+        assert_eq!(kept, ["12", "13", "14", "15", "16", "17", "18", "19"]);
+    }
+
+    /// A text of a key's form.
+    fn relogin_key(sid: [u8; 16], generation: u64) -> String {
+        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+        let bytes = [&sid[..], &generation.to_be_bytes(), &[0; 32]].concat();
+        URL_SAFE_NO_PAD.encode(bytes)
     }
 }

@@ -27,6 +27,9 @@ use crate::{
 /// How often a key is put into storage before that is given up: only a browser that does not do as it says needs more.
 pub(super) const MAX_TRIES: u8 = 16;
 
+/// How far apart siblings without a lock use a key that they hear of at the same moment.
+const SPREAD: Duration = Duration::from_secs(1);
+
 impl Keeper {
     pub(super) fn begin_relogin(&mut self, want: Want, turn: &mut Turn, out: &mut Outbox) {
         (self.wanted, self.retry) = (None, None);
@@ -42,7 +45,8 @@ impl Keeper {
             Stage::SecondLook => match (&stored.record, &errand.used) {
                 (Some(record), Some(used)) if record.key == used.key => {
                     errand.stage = Stage::Removing;
-                    self.swap_for(errand, stored.text, None, out);
+                    let without = stored.without_record();
+                    self.swap_for(errand, stored.text, without, out);
                 }
                 // A sibling's, who was ahead of us.
                 (Some(_), _) => self.claim(errand, stored, turn, out),
@@ -88,7 +92,7 @@ impl Keeper {
                 stored.text.clone()
             } else {
                 self.yielded_to = Some(turn.attempt);
-                Some(record.begun(turn.attempt).text())
+                stored.with(&record.begun(turn.attempt))
             };
             return self.swap_for(errand, stored.text, claimed, out);
         };
@@ -106,9 +110,30 @@ impl Keeper {
             self.lock.release(out);
         } else {
             self.binding = Some(record.binding());
-            errand.used = stored.record;
+            (errand.used, errand.beside) = (stored.record, stored.pending);
             self.prove(errand, turn, out);
         }
+    }
+
+    /// There is no lock to be had, for the errand that waits for it.
+    pub(super) fn go_without_lock(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        let is_relogin = |errand: &mut Errand| matches!(errand.task, Task::Relogin(_));
+        // Not at the moment at which all who have heard of that key would use it.
+        if std::mem::take(&mut self.hinted)
+            && let Some(errand) = self.errand.take_if(is_relogin)
+        {
+            let until = self.own_moment(turn);
+            self.postpone(&errand, until);
+            self.lock.release(out);
+        } else {
+            self.errand_go(out);
+        }
+    }
+
+    /// Some time soon, by chance: where there is no lock, siblings do not do the same thing at one moment.
+    pub(super) fn own_moment(&self, turn: &mut Turn) -> Duration {
+        let wait = turn.dice.up_to(SPREAD);
+        turn.after(wait)
     }
 
     /// True if a sibling is likely to be at it, who is about to store the successor. The lock would tell; where there is none,
@@ -147,14 +172,14 @@ impl Keeper {
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
-        let used = errand.used.as_ref().map(Record::text);
+        let used = errand.used_text();
         match result {
             result if errand.void => {
                 self.lock.release(out);
                 self.void_answered(errand.used.as_ref(), result);
             }
             Ok(granted) => {
-                let new = granted.record.text();
+                let new = granted.record.text(&errand.beside);
                 errand.stage = Stage::Storing(granted);
                 self.swap_for(errand, used, Some(new), out);
             }
@@ -191,10 +216,10 @@ impl Keeper {
         let new = &granted.record;
         if stored.record.as_ref().is_some_and(|old| old.is_before(new)) && errand.tries < MAX_TRIES {
             // Not as we had it, but older all the same.
-            let text = new.text();
+            let text = stored.with(new);
             errand.stage = Stage::Storing(granted);
             errand.tries += 1;
-            return self.swap_for(errand, stored.text.clone(), Some(text), out);
+            return self.swap_for(errand, stored.text.clone(), text, out);
         }
         self.leaving = None;
         match &stored.record {

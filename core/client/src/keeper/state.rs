@@ -32,6 +32,8 @@ pub(super) struct Here {
     pub(super) tainted: bool,
     /// The user model says otherwise than storage: until when it may.
     pub(super) stray: Option<Duration>,
+    /// Storage has logouts that a sibling is likely to finish: until when it may.
+    pub(super) leftovers: Option<Duration>,
     /// The user model lost its user during the errand.
     pub(super) lost_meanwhile: bool,
     pub(super) challenges: Challenges,
@@ -80,6 +82,10 @@ pub(super) enum Asked {
     Check,
     /// The logout of this command; `removed`: what it has just tried to remove.
     Logout { token: Token, removed: Option<Record> },
+    /// Logouts that a sibling had its time to finish.
+    Leftovers,
+    /// What is over: whether it is still in storage, so many swaps later.
+    Over { tries: u8 },
     /// The errand of this number.
     Errand(u32),
 }

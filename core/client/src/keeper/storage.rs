@@ -18,12 +18,20 @@ impl Keeper {
                 self.binding = stored.record.as_ref().map(Record::binding);
                 self.standing = if stored.record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
             }
-            Asked::Opened if stored.record.as_ref().is_some_and(|record| record.bound) => self.ask_challenge(turn, out),
-            Asked::Opened => {}
-            Asked::Linked if stored.record.is_some() => self.resume(),
-            Asked::Linked => self.no_key(turn),
+            Asked::Opened => {
+                if stored.record.iter().chain(&stored.pending).any(|record| record.bound) {
+                    self.ask_challenge(turn, out);
+                }
+            }
+            Asked::Linked => {
+                // The page that logged out may be gone.
+                self.adopt(&stored.pending);
+                if stored.record.is_some() { self.resume() } else { self.no_key(turn) }
+            }
             Asked::Check => self.checked(&stored, turn, out),
-            Asked::Logout { token, removed } => self.logout_read(token, removed, stored, out),
+            Asked::Logout { token, removed } => self.logout_read(token, removed, stored, turn, out),
+            Asked::Leftovers => self.adopt(&stored.pending),
+            Asked::Over { tries } => self.over_read(tries, stored, out),
             Asked::Errand(number) => {
                 if let Some(errand) = self.take_errand(number) {
                     self.errand_read(errand, stored, turn, out);
@@ -42,9 +50,10 @@ impl Keeper {
     /// What storage really has, when it may have changed.
     fn checked(&mut self, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
         // The sibling that we have waited for is done.
-        if stored.record.as_ref().is_some_and(|record| record.attempt() != self.yielded_to) {
-            self.retry = None;
+        if stored.record.as_ref().is_some_and(|record| record.attempt() != self.yielded_to) && self.retry.is_some() {
+            self.retry = self.lock.is_missing().then(|| self.own_moment(turn));
         }
+        self.look_for_leftovers(&stored.pending, turn);
         match (&stored.record, self.standing) {
             // The connection may hold the session for a moment longer: its user model will say.
             (None, Standing::Attached { .. }) => self.no_key(turn),
@@ -58,9 +67,13 @@ impl Keeper {
                     self.caught_up(record, turn);
                 } else {
                     self.want(Want::Resume);
+                    self.hinted = true;
                 }
             }
-            (Some(_), Standing::Nobody(_)) => self.resume(),
+            (Some(_), Standing::Nobody(_)) => {
+                self.resume();
+                self.hinted = true;
+            }
             (Some(record), Standing::Resuming) if self.is_ahead(record) => self.displaced_by(record, turn),
             (None, _) | (Some(_), Standing::Resuming) => {}
         }

@@ -19,6 +19,7 @@ pub(crate) fn any_browser(world: &mut World) -> Profile {
         let mut browser = profile.borrow_mut();
         browser.no_locks = world.rng.chance(30);
         browser.can_keep_keys = world.rng.chance(50);
+        browser.silent_keys = if world.rng.chance(30) { world.rng.range(0, 40) } else { 0 };
         browser.stale_reads = if world.rng.chance(70) { world.rng.range(0, 80) } else { 0 };
     }
     profile
@@ -38,15 +39,14 @@ pub(crate) fn no_faults(world: &mut World) {
 
 /// Whose key storage has.
 pub(crate) fn stored_session(profile: &Profile) -> Option<SessionId> {
-    let text = profile.borrow().storage.clone()?;
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let record = profile.borrow().record()?;
     Some(ReloginKey::new(record["key"].as_str().unwrap().to_owned()).parse().unwrap().sid)
 }
 
 /// All of `tabs` show what storage says, and hold that at the service.
 pub(crate) fn assert_agreed(world: &World, profile: &Profile, tabs: impl IntoIterator<Item = usize>) {
     let stored = stored_session(profile);
-    let in_use = profile.borrow().storage.as_ref().is_some_and(|text| text.contains("attempt"));
+    let in_use = profile.borrow().record().is_some_and(|record| record.get("attempt").is_some());
     let record = stored.map(|sid| world.service.records.get(&sid).expect("the key in storage opens a session"));
     for number in tabs {
         let held = world.cid(number).and_then(|cid| world.service.session(&cid));
@@ -62,10 +62,9 @@ pub(crate) fn assert_agreed(world: &World, profile: &Profile, tabs: impl IntoIte
         }
     }
     if let Some(record) = record
-        && let Some(text) = &profile.borrow().storage
+        && let Some(stored) = profile.borrow().record()
         && !in_use
     {
-        let stored: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(stored["generation"], record.generation, "storage has the newest key");
     }
 }

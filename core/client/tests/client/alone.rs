@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use relogin_client::{
     Action, AloneAction, AloneInput, Answer, Command, Config, EndReason, Event, Input, KeeperAlone, Moment,
-    RequestError, Secret, SessionState, Token, User,
+    RequestError, Secret, SessionState, Signature, Token, User,
 };
 use relogin_res::Error;
 use relogin_session::{ConnectionId, Effect, Outcome};
@@ -105,7 +105,8 @@ impl Other {
             }
             Action::Sign(message) => {
                 let device = profile.borrow().device.clone();
-                self.own(Input::Signed(device.map(|device| device.sign(message.expose().as_bytes()))));
+                let signed = device.map(|device| device.sign(message.expose().as_bytes()));
+                self.own(Input::Signed(signed.map_or(Signature::NoKey, Signature::Made)));
             }
             Action::RequestLock(id) => profile.borrow_mut().request(self.number, id, false),
             Action::StealLock(id) => profile.borrow_mut().request(self.number, id, true),
@@ -172,7 +173,7 @@ impl Other {
     }
 
     fn stored(&self) -> Option<Json> {
-        Some(serde_json::from_str(self.profile.borrow().storage.as_deref()?).unwrap())
+        self.profile.borrow().record()
     }
 
     /// One on which the administrator has been resumed: the key in storage is `k2`.

@@ -1,6 +1,6 @@
 //! Bound sessions: a device registered at login, and its proof with every use of the key.
 
-use relogin_client::{Binding, Command, EndReason, Event, SessionState};
+use relogin_client::{Answer, Binding, Command, EndReason, Event, SessionState};
 use relogin_session::{ReloginKey, SessionId, api::proof_message};
 use serde_json::{Value as Json, json};
 
@@ -103,6 +103,55 @@ fn a_service_that_binds_no_sessions_is_taken_at_its_word() {
     tab.await_socket();
     tab.open();
     assert_eq!(tab.methods(), ["version"], "there is nothing to sign");
+}
+
+#[test]
+fn a_key_pair_that_cannot_be_had_now_puts_the_use_off_and_ends_nothing() {
+    let (mut tab, asked) = connected();
+    tab.profile.borrow_mut().silent_keys = 100;
+    tab.payload(asked.id, &challenge("c1"));
+    for _ in 0..10 {
+        tab.live(s(5));
+        while let Some(sent) = tab.sent.pop_front() {
+            assert_ne!(sent.method, "auth.session.relogin", "a key without its proof");
+            if sent.method == "auth.session.challenge" {
+                tab.payload(sent.id, &challenge("c2"));
+            }
+        }
+        assert_eq!(tab.state(), SessionState::Resuming);
+    }
+    tab.profile.borrow_mut().silent_keys = 0;
+    while !tab.methods().contains(&"auth.session.relogin") {
+        tab.live(s(5));
+        if let Some(at) = tab.sent.iter().position(|sent| sent.method == "auth.session.challenge") {
+            let id = tab.sent.remove(at).unwrap().id;
+            tab.payload(id, &challenge("c3"));
+        }
+    }
+    let sent = tab.find("auth.session.relogin");
+    assert_proven(&tab, &sent, "c3");
+    tab.payload(sent.id, &bound("k2", 2));
+    assert_eq!(tab.stored(), Some(json!({"key": "k2", "generation": 2, "bound": true})));
+}
+
+#[test]
+fn a_pending_logout_that_cannot_be_proven_now_keeps_no_login_waiting() {
+    let mut tab = resumed();
+    tab.drop_socket();
+    tab.command(Command::Logout);
+    tab.profile.borrow_mut().silent_keys = 100;
+    tab.reconnect();
+    let asked = tab.find("auth.session.challenge");
+    tab.payload(asked.id, &challenge("c2"));
+    assert!(!tab.methods().contains(&"auth.session.relogin"));
+    let login = tab.login("admin");
+    // Tried once more, for there may be hope.
+    let asked = tab.find("auth.session.challenge");
+    tab.payload(asked.id, &challenge("c3"));
+    let sent = tab.find("auth.session.login");
+    tab.payload(sent.id, &bound(&key(2, 1), 1));
+    assert_eq!(tab.settled[&login], Ok(Answer::Done));
+    assert_eq!((tab.stored().unwrap()["key"].clone(), tab.pending()), (json!(key(2, 1)), vec!["k2".to_owned()]));
 }
 
 #[test]

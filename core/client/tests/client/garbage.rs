@@ -1,7 +1,7 @@
 //! Whatever comes, in whatever order: the machine neither panics, nor settles twice, nor spins.
 
 use proptest::prelude::*;
-use relogin_client::{Command, Input, LockId, Secret, SocketId};
+use relogin_client::{Command, Input, LockId, Secret, Signature, SocketId};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Tab, admin, ms, rid, s};
@@ -161,7 +161,7 @@ fn take(tab: &mut Tab, step: Step) {
         Step::Hint(4) => tab.input(Input::Stop),
         Step::Hint(5) => tab.input(Input::Start),
         Step::Hint(6) => tab.input(Input::Device(None)),
-        Step::Hint(_) => tab.input(Input::Signed(Some("s".to_owned()))),
+        Step::Hint(_) => tab.input(Input::Signed(Signature::Made("s".to_owned()))),
         Step::Storage(text) => {
             tab.profile.borrow_mut().write(9, text.as_deref());
             tab.browse();

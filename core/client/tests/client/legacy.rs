@@ -165,6 +165,7 @@ fn without_locks_a_use_that_a_sibling_has_begun_is_given_that_time_too() {
     // The sibling is done.
     profile.borrow_mut().write(9, Some(&record("k2", 2)));
     tab.browse();
+    tab.live(s(1));
     assert_eq!(tab.take("auth.session.relogin").params, json!({"reloginKey": "k2"}));
 }
 

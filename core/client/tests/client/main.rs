@@ -13,6 +13,7 @@ mod support;
 
 mod agreement;
 mod alone;
+mod bare;
 mod bound;
 mod connection;
 mod faults;
@@ -23,6 +24,7 @@ mod legacy;
 mod login;
 mod logout;
 mod orders;
+mod pending;
 mod places;
 mod plain;
 mod reasons;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use relogin_client::{Input, LockId, Secret, storage::StorageInput};
+use relogin_client::{Input, LockId, Secret, Signature, storage::StorageInput};
 use relogin_res::client::{Method, Request as Frame, encode_result};
 use relogin_session::{
     Attempt,
@@ -21,6 +21,7 @@ use crate::{
     places::{Operation, Places},
     service::{Ask, Request},
     tab::{Deed, News, StorageAction, Tab},
+    thief::Thief,
 };
 
 use super::{State, Step};
@@ -79,7 +80,8 @@ impl State {
                     self.tab(tab).take(Input::Device(config.bound.then(public_key)));
                 }
                 Deed::Sign(message) => {
-                    let signature = config.bound.then(|| signature(message.as_bytes()));
+                    let made = || Signature::Made(signature(message.as_bytes()));
+                    let signature = if config.bound { made() } else { Signature::NoKey };
                     self.tab(tab).take(Input::Signed(signature));
                 }
             }
@@ -235,7 +237,12 @@ impl State {
         let has_attempt = |text: Option<&String>| text.is_some_and(|text| text.contains("\"attempt\""));
         let is_claim = from != to && has_attempt(to);
         let is_successor = has_attempt(from) && to.is_some() && !has_attempt(to);
+        let has_key =
+            |text: Option<&String>| text.and_then(|text| Thief::copies(text)).is_some_and(|loot| !loot.is_pending);
         match config.mutant {
+            Some(Mutant::LogoutLeavesNothing) if self.storage.as_ref() == from && has_key(from) && !has_key(to) => {
+                self.write(tab, None);
+            }
             // The tab believes that it did.
             Some(Mutant::AttemptNotWritten) if is_claim => return to.cloned(),
             Some(Mutant::SuccessorNotWritten) if is_successor => return to.cloned(),

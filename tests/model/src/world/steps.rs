@@ -9,7 +9,7 @@ use crate::{
     thief::Use,
 };
 
-use super::{State, Step};
+use super::{Left, State, Step};
 
 impl State {
     /// Adds all that can happen to `steps`.
@@ -43,7 +43,12 @@ impl State {
             if budget.logouts > 0 && self.is_logged_in(number) {
                 steps.push(Step::Logout(number));
             }
-            if budget.logins > 0 && matches!(tab.client.session(), SessionState::Ended(_)) {
+            let is_out = match tab.client.session() {
+                SessionState::Ended(_) => true,
+                SessionState::Anonymous => self.left == Left::Out,
+                _ => false,
+            };
+            if budget.logins > 0 && is_out {
                 steps.push(Step::Login(number));
             }
         }

@@ -6,7 +6,8 @@ use std::{
     rc::Rc,
 };
 
-use relogin_client::{Input, LockId, PublicKey};
+use relogin_client::{Input, LockId, PublicKey, Signature};
+use serde_json::Value as Json;
 
 use super::{Rng, device};
 
@@ -31,6 +32,8 @@ pub(crate) struct Browser {
     pub(crate) stale_reads: u64,
     /// A key pair can be kept: sessions are bound ones.
     pub(crate) can_keep_keys: bool,
+    /// How many of a hundred times the place where the key pair lies does not answer.
+    pub(crate) silent_keys: u64,
     /// The key pair, once it is made.
     pub(crate) device: Option<device::KeyPair>,
     rng: Option<Rng>,
@@ -64,6 +67,20 @@ impl Browser {
         profile
     }
 
+    /// The storage record, if it has a key.
+    pub(crate) fn record(&self) -> Option<Json> {
+        let mut record: Json = serde_json::from_str(self.storage.as_deref()?).expect("storage has JSON");
+        record.as_object_mut()?.remove("pendingLogouts");
+        record.get("key").is_some().then_some(record)
+    }
+
+    /// The keys of the pending logouts in storage.
+    pub(crate) fn pending(&self) -> Vec<String> {
+        let record = self.storage.as_deref().map_or(Json::Null, |text| serde_json::from_str(text).expect("JSON"));
+        let pending = record["pendingLogouts"].as_array().cloned().unwrap_or_default();
+        pending.iter().map(|pending| pending["key"].as_str().expect("a key").to_owned()).collect()
+    }
+
     /// What a read shows.
     pub(crate) fn read(&mut self) -> Option<String> {
         if let Some(shown) = self.shown.take() {
@@ -95,6 +112,19 @@ impl Browser {
         }
         let rng = self.rng.get_or_insert_with(|| Rng::new(0));
         Some(self.device.get_or_insert_with(|| device::KeyPair::new(rng)).public())
+    }
+
+    /// The device's signature.
+    pub(crate) fn sign(&mut self, message: &str) -> Signature {
+        let is_silent = match &mut self.rng {
+            Some(rng) => rng.chance(self.silent_keys),
+            None => self.silent_keys == 100,
+        };
+        match &self.device {
+            _ if is_silent => Signature::Unavailable,
+            Some(device) => Signature::Made(device.sign(message.as_bytes())),
+            None => Signature::NoKey,
+        }
     }
 
     pub(crate) fn write(&mut self, tab: usize, text: Option<&str>) {

@@ -129,8 +129,8 @@ impl Tab {
                 self.input(Input::Device(device));
             }
             Action::Sign(message) => {
-                let device = self.profile.borrow().device.clone();
-                self.input(Input::Signed(device.map(|device| device.sign(message.expose().as_bytes()))));
+                let signature = self.profile.borrow_mut().sign(message.expose());
+                self.input(Input::Signed(signature));
             }
             Action::RequestLock(id) => self.profile.borrow_mut().request(self.number, id, false),
             Action::StealLock(id) => self.profile.borrow_mut().request(self.number, id, true),
@@ -305,10 +305,14 @@ impl Tab {
         self.client.connection() == ConnectionState::Connected
     }
 
-    /// What storage has.
+    /// The key that storage has, and what stands beside it; but for pending logouts.
     pub(crate) fn stored(&self) -> Option<Json> {
-        let text = self.profile.borrow().storage.clone()?;
-        Some(serde_json::from_str(&text).expect("storage has JSON"))
+        self.profile.borrow().record()
+    }
+
+    /// The keys of the pending logouts that storage has.
+    pub(crate) fn pending(&self) -> Vec<String> {
+        self.profile.borrow().pending()
     }
 
     /// The commands that have not been settled.
