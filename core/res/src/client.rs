@@ -8,6 +8,7 @@ use std::fmt;
 mod events;
 mod messages;
 
+use relogin_json::{Lossy, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, value::RawValue};
 use thiserror::Error as ThisError;
@@ -16,13 +17,7 @@ pub use self::{
     events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event},
     messages::{CallResult, Message, Response},
 };
-use crate::{
-    Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version,
-    json::Object,
-    members,
-    read::{self, Lossy},
-    rid::is_part,
-};
+use crate::{Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, members, read, rid::is_part};
 
 /// A request of a client. [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests).
 /// Its `Debug` hides the params: they may be credentials.

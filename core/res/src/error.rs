@@ -2,10 +2,11 @@
 
 use std::{borrow::Cow, fmt};
 
+use relogin_json::{self as json, Lossy};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value as Json, value::RawValue};
 
-use crate::{json, members, read::Lossy, take, text};
+use crate::{members, take, text};
 
 /// What went wrong, as it stands in answers and in `unsubscribe` events.
 /// [Error object](https://resgate.io/docs/specification/res-client-protocol/#error-object).

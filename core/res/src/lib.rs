@@ -10,7 +10,6 @@
 pub mod client;
 pub mod delta;
 pub mod error;
-pub mod json;
 mod list;
 pub mod map;
 pub mod read;
@@ -23,6 +22,8 @@ pub mod version;
 pub use error::{Error, code};
 pub use list::List;
 pub use map::Map;
+/// For those who read and write what is in a message.
+pub use relogin_json as json;
 pub use rid::{InvalidResourceId, Pattern, ResourceId};
 pub use value::{Change, Collection, InvalidValue, Model, Value};
 pub use verbatim::Verbatim;

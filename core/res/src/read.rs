@@ -2,19 +2,20 @@
 //!
 //! Serde's derived readers accept an array for a struct, its items for the fields in their order. On the wire,
 //! `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an object is a struct. Of equal names the last
-//! counts, as in [`crate::json`], in JavaScript and in Resgate; where a message says who somebody is, [`credentials`] refuses
+//! counts, as in `relogin_json`, in JavaScript and in Resgate; where a message says who somebody is, [`credentials`] refuses
 //! them. A name with half a surrogate pair is read with U+FFFD in its place. An untagged enum is out of reach: serde buffers it and
 //! reads the buffer itself.
 //!
 //! Must not depend on any message of RES.
 
-use std::{borrow::Cow, fmt, iter, mem};
+use std::{fmt, iter, mem};
 
+use relogin_json::Lossy;
 use serde::{
     Deserialize, Deserializer,
     de::{
         Error as _, IntoDeserializer, MapAccess, Visitor,
-        value::{BorrowedStrDeserializer, CowStrDeserializer, MapDeserializer, SeqDeserializer},
+        value::{BorrowedStrDeserializer, MapDeserializer, SeqDeserializer},
     },
 };
 use serde_json::{Error, value::RawValue};
@@ -50,67 +51,6 @@ enum Equal {
     LastCounts,
     /// By the struct, if it knows the name.
     Refused,
-}
-
-/// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD: names of members, and
-/// what is for people to read. What says who somebody is, and what is a secret, is a [`String`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lossy<'de>(Cow<'de, str>);
-
-impl Lossy<'_> {
-    pub(crate) fn into_owned(self) -> String {
-        self.0.into_owned()
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Lossy<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes, serde_json writes half a pair as UTF-8 would if it could.
-        deserializer.deserialize_bytes(LossyVisitor).map(Self)
-    }
-}
-
-struct LossyVisitor;
-
-impl<'de> Visitor<'de> for LossyVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(text.to_owned().into())
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
-        Ok(with_replacements(bytes).into())
-    }
-
-    fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(std::str::from_utf8(bytes).map_or_else(|_| with_replacements(bytes).into(), Cow::Borrowed))
-    }
-}
-
-/// A text as serde_json hands it out as bytes: UTF-8, but for halves of surrogate pairs, which take three bytes each.
-fn with_replacements(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        // The first byte of such a half; the other two come as chunks of their own.
-        if chunk.invalid() == [0xed] {
-            text.push(char::REPLACEMENT_CHARACTER);
-        }
-    }
-    text
-}
-
-impl<'de> IntoDeserializer<'de, Error> for Lossy<'de> {
-    type Deserializer = CowStrDeserializer<'de, Error>;
-
-    fn into_deserializer(self) -> Self::Deserializer {
-        self.0.into_deserializer()
-    }
 }
 
 /// The text of a value, to be read.
@@ -154,7 +94,7 @@ impl<'de> Members<'de> {
 
     /// The text of the member `name`.
     pub(crate) fn get(&self, name: &str) -> Option<&'de RawValue> {
-        self.0.iter().find(|(other, _)| other.0 == name).map(|(_, text)| *text)
+        self.0.iter().find(|(other, _)| other.as_str() == name).map(|(_, text)| *text)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use crate::json;
+use relogin_json as json;
 
 /// A protocol version.
 /// [Version request](https://resgate.io/docs/specification/res-client-protocol/#version-request).

@@ -8,14 +8,15 @@ use super::{
 
 /// What each package may use of our own. Who is not here (tests, this one) may use what it likes.
 const PACKAGES: &[(&str, &[&str])] = &[
-    ("relogin-res", &[]),
+    ("relogin-json", &[]),
+    ("relogin-res", &["relogin-json"]),
     ("relogin-session", &[]),
     ("relogin-client", &["relogin-res", "relogin-session"]),
     ("relogin-gateway", &["relogin-res"]),
     ("relogin", &["relogin-gateway", "relogin-res", "relogin-session"]),
     ("relogin-handle", &["relogin-client", "relogin-res"]),
     ("relogin-native", &["relogin-client", "relogin-handle", "relogin-res"]),
-    ("relogin-web", &["relogin-client", "relogin-handle", "relogin-res", "relogin-session"]),
+    ("relogin-web", &["relogin-client", "relogin-handle", "relogin-json", "relogin-res", "relogin-session"]),
 ];
 
 /// What the browser may know of sessions: what goes over the wire, and no rules.

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use relogin_json as json;
 use serde_json::Value as Json;
 
 use super::{Event, ResourceSet};
-use crate::{Error, ResourceId, json, members, take, text};
+use crate::{Error, ResourceId, members, take, text};
 
 /// A frame of a gateway.
 #[derive(Clone, Debug)]

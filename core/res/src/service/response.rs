@@ -2,14 +2,12 @@
 
 use std::{fmt, time::Duration};
 
+use relogin_json::Lossy;
 use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 
 use super::{Meta, encode, is_false};
-use crate::{
-    Error, Map, Present, ResourceId, Value, Verbatim, null_is_default,
-    read::{self, Lossy},
-};
+use crate::{Error, Map, Present, ResourceId, Value, Verbatim, null_is_default, read};
 
 /// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
