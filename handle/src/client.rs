@@ -190,6 +190,12 @@ impl Client {
         Events::new(self.shared())
     }
 
+    /// Tries to connect now, if there is no connection, however long the back-off still is: for a person who says so. A login does
+    /// that by itself.
+    pub fn connect_now(&self) {
+        self.shared().send(Input::ConnectNow);
+    }
+
     /// The greeting of a new connection is over: resources may be subscribed again. For clients whose `Config` says that they
     /// greet.
     pub fn greeted(&self) {

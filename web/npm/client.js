@@ -63,6 +63,8 @@ export class Client {
         this.#keep = keep;
         if (!keep) this.#let(null);
       },
+      /** Somebody waits: not for back-off, too. */
+      hurry: () => this.#raw?.connectNow(),
       authenticate: (rid, method, params) => this.#send(true, rid, method, params),
       /** Listeners that come and go in `change` are no reason for the client to stay: nobody of the page hears them. */
       aside: (change) => {
@@ -84,9 +86,12 @@ export class Client {
     return this.#isOpen;
   }
 
-  /** Fulfilled when it is connected. */
+  /** Connects now, whatever the back-off. Fulfilled when it is connected. */
   connect() {
-    return this.#start().then(() => this.#through(true));
+    return this.#start().then((raw) => {
+      raw.connectNow();
+      return this.#through(true);
+    });
   }
 
   /** Stops. What waits is rejected; resources keep their values, and are brought up to date after `connect`. */

@@ -30,7 +30,7 @@ export declare class Client {
   /** Whether requests go out: it is connected, and the session, if one is kept, was resumed. */
   readonly connected: boolean;
 
-  /** Connects. Rejects if the address is none or `disconnect` is called; else it goes on trying. */
+  /** Connects, at once also where back-off would wait. Rejects if the address is none or `disconnect` is called; else it goes on trying. */
   connect(): Promise<void>;
   /** Stops. What waits is rejected with `system.connectionError`. */
   disconnect(): void;

@@ -62,6 +62,7 @@ export class Session {
   }
 
   login(username, password) {
+    this.#link?.hurry();
     return this.#ask((keeper, token) => keeper.login(token, String(username), String(password)));
   }
 
@@ -245,6 +246,9 @@ class Link {
     change();
   }
 
+  /** A person waits for a connection. (ResClient has its own time.) */
+  hurry() {}
+
   lost = () => this.session.keeper()?.disconnected();
 }
 
@@ -273,6 +277,10 @@ class OwnLink extends Link {
 
   ready() {
     this.#release();
+  }
+
+  hurry() {
+    this.client[inner].hurry();
   }
 
   replace() {

@@ -209,6 +209,7 @@ impl Client {
                 self.keeper.wake(out);
             }
             Input::Offline => self.connection.offline(turn, out),
+            Input::ConnectNow => self.connection.connect_now(turn, out),
             Input::Timer => {}
             Input::Command(token, command) => self.command(token, command, turn),
             Input::Forget(token) => self.forget(token, turn),
@@ -225,6 +226,7 @@ impl Client {
             }
             Command::Logout if !self.keep_session => out.settle(token, Ok(Answer::Done)),
             Command::Login { username, password } => {
+                self.connection.connect_now(turn, out);
                 let timeout = self.request_timeout;
                 self.keeper.login(Login::new(token, username, password, deadline, timeout), turn, out);
             }

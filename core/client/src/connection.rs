@@ -202,6 +202,19 @@ impl Connection {
         }
     }
 
+    /// A person waits for the connection: neither back-off nor what is known of the network counts.
+    pub(crate) fn connect_now(&mut self, turn: &mut Turn, out: &mut Outbox) {
+        match self.phase {
+            Phase::Waiting { .. } => {
+                self.backoff.reset();
+                self.open(turn, out);
+            }
+            // The very first try has as long as it takes: nothing speaks against it yet.
+            Phase::Opening { .. } if self.tried => self.hurry(turn),
+            _ => {}
+        }
+    }
+
     pub(crate) fn online(&mut self, turn: &mut Turn, out: &mut Outbox) {
         self.offline = false;
         self.wake(turn, out);

@@ -116,6 +116,9 @@ pub enum Input {
     Online,
     /// It is not.
     Offline,
+    /// The user waits for a connection: it is tried at once if it is not there, whatever the back-off. A [`Command::Login`]
+    /// implies it.
+    ConnectNow,
     /// The time of [`Client::poll_timeout`](crate::Client::poll_timeout) has come. Too early or too late does no harm.
     Timer,
     /// The caller wants something.

@@ -70,6 +70,15 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
     }
 
+    /// Lets no timer ring that the page in the current tab sets from now on, until it is reloaded: whoever waits for time to pass waits for
+    /// ever.
+    ///
+    /// # Errors
+    /// If the page cannot be told.
+    pub async fn hold_timers(&self) -> Result<()> {
+        self.run("globalThis.setTimeout = () => 0;").await.map(drop)
+    }
+
     /// Gives the current tab this width, in CSS pixels, and the colours that users of dark screens ask for, or of light ones. Nothing
     /// moves from then on, as for users who ask for that.
     ///

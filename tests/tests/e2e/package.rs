@@ -19,7 +19,7 @@ use relogin_tests::{
 use serde_json::{Value, json};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_page_of_vites_server, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: connecting_and_a_login_wait_for_no_back_off, what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_page_of_vites_server, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -72,6 +72,25 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
     let told = browser.console().await?;
     assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
+    Ok(())
+}
+
+/// The browser's timers stand still: who waited for back-off would wait for ever.
+async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
+    let browser = stage.browser("page").await?;
+    browser.open(&format!("{}?client=relogin&gateway={}", site.url(), front.url())).await?;
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    browser.run("page.client.on('state', (state) => { document.body.dataset.connection = state; })").await?;
+    browser.hold_timers().await?;
+    for now in ["page.client.connect()", "page.session.login('jane', 'jane')"] {
+        front.shut();
+        browser.connection_is("reconnecting").await?;
+        front.lead_to(stage.gateway_addr());
+        browser.run(&format!("return {now}")).await?;
+    }
     Ok(())
 }
 

@@ -89,6 +89,12 @@ impl RawClient {
         })
     }
 
+    /// Tries to connect now, whatever the back-off.
+    #[wasm_bindgen(js_name = connectNow)]
+    pub fn connect_now(&self) {
+        self.client.connect_now();
+    }
+
     /// The connection was greeted.
     pub fn greeted(&self) {
         self.client.greeted();

@@ -237,6 +237,64 @@ fn waking_up_ends_a_long_wait() {
     assert!(next_try - tab.now <= ms(250));
 }
 
+/// A tab whose tries to connect have failed so often that the next one may be half a minute away.
+fn long_unreachable() -> Tab {
+    let mut tab = Tab::start(None);
+    for _ in 0..12 {
+        tab.await_socket();
+        tab.drop_socket();
+    }
+    tab
+}
+
+#[test]
+fn who_wants_to_connect_now_is_not_kept_waiting() {
+    let mut tab = long_unreachable();
+    let (sockets, now) = (tab.sockets, tab.now);
+    tab.input(Input::ConnectNow);
+    assert_eq!((tab.sockets, tab.now), (sockets + 1, now));
+    tab.drop_socket();
+    let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
+    assert!(next_try - tab.now <= ms(250), "back-off begins again: somebody is there who waits");
+    // The browser may be wrong about the network.
+    tab.input(Input::Offline);
+    tab.await_socket();
+    tab.drop_socket();
+    let sockets = tab.sockets;
+    tab.input(Input::ConnectNow);
+    assert_eq!(tab.sockets, sockets + 1);
+    tab.connect();
+    tab.input(Input::ConnectNow);
+    assert_eq!(tab.sockets, sockets + 1, "connected, there is nothing to do");
+}
+
+#[test]
+fn a_login_connects_at_once() {
+    let mut tab = long_unreachable();
+    let (sockets, now) = (tab.sockets, tab.now);
+    tab.command(Command::Login { username: "jane".into(), password: Secret::new("jane".into()) });
+    assert_eq!((tab.sockets, tab.now), (sockets + 1, now));
+    tab.connect();
+    tab.find("auth.session.login");
+}
+
+#[test]
+fn the_first_try_to_connect_is_not_cut_short_by_a_login() {
+    let mut tab = Tab::start(None);
+    tab.command(Command::Login { username: "jane".into(), password: Secret::new("jane".into()) });
+    tab.input(Input::ConnectNow);
+    tab.pass(s(9));
+    assert_eq!(tab.sockets, 1);
+}
+
+#[test]
+fn stopped_nothing_connects() {
+    let mut tab = Tab::start(None);
+    tab.input(Input::Stop);
+    tab.input(Input::ConnectNow);
+    assert_eq!((tab.sockets, tab.client.poll_timeout()), (1, None));
+}
+
 #[test]
 fn a_sibling_that_is_connected_ends_a_long_wait() {
     let mut tab = Tab::start(Some(r#"{"key":"k1","generation":1}"#));

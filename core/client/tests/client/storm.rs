@@ -69,8 +69,8 @@ impl Storm {
             8 => world.crash_service(),
             9 => world.clock_error = i64::try_from(world.rng.range(0, 200_000)).unwrap() - 100_000,
             _ => {
-                let hint = [Input::Wake, Input::Online, Input::Offline];
-                let hint = hint.into_iter().nth(number % 3).unwrap();
+                let hint = [Input::Wake, Input::Online, Input::Offline, Input::ConnectNow];
+                let hint = hint.into_iter().nth(number % 4).unwrap();
                 world.input(number, hint);
             }
         }

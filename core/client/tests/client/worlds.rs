@@ -371,9 +371,10 @@ fn nothing_at_all_logs_anybody_out() {
 
 /// Something that a browser says at any time.
 fn hint(number: usize) -> Input {
-    match number % 3 {
+    match number % 4 {
         0 => Input::Wake,
         1 => Input::Online,
+        2 => Input::ConnectNow,
         _ => Input::Offline,
     }
 }
