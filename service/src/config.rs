@@ -218,7 +218,8 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 const DEFAULTS: Policy = Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 * DAY, refresh: 10 * MINUTE };
-const DEMO_DEFAULTS: Policy = Policy { key_lifetime: 2 * MINUTE, session_lifetime: 30 * DAY, refresh: MINUTE };
+/// A key lasts as the page promises, and is refreshed often enough to be seen.
+const DEMO_DEFAULTS: Policy = Policy { refresh: MINUTE, ..DEFAULTS };
 
 impl Config {
     /// Resolves the options of `relogin serve`.
@@ -428,7 +429,9 @@ mod tests {
         assert!(!config.demo);
 
         let demo = ok("--demo", "");
-        assert_eq!(demo.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
+        assert_eq!(demo.policy, Policy { key_lifetime: 86_400_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
+        let short = ok("--demo --key-lifetime 2m", "");
+        assert_eq!(short.policy, Policy { key_lifetime: 120_000, session_lifetime: 2_592_000_000, refresh: 60_000 });
         assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
         assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
         assert_eq!((demo.audit, demo.audit_subject), (None, None));

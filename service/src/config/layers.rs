@@ -81,7 +81,7 @@ pub struct Options {
     /// What such tokens say in the claim aud [default: NAME]
     #[arg(long, env = "RELOGIN_KEY_AUDIENCE", value_name = "TEXT")]
     pub key_audience: Option<String>,
-    /// A session ends when it was not used for so long [default: 24h, with --demo: 2m]
+    /// A session ends when it was not used for so long [default: 24h]
     #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME")]
     pub key_lifetime: Option<String>,
     /// A session ends so long after its login, used or not [default: 30d]
