@@ -4,11 +4,13 @@
 const fail = (message) => {
   document.getElementById("start-error").textContent = message;
   document.body.dataset.view = "failed";
+  document.title = "Could not start – Relogin";
 };
+document.getElementById("reload").addEventListener("click", () => location.reload());
 
 // The program has panicked, whoever has called it.
 const stopped = (error) => {
-  if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong here. Please reload the page.");
+  if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong here.");
 };
 addEventListener("error", ({ error }) => stopped(error));
 addEventListener("unhandledrejection", ({ reason }) => stopped(reason));
@@ -23,7 +25,7 @@ if (typeof WebAssembly === "object") {
     await init({ module_or_path: fetch(new URL(wasm, document.baseURI), { integrity }) });
   } catch (error) {
     console.error(error);
-    fail("A part of it did not load. Check your connection and reload.");
+    fail("A part of it did not load. Check your connection, then reload.");
   }
 } else {
   fail("This browser does not run WebAssembly. Please use a newer one.");

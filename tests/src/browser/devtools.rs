@@ -85,13 +85,21 @@ impl Browser {
     /// # Errors
     /// If the browser does not do it.
     pub async fn dress(&self, width: u32, dark: bool) -> Result<()> {
-        let size = json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await?;
+        self.screen(width, 800).await?;
         let features = json!([
             { "name": "prefers-color-scheme", "value": if dark { "dark" } else { "light" } },
             { "name": "prefers-reduced-motion", "value": "reduce" },
         ]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)
+    }
+
+    /// Gives the current tab this size, in CSS pixels.
+    ///
+    /// # Errors
+    /// If the browser does not do it.
+    pub async fn screen(&self, width: u32, height: u32) -> Result<()> {
+        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await.map(drop)
     }
 
     /// What axe-core finds wrong with the page, all its rules together: a line for each fault.

@@ -14,6 +14,11 @@ use crate::JANE;
 on!(embedded_alone:
     a_reload_that_resumes_paints_no_login_form,
     nothing_moves_on_load,
+    a_login_and_a_retry_wait_for_no_back_off,
+    the_login_form_spares_its_users_what_it_can,
+    each_state_has_its_words_and_no_more_room_than_they_take,
+    what_becomes_of_thief_and_owner_is_in_view,
+    diagnostics_are_for_those_who_ask,
     the_strip_tells_what_happens_and_stays_unfolded,
     a_stolen_key_is_shown_for_what_it_is_worth,
     every_state_can_be_used_by_everybody,
@@ -120,12 +125,155 @@ async fn nothing_moves_on_load(stage: &mut Stage) -> Result<()> {
         page.is_user(JANE).await?;
         page.counter_runs().await?;
         assert_eq!(page.run("return window.moved").await?, json!([]), "at {width} pixels");
-        assert_eq!(page.run("return [...document.querySelectorAll('details')].every(fold => fold.open)").await?, true);
+        assert_eq!(
+            page.run("return [...document.querySelectorAll('details:not([hidden])')].every(fold => fold.open)").await?,
+            true
+        );
         assert!(
             page.run("return document.documentElement.scrollWidth").await?.as_u64() <= Some(width.into()),
             "it fits"
         );
     }
+    Ok(())
+}
+
+/// The page's timers stand still: who waited for back-off would wait for ever.
+async fn a_login_and_a_retry_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.connection_is("connected").await?;
+    assert_eq!(page.run("return document.getElementById('retry').hidden").await?, true);
+    page.hold_timers().await?;
+    front.shut();
+    page.connection_is("reconnecting").await?;
+    page.until("the button", "!document.getElementById('retry').hidden").await?;
+    front.lead_to(stage.gateway_addr());
+    page.click("#retry").await?;
+    page.connection_is("connected").await?;
+    page.until("no button", "document.getElementById('retry').hidden").await?;
+    assert_eq!(
+        page.run("return document.activeElement.id").await?,
+        "username",
+        "nobody is left at a button that is gone"
+    );
+
+    front.shut();
+    page.connection_is("reconnecting").await?;
+    front.lead_to(stage.gateway_addr());
+    page.log_in("jane", "jane").await
+}
+
+/// Focus, spaces, fields that are too full, a password to look at.
+async fn the_login_form_spares_its_users_what_it_can(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.connection_is("connected").await?;
+    assert_eq!(page.run("return document.activeElement.id").await?, "username");
+    let says = |text: &str| format!("document.getElementById('login-error').textContent.includes('{text}')");
+    let fill = |field: &str, length: usize| format!("document.getElementById('{field}').value = 'x'.repeat({length})");
+    for (field, length, other) in [("username", 513, "password"), ("password", 8193, "username")] {
+        page.run(&format!("{}; {}", fill(field, length), fill(other, 9))).await?;
+        page.click("#login-submit").await?;
+        page.until("whose fault it is", &says(&format!("This {field} is too long"))).await?;
+        let at = "return document.activeElement.id + document.querySelectorAll('[aria-invalid=true]').length";
+        assert_eq!(page.run(at).await?, format!("{field}1"));
+    }
+
+    page.run("document.getElementById('password').value = 'jane'").await?;
+    page.click("#reveal").await?;
+    let kind = "return document.getElementById('password').type + document.getElementById('reveal').textContent";
+    assert_eq!(page.run(kind).await?, "textHide password");
+    page.click("#reveal").await?;
+    assert_eq!(page.run(kind).await?, "passwordShow password");
+    page.click("#reveal").await?;
+    page.enter("  jane ", "jane").await?;
+    page.is_user(JANE).await?;
+    assert_eq!(page.run(kind).await?, "passwordShow password", "as browsers know passwords");
+    Ok(())
+}
+
+/// Titles, a logout that is called one, a way out where nothing works; and no gaps for messages that are not there.
+async fn each_state_has_its_words_and_no_more_room_than_they_take(stage: &mut Stage) -> Result<()> {
+    const GAPS: &str = r"
+        const shown = [...document.querySelectorAll('.view')].find((view) => getComputedStyle(view).visibility === 'visible');
+        const views = document.querySelector('.views');
+        const [room, taken] = [views, shown].map((element) => element.getBoundingClientRect().height);
+        const empty = [...shown.querySelectorAll('p')].filter((p) => !p.textContent && p.offsetHeight > 0).map((p) => p.id);
+        const box = shown.querySelector('.ticker')?.offsetHeight > 200 ? ['ticker'] : [];
+        return [room - taken < 80 ? 0 : room - taken, ...empty, ...box];";
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    let titled = |title: &str| format!("document.title === '{title} – Relogin'");
+    for width in [360, 1280] {
+        page.dress(width, false).await?;
+        page.until("the title", &titled("Log in")).await?;
+        assert_eq!(page.run(GAPS).await?, json!([0]), "login at {width}");
+        page.log_in("jane", "jane").await?;
+        page.until("the title", &titled("Jane Doe")).await?;
+        assert_eq!(page.run(GAPS).await?, json!([0]), "session at {width}");
+        front.shut();
+        page.until("the title", &titled("Offline, still logged in")).await?;
+        assert_eq!(page.text(".eyebrow").await?, "Offline, still logged in");
+        front.lead_to(stage.gateway_addr());
+        page.connection_is("connected").await?;
+        page.until("the title", &titled("Jane Doe")).await?;
+        page.click("#logout").await?;
+        page.until("the title", &titled("Logged out")).await?;
+        assert_eq!(page.text("#login-reason").await?, "You are logged out.");
+        page.reload().await?;
+    }
+    page.before_each_page("delete window.WebAssembly;").await?;
+    page.reload().await?;
+    page.until("the title", &titled("Could not start")).await?;
+    assert_eq!(page.run(GAPS).await?, json!([0]), "failed");
+    page.run("window.before = true").await?;
+    page.click("#reload").await?;
+    page.until("a new page", "window.before === undefined && document.body.dataset.view === 'failed'").await.map(drop)
+}
+
+/// On a screen of 1280 by 860, without scrolling, for both kinds of sessions.
+async fn what_becomes_of_thief_and_owner_is_in_view(stage: &mut Stage) -> Result<()> {
+    const OUT_OF_VIEW: &str = r"
+        return [...document.querySelectorAll('#thief, #owner')]
+            .map((element) => element.getBoundingClientRect().bottom - innerHeight).filter((below) => below > 0);";
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    for (query, outcome) in [("", "Refused"), ("?bearer", "the key was used twice")] {
+        page.open(&format!("{}{query}", front.url())).await?;
+        page.screen(1280, 860).await?;
+        page.log_in("jane", "jane").await?;
+        if query.is_empty() {
+            page.click("#corner summary").await?;
+        } else {
+            let text = page.text("#corner").await?;
+            ensure!(!text.contains("device key"), "there is none: {text}");
+        }
+        page.click("#steal").await?;
+        let came = format!("document.getElementById('thief').textContent.includes('{outcome}')");
+        page.until("the outcome", &came).await?;
+        assert_eq!(page.run("return scrollY").await?, 0, "{query}");
+        assert_eq!(page.run(OUT_OF_VIEW).await?, json!([]), "{query}");
+    }
+    Ok(())
+}
+
+async fn diagnostics_are_for_those_who_ask(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    assert_eq!(page.run("return document.getElementById('diagnostics').hidden").await?, true);
+    page.open(&format!("{}?debug", front.url())).await?;
+    page.is_user(JANE).await?;
+    page.click("#diagnostics summary").await?;
+    page.until("a line", "document.getElementById('diagnostics-lines').innerText.includes('session: in')").await?;
+    let key = page.stored().await?["key"].as_str().context("there is a key")?.to_owned();
+    let told = page.text("#diagnostics").await?;
+    ensure!(!told.contains(&key[..12]), "no key is told: {told}");
     Ok(())
 }
 
@@ -152,7 +300,7 @@ async fn the_strip_tells_what_happens_and_stays_unfolded(stage: &mut Stage) -> R
     }
     assert_eq!(page.run("return document.getElementById('strip').open").await?, true);
     front.cut();
-    for line in ["Connection lost", "The session is believed in"] {
+    for line in ["Connection lost", "Offline, still logged in"] {
         page.until(line, &says(line)).await?;
     }
     Ok(())

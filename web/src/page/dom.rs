@@ -1,82 +1,47 @@
-//! Puts a [`View`] into the page's elements and hears what the user does, by dom.js.
+//! The page's elements, by web-sys: puts a [`View`] into them, and tells what the user does. Depends on no client.
+//!
+//! Text goes in as text, never as HTML. What is as it should be is not touched: a screen reader repeats what is written again.
 
-use wasm_bindgen::{closure::Closure, prelude::wasm_bindgen};
+mod fields;
+mod lines;
+
+use gloo_events::{EventListener, EventListenerOptions};
+use gloo_timers::callback::Interval;
+use wasm_bindgen::JsCast as _;
+use web_sys::{
+    Document, Element, Event, EventTarget, HtmlElement, HtmlMetaElement, ScrollIntoViewOptions, ScrollLogicalPosition,
+    UrlSearchParams, Window,
+};
 
 use crate::{
     Happening,
     view::{Screen, View},
 };
 
-#[wasm_bindgen(module = "/src/page/dom.js")]
-extern "C" {
-    /// Shows nothing but `message` from now on.
-    pub(crate) fn fail(message: &str);
-
-    #[wasm_bindgen(js_name = listen)]
-    fn listen_to_user(tell: &Closure<dyn Fn(u32)>);
-
-    #[wasm_bindgen(js_name = setText)]
-    fn set_text(id: &str, text: &str);
-
-    #[wasm_bindgen(js_name = setAttribute)]
-    fn set_attribute(id: &str, name: &str, value: &str);
-
-    #[wasm_bindgen(js_name = setState)]
-    fn set_state(name: &str, value: &str);
-
-    #[wasm_bindgen(js_name = setHidden)]
-    fn set_hidden(id: &str, hidden: bool);
-
-    fn initials(name: &str) -> String;
-
-    fn open(view: &str, target: Option<&str>);
-
-    /// Adds a line to what happens, and forgets the oldest.
-    #[wasm_bindgen(js_name = tellLine)]
-    pub(crate) fn tell(line: &str);
-
-    fn value(id: &str) -> String;
-
-    fn clear(id: &str);
-
-    fn mend(id: &str);
-
-    /// The content of a meta element; empty if there is none.
-    pub(crate) fn meta(name: &str) -> String;
-
-    /// True if the page's address has this query.
-    #[wasm_bindgen(js_name = isAt)]
-    pub(crate) fn is_at(query: &str) -> bool;
-
-    /// True unless the browser knows that it has no network.
-    #[wasm_bindgen(js_name = isOnline)]
-    pub(crate) fn is_online() -> bool;
-}
-
-#[cfg(debug_assertions)]
-#[wasm_bindgen]
-extern "C" {
-    #[wasm_bindgen(js_namespace = console)]
-    pub(crate) fn error(message: &str);
-}
+pub(crate) use fields::{clear_credentials, credentials, focus_field};
+pub(crate) use lines::{diagnostic, tell};
 
 /// Hears from now on what the user does, and each second that goes by.
-pub(crate) fn listen(happen: impl Fn(Happening) + 'static) {
-    let tell = Closure::<dyn Fn(u32)>::new(move |what| {
-        happen(match what {
-            0 => Happening::Submitted,
-            1 => Happening::LogoutPressed,
-            2 => Happening::StealPressed,
-            _ => Happening::Second,
+pub(crate) fn listen(happen: impl Fn(Happening) + Clone + 'static) {
+    let hear = |id, event, happening: fn() -> Happening| {
+        let happen = happen.clone();
+        on(id, event, move |event| {
+            event.prevent_default();
+            happen(happening());
         });
-    });
-    listen_to_user(&tell);
+    };
+    hear("login-form", "submit", || Happening::Submitted);
+    hear("logout", "click", || Happening::LogoutPressed);
+    hear("steal", "click", || Happening::StealPressed);
+    hear("retry", "click", || Happening::RetryPressed);
+    fields::let_password_be_shown();
     // As long as the page.
-    tell.forget();
+    Interval::new(1000, move || happen(Happening::Second)).forget();
 }
 
 /// Shows `view`.
 pub(crate) fn show(view: &View) {
+    set_title(&view.title);
     set_state("connection", view.connection);
     set_state("session", view.session);
     set_state("key", view.key);
@@ -94,8 +59,8 @@ pub(crate) fn show(view: &View) {
             open("login", Some("username"));
             set_text("login-submit", if *pending { "Logging in…" } else { "Log in" });
             set_flag("login-submit", "aria-disabled", *pending);
-            for field in ["username", "password"] {
-                set_flag(field, "aria-invalid", *invalid);
+            for (field, invalid) in [("username", invalid.username), ("password", invalid.password)] {
+                set_flag(field, "aria-invalid", invalid);
             }
             // After the view: a message in a view that is not shown yet would not be read out.
             set_text("login-reason", reason);
@@ -114,24 +79,167 @@ pub(crate) fn show(view: &View) {
             set_text("login-error", "");
         }
     }
+    set_hidden("retry", !view.can_retry);
+}
+
+/// Shows nothing but `message` from now on.
+pub(crate) fn fail(message: &str) {
+    set_title(crate::view::FAILED_TITLE);
+    // Not by `element`, whose failure this is.
+    if let Some(target) = document().get_element_by_id("start-error") {
+        target.set_text_content(Some(message));
+    }
+    set_state("view", "failed");
+}
+
+/// The content of a meta element; empty if there is none.
+pub(crate) fn meta(name: &str) -> String {
+    let found = document().query_selector(&["meta[name='", name, "']"].concat()).ok().flatten();
+    found.and_then(|meta| meta.dyn_into::<HtmlMetaElement>().ok()).map(|meta| meta.content()).unwrap_or_default()
+}
+
+/// True if the page's address asks for this: `?name`.
+pub(crate) fn is_asked_for(name: &str) -> bool {
+    let query = window().location().search().unwrap_or_default();
+    UrlSearchParams::new_with_str(&query).is_ok_and(|query| query.has(name))
+}
+
+/// True unless the browser knows that it has no network.
+pub(crate) fn is_online() -> bool {
+    window().navigator().on_line()
+}
+
+/// Scrolls as little as it takes to have an element in view.
+pub(crate) fn bring_into_view(id: &str) {
+    let options = ScrollIntoViewOptions::new();
+    options.set_block(ScrollLogicalPosition::Nearest);
+    if let Some(target) = element(id) {
+        target.scroll_into_view_with_scroll_into_view_options(&options);
+    }
+}
+
+/// Shows an element, or hides it.
+pub(crate) fn set_hidden(id: &str, hidden: bool) {
+    let Some(target) = html_element(id) else { return };
+    if target.hidden() != hidden {
+        if hidden && is_focused(&target) {
+            // Who was at it is not left in the middle of nowhere.
+            let next = if body().dataset().get("view").as_deref() == Some("login") { "username" } else { "user-name" };
+            focus(next);
+        }
+        target.set_hidden(hidden);
+    }
+}
+
+/// Opens a view, and takes the user along to `target`, if there is one, unless they are busy elsewhere on the page.
+fn open(view: &str, target: Option<&str>) {
+    if body().dataset().get("view").as_deref() == Some(view) {
+        return;
+    }
+    let busy_elsewhere = document()
+        .active_element()
+        .is_some_and(|active| active != *body() && active.closest(".view").ok().flatten().is_none());
+    set_state("view", view);
+    if let Some(target) = target.filter(|_| !busy_elsewhere) {
+        focus(target);
+    }
+}
+
+fn set_title(title: &str) {
+    if document().title() != title {
+        document().set_title(title);
+    }
+}
+
+fn set_text(id: &str, text: &str) {
+    let Some(target) = element(id) else { return };
+    if target.text_content().as_deref() != Some(text) {
+        target.set_text_content(Some(text));
+    }
 }
 
 fn set_flag(id: &str, name: &str, value: bool) {
-    set_attribute(id, name, if value { "true" } else { "false" });
+    let Some(target) = element(id) else { return };
+    let value = if value { "true" } else { "false" };
+    if target.get_attribute(name).as_deref() != Some(value) {
+        // (It fails for names that are none.)
+        let _ = target.set_attribute(name, value);
+    }
 }
 
-/// What is in the login form.
-pub(crate) fn credentials() -> (String, String) {
-    (value("username"), value("password"))
+/// Says what is so, for style sheets.
+fn set_state(name: &str, value: &str) {
+    let states = body().dataset();
+    if states.get(name).as_deref() != Some(value) {
+        // (It fails for names that are none.)
+        let _ = states.set(name, value);
+    }
 }
 
-/// Empties the login form.
-pub(crate) fn clear_credentials() {
-    clear("username");
-    clear("password");
+fn focus(id: &str) {
+    if let Some(target) = html_element(id) {
+        // (It never fails.)
+        let _ = target.focus();
+    }
 }
 
-/// Puts the user into a field of the login form to mend what is in it: the password, or else the username.
-pub(crate) fn focus_field(password: bool) {
-    mend(if password { "password" } else { "username" });
+fn is_focused(target: &Element) -> bool {
+    document().active_element().as_ref() == Some(target)
+}
+
+/// Calls `hear` with each `event` of an element, for as long as the page is there.
+fn on(id: &str, event: &'static str, hear: impl Fn(&Event) + 'static) {
+    if let Some(target) = element(id) {
+        listen_to(&target, event, hear);
+    }
+}
+
+/// The same, for something that is at hand.
+pub(crate) fn listen_to(target: &EventTarget, event: &'static str, hear: impl Fn(&Event) + 'static) {
+    let options = EventListenerOptions::enable_prevent_default();
+    EventListener::new_with_options(target, event, options, move |event| hear(event)).forget();
+}
+
+/// An element that is part of the page. Without it the page is broken, and says so.
+fn element(id: &str) -> Option<Element> {
+    let found = document().get_element_by_id(id);
+    if found.is_none() {
+        fail(&["The page is broken: it has no element \"", id, "\"."].concat());
+    }
+    found
+}
+
+fn html_element(id: &str) -> Option<HtmlElement> {
+    element(id)?.dyn_into().ok()
+}
+
+pub(crate) fn window() -> Window {
+    web_sys::window().expect("the program runs in a page, which has a window")
+}
+
+pub(crate) fn document() -> Document {
+    window().document().expect("a window of a page has its document")
+}
+
+fn body() -> HtmlElement {
+    document().body().expect("start.js runs once the document is there")
+}
+
+/// "JD" for "Jane Doe". (Capitals are the style sheet's.)
+fn initials(name: &str) -> String {
+    let mut words = name.split_whitespace();
+    let first = words.next();
+    first.into_iter().chain(words.next_back()).filter_map(|word| word.chars().next()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn initials_are_those_of_the_first_and_the_last_name() {
+        for (name, initials) in
+            [("Jane Doe", "JD"), ("Jane van der Doe", "JD"), (" Administrator ", "A"), ("", ""), ("Émile Zola", "ÉZ")]
+        {
+            assert_eq!(super::initials(name), initials);
+        }
+    }
 }

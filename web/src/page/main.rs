@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod dom;
+mod folds;
 mod view;
 
 use std::{
@@ -35,6 +36,8 @@ enum Happening {
     LogoutPressed,
     /// The button to steal the key was pressed.
     StealPressed,
+    /// The button to connect at once was pressed.
+    RetryPressed,
     /// Somebody has a copy of the key, and uses it.
     Stolen(Client),
     /// The thief's client has news.
@@ -47,16 +50,17 @@ fn main() {
     // For developers. What users see of a panic is start.js's, which hears of it as of any trap: its text is not shipped.
     #[cfg(debug_assertions)]
     std::panic::set_hook(Box::new(|panic| {
-        dom::error(&panic.to_string());
+        web_sys::console::error_1(&panic.to_string().into());
     }));
     spawn_local(start());
 }
 
 async fn start() {
+    folds::keep();
     let (happen, happenings) = mpsc::unbounded();
     let heard = happen.clone();
     dom::listen(move |happening| send(&heard, happening));
-    let bearer = dom::is_at("?bearer");
+    let bearer = dom::is_asked_for("bearer");
     let options = Options::new(dom::meta("res-gateway"));
     let options = options.session(SESSION).expect("a name of one part is a resource id");
     let options = if bearer { options.bearer() } else { options };
@@ -64,8 +68,9 @@ async fn start() {
         Ok(client) => {
             let events = client.events();
             let state = State { bearer, ..State::default() };
-            let page =
-                Page { options, client, events, happen, happenings, state, fresh: false, ticker: None, thief: None };
+            let debug = dom::is_asked_for("debug");
+            let (ticker, thief) = (None, None);
+            let page = Page { options, client, events, happen, happenings, state, debug, fresh: false, ticker, thief };
             page.run().await;
         }
         Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
@@ -85,6 +90,8 @@ struct Page {
     happen: UnboundedSender<Happening>,
     happenings: UnboundedReceiver<Happening>,
     state: State,
+    /// Whether diagnostics are shown.
+    debug: bool,
     /// The user has just sent the login form.
     fresh: bool,
     /// The counter, while somebody is logged in.
@@ -103,11 +110,13 @@ impl Page {
                 Happening::LoginSettled(outcome) => self.login_settled(outcome),
                 Happening::LogoutPressed => self.log_out(),
                 Happening::StealPressed => self.steal(),
+                Happening::RetryPressed => self.client.connect_now(),
                 Happening::Stolen(thief) => {
                     let events = thief.events();
                     dom::tell("The thief has the key");
                     self.state.thief = Some(Thief { session: thief.session(), got_in: false });
                     self.thief = Some((thief, events));
+                    dom::bring_into_view("parties");
                 }
                 Happening::Thief(event) => self.take_in_of_thief(&event),
                 Happening::Second => {}
@@ -133,6 +142,9 @@ impl Page {
 
     fn take_in(&mut self, event: &Event) {
         let key = (self.client.generation(), self.client.refresh_in());
+        if let Some(line) = view::diagnosis(event, key).filter(|_| self.debug) {
+            dom::diagnostic(&line);
+        }
         if let Some(line) = view::news(event, self.state.connection, !self.fresh, key) {
             dom::tell(&line);
         }
@@ -153,9 +165,11 @@ impl Page {
             return;
         }
         let (username, password) = dom::credentials();
-        if username.is_empty() || password.is_empty() {
-            self.state.login = Login::Incomplete;
-            dom::focus_field(!username.is_empty());
+        // What a phone's keyboard adds behind a word, and what comes along when a name is copied.
+        let username = username.trim().to_owned();
+        if let Some(fault) = Login::fault(&username, &password) {
+            dom::focus_field(!fault.invalid().username);
+            self.state.login = fault;
             return;
         }
         (self.state.login, self.fresh) = (Login::Pending, true);

@@ -1,10 +1,14 @@
 //! What the page shows, worked out from what is known: words and nothing else. Knows no DOM.
 
+mod login;
+
 use std::{borrow::Cow, time::Duration};
 
-use relogin_client::{Binding, ConnectionState, EndReason, Event, RequestError, SessionState, User};
-use relogin_res::{Error, json};
+use relogin_client::{Binding, ConnectionState, EndReason, Event, SessionState, User};
+use relogin_res::json;
 use relogin_session::UserId;
+
+pub(crate) use login::Login;
 
 /// What the page knows.
 #[derive(Debug)]
@@ -29,19 +33,6 @@ pub(crate) struct State {
     pub(crate) was_connected: bool,
 }
 
-/// How far the user is with logging in.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Login {
-    /// Nothing under way.
-    Idle,
-    /// A field was left empty.
-    Incomplete,
-    /// Sent, not yet answered.
-    Pending,
-    /// It failed.
-    Failed(RequestError),
-}
-
 /// A client that works with a copy of the key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Thief {
@@ -54,12 +45,16 @@ pub(crate) struct Thief {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct View {
     pub(crate) screen: Screen,
+    /// The document's title: the state in a word or two, first, for tabs are narrow.
+    pub(crate) title: String,
     /// The connection, as style sheets and tests name it.
     pub(crate) connection: &'static str,
     /// The connection, in words.
     pub(crate) connection_text: &'static str,
-    /// When it is tried again; empty if that is soon.
+    /// When it is tried again; empty if it need not be, or if there is no network to try it on.
     pub(crate) retry_text: String,
+    /// Whether it can be tried again at once.
+    pub(crate) can_retry: bool,
     /// The session, as style sheets and tests name it.
     pub(crate) session: &'static str,
     /// What the session's key is worth, likewise.
@@ -83,8 +78,8 @@ pub(crate) enum Screen {
         reason: &'static str,
         /// Why it did not work; empty if there is nothing to say.
         message: Cow<'static, str>,
-        /// The credentials were no good.
-        invalid: bool,
+        /// What is to be mended.
+        invalid: login::Fields,
         pending: bool,
     },
     Session {
@@ -99,6 +94,8 @@ pub(crate) enum Screen {
 
 /// Shown where there is nothing else to say.
 const INVITATION: &str = "Use your username and password.";
+/// The title of a page that could not start.
+pub(crate) const FAILED_TITLE: &str = "Could not start – Relogin";
 /// Shown for what is not known.
 const NOTHING: &str = "–";
 
@@ -136,16 +133,19 @@ impl View {
             ConnectionState::Reconnecting { .. } => ("reconnecting", trouble(state)),
         };
         let retry_text = match state.retry_in.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0)) {
-            Some(seconds) if seconds >= 2 && state.online => ["in ", &number(seconds), " s"].concat(),
+            Some(seconds) if seconds >= 2 && state.online => ["Next try in ", &number(seconds), " s"].concat(),
+            Some(_) if state.online => "Reconnecting…".to_owned(),
             _ => String::new(),
         };
         Self {
             screen: screen(state),
+            title: title(state),
             connection,
             connection_text,
             retry_text,
+            can_retry: matches!(state.connection, ConnectionState::Reconnecting { .. }),
             session: session(&state.session),
-            key: if state.bearer || state.binding == Some(Binding::Bearer) { "bearer" } else { "bound" },
+            key: if is_bearer(state) { "bearer" } else { "bound" },
             can_steal: matches!(state.session, SessionState::LoggedIn(_)),
             thief: thief(state),
             owner: owner(state),
@@ -178,9 +178,26 @@ pub(crate) fn news(
         }
         Event::Session(SessionState::Anonymous) => "Nobody is logged in".into(),
         Event::Session(SessionState::Resuming) if resumes => "There is a key: using it".into(),
-        Event::Session(SessionState::Reconnecting(_)) => "The session is believed in".into(),
+        Event::Session(SessionState::Reconnecting(_)) => "Offline, still logged in".into(),
         Event::Session(SessionState::Ended(EndReason::LoggedOut)) => "Logged out".into(),
         Event::Session(SessionState::Ended(why)) => reason(*why).into(),
+        _ => return None,
+    })
+}
+
+/// `event`, for those who look for a fault; none for what happens to resources. `key`: as for [`news`].
+pub(crate) fn diagnosis(event: &Event, (generation, due): (Option<u64>, Option<Duration>)) -> Option<String> {
+    let generation = generation.map_or_else(|| NOTHING.to_owned(), number);
+    Some(match event {
+        Event::Connection(ConnectionState::Stopped) => "connection: stopped".to_owned(),
+        Event::Connection(ConnectionState::Connecting) => "connection: connecting".to_owned(),
+        Event::Connection(ConnectionState::Connected) => "connection: connected".to_owned(),
+        Event::Connection(ConnectionState::Reconnecting { .. }) => "connection: reconnecting".to_owned(),
+        Event::Session(state) => ["session: ", session(state)].concat(),
+        Event::Binding(Some(Binding::Bound)) => "key: bound to this browser".to_owned(),
+        Event::Binding(Some(Binding::Bearer)) => "key: not bound to this browser".to_owned(),
+        Event::Binding(None) => "key: none".to_owned(),
+        Event::Refresh(_) => ["key: generation ", &generation, ", next use in ", &refresh(due)].concat(),
         _ => return None,
     })
 }
@@ -200,12 +217,33 @@ fn session(session: &SessionState) -> &'static str {
     }
 }
 
+/// What is so, in the place that is read first; then whose page it is.
+fn title(state: &State) -> String {
+    let what = match (&state.session, &state.login) {
+        (SessionState::LoggedIn(user), _) => &user.name,
+        (SessionState::Reconnecting(_), _) => "Offline, still logged in",
+        (SessionState::Resuming, _) => "Resuming…",
+        (_, Login::Pending) => "Logging in…",
+        (SessionState::Ended(EndReason::LoggedOut), _) => "Logged out",
+        (SessionState::Ended(_), _) => "Session ended",
+        (SessionState::Anonymous, _) => "Log in",
+    };
+    [what, " – Relogin"].concat()
+}
+
+fn is_bearer(state: &State) -> bool {
+    state.bearer || state.binding == Some(Binding::Bearer)
+}
+
 fn thief(state: &State) -> &'static str {
     match &state.thief {
         None => "Has nothing yet.",
         Some(Thief { session: SessionState::LoggedIn(_), .. }) => "Is in, until the owner uses the key.",
         Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), got_in: true }) => {
             "Was in, and is out again: the key was used twice."
+        }
+        Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), .. }) if is_bearer(state) => {
+            "Refused. The owner was faster: the key was used already."
         }
         Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), .. }) => {
             "Refused. The key opens nothing without its device."
@@ -227,8 +265,8 @@ fn owner(state: &State) -> &'static str {
 fn trouble(state: &State) -> &'static str {
     match (state.online, state.was_connected) {
         (false, _) => "Offline. Waiting for the network…",
-        (true, true) => "Connection lost. Reconnecting…",
-        (true, false) => "Cannot reach the server. Retrying…",
+        (true, true) => "Connection lost.",
+        (true, false) => "Server unreachable.",
     }
 }
 
@@ -247,6 +285,10 @@ fn screen(state: &State) -> Screen {
                 UserId::Text(text) => text.clone(),
             },
             binding: match state.binding {
+                Some(Binding::Bearer) if state.bearer => {
+                    "This session is not bound to this browser, as you have asked for. If somebody copies its key and \
+                     uses it, the session ends for both of you."
+                }
                 Some(Binding::Bearer) => {
                     "This session is not bound to this browser: device keys need HTTPS and a browser that stores them. \
                      If somebody copies its key and uses it, the session ends for both of you."
@@ -256,71 +298,20 @@ fn screen(state: &State) -> Screen {
             refresh: refresh(state.refresh_in),
             seconds: state.seconds.map_or_else(|| NOTHING.to_owned(), number),
         },
-        SessionState::Anonymous => login(state, INVITATION),
-        SessionState::Ended(why) => login(state, reason(*why)),
+        SessionState::Anonymous => login::screen(state, INVITATION),
+        SessionState::Ended(why) => login::screen(state, reason(*why)),
     }
 }
 
 /// Why there is nobody logged in, as far as can be known.
 fn reason(why: EndReason) -> &'static str {
     match why {
-        // The user knows.
-        EndReason::LoggedOut => INVITATION,
+        EndReason::LoggedOut => "You are logged out.",
         EndReason::LoggedOutElsewhere => "You were logged out, in another tab or by an administrator.",
         EndReason::Expired => "Your session has expired. Please log in again.",
         EndReason::Stolen => "Somebody else has used your key, so your session was ended. Change your password.",
         EndReason::Refused => "Your session has expired or was ended. Please log in again.",
     }
-}
-
-fn login(state: &State, reason: &'static str) -> Screen {
-    let connected = state.connection == ConnectionState::Connected;
-    let message = match &state.login {
-        Login::Idle => "".into(),
-        Login::Incomplete => "Please enter your username and your password.".into(),
-        Login::Pending if connected => "".into(),
-        Login::Pending => "The server cannot be reached yet. You are logged in as soon as it answers.".into(),
-        Login::Failed(error) => words(error),
-    };
-    Screen::Login { reason, message, invalid: wrong(&state.login), pending: state.login == Login::Pending }
-}
-
-fn wrong(login: &Login) -> bool {
-    matches!(login, Login::Incomplete)
-        || matches!(login, Login::Failed(RequestError::Refused(error)) if error.is("session.wrongUsernamePassword"))
-}
-
-fn words(error: &RequestError) -> Cow<'static, str> {
-    let words = match error {
-        RequestError::Refused(error) if error.is("session.tooManyAttempts") => {
-            return ["Too many failed logins. Try again ", &retry(error), "."].concat().into();
-        }
-        RequestError::Refused(error) if error.is("session.wrongUsernamePassword") => "Wrong username or password.",
-        RequestError::Refused(error) if error.is("session.alreadyLoggedIn") => {
-            "Somebody is logged in here already. Please reload the page."
-        }
-        RequestError::Refused(error) if error.is_system() => {
-            "The server has a problem and could not log you in. Please try again."
-        }
-        RequestError::Refused(_) => "The server does not let you log in.",
-        RequestError::TimedOut => "The server cannot be reached. Check your connection and try again.",
-        RequestError::ConnectionLost => "The connection was lost. Please try again.",
-        RequestError::Garbled | RequestError::Superseded | RequestError::NotSubscribed => {
-            "The server's answer makes no sense. Please try again later."
-        }
-    };
-    words.into()
-}
-
-/// When a login that came too soon may be tried again: "in 1 second", "in 5 minutes".
-fn retry(error: &Error) -> String {
-    let wait = error.data.as_ref().and_then(|data| data.get("retryAfter")?.as_f64());
-    let (count, unit) = match wait.map(|wait| (wait / 1000.0).ceil().max(1.0) as u64) {
-        None => return "later".to_owned(),
-        Some(seconds @ ..60) => (seconds, "second"),
-        Some(seconds) => (seconds.div_ceil(60), "minute"),
-    };
-    ["in ", &number(count), " ", unit, if count == 1 { "" } else { "s" }].concat()
 }
 
 /// Until the next refresh: "now", "0:42", "3 h 20 min".
@@ -350,7 +341,7 @@ mod tests {
     use relogin_res::Error;
     use serde_json::json;
 
-    use super::{Cow, Duration, Login, Screen, State, UserId, View};
+    use super::{Cow, Duration, Login, Screen, State, UserId, View, login::Fields};
 
     fn jane() -> User {
         User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() }
@@ -373,7 +364,7 @@ mod tests {
             Screen::Login { reason, .. } => reason,
             other => panic!("not the login form: {other:?}"),
         };
-        assert!(told(EndReason::LoggedOut).contains("username and password"), "the user knows");
+        assert_eq!(told(EndReason::LoggedOut), "You are logged out.");
         assert!(told(EndReason::LoggedOutElsewhere).contains("another tab"));
         assert!(told(EndReason::Expired).contains("has expired."));
         assert!(told(EndReason::Stolen).contains("Change your password"));
@@ -386,12 +377,58 @@ mod tests {
         let refused = Error::new("session.wrongUsernamePassword", "Wrong username or password");
         state.login = Login::Failed(RequestError::Refused(refused));
         let (reason, wrong) = ("Use your username and password.", "Wrong username or password.".into());
-        let expected = Screen::Login { reason, message: wrong, invalid: true, pending: false };
+        let invalid = Fields { username: true, password: true };
+        let expected = Screen::Login { reason, message: wrong, invalid, pending: false };
         assert_eq!(View::of(&state).screen, expected);
         state.login = Login::Failed(RequestError::TimedOut);
         assert!(message(&state).contains("cannot be reached"));
         state.login = Login::Failed(RequestError::Refused(Error::timeout()));
         assert!(message(&state).contains("has a problem"));
+        state.login = Login::Failed(RequestError::Refused(Error::invalid_params()));
+        assert!(message(&state).contains("may be too long"), "it is not the server that has the problem");
+    }
+
+    #[test]
+    fn credentials_that_are_not_worth_sending_are_told_field_by_field() {
+        let told = |username: usize, password: usize| {
+            let login = Login::fault(&"ü".repeat(username), &"ü".repeat(password))?;
+            let state = State { login, ..connected(SessionState::Anonymous) };
+            match View::of(&state).screen {
+                Screen::Login { message, invalid, .. } => Some((message, invalid.username, invalid.password)),
+                other => panic!("not the login form: {other:?}"),
+            }
+        };
+        assert_eq!(told(512, 8192), None);
+        assert_eq!(told(0, 0), Some(("Please enter your username and your password.".into(), true, true)));
+        assert_eq!(told(0, 9), Some(("Please enter your username.".into(), true, false)));
+        assert_eq!(told(9, 0), Some(("Please enter your password.".into(), false, true)));
+        let (message, username, password) = told(513, 9).unwrap();
+        assert!(message.contains("username is too long") && message.contains("512") && username && !password);
+        let (message, username, password) = told(9, 8193).unwrap();
+        assert!(message.contains("password is too long") && message.contains("8192") && !username && password);
+    }
+
+    #[test]
+    fn the_title_says_the_state_first() {
+        let title = |session, login| View::of(&State { login, ..connected(session) }).title;
+        for (session, says) in [
+            (SessionState::Anonymous, "Log in – Relogin"),
+            (SessionState::Resuming, "Resuming… – Relogin"),
+            (SessionState::LoggedIn(jane()), "Jane Doe – Relogin"),
+            (SessionState::Reconnecting(jane()), "Offline, still logged in – Relogin"),
+            (SessionState::Ended(EndReason::LoggedOut), "Logged out – Relogin"),
+            (SessionState::Ended(EndReason::Stolen), "Session ended – Relogin"),
+        ] {
+            assert_eq!(title(session, Login::Idle), says);
+        }
+        assert_eq!(title(SessionState::Anonymous, Login::Pending), "Logging in… – Relogin");
+    }
+
+    #[test]
+    fn during_back_off_it_can_be_tried_again_at_once() {
+        let can_retry = |connection| View::of(&State { connection, ..State::default() }).can_retry;
+        assert!(can_retry(ConnectionState::Reconnecting { next_try: Duration::from_secs(9) }));
+        assert!(!can_retry(ConnectionState::Connected) && !can_retry(ConnectionState::Connecting));
     }
 
     #[test]
@@ -427,6 +464,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bearer_session_is_shown_without_a_word_of_device_keys() {
+        let thief = Some(super::Thief { session: SessionState::Ended(EndReason::Refused), got_in: false });
+        let binding = Some(Binding::Bearer);
+        let state = State { bearer: true, binding, thief, ..connected(SessionState::LoggedIn(jane())) };
+        let view = View::of(&state);
+        let Screen::Session { binding, .. } = view.screen else { panic!("nobody is logged in") };
+        assert!(binding.contains("not bound"));
+        assert!(!binding.contains("device") && !view.thief.contains("device"), "{binding} {}", view.thief);
+    }
+
+    #[test]
     fn what_happens_is_told_a_line_each() {
         let told = |event, resumes| {
             let key = (Some(3), Some(Duration::from_secs(54)));
@@ -439,6 +487,14 @@ mod tests {
         assert_eq!(told(Event::Refresh(None), false), "");
         let retry = Event::Connection(ConnectionState::Reconnecting { next_try: Duration::ZERO });
         assert_eq!(told(retry, true), "Connection lost");
+    }
+
+    #[test]
+    fn diagnostics_tell_of_connection_session_and_key() {
+        let told = |event| super::diagnosis(&event, (Some(3), Some(Duration::from_secs(54))));
+        assert_eq!(told(Event::Session(SessionState::Ended(EndReason::Stolen))).as_deref(), Some("session: stolen"));
+        assert_eq!(told(Event::Refresh(None)).as_deref(), Some("key: generation 3, next use in 0:54"));
+        assert_eq!(told(Event::Binding(Some(Binding::Bound))).as_deref(), Some("key: bound to this browser"));
     }
 
     #[test]
@@ -461,15 +517,17 @@ mod tests {
         state.seconds = Some(12);
         let view = View::of(&state);
         assert!(matches!(view.screen, Screen::Session { user, seconds, .. } if user == jane() && seconds == "12"));
-        assert_eq!((view.connection, view.connection_text), ("reconnecting", "Connection lost. Reconnecting…"));
-        assert_eq!(view.retry_text, "in 3 s");
+        assert_eq!((view.connection, view.connection_text), ("reconnecting", "Connection lost."));
+        assert_eq!(view.retry_text, "Next try in 3 s");
+        state.retry_in = Some(Duration::ZERO);
+        assert_eq!(View::of(&state).retry_text, "Reconnecting…");
     }
 
     #[test]
     fn an_unreachable_server_and_a_missing_network_are_told_apart() {
         let connection = ConnectionState::Reconnecting { next_try: Duration::ZERO };
         let mut state = State { connection, ..State::default() };
-        assert_eq!(View::of(&state).connection_text, "Cannot reach the server. Retrying…");
+        assert_eq!(View::of(&state).connection_text, "Server unreachable.");
         state.online = false;
         assert_eq!(View::of(&state).connection_text, "Offline. Waiting for the network…");
     }
