@@ -25,13 +25,30 @@ fn only_a_release_build_that_is_not_served_goes_into_the_binary() -> Result<()> 
         }
         for hook in hooks()? {
             let mut hook = command(&hook)?;
-            hook.current_dir(folder.path()).env("TRUNK_PROFILE", profile).env("TRUNK_STAGING_DIR", &staging);
+            hook.env_remove("CARGO_TARGET_DIR")
+                .current_dir(folder.path())
+                .env("TRUNK_PROFILE", profile)
+                .env("TRUNK_STAGING_DIR", &staging);
             ensure!(hook.status()?.success(), "{profile} {index}: a hook failed");
         }
         let is_new = fs::read_to_string(page.join("index.html")).is_ok_and(|text| text == index);
         assert_eq!(is_new, ships, "{profile} {index}");
         assert_eq!(page.join("old.html").exists(), !ships, "{profile} {index}");
     }
+    Ok(())
+}
+
+#[test]
+fn scripts_of_earlier_builds_are_gone_before_a_build() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let old = folder.path().join("target/wasm-bindgen/release/snippets/old.js");
+    fs::create_dir_all(old.parent().context("a file lies in a folder")?)?;
+    fs::write(&old, "old")?;
+    for hook in hooks()?.iter().filter(|hook| hook["stage"].as_str() == Some("pre_build")) {
+        let mut hook = command(hook)?;
+        ensure!(hook.env_remove("CARGO_TARGET_DIR").current_dir(folder.path()).status()?.success(), "a hook failed");
+    }
+    assert!(!old.exists());
     Ok(())
 }
 
