@@ -21,6 +21,7 @@ mod header_login;
 mod jwt;
 mod legacy;
 mod losses;
+mod own_page;
 mod package;
 mod page;
 mod positions;

@@ -1,0 +1,87 @@
+//! The page in docs/client.md that keeps the key itself, with ResClient and without our package, as it stands there.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+use relogin_tests::{
+    browser::Browser,
+    front::Front,
+    parts::Part,
+    site::{Pages, Site},
+    stage::Stage,
+};
+use serde_json::json;
+
+use crate::{assert_no_key_refused, back_in};
+
+on!(both: a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs, and_in_four_tabs);
+
+async fn a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs(stage: &mut Stage) -> Result<()> {
+    survives_restarts(stage, 2).await
+}
+
+async fn and_in_four_tabs(stage: &mut Stage) -> Result<()> {
+    survives_restarts(stage, 4).await
+}
+
+/// Each restart has all tabs use the key at once.
+async fn survives_restarts(stage: &mut Stage, count: usize) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let (browser, site) = (stage.browser("jane").await?, Site::open(page(&front)?).await?);
+    let mut tabs = Vec::new();
+    for number in 0..count {
+        tabs.push(if number == 0 { browser.current_tab().await? } else { browser.empty_tab().await? });
+        let mark = front.mark();
+        browser.open(&site.url()).await?;
+        if number == 0 {
+            browser.until("a user model", "document.body.dataset.user === 'nobody'").await?;
+            let login =
+                "const done = arguments[0]; login('jane', 'jane').then(() => done(true), (error) => done(error.code));";
+            assert_eq!(browser.ask(login, vec![]).await?, json!(true));
+        } else {
+            back_in(&front, mark, 1).await?;
+        }
+        is_jane(&browser).await?;
+    }
+    let mark = front.mark();
+    for _ in 0..8 {
+        let mark = front.mark();
+        stage.kill_gateway().await?;
+        stage.start_gateway().await?;
+        back_in(&front, mark, count).await?;
+        for tab in &tabs {
+            browser.turn_to(tab).await?;
+            is_jane(&browser).await?;
+        }
+    }
+    assert_no_key_refused(&front, mark);
+    assert!(browser.run("return load().key").await?.is_string());
+
+    let logout = "const done = arguments[0]; logout().then(() => done(true), (error) => done(error.code));";
+    assert_eq!(browser.ask(logout, vec![]).await?, json!(true));
+    for tab in &tabs {
+        browser.turn_to(tab).await?;
+        browser.until("nobody", "document.body.dataset.user === 'nobody'").await?;
+    }
+    Ok(())
+}
+
+/// The page in docs/client.md; but its gateway is the front.
+fn page(front: &Front) -> Result<Pages> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")?;
+    let text = fs::read_to_string(workspace.join("docs/client.md"))?;
+    let (_, rest) = text.split_once("```js\n").context("docs/client.md has no such block")?;
+    let (snippet, _) = rest.split_once("```").context("the block has no end")?;
+    let gateway = front.url().replacen("http", "ws", 1);
+    assert_eq!(snippet.matches("ws://localhost:8080").count(), 1);
+    let snippet = snippet.replace("ws://localhost:8080", &gateway);
+    let page = include_str!("../../pages/own_page.html").replace("SNIPPET", &snippet);
+    Ok(Pages::default()
+        .with("/index.html", &page)
+        .with_folder("/resclient/", Part::Resclient.path()?.join("node_modules/resclient")))
+}
+
+async fn is_jane(browser: &Browser) -> Result<()> {
+    browser.until("Jane", "document.body.dataset.user === 'Jane Doe'").await.map(drop)
+}
