@@ -15,6 +15,8 @@ const signature = async ({ privateKey }, message) => {
 /** The key pair of a database's object store. */
 export class DeviceKey {
   #database;
+  // As it was read last. It stands in for a database that does not answer any more.
+  #pair;
 
   constructor(database) {
     this.#database = database;
@@ -41,10 +43,11 @@ export class DeviceKey {
     return publicKey;
   }
 
-  /** The signature of a text by the pair, base64url; nothing if there is no pair. */
+  /** The signature of a text by the pair, base64url; nothing if there is no pair. Fails if the database does not answer. */
   async sign(message) {
+    const pair = await this.#read();
     try {
-      return await signature(await this.#pair(), new TextEncoder().encode(message));
+      return await signature(pair, new TextEncoder().encode(message));
     } catch {
       return undefined;
     }
@@ -53,7 +56,7 @@ export class DeviceKey {
   // The public half of a pair that is there and signs.
   async #publicKey() {
     try {
-      const pair = await this.#pair();
+      const pair = await this.#read();
       await signature(pair, new Uint8Array());
       const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", pair.publicKey);
       return [kty, crv, x, y ?? []].flat().join(" ");
@@ -62,7 +65,14 @@ export class DeviceKey {
     }
   }
 
-  #pair() {
-    return this.#database.transact(KEYS, "readonly", (store) => store.get(NAME));
+  // Nothing if there is none, or the browser has no databases for this page. Fails if it is not known whether there is one.
+  async #read() {
+    if (!globalThis.indexedDB) return undefined;
+    try {
+      this.#pair = await this.#database.transact(KEYS, "readonly", (store) => store.get(NAME));
+    } catch (error) {
+      if (!this.#pair && error.name !== "SecurityError") throw error;
+    }
+    return this.#pair;
   }
 }

@@ -96,6 +96,9 @@ class Log {
   }
 }
 
+// How long a browser may take to bring what one tab writes to localStorage to the others, in milliseconds.
+const SETTLING = 100;
+
 // In localStorage. Browsers do not keep that in step between their processes: for where there is nothing better. Where the browser has none
 // (cookies blocked, a full disk), the text lives as long as the page.
 class Local {
@@ -122,8 +125,9 @@ class Local {
     }
   }
 
-  swap(from, to) {
-    if (this.read() === from) {
+  // Of what two tabs write at once each sees its own for a moment, and then both see the same.
+  async swap(from, to) {
+    if (this.read() === from && from !== to) {
       try {
         if (to === null) localStorage.removeItem(this.#name);
         else localStorage.setItem(this.#name, to);
@@ -131,6 +135,7 @@ class Local {
       } catch {
         this.#fallback = to;
       }
+      await new Promise((resolve) => setTimeout(resolve, SETTLING));
     }
     return this.read();
   }

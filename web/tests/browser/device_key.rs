@@ -39,6 +39,11 @@ impl DeviceKey {
     async fn sign(&self, message: &str) -> Option<String> {
         settled(self.0.sign(message)).await.as_string()
     }
+
+    /// Whether it is not known if there is a pair.
+    async fn is_unavailable(&self) -> bool {
+        JsFuture::from(self.0.sign("a message").unchecked_into::<js_sys::Promise>()).await.is_err()
+    }
 }
 
 fn device_key(name: &str) -> DeviceKey {
@@ -129,4 +134,19 @@ async fn where_the_browser_keeps_no_keys_there_is_none() {
         assert_eq!(within("the answer", key.sign("a message")).await, None, "{broken:?}");
     }
     assert!(device_key("test:none").make().await.is_some());
+}
+
+#[wasm_bindgen_test]
+async fn a_pair_that_was_read_outlives_a_database_that_breaks() {
+    let key = device_key("test:breaks");
+    let public_key = key.make().await.unwrap();
+    {
+        let _broken = sabotage(Sabotage::Breaks);
+        let signature = within("the signature", key.sign("a message")).await.unwrap();
+        assert!(verifies(&public_key, "a message", &signature).await);
+        assert_eq!(within("the pair", key.make()).await.as_ref(), Some(&public_key), "a login can be bound, too");
+        let other = device_key("test:breaks");
+        assert!(within("the answer", other.is_unavailable()).await, "no word on whether there is a pair");
+    }
+    assert!(!device_key("test:breaks").is_unavailable().await);
 }

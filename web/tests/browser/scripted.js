@@ -107,6 +107,11 @@ const withoutAlgorithms = (isMissing) => {
 const ways = {
   Missing: () => replace(globalThis, "indexedDB", undefined),
   Refused: () => replace(IDBFactory.prototype, "open", refuse("SecurityError")),
+  Breaks: () => {
+    const breaks = refuse("UnknownError");
+    const mends = [replace(IDBFactory.prototype, "open", breaks), replace(IDBDatabase.prototype, "transaction", breaks)];
+    return () => mends.forEach((mend) => mend());
+  },
   Silent: () => replace(IDBFactory.prototype, "open", () => new EventTarget()),
   Writes: () => replace(IDBObjectStore.prototype, "add", refuse("QuotaExceededError")),
   Ed25519: () => withoutAlgorithms((name) => name === "Ed25519"),

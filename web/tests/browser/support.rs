@@ -79,6 +79,8 @@ pub(crate) enum Sabotage {
     Missing,
     /// Databases cannot be opened.
     Refused,
+    /// Databases that are open fail, and no other can be opened.
+    Breaks,
     /// Opening a database comes to no end.
     Silent,
     /// Nothing can be added to a database.
