@@ -221,14 +221,15 @@ async fn a_logout_removes_the_key_first_and_no_relogin_follows() {
     let (mut page, mut gateway) = logged_in("logout").await;
     let answered = async {
         let request = gateway.expect("auth.logout.logout").await;
-        assert_eq!(stored("logout").await, None, "no other tab can use the key by now");
+        let left = stored("logout").await.unwrap();
+        assert!(left.get("key").is_none(), "no other tab can use the key by now, but to end the session");
         gateway.set_user(nobody());
         gateway.answer(&request, &json!({ "payload": null }));
     };
     futures_util::future::join(page.client.logout(), answered).await;
     let logged_out = |state: &SessionState| *state == SessionState::Ended(EndReason::LoggedOut);
     gateway.serve("the end", page.until("the end", logged_out)).await;
-    assert_eq!(stored("logout").await, None);
+    assert!(stored("logout").await.is_none_or(|left| left.get("key").is_none()));
 }
 
 #[wasm_bindgen_test]
