@@ -6,6 +6,7 @@ const asked = new URLSearchParams(location.search);
 const url = asked.get("gateway");
 const client = asked.get("client") === "resclient" ? new ResClient(url, { reconnectDelay: 200 }) : new Client(url);
 const session = new Session(client);
+const { ready } = session;
 const seen = [];
 
 const show = () => {
@@ -33,4 +34,4 @@ const count = async () => {
 
 const code = (promise) => promise.then(() => "fulfilled", (error) => error.code);
 
-window.page = { client, session, seen, count, code };
+window.page = { client, session, ready, seen, count, code };

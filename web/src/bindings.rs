@@ -1,26 +1,35 @@
-//! What the JavaScript package (`web/npm`) is made on: the client and the keeper with nothing around them, which tell all that
-//! happens to one function each. Values cross as JSON texts, which the browser reads faster than anything that is built here.
+//! What the JavaScript package (`web/npm`) stands on: the client, and the session manager over a client
+//! of JavaScript's, with nothing around them.
 //!
-//! Not for pages: `web/npm/index.js` is their face.
+//! Values cross as objects whose types are Rust's: serde-wasm-bindgen makes them, and tsify writes their
+//! TypeScript, so neither side keeps the other's names by hand. Not for pages: `web/npm/src/index.ts` is
+//! their face.
 
 mod client;
-mod errors;
-mod keeper;
-mod values;
+mod client_event;
+mod error;
+mod session;
+mod session_event;
+mod value;
 
 use std::cell::Cell;
 
-use js_sys::{Array, Function};
+use serde::Serialize;
+use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
 
-pub use client::RawClient;
-pub use keeper::RawKeeper;
+pub use client::{CallRequest, Called, ClientOptions, RawClient};
+pub use client_event::{ClientEvent, ConnectionState, Freshness};
+pub use error::ErrorValue;
+pub use session::{RawSession, RawSessionOptions};
+pub use session_event::{Binding, EndReason, SessionEvent, SessionStatus, User};
+pub use value::ResValue;
 
 thread_local! {
     static ALIVE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How many clients and keepers are at work: for tests that look for leaks.
+/// How many clients and session managers are at work: for tests that look for leaks.
 #[wasm_bindgen]
 #[must_use]
 pub fn alive() -> u32 {
@@ -44,24 +53,9 @@ impl Drop for Alive {
     }
 }
 
-/// Tells JavaScript: what kind of thing has happened, and what belongs to it.
-#[derive(Debug)]
-struct Tell {
-    function: Function,
-    _alive: Alive,
-}
-
-impl Tell {
-    fn new(function: Function) -> Self {
-        Self { function, _alive: Alive::new() }
-    }
-
-    fn tell(&self, kind: &str, more: &[JsValue]) {
-        let arguments = Array::of1(&kind.into());
-        for argument in more {
-            arguments.push(argument);
-        }
-        // The package's function catches what listeners throw.
-        let _ = self.function.apply(&JsValue::UNDEFINED, &arguments);
-    }
+/// `value` as JavaScript has it: objects for maps, null for nothing.
+fn to_js(value: &impl Serialize) -> JsValue {
+    const SERIALIZER: Serializer = Serializer::json_compatible();
+    // Fails for integers past 2^53 only, of which `value::Plain` makes floats.
+    value.serialize(&SERIALIZER).unwrap_or(JsValue::UNDEFINED)
 }

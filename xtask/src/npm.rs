@@ -1,4 +1,5 @@
-//! `cargo xtask npm`: the package for JavaScript, a folder that npm can pack: `web/npm`, and the WebAssembly module that it stands on.
+//! `cargo xtask npm`: the package for JavaScript, a folder that npm can pack: the WebAssembly module, and
+//! the TypeScript in `web/npm/src` on top of it, as esbuild and TypeScript's compiler make it.
 
 use std::{
     fs,
@@ -11,16 +12,22 @@ use crate::{
     context::Context,
     log::Log,
     no_arguments, report,
-    setup::{self, TARGET, wasm_opt},
+    setup::{self, TARGET, npm_packages, wasm_opt},
 };
 
 /// Cargo has a folder of this name beside the package's: it must not be the same.
 const PROFILE: &str = "fast";
 
+/// What wasm-bindgen makes of the crate `relogin-web`, beside which the package's scripts lie.
+const MODULE: &str = "relogin";
+
+/// The package's scripts that pages import.
+const ENTRIES: &[&str] = &["index.ts", "testing.ts"];
+
 /// Builds `target/npm`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     no_arguments(arguments)?;
-    setup::ensure(context, setup::Needs::Page)?;
+    setup::ensure(context, setup::Needs::Package)?;
     let package = build(context)?;
     let size = |name: &str| fs::metadata(package.join(name)).map_or(0, |file| file.len());
     report::begin(format_args!(
@@ -34,24 +41,60 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 
 /// Builds the package, and answers where it is.
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {
-    let package = context.target.join("npm");
-    build_module(context, &["--lib"], "relogin_web.wasm", "relogin", &package)?;
-
+    let (package, sources) = (context.target.join("npm"), context.target.join("npm-sources"));
     let source = context.root.join("web/npm");
-    for entry in fs::read_dir(&source).context("reading web/npm")? {
-        let entry = entry?;
-        copy(&entry.path(), &package.join(entry.file_name()))?;
+    // The TypeScript imports the module as if it lay beside it, and here it does, with its types.
+    let beside = sources.join("src");
+    build_module(context, &["--lib"], "relogin_web.wasm", MODULE, &beside)?;
+    copy_folder(&source.join("src"), &beside)?;
+    for file in ["tsconfig.json", "package.json"] {
+        copy(&source.join(file), &sources.join(file))?;
+    }
+    empty(&package)?;
+    compile(context, &sources, &package)?;
+
+    let module = format!("{MODULE}_bg.wasm");
+    copy(&beside.join(&module), &package.join(&module))?;
+    for file in ["package.json", "README.md"] {
+        copy(&source.join(file), &package.join(file))?;
     }
     for license in ["LICENSE-MIT", "LICENSE-APACHE"] {
         copy(&context.root.join(license), &package.join(license))?;
     }
     set_version(&package.join("package.json"))?;
-    for needed in ["index.js", "index.d.ts", "relogin.js", "relogin_bg.wasm", "README.md"] {
+    for needed in ["index.js", "types/index.d.ts", "relogin.js", "relogin_bg.wasm", "README.md"] {
         if !package.join(needed).is_file() {
             bail!("the package has no {needed}");
         }
     }
     Ok(package)
+}
+
+/// Declarations by TypeScript's compiler, which checks the types, too; scripts by esbuild: for those who
+/// import, and for those who require.
+fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
+    let programs = npm_packages::builders(context).join("node_modules/.bin");
+    let mut log = Log::create(context, "typescript")?;
+    let (types, required) = (package.join("types"), package.join("cjs"));
+    let mut tsc = context.command(programs.join("tsc"));
+    log.run(tsc.current_dir(sources).arg("--outDir").arg(&types))?;
+    let module = format!("{MODULE}.d.ts");
+    copy(&sources.join("src").join(&module), &types.join(&module))?;
+
+    let esbuild = |entries: &[&str], format: &str, to: &Path| {
+        let mut esbuild = context.command(programs.join("esbuild"));
+        esbuild.current_dir(sources).args(entries.iter().map(|entry| format!("src/{entry}")));
+        esbuild.args(["--bundle", "--minify", "--target=es2022", "--log-level=error"]);
+        esbuild.arg(format!("--format={format}")).arg(format!("--outdir={}", to.display()));
+        esbuild
+    };
+    // The module's script is one of its own: it names the WebAssembly beside it, which bundlers look for.
+    log.run(&mut esbuild(&[&format!("{MODULE}.js")], "esm", package))?;
+    log.run(esbuild(ENTRIES, "esm", package).args(["--splitting", &format!("--external:./{MODULE}.js")]))?;
+    // Where the WebAssembly is, such scripts do not know: pages tell them, by `init`.
+    log.run(esbuild(ENTRIES, "cjs", &required).arg("--log-override:empty-import-meta=silent"))?;
+    fs::write(required.join("package.json"), "{ \"type\": \"commonjs\" }\n").context("writing cjs/package.json")?;
+    copy_folder(&types, &required.join("types"))
 }
 
 /// Builds the page in Rust that README.md shows, and answers where it is.
@@ -62,18 +105,15 @@ pub(crate) fn build_example(context: &Context) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript into `folder`, called `name`.
+/// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript and their types
+/// into `folder`, called `name`.
 fn build_module(context: &Context, what: &[&str], built: &str, name: &str, folder: &Path) -> Result<()> {
     let mut log = Log::create(context, name)?;
     let mut cargo = context.cargo(&["build", "--package", "relogin-web", "--profile", PROFILE, "--target", TARGET]);
     log.run(cargo.args(what))?;
-    // Anew, so that nothing stays that is no part of it any more.
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
-    fs::create_dir_all(folder)?;
+    empty(folder)?;
     let mut bindgen = context.command("wasm-bindgen");
-    bindgen.args(["--target", "web", "--no-typescript", "--out-name", name, "--out-dir"]).arg(folder);
+    bindgen.args(["--target", "web", "--out-name", name, "--out-dir"]).arg(folder);
     log.run(bindgen.arg(context.target.join(TARGET).join(PROFILE).join(built)))?;
     if wasm_opt::is_there(context) {
         let module = folder.join(format!("{name}_bg.wasm"));
@@ -97,6 +137,24 @@ fn scripts(package: &Path) -> Result<Vec<String>> {
     let names = fs::read_dir(package)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
     let names: Result<Vec<String>> = names.collect();
     Ok(names?.into_iter().filter(|name| name.ends_with(".js")).collect())
+}
+
+/// Makes the folder anew, so that nothing stays that is no part of it any more.
+fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
+}
+
+/// Copies the files of a folder that has no folders.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -12,7 +12,8 @@ pub(crate) const PAGE: u64 = 120_000;
 /// The same for the npm package.
 pub(crate) const PACKAGE: u64 = 150_000;
 
-/// Weighs the scripts and the WebAssembly in `folder`, which are `what`'s.
+/// Weighs the scripts and the WebAssembly in `folder`, which are `what`'s; but for the package's scripts for those who require it, which no
+/// page loads beside the others.
 ///
 /// # Errors
 /// If they weigh more than `most` bytes.
@@ -20,7 +21,7 @@ pub(crate) fn check(what: &str, folder: &Path, most: u64) -> Result<()> {
     const SCRIPT: &str = "\
         const fs = require('fs'), { brotliCompressSync } = require('zlib');\
         const [folder] = process.argv.slice(1);\
-        const files = fs.readdirSync(folder, { recursive: true }).filter((name) => /\\.(js|wasm)$/.test(name));\
+        const files = fs.readdirSync(folder, { recursive: true }).filter((name) => /\\.(js|wasm)$/.test(name) && !name.startsWith('cjs'));\
         console.log(files.reduce((sum, name) => sum + brotliCompressSync(fs.readFileSync(`${folder}/${name}`)).length, 0));";
     let mut node = Command::new(env::var_os("NODE").unwrap_or_else(|| "node".into()));
     let printed = output(node.args(["-e", SCRIPT]).arg(folder)).context("weighing: there is no node")?;

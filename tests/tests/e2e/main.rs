@@ -23,6 +23,7 @@ mod legacy;
 mod losses;
 mod own_page;
 mod package;
+mod packaging;
 mod page;
 mod positions;
 mod readme;

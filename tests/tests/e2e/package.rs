@@ -1,25 +1,19 @@
-//! The package for JavaScript, in pages: with its own client and with ResClient, bundled and not, and what README shows of it.
+//! The package for JavaScript, in pages: with its own client and with ResClient, and what README shows of it.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{
     PATIENCE,
     browser::Browser,
     parts::Part,
-    process::Process,
     site::{Pages, Site},
     stage::Stage,
 };
 use serde_json::{Value, json};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: connecting_and_a_login_wait_for_no_back_off, what_readme_shows_in_javascript, what_readme_shows_in_rust, a_bundle_of_vites, a_page_of_vites_server, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, what_readme_shows_in_javascript, what_the_packages_readme_shows, what_readme_shows_in_rust, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -36,6 +30,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     let url = format!("{}?client={client}&gateway={}", site.url(), stage.gateway_url());
     browser.open(&url).await?;
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    assert_eq!(browser.run("return page.ready").await?, "anonymous");
 
     let refused = "return page.code(page.session.login('jane', 'wrong'))";
     assert_eq!(browser.run(refused).await?, "session.wrongUsernamePassword");
@@ -52,6 +47,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
         browser.reload().await?;
         is_jane(&browser).await?;
         assert_eq!(browser.run("return page.seen").await?, json!(["resuming", "loggedIn"]), "no login form in between");
+        assert_eq!(browser.run("return page.ready").await?, "loggedIn", "what a route's guard waits for");
         browser.until("the page's own hook", "document.body.dataset.hooked").await?;
         // At once, and not denied.
         browser.run("return page.count()").await?;
@@ -72,6 +68,47 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
     let told = browser.console().await?;
     assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
+    Ok(())
+}
+
+/// A WebAssembly module that cannot be fetched says nothing of the session: it has not ended, and goes on when the module is there.
+async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
+    for client in ["relogin", "resclient"] {
+        let browser = stage.browser(client).await?;
+        // The site answers 503 for as long as the page's storage says so.
+        let failing = "localStorage.broken ??= 'yes';
+            const real = window.fetch;
+            window.fetch = (...what) => localStorage.broken === 'yes'
+              ? Promise.resolve(new Response('', { status: 503 }))
+              : real(...what);";
+        browser.before_each_page(failing).await?;
+        let url = format!("{}?client={client}&gateway={}", site.url(), stage.gateway_url());
+        browser.open(&url).await?;
+        browser.until("the failure", "document.body.dataset.state === 'loadFailed'").await?;
+        assert_eq!(browser.run("return page.ready").await?, "loadFailed");
+        assert_eq!(browser.run("return page.session.error.code").await?, "client.notLoaded");
+        assert_eq!(browser.run("return page.session.reason ?? null").await?, json!(null));
+        let login = "return page.code(page.session.login('jane', 'jane'))";
+        assert_eq!(browser.run(login).await?, "client.notLoaded", "a call tries again, and says what came of it");
+        browser.run("localStorage.broken = 'no'").await?;
+        // By itself, if nobody calls.
+        browser.until("the session", "document.body.dataset.state === 'anonymous'").await?;
+        browser.run("return page.session.login('jane', 'jane')").await?;
+        is_jane(&browser).await?;
+        browser.run("return page.count()").await?;
+        counts(&browser).await?;
+
+        // Somebody who is logged in, offline for a moment: the next call has it tried at once.
+        browser.run("localStorage.broken = 'yes'").await?;
+        browser.reload().await?;
+        browser.until("the failure", "document.body.dataset.state === 'loadFailed'").await?;
+        browser.run("localStorage.broken = 'no'; return page.code(page.client.get('ticker.model'))").await?;
+        is_jane(&browser).await?;
+        let told = browser.console().await?;
+        assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
+    }
     Ok(())
 }
 
@@ -119,6 +156,36 @@ async fn what_readme_shows_in_javascript(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// So do those of the package's README.
+async fn what_the_packages_readme_shows(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let text = fs::read_to_string(workspace().join("web/npm/README.md"))?;
+    let blocks: Vec<&str> = text.split("```js\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    ensure!(blocks.len() == 4, "{blocks:#?}");
+    let mut pages = page("")?.with("/resclient-module.js", include_str!("../../pages/resclient-module.js"));
+    // Bundlers make the address of the file of such an import.
+    let init = blocks[0]
+        .replace("import wasm from \"relogin/relogin_bg.wasm\";", "const wasm = \"/relogin/relogin_bg.wasm\";");
+    let modules = [init.as_str(), blocks[1], blocks[2], blocks[3]];
+    for (number, module) in modules.iter().enumerate() {
+        let map = "<script type=importmap>{ \"imports\": { \"relogin\": \"/relogin/index.js\", \"relogin/testing\": \"/relogin/testing.js\" } }</script>";
+        let done = "document.body.dataset.done = 'yes';";
+        let html =
+            format!("<!doctype html><title>R</title><body></body>{map}<script type=module>{module}\n{done}</script>");
+        pages = pages.with(&format!("/{number}.html"), &html);
+    }
+    let site = Site::open(pages).await?;
+    let browser = stage.browser("readme").await?;
+    browser.before_each_page(&elsewhere(stage)).await?;
+    // The session's page has somebody logged in, who then may see the counter.
+    for (number, module) in modules.iter().enumerate() {
+        browser.open(&format!("{}/{number}.html", site.url().trim_end_matches('/'))).await?;
+        let end = browser.until("its end", "document.body.dataset.done === 'yes'").await;
+        end.with_context(|| (*module).to_owned())?;
+    }
+    Ok(())
+}
+
 /// So does the one in Rust.
 async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
@@ -139,74 +206,6 @@ async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
         browser.until("the user", "document.body.innerText === 'Hello Jane Doe!'").await?;
         assert_eq!(browser.run("return sessionStorage.asked").await?, "1");
         browser.reload().await?;
-    }
-    Ok(())
-}
-
-/// A page that Vite has bundled.
-async fn a_bundle_of_vites(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let project = vites_project(stage, "vite")?;
-    node(stage, &project, "vite/bin/vite.js", &["build"]).await?;
-    let site = Site::open(Pages::default().with_folder("/", project.join("dist"))).await?;
-    vites_page_logs_in(stage, "vite", &site.url()).await
-}
-
-/// A page that Vite's server gives out while somebody works on it. It puts modules that npm has installed together by itself; those that are
-/// links it takes for the project's own, so the package is a copy here.
-async fn a_page_of_vites_server(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let project = vites_project(stage, "vite-dev")?;
-    let installed = project.join("node_modules/relogin");
-    fs::remove_file(&installed)?;
-    copy(&Part::Package.path()?, &installed)?;
-    fs::write(project.join("package.json"), r#"{"type":"module","dependencies":{"relogin":"*"}}"#)?;
-    let vite = Part::Resclient.path()?.join("node_modules/vite/bin/vite.js");
-    let arguments = [vite.as_os_str(), "--host".as_ref(), "127.0.0.1".as_ref(), "--port".as_ref(), "0".as_ref()];
-    let server = Process::start(&Part::Node.path()?, arguments, &stage.evidence().join("vite.log"), |command| {
-        command.current_dir(&project).env("NO_COLOR", "1");
-    })?;
-    let url = server.line("where it is", |line| Some(line.split_once("Local:")?.1.trim().to_owned())).await?;
-    vites_page_logs_in(stage, "vite-dev", &url).await?;
-    server.kill().await
-}
-
-/// A project of Vite's, of a page with a session.
-fn vites_project(stage: &Stage, name: &str) -> Result<PathBuf> {
-    let project = project(stage, name)?;
-    fs::write(project.join("index.html"), "<!doctype html><title>V</title><script type=module src=/main.js></script>")?;
-    let main = "import { Client, Session } from 'relogin';
-        const client = new Client(new URLSearchParams(location.search).get('gateway'));
-        const session = new Session(client);
-        session.on('change', () => { document.body.dataset.state = session.state; });
-        window.login = () => session.login('jane', 'jane');";
-    fs::write(project.join("main.js"), main)?;
-    Ok(project)
-}
-
-async fn vites_page_logs_in(stage: &mut Stage, label: &str, url: &str) -> Result<()> {
-    let browser = stage.browser(label).await?;
-    browser.open(&format!("{url}?gateway={}", stage.gateway_url())).await?;
-    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
-    browser.run("return login()").await?;
-    browser.until("the user", "document.body.dataset.state === 'loggedIn'").await.map(drop)
-}
-
-#[tokio::test]
-async fn its_types_hold_under_strict() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let modules = link_modules(folder.path())?;
-    let strict = ["--strict", "--noEmit", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2023"];
-    let sources = [
-        ("types.ts", include_str!("../../pages/types.ts"), None),
-        ("types-resclient.ts", include_str!("../../pages/types-resclient.ts"), Some("--skipLibCheck")),
-    ];
-    for (name, source, more) in sources {
-        fs::write(folder.path().join(name), source)?;
-        let arguments: Vec<&str> =
-            strict.into_iter().chain(["--lib", "es2023,dom,dom.iterable"]).chain(more).chain([name]).collect();
-        run_node(&modules.join("typescript/bin/tsc"), &arguments, folder.path(), &folder.path().join("tsc.log"))
-            .await?;
     }
     Ok(())
 }
@@ -285,56 +284,6 @@ fn elsewhere(stage: &Stage) -> String {
             constructor(url) {{ super(String(url).replace(/^ws:..localhost:8080.?$/, '{gateway}')); }}
         }};"
     )
-}
-
-/// A folder of a project that has the package, and what else npm has for tests.
-fn project(stage: &Stage, name: &str) -> Result<PathBuf> {
-    let project = stage.folder().join(name);
-    fs::create_dir_all(&project)?;
-    fs::write(project.join("package.json"), r#"{"type":"module"}"#)?;
-    link_modules(&project)?;
-    Ok(project)
-}
-
-/// Copies a folder with all that is in it.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), to)?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts the modules into `folder`. Answers where those are that npm has.
-fn link_modules(folder: &Path) -> Result<PathBuf> {
-    let npm = Part::Resclient.path()?.join("node_modules");
-    let modules = folder.join("node_modules");
-    fs::create_dir_all(&modules)?;
-    symlink(fs::canonicalize(Part::Package.path()?)?, modules.join("relogin"))?;
-    for name in ["resclient", "typescript", "vite"] {
-        symlink(npm.join(name), modules.join(name))?;
-    }
-    Ok(npm)
-}
-
-async fn node(stage: &Stage, folder: &Path, script: &str, arguments: &[&str]) -> Result<()> {
-    let script = Part::Resclient.path()?.join("node_modules").join(script);
-    run_node(&script, arguments, folder, &stage.evidence().join("node.log")).await
-}
-
-async fn run_node(script: &Path, arguments: &[&str], folder: &Path, log: &Path) -> Result<()> {
-    let arguments = [script.as_os_str()].into_iter().chain(arguments.iter().map(AsRef::as_ref));
-    let run = Process::start(&Part::Node.path()?, arguments, log, |command| {
-        command.current_dir(folder);
-    })?;
-    let outcome = run.succeeds().await;
-    outcome.with_context(|| fs::read_to_string(log).unwrap_or_default())
 }
 
 fn workspace() -> &'static Path {

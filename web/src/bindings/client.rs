@@ -1,24 +1,75 @@
-//! A plain RES client, raw: commands are promises, and all that happens to its resources is told.
+//! A plain RES client: its commands are promises, and what happens to its resources is told to an observer.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap},
-};
+use std::{cell::RefCell, collections::BTreeMap};
 
-use js_sys::{Function, Promise};
-use relogin_client::{Resource as Values, ResourceChange};
+use js_sys::{Array, Promise};
 use relogin_handle::Engine;
-use relogin_res::{Change, Map, ResourceId, Value, delta::Step, json};
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 
 use super::{
     Alive,
-    errors::{error, parts, request_error},
-    values,
+    client_event::{self, Ids},
+    error::ErrorValue,
+    to_js, value,
 };
-use crate::{Client, ConnectionState, Error, Event, Freshness, Options, Resource, Returned};
+use crate::{Client, Error, Event, Options, Resource, Returned};
+
+/// How to connect.
+#[derive(Debug, Deserialize, Tsify)]
+pub struct ClientOptions {
+    /// The gateway's address, absolute or relative; empty: `/ws` on the origin that served the page.
+    pub url: String,
+    /// Whether each connection is greeted ([`RawClient::greeted`]) before resources are subscribed again.
+    pub greet: bool,
+}
+
+/// A method to call.
+#[derive(Debug, Deserialize, Tsify)]
+pub struct CallRequest {
+    /// Whether it is an auth method.
+    pub auth: bool,
+    /// Whose.
+    pub rid: String,
+    /// Its name.
+    pub method: String,
+    /// What it is given: JSON.
+    #[serde(default)]
+    #[tsify(optional, type = "unknown")]
+    pub params: Option<Json>,
+}
+
+/// What a method gave back.
+#[derive(Debug, Serialize, Tsify)]
+#[serde(tag = "type", rename_all = "camelCase")]
+pub enum Called {
+    /// A value.
+    Payload {
+        /// The value.
+        #[serde(serialize_with = "value::plain")]
+        #[tsify(type = "unknown")]
+        payload: Json,
+    },
+    /// A resource.
+    Resource {
+        /// Its id.
+        rid: String,
+    },
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The package's function, which throws nothing: it catches what listeners throw.
+    #[wasm_bindgen(typescript_type = "(events: ClientEvent[]) => void")]
+    #[derive(Debug)]
+    pub type ClientObserver;
+
+    #[wasm_bindgen(method, js_name = call)]
+    fn told(this: &ClientObserver, nobody: &JsValue, events: Array);
+}
 
 /// A client at work, until it is freed.
 #[wasm_bindgen]
@@ -30,34 +81,27 @@ pub struct RawClient {
 
 #[wasm_bindgen]
 impl RawClient {
-    /// Begins to connect. `greet`: whether each connection is greeted ([`RawClient::greeted`]) before resources are subscribed
-    /// again.
+    /// Begins to connect. The observer is told together what belongs together: a resource may come before
+    /// or after the one that refers to it.
     ///
     /// # Errors
-    /// If the gateway's address is none.
-    pub async fn connect(gateway: String, greet: bool, tell: Function) -> Result<RawClient, JsValue> {
-        let tell = Tell {
-            function: tell.unchecked_into(),
-            names: RefCell::default(),
-            waits: Cell::new(false),
-            _alive: Alive::new(),
-        };
-        let options = Options::new(gateway).configure(|config| config.greet = greet);
-        let observer = Box::new(move |event: Option<&Event>, engine: &Engine| match event {
-            Some(event) => tell_event(&tell, event, engine),
-            None => tell.told(),
-        });
-        match options.connect_observed(Some(observer)).await {
-            Ok(client) => Ok(Self { client, held: RefCell::default() }),
-            Err(exception) => Err(parts("client.invalid", &exception.to_string(), None)),
-        }
+    /// If the gateway's address is unusable.
+    pub async fn connect(options: Ts<ClientOptions>, observer: ClientObserver) -> Result<RawClient, JsValue> {
+        let ClientOptions { url, greet } = options.to_rust().map_err(ErrorValue::invalid)?;
+        let options = Options::new(url).configure(|config| config.greet = greet);
+        let telling = Telling { observer, pending: RefCell::default(), ids: RefCell::default(), _alive: Alive::new() };
+        let observer = Box::new(move |event: Option<&Event>, engine: &Engine| telling.tell(event, engine));
+        let client = options.connect_observed(Some(observer)).await.map_err(ErrorValue::invalid)?;
+        Ok(Self { client, held: RefCell::default() })
     }
 
-    /// Fulfilled when the resource is there. It is let go then, and stays for a moment, in which it can be held.
+    /// Fulfilled when the resource is there. It is let go then, and stays for a moment, in which it can be
+    /// held.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn get(&self, rid: String) -> Promise {
         let client = self.client.clone();
         future_to_promise(async move {
-            let resource = client.resource(&rid).await.map_err(|e| error(&e))?;
+            let resource = client.resource(&rid).await.map_err(|error| ErrorValue::from(&error))?;
             drop(resource);
             Ok(JsValue::UNDEFINED)
         })
@@ -76,16 +120,14 @@ impl RawClient {
         drop(released);
     }
 
-    /// Calls a method, or with `auth` an auth method. `params`: JSON. Fulfilled with what it gave back as JSON, or, in an array,
-    /// with the id of the resource that it gave back.
-    pub fn call(&self, auth: bool, rid: String, method: String, params: Option<String>) -> Promise {
+    /// Calls a method.
+    #[wasm_bindgen(unchecked_return_type = "Promise<Called>")]
+    pub fn call(&self, request: Ts<CallRequest>) -> Promise {
         let client = self.client.clone();
         future_to_promise(async move {
-            let returned = call(&client, auth, &rid, &method, params).await.map_err(|e| error(&e))?;
-            Ok(match returned {
-                Returned::Payload(json) => values::plain(&json),
-                Returned::Resource(resource) => js_sys::Array::of1(&resource.id().as_str().into()).into(),
-            })
+            let request = request.to_rust().map_err(ErrorValue::invalid)?;
+            let called = call(&client, request).await.map_err(|error| ErrorValue::from(&error))?;
+            Ok(to_js(&called))
         })
     }
 
@@ -108,232 +150,34 @@ impl Drop for RawClient {
     }
 }
 
-async fn call(client: &Client, auth: bool, rid: &str, method: &str, params: Option<String>) -> Result<Returned, Error> {
-    // The package writes what it sends; what is no JSON is nothing.
-    let params = params.and_then(|params| json::parse(&params));
-    client.request(auth, rid, method, params).await
+async fn call(client: &Client, request: CallRequest) -> Result<Called, Error> {
+    let CallRequest { auth, rid, method, params } = request;
+    Ok(match client.request(auth, &rid, &method, params).await? {
+        Returned::Payload(payload) => Called::Payload { payload },
+        Returned::Resource(resource) => Called::Resource { rid: resource.id().as_str().to_owned() },
+    })
 }
 
-/// What is told.
-#[wasm_bindgen]
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    /// From now on the number is a resource's, whose id follows.
-    Named = "named",
-    /// The connection's state is another one.
-    Connection = "connection",
-    /// How far a resource can be trusted is another thing.
-    Freshness = "freshness",
-    /// A model is there: JSON.
-    Model = "model",
-    /// A collection is there: JSON.
-    Collection = "collection",
-    /// A collection is there whose values are all texts: one behind the other, and their lengths.
-    Texts = "texts",
-    /// A model has changed: JSON.
-    Change = "change",
-    /// One value of a model has changed: its name, and the value as it is.
-    Value = "value",
-    /// A collection has got a value: JSON.
-    Add = "add",
-    /// A collection has got this very value.
-    Item = "item",
-    /// It has lost one.
-    Remove = "remove",
-    /// A custom event.
-    Event = "event",
-    /// A resource was deleted.
-    Deleted = "deleted",
-    /// A resource is not kept any longer, and its number is free.
-    Forgotten = "forgotten",
-    /// What was told belongs together: now is the time to take it in.
-    Told = "told",
-}
-
-#[wasm_bindgen]
-extern "C" {
-    /// The package's function, which throws nothing. Called without a detour by arrays, with numbers for resources, and with
-    /// as few texts as can be: each one that crosses is decoded.
-    #[derive(Debug)]
-    type Hearer;
-
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_value(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, value: JsValue, more: JsValue);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_text(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, text: &str);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_texts(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &str, text: &str);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_lengths(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, text: &str, lengths: &[u32]);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_index(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_item(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32, text: &str);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_count(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, index: u32, value: f64);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_member(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &JsValue, text: &str);
-    #[wasm_bindgen(method, js_name = call)]
-    fn hear_amount(this: &Hearer, nobody: &JsValue, kind: Kind, number: u32, name: &JsValue, value: f64);
-}
-
-/// Tells JavaScript: what kind of thing has happened to which resource, and what belongs to it.
+/// Tells the observer.
 #[derive(Debug)]
-struct Tell {
-    function: Hearer,
-    names: RefCell<Names>,
-    /// Whether something was told that may wait for what belongs to it.
-    waits: Cell<bool>,
+struct Telling {
+    observer: ClientObserver,
+    /// What belongs together, until it is told.
+    pending: RefCell<Array>,
+    ids: RefCell<Ids>,
     _alive: Alive,
 }
 
-/// What JavaScript was told of once, to be spoken of without a text.
-#[derive(Debug, Default)]
-struct Names {
-    resources: HashMap<ResourceId, u32>,
-    /// Numbers of resources that are forgotten.
-    free: Vec<u32>,
-    /// Names of models' members.
-    members: Map<String, JsValue>,
-}
-
-const NOBODY: &JsValue = &JsValue::UNDEFINED;
-
-/// More names than this are no names, but values in their place.
-const MOST_MEMBERS: usize = 1024;
-
-impl Tell {
-    fn told(&self) {
-        if self.waits.take() {
-            self.function.hear(NOBODY, Kind::Told, 0);
-        }
-    }
-
-    /// The number of a resource, of which JavaScript is told the first time.
-    fn number(&self, rid: &ResourceId) -> u32 {
-        let names = &mut *self.names.borrow_mut();
-        if let Some(known) = names.resources.get(rid) {
-            return *known;
-        }
-        let number = names.free.pop().unwrap_or(names.resources.len() as u32);
-        names.resources.insert(rid.clone(), number);
-        self.function.hear_text(NOBODY, Kind::Named, number, rid.as_str());
-        number
-    }
-
-    fn forgotten(&self, rid: &ResourceId) {
-        self.function.hear(NOBODY, Kind::Forgotten, self.number(rid));
-        let names = &mut *self.names.borrow_mut();
-        names.free.extend(names.resources.remove(rid));
-    }
-
-    /// A member's name, as JavaScript has it.
-    fn member(&self, name: &str, tell: impl FnOnce(&JsValue)) {
-        let members = &mut self.names.borrow_mut().members;
-        if let Some(known) = members.get(name) {
-            return tell(known);
-        }
-        if members.len() >= MOST_MEMBERS {
-            *members = Map::new();
-        }
-        tell(members.or_insert_with(&name.to_owned(), || name.into()));
-    }
-}
-
-fn tell_event(tell: &Tell, event: &Event, engine: &Engine) {
-    let function = &tell.function;
-    if let Event::Changed(rid, change) = event
-        && told_by_itself(tell, rid, change)
-    {
-        return;
-    }
-    tell.waits.set(true);
-    match event {
-        Event::Connection(state) => function.hear_text(NOBODY, Kind::Connection, 0, connection(*state)),
-        Event::Changed(rid, change) => changed(tell, rid, change, engine),
-        Event::Freshness(rid, freshness) => {
-            let (word, error) = match freshness {
-                Freshness::Loading => ("loading", JsValue::UNDEFINED),
-                Freshness::Live => ("live", JsValue::UNDEFINED),
-                Freshness::Stale => ("stale", JsValue::UNDEFINED),
-                Freshness::Failed(error) => ("failed", request_error(error)),
-            };
-            function.hear_value(NOBODY, Kind::Freshness, tell.number(rid), word.into(), error);
-        }
-        Event::Custom { rid, name, data } => {
-            function.hear_texts(NOBODY, Kind::Event, tell.number(rid), name, &json::to_text(data));
-        }
-        Event::Forgotten(rid) => tell.forgotten(rid),
-        // Of a session, which this client has not.
-        Event::Session(_) | Event::Binding(_) | Event::Refresh(_) => {}
-    }
-}
-
-/// Tells of a change of one value that refers to nothing, which is taken in at once. False if it is another one.
-fn told_by_itself(tell: &Tell, rid: &ResourceId, change: &ResourceChange) -> bool {
-    let function = &tell.function;
-    match change {
-        ResourceChange::Model(changes) => {
-            let mut members = changes.iter();
-            let (Some((name, Change::Set(Value::Primitive(value)))), None) = (members.next(), members.next()) else {
-                return false;
-            };
-            let number = tell.number(rid);
-            match (value, values::number(value)) {
-                (Json::String(text), _) => {
-                    tell.member(name, |name| function.hear_member(NOBODY, Kind::Value, number, name, text));
-                }
-                (_, Some(value)) => {
-                    tell.member(name, |name| function.hear_amount(NOBODY, Kind::Value, number, name, value));
-                }
-                _ => return false,
+impl Telling {
+    /// Takes in an event, or, by none, that those before belong together.
+    fn tell(&self, event: Option<&Event>, engine: &Engine) {
+        if let Some(event) = event {
+            if let Some(value) = client_event::to_value(event, engine, &mut self.ids.borrow_mut()) {
+                self.pending.borrow().push(&value);
             }
+        } else if self.pending.borrow().length() > 0 {
+            let events = self.pending.take();
+            self.observer.told(&JsValue::UNDEFINED, events);
         }
-        ResourceChange::Collection(Step::Add(index, Value::Primitive(value))) => {
-            let (number, index) = (tell.number(rid), *index as u32);
-            match (value, values::number(value)) {
-                (Json::String(text), _) => function.hear_item(NOBODY, Kind::Item, number, index, text),
-                (_, Some(value)) => function.hear_count(NOBODY, Kind::Item, number, index, value),
-                _ => return false,
-            }
-        }
-        ResourceChange::Collection(Step::Remove(index)) => {
-            function.hear_index(NOBODY, Kind::Remove, tell.number(rid), *index as u32);
-        }
-        _ => return false,
-    }
-    true
-}
-
-fn changed(tell: &Tell, rid: &ResourceId, change: &ResourceChange, engine: &Engine) {
-    let (function, number) = (&tell.function, tell.number(rid));
-    match change {
-        ResourceChange::Loaded => {
-            let _ = engine.read(rid, |loaded| match values::texts(loaded) {
-                Some((text, lengths)) => function.hear_lengths(NOBODY, Kind::Texts, number, &text, &lengths),
-                None => {
-                    let kind = if matches!(loaded, Values::Model(_)) { Kind::Model } else { Kind::Collection };
-                    function.hear_text(NOBODY, kind, number, &values::resource(loaded));
-                }
-            });
-        }
-        ResourceChange::Model(changes) => function.hear_text(NOBODY, Kind::Change, number, &values::changes(changes)),
-        ResourceChange::Collection(Step::Add(index, value)) => {
-            function.hear_item(NOBODY, Kind::Add, number, *index as u32, &values::value(value));
-        }
-        // Of one value always.
-        ResourceChange::Collection(Step::Remove(_)) => {}
-        ResourceChange::Deleted => function.hear(NOBODY, Kind::Deleted, number),
-    }
-}
-
-fn connection(state: ConnectionState) -> &'static str {
-    match state {
-        ConnectionState::Connecting => "connecting",
-        ConnectionState::Connected => "connected",
-        ConnectionState::Reconnecting { .. } => "reconnecting",
-        ConnectionState::Stopped => "stopped",
     }
 }

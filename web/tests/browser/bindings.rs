@@ -1,30 +1,40 @@
-//! What the JavaScript package stands on, used as it uses it: with functions and texts.
+//! What the JavaScript package stands on, used as it uses it: with functions and objects.
 
 use std::{cell::RefCell, rc::Rc};
 
 use futures_util::future;
 use gloo_timers::future::TimeoutFuture;
-use js_sys::{Array, Function, Reflect};
-use relogin_web::bindings::{RawClient, RawKeeper, alive};
+use js_sys::{JSON, Reflect};
+use relogin_web::bindings::{CallRequest, ClientEvent, RawClient, RawSession, alive};
 use serde_json::{Value as Json, json};
+use tsify::{Ts, Tsify};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{Gateway, install, within};
 
-/// A function that notes what it is told.
-fn noting() -> (Function, Rc<RefCell<Vec<Json>>>) {
+/// A function that notes what it is told, be it one thing or several.
+fn noting<F: JsCast>() -> (F, Rc<RefCell<Vec<Json>>>) {
     let told = Rc::new(RefCell::new(Vec::new()));
     let notes = Rc::clone(&told);
-    let note = Closure::<dyn FnMut(Array)>::new(move |arguments: Array| {
-        let text = js_sys::JSON::stringify(&arguments).unwrap();
-        notes.borrow_mut().push(serde_json::from_str(&String::from(text)).unwrap());
+    let note = Closure::<dyn FnMut(JsValue)>::new(move |what: JsValue| match to_json(&what) {
+        Json::Array(several) => notes.borrow_mut().extend(several),
+        one => notes.borrow_mut().push(one),
     });
-    // All that it is called with, as one array.
-    let spread = Function::new_with_args("note", "return (...told) => note(told)");
-    let function = spread.call1(&JsValue::UNDEFINED, &note.into_js_value()).unwrap();
-    (function.unchecked_into(), told)
+    (note.into_js_value().unchecked_into(), told)
+}
+
+/// An object as JavaScript's side writes it.
+fn object<T: Tsify>(json: &Json) -> Ts<T>
+where
+    T::JsType: JsCast,
+{
+    Ts::new_unchecked(JSON::parse(&json.to_string()).unwrap())
+}
+
+fn to_json(value: &JsValue) -> Json {
+    serde_json::from_str(&String::from(JSON::stringify(value).unwrap())).unwrap()
 }
 
 /// Waits until this is told.
@@ -44,67 +54,80 @@ fn code(error: &JsValue) -> Option<String> {
 #[wasm_bindgen_test]
 async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
     install();
-    let (tell, told) = noting();
-    let client = within("the start", RawClient::connect("/raw".to_owned(), false, tell)).await.unwrap();
+    let (observer, told) = noting();
+    let options = object(&json!({ "url": "/raw", "greet": false }));
+    let client = within("the start", RawClient::connect(options, observer)).await.unwrap();
     let mut gateway = Gateway::accept("raw").await;
     let got = JsFuture::from(client.get("a.model".to_owned()));
     let answered = async {
         let request = gateway.expect("subscribe.a.model").await;
-        gateway.answer(&request, &json!({ "models": { "a.model": { "x": 1, "y": { "data": [2] } } } }));
+        // No integer that a float cannot hold loses anything but its last digits.
+        let model = json!({ "x": 1, "y": { "data": [2] }, "z": 12_345_678_901_234_567_890_u64 });
+        gateway.answer(&request, &json!({ "models": { "a.model": model } }));
     };
     future::join(got, answered).await.0.unwrap();
-    let called = JsFuture::from(client.call(false, "a.model".to_owned(), "ring".to_owned(), Some("[3]".to_owned())));
+    let request = json!({ "auth": false, "rid": "a.model", "method": "ring", "params": [3, { "four": null }] });
+    let called = JsFuture::from(client.call(object::<CallRequest>(&request)));
     let refused = async {
         let request = gateway.expect("call.a.model.ring").await;
-        assert_eq!(request.params, json!([3]));
+        assert_eq!(request.params, json!([3, { "four": null }]));
         gateway.refuse(&request, "a.noBell");
     };
     let (error, ()) = future::join(called, refused).await;
     assert_eq!(code(&error.unwrap_err()).as_deref(), Some("a.noBell"));
+    gateway.tell("a.model.change", &json!({ "values": { "x": "one", "y": { "action": "delete" } } }));
+    let values = json!({ "x": "one", "y": { "action": "delete" } });
+    is_told(&told, &json!({ "type": "change", "rid": "a.model", "values": values })).await;
     let told = told.borrow();
-    let model = told.iter().find(|told| told[0] == "model").expect("the model");
-    let values: Json = serde_json::from_str(model[2].as_str().unwrap()).unwrap();
-    assert_eq!(values, json!({ "x": 1, "y": { "data": [2] } }));
-    assert!(told.contains(&json!(["named", model[1], "a.model"])), "{told:?}");
-    assert!(told.contains(&json!(["connection", 0, "connected"])), "{told:?}");
+    let model = told.iter().find(|told| told["type"] == "model").expect("the model");
+    assert_eq!(model["values"]["y"], json!({ "data": [2] }));
+    assert_eq!(model["values"]["z"].as_f64(), Some(12_345_678_901_234_567_890_f64));
+    assert!(told.contains(&json!({ "type": "connection", "state": "connected" })), "{told:?}");
 }
 
-/// A resource is spoken of by a number; when it is forgotten, the number is free for another one.
+/// What a collection holds is the same, whether it crosses in one piece or item by item.
 #[wasm_bindgen_test]
-async fn a_number_is_a_resources_as_long_as_it_is_kept() {
+async fn collections_cross_whole() {
     install();
-    let (tell, told) = noting();
-    let client = within("the start", RawClient::connect("/numbers".to_owned(), false, tell)).await.unwrap();
-    let mut gateway = Gateway::accept("numbers").await;
-    let mut numbers = Vec::new();
-    for name in ["a.one", "a.two"] {
-        let got = JsFuture::from(client.get(name.to_owned()));
+    let (observer, told) = noting();
+    let options = object(&json!({ "url": "/collections", "greet": false }));
+    let client = within("the start", RawClient::connect(options, observer)).await.unwrap();
+    let mut gateway = Gateway::accept("collections").await;
+    let contents = [
+        json!([]),
+        json!([""]),
+        json!(["", ""]),
+        json!(["a", "\u{e4}\u{1f4d6}"]),
+        json!(["a\0b", "c"]),
+        json!(["a", 1]),
+    ];
+    for (number, items) in contents.into_iter().enumerate() {
+        let rid = format!("a.list{number}");
+        let got = JsFuture::from(client.get(rid.clone()));
         let answered = async {
-            let request = gateway.expect(&format!("subscribe.{name}")).await;
-            gateway.answer(&request, &json!({ "models": { name: { "x": 1 } } }));
+            let request = gateway.expect(&format!("subscribe.{rid}")).await;
+            gateway.answer(&request, &json!({ "collections": { &rid: items } }));
         };
         future::join(got, answered).await.0.unwrap();
-        gateway.tell(&format!("{name}.change"), &json!({ "values": { "x": name } }));
-        let number = told.borrow().iter().rfind(|told| told[0] == "named").unwrap()[1].clone();
-        assert!(told.borrow().contains(&json!(["named", number, name])));
-        is_told(&told, &json!(["value", number, "x", name])).await;
-        numbers.push(number.clone());
-        if name == "a.one" {
-            // It stays for a while, and is asked for by nobody.
-            let given_back = gateway.expect("unsubscribe.a.one").await;
-            gateway.answer(&given_back, &json!(null));
-            is_told(&told, &json!(["forgotten", number])).await;
-        }
+        is_told(&told, &json!({ "type": "collection", "rid": rid, "items": items })).await;
     }
-    assert_eq!(numbers[0], numbers[1]);
+}
+
+/// The names of what crosses are those of [`ClientEvent`]'s TypeScript, which the package is compiled with.
+#[wasm_bindgen_test]
+fn events_have_a_typescript_of_their_own() {
+    assert!(ClientEvent::DECL.contains(r#"{ type: "remove"; rid: string; index: number }"#), "{}", ClientEvent::DECL);
 }
 
 #[wasm_bindgen_test]
-async fn what_is_no_address_and_no_name_is_refused_and_leaves_nothing() {
+async fn an_unusable_address_or_name_is_refused_and_leaves_nothing() {
     let before = alive();
-    let error = RawClient::connect("http://".to_owned(), false, noting().0).await.unwrap_err();
+    let options = object(&json!({ "url": "http://", "greet": false }));
+    let error = RawClient::connect(options, noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));
-    let error = RawKeeper::start("not a name".to_owned(), noting().0).await.unwrap_err();
+    let error = RawClient::connect(object(&json!({ "url": 7 })), noting().0).await.unwrap_err();
+    assert_eq!(code(&error).as_deref(), Some("client.invalid"));
+    let error = RawSession::start(object(&json!({ "name": "not a name" })), noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));
     assert_eq!(alive(), before);
 }

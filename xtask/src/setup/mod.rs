@@ -5,8 +5,8 @@
 
 mod cargo_tools;
 mod components;
+pub(crate) mod npm_packages;
 mod programs;
-mod resclient;
 mod resgate;
 pub(crate) mod wasm_opt;
 mod wasm_target;
@@ -23,6 +23,8 @@ pub(crate) use wasm_target::TARGET;
 pub(crate) enum Needs {
     /// What builds the page.
     Page,
+    /// What builds the npm package.
+    Package,
     /// What runs the tests, for which the page is built too.
     Tests,
 }
@@ -98,19 +100,25 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
             programs.push(&programs::GO);
         }
     }
+    if needs == Needs::Package {
+        programs.extend([&programs::NODE, &programs::NPM]);
+    }
     programs::ensure(context, &programs)?;
     if needs == Needs::Tests {
         components::ensure(context)?;
     }
     wasm_target::ensure(context)?;
     wasm_opt::offer(context);
+    if needs != Needs::Page {
+        npm_packages::ensure_builders(context)?;
+    }
 
     let mut variables = Vec::new();
     if needs == Needs::Tests {
         variables
             .extend(programs::TESTED_WITH.iter().filter_map(|program| program.variable.zip(program.find(context))));
         variables.push(("RESGATE", resgate::ensure(context)?));
-        variables.push(("RESCLIENT_DIR", resclient::ensure(context)?));
+        variables.push(("RESCLIENT_DIR", npm_packages::ensure_for_tests(context)?));
     }
     Ok(Tools { variables })
 }

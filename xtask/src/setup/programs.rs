@@ -76,7 +76,7 @@ pub(super) const FIREFOX: Program = Program {
     brew: &["--cask", "firefox"],
 };
 
-const NODE: Program =
+pub(super) const NODE: Program =
     Program { what: "Node", variable: Some("NODE"), names: &["node"], apt: NODE_PACKAGES, brew: &["node"] };
 
 pub(super) const NPM: Program =

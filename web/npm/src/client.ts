@@ -1,0 +1,433 @@
+// A RES client: what ResClient does, on the machine in the WebAssembly module.
+
+import { ResError, asError, report } from "./errors.js";
+import { inner } from "./inner.js";
+import { type Listener, Listeners } from "./listeners.js";
+import { hasBrowser, loaded, noBrowser } from "./module.js";
+import { type ClientEvent, type ConnectionState, RawClient, type ResValue } from "./relogin.js";
+import { Collection, CollectionCore, Model, ModelCore, Reference, type ResourceCore } from "./resources.js";
+
+/** How long a request waits for a connection that takes it; its answer it waits for as long again. */
+const PATIENCE = 20_000;
+
+/** Options of a client. */
+export interface ClientOptions {
+  /** See `Client.setOnConnect`. */
+  onConnect?: OnConnect | null;
+}
+
+type OnConnect = (client: Client) => unknown;
+
+/** A client of a RES gateway. It connects when something is asked of it. */
+export class Client {
+  /** @internal */
+  readonly [inner]: () => ClientCore;
+
+  /** `url`: the gateway's address, absolute or relative; empty: `/ws` on the origin that served the page. Never throws. */
+  constructor(url = "", options: ClientOptions = {}) {
+    const core = new ClientCore(this, String(url), options?.onConnect ?? null);
+    this[inner] = () => core;
+  }
+
+  get state(): ConnectionState {
+    return this[inner]().state;
+  }
+
+  /** Whether requests go out: it is connected, and the session, if one is kept, was resumed. */
+  get connected(): boolean {
+    return this[inner]().isOpen;
+  }
+
+  /**
+   * Connects, at once also where back-off would wait. Rejects if the address is unusable, the WebAssembly module does not load, or `disconnect` is
+   * called; else it goes on trying.
+   */
+  connect(): Promise<void> {
+    return this[inner]().connect();
+  }
+
+  /**
+   * Stops. What waits is rejected with `system.connectionError`; resources keep their values, and are
+   * brought up to date after `connect`.
+   */
+  disconnect(): void {
+    this[inner]().disconnect();
+  }
+
+  /**
+   * A model or a collection, with what it refers to. It is kept up to date as long as somebody listens to
+   * it, and for five seconds after that.
+   */
+  get<R extends Model | Collection = Model>(rid: string): Promise<R> {
+    return this[inner]().get(rid) as Promise<R>;
+  }
+
+  /** Calls a method. Fulfilled with what it gives back: a value, or a resource. */
+  call<R = unknown>(rid: string, method: string, params?: unknown): Promise<R> {
+    return this[inner]().call(false, rid, method, params) as Promise<R>;
+  }
+
+  /** Calls an auth method. */
+  authenticate<R = unknown>(rid: string, method: string, params?: unknown): Promise<R> {
+    return this[inner]().call(true, rid, method, params) as Promise<R>;
+  }
+
+  on(event: "state", listener: Listener<ConnectionState, Client>): this;
+  on(event: "connect" | "disconnect", listener: Listener<undefined, Client>): this;
+  on(event: string, listener: Listener<any, Client>): this {
+    this[inner]().on(event, listener);
+    return this;
+  }
+
+  off(event: string, listener: Listener<any, any>): this {
+    this[inner]().off(event, listener);
+    return this;
+  }
+
+  /** Called on each new connection. Resources are subscribed again after what it returns; what it sends goes out at once. */
+  setOnConnect(onConnect: OnConnect | null): this {
+    this[inner]().onConnect = onConnect;
+    return this;
+  }
+}
+
+/** Clients that somebody listens to or waits for: they work as long as the page does, whoever still knows them. */
+const needed = new Set<ClientCore>();
+
+const lost = (): ResError => new ResError("system.connectionError", "the connection was lost");
+
+/** Runs on each connection before anything else goes out. */
+type Keep = () => Promise<void>;
+
+interface Waiter {
+  resolve(): void;
+  reject(error: ResError): void;
+  timer?: ReturnType<typeof setTimeout> | undefined;
+}
+
+/** What the package does with a client, and a page cannot. */
+export class ClientCore {
+  readonly face: Client;
+  state: ConnectionState = "stopped";
+  isOpen = false;
+  onConnect: OnConnect | null;
+  readonly #url: string;
+  #raw: RawClient | null = null;
+  #starting: Promise<RawClient> | null = null;
+  /** How often it was started or stopped: what belongs to an earlier time is over. */
+  #life = 0;
+  #connection = 0;
+  readonly #resources = new Map<string, ModelCore | CollectionCore>();
+  readonly #failed = new Map<string, ResError>();
+  /** Resources that were asked for by their id, not only found in others. */
+  readonly #direct = new Set<string>();
+  readonly #held = new Set<string>();
+  readonly #listeners = new Listeners();
+  #listening = 0;
+  readonly #waiting = new Set<Waiter>();
+  #keep: Keep | null = null;
+
+  constructor(face: Client, url: string, onConnect: OnConnect | null) {
+    this.face = face;
+    this.#url = url;
+    this.onConnect = onConnect;
+  }
+
+  /** A session is kept: `keep` runs on each connection. */
+  keep(keep: Keep): void {
+    this.#keep = keep;
+  }
+
+  /** It is kept no longer; unless another one is. */
+  unkeep(keep: Keep): void {
+    if (this.#keep !== keep) return;
+    this.#keep = null;
+    this.#let(null);
+  }
+
+  /** Somebody waits: not for back-off, too. */
+  hurry(): void {
+    this.#raw?.connectNow();
+  }
+
+  /** Listeners that come and go in `change` are no reason for the client to stay: nobody of the page hears them. */
+  aside(change: () => void): void {
+    const before = this.#listening;
+    change();
+    this.#listening = before;
+    this.#stayOrGo();
+  }
+
+  async connect(): Promise<void> {
+    // A page that is rendered where there is no browser waits for what will not come.
+    if (!hasBrowser()) return new Promise(() => {});
+    (await this.#start()).connectNow();
+    return this.#through(true);
+  }
+
+  disconnect(): void {
+    this.#life += 1;
+    const raw = this.#raw;
+    [this.#raw, this.#starting] = [null, null];
+    raw?.free();
+    this.#let(lost());
+    this.#became("stopped");
+  }
+
+  async get(rid: string): Promise<Model | Collection> {
+    const raw = await this.#start();
+    await this.#through(false);
+    this.#direct.add(rid);
+    try {
+      await raw.get(rid);
+    } catch (thrown) {
+      if (!this.#resources.has(rid)) this.#direct.delete(rid);
+      throw asError(thrown);
+    }
+    return this.#given(rid);
+  }
+
+  async call(auth: boolean, rid: string, method: string, params: unknown): Promise<unknown> {
+    await this.#start();
+    await this.#through(false);
+    return this.send(auth, rid, method, params);
+  }
+
+  /** As `call`, on this connection, and without waiting for it to be greeted. */
+  async send(auth: boolean, rid: string, method: string, params: unknown): Promise<unknown> {
+    if (!this.#raw) throw lost();
+    const request = { auth, rid: String(rid), method: String(method), params: json(params) };
+    const called = await this.#raw.call(request).catch((thrown) => { throw asError(thrown); });
+    return called.type === "payload" ? called.payload : this.#given(called.rid);
+  }
+
+  on(events: string, listener: Listener<any, any>): void {
+    this.#listen(() => this.#listeners.add(events, listener));
+  }
+
+  off(events: string, listener: Listener<any, any>): void {
+    this.#listen(() => this.#listeners.remove(events, listener));
+  }
+
+  /** A resource has got or lost listeners. */
+  listened(resource: ResourceCore, before: number, now: number): void {
+    this.#listen(() => {}, now - before);
+    if (now === 0) this.#release(resource.rid);
+    else this.#hold(resource);
+  }
+
+  /** A resource that somebody asked for, and that is there. */
+  #given(rid: string): Model | Collection {
+    this.#direct.add(rid);
+    const resource = this.#resources.get(rid);
+    if (!resource) throw this.#failed.get(rid) ?? lost();
+    this.#hold(resource);
+    return resource.face;
+  }
+
+  #start(): Promise<RawClient> {
+    this.#starting ??= this.#begin((this.#life += 1));
+    return this.#starting;
+  }
+
+  async #begin(life: number): Promise<RawClient> {
+    try {
+      if (!hasBrowser()) throw noBrowser();
+      await loaded();
+      const raw = await RawClient.connect({ url: this.#url, greet: true }, ClientCore.#observer(new WeakRef(this), life));
+      if (life !== this.#life) {
+        raw.free();
+        throw lost();
+      }
+      this.#raw = raw;
+      this.#held.forEach((rid) => raw.hold(rid));
+      return raw;
+    } catch (thrown) {
+      if (life === this.#life) this.#starting = null;
+      throw asError(thrown);
+    }
+  }
+
+  /**
+   * Takes in what the machine tells. A function of its own: it must know nothing that keeps a client from
+   * going that the page drops. And it throws nothing.
+   */
+  static #observer(self: WeakRef<ClientCore>, life: number): (events: ClientEvent[]) => void {
+    return (events) => {
+      const client = self.deref();
+      if (client && client.#life === life) client.#takeIn(events);
+    };
+  }
+
+  /** Waits until requests go out; `connected`: or, if no session is kept, at once, for the machine has its own queue. */
+  #through(connected: boolean): Promise<void> {
+    if (this.isOpen || (!connected && !this.#keep)) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const waiter: Waiter = { resolve, reject };
+      if (!connected) {
+        waiter.timer = setTimeout(() => {
+          this.#waiting.delete(waiter);
+          this.#stayOrGo();
+          reject(new ResError("system.timeout", "no connection in time"));
+        }, PATIENCE);
+      }
+      this.#waiting.add(waiter);
+      this.#stayOrGo();
+    });
+  }
+
+  /** Lets all who wait go on, or tells them why not. */
+  #let(error: ResError | null): void {
+    for (const { resolve, reject, timer } of this.#waiting) {
+      clearTimeout(timer);
+      if (error) reject(error);
+      else resolve();
+    }
+    this.#waiting.clear();
+    this.#stayOrGo();
+  }
+
+  #became(state: ConnectionState): void {
+    const wasOpen = this.isOpen;
+    if (this.state === state) return;
+    this.state = state;
+    this.isOpen = false;
+    this.#connection += 1;
+    this.#listeners.tell("state", state, this.face);
+    if (wasOpen) this.#listeners.tell("disconnect", undefined, this.face);
+    if (state === "connected") this.#greet(this.#connection).catch(report);
+  }
+
+  async #greet(connection: number): Promise<void> {
+    if (this.#keep) await this.#keep();
+    if (connection !== this.#connection) return;
+    try {
+      await this.onConnect?.(this.face);
+    } catch (thrown) {
+      report(thrown);
+    }
+    if (connection !== this.#connection) return;
+    this.isOpen = true;
+    this.#raw?.greeted();
+    this.#let(null);
+    this.#listeners.tell("connect", undefined, this.face);
+  }
+
+  /** Something has happened. What belongs together is taken in together: a resource comes before or after what it refers to. */
+  #takeIn(events: ClientEvent[]): void {
+    for (const event of events) {
+      if (event.type === "model" && !(this.#resources.get(event.rid) instanceof ModelCore)) {
+        this.#resources.set(event.rid, new ModelCore(this, event.rid));
+      } else if (event.type === "collection" && !(this.#resources.get(event.rid) instanceof CollectionCore)) {
+        this.#resources.set(event.rid, new CollectionCore(this, event.rid));
+      }
+    }
+    for (const event of events) {
+      try {
+        this.#happened(event);
+      } catch (thrown) {
+        report(thrown);
+      }
+    }
+  }
+
+  #happened(event: ClientEvent): void {
+    if (event.type === "connection") return this.#became(event.state);
+    const resource = this.#resources.get(event.rid);
+    if (event.type === "freshness") return this.#isFresh(event, resource);
+    switch (event.type) {
+      case "model":
+        return (resource as ModelCore).load(this.#values(event.values));
+      case "change":
+        return (resource as ModelCore | undefined)?.change(this.#values(event.values));
+      case "collection":
+        return (resource as CollectionCore).load(this.#items(event.items));
+      case "add":
+        return (resource as CollectionCore | undefined)?.add(event.index, this.#value(event.value));
+      case "remove":
+        return (resource as CollectionCore | undefined)?.remove(event.index);
+      case "custom":
+        return resource?.tell(event.name, event.data);
+      case "deleted":
+        return resource?.tell("delete");
+      case "forgotten":
+        return resource && this.#forgotten(resource);
+    }
+  }
+
+  #isFresh({ rid, freshness, error }: ClientEvent & { type: "freshness" }, resource: ResourceCore | undefined): void {
+    if (freshness === "failed") {
+      const why = asError(error);
+      this.#failed.set(rid, why);
+      return resource?.tell("unsubscribe", why);
+    }
+    this.#failed.delete(rid);
+    resource?.tell(freshness);
+    // Found in another resource, which nobody has any more or which has let go of it.
+    if (resource && freshness === "stale" && this.state === "connected") {
+      queueMicrotask(() => this.state === "connected" && resource.listening > 0 && this.#hold(resource, true));
+    }
+  }
+
+  #forgotten(resource: ResourceCore): void {
+    if (resource.listening > 0) return this.#hold(resource, true);
+    this.#resources.delete(resource.rid);
+    this.#direct.delete(resource.rid);
+    this.#failed.delete(resource.rid);
+  }
+
+  /** In place. */
+  #values(values: Record<string, ResValue>): Record<string, unknown> {
+    const taken: Record<string, unknown> = values;
+    for (const name in values) taken[name] = this.#value(values[name]!);
+    return taken;
+  }
+
+  /** In place. */
+  #items(items: ResValue[]): unknown[] {
+    const taken: unknown[] = items;
+    for (let at = 0; at < items.length; at += 1) {
+      if (typeof items[at] === "object") taken[at] = this.#value(items[at]!);
+    }
+    return taken;
+  }
+
+  /** The value as pages have it; undefined for one that is gone. */
+  #value(value: ResValue): unknown {
+    if (value === null || typeof value !== "object") return value;
+    if ("data" in value) return value.data;
+    if ("action" in value) return undefined;
+    const { rid } = value;
+    const there = "soft" in value ? undefined : (this.#resources.get(rid)?.face ?? this.#failed.get(rid));
+    return there ?? new Reference(this, rid);
+  }
+
+  /** Keeps a resource subscribed that somebody listens to. One that came along with another does not need that: `always`. */
+  #hold(resource: ResourceCore, always = false): void {
+    const { rid } = resource;
+    if (resource.listening === 0 || this.#held.has(rid) || !(always || this.#direct.has(rid))) return;
+    // Another object may have taken its place meanwhile.
+    if (!this.#resources.has(rid)) this.#resources.set(rid, resource as ModelCore | CollectionCore);
+    this.#held.add(rid);
+    this.#raw?.hold(rid);
+  }
+
+  #release(rid: string): void {
+    if (this.#held.delete(rid)) this.#raw?.release(rid);
+  }
+
+  #listen(change: () => void, more = 0): void {
+    const before = this.#listeners.size;
+    change();
+    this.#listening += this.#listeners.size - before + more;
+    this.#stayOrGo();
+  }
+
+  #stayOrGo(): void {
+    if (this.#listening > 0 || this.#waiting.size > 0) needed.add(this);
+    else needed.delete(this);
+  }
+}
+
+/** What JSON has of a value: what `toJSON` gives, and nothing that JSON cannot say. */
+const json = (value: unknown): unknown => (value === undefined ? undefined : JSON.parse(JSON.stringify(value) ?? "null"));

@@ -1,0 +1,11 @@
+// Relogin in the browser: a RES client, and sessions that survive.
+/// <reference lib="esnext.disposable" preserve="true" />
+
+export { Client, type ClientOptions } from "./client.js";
+export { ResError } from "./errors.js";
+export type { Listener } from "./listeners.js";
+export { init, type ModuleSource } from "./module.js";
+export type { Binding, ConnectionState, EndReason, SessionStatus, User } from "./relogin.js";
+export type { ResClientLike } from "./resclient.js";
+export { Collection, Model, Reference } from "./resources.js";
+export { Session, type SessionOptions, type SessionState } from "./session.js";

@@ -1,0 +1,171 @@
+// A session over ResClient 2.5.
+
+import { ResError } from "./errors.js";
+import { inner } from "./inner.js";
+import { Link, type Over, type UserModel } from "./link.js";
+
+/** What a session needs of a client that is not `Client`: ResClient 2.5 has it. */
+export interface ResClientLike {
+  connected: boolean;
+  get(rid: string): Promise<any>;
+  authenticate(rid: string, method: string, params?: any): Promise<any>;
+  connect(): Promise<any>;
+  disconnect(): void;
+  on(event: string, listener: any): any;
+  off(event: string, listener: any): any;
+  setOnConnect(onConnect: any): any;
+}
+
+/** What more of it is used, where it has it. */
+interface Hooked extends ResClientLike {
+  ws?: unknown;
+  onConnect?: Hook | null;
+  [inner]?: () => Port;
+}
+
+type Hook = ((client: unknown) => unknown) | null;
+
+/** The hook of one ResClient: the page's own, behind that of the session that is kept on it. */
+class Port {
+  readonly #client: Hooked;
+  /** The page's own hook. */
+  own: Hook;
+  /** Which session is kept. */
+  link: ResClientLink;
+
+  private constructor(client: Hooked, link: ResClientLink) {
+    this.#client = client;
+    this.own = client.onConnect ?? null;
+    this.link = link;
+    client.setOnConnect(() => this.link.hook());
+    // A hook that the page sets later comes behind ours, too.
+    client.setOnConnect = (own: Hook) => {
+      this.own = own;
+      return client;
+    };
+    client[inner] = () => this;
+  }
+
+  /** One session follows another: while both are there, the later one is kept. */
+  static of(client: Hooked, link: ResClientLink): Port {
+    const port = client[inner]?.() ?? new Port(client, link);
+    port.link = link;
+    return port;
+  }
+
+  detach(link: ResClientLink): void {
+    if (this.link !== link) return;
+    const client = this.#client as Partial<Hooked>;
+    delete client.setOnConnect;
+    delete client[inner];
+    this.#client.setOnConnect(this.own);
+  }
+}
+
+/**
+ * Over ResClient 2.5. It waits for what its onConnect hook returns before it subscribes again; and what is
+ * sent in that hook goes out at once only while its property `connected` is true, which it is itself in the
+ * hook's first moment.
+ */
+export class ResClientLink extends Link {
+  readonly #client: Hooked;
+  #port: Port | null = null;
+  /** The socket whose hook is waiting. */
+  #hooked: unknown = null;
+  #release = () => {};
+  #fresh = false;
+
+  constructor(client: ResClientLike, over: Over) {
+    super(over);
+    this.#client = client;
+  }
+
+  attach(): void {
+    this.#port = Port.of(this.#client, this);
+    this.#client.on("disconnect", this.#gone);
+    if (this.#client.connected) this.over.connected();
+  }
+
+  hook(): unknown {
+    const socket = this.#client.ws;
+    this.#hooked = socket;
+    this.#fresh = false;
+    this.over.connected();
+    return new Promise((resolve) => {
+      this.#release = () => {
+        // A hook of a socket that is gone must not end: ResClient would take itself for connected.
+        if (this.#client.ws !== socket || this.#hooked !== socket) return;
+        this.#hooked = null;
+        const own = this.#port?.own;
+        resolve(own ? this.#asConnected(() => own(this.#client)) : undefined);
+      };
+    });
+  }
+
+  #asConnected<T>(send: () => T): T {
+    const was = this.#client.connected;
+    this.#client.connected = true;
+    try {
+      return send();
+    } finally {
+      this.#client.connected = was;
+    }
+  }
+
+  async authenticate(rid: string, method: string, params: unknown): Promise<unknown> {
+    const inHook = this.#hooked !== null && this.#client.ws === this.#hooked;
+    // Else it would be sent on the next connection.
+    if (!inHook && !this.#client.connected) throw new ResError("system.connectionError", "the connection was lost");
+    return this.#asConnected(() => this.#client.authenticate(rid, method, params));
+  }
+
+  ready(): void {
+    this.#release();
+  }
+
+  replace(): void {
+    this.#client.disconnect();
+    this.#client.connect().catch(() => {});
+  }
+
+  protected get(rid: string): Promise<UserModel> {
+    return this.#client.get(rid);
+  }
+
+  protected isFresh(): boolean {
+    return this.#fresh;
+  }
+
+  protected follow(model: UserModel, tell: () => void): () => void {
+    // After a disconnect ResClient says nothing if the values are the same. But it has the model take them in.
+    const taking = model as { __update?: (...values: unknown[]) => unknown };
+    const update = taking.__update;
+    this.#fresh = true;
+    if (typeof update === "function") {
+      const value = (...values: unknown[]) => {
+        const changed = update.apply(model, values);
+        this.#fresh = true;
+        tell();
+        return changed;
+      };
+      Object.defineProperty(model, "__update", { value, configurable: true, writable: true });
+    }
+    return () => delete taking.__update;
+  }
+
+  protected aside(change: () => void): void {
+    change();
+  }
+
+  readonly #gone = (): void => {
+    this.#fresh = false;
+    this.lost();
+  };
+
+  override detach(): void {
+    super.detach();
+    this.#client.off("disconnect", this.#gone);
+    this.#port?.detach(this);
+    this.#port = null;
+  }
+}

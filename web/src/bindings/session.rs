@@ -1,0 +1,264 @@
+//! The session manager over a client of JavaScript's: its only loop.
+
+use std::{collections::HashMap, future::poll_fn, task::Poll, time::Duration};
+
+use futures_channel::{
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
+use futures_util::StreamExt as _;
+use js_sys::Promise;
+use relogin_client::{
+    Action, AloneAction, AloneInput, Command, Config, Event, Input, KeeperAlone, RequestError, Secret, Token,
+};
+use relogin_res::{ResourceId, json};
+use serde::Deserialize;
+use serde_json::Value as Json;
+use tsify::{Ts, Tsify};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{future_to_promise, spawn_local};
+
+use super::{Alive, error::ErrorValue, session_event::SessionEvent, to_js};
+use crate::browser::{self, BrowserIo, StorageMode, moment};
+
+/// Which session is kept.
+#[derive(Debug, Deserialize, Tsify)]
+pub struct RawSessionOptions {
+    /// The name of the session resource, as the service's `--name`.
+    pub name: String,
+    /// Where in localStorage the page kept its relogin key before: it is taken over, once.
+    #[serde(default)]
+    #[tsify(optional)]
+    pub adopt: Option<String>,
+    /// How often the key is used, in milliseconds, where the service does not say it.
+    #[serde(default)]
+    #[tsify(optional)]
+    pub refresh: Option<f64>,
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The package's function, which throws nothing: it catches what listeners throw.
+    #[wasm_bindgen(typescript_type = "(event: SessionEvent) => void")]
+    #[derive(Debug)]
+    pub type SessionObserver;
+
+    #[wasm_bindgen(method, js_name = call)]
+    fn told(this: &SessionObserver, nobody: &JsValue, event: JsValue);
+}
+
+/// A session manager at work, until it is freed. The session stays in storage.
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct RawSession {
+    asks: UnboundedSender<Ask>,
+}
+
+/// What JavaScript asks of it.
+#[derive(Debug)]
+enum Ask {
+    Input(AloneInput),
+    /// A command, and who waits for what becomes of it.
+    Command(Command, oneshot::Sender<Result<(), RequestError>>),
+}
+
+#[wasm_bindgen]
+impl RawSession {
+    /// Keeps a session. Storage has been looked at when this is fulfilled.
+    ///
+    /// # Errors
+    /// If the name is no resource id.
+    pub async fn start(options: Ts<RawSessionOptions>, observer: SessionObserver) -> Result<RawSession, JsValue> {
+        let RawSessionOptions { name, adopt, refresh } = options.to_rust().map_err(ErrorValue::invalid)?;
+        let rid = ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
+        let mut io = BrowserIo::new(String::new()).map_err(ErrorValue::invalid)?;
+        io.keep_session(&name, &StorageMode::Bound, adopt.as_deref()).map_err(ErrorValue::invalid)?;
+        let mut config = Config::new(rid);
+        if let Some(refresh) = refresh.filter(|refresh| *refresh > 0.0) {
+            config.refresh = Duration::from_millis(refresh as u64);
+        }
+        let (asks, asked) = mpsc::unbounded();
+        let mut driver = Driver {
+            manager: KeeperAlone::new(config),
+            io,
+            asked,
+            waiting: HashMap::new(),
+            next_token: 0,
+            method_prefix: format!("auth.{name}."),
+            observer,
+            _alive: Alive::new(),
+        };
+        driver.take_in(AloneInput::Own(Input::Start)).await;
+        spawn_local(driver.run());
+        Ok(Self { asks })
+    }
+
+    /// The client has a new connection.
+    pub fn connected(&self) {
+        self.tell(AloneInput::Connected);
+    }
+
+    /// The client's connection is lost.
+    pub fn disconnected(&self) {
+        self.tell(AloneInput::Disconnected);
+    }
+
+    /// The client's answer to a request: what the method gave back.
+    pub fn answered(&self, id: f64, #[wasm_bindgen(unchecked_param_type = "unknown")] payload: JsValue) {
+        // Ids count up from one.
+        self.tell(AloneInput::Answered(id as u64, Ok(to_json(payload).unwrap_or_default())));
+    }
+
+    /// The client's error for a request.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn failed(&self, id: f64, error: &Ts<ErrorValue>) -> Result<(), JsValue> {
+        let error = error.to_rust().map_err(ErrorValue::invalid)?;
+        self.tell(AloneInput::Answered(id as u64, Err(error.into_request_error())));
+        Ok(())
+    }
+
+    /// The values of the user model: it was loaded, or has changed; undefined if they cannot be trusted any
+    /// more.
+    #[wasm_bindgen(js_name = userChanged)]
+    pub fn user_changed(&self, #[wasm_bindgen(unchecked_param_type = "unknown")] user: JsValue) {
+        self.tell(AloneInput::User(to_json(user)));
+    }
+
+    /// The user model's event `rotated`, of this generation.
+    pub fn rotated(&self, generation: f64) {
+        self.tell(AloneInput::Rotated(generation as u64));
+    }
+
+    /// Logs in. Fulfilled when the key is stored.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
+    pub fn login(&self, username: String, password: String) -> Promise {
+        self.command(Command::Login { username, password: Secret::new(password) })
+    }
+
+    /// Logs out.
+    #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
+    pub fn logout(&self) -> Promise {
+        self.command(Command::Logout)
+    }
+
+    fn command(&self, command: Command) -> Promise {
+        let (settle, settled) = oneshot::channel();
+        self.ask(Ask::Command(command, settle));
+        future_to_promise(async move {
+            match settled.await {
+                Ok(outcome) => outcome.map_err(|error| ErrorValue::from(&error))?,
+                // It is freed, and the package has told those who wait.
+                Err(oneshot::Canceled) => Err(ErrorValue::from(&RequestError::Superseded))?,
+            }
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+
+    fn tell(&self, input: AloneInput) {
+        self.ask(Ask::Input(input));
+    }
+
+    fn ask(&self, ask: Ask) {
+        // Fails if the loop has ended, which it does with us.
+        let _ = self.asks.unbounded_send(ask);
+    }
+}
+
+/// The machine, and what it is connected to.
+struct Driver {
+    manager: KeeperAlone,
+    io: BrowserIo,
+    asked: UnboundedReceiver<Ask>,
+    /// Who waits for which command.
+    waiting: HashMap<u64, oneshot::Sender<Result<(), RequestError>>>,
+    next_token: u64,
+    /// What the methods of requests begin with.
+    method_prefix: String,
+    observer: SessionObserver,
+    _alive: Alive,
+}
+
+impl Driver {
+    /// The loop. Ends with the handle.
+    async fn run(mut self) {
+        while let Some(input) = self.next_input().await {
+            self.take_in(input).await;
+        }
+        self.take_in(AloneInput::Own(Input::Stop)).await;
+    }
+
+    async fn next_input(&mut self) -> Option<AloneInput> {
+        let asked = poll_fn(|context| match self.io.poll_event(context) {
+            Poll::Ready(event) => Poll::Ready(Some(Ask::Input(AloneInput::Own(event)))),
+            Poll::Pending => self.asked.poll_next_unpin(context),
+        });
+        Some(match asked.await? {
+            Ask::Input(input) => input,
+            Ask::Command(command, settle) => {
+                self.next_token += 1;
+                self.waiting.insert(self.next_token, settle);
+                AloneInput::Own(Input::Command(Token(self.next_token), command))
+            }
+        })
+    }
+
+    /// Hands `input` to the manager, and does what that wants done, until it wants nothing more.
+    async fn take_in(&mut self, input: AloneInput) {
+        self.manager.handle(input, moment());
+        while let Some(action) = self.manager.poll_action() {
+            if let Some(answer) = self.carry_out(action).await {
+                self.manager.handle(AloneInput::Own(answer), moment());
+            }
+        }
+        self.io.wake_at(self.manager.poll_timeout());
+    }
+
+    async fn carry_out(&mut self, action: AloneAction) -> Option<Input> {
+        match action {
+            AloneAction::Request(frame) => self.tell(&self.request(frame.expose())),
+            AloneAction::Ready => self.tell(&SessionEvent::Ready),
+            AloneAction::Replace => self.tell(&SessionEvent::Replace),
+            AloneAction::Own(Action::Settle(Token(token), outcome)) => {
+                if let Some(settle) = self.waiting.remove(&token) {
+                    // Nobody waits any more if the promise was collected.
+                    let _ = settle.send(outcome.map(drop));
+                }
+            }
+            AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
+            AloneAction::Own(action) => return self.io.carry_out(&action).await,
+        }
+        None
+    }
+
+    /// The request in a frame of the manager's.
+    fn request(&self, frame: &str) -> SessionEvent {
+        let mut frame = json::parse(frame).unwrap_or_default();
+        let method = frame["method"].as_str().unwrap_or_default();
+        let method = method.strip_prefix(&self.method_prefix).unwrap_or(method).to_owned();
+        SessionEvent::Request { id: frame["id"].as_f64().unwrap_or_default(), method, params: frame["params"].take() }
+    }
+
+    fn tell_event(&self, event: Event) {
+        self.tell(&match event {
+            Event::Session(state) => SessionEvent::Status { status: state.into() },
+            Event::Binding(binding) => SessionEvent::Binding { binding: binding.map(Into::into) },
+            Event::Refresh(due) => {
+                let wait = |due: Duration| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0;
+                SessionEvent::Refresh { refresh_in: due.map(wait) }
+            }
+            // Resources and connections are the other client's.
+            _ => return,
+        });
+    }
+
+    fn tell(&self, event: &SessionEvent) {
+        self.observer.told(&JsValue::UNDEFINED, to_js(event));
+    }
+}
+
+/// A value of JavaScript's as JSON; none for undefined.
+fn to_json(value: JsValue) -> Option<Json> {
+    if value.is_undefined() { None } else { serde_wasm_bindgen::from_value(value).ok() }
+}

@@ -1,0 +1,138 @@
+//! RES values as JavaScript has them: primitives as they are, all else in objects of RES's own form.
+
+use js_sys::JsString;
+use relogin_res::{Change, Value};
+use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use serde_json::Value as Json;
+use serde_wasm_bindgen::preserve;
+use tsify::Tsify;
+
+/// One value of a model or a collection, or what a change event says of it.
+#[derive(Debug, Serialize, Tsify)]
+#[serde(untagged)]
+pub enum ResValue<'a> {
+    /// A text, a number, a boolean or null.
+    Primitive(#[tsify(type = "string | number | boolean | null")] Plain<'a>),
+    /// A resource, which comes along.
+    Reference {
+        /// Its id.
+        rid: &'a str,
+    },
+    /// A resource that does not.
+    SoftReference {
+        /// Its id.
+        rid: &'a str,
+        /// Always true.
+        #[tsify(type = "true")]
+        soft: bool,
+    },
+    /// An array or an object.
+    Data {
+        /// The value.
+        #[tsify(type = "unknown")]
+        data: Plain<'a>,
+    },
+    /// The member is gone.
+    Action {
+        /// The only one that there is.
+        #[tsify(type = "\"delete\"")]
+        action: &'static str,
+    },
+}
+
+impl<'a> From<&'a Value> for ResValue<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Primitive(json) => Self::Primitive(Plain(json)),
+            Value::Data(json) => Self::Data { data: Plain(json) },
+            Value::Reference(rid) => Self::Reference { rid: rid.as_str() },
+            Value::SoftReference(rid) => Self::SoftReference { rid: rid.as_str(), soft: true },
+        }
+    }
+}
+
+impl<'a> From<&'a Change> for ResValue<'a> {
+    fn from(change: &'a Change) -> Self {
+        match change {
+            Change::Set(value) => value.into(),
+            Change::Delete => Self::Action { action: "delete" },
+        }
+    }
+}
+
+/// JSON whose numbers are JavaScript's: serde-wasm-bindgen refuses integers that a float cannot hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain<'a>(pub &'a Json);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Json::Null => serializer.serialize_unit(),
+            Json::Bool(value) => serializer.serialize_bool(*value),
+            Json::Number(number) => serializer.serialize_f64(number.as_f64().unwrap_or(f64::NAN)),
+            Json::String(text) => serializer.serialize_str(text),
+            Json::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
+            Json::Object(members) => serializer.collect_map(members.iter().map(|(name, value)| (name, Plain(value)))),
+        }
+    }
+}
+
+/// For the fields of structs that own JSON.
+pub(super) fn plain<S: Serializer>(json: &Json, serializer: S) -> Result<S::Ok, S::Error> {
+    Plain(json).serialize(serializer)
+}
+
+/// As [`plain`].
+pub(super) fn some_plain<S: Serializer>(json: &Option<Json>, serializer: S) -> Result<S::Ok, S::Error> {
+    json.as_ref().map(Plain).serialize(serializer)
+}
+
+/// Values by their names.
+#[derive(Debug)]
+pub struct Members<'a, T>(pub(super) &'a relogin_res::Map<String, T>);
+
+impl<'a, T> Serialize for Members<'a, T>
+where
+    ResValue<'a>: From<&'a T>,
+{
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, ResValue::from(value))))
+    }
+}
+
+/// Values in order.
+#[derive(Debug)]
+pub struct Items<'a>(pub(super) &'a relogin_res::List<Value>);
+
+impl Serialize for Items<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if let Some(texts) = self.texts() {
+            return preserve::serialize(&texts, serializer);
+        }
+        let mut items = serializer.serialize_seq(Some(self.0.len()))?;
+        for value in self.0.iter() {
+            items.serialize_element(&ResValue::from(value))?;
+        }
+        items.end()
+    }
+}
+
+impl Items<'_> {
+    /// Texts, which most collections hold, cross in one piece, and JavaScript takes it apart: one by one
+    /// they take twice as long.
+    fn texts(&self) -> Option<js_sys::Array> {
+        const BETWEEN: &str = "\0";
+        let mut joined = String::new();
+        for (index, value) in self.0.iter().enumerate() {
+            let Value::Primitive(Json::String(text)) = value else { return None };
+            if text.contains(BETWEEN) {
+                return None;
+            }
+            if index > 0 {
+                joined.push_str(BETWEEN);
+            }
+            joined.push_str(text);
+        }
+        (!self.0.is_empty()).then(|| JsString::from(joined).split(BETWEEN))
+    }
+}
