@@ -186,6 +186,7 @@ impl Driver {
                     storage.unlock();
                 }
             }
+            Action::Diagnose(diagnostic) => log::debug!(target: "relogin", "{diagnostic}"),
             // The engine keeps these to itself.
             Action::Settle(..) | Action::Emit(_) => {}
         }

@@ -136,10 +136,14 @@ impl Driver {
     async fn take_in(&mut self, input: Input, now: Duration) {
         self.engine.handle(input, moment_at(now));
         while let Some(action) = self.engine.poll_action() {
-            if let (Action::Emit(event), Some(observer)) = (&action, &self.observer) {
-                observer(Some(event), &self.engine);
-            } else if let Some(answer) = self.io.carry_out(&action).await {
-                self.engine.handle(answer, moment());
+            match (&action, &self.observer) {
+                (Action::Emit(event), Some(observer)) => observer(Some(event), &self.engine),
+                (Action::Diagnose(diagnostic), _) => log::debug!(target: "relogin", "{diagnostic}"),
+                (action, _) => {
+                    if let Some(answer) = self.io.carry_out(action).await {
+                        self.engine.handle(answer, moment());
+                    }
+                }
             }
         }
         self.io.wake_at(self.engine.poll_timeout());

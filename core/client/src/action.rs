@@ -10,7 +10,7 @@ use relogin_session::User;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use crate::{LockId, Secret, SocketId, Token};
+use crate::{Diagnostic, EndReason, LockId, Secret, SocketId, Token};
 
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +49,8 @@ pub enum Action {
     Settle(Token, Result<Answer, RequestError>),
     /// Tell the page.
     Emit(Event),
+    /// Log what the session manager saw or did.
+    Diagnose(Diagnostic),
 }
 
 /// What a command came to.
@@ -206,19 +208,8 @@ pub enum Binding {
     Bearer,
 }
 
-/// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// The user logged out here.
-    LoggedOut,
-    /// It was ended, but not here: in another tab (or the browser's storage was cleared), or at the service, by an administrator.
-    LoggedOutElsewhere,
-    /// It was not used for too long, or has reached the age at which it ends.
-    Expired,
-    /// Somebody else has used its key, and by that it ended for everybody. Only said when that was seen, which it is not
-    /// always: also one who was [`Refused`](Self::Refused) may have been stolen from.
-    Stolen,
-    /// The service takes the key that was in storage no more, and why cannot be known here: it expired while nobody was
-    /// connected, or was ended meanwhile.
-    Refused,
+impl From<&RequestError> for Diagnostic {
+    fn from(error: &RequestError) -> Self {
+        Self::Failed(error.code().to_owned())
+    }
 }

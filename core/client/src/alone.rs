@@ -93,6 +93,7 @@ impl KeeperAlone {
         let turn = &mut self.clockwork.turn(moment, due);
         self.take_in(input, turn);
         self.tick(turn);
+        self.keeper.diagnose(&mut self.out);
         self.told.tell_session(&self.keeper, &mut self.out);
     }
 

@@ -82,6 +82,7 @@ impl Client {
         let turn = &mut self.clockwork.turn(moment, due);
         self.take_in(input, turn);
         self.tick(turn);
+        self.keeper.diagnose(&mut self.out);
         self.told.tell(&self.connection, &self.keeper, &mut self.out);
     }
 

@@ -11,6 +11,7 @@ mod errand;
 mod legacy;
 mod lock;
 mod login;
+mod reasons;
 mod record;
 mod relogin;
 mod schedule;
@@ -33,8 +34,8 @@ use self::{
 };
 pub(crate) use self::{login::Login, record::Record, state::Seen};
 use crate::{
-    Binding, Config, EndReason, LockId, RequestError, SessionState, Token, backoff::Backoff, input::Turn,
-    outbox::Outbox,
+    Action, Binding, Config, Diagnostic, EndReason, LockId, RequestError, SessionState, Token, backoff::Backoff,
+    input::Turn, outbox::Outbox,
 };
 
 /// Keeps the session.
@@ -80,6 +81,8 @@ pub(crate) struct Keeper {
     schedule: Schedule,
     gained: bool,
     hang_up: bool,
+    /// Not handed out yet.
+    diagnostics: Vec<Diagnostic>,
     /// Whether the user looks at this page.
     attended: bool,
 }
@@ -114,6 +117,7 @@ impl Keeper {
             schedule: Schedule::new(config.refresh),
             gained: false,
             hang_up: false,
+            diagnostics: Vec::new(),
             attended: true,
         }
     }
@@ -171,6 +175,17 @@ impl Keeper {
         std::mem::take(&mut self.hang_up)
     }
 
+    /// Hands out what there is to log.
+    pub(crate) fn diagnose(&mut self, out: &mut Outbox) {
+        for diagnostic in self.diagnostics.drain(..) {
+            out.push(Action::Diagnose(diagnostic));
+        }
+    }
+
+    fn note(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
     pub(crate) fn start(&mut self, out: &mut Outbox) {
         self.questions.read(Asked::Start, out);
     }
@@ -220,6 +235,7 @@ impl Keeper {
 
     pub(crate) fn lock_refused(&mut self, id: LockId, turn: &mut Turn, out: &mut Outbox) {
         if self.lock.refused(id) {
+            self.note(Diagnostic::WithoutLock);
             self.go_without_lock(turn, out);
         }
     }
@@ -259,6 +275,7 @@ impl Keeper {
         if let Standing::Attached { holding, stored: true } = self.standing
             && holding.generation < generation
         {
+            self.note(Diagnostic::MadeElsewhere { generation, known: holding.generation });
             self.signs.rotated = Some(Holding { generation, ..holding });
             self.want(Want::Reach(generation));
             self.pump(turn, out);
@@ -290,6 +307,7 @@ impl Keeper {
     /// Does what is due. `promising`: what is sent has a fair chance of arriving; a refresh waits for that.
     pub(crate) fn tick(&mut self, promising: bool, turn: &mut Turn, out: &mut Outbox) {
         if self.lock.tick(turn, out) {
+            self.note(Diagnostic::WithoutLock);
             self.errand_go(out);
         }
         self.refuse_late_logins(turn, out);
@@ -332,6 +350,7 @@ impl Keeper {
     }
 
     fn ended(&mut self, why: EndReason) {
+        self.note(Diagnostic::Ended(why));
         self.standing = Standing::Nobody(Some(why));
         self.schedule.end();
         (self.believed, self.binding, self.wanted, self.retry) = (None, None, None, None);
@@ -339,32 +358,12 @@ impl Keeper {
         (self.here.displaced, self.here.lost_user) = (false, None);
     }
 
-    /// The key is in storage no more, and it was not we who removed it.
-    fn key_is_gone(&mut self, turn: &Turn) {
-        let expired = self.schedule.is_over(turn.now);
-        self.ended(if expired { EndReason::Expired } else { EndReason::LoggedOutElsewhere });
-    }
-
-    /// The service takes the key `used` no more. Why, it says to nobody, for it may be a thief who asks: what was seen of the
-    /// session has to tell.
-    fn refused(&mut self, used: Option<&Record>, turn: &Turn) {
-        // A bound session's key is of no use to a thief.
-        let stolen = used.filter(|used| !used.bound).zip(self.signs.rotated).is_some_and(|(used, rotated)| {
-            rotated.is_same_session(used.holding()) && rotated.generation > used.generation
-        });
-        self.ended(match () {
-            () if self.schedule.is_over(turn.now) => EndReason::Expired,
-            () if stolen => EndReason::Stolen,
-            () if self.signs.taken => EndReason::LoggedOutElsewhere,
-            () => EndReason::Refused,
-        });
-    }
-
     /// The user model says that nobody is logged in any more. With a key at hand, that is no logout of this browser's:
     /// the key is tried at once, so that a stolen session ends and an innocent one goes on.
     fn lost_user(&mut self, turn: &mut Turn) {
         match self.standing {
             Standing::Attached { stored: true, .. } => {
+                self.note(Diagnostic::UserLost);
                 self.standing = Standing::Resuming;
                 // A sibling has the session, and the user does not look at this page.
                 if self.here.displaced && !self.attended {

@@ -30,6 +30,8 @@ mod cache;
 mod calls;
 mod client;
 mod connection;
+mod diagnostic;
+mod end_reason;
 mod input;
 mod keeper;
 mod outbox;
@@ -40,11 +42,12 @@ mod told;
 mod wire;
 
 pub use action::{
-    Action, Answer, Binding, ConnectionState, EndReason, Event, Freshness, RequestError, Resource, ResourceChange,
-    SessionState,
+    Action, Answer, Binding, ConnectionState, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,
 };
 pub use alone::{AloneAction, AloneInput, KeeperAlone};
 pub use client::Client;
+pub use diagnostic::{Diagnostic, ShortAttempt};
+pub use end_reason::EndReason;
 pub use input::{Command, Config, Input, LockId, Moment, Signature, SocketId, Token};
 pub use keeper::{AdoptedKey, stored_key};
 pub use secret::Secret;

@@ -215,7 +215,8 @@ impl Driver {
             Action::MakeDevice => self.input(Input::Device(None)),
             Action::Sign(_) => self.input(Input::Signed(Signature::NoKey)),
             Action::Settle(Token(token), _) => assert!(self.open.remove(&token), "settles twice, or what nobody asked"),
-            Action::RequestLock(_) | Action::StealLock(_) | Action::ReleaseLock(_) | Action::Emit(_) => {}
+            Action::RequestLock(_) | Action::StealLock(_) | Action::ReleaseLock(_) => {}
+            Action::Emit(_) | Action::Diagnose(_) => {}
         }
     }
 }

@@ -156,7 +156,7 @@ impl Tab {
     pub fn deed(&mut self) -> Option<Deed> {
         loop {
             let action = self.client.poll_action()?;
-            if !matches!(action, Action::Settle(..) | Action::Emit(_)) {
+            if !matches!(action, Action::Settle(..) | Action::Emit(_) | Action::Diagnose(_)) {
                 self.deeds += 1;
             }
             match action {
@@ -188,7 +188,7 @@ impl Tab {
                 Action::MakeDevice => return Some(Deed::MakeDevice),
                 Action::Sign(text) => return Some(Deed::Sign(text.expose().to_owned())),
                 Action::Settle(token, result) => self.is_login_confirmed |= token == LOGIN && result.is_ok(),
-                Action::Emit(_) => {}
+                Action::Emit(_) | Action::Diagnose(_) => {}
             }
         }
     }

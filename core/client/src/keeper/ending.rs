@@ -16,7 +16,7 @@ use super::{
     state::{Asked, Standing},
 };
 use crate::{
-    Answer, EndReason, RequestError, Token,
+    Answer, Diagnostic, EndReason, RequestError, Token,
     backoff::Backoff,
     input::Turn,
     outbox::{Outbox, Purpose},
@@ -218,6 +218,7 @@ impl Keeper {
             // Copies of one that names no session would end any.
             self.here.tainted |= sid.is_none();
             let params = sid.map(|sid| wire::logout(LogoutParams { sid: Some(sid) }));
+            self.note(Diagnostic::LogoutSent);
             self.send(Purpose::Session, "logout", params.as_deref(), turn.after(self.relogin_timeout), out);
             self.errand = Some(self.errand(Task::EndLogout, Stage::Sent));
         } else if let Some(record) = &mut ending.record {

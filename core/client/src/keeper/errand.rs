@@ -13,7 +13,7 @@ use super::{
     state::{Asked, Standing},
 };
 use crate::{
-    Action, Answer, RequestError, Secret,
+    Action, Answer, Diagnostic, RequestError, Secret,
     input::Turn,
     outbox::{Outbox, Purpose},
     wire,
@@ -173,11 +173,20 @@ impl Keeper {
             self.here.unanswered = Some(used.holding());
         }
         if let Task::EndLogout = errand.task {
+            if let Err(error) = &result {
+                self.note(error.into());
+            }
             self.end_logout_answered(result.err(), turn, out);
             self.clear_over(out);
             return self.pump(turn, out);
         }
         let granted = granted(result, errand.used.as_ref(), turn);
+        self.note(match &granted {
+            Ok(Granted { record, .. }) => {
+                Diagnostic::KeyReceived { generation: record.generation, bound: record.bound }
+            }
+            Err(error) => error.into(),
+        });
         match &errand.task {
             Task::Relogin(_) => self.relogin_answered(errand, granted, turn, out),
             Task::Login(_) => self.login_answered(errand, granted, turn, out),

@@ -17,7 +17,7 @@ use super::{
     state::Standing,
 };
 use crate::{
-    Answer, RequestError, Secret, Token,
+    Answer, Diagnostic, RequestError, Secret, ShortAttempt, Token,
     input::Turn,
     outbox::{Outbox, Purpose},
     wire,
@@ -82,6 +82,8 @@ impl Keeper {
             device: login.device.clone().map(|public_key| NewDevice { public_key }),
         };
         self.send(Purpose::Session, "login", Some(&wire::login(&login_params)), turn.after(login.timeout), out);
+        let (attempt, device) = (login.attempt.map(ShortAttempt::from), login.device.is_some());
+        self.note(Diagnostic::LoginSent { attempt, device });
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
         self.here.used = true;
         self.errand = Some(errand);

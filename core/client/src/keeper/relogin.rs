@@ -18,7 +18,7 @@ use super::{
     state::Standing,
 };
 use crate::{
-    RequestError,
+    Diagnostic, RequestError, ShortAttempt,
     input::Turn,
     outbox::{Outbox, Purpose},
     wire,
@@ -152,6 +152,11 @@ impl Keeper {
         let Some(used) = &errand.used else { return };
         // A legacy service may refuse params that it does not know. The attempt in storage is for our siblings to see.
         let attempt = used.attempt().filter(|_| !used.is_legacy());
+        let sent = Diagnostic::KeySent {
+            generation: used.generation,
+            attempt: attempt.map(ShortAttempt::from),
+            proof: proof.is_some(),
+        };
         let relogin_params = ReloginParams { relogin_key: used.key.clone(), attempt, proof };
         self.send(
             Purpose::Session,
@@ -163,6 +168,7 @@ impl Keeper {
         (errand.stage, errand.sent) = (Stage::Sent, turn.now);
         self.here.used = true;
         self.errand = Some(errand);
+        self.note(sent);
     }
 
     pub(super) fn relogin_answered(

@@ -5,7 +5,7 @@ use super::{
     errand::{Errand, Want},
     state::{Asked, Standing},
 };
-use crate::{Secret, input::Turn, outbox::Outbox};
+use crate::{Diagnostic, Secret, input::Turn, outbox::Outbox};
 
 impl Keeper {
     /// What storage has, or had a moment ago.
@@ -15,6 +15,7 @@ impl Keeper {
         match asked {
             Asked::Start => {
                 self.started = true;
+                self.note(Diagnostic::Started(stored.record.as_ref().map(|record| record.generation)));
                 self.binding = stored.record.as_ref().map(Record::binding);
                 self.standing = if stored.record.is_some() { Standing::Resuming } else { Standing::Nobody(None) };
             }
@@ -104,6 +105,10 @@ impl Keeper {
         let newer = record.generation > holding.generation || !*stored;
         holding.generation = holding.generation.max(record.generation);
         *stored = true;
+        let newest = holding.generation;
+        if newer {
+            self.note(Diagnostic::CaughtUp(newest));
+        }
         if newer || self.schedule.refresh().is_none() {
             self.schedule.begin(turn.since, turn);
         }

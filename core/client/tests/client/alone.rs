@@ -115,7 +115,7 @@ impl Other {
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
             Action::Emit(Event::Session(state)) => self.states.push(state),
-            Action::Emit(_) => {}
+            Action::Emit(_) | Action::Diagnose(_) => {}
             other => panic!("none of its affair: {other:?}"),
         }
     }

@@ -16,6 +16,7 @@ mod alone;
 mod bare;
 mod bound;
 mod connection;
+mod diagnostics;
 mod faults;
 mod garbage;
 mod gateways;

@@ -6,8 +6,8 @@ use std::{
 };
 
 use relogin_client::{
-    Action, Answer, Client, Command, Config, ConnectionState, Event, Input, Moment, RequestError, Secret, SessionState,
-    SocketId, Token,
+    Action, Answer, Client, Command, Config, ConnectionState, Diagnostic, Event, Input, Moment, RequestError, Secret,
+    SessionState, SocketId, Token,
 };
 use relogin_res::client::Request;
 use serde_json::{Value as Json, json};
@@ -34,6 +34,7 @@ pub(crate) struct Tab {
     pub(crate) sent: VecDeque<Sent>,
     pub(crate) settled: BTreeMap<u64, Result<Answer, RequestError>>,
     pub(crate) events: Vec<Event>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
     /// Sockets opened so far.
     pub(crate) sockets: usize,
     rng: Rng,
@@ -68,6 +69,7 @@ impl Tab {
             sent: VecDeque::new(),
             settled: BTreeMap::new(),
             events: Vec::new(),
+            diagnostics: Vec::new(),
             sockets: 0,
             rng: Rng::new(seed),
             next_token: 0,
@@ -140,6 +142,7 @@ impl Tab {
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
             Action::Emit(event) => self.events.push(event),
+            Action::Diagnose(diagnostic) => self.diagnostics.push(diagnostic),
         }
     }
 
