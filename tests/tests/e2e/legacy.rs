@@ -1,16 +1,23 @@
-//! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of ours, behind Resgate, with our
-//! page. The native client has its own test, native/tests/legacy.rs.
+//! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of ours, behind Resgate: with our
+//! page, and with the package on ResClient. And legacy clients, whose keys pages of ours take over. The native client has its own test, native/tests/legacy.rs.
 
-use anyhow::Result;
-use relogin_tests::{browser::View, stage::Stage};
+use anyhow::{Context, Result};
+use relogin_tests::{browser::View, site::Site, stage::Stage};
+use serde_json::json;
 
-use crate::{ADMIN, JANE, LOGOUT, RELOGIN, assert_no_key_refused, assert_no_key_used_twice};
+use crate::{
+    ADMIN, JANE, LOGOUT, RELOGIN, assert_no_key_refused, assert_no_key_used_twice,
+    package::{counts, is_jane, page},
+};
 
 on!(resgate:
     our_page_on_a_legacy_service,
     two_tabs_on_a_legacy_service,
     two_tabs_on_one_that_clears_tokens_alone,
     key_of_a_legacy_service_is_stolen,
+    the_package_on_resclient_and_a_legacy_service,
+    a_legacy_client_gives_way_to_a_page_of_ours,
+    a_legacy_client_of_a_legacy_service_gives_way_to_a_page_of_ours,
 );
 
 async fn our_page_on_a_legacy_service(stage: &mut Stage) -> Result<()> {
@@ -118,4 +125,110 @@ async fn key_of_a_legacy_service_is_stolen(stage: &mut Stage) -> Result<()> {
     }
     owner.log_in("jane", "jane").await?;
     owner.counter_runs().await
+}
+
+async fn the_package_on_resclient_and_a_legacy_service(stage: &mut Stage) -> Result<()> {
+    stage.legacy(&["strict"]).await?;
+    let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
+    let browser = stage.browser("page").await?;
+    let url = format!("{}?client=resclient&gateway={}", site.url(), stage.gateway_url());
+    browser.open(&url).await?;
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    let refused = "return page.code(page.session.login('jane', 'wrong'))";
+    assert_eq!(browser.run(refused).await?, "session.wrongUsernamePassword");
+    browser.run("return page.session.login('jane', 'jane')").await?;
+    is_jane(&browser).await?;
+    browser.run("return page.count()").await?;
+    counts(&browser).await?;
+
+    for _ in 0..11 {
+        browser.reload().await?;
+        is_jane(&browser).await?;
+        assert_eq!(browser.run("return page.seen").await?, json!(["resuming", "loggedIn"]), "no login form in between");
+    }
+    browser.run("return page.count()").await?;
+    counts(&browser).await?;
+
+    stage.kill_gateway().await?;
+    browser.until("the loss", "document.body.dataset.state === 'reconnecting'").await?;
+    stage.start_gateway().await?;
+    is_jane(&browser).await?;
+    counts(&browser).await?;
+
+    // A second tab, and back.
+    let (one, other) = browser.open_tab(&url).await?;
+    for tab in [&other, &one, &other] {
+        browser.look_at(tab).await?;
+        is_jane(&browser).await?;
+        browser.run("return page.count()").await?;
+        counts(&browser).await?;
+    }
+
+    browser.run("return page.session.logout()").await?;
+    browser.until("the end", "document.body.dataset.reason === 'loggedOut'").await?;
+    browser.look_at(&one).await?;
+    browser.until("the end", "document.body.dataset.state === 'ended'").await?;
+    browser.reload().await?;
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+
+    // The key is copied to another profile, and used there.
+    browser.run("return page.session.login('jane', 'jane')").await?;
+    is_jane(&browser).await?;
+    let loot = browser.stored().await?;
+    let thief = stage.browser("thief").await?;
+    thief.open(&url).await?;
+    thief.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    thief.store(&loot).await?;
+    thief.reload().await?;
+    stage.legacy_says("the second use", "a key was used twice").await?;
+    for page in [&browser, &thief] {
+        page.until("the end", "['ended', 'anonymous'].includes(document.body.dataset.state)").await?;
+    }
+    let told = browser.console().await.context("the console")?;
+    assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
+    Ok(())
+}
+
+async fn a_legacy_client_gives_way_to_a_page_of_ours(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    a_key_is_taken_over(stage).await
+}
+
+async fn a_legacy_client_of_a_legacy_service_gives_way_to_a_page_of_ours(stage: &mut Stage) -> Result<()> {
+    stage.legacy(&["strict"]).await?;
+    a_key_is_taken_over(stage).await
+}
+
+/// Nobody has to log in again, once; and a key that a legacy client has kept after a logout of ours is left alone.
+async fn a_key_is_taken_over(stage: &mut Stage) -> Result<()> {
+    let ours = include_str!("../../pages/session.js")
+        .replace("new Session(client)", "new Session(client, { adopt: 'reloginKey' })");
+    let pages = page(&ours)?
+        .with("/legacy.html", &include_str!("../../pages/page.html").replace("/page.js", "/legacy.js"))
+        .with("/legacy.js", include_str!("../../pages/legacy.js"));
+    let site = Site::open(pages).await?;
+    let gateway = stage.gateway_url();
+    let browser = stage.browser("page").await?;
+    browser.open(&format!("{}legacy.html?gateway={gateway}", site.url())).await?;
+    browser.until("nobody", "document.body.dataset.user === 'nobody'").await?;
+    browser.run("return login('jane', 'jane')").await?;
+    browser.until("Jane", "document.body.dataset.user === 'Jane Doe' && localStorage.reloginKey").await?;
+
+    let url = format!("{}?client=resclient&gateway={gateway}", site.url());
+    for _ in 0..2 {
+        browser.open(&url).await?;
+        is_jane(&browser).await?;
+        assert_eq!(browser.run("return page.seen").await?, json!(["resuming", "loggedIn"]));
+        assert_eq!(browser.run("return localStorage.getItem('reloginKey')").await?, json!(null));
+        browser.run("return page.count()").await?;
+        counts(&browser).await?;
+    }
+
+    browser.run("return page.session.logout()").await?;
+    browser.until("the end", "document.body.dataset.reason === 'loggedOut'").await?;
+    browser.run("localStorage.setItem('reloginKey', 'another')").await?;
+    browser.reload().await?;
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    assert_eq!(browser.run("return localStorage.getItem('reloginKey')").await?, "another");
+    Ok(())
 }

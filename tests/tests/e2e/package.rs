@@ -291,7 +291,7 @@ fn workspace() -> &'static Path {
 }
 
 /// The page of `script`, with the package, and ResClient beside it.
-fn page(script: &str) -> Result<Pages> {
+pub(crate) fn page(script: &str) -> Result<Pages> {
     Ok(Pages::default()
         .with("/index.html", include_str!("../../pages/page.html"))
         .with("/page.js", script)
@@ -300,13 +300,13 @@ fn page(script: &str) -> Result<Pages> {
         .with_folder("/relogin/", Part::Package.path()?))
 }
 
-async fn is_jane(browser: &Browser) -> Result<()> {
+pub(crate) async fn is_jane(browser: &Browser) -> Result<()> {
     let condition = "document.body.dataset.state === 'loggedIn' && document.body.dataset.user === 'Jane Doe'";
     browser.until("Jane", condition).await.map(drop)
 }
 
 /// The counter goes on.
-async fn counts(browser: &Browser) -> Result<()> {
+pub(crate) async fn counts(browser: &Browser) -> Result<()> {
     let shown = browser.until("a counter", "[document.body.dataset.seconds ?? missing]").await?;
     let change = format!("document.body.dataset.seconds !== '{}'", shown[0].as_str().unwrap_or_default());
     browser.until("a running counter", &change).await.map(drop)
