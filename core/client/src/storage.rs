@@ -211,8 +211,9 @@ impl RecordStorage {
     fn append_failed(&mut self) -> StorageAction {
         self.operation.failures += 1;
         if self.operation.failures < MAX_TRIES {
-            // The browser may have taken the database from us: there may be another.
-            return self.read_log(Stage::ReadingLog);
+            // The browser may have taken the database from us: there may be another, and localStorage may have moved on.
+            self.operation.stage = Stage::ReadingLocal;
+            return StorageAction::ReadLocal;
         }
         self.write_unlogged()
     }
