@@ -1,6 +1,8 @@
 //! How a login ends: logged out, expired, its user removed. And that it ends for those it should, and for nobody else.
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use relogin_tests::{browser::View, stage::Stage};
 use serde_json::{Value, json};
 
@@ -13,6 +15,7 @@ on!(both:
     wrong_password,
     user_is_removed,
     the_timer_of_a_session_that_was_logged_out,
+    a_logout_without_a_network_is_finished_by_the_next_page,
 );
 
 /// Fault 8, and that a logout is nobody else's.
@@ -147,4 +150,41 @@ async fn the_timer_of_a_session_that_was_logged_out(stage: &mut Stage) -> Result
     assert_eq!(front.requests(mark, RELOGIN).len(), 2);
     page.is_user(JOHN).await?;
     page.counter_runs().await
+}
+
+/// The page that logs out is gone before the service can hear of it.
+async fn a_logout_without_a_network_is_finished_by_the_next_page(stage: &mut Stage) -> Result<()> {
+    let audit = stage.folder().join("audit");
+    stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    front.shut();
+    page.connection_is("reconnecting").await?;
+    page.click("#logout").await?;
+    page.shows(View::Login).await?;
+    page.until_stored("a pending logout", "!record.key && record.pendingLogouts.length === 1").await?;
+
+    let gone = page.current_tab().await?;
+    page.empty_tab().await?;
+    page.close_tab(&gone).await?;
+    page.watch_for(View::Session).await?;
+    front.lead_to(stage.gateway_addr());
+    let mark = front.mark();
+    page.open(&front.url()).await?;
+    page.shows(View::Login).await?;
+    front.payload(mark, LOGOUT).await?;
+    page.until_stored("nothing", "record === null").await?;
+    assert!(!page.has_shown(View::Session).await?, "somebody was logged in as its former owner");
+    page.log_in("admin", "admin").await?;
+    page.is_user(ADMIN).await?;
+    stage.stop_service().await?;
+    assert_eq!(logged_out(&audit)?, 1);
+    Ok(())
+}
+
+/// How many logouts the audit trail tells of, once the service has stopped.
+fn logged_out(audit: &Path) -> Result<usize> {
+    let told = std::fs::read_to_string(audit)?;
+    Ok(told.lines().filter(|line| line.contains(r#""event":"logged_out""#)).count())
 }

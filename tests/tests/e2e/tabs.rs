@@ -1,7 +1,7 @@
-//! Two tabs of one browser: through restarts, with one of them frozen, and both asleep. Bound and bearer: a page from a plain
-//! address has neither device keys nor locks.
+//! Tabs of one browser: through restarts, with one of them frozen, all asleep, and with nothing to take turns by. Bound and
+//! bearer: a page from a plain address has neither device keys nor locks.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fantoccini::wd::WindowHandle;
 use relogin_tests::{
     browser::{Browser, View},
@@ -9,7 +9,7 @@ use relogin_tests::{
     stage::Stage,
 };
 
-use crate::{JANE, Kind, LOGIN, RELOGIN, assert_no_key_refused, back_in};
+use crate::{ADMIN, JANE, Kind, LOGIN, RELOGIN, assert_no_key_refused, back_in};
 
 on!(both:
     fifty_restarts,
@@ -17,6 +17,7 @@ on!(both:
     a_frozen_tab_holds_the_lock,
     a_frozen_tab_of_bearers,
     laptop_sleeps_over_two_refreshes,
+    three_tabs_without_indexeddb_and_locks,
 );
 
 async fn fifty_restarts(stage: &mut Stage) -> Result<()> {
@@ -130,6 +131,61 @@ async fn laptop_sleeps_over_two_refreshes(stage: &mut Stage) -> Result<()> {
         assert_eq!(page.views_seen().await?, Vec::<String>::new(), "the page showed something else in between");
     }
     assert_no_key_refused(&front, 0);
+    Ok(())
+}
+
+/// As on a page from plain http in a browser that keeps IndexedDB from it: tabs share localStorage, which lags between processes, and
+/// have nothing to take turns by.
+const BARE: &str = r"
+    Object.defineProperty(window, 'indexedDB', { value: undefined });
+    Object.defineProperty(Navigator.prototype, 'locks', { value: undefined });";
+
+/// A login in one tab is everybody's, and a logout, too; nobody's key looks stolen.
+async fn three_tabs_without_indexeddb_and_locks(stage: &mut Stage) -> Result<()> {
+    let audit = stage.folder().join("audit");
+    stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
+    let front = stage.front().await?;
+    let browser = stage.browser("jane").await?;
+    let mut tabs = Vec::new();
+    for number in 0..3 {
+        tabs.push(if number == 0 { browser.current_tab().await? } else { browser.empty_tab().await? });
+        browser.before_each_page(BARE).await?;
+        browser.open(&front.url()).await?;
+        browser.shows(View::Login).await?;
+        browser.connection_is("connected").await?;
+        assert_eq!(
+            browser.run("return [typeof indexedDB, typeof navigator.locks].join()").await?,
+            "undefined,undefined"
+        );
+    }
+    for round in 0..10 {
+        for tab in &tabs {
+            browser.turn_to(tab).await?;
+            browser.watch_views().await?;
+        }
+        let (name, user) = if round % 2 == 0 { ("jane", JANE) } else { ("admin", ADMIN) };
+        browser.turn_to(&tabs[round % 3]).await?;
+        browser.log_in(name, name).await?;
+        for tab in &tabs {
+            browser.turn_to(tab).await?;
+            browser.is_user(user).await.with_context(|| format!("in round {round}"))?;
+        }
+        // Time enough for the service to end a session whose key looks stolen.
+        browser.counter_runs().await.with_context(|| format!("in round {round}"))?;
+        for tab in &tabs {
+            browser.turn_to(tab).await?;
+            browser.is_user(user).await?;
+            assert!(!browser.views_seen().await?.contains(&"login".to_owned()), "logged out in round {round}");
+        }
+        browser.click("#logout").await?;
+        for tab in &tabs {
+            browser.turn_to(tab).await?;
+            browser.shows(View::Login).await?;
+        }
+    }
+    stage.stop_service().await?;
+    let told = std::fs::read_to_string(audit)?;
+    assert!(told.contains(r#""event":"logged_out""#) && !told.contains(r#""event":"stolen""#), "{told}");
     Ok(())
 }
 
