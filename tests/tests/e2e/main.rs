@@ -15,6 +15,7 @@ use serde_json::Value;
 
 mod conformance;
 mod cookies;
+mod databases;
 mod ending;
 mod harness;
 mod header_login;

@@ -10,7 +10,7 @@ export const KEYS = "keys";
 
 // How long a database may take to open. Some browsers have been known never to answer.
 const OPENING = 3000;
-// How long a transaction may take. Longer: by then it is known that the database is there, if slow.
+// How long a transaction may take. Longer, but for the first: by then it is known that the database is there, if slow.
 const TRANSACTION = 10000;
 
 const unanswered = () => new DOMException("no answer in time", "TimeoutError");
@@ -46,13 +46,13 @@ const open = async (name) => {
   return database;
 };
 
-const transact = async (database, store, mode, work) => {
+const transact = async (database, store, mode, work, limit) => {
   // Strict: done is what is on disk.
   const transaction = database.transaction(store, mode, { durability: "strict" });
   const request = work(transaction.objectStore(store));
   // Browsers that do not know it commit by themselves once the page has seen the results.
   transaction.commit?.();
-  await happens(transaction, "complete", "abort", TRANSACTION);
+  await happens(transaction, "complete", "abort", limit);
   return request?.result;
 };
 
@@ -60,6 +60,8 @@ const transact = async (database, store, mode, work) => {
 export class Database {
   #name;
   #database;
+  // A transaction has come to its end.
+  #answers = false;
   // It did not answer once, or is closed: who waits for it again waits in vain.
   #silent = false;
 
@@ -74,7 +76,7 @@ export class Database {
   async transact(store, mode, work) {
     if (this.#database) {
       try {
-        return await transact(this.#database, store, mode, work);
+        return await this.#transact(store, mode, work);
       } catch (error) {
         if (error.name === "ConstraintError") throw error;
       }
@@ -90,7 +92,19 @@ export class Database {
     }
     // Closed in the meantime.
     if (this.#silent) this.#database.close();
-    return transact(this.#database, store, mode, work);
+    return this.#transact(store, mode, work);
+  }
+
+  async #transact(store, mode, work) {
+    try {
+      const result = await transact(this.#database, store, mode, work, this.#answers ? TRANSACTION : OPENING);
+      this.#answers = true;
+      return result;
+    } catch (error) {
+      // It opened, and that was all.
+      this.#silent ||= !this.#answers && error.name === "TimeoutError";
+      throw error;
+    }
   }
 
   /** Lets go of it, for good. */
