@@ -8,6 +8,9 @@ const client = asked.get("client") === "resclient" ? new ResClient(url, { reconn
 const session = new Session(client);
 const { ready } = session;
 const seen = [];
+session.on("diagnostic", (line) => {
+  document.body.dataset.told = `${document.body.dataset.told ?? ""}${line}\n`;
+});
 
 const show = () => {
   document.body.dataset.state = session.state;

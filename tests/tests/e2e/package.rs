@@ -12,8 +12,10 @@ use relogin_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::{LOGIN, RELOGIN};
+
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, what_readme_shows_in_javascript, what_the_packages_readme_shows, what_readme_shows_in_rust, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: a_life_is_told_and_holds_no_key, connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, what_readme_shows_in_javascript, what_the_packages_readme_shows, what_readme_shows_in_rust, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -69,6 +71,67 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
     let told = browser.console().await?;
     assert!(!told.iter().any(|line| line.contains("Uncaught")), "{told:#?}");
     Ok(())
+}
+
+/// Login, relogin and logout, each by what it does, and nothing in it that is of use to somebody.
+async fn a_life_is_told_and_holds_no_key(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
+    for client in ["relogin", "resclient"] {
+        let browser = stage.browser(client).await?;
+        let front = stage.front().await?;
+        browser.open(&format!("{}?client={client}&gateway={}", site.url(), front.url())).await?;
+        browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+        browser.run("return page.session.login('jane', 'jane')").await?;
+        is_jane(&browser).await?;
+        let mut told = says(&browser, "generation 1, bound").await?;
+        let mut records = vec![browser.stored().await?];
+        browser.reload().await?;
+        is_jane(&browser).await?;
+        told.extend(says(&browser, "generation 2, bound").await?);
+        records.push(browser.stored().await?);
+        browser.run("document.body.dataset.told = ''; return page.session.logout()").await?;
+        told.extend(says(&browser, "logout sent").await?);
+
+        let beginnings = [
+            "started: storage has no key",
+            "login sent, attempt ",
+            "answer: generation 1, bound",
+            "started: storage has generation 1",
+            "relogin sent: generation 1, attempt ",
+            "answer: generation 2, bound",
+            "ended: loggedOut",
+            "logout sent",
+        ];
+        let mut lines = told.iter();
+        for beginning in beginnings {
+            ensure!(lines.any(|line| line.starts_with(beginning)), "`{beginning}` in its place: {told:#?}");
+        }
+        let frames = front.frames(0);
+        let sent = frames.iter().filter(|frame| frame.is_request(LOGIN) || frame.is_request(RELOGIN));
+        let secrets: Vec<&str> = records
+            .iter()
+            .map(|record| &record["key"])
+            .chain(sent.map(|frame| &frame.json["params"]["attempt"]))
+            .filter_map(Value::as_str)
+            .collect();
+        ensure!(secrets.len() >= 4, "two keys and two attempts at least: {}", secrets.len());
+        for secret in secrets {
+            let part = secret
+                .as_bytes()
+                .windows(8)
+                .find(|part| told.iter().any(|line| line.as_bytes().windows(8).any(|of_line| of_line == *part)));
+            ensure!(part.is_none(), "a part of {secret} is told: {told:#?}");
+        }
+    }
+    Ok(())
+}
+
+/// What was told, once `text` is in a line of it.
+async fn says(browser: &Browser, text: &str) -> Result<Vec<String>> {
+    let condition = format!("document.body.dataset.told.includes('{text}') && document.body.dataset.told");
+    let told: String = serde_json::from_value(browser.until(text, &condition).await?)?;
+    Ok(told.lines().map(str::to_owned).collect())
 }
 
 /// A WebAssembly module that cannot be fetched says nothing of the session: it has not ended, and goes on when the module is there.

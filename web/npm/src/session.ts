@@ -95,12 +95,14 @@ export class Session {
   on(event: "change", listener: (session: Session) => void): this;
   /** The time of the next use of the key is another one. */
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
+  /** What the session manager saw or did, in words, for logs. No key and no password is in it. */
+  on(event: "diagnostic", listener: Listener<string, Session>): this;
   on(event: string, listener: Listener<any, any>): this {
     this[inner]().on(event, listener);
     return this;
   }
 
-  off(event: "change" | "refresh", listener: (...told: any[]) => void): this {
+  off(event: "change" | "refresh" | "diagnostic", listener: (...told: any[]) => void): this {
     this[inner]().off(event, listener);
     return this;
   }
@@ -289,6 +291,9 @@ export class SessionCore {
       case "refresh":
         this.#refreshAt = event.refreshIn === null ? undefined : performance.now() + event.refreshIn;
         this.#listeners.tell("refresh", this.refreshIn, this.#face);
+        break;
+      case "diagnostic":
+        this.#listeners.tell("diagnostic", event.line, this.#face);
         break;
     }
   }

@@ -94,12 +94,13 @@ export class TestSession implements Session {
 
   on(event: "change", listener: (session: Session) => void): this;
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
+  on(event: "diagnostic", listener: Listener<string, Session>): this;
   on(event: string, listener: Listener<any, any>): this {
     this[own]().listeners.add(event, listener);
     return this;
   }
 
-  off(event: "change" | "refresh", listener: (...told: any[]) => void): this {
+  off(event: "change" | "refresh" | "diagnostic", listener: (...told: any[]) => void): this {
     this[own]().listeners.remove(event, listener);
     return this;
   }

@@ -227,6 +227,9 @@ impl Driver {
                 }
             }
             AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
+            AloneAction::Own(Action::Diagnose(diagnostic)) => {
+                self.tell(&SessionEvent::Diagnostic { line: diagnostic.to_string() });
+            }
             AloneAction::Own(action) => return self.io.carry_out(&action).await,
         }
         None

@@ -44,6 +44,11 @@ pub enum SessionEvent {
         #[serde(rename = "refreshIn")]
         refresh_in: Option<f64>,
     },
+    /// The session manager has seen or done something.
+    Diagnostic {
+        /// What, in words. No key is in it.
+        line: String,
+    },
 }
 
 /// What can be said of a session.
@@ -107,26 +112,13 @@ impl From<crate::User> for User {
 }
 
 /// Why a session has ended. `refused`: the service takes its key no more, and does not say why.
-#[derive(Clone, Copy, Debug, Serialize, Tsify)]
-#[serde(rename_all = "camelCase")]
-#[expect(missing_docs, reason = "crate::EndReason has them")]
-pub enum EndReason {
-    LoggedOut,
-    LoggedOutElsewhere,
-    Expired,
-    Stolen,
-    Refused,
-}
+#[derive(Debug, Serialize, Tsify)]
+#[tsify(type = r#""loggedOut" | "loggedOutElsewhere" | "expired" | "stolen" | "refused""#)]
+pub struct EndReason(&'static str);
 
 impl From<crate::EndReason> for EndReason {
     fn from(reason: crate::EndReason) -> Self {
-        match reason {
-            crate::EndReason::LoggedOut => Self::LoggedOut,
-            crate::EndReason::LoggedOutElsewhere => Self::LoggedOutElsewhere,
-            crate::EndReason::Expired => Self::Expired,
-            crate::EndReason::Stolen => Self::Stolen,
-            crate::EndReason::Refused => Self::Refused,
-        }
+        Self(reason.name())
     }
 }
 

@@ -5,7 +5,10 @@ use std::{cell::RefCell, rc::Rc};
 use futures_util::future;
 use gloo_timers::future::TimeoutFuture;
 use js_sys::{JSON, Reflect};
-use relogin_web::bindings::{CallRequest, ClientEvent, RawClient, RawSession, alive};
+use relogin_web::{
+    EndReason,
+    bindings::{self, CallRequest, ClientEvent, RawClient, RawSession, alive},
+};
 use serde_json::{Value as Json, json};
 use tsify::{Ts, Tsify};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
@@ -130,4 +133,19 @@ async fn an_unusable_address_or_name_is_refused_and_leaves_nothing() {
     let error = RawSession::start(object(&json!({ "name": "not a name" })), noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));
     assert_eq!(alive(), before);
+}
+
+/// TypeScript has the names by which reasons cross.
+#[wasm_bindgen_test]
+fn end_reasons_have_the_names_of_rust_in_typescript() {
+    let reasons = [
+        EndReason::LoggedOut,
+        EndReason::LoggedOutElsewhere,
+        EndReason::Expired,
+        EndReason::Stolen,
+        EndReason::Refused,
+    ];
+    let names: Vec<String> = reasons.iter().map(|reason| format!("\"{}\"", reason.name())).collect();
+    let declared = bindings::EndReason::DECL;
+    assert!(declared.ends_with(&format!("{};", names.join(" | "))), "{declared}");
 }
