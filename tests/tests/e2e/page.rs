@@ -271,6 +271,12 @@ async fn diagnostics_are_for_those_who_ask(stage: &mut Stage) -> Result<()> {
     page.is_user(JANE).await?;
     page.click("#diagnostics summary").await?;
     page.until("a line", "document.getElementById('diagnostics-lines').innerText.includes('session: in')").await?;
+    // By the session manager.
+    for line in ["started: storage has generation 1", "relogin sent: generation 1, attempt ", "answer: generation 2, "]
+    {
+        let says = format!("document.getElementById('diagnostics-lines').textContent.includes('{line}')");
+        page.until(line, &says).await?;
+    }
     let key = page.stored().await?["key"].as_str().context("there is a key")?.to_owned();
     let told = page.text("#diagnostics").await?;
     ensure!(!told.contains(&key[..12]), "no key is told: {told}");

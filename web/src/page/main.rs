@@ -1,6 +1,7 @@
 //! The page: shows what the client says, and tells it what the user wants. Knows neither RES nor keys.
 #![forbid(unsafe_code)]
 
+mod diagnostics;
 mod dom;
 mod folds;
 mod view;
@@ -57,6 +58,10 @@ fn main() {
 
 async fn start() {
     folds::keep();
+    let debug = dom::is_asked_for("debug");
+    if debug {
+        diagnostics::show();
+    }
     let (happen, happenings) = mpsc::unbounded();
     let heard = happen.clone();
     dom::listen(move |happening| send(&heard, happening));
@@ -68,7 +73,6 @@ async fn start() {
         Ok(client) => {
             let events = client.events();
             let state = State { bearer, ..State::default() };
-            let debug = dom::is_asked_for("debug");
             let (ticker, thief) = (None, None);
             let page = Page { options, client, events, happen, happenings, state, debug, fresh: false, ticker, thief };
             page.run().await;
