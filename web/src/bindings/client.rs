@@ -37,7 +37,7 @@ pub struct CallRequest {
     /// Its name.
     pub method: String,
     /// What it is given: JSON.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "value::given")]
     #[tsify(optional, type = "unknown")]
     pub params: Option<Json>,
 }

@@ -18,7 +18,12 @@ pub struct ErrorValue {
     /// The same for people.
     pub message: String,
     /// What the service adds.
-    #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "value::some_plain")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "value::some_plain",
+        deserialize_with = "value::given"
+    )]
     #[tsify(optional, type = "unknown")]
     pub data: Option<Json>,
 }

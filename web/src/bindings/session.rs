@@ -18,7 +18,7 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{future_to_promise, spawn_local};
 
-use super::{Alive, error::ErrorValue, session_event::SessionEvent, to_js};
+use super::{Alive, error::ErrorValue, session_event::SessionEvent, to_js, value::Given};
 use crate::browser::{self, BrowserIo, StorageMode, moment};
 
 /// Which session is kept.
@@ -263,5 +263,9 @@ impl Driver {
 
 /// A value of JavaScript's as JSON; none for undefined.
 fn to_json(value: JsValue) -> Option<Json> {
-    if value.is_undefined() { None } else { serde_wasm_bindgen::from_value(value).ok() }
+    if value.is_undefined() {
+        return None;
+    }
+    let Given(json) = serde_wasm_bindgen::from_value(value).ok()?;
+    Some(json)
 }

@@ -1,8 +1,14 @@
 //! RES values as JavaScript has them: primitives as they are, all else in objects of RES's own form.
 
+use std::fmt;
+
 use js_sys::JsString;
 use relogin_res::{Change, Value};
-use serde::{Serialize, Serializer, ser::SerializeSeq as _};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, SeqAccess, Visitor},
+    ser::SerializeSeq as _,
+};
 use serde_json::Value as Json;
 use serde_wasm_bindgen::preserve;
 use tsify::Tsify;
@@ -85,6 +91,77 @@ pub(super) fn plain<S: Serializer>(json: &Json, serializer: S) -> Result<S::Ok, 
 /// As [`plain`].
 pub(super) fn some_plain<S: Serializer>(json: &Option<Json>, serializer: S) -> Result<S::Ok, S::Error> {
     json.as_ref().map(Plain).serialize(serializer)
+}
+
+/// JSON that JavaScript gives. (Read as serde_json's own value it would bring along the reader of texts
+/// that raw values need, and 8 kB more to download.)
+#[derive(Debug)]
+pub(super) struct Given(pub(super) Json);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GivenVisitor).map(Self)
+    }
+}
+
+/// For the fields of structs that own JSON, and may lack it.
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(json)| json))
+}
+
+struct GivenVisitor;
+
+impl<'de> Visitor<'de> for GivenVisitor {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        // As JSON.stringify has it, what is no number of JSON is null.
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Json, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Given(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(list.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+        let mut object = serde_json::Map::new();
+        while let Some((name, Given(value))) = members.next_entry()? {
+            object.insert(name, value);
+        }
+        Ok(object.into())
+    }
 }
 
 /// Values by their names.
