@@ -35,6 +35,8 @@ pub enum StorageAction {
     Append(LogAppend),
     /// Remove from that log; answered by [`StorageInput::Removed`].
     Remove(LogRemoval),
+    /// Wait until other tabs' writes to localStorage have come here, and ours to them; answered by [`StorageInput::Settled`].
+    Settle,
     /// The operation is done.
     Done {
         /// What storage has. After a swap it is never stale, as long as the log answers.
@@ -66,6 +68,8 @@ pub enum StorageInput {
     Appended(Result<u64, Unavailable>),
     /// It was removed, or could not be.
     Removed,
+    /// The wait is over.
+    Settled,
 }
 
 /// A place that cannot be used now.
@@ -115,6 +119,10 @@ enum Stage {
     /// Looking at what localStorage has by now.
     Comparing,
     WritingLocal,
+    /// Writing what the log cannot take.
+    WritingUnlogged,
+    /// Looking at who was last to write that.
+    Settling,
 }
 
 impl RecordStorage {
@@ -130,6 +138,8 @@ impl RecordStorage {
             (_, StorageInput::Appended(Ok(at))) => self.appended(at),
             (_, StorageInput::Appended(Err(Unavailable))) => self.append_failed(),
             (_, StorageInput::Removed) => self.decide(),
+            (_, StorageInput::Settled) => self.settled(),
+            (Stage::Settling, StorageInput::Local(entry)) => self.looked_again(entry),
             (_, StorageInput::Local(entry)) => self.compare(entry),
             (_, StorageInput::LocalWritten(result)) => self.local_written(result),
         }
@@ -264,8 +274,23 @@ impl RecordStorage {
         let unlogged = Some(operation.local.unlogged.take().unwrap_or_default().and(before, after));
         operation.text.clone_from(&to);
         operation.is_changed = true;
-        operation.stage = Stage::WritingLocal;
+        operation.stage = Stage::WritingUnlogged;
         self.write(LocalEntry { text: to, unlogged })
+    }
+
+    /// Of what two tabs write at once each sees its own for a moment, and then both see the same.
+    fn settled(&mut self) -> StorageAction {
+        self.operation.stage = Stage::Settling;
+        StorageAction::ReadLocal
+    }
+
+    fn looked_again(&mut self, entry: Result<Option<Secret>, Unavailable>) -> StorageAction {
+        let text = self.entry(entry).text;
+        // If it is ours, then to the letter: that is how the swap is known to have succeeded.
+        if !is_same(text.as_ref(), self.operation.text.as_ref()) {
+            self.operation.text = text;
+        }
+        self.done()
     }
 
     fn write(&mut self, entry: LocalEntry) -> StorageAction {
@@ -278,6 +303,8 @@ impl RecordStorage {
         self.held = result.is_err().then(|| self.operation.local.clone());
         match self.operation.stage {
             Stage::MarkingRemoval => self.read_log(Stage::ReadingLog),
+            // What this page alone has is in step.
+            Stage::WritingUnlogged if self.held.is_none() => StorageAction::Settle,
             _ => self.done(),
         }
     }

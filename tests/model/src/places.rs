@@ -101,6 +101,8 @@ impl Operation {
                 }
                 StorageInput::Removed
             }
+            // Here it is in step at all times.
+            StorageAction::Settle => StorageInput::Settled,
             StorageAction::Done { .. } => return None,
         };
         self.seen.push(shown(&input));

@@ -49,8 +49,6 @@ pub(super) struct SessionIo {
     cookie: Option<CookieRefresher>,
     lock: Option<(LockId, Lock)>,
     events: EventQueue,
-    /// Closed after all that uses it.
-    _database: Database,
 }
 
 impl SessionIo {
@@ -82,17 +80,8 @@ impl SessionIo {
                 (Storage::open(&name, &database, heard), Some(CookieRefresher::new(methods)))
             }
         };
-        let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&database));
-        Ok(Self {
-            name,
-            storage,
-            adoption,
-            device_key,
-            cookie,
-            lock: None,
-            events: events.clone(),
-            _database: database,
-        })
+        let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&name));
+        Ok(Self { name, storage, adoption, device_key, cookie, lock: None, events: events.clone() })
     }
 
     /// Does it; as [`BrowserIo::carry_out`](super::BrowserIo::carry_out).

@@ -1,8 +1,6 @@
 //! The entry of localStorage. It is the storage text itself, so that people find the key where they expect it; only a text that the
 //! log has not taken says so, in one member more.
 
-use std::collections::BTreeMap;
-
 use relogin_res::json;
 use serde_json::{Map, Value as Json};
 
@@ -24,9 +22,10 @@ pub(super) struct LocalEntry {
     pub(super) unlogged: Option<Replaced>,
 }
 
-/// Sessions that a text has replaced or removed, each with the generation that it had.
+/// Sessions that a text has replaced or removed, each with the generation that it had. They are few: a map would be a kilobyte
+/// and more in a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Replaced(BTreeMap<String, u64>);
+pub(super) struct Replaced(Vec<(String, u64)>);
 
 impl Replaced {
     /// Those of `self`, and that of `before` if `after` is of another session or of none.
@@ -34,26 +33,33 @@ impl Replaced {
         if let Content::Key { generation, .. } = before
             && !before.is_same_session(after)
         {
+            self.forget(before);
             if self.0.len() >= MAX_NAMED {
-                self.0.pop_first();
+                self.0.remove(0);
             }
-            self.0.insert(before.name(), generation);
+            self.0.push((before.name(), generation));
         }
         if after.is_key() {
-            self.0.remove(&after.name());
+            self.forget(after);
         }
         self
+    }
+
+    fn forget(&mut self, content: Content) {
+        let forgotten = content.name();
+        self.0.retain(|(name, _)| *name != forgotten);
     }
 
     /// Whether the key of `content` is of one of them, and no newer.
     pub(super) fn has(&self, content: Content) -> bool {
         let Content::Key { generation, .. } = content else { return false };
-        self.0.get(&content.name()).is_some_and(|replaced| generation <= *replaced)
+        let wanted = content.name();
+        self.0.iter().any(|(name, replaced)| *name == wanted && generation <= *replaced)
     }
 
     /// Their names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 }
 
@@ -66,13 +72,17 @@ impl LocalEntry {
     pub(super) fn parse(entry: Option<Secret>) -> Self {
         let Some(entry) = entry else { return Self::default() };
         match json::parse(entry.expose()) {
-            Some(Json::Object(mut members)) if members.contains_key(UNLOGGED) => {
-                let replaced = members.remove(UNLOGGED).unwrap_or_default();
-                let replaced = replaced.as_object().into_iter().flatten();
-                let replaced = replaced.filter_map(|(name, generation)| Some((name.clone(), generation.as_u64()?)));
-                let unlogged = Some(Replaced(replaced.collect()));
+            Some(Json::Object(all)) if all.contains_key(UNLOGGED) => {
+                let (mut members, mut replaced) = (Map::new(), Vec::new());
+                for (name, value) in all {
+                    if name != UNLOGGED {
+                        members.insert(name, value);
+                    } else if let Json::Object(sessions) = value {
+                        replaced.extend(sessions.into_iter().filter_map(|(name, at)| Some((name, at.as_u64()?))));
+                    }
+                }
                 let text = (!members.is_empty()).then(|| Secret::new(json::to_text(&Json::Object(members))));
-                Self { text, unlogged }
+                Self { text, unlogged: Some(Replaced(replaced)) }
             }
             _ => Self::logged(Some(entry)),
         }
@@ -86,8 +96,11 @@ impl LocalEntry {
             // No text of ours: there is no room for a mark in it.
             Some(_) => return self.text.clone(),
         };
-        let replaced = replaced.iter().map(|(name, generation)| (name.clone(), Json::from(*generation))).collect();
-        members.insert(UNLOGGED.to_owned(), Json::Object(replaced));
+        let mut sessions = Map::new();
+        for (name, generation) in replaced {
+            sessions.insert(name.clone(), Json::from(*generation));
+        }
+        members.insert(UNLOGGED.to_owned(), Json::Object(sessions));
         Some(Secret::new(json::to_text(&Json::Object(members))))
     }
 }

@@ -6,7 +6,6 @@
 //! without which a swap that comes too late would look like the first of the log.
 
 use relogin_session::SessionId;
-use serde::{Deserialize, Serialize};
 
 use super::{local::Replaced, text::Content};
 use crate::Secret;
@@ -16,18 +15,15 @@ use crate::Secret;
 const MAX_ENDED: usize = 32;
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogEntry {
     /// Its number, from the browser: greater than that of all entries before it.
     pub at: u64,
     /// The number of the entry that it follows.
-    #[serde(default)]
     pub from: Option<u64>,
     /// The name of its text; `None`: the text was removed.
-    #[serde(default)]
     pub text: Option<String>,
     /// Sessions that were removed or replaced, the last ones. No key of theirs comes back.
-    #[serde(default)]
     pub ended: Vec<SessionId>,
 }
 
@@ -98,9 +94,13 @@ impl Log {
             Some(head) => (Some(head.at), Content::of(head.text.as_ref())),
             None => (None, Content::Nothing),
         };
-        let replaced = replaced.names().filter_map(SessionId::parse);
-        let known = head.iter().flat_map(|head| &head.ended).copied().chain(replaced);
-        let ended = ended_by(known, before, Content::of(to.as_ref()));
+        let after = Content::of(to.as_ref());
+        let mut known = head.as_ref().map(|head| head.ended.clone()).unwrap_or_default();
+        for name in replaced.names() {
+            known.extend(SessionId::parse(name));
+        }
+        known.extend(before.session());
+        let ended = ended_by(&known, after);
         // All texts that are there are that of the head, and those of swaps that came too late.
         let remove = LogRemoval {
             entries: self.entries.iter().map(|entry| entry.at).filter(|at| Some(*at) != from).collect(),
@@ -120,12 +120,12 @@ impl Log {
     }
 }
 
-/// The sessions that are over when `to` takes the place of `from`.
-fn ended_by(known: impl IntoIterator<Item = SessionId>, from: Content, to: Content) -> Vec<SessionId> {
+/// Those of `known` that are over when `to` comes, each once.
+fn ended_by(known: &[SessionId], to: Content) -> Vec<SessionId> {
     let mut ended: Vec<SessionId> = Vec::new();
-    for sid in known.into_iter().chain(from.session()) {
-        if Some(sid) != to.session() && !ended.contains(&sid) {
-            ended.push(sid);
+    for sid in known {
+        if Some(*sid) != to.session() && !ended.contains(sid) {
+            ended.push(*sid);
         }
     }
     ended.split_off(ended.len().saturating_sub(MAX_ENDED))

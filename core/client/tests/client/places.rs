@@ -74,6 +74,7 @@ impl Places {
                 }
                 StorageInput::Removed
             }
+            StorageAction::Settle => StorageInput::Settled,
             StorageAction::Done { .. } => unreachable!("that is no question"),
         }
     }
@@ -279,6 +280,27 @@ fn a_claim_that_the_log_did_not_take_is_not_forgotten() {
     tab.swap(&mut places, Some(&a(1)), Some(&begun(1, 1)));
     places.is_silent = false;
     assert!(Tab::default().look(&mut places).unwrap().contains("attempt"));
+}
+
+#[test]
+fn without_a_log_of_tabs_that_swap_at_once_all_see_the_last() {
+    let mut places = Places { is_silent: true, local: Some(a(1)), ..Places::default() };
+    let mut tabs = [Tab::default(), Tab::default()];
+    let other = begun(1, 1).replace("AQEB", "AgIC");
+    for (tab, attempt) in tabs.iter_mut().zip([begun(1, 1), other.clone()]) {
+        tab.begin(StorageInput::Swap { from: secret(Some(&a(1))), to: secret(Some(&attempt)) });
+        while !matches!(tab.action, Some(StorageAction::WriteLocal(_))) {
+            assert_eq!(tab.step(&mut places), None);
+        }
+    }
+    for tab in &mut tabs {
+        assert_eq!(tab.step(&mut places), None);
+        assert_eq!(tab.action, Some(StorageAction::Settle), "the other may write at this moment");
+    }
+    let [first, last] = tabs.map(|mut tab| tab.run(&mut places).unwrap());
+    assert_eq!(last, other, "to the letter");
+    let attempt = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["attempt"].clone();
+    assert_eq!(attempt(&first), attempt(&last));
 }
 
 #[test]
