@@ -138,7 +138,8 @@ impl Places {
     }
 
     fn read(&self, mutant: Option<Mutant>) -> Result<Log, Unavailable> {
-        let is_removed = self.log.entries.last().is_some_and(|entry| entry.text.is_none());
+        // The key, that is: a pending logout may be left of it.
+        let is_removed = self.is_logged() && !self.log.texts.iter().any(|(_, text)| has_key(text.expose()));
         match mutant {
             Some(Mutant::LogNotAsked) => Err(Unavailable),
             _ if self.is_silent => Err(Unavailable),
@@ -160,6 +161,10 @@ impl Places {
         self.log.entries.retain(|entry| !removal.entries.contains(&entry.at));
         self.log.texts.retain(|(name, _)| !removal.texts.contains(name));
     }
+}
+
+fn has_key(text: &str) -> bool {
+    serde_json::from_str(text).is_ok_and(|json: serde_json::Value| json.get("key").is_some())
 }
 
 /// What a broken client writes to localStorage.
