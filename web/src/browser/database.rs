@@ -24,7 +24,7 @@ use super::{
 
 /// How long a database may take to open, in milliseconds. Some browsers have been known never to answer.
 const OPENING: u32 = 3000;
-/// How long a transaction may take: longer, for by then it is known that the database is there, if slow.
+/// How long a transaction may take: longer, but for the first, for by then it is known that the database is there, if slow.
 const TRANSACTION: u32 = 10_000;
 
 #[wasm_bindgen]
@@ -77,6 +77,8 @@ pub(super) struct Database(Rc<Shared>);
 struct Shared {
     name: String,
     open: RefCell<Option<Connection>>,
+    /// A transaction has come to its end.
+    answers: Cell<bool>,
     /// It did not answer once: who waits for it again waits in vain.
     is_silent: Cell<bool>,
 }
@@ -95,7 +97,12 @@ struct Open {
 impl Database {
     /// The database called `name`.
     pub(super) fn new(name: &str) -> Self {
-        Self(Rc::new(Shared { name: name.to_owned(), open: RefCell::default(), is_silent: Cell::new(false) }))
+        Self(Rc::new(Shared {
+            name: name.to_owned(),
+            open: RefCell::default(),
+            answers: Cell::new(false),
+            is_silent: Cell::new(false),
+        }))
     }
 
     /// As [`Connection::transact`], on a connection that is opened if need be, and comes back.
@@ -107,7 +114,7 @@ impl Database {
     ) -> Result<(Vec<JsValue>, Connection), DatabaseError> {
         let open = self.0.open.borrow().clone();
         if let Some(connection) = open {
-            match connection.transact(stores, mode, work).await {
+            match self.transact_on(&connection, stores, mode, work).await {
                 Ok(results) => return Ok((results, connection)),
                 // Browsers close databases when the user clears them, when a phone has slept, after errors
                 // of the disk.
@@ -115,7 +122,28 @@ impl Database {
             }
         }
         let connection = self.open().await?;
-        Ok((connection.transact(stores, mode, work).await?, connection))
+        Ok((self.transact_on(&connection, stores, mode, work).await?, connection))
+    }
+
+    fn transact_on<'a>(
+        &'a self,
+        connection: &'a Connection,
+        stores: &'a [&'a str],
+        mode: Mode,
+        work: Work<'a>,
+    ) -> LocalBoxFuture<'a, Result<Vec<JsValue>, DatabaseError>> {
+        Box::pin(async move {
+            let Shared { answers, is_silent, .. } = &*self.0;
+            let limit = if answers.get() { TRANSACTION } else { OPENING };
+            let results = connection.transact_within(limit, stores, mode, work).await;
+            if results.is_ok() {
+                answers.set(true);
+            } else if !answers.get() && matches!(results, Err(DatabaseError::Silent)) {
+                // It opened, and that was all.
+                is_silent.set(true);
+            }
+            results
+        })
     }
 
     /// Opens it ahead of its first use.
@@ -152,6 +180,16 @@ impl Connection {
         mode: Mode,
         work: Work<'_>,
     ) -> Result<Vec<JsValue>, DatabaseError> {
+        self.transact_within(TRANSACTION, stores, mode, work).await
+    }
+
+    async fn transact_within(
+        &self,
+        limit: u32,
+        stores: &[&str],
+        mode: Mode,
+        work: Work<'_>,
+    ) -> Result<Vec<JsValue>, DatabaseError> {
         let stores: Array = stores.iter().copied().map(JsValue::from_str).collect();
         let options: TransactionOptions = js_sys::Object::new().unchecked_into();
         options.set_durability("strict");
@@ -164,7 +202,7 @@ impl Connection {
         };
         // Browsers that do not know it commit by themselves, once the page has seen the results.
         let _ = transaction.commit();
-        happens(transaction.clone().unchecked_into(), "complete", "abort", TRANSACTION).await?;
+        happens(transaction.clone().unchecked_into(), "complete", "abort", limit).await?;
         requests.iter().map(|request| request.result().map_err(refused)).collect()
     }
 }
