@@ -5,19 +5,7 @@ use js_sys::Promise;
 use relogin_client::{PublicKey, Signature};
 use wasm_bindgen::prelude::wasm_bindgen;
 
-#[wasm_bindgen(module = "/src/browser/database.js")]
-extern "C" {
-    /// Opened when it is first used, and again if the browser has taken it from us.
-    #[derive(Debug)]
-    #[wasm_bindgen(js_name = Database)]
-    type RawDatabase;
-
-    #[wasm_bindgen(constructor, js_class = Database)]
-    fn new_database(name: &str) -> RawDatabase;
-
-    #[wasm_bindgen(method, js_class = Database, js_name = close)]
-    fn close_raw(this: &RawDatabase);
-}
+use super::database::{Database, RawDatabase};
 
 #[wasm_bindgen(module = "/src/browser/device_key.js")]
 extern "C" {
@@ -37,38 +25,28 @@ extern "C" {
 
 /// The key pair of a database.
 #[derive(Debug)]
-pub(super) struct DeviceKey {
-    key: RawDeviceKey,
-    database: RawDatabase,
-}
+pub(super) struct DeviceKey(RawDeviceKey);
 
 impl DeviceKey {
-    /// The pair in the database called `name`, which need not be there yet.
-    pub(super) fn new(name: &str) -> Self {
-        let database = RawDatabase::new_database(name);
-        Self { key: RawDeviceKey::new_raw(&database), database }
+    /// The pair in `database`, which need not be there yet.
+    pub(super) fn new(database: &Database) -> Self {
+        Self(RawDeviceKey::new_raw(database.raw()))
     }
 
     /// The public half of the pair, which is made if there is none. `None` where the browser can
     /// keep none.
     pub(super) async fn make(&self) -> Option<PublicKey> {
-        let members = self.key.make_raw().await.ok()?.as_string()?;
+        let members = self.0.make_raw().await.ok()?.as_string()?;
         let mut members = members.split(' ').map(str::to_owned);
         Some(PublicKey { kty: members.next()?, crv: members.next()?, x: members.next()?, y: members.next() })
     }
 
     /// The signature of `message` by the pair.
     pub(super) async fn sign(&self, message: &str) -> Signature {
-        match self.key.sign_raw(message).await {
+        match self.0.sign_raw(message).await {
             Ok(signature) => signature.as_string().map_or(Signature::NoKey, Signature::Made),
             // The database does not answer.
             Err(_) => Signature::Unavailable,
         }
-    }
-}
-
-impl Drop for DeviceKey {
-    fn drop(&mut self) {
-        self.database.close_raw();
     }
 }

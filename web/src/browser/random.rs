@@ -3,7 +3,6 @@
 use std::{cell::RefCell, time::Duration};
 
 use relogin_client::Moment;
-use relogin_session::SessionId;
 
 use super::{Exception, global, now};
 
@@ -44,11 +43,6 @@ pub(crate) fn moment_at(now: Duration) -> Moment {
 /// As many as an id has.
 pub(super) fn id() -> [u8; 16] {
     *moment().random.first_chunk().expect("a moment has 24 bytes")
-}
-
-/// A name that nobody else draws.
-pub(super) fn name() -> String {
-    SessionId(id()).to_text()
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), Exception> {

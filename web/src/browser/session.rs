@@ -49,6 +49,8 @@ pub(super) struct SessionIo {
     cookie: Option<CookieRefresher>,
     lock: Option<(LockId, Lock)>,
     events: EventQueue,
+    /// Closed after all that uses it.
+    _database: Database,
 }
 
 impl SessionIo {
@@ -80,8 +82,17 @@ impl SessionIo {
                 (Storage::open(&name, &database, heard), Some(CookieRefresher::new(methods)))
             }
         };
-        let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&name));
-        Ok(Self { name, storage, adoption, device_key, cookie, lock: None, events: events.clone() })
+        let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&database));
+        Ok(Self {
+            name,
+            storage,
+            adoption,
+            device_key,
+            cookie,
+            lock: None,
+            events: events.clone(),
+            _database: database,
+        })
     }
 
     /// Does it; as [`BrowserIo::carry_out`](super::BrowserIo::carry_out).

@@ -6,6 +6,7 @@
 mod bindings;
 mod client;
 mod device_key;
+mod storage;
 mod support;
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;

@@ -55,6 +55,23 @@ extern "C" {
     pub(crate) fn close(this: &Database);
 }
 
+#[wasm_bindgen(module = "/src/browser/storage.js")]
+extern "C" {
+    type Storage;
+
+    #[wasm_bindgen(js_name = openStorage)]
+    fn open_storage(name: &str, database: &Database, heard: &Closure<dyn Fn()>) -> Promise;
+
+    #[wasm_bindgen(method)]
+    fn read(this: &Storage) -> JsValue;
+
+    #[wasm_bindgen(method)]
+    fn swap(this: &Storage, from: &JsValue, to: &JsValue) -> JsValue;
+
+    #[wasm_bindgen(method)]
+    fn close(this: &Storage);
+}
+
 /// What a browser can lack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sabotage {
@@ -64,6 +81,8 @@ pub(crate) enum Sabotage {
     Refused,
     /// Databases that are open fail, and no other can be opened.
     Breaks,
+    /// Opening a database comes to no end.
+    Silent,
     /// Nothing can be added to a database.
     Writes,
     /// WebCrypto knows no Ed25519.
@@ -268,19 +287,14 @@ pub(crate) fn is_jane(state: &SessionState) -> bool {
 
 /// The storage record of a session resource.
 pub(crate) async fn stored(name: &str) -> Option<Json> {
-    let text = web_sys::window().unwrap().local_storage().unwrap().unwrap().get_item(&entry(name)).unwrap()?;
+    let text = storage(&entry(name)).await.read().await?;
     Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Puts a record into storage, as an earlier page has left it.
 pub(crate) async fn store(name: &str, generation: u64) {
     let record = json!({ "key": key(generation), "generation": generation }).to_string();
-    write(&web_sys::window().unwrap(), name, &record);
-}
-
-/// Writes the entry of localStorage in a tab.
-pub(crate) fn write(tab: &web_sys::Window, name: &str, text: &str) {
-    tab.local_storage().unwrap().unwrap().set_item(&entry(name), text).unwrap();
+    assert_eq!(storage(&entry(name)).await.swap(None, Some(&record)).await, Some(record));
 }
 
 /// What storage, database and lock of a session resource are called.
@@ -288,7 +302,44 @@ pub(crate) fn entry(name: &str) -> String {
     format!("relogin:{name}")
 }
 
+/// Storage as another tab has it.
+pub(crate) async fn storage(name: &str) -> Texts {
+    storage_that_tells(name, || {}).await
+}
+
+/// Likewise; calls back whenever another tab has changed it.
+pub(crate) async fn storage_that_tells(name: &str, call_back: impl Fn() + 'static) -> Texts {
+    let (database, heard) = (Database::new(name), Closure::new(call_back));
+    let storage = within("storage", settled(open_storage(name, &database, &heard).into())).await.unchecked_into();
+    Texts { storage, database, _heard: heard }
+}
+
 /// What a script gives back, at once or by a promise.
 pub(crate) async fn settled(given: JsValue) -> JsValue {
     JsFuture::from(Promise::resolve(&given)).await.unwrap()
+}
+
+/// Storage, in plain texts. Dropped, it is closed.
+pub(crate) struct Texts {
+    storage: Storage,
+    database: Database,
+    _heard: Closure<dyn Fn()>,
+}
+
+impl Texts {
+    pub(crate) async fn read(&mut self) -> Option<String> {
+        settled(self.storage.read()).await.as_string()
+    }
+
+    pub(crate) async fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> Option<String> {
+        let value = |text: Option<&str>| text.map_or(JsValue::NULL, JsValue::from);
+        settled(self.storage.swap(&value(from), &value(to))).await.as_string()
+    }
+}
+
+impl Drop for Texts {
+    fn drop(&mut self) {
+        self.storage.close();
+        self.database.close();
+    }
 }
