@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::{log::output, report};
 
 /// What all scripts and WebAssembly of the page may weigh, in bytes of brotli at quality 11.
-pub(crate) const PAGE: u64 = 120 * 1024;
+pub(crate) const PAGE: u64 = 120_000;
 
 /// The same for the npm package.
-pub(crate) const PACKAGE: u64 = 150 * 1024;
+pub(crate) const PACKAGE: u64 = 150_000;
 
 /// Weighs the scripts and the WebAssembly in `folder`, which are `what`'s; but for the package's scripts for those who require it, which no
 /// page loads beside the others.
