@@ -50,7 +50,8 @@ const react = () => {
   };
   page.swap = () => {
     page.other = new Session(client);
-    page.other.on("change", () => {});
+    // In the document, for what waits hears of changes there.
+    page.other.on("change", () => { document.body.dataset.other = page.other.state; });
     page.session.close();
   };
   const root = document.body.appendChild(document.createElement("div"));

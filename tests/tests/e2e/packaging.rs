@@ -106,6 +106,11 @@ async fn in_reacts_strict_mode(stage: &mut Stage) -> Result<()> {
         browser.run("return page.session.login('jane', 'jane')").await?;
         browser.until("the user", "document.body.innerText === 'loggedIn Jane Doe'").await?;
         browser.run("return page.client.get('ticker.model').then(() => {})").await?;
+        // A session that comes, on a client that is connected, before the one that it follows has gone.
+        browser.run("page.swap()").await?;
+        browser.until("the other session", "document.body.dataset.other === 'loggedIn'").await?;
+        browser.run("return page.other.logout()").await?;
+        browser.run("return page.other.login('jane', 'jane')").await?;
         browser.reload().await?;
         browser.until("the user", "document.body.innerText === 'loggedIn Jane Doe'").await?;
     }
