@@ -59,17 +59,11 @@ impl Owner {
         }
     }
 
-    /// Comes back on a new connection, and the key is good. (On a small disk, a store that has just started may be short of room
-    /// for a moment: then it is refused for now.)
+    /// Comes back on a new connection, and the key is good.
     async fn returns(&mut self, stage: &Stage) -> Result<()> {
         self.connection = stage.res().await?;
-        in_time("the last acknowledged key to be taken", async {
-            while !self.refresh().await? {
-                sleep(Duration::from_millis(20)).await;
-            }
-            Ok(())
-        })
-        .await
+        ensure!(self.refresh().await?, "the last acknowledged key is refused");
+        Ok(())
     }
 
     /// Refreshes more often than the journal has room for, and answers how often that was not refused for now. It need not be at all:

@@ -165,7 +165,11 @@ impl Settler {
             short = self.prepare(work).err();
         }
         let mut state = self.shared.lock();
-        state.short.clone_from(&short);
+        // Who has asked for a settlement meanwhile waits for what comes of that, which may give back what is short.
+        let is_asked = state.settling.is_some() && work.settlement.is_none();
+        if !is_asked {
+            state.short.clone_from(&short);
+        }
         if short.is_none() {
             state.refusing = None;
         }

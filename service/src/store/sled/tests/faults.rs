@@ -11,10 +11,11 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use futures_util::StreamExt;
@@ -23,7 +24,10 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::{
-    super::vfs::{Disk, Kind, Vfs},
+    super::{
+        shared::Shared,
+        vfs::{Disk, Kind, Vfs},
+    },
     SessionStore, SledStore, StoreError,
     contract::{record, sid},
     journal::Sizes,
@@ -374,6 +378,47 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
     tokio::time::timeout(DEADLINE, store.close()).await.expect("it closes").unwrap();
     let store = SledStore::open_with(folder.path(), Arc::new(Disk), TINY).unwrap();
     model.check(&store, "in the end").await;
+    store.close().await.unwrap();
+}
+
+/// Stands in for a disk on which two threads take room for the journal at the same time, so that neither gets it: each finds none
+/// once, and the one with time says so only when the other has asked it to settle the journal.
+#[derive(Debug, Default)]
+struct Rivals {
+    shared: OnceLock<Arc<Shared>>,
+    has_writer_met: AtomicBool,
+    has_settler_met: AtomicBool,
+}
+
+impl Vfs for Rivals {
+    fn allocate(&self, file: &File, from: u64, length: u64) -> io::Result<()> {
+        let thread = thread::current();
+        match thread.name() {
+            Some("relogin-store") if !self.has_writer_met.swap(true, SeqCst) => Err(Errno::NOSPC.into()),
+            Some("relogin-settler") if !self.has_settler_met.swap(true, SeqCst) => {
+                let since = Instant::now();
+                while self.shared.get().is_none_or(|shared| shared.lock().settling.is_none()) {
+                    assert!(since.elapsed() < DEADLINE, "nobody asks for a settlement");
+                    thread::yield_now();
+                }
+                Err(Errno::NOSPC.into())
+            }
+            _ => Disk.allocate(file, from, length),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_settlement_is_not_told_of_what_was_short_before() {
+    let (template, mut model) = killed().await;
+    let rivals = Arc::new(Rivals::default());
+    let store = SledStore::open_with(template.path(), Arc::clone(&rivals) as Arc<dyn Vfs>, TINY).unwrap();
+    rivals.shared.set(Arc::clone(&store.shared)).unwrap();
+    // The first write after a start needs a file.
+    store.create(at_step(SESSIONS, STEPS)).await.unwrap_or_else(|error| panic!("refused: {}", Chain(&error)));
+    model.put(SESSIONS, Some(STEPS));
+    assert!(rivals.has_writer_met.load(SeqCst) && rivals.has_settler_met.load(SeqCst), "both have met it");
+    model.check(&store, "afterwards").await;
     store.close().await.unwrap();
 }
 
