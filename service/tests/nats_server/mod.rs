@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -51,10 +51,15 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
+    /// Sends a signal. After SIGSTOP, returns only once every thread stands still: until then, the server may still answer.
     #[allow(dead_code, reason = "not every suite stops a server")]
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
+        if signal == Signal::STOP {
+            let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+            assert!(status.stopped(), "nats-server ended: {status:?}");
+        }
     }
 }
 
