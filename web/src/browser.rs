@@ -1,7 +1,7 @@
 //! The browser, as the drivers use it: one browser API a file, on web-sys and gloo.
 //!
 //! Carries out a machine's actions and queues what happens as its inputs. Knows nothing of RES or of
-//! the session's rules, and decides nothing: which key is used when is core/client's.
+//! the session's rules, and decides nothing: which key is used when is crates/client-proto's.
 
 mod address;
 mod adoption;

@@ -1,12 +1,12 @@
 //! Drives the client in a browser: the only loop. What happens to the page comes in as an [`Input`], and what the machine wants
 //! done is done.
 //!
-//! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is core/client's.
+//! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is crates/client-proto's.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use relogin_client::{Action, Config, Event, Input};
-use relogin_handle::{Client, Engine};
+use relogin_client::{Client, Engine};
+use relogin_client_proto::{Action, Config, Event, Input};
 use relogin_res::{InvalidResourceId, ResourceId};
 use wasm_bindgen_futures::spawn_local;
 

@@ -1,4 +1,4 @@
-//! The Relogin client for browsers: core/client, driven by a browser's sockets, timers, storage and locks.
+//! The Relogin client for browsers: crates/client-proto, driven by a browser's sockets, timers, storage and locks.
 //!
 //! ```no_run
 //! use futures_util::StreamExt as _;
@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! What can be done with a [`Client`]: [`relogin_handle`]. The page in `src/page` is a user of it; JavaScript has the feature
+//! What can be done with a [`Client`]: [`relogin_client`]. The page in `src/page` is a user of it; JavaScript has the feature
 //! `bindings`.
 #![forbid(unsafe_code)]
 
@@ -36,7 +36,7 @@ mod driver;
 
 pub use browser::Exception;
 pub use driver::Options;
-pub use relogin_handle::{
+pub use relogin_client::{
     Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events, Freshness, Model,
     Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
 };

@@ -56,7 +56,7 @@ fn build_product(context: &Context, bench: &mut Command) -> Result<()> {
 
 fn packages_with_benches(root: &Path) -> Result<Vec<String>> {
     let mut packages = Vec::new();
-    for parent in [root.to_owned(), root.join("core")] {
+    for parent in [root.to_owned(), root.join("crates")] {
         for entry in fs::read_dir(&parent)? {
             let folder = entry?.path();
             if folder.join("benches").is_dir() {

@@ -20,8 +20,7 @@ use crate::{
 };
 
 /// All that the page is made of.
-const SOURCES: &[&str] =
-    &[".cargo/config.toml", "www", "web", "handle", "core", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
+const SOURCES: &[&str] = &[".cargo/config.toml", "www", "web", "crates", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
 
 /// Builds page and binary, and answers where the binary is.
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {

@@ -80,7 +80,7 @@ impl From<Denied> for Failure {
 }
 
 impl From<Error> for Failure {
-    /// What `core/res` finds wrong with a payload.
+    /// What `crates/res` finds wrong with a payload.
     fn from(_: Error) -> Self {
         Self::Malformed
     }

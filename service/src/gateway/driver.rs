@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 use relogin_res::service::PreResponse;
 use tokio::{
     sync::{mpsc, oneshot, watch},

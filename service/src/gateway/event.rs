@@ -1,7 +1,7 @@
 //! What WebSockets tell the driver, and how one that is asked for is answered. Knows no machine's rules.
 
 use bytes::Bytes;
-use relogin_gateway::ConnectionKey;
+use relogin_gateway_proto::ConnectionKey;
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::oneshot;
 

@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use relogin_gateway::Config;
+use relogin_gateway_proto::Config;
 use relogin_res::service::{self, AuthRequest, Origin, Payload, PreResponse, Subject};
 use tokio::time::timeout;
 

@@ -1,4 +1,4 @@
-//! The embedded gateway: carries frames between WebSockets and the machine of `relogin-gateway`, and messages between the
+//! The embedded gateway: carries frames between WebSockets and the machine of `relogin-gateway-proto`, and messages between the
 //! machine and a bus. Bounds what one client can make it hold. Knows neither the RES protocol nor sessions.
 //!
 //! One task owns the machine (`driver`), one carries out what it wants of the bus (`errands`), and each WebSocket has its
@@ -33,7 +33,7 @@ use axum::{
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
-use relogin_gateway::ConnectionKey;
+use relogin_gateway_proto::ConnectionKey;
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::{self, error::ProtocolError, handshake::server::create_response_with_body};

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use relogin_gateway::ConnectionKey;
+use relogin_gateway_proto::ConnectionKey;
 use tokio::sync::Notify;
 use tracing::warn;
 

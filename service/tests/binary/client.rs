@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use futures_util::{Stream, StreamExt};
-use relogin_native::{
+use relogin_client_tokio::{
     Client, ConnectionState, EndReason, Error, Event, FileStorage, Freshness, MemoryStorage, Model, Options,
     SessionState, Storage,
 };
@@ -156,5 +156,5 @@ fn clients_go_from_thread_to_thread() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Client>();
     shared::<Model<Ticker>>();
-    shared::<relogin_native::Changes<Ticker>>();
+    shared::<relogin_client_tokio::Changes<Ticker>>();
 }

@@ -3,7 +3,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use relogin_client::{Action, Client, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token};
+use relogin_client_proto::{
+    Action, Client, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token,
+};
 use relogin_res::ResourceId;
 
 use crate::supply::Supply;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_gateway::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 use relogin_res::service::Origin;
 use serde_json::value::RawValue;
 

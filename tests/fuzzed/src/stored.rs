@@ -1,6 +1,6 @@
 //! What is read back from disks and browsers: whatever is there, it is a record or none.
 
-use relogin_client::{Client, Config, Input, SessionState};
+use relogin_client_proto::{Client, Config, Input, SessionState};
 use relogin_res::ResourceId;
 use relogin_session::Record;
 

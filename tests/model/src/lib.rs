@@ -1,7 +1,7 @@
 //! A world around the shipped code, small enough to be seen whole: every order of events in it is tried, by `stateright`.
 //!
 //! **Real**: the rules of sessions ([`relogin_session::decide`], keys and records), and in each tab the client that browsers
-//! run ([`relogin_client::Client`]). **Modelled**, each in a file: browser tabs and what they share, a gateway, the service's
+//! run ([`relogin_client_proto::Client`]). **Modelled**, each in a file: browser tabs and what they share, a gateway, the service's
 //! steps around a decision, a thief. What can go wrong is counted in a [`Budget`](budget::Budget); within it, all of it is
 //! tried at each moment.
 //!
@@ -9,7 +9,7 @@
 //! - *Absolute times.* Each tab has a clock of its own, which jumps to the tab's next deadline when its timer fires; so a
 //!   message may take longer than any deadline. Of a client's times a state has their order only. Two states whose times are
 //!   in the same order but not equally far apart count as one: a behaviour that depends on such lengths may be missed. The
-//!   worlds of `core/client/tests/client` have them.
+//!   worlds of `crates/client-proto/tests/client` have them.
 //! - *Random waits.* The dice of back-off always fall the same way. Whatever order of events other dice would bring is there
 //!   already, since a message and a timer may overtake each other anyway.
 //! - *The service's concurrency.* Requests of one session are dealt with one at a time, as its turns (`service/src/sessions/`)
@@ -23,7 +23,7 @@
 //! - *Pruning* of silent connections, users that change, and several sessions but for the worlds with a login.
 //!
 //! In most worlds storage is one text, and a swap is one step. In those of [two places](budget::Config::places) a swap is made by the
-//! shipped code ([`relogin_client::storage`]), and between what it reads and what it writes the others can come in, or a crash.
+//! shipped code ([`relogin_client_proto::storage`]), and between what it reads and what it writes the others can come in, or a crash.
 //!
 //! Between a tab's look at storage and what it then writes there, the others can come in; and with that, a read is as stale as
 //! it gets.

@@ -3,7 +3,7 @@
 
 use std::{fmt, hash::Hash};
 
-use relogin_client::{
+use relogin_client_proto::{
     Secret,
     storage::{Log, LogEntry, LogRemoval, RecordStorage, StorageAction, StorageInput, Unavailable},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use relogin_client::SessionState;
+use relogin_client_proto::SessionState;
 use relogin_session::ConnectionId;
 use stateright::Property;
 

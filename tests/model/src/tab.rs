@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
-use relogin_client::{Action, Client, Config, Input, LockId, Moment, Secret, SocketId, Token, storage::RecordStorage};
+use relogin_client_proto::{
+    Action, Client, Config, Input, LockId, Moment, Secret, SocketId, Token, storage::RecordStorage,
+};
 use relogin_res::{
     ResourceId,
     client::{Method, Request},

@@ -6,7 +6,7 @@ mod view;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use relogin_client::{Command, Input, LockId, Secret, SessionState, Token as CommandToken};
+use relogin_client_proto::{Command, Input, LockId, Secret, SessionState, Token as CommandToken};
 use relogin_session::{Attempt, ConnectionId, Outcome, SessionId};
 use stateright::{Model, Property};
 

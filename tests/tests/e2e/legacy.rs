@@ -1,5 +1,5 @@
 //! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of ours, behind Resgate: with our
-//! page, and with the package on ResClient. And legacy clients, whose keys pages of ours take over. The native client has its own test, native/tests/legacy.rs.
+//! page, and with the package on ResClient. And legacy clients, whose keys pages of ours take over. The native client has its own test, crates/client-tokio/tests/legacy.rs.
 
 use anyhow::{Context, Result};
 use relogin_tests::{browser::View, site::Site, stage::Stage};

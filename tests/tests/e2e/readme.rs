@@ -76,7 +76,7 @@ fn workspace() -> Result<&'static Path> {
 
 fn sources() -> Result<String> {
     let mut sources = String::new();
-    for folder in ["core", "service", "tests", "web"] {
+    for folder in ["crates", "service", "tests", "web"] {
         gather(&workspace()?.join(folder), &mut sources)?;
     }
     Ok(sources)

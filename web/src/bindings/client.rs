@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use js_sys::{Array, Promise};
-use relogin_handle::Engine;
+use relogin_client::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tsify::{Ts, Tsify};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use js_sys::JsString;
-use relogin_client::Resource;
-use relogin_handle::Engine;
+use relogin_client::Engine;
+use relogin_client_proto::Resource;
 use relogin_res::{Change, ResourceId, Value, delta::Step};
 use serde::Serialize;
 use tsify::Tsify;

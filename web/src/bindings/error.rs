@@ -1,6 +1,6 @@
 //! Errors as JavaScript has them: objects with code, message and data, of which the package makes errors.
 
-use relogin_client::RequestError;
+use relogin_client_proto::RequestError;
 use relogin_res::Error as ResError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

@@ -8,7 +8,7 @@ use futures_channel::{
 };
 use futures_util::StreamExt as _;
 use js_sys::Promise;
-use relogin_client::{
+use relogin_client_proto::{
     Action, AloneAction, AloneInput, Command, Config, Event, Input, KeeperAlone, RequestError, Secret, Token,
 };
 use relogin_res::{ResourceId, json};

@@ -3,7 +3,7 @@
 //! It is put where a page without a database keeps its record, from where it moves into storage if
 //! that is new. Where storage has a session, or has had one, the legacy client's key is left alone.
 
-use relogin_client::{AdoptedKey, Secret};
+use relogin_client_proto::{AdoptedKey, Secret};
 
 use super::{global, random};
 

@@ -6,7 +6,7 @@
 use std::{cell::Cell, rc::Rc};
 
 use gloo_events::EventListener;
-use relogin_client::Input;
+use relogin_client_proto::Input;
 use wasm_bindgen::JsValue;
 use web_sys::MessageChannel;
 

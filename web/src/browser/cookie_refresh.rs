@@ -4,7 +4,7 @@
 use futures_channel::mpsc::{self, UnboundedSender};
 use futures_util::StreamExt as _;
 use gloo_timers::future::TimeoutFuture;
-use relogin_client::stored_key;
+use relogin_client_proto::stored_key;
 use relogin_res::json;
 use relogin_session::exchange::MARK;
 use wasm_bindgen::JsCast as _;

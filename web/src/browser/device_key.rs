@@ -2,7 +2,7 @@
 //! included.
 
 use js_sys::Promise;
-use relogin_client::{PublicKey, Signature};
+use relogin_client_proto::{PublicKey, Signature};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::database::{Database, RawDatabase};

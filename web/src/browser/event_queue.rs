@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use relogin_client::Input;
+use relogin_client_proto::Input;
 
 /// The event queue of one driver: filled by the browser's callbacks, in the order in which they are
 /// called.

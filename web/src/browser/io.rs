@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_client::{Action, Input, SocketId};
+use relogin_client_proto::{Action, Input, SocketId};
 
 use super::{
     EventQueue, Exception, StorageMode, random, session::SessionIo, socket::Socket, timer::Timer, wake_ups::WakeUps,

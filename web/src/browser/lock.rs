@@ -4,7 +4,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use futures_channel::oneshot;
 use js_sys::{Object, Promise};
-use relogin_client::{Input, LockId};
+use relogin_client_proto::{Input, LockId};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{future_to_promise, spawn_local};
 use web_sys::{AbortController, AbortSignal};

@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use relogin_client::Moment;
+use relogin_client_proto::Moment;
 
 use super::{Exception, global, now};
 

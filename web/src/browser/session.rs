@@ -1,6 +1,6 @@
 //! What keeps a session in the browser: storage, device key, lock and cookie.
 
-use relogin_client::{Action, Input, LockId, Secret, Signature};
+use relogin_client_proto::{Action, Input, LockId, Secret, Signature};
 
 use super::{
     EventQueue, Exception,

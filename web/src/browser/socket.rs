@@ -1,7 +1,7 @@
 //! The WebSocket to the gateway.
 
 use gloo_events::EventListener;
-use relogin_client::{Input, Secret, SocketId};
+use relogin_client_proto::{Input, Secret, SocketId};
 use wasm_bindgen::JsCast as _;
 use web_sys::{MessageEvent, WebSocket};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gloo_timers::callback::Timeout;
-use relogin_client::Input;
+use relogin_client_proto::Input;
 
 use super::{EventQueue, now};
 

@@ -2,7 +2,7 @@
 //! not, that the network went or came.
 
 use gloo_events::EventListener;
-use relogin_client::Input;
+use relogin_client_proto::Input;
 use web_sys::EventTarget;
 
 use super::{EventQueue, global};

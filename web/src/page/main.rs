@@ -14,7 +14,7 @@ use std::{
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
-use relogin_client::{RequestError, Resource as Values};
+use relogin_client_proto::{RequestError, Resource as Values};
 use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState};
 use wasm_bindgen_futures::spawn_local;
 

@@ -4,7 +4,7 @@ mod login;
 
 use std::{borrow::Cow, time::Duration};
 
-use relogin_client::{Binding, ConnectionState, EndReason, Event, SessionState, User};
+use relogin_client_proto::{Binding, ConnectionState, EndReason, Event, SessionState, User};
 use relogin_res::json;
 use relogin_session::UserId;
 
@@ -337,7 +337,7 @@ fn number(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use relogin_client::{Binding, ConnectionState, EndReason, Event, RequestError, SessionState, User};
+    use relogin_client_proto::{Binding, ConnectionState, EndReason, Event, RequestError, SessionState, User};
     use relogin_res::Error;
     use serde_json::json;
 

@@ -77,7 +77,7 @@ fn is_file_name(word: &str) -> bool {
     ENDINGS.iter().any(|ending| word.len() > ending.len() && word.ends_with(ending))
 }
 
-/// At the root, in a package, or in a package's sources: `store/mod.rs` and `core/session/key.rs` are understood.
+/// At the root, in a package, or in a package's sources: `store/mod.rs` and `crates/session/key.rs` are understood.
 fn exists(path: &str) -> bool {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let with_src = (0..=parts.len()).map(|at| [&parts[..at], &["src"], &parts[at..]].concat().join("/"));
@@ -88,7 +88,7 @@ fn exists(path: &str) -> bool {
 
 #[test]
 fn a_tree_is_read_with_its_folders() {
-    let text = "`service/app.rs` and `Bus`\n```\ncore/        PURE\n  res/       types\n    rid.rs   ids\nwww/         index.html, the page\n```\n";
+    let text = "`service/app.rs` and `Bus`\n```\ncrates/      PURE\n  res/       types\n    rid.rs   ids\nwww/         index.html, the page\n```\n";
     let found: Vec<String> = named_paths(text).into_iter().map(|(_, paths)| paths[0].clone()).collect();
-    assert_eq!(found, ["service/app.rs", "core/", "core/res/", "core/res/rid.rs", "www/", "www/index.html"]);
+    assert_eq!(found, ["service/app.rs", "crates/", "crates/res/", "crates/res/rid.rs", "www/", "www/index.html"]);
 }

@@ -11,12 +11,12 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin-json", &[]),
     ("relogin-res", &["relogin-json"]),
     ("relogin-session", &[]),
-    ("relogin-client", &["relogin-res", "relogin-session"]),
-    ("relogin-gateway", &["relogin-res"]),
-    ("relogin", &["relogin-gateway", "relogin-res", "relogin-session"]),
-    ("relogin-handle", &["relogin-client", "relogin-res"]),
-    ("relogin-native", &["relogin-client", "relogin-handle", "relogin-res"]),
-    ("relogin-web", &["relogin-client", "relogin-handle", "relogin-json", "relogin-res", "relogin-session"]),
+    ("relogin-client-proto", &["relogin-res", "relogin-session"]),
+    ("relogin-gateway-proto", &["relogin-res"]),
+    ("relogin", &["relogin-gateway-proto", "relogin-res", "relogin-session"]),
+    ("relogin-client", &["relogin-client-proto", "relogin-res"]),
+    ("relogin-client-tokio", &["relogin-client-proto", "relogin-client", "relogin-res"]),
+    ("relogin-web", &["relogin-client-proto", "relogin-client", "relogin-json", "relogin-res", "relogin-session"]),
 ];
 
 /// What the browser may know of sessions: what goes over the wire, and no rules.
@@ -69,9 +69,9 @@ fn packages_use_what_lies_below_them() {
 
 #[test]
 fn the_client_knows_the_wire_and_not_the_rules_of_sessions() {
-    let face = reexports("core/session");
+    let face = reexports("crates/session");
     let mut complaints = Vec::new();
-    for source in sources::below("core/client/src") {
+    for source in sources::below("crates/client-proto/src") {
         for path in paths_from(&source.product_code(), "relogin_session") {
             let room = face.get(&path[1]).unwrap_or(&path[1]);
             if !SESSION_FOR_CLIENTS.contains(&room.as_str()) {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use relogin_client::{Input, LockId, Secret, Signature, storage::StorageInput};
+use relogin_client_proto::{Input, LockId, Secret, Signature, storage::StorageInput};
 use relogin_res::client::{Method, Request as Frame, encode_result};
 use relogin_session::{
     Attempt,

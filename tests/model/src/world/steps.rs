@@ -1,6 +1,6 @@
 //! What can happen next.
 
-use relogin_client::SessionState;
+use relogin_client_proto::SessionState;
 
 use crate::{
     budget::Config,

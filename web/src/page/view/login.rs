@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use relogin_client::{ConnectionState, RequestError};
+use relogin_client_proto::{ConnectionState, RequestError};
 use relogin_res::{Error, code};
 
 use super::{Screen, State, number};

@@ -1,0 +1,46 @@
+//! What the tests stand on.
+
+mod browser;
+mod device;
+mod legacy;
+mod rng;
+mod scripted;
+mod service;
+mod shipped;
+mod tab;
+mod world;
+
+pub(crate) use browser::{Browser, Profile};
+pub(crate) use legacy::Legacy;
+pub(crate) use rng::Rng;
+pub(crate) use scripted::Scripted;
+pub(crate) use service::{Service, Thief};
+pub(crate) use shipped::Shipped;
+pub(crate) use tab::{Sent, Tab};
+pub(crate) use world::World;
+
+use std::time::Duration;
+
+use relogin_client_proto::User;
+use relogin_res::ResourceId;
+use relogin_session::UserId;
+
+pub(crate) const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn rid(text: &str) -> ResourceId {
+    ResourceId::parse(text).unwrap()
+}
+
+pub(crate) fn admin() -> User {
+    User { id: UserId::Number(1), name: "Administrator".into(), role: "admin".into() }
+}
+
+pub(crate) fn guest() -> User {
+    User { id: UserId::Number(2), name: "Guest".into(), role: "guest".into() }
+}

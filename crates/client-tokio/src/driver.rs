@@ -1,0 +1,264 @@
+//! Drives the machine in a tokio task: the only loop. What happens comes in as a [`Wake`], and what the machine wants done is
+//! done.
+
+use std::{future::pending, time::Duration};
+
+use relogin_client::{Client, Engine};
+use relogin_client_proto::{Action, Config, Input, LockId, Moment, Secret, Signature, SocketId};
+use relogin_res::{InvalidResourceId, ResourceId};
+use tokio::time::{Instant, sleep_until};
+
+use crate::{
+    MemoryStorage, Storage,
+    socket::{Socket, SocketEvent},
+};
+
+/// How to connect, and whether a session is kept.
+#[derive(Debug)]
+pub struct Options {
+    url: String,
+    config: Config,
+    storage: Box<dyn Storage>,
+}
+
+/// Everything that wakes the loop.
+#[derive(Debug)]
+enum Wake {
+    /// A handle wants something; none: there are no more handles.
+    Handle(Option<Input>),
+    Socket(SocketId, SocketEvent),
+    Timer,
+    /// The lock may be free by now.
+    Lock(LockId),
+}
+
+impl Options {
+    /// A plain RES client of the gateway at `url` (`ws://…`), which keeps no session.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        let name = ResourceId::parse("session").expect("a name of one part is a resource id");
+        let mut config = Config::new(name);
+        config.keep_session = false;
+        Self { url: url.into(), config, storage: Box::new(MemoryStorage::default()) }
+    }
+
+    /// Keeps the session of the service that was started with `--name` `name`, and its key in `storage`.
+    ///
+    /// # Errors
+    /// [`InvalidResourceId`] if `name` is none.
+    pub fn session(mut self, name: &str, storage: impl Storage) -> Result<Self, InvalidResourceId> {
+        self.config.name = ResourceId::parse(name)?;
+        self.config.keep_session = true;
+        self.storage = Box::new(storage);
+        Ok(self)
+    }
+
+    /// Changes what else can be chosen: time-outs, whether new connections are greeted.
+    #[must_use]
+    pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Begins to connect, and resumes the session in storage, if there is one. Commands may be given at once: they wait for the
+    /// connection.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn connect(self) -> Client {
+        let start = Instant::now();
+        let (client, engine) = Engine::new(self.config, move || start.elapsed());
+        let driver = Driver {
+            engine,
+            start,
+            url: self.url,
+            storage: Some(self.storage),
+            refused: None,
+            socket: None,
+            lock: None,
+        };
+        tokio::spawn(driver.run());
+        client
+    }
+}
+
+/// The machine, and what it is connected to.
+#[derive(Debug)]
+struct Driver {
+    engine: Engine,
+    start: Instant,
+    url: String,
+    /// Away only while it is at work.
+    storage: Option<Box<dyn Storage>>,
+    /// What the storage refused to keep.
+    refused: Option<Option<String>>,
+    socket: Option<(SocketId, Socket)>,
+    /// The lock that was asked for, and when to try again.
+    lock: Option<(LockId, Instant)>,
+}
+
+/// How long until a lock that somebody else has is tried again.
+const LOCK_EVERY: Duration = Duration::from_millis(20);
+
+impl Driver {
+    async fn run(mut self) {
+        self.take_in(Input::Start).await;
+        loop {
+            let input = match self.wake().await {
+                Wake::Handle(Some(input)) => input,
+                Wake::Handle(None) => return,
+                Wake::Socket(id, SocketEvent::Opened) => Input::SocketOpened(id),
+                Wake::Socket(id, SocketEvent::Frame(text)) => Input::Frame(id, Secret::new(text.as_str().to_owned())),
+                Wake::Socket(id, SocketEvent::Closed) => {
+                    self.socket = None;
+                    Input::SocketClosed(id)
+                }
+                Wake::Timer => Input::Timer,
+                Wake::Lock(id) => match self.try_lock(id).await {
+                    Some(input) => input,
+                    None => continue,
+                },
+            };
+            self.take_in(input).await;
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let due = self.engine.poll_timeout().map(|due| self.start + due);
+        let timer = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => pending().await,
+            }
+        };
+        let lock = async {
+            match self.lock {
+                Some((id, due)) => {
+                    sleep_until(due).await;
+                    id
+                }
+                None => pending().await,
+            }
+        };
+        let socket = async {
+            match &mut self.socket {
+                Some((id, socket)) => (*id, socket.next().await),
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            input = self.engine.next_input() => Wake::Handle(input),
+            (id, event) = socket => Wake::Socket(id, event),
+            () = timer => Wake::Timer,
+            id = lock => Wake::Lock(id),
+        }
+    }
+
+    /// Hands `input` to the machine and does what it wants done.
+    async fn take_in(&mut self, input: Input) {
+        self.engine.handle(input, self.moment());
+        while let Some(action) = self.engine.poll_action() {
+            self.carry_out(action).await;
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::OpenSocket(id) => self.socket = Some((id, Socket::open(self.url.clone()))),
+            Action::SendFrame(id, frame) => {
+                if let Some((_, socket)) = self.socket.as_ref().filter(|(open, _)| *open == id) {
+                    socket.send(frame.expose());
+                }
+            }
+            Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
+            Action::ReadStorage => self.read_storage().await,
+            Action::SwapStorage { from, to } => self.swap_storage(from, to).await,
+            // No key pair is kept: all sessions are bearer ones.
+            Action::MakeDevice => self.engine.handle(Input::Device(None), self.moment()),
+            Action::Sign(_) => self.engine.handle(Input::Signed(Signature::NoKey), self.moment()),
+            Action::RequestLock(id) => self.lock = Some((id, Instant::now())),
+            // Whoever has it cannot be made to give it up.
+            Action::StealLock(id) => self.engine.handle(Input::LockRefused(id), self.moment()),
+            Action::ReleaseLock(_) => {
+                self.lock = None;
+                if let Some(storage) = &mut self.storage {
+                    storage.unlock();
+                }
+            }
+            Action::Diagnose(diagnostic) => log::debug!(target: "relogin", "{diagnostic}"),
+            // The engine keeps these to itself.
+            Action::Settle(..) | Action::Emit(_) => {}
+        }
+    }
+
+    /// What has come of the lock; `None`: it is to be waited for.
+    async fn try_lock(&mut self, id: LockId) -> Option<Input> {
+        let input = match self.with_storage(Storage::try_lock).await {
+            Some(true) => Input::LockGranted(id),
+            Some(false) => {
+                self.lock = Some((id, Instant::now() + LOCK_EVERY));
+                return None;
+            }
+            None => Input::LockRefused(id),
+        };
+        self.lock = None;
+        Some(input)
+    }
+
+    async fn read_storage(&mut self) {
+        let read = match self.refused.clone() {
+            Some(kept) => kept,
+            None => self.with_storage(Storage::read).await.unwrap_or_default(),
+        };
+        self.engine.handle(Input::StorageRead(read.map(Secret::new)), self.moment());
+    }
+
+    async fn swap_storage(&mut self, from: Option<Secret>, to: Option<Secret>) {
+        let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+        let (from, to) = (text(&from), text(&to));
+        let swapped = match &self.refused {
+            Some(_) => None,
+            None => {
+                let (from, to) = (from.clone(), to.clone());
+                self.with_storage(move |storage| storage.swap(from.as_deref(), to.as_deref())).await
+            }
+        };
+        let now = match swapped {
+            Some(now) => now,
+            None => {
+                let mut kept = MemoryStorage::holding(self.refused.take().unwrap_or_else(|| from.clone()));
+                let now = kept.exchange(from.as_deref(), to.as_deref());
+                self.refused = Some(now.clone());
+                now
+            }
+        };
+        self.engine.handle(Input::StorageRead(now.map(Secret::new)), self.moment());
+    }
+
+    /// Waits for the storage where that stalls nobody else. `None` if it fails.
+    async fn with_storage<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Storage) -> std::io::Result<T> + Send + 'static,
+    ) -> Option<T> {
+        let mut storage = self.storage.take()?;
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(storage.as_mut());
+            (storage, result)
+        });
+        // If it panicked, it is gone, and memory takes its place.
+        let (storage, result) = done.await.ok()?;
+        self.storage = Some(storage);
+        result.ok()
+    }
+
+    fn moment(&self) -> Moment {
+        let mut random = [0; 24];
+        getrandom::fill(&mut random).expect("the system has random values for a program that it has started");
+        Moment { now: self.now(), random }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+}

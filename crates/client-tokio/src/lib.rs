@@ -1,0 +1,44 @@
+//! The Relogin client for native programs: crates/client-proto, driven by a tokio WebSocket.
+//!
+//! ```no_run
+//! use futures_util::StreamExt as _;
+//! use relogin_client_tokio::{Options, MemoryStorage};
+//! use serde::Deserialize;
+//!
+//! #[derive(Deserialize)]
+//! struct Ticker {
+//!     seconds: u64,
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Options::new("ws://127.0.0.1:8080/ws").session("session", MemoryStorage::default())?.connect();
+//! client.login("admin", "admin").await?;
+//! let ticker = client.model::<Ticker>("ticker.model").await?;
+//! let mut changes = ticker.changes();
+//! while let Some(now) = changes.next().await {
+//!     println!("{} s", now?.seconds);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What can be done with a [`Client`]: [`relogin_client`]. Decides nothing: when to connect, which key is used when, all that
+//! is crates/client-proto's.
+#![forbid(unsafe_code)]
+
+mod driver;
+mod socket;
+mod storage;
+
+pub use driver::Options;
+pub use relogin_client::{
+    Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events, Freshness, Model,
+    Reference, RequestError, Resource, ResourceChange, Returned, SessionState, Typed, User,
+};
+pub use relogin_res::{InvalidResourceId, ResourceId};
+pub use storage::{FileStorage, MemoryStorage, Storage};
+
+/// What docs/client.md shows is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/client.md")]
+struct ClientPage;

@@ -1,0 +1,116 @@
+//! The driver's end: the machine, with the handles already served.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use relogin_client_proto::{Action, Client as Machine, Config, Input, Moment, Resource};
+use relogin_res::ResourceId;
+
+use crate::{
+    Client,
+    shared::{Shared, wake},
+};
+
+/// A [`relogin_client_proto::Client`] whose commands come from handles, and whose answers and events go to them.
+///
+/// The contract with its driver is that of [`relogin_client_proto::Client`], but for [`Action::Settle`] and [`Action::Emit`], which
+/// do not come out ([`Engine::tell_all`]). The driver begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
+/// when there is none. Dropped, it leaves nobody waiting.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    ended: bool,
+    loud: bool,
+}
+
+impl Engine {
+    /// A client, and the engine that it needs somebody to drive. `clock` is that of [`Moment::now`]: it tells the client how long
+    /// something is away.
+    #[must_use]
+    pub fn new(config: Config, clock: impl Fn() -> Duration + Send + Sync + 'static) -> (Client, Self) {
+        let shared = Shared::new(Machine::new(config), Box::new(clock));
+        (Client::new(Arc::clone(&shared)), Self { shared, ended: false, loud: false })
+    }
+
+    /// From now on [`Action::Emit`] comes out, too, after the handles were told: for a face that follows all resources at once.
+    pub fn tell_all(&mut self) {
+        self.loud = true;
+    }
+
+    /// What `read` makes of a resource's values, as far as they are known. It must not use handles of this client.
+    pub fn read<T>(&self, rid: &ResourceId, read: impl FnOnce(&Resource) -> T) -> Option<T> {
+        self.shared.lock().machine.resource(rid).map(read)
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input, moment: Moment) {
+        let mut state = self.shared.lock();
+        let forgets = if let Input::Forget(token) = &input { Some(*token) } else { None };
+        state.machine.handle(input, moment);
+        if let Some(token) = forgets {
+            state.forgotten(token);
+        }
+    }
+
+    /// The next thing to do, until `None`.
+    #[must_use]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        let mut wakers = Vec::new();
+        let mut state = self.shared.lock();
+        let action = loop {
+            match state.machine.poll_action() {
+                Some(Action::Settle(token, outcome)) => wakers.extend(state.settle(token, outcome)),
+                Some(Action::Emit(event)) => {
+                    state.tell(&event, &mut wakers);
+                    if self.loud {
+                        break Some(Action::Emit(event));
+                    }
+                }
+                other => break other,
+            }
+        };
+        drop(state);
+        wake(wakers);
+        action
+    }
+
+    /// When [`Input::Timer`] is wanted, on the clock of [`Moment::now`]; `None`: never, as things are.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.shared.lock().machine.poll_timeout()
+    }
+
+    /// What the handles want next. The last input is [`Input::Stop`], when the last client was dropped; then `None`. A future
+    /// that is dropped before it is ready has taken nothing.
+    pub async fn next_input(&mut self) -> Option<Input> {
+        poll_fn(|context| self.poll_input(context)).await
+    }
+
+    /// [`Engine::next_input`], for drivers that poll.
+    pub fn poll_input(&mut self, context: &mut Context<'_>) -> Poll<Option<Input>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let mut state = self.shared.lock();
+        if let Some(input) = state.inputs.pop_front() {
+            return Poll::Ready(Some(input));
+        }
+        if state.abandoned {
+            self.ended = true;
+            return Poll::Ready(Some(Input::Stop));
+        }
+        state.engine = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let wakers = self.shared.lock().end();
+        wake(wakers);
+    }
+}
