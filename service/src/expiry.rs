@@ -55,7 +55,7 @@ async fn dispose(sessions: &Sessions, stop: &CancellationToken) -> Result<Option
 mod tests {
     use std::sync::atomic::Ordering::SeqCst;
 
-    use relogin_session::{Device, MadeBy, Record, SessionId, Timestamp, UserId};
+    use relogin_session::{Record, SessionId, Timestamp, UserId};
     use tokio::{task::JoinHandle, time::Instant};
 
     use super::*;
@@ -75,23 +75,10 @@ mod tests {
         let mut sid = [0; 16];
         sid[..2].copy_from_slice(&n.to_be_bytes());
         let deadline = RuntimeClock::START.plus(u64::try_from(after.as_millis()).unwrap());
+        let connection = cid(&format!("c{n}"));
         Record {
-            sid: SessionId(sid),
-            user_id: UserId::Number(1),
-            created: Timestamp(0),
-            last_seen: Timestamp(0),
             key_deadline: deadline,
-            session_deadline: Timestamp(u64::MAX),
-            generation: 1,
-            made: Timestamp(0),
-            salt: [0; 16],
-            connections: vec![cid(&format!("c{n}"))],
-            device: Device::default(),
-            cookie: None,
-            made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
-            past: vec![],
-            claims: None,
-            in_cookie: false,
+            ..Record::new(SessionId(sid), [0; 16], UserId::Number(1), connection, Timestamp(0))
         }
     }
 

@@ -1,51 +1,18 @@
-//! What stores keep of a session. Knows no store.
+//! Stored sessions: how they are encoded, and what a record says of its session. Must not depend on a store.
+//!
+//! The fields are in `record/v3.rs`. Records of earlier formats are read, each format decoding into the next.
 
-mod first;
-mod second;
+mod v1;
+mod v2;
+mod v3;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User, UserId};
-
-/// A session as it is stored. Holds no relogin key and no hash of one: keys are made from the server's secret and `salt`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The session's name.
-    pub sid: SessionId,
-    /// Whose session it is.
-    pub user_id: UserId,
-    /// When it was made.
-    pub created: Timestamp,
-    /// When its key was last used.
-    pub last_seen: Timestamp,
-    /// The idle deadline: moves with each rotation and replay, never past `session_deadline`.
-    pub key_deadline: Timestamp,
-    /// The absolute deadline.
-    pub session_deadline: Timestamp,
-    /// The generation of the newest key that was given out; 1 at login.
-    pub generation: u64,
-    /// When that generation was made. What is handed out again is the same to the second.
-    pub made: Timestamp,
-    /// What the session's keys are derived from, with the server's secret.
-    pub salt: [u8; 16],
-    /// The connections that hold the session, oldest first.
-    pub connections: Vec<ConnectionId>,
-    /// Where the session was made.
-    pub device: Device,
-    /// Digest of the cookie that login was bound to.
-    pub cookie: Option<[u8; 32]>,
-    /// How `generation` came to be.
-    pub made_by: MadeBy,
-    /// The attempts that made the generations before it, of bearer sessions: at most [`Record::PAST_ATTEMPTS`], the last one that
-    /// of the generation before the newest.
-    pub past: Vec<PastAttempt>,
-    /// Who the user is by the word of an issuer of tokens; none if the user directory knows.
-    pub claims: Option<Claims>,
-    /// Whether the session's keys travel in a cookie of the browser, where no script reads them; then `cookie` is there, too.
-    pub in_cookie: bool,
-}
+pub use self::v3::Record;
+use self::{v1::RecordV1, v2::RecordV2};
+use crate::{Attempt, ConnectionId, DeviceKey, Timestamp, User};
 
 /// What an issuer says of a user whom the user directory need not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,9 +86,6 @@ pub enum RecordError {
     #[error("session record is empty")]
     Empty,
 }
-
-/// The first byte of a stored record.
-const FORMAT: u8 = 3;
 
 impl Record {
     /// How many attempts of earlier generations are remembered. A message that is delayed for longer is taken for a thief's. Each
@@ -205,7 +169,7 @@ impl Record {
     /// # Errors
     /// [`RecordError::Damaged`] if the serializer fails, which only a lack of memory could cause.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        Ok(postcard::to_extend(self, vec![FORMAT])?)
+        Ok(postcard::to_extend(self, vec![v3::FORMAT])?)
     }
 
     /// Reads stored bytes.
@@ -214,9 +178,9 @@ impl Record {
     /// [`RecordError`] if they are not a record of a known format.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.split_first() {
-            Some((&FORMAT, body)) => Ok(postcard::from_bytes(body)?),
-            Some((&second::FORMAT, body)) => Ok(second::decode(body)?),
-            Some((&first::FORMAT, body)) => Ok(first::decode(body)?),
+            Some((&v3::FORMAT, body)) => Ok(postcard::from_bytes(body)?),
+            Some((&v2::FORMAT, body)) => Ok(postcard::from_bytes::<RecordV2>(body)?.into()),
+            Some((&v1::FORMAT, body)) => Ok(RecordV2::from(postcard::from_bytes::<RecordV1>(body)?).into()),
             Some((&format, _)) => Err(RecordError::UnknownFormat(format)),
             None => Err(RecordError::Empty),
         }
@@ -228,35 +192,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{SessionId, UserId};
 
     /// What a desktop browser with two tabs leaves.
     fn typical() -> Record {
+        let connections = ["cq3bd5h8smgihf37loa0", "cq3bd5h8smgihf37loag"].map(|cid| ConnectionId::parse(cid).unwrap());
+        let (sid, created) = (SessionId([0xa5; 16]), Timestamp(1_790_000_000_000));
+        let new = Record::new(sid, [0x5a; 16], UserId::Number(4711), connections[1].clone(), created);
         Record {
-            sid: SessionId([0xa5; 16]),
-            user_id: UserId::Number(4711),
-            created: Timestamp(1_790_000_000_000),
             last_seen: Timestamp(1_790_000_600_000),
             key_deadline: Timestamp(1_790_086_400_000),
             session_deadline: Timestamp(1_792_592_000_000),
             generation: 144,
             made: Timestamp(1_790_000_600_000),
-            salt: [0x5a; 16],
-            connections: ["cq3bd5h8smgihf37loa0", "cq3bd5h8smgihf37loag"].map(|c| ConnectionId::parse(c).unwrap()).into(),
+            connections: connections.into(),
             device: Device {
-                public_key: None,
                 user_agent: Some("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36".to_owned()),
                 remote_addr: Some("203.0.113.77:51423".to_owned()),
-                label: None,
+                ..Device::default()
             },
-            cookie: None,
-            made_by: MadeBy {
-                connection: ConnectionId::parse("cq3bd5h8smgihf37loag").unwrap(),
-                attempt: Some(Attempt([3; 16])),
-                replayed: false,
-            },
+            made_by: MadeBy { attempt: Some(Attempt([3; 16])), ..new.made_by.clone() },
             past: vec![[9; 4]; Record::PAST_ATTEMPTS],
-            claims: None,
-            in_cookie: false,
+            ..new
         }
     }
 
@@ -264,11 +221,11 @@ mod tests {
         Claims { issuer: "sso".to_owned(), name: "Jane Doe".to_owned(), role: "user".to_owned() }
     }
 
-    /// [`typical`] as the first format had it.
-    const FIRST: &str = "AaWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwM=";
+    /// [`typical`] in format 1.
+    const V1: &str = "AaWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwM=";
 
-    /// [`typical`] as the second format had it.
-    const SECOND: &str = "AqWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwMAGAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQ==";
+    /// [`typical`] in format 2.
+    const V2: &str = "AqWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwMAGAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQ==";
 
     #[test]
     fn what_is_stored_is_read() {
@@ -286,10 +243,9 @@ mod tests {
         }
     }
 
-    /// What a service of the first format has written.
     #[test]
-    fn records_of_the_first_format_are_read() {
-        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, FIRST).unwrap();
+    fn records_of_format_1_are_read() {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, V1).unwrap();
         let record = Record::decode(&bytes).unwrap();
         assert_eq!(record, Record { past: vec![], ..typical() });
         for length in 1..bytes.len() {
@@ -297,10 +253,9 @@ mod tests {
         }
     }
 
-    /// What a service of the second format has written.
     #[test]
-    fn records_of_the_second_format_are_read() {
-        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, SECOND).unwrap();
+    fn records_of_format_2_are_read() {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, V2).unwrap();
         assert_eq!(Record::decode(&bytes).unwrap(), typical());
         for length in 1..bytes.len() {
             assert!(Record::decode(&bytes[..length]).is_err(), "{length} bytes");

@@ -95,23 +95,14 @@ mod tests {
     }
 
     fn record(bound: bool, attempt: Option<Attempt>) -> Record {
+        let new = Record::new(SessionId([1; 16]), [1; 16], UserId::Number(1), connection("maker"), Timestamp(0));
         Record {
-            sid: SessionId([1; 16]),
-            user_id: UserId::Number(1),
-            created: Timestamp(0),
-            last_seen: Timestamp(0),
-            key_deadline: Timestamp(10),
-            session_deadline: Timestamp(20),
             generation: 5,
-            made: Timestamp(0),
-            salt: [1; 16],
             connections: vec![connection("maker"), connection("other")],
             device: Device { public_key: bound.then_some(DeviceKey::Ed25519([1; 32])), ..Device::default() },
-            cookie: None,
-            made_by: MadeBy { connection: connection("maker"), attempt, replayed: false },
+            made_by: MadeBy { attempt, ..new.made_by.clone() },
             past: vec![[3; 4], [0; 4], [4; 4]],
-            claims: None,
-            in_cookie: false,
+            ..new
         }
     }
 

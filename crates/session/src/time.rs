@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// Later than any time that a clock tells.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// This time and `ms` milliseconds more; stays at the largest time instead of wrapping.
     #[must_use]
     pub fn plus(self, ms: u64) -> Self {

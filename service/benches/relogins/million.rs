@@ -141,17 +141,11 @@ fn record(n: u64, generation: u64) -> Record {
     };
     let connection = ConnectionId::parse(&format!("{:020x}", u128::from_le_bytes(bits(2)) >> 48)).unwrap();
     let now = 1_795_400_000_000 + generation * 60_000;
+    let (sid, user_id) = (SessionId(bits(0)), UserId::Number(i64::try_from(n).unwrap()));
     Record {
-        sid: SessionId(bits(0)),
-        user_id: UserId::Number(i64::try_from(n).unwrap()),
-        created: Timestamp(now),
-        last_seen: Timestamp(now),
         key_deadline: Timestamp(now + 86_400_000 * 14 + n),
         session_deadline: Timestamp(now + 86_400_000 * 30),
         generation,
-        made: Timestamp(now),
-        salt: bits(4),
-        connections: vec![connection.clone()],
         device: Device {
             user_agent: Some(
                 "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36"
@@ -160,10 +154,6 @@ fn record(n: u64, generation: u64) -> Record {
             remote_addr: Some("203.0.113.77:51423".to_owned()),
             ..Device::default()
         },
-        cookie: None,
-        made_by: relogin_session::MadeBy { connection, attempt: None, replayed: false },
-        past: Vec::new(),
-        claims: None,
-        in_cookie: false,
+        ..Record::new(sid, bits(4), user_id, connection, Timestamp(now))
     }
 }

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use futures_util::{future::join_all, poll};
-use relogin_session::{ConnectionId, Device, MadeBy, Record, SessionId, Timestamp, UserId};
+use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 
 use super::{Revision, SessionStore, StoreError};
 
@@ -50,22 +50,10 @@ pub(super) fn cid(name: &str) -> ConnectionId {
 
 pub(super) fn record(n: u8, connections: &[&str]) -> Record {
     Record {
-        sid: sid(n),
-        user_id: UserId::Number(1),
-        created: Timestamp(0),
-        last_seen: Timestamp(0),
         key_deadline: Timestamp(100),
         session_deadline: Timestamp(1_000),
-        generation: 1,
-        made: Timestamp(0),
-        salt: [n; 16],
         connections: connections.iter().map(|name| cid(name)).collect(),
-        device: Device::default(),
-        cookie: None,
-        made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
-        past: vec![],
-        claims: None,
-        in_cookie: false,
+        ..Record::new(sid(n), [n; 16], UserId::Number(1), cid("maker"), Timestamp(0))
     }
 }
 

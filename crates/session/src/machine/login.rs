@@ -24,25 +24,18 @@ pub(super) fn login(record: Option<&Record>, fresh: Fresh, rules: &Rules, now: T
 
 fn created(fresh: Fresh, rules: &Rules, now: Timestamp) -> Decision {
     let Fresh { connection, user, sid, salt, attempt, device, cookie, vouched } = fresh;
-    let until = vouched.as_ref().and_then(|vouched| vouched.until).unwrap_or(Timestamp(u64::MAX));
+    let until = vouched.as_ref().and_then(|vouched| vouched.until).unwrap_or(Timestamp::NEVER);
     let session_deadline = now.plus(rules.policy.session_lifetime).min(until);
+    let new = Record::new(sid, salt, user.id.clone(), connection.clone(), now);
     let record = Record {
-        sid,
-        user_id: user.id.clone(),
-        created: now,
-        last_seen: now,
         key_deadline: key_deadline(session_deadline, rules, now),
         session_deadline,
-        generation: 1,
-        made: now,
-        salt,
-        connections: vec![connection.clone()],
         device: device.bounded(),
         cookie: cookie.map(|cookie| cookie.digest),
-        made_by: MadeBy { connection: connection.clone(), attempt, replayed: false },
-        past: Vec::new(),
+        made_by: MadeBy { attempt, ..new.made_by.clone() },
         claims: vouched.map(|vouched| vouched.claims),
         in_cookie: cookie.is_some_and(|cookie| cookie.carries_key),
+        ..new
     };
     Decision {
         effects: set(&connection, token_of(&record, &user), user).into(),

@@ -33,23 +33,16 @@ fn janes_token() -> Token {
 
 /// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`. [`EARLIER`] made generation 4.
 fn live() -> Record {
+    let new = Record::new(SID, SALT, UserId::Number(3), cid("maker"), NOW);
     Record {
-        sid: SID,
-        user_id: UserId::Number(3),
-        created: NOW,
-        last_seen: NOW,
         key_deadline: NOW.plus(50),
         session_deadline: NOW.plus(500),
         generation: 5,
         made: Timestamp(0),
-        salt: SALT,
         connections: vec![cid("maker"), cid("other")],
-        device: Device::default(),
-        cookie: None,
-        made_by: MadeBy { connection: cid("maker"), attempt: Some(MADE), replayed: false },
+        made_by: MadeBy { attempt: Some(MADE), ..new.made_by.clone() },
         past: vec![[4; 4]],
-        claims: None,
-        in_cookie: false,
+        ..new
     }
 }
 

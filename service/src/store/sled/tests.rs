@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::{future::join_all, poll};
 use proptest::prelude::*;
-use relogin_session::{Device, MadeBy};
+use relogin_session::Device;
 use tempfile::TempDir;
 
 use super::{database::Database, vfs::Kind, *};
@@ -356,8 +356,6 @@ async fn take(
         user_id: UserId::Number(i64::from(n % 2)),
         key_deadline: Timestamp(deadline),
         connections: on.iter().map(|on| cid(&format!("c{on}"))).collect(),
-        made_by: MadeBy { connection: cid("maker"), attempt: None, replayed: false },
-        past: vec![],
         ..record(n, &[])
     };
     match step {
