@@ -34,7 +34,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Frees memory across threads without a lock, and gives it back to the system (docs/decisions.md).
+/// Frees memory across threads without a lock, and gives it back to the system (docs/adr/0063-mimalloc.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

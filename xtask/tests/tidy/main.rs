@@ -7,6 +7,7 @@
 mod architecture;
 mod arrows;
 mod circles;
+mod docs;
 mod imports;
 mod limits;
 mod manifests;

@@ -58,7 +58,7 @@ pub(crate) fn below(folder: &str) -> Vec<Source> {
     all().into_iter().filter(|source| source.path.starts_with(&prefix)).collect()
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("the workspace can be read") {
         let path = entry.expect("the workspace can be read").path();
