@@ -43,18 +43,16 @@ impl Options {
         Ok(self)
     }
 
-    /// Makes no device key: the sessions are bearer ones, as in a browser that can keep none. They are kept beside those of clients
-    /// that have one. For trying out what that means.
-    #[must_use]
-    pub fn bearer(mut self) -> Self {
+    /// As `demo::bearer` says.
+    #[cfg_attr(not(feature = "demo"), allow(dead_code, reason = "for demonstrations"))]
+    pub(crate) fn bearer(mut self) -> Self {
         self.storage_mode = StorageMode::Bearer;
         self
     }
 
-    /// Becomes a thief: when it connects, it copies what the storage of this session has by then, keeps it in memory, and has no device key.
-    /// For trying out what a stolen key is worth.
-    #[must_use]
-    pub fn copied(mut self) -> Self {
+    /// As `demo::thief` says.
+    #[cfg_attr(not(feature = "demo"), allow(dead_code, reason = "for demonstrations"))]
+    pub(crate) fn copied(mut self) -> Self {
         self.storage_mode = StorageMode::Copy(self.storage_mode.name(self.config.name.as_str()));
         self
     }

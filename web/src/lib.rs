@@ -25,13 +25,15 @@
 //! # }
 //! ```
 //!
-//! What can be done with a [`Client`]: [`relogin_client`]. The page in `src/page` is a user of it; JavaScript has the feature
-//! `bindings`.
+//! What can be done with a [`Client`]: [`relogin_client`]. The page in `page` is a user of it. The JavaScript package
+//! is built with the feature `bindings`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "bindings")]
 pub mod bindings;
 mod browser;
+#[cfg(feature = "demo")]
+pub mod demo;
 mod driver;
 
 pub use browser::Exception;

@@ -45,7 +45,7 @@ pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     let source = context.root.join("web/npm");
     // The TypeScript imports the module as if it lay beside it, and here it does, with its types.
     let beside = sources.join("src");
-    build_module(context, &["--lib"], "relogin_web.wasm", MODULE, &beside)?;
+    build_module(context, &["--lib", "--features", "bindings"], "relogin_web.wasm", MODULE, &beside)?;
     copy_folder(&source.join("src"), &beside)?;
     for file in ["tsconfig.json", "package.json"] {
         copy(&source.join(file), &sources.join(file))?;
@@ -100,8 +100,7 @@ fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
 /// Builds the page in Rust that README.md shows, and answers where it is.
 pub(crate) fn build_example(context: &Context) -> Result<PathBuf> {
     let folder = context.target.join("hello");
-    let what = ["--example", "hello", "--no-default-features"];
-    build_module(context, &what, "examples/hello.wasm", "hello", &folder)?;
+    build_module(context, &["--example", "hello"], "examples/hello.wasm", "hello", &folder)?;
     Ok(folder)
 }
 

@@ -105,7 +105,7 @@ fn format(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn lints(workshop: &Workshop<'_>) -> Result<Outcome> {
     let strict = ["--all-targets", "--", "-D", "warnings"];
     workshop.quietly("lints", workshop.cargo(&["clippy", "--workspace"]).args(strict))?;
-    workshop.quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--target", TARGET]).args(strict))
+    workshop.quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--all-features", "--target", TARGET]).args(strict))
 }
 
 fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -115,7 +115,7 @@ fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
         command
     };
     workshop.quietly("docs", &mut doc(&["--workspace"]))?;
-    workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--target", TARGET]))
+    workshop.quietly("docs-web", &mut doc(&["--package", WEB, "--all-features", "--target", TARGET]))
 }
 
 fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -151,7 +151,8 @@ fn firefox(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
-    let mut tests = workshop.cargo(&["test", "--package", WEB, "--target", TARGET, "--tests", "--no-fail-fast"]);
+    let mut tests = workshop.cargo(&["test", "--package", WEB, "--all-features", "--target", TARGET, "--tests"]);
+    tests.arg("--no-fail-fast");
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
     // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");

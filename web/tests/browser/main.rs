@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
 
+#[cfg(feature = "bindings")]
 mod bindings;
 mod client;
 mod device_key;

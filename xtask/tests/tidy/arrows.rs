@@ -16,6 +16,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin", &["relogin-gateway-proto", "relogin-res", "relogin-session"]),
     ("relogin-client", &["relogin-client-proto", "relogin-res"]),
     ("relogin-client-tokio", &["relogin-client-proto", "relogin-client", "relogin-res"]),
+    (
+        "relogin-page",
+        &["relogin-client-proto", "relogin-client", "relogin-json", "relogin-res", "relogin-session", "relogin-web"],
+    ),
     ("relogin-web", &["relogin-client-proto", "relogin-client", "relogin-json", "relogin-res", "relogin-session"]),
 ];
 

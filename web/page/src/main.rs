@@ -15,7 +15,7 @@ use std::{
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
 use relogin_client_proto::{RequestError, Resource as Values};
-use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState};
+use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, demo};
 use wasm_bindgen_futures::spawn_local;
 
 use view::{Login, State, Thief, View};
@@ -68,7 +68,9 @@ async fn start() {
     let bearer = dom::is_asked_for("bearer");
     let options = Options::new(dom::meta("res-gateway"));
     let options = options.session(SESSION).expect("a name of one part is a resource id");
-    let options = if bearer { options.bearer() } else { options };
+    let options = if bearer { demo::bearer(options) } else { options };
+    let adopted = dom::meta("relogin-adopt");
+    let options = if adopted.is_empty() { options } else { options.adopt(adopted) };
     match options.clone().connect().await {
         Ok(client) => {
             let events = client.events();
@@ -213,7 +215,7 @@ impl Page {
         let (options, happen) = (self.options.clone(), self.happen.clone());
         spawn_local(async move {
             // Our own has started, by the same options.
-            if let Ok(thief) = options.copied().connect().await {
+            if let Ok(thief) = demo::thief(options).connect().await {
                 send(&happen, Happening::Stolen(thief));
             }
         });
