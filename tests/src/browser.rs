@@ -240,11 +240,20 @@ impl Browser {
     pub async fn enter(&self, username: &str, password: &str) -> Result<()> {
         self.shows(View::Login).await?;
         for (field, text) in [("#username", username), ("#password", password)] {
-            let field = self.client.find(Locator::Css(field)).await.with_context(|| self.about("finding a field"))?;
-            field.clear().await?;
-            field.send_keys(text).await?;
+            self.fill(field, text).await?;
         }
         self.click("#login-submit").await
+    }
+
+    /// Types `text` into an empty field, or in place of what is there.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub async fn fill(&self, selector: &str, text: &str) -> Result<()> {
+        let field = self.client.find(Locator::Css(selector)).await;
+        let field = field.with_context(|| self.about(&format!("finding {selector}")))?;
+        field.clear().await?;
+        Ok(field.send_keys(text).await?)
     }
 
     /// Logs in and waits until the page shows the session.

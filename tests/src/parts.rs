@@ -28,6 +28,10 @@ pub enum Part {
     Package,
     /// The page in Rust that README.md shows, built.
     Hello,
+    /// The page in `examples/rust`, built.
+    RustExample,
+    /// What builds the page.
+    Trunk,
 }
 
 impl Part {
@@ -44,6 +48,8 @@ impl Part {
             Self::Resclient => "RESCLIENT_DIR",
             Self::Package => "RELOGIN_NPM",
             Self::Hello => "RELOGIN_HELLO",
+            Self::RustExample => "RELOGIN_RUST_EXAMPLE",
+            Self::Trunk => "TRUNK",
         }
     }
 
@@ -58,6 +64,8 @@ impl Part {
             Self::Resclient => &["resclient"],
             Self::Package => &["npm"],
             Self::Hello => &["hello"],
+            Self::RustExample => &["rust-example"],
+            Self::Trunk => &["trunk"],
         }
     }
 
@@ -76,7 +84,7 @@ impl Part {
         let folders = match self {
             // Never an installed one: it is this workspace's that is tested.
             Self::Relogin => vec![target().join("debug")],
-            Self::Package | Self::Hello => vec![target()],
+            Self::Package | Self::Hello | Self::RustExample => vec![target()],
             Self::Resclient => vec![target().join("tools")],
             _ => {
                 let tools = target().join("tools");
@@ -99,6 +107,7 @@ impl Part {
             Self::Resclient => path.join("node_modules").is_dir(),
             Self::Package => path.join("index.js").is_file(),
             Self::Hello => path.join("hello.js").is_file(),
+            Self::RustExample => path.join("index.html").is_file(),
             _ => path.is_file(),
         }
     }

@@ -9,6 +9,7 @@
 mod bench;
 mod context;
 mod dist;
+mod examples;
 mod fuzz;
 mod idle;
 mod log;

@@ -67,7 +67,8 @@ fn build_page(context: &Context) -> Result<()> {
 /// Trunk runs wasm-opt for release builds only. What follows is the folder.
 const WITHOUT_WASM_OPT: &[&str] = &["--cargo-profile", "web", "--dist"];
 
-fn trunk(context: &Context, options: &[&str]) -> Command {
+/// `trunk build` with these options.
+pub(crate) fn trunk(context: &Context, options: &[&str]) -> Command {
     let mut trunk = context.command("trunk");
     // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other
     // buries the reason of a failure below the way to it.

@@ -3,15 +3,15 @@
 //! All stages run, also after one that failed: a person who waited for minutes wants to know all that is wrong.
 
 use std::{
-    fs,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::{
     context::Context,
+    examples,
     idle::Idle,
     log::{Log, succeeds},
     npm, page, report,
@@ -105,7 +105,10 @@ fn format(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn lints(workshop: &Workshop<'_>) -> Result<Outcome> {
     let strict = ["--all-targets", "--", "-D", "warnings"];
     workshop.quietly("lints", workshop.cargo(&["clippy", "--workspace"]).args(strict))?;
-    workshop.quietly("lints-web", workshop.cargo(&["clippy", "--package", WEB, "--all-features", "--target", TARGET]).args(strict))
+    workshop.quietly(
+        "lints-web",
+        workshop.cargo(&["clippy", "--package", WEB, "--all-features", "--target", TARGET]).args(strict),
+    )
 }
 
 fn docs(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -161,14 +164,8 @@ fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
 }
 
 fn example(workshop: &Workshop<'_>) -> Result<Outcome> {
-    let (root, folder) = (&workshop.context.root, workshop.context.root.join(EXAMPLE));
-    // The versions that are shipped; what only the example needs is added to them.
-    fs::copy(root.join("Cargo.lock"), folder.join("Cargo.lock")).context("copying Cargo.lock")?;
-    workshop.quietly("example", workshop.cargo(&["fmt", "--check"]).current_dir(&folder))?;
-    let mut build = workshop.cargo(&["build", "--target", TARGET]);
-    // Beside the other builds, for those who clean up by `cargo clean`.
-    build.current_dir(&folder).env("CARGO_TARGET_DIR", root.join("target/examples"));
-    workshop.quietly("example", &mut build)
+    examples::build(workshop.context)?;
+    Ok(Outcome::Passed)
 }
 
 fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -184,13 +181,14 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     let binary = page::build(workshop.context)?;
     let package = npm::build(workshop.context)?;
     let hello = npm::build_example(workshop.context)?;
+    let rust_example = examples::build(workshop.context)?;
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
-    workshop
-        .tests("end-to-end", tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package).env("RELOGIN_HELLO", hello))
+    tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package);
+    tests.env("RELOGIN_HELLO", hello).env("RELOGIN_RUST_EXAMPLE", rust_example);
+    workshop.tests("end-to-end", &mut tests)
 }
 
 const WEB: &str = "relogin-web";
-const EXAMPLE: &str = "web/examples/counter";
 const END_TO_END: &str = "relogin-tests";
 
 impl Workshop<'_> {

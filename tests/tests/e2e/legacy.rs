@@ -1,8 +1,14 @@
 //! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of ours, behind Resgate: with our
 //! page, and with the package on ResClient. And legacy clients, whose keys pages of ours take over. The native client has its own test, crates/client-tokio/tests/legacy.rs.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use relogin_tests::{browser::View, site::Site, stage::Stage};
+use relogin_tests::{
+    browser::{Browser, View},
+    site::Site,
+    stage::Stage,
+};
 use serde_json::json;
 
 use crate::{
@@ -18,7 +24,11 @@ on!(resgate:
     the_package_on_resclient_and_a_legacy_service,
     a_legacy_client_gives_way_to_a_page_of_ours,
     a_legacy_client_of_a_legacy_service_gives_way_to_a_page_of_ours,
+    our_page_takes_over_a_legacy_clients_key,
+    and_of_a_legacy_service,
+    a_page_says_how_often_a_key_of_a_legacy_service_is_used,
 );
+on!(embedded_alone: a_service_that_says_how_often_a_key_is_used_has_the_last_word);
 
 async fn our_page_on_a_legacy_service(stage: &mut Stage) -> Result<()> {
     stage.legacy(&["strict"]).await?;
@@ -231,4 +241,113 @@ async fn a_key_is_taken_over(stage: &mut Stage) -> Result<()> {
     browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
     assert_eq!(browser.run("return localStorage.getItem('reloginKey')").await?, "another");
     Ok(())
+}
+
+async fn our_page_takes_over_a_legacy_clients_key(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    our_page_takes_a_key_over(stage).await
+}
+
+async fn and_of_a_legacy_service(stage: &mut Stage) -> Result<()> {
+    stage.legacy(&["strict"]).await?;
+    our_page_takes_a_key_over(stage).await
+}
+
+/// As the package does, so does our page, whose `relogin-adopt` names the key.
+async fn our_page_takes_a_key_over(stage: &mut Stage) -> Result<()> {
+    const NAMED: &str = "document.addEventListener('readystatechange', () => {
+            const adopt = document.querySelector('meta[name=relogin-adopt]');
+            if (adopt) adopt.content = 'reloginKey';
+        });";
+    let front = stage.front().await?;
+    let pages = page(include_str!("../../pages/legacy.js"))?;
+    let site = Site::open(pages).await?;
+    let browser = stage.browser("jane").await?;
+    browser.open(&format!("{}?gateway={}", site.url(), stage.gateway_url())).await?;
+    browser.until("nobody", "document.body.dataset.user === 'nobody'").await?;
+    browser.run("return login('jane', 'jane')").await?;
+    browser.until("Jane", "document.body.dataset.user === 'Jane Doe' && localStorage.reloginKey").await?;
+    let key = browser.run("return localStorage.reloginKey").await?;
+
+    // To the origin of our page, where the legacy client's was. (Each origin of a test has a port of its own.)
+    browser.open(&format!("{}healthz", front.url())).await?;
+    browser.run(&format!("localStorage.reloginKey = {key}")).await?;
+    browser.before_each_page(NAMED).await?;
+    browser.watch_for(View::Login).await?;
+    for _ in 0..2 {
+        browser.open(&front.url()).await?;
+        browser.is_user(JANE).await?;
+        assert_eq!(browser.run("return localStorage.getItem('reloginKey')").await?, json!(null));
+    }
+    browser.counter_runs().await?;
+    assert!(!browser.has_shown(View::Login).await?, "nobody has to log in again");
+    assert_no_key_refused(&front, 0);
+
+    // Once: what is there after a logout is somebody else's.
+    browser.click("#logout").await?;
+    browser.shows(View::Login).await?;
+    browser.run("localStorage.reloginKey = 'another'").await?;
+    browser.reload().await?;
+    browser.shows(View::Login).await?;
+    assert_eq!(browser.run("return localStorage.getItem('reloginKey')").await?, "another");
+    Ok(())
+}
+
+/// A minute, unless the page has another wish.
+async fn a_page_says_how_often_a_key_of_a_legacy_service_is_used(stage: &mut Stage) -> Result<()> {
+    stage.legacy(&["strict"]).await?;
+    let front = stage.front().await?;
+    for (client, options, wish) in [
+        ("resclient", "{}", 60_000.0),
+        ("relogin", "{}", 60_000.0),
+        ("resclient", "{ refresh: 1500 }", 1500.0),
+        ("relogin", "{ refresh: 1500 }", 1500.0),
+    ] {
+        let (browser, site) = session_with(stage, client, options).await?;
+        browser.open(&format!("{}?client={client}&gateway={}", site.url(), web_socket(&front.url()))).await?;
+        let refresh_in = refresh_after_login(&browser).await?;
+        // By chance a little sooner or later, so that not all pages do it at once; and some of it has gone by.
+        assert!(refresh_in < wish * 1.2 && refresh_in > wish - 20_000.0, "{client}, {options}: {refresh_in}");
+        for _ in 0..if wish < 20_000.0 { 3 } else { 0 } {
+            let mark = front.mark();
+            let (_, answer) = front.exchange(mark, RELOGIN).await?;
+            assert!(answer.json["result"].is_object(), "{answer:?}");
+            is_jane(&browser).await?;
+        }
+        browser.run("return page.session.logout()").await?;
+    }
+    assert_no_key_used_twice(&front);
+    assert_no_key_refused(&front, 0);
+    Ok(())
+}
+
+async fn a_service_that_says_how_often_a_key_is_used_has_the_last_word(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--refresh", "10m"]).await?;
+    for client in ["resclient", "relogin"] {
+        let (browser, site) = session_with(stage, client, "{ refresh: 1500 }").await?;
+        browser.open(&format!("{}?client={client}&gateway={}", site.url(), stage.gateway_url())).await?;
+        let refresh_in = refresh_after_login(&browser).await?;
+        assert!(refresh_in > 200_000.0, "{client}: {refresh_in}");
+    }
+    Ok(())
+}
+
+/// A page whose session has these options, and a browser for it.
+async fn session_with(stage: &mut Stage, client: &str, options: &str) -> Result<(Arc<Browser>, Site)> {
+    let made = format!("new Session(client, {options})");
+    let script = include_str!("../../pages/session.js").replace("new Session(client)", &made);
+    let site = Site::open(page(&script)?).await?;
+    Ok((stage.browser(&format!("{client}-{}", options.len())).await?, site))
+}
+
+/// Logs in. Answers in how many milliseconds the key is used next.
+async fn refresh_after_login(browser: &Browser) -> Result<f64> {
+    browser.until("nobody", "document.body.dataset.state === 'anonymous'").await?;
+    browser.run("return page.session.login('jane', 'jane')").await?;
+    is_jane(browser).await?;
+    browser.run("return page.session.refreshIn").await?.as_f64().context("the key is used again")
+}
+
+fn web_socket(url: &str) -> String {
+    url.replacen("http", "ws", 1)
 }

@@ -1,18 +1,14 @@
 //! The page in docs/client.md that keeps the key itself, with ResClient and without our package, as it stands there.
 
-use std::{fs, path::Path};
-
-use anyhow::{Context, Result};
-use relogin_tests::{
-    browser::Browser,
-    front::Front,
-    parts::Part,
-    site::{Pages, Site},
-    stage::Stage,
-};
+use anyhow::Result;
+use relogin_tests::{browser::Browser, site::Site, stage::Stage};
 use serde_json::json;
 
-use crate::{assert_no_key_refused, back_in};
+use crate::{
+    assert_no_key_refused, back_in,
+    examples::{DEMO, leads_to},
+    snippets::{block, bundled},
+};
 
 on!(both: a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs, and_in_four_tabs);
 
@@ -28,10 +24,12 @@ async fn and_in_four_tabs(stage: &mut Stage) -> Result<()> {
 async fn survives_restarts(stage: &mut Stage, count: usize) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
-    let (browser, site) = (stage.browser("jane").await?, Site::open(page(&front)?).await?);
+    let (browser, site) = (stage.browser("jane").await?, page(stage).await?);
+    let to_front = leads_to(DEMO, &front.url().replacen("http", "ws", 1));
     let mut tabs = Vec::new();
     for number in 0..count {
         tabs.push(if number == 0 { browser.current_tab().await? } else { browser.empty_tab().await? });
+        browser.before_each_page(&to_front).await?;
         let mark = front.mark();
         browser.open(&site.url()).await?;
         if number == 0 {
@@ -67,19 +65,20 @@ async fn survives_restarts(stage: &mut Stage, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The page in docs/client.md; but its gateway is the front.
-fn page(front: &Front) -> Result<Pages> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in a workspace")?;
-    let text = fs::read_to_string(workspace.join("docs/client.md"))?;
-    let (_, rest) = text.split_once("```js\n").context("docs/client.md has no such block")?;
-    let (snippet, _) = rest.split_once("```").context("the block has no end")?;
-    let gateway = front.url().replacen("http", "ws", 1);
-    assert_eq!(snippet.matches("ws://localhost:8080").count(), 1);
-    let snippet = snippet.replace("ws://localhost:8080", &gateway);
-    let page = include_str!("../../pages/own_page.html").replace("SNIPPET", &snippet);
-    Ok(Pages::default()
-        .with("/index.html", &page)
-        .with_folder("/resclient/", Part::Resclient.path()?.join("node_modules/resclient")))
+/// The page in docs/client.md, bundled as it stands. Below it: who is logged in, as pages show it; and its functions, for the test.
+async fn page(stage: &Stage) -> Result<Site> {
+    const MORE: &str = "
+        Object.assign(window, { load, login, logout });
+        client.get('session.user.{cid}').then((user) => {
+          const show = () => { document.body.dataset.user = user.name ?? 'nobody'; };
+          user.on('change', show);
+          show();
+        });";
+    let script = block("docs/client.md", "```js\n")?;
+    assert_eq!(script.matches("ws://localhost:8080").count(), 1);
+    let page = "<!doctype html><title>What docs/client.md shows</title><body></body>\
+                <script type=module src=/main.js></script>";
+    bundled(stage, "own-page", page, Some(&format!("{script}{MORE}"))).await
 }
 
 async fn is_jane(browser: &Browser) -> Result<()> {

@@ -1,8 +1,8 @@
-//! The package for JavaScript, in pages: with its own client and with ResClient, and what README shows of it.
+//! The package for JavaScript, in pages: with its own client and with ResClient.
 
-use std::{fs, path::Path, time::Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use relogin_tests::{
     PATIENCE,
     browser::Browser,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{LOGIN, RELOGIN};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: a_life_is_told_and_holds_no_key, connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, what_readme_shows_in_javascript, what_the_packages_readme_shows, what_readme_shows_in_rust, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: a_life_is_told_and_holds_no_key, connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, whatever_keeps_the_module_from_loading_is_no_end, the_module_comes_from_where_the_page_says, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -175,6 +175,65 @@ async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut St
     Ok(())
 }
 
+/// A network that is down, a server that answers every address with its page, and a Content-Security-Policy.
+async fn whatever_keeps_the_module_from_loading_is_no_end(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    const POLICY: &str = "<meta http-equiv=\"Content-Security-Policy\" content=\"script-src 'self' 'unsafe-inline'\">";
+    let answer = |answer: &str| format!("window.fetch = async () => {{ {answer} }};");
+    let ways = [
+        ("network", answer("throw new TypeError('Failed to fetch');"), ""),
+        ("page", answer("return new Response('<!doctype html>', { headers: { 'content-type': 'text/html' } });"), ""),
+        ("policy", String::new(), POLICY),
+    ];
+    for (name, script, tag) in ways {
+        let html = include_str!("../../pages/page.html").replace("<head>", &format!("<head>{tag}"));
+        let pages = page(include_str!("../../pages/session.js"))?.with("/index.html", &html);
+        let (site, browser) = (Site::open(pages).await?, stage.browser(name).await?);
+        browser.before_each_page(&script).await?;
+        for client in ["relogin", "resclient"] {
+            browser.open(&format!("{}?client={client}&gateway={}", site.url(), stage.gateway_url())).await?;
+            browser.until("the failure", "document.body.dataset.state === 'loadFailed'").await.context(name)?;
+            assert_eq!(browser.run("return page.ready").await?, "loadFailed", "{name}");
+            assert_eq!(browser.run("return page.session.error.code").await?, "client.notLoaded", "{name}");
+            let login = "return page.code(page.session.login('jane', 'jane'))";
+            assert_eq!(browser.run(login).await?, "client.notLoaded", "{name}");
+            assert_eq!(browser.run("return page.seen").await?, json!(["resuming", "loadFailed"]), "{name}");
+        }
+        let told = browser.console().await?;
+        assert!(!told.iter().any(|line| line.contains("Uncaught")), "{name}: {told:#?}");
+    }
+    Ok(())
+}
+
+/// For bundlers and policies: the file beside the script is not what is loaded.
+async fn the_module_comes_from_where_the_page_says(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    const SCRIPT: &str = "import { Client, Session, init } from 'relogin';
+        const asked = new URLSearchParams(location.search);
+        const url = new URL('/elsewhere/relogin_bg.wasm', location);
+        const sources = {
+          url: () => url,
+          text: () => url.href,
+          request: () => new Request(url),
+          response: () => fetch(url),
+          bytes: async () => (await fetch(url)).arrayBuffer(),
+          view: async () => new Uint8Array(await (await fetch(url)).arrayBuffer()),
+          module: async () => WebAssembly.compileStreaming(fetch(url)),
+        };
+        await init(await sources[asked.get('from')]());
+        const session = new Session(new Client(asked.get('gateway')));
+        document.body.dataset.state = await session.ready;";
+    let pages = page(SCRIPT)?
+        .with("/relogin/relogin_bg.wasm", "this is not the module")
+        .with_folder("/elsewhere/", Part::Package.path()?);
+    let (site, browser) = (Site::open(pages).await?, stage.browser("init").await?);
+    for from in ["url", "text", "request", "response", "bytes", "view", "module"] {
+        browser.open(&format!("{}?from={from}&gateway={}", site.url(), stage.gateway_url())).await?;
+        browser.until("nobody", "document.body.dataset.state === 'anonymous'").await.context(from)?;
+    }
+    Ok(())
+}
+
 /// The browser's timers stand still: who waited for back-off would wait for ever.
 async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
@@ -190,85 +249,6 @@ async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Resul
         browser.connection_is("reconnecting").await?;
         front.lead_to(stage.gateway_addr());
         browser.run(&format!("return {now}")).await?;
-    }
-    Ok(())
-}
-
-/// The page in README.md, as it stands there, logs in and survives a reload.
-async fn what_readme_shows_in_javascript(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let snippet = readme("```html\n")?;
-    let page = page("")?.with("/index.html", &include_str!("../../pages/readme.html").replace("SNIPPET", &snippet));
-    let site = Site::open(page).await?;
-    let browser = stage.browser("readme").await?;
-    browser.before_each_page(&elsewhere(stage)).await?;
-    browser.open(&site.url()).await?;
-    const SEND: &str = r"
-        const form = document.querySelector('form');
-        [form.username.value, form.password.value] = ['jane', PASSWORD];
-        form.requestSubmit();";
-    browser.until("the form", "!document.querySelector('form').hidden").await?;
-    browser.run(&SEND.replace("PASSWORD", "'guess'")).await?;
-    browser.until("the refusal", "document.querySelector('p').textContent.includes('rong')").await?;
-    browser.run(&SEND.replace("PASSWORD", "'jane'")).await?;
-    for _ in 0..2 {
-        let hello = "document.querySelector('p').textContent === 'Hello Jane Doe!'";
-        browser.until("the user", &format!("{hello} && document.querySelector('form').hidden")).await?;
-        browser.reload().await?;
-    }
-    Ok(())
-}
-
-/// So do those of the package's README.
-async fn what_the_packages_readme_shows(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let text = fs::read_to_string(workspace().join("web/npm/README.md"))?;
-    let blocks: Vec<&str> = text.split("```js\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    ensure!(blocks.len() == 4, "{blocks:#?}");
-    let mut pages = page("")?.with("/resclient-module.js", include_str!("../../pages/resclient-module.js"));
-    // Bundlers make the address of the file of such an import.
-    let init = blocks[0]
-        .replace("import wasm from \"relogin/relogin_bg.wasm\";", "const wasm = \"/relogin/relogin_bg.wasm\";");
-    let modules = [init.as_str(), blocks[1], blocks[2], blocks[3]];
-    for (number, module) in modules.iter().enumerate() {
-        let map = "<script type=importmap>{ \"imports\": { \"relogin\": \"/relogin/index.js\", \"relogin/testing\": \"/relogin/testing.js\" } }</script>";
-        let done = "document.body.dataset.done = 'yes';";
-        let html =
-            format!("<!doctype html><title>R</title><body></body>{map}<script type=module>{module}\n{done}</script>");
-        pages = pages.with(&format!("/{number}.html"), &html);
-    }
-    let site = Site::open(pages).await?;
-    let browser = stage.browser("readme").await?;
-    browser.before_each_page(&elsewhere(stage)).await?;
-    // The session's page has somebody logged in, who then may see the counter.
-    for (number, module) in modules.iter().enumerate() {
-        browser.open(&format!("{}/{number}.html", site.url().trim_end_matches('/'))).await?;
-        let end = browser.until("its end", "document.body.dataset.done === 'yes'").await;
-        end.with_context(|| (*module).to_owned())?;
-    }
-    Ok(())
-}
-
-/// So does the one in Rust.
-async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let example = fs::read_to_string(workspace().join("web/examples/hello.rs"))?;
-    let (_, code) = example.split_once("\n\n").context("the example has a header")?;
-    assert_eq!(readme("```rust\n")?, code, "README.md shows web/examples/hello.rs, without its header");
-    let pages = Pages::default()
-        .with("/index.html", include_str!("../../pages/hello.html"))
-        .with_folder("/hello/", Part::Hello.path()?);
-    let site = Site::open(pages).await?;
-    let browser = stage.browser("readme").await?;
-    // The user, who is asked once.
-    let user =
-        "window.prompt = () => { sessionStorage.asked = 1 + Number(sessionStorage.asked ?? 0); return 'jane'; };";
-    browser.before_each_page(&format!("{user}{}", elsewhere(stage))).await?;
-    browser.open(&site.url()).await?;
-    for _ in 0..2 {
-        browser.until("the user", "document.body.innerText === 'Hello Jane Doe!'").await?;
-        assert_eq!(browser.run("return sessionStorage.asked").await?, "1");
-        browser.reload().await?;
     }
     Ok(())
 }
@@ -329,28 +309,6 @@ async fn resources_are_what_resclient_makes_of_them(stage: &mut Stage) -> Result
     ensure!(theirs.len() > 15, "{theirs:#?}");
     assert_eq!(ours, theirs);
     Ok(())
-}
-
-/// The first block of README.md that begins like this.
-fn readme(fence: &str) -> Result<String> {
-    let text = fs::read_to_string(workspace().join("README.md"))?;
-    let (_, rest) = text.split_once(fence).context("README.md has no such block")?;
-    let (block, _) = rest.split_once("```").context("the block has no end")?;
-    Ok(block.to_owned())
-}
-
-/// A script that leads what asks for README's gateway to the stage's.
-fn elsewhere(stage: &Stage) -> String {
-    let gateway = stage.gateway_url();
-    format!(
-        "window.WebSocket = class extends WebSocket {{
-            constructor(url) {{ super(String(url).replace(/^ws:..localhost:8080.?$/, '{gateway}')); }}
-        }};"
-    )
-}
-
-fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
 /// The page of `script`, with the package, and ResClient beside it.

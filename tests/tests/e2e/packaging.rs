@@ -10,14 +10,21 @@ use std::{
 use anyhow::{Context as _, Result};
 use relogin_tests::{
     browser::Browser,
+    net::Address,
     parts::Part,
     process::Process,
     site::{Pages, Site},
     stage::Stage,
 };
 use serde_json::json;
+use tokio::process::Command;
 
-on!(embedded_alone: bundles_of_vite, pages_of_vites_server, bundles_of_webpack_esbuild_and_rollup, behind_the_proxies_of_vue, in_reacts_strict_mode);
+use crate::{
+    examples::{DEMO, leads_to},
+    trunk::succeeds,
+};
+
+on!(embedded_alone: bundles_of_vite, pages_of_vites_server, bundles_of_webpack_esbuild_and_rollup, behind_the_proxies_of_vue, in_reacts_strict_mode, in_nexts_server_rendering);
 
 /// How npm brings the package into a project.
 const INSTALLED: [&str; 3] = ["folder", "link", "tarball"];
@@ -117,6 +124,52 @@ async fn in_reacts_strict_mode(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
+/// The server renders the first state; the browser takes it from there.
+async fn in_nexts_server_rendering(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let project = project(stage, "next", "link").await?;
+    let app = project.join("app");
+    fs::create_dir(&app)?;
+    fs::write(app.join("layout.jsx"), include_str!("../../pages/next/layout.jsx"))?;
+    fs::write(app.join("page.jsx"), include_str!("../../pages/next/page.jsx"))?;
+    fs::write(app.join("login.jsx"), include_str!("../../pages/next/login.jsx"))?;
+    // The modules are links out of the project.
+    fs::write(project.join("next.config.js"), "export default { turbopack: { root: '/' } };")?;
+    let next = npm_modules()?.join("next/dist/bin/next");
+    let mut build = Command::new(Part::Node.path()?);
+    build.arg(&next).arg("build").current_dir(&project).env("NEXT_TELEMETRY_DISABLED", "1");
+    succeeds(&mut build).await?;
+    let (address, log) = (Address::reserve()?, stage.evidence().join("next.log"));
+    let port = address.port().to_string();
+    let start = [next.as_os_str(), "start".as_ref(), "-H".as_ref(), "127.0.0.1".as_ref(), "-p".as_ref(), port.as_ref()];
+    let server = Process::start(&Part::Node.path()?, start, &log, |command| {
+        command.current_dir(&project).env("NEXT_TELEMETRY_DISABLED", "1");
+    })?;
+    server.line("that it is ready", |line| line.contains("Ready").then_some(())).await?;
+
+    let browser = stage.browser("next").await?;
+    browser.before_each_page(&leads_to(DEMO, &stage.gateway_url())).await?;
+    browser.open(&format!("http://{}/", address.get())).await?;
+    let rendered = browser.run("return fetch(location).then((response) => response.text())").await?;
+    assert!(rendered.as_str().is_some_and(|html| html.contains("<p id=\"state\">resuming</p>")), "{rendered}");
+    let state = |state: &str| format!("document.querySelector('#state').textContent === '{state}'");
+    browser.until("nobody", &state("anonymous")).await?;
+    browser.click("#login").await?;
+    for _ in 0..2 {
+        browser.until("the user", &state("loggedIn")).await?;
+        assert_eq!(browser.text("#user").await?, "Jane Doe");
+        browser.reload().await?;
+    }
+    browser.until("the user", &state("loggedIn")).await?;
+    browser.click("#logout").await?;
+    browser.until("the end", &state("ended")).await?;
+    let told = browser.console().await?;
+    // React complains of a first state that is another one than the server's.
+    let complaints: Vec<_> = told.iter().filter(|line| line.contains("SEVERE") && !line.contains("favicon")).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    server.kill().await
+}
+
 /// Pages that hold the package as frameworks do, with what they need in one script.
 async fn frameworks(stage: &Stage) -> Result<Site> {
     let project = project(stage, "frameworks", "link").await?;
@@ -129,11 +182,7 @@ async fn frameworks(stage: &Stage) -> Result<Site> {
         "--loader:.wasm=file",
         "--define:process.env.NODE_ENV=\"development\"",
     ];
-    let log = stage.evidence().join("esbuild.log");
-    let esbuild = Process::start(&npm_modules()?.join(".bin/esbuild"), arguments, &log, |command| {
-        command.current_dir(&project);
-    })?;
-    esbuild.succeeds().await.with_context(|| fs::read_to_string(&log).unwrap_or_default())?;
+    esbuild(stage, &project, &arguments).await?;
     Site::open(Pages::default().with("/index.html", INDEX).with_folder("/", project.join("dist"))).await
 }
 
@@ -223,7 +272,7 @@ async fn logs_in(stage: &Stage, browser: &Browser, url: &str) -> Result<()> {
 }
 
 /// A folder of a project that has the package, and what else npm has for tests.
-async fn project(stage: &Stage, name: &str, how: &str) -> Result<PathBuf> {
+pub(crate) async fn project(stage: &Stage, name: &str, how: &str) -> Result<PathBuf> {
     let project = stage.folder().join(name);
     fs::create_dir_all(&project)?;
     fs::write(project.join("package.json"), r#"{"type":"module","dependencies":{"relogin":"*"}}"#)?;
@@ -262,7 +311,7 @@ async fn unpack(package: &Path, project: &Path, installed: &Path) -> Result<()> 
     Ok(fs::rename(project.join("package"), installed)?)
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
@@ -277,19 +326,23 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Puts the modules into `folder`. Answers where those are that npm has.
-fn link_modules(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn link_modules(folder: &Path) -> Result<PathBuf> {
     let npm = npm_modules()?;
     let modules = folder.join("node_modules");
     fs::create_dir_all(&modules)?;
     symlink(fs::canonicalize(Part::Package.path()?)?, modules.join("relogin"))?;
     let all = [
+        "@next",
+        "@vitejs",
         "esbuild",
         "happy-dom",
         "jsdom",
+        "next",
         "react",
         "react-dom",
         "resclient",
         "rollup",
+        "styled-jsx",
         "typescript",
         "vite",
         "vitest",
@@ -306,8 +359,16 @@ fn npm_modules() -> Result<PathBuf> {
     Ok(Part::Resclient.path()?.join("node_modules"))
 }
 
-async fn node(stage: &Stage, folder: &Path, script: &str, arguments: &[&str]) -> Result<()> {
+pub(crate) async fn node(stage: &Stage, folder: &Path, script: &str, arguments: &[&str]) -> Result<()> {
     run_node(&npm_modules()?.join(script), arguments, folder, &stage.evidence().join("node.log")).await
+}
+
+pub(crate) async fn esbuild(stage: &Stage, folder: &Path, arguments: &[&str]) -> Result<()> {
+    let log = stage.evidence().join("esbuild.log");
+    let esbuild = Process::start(&npm_modules()?.join(".bin/esbuild"), arguments, &log, |command| {
+        command.current_dir(folder);
+    })?;
+    esbuild.succeeds().await.with_context(|| fs::read_to_string(&log).unwrap_or_default())
 }
 
 async fn run_node(script: &Path, arguments: &[&str], folder: &Path, log: &Path) -> Result<()> {

@@ -90,9 +90,9 @@ impl Component for App {
             SessionState::LoggedIn(user) | SessionState::Reconnecting(user) => {
                 let seconds = self.ticker.as_ref().and_then(|ticker| ticker.get().ok()).map(|ticker| ticker.seconds);
                 html! { <>
-                    <p>{ format!("Logged in as {}", user.name) }</p>
-                    <output>{ seconds.map_or_else(|| "…".to_owned(), |seconds| seconds.to_string()) }</output>
-                    <button onclick={context.link().callback(|_| Msg::Logout)}>{ "Log out" }</button>
+                    <p>{ "Logged in as " }<output id="user">{ user.name }</output></p>
+                    <output id="seconds">{ seconds.map_or_else(|| "…".to_owned(), |seconds| seconds.to_string()) }</output>
+                    <button id="logout" onclick={context.link().callback(|_| Msg::Logout)}>{ "Log out" }</button>
                 </> }
             }
             SessionState::Anonymous | SessionState::Ended(_) => html! {
@@ -108,8 +108,7 @@ impl Component for App {
 }
 
 async fn connect() -> Result<Client, Box<dyn std::error::Error>> {
-    // Served by somebody else than the service: the gateway's address goes in here.
-    Ok(Options::new("").session("session")?.connect().await?)
+    Ok(Options::new("ws://localhost:8080").session("session")?.connect().await?)
 }
 
 async fn log_in(client: &Client, form: &HtmlFormElement) -> Result<(), Error> {

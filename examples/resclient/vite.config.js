@@ -1,0 +1,8 @@
+export default {
+  server: {
+    host: "localhost",
+    port: 8082,
+    // npm links the package, which lies outside of this folder.
+    fs: { allow: ["../.."] },
+  },
+};
