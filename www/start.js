@@ -10,7 +10,7 @@ document.getElementById("reload").addEventListener("click", () => location.reloa
 
 // The program has panicked, whoever has called it.
 const stopped = (error) => {
-  if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong here.");
+  if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong on this page.");
 };
 addEventListener("error", ({ error }) => stopped(error));
 addEventListener("unhandledrejection", ({ reason }) => stopped(reason));
@@ -25,7 +25,7 @@ if (typeof WebAssembly === "object") {
     await init({ module_or_path: fetch(new URL(wasm, document.baseURI), { integrity }) });
   } catch (error) {
     console.error(error);
-    fail("A part of it did not load. Check your connection, then reload.");
+    fail("Part of the page did not load. Check your connection, then reload.");
   }
 } else {
   fail("This browser does not run WebAssembly. Please use a newer one.");

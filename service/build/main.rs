@@ -1,4 +1,4 @@
-//! Packs the page that the service carries, and has the service built again when the page was.
+//! Packs the page's files into the service, and triggers a rebuild when the page has changed.
 #![expect(clippy::print_stdout, reason = "it is how a build script speaks to Cargo")]
 
 mod pack;

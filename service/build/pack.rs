@@ -1,5 +1,6 @@
-//! Makes of the page's files what the server sends: each as it is, in brotli, and in gzip, with its type and its tag. Run when the service is
-//! built, so that nothing is compressed while it serves. Knows no HTTP server.
+//! Prepares the page's files for the server: each one as it is, in brotli and in gzip, with its
+//! media type and entity tag. Runs at build time, so that nothing is compressed while the service
+//! runs. Must not depend on the HTTP server.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! The composition root: the one file that names stores, buses and directories. Starts the parts in the order in which they
-//! need each other, and stops them in the reverse.
+//! The composition root: the only file that names concrete stores, buses and user directories.
+//! Starts the parts in the order of their dependencies, and stops them in reverse.
 
 mod people;
 mod tasks;
@@ -104,10 +104,14 @@ impl App {
             Some(address) => Some(http::listen(address).await?),
             None => None,
         };
-        let address = listener.as_ref().map(TcpListener::local_addr).transpose().context("no address to listen on")?;
+        let address = listener
+            .as_ref()
+            .map(TcpListener::local_addr)
+            .transpose()
+            .context("cannot find out the address that is listened on")?;
         if address.is_some_and(|address| !address.ip().is_loopback()) && config.public_url.is_empty() {
             warn!(
-                "listening beyond this machine without --public-url: any host that is asked for counts as this server's name"
+                "listening beyond this machine without --public-url: every requested host counts as this server's name"
             );
         }
         let (bus, nats) = connect(config.bus).await?;
@@ -127,7 +131,9 @@ impl App {
                 audit: config.audit_subject.clone(),
             };
             if let Some(refused) = nats.require(needs::needs(&uses), instance::wishes(&config.name)).await?.first() {
-                warn!("NATS does not let us {refused}: another instance of the same name would not be noticed");
+                warn!(
+                    "NATS does not permit this user to {refused}: another instance of the same name would not be noticed"
+                );
             } else {
                 let (asked, watcher) = Claim::ask(Arc::clone(&bus), &config.name, peers.clone()).await?;
                 background.open("watching for other instances", |stop| watcher.run(stop));
@@ -149,7 +155,9 @@ impl App {
         };
         let store = open_store(config.store, &config.data).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
-            warn!("the secret is new and the sessions are old: their keys will be refused. Was the secret file lost?");
+            warn!(
+                "the secret is newer than the sessions, so all their keys will be refused; restore the secret file if it was lost"
+            );
         }
 
         let directory = people.directory(&bus);
@@ -257,7 +265,9 @@ impl App {
             doors.open("serving HTTP", move |stop| http::run(listener, site, limits, stop.cancelled_owned()));
         }
         if config.demo && address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
-            warn!("--demo on an address that others reach: anybody can log in as its users, whose passwords are known");
+            warn!(
+                "--demo on an address that others can reach: anybody can log in, because the demo's passwords are known"
+            );
         }
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
@@ -325,9 +335,9 @@ impl App {
         // The bus first: it has the answers to what the store has written.
         if let Err(error) = self.bus.close().await {
             // No failure: without NATS there was nobody to be answered, and the next start tells gateways to fetch anew.
-            warn!("the last messages were not sent: {}", Chain(&error));
+            warn!("cannot send the last messages: {}", Chain(&error));
         }
-        self.store.close().await.context("the session store was not closed")?;
+        self.store.close().await.context("cannot close the session store")?;
         anyhow::ensure!(is_in_time, "some requests were not answered in time");
         info!("stopped");
         Ok(())
@@ -346,7 +356,7 @@ fn make_folder(path: &Path) -> anyhow::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot make the data folder {}; choose another with --data", path.display()))
+        .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))
 }
 
 async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<NatsBus>>)> {
@@ -368,11 +378,11 @@ async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn Sess
             Arc::new(opened.map_err(|error| {
                 let data = data.display();
                 let advice = match error {
-                    StoreError::InUse(_) => "stop the other relogin, or choose another with --data".to_owned(),
+                    StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
                     StoreError::Damaged(..) => format!(
                         "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
                     ),
-                    _ => "make room or mend it, or choose another with --data".to_owned(),
+                    _ => "free some space or repair it, or choose another one with --data".to_owned(),
                 };
                 let text = format!("cannot use the data folder {data}: {advice}");
                 anyhow::Error::new(error).context(text)

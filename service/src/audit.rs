@@ -1,5 +1,5 @@
-//! The audit trail: one line of JSON for each thing that happens to a session or is tried on one (docs/audit.md). Knows no rules and
-//! no RES, and no secret ever comes by here: neither password nor key, cookie or token.
+//! The audit trail: one line of JSON for each event of a session (docs/audit.md). Must not depend
+//! on the rules or on RES, and never receives a secret: no password, key, cookie or token.
 
 mod fold;
 mod sink;
@@ -136,7 +136,7 @@ impl Audit {
         }
         let event = match events.try_send((now, event)) {
             Ok(()) => return,
-            Err(TrySendError::Closed(_)) => return error!("the audit trail has ended: an event was not written down"),
+            Err(TrySendError::Closed(_)) => return error!("the audit trail has stopped; an event was not written"),
             Err(TrySendError::Full(event)) => event,
         };
         if !state.is_stuck.load(Relaxed) {
@@ -201,7 +201,7 @@ impl Trail {
                         Ok(()) => self.tell_what_is_lost("the audit trail can be written again; some of it was not"),
                         Err(failure) => {
                             if self.state.lost.fetch_add(lines.len() as u64, Relaxed) == 0 {
-                                error!("the audit trail cannot be written: {}", Chain(&failure));
+                                error!("cannot write the audit trail: {}", Chain(&failure));
                             }
                         }
                     }
@@ -228,7 +228,7 @@ impl Trail {
                 written = &mut writing => return Some(written),
                 () = tokio::time::sleep(TELL) => {
                     let lost = self.state.lost.load(Relaxed);
-                    error!(lost, "nobody takes the audit trail: is its pipe being read?");
+                    error!(lost, "the audit trail is not being read; check the process at the other end of the pipe");
                 }
                 () = self.stop.cancelled() => return tokio::time::timeout(PATIENCE, writing).await.ok(),
             }
@@ -241,13 +241,13 @@ impl Trail {
         let published = tokio::time::timeout(PATIENCE, bus.publish(subject, line.into())).await;
         match published.unwrap_or(Err(BusError::Disconnected)) {
             Ok(()) if self.unpublished > 0 => {
-                error!(lost = self.unpublished, "the audit trail can be published again; some of it was not");
+                error!(lost = self.unpublished, "publishing the audit trail works again; some events were lost");
                 self.unpublished = 0;
             }
             Ok(()) => {}
             Err(failure) => {
                 if self.unpublished == 0 {
-                    error!("the audit trail cannot be published: {}", Chain(&failure));
+                    error!("cannot publish the audit trail: {}", Chain(&failure));
                 }
                 self.unpublished += 1;
             }

@@ -1,5 +1,8 @@
-//! The command line: what can be typed, and how a slip in it is answered. Knows not what the options mean: see [`crate::config`].
+//! The command line: subcommands, options, and one-line errors. Must not interpret the options: that
+//! is what [`crate::config`] does.
 
+#[cfg(test)]
+mod reference;
 pub mod store;
 pub mod user;
 
@@ -13,7 +16,8 @@ use crate::{
     users::UserChange,
 };
 
-/// Sessions that survive reconnects, for RES APIs: session service and embedded gateway in one binary.
+/// Sessions that survive reconnects, for RES APIs: a session service and an embedded gateway in one
+/// binary.
 #[derive(Debug, Parser)]
 #[command(name = "relogin", version, arg_required_else_help = true, infer_subcommands = false)]
 struct Cli {
@@ -23,13 +27,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum CliCommand {
-    /// Run the session service, and with it, unless --nats says otherwise, page and gateway
+    /// Run the session service, and without --nats also the page and the gateway
     ///
-    /// Each option is looked for on the command line, then in the environment, then in relogin.toml.
+    /// Each option is taken from the command line, else from the environment, else from relogin.toml.
     Serve(Box<ServeArgs>),
-    /// Change the users; a running service follows within a second or two
+    /// Edit the users file; a running service notices within a second or two
     User(UserArgs),
-    /// Look after the session store of a service that does not run
+    /// Check or repair the session store of a stopped service
     Store(StoreArgs),
 }
 
@@ -43,7 +47,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// Options in TOML [default: relogin.toml in the working directory, if there is one]
+    /// Configuration file in TOML [default: relogin.toml in the working directory, if there is one]
     #[arg(long, env = "RELOGIN_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 }
@@ -55,7 +59,7 @@ struct UserArgs {
     /// The users file [default: users.toml]
     #[arg(long, env = "RELOGIN_USERS", value_name = "FILE", global = true)]
     users: Option<PathBuf>,
-    /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes [default: m=19456,t=2,p=1]
+    /// Cost of password hashes: Argon2id's KiB of memory, passes and lanes [default: m=19456,t=2,p=1]
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", global = true)]
     password_cost: Option<String>,
     /// The data folder of the service, for `changed` [default: relogin-data]
@@ -79,15 +83,16 @@ struct StoreArgs {
 /// What to do to the session store.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Say whether it is sound, and what is lost if it is not
+    /// Report whether the store is sound, and what is lost if it is not
     ///
-    /// Nothing is changed. Exit code 0: it is sound; 1: something is damaged; 2: it could not be checked.
+    /// Changes nothing. Exit codes: 0 if it is sound, 1 if something is damaged, 2 if it could not be
+    /// checked.
     Check,
-    /// Put a store of all that can be read in its place, and keep the damaged one aside
+    /// Replace the store by one with everything that can be read, and keep the damaged one
     ///
-    /// Exit code 0: it can be used, and nothing is lost; 1: it can be used, and what is lost was listed; 2: nothing was changed.
+    /// Exit codes: 0 if nothing is lost, 1 if lost sessions were listed, 2 if nothing was changed.
     Repair {
-        /// Also keep sessions of which nobody knows any more whether they have ended
+        /// Also keep sessions that may have ended
         #[arg(long)]
         keep_unverified: bool,
     },
@@ -97,18 +102,18 @@ pub enum StoreCommand {
 enum UserCommand {
     #[command(flatten)]
     Edit(UserEdit),
-    /// Tell the service that something has happened to a user whom a program or a service of yours keeps
+    /// Tell the service that a user kept by your own program or service has changed
     ///
-    /// Within a second or two, or when the service starts: who is removed or disabled is logged out, and another name or role
-    /// reaches all their connections.
+    /// Takes effect within a second or two, or when the service starts: a removed or disabled user is
+    /// logged out, and a new name or role reaches all connections of the user.
     Changed {
         /// The user's id
         #[arg(value_parser = parse_user_id)]
         id: UserId,
-        /// The user has another password: end their sessions
+        /// The user has a new password: end their sessions
         #[arg(long)]
         password: bool,
-        /// But not this one, in which they have changed it: `sid` of its access token
+        /// Keep this session, in which the password was changed: `sid` of its access token
         #[arg(long, value_name = "SID", value_parser = parse_sid, requires = "password")]
         keep: Option<SessionId>,
     },
@@ -117,47 +122,47 @@ enum UserCommand {
 /// What to do to the users file.
 #[derive(Debug, Subcommand)]
 pub enum UserEdit {
-    /// Add a user; makes the file if there is none
+    /// Add a user; creates the file if there is none
     Add {
-        /// What the user logs in with; case does not matter
+        /// Name to log in with; case does not matter
         username: String,
-        /// A number, or a text [default: the number after the largest]
+        /// Id, a number or a text [default: the largest number plus one]
         #[arg(long, value_parser = parse_user_id)]
         id: Option<UserId>,
-        /// What others see [default: the username]
+        /// Display name [default: the username]
         #[arg(long)]
         name: Option<String>,
-        /// What services decide access by
+        /// Role, by which services decide on access
         #[arg(long, default_value = "user")]
         role: String,
-        /// How to get the password.
+        /// Where the password comes from.
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Give a user another password, and end their sessions
+    /// Change a user's password, and end their sessions
     Passwd {
-        /// Whose password
+        /// The user's name
         username: String,
-        /// How to get the password.
+        /// Where the password comes from.
         #[command(flatten)]
         password: PasswordArgs,
     },
-    /// Let a user log in no more for now, and end their sessions
+    /// Keep a user from logging in, and end their sessions
     Disable {
-        /// Who
+        /// The user's name
         username: String,
     },
     /// Let a disabled user log in again
     Enable {
-        /// Who
+        /// The user's name
         username: String,
     },
     /// Remove a user, and end their sessions
     Remove {
-        /// Who
+        /// The user's name
         username: String,
     },
-    /// Show the users
+    /// List the users
     List,
 }
 
@@ -169,7 +174,7 @@ pub struct PasswordArgs {
     pub password_stdin: bool,
 }
 
-/// What was typed, read as far as the command line goes.
+/// A parsed command line.
 #[derive(Debug)]
 pub enum Invocation {
     /// `relogin serve`.
@@ -184,10 +189,10 @@ pub enum Invocation {
     Print(String),
 }
 
-/// Reads the command line and what it names of the environment.
+/// Parses the command line and the environment variables of its options.
 ///
 /// # Errors
-/// What to print, if it makes no sense: a line, or the help text if nothing was asked for at all.
+/// The text to print if the command line is invalid: one line, or the help text if it is empty.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
     let parsed = command().try_get_matches_from(args).and_then(|mut matches| {
         let typed = matches.clone();
@@ -216,7 +221,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     })
 }
 
-/// The command line as clap knows it. An environment variable that is set to nothing counts as not set.
+/// The clap command. An empty environment variable counts as not set.
 fn command() -> clap::Command {
     fn without_empty(arg: clap::Arg) -> clap::Arg {
         let is_empty = arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
@@ -234,7 +239,7 @@ fn layers(options: Options, config: ConfigArgs, matches: &ArgMatches) -> Layers 
     Layers { given: options, from_env, config: config.config }
 }
 
-/// Turns clap's pages into one line, for scripts and logs.
+/// Reduces clap's error pages to one line, for scripts and logs.
 fn answer(error: &clap::Error) -> Result<Invocation, String> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
     let text = error.render().to_string();
@@ -257,7 +262,7 @@ fn parse_user_id(text: &str) -> Result<UserId, std::convert::Infallible> {
 }
 
 fn parse_sid(text: &str) -> Result<SessionId, &'static str> {
-    SessionId::parse(text).ok_or("no session's id")
+    SessionId::parse(text).ok_or("not a session id")
 }
 
 #[cfg(test)]
@@ -274,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_are_answered_in_one_line() {
+    fn errors_are_one_line() {
         for (args, expected) in [
             (
                 "relogin serve --nast x",
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_slips() {
+    fn help_and_version_are_not_errors() {
         assert!(
             matches!(parsed("relogin --version"), Ok(Invocation::Print(text)) if text == concat!("relogin ", env!("CARGO_PKG_VERSION"), "\n"))
         );

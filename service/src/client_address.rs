@@ -1,5 +1,5 @@
-//! Who a connection comes from: its peer, or whom proxies that are trusted (`--trusted-proxy`) vouch for. The one place that reads
-//! `X-Forwarded-For`. Does no I/O.
+//! Determines the address of a client: its peer's, or the one that trusted proxies
+//! (`--trusted-proxy`) report. The only place that reads `X-Forwarded-For`. Does no I/O.
 
 use std::{
     fmt,

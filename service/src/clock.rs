@@ -1,8 +1,9 @@
-//! The time that sessions go by. The one place that reads the system's clocks.
+//! The session clock. The only place that reads the system's clocks.
 //!
-//! The system's time of day may jump: a board without a battery is years behind until it has found a time server, and a
-//! mistake in between lasts seconds. A deadline that a jump has passed is not undone. So the time of sessions
-//! ([`SteadyClock`]) begins with the time of day, goes with the clock that nobody sets, and follows the time of day slowly.
+//! The system's time of day can jump: a board without a battery is years behind until it finds a
+//! time server, and a mistake can last for seconds. A deadline that a jump has passed cannot be
+//! restored. So the session clock ([`SteadyClock`]) starts with the time of day, goes on with the
+//! clock that nobody sets, and follows the time of day slowly.
 
 pub mod saved;
 pub mod steady;

@@ -1,5 +1,5 @@
-//! Says that something that is looked at again and again is wrong: once, and then once a minute while it stays so. Pure: the time is
-//! an argument.
+//! Reports that something which is checked again and again is wrong: once, and then once a minute
+//! while it stays wrong. Pure: the time is an argument.
 
 use std::time::Duration;
 

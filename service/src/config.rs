@@ -1,13 +1,15 @@
-//! What the service is told to do: the options, resolved and checked. Starts nothing.
+//! Resolves and checks the options of `relogin serve`. Must not start anything.
 
 mod layers;
+mod options;
 mod values;
 
 use std::path::PathBuf;
 
 use relogin_session::Policy;
 
-pub use layers::{ConfigError, Layers, Options, Origin};
+pub use layers::{ConfigError, Layers, Origin};
+pub use options::Options;
 use values::Value;
 pub use values::{Problem, parse_public_url};
 
@@ -402,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_readme() {
+    fn defaults_are_those_of_the_options_page() {
         let config = ok("", "");
         assert_eq!(config.listen.as_deref(), Some("127.0.0.1:8080"));
         assert_eq!(
@@ -528,44 +530,44 @@ mod tests {
     #[test]
     fn what_will_not_do_is_refused_with_its_name_and_what_to_do() {
         for (args, file, expected) in [
-            ("--refresh 5x", "", "--refresh \"5x\" is no length of time; write it like 90s, 10m, 24h or 30d"),
-            ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is no length"),
+            ("--refresh 5x", "", "--refresh \"5x\" is not a duration; write it like 90s, 10m, 24h or 30d"),
+            ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is not a duration"),
             ("--refresh 0s", "", "--refresh \"0s\" is out of range"),
             ("--refresh 24h --key-lifetime 24h", "", "--refresh is not shorter than the key lifetime of 1day"),
             ("--key-lifetime 2h --session-lifetime 1h", "", "--key-lifetime is longer than the session lifetime of 1h"),
             ("--session-lifetime 1h", "key-lifetime = \"2h\"", "FILE: key-lifetime is longer"),
-            ("--name a.b", "", "--name \"a.b\" is no part of a resource name"),
-            ("--name {cid}", "", "--name \"{cid}\" is no part"),
-            ("--name ticker --demo", "", "--name is what --demo calls its counter"),
-            ("--listen 8080", "", "--listen \"8080\" is no address"),
-            ("--listen localhost:99999", "", "--listen \"localhost:99999\" is no address"),
-            ("--store redis", "", "--store \"redis\" is none of the choices; write sled or memory"),
-            ("--gateway maybe", "", "--gateway \"maybe\" is none of the choices"),
-            ("--allow-origin example.org", "", "--allow-origin \"example.org\" is no origin"),
-            ("--public-url example.org", "", "--public-url \"example.org\" is no address of a site"),
-            ("--public-url https://a/chat", "", "--public-url \"https://a/chat\" is no address of a site"),
-            ("--public-url https://a?b", "", "--public-url \"https://a?b\" is no address"),
-            ("--public-url https://a@b", "", "--public-url \"https://a@b\" is no address"),
-            ("--public-url wss://a", "", "--public-url \"wss://a\" is no address"),
-            ("--public-url https://a,", "", "--public-url \"\" is no address"),
-            ("--trusted-proxy 10.0.0.0/33", "", "--trusted-proxy \"10.0.0.0/33\" is no address"),
-            ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE: trusted-proxy \"\" is no address"),
+            ("--name a.b", "", "--name \"a.b\" is not one part of a resource name"),
+            ("--name {cid}", "", "--name \"{cid}\" is not one part"),
+            ("--name ticker --demo", "", "--name is the name of the counter of --demo"),
+            ("--listen 8080", "", "--listen \"8080\" is not an address"),
+            ("--listen localhost:99999", "", "--listen \"localhost:99999\" is not an address"),
+            ("--store redis", "", "--store \"redis\" is not a valid value; expected sled or memory"),
+            ("--gateway maybe", "", "--gateway \"maybe\" is not a valid value"),
+            ("--allow-origin example.org", "", "--allow-origin \"example.org\" is not an origin"),
+            ("--public-url example.org", "", "--public-url \"example.org\" is not the URL of a site"),
+            ("--public-url https://a/chat", "", "--public-url \"https://a/chat\" is not the URL of a site"),
+            ("--public-url https://a?b", "", "--public-url \"https://a?b\" is not the URL of a site"),
+            ("--public-url https://a@b", "", "--public-url \"https://a@b\" is not the URL of a site"),
+            ("--public-url wss://a", "", "--public-url \"wss://a\" is not the URL of a site"),
+            ("--public-url https://a,", "", "--public-url \"\" is not the URL of a site"),
+            ("--trusted-proxy 10.0.0.0/33", "", "--trusted-proxy \"10.0.0.0/33\" is not an address"),
+            ("", "trusted-proxy = [\"loopback\", \"\"]", "FILE: trusted-proxy \"\" is not an address"),
             ("", "data = \"\"", "FILE: data is empty"),
-            ("--demo=perhaps", "", "--demo \"perhaps\" is none of the choices"),
+            ("--demo=perhaps", "", "--demo \"perhaps\" is not a valid value"),
             ("--users nats:my.users", "", "--users needs --nats"),
             ("--audit-subject my.audit", "", "--audit-subject needs --nats"),
-            ("--nats nats://a --audit-subject my.>", "", "--audit-subject \"my.>\" is no subject"),
+            ("--nats nats://a --audit-subject my.>", "", "--audit-subject \"my.>\" is not a subject"),
             ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
             ("--users exec:", "", "--users \"exec:\" names no program"),
             ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),
-            ("--key-format pem", "", "--key-format \"pem\" is none of the choices; write opaque or jwt"),
+            ("--key-format pem", "", "--key-format \"pem\" is not a valid value; expected opaque or jwt"),
             ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
-            ("--throttle maybe", "", "--throttle \"maybe\" is none of the choices; write all, user or off"),
+            ("--throttle maybe", "", "--throttle \"maybe\" is not a valid value; expected all, user or off"),
             ("--cookie off --cookie-session", "", "--cookie-session needs --cookie use or require"),
-            ("--cookie maybe", "", "--cookie \"maybe\" is none of the choices; write require, use or off"),
+            ("--cookie maybe", "", "--cookie \"maybe\" is not a valid value; expected require, use or off"),
             ("--password-cost 3", "", "--password-cost \"3\" is not of the form m=19456,t=2,p=1"),
-            ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is nothing that Argon2"),
-            ("--log relogin=loud", "", "--log \"relogin=loud\" is no log filter"),
+            ("", "password-cost = \"m=1,t=1,p=1\"", "FILE: password-cost \"m=1,t=1,p=1\" is below Argon2's minimum"),
+            ("--log relogin=loud", "", "--log \"relogin=loud\" is not a log filter"),
             ("", "refresh-in = \"5m\"", "FILE, line 1: unknown field `refresh-in`, expected one of"),
             ("", "name = \"a\"\nrefresh = 5", "FILE, line 2: invalid type: integer `5`, expected a string"),
             ("", "name = ", "FILE, line 1: "),
@@ -580,7 +582,7 @@ mod tests {
     #[test]
     fn passwords_in_addresses_are_not_shown() {
         let error = resolve("--nats http://joe:hunter2@", "").unwrap_err();
-        assert!(error.starts_with("--nats is no NATS address"), "{error}");
+        assert!(error.starts_with("--nats is not a NATS address"), "{error}");
         let config = ok("--nats nats://joe:hunter2@host", "");
         assert!(!format!("{config:?}").contains("hunter2"));
         let error = resolve("", "nats = [\"nats://joe:hunter2@host\"]").unwrap_err();

@@ -1,9 +1,11 @@
-//! Cookies: how they are read from what auth requests tell of a connection, and the one that tells browsers apart. Knows no
-//! sessions and no bus.
+//! Reads cookies from the headers in auth requests, and makes the cookie that tells browsers apart.
+//! Must not depend on sessions or the bus.
 //!
-//! The **browser's cookie** is 128 random bits that its script cannot read. It says nothing but that two requests come from one
-//! browser; a login binds its session to it. Where cookies are for TLS alone ([`Origins`]) its name has the prefix `__Host-`: browsers take it over TLS only, for all of
-//! one host and for no other, so that neither a neighbouring host nor somebody on the network can plant one.
+//! The **browser's cookie** is 128 random bits that scripts cannot read. It says only that two
+//! requests come from one browser; a login binds its session to it. Where cookies are restricted to
+//! TLS ([`Origins`]), its name has the prefix `__Host-`: browsers then accept it only over TLS, for
+//! the whole host and for no other, so that neither a neighbouring host nor somebody on the network
+//! can plant one.
 
 use std::{borrow::Cow, sync::Arc};
 

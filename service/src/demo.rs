@@ -1,5 +1,5 @@
-//! The demo's own resource, `ticker.model {seconds}`: something that streams to those who are logged in. Knows no sessions:
-//! it looks at the token alone, like any service of a RES API.
+//! The demo's resource, `ticker.model {seconds}`, which streams to logged-in users. Must not depend
+//! on sessions: it checks only the token, like any service of a RES API.
 
 use std::{sync::Arc, time::Duration};
 
@@ -84,7 +84,7 @@ impl Ticker {
     async fn send(&self, subject: &str, payload: Vec<u8>) {
         // A bus that is down gets over it, and gateways fetch the model anew then.
         if let Err(error) = self.bus.publish(subject, payload.into()).await {
-            debug!("the ticker is not heard: {}", Chain(&error));
+            debug!("cannot publish the ticker: {}", Chain(&error));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many file descriptors the process may have. Knows nothing of what they are for.
+//! The limit of file descriptors of this process. Must not know what they are used for.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

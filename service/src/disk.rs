@@ -1,4 +1,5 @@
-//! Writing small files so that they are whole whatever happens, and seeing that one has changed. Knows nothing of what is in them.
+//! Writes small files atomically and durably, and detects changed files. Must not know their
+//! contents.
 
 use std::{
     fs::{self, File, Metadata},

@@ -1,4 +1,4 @@
-//! How errors are written into logs and messages.
+//! Formats errors for logs and messages.
 
 use std::{error::Error, fmt};
 

@@ -1,4 +1,4 @@
-//! What gateways are told of sessions: effects become RES events on the bus. Knows no sessions' rules and no store.
+//! Turns effects into RES events on the bus. Must not depend on the rules of sessions or the store.
 
 use std::sync::Arc;
 

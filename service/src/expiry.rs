@@ -1,4 +1,5 @@
-//! Disposes of sessions whose deadline has passed: one task and one timer for all of them. Knows no store and no RES.
+//! Disposes of expired sessions, with one task and one timer for all of them. Must not depend on
+//! the store or RES.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,7 @@ pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
         let sleep = match dispose(&sessions, &stop).await {
             Ok(next) => next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP)),
             Err(error) => {
-                tracing::error!("sessions cannot be disposed of: {}", Chain(&error));
+                tracing::error!("cannot dispose of expired sessions: {}", Chain(&error));
                 PAUSE
             }
         };

@@ -1,9 +1,11 @@
-//! One instance of the service for each name on a message bus: two with stores of their own would both answer each request, and
-//! what one of them knows the other one refuses. An instance asks for others before it answers anything, and looks for them as
-//! long as it runs. Knows the bus, and neither sessions nor RES.
+//! Ensures one instance of the service for each name on a message bus. Two instances with separate
+//! stores would both answer each request, and each would refuse what only the other one knows. An
+//! instance looks for others before it answers anything, and as long as it runs. Depends on the
+//! bus, but not on sessions or RES.
 //!
-//! All of them listen on `relogin.<name>.instance`. A question is who asks, and so is an answer. Of two that start at the same
-//! moment at least one hears the other's question, for each listens before it asks; the one with the lower id stays.
+//! All instances listen on `relogin.<name>.instance`. A question says who asks, and so does an
+//! answer. Of two that start at the same moment at least one hears the other's question, because
+//! each listens before it asks; the one with the lower id stays.
 
 use std::{
     fmt,
@@ -50,7 +52,7 @@ struct Instance {
 pub enum ClaimError {
     /// Another one has begun, or begins at the same time.
     #[error(
-        "another relogin named {name:?} runs on this NATS, and would answer the same requests with sessions of its own; stop it, or take \
+        "another relogin named {name:?} runs on this NATS and would answer the same requests from its own store; stop it, or choose \
          another name with --name"
     )]
     Taken {
@@ -58,7 +60,7 @@ pub enum ClaimError {
         name: String,
     },
     /// The bus failed.
-    #[error("other instances cannot be asked for")]
+    #[error("cannot look for other instances")]
     Bus(#[from] BusError),
 }
 
@@ -158,7 +160,7 @@ impl Claim {
                 Ok(Some(Delivery::Message { .. } | Delivery::Lost)) | Err(_) => {}
             }
         }
-        debug!("somebody listens on {:?} and does not answer", self.subject);
+        debug!("a subscriber on {:?} does not answer", self.subject);
         Ok(())
     }
 
@@ -282,7 +284,7 @@ impl Watcher {
         match self.claim.bus.ask(&self.claim.subject, self.claim.words(), &self.mailbox, ANSWER).await {
             Ok(asking) => Some(asking),
             Err(error) => {
-                debug!("other instances were not asked for: {}", Chain(&error));
+                debug!("cannot look for other instances: {}", Chain(&error));
                 None
             }
         }
@@ -292,7 +294,7 @@ impl Watcher {
     async fn leave(&self) {
         self.claim.state().me.ready = false;
         if let Err(error) = self.claim.bus.publish(&self.claim.subject, self.claim.words()).await {
-            debug!("other instances do not know that this one ends: {}", Chain(&error));
+            debug!("cannot tell other instances that this one stops: {}", Chain(&error));
         }
     }
 
@@ -315,7 +317,7 @@ impl Watcher {
         if let Some(reply) = reply
             && let Err(error) = self.claim.bus.publish(&reply, me.words()).await
         {
-            debug!("another instance was not answered: {}", Chain(&error));
+            debug!("cannot answer another instance: {}", Chain(&error));
         }
     }
 }
@@ -339,10 +341,10 @@ impl Peers {
         let is_known = met.other.as_ref().is_some_and(|(known, _)| known.id == other.id);
         met.is_senior = (me.began, &me.id) < (other.began, &other.id);
         if !is_known {
-            let logins = if met.is_senior { "are taken here" } else { "are left to it" };
+            let logins = if met.is_senior { "are accepted here" } else { "are left to it" };
             error!(
                 other = other.id,
-                "another instance named {name:?} answers on this NATS, with a store of its own: stop one of the two. Until then no key \
+                "another instance named {name:?} answers on this NATS from its own store; stop one of the two. Until then no key \
                  is refused, and new logins {logins}"
             );
         }

@@ -1,5 +1,5 @@
-//! Where log lines go: to a thread of its own, which writes them to standard error. Whoever logs never waits: a pipe that is not
-//! read must not hold up the service. Knows nothing of what is in the lines.
+//! Sends log lines to a thread of its own, which writes them to standard error. Logging never
+//! blocks: a pipe that is not read must not stall the service. Must not know what the lines say.
 
 use std::{
     io::{self, Write},
@@ -68,11 +68,8 @@ fn write(lines: &Receiver<Message>, mut target: impl Write, dropped: &AtomicU64)
         let lost = dropped.swap(0, Relaxed);
         if lost > 0 {
             let now = format_rfc3339_micros(SystemTime::now());
-            writeln!(
-                target,
-                "{now}  WARN relogin::log: lines of the log were dropped, for nobody read them lines={lost}"
-            )
-            .ok();
+            writeln!(target, "{now}  WARN relogin::log: log lines were dropped because nobody read them lines={lost}")
+                .ok();
         }
     }
 }

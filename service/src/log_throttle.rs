@@ -1,5 +1,5 @@
-//! A line of the log that strangers can cause any number of times: counted, and written once a second at most. Does not know what it
-//! says.
+//! Counts a log line that strangers can cause any number of times, and writes it at most once a
+//! second. Must not know what the line says.
 
 use std::{
     sync::{Mutex, PoisonError},

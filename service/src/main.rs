@@ -1,4 +1,5 @@
-//! The `relogin` program: reads the command line, does what it says, turns errors into one line and an exit code.
+//! The `relogin` program: parses the command line, runs the command, and turns errors into one line
+//! and an exit code.
 #![forbid(unsafe_code)]
 
 use std::{
@@ -129,7 +130,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             }
         }
     };
-    info!("stopping; a second signal stops at once");
+    info!("stopping; send the signal again to stop at once");
     tokio::select! {
         stopped = app.stop() => match stopped {
             Ok(()) => Ok(code),
@@ -216,8 +217,9 @@ fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
     // What happens to the connection to NATS the bus tells, and as often as is of use.
-    let filter: EnvFilter =
-        format!("async_nats=warn,{filter}").parse().with_context(|| format!("RUST_LOG {filter:?} is no log filter"))?;
+    let filter: EnvFilter = format!("async_nats=warn,{filter}")
+        .parse()
+        .with_context(|| format!("RUST_LOG {filter:?} is not a log filter"))?;
     let is_discreet = filter_fn(|metadata| {
         *metadata.level() != Level::TRACE || !TALKATIVE.iter().any(|name| metadata.target().starts_with(name))
     });

@@ -1,5 +1,5 @@
-//! What the service needs of a message bus: what it listens to and what it sends. The place that knows it all beforehand, so that
-//! what is not allowed shows at the start. Knows no transport.
+//! The permissions that the service needs on a message bus, to subscribe and to publish. They are
+//! listed here in advance, so that missing ones are found at start. Must not depend on a transport.
 
 use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
 

@@ -1,9 +1,11 @@
-//! Which web origins are this server's own, which others may connect, and what follows from it: whose pages open WebSockets, whose
-//! act with cookies, which hosts requests may ask for, and whether cookies are `Secure`. Does no I/O but a line in the log for what it
-//! refuses. Knows no sessions.
+//! Decides which web origins are this server's own, which others may connect, and what follows:
+//! whose pages open WebSockets, whose act with cookies, which hosts requests may ask for, and
+//! whether cookies are `Secure`. Does no I/O except a log line for what it refuses. Must not depend
+//! on sessions.
 //!
-//! A page cannot lie about where it comes from (`Origin`), but it can choose the name by which it reaches us (`Host`): whoever owns a
-//! name can have it resolve to any address (DNS rebinding). So a name is only ours if somebody on our side says so.
+//! A page cannot lie about its origin (`Origin`), but it can choose the name by which it reaches
+//! the server (`Host`): whoever owns a name can have it resolve to any address (DNS rebinding). So
+//! a name is the server's own only if the operator says so.
 
 mod complaints;
 
@@ -39,10 +41,10 @@ pub struct Origins {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// It asks for a host that is not ours.
-    #[error("This server does not go by that name. Its --public-url says by which it does.")]
+    #[error("This server is not known by that name. Its --public-url sets the name.")]
     Host,
     /// It is sent by a page that may not connect.
-    #[error("Pages of this origin may not connect. The server's --public-url and --allow-origin say which may.")]
+    #[error("Pages of this origin may not connect. The server's --public-url and --allow-origin set which pages may.")]
     Page,
 }
 
@@ -81,7 +83,7 @@ impl Origins {
         if let Some(text) = self.complaints.note("host", text, Instant::now()) {
             let url = format!("https://{text}");
             tracing::warn!(
-                "a request for the host {text:?} is refused: if that is this server's name, say --public-url {url:?}"
+                "refused a request for the host {text:?}; if that is this server's name, set --public-url {url:?}"
             );
         }
         Err(Refusal::Host)
@@ -100,11 +102,11 @@ impl Origins {
         };
         match self.complaints.note("page", page, Instant::now()) {
             Some(page) if page == OPAQUE => tracing::warn!(
-                "a page without an origin (null), a file say, is refused: --allow-origin null lets all such in"
+                "refused a page without an origin (null), such as a file; --allow-origin null accepts all of them"
             ),
             Some(page) => tracing::warn!(
-                "a page of {page:?} is refused: if that is this server's own address, say --public-url {page:?}; if it is \
-                 another site that may connect, --allow-origin {page:?}"
+                "refused a page of {page:?}; if that is this server's own address, set --public-url {page:?}; if it is \
+                 another site that may connect, set --allow-origin {page:?}"
             ),
             None => {}
         }
@@ -115,7 +117,7 @@ impl Origins {
     pub fn note_lost_upgrade(&self) {
         if self.complaints.note("upgrade", "", Instant::now()).is_some() {
             tracing::warn!(
-                "a WebSocket was asked for without the header Upgrade: if there is a proxy, it must pass on Upgrade and \
+                "refused a WebSocket without the header Upgrade; if there is a proxy, configure it to pass on Upgrade and \
                  Connection, over HTTP/1.1"
             );
         }
@@ -138,7 +140,7 @@ impl Origins {
             || parse_page(page).is_some_and(|page| scheme(&page) == "https" || is_loopback(host(&page)));
         if !is_safe && let Some(page) = self.complaints.note("cookies", page, Instant::now()) {
             tracing::warn!(
-                "cookies do not count for a page of {page:?}, which came without TLS: if this site has none, say --public-url {page:?}"
+                "ignored the cookies of a page of {page:?}, which was loaded without TLS; if this site has no TLS, set --public-url {page:?}"
             );
         }
         is_safe

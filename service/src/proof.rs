@@ -1,5 +1,5 @@
-//! Proofs: whether a device's public key will do, and whether the device has signed. The one place that knows the arithmetic of
-//! curves; knows no sessions and no challenges.
+//! Checks a device's public keys and signatures. The only place that knows elliptic curves. Must
+//! not depend on sessions or challenges.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use curve25519_dalek::edwards::CompressedEdwardsY;

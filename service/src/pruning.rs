@@ -1,5 +1,5 @@
-//! Takes connections off crowded sessions that are no more: one task and one timer for all of them. Knows no store, no RES and
-//! no rules.
+//! Removes unresponsive connections from sessions that have many, with one task and one timer for
+//! all of them. Must not depend on the store, RES or the rules.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     loop {
         let next = sessions.call_the_roll().await.unwrap_or_else(|error| {
-            tracing::error!("connections cannot be asked whether they are there: {}", Chain(&error));
+            tracing::error!("cannot probe connections: {}", Chain(&error));
             Some(Instant::now() + PAUSE)
         });
         let wake = async {

@@ -1,5 +1,5 @@
-//! What a running service reads again when it is told to, as daemons do: users, secrets, issuers. Of what cannot be used, the old stays.
-//! Must not know signals.
+//! Reloads users, secrets and issuers of a running service. If something cannot be used, the old
+//! state stays. Must not depend on signals.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -47,7 +47,7 @@ impl Reloads {
         let (mut read, mut kept) = (Vec::new(), Vec::new());
         let mut note = |what: &str, result: Result<usize, String>| match result {
             Ok(count) => read.push(format!("{count} {what}{}", if count == 1 { "" } else { "s" })),
-            Err(reason) => kept.push(format!("the {what}s stay as they were: {reason}")),
+            Err(reason) => kept.push(format!("the {what}s are unchanged: {reason}")),
         };
         if let Some(users) = &self.users {
             note("user", ask(users).await);

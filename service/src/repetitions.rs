@@ -1,8 +1,8 @@
-//! Keeps the log short when something is said over and over: each place in the code may say its line some times, then its lines
-//! are counted, and the count is told once a second. So nobody fills a disk by whatever they can make the service complain of. Knows
-//! no lines.
+//! Limits repeated log lines: each call site may log a number of lines, then its lines are counted,
+//! and the count is logged once a second. So nobody can fill a disk by what they can make the
+//! service log. Must not know what the lines say.
 //!
-//! Lines of DEBUG and TRACE are left alone: who asks for them wants them.
+//! DEBUG and TRACE lines are not limited, because somebody asked for them.
 
 use std::{
     collections::HashMap,

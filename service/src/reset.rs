@@ -1,4 +1,5 @@
-//! Telling gateways that what they know of our resources may be out of date. Knows the bus and RES, not what the resources are.
+//! Tells gateways that their copies of the service's resources may be stale. Depends on the bus and
+//! RES, not on the resources.
 
 use std::sync::Arc;
 
@@ -56,12 +57,12 @@ impl Resets {
             }
             let link = *self.link.borrow_and_update();
             match link {
-                Link::Down => warn!("the connection to the message bus is lost; it is tried again until it is back"),
+                Link::Down => warn!("lost the connection to the message bus; reconnecting"),
                 Link::Up => {
-                    info!("the connection to the message bus is back");
+                    info!("reconnected to the message bus");
                     if let Err(error) = self.announce().await {
                         // If it was lost again meanwhile, the next change of the link comes by here.
-                        warn!("gateways were not told to fetch anew: {}", Chain(&error));
+                        warn!("cannot tell gateways to fetch their resources again: {}", Chain(&error));
                     }
                 }
             }

@@ -1,8 +1,8 @@
-//! The server's secrets, which relogin keys are made from: the file they are in. Knows no keys.
+//! The file with the server's secrets, from which relogin keys are made. Must not depend on keys.
 //!
-//! One secret a line, in base64 (either alphabet, padded or not) or in hexadecimal digits; lines that are empty or begin with
-//! `#` are skipped. The first signs, all verify: to rotate, put a new line on top and take the old ones away once the
-//! longest session is over.
+//! It has one secret per line, in base64 (either alphabet, padded or not) or in hexadecimal digits.
+//! Empty lines and lines that begin with `#` are skipped. The first secret signs, all verify. To
+//! rotate, add a new line at the top, and remove the old ones once the longest session is over.
 
 use std::{
     fs, io,
@@ -34,7 +34,7 @@ pub enum SecretError {
         source: io::Error,
     },
     /// There is no file, and it cannot be made.
-    #[error("cannot make the secret file {}", path.display())]
+    #[error("cannot create the secret file {}", path.display())]
     Unwritable {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum SecretError {
         mode: u32,
     },
     /// A line is no secret.
-    #[error("line {line} of the secret file {} is neither base64 nor hexadecimal; make a secret with: openssl rand -base64 32", path.display())]
+    #[error("line {line} of the secret file {} is neither base64 nor hexadecimal; create a secret with: openssl rand -base64 32", path.display())]
     Form {
         /// The file.
         path: PathBuf,
@@ -72,14 +72,14 @@ pub enum SecretError {
         len: usize,
     },
     /// There is no secret in the file.
-    #[error("there is no secret in {}; remove the file to have one made, or put one there with: openssl rand -base64 32", path.display())]
+    #[error("there is no secret in {}; remove the file to have one created, or add one with: openssl rand -base64 32", path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
     /// None of the secrets in use is in the file any more.
     #[error(
-        "{} has none of the secrets in use: all keys would be refused. Put the new secret on top of the old one; to end all sessions, start the service anew",
+        "{} has none of the secrets in use: all keys would be refused. Put the new secret on top of the old one; to end all sessions, restart the service",
         path.display()
     )]
     Foreign {
@@ -87,7 +87,7 @@ pub enum SecretError {
         path: PathBuf,
     },
     /// The system has no randomness.
-    #[error("the system gives no random bits")]
+    #[error("the system returned no random bits")]
     Random(#[source] rand::rngs::SysError),
 }
 

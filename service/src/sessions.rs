@@ -1,13 +1,15 @@
-//! Sessions, as requests see them: load → decide → compare-and-swap → tell gateways → answer, and again if somebody else was
-//! faster. Knows no RES method names and no passwords; what happens is decided in [`relogin_session::decide`].
+//! Sessions, as requests see them: load → decide → compare-and-swap → tell gateways → answer, and
+//! again after a conflict. Must not know RES method names or passwords; the decisions are made in
+//! [`relogin_session::decide`].
 //!
-//! **Order.** The write is durable before anybody is told of it, and all events of a decision are on their way before its
-//! answer. Two things are told earlier, for a crash in between must not leave a connection with a token that no session
-//! stands behind, out of reach for any later logout:
-//! - A connection that leaves a session is cleared before the write that forgets it. If that write never comes, its client
-//!   relogins, and all is as before.
-//! - A session that ends is first stored as over ([`Record::ended`]), then its connections are cleared, then it is removed.
-//!   Of one that stays in between, [`crate::expiry`] tells the end again after the restart.
+//! **Order.** A write is durable before anybody is told of it, and all events of a decision are
+//! sent before its answer. Two things are told earlier, because a crash in between must not leave a
+//! connection with a token that no session backs, out of reach of any later logout:
+//! - A connection that leaves a session is cleared before the write that forgets it. If that write
+//!   never happens, its client relogins, and all is as before.
+//! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are
+//!   cleared, then it is removed. If the process stops in between, [`crate::expiry`] tells the end
+//!   again after the restart.
 
 mod by_cookie;
 mod cap;
@@ -123,10 +125,10 @@ pub enum SessionsError {
     #[error(transparent)]
     Bus(#[from] BusError),
     /// The system has no random bits to give.
-    #[error("no random bits for a new session")]
+    #[error("the system returned no random bits for a new session")]
     Random(#[source] rand::rngs::SysError),
     /// Others were faster each time.
-    #[error("the session was changed at the same time again and again")]
+    #[error("gave up after too many concurrent changes of the session")]
     Contended,
 }
 
@@ -250,11 +252,11 @@ impl Sessions {
         if let Some(proof) = proof
             && !challenge::verify(&self.rules().keyring, &proof.challenge, &connection, now)
         {
-            tracing::debug!(%connection, "relogin with a challenge that is none, or not any more");
+            tracing::debug!(%connection, "relogin with an unknown or expired challenge");
             return Ok(Err(Denied::InvalidChallenge));
         }
         let Some(key) = self.rules().keyring.read(relogin_key) else {
-            tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with what is no key");
+            tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with something that is not a key");
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));

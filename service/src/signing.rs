@@ -1,4 +1,5 @@
-//! What signs relogin keys that are JSON Web Tokens: one Ed25519 key pair for each of the server's secrets. Knows no claims.
+//! Signs JWT relogin keys: one Ed25519 key pair for each of the server's secrets. Must not know
+//! claims.
 
 use relogin_session::{
     Keyring,

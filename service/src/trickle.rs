@@ -1,5 +1,5 @@
-//! How many of many like things may be told one by one: the rest is counted, and the count told once a second. Pure: time is an
-//! argument. Depends on nothing that is told.
+//! Limits how many of many similar things are reported singly: the rest is counted, and the count
+//! reported once a second. Pure: the time is an argument. Must not know what is reported.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The composition root's part for users: picks who knows them. Must not start anything.
+//! Picks the user directory for the composition root. Must not start anything.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -46,7 +46,7 @@ impl People {
         let known = known_users(config);
         // The first user may be added while the service runs.
         let follower = Follower::open(path.clone(), known, is_default).map_err(|error| match error.is_missing() {
-            true => anyhow::anyhow!("there is no users file {}; `relogin user add` makes it", path.display()),
+            true => anyhow::anyhow!("there is no users file {}; create it with `relogin user add`", path.display()),
             false => error.into(),
         })?;
         let keep =

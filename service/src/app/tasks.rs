@@ -1,4 +1,5 @@
-//! The tasks that a service consists of, in groups that are stopped one after the other. Must not know what they do.
+//! The service's background tasks, in groups that are stopped one after the other. Must not know
+//! what the tasks do.
 
 use std::panic::AssertUnwindSafe;
 
@@ -41,7 +42,7 @@ impl Tasks {
         self.tasks.spawn(async move {
             let ended = task.await;
             if ended.is_err() || !stopping.is_cancelled() {
-                error!("a part of the service has ended: {what}");
+                error!("a background task has ended unexpectedly: {what}");
                 failed.cancel();
             }
         });

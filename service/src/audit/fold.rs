@@ -1,5 +1,5 @@
-//! Events that strangers can cause as often as they like: some are written down one by one, the others together, once a second. Knows
-//! no files and no bus.
+//! Folds events that strangers can cause any number of times: the first ones are written singly,
+//! the rest are counted and written once a second. Must not depend on files or the bus.
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -1,4 +1,5 @@
-//! Where the audit trail is written: a file that may be moved away at any time, or standard output. Knows no events.
+//! Writes the audit trail to a file, which may be moved away at any time, or to standard output.
+//! Must not know events.
 
 use std::{
     fs::{self, File, OpenOptions},

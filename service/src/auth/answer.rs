@@ -1,4 +1,4 @@
-//! What goes wrong with a request, and how it is answered: the one place where that becomes a RES error.
+//! Turns failures of a request into RES errors. This is the only place that does.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -66,7 +66,7 @@ impl Failure {
             Self::Denied(denied) => debug!(%route, "denied: {denied}"),
             Self::TooManyAttempts(wait) => debug!(%route, ?wait, "denied: too many failed logins"),
             Self::Busy => warn!(%route, "refused: too many password checks are waiting"),
-            Self::Shortage => debug!(%route, "refused: the session store is short of something, and says of what"),
+            Self::Shortage => debug!(%route, "refused: the session store is out of a resource, see its own message"),
             Self::Ours(source) => error!(%route, "failed: {}", Chain(source.as_ref())),
             Self::Panic => error!(%route, "panicked; see the message above"),
         }

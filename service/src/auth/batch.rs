@@ -1,6 +1,6 @@
-//! Requests that come together are dealt with together, in one task: what they write shares a sync, and what they send goes out
-//! in one go, because nothing else runs in between. One that waits for longer holds up no other, and a panic ends one
-//! alone. Knows no requests.
+//! Handles requests that arrive together in one task: their writes share a sync, and their answers
+//! are sent together, because nothing else runs in between. A request that waits longer does not
+//! delay the others, and a panic ends only its own request. Must not know what requests are.
 
 use std::{
     panic::AssertUnwindSafe,

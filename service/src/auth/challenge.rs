@@ -1,4 +1,5 @@
-//! `auth.<name>.challenge`: what a device signs for its next relogin on the connection.
+//! `auth.<name>.challenge`: the challenge that a device signs for its next relogin on the
+//! connection.
 
 use relogin_res::service::{AuthRequest, Payload, Response};
 use relogin_session::ConnectionId;

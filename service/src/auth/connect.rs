@@ -1,6 +1,6 @@
-//! `auth.<name>.connect`: what gateways ask before a WebSocket opens, and before an HTTP request is dealt with, if it is named to them
-//! as their header authentication. Gives the browser its cookie, resumes the session of the key that comes in a cookie, and gives the
-//! connection a session, if the headers have a token of an issuer's.
+//! `auth.<name>.connect`: the header authentication that gateways call before a WebSocket opens and
+//! before an HTTP request. Sets the browser's cookie, resumes the session whose key is in a cookie,
+//! and creates a session if the headers contain a third-party token.
 
 use relogin_res::service::{AuthRequest, Meta, Response};
 use relogin_session::{ConnectionId, ReloginKey};

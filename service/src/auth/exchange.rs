@@ -1,6 +1,6 @@
-//! HTTP requests that exchange the key in a browser's cookie (docs/protocol.md, section 5): `POST …/<name>/refresh` and
-//! `…/<name>/logout`. All is done in the header authentication that gateways ask for before such a call, for that alone sees
-//! headers; the call itself has nothing left to do.
+//! HTTP requests that exchange the key in a browser's cookie (docs/protocol.md, section 5): `POST
+//! …/<name>/refresh` and `…/<name>/logout`. Everything is done in the header authentication that
+//! gateways call first, because only that sees headers. The call itself has nothing left to do.
 
 use relogin_res::Error;
 use relogin_res::service::{Access, AuthRequest, Meta, Response};

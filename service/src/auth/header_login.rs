@@ -1,5 +1,6 @@
-//! `auth.<name>.headerLogin`: a session for whom an issuer vouches, by a token in the headers that the connection was opened with. Also
-//! on the upgrade itself, where the connection gets its session before its first message, and nobody a key.
+//! `auth.<name>.headerLogin`: creates a session from a third-party token in the headers with which
+//! the connection was opened. Also runs on the upgrade itself, where the connection gets its
+//! session before its first message and nobody gets a key.
 
 use relogin_res::service::{AuthRequest, Origin, Response, parse_params};
 use relogin_session::{ConnectionId, Denied, api::HeaderLoginParams};
@@ -93,7 +94,7 @@ async fn admit(
             Ok(bearer)
         }
         Err(refusal) => {
-            debug!(%connection, "a token is refused: {refusal}");
+            debug!(%connection, "refused a token: {refusal}");
             // One that has expired, say, is no guess.
             if !refusal.is_of_a_genuine_token() {
                 desk.throttle.forged(guess, Instant::now());

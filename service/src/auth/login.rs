@@ -1,4 +1,4 @@
-//! `auth.<name>.login`: a session for a username and its password.
+//! `auth.<name>.login`: creates a session for a username and password.
 
 use std::{pin::pin, task::Poll, time::Duration};
 

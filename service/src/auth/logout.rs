@@ -1,4 +1,4 @@
-//! `auth.<name>.logout`: the end of the connection's session, or of the one that is named.
+//! `auth.<name>.logout`: ends the connection's session, or the one that is named.
 
 use relogin_res::service::{AuthRequest, Payload, Response, parse_params};
 use relogin_session::{ConnectionId, Denied, api::LogoutParams};

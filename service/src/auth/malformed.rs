@@ -1,4 +1,5 @@
-//! Requests that make no sense: counted, and spoken of once a second at most, for anybody may send any number of them.
+//! Counts malformed requests and logs them at most once a second, because anybody can send any
+//! number of them.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,7 +11,7 @@ use tracing::warn;
 
 use super::route::Route;
 
-/// Counts requests that make no sense.
+/// Counts received malformed requests.
 #[derive(Debug, Default)]
 pub(super) struct Malformed(Mutex<Counts>);
 
@@ -27,7 +28,7 @@ impl Malformed {
     /// Counts one more.
     pub(super) fn note(&self, route: &Route) {
         if let Some(Counts { total, unsaid, .. }) = self.count(Instant::now()) {
-            warn!(%route, since_last = unsaid, total, "requests that make no sense");
+            warn!(%route, since_last = unsaid, total, "received malformed requests");
         }
     }
 

@@ -1,8 +1,9 @@
-//! The RES methods and resources of `<name>`: from a request on the bus to what is asked of [`Sessions`], and back to an
-//! answer. The one room that knows RES method names; one method a file. Knows no store and no rules.
+//! The RES methods and resources of `<name>`: parses requests from the bus, calls [`Sessions`], and
+//! answers. The only module that knows the names of RES methods; each method has a file. Must not
+//! depend on the store or the rules.
 //!
-//! Requests that come together are one task (`auth/batch.rs`). A panic in one is answered like any other failure of ours, and ends
-//! nothing else.
+//! Requests that arrive together are one task (`auth/batch.rs`). A panic in one is answered like
+//! any other internal error, and ends nothing else.
 
 mod answer;
 mod batch;
@@ -189,7 +190,7 @@ impl Auth {
                     };
                     batch.push(Arc::clone(&self.desk).serve(route, payload, reply, place));
                 }
-                (None, _) => debug!(?subject, "a request without anybody who waits for its answer"),
+                (None, _) => debug!(?subject, "ignored a request without a reply subject"),
             }
             next = if batch.is_full() { None } else { self.requests.try_next_since() };
         }
@@ -202,7 +203,7 @@ impl Auth {
         private::wipe_payload(payload);
         if let Some(counts) = self.overdue.count() {
             let (requests, in_all) = (counts.since_last, counts.total);
-            warn!(requests, in_all, "requests were dropped: they come faster than they are dealt with");
+            warn!(requests, in_all, "requests were dropped: they arrive faster than they are processed");
         }
     }
 
@@ -319,7 +320,7 @@ impl Desk {
         // Wiped when the last handle is gone: there may be a key in it.
         let payload = Bytes::from_owner(Zeroizing::new(payload));
         if let Err(error) = self.bus.publish(reply, payload).await {
-            debug!("an answer did not get out: {}", Chain(&error));
+            debug!("cannot send an answer: {}", Chain(&error));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Requests that have credentials in them: what was read of one is wiped once it is answered. What the network stack and the gateway keep of it
-//! is theirs. Knows no method.
+//! Wipes what was parsed from requests with credentials once they are answered. Copies in the
+//! network stack and the gateway are theirs to handle. Must not know the methods.
 
 use std::ops::Deref;
 

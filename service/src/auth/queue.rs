@@ -1,9 +1,11 @@
-//! The queue of logins that wait for their password check: fair between those who wait, and bounded. Depends on no passwords and no RES.
+//! The bounded, fair queue of logins that wait for their password check. Must not depend on
+//! passwords or RES.
 //!
-//! Whoever waits is a *party*: a remote address, or a connection where addresses say nothing. Parties take turns, one login each, and
-//! each has a share of the queue that it cannot exceed, so guesses from one address hold up others by one check at most. Users at a
-//! place that they have logged in from before are in a ring of their own, which gets every other check: even guesses from
-//! thousands of addresses leave them half of the machine.
+//! Whoever waits is a *party*: a remote address, or a connection where addresses say nothing.
+//! Parties take turns, one login each, and each has a limited share of the queue, so guesses from
+//! one address delay others by one check at most. Users at a place where they have logged in before
+//! are in a ring of their own, which gets every other check: even guesses from thousands of
+//! addresses leave them half of the machine.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,4 +1,4 @@
-//! `auth.<name>.relogin`: the session of a relogin key, and the next key.
+//! `auth.<name>.relogin`: uses a relogin key, and answers with its successor.
 
 use relogin_res::service::{Response, parse_params};
 use relogin_session::{ConnectionId, Denied, ReloginKey, api::ReloginParams, exchange};

@@ -1,5 +1,6 @@
-//! `auth.<name>.renew`: what gateways call for each connection with a token of ours when they are asked by `system.tokenReset`.
-//! The answer is that the connection is there; one whose session is gone is told so.
+//! `auth.<name>.renew`: the method that gateways call for each connection with one of the service's
+//! tokens when `system.tokenReset` asks them to. The answer proves that the connection exists; a
+//! connection whose session is gone is told so.
 
 use relogin_res::service::{AuthRequest, Payload, Response};
 use relogin_session::ConnectionId;

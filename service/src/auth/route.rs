@@ -1,4 +1,4 @@
-//! Where a request goes by its subject.
+//! Routes a request by its subject.
 
 use std::fmt;
 

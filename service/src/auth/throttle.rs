@@ -1,10 +1,12 @@
-//! Guesses at passwords: who has failed too often waits, longer each time. Depends on no user directory, no RES and no relogin: a
-//! relogin key is nothing to be guessed, so nobody's failures here hold up a session that lives.
+//! Throttles password guesses: whoever has failed too often waits, longer each time. Must not
+//! depend on user directories, RES or relogin. A relogin key cannot be guessed, so failures here
+//! never delay a live session.
 //!
-//! Failures are counted by username and by remote address. A user who has logged in from an address before, or in a browser with
-//! its cookie, is counted apart there, so that a storm of guesses from elsewhere does not keep its owner out. A guess counts from
-//! the moment in which its check begins, as if it were wrong: of guesses sent all at once, no more are checked than of guesses sent
-//! one by one; those over it wait until the others are known to be right or wrong.
+//! Failures are counted by username and by remote address. A user who has logged in from an address
+//! before, or in a browser with its cookie, is counted separately there, so that a storm of guesses
+//! from elsewhere does not keep the owner out. A guess counts from the moment its check begins, as
+//! if it were wrong: of guesses sent at once, no more are checked than of guesses sent one by one.
+//! Guesses over the allowance wait until the outcomes of the others are known.
 
 mod forgetful;
 

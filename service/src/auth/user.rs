@@ -1,4 +1,4 @@
-//! `<name>.user.<cid>`: who is logged in on a connection, for that connection alone.
+//! `<name>.user.<cid>`: who is logged in on a connection, readable only by that connection.
 
 use relogin_res::service::{AccessRequest, GetRequest, Payload, Response};
 use relogin_session::{ConnectionId, UserModel};

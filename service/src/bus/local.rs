@@ -1,4 +1,5 @@
-//! The bus inside this process: gateway and service without a server between them. Knows no network.
+//! The bus inside this process, between the embedded gateway and the service. Must not depend on
+//! the network.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! The one queue in which everything for one owner arrives, in order. Knows no transport.
+//! The one queue in which everything for one owner arrives, in order. Must not depend on a
+//! transport.
 
 use std::sync::{
     Arc,

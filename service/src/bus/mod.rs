@@ -1,8 +1,10 @@
-//! What carries messages between gateways and services: NATS, or this process itself. Knows no sessions and no RES.
+//! The trait of message buses between gateways and services: NATS, or this process itself. Must not
+//! depend on sessions or RES.
 //!
-//! Subjects and patterns are NATS's: parts divided by dots, `*` for one part, `>` for the rest. What one publisher sends
-//! arrives in the order in which it was sent, in one [`Mailbox`] even across subscriptions and answers: a gateway must see a
-//! token event before the answer that followed it.
+//! Subjects and patterns are those of NATS: parts separated by dots, `*` for one part, `>` for the
+//! rest. Messages of one publisher arrive in the order in which they were sent, in one [`Mailbox`],
+//! even across subscriptions and answers: a gateway must see a token event before the answer that
+//! followed it.
 
 pub mod local;
 mod mailbox;
@@ -51,13 +53,13 @@ pub enum BusError {
     #[error("the message bus is not connected")]
     Disconnected,
     /// The subject or pattern is none, or too long.
-    #[error("{0:?} is no subject")]
+    #[error("{0:?} is not a subject")]
     InvalidSubject(String),
     /// The transport does not take a message of this size.
-    #[error("a message of {0} bytes is too large for the message bus")]
+    #[error("the message of {0} bytes is too large for the message bus")]
     TooLarge(usize),
     /// As many requests wait for their answers as may.
-    #[error("too many requests wait for answers on the message bus")]
+    #[error("too many requests are pending on the message bus")]
     TooManyRequests,
     /// The bus was closed.
     #[error("the message bus is closed")]
@@ -171,7 +173,7 @@ impl Subscription {
 fn message_of(delivery: Delivery) -> Option<Message> {
     match delivery {
         Delivery::Message { message, .. } => return Some(message),
-        Delivery::Lost => tracing::warn!("messages were dropped: they come faster than they are dealt with"),
+        Delivery::Lost => tracing::warn!("messages were dropped: they arrive faster than they are processed"),
         Delivery::Reply { .. } | Delivery::NoResponders { .. } => {}
     }
     None

@@ -1,4 +1,5 @@
-//! The bus over NATS: gateways and services on many machines. Knows no sessions and no RES.
+//! The bus over NATS, for gateways and services on several machines. Must not depend on sessions or
+//! RES.
 
 mod connect;
 mod denied;
@@ -347,12 +348,12 @@ impl Shared {
         match link {
             Link::Up => self.held.store(0, Ordering::Release),
             Link::Down if is_new && !self.is_closed.load(Ordering::Acquire) => {
-                tracing::warn!("the connection to NATS is lost; trying to get it back");
+                tracing::warn!("lost the connection to NATS; reconnecting");
             }
             Link::Down => {}
         }
         if is_new && link == Link::Up {
-            tracing::info!("connected to NATS again");
+            tracing::info!("reconnected to NATS");
         }
     }
 

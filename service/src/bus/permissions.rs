@@ -1,4 +1,5 @@
-//! What a bus must let its user do, and what it does not. Knows no transport and no RES.
+//! The permissions that a bus user needs, and those that are missing. Must not depend on a
+//! transport or RES.
 
 use std::fmt;
 

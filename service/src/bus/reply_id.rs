@@ -1,5 +1,6 @@
-//! The last part of a reply subject, by which an answer finds who waits for it. Random: a service that is asked once must not
-//! be able to answer in another's name what is asked next. Knows no transport.
+//! The last part of a reply subject, which identifies the pending request. It is random, so that a
+//! service that receives one request cannot answer the next one in another's name. Must not depend
+//! on a transport.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

@@ -1,5 +1,5 @@
-//! Which patterns a subject matches: a trie of their parts, so that thousands of subscriptions cost a look-up no more than
-//! the subject has parts. Knows no mailboxes.
+//! Finds the patterns that match a subject: a trie of their parts, so that a lookup among thousands
+//! of subscriptions costs no more than the subject has parts. Must not depend on mailboxes.
 
 use std::collections::HashMap;
 

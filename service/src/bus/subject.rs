@@ -1,4 +1,4 @@
-//! What is a subject and what is a pattern, the same on every bus.
+//! Validates subjects and patterns, in the same way for every bus.
 
 use super::BusError;
 

@@ -1,4 +1,4 @@
-//! What `relogin store …` does: checks the session store of a service that does not run, and repairs it.
+//! `relogin store …`: checks and repairs the session store of a stopped service.
 
 use std::{
     io::{self, Write},
@@ -20,13 +20,13 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum StoreCommandError {
     /// There is no store.
-    #[error("there is no session store in the data folder {0}; name that of the service with --data")]
+    #[error("there is no session store in the data folder {0}; name the service's data folder with --data")]
     NoStore(String),
     /// A service has it.
     #[error("a service uses the data folder {0}; stop it first")]
     InUse(String),
     /// It could be neither read nor written.
-    #[error("the session store in {0} was not read to its end, and is as it was")]
+    #[error("the session store in {0} could not be read to its end, and is unchanged")]
     Store(String, #[source] StoreError),
     /// What was found could not be written.
     #[error("cannot write the report")]
@@ -72,14 +72,14 @@ fn tell_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<(
     tell(report, out)?;
     writeln!(
         out,
-        "sessions that are whole: {}, lost: {}; `relogin store repair --data {data}` keeps the former",
+        "intact sessions: {}, lost: {}; `relogin store repair --data {data}` keeps the intact ones",
         report.whole,
         report.lost.len()
     )?;
     if report.unverified > 0 {
         writeln!(
             out,
-            "sessions that can be read, but may have ended: {}; with --keep-unverified they are kept, too",
+            "readable sessions that may have ended: {}; --keep-unverified keeps them too",
             report.unverified
         )?;
     }
@@ -88,15 +88,15 @@ fn tell_check(data: &str, report: &Report, out: &mut impl Write) -> io::Result<(
 
 fn tell_repair(data: &str, Repaired { report, aside }: &Repaired, out: &mut impl Write) -> io::Result<()> {
     let Some(aside) = aside else {
-        return writeln!(out, "the session store in {data} is sound, and is as it was: sessions: {}", report.whole);
+        return writeln!(out, "the session store in {data} is sound and unchanged: sessions: {}", report.whole);
     };
     tell(report, out)?;
     if report.unverified > 0 {
-        writeln!(out, "sessions that can be read, but may have ended, and were not kept: {}", report.unverified)?;
+        writeln!(out, "readable sessions that may have ended, not kept: {}", report.unverified)?;
     }
     writeln!(
         out,
-        "the session store in {data} is repaired: sessions: {}, lost: {}; what was there is in {}",
+        "the session store in {data} is repaired: sessions: {}, lost: {}; the damaged store is in {}",
         report.whole,
         report.lost.len(),
         aside.display()
@@ -110,8 +110,8 @@ fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if has_gap(report) {
         writeln!(
             out,
-            "what a lost part of the journal had is as it was before: sessions made then are gone, those used then end at their \
-             next use, and those that ended then may be open again"
+            "part of the write-ahead log is lost. Sessions created in it are gone, sessions used in it end at their \
+             next use, and sessions ended in it may be open again"
         )?;
     }
     for Lost { sid, user } in &report.lost {

@@ -1,4 +1,5 @@
-//! What `relogin user …` does: asks for passwords, changes the users file, lists it, tells the service of other users' changes.
+//! `relogin user …`: asks for passwords, edits and lists the users file, and announces changes of
+//! users that are kept elsewhere.
 
 use std::{
     fs::File,
@@ -31,7 +32,7 @@ pub enum UserError {
     #[error(transparent)]
     File(#[from] FileError),
     /// There is no file.
-    #[error("there is no users file {}; `relogin user add` makes it", .0.display())]
+    #[error("there is no users file {}; create it with `relogin user add`", .0.display())]
     NoFile(PathBuf),
     /// The password could not be read.
     #[error("cannot read the password")]
@@ -40,7 +41,7 @@ pub enum UserError {
     #[error("there is no terminal to ask for the password; give it with --password-stdin")]
     NoTerminal,
     /// The password was empty.
-    #[error("the password is empty; a user needs one")]
+    #[error("the password is empty; enter one")]
     EmptyPassword,
     /// The password was typed differently the second time.
     #[error("the passwords differ; nothing was changed")]
@@ -49,7 +50,7 @@ pub enum UserError {
     #[error(transparent)]
     Hashing(#[from] HashingError),
     /// There is no such folder.
-    #[error("there is no data folder {}; name that of the service with --data", .0.display())]
+    #[error("there is no data folder {}; name the service's data folder with --data", .0.display())]
     NoData(PathBuf),
     /// The service could not be told.
     #[error("cannot write into the data folder {}", .0.display())]

@@ -1,4 +1,4 @@
-//! What one process's clock showed, for the next one's to go on from.
+//! The state of a process's session clock, from which the next process continues.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -52,12 +52,12 @@ pub(super) fn read(path: &Path) -> Option<Saved> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            warn!("{} cannot be read, so the time of day is taken: {}", path.display(), Chain(&error));
+            warn!("cannot read {}, using the time of day: {}", path.display(), Chain(&error));
             return None;
         }
     };
     let saved = serde_json::from_slice(&text);
-    saved.inspect_err(|error| warn!("{} holds no time, so the time of day is taken: {error}", path.display())).ok()
+    saved.inspect_err(|error| warn!("{} does not contain a time, using the time of day: {error}", path.display())).ok()
 }
 
 pub(super) fn write(path: &Path, saved: &Saved) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! A clock that never jumps: the arithmetic, and the same on the system's clocks.
+//! A clock that never jumps: first the arithmetic, then the same on the system's clocks.
 
 use std::{
     path::PathBuf,
@@ -92,7 +92,7 @@ impl SteadyClock {
             let apart = humantime::format_duration(Duration::from_secs(apart / 1_000));
             let where_ = if time < wall { "behind" } else { "ahead of" };
             info!(
-                "the time of sessions is {apart} {where_} the time of day, which was set meanwhile; their deadlines keep to the first"
+                "the session clock is {apart} {where_} the time of day, which was changed; deadlines follow the session clock"
             );
         }
         Self { steady: Mutex::new(Steady::new(time, monotonic)), path }
@@ -115,7 +115,7 @@ impl SteadyClock {
                 Ok(Ok(())) => fails = false,
                 // Nothing is lost by it but what the clock was, should the time of day be set before the next start.
                 Ok(Err(error)) if !fails => {
-                    warn!("the time of sessions cannot be written down: {}", Chain(&error));
+                    warn!("cannot save the session clock: {}", Chain(&error));
                     fails = true;
                 }
                 Ok(Err(_)) | Err(_) => {}

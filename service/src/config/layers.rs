@@ -1,4 +1,5 @@
-//! The layers of options: command line, environment, file. Says for each option where it was given. Knows no defaults.
+//! Merges the layers of options (command line, environment, file) and remembers where each value was
+//! given. Must not know any defaults.
 
 use std::{
     collections::HashSet,
@@ -6,129 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
-use serde::{Deserialize, Deserializer};
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, StoreKind, ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, Options, StoreKind, ThrottleKind,
+    UsersSource,
     values::{self, Problem, Value},
 };
 use crate::{client_address::TrustedProxies, users::cost::Cost};
-
-/// The options of `relogin serve` as they are written down, on the command line or in the file.
-#[derive(Clone, Debug, Default, Args, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Options {
-    /// Serve page, WebSocket and /healthz here; port 0 takes a free one [default: 127.0.0.1:8080, with --gateway none: nowhere]
-    #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT")]
-    pub listen: Option<String>,
-    /// Reach gateways and services over NATS, nats://HOST:4222 [default: all in this process]
-    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
-    pub nats: Option<String>,
-    /// Credentials file for NATS
-    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
-    pub nats_creds: Option<PathBuf>,
-    /// Be a gateway, too, or leave that to Resgate [default: embedded, with --nats: none]
-    #[arg(long, env = "RELOGIN_GATEWAY", value_name = "embedded|none")]
-    pub gateway: Option<String>,
-    /// Folder for sessions and secret [default: relogin-data]
-    #[arg(long, env = "RELOGIN_DATA", value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Keep sessions in the data folder, or in memory only [default: sled]
-    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|memory")]
-    pub store: Option<String>,
-    /// Resource name: auth.NAME.login, NAME.user.{cid} [default: session]
-    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME")]
-    pub name: Option<String>,
-    /// The users file, see `relogin user`; or nats:SUBJECT, a service of yours that knows them; or exec:PROGRAM, a program of
-    /// yours that does, with its arguments [default: users.toml, with --demo: the demo's users]
-    #[arg(long, env = "RELOGIN_USERS", value_name = "FILE|nats:SUBJECT|exec:PROGRAM")]
-    pub users: Option<PathBuf>,
-    /// What hashing a password costs: Argon2id's KiB of memory, passes and lanes; hashes of another cost are renewed at the next
-    /// login [default: m=19456,t=2,p=1]
-    #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST")]
-    pub password_cost: Option<String>,
-    /// Failed logins make the next ones wait: those of the user and those of the address, those of the user only, or none
-    /// [default: all]
-    #[arg(long, env = "RELOGIN_THROTTLE", value_name = "all|user|off")]
-    pub throttle: Option<String>,
-    /// How many sessions a user may have at a time; a login that makes one too many ends the one that was not used for longest
-    /// [default: 100]
-    #[arg(long, env = "RELOGIN_SESSIONS_PER_USER", value_name = "N")]
-    pub sessions_per_user: Option<String>,
-    /// Bind sessions to a cookie of the browser that no script reads: refuse logins without it, bind when it is there, or ignore it
-    /// [default: use]
-    #[arg(long, env = "RELOGIN_COOKIE", value_name = "require|use|off")]
-    pub cookie: Option<String>,
-    /// Let relogin keys travel in a cookie that no script reads, in place of the browser's storage
-    #[arg(long, env = "RELOGIN_COOKIE_SESSION", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[serde(deserialize_with = "bool_as_text")]
-    pub cookie_session: Option<String>,
-    /// Secrets that keys are signed with, one a line: the first signs, all verify [default: DATA/secret, made at first start]
-    #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-    /// Let the tokens (JWT) of the issuers that this file names log in, from cookies and Authorization headers [default: none]
-    #[arg(long, env = "RELOGIN_JWT_ISSUERS", value_name = "FILE")]
-    pub jwt_issuers: Option<PathBuf>,
-    /// Write relogin keys as bytes, or as JSON Web Tokens that others can verify by /.well-known/jwks.json; both are read always
-    /// [default: opaque]
-    #[arg(long, env = "RELOGIN_KEY_FORMAT", value_name = "opaque|jwt")]
-    pub key_format: Option<String>,
-    /// What such tokens say in the claim iss [default: relogin]
-    #[arg(long, env = "RELOGIN_KEY_ISSUER", value_name = "TEXT")]
-    pub key_issuer: Option<String>,
-    /// What such tokens say in the claim aud [default: NAME]
-    #[arg(long, env = "RELOGIN_KEY_AUDIENCE", value_name = "TEXT")]
-    pub key_audience: Option<String>,
-    /// A session ends when it was not used for so long [default: 24h]
-    #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME")]
-    pub key_lifetime: Option<String>,
-    /// A session ends so long after its login, used or not [default: 30d]
-    #[arg(long, env = "RELOGIN_SESSION_LIFETIME", value_name = "TIME")]
-    pub session_lifetime: Option<String>,
-    /// Clients get a new key so often [default: 10m, with --demo: 1m]
-    #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME")]
-    pub refresh: Option<String>,
-    /// What this server is reached by in browsers, as scheme://host or scheme://host:port, several with commas between: only that is
-    /// then its own origin, requests for other hosts are refused, and cookies are `Secure` if it is https [default: the host of
-    /// each request, on a loopback address loopback hosts only]
-    #[arg(long, env = "RELOGIN_PUBLIC_URL", value_name = "URL")]
-    #[serde(deserialize_with = "one_or_many")]
-    pub public_url: Option<Vec<String>>,
-    /// Other origins whose pages may connect, as scheme://host, several with semicolons between, null for pages without one, or *
-    /// for all [default: none but the server's own]
-    #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS")]
-    #[serde(deserialize_with = "one_or_many")]
-    pub allow_origin: Option<Vec<String>>,
-    /// Proxies that may say who their clients are, by X-Forwarded-For or the PROXY protocol, version 2: addresses or networks, with
-    /// commas between, or `loopback` [default: none]
-    #[arg(long, env = "RELOGIN_TRUSTED_PROXY", value_name = "ADDRESS[/BITS]")]
-    #[serde(deserialize_with = "one_or_many")]
-    pub trusted_proxy: Option<Vec<String>>,
-    /// How many connections there may be; more are answered 503 [default: what the limit of open files leaves, less what the service
-    /// needs itself]
-    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS", value_name = "COUNT")]
-    #[serde(deserialize_with = "number_as_text")]
-    pub max_connections: Option<String>,
-    /// How many of them may be from one address, or one IPv6 network of 64 bits [default: half; for loopback addresses, all]
-    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
-    #[serde(deserialize_with = "number_as_text")]
-    pub max_connections_per_address: Option<String>,
-    /// Write the audit trail here, one line of JSON an event; - is standard output [default: nowhere]
-    #[arg(long, env = "RELOGIN_AUDIT", value_name = "FILE|-")]
-    pub audit: Option<PathBuf>,
-    /// Publish the audit trail to this subject of NATS [default: nowhere]
-    #[arg(long, env = "RELOGIN_AUDIT_SUBJECT", value_name = "SUBJECT")]
-    pub audit_subject: Option<String>,
-    /// Four users whose passwords are their names, a counting resource, short lifetimes
-    #[arg(long, env = "RELOGIN_DEMO", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    #[serde(deserialize_with = "bool_as_text")]
-    pub demo: Option<String>,
-    /// What to log: error, warn, info, debug, trace, or finer as in RUST_LOG [default: RUST_LOG, or info]
-    #[arg(long, env = "RELOGIN_LOG", value_name = "FILTER")]
-    pub log: Option<String>,
-}
 
 /// What was given, the file not read yet.
 #[derive(Clone, Debug, Default)]
@@ -292,25 +178,4 @@ fn parse_file(path: &Path, text: &str) -> Result<Options, ConfigError> {
         let message = error.message().to_owned();
         ConfigError::File { path: path.to_owned(), line: before.matches('\n').count() + 1, message }
     })
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a text or a list of texts")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(Some(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    }))
-}
-
-fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    u32::deserialize(deserializer).map(|number| Some(number.to_string()))
-}
-
-fn bool_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    bool::deserialize(deserializer).map(|demo| Some(demo.to_string()))
 }

@@ -1,4 +1,5 @@
-//! The values of options: how each is read, and what is wrong with those that will not do. Knows not where they came from.
+//! Parses the values of options, and says what is wrong with invalid ones. Must not know where they
+//! were given.
 
 use std::{
     fmt,
@@ -285,14 +286,11 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |ms: &u64| format_duration(Duration::from_millis(*ms));
         match self {
-            Self::Lifetime(text) => write!(f, "{text:?} is no length of time; write it like 90s, 10m, 24h or 30d"),
+            Self::Lifetime(text) => write!(f, "{text:?} is not a duration; write it like 90s, 10m, 24h or 30d"),
             Self::LifetimeOutOfRange(text) => {
-                write!(
-                    f,
-                    "{text:?} is out of range; it must be a millisecond at least, and less than 500 million years"
-                )
+                write!(f, "{text:?} is out of range; it must be at least a millisecond and less than 500 million years")
             }
-            Self::Count(text) => write!(f, "{text:?} is no number; write it like 10000"),
+            Self::Count(text) => write!(f, "{text:?} is not a positive number; write it like 10000"),
             Self::LongerThanTheSession(session) => {
                 write!(
                     f,
@@ -303,29 +301,31 @@ impl fmt::Display for Problem {
             Self::NoShorterThanTheKey(key) => {
                 write!(f, "is not shorter than the key lifetime of {}; make it shorter, or the key's longer", time(key))
             }
-            Self::Listen(text) => write!(f, "{text:?} is no address to listen on; write it like 127.0.0.1:8080"),
+            Self::Listen(text) => write!(f, "{text:?} is not an address to listen on; write it like 127.0.0.1:8080"),
             Self::EmptyPath => f.write_str("is empty; write a path, or leave the option out"),
-            Self::Choice(text, choices) => write!(f, "{text:?} is none of the choices; write {choices}"),
+            Self::Choice(text, choices) => write!(f, "{text:?} is not a valid value; expected {choices}"),
             Self::Name(text) => write!(
                 f,
-                "{text:?} is no part of a resource name; take letters, digits, - and _ without dots or spaces"
+                "{text:?} is not one part of a resource name; use letters, digits, - and _ without dots or spaces"
             ),
-            Self::NameOfTheDemo => f.write_str("is what --demo calls its counter; take another name"),
-            Self::Origin(text) => write!(f, "{text:?} is no origin; write it like https://example.org, or * for all"),
+            Self::NameOfTheDemo => f.write_str("is the name of the counter of --demo; choose another name"),
+            Self::Origin(text) => {
+                write!(f, "{text:?} is not an origin; write it like https://example.org, or * for all")
+            }
             Self::PublicUrl(text) => write!(
                 f,
-                "{text:?} is no address of a site; write it like https://example.org or http://10.0.0.1:8080, without a path"
+                "{text:?} is not the URL of a site; write it like https://example.org or http://10.0.0.1:8080, without a path"
             ),
             Self::TrustedProxy(text) => {
-                write!(f, "{text:?} is no address; write it like 10.0.0.1, 10.0.0.0/8, fd00::/8 or loopback")
+                write!(f, "{text:?} is not an address; write it like 10.0.0.1, 10.0.0.0/8, fd00::/8 or loopback")
             }
-            Self::Nats => f.write_str("is no NATS address; write it like nats://127.0.0.1:4222"),
+            Self::Nats => f.write_str("is not a NATS address; write it like nats://127.0.0.1:4222"),
             Self::NobodyCouldReachIt => {
-                f.write_str("needs --nats: without a gateway and without NATS nobody could reach the service")
+                f.write_str("needs --nats: without a gateway and without NATS the service cannot be reached")
             }
             Self::NeedsNats => f.write_str("needs --nats"),
             Self::NeedsCookies => f.write_str("needs --cookie use or require"),
-            Self::Subject(text) => write!(f, "{text:?} is no subject; write it like my.audit"),
+            Self::Subject(text) => write!(f, "{text:?} is not a subject; write it like my.audit"),
             Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),
             Self::UsersProgram(text) => {
                 write!(
@@ -333,10 +333,10 @@ impl fmt::Display for Problem {
                     "{text:?} names no program; write it like exec:/usr/local/bin/users --some option, with quotes where a shell needs them"
                 )
             }
-            Self::UsersAreNoFile => f.write_str("names no file; its users are to be edited where they are kept"),
+            Self::UsersAreNoFile => f.write_str("does not name a file; edit these users where they are kept"),
             Self::Cost(text, error) => write!(f, "{text:?} {error}"),
             Self::Claim => write!(f, "must have 1 to {MAX_CLAIM} characters"),
-            Self::Log(text) => write!(f, "{text:?} is no log filter; write error, warn, info, debug or trace"),
+            Self::Log(text) => write!(f, "{text:?} is not a log filter; write error, warn, info, debug or trace"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! How far a client may be ahead of its answers: so many frames, and so many bytes of them. Knows no sockets.
+//! Backpressure for a client: how many frames, and how many bytes of them, may be unanswered. Must
+//! not depend on sockets.
 
 use std::{
     cmp::Reverse,

@@ -1,4 +1,4 @@
-//! The task that owns the gateway machine: tells it what happens, and does what it wants. Knows sockets as [`Line`]s only.
+//! The task that owns the gateway's state machine. Knows sockets only as [`Line`]s.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -290,7 +290,7 @@ impl Driver {
             }
             Delivery::NoResponders { tag } => self.tell(Input::NoResponders { tag: Tag(tag.0) }),
             Delivery::Lost => {
-                tracing::warn!("the bus is faster than the gateway; all its connections start anew");
+                tracing::warn!("the bus is faster than the gateway; closing all connections");
                 self.resume();
             }
         }
@@ -375,7 +375,7 @@ impl Driver {
             ended += 1;
             self.cut(key, Farewell::CROWDED);
         }
-        tracing::warn!(ended, "connections were ended: too much memory is held for clients, and most of it for them");
+        tracing::warn!(ended, "closed connections: clients hold too much memory, and these hold the most");
         self.act();
     }
 

@@ -1,5 +1,5 @@
-//! What the machine wants of the bus, done in the order of [`Requests`]. In a task of its own: a bus that is slow to take something must
-//! not keep the machine from its clients and its clock.
+//! Carries out the state machine's bus commands, in the order of [`Requests`]. It is a task of its
+//! own, so that a slow bus does not keep the state machine from its clients and its clock.
 
 use std::{collections::HashMap, sync::Arc};
 

@@ -1,4 +1,5 @@
-//! What WebSockets tell the driver, and how one that is asked for is answered. Knows no machine's rules.
+//! Events from WebSockets to the driver, and the answer to a request to open one. Must not know the
+//! state machine's rules.
 
 use bytes::Bytes;
 use relogin_gateway_proto::ConnectionKey;

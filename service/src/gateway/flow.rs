@@ -1,5 +1,6 @@
-//! What is held for one client: its frames that are not answered, the message it has not finished, and what waits to be sent to it.
-//! Counts it for the client and in [`Memory`]. Must not depend on sockets or on the driver.
+//! Accounts for what is held for one client: its unanswered frames, its unfinished message, and
+//! what waits to be sent to it. Counts for the client and in [`Memory`]. Must not depend on sockets
+//! or the driver.
 
 use std::{
     collections::VecDeque,

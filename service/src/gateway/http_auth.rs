@@ -1,4 +1,5 @@
-//! HTTP requests that only the header authentication answers. Knows nothing of what it does.
+//! HTTP requests that are answered by the header authentication alone. Must not know what that
+//! does.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The wire below a WebSocket: how much of an unfinished message has come and since when, and how much waits to be sent. The
-//! WebSocket library keeps both to itself, unbounded in time. Must not depend on the driver or on RES.
+//! The stream below a WebSocket: how much of an unfinished message has arrived and since when, and
+//! how much waits to be sent. The WebSocket library exposes neither, and limits neither in time.
+//! Must not depend on the driver or RES.
 
 use std::{
     io,

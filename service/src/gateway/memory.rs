@@ -1,5 +1,5 @@
-//! The memory that all clients together may make the gateway hold. Counts bytes; who has to go when there are too many is for
-//! the driver to say. Must not depend on sockets.
+//! The memory budget of all clients together. Only counts bytes; the driver decides whom to close
+//! when there are too many. Must not depend on sockets.
 
 use std::sync::{
     Arc,

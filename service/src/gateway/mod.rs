@@ -1,8 +1,9 @@
-//! The embedded gateway: carries frames between WebSockets and the machine of `relogin-gateway-proto`, and messages between the
-//! machine and a bus. Bounds what one client can make it hold. Knows neither the RES protocol nor sessions.
+//! The embedded gateway: carries frames between WebSockets and the state machine of
+//! `relogin-gateway-proto`, and messages between the state machine and a bus. Limits what one
+//! client can make it hold. Must not depend on the RES protocol or sessions.
 //!
-//! One task owns the machine (`driver`), one carries out what it wants of the bus (`errands`), and each WebSocket has its
-//! own (`socket`), so that none waits for a slow client or a slow bus but who is concerned.
+//! One task owns the state machine (`driver`), one carries out its bus commands (`errands`), and
+//! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
 
 mod credit;
 mod driver;
@@ -151,7 +152,7 @@ impl Gateway {
         tokio::spawn(async move {
             match upgrade.await {
                 Ok(upgraded) => socket::serve(TokioIo::new(upgraded), opening).await,
-                Err(error) => tracing::debug!(%error, "a client left before it was a WebSocket"),
+                Err(error) => tracing::debug!(%error, "a client disconnected before its WebSocket was open"),
             }
         });
         response

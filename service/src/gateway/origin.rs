@@ -1,4 +1,5 @@
-//! What a WebSocket is opened with: what auth requests tell of it. Knows no machine.
+//! The request that opened a WebSocket, as auth requests report it. Must not know the state
+//! machine.
 
 use axum::http::{HeaderMap, Uri, header};
 use relogin_res::service::{Headers, Origin, canonical_header};

@@ -1,9 +1,9 @@
-//! Requests on their way to the bus: connections take turns, and each service has no more under way than it can take in. Must not
-//! depend on the machine.
+//! Queues requests on their way to the bus: connections take turns, and each service has only as
+//! many requests in flight as it can handle. Must not depend on the state machine.
 //!
-//! The bus has a queue for each service, which nothing can be taken out of. So only a few requests are put there at a time, and the others
-//! wait here: a client that asks for more than a service can do waits behind its own requests, and what it has given up is never
-//! sent.
+//! The bus has a queue for each service from which nothing can be withdrawn. So only a few requests
+//! are put there at a time, and the rest wait here: a client that asks for more than a service can
+//! do waits behind its own requests, and requests that it has given up are never sent.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -117,10 +117,7 @@ impl Requests {
             self.changed.notify_one();
         } else if let Some(counts) = self.given_up.count() {
             let (since_last, total) = (counts.since_last, counts.total);
-            warn!(
-                since_last,
-                total, "requests were given up before it was their turn: services are slower than clients"
-            );
+            warn!(since_last, total, "requests timed out while they were queued: services are slower than clients");
         }
     }
 

@@ -1,5 +1,5 @@
-//! One WebSocket: frames from its client to the driver, frames from the driver to its client, and an end to it when either
-//! side is done. Knows no RES.
+//! One WebSocket: frames from its client to the driver, frames from the driver to its client, and
+//! its end when either side is done. Must not depend on RES.
 
 use std::{io, sync::Arc, time::Duration};
 

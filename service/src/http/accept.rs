@@ -1,5 +1,5 @@
-//! Takes connections off the listen queue: as many as there may be, and the others in order to refuse them. An error ends nothing.
-//! Must not depend on what is served.
+//! Accepts connections from the listen queue: as many as allowed, and the others in order to refuse
+//! them. An error does not stop it. Must not depend on what is served.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! `Accept-Encoding`: which form of a file a client takes. Knows no files.
+//! `Accept-Encoding`: chooses the encoding of a file that a client accepts. Must not depend on
+//! files.
 
 use axum::http::{HeaderMap, header};
 

@@ -1,4 +1,4 @@
-//! Whether this process can do its work now. Knows what to ask, not what is behind it.
+//! The health of this process. Knows what to check, not what is behind it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -34,7 +34,7 @@ pub(super) enum Unhealthy {
     StoreIsSilent,
     #[error("the connection to NATS is lost")]
     BusIsDown,
-    #[error("NATS does not let us {0}; allow it in this user's permissions")]
+    #[error("NATS does not permit this user to {0}; add it to the user's permissions")]
     Denied(Permission),
     #[error("another instance of the same name answers on this NATS; stop one of the two")]
     AnotherInstance,

@@ -1,4 +1,5 @@
-//! The public keys that others verify relogin keys with, where those are JSON Web Tokens. Knows no keys: it serves a text.
+//! Serves the public keys with which others verify JWT relogin keys. Must not know keys: it serves
+//! a text.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The socket that connections come in by. Must not depend on what is served.
+//! The listening socket. Must not depend on what is served.
 
 use std::io;
 

@@ -1,4 +1,5 @@
-//! HTTP: the page, the health check, and the way in for WebSockets, on whatever path. Knows no sessions and no RES.
+//! HTTP: the page, the health check, and upgrades to WebSockets on any path. Must not depend on
+//! sessions or RES.
 
 mod accept;
 mod encoding;
@@ -129,7 +130,7 @@ pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, st
             };
             let client = match client {
                 Ok(client) => client,
-                Err(error) => return tracing::debug!(%remote, %error, "a proxy does not say who its client is"),
+                Err(error) => return tracing::debug!(%remote, %error, "a trusted proxy sent no valid PROXY header"),
             };
             let place = Arc::new(place);
             let stream = ClientStream::new(stream, WRITE_DEADLINE, Some(Arc::clone(&place)));
@@ -234,8 +235,7 @@ async fn upgrade(
     }
 }
 
-const LOST_UPGRADE: &str =
-    "This would be a WebSocket, had it come with the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
+const LOST_UPGRADE: &str = "A WebSocket needs the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
 
 /// Requests for hosts that are not ours go no further, but for what everybody may know.
 async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
@@ -315,7 +315,7 @@ fn set_cookie(response: &mut Response, offer: Result<String, impl std::error::Er
     match offer.map(|cookie| HeaderValue::from_str(&cookie)) {
         Ok(Ok(cookie)) => drop(response.headers_mut().append(header::SET_COOKIE, cookie)),
         Ok(Err(_)) => {}
-        Err(error) => tracing::warn!(%error, "no random bits for a cookie"),
+        Err(error) => tracing::warn!(%error, "the system returned no random bits for a cookie"),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The page: the files that Trunk has built into `target/page`, carried in the binary in all the forms in which they go out
-//! (`build/pack.rs`). Nothing is compressed here.
+//! Serves the page: the files that Trunk has built into `target/page`, contained in the binary in
+//! all encodings (`build/pack.rs`). Compresses nothing.
 
 use axum::{
     body::Body,

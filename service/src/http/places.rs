@@ -1,4 +1,4 @@
-//! How many connections there may be, in all and from one address. Must not depend on HTTP.
+//! Limits the number of connections, in all and from one address. Must not depend on HTTP.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ impl ConnectionLimits {
     pub fn new(total: Option<usize>, per_address: Option<usize>, descriptors: usize) -> Self {
         let most = descriptors.saturating_sub(kept_back(descriptors)).max(1);
         if let Some(total) = total.filter(|total| *total > most) {
-            tracing::warn!("--max-connections {total} are more than the limit of open files leaves: it is {most} now");
+            tracing::warn!("--max-connections {total} is more than the limit of open files allows; using {most}");
         }
         Self { total: total.map_or(most, |total| total.min(most)), per_address }
     }

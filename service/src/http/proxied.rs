@@ -1,7 +1,8 @@
-//! The PROXY protocol, version 2: what a trusted proxy writes before all else on a connection, to say who its client is. Knows no HTTP.
+//! The PROXY protocol, version 2: the header in which a trusted proxy names its client at the
+//! beginning of a connection. Must not depend on HTTP.
 //!
-//! A trusted proxy need not write one: those that speak HTTP say it in `X-Forwarded-For`. From all others one is never read, and HTTP
-//! refuses it.
+//! A trusted proxy need not send one: proxies that speak HTTP use `X-Forwarded-For`. The header is
+//! never read from anybody else, and HTTP refuses it.
 
 use std::{
     io::{Error, ErrorKind},

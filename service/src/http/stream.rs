@@ -1,4 +1,5 @@
-//! A client's connection: what is written to it must be read in time, and it has its place as long as it is there. Knows no HTTP.
+//! A client's connection: what is written to it must be read in time, and it occupies its place as
+//! long as it exists. Must not depend on HTTP.
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! The file that names issuers: TOML, one `[[issuer]]` each (docs/header-login.md).
+//! The issuers file: TOML, one `[[issuer]]` each (docs/header-login.md).
 
 use std::{
     collections::HashSet,
@@ -92,7 +92,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Issuer>, IssuersError> {
     for form in forms {
         let name = form.name.clone();
         if !names.insert(name.clone()) {
-            return Err(wrong(format!("two issuers are called {name:?}")));
+            return Err(wrong(format!("two issuers are named {name:?}")));
         }
         issuers.push(issuer(path, form).map_err(|problem| match problem {
             Problem::Form(message) => wrong(format!("issuer {name:?}: {message}")),
@@ -118,19 +118,19 @@ fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, Problem> {
     for text in &form.algorithms {
         match Algorithm::parse(text) {
             Some(algorithm) => algorithms.push(algorithm),
-            None => return wrong(&format!("algorithm {text:?} is none of HS256, RS256, ES256 and EdDSA")),
+            None => return wrong(&format!("unknown algorithm {text:?}: expected HS256, RS256, ES256 or EdDSA")),
         }
     }
     if algorithms.is_empty() {
-        return wrong("algorithms names none");
+        return wrong("algorithms is empty");
     }
     if form.cookie.is_none() && !form.authorization {
-        return wrong("names no place where its tokens come from; write cookie = \"…\", or authorization = true");
+        return wrong("names no source of tokens; write cookie = \"…\", or authorization = true");
     }
     let leeway = match form.leeway.as_deref().map(humantime::parse_duration) {
         None => LEEWAY,
         Some(Ok(leeway)) if leeway.as_secs() <= MAX_LEEWAY => leeway.as_secs(),
-        Some(_) => return wrong("leeway is no length of time of 5 minutes or less"),
+        Some(_) => return wrong("leeway is not a duration of at most 5 minutes"),
     };
     let names = ClaimNames {
         id: form.user_id.unwrap_or_else(|| "sub".to_owned()),

@@ -1,5 +1,5 @@
-//! What an issuer's tokens are verified with: a file of public keys (PEM, or a JWK Set) or of secrets, read again when it changes. Each
-//! key is good for one algorithm, whatever a token says.
+//! The keys of an issuer: a file of public keys (PEM, or a JWK Set) or of secrets, read again when
+//! it changes. Each key is valid for one algorithm, whatever a token says.
 
 use std::{
     fs, io,
@@ -77,13 +77,13 @@ pub enum KeyError {
         source: io::Error,
     },
     /// There is none of these in it.
-    #[error("{} has no key for the algorithms that were named: neither PEM, nor a JWK Set, nor secrets in base64", path.display())]
+    #[error("{} has no key for the configured algorithms; expected PEM, a JWK Set, or secrets in base64", path.display())]
     None {
         /// The file.
         path: PathBuf,
     },
     /// It has what is only the issuer's to have.
-    #[error("{} has a private key; what belongs here is the public one", path.display())]
+    #[error("{} contains a private key; replace it with the public key", path.display())]
     Private {
         /// The file.
         path: PathBuf,
@@ -208,7 +208,7 @@ impl KeyFile {
                 let mut state = self.lock();
                 state.complaint.settle();
                 if state.take(new, now) {
-                    info!(issuer = name, keys = state.keys.len(), "the issuer has other keys");
+                    info!(issuer = name, keys = state.keys.len(), "the issuer's keys have changed");
                 }
             }
             Err(error) => {
@@ -217,7 +217,7 @@ impl KeyFile {
                 // It is not known whether they are missing.
                 state.unsure = None;
                 if state.complaint.is_due(&complaint, now) {
-                    warn!(issuer = name, "the issuer's keys stay as they were: {complaint}");
+                    warn!(issuer = name, "the issuer's keys are unchanged: {complaint}");
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Issuers of JSON Web Tokens whose word is taken for who somebody is: where their tokens come from, and what those say. Knows no RES
-//! and no sessions.
+//! Trusted issuers of JSON Web Tokens: where their tokens come from, and what they claim. Must not
+//! depend on RES or sessions.
 
 mod file;
 pub mod keys;

@@ -631,15 +631,15 @@ fn an_issuers_file_that_will_not_do_says_why() {
         crate::errors::Chain(&load(&path).unwrap_err()).to_string()
     };
     for (from, to, expected) in [
-        ("name = \"sso\"", "name = \"partner\"", "two issuers are called \"partner\""),
+        ("name = \"sso\"", "name = \"partner\"", "two issuers are named \"partner\""),
         ("audience = \"chat\"", "audience = \"\"", "issuer \"sso\": audience must have"),
         ("audience = \"chat\"", "", "missing field `audience`"),
-        ("[\"EdDSA\"]", "[\"none\"]", "algorithm \"none\" is none of"),
-        ("[\"EdDSA\"]", "[\"HS512\"]", "algorithm \"HS512\" is none of"),
-        ("[\"EdDSA\"]", "[]", "algorithms names none"),
-        ("[\"EdDSA\"]", "[\"ES256\"]", "has no key for the algorithms that were named"),
-        ("cookie = \"sso_token\"", "", "names no place where its tokens come from"),
-        ("leeway = \"0s\"", "leeway = \"1h\"", "leeway is no length of time of 5 minutes or less"),
+        ("[\"EdDSA\"]", "[\"none\"]", "unknown algorithm \"none\""),
+        ("[\"EdDSA\"]", "[\"HS512\"]", "unknown algorithm \"HS512\""),
+        ("[\"EdDSA\"]", "[]", "algorithms is empty"),
+        ("[\"EdDSA\"]", "[\"ES256\"]", "has no key for the configured algorithms"),
+        ("cookie = \"sso_token\"", "", "names no source of tokens"),
+        ("leeway = \"0s\"", "leeway = \"1h\"", "leeway is not a duration of at most 5 minutes"),
         ("sso.json", "none.json", "cannot read"),
         ("cookie =", "cookies =", "unknown field `cookies`"),
     ] {

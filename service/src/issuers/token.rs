@@ -1,7 +1,9 @@
-//! One token: whether the issuer has signed it for us and for now, and what it says. Knows neither where it came from nor where keys are.
+//! Verifies one token: whether the issuer has signed it for this service and for now, and what it
+//! claims. Must not know where it came from or where keys are.
 //!
-//! What is looked at before the signature is the header's `alg`, `kid`, `typ` and `crit` only, and of those nothing is believed: the
-//! algorithm must be one that was named, and the key that verifies is good for that algorithm alone. No key ever comes from a token.
+//! Before the signature only the header's `alg`, `kid`, `typ` and `crit` are read, and none of them
+//! is trusted: the algorithm must be a configured one, and the key that verifies is valid for that
+//! algorithm only. A key is never taken from a token.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -66,10 +68,10 @@ pub enum Refusal {
     #[error("the token is too long")]
     TooLong,
     /// No token.
-    #[error("it is no token")]
+    #[error("it is not a token")]
     Malformed,
     /// Of another type.
-    #[error("the token is of another type")]
+    #[error("the token has another type")]
     Type,
     /// Signed in a way that was not named.
     #[error("the token's algorithm is not one of the issuer's")]
@@ -81,10 +83,10 @@ pub enum Refusal {
     #[error("the token's signature is not the issuer's")]
     Signature,
     /// The claims are none.
-    #[error("the token's claims make no sense")]
+    #[error("the token's claims are malformed")]
     Claims,
     /// From somebody else.
-    #[error("the token is another issuer's")]
+    #[error("the token is from another issuer")]
     Issuer,
     /// For somebody else.
     #[error("the token is for another audience")]
@@ -93,10 +95,10 @@ pub enum Refusal {
     #[error("the token has expired")]
     Expired,
     /// Not begun.
-    #[error("the token is not good yet")]
+    #[error("the token is not valid yet")]
     NotYet,
     /// Who the user is, is not said.
-    #[error("the token does not say who its user is")]
+    #[error("the token does not name its user")]
     User,
 }
 

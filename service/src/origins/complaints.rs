@@ -1,5 +1,5 @@
-//! What strangers are refused for, told to whoever runs the server: each thing once an hour, at most one a second, and no more different
-//! ones than are remembered. Reads no clock.
+//! Reports to the operator what strangers are refused for: each thing once an hour, at most one a
+//! second, and no more different ones than are remembered. Must not read a clock.
 
 use std::{
     collections::HashSet,

@@ -1,4 +1,5 @@
-//! Sessions whose keys travel in a cookie: what script may know of them, and what HTTP requests do, which are on no connection.
+//! Sessions whose keys travel in a cookie: what scripts may know of them, and what HTTP requests
+//! do, which are on no connection.
 
 use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, ReloginKey, exchange, machine::grant};
 

@@ -1,5 +1,6 @@
-//! How many sessions a user may have at a time: a login that makes one too many ends the one that was not used for longest. Which
-//! that is, is decided in [`relogin_session`]. Depends on no kind of login.
+//! Limits the number of sessions of a user: a login beyond the limit ends the one that was unused
+//! for longest. [`relogin_session`] decides which one that is. Must not depend on the kind of
+//! login.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -41,7 +42,7 @@ impl Sessions {
         if let Some(cap) = &self.cap
             && let Err(error) = self.end_excess(cap, connection).await
         {
-            tracing::warn!("a user keeps more sessions than they may have for now: {}", Chain(&error));
+            tracing::warn!("a user has more sessions than allowed for now: {}", Chain(&error));
         }
     }
 

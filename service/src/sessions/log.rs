@@ -1,4 +1,5 @@
-//! What is said of each decision, in the log and in the audit trail: session, user and connection, and no secret.
+//! Writes each decision to the log and the audit trail: session, user and connection, and no
+//! secret.
 
 use relogin_session::{Outcome, Record};
 

@@ -1,8 +1,10 @@
-//! Which sessions' connections are being asked whether they are still there, and who has answered. RES tells no service when a
-//! connection ends, so those of closed pages stay on their sessions until they are asked. Knows no bus and no store.
+//! The liveness probe: which sessions' connections are being probed, and which have answered. RES
+//! tells no service when a connection ends, so connections of closed pages stay on their sessions
+//! until they are probed. Must not depend on the bus or the store.
 //!
-//! A session is asked once at a time. What has not answered is silent, but silence says something only if the connection that
-//! was there for sure has answered: a gateway that does not know the question, or does not hear it, is silent for all.
+//! A session is probed once at a time. A connection that has not answered is unresponsive, but that
+//! counts only if the connection that certainly exists has answered: a gateway that does not
+//! support the probe, or does not receive it, answers for none.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,5 @@
-//! How a request is dealt with, from the session it is about to the last event. The order of things is told in [`super`].
+//! Handles a request, from the session that it concerns to the last event. The order of the steps
+//! is described in [`super`].
 
 use std::sync::Arc;
 
@@ -284,7 +285,7 @@ impl Sessions {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     // The session is over and everybody told: what is left of it is taken away as overdue.
                     Err(error) if revision != stored.revision => {
-                        tracing::warn!(session = %stored.record.sid, "not removed yet: {}", Chain(&error));
+                        tracing::warn!(session = %stored.record.sid, "cannot remove an ended session yet: {}", Chain(&error));
                     }
                     Err(error) => return Err(error.into()),
                 }

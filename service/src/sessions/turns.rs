@@ -1,9 +1,9 @@
-//! Turns: what is done to a connection is done one at a time, from the store's write to the last event, so that gateways hear
-//! of it in the order in which it was stored. Without, a token could arrive after the one that took its place. Knows nothing
-//! of what is done.
+//! Connection locks: a connection is changed by one request at a time, from the store's write to
+//! the last event, so that gateways are told in the order in which changes were stored. Otherwise a
+//! token could arrive after its successor. Must not know what the changes are.
 //!
-//! Of this process alone: between processes, the store's revisions decide who writes, but the events of two that follow each
-//! other closely may cross.
+//! Applies to this process only. Between processes, the store's revisions decide who writes, but
+//! the events of two writes in quick succession may cross.
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -1,4 +1,4 @@
-//! What happens to the sessions of a user who has changed. Knows not where users come from.
+//! Applies changes of a user to the user's sessions. Must not know where users come from.
 
 use std::sync::atomic::Ordering::SeqCst;
 

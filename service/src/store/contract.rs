@@ -1,4 +1,5 @@
-//! What every store must do: one suite, run on each. [`suite!`] makes its tests from a way to open an empty store.
+//! The contract of stores, as one test suite that every store runs. [`suite!`] generates its tests
+//! from a way to open an empty store.
 
 use std::{pin::pin, sync::Arc};
 

@@ -1,8 +1,9 @@
-//! What embedded stores keep of every session in memory: its newest revision, and what finds it by connection, by user and by
-//! deadline. Knows no disk.
+//! What embedded stores keep in memory for every session: its newest revision, and lookups by
+//! connection, by user and by deadline. Must not depend on the disk.
 //!
-//! A million sessions are to fit in 400 MB beside the database's own cache, so nothing of a record is kept here but
-//! [`Known`], and that once: the tables hold the numbers of slots. Some 200 bytes a session with one connection.
+//! A million sessions must fit in 400 MB beside the database's own cache, so nothing of a record is
+//! kept here except [`Known`], and only once: the tables contain slot numbers. That is about 200
+//! bytes for a session with one connection.
 
 use std::{
     collections::BTreeSet,

@@ -1,4 +1,4 @@
-//! Sessions in memory: gone when the process ends. For trying things out and for tests.
+//! Sessions in memory, gone when the process ends. For trials and tests.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! Where sessions are kept: the trait that every store fulfils. Knows no clock, no rules and no RES.
+//! The trait of session stores. Must not depend on clocks, the rules or RES.
 
 #[cfg(test)]
 mod contract;
@@ -35,19 +35,19 @@ pub struct Stored {
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The record has been changed or removed since it was loaded, or a new one exists already. Decide again.
-    #[error("the session was changed at the same time")]
+    #[error("the session was changed concurrently")]
     Conflict,
     /// The write would put a connection onto a second session. Detach it from the first, then decide again.
-    #[error("connection holds session {0} already")]
+    #[error("the connection already has session {0}")]
     ConnectionTaken(SessionId),
     /// A stored record cannot be read.
-    #[error("session {0} cannot be read")]
+    #[error("cannot read session {0}")]
     Record(SessionId, #[source] RecordError),
     /// Another process has the store's folder open.
     #[error("the data folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
     /// Room on the disk, descriptors or memory are short. Nothing was changed; the store goes on trying by itself.
-    #[error("the session store takes no writes for now")]
+    #[error("the session store accepts no writes at the moment")]
     Shortage(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file or folder of the store is not what was left there. What can be read is kept by `relogin store repair`.
     #[error("{} is damaged", .0.display())]
@@ -78,7 +78,7 @@ pub enum Damage {
         found: u64,
     },
     /// The database does not open, or cannot be read.
-    #[error("the database cannot be read")]
+    #[error("cannot read the database")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The database does not have what the index knows of.
     #[error("the database lacks session {0}, or its newest revision")]

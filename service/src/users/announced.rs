@@ -1,5 +1,6 @@
-//! Changes of users that were announced on this machine, by `relogin user changed`: a file, to which that adds and from which
-//! the service takes. For directories that have nobody to tell (docs/users.md). Knows no sessions and no RES.
+//! The change spool: changes of users that were announced on this machine by `relogin user
+//! changed`, in a file to which that command appends and from which the service takes. For
+//! directories that cannot notify the service (docs/users.md). Must not depend on sessions or RES.
 
 use std::{
     fs::{self, OpenOptions},
@@ -64,7 +65,7 @@ impl Announced {
                 Ok(Ok(())) => has_complained = false,
                 Ok(Err(error)) => {
                     if !has_complained {
-                        warn!("the announced changes of users, {}: {}", self.path.display(), Chain(&error));
+                        warn!("cannot use the announced changes of users, {}: {}", self.path.display(), Chain(&error));
                     }
                     has_complained = true;
                 }
@@ -114,12 +115,12 @@ async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
         match foreign::read_change(line) {
             Some(change) => {
                 if let Err(error) = listener.user_changed(&change).await {
-                    error!(user = %change.id, "a user's change did not reach their sessions yet: {}", Chain(error.as_ref()));
+                    error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
                     break;
                 }
                 info!(user = %change.id, "a user has changed");
             }
-            None => warn!("a line among the announced changes of users is none, and is left out"),
+            None => warn!("ignored a malformed line in the announced changes of users"),
         }
         told += line.len();
     }

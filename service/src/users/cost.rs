@@ -1,4 +1,4 @@
-//! What hashing a password costs: Argon2id's parameters. Knows no password and no user.
+//! The cost of a password hash: Argon2id's parameters. Must not depend on passwords or users.
 
 use std::{fmt, str::FromStr};
 
@@ -23,10 +23,10 @@ pub enum CostError {
     #[error("is not of the form m=19456,t=2,p=1 (KiB of memory, passes, lanes)")]
     Form,
     /// Argon2 does not work like that.
-    #[error("is nothing that Argon2 can work with: 1 pass, 1 lane, and 8 KiB a lane are the least")]
+    #[error("is below Argon2's minimum of 1 pass, 1 lane and 8 KiB per lane")]
     OutOfRange,
     /// More memory than [`Cost::MAX_MEMORY`].
-    #[error("asks for {0} KiB of memory a check, more than the {max} that are allowed", max = Cost::MAX_MEMORY)]
+    #[error("asks for {0} KiB of memory per check; at most {max} are allowed", max = Cost::MAX_MEMORY)]
     Memory(u32),
 }
 

@@ -1,4 +1,4 @@
-//! The users of `relogin serve --demo`. Knows no files.
+//! The users of `relogin serve --demo`. Must not depend on files.
 
 use relogin_session::{User, UserId, api::Password};
 

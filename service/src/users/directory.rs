@@ -1,4 +1,5 @@
-//! The user directory over a list of users, whoever keeps the list up to date. Knows no files and no RES.
+//! The user directory over a list of users, whoever updates the list. Must not depend on files or
+//! RES.
 
 use std::{
     collections::HashMap,
@@ -30,7 +31,7 @@ pub struct ListDirectory {
 
 /// The list is empty, and nothing is known from before: as at a start whose users file is not there yet.
 #[derive(Debug, Error)]
-#[error("nothing is known of any user")]
+#[error("no user is known")]
 struct NothingKnown;
 
 #[derive(Clone, Debug, Default)]
@@ -94,14 +95,14 @@ impl ListDirectory {
         let new = match self.checks.renew(old.clone(), credentials.password.clone(), *cost).await {
             Ok(new) => new,
             Err(DirectoryError::Busy) => return,
-            Err(error) => return warn!(user = %id, "a password hash was not renewed: {}", Chain(&error)),
+            Err(error) => return warn!(user = %id, "cannot renew a password hash: {}", Chain(&error)),
         };
         self.remember(id, &old, &new);
         let (keep, username) = (Arc::clone(keep), credentials.username.to_owned());
         match tokio::task::spawn_blocking(move || keep(&username, &old, &new)).await {
             Ok(Ok(())) => info!(user = %id, "a password hash was renewed"),
-            Ok(Err(error)) => warn!(user = %id, "a renewed password hash was not kept: {}", Chain(error.as_ref())),
-            Err(error) => warn!(user = %id, "a renewed password hash was not kept: {}", Chain(&error)),
+            Ok(Err(error)) => warn!(user = %id, "a renewed password hash was not saved: {}", Chain(error.as_ref())),
+            Err(error) => warn!(user = %id, "a renewed password hash was not saved: {}", Chain(&error)),
         }
     }
 

@@ -1,4 +1,5 @@
-//! Changes of the users file by `relogin user …`. Comments and order stay. Knows no sessions and no RES.
+//! Edits the users file for `relogin user …`, keeping comments and order. Must not depend on
+//! sessions or RES.
 
 use std::{fs, io, path::Path};
 

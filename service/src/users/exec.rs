@@ -1,4 +1,5 @@
-//! Users that a program knows, started anew for each question (`--users exec:PROGRAM`, docs/users.md). Knows no sessions and no RES.
+//! Users that a program knows, started for each request (`--users exec:PROGRAM`, docs/users.md).
+//! Must not depend on sessions or RES.
 
 use std::{
     process::{ExitStatus, Stdio},
@@ -52,9 +53,9 @@ struct Lane {
 /// Why the program did not answer.
 #[derive(Debug, Error)]
 enum RunError {
-    #[error("the users program {0:?} cannot be started")]
+    #[error("cannot start the users program {0:?}")]
     Start(String, #[source] io::Error),
-    #[error("the users program {0:?} cannot be talked to")]
+    #[error("cannot communicate with the users program {0:?}")]
     Pipe(String, #[source] io::Error),
     #[error("the users program {0:?} ended with {1}")]
     Status(String, ExitStatus),

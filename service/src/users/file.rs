@@ -1,4 +1,4 @@
-//! The users file: reading it when it has changed. Knows no sessions and no RES.
+//! Reads the users file when it has changed. Must not depend on sessions or RES.
 
 use std::{
     fs, io,

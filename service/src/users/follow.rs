@@ -1,5 +1,6 @@
-//! Follows the users file: gives its users to the directory, and what has happened to whom to the sessions. Who is missing from it is
-//! removed only once that is sure ([`super::removals`]). Must not know sessions or RES.
+//! Follows the users file: passes its users to the directory, and their changes to the sessions. A
+//! user who is missing is removed only once that is certain ([`super::removals`]). Must not depend
+//! on sessions or RES.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -125,7 +126,7 @@ impl Follower {
                         if watch.pending.len() > waiting {
                             info!(
                                 users = watch.pending.len(),
-                                "users are missing from the users file, or enabled in it; that counts if it stays so for {} s",
+                                "users are missing from the users file or enabled in it; this takes effect if it stays so for {} s",
                                 AGREEMENT.as_secs()
                             );
                         }
@@ -137,7 +138,7 @@ impl Follower {
                 Err(error) => {
                     let reason = Chain(&error).to_string();
                     if complaint.is_due(&reason, now) {
-                        warn!("the users stay as they were: {reason}");
+                        warn!("the users are unchanged: {reason}");
                     }
                     Err(reason)
                 }
@@ -294,7 +295,7 @@ impl News {
             Some(Ok(before)) => Some(before),
             // No such folder is no such file; what is in its place is said by whoever makes it.
             Some(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                warn!("what has happened to users while the service was away is not known: {}", Chain(&error));
+                warn!("cannot tell which users changed while the service was down: {}", Chain(&error));
                 None
             }
             _ => None,
@@ -317,7 +318,7 @@ impl News {
     async fn tell(&mut self, listener: &dyn UserListener) {
         while let Some(change) = self.untold.front() {
             if let Err(error) = listener.user_changed(change).await {
-                return error!(user = %change.id, "a user's change did not reach their sessions yet: {}", Chain(error.as_ref()));
+                return error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
             }
             self.untold.pop_front();
         }
@@ -334,7 +335,7 @@ impl News {
         self.is_saved = saved.is_ok();
         match saved {
             Err(error) if !self.has_complained => {
-                warn!("what is known of the users is not written down: {}", Chain(&error));
+                warn!("cannot save the last seen users: {}", Chain(&error));
                 self.has_complained = true;
             }
             _ => {}

@@ -1,7 +1,9 @@
-//! Users that another program knows: what it is asked, and how its answers are read (docs/users.md). Knows not how the two talk.
+//! External users: the requests to another program, and how its answers are parsed (docs/users.md).
+//! Must not know how the two communicate.
 //!
-//! An answer that is none is never taken for a wrong password: it is a failure of ours, so that a client keeps what it has and
-//! tries again. No error here holds anything of an answer's text, for nobody knows what may be in it.
+//! An invalid answer is never taken for a wrong password. It is an internal error, so that clients
+//! keep what they have and try again. No error here contains any text of an answer, because nobody
+//! knows what is in it.
 
 use bytes::Bytes;
 use relogin_res::read;
@@ -16,10 +18,10 @@ use super::{Credentials, DirectoryError, UserChange, Verdict};
 #[derive(Debug, Error)]
 pub enum ForeignError {
     /// It is no JSON, or not of the form that is asked for.
-    #[error("its answer is none, at byte {0}: an object with \"user\" or \"error\" is needed")]
+    #[error("its answer cannot be read, at byte {0}: expected an object with \"user\" or \"error\"")]
     Malformed(usize),
     /// It is about somebody else than was asked for.
-    #[error("its answer is about another user than was asked for")]
+    #[error("its answer is about a different user")]
     AnotherUser,
     /// It cannot answer, and says so.
     #[error("it cannot answer: {0}")]

@@ -1,8 +1,9 @@
-//! Memory that password hashes are computed in, kept from one check to the next. Depends on no password and no user.
+//! Keeps the memory in which password hashes are computed from one check to the next. Must not
+//! depend on passwords or users.
 //!
-//! Argon2 fills tens of megabytes for each hash. Allocated and freed by whichever thread checks, they stay behind in the allocator,
-//! once for each of its arenas. So they are kept here, as many as there are checks at a time, and go back to the system when none
-//! has been used for a while.
+//! Argon2 fills tens of megabytes for each hash. Allocated and freed by whichever thread checks,
+//! that memory would stay in the allocator, once for each of its arenas. So it is kept here, one
+//! set for each concurrent check, and freed when none has been used for a while.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},

@@ -1,4 +1,5 @@
-//! A list of users as a file or the demo has it: looked up by name or id. Knows no files, no sessions and no RES.
+//! A list of users as the file or the demo has it, with lookup by name or id. Must not depend on
+//! files, sessions or RES.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -63,7 +64,7 @@ pub enum UsersError {
         message: String,
     },
     /// Not a name to log in with.
-    #[error("{0:?} is no username")]
+    #[error("{0:?} is not a username")]
     Username(String, #[source] UsernameError),
     /// Two users whose names are one once they are prepared.
     #[error("there are two users of one name, {} ({:?}) and {} ({:?}): case, spaces and Unicode forms do not matter", .0.0, .0.1, .1.0, .1.1)]
@@ -73,7 +74,7 @@ pub enum UsersError {
     TwoOfOneId(UserId),
     /// A user with the id of one who was removed.
     #[error(
-        "the id {0} was a removed user's; take another, or take it out of `removed` in the users file if it is the same user"
+        "the id {0} belonged to a removed user; use another id, or delete it from `removed` in the users file if it is the same user"
     )]
     RemovedId(UserId),
     /// A password hash that is none.
@@ -272,10 +273,10 @@ mod tests {
             (list(&[("1", "jane"), ("2", "JANE")]), "two users of one name, 1 (\"jane\") and 2 (\"JANE\")"),
             (list(&[("1", "j\u{fc}rgen"), ("2", "ju\u{308}rgen")]), "1 (\"j\u{fc}rgen\") and 2 (\"ju\\u{308}rgen\")"),
             (list(&[("1", "jane"), ("1", "john")]), "two users with the id 1"),
-            (format!("removed = [3, 1]\n{}", list(&[("1", "jane")])), "the id 1 was a removed user's"),
+            (format!("removed = [3, 1]\n{}", list(&[("1", "jane")])), "the id 1 belonged to a removed user"),
             (list(&[("1", "jane"), ("2", " jane")]), "1 (\"jane\") and 2 (\" jane\")"),
-            (list(&[("1", "anna\u{2665}")]), "no username"),
-            (list(&[("1", "")]), "no username"),
+            (list(&[("1", "anna\u{2665}")]), "is not a username"),
+            (list(&[("1", "")]), "is not a username"),
             (list(&[("1", "jane")]).replace("$argon2id", "$bcrypt"), "password of user \"jane\""),
             (list(&[("1", "jane")]).replace("role = \"user\"\n", ""), "line 1: missing field `role`"),
             (list(&[("1", "jane")]).replace("role", "rolle"), "line 5: unknown field `rolle`"),

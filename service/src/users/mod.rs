@@ -1,4 +1,4 @@
-//! Who may log in: the trait that every user directory fulfils. Knows no sessions and no RES.
+//! The trait of user directories: who may log in. Must not depend on sessions or RES.
 
 pub mod announced;
 pub mod cost;

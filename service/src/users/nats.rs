@@ -1,4 +1,5 @@
-//! Users that a service on the message bus knows (`--users nats:SUBJECT`, docs/users.md). Knows no sessions and no RES.
+//! Users that a service on the message bus knows (`--users nats:SUBJECT`, docs/users.md). Must not
+//! depend on sessions or RES.
 
 mod changes;
 
@@ -23,9 +24,9 @@ pub struct NatsDirectory {
 /// Why the service did not answer.
 #[derive(Debug, Error)]
 enum AskError {
-    #[error("the users service on {0:?} cannot be asked")]
+    #[error("cannot send a request to the users service on {0:?}")]
     Bus(String, #[source] BusError),
-    #[error("nobody answers for users on {0:?}")]
+    #[error("no users service listens on {0:?}")]
     Nobody(String),
     #[error("the users service on {0:?} did not answer in time")]
     Late(String),
@@ -185,7 +186,7 @@ mod tests {
 
         let nobody = NatsDirectory::new(Arc::new(LocalBus::new()), "my.users".to_owned());
         let error = find(&nobody).await.unwrap_err();
-        assert_eq!(error, "the user directory failed: nobody answers for users on \"my.users\"");
+        assert_eq!(error, "the user directory failed: no users service listens on \"my.users\"");
 
         let mad = rig(|_| Some((Duration::ZERO, "hunter2 is wrong"))).await;
         for error in [verify(&mad, &queued).await.unwrap_err(), find(&mad).await.unwrap_err()] {

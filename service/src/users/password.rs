@@ -1,4 +1,5 @@
-//! Passwords: their Argon2id hashes, and checking them without holding anybody else up. Knows no users and no RES.
+//! Passwords: their Argon2id hashes, and checking them without blocking anybody else. Must not
+//! depend on users or RES.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -35,10 +36,10 @@ pub enum PasswordHashError {
     #[error("not a PHC string with salt and hash, as `relogin user passwd` writes them")]
     Form,
     /// The parameters are no Argon2 parameters, or it is another algorithm's hash.
-    #[error("not the hash of an Argon2 that is known here")]
+    #[error("not a hash of a supported Argon2 variant")]
     NotArgon2(#[source] password_hash::Error),
     /// A check would cost too much.
-    #[error("its cost will not do: it {0}")]
+    #[error("its cost is not supported: it {0}")]
     Cost(CostError),
 }
 

@@ -1,5 +1,6 @@
-//! Usernames and passwords in the one form in which they are compared and hashed: RFC 8265's profiles UsernameCaseMapped and
-//! OpaqueString. Keyboards send "ü" as one code point or as two, and nobody can see which. Must not know users, files or hashes.
+//! Brings usernames and passwords into the one form in which they are compared and hashed: RFC
+//! 8265's profiles UsernameCaseMapped and OpaqueString. Keyboards send "ü" as one code point or as
+//! two, and nobody can see which. Must not depend on users, files or hashes.
 
 use std::borrow::Cow;
 
@@ -32,7 +33,7 @@ pub enum UsernameError {
     #[error("a username cannot have U+{0:04X} here (RFC 8265)")]
     Character(u32),
     /// Text from right to left and from left to right in one word.
-    #[error("it mixes directions of writing")]
+    #[error("it mixes left-to-right and right-to-left text")]
     Directions,
 }
 

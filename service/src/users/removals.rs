@@ -1,5 +1,5 @@
-//! Decides when a user who is missing from the users file counts as removed. Pure: the time is an argument. Must not know files or
-//! sessions.
+//! Decides when a user who is missing from the users file counts as removed. Pure: the time is an
+//! argument. Must not depend on files or sessions.
 
 use std::{
     collections::{HashMap, HashSet},

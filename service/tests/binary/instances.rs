@@ -65,7 +65,7 @@ async fn those_that_meet_later_say_so_and_end_no_session() {
     let jane = json!({"username": "jane", "password": "jane"});
     let old = gateway.auth("login", "c1", jane.clone()).await["result"]["reloginKey"].take();
     wire.cut();
-    first.says("the connection to NATS is lost").await;
+    first.says("lost the connection to NATS").await;
     let second = folder.serve(&options("two", &nats.url())).await;
     let new = gateway.auth("login", "c2", jane.clone()).await["result"]["reloginKey"].take();
     assert_eq!(second.get("/healthz").await, 200);

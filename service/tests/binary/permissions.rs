@@ -82,7 +82,7 @@ async fn what_nats_does_not_allow_is_said_at_the_start() {
         let args = format!("serve --store memory --nats {} {demo} {options}", nats.url());
         let line = folder.run(args.split_whitespace().collect::<Vec<_>>().join(" ").as_str(), "").refused();
         let expected = format!(
-            "relogin: the NATS server at {} does not let us {expected}; allow it in this user's permissions",
+            "relogin: the NATS server at {} does not permit this user to {expected}; add it to the user's permissions",
             nats.server.url()
         );
         assert_eq!(line, expected, "{permissions}");
@@ -96,7 +96,7 @@ async fn what_nats_does_not_allow_is_said_at_the_start() {
 }
 
 #[tokio::test]
-async fn with_what_the_readme_lists_it_starts_and_works() {
+async fn with_the_documented_permissions_it_starts_and_works() {
     let nats = Permitting::start(
         r#"publish: ["conn.*.token", "event.session.>", "system.reset", "system.tokenReset", "_INBOX.>", "relogin.session.instance", "event.ticker.>"],
            subscribe: ["auth.session.>", "access.session", "access.session.>", "get.session.>", "call.session.>", "_INBOX.>", "relogin.session.instance", "access.ticker.>", "get.ticker.>"]"#,
@@ -123,10 +123,10 @@ async fn what_nats_comes_to_refuse_is_told_and_gets_well_again() {
 
     // A subscription shows at once, a subject that is published to when it is used next.
     nats.change(r#"publish: ">", subscribe: { deny: "auth.session.>" }"#);
-    service.says(r#"NATS does not let us subscribe to "auth.session.>" any more"#).await;
+    service.says(r#"NATS no longer permits this user to subscribe to "auth.session.>""#).await;
     assert_eq!(service.get("/healthz").await, 503);
     nats.change(ALL);
-    service.says("NATS allows again what it has refused").await;
+    service.says("NATS permits again what it had refused").await;
     assert_eq!(service.get("/healthz").await, 200);
     let key = gateway.auth("relogin", "c1", json!({"reloginKey": key})).await["result"]["reloginKey"].take();
     assert!(key.is_string());
@@ -138,7 +138,7 @@ async fn what_nats_comes_to_refuse_is_told_and_gets_well_again() {
         n += 1;
         gateway.auth("login", &format!("d{n}"), jane.clone()).await;
     }
-    service.says(r#"NATS does not let us publish to "conn.*.token" any more"#).await;
+    service.says(r#"NATS no longer permits this user to publish to "conn.*.token""#).await;
     assert_eq!(service.get("/healthz").await, 503);
     nats.change(ALL);
     while service.get("/healthz").await != 200 {

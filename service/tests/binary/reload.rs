@@ -86,9 +86,9 @@ async fn files_that_cannot_be_used_leave_all_as_it_was_and_the_log_says_why() {
     fs::remove_file(folder.path("relogin-data/secret")).unwrap();
     fs::write(folder.path("users.toml"), "[[user]\n").unwrap();
     fs::write(folder.path("issuers.toml"), "[[issuer]]\nname = 5\n").unwrap();
-    reload(&service, "reloaded: nothing; the users stay as they were: users file users.toml: line 1").await;
-    service.says("the secrets stay as they were: cannot read the secret file").await;
-    service.says("the issuers stay as they were: issuers.toml: invalid type").await;
+    reload(&service, "reloaded: nothing; the users are unchanged: users file users.toml: line 1").await;
+    service.says("the secrets are unchanged: cannot read the secret file").await;
+    service.says("the issuers are unchanged: issuers.toml: invalid type").await;
     relogin(&mut jane, &mut key).await;
     service.connect().await.log_in("jane", "jane").await.unwrap();
     service.stop().await;

@@ -132,7 +132,7 @@ async fn nats_lost_for_a_while_is_no_end() {
     let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
 
     wire.cut();
-    service.says("the connection to the message bus is lost").await;
+    service.says("lost the connection to the message bus").await;
     assert_eq!(service.get("/healthz").await, 503);
     wire.mend();
     gateway.hears("system.reset").await;
@@ -152,7 +152,7 @@ async fn a_stop_does_not_wait_for_nats() {
     nats.signal(Signal::STOP);
     service.stop().await;
     let log = std::fs::read_to_string(folder.path("log")).unwrap();
-    assert!(log.contains("the last messages were not sent") && !log.contains("ERROR"), "{log}");
+    assert!(log.contains("cannot send the last messages") && !log.contains("ERROR"), "{log}");
 }
 
 #[tokio::test]
@@ -209,7 +209,7 @@ async fn a_second_signal_ends_it_at_once() {
     }
     logins.last_mut().unwrap().next().await;
     service.signal(Signal::TERM);
-    service.says("a second signal stops at once").await;
+    service.says("send the signal again to stop at once").await;
     service.signal(Signal::INT);
     assert_eq!(service.ended().await, Some(1), "it has not done all it had to do");
 }
@@ -297,7 +297,7 @@ async fn users_come_and_go_while_it_runs() {
     let path = folder.path("users.toml");
     let good = fs::read_to_string(&path).unwrap();
     fs::write(&path, "[[user]]\nid = 1\n").unwrap();
-    service.says("the users stay as they were: users file users.toml: line 1: missing field").await;
+    service.says("the users are unchanged: users file users.toml: line 1: missing field").await;
     assert_eq!(login(&mut service.connect().await, "jane", "sesame").await.code(), None);
     fs::write(&path, good + "# mended\n").unwrap();
 

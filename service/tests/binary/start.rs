@@ -71,7 +71,7 @@ async fn a_demo_that_others_reach_is_warned_of() {
         let service = folder.serve(&format!("--demo --store memory --listen {address}:0")).await;
         service.stop().await;
         let log = fs::read_to_string(folder.path("log")).unwrap();
-        assert_eq!(log.contains("anybody can log in as its users"), is_warned, "{address}: {log}");
+        assert_eq!(log.contains("anybody can log in, because"), is_warned, "{address}: {log}");
     }
 }
 
@@ -146,12 +146,12 @@ async fn what_is_in_the_way_is_said_in_one_line() {
         (format!("serve --listen {busy}"), format!("cannot listen on {busy}: another program has this port; ")),
         (
             "serve --listen 127.0.0.1:0 --demo --data used".to_owned(),
-            "cannot use the data folder used: stop the other relogin, or choose another with --data: ".to_owned(),
+            "cannot use the data folder used: stop the other relogin, or choose another one with --data: ".to_owned(),
         ),
         (format!("serve --nats nats://{free}"), format!("no NATS server answers at nats://{free}; is it running")),
         (
             "serve --listen 127.0.0.1:0 --data short".to_owned(),
-            "cannot make the data folder short; choose another with --data: ".to_owned(),
+            "cannot create the data folder short; choose another one with --data: ".to_owned(),
         ),
         (
             "serve --listen 127.0.0.1:0 --secret-file short".to_owned(),
@@ -167,9 +167,12 @@ async fn what_is_in_the_way_is_said_in_one_line() {
         ),
         (
             "serve --listen 127.0.0.1:0 --secret-file no/such".to_owned(),
-            "cannot make the secret file no/such: No such file or directory".to_owned(),
+            "cannot create the secret file no/such: No such file or directory".to_owned(),
         ),
-        ("serve --users no.toml".to_owned(), "there is no users file no.toml; `relogin user add` makes it".to_owned()),
+        (
+            "serve --users no.toml".to_owned(),
+            "there is no users file no.toml; create it with `relogin user add`".to_owned(),
+        ),
         ("serve --users users.bad".to_owned(), "users file users.bad: line 1: missing field `username`".to_owned()),
         ("serve --config no.toml".to_owned(), "cannot read the configuration file no.toml: No such file".to_owned()),
         ("serve --config bad.toml".to_owned(), "bad.toml, line 1: unknown field `refesh`, expected one of ".to_owned()),
@@ -177,7 +180,7 @@ async fn what_is_in_the_way_is_said_in_one_line() {
             "serve --refresh 2h --key-lifetime 1h".to_owned(),
             "--refresh is not shorter than the key lifetime of 1h; ".to_owned(),
         ),
-        ("serve --name a.b".to_owned(), "--name \"a.b\" is no part of a resource name; ".to_owned()),
+        ("serve --name a.b".to_owned(), "--name \"a.b\" is not one part of a resource name; ".to_owned()),
         ("serve --gateway none".to_owned(), "--gateway needs --nats: ".to_owned()),
         ("serve --verbose".to_owned(), "unexpected argument '--verbose' found; ".to_owned()),
     ];
@@ -186,7 +189,7 @@ async fn what_is_in_the_way_is_said_in_one_line() {
         assert!(line.starts_with(&format!("relogin: {expected}")), "{args}\n  says {line}\n  and not {expected}");
     }
     let line = folder.run_with("serve --demo", &[("RUST_LOG", "relogin=loud")], "").refused();
-    assert!(line.starts_with("relogin: RUST_LOG \"relogin=loud\" is no log filter"), "{line}");
+    assert!(line.starts_with("relogin: RUST_LOG \"relogin=loud\" is not a log filter"), "{line}");
     running.stop().await;
 }
 
@@ -197,15 +200,15 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     fs::write(folder.path("other.toml"), "listen = \"other\"\n").unwrap();
     let env = [("RELOGIN_LISTEN", "env")];
     let refused = |args: &str, env: &[(&str, &str)]| folder.run_with(args, env, "").refused();
-    assert!(refused("serve --listen flag", &env).starts_with("relogin: --listen \"flag\" is no address"));
-    assert!(refused("serve", &env).starts_with("relogin: RELOGIN_LISTEN \"env\" is no address"));
-    assert!(refused("serve", &[]).starts_with("relogin: relogin.toml: listen \"file\" is no address"));
+    assert!(refused("serve --listen flag", &env).starts_with("relogin: --listen \"flag\" is not an address"));
+    assert!(refused("serve", &env).starts_with("relogin: RELOGIN_LISTEN \"env\" is not an address"));
+    assert!(refused("serve", &[]).starts_with("relogin: relogin.toml: listen \"file\" is not an address"));
     assert!(refused("serve", &[("RELOGIN_LISTEN", "")]).starts_with("relogin: relogin.toml: listen \"file\""));
     assert!(refused("serve --config other.toml", &[]).starts_with("relogin: other.toml: listen \"other\""));
     assert!(refused("serve", &[("RELOGIN_CONFIG", "other.toml")]).starts_with("relogin: other.toml: listen \"other\""));
     assert!(
         refused("serve --listen 127.0.0.1:0", &[])
-            .starts_with("relogin: relogin.toml: refresh \"file\" is no length of time")
+            .starts_with("relogin: relogin.toml: refresh \"file\" is not a duration")
     );
     fs::remove_file(folder.path("relogin.toml")).unwrap();
     let args = "serve --listen 127.0.0.1:0";

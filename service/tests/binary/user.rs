@@ -51,12 +51,15 @@ fn what_cannot_be_done_is_said_in_one_line() {
     let folder = Folder::new();
     let refused = |args: &str, input: &str| folder.run(args, input).refused();
 
-    assert_eq!(refused("user list", ""), "relogin: there is no users file users.toml; `relogin user add` makes it");
+    assert_eq!(
+        refused("user list", ""),
+        "relogin: there is no users file users.toml; create it with `relogin user add`"
+    );
     assert_eq!(
         refused("user passwd jane --password-stdin", "x"),
-        "relogin: there is no users file users.toml; `relogin user add` makes it"
+        "relogin: there is no users file users.toml; create it with `relogin user add`"
     );
-    assert_eq!(refused("user add jane --password-stdin", "\n"), "relogin: the password is empty; a user needs one");
+    assert_eq!(refused("user add jane --password-stdin", "\n"), "relogin: the password is empty; enter one");
     assert_eq!(
         refused("user add jane", ""),
         "relogin: there is no terminal to ask for the password; give it with --password-stdin"
@@ -142,7 +145,7 @@ fn nothing_is_announced_to_nobody() {
     let refused = |args: &str| folder.run(args, "").refused();
     assert_eq!(
         refused("user changed 3 --data elsewhere"),
-        "relogin: there is no data folder elsewhere; name that of the service with --data"
+        "relogin: there is no data folder elsewhere; name the service's data folder with --data"
     );
-    assert!(refused("user changed 3 --keep x --password").contains("no session's id"));
+    assert!(refused("user changed 3 --keep x --password").contains("not a session id"));
 }

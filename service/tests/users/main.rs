@@ -60,8 +60,8 @@ async fn the_program_is_asked_and_believed() {
 #[tokio::test]
 async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
     for (script, expected) in [
-        ("cat", "failed: its answer is none"),
-        ("", "failed: its answer is none"),
+        ("cat", "failed: its answer cannot be read"),
+        ("", "failed: its answer cannot be read"),
         ("cat; exit 3", "ended with exit status: 3"),
         ("kill -9 $$", "ended with signal: 9"),
         ("head -c 70000 /dev/zero", "wrote more than 65536 bytes"),
@@ -73,7 +73,7 @@ async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
     }
     let missing = ExecDirectory::new("/no/such/program".into(), vec![], Limits::default());
     let error = find(&missing).await.unwrap_err();
-    assert!(error.contains("the users program \"/no/such/program\" cannot be started: No such file"), "{error}");
+    assert!(error.contains("cannot start the users program \"/no/such/program\": No such file"), "{error}");
 }
 
 /// A program that never answers and says so through a pipe, whose reader sees when no such program is left.

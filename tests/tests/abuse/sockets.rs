@@ -146,7 +146,7 @@ async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -
         Ok::<_, anyhow::Error>(raw)
     });
     let attackers = try_join_all(attackers).await?;
-    stage.service_says("that connections were ended", "too much memory is held for clients").await?;
+    stage.service_says("that connections were ended", "clients hold too much memory").await?;
     innocent.goes_on(5).await?;
     // 256 MiB, and an eighth for the allocator's classes; what those held who were ended it gives back a second later.
     let mut more = u64::MAX;

@@ -118,7 +118,7 @@ async fn a_store_without_descriptors_refuses_and_goes_on(stage: &mut Stage) -> R
     limit(stage, &format!("--nofile={free}:"))?;
     let taken = owner.refresh_much().await?;
     ensure!(taken > 100, "what has its room needs no descriptor: {taken}");
-    stage.service_says("what is short", "the session store is short of something").await?;
+    stage.service_says("what is short", "the session store is short of a resource").await?;
     limit(stage, "--nofile=1024:")?;
     recovers(stage, &mut owner).await?;
     stage.kill_service().await?;
@@ -168,7 +168,7 @@ async fn a_start_on_a_full_disk_loses_nothing(stage: &mut Stage) -> Result<()> {
             Ok(()) => disk.free()?,
             Err(error) => {
                 let said = format!("{error:#}");
-                ensure!(said.contains("data/sessions") && said.contains("make room"), "{said}");
+                ensure!(said.contains("data/sessions") && said.contains("free some space"), "{said}");
                 ensure!(stage.service_ends().await?.code() == Some(2));
                 disk.free()?;
                 stage.start_service().await?;
@@ -199,7 +199,7 @@ async fn a_write_that_fails_ends_the_process_and_loses_nothing(stage: &mut Stage
         }
     };
     in_time("the end of the connection", async { Ok(refusals.await) }).await?;
-    stage.service_says("why it ends", "sessions cannot be written any more").await?;
+    stage.service_says("why it ends", "can no longer write sessions").await?;
     ensure!(stage.service_ends().await?.code() == Some(1));
     stage.start_service().await?;
     owner.returns(stage).await

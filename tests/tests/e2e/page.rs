@@ -301,7 +301,7 @@ async fn the_strip_tells_what_happens_and_stays_unfolded(stage: &mut Stage) -> R
     page.click("#strip summary").await?;
     page.until("remembered", "localStorage.getItem('relogin-page:strip') !== null").await?;
     page.reload().await?;
-    for line in ["There is a key: using it", "Resumed: Jane Doe"] {
+    for line in ["Found a key, using it", "Resumed: Jane Doe"] {
         page.until(line, &says(line)).await?;
     }
     assert_eq!(page.run("return document.getElementById('strip').open").await?, true);

@@ -1,4 +1,4 @@
-//! The tables of this crate's README.md, of docs/protocol.md and of docs/security.md name tests that there are.
+//! The tables of README.md, tests/README.md, docs/protocol.md and docs/security.md name existing tests.
 
 use std::{fs, path::Path};
 
@@ -15,6 +15,21 @@ fn every_test_that_stands_against_a_fault_exists() -> Result<()> {
 fn every_test_that_shows_a_promise_exists() -> Result<()> {
     let rows = check("docs/protocol.md", "### The tests that show it")?;
     assert!(rows > 10, "only {rows} rows");
+    Ok(())
+}
+
+/// "Beside others" of the front page: every line names its test.
+#[test]
+fn every_line_beside_others_names_its_test() -> Result<()> {
+    const HEADING: &str = "\n## Beside others\n";
+    let rows = check("README.md", HEADING)?;
+    assert!(rows >= 8, "only {rows} rows");
+    let text = fs::read_to_string(workspace()?.join("README.md"))?;
+    let (_, section) = text.split_once(HEADING).context("README.md has no such section")?;
+    for row in section.lines().filter(|line| line.starts_with('|')).skip(2) {
+        let test = row.trim_matches('|').split('|').next_back().unwrap_or_default();
+        assert!(test.contains('`'), "a line without a test: {row}");
+    }
     Ok(())
 }
 

@@ -177,7 +177,7 @@ pub(crate) fn news(
             [how, &user.name].concat().into()
         }
         Event::Session(SessionState::Anonymous) => "Nobody is logged in".into(),
-        Event::Session(SessionState::Resuming) if resumes => "There is a key: using it".into(),
+        Event::Session(SessionState::Resuming) if resumes => "Found a key, using it".into(),
         Event::Session(SessionState::Reconnecting(_)) => "Offline, still logged in".into(),
         Event::Session(SessionState::Ended(EndReason::LoggedOut)) => "Logged out".into(),
         Event::Session(SessionState::Ended(why)) => reason(*why).into(),
@@ -238,17 +238,17 @@ fn is_bearer(state: &State) -> bool {
 fn thief(state: &State) -> &'static str {
     match &state.thief {
         None => "Has nothing yet.",
-        Some(Thief { session: SessionState::LoggedIn(_), .. }) => "Is in, until the owner uses the key.",
+        Some(Thief { session: SessionState::LoggedIn(_), .. }) => "Logged in, until the owner uses the key.",
         Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), got_in: true }) => {
-            "Was in, and is out again: the key was used twice."
+            "Got in, and is out again: the key was used twice."
         }
         Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), .. }) if is_bearer(state) => {
-            "Refused. The owner was faster: the key was used already."
+            "Refused. The owner was faster: the key has already been used."
         }
         Some(Thief { session: SessionState::Anonymous | SessionState::Ended(_), .. }) => {
             "Refused. The key opens nothing without its device."
         }
-        Some(_) => "Has the key, and uses it…",
+        Some(_) => "Has the key and is using it…",
     }
 }
 
@@ -256,7 +256,7 @@ fn owner(state: &State) -> &'static str {
     match (&state.session, &state.thief) {
         (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), None) => "Logged in.",
         (SessionState::LoggedIn(_) | SessionState::Reconnecting(_), Some(_)) => "Logged in, and noticed nothing.",
-        (SessionState::Resuming, _) => "Looks whether the key is still good…",
+        (SessionState::Resuming, _) => "Checking whether the key is still valid…",
         (SessionState::Ended(EndReason::Stolen), _) => "Logged out, and told why.",
         (SessionState::Anonymous | SessionState::Ended(_), _) => "Nobody is logged in.",
     }
@@ -274,8 +274,8 @@ fn screen(state: &State) -> Screen {
     match &state.session {
         SessionState::Resuming => Screen::Resuming {
             text: match state.connection {
-                ConnectionState::Reconnecting { .. } => "Your session is picked up as soon as the server answers.",
-                _ => "Picking up your session…",
+                ConnectionState::Reconnecting { .. } => "Your session will resume as soon as the server answers.",
+                _ => "Resuming your session…",
             },
         },
         SessionState::LoggedIn(user) | SessionState::Reconnecting(user) => Screen::Session {
@@ -286,7 +286,7 @@ fn screen(state: &State) -> Screen {
             },
             binding: match state.binding {
                 Some(Binding::Bearer) if state.bearer => {
-                    "This session is not bound to this browser, as you have asked for. If somebody copies its key and \
+                    "This session is not bound to this browser, as you requested. If somebody copies its key and \
                      uses it, the session ends for both of you."
                 }
                 Some(Binding::Bearer) => {

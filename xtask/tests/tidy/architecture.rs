@@ -1,8 +1,11 @@
-//! ARCHITECTURE.md is a map: each path on it must exist.
+//! ARCHITECTURE.md is a map: each path on it exists, and every folder with sources is on it.
 
-use std::fs;
+use std::{collections::BTreeSet, fs, path::Path};
 
-use super::{report, sources::root};
+use super::{
+    report,
+    sources::{files, root},
+};
 
 const MAP: &str = "ARCHITECTURE.md";
 
@@ -22,6 +25,31 @@ fn every_path_on_the_map_exists() {
         }
     }
     report(complaints);
+}
+
+#[test]
+fn every_source_folder_is_on_the_map() {
+    let text = fs::read_to_string(root().join(MAP)).expect("the map lies at the root");
+    let named: BTreeSet<String> = named_paths(&text)
+        .into_iter()
+        .flat_map(|(_, meanings)| meanings)
+        .filter_map(|path| found(&path).filter(|found| root().join(found).is_dir()))
+        .collect();
+    let folders: BTreeSet<String> = files(root()).iter().filter_map(|file| source_folder(file)).collect();
+    assert!(folders.len() > 50, "tidy found {} folders with sources: it looks in the wrong place", folders.len());
+    let missing = folders.iter().filter(|folder| {
+        // A package's folder stands for its `src`.
+        !named.contains(*folder) && !folder.strip_suffix("/src").is_some_and(|package| named.contains(package))
+    });
+    report(missing.map(|folder| format!("{MAP}: add a line for {folder}/, with what it is for")));
+}
+
+/// The folder of a file that people write code in.
+fn source_folder(file: &Path) -> Option<String> {
+    let ending = file.extension()?.to_str()?;
+    let folder = file.parent()?.strip_prefix(root()).ok()?;
+    let parts: Vec<&str> = folder.iter().filter_map(|part| part.to_str()).collect();
+    matches!(ending, "rs" | "ts" | "js" | "css").then(|| parts.join("/"))
 }
 
 /// The line number of each path, and the ways in which it may be meant.
@@ -62,7 +90,7 @@ fn tree_line(line: &str, stack: &mut Vec<(usize, String)>) -> Vec<Vec<String>> {
 }
 
 /// Paths that stand between backticks or as a link's target: words with a slash or a file's ending.
-fn quoted(line: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn quoted(line: &str) -> impl Iterator<Item = &str> {
     let code = line.split('`').skip(1).step_by(2);
     let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let path = |word: &&str| {
@@ -77,13 +105,18 @@ fn is_file_name(word: &str) -> bool {
     ENDINGS.iter().any(|ending| word.len() > ending.len() && word.ends_with(ending))
 }
 
-/// At the root, in a package, or in a package's sources: `store/mod.rs` and `crates/session/key.rs` are understood.
-fn exists(path: &str) -> bool {
+pub(crate) fn exists(path: &str) -> bool {
+    found(path).is_some()
+}
+
+/// The path from the root: as it stands, in a package's sources, or in those of `service` or `web`, so
+/// that `store/mod.rs` and `crates/session/key.rs` are understood.
+fn found(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let with_src = (0..=parts.len()).map(|at| [&parts[..at], &["src"], &parts[at..]].concat().join("/"));
     let in_service = ["service/src", "web/src"].map(|base| format!("{base}/{}", parts.join("/")));
     let mut candidates = [parts.join("/")].into_iter().chain(with_src).chain(in_service);
-    candidates.any(|candidate| root().join(candidate).exists())
+    candidates.find(|candidate| root().join(candidate).exists())
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod imports;
 mod limits;
 mod manifests;
 mod purity;
+mod recipes;
 mod sources;
 
 use sources::Source;

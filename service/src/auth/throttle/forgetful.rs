@@ -1,4 +1,5 @@
-//! A table that forgets: each entry after its time, and what would be forgotten first when it is full. Knows not what is in it.
+//! A bounded map whose entries expire. When it is full, the entry that would expire first is
+//! evicted. Must not know what the entries mean.
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -1,4 +1,4 @@
-//! Where NATS is, and how to get in: addresses, logins, and what goes wrong with them. Knows no messages.
+//! Connects to NATS: addresses, credentials, and the errors of both. Must not know messages.
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
@@ -29,7 +29,7 @@ impl fmt::Debug for NatsConfig {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The address is none.
-    #[error("{url:?} is no NATS address; write nats://host:4222")]
+    #[error("{url:?} is not a NATS address; write nats://host:4222")]
     Url {
         /// What was given.
         url: String,
@@ -47,7 +47,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The server wants to know us otherwise.
-    #[error("the NATS server at {servers} does not let us in; check user, password, token or credentials")]
+    #[error("the NATS server at {servers} rejects the login; check user, password, token or credentials")]
     Refused {
         /// Who was asked.
         servers: String,
@@ -66,7 +66,7 @@ pub enum ConnectError {
     },
     /// Connected, but not allowed what a bus needs.
     #[error(
-        "the NATS server at {servers} does not let us have an inbox; let this user subscribe and publish to \"_INBOX.>\""
+        "the NATS server at {servers} does not permit this user an inbox; let this user subscribe and publish to \"_INBOX.>\""
     )]
     Inbox {
         /// Who was asked.
@@ -76,7 +76,10 @@ pub enum ConnectError {
         source: BusError,
     },
     /// Connected, but not allowed what the service needs.
-    #[error("the NATS server at {servers} does not let us {}; allow it in this user's permissions", list(denied))]
+    #[error(
+        "the NATS server at {servers} does not permit this user to {}; add it to the user's permissions",
+        list(denied)
+    )]
     Denied {
         /// Who was asked.
         servers: String,
@@ -84,7 +87,7 @@ pub enum ConnectError {
         denied: Vec<Permission>,
     },
     /// Connected, but it could not be found out what is allowed.
-    #[error("the NATS server at {servers} does not say what it allows")]
+    #[error("the NATS server at {servers} does not report its permissions")]
     Unchecked {
         /// Who was asked.
         servers: String,

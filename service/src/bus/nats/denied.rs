@@ -1,5 +1,6 @@
-//! What a NATS server does not let us do: it says so in passing, on no subject and in answer to nothing. Reads that, and finds
-//! out on a connection of its own. Knows no RES.
+//! Detects what a NATS server does not permit. The server reports refusals in passing, on no
+//! subject and in answer to no message. This module parses those reports, and tries permissions on
+//! a connection of its own. Must not depend on RES.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -72,7 +73,7 @@ impl Denials {
         }
         let new: Vec<_> = needed.into_iter().filter(|permission| !state.denied.contains(permission)).collect();
         for permission in &new {
-            error!("NATS does not let us {permission} any more; allow it in this user's permissions");
+            error!("NATS no longer permits this user to {permission}; add it to the user's permissions");
         }
         state.denied.extend(new.iter().cloned());
         !new.is_empty()
@@ -90,7 +91,7 @@ impl Others {
             self.untold += 1;
             return;
         }
-        warn!(untold = self.untold, "NATS does not let us {refused}");
+        warn!(untold = self.untold, "NATS does not permit this user to {refused}");
         (self.last_told, self.untold) = (Some(now), 0);
     }
 }

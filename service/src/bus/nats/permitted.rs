@@ -1,4 +1,4 @@
-//! A bus that makes sure that it is allowed what is needed, at its beginning and after a refusal. Knows no RES.
+//! A bus that checks its permissions at start and after a refusal. Must not depend on RES.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl NatsBus {
                 }
                 tokio::time::sleep(RECHECK).await;
                 match self.recheck().await {
-                    Ok(true) => tracing::info!("NATS allows again what it has refused"),
+                    Ok(true) => tracing::info!("NATS permits again what it had refused"),
                     Ok(false) => {}
                     Err(error) => tracing::debug!("permissions are not known: {}", Chain(&error)),
                 }

@@ -1,11 +1,12 @@
 //! Takes messages from async-nats in the order in which they arrived, across subjects.
 //!
-//! async-nats gives each subject pattern a queue of its own, and so forgets which message of two queues came first: a gateway
-//! would apply a token event after the answer that followed it. The order is still to be seen at one moment: the client's one
-//! reader puts message after message into the queues, and each time wakes whoever reads that queue, there and then. A [`Tap`]
-//! is that waker. It empties its queue while it is being woken, into wherever the messages shall go.
+//! async-nats has a queue for each subject pattern, and so forgets which message of two queues came
+//! first: a gateway could apply a token event after the answer that followed it. The order is
+//! visible at one moment: the client's single reader puts message after message into the queues,
+//! and each time wakes the reader of that queue immediately. A [`Tap`] is that waker. It empties
+//! its queue while it is being woken, into wherever the messages belong.
 //!
-//! Knows no mailboxes and no RES.
+//! Must not depend on mailboxes or RES.
 
 use std::{
     pin::pin,

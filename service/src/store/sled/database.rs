@@ -133,7 +133,7 @@ fn remove_unfinished(fs: &Fs, path: &Path) -> Result<(), StoreError> {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with("snap.") && name.ends_with(".generating") {
             fs.remove(&file)?;
-            tracing::info!(file = %file.display(), "removed what sled had begun to write and not finished");
+            tracing::info!(file = %file.display(), "removed a file that sled had not finished writing");
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn remove_unfinished(fs: &Fs, path: &Path) -> Result<(), StoreError> {
 
 /// A key that is no session id: the folder holds something else.
 #[derive(Debug, thiserror::Error)]
-#[error("the database holds a key that is no session id")]
+#[error("the database contains a key that is not a session id")]
 struct UnknownKey;
 
 /// sled met damage that it did not expect.

@@ -72,7 +72,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     Ok((shared, vec![writer, settler]))
 }
 
-/// The snapshot at `path`, if it is whole and no older than the journal in `journal`.
+/// The snapshot at `path`, if it is whole and no older than the write-ahead log in `journal`.
 pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
     let why = match snapshot::read(fs, path)? {
         snapshot::Found::Nothing => return Ok(None),
@@ -82,7 +82,7 @@ pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Opti
             if list.is_none_or(|(_, list)| list.settled <= snapshot.frame) {
                 return Ok(Some(snapshot));
             }
-            "older than the journal"
+            "older than the write-ahead log"
         }
     };
     tracing::warn!(file = %path.display(), "the snapshot of the index is {why}: all sessions are read instead");

@@ -113,7 +113,7 @@ impl Settler {
                 Ok(()) => {
                     pause = PAUSES[0];
                     if said.take().is_some() {
-                        tracing::info!("the session store has all it needs again");
+                        tracing::info!("the session store is no longer short of resources");
                     }
                 }
                 Err(reason) => {
@@ -121,7 +121,7 @@ impl Settler {
                     if said.is_none_or(|said: Instant| said.elapsed() >= REMINDER) {
                         said = Some(Instant::now());
                         tracing::warn!(
-                            "the session store is short of something and tries again: {}",
+                            "the session store is short of a resource, trying again: {}",
                             crate::errors::Chain(&reason)
                         );
                     }

@@ -137,7 +137,7 @@ impl Shared {
             // Before anybody knows: the process ends as soon as somebody does.
             tracing::error!(
                 error = %crate::errors::Chain(&failure),
-                "sessions cannot be written any more: this process ends; what was answered is on disk"
+                "can no longer write sessions, exiting; everything that was answered is on disk"
             );
         }
         // The first reason counts.

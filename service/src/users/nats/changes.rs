@@ -1,4 +1,5 @@
-//! A users service says to whom something has happened, on `SUBJECT.changed` (docs/users.md). Knows no sessions and no RES.
+//! Changes that a users service announces on `SUBJECT.changed` (docs/users.md). Must not depend on
+//! sessions or RES.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,21 +71,21 @@ async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
     let answer = match foreign::read_change(&message.payload) {
         Some(change) => loop {
             let Err(error) = listener.user_changed(&change).await else { break DONE };
-            error!(user = %change.id, "a user's change did not reach their sessions: {}", Chain(error.as_ref()));
+            error!(user = %change.id, "a change of a user did not reach their sessions: {}", Chain(error.as_ref()));
             if message.reply.is_some() {
                 break FAILED;
             }
             tokio::time::sleep(PAUSE).await;
         },
         None => {
-            warn!("the users service said something that is no change of a user");
+            warn!("ignored a message from the users service that is not a change of a user");
             MALFORMED
         }
     };
     if let Some(reply) = message.reply
         && let Err(error) = bus.publish(&reply, answer.into()).await
     {
-        warn!("the users service was not answered: {}", Chain(&error));
+        warn!("cannot reply to the users service: {}", Chain(&error));
     }
 }
 

@@ -95,7 +95,7 @@ fn words(error: &RequestError) -> Cow<'static, str> {
         }
         RequestError::Refused(error) if error.is("session.wrongUsernamePassword") => "Wrong username or password.",
         RequestError::Refused(error) if error.is("session.alreadyLoggedIn") => {
-            "Somebody is logged in here already. Please reload the page."
+            "Somebody is already logged in here. Please reload the page."
         }
         RequestError::Refused(error) if error.is(code::INVALID_PARAMS) => {
             "The server cannot read this username or password. It may be too long."
@@ -103,11 +103,11 @@ fn words(error: &RequestError) -> Cow<'static, str> {
         RequestError::Refused(error) if error.is_system() => {
             "The server has a problem and could not log you in. Please try again."
         }
-        RequestError::Refused(_) => "The server does not let you log in.",
+        RequestError::Refused(_) => "The server refused the login.",
         RequestError::TimedOut => "The server cannot be reached. Check your connection and try again.",
         RequestError::ConnectionLost => "The connection was lost. Please try again.",
         RequestError::Garbled | RequestError::Superseded | RequestError::NotSubscribed => {
-            "The server's answer makes no sense. Please try again later."
+            "This page does not understand the server's answer. Please try again later."
         }
     };
     words.into()

@@ -1,0 +1,198 @@
+//! The options of `relogin serve` as the user writes them. docs/options.md is generated from this
+//! file by a test in `cli/reference.rs`. Must not interpret the values: see `values.rs`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::{Deserialize, Deserializer};
+
+/// The options of `relogin serve`, as text, from the command line or the file.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Address for the page, the WebSocket and /healthz [default: 127.0.0.1:8080, with --gateway
+    /// none: nothing is served]
+    ///
+    /// Port 0 picks a free port; the line `relogin: ready on …` on standard output names it.
+    #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
+    pub listen: Option<String>,
+    /// NATS servers through which gateways and services are reached [default: everything runs in
+    /// this process]
+    ///
+    /// For example nats://localhost:4222; separate several addresses by commas.
+    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", help_heading = "Addresses and bus", hide_env_values = true)]
+    pub nats: Option<String>,
+    /// Credentials file for NATS
+    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE", help_heading = "Addresses and bus")]
+    pub nats_creds: Option<PathBuf>,
+    /// Run the embedded gateway, or leave that to Resgate [default: embedded, with --nats: none]
+    #[arg(long, env = "RELOGIN_GATEWAY", value_name = "embedded|none", help_heading = "Addresses and bus")]
+    pub gateway: Option<String>,
+    /// Resource name: auth.NAME.login, NAME.user.{cid} [default: session]
+    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", help_heading = "Addresses and bus")]
+    pub name: Option<String>,
+    /// URL by which browsers reach this server, as https://host[:port] [default: the host of each
+    /// request; on a loopback address, loopback hosts only]
+    ///
+    /// Separate several URLs by commas. Only these are then the server's own origins, requests for
+    /// other hosts are refused, and cookies are `Secure` if the URL is https. Set this behind a
+    /// proxy.
+    #[arg(long, env = "RELOGIN_PUBLIC_URL", value_name = "URL", help_heading = "Addresses and bus")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub public_url: Option<Vec<String>>,
+    /// Other origins whose pages may connect, as scheme://host [default: only the server's own; on
+    /// loopback, every loopback origin]
+    ///
+    /// Separate several origins by semicolons. `null` stands for pages without an origin, `*` for
+    /// every page.
+    #[arg(long, env = "RELOGIN_ALLOW_ORIGIN", value_name = "ORIGINS", help_heading = "Addresses and bus")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub allow_origin: Option<Vec<String>>,
+    /// Proxies whose X-Forwarded-For or PROXY protocol (version 2) is believed [default: none]
+    ///
+    /// Addresses or networks separated by commas, or `loopback`. Failed logins, the audit trail and
+    /// `remoteAddr` then use the clients' addresses, behind Resgate too.
+    #[arg(long, env = "RELOGIN_TRUSTED_PROXY", value_name = "ADDRESS[/BITS]", help_heading = "Addresses and bus")]
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxy: Option<Vec<String>>,
+    /// Folder for the sessions and the secret [default: relogin-data]
+    #[arg(long, env = "RELOGIN_DATA", value_name = "DIR", help_heading = "Sessions and keys")]
+    pub data: Option<PathBuf>,
+    /// Keep sessions in the data folder, or only in memory [default: sled]
+    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|memory", help_heading = "Sessions and keys")]
+    pub store: Option<String>,
+    /// A session ends if it was not used for this long [default: 24h]
+    #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME", help_heading = "Sessions and keys")]
+    pub key_lifetime: Option<String>,
+    /// A session ends this long after its login, used or not [default: 30d]
+    #[arg(long, env = "RELOGIN_SESSION_LIFETIME", value_name = "TIME", help_heading = "Sessions and keys")]
+    pub session_lifetime: Option<String>,
+    /// How often clients get a new key [default: 10m, with --demo: 1m]
+    #[arg(long, env = "RELOGIN_REFRESH", value_name = "TIME", help_heading = "Sessions and keys")]
+    pub refresh: Option<String>,
+    /// Sessions that one user may have at a time [default: 100]
+    ///
+    /// A login beyond that ends the session that was unused for longest.
+    #[arg(long, env = "RELOGIN_SESSIONS_PER_USER", value_name = "N", help_heading = "Sessions and keys")]
+    pub sessions_per_user: Option<String>,
+    /// Secrets from which keys are made, one per line [default: DATA/secret, created at first
+    /// start]
+    ///
+    /// The first secret signs, all of them verify.
+    #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE", help_heading = "Sessions and keys")]
+    pub secret_file: Option<PathBuf>,
+    /// Write relogin keys as opaque bytes or as JSON Web Tokens [default: opaque]
+    ///
+    /// Other services can verify tokens with /.well-known/jwks.json. Both formats are always read.
+    #[arg(long, env = "RELOGIN_KEY_FORMAT", value_name = "opaque|jwt", help_heading = "Sessions and keys")]
+    pub key_format: Option<String>,
+    /// Claim `iss` of keys that are tokens [default: relogin]
+    ///
+    /// Changing it ends the sessions that have such a key.
+    #[arg(long, env = "RELOGIN_KEY_ISSUER", value_name = "TEXT", help_heading = "Sessions and keys")]
+    pub key_issuer: Option<String>,
+    /// Claim `aud` of keys that are tokens [default: NAME]
+    ///
+    /// Changing it ends the sessions that have such a key.
+    #[arg(long, env = "RELOGIN_KEY_AUDIENCE", value_name = "TEXT", help_heading = "Sessions and keys")]
+    pub key_audience: Option<String>,
+    /// Bind sessions to a browser cookie that no script can read [default: use]
+    ///
+    /// A stolen key is useless without the cookie. `require` refuses logins without the cookie,
+    /// `use` binds when there is one, `off` neither sets nor reads it. With Resgate, also set
+    /// `"wsHeaderAuth": "session.connect"` there (docs/protocol.md, section 5).
+    #[arg(long, env = "RELOGIN_COOKIE", value_name = "require|use|off", help_heading = "Sessions and keys")]
+    pub cookie: Option<String>,
+    /// Keep relogin keys in a cookie that no script can read, not in the browser's storage
+    ///
+    /// With Resgate, also set `"headerAuth": "session.connect"` there. What this protects from is
+    /// in docs/protocol.md, section 5.
+    #[arg(long, env = "RELOGIN_COOKIE_SESSION", value_name = "true|false", help_heading = "Sessions and keys", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub cookie_session: Option<String>,
+    /// The users file (see `relogin user`), a users service on NATS, or a program [default:
+    /// users.toml, with --demo: the demo's users]
+    ///
+    /// Changes to the file take effect within a second or two; a truncated file ends no session.
+    /// The other two are described in docs/users.md.
+    #[arg(
+        long,
+        env = "RELOGIN_USERS",
+        value_name = "FILE|nats:SUBJECT|exec:PROGRAM",
+        help_heading = "Users and logins"
+    )]
+    pub users: Option<PathBuf>,
+    /// Cost of password hashes: Argon2id's KiB of memory, passes and lanes [default:
+    /// m=19456,t=2,p=1]
+    ///
+    /// The default is what OWASP recommends. Hashes of another cost are renewed at the next login.
+    #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", help_heading = "Users and logins")]
+    pub password_cost: Option<String>,
+    /// Whose failed logins delay the next ones: user and remote address, only the user, or nobody
+    /// [default: all]
+    ///
+    /// Behind a proxy, also set --trusted-proxy.
+    #[arg(long, env = "RELOGIN_THROTTLE", value_name = "all|user|off", help_heading = "Users and logins")]
+    pub throttle: Option<String>,
+    /// File with the issuers whose JSON Web Tokens log users in, from cookies and Authorization
+    /// headers [default: none]
+    ///
+    /// Described in docs/header-login.md.
+    #[arg(long, env = "RELOGIN_JWT_ISSUERS", value_name = "FILE", help_heading = "Users and logins")]
+    pub jwt_issuers: Option<PathBuf>,
+    /// Connections that are accepted at a time; more are answered 503 [default: what the limit of
+    /// open files allows]
+    ///
+    /// At start the soft limit of open files is raised to the hard limit, and an eighth of it (32
+    /// to 1,024) is reserved for store, log and bus.
+    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS", value_name = "COUNT", help_heading = "Limits and logs")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub max_connections: Option<String>,
+    /// Connections accepted from one address, or one IPv6 /64 network [default: half of
+    /// --max-connections; no limit for loopback addresses]
+    ///
+    /// Connections from a --trusted-proxy count for its clients.
+    #[arg(long, env = "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", help_heading = "Limits and logs")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub max_connections_per_address: Option<String>,
+    /// Write the audit trail here, one line of JSON per event; - is standard output [default: not
+    /// written]
+    ///
+    /// The events are described in docs/audit.md.
+    #[arg(long, env = "RELOGIN_AUDIT", value_name = "FILE|-", help_heading = "Limits and logs")]
+    pub audit: Option<PathBuf>,
+    /// Publish the audit trail to this NATS subject [default: not published]
+    #[arg(long, env = "RELOGIN_AUDIT_SUBJECT", value_name = "SUBJECT", help_heading = "Limits and logs")]
+    pub audit_subject: Option<String>,
+    /// What to log to standard error: error, warn, info, debug, trace, or a filter as in RUST_LOG
+    /// [default: RUST_LOG, or info]
+    #[arg(long, env = "RELOGIN_LOG", value_name = "FILTER", help_heading = "Limits and logs")]
+    pub log: Option<String>,
+    /// Add the users admin, guest, jane and john (password: the name) and the counter ticker.model
+    ///
+    /// Try `--demo --key-lifetime 2m` to see a session expire.
+    #[arg(long, env = "RELOGIN_DEMO", value_name = "true|false", help_heading = "Limits and logs", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub demo: Option<String>,
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a text or a list of texts")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(Some(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
+    }))
+}
+
+fn number_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    u32::deserialize(deserializer).map(|number| Some(number.to_string()))
+}
+
+fn bool_as_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    bool::deserialize(deserializer).map(|demo| Some(demo.to_string()))
+}
