@@ -49,8 +49,8 @@ use crate::{
     users::{announced::Announced, nats::Changes},
 };
 
-/// How long requests under way may take once the service is to stop. Nothing is lost after that either: what was answered is
-/// on disk, and what was not is asked again.
+/// How long requests in flight may take once the service is stopping. Nothing is lost after that
+/// either: what was answered is on disk, and what was not is asked again.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A running service.
@@ -59,37 +59,39 @@ pub struct App {
     bus: Arc<dyn Bus>,
     gateway: Option<Arc<Gateway>>,
     address: Option<SocketAddr>,
-    /// Stops what takes requests from outside.
+    /// Stops what accepts requests from outside.
     doors: Tasks,
     /// Stops what answers them.
     services: Tasks,
-    /// Stops what works in the background.
+    /// Stops background work.
     background: Tasks,
-    /// Stops what writes down what the others do.
+    /// Stops what records what the others do.
     trails: Tasks,
     watch: Watch,
     reloads: Arc<Reloads>,
-    /// Begins the stop when dropped: also that of a service that did not get as far as to be an [`App`].
+    /// Starts the stop when dropped, also that of a service that failed before it became an
+    /// [`App`].
     _stopping: DropGuard,
 }
 
 /// Why a service cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A part of it has ended. What is under way can be finished: [`App::stop`].
+    /// A task has ended. Requests in flight can be completed: [`App::stop`].
     Part,
-    /// Sessions can be written no more, for nobody knows what is on disk. It should end at once: [`App::abandon`].
+    /// Sessions can no longer be written, because it is unknown what is on disk. The process must
+    /// end at once: [`App::abandon`].
     Store,
 }
 
 impl App {
-    /// Starts the service. When this returns it answers.
+    /// Starts the service. When this returns, it answers requests.
     ///
     /// # Errors
-    /// What is in the way, and what to do about it.
+    /// What prevents the start, and what to do about it.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let descriptors = descriptors::raise_limit();
-        // What fails sooner and changes less comes first.
+        // Steps that fail sooner and change less come first.
         let people = People::open(&config)?;
         let audit_file = match &config.audit {
             Some(AuditTarget::Stdout) => {
@@ -189,7 +191,7 @@ impl App {
                 stop.run_until_cancelled_owned(issuers.follow()).await;
             });
         }
-        // What a client of another gateway says of proxies may be made up.
+        // What a client of another gateway says about proxies may be made up.
         let believes_scheme = config.gateway == GatewayKind::Embedded && !config.trusted_proxies.is_empty();
         let origins = Arc::new(Origins::new(config.public_url, config.allow_origin, address, believes_scheme));
         let options = auth::Options {
@@ -287,19 +289,19 @@ impl App {
         })
     }
 
-    /// Where page, WebSocket and health check are served; none if they are not.
+    /// Address of page, WebSocket and health check; none if they are not served.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }
 
-    /// Has users, secrets and issuers read again, in the background.
+    /// Reloads users, secrets and issuers in the background.
     pub fn reload(&self) {
         let reloads = Arc::clone(&self.reloads);
         tokio::spawn(async move { reloads.run().await });
     }
 
-    /// Returns if the service is no whole one any more: it should end, and be started again.
+    /// Returns if the service is no longer complete: it should end, and be restarted.
     pub async fn failed(&self) -> Failure {
         tokio::select! {
             biased;
@@ -308,16 +310,17 @@ impl App {
         }
     }
 
-    /// What is left to do after [`Failure::Store`]: writes out what the audit trail has, for a second at most. What was answered is
-    /// on disk, and what was not can be answered by nobody.
+    /// What remains to be done after [`Failure::Store`]: writes the rest of the audit trail, for a
+    /// second at most. What was answered is on disk, and the rest cannot be answered.
     pub async fn abandon(self) {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.trails.close()).await;
     }
 
-    /// Stops the service: takes no new request, answers those it has, writes what there is to write.
+    /// Stops the service: accepts no new request, answers those it has, and writes what is left to
+    /// write.
     ///
     /// # Errors
-    /// What was not finished.
+    /// What was not completed.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.watch.stopping.cancel();
         let stopped = async {
@@ -334,7 +337,8 @@ impl App {
         let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
         // The bus first: it has the answers to what the store has written.
         if let Err(error) = self.bus.close().await {
-            // No failure: without NATS there was nobody to be answered, and the next start tells gateways to fetch anew.
+            // Not an error: without NATS nobody could be answered, and the next start tells
+            // gateways to fetch again.
             warn!("cannot send the last messages: {}", Chain(&error));
         }
         self.store.close().await.context("cannot close the session store")?;
@@ -350,7 +354,7 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// Makes the data folder, for its owner alone.
+/// Creates the data folder, accessible only to its owner.
 fn make_folder(path: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

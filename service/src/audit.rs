@@ -30,33 +30,33 @@ use crate::{
     errors::Chain,
 };
 
-/// Something that happened. What is not known of it is left out of its line.
+/// An event. Unknown members are left out of its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// What: a word of docs/audit.md.
+    /// The event: a word of docs/audit.md.
     pub event: String,
-    /// To which session.
+    /// The session concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
-    /// Whose it is.
+    /// The session's user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<UserId>,
-    /// On which connection.
+    /// The connection concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<ConnectionId>,
-    /// From where, as the gateway says.
+    /// The remote address, as the gateway reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_addr: Option<String>,
     /// The generation of the session's newest key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// The line stands for so many of its kind.
+    /// The line stands for this many events of its kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folded: Option<Folded>,
 }
 
-/// Takes events to be written down. A clone writes to the same trail.
+/// Accepts events to be written. A clone writes to the same trail.
 #[derive(Clone, Debug, Default)]
 pub struct Audit(Option<Open>);
 
@@ -67,23 +67,23 @@ struct Open {
     state: Arc<State>,
 }
 
-/// What the writer tells those who have something to be written.
+/// What the writer tells those who have something to write.
 #[derive(Debug, Default)]
 struct State {
-    /// Nobody takes what is written, so nobody waits for it any more.
+    /// Nobody reads what is written, so nobody waits for it any more.
     is_stuck: AtomicBool,
-    /// Events that were not written, and not told of yet.
+    /// Events that were not written and not reported yet.
     lost: AtomicU64,
 }
 
-/// Writes down what an [`Audit`] takes.
+/// Writes what an [`Audit`] accepts.
 pub struct Trail {
     events: mpsc::Receiver<(Timestamp, Event)>,
     folds: Arc<Folds>,
     file: Option<AuditFile>,
     subject: Option<(Arc<dyn Bus>, String)>,
     state: Arc<State>,
-    /// Events that were not published since the last that was.
+    /// Events that were not published since the last published one.
     unpublished: u64,
     stop: CancellationToken,
 }
@@ -96,21 +96,22 @@ struct Line<'a> {
     event: &'a Event,
 }
 
-/// How many events wait to be written. Whoever has one more waits with it, so that none is lost in a storm.
+/// How many events wait to be written. Whoever has one more waits with it, so that none is lost in
+/// a storm.
 const WAITING: usize = 4096;
 
-/// How long at most. A disk takes thousands of events in that time; a pipe that takes none is not being read, and no login
-/// waits for it.
+/// The longest wait. A disk takes thousands of events in that time; a pipe that takes none is not
+/// being read, and no login waits for it.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How often it is told that nothing is taken.
+/// How often it is reported that nothing is read.
 const TELL: Duration = Duration::from_secs(10);
 
 /// How many are written together.
 const AT_ONCE: usize = 512;
 
 impl Audit {
-    /// A trail that goes to a file or to standard output, and to a subject of the bus.
+    /// A trail that is written to a file or to standard output, and published on the bus.
     #[must_use]
     pub fn new(file: Option<AuditFile>, subject: Option<(Arc<dyn Bus>, String)>) -> (Self, Trail) {
         let (sender, events) = mpsc::channel(WAITING);
@@ -127,7 +128,7 @@ impl Audit {
         Self(None)
     }
 
-    /// Has an event written down, or counted, if strangers cause many of its kind. Waits only if many are
+    /// Writes an event, or counts it, if strangers cause many of its kind. Waits only if many are
     /// waiting, and not for long: then the event is lost, and counted.
     pub async fn write(&self, now: Timestamp, event: Event) {
         let Some(Open { events, folds, state }) = &self.0 else { return };
@@ -150,7 +151,7 @@ impl Audit {
 }
 
 impl Trail {
-    /// Writes until it is told to stop, then what there is left.
+    /// Writes until it is told to stop, then the rest.
     pub async fn run(mut self, stop: CancellationToken) {
         self.stop = stop.clone();
         let mut events = Vec::with_capacity(AT_ONCE);
@@ -207,7 +208,7 @@ impl Trail {
                     }
                 }
                 Some(Err(panic)) => error!("writing the audit trail panicked: {}", Chain(&panic)),
-                // The service stops.
+                // The service is stopping.
                 None => {
                     self.state.lost.fetch_add(lines.len() as u64, Relaxed);
                 }
@@ -220,8 +221,8 @@ impl Trail {
         }
     }
 
-    /// Waits for a write. If nobody takes what is written it says so every now and then; and once the service stops it waits for
-    /// a moment only: `None`.
+    /// Waits for a write. If nobody reads, it reports that from time to time; once the service is
+    /// stopping it waits only for a moment: `None`.
     async fn patiently<T>(&self, mut writing: JoinHandle<T>) -> Option<Result<T, JoinError>> {
         loop {
             tokio::select! {

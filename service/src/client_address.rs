@@ -10,20 +10,20 @@ use std::{
 use ipnet::IpNet;
 use relogin_res::service::Origin;
 
-/// The address of a client, as far as it is known: what failed logins, the audit trail, `remoteAddr` and the caps of one address go by.
-/// An IPv4 address is never in its IPv6 form.
+/// The address of a client, as far as it is known: it is used for failed logins, the audit trail,
+/// `remoteAddr` and the limits per address. An IPv4 address is never in its IPv6 form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress {
     ip: IpAddr,
-    /// 0 if a proxy did not tell it.
+    /// 0 if a proxy did not report it.
     port: u16,
 }
 
-/// The proxies whose word is taken for who their clients are.
+/// The proxies that are trusted to name their clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Arc<[IpNet]>);
 
-/// Says who a request came from. The last address of the last line is the newest.
+/// Determines who a request came from. The last address of the last line is the newest.
 pub const FORWARDED_FOR: &str = "X-Forwarded-For";
 
 impl ClientAddress {
@@ -33,7 +33,8 @@ impl ClientAddress {
         self.ip
     }
 
-    /// What is counted as one client: an IPv4 address, or an IPv6 network of 64 bits, which is what one subscriber has at least.
+    /// What counts as one client: an IPv4 address, or an IPv6 network of 64 bits, which is the
+    /// least that one subscriber has.
     #[must_use]
     pub fn network(self) -> IpAddr {
         match self.ip {
@@ -45,12 +46,12 @@ impl ClientAddress {
 
 impl From<SocketAddr> for ClientAddress {
     fn from(address: SocketAddr) -> Self {
-        // A socket that listens for both has IPv4 peers as ::ffff:192.0.2.1.
+        // On a socket that listens for both, IPv4 peers look like ::ffff:192.0.2.1.
         Self { ip: address.ip().to_canonical(), port: address.port() }
     }
 }
 
-/// `ip:port`, as gateways write it in `remoteAddr`; the port is 0 where a proxy did not tell it.
+/// `ip:port`, as gateways write it in `remoteAddr`; the port is 0 if a proxy did not report it.
 impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         SocketAddr::new(self.ip, self.port).fmt(f)
@@ -58,7 +59,7 @@ impl fmt::Display for ClientAddress {
 }
 
 impl TrustedProxies {
-    /// Those in these networks.
+    /// The proxies in these networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into())
@@ -70,16 +71,17 @@ impl TrustedProxies {
         self.0.is_empty()
     }
 
-    /// True if the word of `ip` is taken.
+    /// True if `ip` is trusted.
     #[must_use]
     pub fn contain(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         self.0.iter().any(|network| network.contains(&ip))
     }
 
-    /// The client behind a request of `peer` with these lines of `X-Forwarded-For`: the last address that a trusted proxy has named and
-    /// that is no trusted proxy itself. What an untrusted one says counts for nothing, and what comes before an entry that is no
-    /// address, neither.
+    /// The client behind a request of `peer` with these lines of `X-Forwarded-For`: the last
+    /// address that a trusted proxy has named and that is not a trusted proxy itself. What an
+    /// untrusted peer says does not count, and neither does anything before an entry that is not an
+    /// address.
     #[must_use]
     pub fn client<'a>(
         &self,
@@ -97,7 +99,8 @@ impl TrustedProxies {
         client
     }
 
-    /// Writes down the client that [`TrustedProxies::client`] finds, for what a gateway that knows no proxies tells of a connection.
+    /// Records the client that [`TrustedProxies::client`] finds, in what a gateway without
+    /// knowledge of proxies reports about a connection.
     pub fn resolve(&self, origin: &mut Origin) {
         if self.is_empty() {
             return;
@@ -109,7 +112,7 @@ impl TrustedProxies {
     }
 }
 
-/// Reads an address as proxies write it: with a port or without, IPv6 in brackets or not.
+/// Parses an address as proxies write it: with a port or without, IPv6 in brackets or not.
 fn hop(text: &str) -> Option<ClientAddress> {
     let text = text.trim();
     if let Ok(address) = text.parse::<SocketAddr>() {

@@ -21,23 +21,25 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The system's time of day. For what others say of time, as in their tokens, and for people who read it; not for deadlines.
+/// The system's time of day. For times of others, as in their tokens, and for people who read it;
+/// not for deadlines.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        // A clock from before 1970 is no clock: nothing expires until it is set.
+        // A clock from before 1970 was not set: nothing expires until it is.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
-/// The time since the machine was started, with that in which it slept: deadlines pass meanwhile. Nobody can set it.
+/// The time since the machine was started, sleep included, because deadlines pass during sleep.
+/// Nobody can set it.
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     let clock = ClockId::Boottime;
-    // Elsewhere this one goes on while the machine sleeps.
+    // On other systems this one goes on while the machine sleeps.
     #[cfg(not(target_os = "linux"))]
     let clock = ClockId::Monotonic;
     let time = clock_gettime(clock);
@@ -53,7 +55,7 @@ pub(crate) mod tests {
     pub(crate) struct RuntimeClock(tokio::time::Instant);
 
     impl RuntimeClock {
-        /// The time that it is when the clock is made.
+        /// The time at which the clock was created.
         pub(crate) const START: Timestamp = Timestamp(1_000_000);
 
         pub(crate) fn new() -> Self {

@@ -8,17 +8,18 @@ use tokio::time::Instant;
 /// What is wrong with one thing.
 #[derive(Debug, Default)]
 pub struct Complaint {
-    /// What the last look has found.
+    /// What the last check found.
     found: Option<String>,
     told: Option<(String, Instant)>,
 }
 
 impl Complaint {
-    /// How long the same reason is not told again.
+    /// How long the same reason is not reported again.
     pub const PAUSE: Duration = Duration::from_secs(60);
 
-    /// Takes in that a look has found something wrong. True if that is to be told now: if the look before has found the same, so that
-    /// a file that is being written is not complained of, and nobody was told within the last minute.
+    /// Records that a check has found something wrong. True if that is to be reported now: if the
+    /// check before found the same, so that a file that is being written causes no report, and
+    /// nothing was reported within the last minute.
     pub fn is_due(&mut self, reason: &str, now: Instant) -> bool {
         if self.found.as_deref() != Some(reason) {
             self.found = Some(reason.to_owned());
@@ -32,7 +33,7 @@ impl Complaint {
         true
     }
 
-    /// Takes in that a look has found nothing wrong.
+    /// Records that a check has found nothing wrong.
     pub fn settle(&mut self) {
         *self = Self::default();
     }

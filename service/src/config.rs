@@ -15,58 +15,59 @@ pub use values::{Problem, parse_public_url};
 
 use crate::{client_address::TrustedProxies, users::cost::Cost};
 
-/// All that `relogin serve` needs to know.
+/// Everything that `relogin serve` needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where page, WebSocket and health check are served, as `host:port`; none: nowhere.
+    /// Address of page, WebSocket and health check, as `host:port`; none: not served.
     pub listen: Option<String>,
     /// The message bus.
     pub bus: BusKind,
-    /// Whether this process is a gateway, too.
+    /// Whether this process is also a gateway.
     pub gateway: GatewayKind,
-    /// The folder for all that has to last.
+    /// The folder for everything that must last.
     pub data: PathBuf,
-    /// Where sessions are kept.
+    /// The session store.
     pub store: StoreKind,
     /// The resource name, one part.
     pub name: String,
-    /// Who may log in.
+    /// The user source.
     pub users: UsersSource,
-    /// What hashing a password costs.
+    /// The cost of password hashes.
     pub password_cost: Cost,
-    /// Whose failed logins make the next ones wait.
+    /// Whose failed logins delay the next ones.
     pub throttle: ThrottleKind,
     /// How many sessions a user may have at a time.
     pub sessions_per_user: usize,
     /// Whether sessions are bound to the cookies of browsers.
     pub cookie: CookieKind,
-    /// The file that names the issuers of tokens whose word is taken for who logs in.
+    /// The issuers file.
     pub issuers: Option<PathBuf>,
     /// Whether relogin keys travel in a cookie of the browser.
     pub cookie_session: bool,
-    /// What relogin keys are signed with.
+    /// What relogin keys are made from.
     pub secret: SecretSource,
     /// How relogin keys are written.
     pub keys: KeyTokens,
-    /// How long things live.
+    /// Lifetimes.
     pub policy: Policy,
-    /// What this server is reached by, as web origins; none: not known.
+    /// The server's public origins; empty: not known.
     pub public_url: Vec<url::Origin>,
     /// Which pages may open a WebSocket.
     pub allow_origin: AllowOrigin,
-    /// Whose word is taken for who their clients are.
+    /// The proxies that may name their clients.
     pub trusted_proxies: TrustedProxies,
-    /// How many connections there may be; none: what the limit of open files leaves.
+    /// The limit of connections; none: what the limit of open files allows.
     pub max_connections: Option<usize>,
-    /// How many of them may be from one address; none: the default of [`crate::http::ConnectionLimits`].
+    /// The limit of connections from one address; none: the default of
+    /// [`crate::http::ConnectionLimits`].
     pub max_connections_per_address: Option<usize>,
     /// Where the audit trail is written.
     pub audit: Option<AuditTarget>,
-    /// The subject that the audit trail is published to, over NATS.
+    /// The NATS subject on which the audit trail is published.
     pub audit_subject: Option<String>,
     /// Whether the demo's ticker runs.
     pub demo: bool,
-    /// What to log, as `RUST_LOG` has it; none: as `RUST_LOG` says.
+    /// The log filter, as in `RUST_LOG`; none: `RUST_LOG` decides.
     pub log: Option<String>,
 }
 
@@ -77,14 +78,14 @@ pub enum BusKind {
     Local,
     /// NATS.
     Nats {
-        /// One or more addresses, with commas between.
+        /// One or more addresses, separated by commas.
         url: NatsUrl,
         /// A credentials file.
         credentials: Option<PathBuf>,
     },
 }
 
-/// Addresses of NATS servers. Redacted in `Debug`: there may be passwords in them.
+/// Addresses of NATS servers. Redacted in `Debug`, because they may contain passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NatsUrl(pub String);
 
@@ -97,7 +98,7 @@ pub enum GatewayKind {
     None,
 }
 
-/// Where sessions are kept.
+/// The session store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     /// In the data folder.
@@ -106,31 +107,31 @@ pub enum StoreKind {
     Memory,
 }
 
-/// Who may log in.
+/// The user source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsersSource {
     /// The demo's four users.
     Demo,
-    /// A file. One that was asked for must be there; the default one may still come.
+    /// A file. One that was configured must exist; the default one may be created later.
     File {
         /// Where it is.
         path: PathBuf,
-        /// Whether it was asked for.
+        /// Whether it is the default one.
         is_default: bool,
     },
-    /// A service on NATS, that answers on this subject.
+    /// A service on NATS that answers on this subject.
     Nats(String),
-    /// A program, started for each question: its name or path, and what it is given.
+    /// A program, started for each request: its name or path, and its arguments.
     Exec(String, Vec<String>),
 }
 
-/// Whose failed logins make the next ones wait.
+/// Whose failed logins delay the next ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ThrottleKind {
-    /// The user's, and the remote address's.
+    /// Those of the user and of the remote address.
     #[default]
     All,
-    /// The user's.
+    /// Those of the user.
     User,
     /// Nobody's.
     Off,
@@ -139,12 +140,12 @@ pub enum ThrottleKind {
 /// Whether sessions are bound to the cookies of browsers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CookieKind {
-    /// They are; who has no cookie is not let in.
+    /// They are, and logins without a cookie are refused.
     Require,
-    /// They are, where there is one.
+    /// They are, if there is a cookie.
     #[default]
     Use,
-    /// No cookie is set, and none looked at.
+    /// Cookies are neither set nor read.
     Off,
 }
 
@@ -153,33 +154,33 @@ pub enum CookieKind {
 pub enum AuditTarget {
     /// To standard output.
     Stdout,
-    /// To the end of a file.
+    /// Appended to a file.
     File(PathBuf),
 }
 
-/// What relogin keys are signed with.
+/// What relogin keys are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// A file, made if it is not there.
+    /// A file, created if it does not exist.
     File(PathBuf),
-    /// Random bits in memory, gone with the sessions.
+    /// Random bits in memory, lost with the sessions.
     Memory,
 }
 
-/// How relogin keys are written; both formats are read always.
+/// How relogin keys are written; both formats are always read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeyFormat {
-    /// As bytes in base64url, for nobody but this service.
+    /// As bytes in base64url, which only this service understands.
     #[default]
     Opaque,
     /// As JSON Web Tokens, which others can verify.
     Jwt,
 }
 
-/// What keys that are JSON Web Tokens say.
+/// The claims of JWT relogin keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTokens {
-    /// Whether keys are written like that.
+    /// The format of keys.
     pub format: KeyFormat,
     /// The claim `iss`.
     pub issuer: String,
@@ -187,7 +188,8 @@ pub struct KeyTokens {
     pub audience: String,
 }
 
-/// Which pages may open a WebSocket, beside those that the gateway itself serves, and requests without an origin.
+/// Which pages may open a WebSocket, besides those that the gateway itself serves, and requests
+/// without an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowOrigin {
     /// All.
@@ -202,7 +204,7 @@ impl Default for AllowOrigin {
     }
 }
 
-/// The users file that is used where none is named.
+/// The default users file.
 pub const DEFAULT_USERS: &str = "users.toml";
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -220,14 +222,14 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
 const DEFAULTS: Policy = Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 * DAY, refresh: 10 * MINUTE };
-/// A key lasts as the page promises, and is refreshed often enough to be seen.
+/// A key lasts as long as the page promises, and is refreshed often enough to be seen.
 const DEMO_DEFAULTS: Policy = Policy { refresh: MINUTE, ..DEFAULTS };
 
 impl Config {
     /// Resolves the options of `relogin serve`.
     ///
     /// # Errors
-    /// [`ConfigError`] if one of them is none, or they do not go together.
+    /// [`ConfigError`] if one of them is invalid, or they contradict each other.
     pub fn resolve(layers: Layers) -> Result<Self, ConfigError> {
         let options = layers.read()?;
         let demo = options.demo()?.is_some_and(|demo| demo.value);
@@ -316,10 +318,10 @@ impl Config {
     }
 }
 
-/// Where the users file of `relogin user` is, and what hashing a password for it costs.
+/// The users file of `relogin user`, and the cost of its password hashes.
 ///
 /// # Errors
-/// [`ConfigError`] if the configuration file cannot be used, or an option.
+/// [`ConfigError`] if the configuration file or an option is unusable.
 pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
     let options = layers.read()?;
     let path = match options.users()? {
@@ -330,10 +332,10 @@ pub fn users_file(layers: Layers) -> Result<(PathBuf, Cost), ConfigError> {
     Ok((path, password_cost(&options)?))
 }
 
-/// The folder for all that has to last.
+/// The folder for everything that must last.
 ///
 /// # Errors
-/// [`ConfigError`] if an option is none.
+/// [`ConfigError`] if an option is invalid.
 pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
     data(&layers.read()?)
 }
@@ -346,7 +348,7 @@ fn password_cost(options: &layers::Given) -> Result<Cost, ConfigError> {
     Ok(options.password_cost()?.map_or(Cost::OWASP, |cost| cost.value))
 }
 
-/// Lifetimes that go together. One that was not given bows to those that were.
+/// Lifetimes that fit together. Defaults adapt to the ones that were given.
 fn policy(
     key_lifetime: Option<&Value<u64>>,
     session_lifetime: Option<&Value<u64>>,
@@ -358,7 +360,7 @@ fn policy(
         Some(given) if given.value > longest => return Err(given.is_wrong(Problem::LongerThanTheSession(longest))),
         Some(given) => given.value,
         None => match refresh {
-            // Room for the refresh that was asked for, where the default leaves none.
+            // Room for the configured refresh, if the default leaves none.
             Some(refresh) => defaults.key_lifetime.max(refresh.value.saturating_mul(2)).min(longest),
             None => defaults.key_lifetime.min(longest),
         },

@@ -30,30 +30,30 @@ pub struct KeyCookie {
     origins: Arc<Origins>,
 }
 
-/// How long a cookie is kept, in seconds: as long as browsers go. Each connection makes it as long again.
+/// How long a cookie is kept, in seconds: as long as browsers allow. Each connection renews it.
 const MAX_AGE: u64 = 400 * 86_400;
 
 /// Characters of base64url, without padding, for 128 bits.
 const CHARS: usize = 22;
 
 impl BrowserCookie {
-    /// The cookie that goes with the resource `name`, on a server that is reached by these origins.
+    /// The cookie for the resource `name`, on a server with these origins.
     #[must_use]
     pub fn new(name: &str, origins: Arc<Origins>) -> Self {
         Self { name: format!("relogin-{}", token_of(name)), origins }
     }
 
-    /// The digest of the cookie that the client brought: what is stored of it. None if it brought none, or none that we could
-    /// have made.
+    /// The digest of the cookie that the client sent, which is what is stored. None if it sent
+    /// none, or one that the service cannot have made.
     #[must_use]
     pub fn digest(&self, origin: &Origin) -> Option<[u8; 32]> {
         self.value(origin).map(|value| Sha256::digest(value).into())
     }
 
-    /// The `Set-Cookie` that gives the client its cookie: the one it brought, to be kept on, or a new one.
+    /// The `Set-Cookie` that gives the client its cookie: the one it sent, renewed, or a new one.
     ///
     /// # Errors
-    /// If the system has no random bits to give.
+    /// If the system returns no random bits.
     pub fn offer(&self, origin: &Origin) -> Result<String, rand::rngs::SysError> {
         let value = match self.value(origin) {
             Some(value) => value.to_owned(),
@@ -66,7 +66,7 @@ impl BrowserCookie {
         Ok(set(&self.name, &value, MAX_AGE, self.origins.are_cookies_secure(origin)))
     }
 
-    /// True if the client brought a proper one.
+    /// True if the client sent a valid one.
     #[must_use]
     pub fn is_there(&self, origin: &Origin) -> bool {
         self.value(origin).is_some()
@@ -80,33 +80,34 @@ impl BrowserCookie {
 }
 
 impl KeyCookie {
-    /// The cookie that goes with the resource `name`, on a server that is reached by these origins.
+    /// The cookie for the resource `name`, on a server with these origins.
     #[must_use]
     pub fn new(name: &str, origins: Arc<Origins>) -> Self {
         Self { name: format!("relogin-key-{}", token_of(name)), origins }
     }
 
-    /// The text that the client brought, whether or not it is a key.
+    /// The text that the client sent, whether or not it is a key.
     #[must_use]
     pub fn read<'a>(&self, origin: &'a Origin) -> Option<&'a str> {
         read(&origin.header, &full_name(&self.name, self.origins.are_cookies_secure(origin)))
             .filter(|value| !value.is_empty())
     }
 
-    /// The `Set-Cookie` that hands out a key which is good for so many milliseconds.
+    /// The `Set-Cookie` for a key that is valid for this many milliseconds.
     #[must_use]
     pub fn hand_out(&self, key: &str, expires_in: u64, origin: &Origin) -> String {
         set(&self.name, key, expires_in.div_ceil(1000), self.origins.are_cookies_secure(origin))
     }
 
-    /// The `Set-Cookie` that takes the key away.
+    /// The `Set-Cookie` that removes the key.
     #[must_use]
     pub fn take_away(&self, origin: &Origin) -> String {
         set(&self.name, "", 0, self.origins.are_cookies_secure(origin))
     }
 }
 
-/// The value of the cookie `name`. None if there is none, or several that differ: which of them is ours, nobody can tell.
+/// The value of the cookie `name`. None if there is none, or several that differ, because nobody
+/// can tell which is the service's.
 #[must_use]
 pub fn read<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
     let lines = header.get("Cookie").into_iter().flatten();
@@ -116,18 +117,20 @@ pub fn read<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
     values.all(|other| other == first).then_some(first)
 }
 
-/// The `Set-Cookie` of a cookie that no script reads and no other site's page sends, for `max_age` seconds.
+/// The `Set-Cookie` of a cookie that no script can read and no page of another site sends, for
+/// `max_age` seconds.
 fn set(name: &str, value: &str, max_age: u64, is_secure: bool) -> String {
     let (name, secure) = (full_name(name, is_secure), if is_secure { "; Secure" } else { "" });
     format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// What a cookie is called: over TLS, with the prefix that keeps others from setting it.
+/// The name of a cookie: over TLS, with the prefix that keeps others from setting it.
 fn full_name(name: &str, is_secure: bool) -> Cow<'_, str> {
     if is_secure { format!("__Host-{name}").into() } else { name.into() }
 }
 
-/// A resource name as a part of a cookie's name, which may have letters, digits and a few signs only.
+/// A resource name as part of a cookie's name, which may contain only letters, digits and a few
+/// signs.
 fn token_of(name: &str) -> String {
     let byte = |byte: u8| match byte {
         b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => char::from(byte).to_string(),

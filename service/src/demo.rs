@@ -18,7 +18,7 @@ use crate::{
     errors::Chain,
 };
 
-/// Counts the seconds since it was started, for connections whose token has a role.
+/// Counts the seconds since its start, for connections whose token has a role.
 pub struct Ticker {
     bus: Arc<dyn Bus>,
     requests: Subscription,
@@ -26,7 +26,7 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// Listens on the resource's subjects.
+    /// Subscribes to the resource's subjects.
     ///
     /// # Errors
     /// [`BusError`] if the bus fails.
@@ -82,7 +82,7 @@ impl Ticker {
     }
 
     async fn send(&self, subject: &str, payload: Vec<u8>) {
-        // A bus that is down gets over it, and gateways fetch the model anew then.
+        // A bus that is down recovers, and gateways then fetch the model again.
         if let Err(error) = self.bus.publish(subject, payload.into()).await {
             debug!("cannot publish the ticker: {}", Chain(&error));
         }
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Ticker {
     }
 }
 
-/// The access result with `get` spelled out also when it is false.
+/// The access result, with `get` written out even if it is false.
 #[derive(Serialize)]
 struct Access {
     get: bool,

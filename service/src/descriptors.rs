@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit to the hard one, and returns how many descriptors there may be.
+/// Raises the soft limit to the hard one, and returns the limit.
 pub fn raise_limit() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
@@ -10,7 +10,8 @@ pub fn raise_limit() -> usize {
     reached.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
-/// How many of so many descriptors are kept back for the store, the log and the bus: connections of clients may have the rest.
+/// How many of this many descriptors are reserved for the store, the log and the bus; connections
+/// of clients may use the rest.
 #[must_use]
 pub fn kept_back(limit: usize) -> usize {
     (limit / 8).clamp(32, 1024)

@@ -11,22 +11,22 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-/// What tells one state of a file from another.
+/// What distinguishes two states of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     inode: u64,
     len: u64,
     modified: (i64, i64),
     changed: (i64, i64),
-    /// Written so recently that one more write may not show in the times above.
+    /// Written so recently that one more write might not change the times above.
     is_fresh: bool,
 }
 
 impl Seen {
-    /// The state that `metadata` tells of at the time `now`.
+    /// The state described by `metadata` at the time `now`.
     #[must_use]
     pub fn of(metadata: &Metadata, now: SystemTime) -> Self {
-        // The time of change, which no program can set back.
+        // The change time, which no program can set back.
         let changed = Duration::new(metadata.ctime().try_into().unwrap_or(0), 0);
         let age = now.duration_since(SystemTime::UNIX_EPOCH + changed);
         Self {
@@ -38,27 +38,29 @@ impl Seen {
         }
     }
 
-    /// True if both are states of one file, into which somebody has written; a file that was put in its place is another.
+    /// True if both are states of one file that was written in place; a file that replaced it is
+    /// another.
     #[must_use]
     pub fn is_same_file(&self, other: &Self) -> bool {
         self.inode == other.inode
     }
 
-    /// True if somebody has written into this file between the two states, whatever it was.
+    /// True if this file was written in place between the two states.
     #[must_use]
     pub fn is_written_since(&self, before: &Self) -> bool {
         self.is_same_file(before) && self.modified != before.modified
     }
 
-    /// True if one more write may not show: it should be read once more.
+    /// True if one more write might not show: the file should be read again.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.is_fresh
     }
 }
 
-/// True if something could not be had that may be had later: descriptors, room on the disk or within a quota or limit, memory,
-/// a thread. What failed like this can be tried again once somebody lets go of some; anything else is a failure.
+/// True if a resource is missing that may become available: descriptors, space on the disk or
+/// within a quota or limit, memory, a thread. Such an operation can be retried; anything else is a
+/// failure.
 #[must_use]
 pub fn is_shortage(error: &io::Error) -> bool {
     use rustix::io::Errno;
@@ -75,24 +77,27 @@ pub fn is_shortage(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| shortages.iter().any(|errno| errno.raw_os_error() == code))
 }
 
-/// Makes the file `path` with mode 0600, or leaves one that is there as it is. On disk, with its folder, when this returns.
+/// Creates the file `path` with mode 0600, or leaves an existing one unchanged. On disk, with its
+/// folder, when this returns.
 ///
 /// # Errors
-/// [`io::Error`] if it cannot be made; the kind is [`io::ErrorKind::AlreadyExists`] if it is there.
+/// [`io::Error`] if it cannot be created; the kind is [`io::ErrorKind::AlreadyExists`] if it
+/// exists.
 pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let file = written_beside(path, content)?;
-    // A link made only if the name is free: of two processes that start at once, one makes the file and both use it.
+    // A link that is created only if the name is free: of two processes that start at once, one
+    // creates the file and both use it.
     file.persist_noclobber(path)?;
     sync_folder(path)
 }
 
-/// Puts a file in the place of the one at `path` in one step, and keeps that one's mode and, as far as one may, owner.
+/// Atomically replaces the file at `path`, and keeps its mode and, as far as permitted, its owner.
 /// A new file gets mode 0600. On disk, with its folder, when this returns.
 ///
 /// # Errors
-/// [`io::Error`] if it cannot be written; the old file is still there then.
+/// [`io::Error`] if it cannot be written; the old file is then still there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Through a link, so that the link stays one.
+    // Through a link, so that the link remains one.
     let target = match fs::canonicalize(path) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
@@ -102,7 +107,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     match fs::metadata(&target) {
         Ok(old) => {
             let new = file.as_file().metadata()?;
-            // Only root may give a file away; where root edits for a service's own user, it has to.
+            // Only root may change a file's owner, and must do so when editing for a service's own
+            // user.
             if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
                 fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
             }
@@ -115,7 +121,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(&target)
 }
 
-/// Holds the folder of `path` for one process at a time, until the result is dropped. Waits for its turn.
+/// Locks the folder of `path` for one process at a time, until the result is dropped. Waits for the
+/// lock.
 ///
 /// # Errors
 /// [`io::Error`] if the folder cannot be opened or locked.
@@ -133,7 +140,7 @@ fn written_beside(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// Makes the names in the folder of `path` durable: a file's own sync does not.
+/// Makes the names in the folder of `path` durable: a file's own sync does not do that.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder_of(path))?.sync_all()
 }

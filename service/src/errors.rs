@@ -12,7 +12,7 @@ impl fmt::Display for Chain<'_> {
         f.write_str(&one_line(&last))?;
         for source in std::iter::successors(self.0.source(), |&error| error.source()) {
             let text = source.to_string();
-            // Some libraries repeat their source's words in their own.
+            // Some libraries repeat their source's text in their own.
             if !last.ends_with(&text) {
                 write!(f, ": {}", one_line(&text))?;
             }

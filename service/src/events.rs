@@ -9,13 +9,13 @@ use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, a
 
 use crate::bus::{Bus, BusError};
 
-/// Tells gateways what happens to the sessions of one resource name.
+/// Tells gateways about changes of the sessions of one resource name.
 pub struct Events {
     name: String,
     bus: Arc<dyn Bus>,
 }
 
-/// How many sessions one question names at most: some 25 bytes each.
+/// How many sessions one message names at most; about 25 bytes each.
 const ASKED_AT_ONCE: usize = 1_000;
 
 impl Events {
@@ -28,9 +28,9 @@ impl Events {
     /// Publishes effects in their order.
     ///
     /// # Errors
-    /// [`BusError`] if one is not on its way; those before it are.
+    /// [`BusError`] if one could not be sent; those before it are sent.
     pub async fn publish<'a>(&self, effects: impl IntoIterator<Item = &'a Effect> + Send) -> Result<(), BusError> {
-        // Made before the first wait, for what is borrowed need not be shareable then.
+        // Built before the first await, because what is borrowed need not be shareable then.
         let events: Vec<_> = effects.into_iter().map(|effect| self.event(effect)).collect();
         for (subject, payload) in events {
             self.bus.publish(&subject, payload.into()).await?;
@@ -41,7 +41,7 @@ impl Events {
     /// Asks gateways to call `auth.<name>.renew` for each connection whose token names one of the sessions.
     ///
     /// # Errors
-    /// [`BusError`] if that is not on its way.
+    /// [`BusError`] if that could not be sent.
     pub async fn ask_to_renew(&self, sids: &[SessionId]) -> Result<(), BusError> {
         for sids in sids.chunks(ASKED_AT_ONCE) {
             let tids = sids.iter().map(ToString::to_string).collect();

@@ -14,13 +14,13 @@ use crate::{
 /// How many sessions are disposed of at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;
 
-/// The longest sleep. Deadlines are times of day, and the timer does not see a clock that is set, or a machine that slept.
+/// The longest sleep. The timer does not notice a clock that is set, or a machine that slept.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// The sleep after something failed.
+/// The sleep after an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Disposes of what is overdue, now and whenever a deadline passes, until `stop`.
+/// Disposes of expired sessions, now and whenever a deadline passes, until `stop`.
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     loop {
         let sleep = match dispose(&sessions, &stop).await {
@@ -38,14 +38,14 @@ pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     }
 }
 
-/// Disposes of all that is overdue. Gives the time until the next session will be.
+/// Disposes of all expired sessions. Returns the time until the next one.
 async fn dispose(sessions: &Sessions, stop: &CancellationToken) -> Result<Option<Duration>, SessionsError> {
     while !stop.is_cancelled() {
         let overdue = sessions.overdue(AT_ONCE).await?;
         if overdue.is_empty() {
             break;
         }
-        // All of them get their turn before an error of one is looked at.
+        // All of them are processed before an error of one is returned.
         let disposed = join_all(overdue.into_iter().map(|sid| sessions.expire(sid))).await;
         disposed.into_iter().collect::<Result<(), _>>()?;
     }

@@ -25,32 +25,32 @@ use crate::{
     errors::Chain,
 };
 
-/// What an instance knows of others of its name. A clone knows the same.
+/// What an instance knows of others of its name. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Peers(Arc<Mutex<Met>>);
 
-/// Another instance that was heard of.
+/// Another instance that was heard.
 #[derive(Debug, Default)]
 struct Met {
     other: Option<(Instance, Instant)>,
     is_senior: bool,
 }
 
-/// An instance, as others hear of it.
+/// An instance, as others hear it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Instance {
     /// 128 random bits in hexadecimal.
     id: String,
-    /// When it began, in milliseconds since 1970.
+    /// When it started, in milliseconds since 1970.
     began: u64,
     /// True once it answers requests.
     ready: bool,
 }
 
-/// Why this instance may not begin.
+/// Why this instance may not start.
 #[derive(Debug, Error)]
 pub enum ClaimError {
-    /// Another one has begun, or begins at the same time.
+    /// Another one is running, or starts at the same time.
     #[error(
         "another relogin named {name:?} runs on this NATS and would answer the same requests from its own store; stop it, or choose \
          another name with --name"
@@ -74,7 +74,7 @@ pub struct Claim {
 
 struct State {
     me: Instance,
-    /// Another one that starts at the same time, and goes before this one.
+    /// Another one that starts at the same time, and takes precedence.
     goes_before: bool,
 }
 
@@ -90,22 +90,22 @@ pub struct Watcher {
 const QUESTION: Tag = Tag(0);
 const ANSWER: Tag = Tag(1);
 
-/// How long somebody who listens may take to answer, before this instance begins all the same: it may be a wiretap on all
-/// subjects, or an instance whose machine is gone, until the server notices.
+/// How long a subscriber may take to answer before this instance starts all the same: it may be a
+/// wiretap on all subjects, or an instance whose machine is gone, until the server notices.
 const PATIENCE: Duration = Duration::from_millis(750);
 
-/// After how long the question is put again, for the server may have noticed.
+/// After how long the question is repeated, because the server may have noticed.
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// How long those who start at the same time are listened for: at least so long, and on a busy machine
-/// so many times as long as this instance needs to hear itself, up to [`PATIENCE`].
+/// How long to listen for instances that start at the same time: at least this long, and on a busy
+/// machine this many times as long as this instance needs to hear itself, up to [`PATIENCE`].
 const SIMULTANEOUS: Duration = Duration::from_millis(40);
 const TIMES: u32 = 20;
 
 /// How often a running instance looks for others.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How long after its last sign another instance is taken to be gone.
+/// How long after its last sign another instance counts as gone.
 const GONE: Duration = Duration::from_secs(25);
 
 /// The subject on which instances of `name` find each other.
@@ -114,7 +114,7 @@ pub fn subject(name: &str) -> String {
     format!("relogin.{name}.instance")
 }
 
-/// What an instance must be allowed in order to find others.
+/// The permissions that an instance needs to find others.
 #[must_use]
 pub fn wishes(name: &str) -> Vec<Need> {
     let subject = subject(name);
@@ -122,8 +122,8 @@ pub fn wishes(name: &str) -> Vec<Need> {
 }
 
 impl Claim {
-    /// Asks whether an instance of `name` is there, and listens for those that ask. Until [`Claim::ready`] the one with the lower
-    /// id goes first.
+    /// Asks whether an instance of `name` is running, and listens for those that ask. Until
+    /// [`Claim::ready`] the one with the lower id takes precedence.
     ///
     /// # Errors
     /// [`ClaimError::Taken`] if there is one.
@@ -142,17 +142,18 @@ impl Claim {
         Ok((claim, watcher))
     }
 
-    /// Asks while this instance does not listen: if nobody does, the bus says so at once.
+    /// Asks while this instance does not listen: if nobody does, the bus reports that at once.
     async fn ask_for_running(&self) -> Result<(), ClaimError> {
         let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
         let (patience, mut asking) = (Instant::now() + PATIENCE, Vec::new());
         while Instant::now() < patience {
-            // An answer to an earlier question is one as well.
+            // An answer to an earlier question counts as well.
             asking.push(self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?);
             match timeout(AGAIN, answers.next()).await {
                 Ok(Some(Delivery::Reply { payload, .. })) => match Instance::read(&payload) {
                     Some(other) if other.ready => return Err(self.taken()),
-                    // It starts as well. Which of the two goes first is found out when both listen.
+                    // It starts as well. Which of the two takes precedence is decided when both
+                    // listen.
                     Some(_) => return Ok(()),
                     None => {}
                 },
@@ -164,10 +165,11 @@ impl Claim {
         Ok(())
     }
 
-    /// Asks while this instance listens, and answers: for those that start at the same time. Its [`Watcher`] must run.
+    /// Asks while this instance listens, and answers: for those that start at the same time. Its
+    /// [`Watcher`] must run.
     ///
     /// # Errors
-    /// [`ClaimError::Taken`] if there is one that goes first.
+    /// [`ClaimError::Taken`] if there is one that takes precedence.
     pub async fn settle(&self) -> Result<(), ClaimError> {
         let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
         let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
@@ -186,10 +188,10 @@ impl Claim {
         self.check()
     }
 
-    /// From now on this instance goes before all that start.
+    /// From now on this instance takes precedence over all that start.
     ///
     /// # Errors
-    /// [`ClaimError::Taken`] if another has gone first.
+    /// [`ClaimError::Taken`] if another was faster.
     pub fn ready(&self) -> Result<(), ClaimError> {
         self.check()?;
         self.state().me.ready = true;
@@ -213,14 +215,14 @@ impl Claim {
         Self { bus: Arc::clone(bus), name: name.clone(), subject: subject.clone(), state: Arc::clone(state) }
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// Notes another instance; true if both answer requests.
+    /// Records another instance; true if both answer requests.
     fn hear(&mut self, other: &Instance) -> bool {
         if other.id == self.me.id {
             return false;
@@ -247,7 +249,7 @@ impl Watcher {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // At once there is nobody to be found: it was asked for a moment ago.
+        // Not at once: it was asked a moment ago.
         look.reset();
         let mut link = self.claim.bus.link();
         let mut asking = None;
@@ -266,13 +268,13 @@ impl Watcher {
                     if changed.is_err() {
                         return;
                     }
-                    // Two halves of a network may have come together.
+                    // Two halves of a network may have been reconnected.
                     if *link.borrow_and_update() == Link::Up {
                         asking = self.look().await;
                     }
                 }
             }
-            // Answers are taken for as long as nothing else is asked.
+            // Answers are accepted until the next question.
             let _ = &asking;
         }
     }
@@ -290,7 +292,7 @@ impl Watcher {
         }
     }
 
-    /// Says that this instance answers no more.
+    /// Announces that this instance no longer answers.
     async fn leave(&self) {
         self.claim.state().me.ready = false;
         if let Err(error) = self.claim.bus.publish(&self.claim.subject, self.claim.words()).await {
@@ -351,12 +353,12 @@ impl Peers {
         met.other = Some((other, Instant::now()));
     }
 
-    /// Another instance does not answer requests, or does not any more.
+    /// Another instance does not answer requests, or no longer does.
     fn part(&self, from: &Instance) {
         self.forget_if(|other, _| other.id == from.id);
     }
 
-    /// Forgets one that has not been heard for long.
+    /// Forgets an instance that has not been heard for long.
     fn forget(&self) {
         self.forget_if(|_, heard| heard.elapsed() > GONE);
     }
@@ -368,7 +370,7 @@ impl Peers {
         }
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn met(&self) -> MutexGuard<'_, Met> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,18 +18,18 @@ use tracing_subscriber::fmt::MakeWriter;
 /// How many lines may wait to be written.
 const LINES: usize = 4096;
 
-/// How long what waits may take to be written at the end.
+/// How long the waiting lines may take to be written at the end.
 const END: Duration = Duration::from_secs(1);
 
-/// Takes lines. A clone's go the same way.
+/// Accepts lines. Clones share the queue.
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: SyncSender<Message>,
-    /// Lines for which there was no room, and that nobody was told of yet.
+    /// Lines for which there was no room, and that were not reported yet.
     dropped: Arc<AtomicU64>,
 }
 
-/// Has what waits written when dropped, if that is possible.
+/// Has the waiting lines written when dropped, if possible.
 #[derive(Debug)]
 #[must_use = "dropping it ends the log"]
 pub struct LogGuard(SyncSender<Message>);
@@ -42,10 +42,10 @@ enum Message {
 }
 
 impl Log {
-    /// A log that is written to `target`.
+    /// A log written to `target`.
     ///
     /// # Errors
-    /// [`io::Error`] if there is no thread to be had.
+    /// [`io::Error`] if no thread is available.
     pub fn to(target: impl Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
         let (queue, lines) = sync_channel(LINES);
         let dropped = Arc::<AtomicU64>::default();
@@ -109,7 +109,7 @@ impl Drop for LogGuard {
             thread::sleep(Duration::from_millis(10));
             message = again;
         }
-        // An error says that the other end is gone: all is written.
+        // An error means that the other end is gone: everything is written.
         ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Counts what happens, and says when it is time to write a line about it.
+/// Counts events, and says when it is time to log them.
 #[derive(Debug, Default)]
 pub struct LogThrottle(Mutex<Counts>);
 
@@ -25,7 +25,7 @@ pub struct Counts {
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl LogThrottle {
-    /// Counts one more; the counts, if a line is due.
+    /// Counts one more, and returns the counts if a line is due.
     pub fn count(&self) -> Option<Counts> {
         let now = Instant::now();
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

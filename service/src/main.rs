@@ -35,14 +35,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Frees memory across threads without a lock, and gives it back to the system (docs/adr/0063-mimalloc.md).
+/// Frees memory across threads without a lock, and returns it to the system
+/// (docs/adr/0063-mimalloc.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long standard output has to take the line that says that the service is ready.
+/// How long standard output may take to accept the line that says that the service is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(1);
 
-/// What was asked for cannot be done as it was asked for.
+/// The exit code if the request cannot be carried out as given.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -63,7 +64,7 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             cli::user::announce(&config::data_folder(layers)?, &change, &mut io::stdout())?;
         }
         Ok(Invocation::Store(layers, command)) => {
-            // sled panics at some kinds of damage: that is said in other words.
+            // sled panics at some kinds of damage, which is reported in other words.
             std::panic::set_hook(Box::new(|_| {}));
             return Ok(ExitCode::from(cli::store::run(&config::data_folder(layers)?, command, &mut io::stdout())?));
         }
@@ -74,7 +75,7 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
             let code = runtime.block_on(serve(config))?;
-            // Password checks that nobody waits for any more would hold up the end.
+            // Password checks that nobody waits for any more would delay the end.
             runtime.shutdown_background();
             return Ok(code);
         }
@@ -86,16 +87,17 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be done once a second for as long as the service runs: tells how often lines were left out of the log, and has the
-/// allocator give back to the system what was freed. It does so a second later, but only at some of the later calls and when a
-/// thread ends: a service that is idle after an attack would keep the attack's memory.
+/// Housekeeping once a second as long as the service runs: reports how often lines were left out of
+/// the log, and has the allocator return freed memory to the system. The allocator does so a second
+/// later, but only at some of the later calls and when a thread ends: a service that is idle after
+/// an attack would keep the attack's memory.
 fn keep_house(repetitions: &Repetitions) {
     loop {
         thread::sleep(Duration::from_secs(1));
         repetitions.tell();
-        // One that has allocated nothing leaves nothing to clean up.
+        // A thread that has allocated nothing leaves nothing to clean up.
         let ending = thread::Builder::new().stack_size(64 * 1024).spawn(|| drop(black_box(Box::new(0_u64))));
-        // If there is no thread to be had, there will be one later.
+        // If no thread is available now, one will be later.
         ending.ok().and_then(|thread| thread.join().ok());
     }
 }
@@ -111,7 +113,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         Some(address) => format!("relogin: ready on http://{address}\n"),
         None => "relogin: ready on nats\n".to_owned(),
     };
-    // Nobody may be reading, or what is read may be full.
+    // Nobody may be reading, or the pipe may be full.
     let written = spawn_blocking(move || io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()));
     timeout(READY_DEADLINE, written).await.ok();
 
@@ -147,12 +149,12 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None if whoever started the program has it ignore that, as `nohup` does.
+    /// None if the program was started with the signal ignored, as `nohup` does.
     hangup: Option<Signal>,
     had_terminal: bool,
 }
 
-/// What a signal says.
+/// The meaning of a signal.
 enum Told {
     Stop,
     /// Read the files again.
@@ -169,7 +171,7 @@ impl Signals {
         })
     }
 
-    /// Returns when the program is to stop. Whether it is to read its files again is still to be heard then.
+    /// Returns when the program is to stop. Requests to reload are read from it as well.
     async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -177,7 +179,7 @@ impl Signals {
         }
     }
 
-    /// What the next signal says. Cancel safe.
+    /// The meaning of the next signal. Cancel safe.
     async fn next(&mut self) -> Told {
         let hangup = async {
             match &mut self.hangup {
@@ -194,7 +196,7 @@ impl Signals {
     }
 }
 
-/// True if there is a terminal that can end the program by going away.
+/// True if there is a terminal that can end the program by closing.
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
@@ -207,16 +209,16 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|signals| signals & 1 << (SignalKind::hangup().as_raw_value() - 1) != 0)
 }
 
-/// At their finest, these libraries write down what passes through them, passwords included.
+/// At their most verbose, these libraries log what passes through them, passwords included.
 const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 
-/// Logs to standard error what `filter` says, or else `RUST_LOG`, or else what is of interest to whoever runs the service.
-/// What is said over and over is counted: the counts are for [`Repetitions::tell`]. What is left is written, if that is possible,
-/// when the guard is dropped.
+/// Logs to standard error with the filter `filter`, else `RUST_LOG`, else a default for operators.
+/// Repeated lines are counted: the counts are for [`Repetitions::tell`]. Waiting lines are written,
+/// if possible, when the guard is dropped.
 fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
-    // What happens to the connection to NATS the bus tells, and as often as is of use.
+    // The bus reports changes of the NATS connection, as often as is useful.
     let filter: EnvFilter = format!("async_nats=warn,{filter}")
         .parse()
         .with_context(|| format!("RUST_LOG {filter:?} is not a log filter"))?;

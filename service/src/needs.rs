@@ -5,7 +5,7 @@ use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, toke
 
 use crate::{bus::Need, config::DEMO_NAME};
 
-/// A connection that is nobody's: messages to it are heard by no gateway.
+/// A connection id that belongs to nobody: no gateway acts on messages to it.
 const PROBE: &str = "reloginprobe";
 
 /// What this process does on the bus.
@@ -23,7 +23,7 @@ pub struct Uses {
     pub audit: Option<String>,
 }
 
-/// What must be allowed for that.
+/// The permissions for that.
 #[must_use]
 pub fn needs(uses: &Uses) -> Vec<Need> {
     let name = &uses.name;

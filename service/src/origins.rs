@@ -22,25 +22,25 @@ use url::Host;
 use self::complaints::Complaints;
 use crate::config::{AllowOrigin, parse_public_url};
 
-/// The web origins that count for something.
+/// The web origins that are the server's own or allowed.
 #[derive(Debug, Default)]
 pub struct Origins {
-    /// What this server is reached by; empty: it was not told.
+    /// The server's public origins; empty if it was not told.
     public: Vec<url::Origin>,
     allow: AllowOrigin,
     /// Those of `allow` that are web sites.
     allowed: Vec<url::Origin>,
-    /// Where this server listens; none if that is not for it to say.
+    /// Where this server listens; none if that does not determine its names.
     listen: Option<SocketAddr>,
-    /// Whether `X-Forwarded-Proto` comes from trusted proxies alone.
+    /// Whether `X-Forwarded-Proto` comes only from trusted proxies.
     believes_scheme: bool,
     complaints: Complaints,
 }
 
-/// Why a request is refused whatever it asks for.
+/// Why a request is refused, whatever it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// It asks for a host that is not ours.
+    /// It asks for an unknown host.
     #[error("This server is not known by that name. Its --public-url sets the name.")]
     Host,
     /// It is sent by a page that may not connect.
@@ -48,15 +48,17 @@ pub enum Refusal {
     Page,
 }
 
-/// The longest origin or host that is looked at, in bytes: names have 253 at most. What they cost to read grows with their length.
+/// The longest origin or host that is parsed, in bytes: names have 253 at most. The cost of parsing
+/// grows with the length.
 const MAX_LENGTH: usize = 300;
 
-/// Where a page comes from that is nobody's: a file, a sandboxed frame.
+/// The origin of pages that have none: files, sandboxed frames.
 const OPAQUE: &str = "null";
 
 impl Origins {
-    /// With `public`, only those are this server's own. Without it they are guessed from what requests ask for, as far as that is safe
-    /// where it listens. Pages of `allow` may connect as well.
+    /// With `public`, only those are this server's own. Without it they are derived from what
+    /// requests ask for, as far as that is safe where the server listens. Pages of `allow` may
+    /// connect as well.
     #[must_use]
     pub fn new(
         public: Vec<url::Origin>,
@@ -71,7 +73,7 @@ impl Origins {
         Self { public, allow, allowed, listen, believes_scheme, complaints: Complaints::default() }
     }
 
-    /// Refuses a request for a host that is not ours. One that names none is sent by no browser.
+    /// Refuses a request for an unknown host. A request without a host is not from a browser.
     ///
     /// # Errors
     /// [`Refusal::Host`].
@@ -89,7 +91,7 @@ impl Origins {
         Err(Refusal::Host)
     }
 
-    /// Refuses a page that may not connect. A request without an `Origin` is sent by no page.
+    /// Refuses a page that may not connect. A request without an `Origin` is not from a page.
     ///
     /// # Errors
     /// [`Refusal::Page`].
@@ -113,7 +115,7 @@ impl Origins {
         Err(Refusal::Page)
     }
 
-    /// A WebSocket was asked for without the header that makes it one.
+    /// Logs a WebSocket request without the header that makes it one.
     pub fn note_lost_upgrade(&self) {
         if self.complaints.note("upgrade", "", Instant::now()).is_some() {
             tracing::warn!(
@@ -123,8 +125,9 @@ impl Origins {
         }
     }
 
-    /// True if the page that sends the request may act with its visitor's cookies: it says where it comes from, and that is this server's
-    /// own origin, or one that is allowed by its name. That all may connect does not say that all may act for their visitors.
+    /// True if the page that sends the request may act with its visitor's cookies: it states its
+    /// origin, and that is this server's own, or one that is allowed by name. That all pages may
+    /// connect does not mean that all may act for their visitors.
     #[must_use]
     pub fn may_use_cookies(&self, client: &Origin) -> bool {
         let Some(page) = one(&client.header, "Origin").filter(|page| *page != OPAQUE) else { return false };
@@ -134,8 +137,9 @@ impl Origins {
         if !self.is_own(page, client) {
             return false;
         }
-        // Cookies are sent over TLS alone but on loopback, where nothing else was said: a page of the same host without it, which anybody
-        // on the network could have written, is another origin.
+        // Off loopback, cookies are sent over TLS only, unless configured otherwise: a page of the
+        // same host without TLS, which anybody on the network could have written, is another
+        // origin.
         let is_safe = !self.public.is_empty()
             || parse_page(page).is_some_and(|page| scheme(&page) == "https" || is_loopback(host(&page)));
         if !is_safe && let Some(page) = self.complaints.note("cookies", page, Instant::now()) {
@@ -146,7 +150,8 @@ impl Origins {
         is_safe
     }
 
-    /// True if cookies for this client are for TLS alone: if our own origin is, or, if it is not known, but on loopback.
+    /// True if cookies for this client are restricted to TLS: if the server's own origin is https,
+    /// or, if that is not known, off loopback.
     #[must_use]
     pub fn are_cookies_secure(&self, client: &Origin) -> bool {
         match self.public_of(client) {
@@ -165,18 +170,18 @@ impl Origins {
         match self.listen.map(|listen| listen.ip().to_canonical()) {
             Some(ip) if ip.is_loopback() => is_loopback,
             _ if self.public.is_empty() => true,
-            // Each address of this machine. No page can have one for its name but ours.
+            // Each address of this machine. No other page can have one of them as its host.
             Some(ip) if ip.is_unspecified() => is_address || is_loopback,
             Some(ip) => ip_of(host) == Some(ip),
             None => false,
         }
     }
 
-    /// True if pages of this origin are allowed by its name.
+    /// True if pages of this origin are allowed by name.
     fn is_named(&self, page: &str) -> bool {
         match &self.allow {
             AllowOrigin::Any => false,
-            // Those that are no web sites have one way to be written.
+            // Origins that are not web sites have one spelling.
             AllowOrigin::List(allowed) => match parse_page(page) {
                 Some(page) => self.allowed.contains(&page),
                 None => allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(page)),
@@ -184,7 +189,7 @@ impl Origins {
         }
     }
 
-    /// True if a page of this origin is one of ours.
+    /// True if a page of this origin is one of the server's own.
     fn is_own(&self, page: &str, client: &Origin) -> bool {
         let Some(page) = parse_page(page) else { return false };
         if !self.public.is_empty() {
@@ -201,7 +206,8 @@ impl Origins {
             && self.forwarded_scheme(client).is_none_or(|forwarded| forwarded == scheme)
     }
 
-    /// Which of our public origins a request is for: what its page says, else what it asks for, else one with TLS.
+    /// The public origin that a request is for: the one of its page, else of the requested host,
+    /// else one with TLS.
     fn public_of(&self, client: &Origin) -> Option<&url::Origin> {
         let page = one(&client.header, "Origin").and_then(parse_page);
         let asked = client.host.as_deref().and_then(parse_host);
@@ -213,7 +219,7 @@ impl Origins {
             .or_else(|| self.public.first())
     }
 
-    /// What a trusted proxy says that its client spoke.
+    /// The protocol that a trusted proxy reports of its client.
     fn forwarded_scheme<'a>(&self, client: &'a Origin) -> Option<&'a str> {
         let scheme = if self.believes_scheme { one(&client.header, "X-Forwarded-Proto")? } else { return None };
         ["https", "http"].into_iter().find(|known| scheme.trim().eq_ignore_ascii_case(known))
@@ -221,7 +227,7 @@ impl Origins {
 }
 
 impl Refusal {
-    /// The status of the response that says so.
+    /// The status of the response.
     #[must_use]
     pub fn status(self) -> axum::http::StatusCode {
         match self {
@@ -231,12 +237,12 @@ impl Refusal {
     }
 }
 
-/// Reads what a browser writes in `Origin`, if it is the origin of a web site.
+/// Parses the header `Origin`, if it is the origin of a web site.
 fn parse_page(text: &str) -> Option<url::Origin> {
     if text.len() > MAX_LENGTH || text.ends_with('/') { None } else { parse_public_url(text) }
 }
 
-/// Reads `Host`.
+/// Parses `Host`.
 fn parse_host(text: &str) -> Option<(Host, Option<u16>)> {
     if text.len() > MAX_LENGTH {
         return None;
@@ -275,8 +281,9 @@ fn is_loopback(host: Option<&Host>) -> bool {
     }
 }
 
-/// True if the client is on this machine, as far as it says so itself: it asked for a loopback address, and its page, if it is one,
-/// came from such, too. (Behind a proxy the first may be so for everybody.)
+/// True if the client is on this machine, according to itself: it asked for a loopback address, and
+/// its page, if there is one, came from one too. (Behind a proxy the first can be true for
+/// everybody.)
 fn is_local(client: &Origin) -> bool {
     let asked = client.host.as_deref().and_then(parse_host);
     let page = one(&client.header, "Origin").filter(|page| *page != OPAQUE);
@@ -284,7 +291,7 @@ fn is_local(client: &Origin) -> bool {
         && page.is_none_or(|page| parse_page(page).is_some_and(|page| is_loopback(host(&page))))
 }
 
-/// The header's value, if it has one and no more.
+/// The header's value, if there is exactly one.
 fn one<'a>(header: &'a Headers, name: &str) -> Option<&'a str> {
     match header.get(name)?.as_slice() {
         [value] => Some(value),

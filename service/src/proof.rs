@@ -14,8 +14,9 @@ use ring::{
 };
 use zeroize::Zeroizing;
 
-/// Reads the public key that a login registers. `None` if its form is not that of a key ([`DeviceKey::read`]), or what it names
-/// is no point that a key pair could have: one that lies off its curve, or one whose signatures others could make.
+/// Parses the public key that a login registers. `None` if it does not have the form of a key
+/// ([`DeviceKey::read`]), or is a point that no key pair can have: one that is off its curve, or
+/// one for which others could sign.
 #[must_use]
 pub fn admit(key: &PublicKey) -> Option<DeviceKey> {
     DeviceKey::read(key).filter(|key| match key {
@@ -24,14 +25,14 @@ pub fn admit(key: &PublicKey) -> Option<DeviceKey> {
     })
 }
 
-/// What a relogin brings for a proof: a signature and what it should have been made over.
+/// The proof of a relogin: a signature, and what it should have been made over.
 pub struct Signed {
     message: Zeroizing<Vec<u8>>,
     signature: [u8; SIGNATURE_BYTES],
 }
 
 impl Signed {
-    /// Reads the proof of a relogin with `key`. `None` if the signature cannot be one.
+    /// Parses the proof of a relogin with `key`. `None` if the signature cannot be valid.
     #[must_use]
     pub fn read(proof: &SignedChallenge, key: &ReloginKey) -> Option<Self> {
         // Longer than a signature: refused before any work is done on it.
@@ -43,8 +44,9 @@ impl Signed {
         Some(Self { message: proof_message(&proof.challenge, key), signature })
     }
 
-    /// True if the device with this key has signed. An ECDSA signature has a second form, with the other s, which browsers make
-    /// as often as not; it opens nothing that the first one does not, for a challenge is of no more use twice than once.
+    /// True if the device with this key has signed. An ECDSA signature has a second form, with the
+    /// other s, which browsers produce as often as not. It opens nothing that the first one does
+    /// not, because using a challenge twice gains nothing.
     #[must_use]
     pub fn is_by(&self, key: &DeviceKey) -> bool {
         let verified = match key {

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{errors::Chain, sessions::Sessions};
 
-/// The sleep after something failed.
+/// The sleep after an error.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Asks the connections of each session that becomes crowded, and takes those off it that do not answer, until `stop`.
+/// Probes the connections of each session that exceeds the threshold, and removes those that do not
+/// answer, until `stop`.
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     loop {
         let next = sessions.call_the_roll().await.unwrap_or_else(|error| {

@@ -14,34 +14,34 @@ use crate::{
     config::KeyTokens, errors::Chain, issuers::Issuers, secret, sessions::Sessions, signing, users::follow::LookRequest,
 };
 
-/// What can be read again.
+/// What can be reloaded.
 #[derive(Debug, Default)]
 pub struct Reloads {
-    /// Who follows the users file; none: users come from elsewhere.
+    /// The task that follows the users file; none: users come from elsewhere.
     pub users: Option<mpsc::Sender<LookRequest>>,
     /// None: the secret lives as long as the process.
     pub secrets: Option<Secrets>,
-    /// None: there are none.
+    /// None: there are no issuers.
     pub issuers: Option<Arc<Issuers>>,
-    /// One after the other.
+    /// One reload at a time.
     pub turn: Mutex<()>,
 }
 
-/// The secret file, and who goes by it.
+/// The secret file, and who uses it.
 #[derive(Debug)]
 pub struct Secrets {
     /// The file.
     pub path: PathBuf,
     /// How keys are written.
     pub keys: KeyTokens,
-    /// Who makes and verifies keys.
+    /// Creates and verifies keys.
     pub sessions: Arc<Sessions>,
-    /// The public keys that others verify them with.
+    /// The public keys with which others verify them.
     pub jwks: watch::Sender<Option<String>>,
 }
 
 impl Reloads {
-    /// Reads all of it again, and says in one line of the log what came of it.
+    /// Reloads everything, and logs the result in one line.
     pub async fn run(&self) {
         let _turn = self.turn.lock().await;
         let (mut read, mut kept) = (Vec::new(), Vec::new());
@@ -83,21 +83,21 @@ impl Secrets {
         let keyring = read.await.unwrap_or_else(|panic| Err(panic.to_string()))?;
         let count = keyring.count();
         let keyring = self.keys.sign_with(keyring);
-        // Verifiers first: they are to know the key of the first token that is signed with it.
+        // Verifiers first: they must know the key of the first token that is signed with it.
         self.jwks.send_replace(jwks(&keyring));
         self.sessions.exchange_keyring(keyring);
         Ok(count)
     }
 }
 
-/// The public keys of a keyring's tokens, as they are served; none if it writes none.
+/// The public keys of a keyring's tokens, as they are served; none if it writes no tokens.
 #[must_use]
 pub fn jwks(keyring: &Keyring) -> Option<String> {
     keyring.tokens().and_then(Tokens::jwks)
 }
 
 impl KeyTokens {
-    /// The same secrets, which write keys like this.
+    /// The same secrets, with keys written in this format.
     #[must_use]
     pub fn sign_with(&self, keyring: Keyring) -> Keyring {
         signing::with_tokens(keyring, self.format, self.issuer.clone(), self.audience.clone())

@@ -26,23 +26,23 @@ use crate::trickle::Trickle;
 #[derive(Clone, Debug, Default)]
 pub struct Repetitions(Arc<Mutex<HashMap<Identifier, Line>>>);
 
-/// What is said in one place.
+/// What one call site logs.
 #[derive(Debug)]
 struct Line {
     trickle: Trickle,
     metadata: &'static Metadata<'static>,
-    /// Of the first one that is not told.
+    /// The first one that is not logged.
     message: String,
 }
 
-/// Where counts are told from: those lines pass always.
+/// The call sites of the counts: their lines always pass.
 const TARGET: &str = module_path!();
 
-/// The longest message that is kept to be told with its count, in characters.
+/// The longest message that is kept for the count, in characters.
 const MESSAGE: usize = 200;
 
 impl Repetitions {
-    /// Tells the counts that are due. To be called about once a second, outside of any line.
+    /// Logs the counts that are due. Call it about once a second, outside of any line.
     pub fn tell(&self) {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -91,7 +91,7 @@ impl<S> Filter<S> for Repetitions {
     }
 }
 
-/// Takes an event's message.
+/// Collects an event's message.
 struct Message<'a>(&'a mut String);
 
 impl Visit for Message<'_> {

@@ -14,7 +14,7 @@ use crate::{
     errors::Chain,
 };
 
-/// Sends `system.reset` for all resources under some names, their access included.
+/// Sends `system.reset` for all resources under some names, including their access.
 pub struct Resets {
     bus: Arc<dyn Bus>,
     names: Vec<String>,
@@ -25,7 +25,7 @@ impl Resets {
     /// Resets of the resources under `names`.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, names: Vec<String>) -> Self {
-        // Before the first announcement, so that no loss after it goes unseen.
+        // Before the first announcement, so that no later loss is missed.
         let link = bus.link();
         Self { bus, names, link }
     }
@@ -40,7 +40,7 @@ impl Resets {
         self.bus.flush().await
     }
 
-    /// What a reset is: its subject and payload.
+    /// The subject and payload of a reset.
     #[must_use]
     pub fn message(&self) -> (&'static str, Bytes) {
         let patterns: Vec<_> = self.names.iter().map(|name| format!("{name}.>")).collect();
@@ -48,7 +48,8 @@ impl Resets {
         (SYSTEM_RESET, reset.encode().into())
     }
 
-    /// Announces each time the bus was cut off, until it is told to stop: events of that time reached nobody.
+    /// Announces each time the bus was cut off, until it is told to stop: events of that time
+    /// reached nobody.
     pub async fn announce_after_losses(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -61,7 +62,8 @@ impl Resets {
                 Link::Up => {
                     info!("reconnected to the message bus");
                     if let Err(error) = self.announce().await {
-                        // If it was lost again meanwhile, the next change of the link comes by here.
+                        // If it was lost again in the meantime, the next change of the link leads
+                        // here.
                         warn!("cannot tell gateways to fetch their resources again: {}", Chain(&error));
                     }
                 }

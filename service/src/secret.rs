@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::disk;
 
-/// Secrets that cannot be used. Never shows one.
+/// Unusable secrets. Never shows one.
 #[derive(Debug, Error)]
 pub enum SecretError {
     /// The file cannot be read.
@@ -33,7 +33,7 @@ pub enum SecretError {
         #[source]
         source: io::Error,
     },
-    /// There is no file, and it cannot be made.
+    /// There is no file, and it cannot be created.
     #[error("cannot create the secret file {}", path.display())]
     Unwritable {
         /// The file.
@@ -42,7 +42,7 @@ pub enum SecretError {
         #[source]
         source: io::Error,
     },
-    /// People who should not can read or change the file.
+    /// Others can read or change the file.
     #[error("the secret file {} has mode {mode:03o}, too open for a secret; run: chmod 600 {}", path.display(), path.display())]
     TooOpen {
         /// The file.
@@ -50,7 +50,7 @@ pub enum SecretError {
         /// Its permissions.
         mode: u32,
     },
-    /// A line is no secret.
+    /// A line is not a secret.
     #[error("line {line} of the secret file {} is neither base64 nor hexadecimal; create a secret with: openssl rand -base64 32", path.display())]
     Form {
         /// The file.
@@ -86,13 +86,13 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
-    /// The system has no randomness.
+    /// The system returned no randomness.
     #[error("the system returned no random bits")]
     Random(#[source] rand::rngs::SysError),
 }
 
 impl SecretError {
-    /// The shortest secret that is taken, in bytes.
+    /// The shortest accepted secret, in bytes.
     pub const MIN_LEN: usize = 32;
 }
 
@@ -101,20 +101,21 @@ impl SecretError {
 pub struct FromFile {
     /// What signs and verifies.
     pub keyring: Keyring,
-    /// Whether the file was made just now.
+    /// Whether the file was just created.
     pub is_new: bool,
 }
 
-/// Takes either alphabet's digits after [`to_standard`], and does not ask for padding.
+/// Accepts either alphabet's digits after [`to_standard`], and does not require padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &base64::alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Reads the secret file. If there is none, makes one with mode 0600, which is on disk, with its folder, when this returns.
+/// Reads the secret file. If there is none, creates one with mode 0600, which is on disk, with its
+/// folder, when this returns.
 ///
 /// # Errors
-/// [`SecretError`] if it cannot be read or made, or what is in it will not do.
+/// [`SecretError`] if it cannot be read or created, or its content is invalid.
 pub fn from_file(path: &Path) -> Result<FromFile, SecretError> {
     let is_new = match fs::exists(path) {
         Ok(true) => false,
@@ -124,10 +125,11 @@ pub fn from_file(path: &Path) -> Result<FromFile, SecretError> {
     Ok(FromFile { keyring: read(path)?, is_new })
 }
 
-/// Reads the secret file again, for a service that goes by the secrets `in_use`.
+/// Reads the secret file again, for a service that uses the secrets `in_use`.
 ///
 /// # Errors
-/// [`SecretError`] if it cannot be read, what is in it will not do, or none of the secrets in use is.
+/// [`SecretError`] if it cannot be read, its content is invalid, or none of the secrets in use is
+/// in it.
 pub fn again(path: &Path, in_use: &Keyring) -> Result<Keyring, SecretError> {
     let keyring = read(path)?;
     if keyring.has_secret_of(in_use) { Ok(keyring) } else { Err(SecretError::Foreign { path: path.to_owned() }) }
@@ -136,12 +138,12 @@ pub fn again(path: &Path, in_use: &Keyring) -> Result<Keyring, SecretError> {
 /// A secret that lives as long as the process.
 ///
 /// # Errors
-/// [`SecretError::Random`] if the system has no randomness.
+/// [`SecretError::Random`] if the system returns no randomness.
 pub fn in_memory() -> Result<Keyring, SecretError> {
     Ok(Keyring::new(vec![random()?.to_vec()]).expect("one secret of 32 bytes makes a keyring"))
 }
 
-/// Makes the file. False if somebody else has made it by now.
+/// Creates the file. False if somebody else has created it in the meantime.
 fn make(path: &Path) -> Result<bool, SecretError> {
     let line = Zeroizing::new(STANDARD.encode(*random()?) + "\n");
     match disk::create(path, line.as_bytes()) {
@@ -154,7 +156,8 @@ fn make(path: &Path) -> Result<bool, SecretError> {
 fn read(path: &Path) -> Result<Keyring, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-    // A group may read: that is how orchestrators hand secrets to a service's user. Nobody else may, and none may write.
+    // A group may read, because orchestrators hand secrets to a service's user that way. Nobody
+    // else may, and nobody else may write.
     if mode & 0o027 != 0 {
         return Err(SecretError::TooOpen { path: path.to_owned(), mode });
     }
@@ -173,7 +176,8 @@ fn read(path: &Path) -> Result<Keyring, SecretError> {
     Keyring::new(secrets).ok_or_else(|| SecretError::Empty { path: path.to_owned() })
 }
 
-/// The bytes that a line stands for, in base64 or hexadecimal. A line of nothing but hexadecimal digits could be base64 as well, but no random secret looks like that.
+/// The bytes of a line in base64 or hexadecimal. A line of nothing but hexadecimal digits could be
+/// base64 as well, but no random secret looks like that.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     if text.len().is_multiple_of(2) && text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());

@@ -8,8 +8,7 @@
 //! - A connection that leaves a session is cleared before the write that forgets it. If that write
 //!   never happens, its client relogins, and all is as before.
 //! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are
-//!   cleared, then it is removed. If the process stops in between, [`crate::expiry`] tells the end
-//!   again after the restart.
+//!   cleared, then it is removed. After a crash in between, [`crate::expiry`] tells the end again.
 
 mod by_cookie;
 mod cap;
@@ -58,7 +57,7 @@ pub struct Sessions {
     users: Arc<dyn UserDirectory>,
     events: Events,
     clock: Arc<dyn Clock>,
-    /// When this process began.
+    /// When this process started.
     began: Timestamp,
     turns: Turns,
     roll_call: RollCall,
@@ -67,14 +66,14 @@ pub struct Sessions {
     cap: Option<Cap>,
 }
 
-/// What a login brings beside its user.
+/// What a login has besides its user.
 #[derive(Clone, Debug, Default)]
 pub struct Newcomer {
-    /// The client's mark for this login.
+    /// The login's attempt id.
     pub attempt: Option<Attempt>,
-    /// Where it comes from.
+    /// The device that it comes from.
     pub device: Device,
-    /// The session that the connection's token names.
+    /// The session named by the connection's token.
     pub token: Option<SessionId>,
     /// The digest of the cookie to bind the session to.
     pub cookie: Option<NewCookie>,
@@ -83,24 +82,24 @@ pub struct Newcomer {
 /// What is known of the browser that uses a key.
 #[derive(Clone, Debug, Default)]
 pub struct Browser {
-    /// Where it is, as the gateway says.
+    /// Its address, as the gateway reports it.
     pub remote_addr: Option<String>,
-    /// What it is known by.
+    /// Its cookie.
     pub cookie: Cookie,
 }
 
-/// What a browser is known by to sessions that are bound to a cookie.
+/// How a browser is identified to sessions that are bound to a cookie.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Cookie {
-    /// That is not looked at.
+    /// Cookies are not checked.
     #[default]
     Ignored,
-    /// The digest of its cookie; none if it brought none.
+    /// The digest of its cookie; none if it sent none.
     Brought(Option<[u8; 32]>),
 }
 
 impl Cookie {
-    /// What the rules are told, of a session with this record.
+    /// What the rules are given, for a session with this record.
     fn of(self, record: Option<&Record>) -> Option<[u8; 32]> {
         match self {
             Self::Brought(cookie) => cookie,
@@ -109,10 +108,10 @@ impl Cookie {
     }
 }
 
-/// What a login or a relogin comes to, when nothing of ours fails.
+/// The outcome of a login or relogin, unless there is an internal error.
 pub type Answer = Result<LoggedIn, Denied>;
 
-/// What failed of ours. What was asked for may have been done nevertheless; asking again is safe.
+/// An internal error. The request may have been carried out nevertheless; retrying it is safe.
 #[derive(Debug, Error)]
 pub enum SessionsError {
     /// The store failed.
@@ -124,10 +123,10 @@ pub enum SessionsError {
     /// Gateways could not be told.
     #[error(transparent)]
     Bus(#[from] BusError),
-    /// The system has no random bits to give.
+    /// The system returned no random bits.
     #[error("the system returned no random bits for a new session")]
     Random(#[source] rand::rngs::SysError),
-    /// Others were faster each time.
+    /// There was a conflict each time.
     #[error("gave up after too many concurrent changes of the session")]
     Contended,
 }
@@ -149,7 +148,7 @@ impl Sessions {
         Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit, cap: None }
     }
 
-    /// Goes by other secrets from now on. What was asked before is answered by either.
+    /// Uses other secrets from now on. Requests in flight are answered with either.
     pub fn exchange_keyring(&self, keyring: Keyring) {
         let Rules { policy, .. } = *self.rules();
         self.rules.store(Arc::new(Rules { policy, keyring }));
@@ -166,23 +165,23 @@ impl Sessions {
         Self { audit, ..self }
     }
 
-    /// The same, where a user has at most so many sessions; else any number.
+    /// The same, with a limit of sessions per user.
     #[must_use]
     pub fn with_cap(self, sessions_per_user: usize) -> Self {
         Self { cap: Some(Cap::new(sessions_per_user)), ..self }
     }
 
-    /// The same, by another clock than the system's.
+    /// The same, with a different clock.
     #[must_use]
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Self { began: clock.now(), clock, ..self }
     }
 
-    /// Whether a login on `connection`, whose token names the session `token`, is to be told that somebody is logged in there,
-    /// before anything else is looked at.
+    /// Whether a login on `connection`, whose token names the session `token`, is to be told that
+    /// somebody is logged in there, before anything else is checked.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn is_logged_in(
         &self,
         connection: &ConnectionId,
@@ -195,11 +194,11 @@ impl Sessions {
         }))
     }
 
-    /// Makes a session for `user`, whose password was right, on `connection`, whose token names the session `token`. If there is a
-    /// `cookie`, the session is bound to it.
+    /// Creates a session for `user`, whose password was right, on `connection`, whose token names
+    /// the session `token`. If there is a `cookie`, the session is bound to it.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn login(
         &self,
         connection: ConnectionId,
@@ -212,10 +211,10 @@ impl Sessions {
         self.log_in(Request::Login { connection, user, attempt, device, token, vouched: None, cookie }).await
     }
 
-    /// Makes a session for `user`, whom an issuer of tokens vouches for, on `connection`.
+    /// Creates a session on `connection` for `user`, who was named by a third-party token.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn vouched_login(
         &self,
         connection: ConnectionId,
@@ -235,10 +234,10 @@ impl Sessions {
         Ok(answer)
     }
 
-    /// Uses a relogin key on `connection`, which has `token` and is a `browser`'s.
+    /// Uses a relogin key on `connection`, which has `token` and belongs to a `browser`.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn relogin(
         &self,
         connection: ConnectionId,
@@ -247,7 +246,7 @@ impl Sessions {
         browser: Browser,
     ) -> Result<Answer, SessionsError> {
         let ReloginParams { relogin_key, attempt, proof } = params;
-        // Before the session is looked at, so that nobody learns by it whether a key is genuine.
+        // Before the session is read, so that nobody learns from it whether a key is genuine.
         let now = self.clock.now();
         if let Some(proof) = proof
             && !challenge::verify(&self.rules().keyring, &proof.challenge, &connection, now)
@@ -263,29 +262,30 @@ impl Sessions {
         self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, browser }).await.map(granted)
     }
 
-    /// The time that sessions go by.
+    /// The session clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Has something written to the audit trail that came to no decision.
+    /// Writes an event to the audit trail that led to no decision.
     pub async fn audit(&self, event: Event) {
-        // For people, who go by the time of day.
+        // The time of day, because people read it.
         self.audit.write(SystemClock.now(), event).await;
     }
 
-    /// What a device is to sign for its next relogin on `connection`.
+    /// The challenge that a device signs for its next relogin on `connection`.
     #[must_use]
     pub fn challenge(&self, connection: &ConnectionId) -> Challenge {
         challenge::mint(&self.rules().keyring, connection, self.clock.now())
     }
 
-    /// Ends the session `sid`, if it is the one of `connection`, by the store or by its token, which names the session `token`.
-    /// Without a `sid`, ends whichever that is. [`Denied::NotLoggedIn`] if `sid` is not the connection's: then it may live on.
+    /// Ends the session `sid`, if it is the one of `connection`, by the store or by its token,
+    /// which names the session `token`. Without a `sid`, ends whichever that is.
+    /// [`Denied::NotLoggedIn`] if `sid` is not the connection's: then it may live on.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn logout(
         &self,
         connection: ConnectionId,
@@ -296,15 +296,15 @@ impl Sessions {
         Ok(reply.map(drop))
     }
 
-    /// `connection`, whose token names the session `token`, is still there. If it does not hold a session any more, it is told.
+    /// `connection`, whose token names the session `token`, exists. If it has no session, it is told.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn renew(&self, connection: &ConnectionId, token: SessionId) -> Result<(), SessionsError> {
         let _turn = self.turns.take([connection]).await;
         match self.on_connection(connection).await? {
             Some(live) if live.sid == token => self.roll_call.answered(token, connection),
-            // What that session tells the connection takes the place of its token.
+            // What that session tells the connection replaces its token.
             Some(_) => {}
             None => {
                 tracing::debug!(%connection, session = %token, "renewal of a token without its session");
@@ -317,15 +317,15 @@ impl Sessions {
     /// The live session on `connection`.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn on_connection(&self, connection: &ConnectionId) -> Result<Option<Record>, SessionsError> {
         let stored = self.store.find_by_connection(connection).await?;
         let live = stored.filter(|stored| !stored.record.is_expired(self.clock.now()));
         Ok(live.map(|stored| stored.record.clone()))
     }
 
-    /// While this is held, nothing is done to `connection`, and its gateways are told nothing: what is read meanwhile, and
-    /// answered, is not overtaken by what takes its place. To be held until the answer is on its way.
+    /// Locks `connection`: while this is held, nothing changes it and its gateways are told nothing.
+    /// So what is read and answered is not overtaken. Hold it until the answer is sent.
     pub async fn hold(&self, connection: &ConnectionId) -> Turn<'_> {
         self.turns.take([connection]).await
     }
@@ -333,7 +333,7 @@ impl Sessions {
     /// The user who is logged in on `connection`. See [`Sessions::hold`].
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn user_on(&self, connection: &ConnectionId) -> Result<Option<User>, SessionsError> {
         match self.on_connection(connection).await? {
             Some(record) => Ok(self.find_user(&record).await?),
@@ -341,7 +341,7 @@ impl Sessions {
         }
     }
 
-    /// The session's user as they are now, by the word of whoever knows them; none if removed or disabled.
+    /// The session's user as they are now, according to their source; none if removed or disabled.
     async fn find_user(&self, record: &Record) -> Result<Option<User>, DirectoryError> {
         match record.claimed_user() {
             Some(user) => Ok(Some(user)),
@@ -359,8 +359,8 @@ impl Sessions {
         self.serve(&Request::Expire { sid }).await.map(drop)
     }
 
-    /// Asks the connections of crowded sessions whether they are still there, and takes those off that were asked and have not
-    /// answered in time. Gives the instant at which the next of them are to be taken off.
+    /// Probes the connections of sessions that have many, and removes those that have not answered
+    /// in time. Returns the instant at which the next ones are to be removed.
     pub(crate) async fn call_the_roll(&self) -> Result<Option<Instant>, SessionsError> {
         let sids = self.roll_call.to_ask();
         if !sids.is_empty() {
@@ -373,7 +373,7 @@ impl Sessions {
         Ok(self.roll_call.next())
     }
 
-    /// Resolves when a session has become crowded, also if nobody was waiting then. For one task. Cancel safe.
+    /// Resolves when a session must be probed, even if nobody was waiting. For one task. Cancel safe.
     pub(crate) async fn crowded(&self) {
         self.roll_call.wanted().await;
     }

@@ -9,14 +9,14 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
 use crate::config::KeyFormat;
 
-/// A keyring that writes keys in `format`, and reads those of either.
+/// A keyring that writes keys in `format`, and reads those of either format.
 #[must_use]
 pub fn with_tokens(keyring: Keyring, format: KeyFormat, issuer: String, audience: String) -> Keyring {
     let signers = keyring.signing_seeds().iter().map(|seed| Box::new(Pair::new(seed)) as Box<dyn Signer>).collect();
     keyring.with_tokens(Tokens::new(issuer, audience, format == KeyFormat::Jwt, signers))
 }
 
-/// A key pair. It lives for as long as the process.
+/// A key pair. It lives as long as the process.
 struct Pair(Ed25519KeyPair);
 
 impl Pair {

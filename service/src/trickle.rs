@@ -8,35 +8,35 @@ use std::time::{Duration, Instant};
 pub(crate) struct Trickle {
     /// How many may pass at once.
     spare: u32,
-    /// Up to when `spare` is filled.
+    /// The time up to which `spare` is filled.
     filled: Instant,
-    /// How many were folded since the count was last told.
+    /// How many were folded since the count was last reported.
     folded: u64,
-    /// When the first of those came.
+    /// When the first of those happened.
     since: Instant,
 }
 
 /// How many pass at once after a silence.
 pub(crate) const BURST: u32 = 50;
 
-/// One more passes after so much time.
+/// One more passes after this much time.
 const REFILL: Duration = Duration::from_millis(500);
 
-/// How long what is folded waits for its count to be told.
+/// How long folded ones wait until their count is reported.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 impl Trickle {
-    /// Nothing has come before `now`.
+    /// Nothing has happened before `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self { spare: BURST, filled: now, folded: 0, since: now }
     }
 
-    /// One more has come. True if it may be told by itself; else it is counted.
+    /// One more has happened. True if it may be reported singly; otherwise it is counted.
     pub(crate) fn passes(&mut self, now: Instant) -> bool {
         let refills = now.saturating_duration_since(self.filled).as_millis() / REFILL.as_millis();
         let refills = u32::try_from(refills).unwrap_or(u32::MAX);
         self.spare = self.spare.saturating_add(refills).min(BURST);
-        // A full bucket's clock begins now, the others' goes on.
+        // A full bucket's clock starts now, the others' goes on.
         self.filled = if self.spare == BURST { now } else { self.filled + REFILL * refills };
         if self.spare > 0 {
             self.spare -= 1;
@@ -49,12 +49,12 @@ impl Trickle {
         false
     }
 
-    /// When the count is to be told; none if all were told by themselves.
+    /// When the count is to be reported; none if all were reported singly.
     pub(crate) fn due(&self) -> Option<Instant> {
         (self.folded > 0).then(|| self.since + PAUSE)
     }
 
-    /// The count, which begins anew.
+    /// The count, which starts again.
     pub(crate) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.folded)
     }

@@ -15,20 +15,20 @@ use crate::{
         password::{PasswordChecks, PasswordHash},
     },
 };
-/// Who may log in, as far as it can be found out before there is a bus.
+/// The user source, as far as it can be set up before there is a bus.
 pub(super) enum People {
     Demo(Arc<ListDirectory>),
-    /// The users, and who follows the file that they are in.
+    /// The users, and the task that follows their file.
     File(Arc<ListDirectory>, Box<Follower>),
     Nats(String),
     Exec(Arc<ExecDirectory>),
 }
 
 impl People {
-    /// Who is named by `--users`. Reads a users file.
+    /// Opens the user source of `--users`. Reads a users file.
     ///
     /// # Errors
-    /// What is in the way, and what to do about it.
+    /// What prevents it, and what to do about it.
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
         let list = |users| ListDirectory::new(users, PasswordChecks::new());
         let (path, is_default) = match &config.users {
@@ -64,7 +64,7 @@ impl People {
         }
     }
 
-    /// True if `relogin user changed` says what happens to them.
+    /// True if `relogin user changed` announces their changes.
     pub(super) fn announces(&self) -> bool {
         matches!(self, Self::Nats(_) | Self::Exec(_))
     }
@@ -75,7 +75,7 @@ impl People {
     }
 }
 
-/// Where it is written down what is known of the users of a file; none if no session outlives the process.
+/// Where the last seen users of a file are kept; none if no session outlives the process.
 fn known_users(config: &Config) -> Option<PathBuf> {
     (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
 }

@@ -7,10 +7,11 @@ use futures_util::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
-/// What is made of it when a task ends.
+/// What happens when a task ends.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Watch {
-    /// Cancelled once the service stops. From then on tasks may end at any time, for what feeds them ends as well.
+    /// Cancelled once the service stops. From then on tasks may end at any time, because what feeds
+    /// them ends as well.
     pub(super) stopping: CancellationToken,
     /// Cancelled when a task ended before that, or panicked.
     pub(super) failed: CancellationToken,
@@ -29,14 +30,14 @@ impl Tasks {
         Self { stop: CancellationToken::new(), tasks: TaskTracker::new(), watch: watch.clone() }
     }
 
-    /// Starts a task that ends when the token it is given is cancelled, or when the service stops and what feeds it has
-    /// ended. If it ends before, the service has failed.
+    /// Starts a task that ends when its token is cancelled, or when the service stops and what
+    /// feeds it has ended. If it ends before that, the service has failed.
     pub(super) fn open<F: Future<Output = ()> + Send + 'static>(
         &self,
         what: &'static str,
         task: impl FnOnce(CancellationToken) -> F,
     ) {
-        // What a panic left half done is not used again: the service stops.
+        // What a panic left half done is not used again, because the service stops.
         let task = AssertUnwindSafe(task(self.stop.clone())).catch_unwind();
         let Watch { stopping, failed } = self.watch.clone();
         self.tasks.spawn(async move {

@@ -14,19 +14,19 @@ use tokio::sync::Notify;
 use super::Event;
 use crate::trickle::Trickle;
 
-/// Events that were left out of the trail, in one line for all of a kind.
+/// Events that were left out of the trail, folded into one line for each kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Folded {
     /// How many.
     pub count: u64,
-    /// When the first of them was.
+    /// When the first of them happened.
     #[serde(serialize_with = "super::time")]
     pub since: Timestamp,
-    /// Whose names they were about, and how often: the first 16 that came.
+    /// Whose names they concerned, and how often: the first 16.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub users: BTreeMap<UserId, u64>,
-    /// From where they came, without ports, and how often: the first 16 that came.
+    /// Where they came from, without ports, and how often: the first 16.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub remote_addrs: BTreeMap<String, u64>,
 }
@@ -48,11 +48,11 @@ struct Fold {
 /// How many users and addresses a line names.
 const DISTINCT: usize = 16;
 
-/// What somebody without an account can cause, or with a key that is not theirs.
+/// Events that can be caused without an account, or with a key that belongs to somebody else.
 const FOLDED: [&str; 5] = ["login_failed", "login_throttled", "proof_missing", "cookie_mismatch", "late"];
 
 impl Folds {
-    /// True if the event is to be written down by itself; else it is counted.
+    /// True if the event gets a line of its own; otherwise it is counted.
     pub(super) fn passes(&self, time: Timestamp, event: &Event, now: Instant) -> bool {
         if !FOLDED.contains(&event.event.as_str()) {
             return true;
@@ -77,12 +77,14 @@ impl Folds {
         self.lock().values().filter_map(|fold| fold.trickle.due()).min()
     }
 
-    /// Resolves when [`Folds::due`] may have become earlier, also if nobody was waiting then.
+    /// Resolves when [`Folds::due`] may have become earlier, even if nobody was waiting at that
+    /// moment.
     pub(super) async fn begun(&self) {
         self.begun.notified().await;
     }
 
-    /// The counts that are due at `now`; all if there is no such time. Each as an event, with the time of the last one in it.
+    /// The counts that are due at `now`; all if no time is given. Each one as an event, with the
+    /// time of the last event in it.
     pub(super) fn take(&self, now: Option<Instant>) -> Vec<(Timestamp, Event)> {
         let mut due = Vec::new();
         for (kind, fold) in self.lock().iter_mut() {

@@ -9,19 +9,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file that lines are added to, or standard output.
+/// A file that lines are appended to, or standard output.
 #[derive(Debug)]
 pub struct AuditFile(Kind);
 
 #[derive(Debug)]
 enum Kind {
     File(PathBuf, File),
-    /// Not by way of [`io::stdout`], whose lock a write that is stuck would keep from everybody else, at the process's end too.
+    /// Not through [`io::stdout`]: a blocked write would keep its lock from everybody else, even at
+    /// the end of the process.
     Stdout(File),
 }
 
 impl AuditFile {
-    /// The file at `path`, made with mode 0600 if it is not there.
+    /// The file at `path`, created with mode 0600 if it does not exist.
     ///
     /// # Errors
     /// [`io::Error`] if it cannot be written.
@@ -32,12 +33,12 @@ impl AuditFile {
     /// Standard output.
     ///
     /// # Errors
-    /// [`io::Error`] if it is closed, or there is no descriptor to be had.
+    /// [`io::Error`] if it is closed, or no descriptor is available.
     pub fn stdout() -> io::Result<Self> {
         Ok(Self(Kind::Stdout(File::from(io::stdout().as_fd().try_clone_to_owned()?))))
     }
 
-    /// Adds whole lines. If somebody has moved the file away, to keep it, a new one takes its place.
+    /// Appends whole lines. If somebody has moved the file away, a new one is created.
     ///
     /// # Errors
     /// [`io::Error`] if they could not be written, or not all of them.
@@ -57,8 +58,8 @@ impl AuditFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // A named pipe is opened at both ends: else this would wait until somebody reads, and each time they stop, all would be
-    // errors.
+    // A named pipe is opened at both ends. Otherwise this would wait until somebody reads, and each
+    // time the reader stops, every write would fail.
     let is_pipe = fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     if is_pipe {
         return OpenOptions::new().read(true).write(true).open(path);

@@ -13,36 +13,36 @@ use crate::{errors::Chain, users::DirectoryError};
 /// Why a request is not answered with a result.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The payload is not what the request takes.
+    /// The payload is not what the request expects.
     Malformed,
-    /// The caller may not have what it asks for.
+    /// The caller is not permitted what it asks for.
     Denied(Denied),
-    /// There is no such resource.
+    /// The resource does not exist.
     NotFound,
-    /// The user or the address has failed to log in too often, and has to wait for so long.
+    /// The user or the address has failed to log in too often, and has to wait this long.
     TooManyAttempts(Duration),
-    /// Too many logins wait.
+    /// Too many logins are waiting.
     Busy,
-    /// The session store cannot take a write for now.
+    /// The session store cannot accept a write at the moment.
     Shortage,
-    /// Something of ours failed.
+    /// An internal error.
     Ours(Box<dyn StdError + Send + Sync>),
     /// The request's task panicked.
     Panic,
 }
 
 impl Failure {
-    /// There is no such method.
+    /// The method does not exist.
     pub(super) fn method_not_found() -> Self {
         Self::Denied(Denied::MethodNotFound)
     }
 
-    /// True if the payload was at fault.
+    /// True if the payload is at fault.
     pub(super) fn is_malformed(&self) -> bool {
         matches!(self, Self::Malformed | Self::Denied(Denied::InvalidParams))
     }
 
-    /// What the caller is told.
+    /// The error that the caller gets.
     pub(super) fn error(&self) -> Error {
         match self {
             Self::Malformed => Error::invalid_params(),
@@ -53,13 +53,13 @@ impl Failure {
                 let error = Error::new("session.tooManyAttempts", "Too many failed logins; try again later");
                 Error { data: Some(json!({ "retryAfter": ms })), ..error }
             }
-            // A client takes it for what it is: nothing was decided, and a later try may do.
+            // Clients understand it as: nothing was decided, and a later try may succeed.
             Self::Busy => Error::new(code::TIMEOUT, "Too many logins at once; try again in a moment"),
             Self::Ours(_) | Self::Shortage | Self::Panic => Error::internal(),
         }
     }
 
-    /// Says in the log what the caller is not told.
+    /// Logs what the caller is not told.
     pub(super) fn log(&self, route: &Route) {
         match self {
             Self::Malformed | Self::NotFound => {}
@@ -80,7 +80,7 @@ impl From<Denied> for Failure {
 }
 
 impl From<Error> for Failure {
-    /// What `crates/res` finds wrong with a payload.
+    /// An error of `crates/res` in a payload.
     fn from(_: Error) -> Self {
         Self::Malformed
     }

@@ -12,14 +12,14 @@ use futures_util::FutureExt;
 use tokio::task::unconstrained;
 use tokio_util::task::TaskTracker;
 
-/// What is done in one task.
+/// The requests of one task.
 #[derive(Default)]
 pub(super) struct Batch(Vec<Serving>);
 
-// In a box: they are of some kilobytes.
+// Boxed, because they take some kilobytes each.
 type Serving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// So many are enough to share what can be shared, and leave something to the machine's other cores.
+/// Enough to share what can be shared, and few enough to leave work for the other cores.
 const FULL: usize = 32;
 
 impl Batch {
@@ -31,11 +31,11 @@ impl Batch {
         self.0.len() >= FULL
     }
 
-    /// Starts what there is, and is empty then.
+    /// Starts the task, and is empty afterwards.
     pub(super) fn start(&mut self, tasks: &TaskTracker) {
         let batch = std::mem::take(self);
         if !batch.0.is_empty() {
-            // The runtime would interrupt it halfway, for it does as much as many tasks.
+            // The runtime would interrupt it halfway, because it does as much as many tasks.
             tasks.spawn(unconstrained(batch));
         }
     }
@@ -44,7 +44,7 @@ impl Batch {
 impl Future for Batch {
     type Output = ();
 
-    /// Goes on with all of them, for what wakes one mostly wakes all.
+    /// Polls all of them, because what wakes one usually wakes all.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         self.0.retain_mut(|serving| serving.as_mut().poll(context).is_pending());
         if self.0.is_empty() { Poll::Ready(()) } else { Poll::Pending }

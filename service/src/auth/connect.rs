@@ -16,7 +16,7 @@ use crate::{config::CookieKind, cookie::KeyCookie};
 
 pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
     let request = Private::parse(payload, &desk.proxies)?;
-    // On a WebSocket that is open, there is no response to set a cookie in.
+    // An open WebSocket has no response that could set a cookie.
     if !request.is_http {
         return Ok(Response::null());
     }
@@ -36,13 +36,15 @@ pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Fai
     {
         meta.push_cookie(set);
     }
-    // Only before a WebSocket opens. A request of HTTP has a connection of its own, which would leave a session behind each time.
+    // Only before a WebSocket opens. An HTTP request has a connection of its own, which would leave
+    // a session behind each time.
     header_login::on_upgrade(desk, &request).await?;
     Ok(Response { meta: Some(meta).filter(|meta| !meta.header.is_empty()), ..Response::null() })
 }
 
-/// Puts the session of the key in the cookie on the connection. The cookie with the newest key comes back; none if there was
-/// nothing to resume: then the connection opens all the same, with nobody logged in.
+/// Puts the session of the key in the cookie on the connection. Returns the cookie with the newest
+/// key, or none if there was nothing to resume: then the connection opens all the same, with nobody
+/// logged in.
 async fn resume(desk: &Desk, request: &AuthRequest, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
     let origin = &request.origin;
     let Some(text) = cookie.read(origin).filter(|_| desk.origins.may_use_cookies(origin)) else { return Ok(None) };

@@ -13,20 +13,20 @@ use crate::{
     sessions::{Browser, Cookie},
 };
 
-/// Where what script was given in place of a key comes along.
+/// The header with the exchange text that script was given in place of a key.
 const SHOWN: &str = "X-Relogin";
 
-/// What an HTTP request wants.
+/// What an HTTP request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// A cookie with the next key, or the first.
+    /// A cookie with the next key, or the first one.
     Refresh,
-    /// The session's end, and no cookie any more.
+    /// The end of the session, and the removal of the cookie.
     Logout,
 }
 
 impl Wish {
-    /// What the path of `uri` says, if it is one of ours.
+    /// Parses the path of `uri`, if it is one of the service's.
     pub(super) fn of(uri: &str, name: &str) -> Option<Self> {
         let path = uri.split(['?', '#']).next()?;
         let (path, method) = path.rsplit_once('/')?;
@@ -41,12 +41,12 @@ impl Wish {
     }
 }
 
-/// The result of access requests for our methods.
+/// The result of access requests for these methods.
 pub(super) fn access() -> Response {
     Response::result(&Access { get: false, call: "refresh,logout".to_owned() })
 }
 
-/// Does what an HTTP request wants.
+/// Carries out an HTTP request.
 pub(super) async fn exchange(
     desk: &Desk,
     request: &AuthRequest,

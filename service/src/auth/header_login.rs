@@ -46,7 +46,8 @@ pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response
     Ok(granted(desk, logged_in))
 }
 
-/// The same for a connection that is about to open. A token that is good for nothing keeps nobody from connecting.
+/// The same for a connection that is about to open. An unusable token does not keep it from
+/// opening.
 pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(), Failure> {
     let Some(issuers) = &desk.issuers else { return Ok(()) };
     let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
@@ -65,8 +66,9 @@ pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(),
     }
 }
 
-/// Whom the token in the headers vouches for; none if there is no token. Browsers send one that is good no more with each connection, as long
-/// as they have it: if nobody asked for a login (`is_asked`), that is in no audit trail.
+/// The claims of the token in the headers; none if there is no token. Browsers send an unusable
+/// token with each connection as long as they have it, so it is audited only if somebody asked for
+/// a login (`is_asked`).
 async fn admit(
     desk: &Desk,
     issuers: &Issuers,
@@ -84,7 +86,7 @@ async fn admit(
         Ok(guess) => guess,
         Err(wait) => return refused("login_throttled", Failure::TooManyAttempts(wait)).await,
     };
-    // What issuers say of time is of the time of day.
+    // The times in third-party tokens are times of day.
     let wall = SystemClock.now();
     match issuers.admit(&origin.header, desk.origins.may_use_cookies(origin), wall) {
         Ok(mut bearer) => {
@@ -95,7 +97,7 @@ async fn admit(
         }
         Err(refusal) => {
             debug!(%connection, "refused a token: {refusal}");
-            // One that has expired, say, is no guess.
+            // An expired token, for example, is not a guess.
             if !refusal.is_of_a_genuine_token() {
                 desk.throttle.forged(guess, Instant::now());
             } else if !is_asked {

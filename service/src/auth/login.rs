@@ -25,7 +25,7 @@ use crate::{
 /// How long a gateway is asked to wait for a password check that queues.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// When somebody is to try again whose share of the queue is full.
+/// When to try again if the caller's share of the queue is full.
 const FULL: Duration = Duration::from_secs(1);
 
 pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
@@ -34,7 +34,8 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     let params = parse_params::<LoginParams>(request.params.as_deref());
     let token = token_of(request.token.as_deref()).map(|token| token.sid);
 
-    // Before the params, so that whoever is logged in hears that first; and before the password check, which costs.
+    // Before the params, so that a user who is logged in is told that first; and before the
+    // password check, which is expensive.
     let attempt = params.as_ref().ok().and_then(|params| params.attempt);
     if desk.sessions.is_logged_in(&connection, attempt, token).await? {
         return Err(Denied::AlreadyLoggedIn.into());
@@ -42,7 +43,7 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
 
     let LoginParams { username, password, attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
     let public_key = match device {
-        // The cookie is what such a session is bound to.
+        // Such a session is bound to the cookie.
         Some(_) if desk.key_cookie.is_some() => None,
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
@@ -86,13 +87,14 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     drop(turn);
     let user = match verdict {
         Verdict::Right(user) => user,
-        // The name is not written down as it was typed: people type passwords there.
+        // The name is not recorded as it was typed, because people type passwords there.
         Verdict::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
     };
     let device = device_of(&request.origin, public_key, label);
     let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token, cookie).await??;
     if desk.sessions.user_changes() != changes {
-        // The user may be no more, or have another password, and this session was not there when theirs were ended.
+        // The user may have been removed or have another password, and this session did not exist
+        // yet when theirs were ended.
         let verdict = desk.users.verify(credentials, &|| {}).await;
         if !matches!(verdict, Ok(Verdict::Right(_))) {
             desk.sessions.logout(connection, None, None).await??;
@@ -103,7 +105,8 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     Ok(granted(desk, logged_in))
 }
 
-/// Waits for the login's turn; none if too many wait. The gateway is asked for patience if it does not come at once.
+/// Waits for the login's turn; none if too many wait. Asks the gateway for more time if the turn
+/// does not come at once.
 async fn turn(desk: &Desk, party: Party, reply: &str) -> Option<Turn> {
     match desk.queue.enter(party) {
         Entered::Turn(turn) => Some(turn),
@@ -115,7 +118,7 @@ async fn turn(desk: &Desk, party: Party, reply: &str) -> Option<Turn> {
     }
 }
 
-/// Checks the password, and asks the gateway for patience if the check has to queue.
+/// Checks the password, and asks the gateway for more time if the check has to queue.
 async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Result<Verdict, Failure> {
     let queued = Notify::new();
     let tell = || queued.notify_one();
@@ -129,7 +132,7 @@ async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Resul
     Ok(verifying.await?)
 }
 
-/// The cookie that the session is to be bound to.
+/// The cookie to which the session is bound.
 pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<NewCookie>, Denied> {
     let carries_key = desk.key_cookie.is_some();
     match (desk.cookie, desk.browser_cookie.digest(origin)) {
@@ -140,7 +143,7 @@ pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<NewCookie
     }
 }
 
-/// The answer that script gets: without the key, if that is to travel in a cookie.
+/// The answer for script: without the key, if that travels in a cookie.
 pub(super) fn granted(desk: &Desk, logged_in: LoggedIn) -> Response {
     match desk.key_cookie {
         Some(_) => Response::result(&desk.sessions.without_key(logged_in)),
@@ -148,7 +151,7 @@ pub(super) fn granted(desk: &Desk, logged_in: LoggedIn) -> Response {
     }
 }
 
-/// What the request tells of the device.
+/// What the request says about the device.
 pub(super) fn device_of(origin: &Origin, public_key: Option<DeviceKey>, label: Option<String>) -> Device {
     let user_agent = origin.header.get("User-Agent").and_then(|values| values.first()).cloned();
     Device { public_key, user_agent, remote_addr: origin.remote_addr.clone(), label }

@@ -32,7 +32,7 @@ impl Malformed {
         }
     }
 
-    /// Counts one more; the counts if it is time to speak of them.
+    /// Counts one more, and returns the counts if it is time to log them.
     fn count(&self, now: Instant) -> Option<Counts> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.total += 1;

@@ -62,7 +62,7 @@ pub struct Auth {
     desk: Arc<Desk>,
 }
 
-/// What a request is answered with.
+/// What requests are answered with.
 struct Desk {
     name: String,
     bus: Arc<dyn Bus>,
@@ -74,49 +74,49 @@ struct Desk {
     cookie: CookieKind,
     browser_cookie: BrowserCookie,
     issuers: Option<Arc<Issuers>>,
-    /// What relogin keys travel in; none if script has them.
+    /// The cookie that relogin keys travel in; none if script has them.
     key_cookie: Option<KeyCookie>,
     origins: Arc<Origins>,
     peers: Peers,
     proxies: TrustedProxies,
 }
 
-/// What can be set.
+/// Settings.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Whose failed logins make the next ones wait.
+    /// Whose failed logins delay the next ones.
     pub throttle: ThrottleKind,
     /// Whether sessions are bound to the cookies of browsers.
     pub cookie: CookieKind,
-    /// Whose word is taken for who logs in, beside passwords.
+    /// Third-party token issuers that log users in, besides passwords.
     pub issuers: Option<Arc<Issuers>>,
     /// Whether relogin keys travel in cookies, where no script reads them.
     pub cookie_session: bool,
     /// Whose pages may act with their visitors' cookies.
     pub origins: Arc<Origins>,
-    /// What is known of other instances of the same name.
+    /// The state of other instances of the same name.
     pub peers: Peers,
-    /// Whose word is taken for who their clients are.
+    /// Proxies that may name their clients.
     pub proxies: TrustedProxies,
 }
 
-/// How many requests are dealt with at once. Logins have a lane of their own, for they wait for password checks: however
-/// many they are, they take no place from a relogin.
+/// Requests that are processed at once. Logins have a limit of their own, because they wait for
+/// password checks: however many there are, they take no place from a relogin.
 struct Lanes {
     logins: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
 
-/// How long a request may wait before anything is done about it. Whoever asks waits 3 s, Resgate and
-/// our own gateway alike; the rest is for the work and the way back. A login that queues for its
-/// password check is past this wait, and has asked for more time.
+/// How long a request may wait before it is processed. Its sender waits 3 s, both Resgate and the
+/// embedded gateway; the rest is for the work and the way back. A login that queues for its
+/// password check has passed this wait, and has asked for more time.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-/// The longest payload that is read, in bytes.
+/// The longest payload that is parsed, in bytes.
 const MAX_PAYLOAD: usize = 64 * 1024;
 
 impl Auth {
-    /// Listens on the subjects of `name`. What comes from now on is answered once it runs.
+    /// Subscribes to the subjects of `name`. What arrives from now on is answered once it runs.
     ///
     /// # Errors
     /// [`BusError`] if the bus fails.
@@ -150,7 +150,8 @@ impl Auth {
         Ok(Self { requests, lanes: Lanes::new(), overdue: LogThrottle::default(), desk: Arc::new(desk) })
     }
 
-    /// Answers until it is told to stop: then it takes no new request, and returns once all that had come are answered.
+    /// Answers until it is told to stop. Then it accepts no new request, and returns once all that
+    /// had arrived are answered.
     pub async fn run(mut self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let mut is_ending = false;
@@ -170,7 +171,7 @@ impl Auth {
         tasks.wait().await;
     }
 
-    /// Takes a request, and those that wait behind it.
+    /// Processes a request, and those that wait behind it.
     async fn take(&mut self, first: (Message, Instant), tasks: &TaskTracker) {
         let mut batch = Batch::default();
         let mut next = Some(first);
@@ -183,7 +184,8 @@ impl Auth {
                     let place = match self.lanes.enter() {
                         Some(place) => place,
                         None => {
-                            // Those of the batch have places, and it is for them to leave some.
+                            // The requests of the batch hold places, and have to finish to free
+                            // some.
                             batch.start(tasks);
                             self.lanes.wait_and_enter().await
                         }
@@ -197,8 +199,8 @@ impl Auth {
         batch.start(tasks);
     }
 
-    /// Leaves a request unanswered that nobody waits for any more: to work on it would only make those
-    /// behind it wait, too.
+    /// Drops a request whose sender no longer waits: processing it would only delay those behind
+    /// it.
     fn drop_overdue(&self, payload: Bytes) {
         private::wipe_payload(payload);
         if let Some(counts) = self.overdue.count() {
@@ -210,7 +212,8 @@ impl Auth {
     async fn take_login(&self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
         match self.lanes.enter_login() {
             Some(place) => {
-                // In a box: a future of some kilobytes is otherwise copied each time it is handed on until it runs.
+                // Boxed: otherwise a future of some kilobytes is copied each time it is passed on
+                // until it runs.
                 tasks.spawn(Box::pin(Arc::clone(&self.desk).serve(route, payload, reply, place)));
             }
             None => self.desk.send(&reply, Response::error(Failure::Busy.error())).await,
@@ -219,7 +222,8 @@ impl Auth {
 }
 
 impl Lanes {
-    /// Logins past the password checks that may wait are refused there; these come on top, looking for their session.
+    /// Logins beyond the password checks that may wait are refused there. These come on top, while
+    /// they look for their session.
     const LOGINS: usize = 2048;
     const OTHERS: usize = 1024;
 
@@ -227,24 +231,25 @@ impl Lanes {
         Self { logins: Arc::new(Semaphore::new(Self::LOGINS)), others: Arc::new(Semaphore::new(Self::OTHERS)) }
     }
 
-    /// A place for a login; none if it is one too many.
+    /// A place for a login; none if there are too many.
     fn enter_login(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.logins).try_acquire_owned().ok()
     }
 
-    /// A place for another request, if there is one.
+    /// A place for another request, if one is free.
     fn enter(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.others).try_acquire_owned().ok()
     }
 
-    /// The next place for another request: it waits for it, and those behind it with it.
+    /// The next free place for another request. The request waits for it, and so do those behind
+    /// it.
     async fn wait_and_enter(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.others).acquire_owned().await.expect("lanes are never closed")
     }
 }
 
 impl Desk {
-    /// Answers a request, which has this place in its lane.
+    /// Answers a request that holds this place.
     async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
         if self.leaves(&route) {
             return private::wipe_payload(payload);
@@ -253,12 +258,13 @@ impl Desk {
         let answer = if payload.len() > MAX_PAYLOAD {
             Err(Failure::Malformed)
         } else {
-            // Before the user is read, and until the answer is out: a gateway drops the events that come before it.
+            // Before the user is read, and until the answer is sent: a gateway drops the events
+            // that arrive before the answer.
             held = match &route {
                 Route::User(cid) => user::hold(&self, cid).await,
                 _ => None,
             };
-            // Nothing of ours is left half changed by a panic: what a request changes, it changes in the store's one write.
+            // A panic leaves nothing half changed: a request changes the store in one write.
             let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply)).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
         };
@@ -278,8 +284,8 @@ impl Desk {
         private::wipe_payload(payload);
     }
 
-    /// True if a request is left to another instance, which answers the same ones with sessions of its own: whoever has the
-    /// session answers, and nobody says that it is over.
+    /// True if a request is left to another instance, which answers the same requests from its own
+    /// store: the instance that has the session answers, and none says that it has ended.
     fn leaves(&self, route: &Route) -> bool {
         match route {
             Route::Login | Route::HeaderLogin => self.peers.is_junior(),
@@ -290,7 +296,7 @@ impl Desk {
 
     async fn answer(&self, route: &Route, payload: &[u8], reply: &str) -> Result<Response, Failure> {
         match route {
-            // In boxes, so that the frequent ones need no room for these.
+            // Boxed, so that the frequent variants stay small.
             Route::Login => Box::pin(login::login(self, payload, reply)).await,
             Route::Relogin => relogin::relogin(self, payload).await,
             Route::Logout => logout::logout(self, payload).await,
@@ -316,8 +322,8 @@ impl Desk {
     }
 
     async fn send_bytes(&self, reply: &str, payload: Vec<u8>) {
-        // Whoever asked asks again: what was done is on disk, and a repetition gets the same answer.
-        // Wiped when the last handle is gone: there may be a key in it.
+        // The sender retries: what was done is on disk, and the retry gets the same answer. Wiped
+        // when the last handle is dropped, because it may contain a key.
         let payload = Bytes::from_owner(Zeroizing::new(payload));
         if let Err(error) = self.bus.publish(reply, payload).await {
             debug!("cannot send an answer: {}", Chain(&error));
@@ -325,7 +331,7 @@ impl Desk {
     }
 }
 
-/// A connection's token, if it is one of ours: another service may have set it.
+/// A connection's token, if it is one of this service: another service may have set it.
 fn token_of(token: Option<&RawValue>) -> Option<Token> {
     token.and_then(|token| read::credentials(token.get().as_bytes()).ok())
 }

@@ -12,12 +12,12 @@ use zeroize::Zeroize;
 
 use crate::client_address::TrustedProxies;
 
-/// A request with a password, a key or cookies in it, wiped on drop.
+/// A request that contains a password, a key or cookies, wiped on drop.
 #[derive(Debug)]
 pub(super) struct Private(AuthRequest);
 
 impl Private {
-    /// Reads a payload. Who sends it is the client behind the proxies.
+    /// Parses a payload. The sender is the client behind the proxies.
     pub(super) fn parse(payload: &[u8], proxies: &TrustedProxies) -> Result<Self, Error> {
         let mut request = AuthRequest::parse(payload)?;
         proxies.resolve(&mut request.origin);
@@ -39,7 +39,7 @@ impl Drop for Private {
     }
 }
 
-/// Wipes the bytes of a payload, if nobody else has them.
+/// Wipes the bytes of a payload, if nobody else holds them.
 pub(super) fn wipe_payload(payload: Bytes) {
     if let Ok(mut payload) = payload.try_into_mut() {
         payload.as_mut().zeroize();

@@ -18,15 +18,15 @@ use tokio::{sync::oneshot, time::timeout};
 /// Who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Party {
-    /// What tells it from others.
+    /// What distinguishes it from others.
     pub(super) key: u64,
-    /// Whether it is a user at a place that they have logged in from before.
+    /// Whether it is a user at a place where they have logged in before.
     pub(super) is_known: bool,
     /// How many of its logins may wait.
     pub(super) share: usize,
 }
 
-/// Gives out turns.
+/// Hands out turns.
 #[derive(Debug)]
 pub(super) struct Queue {
     at_once: usize,
@@ -39,13 +39,13 @@ struct State {
     running: usize,
     strangers: Ring,
     known: Ring,
-    /// Whose turn is the next, if both wait.
+    /// Whose turn is next, if both wait.
     is_for_known: bool,
-    /// The next waiter's.
+    /// The id of the next waiter.
     number: u64,
 }
 
-/// Parties that wait, each with its logins in their order.
+/// Parties that wait, each with its logins in order.
 #[derive(Debug, Default)]
 struct Ring {
     order: VecDeque<u64>,
@@ -59,22 +59,22 @@ struct Waiter {
     go: oneshot::Sender<Turn>,
 }
 
-/// What came of entering the queue.
+/// The outcome of entering the queue.
 #[derive(Debug)]
 pub(super) enum Entered {
-    /// Nobody was before it.
+    /// Nobody was waiting.
     Turn(Turn),
     /// It waits.
     Waiting(Waiting),
-    /// The party's share of the queue is full, or the queue is.
+    /// The share of the party, or the queue, is full.
     Full,
 }
 
-/// A place among those whose passwords are checked, until it is dropped.
+/// A place among the logins whose passwords are checked, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn(Option<Arc<Queue>>);
 
-/// A place in the queue, left when it is dropped.
+/// A place in the queue, given up when it is dropped.
 #[derive(Debug)]
 pub(super) struct Waiting {
     queue: Arc<Queue>,
@@ -83,17 +83,19 @@ pub(super) struct Waiting {
     turn: oneshot::Receiver<Turn>,
 }
 
-/// How many may wait for each that runs: at some 20 ms a check they are done within [`DEADLINE`].
+/// How many may wait for each running check: at about 20 ms per check they are done within
+/// [`DEADLINE`].
 const WAITING_PER_RUNNING: usize = 512;
 
-/// The most that wait in either ring, however many run. Both together are less than all logins that are let in.
+/// The most that wait in either ring, however many run. Both together are fewer than all logins
+/// that are accepted.
 pub(super) const MOST: usize = 896;
 
-/// How long a login waits at most: less than the 15 s that its gateway is asked for.
+/// The longest wait of a login: less than the 15 s for which its gateway is asked.
 const DEADLINE: Duration = Duration::from_secs(14);
 
 impl Queue {
-    /// `at_once` turns at a time.
+    /// Allows `at_once` turns at a time.
     pub(super) fn new(at_once: usize) -> Arc<Self> {
         Self::bounded(at_once, (at_once * WAITING_PER_RUNNING).min(MOST))
     }
@@ -115,7 +117,7 @@ impl Queue {
         if ring.waiters.get(&party.key).is_some_and(|waiters| waiters.len() >= party.share) {
             return Entered::Full;
         }
-        // Whoever has most waiting makes room. Dropping the waiter tells it.
+        // The party with the most waiting logins makes room. Dropping the waiter tells it.
         let displaced = if ring.count < self.most { None } else { ring.displace() };
         if ring.count >= self.most {
             return Entered::Full;
@@ -127,7 +129,7 @@ impl Queue {
         Entered::Waiting(Waiting { queue: Arc::clone(self), party, number, turn })
     }
 
-    /// A turn is over: the next one has it.
+    /// A turn has ended: the next login gets it.
     fn pass_on(self: Arc<Self>) {
         let mut turn = Turn(None);
         loop {
@@ -156,7 +158,7 @@ impl Queue {
 }
 
 impl Waiting {
-    /// Waits for the turn. None if it had to make room for somebody else, or it takes too long.
+    /// Waits for the turn. None if it had to make room for somebody else, or waited too long.
     pub(super) async fn turn(mut self) -> Option<Turn> {
         timeout(DEADLINE, &mut self.turn).await.ok()?.ok()
     }
@@ -198,7 +200,7 @@ impl Ring {
         self.count += 1;
     }
 
-    /// The first of the party whose turn it is, which goes to the end.
+    /// The first login of the party whose turn it is. The party moves to the end.
     fn pop(&mut self) -> Option<Waiter> {
         let party = self.order.pop_front()?;
         let waiters = self.waiters.get_mut(&party)?;
@@ -212,7 +214,7 @@ impl Ring {
         Some(waiter)
     }
 
-    /// Takes the last one from the party that has most waiting, if that is more than one.
+    /// Removes the last login of the party with the most waiting, if it has more than one.
     fn displace(&mut self) -> Option<Waiter> {
         let longest = self.waiters.values_mut().max_by_key(|waiters| waiters.len())?;
         if longest.len() < 2 {

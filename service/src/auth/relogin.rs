@@ -13,7 +13,8 @@ pub(super) async fn relogin(desk: &Desk, payload: &[u8]) -> Result<Response, Fai
     let browser = desk.browser_of(&request);
     if let Some(cookie) = &desk.key_cookie {
         if exchange::named(&params.relogin_key).is_none() {
-            // Whoever has it in script has no business with it, and must not get the next one there.
+            // Script that has such a text must not use it as a key, and must not get the next key
+            // there.
             let is_in_cookie = desk.sessions.parse_in_cookie(&params.relogin_key).await?.is_some();
             let denied = Denied::InvalidReloginKey;
             let relogin = desk.sessions.relogin(connection, &params, token, browser);

@@ -30,16 +30,17 @@ pub(super) enum Route {
     User(String),
     /// `access.<name>`: which methods HTTP requests may call.
     MethodAccess,
-    /// `call.<name>.refresh` and `.logout`: what is left of an HTTP request once its header authentication has done all.
+    /// `call.<name>.refresh` and `.logout`: what remains of an HTTP request after its header
+    /// authentication has done everything.
     Exchange,
-    /// A method that we do not have.
+    /// A method that does not exist.
     UnknownMethod,
-    /// A resource that we do not have.
+    /// A resource that does not exist.
     UnknownResource,
 }
 
 impl Route {
-    /// Reads the subject of a request to the service `name`.
+    /// Parses the subject of a request to the service `name`.
     pub(super) fn of(subject: &str, name: &str) -> Self {
         // The cid of `<name>.user.<cid>`.
         let user = |resource: &str| {
@@ -73,7 +74,7 @@ impl Route {
 }
 
 impl fmt::Display for Route {
-    /// A name for logs, with nothing in it that a stranger chose.
+    /// A name for logs, which contains nothing that a stranger chose.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Login => "login",
@@ -93,7 +94,7 @@ impl fmt::Display for Route {
     }
 }
 
-/// Refuses a payload that is no JSON object, whatever the request would have come to.
+/// Refuses a payload that is not a JSON object, whatever the request would have led to.
 pub(super) fn check(payload: &[u8]) -> Result<(), Failure> {
     #[derive(serde::Deserialize)]
     struct Object {

@@ -28,7 +28,7 @@ use crate::{config::ThrottleKind, users::prepare::prepared_username};
 #[derive(Debug)]
 pub(super) struct Throttle {
     kind: ThrottleKind,
-    /// Keyed afresh in each process: what is kept are hashes, of which nobody can make two alike.
+    /// Keyed afresh in each process: only hashes are stored, and nobody can produce a collision.
     hasher: RandomState,
     counts: Mutex<Counts>,
     settled: Notify,
@@ -36,14 +36,14 @@ pub(super) struct Throttle {
 
 #[derive(Debug)]
 struct Counts {
-    /// By username, or by username and place for those that have logged in from there.
+    /// By username, or by username and place for users who have logged in from there.
     users: Table,
     addresses: Table,
-    /// Names and the places from which they have logged in.
+    /// Names, and the places from which they have logged in.
     known: Forgetful<()>,
 }
 
-/// Failures, and guesses of which it is not known yet whether they are right.
+/// Failures, and guesses whose outcome is not known yet.
 #[derive(Debug)]
 struct Table {
     patience: Patience,
@@ -51,10 +51,10 @@ struct Table {
     in_flight: HashMap<u64, u32>,
 }
 
-/// Where a login comes from.
+/// The place that a login comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
-    /// `ip:port`, as the gateway says.
+    /// `ip:port`, as the gateway reports it.
     pub(super) remote_addr: Option<&'a str>,
     /// The digest of the browser's cookie.
     pub(super) cookie: Option<[u8; 32]>,
@@ -62,40 +62,40 @@ pub(super) struct Place<'a> {
     pub(super) connection: &'a str,
 }
 
-/// Who tries to log in, as keys of the tables above.
+/// A login attempt, as keys of the tables above.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller {
-    /// Counted for this; the name, or the name at a place that it has logged in from.
+    /// Failures are counted for this: the name, or the name at a known place.
     user: Option<u64>,
-    /// Failures are counted for this, too.
+    /// Failures are also counted for this.
     address: Option<u64>,
-    /// The address's failures make it wait.
+    /// The address's failures delay it.
     heeds_address: bool,
     /// The name at this address, and with this cookie.
     places: [Option<u64>; 2],
     party: Party,
 }
 
-/// A guess whose password is being checked. Given back on drop, as if it had never been.
+/// A guess whose password is being checked. Taken back on drop, as if it had never happened.
 #[derive(Debug)]
 pub(super) struct Guess<'a> {
     throttle: &'a Throttle,
     caller: Caller,
 }
 
-/// How often one has failed, and when the last time.
+/// The number of failures, and the time of the last one.
 #[derive(Clone, Copy, Debug)]
 struct Failures {
     count: u32,
     last: Instant,
 }
 
-/// How fast patience runs out.
+/// The back-off policy.
 #[derive(Debug)]
 struct Patience {
-    /// So many failures cost no wait.
+    /// This many failures cause no delay.
     free: u32,
-    /// The wait after the first one past those; each further one doubles it.
+    /// The delay after the first failure beyond those; each further one doubles it.
     first: Duration,
 }
 
@@ -104,31 +104,32 @@ struct Patience {
 enum Admission {
     /// Now.
     Now,
-    /// When it is known what becomes of those before it.
+    /// When the outcomes of the guesses before it are known.
     Later,
-    /// Not before so much time has passed.
+    /// Not before this much time has passed.
     In(Duration),
 }
 
 const USER: Patience = Patience { free: 5, first: Duration::from_secs(1) };
-/// Behind one address there may be a whole office.
+/// A whole office may share one address.
 const ADDRESS: Patience = Patience { free: 20, first: Duration::from_secs(1) };
 
-/// The longest wait.
+/// The longest delay.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
-/// How long failures that cost no wait yet are remembered, and how long those that do: longer, so that whoever fills the
-/// tables with failures of no account does not make others forgotten.
+/// How long failures that cause no delay yet are remembered, and how long those that do: longer, so
+/// that filling the tables with failures of made-up names does not evict others.
 const REMEMBER_FEW: Duration = Duration::from_secs(60 * 60);
 const REMEMBER_MANY: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// How long it is remembered from where somebody has logged in.
+/// How long a place of a successful login is remembered.
 const REMEMBER_KNOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How much each table holds; some 100 bytes each.
+/// Entries per table; about 100 bytes each.
 const CAPACITY: usize = 65_536;
 
-/// How many logins of an address may wait for their check, and of a connection or of a user at a known place.
+/// How many logins of an address, of a connection, or of a user at a known place may wait for their
+/// check.
 const ADDRESS_SHARE: usize = 64;
 const OWN_SHARE: usize = 8;
 
@@ -139,7 +140,7 @@ impl Throttle {
         Self { kind, hasher: RandomState::new(), counts: Mutex::new(counts), settled: Notify::new() }
     }
 
-    /// Who it is that tries to log in.
+    /// The login attempt of this name and place.
     pub(super) fn caller(&self, username: &str, place: Place<'_>, now: Instant) -> Caller {
         let Place { remote_addr, cookie, connection } = place;
         let name = prepared_username(username);
@@ -149,14 +150,14 @@ impl Throttle {
         let places = [at_address, in_browser];
         let known = {
             let counts = self.lock();
-            // The browser first: others may be at the same address.
+            // The browser first, because others may share its address.
             [in_browser, at_address].into_iter().flatten().find(|place| counts.known.get(*place, now).is_some())
         };
         let address = network.map(|network| self.hash(network)).filter(|_| self.kind == ThrottleKind::All);
         let party = match (known, address) {
             (Some(key), _) => Party { key, is_known: true, share: OWN_SHARE },
             (None, Some(key)) => Party { key, is_known: false, share: ADDRESS_SHARE },
-            // An address that stands for everybody, or that nobody is to be judged by.
+            // An address that stands for everybody, or by which nobody is judged.
             (None, None) => Party { key: self.hash(("connection", connection)), is_known: false, share: OWN_SHARE },
         };
         Caller {
@@ -168,7 +169,8 @@ impl Throttle {
         }
     }
 
-    /// How long the caller has to wait because of failures before; none if its login may queue for its check.
+    /// How long the caller has to wait because of earlier failures; none if its login may queue for
+    /// its check.
     pub(super) fn wait(&self, caller: &Caller, now: Instant) -> Option<Duration> {
         match self.lock().admission(caller, now) {
             Admission::In(wait) => Some(wait),
@@ -176,7 +178,8 @@ impl Throttle {
         }
     }
 
-    /// Begins a guess, once it is known what becomes of those before it. To be called when its check can begin.
+    /// Begins a guess, once the outcomes of those before it are known. Call it when its check can
+    /// begin.
     ///
     /// # Errors
     /// The time to wait, if the name or the address has failed too often by then.
@@ -184,7 +187,7 @@ impl Throttle {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
-            // Before it is looked at, so that nothing is missed in between.
+            // Registered before the check, so that no wake-up is missed in between.
             settled.as_mut().enable();
             match self.try_begin(caller, Instant::now()) {
                 Ok(guess) => return Ok(guess),
@@ -205,8 +208,9 @@ impl Throttle {
         Ok(Guess { throttle: self, caller })
     }
 
-    /// Takes a token of an issuer in; refused with the time to wait if too many have come from the address that nobody had signed. Those
-    /// are counted apart from passwords, and say nothing of any user.
+    /// Accepts a third-party token; refused with the time to wait if too many tokens with wrong
+    /// signatures have come from the address. Those are counted apart from passwords, and concern
+    /// no user.
     pub(super) fn admit_token(&self, remote_addr: Option<&str>, now: Instant) -> Result<TokenSource, Duration> {
         let network = remote_addr.and_then(network).filter(|_| self.kind == ThrottleKind::All);
         let address = network.map(|network| self.hash(("token", network)));
@@ -214,7 +218,7 @@ impl Throttle {
         wait.map_or(Ok(TokenSource(address)), Err)
     }
 
-    /// The token was one that nobody had signed.
+    /// The token had a wrong signature.
     pub(super) fn forged(&self, TokenSource(address): TokenSource, now: Instant) {
         if let Some(address) = address {
             self.lock().addresses.fail(address, now);
@@ -230,12 +234,12 @@ impl Throttle {
     }
 }
 
-/// Where a token of an issuer came from.
+/// Where a third-party token came from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TokenSource(Option<u64>);
 
 impl Caller {
-    /// As whom it waits for a password check.
+    /// The party that it waits as for a password check.
     pub(super) fn party(&self) -> Party {
         self.party
     }
@@ -267,7 +271,7 @@ impl Counts {
         user.max(address.map_or(Admission::Now, |address| self.addresses.admission(address, now)))
     }
 
-    /// What is done for the user and for the address.
+    /// The same for the user and for the address.
     fn each_table(&mut self, caller: &Caller, mut then: impl FnMut(&mut Table, u64)) {
         for (table, key) in [(&mut self.users, caller.user), (&mut self.addresses, caller.address)] {
             if let Some(key) = key {
@@ -276,7 +280,8 @@ impl Counts {
         }
     }
 
-    /// Its user is forgiven. Its address is not: whoever has one account could wash off the guesses at others by it.
+    /// Clears the user's failures, but not the address's: otherwise anybody with one account could
+    /// wash off guesses at others.
     fn right(&mut self, caller: &Caller, now: Instant) {
         if let Some(user) = caller.user {
             self.users.failures.remove(user);
@@ -299,13 +304,14 @@ impl Table {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Whether the next guess may begin. It may if it would even if all those in flight were wrong.
+    /// Whether the next guess may begin. It may if it could even if all guesses in flight were
+    /// wrong.
     fn admission(&self, key: u64, now: Instant) -> Admission {
         if let Some(wait) = self.wait(key, now) {
             return Admission::In(wait);
         }
         let failed = self.failures.get(key, now).map_or(0, |failures| failures.count);
-        // The last one of these makes the next wait.
+        // The last of these causes the next delay.
         let at_once = (self.patience.free + 1).saturating_sub(failed).max(1);
         let in_flight = self.in_flight.get(&key).copied().unwrap_or(0);
         if in_flight < at_once { Admission::Now } else { Admission::Later }
@@ -340,8 +346,8 @@ impl Failures {
     }
 }
 
-/// Whose address it is, as far as that can be told: an IPv4 address, or the /64 that one IPv6 customer has. None for loopback,
-/// where a proxy on this machine stands for everybody.
+/// The address that is judged: an IPv4 address, or the /64 that one IPv6 customer has. None for
+/// loopback, where a proxy on this machine stands for everybody.
 fn network(remote_addr: &str) -> Option<IpAddr> {
     let ip = match remote_addr.parse::<SocketAddr>() {
         Ok(address) => address.ip(),

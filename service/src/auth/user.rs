@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Desk, answer::Failure};
 use crate::sessions::Turn;
 
-/// The access result with `get` spelled out also when it is false.
+/// The access result, with `get` written out even if it is false.
 #[derive(Serialize)]
 struct Access {
     get: bool,
@@ -19,18 +19,19 @@ struct Model {
     model: UserModel,
 }
 
-/// May the connection that asks see the user on the connection `cid`?
+/// Whether the connection that asks may see the user on the connection `cid`.
 pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     let request = AccessRequest::parse(payload)?;
     Ok(Response::result(&Access { get: request.cid == cid }))
 }
 
-/// Keeps what is told of the connection `cid` from overtaking the answer to a get.
+/// Keeps events of the connection `cid` from overtaking the answer to a get.
 pub(super) async fn hold<'a>(desk: &'a Desk, cid: &str) -> Option<Turn<'a>> {
     Some(desk.sessions.hold(&ConnectionId::parse(cid)?).await)
 }
 
-/// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from those without access.
+/// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from
+/// clients without access.
 pub(super) async fn get(desk: &Desk, cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     GetRequest::parse(payload)?;
     let user = match ConnectionId::parse(cid) {

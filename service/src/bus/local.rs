@@ -16,7 +16,7 @@ use super::{
     router::{RouteId, Router},
 };
 
-/// A bus inside this process. A message is in the mailboxes it is for before `publish` returns.
+/// A bus inside this process. A message is in its receivers' mailboxes before `publish` returns.
 #[derive(Debug)]
 pub struct LocalBus {
     switchboard: Arc<Mutex<Switchboard>>,
@@ -26,16 +26,16 @@ pub struct LocalBus {
 #[derive(Debug)]
 struct Switchboard {
     listeners: Router<(Mailbox, Tag)>,
-    /// Who waits for answers, by the last part of the reply subject.
+    /// Pending requests, by the last part of the reply subject.
     asking: HashMap<ReplyId, (Mailbox, Tag)>,
     is_closed: bool,
 }
 
-/// What reply subjects begin with.
+/// The prefix of reply subjects.
 const INBOX: &str = "_INBOX.";
 
 impl LocalBus {
-    /// A bus with nobody on it.
+    /// A bus with no subscriptions.
     #[must_use]
     pub fn new() -> Self {
         let switchboard = Switchboard { listeners: Router::new(), asking: HashMap::new(), is_closed: false };
@@ -126,7 +126,7 @@ fn inbox_of(subject: &str) -> Option<ReplyId> {
     ReplyId::parse(subject.strip_prefix(INBOX)?)
 }
 
-/// No call on a switchboard can panic halfway, so what a poisoned lock guards is whole.
+/// No call on a switchboard can panic halfway, so the state behind a poisoned lock is intact.
 fn lock(switchboard: &Mutex<Switchboard>) -> MutexGuard<'_, Switchboard> {
     switchboard.lock().unwrap_or_else(PoisonError::into_inner)
 }

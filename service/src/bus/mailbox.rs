@@ -11,13 +11,14 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::Message;
 
-/// How many bytes may wait in a mailbox: far above what an owner that works leaves lying, far below a machine's memory.
+/// How many bytes may wait in a mailbox: far above what a working owner leaves unread, far below a
+/// machine's memory.
 const CAPACITY: usize = 64 << 20;
 
 /// What a waiting delivery costs beside its payload and subject.
 const OVERHEAD: usize = 128;
 
-/// The number an owner gives to a subscription or a request, to know again what comes of it.
+/// The number that an owner gives to a subscription or a request, to recognise its deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(pub u64);
 
@@ -38,7 +39,7 @@ pub enum Delivery {
         /// The answer.
         payload: Bytes,
     },
-    /// Nobody listens on the request's subject: no answer will come.
+    /// Nobody is subscribed to the request's subject: no answer will come.
     NoResponders {
         /// The request.
         tag: Tag,
@@ -47,8 +48,8 @@ pub enum Delivery {
     Lost,
 }
 
-/// Where a bus puts what an owner has asked for. Holds so many bytes: an owner that stays behind loses messages and is told
-/// so, rather than use up the machine's memory.
+/// Where a bus puts what an owner has asked for. Holds a limited number of bytes: an owner that
+/// falls behind loses messages and is told so, instead of using up the machine's memory.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
     queue: mpsc::UnboundedSender<Waiting>,
@@ -62,7 +63,7 @@ pub struct Deliveries {
     fill: Arc<Fill>,
 }
 
-/// A delivery in the queue.
+/// A queued delivery.
 #[derive(Debug)]
 struct Waiting {
     delivery: Delivery,
@@ -92,7 +93,7 @@ impl Mailbox {
         (Self { queue: sender, fill: Arc::clone(&fill) }, Deliveries { queue: receiver, fill })
     }
 
-    /// Puts a delivery in, or drops it if the mailbox is full or its owner gone. Never waits.
+    /// Puts a delivery in, or drops it if the mailbox is full or its owner is gone. Never waits.
     pub fn put(&self, delivery: Delivery) {
         let size = size(&delivery);
         if self.fill.losing.load(Ordering::Acquire) {
@@ -114,7 +115,8 @@ impl Mailbox {
 }
 
 impl Deliveries {
-    /// The next delivery. `None` once every [`Mailbox`] handle is gone and all was taken. Cancel safe.
+    /// The next delivery. `None` once every [`Mailbox`] handle is gone and everything was taken.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Option<Delivery> {
         self.next_since().await.map(|(delivery, _)| delivery)
     }
@@ -124,13 +126,13 @@ impl Deliveries {
         self.try_next_since().map(|(delivery, _)| delivery)
     }
 
-    /// The next delivery and since when it has waited. As [`Deliveries::next`].
+    /// The next delivery, and since when it has waited. Like [`Deliveries::next`].
     pub async fn next_since(&mut self) -> Option<(Delivery, Instant)> {
         let waiting = self.queue.recv().await?;
         Some(self.taken(waiting))
     }
 
-    /// The next delivery and since when it has waited, if one is waiting.
+    /// The next delivery, and since when it has waited, if one is waiting.
     pub fn try_next_since(&mut self) -> Option<(Delivery, Instant)> {
         let waiting = self.queue.try_recv().ok()?;
         Some(self.taken(waiting))

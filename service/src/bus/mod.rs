@@ -23,10 +23,10 @@ pub use mailbox::{Deliveries, Delivery, Mailbox, Tag};
 pub use permissions::{Act, Need, Permission};
 pub use subject::{MAX_SUBJECT, check_pattern, check_subject};
 
-/// A message as it arrives.
+/// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The subject it was published to.
+    /// The subject to which it was published.
     pub subject: String,
     /// Where an answer goes; none if nobody waits for one.
     pub reply: Option<String>,
@@ -39,26 +39,26 @@ pub struct Message {
 pub enum Link {
     /// They do.
     Up,
-    /// The connection is lost; the bus is trying to get it back by itself.
+    /// The connection is lost; the bus is reconnecting.
     Down,
 }
 
-/// Why a bus could not do what it was asked.
+/// Why a bus could not carry out a call.
 #[derive(Debug, Error)]
 pub enum BusError {
     /// The transport failed.
     #[error("the message bus failed")]
     Transport(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The connection is lost, and what may wait for its return is waiting already.
+    /// The connection is lost, and as much as may wait for its return is already waiting.
     #[error("the message bus is not connected")]
     Disconnected,
-    /// The subject or pattern is none, or too long.
+    /// The subject or pattern is invalid or too long.
     #[error("{0:?} is not a subject")]
     InvalidSubject(String),
-    /// The transport does not take a message of this size.
+    /// The transport does not accept a message of this size.
     #[error("the message of {0} bytes is too large for the message bus")]
     TooLarge(usize),
-    /// As many requests wait for their answers as may.
+    /// Too many requests are pending.
     #[error("too many requests are pending on the message bus")]
     TooManyRequests,
     /// The bus was closed.
@@ -68,57 +68,62 @@ pub enum BusError {
 
 /// Carries messages.
 ///
-/// Two ways to use it: [`Bus::subscribe`] for a service that answers what comes on a few subjects, and a [`Mailbox`] with
-/// [`Bus::listen`] and [`Bus::ask`] for a gateway that must see everything in one order.
+/// Two ways to use it: [`Bus::subscribe`] for a service that answers messages on a few subjects,
+/// and a [`Mailbox`] with [`Bus::listen`] and [`Bus::ask`] for a gateway that must see everything
+/// in one order.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Asks for the messages whose subject matches `pattern`, to be put into `mailbox` under `tag` until the guard is
-    /// dropped. In force for all that is sent through this bus afterwards; for what others send, after [`Bus::flush`].
-    /// Listening twice delivers twice.
+    /// Subscribes to `pattern`: matching messages are put into `mailbox` under `tag` until the
+    /// guard is dropped. In force for everything that is sent through this bus afterwards; for what
+    /// others send, after [`Bus::flush`]. Two subscriptions deliver twice.
     ///
     /// # Errors
-    /// [`BusError`] if the pattern is none or the transport fails.
+    /// [`BusError`] if the pattern is invalid or the transport fails.
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
-    /// Sends a request. Any number of answers (RES pre-responses come before the answer) is put into `mailbox` under `tag`
-    /// until the guard is dropped; or [`Delivery::NoResponders`], when nobody listens on the subject.
+    /// Sends a request. Any number of answers (RES pre-responses precede the answer) is put into
+    /// `mailbox` under `tag` until the guard is dropped; or [`Delivery::NoResponders`], if nobody
+    /// is subscribed to the subject.
     ///
     /// # Errors
-    /// [`BusError`] if the subject is none or the transport fails.
+    /// [`BusError`] if the subject is invalid or the transport fails.
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
-    /// Sends a message; also the way to answer one, with its reply subject.
+    /// Sends a message. Also answers one, with its reply subject.
     ///
     /// # Errors
-    /// [`BusError`] if the subject is none or the transport fails.
+    /// [`BusError`] if the subject is invalid or the transport fails.
     async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError>;
 
-    /// Returns once the transport has taken all that was sent through this bus, and its subscriptions are in force.
+    /// Returns once the transport has accepted everything that was sent through this bus, and its
+    /// subscriptions are in force.
     ///
     /// # Errors
-    /// [`BusError`] if the transport fails or stays away.
+    /// [`BusError`] if the transport fails or stays disconnected.
     async fn flush(&self) -> Result<(), BusError>;
 
-    /// The state of the transport, and its changes. A short loss may be over before a receiver looks: whoever is told of a
-    /// change and finds [`Link::Up`] was cut off in between.
+    /// The state of the transport, and its changes. A short loss may be over before a receiver
+    /// looks: a receiver that is told of a change and finds [`Link::Up`] was cut off in between.
     fn link(&self) -> watch::Receiver<Link>;
 
-    /// What the process needs and the transport refuses, although it is connected; as far as that is known.
+    /// What the process needs and the transport refuses, although it is connected; as far as that
+    /// is known.
     fn denied(&self) -> Vec<Permission> {
         Vec::new()
     }
 
-    /// Sends what is buffered and ends all subscriptions. Every later call returns [`BusError::Closed`].
+    /// Sends what is buffered and ends all subscriptions. Every later call returns
+    /// [`BusError::Closed`].
     ///
     /// # Errors
-    /// [`BusError`] if the last flush fails; the bus is closed all the same.
+    /// [`BusError`] if the last flush fails; the bus is closed nevertheless.
     async fn close(&self) -> Result<(), BusError>;
 
-    /// Asks for all messages whose subject matches one of `patterns`, in the order of their arrival. In force when it
-    /// returns: what anybody publishes after that arrives.
+    /// Subscribes to `patterns`, with the messages in the order of their arrival. In force when it
+    /// returns: whatever anybody publishes after that arrives.
     ///
     /// # Errors
-    /// [`BusError`] if a pattern is none or the transport fails.
+    /// [`BusError`] if a pattern is invalid or the transport fails.
     async fn subscribe(&self, patterns: &[String]) -> Result<Subscription, BusError> {
         let (mailbox, deliveries) = Mailbox::new();
         let mut guards = Vec::with_capacity(patterns.len());
@@ -138,13 +143,13 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next message, in the order of arrival. `None` once the subscription was ended or the bus closed, and all that had
-    /// arrived before was taken. Cancel safe.
+    /// The next message, in the order of arrival. `None` once the subscription was ended or the bus
+    /// closed, and everything that had arrived before was taken. Cancel safe.
     pub async fn next(&mut self) -> Option<Message> {
         self.next_since().await.map(|(message, _)| message)
     }
 
-    /// The next message and since when it has waited. As [`Subscription::next`].
+    /// The next message, and since when it has waited. Like [`Subscription::next`].
     pub async fn next_since(&mut self) -> Option<(Message, Instant)> {
         loop {
             let (delivery, since) = self.deliveries.next_since().await?;
@@ -154,7 +159,7 @@ impl Subscription {
         }
     }
 
-    /// The next message and since when it has waited, if one has arrived.
+    /// The next message, and since when it has waited, if one has arrived.
     pub fn try_next_since(&mut self) -> Option<(Message, Instant)> {
         loop {
             let (delivery, since) = self.deliveries.try_next_since()?;
@@ -164,7 +169,7 @@ impl Subscription {
         }
     }
 
-    /// Ends the subscription: what has arrived can still be taken, nothing more comes.
+    /// Ends the subscription: what has arrived can still be taken, and nothing more arrives.
     pub fn end(&mut self) {
         self.guards.clear();
     }
@@ -179,7 +184,7 @@ fn message_of(delivery: Delivery) -> Option<Message> {
     None
 }
 
-/// Ends what it stands for when dropped: a subscription, or the wait for answers.
+/// Ends a subscription, or a pending request, when dropped.
 #[must_use = "dropping it ends the subscription or the wait for answers"]
 pub struct Guard(Option<Box<dyn FnOnce() + Send + Sync>>);
 

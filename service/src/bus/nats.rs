@@ -36,12 +36,14 @@ use tap::Tap;
 
 pub use connect::{ConnectError, NatsConfig};
 
-/// A bus over NATS. After its first connection it reconnects by itself for ever, with all its subscriptions. While the
-/// connection is lost, a little of what is sent waits for its return; the rest fails with [`BusError::Disconnected`].
+/// A bus over NATS. After its first connection it reconnects by itself indefinitely, with all its
+/// subscriptions. While the connection is lost, a limited amount of what is sent waits for its
+/// return; the rest fails with [`BusError::Disconnected`].
 pub struct NatsBus {
     client: Client,
     shared: Arc<Shared>,
-    /// All answers come to subjects under this one, so that a request costs the server no subscription.
+    /// All answers arrive on subjects under this one, so that a request costs the server no
+    /// subscription.
     inbox: String,
     config: NatsConfig,
     servers: String,
@@ -52,11 +54,12 @@ struct Shared {
     /// Bytes that were sent since the connection was lost.
     held: AtomicUsize,
     is_closed: AtomicBool,
-    /// A message has waited in vain for room in the client's queue: none does until there is some.
+    /// A message has waited in vain for room in the client's queue: none waits again until there is
+    /// some.
     stands_still: AtomicBool,
     open: Mutex<Open>,
     denials: Denials,
-    /// Told when something that is needed is refused.
+    /// Notified when something that is needed is refused.
     refused: Notify,
 }
 
@@ -65,7 +68,7 @@ struct Shared {
 struct Open {
     last: u64,
     taps: HashMap<u64, Arc<Tap>>,
-    /// Who waits for answers, by the last part of the reply subject.
+    /// Pending requests, by the last part of the reply subject.
     waiting: HashMap<ReplyId, Waiting>,
 }
 
@@ -74,16 +77,17 @@ enum Waiting {
     Flushing(oneshot::Sender<()>),
 }
 
-/// How many bytes may wait for the connection's return.
+/// How many bytes may wait for the connection to return.
 const HELD: usize = 8 << 20;
 
-/// How many requests may wait for their answers: what is more is refused.
+/// How many requests may be pending; more are refused.
 const MAX_WAITING: usize = 1 << 18;
 
-/// How long a message may wait for room in the client's queue: a server that stands still is found out later.
+/// How long a message may wait for room in the client's queue: a server that stands still is
+/// detected only later.
 const SEND_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long the last flush waits, when the bus is closed.
+/// How long the last flush may take when the bus is closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long a flush waits for a connection that is lost or slow.
@@ -93,7 +97,8 @@ impl NatsBus {
     /// Connects.
     ///
     /// # Errors
-    /// [`ConnectError`] if the address is bad, or nobody there lets us in within a few seconds.
+    /// [`ConnectError`] if the address is invalid, or no server accepts the login within a few
+    /// seconds.
     pub async fn connect(config: &NatsConfig) -> Result<Self, ConnectError> {
         let (servers, options) = connect::prepare(config).await?;
         let names = connect::names(&servers);
@@ -117,7 +122,7 @@ impl NatsBus {
 
     async fn open_inbox(&self) -> Result<(), BusError> {
         let prefix = self.inbox.len() + 1;
-        // Not `Shared` itself: it holds the tap that holds this closure.
+        // Not `Shared` itself, because that holds the tap that holds this closure.
         let shared = Arc::downgrade(&self.shared);
         let deliver = move |message: async_nats::Message| {
             let id = message.subject.as_str().get(prefix..).and_then(ReplyId::parse);
@@ -159,7 +164,7 @@ impl NatsBus {
     /// Waits for room in the client's queue, but not for a lost connection, and not for long.
     async fn unless_down<T>(&self, sending: impl Future<Output = T> + Send) -> Result<T, BusError> {
         let mut sending = pin!(sending);
-        // As a rule there is room, and to listen to the link would cost more than to send.
+        // Usually there is room, and watching the link would cost more than sending.
         if let Poll::Ready(done) = poll!(sending.as_mut()) {
             self.shared.stands_still.store(false, Ordering::Relaxed);
             return Ok(done);
@@ -179,8 +184,8 @@ impl NatsBus {
         }
     }
 
-    /// Sends a message to ourselves: when it is back, the server has dealt with all that went before it. (async-nats's own
-    /// flush only hands everything to the operating system.)
+    /// Sends a message to itself: when it is back, the server has processed everything before it.
+    /// (async-nats's own flush only hands everything to the operating system.)
     async fn round_trip(&self) -> Result<(), BusError> {
         let mut link = self.shared.link.subscribe();
         let (back, mut done) = oneshot::channel();
@@ -192,7 +197,8 @@ impl NatsBus {
                 Ok(()) | Err(BusError::Disconnected) => {}
                 Err(error) => return Err(error),
             }
-            // It may have been lost with the connection: once more after each change of the link.
+            // It may have been lost with the connection, so it is sent again after each change of
+            // the link.
             tokio::select! {
                 result = &mut done => return result.map_err(|_| BusError::Closed),
                 _ = link.changed() => {}
@@ -253,7 +259,7 @@ impl Bus for NatsBus {
         let flushed =
             if is_down { Err(BusError::Disconnected) } else { flushing.await.unwrap_or(Err(BusError::Disconnected)) };
         self.shared.close();
-        // Fails if the client has ended already: just as well.
+        // Fails if the client has already ended, which is fine.
         if flushed.is_ok() {
             self.unless_down(self.client.drain()).await.ok();
         }
@@ -289,10 +295,10 @@ impl Shared {
         }
     }
 
-    /// Notes something that is to be ended with the bus, and returns its number.
+    /// Registers something that is to be ended with the bus, and returns its number.
     fn add<T>(&self, add: impl FnOnce(&mut Open, u64) -> T) -> Result<u64, BusError> {
         let mut open = self.open();
-        // Under the lock, so that nothing is added behind `close`.
+        // Under the lock, so that nothing is added after `close`.
         self.check_open()?;
         open.last += 1;
         let id = open.last;
@@ -300,10 +306,10 @@ impl Shared {
         Ok(id)
     }
 
-    /// Notes somebody who waits for answers, and returns the last part of their reply subject.
+    /// Registers a pending request, and returns the last part of its reply subject.
     fn wait(&self, waiting: Waiting) -> Result<ReplyId, BusError> {
         let mut open = self.open();
-        // Under the lock, so that nothing is added behind `close`.
+        // Under the lock, so that nothing is added after `close`.
         self.check_open()?;
         if open.waiting.len() >= MAX_WAITING {
             return Err(BusError::TooManyRequests);
@@ -379,7 +385,7 @@ impl Shared {
         drop(waiting);
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,18 +10,18 @@ use super::router::Router;
 /// What a process does on a bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Act {
-    /// It listens.
+    /// It subscribes.
     Subscribe,
-    /// It sends.
+    /// It publishes.
     Publish,
 }
 
-/// Something that must be allowed, or is not.
+/// Something that must be permitted, or is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permission {
-    /// What is done.
+    /// The act.
     pub act: Act,
-    /// The pattern of the subjects that it is done on.
+    /// The pattern of its subjects.
     pub pattern: String,
 }
 
@@ -35,16 +35,16 @@ impl fmt::Display for Permission {
     }
 }
 
-/// Something that must be allowed, and how to find out.
+/// Something that must be permitted, and how to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// What must be allowed.
+    /// What must be permitted.
     pub permission: Permission,
-    /// A subject that the pattern covers and nobody is in need of.
+    /// A subject that the pattern covers and nobody uses.
     pub subject: String,
-    /// What is published to it, to find out: something that whoever hears it makes nothing of.
+    /// What is published to it in order to find out: something that every receiver ignores.
     pub payload: Bytes,
-    /// It is not tried at the start, for then the same subject is used in earnest.
+    /// Not tried at start, because the same subject is then used in earnest.
     pub is_used_at_start: bool,
 }
 
@@ -70,13 +70,14 @@ impl Need {
         Self { permission, subject: subject.into(), payload: payload.into(), is_used_at_start: false }
     }
 
-    /// The same, which is not tried at the start: [`super::nats::NatsBus::publish_or_refuse`] does that.
+    /// The same, but not tried at start: [`super::nats::NatsBus::publish_or_refuse`] does that.
     #[must_use]
     pub fn used_at_start(self) -> Self {
         Self { is_used_at_start: true, ..self }
     }
 
-    /// To publish to `subject`, whose listeners would take a try amiss. What is refused shows at the first use.
+    /// To publish to `subject`, whose subscribers would act on a trial message. A refusal shows at
+    /// the first use.
     #[must_use]
     pub fn untried(subject: impl Into<String>) -> Self {
         let permission = Permission { act: Act::Publish, pattern: subject.into() };

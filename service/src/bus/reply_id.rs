@@ -14,7 +14,8 @@ use rand::RngExt;
 pub(super) struct ReplyId(u64);
 
 impl ReplyId {
-    /// The id that was written as `text`; none if it is not one, or not as [`fmt::Display`] writes it.
+    /// The id written as `text`; none if it is invalid, or not in the form that [`fmt::Display`]
+    /// writes.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let is_hex = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         is_hex.then(|| u64::from_str_radix(text, 16).ok().map(Self)).flatten()
@@ -29,7 +30,8 @@ impl fmt::Display for ReplyId {
 
 /// Puts `value` into `waiting` under a new id.
 pub(super) fn insert<T>(waiting: &mut HashMap<ReplyId, T>, value: T) -> ReplyId {
-    // The thread's own generator draws a block of bits at a time, with a key of the system's that it changes now and then.
+    // The thread's own generator draws a block of bits at a time, with a key from the system that
+    // it changes from time to time.
     let mut rng = rand::rng();
     loop {
         let id = ReplyId(rng.random());

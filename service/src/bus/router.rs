@@ -10,7 +10,7 @@ pub(super) struct Router<T> {
     last: u64,
 }
 
-/// Names a value that was put in.
+/// Identifies an inserted value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RouteId(u64);
 
@@ -20,7 +20,7 @@ struct Node<T> {
     literal: HashMap<Box<str>, Node<T>>,
     /// The next part is `*`.
     any: Option<Box<Node<T>>>,
-    /// The rest is `>`: at least one part more.
+    /// The rest is `>`: at least one more part.
     rest: Vec<(RouteId, T)>,
     /// The pattern ends here.
     here: Vec<(RouteId, T)>,
@@ -31,7 +31,7 @@ impl<T> Router<T> {
         Self { root: Node::new(), last: 0 }
     }
 
-    /// Puts `value` under `pattern`, which has been checked.
+    /// Inserts `value` under `pattern`, which has been checked.
     pub(super) fn insert(&mut self, pattern: &str, value: T) -> RouteId {
         self.last += 1;
         let id = RouteId(self.last);
@@ -50,7 +50,7 @@ impl<T> Router<T> {
         id
     }
 
-    /// Takes out the value `id` that was put under `pattern`.
+    /// Removes the value `id` that was inserted under `pattern`.
     pub(super) fn remove(&mut self, pattern: &str, id: RouteId) {
         self.root.remove(pattern.split('.'), id);
     }

@@ -2,23 +2,24 @@
 
 use super::BusError;
 
-/// The longest subject or pattern, in bytes. A NATS server hangs up on a line of more than 4,096 bytes, and a line may hold a
-/// subject and an inbox: a client's long resource name must not cut off everybody.
+/// The longest subject or pattern, in bytes. A NATS server closes the connection at a line of more
+/// than 4,096 bytes, and a line may hold a subject and an inbox: a client's long resource name must
+/// not disconnect everybody.
 pub const MAX_SUBJECT: usize = 3968;
 
-/// Checks what a message is published to: parts divided by dots, none of them empty or a wildcard.
+/// Checks a subject to publish to: parts separated by dots, none of them empty or a wildcard.
 ///
 /// # Errors
-/// [`BusError::InvalidSubject`] if it is none.
+/// [`BusError::InvalidSubject`] if it is invalid.
 pub fn check_subject(subject: &str) -> Result<(), BusError> {
     let is_valid = is_valid(subject) && subject.split('.').all(|part| !matches!(part, "" | "*" | ">"));
     is_valid.then_some(()).ok_or_else(|| invalid(subject))
 }
 
-/// Checks what is subscribed to: a subject whose parts may be `*`, and the last of them `>`.
+/// Checks a pattern to subscribe to: a subject whose parts may be `*`, and the last of them `>`.
 ///
 /// # Errors
-/// [`BusError::InvalidSubject`] if it is none.
+/// [`BusError::InvalidSubject`] if it is invalid.
 pub fn check_pattern(pattern: &str) -> Result<(), BusError> {
     let body = pattern.strip_suffix(".>").unwrap_or(pattern);
     let is_valid = is_valid(pattern) && (pattern == ">" || body.split('.').all(|part| !matches!(part, "" | ">")));
@@ -30,7 +31,7 @@ fn is_valid(text: &str) -> bool {
 }
 
 fn invalid(text: &str) -> BusError {
-    // Only so much of it as a log line should hold.
+    // Only as much of it as belongs in a log line.
     BusError::InvalidSubject(text.chars().take(100).collect())
 }
 

@@ -22,25 +22,25 @@ pub enum StoreCommandError {
     /// There is no store.
     #[error("there is no session store in the data folder {0}; name the service's data folder with --data")]
     NoStore(String),
-    /// A service has it.
+    /// A service uses it.
     #[error("a service uses the data folder {0}; stop it first")]
     InUse(String),
     /// It could be neither read nor written.
     #[error("the session store in {0} could not be read to its end, and is unchanged")]
     Store(String, #[source] StoreError),
-    /// What was found could not be written.
+    /// The report could not be written.
     #[error("cannot write the report")]
     Output(#[source] io::Error),
 }
 
-/// Something is lost, or, after a check, to be repaired.
+/// Something is lost, or, after a check, must be repaired.
 pub const DAMAGED: u8 = 1;
 
-/// Does what the command says to the store in the data folder `data`, and says on `out` what was found. Gives the exit code: 0, or
-/// [`DAMAGED`].
+/// Runs the command on the store in the data folder `data`, and reports to `out`. Returns the exit
+/// code: 0, or [`DAMAGED`].
 ///
 /// # Errors
-/// [`StoreCommandError`] if it could not be done; the store is as it was then.
+/// [`StoreCommandError`] if it failed; the store is then unchanged.
 pub fn run(data: &Path, command: StoreCommand, out: &mut impl Write) -> Result<u8, StoreCommandError> {
     let folder = data.join("sessions");
     let shown = data.display().to_string();
@@ -115,14 +115,14 @@ fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
         )?;
     }
     for Lost { sid, user } in &report.lost {
-        // What is on a terminal must not be able to command it.
+        // Text on a terminal must not be able to control it.
         let user = user.as_ref().map_or_else(String::new, |user| format!(" of user {user}"));
         writeln!(out, "lost: session {sid}{}", user.replace(char::is_control, "\u{fffd}"))?;
     }
     Ok(())
 }
 
-/// True if a part of the journal is not there, so that nobody knows what else is lost.
+/// True if a part of the write-ahead log is missing, so that nobody knows what else is lost.
 fn has_gap(report: &Report) -> bool {
     use crate::store::Damage;
     report.damage.iter().any(|error| match error {

@@ -37,7 +37,7 @@ pub enum UserError {
     /// The password could not be read.
     #[error("cannot read the password")]
     Password(#[source] io::Error),
-    /// Nobody is there to be asked.
+    /// There is no terminal to ask on.
     #[error("there is no terminal to ask for the password; give it with --password-stdin")]
     NoTerminal,
     /// The password was empty.
@@ -60,13 +60,13 @@ pub enum UserError {
     Output(#[source] io::Error),
 }
 
-/// The longest password that is read: what a login could send.
+/// The longest password that is read: the longest that a login could send.
 const MAX_PASSWORD: u64 = 32 * 1024;
 
-/// Does what the command says to the users file `path`, and says so on `out`. Passwords are hashed at `cost`.
+/// Runs the command on the users file `path`, and reports to `out`. Passwords are hashed at `cost`.
 ///
 /// # Errors
-/// [`UserError`] if it was not done; the file is as it was then.
+/// [`UserError`] if it failed; the file is then unchanged.
 pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> Result<(), UserError> {
     match command {
         UserEdit::Add { username, id, name, role, password } => {
@@ -99,7 +99,7 @@ pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> 
     }
 }
 
-/// Tells the service whose data folder this is that something has happened to a user, and says so on `out`.
+/// Tells the service with this data folder about a change of a user, and reports to `out`.
 ///
 /// # Errors
 /// [`UserError`] if it was not told.
@@ -123,12 +123,12 @@ fn say(out: &mut impl Write, what: std::fmt::Arguments<'_>) -> Result<(), UserEr
     writeln!(out, "{what}").map_err(UserError::Output)
 }
 
-/// A table whose columns are as wide as what is in them.
+/// A table whose columns are as wide as their contents.
 fn list(users: &Users, out: &mut impl Write) -> io::Result<()> {
     let mut rows = vec![["ID", "USERNAME", "NAME", "ROLE"].map(str::to_owned)];
     rows.extend(users.entries().iter().map(|entry| {
         let user = &entry.user;
-        // What is on a terminal must not be able to command it.
+        // Text on a terminal must not be able to control it.
         let state = if entry.is_disabled { " (disabled)" } else { "" };
         [&user.id.to_string(), &entry.username, &user.name, &format!("{}{state}", user.role)]
             .map(|text| text.replace(char::is_control, "\u{fffd}"))
@@ -150,7 +150,7 @@ fn hash(args: PasswordArgs, cost: Cost) -> Result<PasswordHash, UserError> {
     Ok(PasswordHash::of(&password, cost)?)
 }
 
-/// The first line, without its end.
+/// The first line, without its line break.
 fn from_stdin() -> Result<Password, UserError> {
     let mut line = Zeroizing::new(String::new());
     io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).map_err(UserError::Password)?;

@@ -12,22 +12,23 @@ use crate::{disk, errors::Chain};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Saved {
-    /// The time of sessions.
+    /// The session clock.
     pub time: Timestamp,
     /// The time of day.
     pub wall: Timestamp,
     /// The time since the machine was started, in milliseconds.
     pub since_boot: u64,
-    /// Which start that was; none if the system does not say.
+    /// Which start of the machine that was; none if the system does not say.
     pub boot: Option<String>,
 }
 
 impl Saved {
-    /// What the clock shows that has gone on, when the time of day is `wall`, the time since the start of the machine
-    /// `since_boot`, and that was the start `boot`.
+    /// What the session clock shows if the time of day is `wall` and the machine has run for
+    /// `since_boot` since its start `boot`.
     ///
-    /// If the machine was not started anew, that is known for certain. If it was, the time of day says how long it was off, and
-    /// no better clock is to be had. One that went back says nothing: the time stands where it was.
+    /// Within one run of the machine the elapsed time is known for certain. After a restart the
+    /// time of day says how long the machine was off, because there is no better clock. If it went
+    /// back it says nothing, and the session clock stays where it was.
     pub(super) fn went_on(&self, wall: Timestamp, since_boot: Duration, boot: Option<&str>) -> Timestamp {
         let is_same_boot = boot.is_some() && self.boot.as_deref() == boot;
         let passed =
@@ -40,13 +41,13 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Names the machine's start.
+/// Identifies the machine's start.
 pub(super) fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
-/// What is written down at `path`; none if that is nothing of use.
+/// The state saved at `path`; none if it is not usable.
 pub(super) fn read(path: &Path) -> Option<Saved> {
     let text = match fs::read(path) {
         Ok(text) => text,

@@ -18,23 +18,24 @@ use super::{
 };
 use crate::errors::Chain;
 
-/// A time that goes with a monotonic clock and follows the time of day slowly. Reads no clock: what they show is told to it.
+/// A clock that goes with a monotonic clock and follows the time of day slowly. Does not read
+/// clocks: their readings are arguments.
 ///
-/// Where the time of day is ahead it goes faster by [`FASTER`], which is how far the monotonic clock itself may be off where
-/// the system is made to follow a time server: so no deadline passes noticeably faster than the monotonic clock. Where it is
-/// behind this goes slower by [`SLOWER`], and never back.
+/// If the time of day is ahead, it runs faster by [`FASTER`], which is how much the monotonic clock
+/// itself may be adjusted by a time server: so no deadline passes noticeably faster than the
+/// monotonic clock. If the time of day is behind, it runs slower by [`SLOWER`], and never backward.
 #[derive(Clone, Copy, Debug)]
 pub struct Steady {
     /// Nanoseconds since 1970.
     time: u64,
-    /// What the monotonic clock has shown.
+    /// The last reading of the monotonic clock.
     seen: Duration,
 }
 
-/// One part in so many that are made up while the time of day is ahead.
+/// One part in this many is gained while the time of day is ahead.
 pub const FASTER: u64 = 2_000;
 
-/// One part in so many that are given up while the time of day is behind.
+/// One part in this many is lost while the time of day is behind.
 pub const SLOWER: u64 = 10;
 
 const NANOS_A_MILLI: u64 = 1_000_000;
@@ -46,9 +47,9 @@ impl Steady {
         Self { time: time.0.saturating_mul(NANOS_A_MILLI), seen: monotonic }
     }
 
-    /// The time, when the monotonic clock shows `monotonic` and the time of day is `wall`.
+    /// The time when the monotonic clock shows `monotonic` and the time of day is `wall`.
     pub fn now(&mut self, monotonic: Duration, wall: Timestamp) -> Timestamp {
-        // Readings of two threads may come in another order than they were taken in.
+        // Readings of two threads may arrive in a different order than they were taken in.
         let passed = nanos(monotonic.saturating_sub(self.seen));
         self.seen = self.seen.max(monotonic);
         let straight = self.time.saturating_add(passed);
@@ -66,22 +67,22 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A [`Steady`] clock on those of the system, which goes on where the former process's was.
+/// A [`Steady`] clock on the system's clocks, which continues from the previous process's clock.
 #[derive(Debug)]
 pub struct SteadyClock {
     steady: Mutex<Steady>,
-    /// Where it is written down what it shows; none if nothing outlives the process.
+    /// Where its state is saved; none if nothing outlives the process.
     path: Option<PathBuf>,
 }
 
-/// How often it is written down what the clock shows.
+/// How often the state is saved.
 const SAVE: Duration = Duration::from_secs(60);
 
-/// A difference from the time of day that is worth a line in the log, in milliseconds.
+/// A difference from the time of day that is worth a log line, in milliseconds.
 const APART: u64 = 60_000;
 
 impl SteadyClock {
-    /// A clock that goes on from what is written down at `path`, or begins with the time of day.
+    /// A clock that continues from the state at `path`, or starts with the time of day.
     #[must_use]
     pub fn start(path: Option<PathBuf>) -> Self {
         let saved = path.as_deref().and_then(saved::read);
@@ -98,7 +99,7 @@ impl SteadyClock {
         Self { steady: Mutex::new(Steady::new(time, monotonic)), path }
     }
 
-    /// Writes down every minute what the clock shows, and once more when it is told to stop.
+    /// Saves the state every minute, and once more when it is told to stop.
     pub async fn keep(&self, stop: CancellationToken) {
         let Some(path) = &self.path else { return stop.cancelled().await };
         let mut tick = interval(SAVE);
@@ -113,7 +114,8 @@ impl SteadyClock {
             let path = path.clone();
             match tokio::task::spawn_blocking(move || saved::write(&path, &saved)).await {
                 Ok(Ok(())) => fails = false,
-                // Nothing is lost by it but what the clock was, should the time of day be set before the next start.
+                // Only the state of the clock would be lost, if the time of day were set before the
+                // next start.
                 Ok(Err(error)) if !fails => {
                     warn!("cannot save the session clock: {}", Chain(&error));
                     fails = true;
@@ -128,12 +130,13 @@ impl SteadyClock {
 
     fn saved(&self) -> Saved {
         let (wall, monotonic) = (SystemClock.now(), since_boot());
-        // Rounded up: what is shown is cut off to the millisecond, and the next process must not show less.
+        // Rounded up: the time shown is truncated to milliseconds, and the next process must not
+        // show less.
         let time = Timestamp(self.steady().now(monotonic, wall).0 + 1);
         Saved { time, wall, since_boot: saved::millis(monotonic), boot: saved::boot_id() }
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn steady(&self) -> MutexGuard<'_, Steady> {
         self.steady.lock().unwrap_or_else(PoisonError::into_inner)
     }

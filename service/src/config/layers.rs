@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{client_address::TrustedProxies, users::cost::Cost};
 
-/// What was given, the file not read yet.
+/// The given options, before the file is read.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// From the command line or the environment.
     pub given: Options,
-    /// The names, as fields, of those given by the environment.
+    /// The field names of those given by the environment.
     pub from_env: HashSet<String>,
-    /// The file that was asked for.
+    /// The configured file.
     pub config: Option<PathBuf>,
 }
 
@@ -50,17 +50,17 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// The configuration file is no TOML, or has an option that is none.
+    /// The configuration file is not TOML, or has an unknown option.
     #[error("{}, line {line}: {message}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What the parser found, in its words.
+        /// The parser's message.
         message: String,
     },
-    /// An option's value will not do.
+    /// An option's value is invalid.
     #[error("{origin} {problem}")]
     Value {
         /// Where it was given.
@@ -70,10 +70,10 @@ pub enum ConfigError {
     },
 }
 
-/// The configuration file that is used where none is named, if it is there.
+/// The default configuration file, which need not exist.
 const DEFAULT_FILE: &str = "relogin.toml";
 
-/// All layers, asked option by option.
+/// All layers, queried option by option.
 pub(super) struct Given {
     above: Options,
     from_env: HashSet<String>,
@@ -94,7 +94,7 @@ impl Layers {
     }
 }
 
-/// Each option: its field, what it is called in each layer, and how its text is read.
+/// Each option: its field, its name in each layer, and how its text is parsed.
 macro_rules! options {
     ($($field:ident: $flag:literal $env:literal $read:path => $to:ty;)*) => {
         impl Given {
@@ -141,7 +141,7 @@ options! {
 }
 
 impl Given {
-    /// The value of the uppermost layer that has one.
+    /// The value of the topmost layer that has one.
     fn value<T, U>(
         &self,
         of: impl Fn(&Options) -> Option<T>,
@@ -174,7 +174,8 @@ impl fmt::Display for Origin {
 fn parse_file(path: &Path, text: &str) -> Result<Options, ConfigError> {
     toml::from_str(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        // Not the parser's own error as a source: that quotes the text, and there may be a password in an address.
+        // Not the parser's own error as a source, because that quotes the text, and an address may
+        // contain a password.
         let message = error.message().to_owned();
         ConfigError::File { path: path.to_owned(), line: before.matches('\n').count() + 1, message }
     })

@@ -29,54 +29,55 @@ pub(super) struct Value<T> {
     pub(super) origin: Origin,
 }
 
-/// What is wrong with an option's value, and what to write instead: the rest of a sentence that begins with the option.
+/// What is wrong with an option's value, and what to write instead: the rest of a sentence that
+/// starts with the option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// Not a length of time.
+    /// Not a duration.
     Lifetime(String),
-    /// No time at all, or more than a computer can count.
+    /// Zero, or too large.
     LifetimeOutOfRange(String),
     /// A key would outlive its session.
     LongerThanTheSession(u64),
-    /// A key would be over before its refresh.
+    /// A key would expire before its refresh.
     NoShorterThanTheKey(u64),
     /// Not an address to listen on.
     Listen(String),
     /// Not a path.
     EmptyPath,
-    /// Not one of the values there are.
+    /// Not one of the valid values.
     Choice(String, &'static str),
     /// Not one part of a resource name.
     Name(String),
-    /// What the demo calls its own resource.
+    /// The name of the demo's own resource.
     NameOfTheDemo,
     /// Not the origin of a page.
     Origin(String),
-    /// Not what a browser could be told to open.
+    /// Not a URL that a browser could open.
     PublicUrl(String),
     /// Not an address or a network of proxies.
     TrustedProxy(String),
-    /// Not a number of things there may be.
+    /// Not a positive number.
     Count(String),
-    /// Not a NATS address. Shows none: there may be a password in it.
+    /// Not a NATS address. Not shown, because it may contain a password.
     Nats,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
-    /// What is reached over NATS, without NATS.
+    /// Needs NATS.
     NeedsNats,
-    /// Keys in cookies, without cookies.
+    /// Keys in cookies, but cookies are off.
     NeedsCookies,
     /// Not a subject.
     Subject(String),
-    /// Not a subject to ask for users on.
+    /// Not a subject of a users service.
     UsersSubject(PathBuf),
-    /// Not a program to ask for users.
+    /// Not a users program.
     UsersProgram(PathBuf),
-    /// No file, and so nothing that can be edited here.
+    /// Not a file, so it cannot be edited here.
     UsersAreNoFile,
-    /// Not a cost of hashing a password.
+    /// Not a cost of password hashes.
     Cost(String, CostError),
-    /// Nothing, or too much for each key to carry.
+    /// Empty, or too long for each key to carry.
     Claim,
     /// Not a filter for logs.
     Log(String),
@@ -90,7 +91,7 @@ impl<T> Value<T> {
 
 pub(super) fn listen(text: String) -> Result<String, Problem> {
     let is_address = text.rsplit_once(':').is_some_and(|(host, port)| {
-        // An IPv6 address needs its brackets, or its last part would pass for the port.
+        // An IPv6 address needs its brackets; otherwise its last part would be taken for the port.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         !host.is_empty() && port.parse::<u16>().is_ok()
     });
@@ -130,7 +131,8 @@ pub(super) fn store(text: String) -> Result<StoreKind, Problem> {
 }
 
 pub(super) fn name(text: String) -> Result<String, Problem> {
-    // Braces are the {cid} tag's: a name with them would mean another resource on every connection.
+    // Braces belong to the {cid} tag: a name with them would mean a different resource on every
+    // connection.
     if is_part(&text) && !text.contains(['{', '}']) { Ok(text) } else { Err(Problem::Name(text)) }
 }
 
@@ -187,12 +189,12 @@ pub(super) fn key_format(text: String) -> Result<KeyFormat, Problem> {
     }
 }
 
-/// What a key says: each of them carries it.
+/// A claim that each key carries.
 pub(super) fn claim(text: String) -> Result<String, Problem> {
     if (1..=MAX_CLAIM).contains(&text.chars().count()) { Ok(text) } else { Err(Problem::Claim) }
 }
 
-/// The longest text that each key is to carry, in characters.
+/// The longest text that each key may carry, in characters.
 const MAX_CLAIM: usize = 256;
 
 pub(super) fn cookie(text: String) -> Result<CookieKind, Problem> {
@@ -224,7 +226,7 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
     Ok(AllowOrigin::List(origins))
 }
 
-/// Reads the address of a site, as a browser is told to open it: its origin and no more.
+/// Parses the URL of a site: its origin and no more.
 #[must_use]
 pub fn parse_public_url(text: &str) -> Option<url::Origin> {
     let url = Url::parse(text).ok()?;

@@ -18,17 +18,18 @@ pub(super) struct Credits {
     bytes: Semaphore,
     max_bytes: usize,
     memory: Arc<Memory>,
-    /// What the unanswered frames cost. An answer does not say to which frame, so each gives back the least that is owed:
-    /// never more than its own.
+    /// The cost of the unanswered frames. An answer does not say to which frame it belongs, so each
+    /// returns the smallest amount that is owed: never more than its own.
     owed: Mutex<BinaryHeap<Reverse<u32>>>,
 }
 
-/// Bytes are counted in these, for a semaphore counts no further than 32 bits of them at once.
+/// Bytes are counted in these units, because a semaphore counts no further than 32 bits of them at
+/// once.
 const UNIT: usize = 1024;
 
 impl Credits {
-    /// Credits for `frames` frames of `bytes` bytes together, which are counted in `memory`. A single frame may have as many, and
-    /// a larger one counts as that.
+    /// Credits for `frames` frames of `bytes` bytes together, which are counted in `memory`. A
+    /// single frame may use all of them, and a larger one counts as that.
     pub(super) fn new(frames: usize, bytes: usize, memory: Arc<Memory>) -> Self {
         let max_bytes = bytes.div_ceil(UNIT).min(u32::MAX as usize);
         let (frames, bytes) = (Semaphore::new(frames), Semaphore::new(max_bytes));
@@ -40,7 +41,8 @@ impl Credits {
         take(&self.frames, 1).await
     }
 
-    /// Waits until a frame of this size may be handed on, and takes credit for its bytes. True if it had to wait.
+    /// Waits until a frame of this size may be passed on, and takes credit for its bytes. True if
+    /// it had to wait.
     pub(super) async fn take_bytes(&self, size: usize) -> bool {
         let cost = size.div_ceil(UNIT).min(self.max_bytes);
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
@@ -50,7 +52,7 @@ impl Credits {
         has_waited
     }
 
-    /// A frame is dealt with.
+    /// A frame was answered.
     pub(super) fn give_back(&self) {
         let cost = self.owed().pop();
         if let Some(Reverse(cost)) = cost {
@@ -60,12 +62,12 @@ impl Credits {
         }
     }
 
-    /// How many bytes are not given back.
+    /// How many bytes have not been returned.
     pub(super) fn owed_bytes(&self) -> usize {
         (self.max_bytes - self.bytes.available_permits().min(self.max_bytes)) * UNIT
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn owed(&self) -> MutexGuard<'_, BinaryHeap<Reverse<u32>>> {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::bus::{self, Bus, Deliveries, Delivery, Link, Mailbox};
 
-/// What a driver works with.
+/// What a driver needs.
 pub(super) struct Outside {
     pub(super) bus: Arc<dyn Bus>,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
@@ -35,7 +35,7 @@ pub(super) struct Outside {
     pub(super) memory: Arc<Memory>,
 }
 
-/// Everything that the driver wakes up for.
+/// Everything that wakes the driver.
 enum Wake {
     Event(Event),
     /// A connection's frames have their turn.
@@ -44,10 +44,10 @@ enum Wake {
     Refused(bus::Tag),
     Link(Link),
     Timeout,
-    /// More is held for all clients than may be.
+    /// More is held for all clients than allowed.
     Excess,
     Stop,
-    /// Answers were waited for long enough.
+    /// The time to wait for answers is over.
     Drained,
 }
 
@@ -56,15 +56,15 @@ struct Driver {
     started: Instant,
     connections: HashMap<ConnectionKey, Connection>,
     requests: Arc<Requests>,
-    /// How many frames are not answered, of all connections.
+    /// How many frames are unanswered, over all connections.
     unanswered: usize,
-    /// Connections with frames that are not taken yet. They take turns, a frame each.
+    /// Connections with frames that are not taken yet. They take turns, one frame each.
     turns: VecDeque<ConnectionKey>,
-    /// How much was done since others had their turn.
+    /// How much was done since other tasks had a turn.
     work: usize,
     memory: Arc<Memory>,
     last_shared: LastShared,
-    /// Connections that were ended for what they held, and may hold it still.
+    /// Connections that were closed because of what they held, and may still hold it.
     ended: Vec<Debt>,
 }
 
@@ -79,20 +79,20 @@ struct Connection {
 
 /// How a client is reached.
 enum Way {
-    /// By the response to its request for a WebSocket.
+    /// Through the response to its request for a WebSocket.
     Verdict(oneshot::Sender<Verdict>),
-    /// Not at all until its WebSocket is open: there is nothing to be said before it has sent a frame.
+    /// Not at all until its WebSocket is open: until the client has sent a frame, nothing is sent.
     Accepted,
     Line(Line),
 }
 
-/// How much of one kind is dealt with before the others have their turn.
+/// How much of one kind is processed before the others have a turn.
 const BATCH: usize = 128;
 
-/// How many inputs and actions are dealt with before other tasks have their turn: about half a millisecond's.
+/// Inputs and actions processed before other tasks have a turn: about half a millisecond.
 const WORK: usize = 512;
 
-/// Drives a gateway machine until it is to stop, and then until all frames are answered or `drain` is over.
+/// Drives a gateway until it is told to stop, then until all frames are answered or `drain` ends.
 pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Duration) {
     let Outside { bus, mut events, mut stopping, memory } = outside;
     let (mailbox, mut deliveries) = Mailbox::new();
@@ -126,7 +126,7 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     let mut patience = None;
     loop {
         let timeout = driver.timeout();
-        // The machine has work left, or it is late: others first, other tasks too, but not for ever.
+        // The machine has work left, or is late: others go first, but not indefinitely.
         let is_due = timeout.is_some_and(|timeout| timeout <= Instant::now());
         if let Some(timeout) = timeout.filter(|timeout| !is_due && *timeout != clock.deadline()) {
             clock.as_mut().reset(timeout);
@@ -141,7 +141,7 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
             () = yield_now(), if is_due => Wake::Timeout,
             () = &mut clock, if timeout.is_some() && !is_due => Wake::Timeout,
             () = memory.exceeded() => Wake::Excess,
-            // Also when nobody is left to say so.
+            // Also if nobody is left to say so.
             () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
             () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
         };
@@ -173,7 +173,7 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     for (_, connection) in driver.connections {
         connection.hang_up(Farewell::STOPPED);
     }
-    // Those that come to be open only now.
+    // Those that open only now.
     events.close();
     while let Some(event) = events.recv().await {
         if let Event::Opened { line, .. } = event {
@@ -188,7 +188,7 @@ impl Connection {
         if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
     }
 
-    /// Closes it; of one that is not open yet, that no verdict comes says it.
+    /// Closes it. One that is not open yet is told by the missing verdict.
     fn hang_up(self, farewell: Farewell) {
         if let Way::Line(line) = self.way {
             line.hang_up(farewell);
@@ -219,7 +219,7 @@ impl Driver {
             }
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
                 Some(connection) => connection.way = Way::Line(line),
-                // The machine has closed it while its WebSocket was being made.
+                // The state machine has closed it while its WebSocket was being created.
                 None => line.hang_up(Farewell::RESTART),
             },
             Event::Frames { key } => {
@@ -229,7 +229,7 @@ impl Driver {
                 }
             }
             Event::Closed { key } => match self.connections.get_mut(&key) {
-                // What it has sent before counts.
+                // What it sent before counts.
                 Some(connection) if connection.has_turn => connection.is_closing = true,
                 _ => self.close(key),
             },
@@ -296,7 +296,7 @@ impl Driver {
         }
     }
 
-    /// Messages were lost, and now they come again.
+    /// Messages were lost, and now they arrive again.
     fn resume(&mut self) {
         self.tell(Input::LinkDown);
         self.tell(Input::LinkUp);
@@ -316,7 +316,7 @@ impl Driver {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
                     let shared = self.last_shared.count(&frame, &self.memory);
                     if line.send(frame, shared).is_err() {
-                        // Its own actions come behind those that are waiting already.
+                        // Its own actions follow those that are waiting already.
                         self.cut(key, Farewell::BEHIND);
                     }
                 }
@@ -333,7 +333,7 @@ impl Driver {
                     if let Some(connection) = self.connections.get_mut(&key)
                         && let Way::Verdict(verdict) = mem::replace(&mut connection.way, Way::Accepted)
                     {
-                        // Who has left says so by itself.
+                        // A client that has left reports that by itself.
                         verdict.send(Verdict::Accept(header)).ok();
                     }
                 }
@@ -357,7 +357,7 @@ impl Driver {
         self.last_shared.forget();
     }
 
-    /// Ends those for whom the most is held, until what is left is not too much. Who holds little is never ended.
+    /// Closes the connections that hold the most, until the rest fits. Small ones are never closed.
     fn cut_largest(&mut self) {
         self.ended.retain(|debt| debt.bytes() > 0);
         let mut excess = self.memory.excess().saturating_sub(self.ended.iter().map(Debt::bytes).sum());
@@ -379,7 +379,7 @@ impl Driver {
         self.act();
     }
 
-    /// Ends a connection now, and tells the machine.
+    /// Closes a connection now, and tells the state machine.
     fn cut(&mut self, key: ConnectionKey, farewell: Farewell) {
         if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
             self.ended.retain(|debt| debt.bytes() > 0);

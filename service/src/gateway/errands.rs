@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::requests::{Errand, Requests};
 use crate::bus::{Bus, Mailbox, Tag};
 
-/// Runs errands until there are no more. What comes of them goes into `mailbox`; what the bus did not take is `refused`.
+/// Carries out bus commands until there are no more. Their results go into `mailbox`; what the bus
+/// did not accept is `refused`.
 pub(super) async fn run(
     bus: Arc<dyn Bus>,
     mailbox: Mailbox,
@@ -25,7 +26,7 @@ pub(super) async fn run(
                 continue;
             }
         };
-        // The bus within this process never makes anybody wait.
+        // The bus within this process never blocks.
         tokio::task::consume_budget().await;
         match done {
             Ok(guard) => {
@@ -34,7 +35,7 @@ pub(super) async fn run(
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the bus refused a message");
                 requests.refused(tag);
-                // If the driver has ended, nobody waits for it.
+                // If the driver has ended, nobody waits for the result.
                 refused.send(tag).ok();
             }
         }

@@ -10,7 +10,7 @@ use super::socket::Line;
 
 /// What WebSockets tell.
 pub(super) enum Event {
-    /// One is asked for. Whether it opens, the verdict says; if none comes, it does not.
+    /// A WebSocket is requested. The verdict says whether it opens; without one, it does not.
     Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
     /// One is open.
     Opened { key: ConnectionKey, line: Line },
@@ -20,7 +20,7 @@ pub(super) enum Event {
     Closed { key: ConnectionKey },
 }
 
-/// What becomes of a request for a WebSocket.
+/// The answer to a request for a WebSocket.
 pub(super) enum Verdict {
     /// It opens, with these headers in the response.
     Accept(Headers),

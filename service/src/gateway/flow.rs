@@ -15,17 +15,17 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::{Limits, credit::Credits, memory::Memory};
 
-/// The account of one connection. What it holds is given back when it is dropped.
+/// The account of one connection. What it holds is returned when it is dropped.
 #[derive(Debug)]
 pub(super) struct Flow {
     pub(super) credits: Credits,
     memory: Arc<Memory>,
     inbox: Mutex<Inbox>,
-    /// Bytes that wait to be sent, and how many of them are in buffers that are counted elsewhere.
+    /// Bytes waiting to be sent, and how many of them are in buffers that are counted elsewhere.
     backlog: AtomicUsize,
     shared: AtomicUsize,
     max_backlog: usize,
-    /// Bytes of messages that are not finished, and of the buffer for them.
+    /// Bytes of unfinished messages, and of the buffer for them.
     incoming: AtomicUsize,
     /// Bytes in the WebSocket library's write buffer.
     unsent: AtomicUsize,
@@ -45,8 +45,8 @@ struct Inbox {
 #[derive(Debug)]
 pub(super) struct Debt(Weak<Flow>);
 
-/// What a frame that waits costs beside its bytes: its place in the queue, the count of its buffer, and
-/// what that has too much, which for an answer of a hundred bytes is as much again.
+/// What a waiting frame costs beside its bytes: its place in the queue, the count of its buffer,
+/// and the buffer's spare capacity, which for an answer of a hundred bytes is as much again.
 const FRAME_COST: usize = 192;
 
 impl Debt {
@@ -75,7 +75,7 @@ impl Flow {
         }
     }
 
-    /// Puts a frame of the client in, for which credit was taken. True if the driver is to be told.
+    /// Adds a frame of the client, for which credit was taken. True if the driver must be told.
     #[must_use]
     pub(super) fn put(&self, frame: Utf8Bytes) -> bool {
         let mut inbox = self.inbox();
@@ -83,7 +83,7 @@ impl Flow {
         !mem::replace(&mut inbox.is_known, true)
     }
 
-    /// The next frame of the client. When there is none, the driver will be told of the one after.
+    /// The next frame of the client. If there is none, the driver will be told of the one after.
     pub(super) fn take(&self) -> Option<Utf8Bytes> {
         let mut inbox = self.inbox();
         let frame = inbox.frames.pop_front();
@@ -95,11 +95,11 @@ impl Flow {
     }
 
     fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        // Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+        // Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a frame that is to wait. False if that is more than may.
+    /// Counts a frame that has to wait. False if that is more than allowed.
     pub(super) fn queue(&self, size: usize, is_shared: bool) -> bool {
         if is_shared {
             self.shared.fetch_add(size, Ordering::AcqRel);
@@ -111,7 +111,8 @@ impl Flow {
         self.backlog.fetch_add(cost, Ordering::AcqRel) + cost <= self.max_backlog
     }
 
-    /// A part of a frame, or all of it, waits no more; and if it is the last part, the frame.
+    /// A part of a frame, or all of it, no longer waits; and if it is the last part, neither does
+    /// the frame.
     pub(super) fn unqueue(&self, size: usize, is_shared: bool, is_last: bool) {
         let cost = if is_last { FRAME_COST } else { 0 };
         self.backlog.fetch_sub(size + cost, Ordering::AcqRel);
@@ -123,7 +124,7 @@ impl Flow {
         }
     }
 
-    /// The unfinished message holds `new` bytes and no more `old` ones.
+    /// The unfinished message holds `new` bytes instead of `old` ones.
     pub(super) fn recharge(&self, old: usize, new: usize) {
         self.incoming.store(new, Ordering::Release);
         if new > old {
@@ -137,12 +138,12 @@ impl Flow {
         self.unsent.store(size, Ordering::Release);
     }
 
-    /// Bytes that the WebSocket library could not send so far, answers to pings among them.
+    /// Bytes that the WebSocket library could not send so far, including answers to pings.
     pub(super) fn unsent(&self) -> usize {
         self.unsent.load(Ordering::Acquire)
     }
 
-    /// Reading goes on after a pause that was not the client's fault.
+    /// Reading resumes after a pause that was not the client's fault.
     pub(super) fn resume(&self) {
         self.has_resumed.store(true, Ordering::Release);
     }
@@ -163,7 +164,7 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        // What the frames owe, the credits give back themselves.
+        // The credits return what the frames owe.
         let own = *self.backlog.get_mut() - *self.shared.get_mut() + *self.incoming.get_mut();
         self.memory.remove(own);
     }

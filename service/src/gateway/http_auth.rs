@@ -15,7 +15,8 @@ use super::{Gateway, draw_cid, merge, rejection};
 use crate::bus::{Bus, Delivery, Mailbox, Tag};
 
 impl Gateway {
-    /// Answers an HTTP request, of whose client `origin` says what is known, as the header authentication says.
+    /// Answers an HTTP request, whose client is described by `origin`, as the header authentication
+    /// says.
     pub async fn authenticate(&self, origin: Origin) -> Response {
         let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "Nobody answers now.\n");
         let Some((name, method)) = self.header_auth.as_deref().and_then(|method| method.rsplit_once('.')) else {
@@ -43,7 +44,7 @@ impl Gateway {
     }
 }
 
-/// The answer to a request; none if there is none in time.
+/// The answer to a request; none if none arrives in time.
 async fn ask(bus: &dyn Bus, subject: &str, request: &AuthRequest) -> Option<service::Response> {
     let (mailbox, mut deliveries) = Mailbox::new();
     let _guard = bus.ask(subject, request.encode().into(), &mailbox, Tag(0)).await.ok()?;

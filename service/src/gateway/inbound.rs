@@ -17,7 +17,8 @@ use tokio::{
 
 use super::flow::Flow;
 
-/// How long a message may take once it has begun: `first`, and a second more for each `rate` bytes that have come.
+/// How long a message may take once it has begun: `first`, and a second more for each `rate` bytes
+/// that have arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) first: Duration,
@@ -30,7 +31,7 @@ pub(super) struct Inbound<S> {
     flow: Arc<Flow>,
     pace: Pace,
     frames: FrameScanner,
-    /// The message that has begun, and when. Only kept while its rest is waited for.
+    /// The message that has begun, and when. Kept only while its rest is outstanding.
     unfinished: Option<Unfinished>,
     /// Bytes that the flow has been charged with.
     charged: usize,
@@ -43,13 +44,13 @@ struct Unfinished {
 }
 
 impl<S> Inbound<S> {
-    /// Over `io`, for a library that takes frames of up to `max_frame` bytes.
+    /// Over `io`, for a library that accepts frames of up to `max_frame` bytes.
     pub(super) fn new(io: S, flow: Arc<Flow>, pace: Pace, max_frame: usize) -> Self {
         let frames = FrameScanner { max: max_frame, ..FrameScanner::default() };
         Self { io, flow, pace, frames, unfinished: None, charged: 0 }
     }
 
-    /// The transport below. What was counted is given back.
+    /// The transport below. What was counted is returned.
     pub(super) fn into_inner(mut self) -> S {
         self.recharge(0);
         self.io
@@ -62,7 +63,7 @@ impl<S> Inbound<S> {
         }
     }
 
-    /// Takes note of bytes that have come.
+    /// Counts bytes that have arrived.
     fn note(&mut self, bytes: &[u8]) {
         self.frames.scan(bytes);
         self.recharge(self.frames.held());
@@ -70,7 +71,8 @@ impl<S> Inbound<S> {
 
     /// Ready when the rest of the message is overdue.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // While nothing is read, as the client is too far ahead of its answers, its time stands still.
+        // While nothing is read, because the client is too far ahead of its answers, the message's
+        // time stands still.
         let has_paused = self.flow.take_resumed();
         let Some(message) = self.frames.unfinished() else {
             self.unfinished = None;
@@ -95,7 +97,7 @@ impl<S> Inbound<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.frames.received() > SMALL && self.flow.is_short() {
-            // Those who are to go, go first.
+            // Connections that are to be closed go first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -116,7 +118,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // The library hands over all that it holds each time.
+        // The library passes on everything that it holds each time.
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         let count = if let Poll::Ready(Ok(count)) = written { count } else { 0 };
         self.flow.note_unsent(buf.len() - count.min(buf.len()));
@@ -132,31 +134,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Inbound<S> {
     }
 }
 
-/// Finds where frames and messages end (RFC 6455, section 5.2). Whether they are valid is for the WebSocket library to say.
+/// Finds where frames and messages end (RFC 6455, section 5.2). The WebSocket library decides
+/// whether they are valid.
 #[derive(Debug, Default)]
 struct FrameScanner {
-    /// What has come of a header.
+    /// The part of a header that has arrived.
     header: [u8; 2],
     header_len: usize,
     /// The length that the header has announced so far.
     announced: u64,
-    /// Payload bytes that are still to come; none outside of a payload.
+    /// Payload bytes that are still to arrive; none outside of a payload.
     left: Option<u64>,
-    /// Payload bytes of this frame that have come.
+    /// Payload bytes of this frame that have arrived.
     frame: usize,
     /// Payload bytes of the earlier frames of this message.
     earlier: usize,
     /// True between the frames of a message.
     is_fragmented: bool,
-    /// The largest frame so far, as its header has announced it: the library keeps a buffer of that size.
+    /// The largest frame so far, as announced by its header: the library keeps a buffer of that
+    /// size.
     largest: usize,
-    /// The largest frame that there may be.
+    /// The largest frame that is allowed.
     max: usize,
     /// How many messages have ended.
     ended: u32,
 }
 
-/// Up to here, what is held is part of what every connection takes.
+/// Up to here, what is held is part of the cost of every connection.
 const SMALL: usize = 4 << 10;
 
 impl FrameScanner {
@@ -205,7 +209,7 @@ impl FrameScanner {
         }
     }
 
-    /// Ends the frame if all of it has come.
+    /// Ends the frame if all of it has arrived.
     fn end_frame(&mut self) {
         if self.left != Some(0) {
             return;
@@ -221,17 +225,17 @@ impl FrameScanner {
         (self.header_len, self.left, self.frame) = (0, None, 0);
     }
 
-    /// The number of the message of which a part has come.
+    /// The number of the message of which a part has arrived.
     fn unfinished(&self) -> Option<u32> {
         (self.is_fragmented || self.header_len > 0).then_some(self.ended)
     }
 
-    /// How many bytes of it have come.
+    /// How many bytes of it have arrived.
     fn received(&self) -> usize {
         self.earlier + self.frame
     }
 
-    /// How many bytes the library holds for the client's sake, beyond what every connection takes.
+    /// How many bytes the library holds because of the client, beyond the cost of every connection.
     fn held(&self) -> usize {
         let held = self.largest + self.earlier;
         if held > SMALL { held } else { 0 }

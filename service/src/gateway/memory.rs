@@ -25,7 +25,8 @@ pub(super) struct SharedBuffer {
     memory: Arc<Memory>,
 }
 
-/// Recognises a buffer that was counted just now: frames for many clients come one after the other.
+/// Recognises the buffer that was counted last: frames for many clients are sent one after the
+/// other.
 #[derive(Debug, Default)]
 pub(super) struct LastShared(Option<(Bytes, Arc<SharedBuffer>)>);
 
@@ -45,17 +46,17 @@ impl Memory {
         self.held.fetch_sub(size, Ordering::AcqRel);
     }
 
-    /// True while more is held than may be.
+    /// True while more is held than allowed.
     pub(super) fn is_short(&self) -> bool {
         self.held.load(Ordering::Acquire) > self.max
     }
 
-    /// Returns when more is held than may be. Cancel safe.
+    /// Returns when more is held than allowed. Cancel safe.
     pub(super) async fn exceeded(&self) {
         self.exceeded.notified().await;
     }
 
-    /// How many bytes too many are held. What is added from now on is told anew.
+    /// How many bytes too many are held. What is added from now on is reported again.
     pub(super) fn excess(&self) -> usize {
         self.is_exceeded.store(false, Ordering::Release);
         self.held.load(Ordering::Acquire).saturating_sub(self.max)
@@ -74,7 +75,7 @@ impl Drop for SharedBuffer {
 }
 
 impl LastShared {
-    /// The count of a buffer that is for others too; none if it is for one client alone.
+    /// The count of a buffer that is shared with other clients; none if it is for one client only.
     pub(super) fn count(&mut self, buffer: &Bytes, memory: &Arc<Memory>) -> Option<Arc<SharedBuffer>> {
         if let Some((last, shared)) = &self.0
             && last.as_ptr() == buffer.as_ptr()
@@ -87,12 +88,12 @@ impl LastShared {
         }
         memory.add(buffer.len());
         let shared = Arc::new(SharedBuffer { size: buffer.len(), memory: Arc::clone(memory) });
-        // The handle keeps another buffer from coming to lie at the same place.
+        // The handle keeps another buffer from being allocated at the same address.
         self.0 = Some((buffer.clone(), Arc::clone(&shared)));
         Some(shared)
     }
 
-    /// Lets go of the last buffer. To be called once the frames of one event are out.
+    /// Drops the last buffer. Call it once the frames of one event have been sent.
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }

@@ -45,33 +45,38 @@ use memory::Memory;
 
 pub(crate) use origin::origin_of;
 
-/// What one client can make the gateway hold, and how long the gateway waits for it.
+/// Limits on what one client can make the gateway hold, and on how long the gateway waits for it.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The largest frame of a client, in bytes. A larger one ends the connection with close code 1009.
     pub frame: usize,
-    /// How many of a client's frames may be unanswered. Its socket is read no further until some are.
+    /// How many of a client's frames may be unanswered. Its socket is not read until some are
+    /// answered.
     pub frames: usize,
-    /// How many bytes all of them may have.
+    /// How many bytes these frames may have together.
     pub frame_bytes: usize,
-    /// How many bytes may wait to be sent to a client. More of them end the connection with close code 1008.
+    /// How many bytes may wait to be sent to a client. More of them close the connection with close
+    /// code 1008.
     pub backlog: usize,
-    /// How many bytes may be held for all clients together: what waits to be sent, messages that are not finished, frames that are
-    /// not answered. With more, who holds the most is ended with close code 1013.
+    /// How many bytes may be held for all clients together: what waits to be sent, unfinished
+    /// messages, unanswered frames. Beyond it, the clients that hold the most are closed with close
+    /// code 1013.
     pub memory: usize,
-    /// How long a message may take once it has begun. Later, it ends the connection with close code 1008.
+    /// How long a message may take once it has begun. After that, the connection is closed with
+    /// close code 1008.
     pub message: Duration,
-    /// For how many bytes of it a message has a second more.
+    /// For each this many of its bytes, a message has a second more.
     pub message_rate: usize,
-    /// How often a client is asked for a sign of life.
+    /// How often a client is pinged.
     pub ping: Duration,
-    /// After how long without one a connection is dropped.
+    /// How long a connection may be silent before it is dropped.
     pub silence: Duration,
     /// How long a client may take for one write.
     pub write: Duration,
-    /// How long a client may take to answer that its connection is closed; and when the gateway is stopped, to read what waits for it.
+    /// How long a client may take to answer that its connection is closed; and when the gateway is
+    /// stopped, to read what waits for it.
     pub close: Duration,
-    /// How long answers to what clients have asked are waited for when the gateway is stopped.
+    /// How long to wait for answers to clients' requests when the gateway is stopped.
     pub drain: Duration,
 }
 
@@ -97,7 +102,7 @@ impl Default for Limits {
 /// A running gateway.
 pub struct Gateway {
     driver: mpsc::UnboundedSender<Event>,
-    /// True once it is to stop. Every task of the gateway holds a receiver for as long as it lives.
+    /// True once it is to stop. Every task of the gateway holds a receiver as long as it lives.
     stopping: watch::Sender<bool>,
     last_key: AtomicU64,
     bus: Arc<dyn Bus>,
@@ -107,8 +112,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts a gateway on `bus`. Before each WebSocket opens, it asks the method
-    /// `header_auth` (`resource.method`), if there is one. Must be called in a Tokio runtime.
+    /// Starts a gateway on `bus`. Before each WebSocket opens, it calls the method `header_auth`
+    /// (`resource.method`), if there is one. Must be called in a Tokio runtime.
     #[must_use]
     pub fn start(bus: Arc<dyn Bus>, header_auth: Option<String>, limits: Limits) -> Self {
         let (driver, events) = mpsc::unbounded_channel();
@@ -125,7 +130,7 @@ impl Gateway {
         Self { driver, stopping, last_key: AtomicU64::new(0), bus, header_auth, limits, memory }
     }
 
-    /// Answers an HTTP request that wants to become a WebSocket, of whom `origin` says what is known.
+    /// Answers an HTTP request for a WebSocket, whose client is described by `origin`.
     pub async fn upgrade(&self, mut request: Request<Body>, origin: Origin) -> Response {
         if *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
@@ -164,11 +169,13 @@ impl Gateway {
         !self.driver.is_closed()
     }
 
-    /// Stops the gateway: reads nothing more from clients, sends the answers to what they have asked, and closes their
-    /// connections with close code 1001. The bus and the services on it should work until this returns.
+    /// Stops the gateway: reads nothing more from clients, sends the answers to their requests, and
+    /// closes their connections with close code 1001. The bus and the services on it should work
+    /// until this returns.
     pub async fn stop(&self) {
         self.stopping.send_replace(true);
-        // No task takes longer than this. What hangs all the same must not keep the process.
+        // No task takes longer than this. One that hangs nevertheless must not keep the process
+        // alive.
         let longest = self.limits.drain + 3 * self.limits.close;
         if tokio::time::timeout(longest, self.stopping.closed()).await.is_err() {
             tracing::warn!("some WebSockets did not close in time");
@@ -182,7 +189,8 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// The response of a request that wants a WebSocket but is no handshake of one. Always says which version there is.
+/// The response to a request for a WebSocket that is not a valid handshake. Always states the
+/// supported version.
 fn no_handshake(error: &tungstenite::Error) -> Response {
     let mut response = format!("{error}\n").into_response();
     let (status, more): (_, &[_]) = match error {
@@ -202,7 +210,7 @@ fn no_handshake(error: &tungstenite::Error) -> Response {
     response
 }
 
-/// The response of a request for a WebSocket that is not let in.
+/// The response to a request for a WebSocket that is refused.
 fn rejection(status: u16, header: Headers, body: Bytes) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
@@ -211,8 +219,8 @@ fn rejection(status: u16, header: Headers, body: Bytes) -> Response {
     response
 }
 
-/// Adds what a service wants in a response's head: cookies to those that are there, all else in the place of what is there. What
-/// would be no header is left out.
+/// Adds the headers that a service sets to a response: cookies are added to those that are there,
+/// everything else replaces what is there. Invalid headers are left out.
 fn merge(into: &mut HeaderMap, header: Headers) {
     for (name, values) in header {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
@@ -231,8 +239,8 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
     stopping.wait_for(|stopping| *stopping).await.ok();
 }
 
-/// A connection id: 100 random bits in the form that Resgate's have, 20 characters of lower-case base32hex. Not a secret, but
-/// not to be guessed either.
+/// A connection id: 100 random bits in the form of Resgate's ids, 20 characters of lower-case
+/// base32hex. It is not a secret, but cannot be guessed either.
 fn draw_cid() -> String {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
     let random: [u8; 20] = rand::rng().random();

@@ -6,7 +6,8 @@ use relogin_res::service::{Headers, Origin, canonical_header};
 
 use crate::client_address::ClientAddress;
 
-/// What is known of a client by its request: what auth requests tell of the connection, taken down once.
+/// What a client's request says about it: what auth requests report of the connection, recorded
+/// once.
 pub(crate) fn origin_of(headers: &HeaderMap, uri: &Uri, client: ClientAddress) -> Origin {
     let mut header = Headers::new();
     for (name, value) in headers.iter().filter(|(name, _)| *name != header::HOST) {

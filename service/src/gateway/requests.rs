@@ -17,7 +17,7 @@ use tracing::warn;
 
 use crate::{bus::Tag, log_throttle::LogThrottle};
 
-/// What waits to be done on the bus.
+/// The queue of bus commands.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     queue: Mutex<Queue>,
@@ -25,25 +25,27 @@ pub(super) struct Requests {
     given_up: LogThrottle,
 }
 
-/// Something to be done on the bus.
+/// A bus command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Errand {
-    /// Listen to a pattern.
+    /// Subscribe to a pattern.
     Listen(Tag, String),
     /// Send a request.
     Ask(Tag, String, Bytes),
-    /// Listen no more, or wait for no more answers.
+    /// Unsubscribe, or stop waiting for answers.
     Release(Tag),
 }
 
-/// How many requests to one service may be under way that it has not said a word to: neither an answer, nor that it needs more time.
+/// How many requests to one service may be in flight without any word from it: neither an answer,
+/// nor a request for more time.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     requests: usize,
     bytes: usize,
 }
 
-/// For `auth` requests, which may carry the head of the connection's request. Our own service works on as many at a time.
+/// For `auth` requests, which may carry the header of the connection's request. The session service
+/// works on as many at a time.
 const AUTH: Window = Window { requests: 1024, bytes: 512 << 10 };
 
 /// For all others.
@@ -51,13 +53,14 @@ const OTHERS: Window = Window { requests: 8192, bytes: 16 << 20 };
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Listening and releasing, in their order. Before requests: an event of a resource must not be missed behind the answer to one.
+    /// Subscriptions and releases, in order. They go before requests: an event of a resource must
+    /// not be missed after the answer to a request.
     orders: VecDeque<Errand>,
-    /// Requests that wait or are under way.
+    /// Requests that wait or are in flight.
     asks: HashMap<Tag, Ask>,
     /// By kind and first part of the name, as `auth.session`.
     services: HashMap<Arc<str>, Service>,
-    /// Services that have requests waiting, and room for one.
+    /// Services that have waiting requests, and room for one.
     turns: VecDeque<Arc<str>>,
     is_closed: bool,
 }
@@ -73,13 +76,14 @@ struct Ask {
 enum State {
     Waiting(String, Bytes),
     UnderWay,
-    /// The service knows of it.
+    /// The service has received it.
     Heard,
 }
 
 #[derive(Debug, Default)]
 struct Service {
-    /// What waits, by who has asked: a connection, or all that share what is cached. What was given up is still among it.
+    /// What waits, by who has asked: a connection, or everybody that shares cached resources.
+    /// Requests that were given up are still among them.
     waiting: HashMap<Option<ConnectionKey>, VecDeque<Tag>>,
     /// Whose turn is next.
     turns: VecDeque<Option<ConnectionKey>>,
@@ -98,7 +102,7 @@ impl Drop for CloseOnDrop {
 }
 
 impl Requests {
-    /// Listens to a pattern, before any request that is not sent yet.
+    /// Subscribes to a pattern, before any request that is not sent yet.
     pub(super) fn listen(&self, tag: Tag, pattern: String) {
         self.queue().orders.push_back(Errand::Listen(tag, pattern));
         self.changed.notify_one();
@@ -110,7 +114,7 @@ impl Requests {
         self.changed.notify_one();
     }
 
-    /// Listens no more, or waits for no more answers. A request that was not sent is never sent.
+    /// Unsubscribes, or stops waiting for answers. A request that was not sent is never sent.
     pub(super) fn release(&self, tag: Tag) {
         let was_sent = self.queue().release(tag);
         if was_sent {
@@ -121,7 +125,7 @@ impl Requests {
         }
     }
 
-    /// The service has said that it needs more time: others need not wait for it.
+    /// The service has asked for more time: others need not wait for it.
     pub(super) fn heard(&self, tag: Tag) {
         let mut queue = self.queue();
         if let Some(ask) = queue.asks.get_mut(&tag)
@@ -134,7 +138,7 @@ impl Requests {
         }
     }
 
-    /// The bus did not take a request or a subscription.
+    /// The bus did not accept a request or a subscription.
     pub(super) fn refused(&self, tag: Tag) {
         let mut queue = self.queue();
         if let Some(ask) = queue.asks.remove(&tag) {
@@ -142,13 +146,13 @@ impl Requests {
         }
     }
 
-    /// Nothing more comes. What waits is dropped.
+    /// Nothing more is added. What waits is dropped.
     pub(super) fn close(&self) {
         self.queue().is_closed = true;
         self.changed.notify_one();
     }
 
-    /// What is to be done next; none once it is closed. For one task.
+    /// The next command; none once the queue is closed. For one task.
     pub(super) async fn next(&self) -> Option<Errand> {
         loop {
             {
@@ -165,7 +169,7 @@ impl Requests {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+        // Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -196,7 +200,7 @@ impl Queue {
         true
     }
 
-    /// A request is under way no more.
+    /// A request is no longer in flight.
     fn arrive(&mut self, name: &Arc<str>, bytes: usize) {
         let Some(service) = self.services.get_mut(name) else { return };
         service.under_way -= 1;
@@ -208,7 +212,7 @@ impl Queue {
         }
     }
 
-    /// Puts a service in the row, if it has something to be sent and room for it.
+    /// Puts a service in the row, if it has something to send and room for it.
     fn give_turn(&mut self, name: &Arc<str>) {
         if let Some(service) = self.services.get_mut(name)
             && !service.has_turn
@@ -246,7 +250,7 @@ impl Service {
         self.under_way < window.requests && self.bytes < window.bytes
     }
 
-    /// The next request, of who has waited for longest for a turn. It is under way from now on.
+    /// The next request, of whoever has waited longest for a turn. It is in flight from now on.
     fn next(&mut self, asks: &mut HashMap<Tag, Ask>) -> Option<(Tag, String, Bytes)> {
         while let Some(asker) = self.turns.pop_front() {
             let Some(waiting) = self.waiting.get_mut(&asker) else { continue };

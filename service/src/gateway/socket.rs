@@ -35,7 +35,7 @@ use super::{
     stopped,
 };
 
-/// What a WebSocket comes with.
+/// What a WebSocket is served with.
 pub(super) struct Opening {
     pub(super) closed: Closed,
     pub(super) stopping: watch::Receiver<bool>,
@@ -43,14 +43,14 @@ pub(super) struct Opening {
     pub(super) memory: Arc<Memory>,
 }
 
-/// Tells the driver, when it is dropped, that the connection is no more: however the task ends that has it, also before there is
-/// a WebSocket.
+/// Tells the driver, when it is dropped, that the connection has ended: however the task that holds
+/// it ends, also before there is a WebSocket.
 pub(super) struct Closed {
     pub(super) key: ConnectionKey,
     pub(super) driver: mpsc::UnboundedSender<Event>,
 }
 
-/// The driver's end of a connection. Dropped, it ends the connection.
+/// The driver's end of a connection. Dropping it ends the connection.
 pub(super) struct Line {
     outbound: mpsc::UnboundedSender<Outbound>,
     cut: oneshot::Sender<Farewell>,
@@ -64,36 +64,36 @@ pub(super) struct Farewell {
     pub(super) reason: &'static str,
 }
 
-/// More waits for the client than may.
+/// More waits for the client than allowed.
 #[derive(Debug)]
 pub(super) struct Behind;
 
 enum Outbound {
-    /// And its count, if it waits for others, too.
+    /// And its count, if it also waits for others.
     Frame(Bytes, Option<Arc<SharedBuffer>>),
     Close(Farewell),
 }
 
-/// How a connection came to its end.
+/// How a connection ended.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
     /// The client closed it.
     Left,
-    /// The wire broke, or nothing was heard of the client for too long.
+    /// The transport failed, or the client was silent for too long.
     Gone,
-    /// We close it.
+    /// The gateway closes it.
     Close(Farewell),
-    /// We close it because what comes from the client can be read no further.
+    /// The gateway closes it because what comes from the client can no longer be read.
     Unreadable(Farewell),
-    /// We close it, and let go of all that is held for it at once.
+    /// The gateway closes it, and drops everything that is held for it at once.
     Dropped(Farewell),
 }
 
 /// How many frames are written before they are flushed.
 const BATCH: usize = 128;
 
-/// Larger messages are sent as several frames of this size, in bytes: the WebSocket library copies what it sends, and keeps the
-/// largest buffer that it ever needed.
+/// Larger messages are sent as several frames of this size, in bytes: the WebSocket library copies
+/// what it sends, and keeps the largest buffer that it ever needed.
 const CHUNK: usize = 16 << 10;
 
 /// How many bytes of answers to pings may wait to be sent.
@@ -103,8 +103,8 @@ const PONGS: usize = 16 << 10;
 /// to a chunk, and takes one more.
 const UNSENT: usize = 2 * CHUNK + PONGS;
 
-/// How much of what a client still sends is read after a frame that cannot be: so that our closing reaches a client that does
-/// nothing else before it has sent all.
+/// How much of what a client still sends is read after an unreadable frame: so that the close frame
+/// reaches a client that does nothing else before it has sent everything.
 const LEFTOVERS: u64 = 64 << 20;
 
 impl Farewell {
@@ -119,12 +119,13 @@ impl Farewell {
 }
 
 impl Line {
-    /// Sends a frame, behind those that wait. Never waits itself. `shared` is its count if it goes to others, too.
+    /// Sends a frame, after those that wait. Never waits itself. `shared` is its count if it goes
+    /// to others, too.
     pub(super) fn send(&self, frame: Bytes, shared: Option<Arc<SharedBuffer>>) -> Result<(), Behind> {
         if !self.flow.queue(frame.len(), shared.is_some()) {
             return Err(Behind);
         }
-        // If the connection has ended, its last event is on its way.
+        // If the connection has ended, its last event is in flight.
         self.outbound.send(Outbound::Frame(frame, shared)).ok();
         Ok(())
     }
@@ -134,22 +135,23 @@ impl Line {
         Debt::of(&self.flow)
     }
 
-    /// The next frame of the client. When there is none, an event tells of the one after.
+    /// The next frame of the client. If there is none, an event tells of the one after.
     pub(super) fn take(&self) -> Option<Utf8Bytes> {
         self.flow.take()
     }
 
-    /// A frame of the client is dealt with.
+    /// A frame of the client was answered.
     pub(super) fn give_back(&self) {
         self.flow.credits.give_back();
     }
 
-    /// Closes the connection behind the frames that wait.
+    /// Closes the connection after the frames that wait.
     pub(super) fn hang_up(self, farewell: Farewell) {
         self.outbound.send(Outbound::Close(farewell)).ok();
     }
 
-    /// Closes the connection now. Frames that wait are dropped. Returns what is held until that is done.
+    /// Closes the connection now. Waiting frames are dropped. Returns what is held until that is
+    /// done.
     pub(super) fn cut(self, farewell: Farewell) -> Debt {
         self.cut.send(farewell).ok();
         Debt::of(&self.flow)
@@ -167,7 +169,7 @@ fn config(limits: &Limits) -> WebSocketConfig {
         .max_message_size(Some(limits.frame))
 }
 
-/// Serves a connection to its end. `io` is a WebSocket's, after the handshake.
+/// Serves a connection to its end. `io` is the stream of a WebSocket after the handshake.
 pub(super) async fn serve<S>(io: S, opening: Opening)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -193,10 +195,10 @@ where
                 Farewell::CROWDED => Ending::Dropped(farewell),
                 farewell => Ending::Close(farewell),
             },
-            // What it does not read by then keeps nobody.
+            // What the client does not read by then delays nobody.
             () = overdue(stopping.clone(), limits.drain + limits.close) => Ending::Gone,
         }
-        // Here the queue is dropped, and with it what nobody will read.
+        // The queue is dropped here, and with it what nobody will read.
     };
     tracing::debug!(connection = key.0, ?ending, "a WebSocket ends");
     let is_idle = flow.unsent() == 0;
@@ -213,7 +215,7 @@ where
         (ending, Ok(stream)) => drop(timeout(limits.close, part(stream, ending)).await),
         (_, Err(_)) => {}
     }
-    // Held to the last: who stops the gateway waits for it.
+    // Held to the last, because whoever stops the gateway waits for it.
     drop(stopping);
 }
 
@@ -238,7 +240,8 @@ async fn read(
     silence: Duration,
 ) -> Ending {
     loop {
-        // Without credit nothing is read, so that the client's writes block; and its silence counts for nothing.
+        // Without credit nothing is read, so that the client's writes block; and its silence does
+        // not count.
         if flow.credits.take_frame().await {
             flow.resume();
         }
@@ -251,7 +254,7 @@ async fn read(
             match message {
                 Ok(Some(Ok(Message::Text(text)))) => break text,
                 Ok(Some(Ok(Message::Binary(bytes)))) => {
-                    // As text; what is none is no frame, like any other that is malformed.
+                    // As text. Anything else is not a frame, like any other malformed one.
                     if let Ok(text) = Utf8Bytes::try_from(bytes) {
                         break text;
                     }
@@ -332,7 +335,7 @@ async fn write(
     }
 }
 
-/// The frames of a text message. What is handed over is UTF-8.
+/// The frames of a text message. The input is UTF-8.
 fn parts(mut text: Bytes) -> impl Iterator<Item = Frame> {
     let mut next = Some(Data::Text);
     std::iter::from_fn(move || {
@@ -356,7 +359,7 @@ where
         |Farewell { code, reason }| Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
     match ending {
         Ending::Gone | Ending::Dropped(_) => {}
-        // Reading on sends the answer to the client's closing.
+        // Reading on sends the answer to the client's close frame.
         Ending::Left => while let Some(Ok(_)) = stream.next().await {},
         Ending::Close(farewell) => {
             if stream.send(close(farewell)).await.is_ok() {

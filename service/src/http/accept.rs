@@ -14,7 +14,7 @@ use tracing::warn;
 use super::places::{NoPlace, Place, Places};
 use crate::log_throttle::LogThrottle;
 
-/// Takes connections.
+/// Accepts connections.
 pub(super) struct Acceptor {
     listener: TcpListener,
     places: Arc<Places>,
@@ -23,13 +23,13 @@ pub(super) struct Acceptor {
     refusals: Arc<Semaphore>,
 }
 
-/// How long to wait when a connection could not be taken for lack of descriptors or memory.
+/// How long to wait when a connection could not be accepted for lack of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How many that are refused are told so at once. They have descriptors meanwhile, of those that are kept back.
+/// How many refused connections are answered at once. Meanwhile they use reserved descriptors.
 const REFUSALS: usize = 16;
 
-/// How long one that is refused may take to read so.
+/// How long a refused client may take to read the answer.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\n\
@@ -53,7 +53,8 @@ impl Acceptor {
             };
             match self.places.enter(remote.into()) {
                 Ok(place) => {
-                    // Frames are small and wanted at once. A socket that does not take the option works all the same.
+                    // Frames are small and wanted at once. A socket that does not support the
+                    // option works all the same.
                     stream.set_nodelay(true).ok();
                     return (stream, remote, place);
                 }
@@ -63,11 +64,11 @@ impl Acceptor {
     }
 
     async fn pause_after(&self, error: &io::Error) {
-        // Clients that have left already.
+        // Clients that have already left.
         if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
             return;
         }
-        // Too many open files, mostly: it passes, and trying at once would help nobody.
+        // Usually too many open files: that passes, and retrying at once would help nobody.
         if let Some(counts) = self.failed.count() {
             warn!(%error, since_last = counts.since_last, total = counts.total, "cannot accept connections");
         }
@@ -90,7 +91,8 @@ impl Acceptor {
     }
 }
 
-/// Reads to the end before the socket is closed: what is not read would be a reset, that takes the response away.
+/// Reads to the end before the socket is closed: unread data would cause a reset, which discards
+/// the response.
 async fn tell(mut stream: TcpStream) -> io::Result<()> {
     use tokio::io::AsyncWriteExt;
     stream.write_all(REFUSAL).await?;

@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderMap, header};
 
-/// A form that a file may go out in, from the one that is best for all to the one that needs no telling.
+/// The encodings of a file, from the smallest to the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Brotli,
@@ -12,7 +12,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// What `Content-Encoding` says; none for a file as it is.
+    /// The value of `Content-Encoding`; none for a plain file.
     pub(super) fn name(self) -> Option<&'static str> {
         match self {
             Self::Brotli => Some("br"),
@@ -21,7 +21,8 @@ impl Encoding {
         }
     }
 
-    /// The form of `available` that the client likes best, the first of those that it likes equally; the file as it is if it takes none.
+    /// The encoding of `available` that the client prefers, the first of equally preferred ones;
+    /// the plain file if it accepts none.
     pub(super) fn choose(headers: &HeaderMap, available: impl IntoIterator<Item = Self>) -> Self {
         let mut best = (0, Self::Identity);
         for encoding in available {
@@ -54,7 +55,8 @@ fn liking(headers: &HeaderMap, encoding: Encoding) -> u16 {
             others = Some(quality);
         }
     }
-    // As it is, a file is taken unless somebody says otherwise; but gladly only if they say so.
+    // The plain file is accepted unless the client says otherwise, but preferred only if the client
+    // says so.
     let unsaid = if encoding == Encoding::Identity { 1 } else { 0 };
     named.or(others).unwrap_or(unsaid)
 }

@@ -15,11 +15,11 @@ use crate::{
 /// What the health check asks.
 #[derive(Clone)]
 pub struct Health {
-    /// Where sessions are kept.
+    /// The session store.
     pub store: Arc<dyn SessionStore>,
-    /// What carries messages.
+    /// The message bus.
     pub bus: Arc<dyn Bus>,
-    /// What is known of other instances of the same name.
+    /// The state of other instances of the same name.
     pub peers: Peers,
     /// The embedded gateway, if there is one.
     pub gateway: Option<Arc<Gateway>>,
@@ -42,7 +42,7 @@ pub(super) enum Unhealthy {
     GatewayHasEnded,
 }
 
-/// A store that takes longer does not work, for who asks.
+/// A store that takes longer counts as not working.
 const STORE_DEADLINE: Duration = Duration::from_secs(3);
 
 impl Health {

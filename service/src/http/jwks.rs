@@ -11,16 +11,17 @@ use axum::{
 
 use super::Site;
 
-/// Where verifiers look for it by custom; JSON Web Key Sets have no place of their own by a standard.
+/// Where verifiers look for it by convention; no standard defines a path for JSON Web Key Sets.
 pub(super) const PATH: &str = "/.well-known/jwks.json";
 
-/// For so long may verifiers keep it: a new secret takes the first place with a restart or a reload, and whoever meets an unknown `kid` asks again.
+/// How long verifiers may cache it: a new secret becomes the first one at a restart or reload, and
+/// whoever meets an unknown `kid` asks again.
 const CACHING: &str = "public, max-age=300";
 
 pub(super) async fn serve(State(site): State<Arc<Site>>) -> Response {
     let jwks = site.jwks.borrow().clone();
     match jwks {
-        // Public keys are for everybody, pages of other origins too.
+        // Public keys are for everybody, including pages of other origins.
         Some(jwks) => (
             [
                 (header::CONTENT_TYPE, "application/jwk-set+json"),

@@ -14,14 +14,14 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// How long the queue of connections that nobody has taken yet may be: after a restart all clients come at once. The system makes it no
-/// longer than `net.core.somaxconn`.
+/// How long the queue of unaccepted connections may be: after a restart all clients come at once.
+/// The system limits it to `net.core.somaxconn`.
 const QUEUE: u32 = 4096;
 
 /// Listens on `address`, as `host:port`.
 ///
 /// # Errors
-/// [`ListenError`] says what is in the way, and what to do about it.
+/// [`ListenError`] says what is wrong, and what to do about it.
 pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
     open(address).await.map_err(|source| {
         let advice = match source.kind() {
@@ -34,7 +34,7 @@ pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
     })
 }
 
-/// As `TcpListener::bind`, but for the length of the queue.
+/// Like `TcpListener::bind`, except for the length of the queue.
 async fn open(address: &str) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(address).await? {

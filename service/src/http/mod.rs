@@ -51,42 +51,43 @@ pub use places::ConnectionLimits;
 /// What is served.
 #[derive(Clone, Debug)]
 pub struct Site {
-    /// Where WebSockets go; none: there are none.
+    /// Where WebSockets go; none if there are no WebSockets.
     pub gateway: Option<Arc<Gateway>>,
-    /// What `/healthz` asks.
+    /// What `/healthz` checks.
     pub health: Health,
-    /// The public keys of relogin keys that are JSON Web Tokens; none if they are not.
+    /// The public keys of JWT relogin keys; none if keys are not JWTs.
     pub jwks: watch::Receiver<Option<String>>,
     /// Whether the page names the demo's users.
     pub demo: bool,
-    /// What a browser that asks for the page is given, if it has none yet; none: nothing.
+    /// The cookie for a browser that asks for the page and has none yet; none if cookies are off.
     pub cookie: Option<BrowserCookie>,
     /// Whether POST requests below `/api/` go to the gateway's header authentication.
     pub api: bool,
-    /// Whose word is taken for who their clients are.
+    /// The proxies that may name their clients.
     pub proxies: TrustedProxies,
-    /// Which hosts are ours, and whose pages may connect.
+    /// Which hosts are the server's own, and whose pages may connect.
     pub origins: Arc<Origins>,
 }
 
 const HEALTH: &str = "/healthz";
 
-/// How long a client may take to send the head of a request.
+/// How long a client may take to send the header of a request.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How large the head of a request may be, in bytes; a larger one is answered 431. Each auth request of a WebSocket carries it.
+/// How large the header of a request may be, in bytes; a larger one is answered 431. Each auth
+/// request of a WebSocket carries it.
 const MAX_HEAD: usize = 16 << 10;
 
 /// How long a client may take to read some of what is written to it.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long responses that are under way may take when the server is stopped.
+/// How long responses in flight may take when the server is stopped.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The methods of all that is served, WebSockets included.
 const READ_ONLY: &str = "GET, HEAD";
 
-/// On every response, whatever it is.
+/// Headers of every response.
 const HEADERS: [(HeaderName, &str); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -101,17 +102,17 @@ const HEADERS: [(HeaderName, &str); 7] = [
          microphone=(), midi=(), payment=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), \
          xr-spatial-tracking=()",
     ),
-    // But for the page's files, which say otherwise.
+    // Except the page's files, which set their own.
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Serves `site` until `stop`, and then until the responses under way are sent. WebSockets are the gateway's to stop. Connections are
-/// taken as far as `limits` go.
+/// Serves `site` until `stop`, and then until the responses in flight are sent. The gateway stops
+/// its WebSockets. Connections are accepted within `limits`.
 pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, stop: impl Future<Output = ()>) {
     let proxies = Arc::new(site.proxies.clone());
     let acceptor = Acceptor::new(listener, Arc::new(Places::new(limits, site.proxies.clone())));
     let router = router(Arc::new(site));
-    // Each connection holds a receiver for as long as it lives.
+    // Each connection holds a receiver as long as it lives.
     let stopping = watch::Sender::new(false);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD);
@@ -173,7 +174,8 @@ fn router(site: Arc<Site>) -> Router {
         .with_state(site)
 }
 
-/// Finds out who sends a request, for all that come to deal with it: they find a [`ClientAddress`] among its extensions.
+/// Determines who sends a request, for all handlers: they find a [`ClientAddress`] among its
+/// extensions.
 async fn identify(
     State(site): State<Arc<Site>>,
     Extension(peer): Extension<SocketAddr>,
@@ -184,10 +186,10 @@ async fn identify(
     let peer = ClientAddress::from(peer);
     let headers = request.headers_mut();
     if !site.proxies.is_empty() && !site.proxies.contain(peer.ip()) {
-        // So that whoever finds one may believe it.
+        // So that every handler can trust the one it finds.
         FORWARDED.iter().for_each(|name| drop(headers.remove(*name)));
     }
-    // What is no text is no address either.
+    // What is not text is not an address either.
     let forwarded = headers.get_all(FORWARDED_FOR).iter().map(|line| line.to_str().unwrap_or_default());
     let client = site.proxies.client(peer, forwarded);
     if place.name(client).is_err() {
@@ -198,11 +200,11 @@ async fn identify(
     next.run(request).await
 }
 
-/// What proxies say of their clients.
+/// The headers in which proxies name their clients.
 const FORWARDED: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
-/// WebSockets go to the gateway, whatever the path, and calls.
+/// WebSockets go to the gateway, whatever the path, and so do calls.
 async fn upgrade(
     State(site): State<Arc<Site>>,
     Extension(client): Extension<ClientAddress>,
@@ -224,7 +226,7 @@ async fn upgrade(
                 Err(refusal) => refused(refusal),
             }
         }
-        // A proxy has passed on all of it but what makes it a WebSocket.
+        // A proxy has passed on everything except what makes it a WebSocket request.
         Some(_) if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) => {
             site.origins.note_lost_upgrade();
             let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
@@ -237,14 +239,14 @@ async fn upgrade(
 
 const LOST_UPGRADE: &str = "A WebSocket needs the header Upgrade, over HTTP/1.1. Proxies must pass it on.\n";
 
-/// Requests for hosts that are not ours go no further, but for what everybody may know.
+/// Requests for unknown hosts go no further, except for what everybody may read.
 async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().map(|host| String::from_utf8_lossy(host.as_bytes()));
     if hosts.next().is_some() {
         return (StatusCode::BAD_REQUEST, "More than one Host.\n").into_response();
     }
-    // Whoever checks the health, or a token, does it from inside, by whatever name.
+    // Health checks and key verifiers come from inside, under any name.
     if matches!(request.uri().path(), HEALTH | jwks::PATH) {
         return next.run(request).await;
     }
@@ -258,7 +260,8 @@ fn refused(refusal: Refusal) -> Response {
     (refusal.status(), format!("{refusal}\n")).into_response()
 }
 
-/// Answers a request that names no resource, but the server as a whole: it has options, and nothing else (RFC 9110, section 7.1).
+/// Answers a request that names no resource but the server as a whole: only OPTIONS is supported
+/// (RFC 9110, section 7.1).
 fn about_the_server(method: &Method) -> Response {
     if *method == Method::OPTIONS {
         [(header::ALLOW, READ_ONLY)].into_response()
@@ -288,7 +291,7 @@ async fn serve_page(
     let path = path(&parts.uri);
     let mut response = PAGE.serve(path, &parts.headers, site.demo);
     if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
-        // So that it is there when the page logs somebody in on its first connection.
+        // So that it exists when the page logs somebody in on its first connection.
         let origin = origin_of(&parts.headers, &parts.uri, client);
         if !cookie.is_there(&origin) {
             set_cookie(&mut response, cookie.offer(&origin));
@@ -299,9 +302,9 @@ async fn serve_page(
     response
 }
 
-/// Whether the browser would have sent its cookie with this request for the page or the script that starts it. It does not when a link
-/// on another site leads to the page, and then one that is given would take the place of the one that is there; that page asks for
-/// its script with all its cookies.
+/// Whether the browser would have sent its cookie with this request for the page or its first
+/// script. It does not if a link on another site leads to the page, and then a new cookie would
+/// replace the existing one. That page asks for its script with all its cookies.
 fn shows_cookies(path: &str, headers: &HeaderMap) -> bool {
     let from = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     match from {

@@ -9,28 +9,28 @@ use axum::{
 
 use super::encoding::Encoding;
 
-/// A page, as the build has packed it.
+/// A page, as packed by the build.
 #[derive(Debug)]
 pub(super) struct Page {
     /// Its files, by their paths.
     files: &'static [File],
-    /// The file at the root if it is a demo.
+    /// The file at the root for a demo.
     demo: Option<File>,
 }
 
-/// A file in all its forms.
+/// A file in all its encodings.
 #[derive(Debug)]
 struct File {
     path: &'static str,
     kind: &'static str,
-    /// A weak tag, for the same content goes out in several forms.
+    /// A weak tag, because the same content is sent in several encodings.
     tag: &'static str,
     plain: &'static [u8],
     brotli: Option<&'static [u8]>,
     gzip: Option<&'static [u8]>,
 }
 
-/// The page that was there when this was built.
+/// The page that existed when this was built.
 pub(super) static PAGE: Page = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 #[cfg(test)]
@@ -43,14 +43,15 @@ pub(super) const INDEX: &str = "index.html";
 const NO_PAGE: &str = "This server was built without its page. `cargo xtask run` builds and runs it with one.\n";
 const NOT_FOUND: &str = "There is nothing here. The page is at /.\n";
 
-/// What the page has in its head to name a gateway elsewhere.
+/// The element in the page's head that names a gateway elsewhere.
 const GATEWAY: &str = r#"<meta name="res-gateway" content=""#;
 
-/// How long a file that never changes may be kept, in words for caches: a year, as long as they go.
+/// How long an immutable file may be cached, as a header value: a year, the usual maximum.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 impl Page {
-    /// The file at `path`, or words on why there is none. With `demo` the page is told that it is one.
+    /// The file at `path`, or a text that says why there is none. With `demo` the page is told that
+    /// it is a demo.
     pub(super) fn serve(&self, path: &str, request: &HeaderMap, demo: bool) -> Response {
         let of_demo = self.demo.as_ref().filter(|file| demo && file.path == path);
         match of_demo.or_else(|| self.find(path)) {
@@ -60,8 +61,8 @@ impl Page {
         }
     }
 
-    /// What the page may do: run its own files and WebAssembly, speak to its own server and the gateway that it names, and no more. No
-    /// page may frame it, nor any script write markup.
+    /// What the page may do: run its own files and WebAssembly, and connect to its own server and
+    /// the gateway that it names. No page may frame it, and no script may write markup.
     pub(super) fn policy(&self) -> HeaderValue {
         let page = self.find(INDEX).map(|file| file.plain).unwrap_or_default();
         let elsewhere = std::str::from_utf8(page).ok().and_then(gateway).unwrap_or_default();
@@ -88,7 +89,7 @@ impl File {
     }
 }
 
-/// The sources of the gateway that the page names, if it names one: for its WebSocket and for requests.
+/// The sources of the gateway that the page names, if any: for its WebSocket and for requests.
 fn gateway(page: &str) -> Option<String> {
     let url = page.split_once(GATEWAY)?.1.split('"').next()?;
     let url: Uri = url.parse().ok()?;
@@ -128,7 +129,7 @@ fn is_known(tag: &str, request: &HeaderMap) -> bool {
     known.flat_map(|known| known.split(',')).any(|known| known.trim() == "*" || opaque(known) == opaque(tag))
 }
 
-/// The page's first script: there is one.
+/// The page's first script; there is only one.
 pub(super) fn is_start(path: &str) -> bool {
     path.starts_with("start-") && path.ends_with(".js")
 }

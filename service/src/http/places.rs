@@ -11,18 +11,18 @@ use crate::{
     descriptors::kept_back,
 };
 
-/// How many connections there may be.
+/// The limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
     /// In all.
     pub total: usize,
-    /// From one address, or one IPv6 network of 64 bits. A trusted proxy's own connections do not count as from its address. None: half
-    /// of `total`, and for loopback addresses any number.
+    /// From one address, or one IPv6 network of 64 bits. A trusted proxy's own connections do not
+    /// count for its address. None: half of `total`, and no limit for loopback addresses.
     pub per_address: Option<usize>,
 }
 
 impl ConnectionLimits {
-    /// Those that were asked for, as far as they go where so many descriptors may be open.
+    /// The configured limits, as far as the limit of open files allows.
     #[must_use]
     pub fn new(total: Option<usize>, per_address: Option<usize>, descriptors: usize) -> Self {
         let most = descriptors.saturating_sub(kept_back(descriptors)).max(1);
@@ -33,12 +33,12 @@ impl ConnectionLimits {
     }
 }
 
-/// Why a connection gets no place.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// There are as many as may be.
+    /// There are as many as allowed.
     Full,
-    /// There are as many as may be from its address.
+    /// There are as many as allowed from its address.
     FullForAddress,
 }
 
@@ -56,11 +56,11 @@ struct Taken {
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// A connection's place. Given back when it is dropped.
+/// A connection's place. Returned on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    /// Whose it is; none if it does not count for an address.
+    /// The address it counts for, if any.
     address: Mutex<Option<IpAddr>>,
 }
 
@@ -83,7 +83,7 @@ impl Places {
         Ok(place)
     }
 
-    /// How many there may be from this address.
+    /// How many are allowed from this address.
     fn max_of(&self, address: ClientAddress) -> usize {
         match self.limits.per_address {
             _ if self.proxies.contain(address.ip()) => usize::MAX,
@@ -94,14 +94,14 @@ impl Places {
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
-        // Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+        // Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// Counts the connection for this client from now on, and no more for whom it was counted before. If the client has as many as
-    /// it may, it is counted for nobody.
+    /// Counts the connection for this client from now on, and no longer for the previous one. If
+    /// the client has as many as allowed, it is counted for nobody.
     pub(super) fn name(&self, client: ClientAddress) -> Result<(), NoPlace> {
         let max = self.places.max_of(client);
         let new = (max < usize::MAX).then(|| client.network());

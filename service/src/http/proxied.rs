@@ -15,7 +15,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::client_address::TrustedProxies;
 
-/// How many bytes there may be after the first 16: addresses, and what proxies tell of TLS.
+/// How many bytes may follow the first 16: addresses, and what proxies report about TLS.
 pub(super) const MAX_REST: usize = 4 << 10;
 
 /// How many bytes come first. The last two of them say how many follow.
@@ -23,10 +23,11 @@ const FIXED: usize = 16;
 
 const VERSION_2: ParseConfig = ParseConfig { include_tlvs: false, allow_v1: false, allow_v2: true };
 
-/// Who is at the other end: whom a trusted `peer` names, else itself. Takes what a proxy has written off the stream, and nothing else.
+/// The client: the one that a trusted `peer` names, else the peer itself. Takes what a proxy has
+/// written off the stream, and nothing else.
 ///
 /// # Errors
-/// If it is not as the protocol has it, too long, or not there by `deadline`.
+/// If it violates the protocol, is too long, or is not there by `deadline`.
 pub(super) async fn client_of(
     stream: &mut TcpStream,
     peer: SocketAddr,

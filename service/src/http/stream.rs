@@ -17,11 +17,12 @@ use tokio::{
 
 use super::places::Place;
 
-/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] when the client takes nothing for so long.
+/// A stream whose writes fail with [`io::ErrorKind::TimedOut`] when the client reads nothing for
+/// this long.
 pub(super) struct ClientStream<S = TcpStream> {
     stream: S,
     patience: Duration,
-    /// Runs while a write waits. In a box, for nearly no connection has one.
+    /// Runs while a write waits. Boxed, because hardly any connection has one.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Option<Arc<Place>>,
 }

@@ -27,7 +27,7 @@ pub enum IssuersError {
         #[source]
         source: io::Error,
     },
-    /// It is no such file.
+    /// The file is invalid.
     #[error("{}: {message}", path.display())]
     Form {
         /// The file.
@@ -38,7 +38,7 @@ pub enum IssuersError {
     /// The keys of an issuer cannot be used.
     #[error("the keys of the issuer {name} cannot be used")]
     Keys {
-        /// What it is called.
+        /// The issuer's name.
         name: String,
         /// The reason.
         #[source]
@@ -75,14 +75,14 @@ struct IssuerForm {
     end_with_token: bool,
 }
 
-/// How far clocks may be apart if nothing else is said, in seconds, and at most.
+/// How far clocks may differ, in seconds: by default, and at most.
 const LEEWAY: u64 = 30;
 const MAX_LEEWAY: u64 = 300;
 
-/// Reads the file, and the key files that it names.
+/// Reads the issuers file, and the key files that it names.
 ///
 /// # Errors
-/// [`IssuersError`] if one of them will not do.
+/// [`IssuersError`] if one of them is unusable.
 pub(super) fn read(path: &Path) -> Result<Vec<Issuer>, IssuersError> {
     let text = fs::read_to_string(path).map_err(|source| IssuersError::Unreadable { path: path.to_owned(), source })?;
     let wrong = |message: String| IssuersError::Form { path: path.to_owned(), message };
@@ -137,7 +137,7 @@ fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, Problem> {
         name: form.user_name.unwrap_or_else(|| "name".to_owned()),
         role: form.role.unwrap_or_else(|| "role".to_owned()),
     };
-    // Beside the file, wherever the service was started.
+    // Relative to the file, wherever the service was started.
     let keys = path.parent().map_or_else(|| form.keys.clone(), |folder| folder.join(&form.keys));
     let keys = KeyFile::open(keys, algorithms.clone()).map_err(Problem::Keys)?;
     Ok(Issuer {

@@ -29,10 +29,10 @@ use zeroize::Zeroizing;
 
 use crate::{complaint::Complaint, disk::Seen, errors::Chain, secret};
 
-/// A way to sign tokens.
+/// A signature algorithm of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC over SHA-256, by a secret that both sides have.
+    /// HMAC over SHA-256, with a secret that both sides have.
     Hs256,
     /// RSA, PKCS #1 v1.5, over SHA-256; keys of 2,048 bits or more.
     Rs256,
@@ -45,7 +45,7 @@ pub enum Algorithm {
 /// A key that tokens are verified with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {
-    /// What tokens call it; one without a name is tried for each.
+    /// Its id in tokens; a key without an id is tried for each token.
     pub kid: Option<String>,
     material: Material,
 }
@@ -64,7 +64,7 @@ enum Material {
     Ed25519(Vec<u8>),
 }
 
-/// Keys that cannot be used. Never shows one.
+/// Unusable keys. Never shows one.
 #[derive(Debug, Error)]
 pub enum KeyError {
     /// The file cannot be read.
@@ -76,19 +76,19 @@ pub enum KeyError {
         #[source]
         source: io::Error,
     },
-    /// There is none of these in it.
+    /// It has none of these.
     #[error("{} has no key for the configured algorithms; expected PEM, a JWK Set, or secrets in base64", path.display())]
     None {
         /// The file.
         path: PathBuf,
     },
-    /// It has what is only the issuer's to have.
+    /// It contains a private key.
     #[error("{} contains a private key; replace it with the public key", path.display())]
     Private {
         /// The file.
         path: PathBuf,
     },
-    /// A secret that anybody may read.
+    /// A secret that anybody can read.
     #[error("{} holds a secret and has mode {mode:03o}; run: chmod 600 {}", path.display(), path.display())]
     TooOpen {
         /// The file.
@@ -98,7 +98,7 @@ pub enum KeyError {
     },
 }
 
-/// A key file, and what was in it when it was read last.
+/// A key file, and what it contained when it was last read.
 pub struct KeyFile {
     path: PathBuf,
     algorithms: Vec<Algorithm>,
@@ -108,29 +108,30 @@ pub struct KeyFile {
 struct State {
     /// What tokens are verified with.
     keys: Arc<[Key]>,
-    /// What was in the file when it was last sure that it is whole.
+    /// The keys when the file was last known to be complete.
     sure: Content,
-    /// What is in it since then, as long as keys are missing from it.
+    /// The keys since then, as long as keys are missing from it.
     unsure: Option<(Content, Instant)>,
     seen: Option<Seen>,
     complaint: Complaint,
 }
 
-/// What was in a file.
+/// The contents of a file.
 struct Content {
     keys: Arc<[Key]>,
     digest: [u8; 32],
     seen: Seen,
 }
 
-/// How long a key has to be missing from a file that stays as it is to count as taken away: the file may be arriving still.
+/// How long a key must be missing from a file that does not change to count as removed: the file
+/// may still be arriving.
 pub const AGREEMENT: Duration = Duration::from_secs(5);
 
 /// Longer than any key file.
 const MAX_FILE: u64 = 1 << 20;
 
 impl Algorithm {
-    /// Reads the name that tokens have for it; case matters.
+    /// Parses the name that tokens use for it; case matters.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -144,7 +145,7 @@ impl Algorithm {
 }
 
 impl Key {
-    /// The one algorithm it is good for.
+    /// The one algorithm that it is valid for.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         match &self.material {
@@ -155,11 +156,11 @@ impl Key {
         }
     }
 
-    /// True if it, or its other half, has signed.
+    /// True if this key, or its other half, has signed.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let verified = match &self.material {
-            // Takes as long wherever the signature is wrong.
+            // Takes the same time wherever the signature is wrong.
             Material::Secret(secret) => hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), message, signature),
             Material::RsaDer(der) => {
                 UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).verify(message, signature)
@@ -178,7 +179,7 @@ impl KeyFile {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`KeyError`] if there is no key in it for one of the algorithms.
+    /// [`KeyError`] if it contains no key for one of the algorithms.
     pub fn open(path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, KeyError> {
         let sure = read(&path, &algorithms)?;
         let keys = Arc::clone(&sure.keys);
@@ -186,14 +187,14 @@ impl KeyFile {
         Ok(Self { path, algorithms, state: Mutex::new(state) })
     }
 
-    /// The keys as they were read last.
+    /// The keys as they were last read.
     #[must_use]
     pub fn current(&self) -> Arc<[Key]> {
         Arc::clone(&self.lock().keys)
     }
 
-    /// Reads the file again if it has changed; `name` is what logs call the issuer. Its keys count at once, and those that are missing from it
-    /// do so, too, until they have been missing for [`AGREEMENT`].
+    /// Reads the file again if it has changed; `name` is the issuer's name in logs. New keys count
+    /// at once. Missing keys keep counting until they have been missing for [`AGREEMENT`].
     pub fn look(&self, name: &str, now: Instant) {
         let is_as_it_was = fs::metadata(&self.path).is_ok_and(|metadata| {
             let seen = Seen::of(&metadata, SystemTime::now());
@@ -229,7 +230,7 @@ impl KeyFile {
 }
 
 impl State {
-    /// Takes in what is in the file now. True if other keys count from now on.
+    /// Applies the current contents of the file. True if other keys count from now on.
     fn take(&mut self, new: Content, now: Instant) -> bool {
         self.seen = Some(new.seen);
         let missing: Vec<_> = self.sure.keys.iter().filter(|key| !new.keys.contains(key)).cloned().collect();
@@ -275,7 +276,7 @@ fn read(path: &Path, algorithms: &[Algorithm]) -> Result<Content, KeyError> {
     Ok(Content { keys: keys.into(), digest, seen })
 }
 
-/// The keys in a file, of whichever form it has. Those of kinds that nobody here knows are left out.
+/// The keys in a file of any form. Keys of unknown kinds are left out.
 #[must_use]
 pub fn keys_in(text: &str) -> Option<Vec<Key>> {
     if text.trim_start().starts_with('{') {
@@ -290,7 +291,7 @@ pub fn keys_in(text: &str) -> Option<Vec<Key>> {
     }
 }
 
-/// A secret shorter than the hash is none (RFC 7518, section 3.2).
+/// A secret shorter than the hash is not accepted (RFC 7518, section 3.2).
 fn shared(secret: Vec<u8>) -> Option<Material> {
     let secret = Zeroizing::new(secret);
     (secret.len() >= 32).then_some(Material::Secret(secret))
@@ -353,7 +354,7 @@ fn jwk(jwk: Jwk) -> Option<Key> {
         _ => return None,
     };
     let key = Key { kid: jwk.kid, material };
-    // A key that is for something else, or for another algorithm, is not ours to use.
+    // A key for another purpose or another algorithm is ignored.
     let is_for_us = jwk.usage.is_none_or(|usage| usage == "sig")
         && jwk.alg.is_none_or(|alg| {
             Algorithm::parse(&alg).or_else(|| (alg == "Ed25519").then_some(Algorithm::EdDsa)) == Some(key.algorithm())

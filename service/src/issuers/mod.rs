@@ -22,10 +22,10 @@ pub use self::{file::IssuersError, keys::KeyError, token::Refusal};
 use self::{keys::KeyFile, token::Rules};
 use crate::cookie;
 
-/// The issuers that were named.
+/// The trusted issuers.
 #[derive(Debug)]
 pub struct Issuers {
-    /// Where they are named.
+    /// The issuers file.
     path: PathBuf,
     list: ArcSwap<Vec<Issuer>>,
 }
@@ -33,12 +33,12 @@ pub struct Issuers {
 /// One of them.
 #[derive(Debug)]
 struct Issuer {
-    /// What it is called here.
+    /// Its name.
     name: String,
     rules: Rules,
     source: Source,
     keys: KeyFile,
-    /// Whether a session ends with the token that it was made by.
+    /// Whether a session ends with the token that created it.
     ends_session: bool,
 }
 
@@ -49,31 +49,31 @@ struct Source {
     authorization: bool,
 }
 
-/// Somebody whom an issuer vouches for.
+/// A user named by an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
-    /// Who that is.
+    /// The user.
     pub user: User,
-    /// By whose word.
+    /// The issuer.
     pub vouched: Vouched,
 }
 
-/// How often the key files are looked at.
+/// How often the key files are checked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the file that names issuers, and the key files that it names.
 ///
 /// # Errors
-/// [`IssuersError`] if one of them will not do.
+/// [`IssuersError`] if one of them is unusable.
 pub fn load(path: &Path) -> Result<Issuers, IssuersError> {
     Ok(Issuers { path: path.to_owned(), list: ArcSwap::from_pointee(file::read(path)?) })
 }
 
 impl Issuers {
-    /// Reads the files again, and says how many issuers there are now. May block.
+    /// Reads the files again, and returns the number of issuers. May block.
     ///
     /// # Errors
-    /// [`IssuersError`] if one of them will not do; then the issuers stay as they were.
+    /// [`IssuersError`] if one of them is unusable; then the issuers are unchanged.
     pub fn reload(&self) -> Result<usize, IssuersError> {
         let list = file::read(&self.path)?;
         let count = list.len();
@@ -81,10 +81,12 @@ impl Issuers {
         Ok(count)
     }
 
-    /// Whom the token in the headers vouches for. None if there is none. Cookies are looked at if `may_use_cookies` only.
+    /// The user named by the token in the headers. None if there is no token. Cookies are read only
+    /// if `may_use_cookies`.
     ///
     /// # Errors
-    /// [`Refusal`] if there is a token, and it is good for nothing: of several, why the one that came furthest is.
+    /// [`Refusal`] if there is a token, and it is unusable: of several, the reason of the one that
+    /// passed the most checks.
     pub fn admit(&self, headers: &Headers, may_use_cookies: bool, now: Timestamp) -> Result<Option<Bearer>, Refusal> {
         let mut refused: Option<Refusal> = None;
         for issuer in self.list.load().iter() {
@@ -114,7 +116,7 @@ impl Issuers {
         }
     }
 
-    /// Reads those of the key files again that have changed. What cannot be used changes nothing.
+    /// Reads again those key files that have changed. What cannot be used changes nothing.
     fn look(&self, now: Instant) {
         for issuer in self.list.load().iter() {
             issuer.keys.look(&issuer.name, now);

@@ -20,31 +20,31 @@ use zeroize::Zeroizing;
 
 use super::keys::{Algorithm, Key};
 
-/// What an issuer's tokens must be like.
+/// The rules for an issuer's tokens.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The claim `iss`, to the letter.
+    /// The claim `iss`, exactly.
     pub issuer: String,
-    /// What the claim `aud` is, or has among others.
+    /// The claim `aud`, or one of its values.
     pub audience: String,
     /// How they may be signed.
     pub algorithms: Vec<Algorithm>,
     /// The header's `typ`; none: `JWT`, or nothing.
     pub kind: Option<String>,
-    /// How far clocks may be apart, in seconds.
+    /// How far clocks may differ, in seconds.
     pub leeway: u64,
-    /// Where it stands who the user is.
+    /// The claims that describe the user.
     pub names: ClaimNames,
-    /// The role of those of whom nothing is said.
+    /// The role of users without the claim.
     pub default_role: Option<String>,
-    /// What is put before the user's id, so that it is nobody else's.
+    /// A prefix of the user's id, so that it differs from everybody else's.
     pub id_prefix: String,
 }
 
-/// The claims that say who the user is.
+/// The names of the claims that describe the user.
 #[derive(Clone, Debug)]
 pub struct ClaimNames {
-    /// A text or a whole number.
+    /// A text or an integer.
     pub id: String,
     /// A text.
     pub name: String,
@@ -52,52 +52,52 @@ pub struct ClaimNames {
     pub role: String,
 }
 
-/// What a good token says.
+/// The contents of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// Of whom.
+    /// The user.
     pub user: User,
-    /// Until when it is good, clocks that are apart included.
+    /// Until when it is valid, including the leeway.
     pub until: Timestamp,
 }
 
-/// Why a token is good for nothing: those that came further are greater.
+/// Why a token is unusable: those that passed more checks are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
 pub enum Refusal {
-    /// Longer than is looked at.
+    /// Too long.
     #[error("the token is too long")]
     TooLong,
-    /// No token.
+    /// Not a token.
     #[error("it is not a token")]
     Malformed,
     /// Of another type.
     #[error("the token has another type")]
     Type,
-    /// Signed in a way that was not named.
+    /// Signed with an algorithm that is not configured.
     #[error("the token's algorithm is not one of the issuer's")]
     Algorithm,
-    /// Signed by a key that is not known.
+    /// Signed with an unknown key.
     #[error("the token's key is not known")]
     Key,
     /// Not signed by the issuer.
     #[error("the token's signature is not the issuer's")]
     Signature,
-    /// The claims are none.
+    /// The claims are malformed.
     #[error("the token's claims are malformed")]
     Claims,
-    /// From somebody else.
+    /// From another issuer.
     #[error("the token is from another issuer")]
     Issuer,
-    /// For somebody else.
+    /// For another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// Over.
+    /// Expired.
     #[error("the token has expired")]
     Expired,
-    /// Not begun.
+    /// Not valid yet.
     #[error("the token is not valid yet")]
     NotYet,
-    /// Who the user is, is not said.
+    /// It does not name the user.
     #[error("the token does not name its user")]
     User,
 }
@@ -110,10 +110,10 @@ impl Refusal {
     }
 }
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is parsed, in bytes.
 pub const MAX_LEN: usize = 8192;
 
-/// The longest text that is taken over from a claim, in bytes.
+/// The longest text that is taken from a claim, in bytes.
 const MAX_TEXT: usize = 256;
 
 #[derive(Deserialize)]
@@ -121,24 +121,24 @@ struct Header {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
-    /// What must be understood: nothing of it is.
+    /// The critical header members: none of them is supported.
     crit: Option<IgnoredAny>,
 }
 
 /// Claims by name, each of them once.
 struct ClaimSet(BTreeMap<String, Value>);
 
-/// Reads a token.
+/// Verifies a token.
 ///
 /// # Errors
-/// [`Refusal`] if it is good for nothing at the time `now`.
+/// [`Refusal`] if it is unusable at the time `now`.
 pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<Said, Refusal> {
     if text.len() > MAX_LEN {
         return Err(Refusal::TooLong);
     }
     let [head, payload, signature]: [&str; 3] =
         text.split('.').collect::<Vec<_>>().try_into().map_err(|_| Refusal::Malformed)?;
-    // The decoder takes the canonical form alone: without padding, and without bits that mean nothing.
+    // The decoder accepts only the canonical form: without padding, and without unused bits.
     let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| Refusal::Malformed);
     let header: Header = credentials(&decoded(head)?).map_err(|_| Refusal::Malformed)?;
     if header.crit.is_some() {
@@ -177,7 +177,7 @@ fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Resu
         return Err(Refusal::Audience);
     }
     let now = now.0 / 1000;
-    // One that never expires is not taken.
+    // A token that never expires is not accepted.
     let expiry = claims.get("exp").and_then(seconds).ok_or(Refusal::Expired)?;
     let until = expiry.saturating_add(rules.leeway);
     if now >= until {
@@ -223,7 +223,7 @@ fn is_kind(typ: Option<&str>, kind: Option<&str>) -> bool {
     }
 }
 
-/// A time, as tokens write it: a number, not always a whole one.
+/// A time, as tokens write it: a number, not always an integer.
 fn seconds(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| {
         let seconds = value.as_f64().filter(|seconds| (0.0..1e15).contains(seconds))?;

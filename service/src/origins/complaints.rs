@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What was told within the hour.
+/// What was reported within the hour.
 #[derive(Debug, Default)]
 pub(super) struct Complaints(Mutex<Told>);
 
@@ -18,17 +18,18 @@ struct Told {
     last: Option<Instant>,
 }
 
-/// How many different ones are told in an hour.
+/// How many different ones are reported in an hour.
 const MAX: usize = 128;
 
-/// How much of a stranger's words is told, in characters.
+/// How many characters of a stranger's text are reported.
 const MAX_WORDS: usize = 128;
 
 const PERIOD: Duration = Duration::from_secs(3600);
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Complaints {
-    /// What to tell of `what`, which is of this `kind`; none if it has been told, or too much has.
+    /// What to report about `what`, which is of this `kind`; none if it has been reported, or too
+    /// much has.
     pub(super) fn note(&self, kind: &'static str, what: &str, now: Instant) -> Option<String> {
         let words: String = what.chars().take(MAX_WORDS).collect();
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,20 +6,20 @@ use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, Relo
 use super::{Answer, Browser, Cookie, Sessions, SessionsError, serve::Request, serve::granted};
 
 impl Sessions {
-    /// What script is given in place of the key of a session's answer.
+    /// The exchange text that script is given in place of the key of a session's answer.
     #[must_use]
     pub fn without_key(&self, answer: LoggedIn) -> LoggedIn {
         let Some(key) = answer.relogin_key.parse() else { return answer };
         let relogin_key = exchange::mint(&self.rules().keyring, key.sid, answer.generation, self.clock.now());
-        // By the browser's cookies.
+        // Identified by the browser's cookies.
         LoggedIn { relogin_key, bound: true, ..answer }
     }
 
-    /// What `connection` holds, which its browser's cookie, `key`, has put on a session when it opened. If it is off that by now,
-    /// it is put on it again.
+    /// What `connection` holds: its browser's cookie, `key`, attached it to a session when it
+    /// opened. If it has been detached since, it is attached again.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn held(
         &self,
         connection: ConnectionId,
@@ -34,16 +34,17 @@ impl Sessions {
             return Ok(Err(Denied::InvalidReloginKey));
         };
         if text.parse().is_none_or(|key| key.generation.saturating_add(1) < record.generation) {
-            // It was good when the connection opened; the browser's next connection brings another.
+            // It was valid when the connection opened; the browser's next connection brings
+            // another.
             return Ok(Err(Denied::InvalidChallenge));
         }
         self.by_cookie(connection, text, browser).await
     }
 
-    /// Puts the session of the key in a browser's cookie on `connection`.
+    /// Attaches `connection` to the session of the key in a browser's cookie.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn by_cookie(
         &self,
         connection: ConnectionId,
@@ -56,11 +57,11 @@ impl Sessions {
             .map(granted)
     }
 
-    /// A browser's next key: for the one in its cookie, or, if that is of another session or none, for what script was given at
-    /// its login.
+    /// A browser's next key: for the one in its cookie, or, if that is of another session or
+    /// missing, for the exchange text from its login.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn refresh(
         &self,
         key: Option<&ReloginKey>,
@@ -85,7 +86,7 @@ impl Sessions {
     /// Ends the session of the key in a browser's cookie.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn logout_by_key(
         &self,
         connection: ConnectionId,
@@ -93,7 +94,7 @@ impl Sessions {
         cookie: Cookie,
     ) -> Result<(), SessionsError> {
         if let Some(record) = self.of_cookie(key, cookie).await? {
-            // Its key says that it is theirs, wherever it is.
+            // Its key proves that it belongs to this browser, whatever connections it has.
             self.logout(connection, Some(record.sid), Some(record.sid)).await?.ok();
         }
         Ok(())
@@ -110,11 +111,11 @@ impl Sessions {
         Ok(is_open.then(|| record.clone()))
     }
 
-    /// The parts of a key, if it is of a session whose keys travel in cookies: others do not get in by one, nor these without. Whether it
-    /// is good is found out by using it.
+    /// The parts of a key, if its session's keys travel in cookies: other sessions cannot be used
+    /// through a cookie, nor these without one. Whether the key is valid is found out by using it.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn parse_in_cookie(&self, key: &ReloginKey) -> Result<Option<PresentedKey>, SessionsError> {
         let Some(key) = key.parse() else { return Ok(None) };
         let stored = self.store.load(key.sid).await?;

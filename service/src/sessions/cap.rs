@@ -11,10 +11,10 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Sessions, SessionsError, serve::Request};
 use crate::errors::Chain;
 
-/// The cap, and turns: of logins at the same time, one looks after the user's sessions.
+/// The limit, and locks: of logins at the same time, one looks at the user's sessions.
 pub(super) struct Cap {
     most: usize,
-    /// Users share turns by chance: that costs a wait, now and then, and bounds the memory.
+    /// Users share locks by chance. That costs a wait now and then, and limits the memory.
     turns: [Mutex<()>; TURNS],
     hasher: RandomState,
 }
@@ -36,8 +36,8 @@ impl Cap {
 }
 
 impl Sessions {
-    /// Ends what the user of the session on `connection`, which has just been made, has too many. The login stands whether or not
-    /// that works: the next one sees to it again.
+    /// Ends the sessions that the user of the session on `connection`, which was just created, has
+    /// beyond the limit. The login stands whether or not that works: the next login tries again.
     pub(super) async fn keep_within_cap(&self, connection: &ConnectionId) {
         if let Some(cap) = &self.cap
             && let Err(error) = self.end_excess(cap, connection).await

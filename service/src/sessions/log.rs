@@ -6,7 +6,7 @@ use relogin_session::{Outcome, Record};
 use super::serve::Request;
 use crate::audit::Event;
 
-/// What the audit trail has of a decision; nothing of those that came to nothing, which anybody can cause.
+/// The audit event of a decision; none for decisions without effect, which anybody can cause.
 pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome) -> Option<Event> {
     match outcome {
         Outcome::LoggedIn
@@ -42,7 +42,7 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
     }
 }
 
-/// One line for each decision: what happened, to which session, on which connection.
+/// Logs one line for each decision: what happened, to which session, on which connection.
 pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) {
     let session = record.map(|record| tracing::field::display(record.sid));
     let user = record.map(|record| tracing::field::display(&record.user_id));
@@ -60,14 +60,14 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         Outcome::Revoked => line!(info, "session revoked"),
         Outcome::Evicted => line!(info, "session ended: its user has more than they may have"),
         Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
-        // Of a genuine key, so not for anybody to fill a log with.
+        // Only with a genuine key, so strangers cannot fill a log with it.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
         Outcome::CookieMismatch => line!(info, "relogin key without the cookie that its session is bound to: refused"),
         Outcome::Stolen => line!(warn, "relogin key used twice: session disposed of"),
         Outcome::FromTheFuture => {
             line!(error, "relogin key newer than its session: the store went back in time; session disposed of");
         }
-        // Anybody can cause the rest, or it happens all the time: nothing that should fill a log.
+        // Anybody can cause the rest, or it happens all the time: it must not fill a log.
         Outcome::Refused
         | Outcome::Rotated
         | Outcome::Replayed

@@ -15,13 +15,13 @@ use std::{
 use relogin_session::{ConnectionId, Record, SessionId};
 use tokio::{sync::Notify, time::Instant};
 
-/// A session with more connections than this is asked.
+/// The probe threshold: a session with more connections than this is probed.
 pub(crate) const CROWD: usize = 4;
 
 /// How long an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The sessions that are asked.
+/// The sessions that are being probed.
 #[derive(Default)]
 pub(super) struct RollCall {
     rounds: Mutex<HashMap<SessionId, Round>>,
@@ -29,20 +29,20 @@ pub(super) struct RollCall {
 }
 
 struct Round {
-    /// The connection whose relogin is the reason to ask.
+    /// The connection whose relogin triggered the probe.
     here: ConnectionId,
-    /// Those that have not answered.
+    /// The connections that have not answered.
     silent: Vec<ConnectionId>,
-    /// None before they are asked.
+    /// None before they are probed.
     until: Option<Instant>,
 }
 
 impl RollCall {
-    /// A relogin on `here` has left the session as `record` has it.
+    /// A relogin on `here` has left the session as in `record`.
     pub(super) fn relogged_in(&self, record: &Record, here: &ConnectionId) {
         let mut rounds = self.rounds();
         if let Some(round) = rounds.get_mut(&record.sid) {
-            // It is alive; whether its gateway knows the question is another matter.
+            // It is alive; whether its gateway supports the probe is another matter.
             if round.here != *here {
                 round.silent.retain(|silent| silent != here);
             }
@@ -60,13 +60,13 @@ impl RollCall {
         }
     }
 
-    /// The sessions that are yet to be asked.
+    /// The sessions that are yet to be probed.
     pub(super) fn to_ask(&self) -> Vec<SessionId> {
         let rounds = self.rounds();
         rounds.iter().filter(|(_, round)| round.until.is_none()).map(|(sid, _)| *sid).collect()
     }
 
-    /// They have been asked at the instant `now`.
+    /// They have been probed at the instant `now`.
     pub(super) fn asked(&self, sids: &[SessionId], now: Instant) {
         let mut rounds = self.rounds();
         for sid in sids {
@@ -76,7 +76,8 @@ impl RollCall {
         }
     }
 
-    /// The sessions whose time to answer is over, each with the connections that are to leave. They may be asked anew from now on.
+    /// The sessions whose time to answer is over, each with the connections that are to leave. They
+    /// may be probed again from now on.
     pub(super) fn over(&self, now: Instant) -> Vec<(SessionId, Vec<ConnectionId>)> {
         let over =
             self.rounds().extract_if(|_, round| round.until.is_some_and(|until| until <= now)).collect::<Vec<_>>();
@@ -89,13 +90,13 @@ impl RollCall {
         self.rounds().values().filter_map(|round| round.until).min()
     }
 
-    /// Resolves when there is somebody to ask.
+    /// Resolves when there is a session to probe.
     pub(super) async fn wanted(&self) {
         self.wanted.notified().await;
     }
 
     fn rounds(&self) -> MutexGuard<'_, HashMap<SessionId, Round>> {
-        // Nothing above panics half way through a change.
+        // Nothing above panics halfway through a change.
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

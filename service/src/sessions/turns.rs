@@ -10,14 +10,15 @@ use std::hash::{BuildHasher, RandomState};
 use relogin_session::ConnectionId;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// One turn for each connection. Connections share turns by chance: that costs a wait, now and then, and bounds the memory.
+/// A lock for each connection. Connections share locks by chance. That costs a wait now and then,
+/// and limits the memory.
 pub(super) struct Turns {
     slots: Box<[Mutex<()>]>,
-    // Keyed at random, so that nobody can choose cids that share.
+    // Keyed at random, so that nobody can choose cids that share a lock.
     hasher: RandomState,
 }
 
-/// The turns of some connections; over when dropped.
+/// The guard of some connections; released on drop.
 pub struct Turn<'a> {
     turns: &'a Turns,
     slots: Vec<usize>,
@@ -31,10 +32,10 @@ impl Turns {
         Self { slots: (0..SLOTS).map(|_| Mutex::new(())).collect(), hasher: RandomState::new() }
     }
 
-    /// Waits until nothing is being done to any of `connections`.
+    /// Waits until nobody changes any of `connections`.
     pub(super) async fn take(&self, connections: impl IntoIterator<Item = &ConnectionId>) -> Turn<'_> {
         let mut slots: Vec<_> = connections.into_iter().map(|connection| self.slot(connection)).collect();
-        // Everybody takes them in the same order, so that no two wait for each other.
+        // Everybody locks in the same order, so there is no deadlock.
         slots.sort_unstable();
         slots.dedup();
         let mut held = Vec::with_capacity(slots.len());
@@ -57,7 +58,7 @@ impl std::fmt::Debug for Turn<'_> {
 }
 
 impl Turn<'_> {
-    /// True if it is the turn of all of `connections`.
+    /// True if the guard covers all of `connections`.
     pub(super) fn covers<'a>(&self, connections: impl IntoIterator<Item = &'a ConnectionId>) -> bool {
         connections.into_iter().all(|connection| self.slots.binary_search(&self.turns.slot(connection)).is_ok())
     }

@@ -12,20 +12,23 @@ use crate::users::{UserChange, UserListener};
 const AT_ONCE: usize = 256;
 
 impl Sessions {
-    /// A number that is another one after each change of a user. A login that began before a change and ends after it may have
-    /// been let in by what is no more, and is to be looked at again.
+    /// A number that increases with each change of a user. A login that began before a change and
+    /// ends after it may have been accepted because of something that no longer holds, and must be
+    /// checked again.
     #[must_use]
     pub fn user_changes(&self) -> u64 {
         self.user_changes.load(SeqCst)
     }
 
-    /// Tells the sessions of a user what the user is like now, and ends them if the user is removed or disabled, or has another
-    /// password.
+    /// Tells the sessions of a user about the user's current state, and ends them if the user is
+    /// removed or disabled, or has another password.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails. Some sessions may have been told; telling them again does no harm.
+    /// [`SessionsError`] on an internal error. Some sessions may have been told; telling them again
+    /// does no harm.
     pub async fn tell_user(&self, change: &UserChange) -> Result<(), SessionsError> {
-        // Before the sessions are looked for, so that a login under way is either found or looks again.
+        // Before the sessions are looked up, so that a login in flight is either found or checks
+        // again.
         self.user_changes.fetch_add(1, SeqCst);
         let sids = self.store.find_by_user(&change.id).await?;
         for some in sids.chunks(AT_ONCE) {
@@ -34,7 +37,7 @@ impl Sessions {
                 let request = if stays { Request::UserChanged { sid } } else { Request::Revoke { sid } };
                 self.serve(&request).await.map(drop)
             });
-            // All of them get their turn before an error of one is looked at.
+            // All of them are processed before an error of one is returned.
             join_all(telling).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())

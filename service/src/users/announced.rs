@@ -17,14 +17,14 @@ use tracing::{error, info, warn};
 use super::{UserChange, UserListener, foreign};
 use crate::{disk, errors::Chain};
 
-/// The changes that the service has not told the sessions yet, one line of JSON each.
+/// The changes about which the service has not told the sessions yet, one line of JSON each.
 #[derive(Clone, Debug)]
 pub struct Announced {
     path: PathBuf,
 }
 
 impl Announced {
-    /// Those of the service whose data folder this is.
+    /// The spool of the service with this data folder.
     #[must_use]
     pub fn in_folder(data: &Path) -> Self {
         Self { path: data.join("users.changes") }
@@ -33,7 +33,7 @@ impl Announced {
     /// Adds a change. On disk when this returns; may block.
     ///
     /// # Errors
-    /// [`io::Error`] if it cannot be written, or there is no such folder.
+    /// [`io::Error`] if it cannot be written, or the folder does not exist.
     pub fn add(&self, change: &UserChange) -> io::Result<()> {
         let mut line = foreign::write_change(change);
         line.push(b'\n');
@@ -44,8 +44,9 @@ impl Announced {
         folder.sync_all()
     }
 
-    /// Looks once a second for changes, and tells `listener` of them, each until that has succeeded. What is not told by the end of
-    /// the process is told by the next one. Returns only if reading panics.
+    /// Looks once a second for changes, and tells `listener` of them, each until that has
+    /// succeeded. What is not told by the end of the process is told by the next one. Returns only
+    /// if reading panics.
     pub async fn follow(self, listener: Arc<dyn UserListener>) {
         let mut has_complained = false;
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -88,12 +89,12 @@ impl Announced {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
-        // Whoever is writing a line ends it first.
+        // A writer completes its line first.
         let _folder = disk::lock_folder(&self.path)?;
         fs::read(&self.path).map(Some)
     }
 
-    /// Takes away so many bytes from the beginning; what came behind them meanwhile stays.
+    /// Removes this many bytes from the beginning; what was appended in the meantime stays.
     fn remove(&self, told: usize) -> io::Result<()> {
         let folder = disk::lock_folder(&self.path)?;
         let text = fs::read(&self.path)?;
@@ -107,10 +108,11 @@ impl Announced {
     }
 }
 
-/// Tells of the changes in `text`, up to the first that cannot be told now. Says how many bytes are done with.
+/// Tells of the changes in `text`, up to the first one that cannot be told now. Returns how many
+/// bytes are done.
 async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
     let mut told = 0;
-    // A line without an end was cut off by a crash of whoever wrote it, who has not said that it is done.
+    // A line without an end was cut off by a crash of its writer, which has not reported success.
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         match foreign::read_change(line) {
             Some(change) => {

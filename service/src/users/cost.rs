@@ -5,24 +5,24 @@ use std::{fmt, str::FromStr};
 use argon2::Params;
 use thiserror::Error;
 
-/// What a hash of a password costs whoever makes or checks it.
+/// The cost of making or checking a password hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// KiB of memory.
     memory: u32,
     /// Passes over that memory.
     passes: u32,
-    /// Lanes that could be computed at the same time; here they are computed one after the other.
+    /// Lanes that could be computed in parallel; here they are computed one after the other.
     lanes: u32,
 }
 
-/// Texts and numbers that are no cost.
+/// Invalid costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum CostError {
     /// Not of the form `m=…,t=…,p=…`.
     #[error("is not of the form m=19456,t=2,p=1 (KiB of memory, passes, lanes)")]
     Form,
-    /// Argon2 does not work like that.
+    /// Argon2 does not support it.
     #[error("is below Argon2's minimum of 1 pass, 1 lane and 8 KiB per lane")]
     OutOfRange,
     /// More memory than [`Cost::MAX_MEMORY`].
@@ -31,16 +31,17 @@ pub enum CostError {
 }
 
 impl Cost {
-    /// The most memory that one check may take, in KiB. A slip must not take the machine down.
+    /// The most memory that one check may take, in KiB. A typing error must not take the machine
+    /// down.
     pub const MAX_MEMORY: u32 = 1024 * 1024;
 
-    /// What OWASP's password storage cheat sheet asks for.
+    /// The recommendation of OWASP's password storage cheat sheet.
     pub const OWASP: Self = Self { memory: 19_456, passes: 2, lanes: 1 };
 
-    /// A cost that Argon2 can work with.
+    /// A cost that Argon2 supports.
     ///
     /// # Errors
-    /// [`CostError`] if it cannot, or not here.
+    /// [`CostError`] if Argon2 does not support it, or it is not allowed here.
     pub fn new(memory: u32, passes: u32, lanes: u32) -> Result<Self, CostError> {
         if memory > Self::MAX_MEMORY {
             return Err(CostError::Memory(memory));
@@ -76,7 +77,7 @@ impl FromStr for Cost {
 }
 
 impl fmt::Display for Cost {
-    /// As a hash's own text has it.
+    /// In the form of a hash's own text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "m={},t={},p={}", self.memory, self.passes, self.lanes)
     }

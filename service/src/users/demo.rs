@@ -8,7 +8,7 @@ use super::{
     password::{HashingError, PasswordHash},
 };
 
-/// Id, username (the password too), name, role.
+/// Id, username (also the password), name, role.
 const USERS: [(i64, &str, &str, &str); 4] = [
     (1, "admin", "Administrator", "admin"),
     (2, "guest", "Guest", "guest"),
@@ -16,7 +16,7 @@ const USERS: [(i64, &str, &str, &str); 4] = [
     (4, "john", "John Doe", "user"),
 ];
 
-/// The demo's users; each has the username for a password.
+/// The demo's users; each has the username as the password.
 ///
 /// # Errors
 /// [`HashingError`] if their passwords cannot be hashed.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::errors::Chain;
 
-/// Answers from a list in memory, which can be exchanged at any time.
+/// Answers from a list in memory, which can be replaced at any time.
 #[derive(Debug)]
 pub struct ListDirectory {
     listed: RwLock<Listed>,
@@ -29,7 +29,8 @@ pub struct ListDirectory {
     renewal: Option<Renewal>,
 }
 
-/// The list is empty, and nothing is known from before: as at a start whose users file is not there yet.
+/// The list is empty, and nothing is known from before: as at a start whose users file does not
+/// exist yet.
 #[derive(Debug, Error)]
 #[error("no user is known")]
 struct NothingKnown;
@@ -37,15 +38,16 @@ struct NothingKnown;
 #[derive(Clone, Debug, Default)]
 struct Listed {
     users: Arc<Users>,
-    /// Who is not in the list, and is not removed either.
+    /// Users who are not in the list, but not removed either.
     kept: Arc<HashMap<UserId, User>>,
 }
 
-/// Puts a user's renewed hash where the list comes from, if the old one is still there: username, old, new. May block.
+/// Saves a user's renewed hash where the list comes from, if the old one is still there: username,
+/// old, new. May block.
 pub type KeepHash =
     dyn Fn(&str, &PasswordHash, &PasswordHash) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
 
-/// What a hash should cost, and who keeps those that are made anew for it.
+/// The configured cost of hashes, and where renewed ones are saved.
 struct Renewal {
     cost: Cost,
     keep: Arc<KeepHash>,
@@ -59,25 +61,28 @@ impl ListDirectory {
         Self { listed: RwLock::new(listed), checks, renewal: None }
     }
 
-    /// The same, which renews hashes of another cost, or of a password that was not prepared, when their users log in.
+    /// The same, which renews hashes of another cost, or of a password that was not prepared, when
+    /// their users log in.
     #[must_use]
     pub fn renewing(self, cost: Cost, keep: Arc<KeepHash>) -> Self {
         Self { renewal: Some(Renewal { cost, keep }), ..self }
     }
 
-    /// Answers from `users` from now on; gives those it answered from before. Checks under way end on the list they began with.
+    /// Answers from `users` from now on; returns the previous list. Checks in flight use the list
+    /// with which they began.
     pub fn exchange(&self, users: Users) -> Arc<Users> {
         self.exchange_keeping(users, HashMap::new())
     }
 
-    /// The same, with users whose sessions go on although they are not in the list: nobody can log in as one of them.
+    /// The same, with users whose sessions go on although they are not in the list: nobody can log
+    /// in as one of them.
     pub fn exchange_keeping(&self, users: Users, kept: HashMap<UserId, User>) -> Arc<Users> {
         let listed = Listed { users: Arc::new(users), kept: Arc::new(kept) };
-        // Nothing can panic while the lock is held, so a poisoned one holds a whole list all the same.
+        // Nothing can panic while the lock is held, so a poisoned one still holds a complete list.
         std::mem::replace(&mut *self.listed.write().unwrap_or_else(PoisonError::into_inner), listed).users
     }
 
-    /// The list as it is now.
+    /// The current list.
     #[must_use]
     pub fn users(&self) -> Arc<Users> {
         self.listed().users
@@ -87,8 +92,9 @@ impl ListDirectory {
         self.listed.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Renews the hash of a password that was right just now, if it has not the cost that it should have, or is not of the password's
-    /// prepared form. The user is in whether or not that works.
+    /// Renews the hash of a password that was just found right, if its cost is not the configured
+    /// one, or it is not of the password's prepared form. The user is logged in whether or not that
+    /// works.
     async fn renew(&self, credentials: Credentials<'_>, id: &UserId, old: PasswordHash, form: HashedForm) {
         let is_due = |renewal: &&Renewal| form == HashedForm::AsTyped || !old.has_cost(renewal.cost);
         let Some(Renewal { cost, keep }) = self.renewal.as_ref().filter(is_due) else { return };
@@ -135,7 +141,7 @@ impl UserDirectory for ListDirectory {
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
         let Listed { users, kept } = self.listed();
-        // Who asks has a session: so there were users when that was made.
+        // Whoever asks has a session, so there were users when it was created.
         if users.is_silent() && kept.is_empty() {
             return Err(DirectoryError::Failed(Box::new(NothingKnown)));
         }

@@ -18,25 +18,25 @@ use crate::disk;
 /// A user to be added.
 #[derive(Clone, Debug)]
 pub struct NewUser {
-    /// What the user logs in with.
+    /// The name to log in with.
     pub username: String,
-    /// The id; if none, the number after the largest in the file, those of removed users included.
+    /// The id; if none, the number after the largest in the file, including those of removed users.
     pub id: Option<UserId>,
-    /// What others see; if none, the username.
+    /// The display name; if none, the username.
     pub name: Option<String>,
-    /// What services decide access by.
+    /// The role, by which services decide on access.
     pub role: String,
     /// The hash of the password.
     pub password: PasswordHash,
 }
 
-/// A change that was not made; the file is as it was.
+/// A change that was not made; the file is unchanged.
 #[derive(Debug, Error)]
 pub enum EditError {
-    /// The file cannot be read or written, or holds no list of users.
+    /// The file cannot be read or written, or is not a list of users.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The change would make the list no list.
+    /// The change would make the list invalid.
     #[error("cannot add the user")]
     User(#[source] UsersError),
     /// Nobody has that name.
@@ -44,7 +44,7 @@ pub enum EditError {
     NoSuchUser(String),
 }
 
-/// Adds a user and says under which id. Makes the file if there is none.
+/// Adds a user and returns the id. Creates the file if there is none.
 ///
 /// # Errors
 /// [`EditError`] if name or id is taken or the file cannot be changed.
@@ -65,7 +65,7 @@ pub fn add(path: &Path, user: NewUser) -> Result<UserId, EditError> {
     })
 }
 
-/// Gives a user another password.
+/// Changes a user's password.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
@@ -76,7 +76,7 @@ pub fn set_password(path: &Path, username: &str, password: &PasswordHash) -> Res
     })
 }
 
-/// Exchanges the hash `old` of a user for `new`, or leaves what has taken its place since.
+/// Replaces the hash `old` of a user by `new`, unless it has changed since.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
@@ -90,7 +90,7 @@ pub fn renew_hash(path: &Path, username: &str, old: &PasswordHash, new: &Passwor
     })
 }
 
-/// Lets a user log in no more for now, or again.
+/// Disables or enables a user.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
@@ -106,8 +106,8 @@ pub fn set_disabled(path: &Path, username: &str, is_disabled: bool) -> Result<()
     })
 }
 
-/// Removes a user. The file says so from then on, by the id: so a service that follows it knows that the user is not just missing, and
-/// nobody gets the id again.
+/// Removes a user, and records the id in the file: so a service that follows it knows that the user
+/// is not merely missing, and the id is not assigned again.
 ///
 /// # Errors
 /// [`EditError`] if there is no such user or the file cannot be changed.
@@ -122,14 +122,14 @@ pub fn remove(path: &Path, username: &str) -> Result<(), EditError> {
     })
 }
 
-/// What of the file is edited.
+/// The edited parts of the file.
 struct Edited {
     list: ArrayOfTables,
     /// The ids of removed users.
     removed: Array,
 }
 
-/// Changes the list under the folder's lock, and writes it only if it is a list still.
+/// Changes the list under the folder's lock, and writes it only if it is still valid.
 fn edit<T>(
     path: &Path,
     make: bool,
@@ -149,7 +149,7 @@ fn edit<T>(
     let list = match document.remove("user").map(Item::into_array_of_tables) {
         None => ArrayOfTables::new(),
         Some(Ok(list)) => list,
-        // `user = []`: the one form of an empty list that is no list of tables.
+        // `user = []`: the one form of an empty list that is not an array of tables.
         Some(Err(_)) => ArrayOfTables::new(),
     };
     let removed = document.get("removed").and_then(Item::as_array).cloned().unwrap_or_default();

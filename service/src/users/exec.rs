@@ -19,27 +19,31 @@ use tokio::{
 
 use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
 
-/// Asks a program: the question goes to its standard input, the answer comes from its standard output.
+/// Asks a program: the request goes to its standard input, the answer comes from its standard
+/// output.
 #[derive(Debug)]
 pub struct ExecDirectory {
     program: String,
     arguments: Vec<String>,
     at_once: usize,
     logins: Lane,
-    /// Apart, so that no relogin waits for a login.
+    /// Separate, so that no relogin waits for a login.
     others: Lane,
 }
 
-/// How many programs may run at a time, how many wait for that, and how long each may take.
+/// How many programs may run at a time, how many requests may wait for that, and how long each may
+/// take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// So many run at a time for logins, and as many again for all else.
+    /// This many run at a time for logins, and as many again for everything else.
     pub running: usize,
-    /// So many questions wait on either side.
+    /// This many requests wait on either side.
     pub waiting: usize,
-    /// How long a login's program may take, its wait for a turn not counted; its gateway is asked for patience at once.
+    /// How long a login's program may take, not counting the wait for its turn; its gateway is
+    /// asked for more time at once.
     pub login_deadline: Duration,
-    /// How long another program may take: a relogin waits for it, and its gateway for that, 3 s at most.
+    /// How long another program may take: a relogin waits for it, and the relogin's gateway waits 3
+    /// s at most.
     pub deadline: Duration,
 }
 
@@ -78,7 +82,7 @@ impl Default for Limits {
 }
 
 impl ExecDirectory {
-    /// A directory that runs `program` with `arguments`, with no shell in between.
+    /// A directory that runs `program` with `arguments`, without a shell.
     #[must_use]
     pub fn new(program: String, arguments: Vec<String>, limits: Limits) -> Self {
         let lane = |deadline| Lane::new(limits, deadline);
@@ -91,7 +95,8 @@ impl ExecDirectory {
         }
     }
 
-    /// Runs the program once, in its turn. However this ends, so does the program: it is killed when its handle is dropped.
+    /// Runs the program once, in its turn. However this ends, the program ends too: it is killed
+    /// when its handle is dropped.
     async fn ask(&self, lane: &Lane, question: Bytes) -> Result<Vec<u8>, DirectoryError> {
         let _place = lane.taken.try_acquire().map_err(|_| DirectoryError::Busy)?;
         let _turn = lane.running.acquire().await.map_err(foreign::failed)?;
@@ -109,7 +114,7 @@ impl ExecDirectory {
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Its complaints go where ours do.
+            // Its standard error goes where the service's goes.
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
@@ -126,7 +131,7 @@ impl ExecDirectory {
                 stdin.shutdown().await
             };
             match written.await {
-                // It may know its answer without having read the question.
+                // It may answer without having read the request.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
                 written => written,
             }

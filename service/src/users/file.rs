@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::list::{Users, UsersError};
 use crate::disk::Seen;
 
-/// A users file that cannot be used.
+/// An unusable users file.
 #[derive(Debug, Error)]
 pub enum FileError {
     /// It cannot be read or written.
@@ -23,7 +23,7 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// It holds no list of users.
+    /// It is not a list of users.
     #[error("users file {path}")]
     Content {
         /// The file.
@@ -32,7 +32,8 @@ pub enum FileError {
         #[source]
         source: UsersError,
     },
-    /// It has no user, where there were some, and does not say that they were removed: it was emptied, or is not written yet.
+    /// It has no users, where there were some, and does not say that they were removed: it was
+    /// truncated, or is not written yet.
     #[error(
         "users file {path} is empty; to let nobody in, disable the users, or remove them with `relogin user remove`"
     )]
@@ -50,7 +51,7 @@ impl FileError {
     }
 }
 
-/// A users file and what was last seen of it.
+/// A users file, and its last seen state.
 #[derive(Debug)]
 pub struct UsersFile {
     path: PathBuf,
@@ -63,7 +64,7 @@ pub struct UsersFile {
 }
 
 impl UsersFile {
-    /// The file at `path`, not looked at yet.
+    /// The file at `path`, not read yet.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         Self { path, seen: None, text: None, is_list: false, is_being_written: false }
@@ -93,7 +94,7 @@ impl UsersFile {
         let before = self.text.replace(text);
         let text = self.text.as_deref().unwrap_or_default();
         if self.is_list && before.as_deref() == Some(text) {
-            // Who writes over what was there may have come to a part that stays as it is.
+            // A writer that overwrites the file may have come to a part that stays the same.
             self.is_being_written = is_written;
             return Ok(None);
         }
@@ -104,8 +105,8 @@ impl UsersFile {
         Ok(Some(users))
     }
 
-    /// True if, by the last look, somebody has written into the file since the one before, and not put another in its place: then it
-    /// may not be whole yet.
+    /// True if, at the last look, the file was written in place since the look before, and not
+    /// replaced: it may be incomplete.
     #[must_use]
     pub fn is_being_written(&self) -> bool {
         self.is_being_written

@@ -30,7 +30,7 @@ use crate::{complaint::Complaint, errors::Chain};
 /// Asks for a look right now; answered with the number of users, or what is wrong with the file.
 pub type LookRequest = oneshot::Sender<Result<usize, String>>;
 
-/// How long a file is waited for into which somebody writes between any two looks.
+/// How long to wait for a file that changes between any two looks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A users file, and what is known of its users.
@@ -41,8 +41,8 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Reads the users file `path`, and what was `known` of its users when the service was last there. A file that is missing says nothing
-    /// of anybody, if it `may_be_missing`.
+    /// Reads the users file `path`, and what was `known` of its users when the service last ran. A
+    /// missing file says nothing about anybody, if it `may_be_missing`.
     ///
     /// # Errors
     /// [`FileError`] if it cannot be read or holds no list of users.
@@ -76,18 +76,19 @@ impl Follower {
         self.watch.latest.clone().unwrap_or_default()
     }
 
-    /// Those who are not, but whose removal is not sure yet.
+    /// Those who are not, but whose removal is not certain yet.
     #[must_use]
     pub fn kept(&self) -> HashMap<UserId, User> {
         self.news.known.missing_from(&self.users())
     }
 
-    /// Looks once a second, and whenever `asked`, whether the file has changed, and if so gives its users to `directory`, and what has
-    /// happened to whom to `listener`, until that has succeeded. A file that cannot be used, or is gone or empty, changes nothing, and why
-    /// is logged. Returns only if reading panics.
+    /// Looks once a second, and whenever `asked`, whether the file has changed, and if so passes
+    /// its users to `directory`, and the changes of users to `listener`, until that has succeeded.
+    /// A file that is unusable, missing or empty changes nothing, and the reason is logged. Returns
+    /// only if reading panics.
     ///
-    /// Looking beats waiting for notifications here: it sees an editor's rename, a mounted secret's exchanged link and a network
-    /// folder all alike.
+    /// Polling is better than notifications here: it sees an editor's rename, a mounted secret's
+    /// replaced link and a network folder alike.
     pub async fn follow(
         self,
         directory: Arc<ListDirectory>,
@@ -144,7 +145,7 @@ impl Follower {
                 }
             };
             if let Some(request) = request {
-                // Whoever asked may have gone.
+                // The sender may be gone.
                 request.send(answer).ok();
             }
             news.tell(listener.as_ref()).await;
@@ -152,40 +153,41 @@ impl Follower {
     }
 }
 
-/// The file, and what of it is not sure yet.
+/// The file, and what of it is not certain yet.
 #[derive(Debug)]
 struct Watch {
     file: UsersFile,
-    /// The list that it held when it last held one.
+    /// The last valid list that it contained.
     latest: Option<Users>,
-    /// True until that was looked through.
+    /// True until that was processed.
     is_new: bool,
-    /// True if it was read after the start, until it was looked through.
+    /// True if it was read after the start, until it was processed.
     has_changed: bool,
-    /// Since when there has been something to be looked through.
+    /// Since when there has been something to process.
     new_since: Option<Instant>,
-    /// When it was last seen that somebody has written into the file.
+    /// When the file was last seen to be written in place.
     written_at: Option<Instant>,
-    /// True if somebody has since it was last looked through.
+    /// True if that was after it was last processed.
     was_written: bool,
     pending: PendingRemovals,
 }
 
-/// What is to be so now.
+/// What is to take effect now.
 #[derive(Debug)]
 struct Settled {
-    /// Who may log in: the file's users, and those whose removal is not sure.
+    /// Who may log in: the file's users, and those whose removal is not certain.
     users: Users,
-    /// Others whose removal is not sure: they keep their sessions.
+    /// Others whose removal is not certain: they keep their sessions.
     kept: HashMap<UserId, User>,
-    /// What sessions are to know.
+    /// What sessions must be told.
     known: KnownUsers,
     /// True if the file has changed since the last look.
     is_changed: bool,
 }
 
 impl Watch {
-    /// Looks at the file. `current` are the users as they were up to now, `known` what sessions know of them. May block.
+    /// Looks at the file. `current` are the users up to now, `known` what sessions know of them.
+    /// May block.
     fn look(&mut self, current: &Users, known: &KnownUsers, now: Instant) -> Result<Option<Settled>, FileError> {
         match self.file.read() {
             Ok(None) => {}
@@ -215,9 +217,10 @@ impl Watch {
         Ok(Some(Settled { is_changed: std::mem::take(&mut self.has_changed), ..settled }))
     }
 
-    /// True if somebody may be in the middle of writing what is there: it was written since the last look, so that what is there may
-    /// be the beginning of a new list and the end of the old one; or the rest of its last line may make another user of that. But who
-    /// writes all the time is not waited for.
+    /// True if the file may be in the middle of being written: it was written since the last look,
+    /// so that it may contain the beginning of a new list and the end of the old one, or the rest
+    /// of its last line may turn that into another user. But a writer that never stops is not
+    /// waited for.
     fn is_in_the_middle(&self, now: Instant) -> bool {
         let is_within = |at: Option<Instant>, span| at.is_some_and(|at| now.duration_since(at) < span);
         let is_unsure =
@@ -225,7 +228,7 @@ impl Watch {
         self.is_new && is_unsure && is_within(self.new_since, PATIENCE)
     }
 
-    /// What is there now is not known: so neither is for how long anything has been so.
+    /// The file's content is not known now, so neither is how long anything has been so.
     fn begin_again(&mut self) {
         self.pending.begin_again();
         self.new_since = None;
@@ -237,10 +240,11 @@ impl Watch {
     }
 }
 
-/// Puts the `latest` list in the place of the `current` one as far as that is sure. What takes something from a user counts at once: a
-/// disabled user, another password. A new user counts at once, too. But a list that is cut off lacks users, and may lack what disables the
-/// last one: so who is missing is removed, and who was disabled let in, only once that has been so for a while. `None` if nobody is left
-/// of those who were there: then the file has lost them.
+/// Replaces the `current` list by the `latest` one as far as that is certain. A change that takes
+/// something from a user counts at once: disabled, another password. So does a new user. But a
+/// truncated list lacks users, and may lack the line that disables the last one: so a missing user
+/// is removed, and a disabled one enabled, only once that has been so for a while. `None` if none
+/// of the previous users is left: then the file has lost them.
 fn settle(
     latest: &Users,
     current: &Users,
@@ -266,7 +270,7 @@ fn settle(
     }
     let unsure = || missing.iter().filter(|&&id| !sure.contains(id));
     for entry in unsure().filter_map(|id| current.with_id(id)) {
-        // Unless another has the name now.
+        // Unless another user has the name now.
         users.add(entry.clone()).ok();
     }
     let mut known_now = KnownUsers::of(&users);
@@ -277,15 +281,15 @@ fn settle(
     Some(Settled { users, kept, known: known_now, is_changed: false })
 }
 
-/// What the sessions are still to be told.
+/// What the sessions are yet to be told.
 #[derive(Debug)]
 struct News {
-    /// Where what is known is kept; none: nowhere.
+    /// Where the last seen users are kept; none: nowhere.
     path: Option<PathBuf>,
     known: Arc<KnownUsers>,
     untold: VecDeque<UserChange>,
     is_saved: bool,
-    /// True once it was said that it cannot be saved.
+    /// True once it was reported that they cannot be saved.
     has_complained: bool,
 }
 
@@ -293,7 +297,8 @@ impl News {
     fn new(now: Option<KnownUsers>, path: Option<PathBuf>) -> Self {
         let before = match path.as_deref().map(KnownUsers::load) {
             Some(Ok(before)) => Some(before),
-            // No such folder is no such file; what is in its place is said by whoever makes it.
+            // A missing folder is a missing file; what is in its place is reported by whoever
+            // creates it.
             Some(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 warn!("cannot tell which users changed while the service was down: {}", Chain(&error));
                 None
@@ -301,7 +306,7 @@ impl News {
             _ => None,
         };
         let is_saved = before.is_some() || now.is_none();
-        // Who has changed since then is found by the first look.
+        // Later changes are found by the first look.
         let known = before.or(now).unwrap_or_default().into();
         Self { path, known, untold: VecDeque::new(), is_saved, has_complained: false }
     }
@@ -314,7 +319,8 @@ impl News {
         }
     }
 
-    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten by a restart either.
+    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten
+    /// by a restart either.
     async fn tell(&mut self, listener: &dyn UserListener) {
         while let Some(change) = self.untold.front() {
             if let Err(error) = listener.user_changed(change).await {

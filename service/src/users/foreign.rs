@@ -14,16 +14,16 @@ use zeroize::Zeroizing;
 
 use super::{Credentials, DirectoryError, UserChange, Verdict};
 
-/// Why the other program's answer is of no use.
+/// Why the other program's answer is unusable.
 #[derive(Debug, Error)]
 pub enum ForeignError {
-    /// It is no JSON, or not of the form that is asked for.
+    /// It is not JSON, or does not have the expected form.
     #[error("its answer cannot be read, at byte {0}: expected an object with \"user\" or \"error\"")]
     Malformed(usize),
-    /// It is about somebody else than was asked for.
+    /// It is about a different user.
     #[error("its answer is about a different user")]
     AnotherUser,
-    /// It cannot answer, and says so.
+    /// It reports an error.
     #[error("it cannot answer: {0}")]
     Refused(Code),
 }
@@ -32,24 +32,24 @@ pub enum ForeignError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Code(Option<String>);
 
-/// A login, to be judged.
+/// A login to be checked.
 pub(super) fn ask_login(credentials: Credentials<'_>) -> Bytes {
     let Credentials { username, password, remote_addr } = credentials;
     encode(&Question::Login { username, password, remote_addr })
 }
 
-/// A user, to be found.
+/// A user to be looked up.
 pub(super) fn ask_user(id: &UserId) -> Bytes {
     encode(&Question::User { id })
 }
 
-/// What was answered to [`ask_login`].
+/// The answer to [`ask_login`].
 pub(super) fn read_login(answer: &[u8]) -> Result<Verdict, ForeignError> {
     let Answer { user, id } = Answer::read(answer)?;
     Ok(user.map_or(Verdict::Wrong(id), Verdict::Right))
 }
 
-/// What was answered to [`ask_user`].
+/// The answer to [`ask_user`].
 pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ForeignError> {
     match Answer::read(answer)?.user {
         Some(user) if user.id != *asked => Err(ForeignError::AnotherUser),
@@ -57,13 +57,13 @@ pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, F
     }
 }
 
-/// What has happened to a user, as it is told to us. `None` if it is nothing of the kind.
+/// An announced change of a user. `None` if it is something else.
 pub(super) fn read_change(text: &[u8]) -> Option<UserChange> {
     let ChangeForm { id, password, keep } = read::credentials(text).ok()?;
     Some(UserChange { id, is_password_new: password, keep })
 }
 
-/// The same, to be read by [`read_change`].
+/// The same, to be parsed by [`read_change`].
 pub(super) fn write_change(change: &UserChange) -> Vec<u8> {
     let UserChange { id, is_password_new, keep } = change.clone();
     let form = ChangeForm { id, password: is_password_new, keep };
@@ -90,7 +90,7 @@ enum Question<'a> {
 
 fn encode(question: &Question<'_>) -> Bytes {
     let json = serde_json::to_vec(question).expect("texts and numbers are written without fail");
-    // Wiped when the last handle is gone: there may be a password in it.
+    // Wiped when the last handle is dropped, because it may contain a password.
     Bytes::from_owner(Zeroizing::new(json))
 }
 
@@ -103,7 +103,7 @@ struct ChangeForm {
     keep: Option<SessionId>,
 }
 
-/// An answer that is one.
+/// A valid answer.
 struct Answer {
     user: Option<User>,
     id: Option<UserId>,
@@ -111,7 +111,7 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct AnswerForm {
-    /// Null says that there is no such user; left out it says nothing.
+    /// Null says that there is no such user; a missing member says nothing.
     #[serde(default, deserialize_with = "present")]
     user: Option<Option<User>>,
     #[serde(default)]
@@ -128,7 +128,7 @@ struct ErrorForm {
 
 impl Answer {
     fn read(text: &[u8]) -> Result<Self, ForeignError> {
-        // Not the parser's own error: that quotes what it finds.
+        // Not the parser's own error, because that quotes the text.
         let form: AnswerForm = read::credentials(text).map_err(|error| ForeignError::Malformed(error.column()))?;
         match form {
             AnswerForm { error: Some(error), .. } => Err(ForeignError::Refused(Code::of(error.code.as_ref()))),

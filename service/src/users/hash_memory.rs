@@ -27,7 +27,7 @@ pub(super) struct HashMemoryPool {
 #[derive(Default)]
 struct Kept {
     free: Vec<HashMemory>,
-    /// How many times a memory was taken: tells whether one was since somebody last looked.
+    /// How many times a memory was taken: tells whether one was taken since the last look.
     taken: u64,
     is_watched: bool,
 }
@@ -42,7 +42,7 @@ impl HashMemory {
     /// [`argon2::Error::OutOfMemory`] if the system has no memory left.
     pub(super) fn blocks(&mut self, count: usize) -> Result<&mut [Block], argon2::Error> {
         if self.0.len() < count {
-            // The smaller one goes first, or both would be there at the same time.
+            // The smaller one is freed first; otherwise both would exist at the same time.
             self.0 = Vec::new();
             self.0.try_reserve_exact(count).map_err(|_| argon2::Error::OutOfMemory)?;
             self.0.resize(count, Block::new());
@@ -64,7 +64,8 @@ impl HashMemoryPool {
         kept.free.pop().unwrap_or_default()
     }
 
-    /// Keeps a memory for the next check. To be called within a runtime, which frees it after a while without checks.
+    /// Keeps a memory for the next check. Call it within a runtime, which frees it after a while
+    /// without checks.
     pub(super) fn give_back(self: &Arc<Self>, memory: HashMemory) {
         let mut kept = self.lock();
         kept.free.push(memory);
@@ -93,7 +94,7 @@ impl HashMemoryPool {
         kept.is_watched = false;
         let free = std::mem::take(&mut kept.free);
         drop(kept);
-        // Outside of the lock: to give back so much memory takes the system a moment.
+        // Outside of the lock, because freeing so much memory takes the system a moment.
         drop(free);
         true
     }
@@ -102,7 +103,7 @@ impl HashMemoryPool {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many memories are kept, and the blocks in them.
+    /// How many memories are kept, and their blocks.
     #[cfg(test)]
     pub(super) fn kept(&self) -> (usize, usize) {
         let kept = self.lock();

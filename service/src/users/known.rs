@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{UserChange, list::Users, password::PasswordMark};
 use crate::disk;
 
-/// The users who may log in, and what of them their sessions show.
+/// The users who may log in, and what their sessions show of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownUsers(HashMap<UserId, Known>);
 
@@ -42,7 +42,7 @@ impl KnownUsers {
         )
     }
 
-    /// What has happened since to those that were known. Those who are new have no sessions yet.
+    /// The changes since, of users that were known. New users have no sessions yet.
     #[must_use]
     pub fn changes_to(&self, now: &Self) -> Vec<UserChange> {
         self.0
@@ -60,14 +60,14 @@ impl KnownUsers {
         self.0.keys()
     }
 
-    /// Those who are not in a list, which does not say either that they were removed.
+    /// Those who are not in a list that does not say that they were removed either.
     #[must_use]
     pub fn missing_from(&self, users: &Users) -> HashMap<UserId, User> {
         let missing = self.0.iter().filter(|(id, _)| users.with_id(id).is_none() && !users.has_removed(id));
         missing.map(|(id, known)| (id.clone(), known.user.clone())).collect()
     }
 
-    /// Has a user stay as they were known before, if they were. Gives them.
+    /// Keeps a user as they were known before, if they were. Returns them.
     pub fn take_over(&mut self, before: &Self, id: &UserId) -> Option<(UserId, User)> {
         let known = before.0.get(id)?.clone();
         let user = known.user.clone();
@@ -75,10 +75,10 @@ impl KnownUsers {
         Some((id.clone(), user))
     }
 
-    /// Reads what [`KnownUsers::save`] has written.
+    /// Parses what [`KnownUsers::save`] has written.
     ///
     /// # Errors
-    /// [`io::Error`] if there is no such file, or something else in it.
+    /// [`io::Error`] if the file does not exist, or is invalid.
     pub fn load(path: &Path) -> io::Result<Self> {
         let known: Vec<KnownForm> = serde_json::from_slice(&fs::read(path)?)?;
         Ok(Self(
@@ -86,7 +86,7 @@ impl KnownUsers {
         ))
     }
 
-    /// Writes it down, readable for its owner alone. On disk when this returns.
+    /// Saves it, readable only for its owner. On disk when this returns.
     ///
     /// # Errors
     /// [`io::Error`] if it cannot be written.

@@ -16,85 +16,89 @@ use super::{
     prepare::{UsernameError, prepared_username, username},
 };
 
-/// Users with their password hashes. Names, once they are prepared, and ids are unique.
+/// Users with their password hashes. Prepared names, and ids, are unique.
 #[derive(Clone, Debug, Default)]
 pub struct Users {
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     by_id: HashMap<UserId, usize>,
-    /// Whose ids are never to be given again.
+    /// Ids that are never assigned again.
     removed: HashSet<UserId>,
-    /// Keyed afresh in each process, so that nobody can tell which entry an unknown name is checked against.
+    /// Keyed afresh in each process, so that nobody can tell which entry an unknown name is checked
+    /// against.
     decoys: RandomState,
 }
 
 /// One user of a list.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What the user logs in with.
+    /// The name to log in with.
     pub username: String,
     /// What others see.
     pub user: User,
     /// The hash of the password.
     pub password: PasswordHash,
-    /// True for one who may not log in for now.
+    /// True for a user who may not log in at the moment.
     pub is_disabled: bool,
 }
 
-/// What a login of some username is to be checked against.
+/// What a login with some username is checked against.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// The hash to check: the user's, or for an unknown name that of somebody else, so that it takes as long.
+    /// The hash to check: the user's, or for an unknown name that of another user, so that it takes
+    /// as long.
     pub hash: PasswordHash,
-    /// Who has logged in if the password is right; nobody, whatever the password, if the name is unknown or disabled.
+    /// Who has logged in if the password is right; nobody, whatever the password, if the name is
+    /// unknown or disabled.
     pub user: Option<User>,
     /// Whose name it is.
     pub name_of: Option<UserId>,
 }
 
-/// A list that is none.
+/// An invalid list.
 #[derive(Debug, Error)]
 pub enum UsersError {
-    /// No TOML, or not the members that a user has.
+    /// Not TOML, or not the members of a user.
     #[error("line {line}: {message}")]
     Form {
         /// The line, from 1.
         line: usize,
-        /// What the parser found, in its words.
+        /// The parser's message.
         message: String,
     },
-    /// Not a name to log in with.
+    /// Not a valid username.
     #[error("{0:?} is not a username")]
     Username(String, #[source] UsernameError),
-    /// Two users whose names are one once they are prepared.
+    /// Two users whose prepared names are the same.
     #[error("there are two users of one name, {} ({:?}) and {} ({:?}): case, spaces and Unicode forms do not matter", .0.0, .0.1, .1.0, .1.1)]
     TwoOfOneName(Box<(UserId, String)>, Box<(UserId, String)>),
-    /// Two users of one id.
+    /// Two users with the same id.
     #[error("there are two users with the id {0}")]
     TwoOfOneId(UserId),
-    /// A user with the id of one who was removed.
+    /// A user with the id of a removed user.
     #[error(
         "the id {0} belonged to a removed user; use another id, or delete it from `removed` in the users file if it is the same user"
     )]
     RemovedId(UserId),
-    /// A password hash that is none.
+    /// An invalid password hash.
     #[error("the password of user {0:?} cannot be used")]
     Password(String, #[source] PasswordHashError),
 }
 
 impl UsersError {
-    /// What the parser says and where. Its own error is not kept as a source, since that quotes the text, hashes included.
+    /// What the parser says and where. Its own error is not kept as a source, because that quotes
+    /// the text, hashes included.
     pub(super) fn form(text: &str, message: &str, span: Option<Range<usize>>) -> Self {
         let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
         Self::Form { line: before.matches('\n').count() + 1, message: message.to_owned() }
     }
 }
 
-/// The file, as TOML has it.
+/// The file, as TOML.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
-    /// First, as it has to be in the file.
+    /// First, because it must be first in the file.
     #[serde(default)]
     removed: Vec<UserId>,
     #[serde(default)]
@@ -115,10 +119,10 @@ struct EntryForm {
 }
 
 impl Users {
-    /// Reads the text of a users file.
+    /// Parses the text of a users file.
     ///
     /// # Errors
-    /// [`UsersError`] if it is no list of users. It never holds a password hash.
+    /// [`UsersError`] if it is not a list of users. It never contains a password hash.
     pub fn parse(text: &str) -> Result<Self, UsersError> {
         let form: Form = toml::from_str(text).map_err(|error| UsersError::form(text, error.message(), error.span()))?;
         let mut users = Self { removed: form.removed.into_iter().collect(), ..Self::default() };
@@ -132,7 +136,7 @@ impl Users {
     /// Adds a user.
     ///
     /// # Errors
-    /// [`UsersError`] if the name is none, or the name or id is taken.
+    /// [`UsersError`] if the name is invalid, or the name or id is taken.
     pub fn add(&mut self, entry: Entry) -> Result<(), UsersError> {
         let name = username(&entry.username).map_err(|error| UsersError::Username(entry.username.clone(), error))?;
         let index = self.entries.len();
@@ -158,25 +162,26 @@ impl Users {
         &self.entries
     }
 
-    /// The user of this name, however it is typed.
+    /// The user with this name, however it is typed.
     #[must_use]
     pub fn named(&self, username: &str) -> Option<&Entry> {
         self.by_name.get(&prepared_username(username)).map(|&index| &self.entries[index])
     }
 
-    /// The user of this id, disabled or not.
+    /// The user with this id, disabled or not.
     #[must_use]
     pub fn with_id(&self, id: &UserId) -> Option<&Entry> {
         self.by_id.get(id).map(|&index| &self.entries[index])
     }
 
-    /// True if the list says that the user of this id was removed, and does not just lack them.
+    /// True if the list says that the user with this id was removed, and is not merely missing.
     #[must_use]
     pub fn has_removed(&self, id: &UserId) -> bool {
         self.removed.contains(id)
     }
 
-    /// True if it says nothing of anybody: neither that they are users, nor that they were removed.
+    /// True if it says nothing about anybody: neither that they are users, nor that they were
+    /// removed.
     #[must_use]
     pub fn is_silent(&self) -> bool {
         self.entries.is_empty() && self.removed.is_empty()
@@ -187,7 +192,7 @@ impl Users {
         self.removed.iter()
     }
 
-    /// Lets a user log in no more.
+    /// Disables a user.
     pub fn disable(&mut self, id: &UserId) {
         if let Some(&index) = self.by_id.get(id) {
             self.entries[index].is_disabled = true;
@@ -206,8 +211,9 @@ impl Users {
 
     /// What a login as `username` is checked against. `None` if the list is empty.
     ///
-    /// An unknown name gets somebody else's hash, always the same one while the list stays: as costly as a real check, and where
-    /// the file's hashes have different parameters, spread like theirs.
+    /// An unknown name gets another user's hash, always the same one while the list stays: as
+    /// costly as a real check, and where the file's hashes have different parameters, distributed
+    /// like theirs.
     #[must_use]
     pub fn candidate(&self, username: &str) -> Option<Candidate> {
         if let Some(entry) = self.named(username) {

@@ -24,7 +24,7 @@ use thiserror::Error;
 /// Why a user directory cannot answer now: never the caller's fault.
 #[derive(Debug, Error)]
 pub enum DirectoryError {
-    /// So many password checks wait already that this one is not taken.
+    /// Too many password checks are waiting.
     #[error("too many password checks are waiting")]
     Busy,
     /// The directory or its password hashing failed.
@@ -32,31 +32,31 @@ pub enum DirectoryError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// What somebody logs in with.
+/// The credentials of a login.
 #[derive(Clone, Copy, Debug)]
 pub struct Credentials<'a> {
-    /// As [`prepare::prepared_username`] gives it; compared as it is.
+    /// As [`prepare::prepared_username`] returns it; compared as it is.
     pub username: &'a str,
-    /// What was typed.
+    /// As typed.
     pub password: &'a Password,
-    /// Where the login comes from, `ip:port`, as the gateway says.
+    /// Where the login comes from, `ip:port`, as the gateway reports it.
     pub remote_addr: Option<&'a str>,
 }
 
-/// What credentials are worth.
+/// The result of checking credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// They are this user's, who may log in.
     Right(User),
-    /// They let nobody in. With the id of the user whose name it is, where the directory tells.
+    /// They are refused. With the id of the user whose name it is, if the directory reports it.
     Wrong(Option<UserId>),
 }
 
 /// Knows users and their passwords.
 #[async_trait]
 pub trait UserDirectory: Send + Sync {
-    /// Whose credentials they are. An unknown or disabled user takes as long as a wrong password. A check that takes longer
-    /// than gateways wait for an answer calls `queued` first, once.
+    /// Checks credentials. An unknown or disabled user takes as long as a wrong password. A check
+    /// that takes longer than gateways wait for an answer calls `queued` first, once.
     ///
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
@@ -66,35 +66,36 @@ pub trait UserDirectory: Send + Sync {
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<Verdict, DirectoryError>;
 
-    /// The user of this id as the directory has them now; none if they are removed or disabled.
+    /// The current state of the user with this id; none if they are removed or disabled.
     ///
     /// # Errors
     /// [`DirectoryError`] if the directory cannot answer.
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError>;
 
-    /// How many credentials it can look at at a time; more would only wait there.
+    /// How many credentials it can check at a time; more would only wait there.
     fn at_once(&self) -> usize {
         256
     }
 }
 
-/// Something has happened to a user.
+/// A change of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserChange {
-    /// To whom. What they are like now, and whether they are there at all, is for [`UserDirectory::find`] to say.
+    /// The user. Their current state, and whether they exist, is reported by
+    /// [`UserDirectory::find`].
     pub id: UserId,
-    /// True if they have another password, so that sessions from before are to end.
+    /// True if they have another password, so that earlier sessions must end.
     pub is_password_new: bool,
-    /// The session in which they have changed it, which is to stay.
+    /// The session in which they have changed it, which stays.
     pub keep: Option<SessionId>,
 }
 
-/// Is told of users to whom something has happened.
+/// Is told about changes of users.
 #[async_trait]
 pub trait UserListener: Send + Sync {
-    /// Does what follows from the change. Doing it again does no harm.
+    /// Applies the change. Repeating it does no harm.
     ///
     /// # Errors
-    /// What failed; it should be told again then.
+    /// What failed; the change should be told again then.
     async fn user_changed(&self, change: &UserChange) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }

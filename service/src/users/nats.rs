@@ -34,17 +34,19 @@ enum AskError {
     Answer(String, #[source] foreign::ForeignError),
 }
 
-/// How long a login may take: its gateway is asked for more patience than that.
+/// How long a login may take: its gateway is asked for more time than that.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long it takes until the gateway is asked for patience: well within the 3 s that it has of its own.
+/// How long it takes until the gateway is asked for more time: well within the 3 s that it waits
+/// anyway.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How long anything else may take: a relogin waits for it, and its gateway for that, 3 s at most.
+/// How long anything else may take: a relogin waits for it, and the relogin's gateway waits 3 s at
+/// most.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 impl NatsDirectory {
-    /// A directory that asks on `subject`.
+    /// A directory that sends requests on `subject`.
     #[must_use]
     pub fn new(bus: Arc<dyn Bus>, subject: String) -> Self {
         Self { bus, subject }

@@ -29,13 +29,13 @@ use super::{
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(phc::PasswordHash);
 
-/// A text that is no hash we can check passwords against.
+/// A text that is not a supported password hash.
 #[derive(Debug, Error)]
 pub enum PasswordHashError {
     /// Not of the form `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.
     #[error("not a PHC string with salt and hash, as `relogin user passwd` writes them")]
     Form,
-    /// The parameters are no Argon2 parameters, or it is another algorithm's hash.
+    /// The parameters are not valid for Argon2, or the hash is another algorithm's.
     #[error("not a hash of a supported Argon2 variant")]
     NotArgon2(#[source] password_hash::Error),
     /// A check would cost too much.
@@ -43,27 +43,28 @@ pub enum PasswordHashError {
     Cost(CostError),
 }
 
-/// The form of a password that a hash is of.
+/// The form of a password of which a hash was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashedForm {
-    /// As [`prepared_password`] gives it.
+    /// As [`prepared_password`] returns it.
     Prepared,
-    /// As it was typed, which is another: the hash is from before passwords were prepared.
+    /// As it was typed, which is different: the hash is from before passwords were prepared.
     AsTyped,
 }
 
-/// Tells whether two hashes were made when one password was set: the same for a hash and what it was renewed to, another for
-/// whatever password is set next. Tells nothing of the password.
+/// Tells whether two hashes stem from one setting of a password: equal for a hash and its renewals,
+/// different for whatever password is set next. Reveals nothing about the password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordMark([u8; 16]);
 
-/// Hashing that failed for want of memory or randomness.
+/// Hashing failed for lack of memory or randomness.
 #[derive(Debug, Error)]
 #[error("password hashing failed")]
 pub struct HashingError(#[from] password_hash::Error);
 
 impl PasswordHash {
-    /// Hashes a password, in its prepared form, by Argon2id with a fresh salt. Takes a while: see [`PasswordChecks`].
+    /// Hashes a password, in its prepared form, with Argon2id and a fresh salt. Takes a while: see
+    /// [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
@@ -75,8 +76,9 @@ impl PasswordHash {
         argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, &mut HashMemory::default())
     }
 
-    /// The hash of the same password at another cost. It keeps the salt, and with it its [`PasswordHash::mark`]; a salt has to
-    /// differ from password to password, not from hash to hash of one. Takes a while: see [`PasswordChecks`].
+    /// The hash of the same password at another cost. It keeps the salt, and with it its
+    /// [`PasswordHash::mark`]; a salt has to differ between passwords, not between hashes of one.
+    /// Takes a while: see [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
@@ -86,7 +88,7 @@ impl PasswordHash {
         argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, memory)
     }
 
-    /// True if the hash is Argon2id's of today, at this cost.
+    /// True if the hash is current Argon2id at this cost.
     #[must_use]
     pub fn has_cost(&self, cost: Cost) -> bool {
         let params = Params::try_from(&self.0);
@@ -95,15 +97,16 @@ impl PasswordHash {
             && params.is_ok_and(|params| Cost::new(params.m_cost(), params.t_cost(), params.p_cost()) == Ok(cost))
     }
 
-    /// When which password was set, without saying which or when.
+    /// A mark for one setting of a password, which reveals neither the password nor the time.
     #[must_use]
     pub fn mark(&self) -> PasswordMark {
         let digest = Sha256::digest(self.0.salt.as_ref().map_or(&[][..], |salt| salt.as_ref()));
         PasswordMark(digest.first_chunk().copied().expect("SHA-256 has 32 bytes"))
     }
 
-    /// The form of `password` that this is the hash of; none if it is another password's. Takes a while, and twice as long if the
-    /// password was typed in another form than the prepared one and that does not match: see [`PasswordChecks`].
+    /// The form of `password` that this is the hash of; none if it is another password's. Takes a
+    /// while, and twice as long if the typed form differs from the prepared one and that one does
+    /// not match: see [`PasswordChecks`].
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
@@ -122,7 +125,7 @@ impl PasswordHash {
         let algorithm = Algorithm::try_from(algorithm.as_str())?;
         let version = version.map_or(Ok(Version::default()), Version::try_from).map_err(password_hash::Error::from)?;
         let argon2 = Argon2::new(algorithm, version, Params::try_from(&self.0)?);
-        // Compared in constant time: that is how `Output` compares.
+        // Compared in constant time, which `Output` does.
         Ok(output(&argon2, password, salt, memory)? == *expected)
     }
 }
@@ -161,7 +164,7 @@ fn argon2id_hash(
     }))
 }
 
-/// Computes the hash by itself, in `memory`.
+/// Computes the raw hash, in `memory`.
 fn output(
     argon2: &Argon2<'_>,
     password: &Password,
@@ -189,8 +192,9 @@ impl fmt::Debug for PasswordHash {
     }
 }
 
-/// Checks passwords off the async threads: so many at once, so many waiting in their order, and no more. Everything that
-/// takes no password (relogins above all) never comes by here, so a flood of logins holds up logins alone.
+/// Checks passwords off the async threads: a limited number at once, a limited number waiting in
+/// order, and no more. Requests without a password (relogins above all) never pass through here, so
+/// a flood of logins delays only logins.
 #[derive(Debug)]
 pub struct PasswordChecks {
     at_once: usize,
@@ -200,8 +204,8 @@ pub struct PasswordChecks {
 }
 
 impl PasswordChecks {
-    /// How many checks may wait for each that runs: at some 20 ms a check they are done within the 15 s that a pre-response
-    /// asks of a gateway.
+    /// How many checks may wait for each that runs: at about 20 ms per check they are done within
+    /// the 15 s that a pre-response asks of a gateway.
     pub const WAITING_PER_RUNNING: usize = 512;
 
     /// One check at a time for each core but one, which is left to everything else.
@@ -229,7 +233,8 @@ impl PasswordChecks {
         self.at_once
     }
 
-    /// [`PasswordHash::matches`], in its turn: one check, whichever form it is. Calls `queued` once before it waits, if it has to.
+    /// [`PasswordHash::matches`], in its turn: one check, whichever form it is. Calls `queued` once
+    /// before it waits, if it has to.
     ///
     /// # Errors
     /// [`DirectoryError::Busy`] if the queue is full, [`DirectoryError::Failed`] if hashing failed.
@@ -268,7 +273,8 @@ impl PasswordChecks {
                 Arc::clone(&self.running).acquire_owned().await.map_err(failed)?
             }
         };
-        // The turn goes along: a caller that gives up does not make room for another hash beside the one still running.
+        // The turn is passed along: a caller that gives up does not make room for another hash
+        // beside the one still running.
         let memories = Arc::clone(&self.memories);
         tokio::task::spawn_blocking(move || {
             give_way();
@@ -284,10 +290,11 @@ impl PasswordChecks {
     }
 }
 
-/// Lets the rest of the machine go before this thread: a check may take a moment longer, a relogin should not. The thread
-/// belongs to the pool of those that block, so whatever else it does is in no hurry either.
+/// Gives the rest of the machine priority over this thread: a check may take a moment longer, a
+/// relogin should not. The thread belongs to the pool for blocking work, so its other work is not
+/// urgent either.
 fn give_way() {
-    // A system that does not let us has its reasons; the check is as good.
+    // If the system does not permit that, the check works all the same.
     let _ = rustix::process::setpriority_process(None, 10);
 }
 

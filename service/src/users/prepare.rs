@@ -13,11 +13,12 @@ use thiserror::Error;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use zeroize::Zeroizing;
 
-/// The longest username, in bytes of UTF-8 once it is prepared.
+/// The longest username, in bytes of UTF-8 after preparation.
 pub const MAX_USERNAME: usize = 512;
 
-/// The longest password, in bytes, that all of its profile is applied to. A longer one is only brought to Unicode's normalization
-/// form C: the profile's rules for characters in context take time that grows with the square of the length.
+/// The longest password, in bytes, to which its whole profile is applied. A longer one is only
+/// normalized to Unicode form C, because the profile's rules for characters in context take time
+/// that grows with the square of the length.
 pub const MAX_PROFILED_PASSWORD: usize = 1024;
 
 /// Why a text is not a username.
@@ -29,7 +30,7 @@ pub enum UsernameError {
     /// Longer than [`MAX_USERNAME`].
     #[error("it is longer than {MAX_USERNAME} bytes")]
     TooLong,
-    /// The profile does not allow a character, or not there.
+    /// The profile does not allow a character, or not in this place.
     #[error("a username cannot have U+{0:04X} here (RFC 8265)")]
     Character(u32),
     /// Text from right to left and from left to right in one word.
@@ -37,15 +38,15 @@ pub enum UsernameError {
     Directions,
 }
 
-/// The form of a username in which two that nobody can tell apart are equal: lower case, one Unicode form, no spaces around it and
-/// single ones within. Preparing it again changes nothing.
+/// The form of a username in which two that nobody can tell apart are equal: lower case, one
+/// Unicode form, no spaces around it and single ones within. Preparing it again changes nothing.
 ///
-/// RFC 8265 sees a username as words between spaces, and has the profile applied to each. The profile's tables are those of Unicode
-/// 6.3; a word with a character that is newer is lower-cased and normalized only, so that the names of writers of younger scripts
-/// are names.
+/// RFC 8265 treats a username as words separated by spaces, and applies the profile to each. The
+/// profile's tables are those of Unicode 6.3; a word with a newer character is only lower-cased and
+/// normalized, so that names in newer scripts are accepted.
 ///
 /// # Errors
-/// [`UsernameError`] if it is none.
+/// [`UsernameError`] if it is invalid.
 pub fn username(text: &str) -> Result<String, UsernameError> {
     if text.len() > MAX_USERNAME {
         return Err(UsernameError::TooLong);
@@ -59,8 +60,8 @@ pub fn username(text: &str) -> Result<String, UsernameError> {
     }
 }
 
-/// [`username`] for whoever compares what strangers send. A word that no username can have is lower-cased and normalized only; a text
-/// that is too long to be looked at stays as it is.
+/// Like [`username`], for comparing what strangers send. A word that no username can have is only
+/// lower-cased and normalized; a text that is too long stays as it is.
 #[must_use]
 pub fn prepared_username(text: &str) -> String {
     if text.len() > MAX_USERNAME {
@@ -71,10 +72,12 @@ pub fn prepared_username(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The form of a password that is hashed: one Unicode form, and all kinds of spaces the same. `None` if it has that form already.
+/// The form of a password that is hashed: one Unicode form, and all kinds of spaces the same.
+/// `None` if it has that form already.
 ///
-/// No password is refused: one with characters that the profile does not allow (control characters, and whatever is newer than
-/// Unicode 6.3) was set before there was a profile, or is as good as any other. It is only normalized.
+/// No password is refused: one with characters that the profile does not allow (control characters,
+/// and whatever is newer than Unicode 6.3) may have been set earlier, and is as good as any other.
+/// It is only normalized.
 #[must_use]
 pub fn prepared_password(password: &Password) -> Option<Password> {
     let typed = password.expose();
@@ -90,8 +93,9 @@ pub fn prepared_password(password: &Password) -> Option<Password> {
     (*prepared != typed).then(|| Password::new(prepared.to_string()))
 }
 
-/// Normalized first, so that no two forms of a text are seen differently. Lower-cased as Unicode's toLowerCase() has it, of whole words:
-/// the profile's crate maps each character by itself, and so has no final sigma.
+/// Normalized first, so that all forms of a text are treated alike. Lower-cased by whole words,
+/// like Unicode's toLowerCase(): the profile's crate maps each character by itself, and so has no
+/// final sigma.
 fn lower(text: &str) -> String {
     text.nfc().collect::<String>().to_lowercase()
 }
@@ -104,7 +108,7 @@ fn prepared_word(word: &str) -> Result<String, UsernameError> {
         }
         Err(ProfileError::BadCodepoint(CodepointInfo { cp, .. })) => Err(UsernameError::Character(cp)),
         Err(ProfileError::Invalid) => Err(UsernameError::Directions),
-        // A character that is judged by its neighbours, and has none.
+        // A character whose validity depends on its neighbours, and has none.
         Err(ProfileError::Unexpected(_)) => {
             let by_neighbours = |c: &char| "\u{b7}\u{375}\u{5f3}\u{5f4}\u{200c}\u{200d}\u{30fb}".contains(*c);
             Err(word

@@ -9,12 +9,13 @@ use std::{
 use relogin_session::UserId;
 use tokio::time::Instant;
 
-/// How long a user has to be missing, from a file that nobody writes into meanwhile, to count as removed. A file that is copied over
-/// another is empty for a moment, and then has some of its users; the pauses of a copy over a network are shorter than this.
+/// How long a user must be missing, from a file that nobody writes to in the meantime, to count as
+/// removed. A file that is copied over another is empty for a moment, and then has some of its
+/// users; the pauses of a copy over a network are shorter than this.
 pub const AGREEMENT: Duration = Duration::from_secs(5);
 
-/// How many looks have to agree on it. Of two looks, the second may come before the writer has got on, however far they are apart:
-/// after a machine was halted, everything goes on at once.
+/// How many looks have to agree. Of two looks, the second may come before the writer has made
+/// progress, however far apart they are: after a machine was halted, everything resumes at once.
 const LOOKS: u32 = 3;
 
 /// Users who are missing from the file, but do not count as removed yet.
@@ -28,8 +29,9 @@ struct Missing {
 }
 
 impl PendingRemovals {
-    /// Takes in who is missing by a look at the file, and gives those of them who count as removed: who have been missing for long
-    /// enough. If the file `is_being_written`, that begins with this look.
+    /// Records who is missing at a look at the file, and returns those who count as removed,
+    /// because they have been missing for long enough. If the file `is_being_written`, that time
+    /// starts with this look.
     pub fn look(
         &mut self,
         missing: impl IntoIterator<Item = UserId>,
@@ -51,8 +53,8 @@ impl PendingRemovals {
         removed
     }
 
-    /// Nothing could be seen of the file, so what was seen before says nothing of what is there now: who is missing is so from the next
-    /// look on.
+    /// The file could not be read, so earlier looks say nothing about its content now: the time
+    /// starts with the next look.
     pub fn begin_again(&mut self) {
         for missing in self.0.values_mut() {
             missing.looks = 0;

@@ -8,12 +8,12 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Values by key, so many at most, each for a time.
+/// Values by key, limited in number and in time.
 #[derive(Debug)]
 pub(super) struct Forgetful<T> {
     capacity: usize,
     values: HashMap<u64, (T, Instant)>,
-    /// When each key is to be forgotten, earliest first.
+    /// When each key expires, earliest first.
     order: BTreeSet<(Instant, u64)>,
 }
 
@@ -22,12 +22,12 @@ impl<T: Copy> Forgetful<T> {
         Self { capacity, values: HashMap::new(), order: BTreeSet::new() }
     }
 
-    /// The value of `key`, if it is not forgotten by `now`.
+    /// The value of `key`, if it has not expired at `now`.
     pub(super) fn get(&self, key: u64, now: Instant) -> Option<T> {
         self.values.get(&key).filter(|(_, until)| now < *until).map(|(value, _)| *value)
     }
 
-    /// Keeps `value` for a time.
+    /// Stores `value` for a time.
     pub(super) fn insert(&mut self, key: u64, value: T, now: Instant, time: Duration) {
         self.remove(key);
         while let Some(&(until, oldest)) = self.order.first()

@@ -8,13 +8,13 @@ use thiserror::Error;
 
 use crate::bus::{BusError, Permission};
 
-/// Where NATS is, and how to get in.
+/// Where NATS is, and how to log in.
 #[derive(Clone, Default)]
 pub struct NatsConfig {
-    /// `nats://host:4222` or `tls://host`, or several of one cluster with commas between. `user:password@` or `token@` may
-    /// stand before the host.
+    /// `nats://host:4222` or `tls://host`, or several of one cluster separated by commas.
+    /// `user:password@` or `token@` may precede the host.
     pub url: String,
-    /// A credentials file, as `nsc` makes it.
+    /// A credentials file, as `nsc` creates it.
     pub credentials: Option<PathBuf>,
 }
 
@@ -25,10 +25,10 @@ impl fmt::Debug for NatsConfig {
     }
 }
 
-/// Why there is no connection to begin with. Shows no password.
+/// Why there was no first connection. Shows no password.
 #[derive(Debug, Error)]
 pub enum ConnectError {
-    /// The address is none.
+    /// The address is invalid.
     #[error("{url:?} is not a NATS address; write nats://host:4222")]
     Url {
         /// What was given.
@@ -46,10 +46,10 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
-    /// The server wants to know us otherwise.
+    /// The server rejects the login.
     #[error("the NATS server at {servers} rejects the login; check user, password, token or credentials")]
     Refused {
-        /// Who was asked.
+        /// The server's address.
         servers: String,
         /// What the server said.
         #[source]
@@ -58,38 +58,38 @@ pub enum ConnectError {
     /// No server answers.
     #[error("no NATS server answers at {servers}; is it running, and is the address right?")]
     Unreachable {
-        /// Who was asked.
+        /// The addresses that were tried.
         servers: String,
         /// Why the last one could not be reached.
         #[source]
         source: async_nats::ConnectError,
     },
-    /// Connected, but not allowed what a bus needs.
+    /// Connected, but without the permissions that every bus needs.
     #[error(
         "the NATS server at {servers} does not permit this user an inbox; let this user subscribe and publish to \"_INBOX.>\""
     )]
     Inbox {
-        /// Who was asked.
+        /// The server's address.
         servers: String,
         /// What went wrong.
         #[source]
         source: BusError,
     },
-    /// Connected, but not allowed what the service needs.
+    /// Connected, but without the permissions that the service needs.
     #[error(
         "the NATS server at {servers} does not permit this user to {}; add it to the user's permissions",
         list(denied)
     )]
     Denied {
-        /// Who was asked.
+        /// The server's address.
         servers: String,
-        /// What is not allowed.
+        /// The missing permission.
         denied: Vec<Permission>,
     },
-    /// Connected, but it could not be found out what is allowed.
+    /// Connected, but the permissions could not be determined.
     #[error("the NATS server at {servers} does not report its permissions")]
     Unchecked {
-        /// Who was asked.
+        /// The server's address.
         servers: String,
         /// What went wrong; none if it took too long.
         #[source]
@@ -104,16 +104,16 @@ fn list(permissions: &[Permission]) -> String {
 /// How many messages may wait to be written.
 const QUEUE: usize = 4096;
 
-/// Silence after which the server is asked for a sign of life; the third time in a row the connection is given up.
+/// Silence after which the server is pinged; after the third in a row the connection is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The addresses, without their logins, and the options with them.
+/// The addresses without their credentials, and the options with them.
 pub(super) async fn prepare(config: &NatsConfig) -> Result<(Vec<ServerAddr>, ConnectOptions), ConnectError> {
     let mut options = ConnectOptions::new()
         .name("relogin")
         .client_capacity(QUEUE)
         .ping_interval(PING_INTERVAL)
-        // Ours is the same check, and also one of the length.
+        // This is the same check, and also limits the length.
         .skip_subject_validation(true);
     if let Some(path) = &config.credentials {
         let error = |source| ConnectError::Credentials { path: path.clone(), source };
@@ -146,14 +146,15 @@ pub(super) fn refused_or_unreachable(servers: String, source: async_nats::Connec
     }
 }
 
-/// What stood before the host of an address.
+/// What preceded the host of an address.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 enum Login {
     User(String, String),
     Token(String),
 }
 
-/// Takes the login out of an address, for async-nats logs addresses and does not log in with what is in them.
+/// Takes the credentials out of an address, because async-nats logs addresses and does not log in
+/// with what is in them.
 fn parse(url: &str) -> io::Result<(ServerAddr, Option<Login>)> {
     let address: ServerAddr = url.parse()?;
     if address.host().is_empty() || address.is_websocket() {
@@ -175,7 +176,7 @@ fn decode(text: &str) -> io::Result<String> {
     Ok(text.into_owned())
 }
 
-/// The address with all before its host left out, for addresses that may not even be ones.
+/// The address without everything before its host, for addresses that may not even be valid.
 fn without_login(url: &str) -> String {
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}://{}", &url[..scheme], &url[at + 1..]),

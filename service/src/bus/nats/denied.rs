@@ -15,29 +15,30 @@ use tracing::{error, warn};
 use super::connect::{self, ConnectError, NatsConfig};
 use crate::bus::permissions::{Act, Need, Needed, Permission};
 
-/// What is needed, and what of it was refused.
+/// The permissions that are needed, and those that were refused.
 #[derive(Debug, Default)]
 pub(super) struct Denials(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     needed: Option<Needed>,
-    /// Of the needs, so there are no more than those.
+    /// A subset of the needs, so it cannot grow beyond them.
     denied: Vec<Permission>,
     others: Others,
 }
 
-/// Refusals of what is not needed: of what clients of the gateway ask for, who must not fill the log.
+/// Refusals of what is not needed: of subjects that clients of the gateway ask for, who must not
+/// fill the log.
 #[derive(Debug, Default)]
 struct Others {
     last_told: Option<Instant>,
     untold: u64,
 }
 
-/// How often refusals of what is not needed are told.
+/// How often refusals of what is not needed are logged.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a server may take to say what it does not allow.
+/// How long a server may take to report what it does not permit.
 const CHECK_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Denials {
@@ -54,16 +55,17 @@ impl Denials {
         self.state().denied.clone()
     }
 
-    /// Takes the place of what was known to be refused.
+    /// Replaces what was known to be refused.
     pub(super) fn set(&self, denied: Vec<Permission>) {
         self.state().denied = denied;
     }
 
-    /// Notes what a server has said. True if something that is needed is refused now and was not before.
+    /// Records a report of the server. True if something that is needed is refused now and was not
+    /// before.
     pub(super) fn note(&self, event: &Event) -> bool {
         let Some((act, subject)) = refusal(event) else { return false };
         let mut state = self.state();
-        // Before that, whoever cannot do without says so.
+        // Before that, the caller reports it.
         let Some(needed) = state.needed.as_ref() else { return false };
         let needed = needed.of(act, subject);
         if needed.is_empty() {
@@ -79,7 +81,7 @@ impl Denials {
         !new.is_empty()
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -96,7 +98,8 @@ impl Others {
     }
 }
 
-/// What was refused, if that is what the event says: `Permissions Violation for Publish to "subject"`, or `Subscription to`.
+/// What was refused, if the event reports that: `Permissions Violation for Publish to "subject"`,
+/// or `Subscription to`.
 fn refusal(event: &Event) -> Option<(Act, &str)> {
     let Event::ServerError(ServerError::Other(text)) = event else { return None };
     let text = text.strip_prefix("Permissions Violation for ")?;
@@ -104,14 +107,15 @@ fn refusal(event: &Event) -> Option<(Act, &str)> {
         Some(text) => (Act::Publish, text),
         None => (Act::Subscribe, text.strip_prefix("Subscription to \"")?),
     };
-    // Behind the subject there may be a queue, or the subscription's number.
+    // The subject may be followed by a queue or the subscription's number.
     Some((act, text.split('"').next()?))
 }
 
-/// Tries each of `needs` on a connection of its own, and gives those that are refused.
+/// Tries each of `needs` on a connection of its own, and returns those that are refused.
 ///
-/// The server says nothing about what it allows; what it refuses it says before it carries out what was sent behind it. So a
-/// message to ourselves comes last, and then the connection's end, for events of the client are told in their order.
+/// The server does not report what it permits. It reports a refusal before it processes what was
+/// sent after it. So a message to this process comes last, and then the end of the connection,
+/// because events of the client are delivered in order.
 pub(super) async fn check(config: &NatsConfig, needs: &[Need]) -> Result<Vec<Permission>, ConnectError> {
     let (servers, options) = connect::prepare(config).await?;
     let names = connect::names(&servers);

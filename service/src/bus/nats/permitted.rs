@@ -12,15 +12,16 @@ use crate::{
     errors::Chain,
 };
 
-/// How long after a refusal, and between two looks, until it is tried whether it still holds.
+/// How long after a refusal, and between two tries, it is tried again.
 const RECHECK: Duration = Duration::from_secs(5);
 
 impl NatsBus {
-    /// Makes sure that the server allows what is needed. From now on what it refuses of that is to be had by
-    /// [`denied`](crate::bus::Bus::denied). Gives what is refused of `wishes`, without which it goes as well.
+    /// Checks that the server permits what is needed. From now on, refusals of that are available
+    /// from [`denied`](crate::bus::Bus::denied). Returns the refused ones of `wishes`, which are
+    /// optional.
     ///
     /// # Errors
-    /// [`ConnectError`] if it does not, or does not say so.
+    /// [`ConnectError`] if it does not permit them, or does not answer.
     pub async fn require(&self, needs: Vec<Need>, wishes: Vec<Need>) -> Result<Vec<Permission>, ConnectError> {
         let all: Vec<_> = needs.iter().chain(&wishes).filter(|need| !need.is_used_at_start).cloned().collect();
         let (mut denied, mut unfulfilled) = (denied::check(&self.config, &all).await?, Vec::new());
@@ -38,16 +39,18 @@ impl NatsBus {
         Ok(unfulfilled)
     }
 
-    /// Publishes `payload` to `subject` on a connection of its own, and makes sure that the server allows it.
+    /// Publishes `payload` to `subject` on a connection of its own, and checks that the server
+    /// permits it.
     ///
     /// # Errors
-    /// [`ConnectError`] if it does not, or does not say so.
+    /// [`ConnectError`] if it does not permit it, or does not answer.
     pub async fn publish_or_refuse(&self, subject: &str, payload: Bytes) -> Result<(), ConnectError> {
         let denied = denied::check(&self.config, &[Need::publish(subject, subject, payload)]).await?;
         if denied.is_empty() { Ok(()) } else { Err(ConnectError::Denied { servers: self.servers.clone(), denied }) }
     }
 
-    /// Once something is refused that is needed, looks every now and then whether it is allowed again, until it is told to stop.
+    /// Once something that is needed is refused, tries repeatedly whether it is permitted again,
+    /// until it is told to stop.
     pub async fn follow_permissions(&self, stop: CancellationToken) {
         let following = async {
             loop {
@@ -69,7 +72,7 @@ impl NatsBus {
     async fn recheck(&self) -> Result<bool, ConnectError> {
         let (before, needs) = (self.shared.denials.denied(), self.shared.denials.needs());
         let mut denied = denied::check(&self.config, &needs).await?;
-        // The server has dropped subscriptions, and is only asked for them when a connection begins.
+        // The server has dropped subscriptions, and gets them again only when a connection starts.
         if denied.is_empty() && before.iter().any(|permission| permission.act == Act::Subscribe) {
             let mut link = self.shared.link.subscribe();
             self.client.force_reconnect().await.ok();

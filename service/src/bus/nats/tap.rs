@@ -21,12 +21,12 @@ use async_nats::{Message, Subscriber};
 use futures_util::{StreamExt, future::poll_fn};
 use tokio::task::unconstrained;
 
-/// Hands on the messages of one subscriber, at once and in order.
+/// Passes on the messages of one subscriber, at once and in order.
 pub(super) struct Tap {
-    /// How often it was woken since it began to look. Only who raises this from 0 looks; everybody else makes them look again.
-    /// So a wake-up never waits, not even for itself.
+    /// How often it was woken since it started to look. Only the thread that raises this from 0
+    /// looks; every other one makes it look again. So a wake-up never waits, not even for itself.
     wakes: AtomicUsize,
-    /// None once ended. Also breaks the circle: the subscriber's queue holds its waker.
+    /// None once ended. Also breaks the cycle: the subscriber's queue holds its waker.
     flow: Mutex<Option<Flow>>,
 }
 
@@ -66,12 +66,13 @@ impl Tap {
         }
     }
 
-    /// Delivers all that waits, and leaves the waker behind for what comes next.
+    /// Delivers everything that waits, and leaves the waker behind for what comes next.
     fn empty(&self, context: &mut Context<'_>) {
         let mut slot = self.lock();
         let Some(flow) = slot.as_mut() else { return };
         loop {
-            // Without `unconstrained` the queue would feign to be empty when the reader's task has used up its turn.
+            // Without `unconstrained` the queue would appear empty when the reader's task has used
+            // up its budget.
             let next = pin!(unconstrained(poll_fn(|context| flow.subscriber.poll_next_unpin(context))));
             match next.poll(context) {
                 Poll::Ready(Some(message)) => (flow.deliver)(message),
@@ -84,7 +85,7 @@ impl Tap {
         }
     }
 
-    /// Nothing under the lock panics halfway, so what a poisoned lock guards is whole.
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn lock(&self) -> MutexGuard<'_, Option<Flow>> {
         self.flow.lock().unwrap_or_else(PoisonError::into_inner)
     }

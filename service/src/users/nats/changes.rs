@@ -13,17 +13,17 @@ use crate::{
     users::{UserListener, foreign},
 };
 
-/// Hears of changes and tells the sessions.
+/// Receives changes and tells the sessions.
 pub struct Changes {
     bus: Arc<dyn Bus>,
     heard: Subscription,
     listener: Arc<dyn UserListener>,
 }
 
-/// How many changes are told at once. Those behind them wait.
+/// How many changes are applied at once. Those behind them wait.
 const AT_ONCE: usize = 64;
 
-/// The pause before what could not be told is told again.
+/// The pause before a failed change is retried.
 const PAUSE: Duration = Duration::from_secs(1);
 
 const DONE: &[u8] = br#"{"result":null}"#;
@@ -31,7 +31,8 @@ const FAILED: &[u8] = br#"{"error":{"code":"system.internalError","message":"Int
 const MALFORMED: &[u8] = br#"{"error":{"code":"system.invalidParams","message":"Invalid parameters"}}"#;
 
 impl Changes {
-    /// Listens to what a service that answers on `subject` says. What comes from now on is told once this runs.
+    /// Subscribes to the changes of a service that answers on `subject`. What arrives from now on
+    /// is applied once this runs.
     ///
     /// # Errors
     /// [`BusError`] if the bus fails.
@@ -40,7 +41,8 @@ impl Changes {
         Ok(Self { bus, heard, listener })
     }
 
-    /// Tells until it is told to stop. What is not told by then nobody was promised.
+    /// Applies changes until it is told to stop. What is not applied by then was confirmed to
+    /// nobody.
     pub async fn run(mut self, stop: CancellationToken) {
         let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(AT_ONCE)));
         let told = async {
@@ -66,7 +68,8 @@ impl std::fmt::Debug for Changes {
     }
 }
 
-/// Tells of one change. Whoever waits for an answer is told whether it is done; for others it is tried until it is.
+/// Applies one change. A sender that waits for an answer is told whether it is done; for others it
+/// is retried until it is.
 async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
     let answer = match foreign::read_change(&message.payload) {
         Some(change) => loop {
