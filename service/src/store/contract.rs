@@ -8,7 +8,8 @@ use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 
 use super::{Revision, SessionStore, StoreError};
 
-/// The suite's tests for the store that `$open` makes: an async closure that gives it and what it needs to stay.
+/// The suite's tests for the store that `$open` creates: an async closure that returns it and a
+/// guard for what it needs.
 macro_rules! suite {
     ($open:expr) => {
         crate::store::contract::suite! { $open;
@@ -140,7 +141,7 @@ pub(super) async fn a_connection_is_on_one_session(store: impl SessionStore) {
     assert_eq!(store.load(sid(2)).await.unwrap().unwrap().revision, revision);
     let held = store.find_by_connection(&cid("a")).await.unwrap().unwrap();
     assert_eq!(held.record.sid, sid(1));
-    // Its own connections do not stand in a session's way.
+    // Its own connections are not in a session's way.
     store.replace(record(1, &["b", "a"]), held.revision).await.unwrap();
 }
 
@@ -190,14 +191,14 @@ pub(super) async fn the_next_deadline_is_the_earliest(store: impl SessionStore) 
     assert_eq!(store.overdue(Timestamp(39), 9).await.unwrap(), [sid(1)]);
     store.remove(sid(1), first).await.unwrap();
     assert_eq!(store.next_deadline().await.unwrap(), Some(Timestamp(40)));
-    // The session's own deadline counts when it is the earlier one.
+    // The session's own deadline counts if it is the earlier one.
     store.create(Record { session_deadline: Timestamp(5), ..until(3, 50) }).await.unwrap();
     assert_eq!(store.next_deadline().await.unwrap(), Some(Timestamp(5)));
 }
 
 pub(super) async fn an_earlier_deadline_wakes(store: impl SessionStore) {
     store.create(until(1, 30)).await.unwrap();
-    // Also if nobody waited when it came.
+    // Even if nobody was waiting when it came.
     store.deadline_moved().await;
     let mut moved = pin!(store.deadline_moved());
     assert!(poll!(moved.as_mut()).is_pending());

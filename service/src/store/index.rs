@@ -22,7 +22,8 @@ pub(super) struct Known {
     pub(super) revision: Revision,
     pub(super) deadline: Timestamp,
     pub(super) user: UserId,
-    /// The connections on it, divided by dots, which no cid has: one text costs a third of a list of texts.
+    /// Its connections, separated by dots, which no cid contains: one text costs a third of a list
+    /// of texts.
     pub(super) connections: Box<str>,
 }
 
@@ -37,28 +38,28 @@ impl Known {
         }
     }
 
-    /// True if exactly these connections are on it, in this order.
+    /// True if its connections are exactly these, in this order.
     pub(super) fn is_on(&self, connections: &[ConnectionId]) -> bool {
         split(&self.connections).eq(connections.iter().map(ConnectionId::as_str))
     }
 
-    /// The connections on it.
+    /// Its connections.
     pub(super) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         split(&self.connections).filter_map(ConnectionId::parse)
     }
 }
 
-/// Finds sessions by what is in their records.
+/// Finds sessions by the contents of their records.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
     sessions: HashTable<u32>,
     connections: HashTable<Held>,
-    /// The first session of each user; the others follow it.
+    /// The first session of each user; the others are linked from it.
     users: HashTable<u32>,
     deadlines: BTreeSet<(Timestamp, SessionId)>,
-    // Keyed at random: cids and user ids are for others to choose.
+    // Keyed at random, because others choose cids and user ids.
     hasher: RandomState,
 }
 
@@ -70,19 +71,20 @@ struct Slot {
     previous: Option<Number>,
 }
 
-/// The number of a slot, and one more, so that none costs nothing.
+/// The number of a slot plus one, so that an empty option costs nothing.
 type Number = std::num::NonZeroU32;
 
 /// A connection on a session.
 #[derive(Debug)]
 struct Held {
-    /// Of the cid's text.
+    /// The hash of the cid's text.
     hash: u32,
     slot: u32,
 }
 
 impl Index {
-    /// Takes all of `sessions` up: faster than one by one. Of a session that is among them twice, the last counts.
+    /// Inserts all of `sessions`: faster than one by one. Of a session that occurs twice, the last
+    /// one counts.
     pub(super) fn with(sessions: Vec<Known>) -> Self {
         let mut index = Self {
             slots: Vec::with_capacity(sessions.len()),
@@ -111,9 +113,9 @@ impl Index {
         Some(self.known(self.slot_of(sid)?))
     }
 
-    /// Takes a session up, or its next revision.
+    /// Inserts a session, or its next revision.
     pub(super) fn put(&mut self, record: &Record, revision: Revision) {
-        // What a refresh does not change is most of it.
+        // Most of it does not change in a refresh.
         if let Some(slot) = self.slot_of(record.sid)
             && let Some(Slot { known, .. }) = &mut self.slots[slot as usize]
             && known.user == record.user_id
@@ -130,7 +132,7 @@ impl Index {
         self.put_known(Known::of(record, revision));
     }
 
-    /// The same, of what was kept.
+    /// The same, from what was kept.
     pub(super) fn put_known(&mut self, known: Known) {
         self.remove(known.sid);
         self.deadlines.insert((known.deadline, known.sid));
@@ -148,7 +150,7 @@ impl Index {
         self.deadlines.remove(&(known.deadline, sid));
         for connection in split(&known.connections) {
             let hash = self.hash(connection);
-            // Of two connections with one hash, either entry will do.
+            // If two connections have one hash, either entry will do.
             let is_it = |held: &Held| held.slot == slot && held.hash == hash;
             if let Ok(held) = self.connections.find_entry(spread(hash), is_it) {
                 held.remove();
@@ -156,7 +158,7 @@ impl Index {
         }
     }
 
-    /// The session that `connection` is on.
+    /// The session of `connection`.
     pub(super) fn session_on(&self, connection: &ConnectionId) -> Option<SessionId> {
         let hash = self.hash(connection.as_str());
         let is_on = |held: &Held| {
@@ -203,7 +205,7 @@ impl Index {
         self.slots[slots].iter().flatten().map(|slot| &slot.known)
     }
 
-    /// Puts a session into a slot and all tables but that of deadlines.
+    /// Puts a session into a slot and into all tables except the one of deadlines.
     fn take_up(&mut self, known: Known) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -228,7 +230,7 @@ impl Index {
         }
     }
 
-    /// Takes a slot out of its user's sessions.
+    /// Removes a slot from its user's sessions.
     fn leave_user(&mut self, slot: u32) {
         let Some(Slot { known, next, previous }) = &self.slots[slot as usize] else { return };
         let (next, previous) = (*next, *previous);
@@ -262,7 +264,7 @@ impl Index {
     }
 }
 
-/// True if a deadline appeared that is earlier than all before.
+/// True if a deadline has appeared that is earlier than all before.
 pub(super) fn is_earlier(after: Option<Timestamp>, before: Option<Timestamp>) -> bool {
     after.is_some_and(|after| before.is_none_or(|before| after < before))
 }
@@ -279,7 +281,7 @@ fn slot_numbered(number: Number) -> u32 {
     number.get() - 1
 }
 
-/// A hash as the tables take it, which look at both its ends.
+/// A hash as the tables need it, which use both its ends.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -37,12 +37,12 @@ impl MemoryStore {
     }
 
     fn open(&self) -> Result<MutexGuard<'_, Sessions>, StoreError> {
-        // Nothing below panics half way through a change.
+        // Nothing below panics halfway through a change.
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if sessions.closed { Err(StoreError::Closed) } else { Ok(sessions) }
     }
 
-    /// Changes one session under its revision (`None`: there must be none).
+    /// Changes one session under its revision (`None`: it must not exist).
     fn write(&self, sid: SessionId, revision: Option<Revision>, next: Option<Record>) -> Result<Revision, StoreError> {
         let mut sessions = self.open()?;
         let earliest = sessions.index.next_deadline();

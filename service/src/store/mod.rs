@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 use thiserror::Error;
 
-/// A number that every write of a record raises; writes name the one they were decided on.
+/// A number that every write of a record increases; writes name the one on which they were decided.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
 
@@ -22,22 +22,24 @@ impl Revision {
     }
 }
 
-/// A record as it was loaded.
+/// A loaded record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// The session.
     pub record: Record,
-    /// What [`SessionStore::replace`] and [`SessionStore::remove`] must name.
+    /// The revision for [`SessionStore::replace`] and [`SessionStore::remove`].
     pub revision: Revision,
 }
 
-/// Why a store could not do what it was asked.
+/// Why a store could not carry out a call.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The record has been changed or removed since it was loaded, or a new one exists already. Decide again.
+    /// The record has been changed or removed since it was loaded, or a new one already exists.
+    /// Decide again.
     #[error("the session was changed concurrently")]
     Conflict,
-    /// The write would put a connection onto a second session. Detach it from the first, then decide again.
+    /// The write would put a connection on a second session. Detach it from the first, then decide
+    /// again.
     #[error("the connection already has session {0}")]
     ConnectionTaken(SessionId),
     /// A stored record cannot be read.
@@ -46,10 +48,12 @@ pub enum StoreError {
     /// Another process has the store's folder open.
     #[error("the data folder {} is in use by another process", .0.display())]
     InUse(PathBuf),
-    /// Room on the disk, descriptors or memory are short. Nothing was changed; the store goes on trying by itself.
+    /// Space on the disk, descriptors or memory are short. Nothing was changed; the store keeps
+    /// retrying by itself.
     #[error("the session store accepts no writes at the moment")]
     Shortage(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A file or folder of the store is not what was left there. What can be read is kept by `relogin store repair`.
+    /// A file or folder of the store is not as the store left it. `relogin store repair` keeps what
+    /// can be read.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf, #[source] Damage),
     /// Disk or database failed.
@@ -63,30 +67,30 @@ pub enum StoreError {
 /// What is wrong with a file of a store.
 #[derive(Debug, Error)]
 pub enum Damage {
-    /// It is not there.
+    /// It does not exist.
     #[error("it is missing")]
     Missing,
     /// Its checksum is wrong.
     #[error("its content is not what was written")]
     Unreadable,
-    /// A part of the journal is not there.
+    /// A part of the write-ahead log is missing.
     #[error("frame {found} of the journal follows where frame {expected} should: what was written in between is lost")]
     Gap {
-        /// The number of the first frame that is missing.
+        /// The number of the first missing frame.
         expected: u64,
-        /// The number of the next frame that is there.
+        /// The number of the next frame that exists.
         found: u64,
     },
     /// The database does not open, or cannot be read.
     #[error("cannot read the database")]
     Database(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The database does not have what the index knows of.
+    /// The database lacks what the index knows.
     #[error("the database lacks session {0}, or its newest revision")]
     Lacks(SessionId),
 }
 
-/// Keeps sessions. Every answer speaks only of what is durable: a write returns once it would survive a power loss (the
-/// memory store: at once), and a read never shows a write that has not returned.
+/// Stores sessions. All answers are about durable state: a write returns once it would survive a
+/// power loss (the memory store: at once), and a read never shows a write that has not returned.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Stores a new session.
@@ -113,7 +117,7 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError::Conflict`] if `revision` is not its newest.
     async fn remove(&self, sid: SessionId, revision: Revision) -> Result<(), StoreError>;
 
-    /// The session that `connection` is on. No connection is on two.
+    /// The session of `connection`. No connection is on two sessions.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
@@ -137,23 +141,26 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError`] if the store fails.
     async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError>;
 
-    /// Resolves when [`SessionStore::next_deadline`] may have become earlier since this last resolved, also if nobody was
-    /// waiting then. For one task: of several that wait, one is woken. Cancel safe.
+    /// Resolves when [`SessionStore::next_deadline`] may have become earlier since this last
+    /// resolved, even if nobody was waiting at that moment. For one task: of several that wait, one
+    /// is woken. Cancel safe.
     async fn deadline_moved(&self);
 
-    /// Whether the store can take writes now.
+    /// Whether the store can accept writes now.
     ///
     /// # Errors
-    /// [`StoreError`] with the reason if it cannot; [`StoreError::Shortage`] if it may later.
+    /// [`StoreError`] with the reason if it cannot; [`StoreError::Shortage`] if it may be able to
+    /// later.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Resolves once the store can write no more and never will, for what is on disk is not known: the process should end at
-    /// once, and start again. A store that cannot fail like this waits forever. Cancel safe.
+    /// Resolves once the store can never write again, because it is unknown what is on disk: the
+    /// process must end at once, and be restarted. A store that cannot fail like this waits
+    /// forever. Cancel safe.
     async fn failed(&self) {
         std::future::pending::<()>().await;
     }
 
-    /// Finishes the writes under way and refuses later ones.
+    /// Completes the writes in flight and refuses later ones.
     ///
     /// # Errors
     /// [`StoreError`] if the last flush fails.

@@ -1,48 +1,59 @@
-//! Sessions on disk: one folder, no server. Knows no rules and no clock; nothing outside knows sled.
+//! Sessions on disk: one folder, no server. Must not depend on the rules or on clocks; nothing
+//! outside this module knows sled.
 //!
-//! **Shape.** What is written goes to a journal (`sled/journal.rs`) and is durable there. sled has one tree, sid → revision ‖
-//! record, and gets the newest state of what has changed later, in the background: a session that was used ten times
-//! meanwhile is one write. What sessions are found by, and each one's newest revision, is kept in memory (`store/index.rs`).
+//! **Structure.** A write goes to a write-ahead log (`sled/journal.rs`) and is durable there. sled
+//! has one tree, sid → revision ‖ record, and receives the newest state of changed sessions later,
+//! in the background: a session that was used ten times in between is one write. The indexes, and
+//! each session's newest revision, are kept in memory (`store/index.rs`).
 //!
-//! **A write** is checked in the caller's own task, against what is durable and what is staged (`sled/state.rs`), and joins
-//! the group that gathers. One thread (`sled/writer.rs`) takes group after group: one frame of the journal, one fdatasync, then
-//! what is in it is shown to readers and its writers are answered. While the disk works the next group gathers, so the busier
-//! the store, the more requests share a sync. Losers of a race are answered after the sync too, since what they lost against
-//! is only then true.
+//! **A write** is checked in the caller's task, against what is durable and what is staged
+//! (`sled/state.rs`), and joins the current group. One thread (`sled/writer.rs`) takes group after
+//! group: one frame of the log, one fdatasync, then its contents are shown to readers and its
+//! writers are answered. While the disk works the next group is collected, so the busier the store,
+//! the more requests share a sync. Losers of a conflict are answered after the sync too, because
+//! what they lost against is true only then.
 //!
-//! **Reads** show only what is durable: the index has the newest durable revision of each session, and a record counts only
-//! in that revision, wherever it is found: among those decoded lately, in what the journal has and sled has not, in sled.
+//! **Reads** show only what is durable: the index has the newest durable revision of each session,
+//! and a record counts only in that revision, wherever it is found: in the cache, in the part of
+//! the log that sled does not have, or in sled.
 //!
-//! **Settling.** Once the journal has grown, the writer cuts it, and the other thread (`sled/settler.rs`) does, in this order:
-//! 1. give sled the newest state of each session that is in the part cut off, and have it synced;
-//! 2. write a snapshot of the index (`sled/snapshot.rs`), have it synced, and put it in the old one's place;
-//! 3. drop that part of the journal, oldest segment first.
+//! **Checkpoints.** Once the log has grown, the writer cuts it, and the other thread
+//! (`sled/settler.rs`, the checkpointer) does, in this order:
+//! 1. give sled the newest state of each session in the part cut off, and sync it;
+//! 2. write a snapshot of the index (`sled/snapshot.rs`), sync it, and replace the old one by it;
+//! 3. drop that part of the log, oldest segment first.
 //!
-//! So whatever is dropped from the journal is durable in sled *and* in the snapshot, and each of the three may be cut short
-//! anywhere: the journal is still there, and it says of each session all there is to say, so it can be applied once more.
+//! So whatever is dropped from the log is durable in sled *and* in the snapshot. Each step may be
+//! cut short anywhere: the log is still there, and has the whole state of each session, so it can
+//! be applied again.
 //!
-//! **Opening** reads the snapshot, or all of sled if there is none that is whole; then the journal, whose entries count more
-//! than what was found so far, each one more than those before it. What it has goes to sled with the next settlement.
-//! The journal is synced before it is believed: what a killed process had written may be in the page cache only.
+//! **Opening** reads the snapshot, or all of sled if there is no intact one; then the log, whose
+//! entries override what was found so far, later ones overriding earlier ones. They go to sled with
+//! the next checkpoint. The log is synced before it is relied on: what a killed process had written
+//! may be only in the page cache.
 //!
-//! **Power loss.** The journal's last frame may be torn; nobody was told of it. sled 0.34 appends to one file, `db`. Its
-//! flush ends in `sync_file_range`, which waits for the pages but neither flushes the drive's cache nor writes the file's size,
-//! so it alone is no barrier; fdatasync of that file is, and comes after it. What is not in `db`: `conf` and the names of
-//! the files, synced when the store is opened; `snap.*`, made and synced by sled when it is opened, a shortcut that is not
-//! needed to recover; `blobs/`, for pages of over 128 KiB, and a page has 17 records at most, of 300 bytes as a rule and some
-//! 3 KiB at most. After a power loss sled's log holds all up to the last sync, and perhaps a part of what followed, which sled
-//! drops from the first damaged message on: the journal has it. One thing could still hurt: sled overwrites a segment
-//! (512 KiB) of its log once what was in it has been written again, in a segment with two others flushed, but not synced,
-//! behind it. So no more than 1 MiB of log may be written between two syncs: that is what `MAX_CHUNK` and `MAX_CHUNK_BYTES`
-//! in `sled/settler.rs` see to.
+//! **Power loss.** The log's last frame may be torn; nobody was told of it. sled 0.34 appends to
+//! one file, `db`. Its flush ends in `sync_file_range`, which waits for the pages but neither
+//! flushes the drive's cache nor writes the file's size, so it is not a barrier; the fdatasync of
+//! that file that follows is. What is not in `db`: `conf` and the names of the files, synced when
+//! the store is opened; `snap.*`, created and synced by sled when it is opened, a shortcut that is
+//! not needed to recover; `blobs/`, for pages of over 128 KiB, while a page has at most 17 records,
+//! of usually 300 bytes and at most some 3 KiB. After a power loss sled's log contains everything
+//! up to the last sync, and perhaps a part of what followed, which sled drops from the first
+//! damaged message on; the write-ahead log has it. One danger remains: sled overwrites a segment
+//! (512 KiB) of its log once its contents have been written again, in a segment with two others
+//! flushed, but not synced, after it. So at most 1 MiB of sled's log may be written between two
+//! syncs: `MAX_CHUNK` and `MAX_CHUNK_BYTES` in `sled/settler.rs` ensure that.
 //!
-//! **Shortages and failures.** What could not be had (room, descriptors, memory) is tried again by the settler, and as long as a
-//! frame finds no room its writes are refused: nothing has changed then. Room is taken before it is written to: a segment of the
-//! journal as a whole, and what sled is going to write until the next sync. After a frame's write or any sync of sled's log that
-//! fails, nobody knows what is on disk, and a second sync would lie: [`SessionStore::failed`] says so, and the process ends. What
-//! is missing or damaged when the store opens is an error that names it; `relogin store repair` keeps the rest.
+//! **Shortages and failures.** The checkpointer retries what failed for lack of a resource (space,
+//! descriptors, memory), and as long as a frame finds no space its writes are refused, with nothing
+//! changed. Space is reserved before it is written to: a whole segment of the log, and what sled
+//! will write until the next sync. After a failed write of a frame, or a failed sync of sled's log,
+//! it is unknown what is on disk, and a second sync would lie: [`SessionStore::failed`] reports it,
+//! and the process ends. What is missing or damaged when the store opens is an error that names it;
+//! `relogin store repair` keeps the rest.
 //!
-//! All calls of the store's own go through `sled/vfs.rs`, where tests let each of them fail.
+//! All of the store's own system calls go through `sled/vfs.rs`, where tests let each of them fail.
 
 mod database;
 mod journal;
@@ -73,7 +84,7 @@ use self::{
 };
 use super::{Damage, Revision, SessionStore, StoreError, Stored};
 
-/// Keeps sessions in a folder.
+/// Stores sessions in a folder.
 #[derive(Debug)]
 pub struct SledStore {
     shared: Arc<Shared>,
@@ -83,16 +94,17 @@ pub struct SledStore {
 }
 
 impl SledStore {
-    /// Opens the store in `folder`, which is made if it is not there. Blocks, for as long as it takes to read the index.
+    /// Opens the store in `folder`, which is created if it does not exist. Blocks as long as it
+    /// takes to read the index.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process has it open, [`StoreError::Damaged`] if something is missing or cannot be read,
-    /// [`StoreError::Backend`] if the disk does not let it be read or written.
+    /// [`StoreError::InUse`] if another process has it open, [`StoreError::Damaged`] if something
+    /// is missing or cannot be read, [`StoreError::Backend`] if the disk cannot be read or written.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         Self::open_with(folder, Arc::new(Disk), Sizes::USUAL)
     }
 
-    /// Opens the store with something in the disk's place.
+    /// Opens the store with a substitute for the disk.
     fn open_with(folder: &Path, vfs: Arc<dyn Vfs>, sizes: Sizes) -> Result<Self, StoreError> {
         let (shared, threads) = opening::open(folder, Fs::new(vfs), sizes)?;
         Ok(Self { shared, folder: folder.to_owned(), threads: Mutex::new(threads) })
@@ -113,7 +125,7 @@ impl SledStore {
             Outcome::Later(end, result) => match end.wait().await {
                 Verdict::Durable => result,
                 Verdict::Refused(reason) => Err(reason.as_shortage()),
-                // Whoever gives up on a group has failed, and said so.
+                // Whoever gives up on a group has failed, and has reported it.
                 Verdict::GivenUp => self.shared.check().and(Err(StoreError::Closed)),
             },
         }
@@ -137,7 +149,8 @@ impl SledStore {
         let is_idle = state.is_idle();
         drop(state);
         if was_idle && !is_idle {
-            // Behind those who run already: what they are about to write goes with the same sync.
+            // After the tasks that run already: what they are about to write goes with the same
+            // sync.
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { shared.notify() });
         }
@@ -175,7 +188,8 @@ impl SledStore {
                     self.shared.lock().keep(&stored);
                     return Ok(Some(stored));
                 }
-                // It has changed between the look into the index and the one into sled. Not twice to the same.
+                // It has changed between the lookup in the index and the one in sled. That does not
+                // happen twice to the same session.
                 _ if expected != Some(revision) => expected = Some(revision),
                 _ if revision.is_none() => return Err(StoreError::Record(sid, RecordError::Empty)),
                 _ => return Err(StoreError::Damaged(database::log_path(&self.folder), Damage::Lacks(sid))),
@@ -190,7 +204,8 @@ impl SessionStore for SledStore {
         self.write(record.sid, None, Some(record)).await
     }
 
-    // Reads are not moved off the async threads: they come from memory, sled's cache or the page cache, in microseconds.
+    // Reads are not moved off the async threads: they come from memory, sled's cache or the page
+    // cache, in microseconds.
     async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
         self.load_now(sid)
     }
@@ -206,7 +221,7 @@ impl SessionStore for SledStore {
     async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError> {
         loop {
             let Some(sid) = self.state()?.index.session_on(connection) else { return Ok(None) };
-            // It may have left the session between the two looks.
+            // It may have left the session between the two lookups.
             if let Some(stored) = self.load_now(sid)?
                 && stored.record.is_on(connection)
             {
@@ -248,7 +263,7 @@ impl SessionStore for SledStore {
     async fn close(&self) -> Result<(), StoreError> {
         self.begin_closing();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // A thread that panicked has said so: the store has failed.
+        // A thread that panicked has reported it: the store has failed.
         let ended = move || threads.into_iter().for_each(|thread| drop(thread.join()));
         tokio::select! {
             ended = tokio::task::spawn_blocking(ended) => ended.map_err(database::failed)?,

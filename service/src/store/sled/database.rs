@@ -1,4 +1,5 @@
-//! sled: where sessions are once the journal lets go of them, how a record is written into it, and the folder's lock.
+//! sled, where sessions are once they leave the write-ahead log: how a record is written into it,
+//! and the lock of the folder.
 
 use std::{
     error::Error,
@@ -23,19 +24,22 @@ pub(super) struct Database {
     log: File,
     path: PathBuf,
     fs: Fs,
-    /// Up to where the log had its room on the disk when it was looked at last, and how long it was then.
+    /// Up to where space for the log was reserved when it was last checked, and how long it was
+    /// then.
     reserved: u64,
     /// Last, so that it is released when the rest is closed.
     _lock: File,
 }
 
-/// How much sled may keep of the database in memory, in bytes. Records that are in no cache come from the page cache.
+/// How much of the database sled may keep in memory, in bytes. Records in no cache come from the
+/// page cache.
 const CACHE: u64 = 64 * 1024 * 1024;
 
-/// How many bytes of its log sled takes at once.
+/// How many bytes of its log sled allocates at once.
 pub(super) const SEGMENT: u64 = 512 * 1024;
 
-/// How much room sled's log finds beyond its end, in bytes: twice what is written between two syncs.
+/// How much space is reserved behind the end of sled's log, in bytes: twice what is written between
+/// two syncs.
 const AHEAD: u64 = 4 * SEGMENT;
 
 /// sled's log, in the folder of the store.
@@ -44,7 +48,7 @@ pub(super) fn log_path(folder: &Path) -> PathBuf {
 }
 
 impl Database {
-    /// Opens the database in `folder`, which is locked and stays so.
+    /// Opens the database in `folder`, which stays locked.
     pub(super) fn open(folder: &Path, fs: &Fs, lock: File) -> Result<Self, StoreError> {
         let path = folder.join("sessions");
         fs.create_folder(&path)?;
@@ -52,7 +56,7 @@ impl Database {
         let config = ::sled::Config::new()
             .path(&path)
             .cache_capacity(CACHE)
-            // Its background flush would write on a clock of its own and sync with nobody waiting.
+            // Its background flush would write at its own times and sync with nobody waiting.
             .flush_every_ms(None);
         let open = || {
             let tree = config.open()?.open_tree("sessions")?;
@@ -66,7 +70,8 @@ impl Database {
         };
         let (log_path, conf_path) = (path.join("db"), path.join("conf"));
         let log = fs.open(&log_path)?;
-        // sled does not sync what it makes but the log, nor any folder: without its name a file is lost.
+        // sled syncs nothing of what it creates except the log, and no folder: without its name a
+        // file is lost.
         fs.sync(Kind::Database, &fs.open(&conf_path)?, &conf_path)?;
         fs.sync(Kind::Database, &log, &log_path)?;
         let whole = std::fs::canonicalize(folder).map_err(|error| FileError::new("find", folder, error))?;
@@ -89,12 +94,12 @@ impl Database {
         })
     }
 
-    /// Takes room on the disk for what sled is going to write until the next sync, so that it finds it: sled is of no more use
-    /// after a write that failed, and may even wait forever for it.
+    /// Reserves space on the disk for what sled will write until the next sync: sled is unusable
+    /// after a failed write, and may even wait for it forever.
     pub(super) fn reserve(&mut self) -> Result<(), FileError> {
         let log = self.path.join("db");
         let length = self.log.metadata().map_err(|error| FileError::new("look at", &log, error))?.len();
-        // What sled cuts off its log's end is given back to the disk, and what was reserved behind it, too.
+        // When sled truncates its log, the disk gets that space back, and the reserved space too.
         let from = self.reserved.saturating_sub(AHEAD).min(length) / SEGMENT * SEGMENT;
         let to = length.next_multiple_of(SEGMENT) + AHEAD;
         self.fs.allocate(&self.log, &log, from, to - from)?;
@@ -102,7 +107,7 @@ impl Database {
         Ok(())
     }
 
-    /// Changes what is stored of a session; durable after the next [`Database::sync`].
+    /// Changes the stored value of a session; durable after the next [`Database::sync`].
     pub(super) fn apply(&self, sid: SessionId, value: Option<&[u8]>) -> Result<(), StoreError> {
         let applied = match value {
             Some(value) => self.tree.insert(sid.0, value).map(|_| ()),
@@ -111,9 +116,9 @@ impl Database {
         applied.map_err(|error| unreadable(&self.path, error))
     }
 
-    /// Returns once all that was applied would survive a power loss.
+    /// Returns once everything that was applied would survive a power loss.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        // First all of it into the file, then the file onto the disk.
+        // First everything into the file, then the file onto the disk.
         self.tree.flush().map_err(|error| unreadable(&self.path, error))?;
         Ok(self.fs.sync(Kind::Database, &self.log, &self.path.join("db"))?)
     }
@@ -122,12 +127,13 @@ impl Database {
     pub(super) fn close(self) -> Result<(), StoreError> {
         let Self { tree, log, _lock, .. } = self;
         drop(tree);
-        // sled holds a lock on its log until the last of its threads lets go of it, which may be later than the tree is gone.
+        // sled holds a lock on its log until the last of its threads releases it, which may be
+        // later than the tree is gone.
         log.lock().map_err(failed)
     }
 }
 
-/// Removes what sled was writing when it was ended: it takes every `snap.*` for a whole one.
+/// Removes what sled was writing when it was ended: it takes every `snap.*` for a complete one.
 fn remove_unfinished(fs: &Fs, path: &Path) -> Result<(), StoreError> {
     for file in fs.list(path)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -139,7 +145,7 @@ fn remove_unfinished(fs: &Fs, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A key that is no session id: the folder holds something else.
+/// A key that is not a session id: the folder contains something else.
 #[derive(Debug, thiserror::Error)]
 #[error("the database contains a key that is not a session id")]
 struct UnknownKey;
@@ -161,14 +167,14 @@ pub(super) fn value(revision: Revision, record: &[u8]) -> Arc<[u8]> {
     revision.0.to_be_bytes().into_iter().chain(record.iter().copied()).collect()
 }
 
-/// Reads a value.
+/// Parses a value.
 pub(super) fn decode(value: &[u8]) -> Result<Stored, RecordError> {
     let (revision, record) = value.split_first_chunk().ok_or(RecordError::Empty)?;
     Ok(Stored { record: Record::decode(record)?, revision: Revision(u64::from_be_bytes(*revision)) })
 }
 
-/// Takes the folder, which is made if it is not there, for this process. A lock of our own, because sled tells a lock that is held
-/// from other errors only in words.
+/// Locks the folder, which is created if it does not exist, for this process. A lock of our own,
+/// because sled tells a held lock from other errors only in its message.
 pub(super) fn lock(folder: &Path, fs: &Fs) -> Result<File, StoreError> {
     fs.create_folder(folder)?;
     let path = folder.join("lock");
@@ -188,7 +194,7 @@ pub(super) fn panicked(path: &Path) -> StoreError {
     StoreError::Damaged(path.to_owned(), Damage::Database(Box::new(Panicked)))
 }
 
-/// What sled says of the database at `path`.
+/// sled's error about the database at `path`.
 fn unreadable(path: &Path, error: ::sled::Error) -> StoreError {
     let is_damage = match &error {
         ::sled::Error::Io(error) => matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData),

@@ -1,21 +1,25 @@
-//! The journal: what makes a group of writes durable, with one sequential write and one fdatasync. Knows frames and files, and
-//! nothing of sessions but what stands in an entry.
+//! The write-ahead log: makes a group of writes durable with one sequential write and one
+//! fdatasync. Knows frames and files, and of sessions only what is in an entry.
 //!
-//! A few files of one length, written with zeros before they are used: so an fdatasync has neither a length nor a block
-//! to note beside the data, and a frame finds its room whatever happens to the rest of the disk. A file is *blank* (no frame
-//! begins at its first block) or holds a segment: frames one behind the
-//! other, all with the number of the segment's first frame. What is left in a file from an earlier use has another number.
+//! It has a few files of one length, filled with zeros before they are used: so an fdatasync has no
+//! length and no block to record beside the data, and a frame finds its space whatever happens to
+//! the rest of the disk. A file is *blank* (no frame starts at its first block) or contains a
+//! segment: consecutive frames, all with the number of the segment's first frame. What is left in a
+//! file from an earlier use has another number.
 //!
-//! A frame is written when the one before it is synced. So after a crash or a power loss, all frames but the last are whole
-//! or the disk is damaged; the last is whole or torn, and if it is torn, nobody was told of what is in it. Frames are numbered
-//! without a gap from the one behind the last that was settled, and `manifest` lists the files: a frame or a file that is missing
-//! is damage, the store does not open, and `relogin store repair` keeps what is left (`survey.rs`).
+//! A frame is written when the one before it is synced. So after a crash or a power loss, all
+//! frames but the last are intact or the disk is damaged; the last is intact or torn, and if it is
+//! torn, nobody was told of its contents. Frames are numbered without a gap from the one after the
+//! last checkpoint, and `manifest` lists the files: a missing frame or file is damage, the store
+//! does not open, and `relogin store repair` keeps what is left (`survey.rs`).
 //!
-//! Segments are dropped from the oldest on, once all of their writes are durable elsewhere: a segment is blanked, synced, and
-//! used again. A file that is blank when the store opens is made anew, so that old frames never outlive a restart.
+//! Segments are dropped from the oldest on, once all of their writes are durable elsewhere: a
+//! segment is blanked, synced, and reused. A file that is blank when the store opens is created
+//! again, so that old frames never outlive a restart.
 //!
-//! **Shortages.** The next segment's file is made ahead of need. Whatever of that fails leaves the journal as it was, and can be
-//! tried again. Only a frame's own write and sync cannot: after them nobody knows what is on disk.
+//! **Shortages.** The next segment's file is created in advance. Whatever of that fails leaves the
+//! log unchanged, and can be retried. Only a frame's own write and sync cannot: after them it is
+//! unknown what is on disk.
 
 mod frame;
 pub(super) mod manifest;
@@ -39,24 +43,27 @@ use super::{
     vfs::{FileError, Fs, Kind},
 };
 
-/// How long things are, in bytes, and one wait.
+/// Sizes in bytes, and a wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     /// A segment. No frame may be longer.
     pub(super) segment: usize,
-    /// The journal, when it is settled: so much for each session, within bounds.
+    /// The length of the write-ahead log at which it is checkpointed: so much for each session,
+    /// within limits.
     pub(super) for_each_session: usize,
     pub(super) shortest: usize,
     pub(super) longest: usize,
-    /// How much longer the journal may become while it is being settled. Then writes wait.
+    /// How much longer the log may become during a checkpoint. Beyond that, writes wait.
     pub(super) slack: usize,
-    /// How long settling may be without getting on while somebody waits for it. sled 0.34 can wait forever for a write that failed.
+    /// How long a checkpoint may make no progress while somebody waits for it. sled 0.34 can wait
+    /// forever for a write that failed.
     pub(super) patience: Duration,
 }
 
 impl Sizes {
-    /// sled keeps some sixteen sessions on a page, which is better written for several at once: with a million sessions, and
-    /// so a hundred thousand writes in each settlement, its file is a third shorter than if each write were its own.
+    /// sled keeps about sixteen sessions on a page, which is better written for several at once:
+    /// with a million sessions, and so a hundred thousand writes per checkpoint, its file is a
+    /// third shorter than with single writes.
     pub(super) const USUAL: Self = Self {
         segment: 4 << 20,
         for_each_session: 32,
@@ -66,7 +73,7 @@ impl Sizes {
         patience: Duration::from_secs(60),
     };
 
-    /// How long the journal of so many sessions may become until it is settled.
+    /// How long the log of this many sessions may become until it is checkpointed.
     pub(super) fn limit(&self, sessions: usize) -> usize {
         (sessions * self.for_each_session).clamp(self.shortest, self.longest)
     }
@@ -83,7 +90,7 @@ pub(super) struct Journal {
     last: u64,
 }
 
-/// A file of the journal.
+/// A file of the log.
 #[derive(Debug)]
 pub(super) struct Segment {
     file: File,
@@ -92,11 +99,11 @@ pub(super) struct Segment {
     name: u64,
     /// The number of its first frame.
     number: u64,
-    /// Where the next frame begins.
+    /// Where the next frame starts.
     end: usize,
 }
 
-/// The journal's folder, and the blank files in it.
+/// The log's folder, and the blank files in it.
 #[derive(Debug)]
 pub(super) struct Files {
     folder: PathBuf,
@@ -109,16 +116,17 @@ pub(super) struct Files {
 #[derive(Debug, Default)]
 struct Blanks {
     files: Vec<Segment>,
-    /// Files that are blank and that the manifest may not list yet.
+    /// Blank files that the manifest may not list yet.
     unlisted: Vec<Segment>,
-    /// The number in the name of the last file that was made.
+    /// The number in the name of the last file that was created.
     last_name: u64,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`, which is made if it is not there, and hands the writes of all frames to `each`, in order,
-    /// with the numbers of their frames. All frames up to `settled` are durable elsewhere; numbers go on from there at least.
-    /// `is_listed`: there must be a manifest.
+    /// Opens the log in `folder`, which is created if it does not exist, and passes the writes of
+    /// all frames to `each`, in order, with the numbers of their frames. All frames up to `settled`
+    /// are durable elsewhere; numbers continue from there at least. `is_listed`: there must be a
+    /// manifest.
     pub(super) fn open(
         folder: &Path,
         fs: &Fs,
@@ -133,7 +141,8 @@ impl Journal {
         if let Some((file, damage)) = damage.into_iter().next() {
             return Err(StoreError::Damaged(file, damage));
         }
-        // What a killed process has written may be on its way to the disk still. Before it is relied on, it is there.
+        // What a killed process has written may still be on its way to the disk. It is synced
+        // before it is relied on.
         for segment in &segments {
             fs.sync(Kind::Journal, &segment.file, &segment.path)?;
         }
@@ -172,10 +181,10 @@ impl Journal {
         self.full.len() * self.files.sizes.segment + self.active.as_ref().map_or(0, |active| active.end)
     }
 
-    /// Sees to it that there is room for a frame of `length` bytes. True if that took a new file.
+    /// Makes room for a frame of `length` bytes. True if that took a new file.
     ///
     /// # Errors
-    /// There is no file, and none can be made. Nothing has changed.
+    /// There is no file, and none can be created. Nothing has changed.
     pub(super) fn make_room(&mut self, length: usize) -> Result<bool, FileError> {
         let room = self.active.as_ref().map_or(0, |active| self.files.sizes.segment - active.end);
         let is_full = room < length.next_multiple_of(BLOCK);
@@ -189,7 +198,7 @@ impl Journal {
     /// Makes a frame durable, for which there is room.
     ///
     /// # Errors
-    /// Nobody knows what is on disk: nothing may be written any more.
+    /// It is unknown what is on disk: nothing may be written any more.
     pub(super) fn append(&mut self, frame: Frame) -> Result<(), FileError> {
         let number = self.last + 1;
         let active = self.active.as_mut().expect("room was made");
@@ -201,7 +210,8 @@ impl Journal {
         Ok(())
     }
 
-    /// All segments so far, oldest first, for [`Files::drop_segments`]. The next frame begins a new one.
+    /// All segments so far, oldest first, for [`Files::drop_segments`]. The next frame starts a new
+    /// one.
     pub(super) fn cut(&mut self) -> VecDeque<Segment> {
         self.full.extend(self.active.take());
         std::mem::take(&mut self.full).into()
@@ -212,7 +222,8 @@ impl Files {
     /// How many blank files are kept ready.
     const READY: usize = 1;
 
-    /// Makes blank files until there are enough. For a thread that has time; after an error it can be tried again.
+    /// Creates blank files until there are enough. For a background thread; can be retried after an
+    /// error.
     pub(super) fn prepare(&self) -> Result<(), FileError> {
         while self.blanks().files.len() < Self::READY {
             self.make()?;
@@ -220,17 +231,18 @@ impl Files {
         Ok(())
     }
 
-    /// Notes that all frames up to `frame` are durable elsewhere. After an error it can be tried again.
+    /// Records that all frames up to `frame` are durable elsewhere. Can be retried after an error.
     pub(super) fn note_settled(&self, frame: u64) -> Result<(), FileError> {
         self.manifest().change(&self.fs, |listed| listed.settled = listed.settled.max(frame))
     }
 
-    /// Drops segments, which are taken out of the list one by one. Their files stay as blank ones, as many as a journal of `limit`
-    /// bytes needs. After an error it can be tried again with what is left.
+    /// Drops segments, which are taken out of the list one by one. Their files stay as blank ones,
+    /// as many as a log of `limit` bytes needs. After an error it can be retried with the rest.
     pub(super) fn drop_segments(&self, segments: &mut VecDeque<Segment>, limit: usize) -> Result<(), FileError> {
         let keep = (limit / self.sizes.segment).max(Self::READY);
         while let Some(segment) = segments.front() {
-            // One after the other, and each synced: what is left after a crash is all from some segment on.
+            // One after the other, each synced: what is left after a crash is everything from some
+            // segment on.
             self.fs.write(Kind::Journal, &segment.file, &segment.path, &[0; BLOCK], 0)?;
             self.fs.sync(Kind::Journal, &segment.file, &segment.path)?;
             if self.blanks().files.len() < keep {
@@ -245,7 +257,8 @@ impl Files {
         Ok(())
     }
 
-    /// Gives the blank files back to the disk, for what is needed sooner. After an error it can be tried again.
+    /// Returns the blank files to the disk, for what is needed more urgently. Can be retried after
+    /// an error.
     pub(super) fn release(&self) -> Result<(), FileError> {
         let mut manifest = self.manifest();
         let blanks = {
@@ -259,7 +272,7 @@ impl Files {
             self.blanks().unlisted.extend(blanks);
             return Err(error);
         }
-        // What cannot be removed is not listed, and removed at the next start.
+        // What cannot be removed is not listed, and is removed at the next start.
         blanks.iter().try_for_each(|blank| self.fs.remove_if_there(&blank.path))
     }
 
@@ -272,7 +285,7 @@ impl Files {
         }
     }
 
-    /// Makes a blank file, and lists it.
+    /// Creates a blank file, and lists it.
     fn make(&self) -> Result<(), FileError> {
         if self.blanks().unlisted.is_empty() {
             let made = self.make_unlisted()?;
@@ -299,7 +312,8 @@ impl Files {
         let file = self.fs.create(&path)?;
         let fill = || {
             let length = self.sizes.segment;
-            // First all of the room, or none of it is touched; then zeros, so that the disk has nothing to note later.
+            // First all of the space is reserved, or none of it is touched; then zeros, so that
+            // later writes change no metadata.
             self.fs.allocate(&file, &path, 0, length as u64)?;
             self.fs.write(Kind::Journal, &file, &path, &vec![0; length], 0)?;
             self.fs.sync(Kind::Journal, &file, &path)?;
@@ -313,8 +327,8 @@ impl Files {
         Ok(Segment { file, path, name, number: 0, end: 0 })
     }
 
-    /// Nothing under the locks panics halfway, so what a poisoned lock guards is whole. The manifest's is taken before that of the
-    /// blank files.
+    /// Nothing under the locks panics halfway, so the state behind a poisoned lock is intact. The
+    /// manifest's lock is taken before that of the blank files.
     fn blanks(&self) -> MutexGuard<'_, Blanks> {
         self.blanks.lock().unwrap_or_else(PoisonError::into_inner)
     }

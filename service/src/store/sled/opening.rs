@@ -1,4 +1,5 @@
-//! Opening the store: the index from its snapshot or from sled, and what the journal has beyond that.
+//! Opens the store: the index from its snapshot or from sled, and what the write-ahead log has
+//! beyond that.
 
 use std::{
     collections::HashSet,
@@ -33,7 +34,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
         return Err(StoreError::Damaged(log, Damage::Missing));
     }
     let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);
-    // Both are a good part of a start with many sessions.
+    // Both are a large part of a start with many sessions.
     let (is_suspect, found) = thread::scope(|scope| {
         let look = || salvage::is_suspect(&fs, folder);
         let looking = Builder::new().spawn_scoped(scope, look);
@@ -44,7 +45,8 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
         };
         (is_suspect, found)
     });
-    // If sled is to take damage for the end of its log, it must be that: then the journal has what was behind it.
+    // If sled is to take damage for the end of its log, it must really be the end: then the
+    // write-ahead log has what followed.
     if is_suspect? && let Some(damage) = repair::damage(folder, &fs)? {
         return Err(damage);
     }
@@ -72,7 +74,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     Ok((shared, vec![writer, settler]))
 }
 
-/// The snapshot at `path`, if it is whole and no older than the write-ahead log in `journal`.
+/// The snapshot at `path`, if it is intact and no older than the write-ahead log in `journal`.
 pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
     let why = match snapshot::read(fs, path)? {
         snapshot::Found::Nothing => return Ok(None),
@@ -93,10 +95,10 @@ pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Opti
 pub(super) struct Found {
     pub(super) index: Index,
     pub(super) damaged: HashSet<SessionId>,
-    /// What the journal has.
+    /// What the write-ahead log has.
     pub(super) recent: Values,
     last: Revision,
-    /// The frame of the journal up to which the index knows all.
+    /// The frame of the write-ahead log up to which the index is complete.
     pub(super) frame: u64,
 }
 
@@ -117,14 +119,15 @@ impl Found {
         Self::of(snapshot::Snapshot { frame: 0, sessions, damaged: Vec::new(), is_listed: false })
     }
 
-    /// From all that sled has.
+    /// From everything that sled has.
     fn scan(database: &Database) -> Result<Self, StoreError> {
         let mut sessions = Vec::new();
         let mut damaged = HashSet::new();
         for read in database.scan() {
             match read {
                 Ok(stored) => sessions.push(Known::of(&stored.record, stored.revision)),
-                // One damaged record must not lock everybody else out. It stays on disk, for whoever can read it.
+                // One damaged record must not lock everybody else out. It stays on disk, for
+                // whoever can read it.
                 Err(StoreError::Record(sid, error)) => {
                     say_damaged(sid, error);
                     damaged.insert(sid);
@@ -135,7 +138,7 @@ impl Found {
         Ok(Self { damaged, ..Self::of_sessions(sessions) })
     }
 
-    /// Takes up an entry of the journal's frame with this number.
+    /// Applies an entry of the write-ahead log's frame with this number.
     pub(super) fn apply(&mut self, frame: u64, entry: &Entry<'_>) {
         let &Entry { sid, revision, value } = entry;
         self.last = self.last.max(revision);

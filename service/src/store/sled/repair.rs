@@ -1,10 +1,12 @@
-//! `relogin store check` and `relogin store repair`: what can be read of a store that has met damage, what is lost, and a store of
-//! the former. Reads by itself what sled does not open, and never writes into the damaged folder.
+//! `relogin store check` and `relogin store repair`: finds what can be read of a damaged store and
+//! what is lost, and builds a store from the former. Reads what sled cannot open with code of its
+//! own, and never writes into the damaged folder.
 //!
-//! **What counts.** The index says which sessions live and in which revision, the journal what has changed since. Only a value in
-//! exactly that revision is the session; an older one would bring keys back that were used, and a session that neither names
-//! has ended. Where the index cannot be read, sled says which sessions there are; where neither can, nobody knows which have
-//! ended, and they are kept only if whoever repairs the store takes that on.
+//! **What counts.** The index says which sessions live and in which revision, and the write-ahead
+//! log what has changed since. Only a value in exactly that revision is the session; an older one
+//! would revive used keys, and a session that neither names has ended. If the index cannot be read,
+//! sled says which sessions exist; if neither can, nobody knows which have ended, and they are kept
+//! only if the operator asks for it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,34 +31,34 @@ use super::{
     vfs::{Disk, FileError, Fs},
 };
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many sessions are whole.
+    /// How many sessions are intact.
     pub whole: usize,
     /// What is wrong, each with its file.
     pub damage: Vec<StoreError>,
-    /// Sessions that live and cannot be read any more.
+    /// Live sessions that can no longer be read.
     pub lost: Vec<Lost>,
-    /// How many sessions can be read of which nobody knows whether they have ended.
+    /// How many readable sessions may have ended.
     pub unverified: usize,
 }
 
-/// A session that cannot be read any more.
+/// A session that can no longer be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
-    /// Which.
+    /// Its id.
     pub sid: SessionId,
-    /// Whose; none if that is lost, too.
+    /// Its user; none if that is lost, too.
     pub user: Option<UserId>,
 }
 
-/// What a repair has done.
+/// The result of a repair.
 #[derive(Debug)]
 pub struct Repaired {
     /// What was found.
     pub report: Report,
-    /// Where the damaged folder is now; none if there was nothing to repair.
+    /// Where the damaged folder is now; none if nothing had to be repaired.
     pub aside: Option<PathBuf>,
 }
 
@@ -72,13 +74,14 @@ impl Report {
 struct Examined {
     report: Report,
     found: Found,
-    /// What sled has of sessions that count, or, if nobody knows which do, of all.
+    /// What sled has of the sessions that count, or, if it is unknown which do, of all.
     in_sled: HashMap<SessionId, Revision>,
-    /// Whether nobody knows which sessions count.
+    /// Whether it is unknown which sessions count.
     is_unverified: bool,
 }
 
-/// Reads the store in `folder` and says what is wrong with it. Needs room for a copy of the database beside it, for a while.
+/// Reads the store in `folder` and reports what is wrong with it. Needs space for a copy of the
+/// database beside it, for a while.
 ///
 /// # Errors
 /// [`StoreError::InUse`] while a service runs, others if it cannot be read at all.
@@ -88,11 +91,11 @@ pub fn check(folder: &Path) -> Result<Report, StoreError> {
     Ok(examine(folder, &fs)?.report)
 }
 
-/// Puts a store of all that can be read in the place of the one in `folder`, which is kept aside. Nothing happens if that is sound.
-/// `keep_unverified`: also sessions of which nobody knows whether they have ended.
+/// Replaces the store in `folder` by one with everything that can be read, and keeps the old one.
+/// Does nothing if that is sound. `keep_unverified`: also keeps sessions that may have ended.
 ///
 /// # Errors
-/// As [`check`], or if there is no room for the new one; the old one is in its place then.
+/// As [`check`], or if there is no space for the new one; the old one is then unchanged.
 pub fn repair(folder: &Path, keep_unverified: bool) -> Result<Repaired, StoreError> {
     let fs = Fs::new(Arc::new(Disk));
     let _lock = lock(folder, &fs)?;
@@ -107,7 +110,8 @@ pub fn repair(folder: &Path, keep_unverified: bool) -> Result<Repaired, StoreErr
         report.unverified = 0;
     }
     let aside = aside(folder);
-    // In one step, so that no service that is started meanwhile finds nothing there and makes a new one.
+    // Atomically, so that a service that is started in the meantime does not find nothing there and
+    // create a new store.
     match renameat_with(CWD, new.path(), CWD, folder, RenameFlags::EXCHANGE) {
         Ok(()) => fs.rename(new.path(), &aside)?,
         Err(_) => {
@@ -145,7 +149,7 @@ fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
     }
     let is_listed = snapshot.as_ref().is_some_and(|snapshot| snapshot.is_listed);
     let has_index = snapshot.is_some();
-    // What sled says is looked at in any case: it is what a service would see.
+    // sled's own view is checked in any case: it is what a service would see.
     let tried = try_sled(folder, fs)?;
     let in_sled = tried.as_ref().map_or_else(|_| HashMap::new(), |sessions| revisions(sessions));
     let is_unverified = !has_index && tried.is_err();
@@ -202,7 +206,7 @@ fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
 /// All sessions that sled has, if it opens a copy of its files and can read all of them.
 ///
 /// # Errors
-/// There can be no copy. `Ok(Err(_))`: what sled cannot do.
+/// No copy can be made. `Ok(Err(_))`: what sled cannot do.
 fn try_sled(folder: &Path, fs: &Fs) -> Result<Result<Vec<Known>, StoreError>, StoreError> {
     let log = database::log_path(folder);
     if !log.exists() {
@@ -218,7 +222,7 @@ fn try_sled(folder: &Path, fs: &Fs) -> Result<Result<Vec<Known>, StoreError>, St
         for stored in database.scan() {
             match stored {
                 Ok(stored) => sessions.push(Known::of(&stored.record, stored.revision)),
-                // One record that cannot be read is no damage to the others.
+                // One record that cannot be read does not damage the others.
                 Err(StoreError::Record(..)) => {}
                 Err(error) => return Err(error),
             }
@@ -228,18 +232,19 @@ fn try_sled(folder: &Path, fs: &Fs) -> Result<Result<Vec<Known>, StoreError>, St
     };
     let scanned = catch_unwind(AssertUnwindSafe(scan)).unwrap_or_else(|_| Err(database::panicked(&path)));
     Ok(scanned.map_err(|error| match error {
-        // Not the copy's name.
+        // The store's name, not the copy's.
         StoreError::Damaged(_, damage) => StoreError::Damaged(path, damage),
         error => error,
     }))
 }
 
-/// How the name of something begins that a check or a repair makes beside the store in `folder`, and removes.
+/// The prefix of the names of what a check or repair creates beside the store in `folder`, and
+/// removes.
 fn beside(folder: &Path, purpose: &str) -> String {
     format!("{}.{purpose}-", folder.file_name().unwrap_or_default().to_string_lossy())
 }
 
-/// Removes what a check or a repair has left that was killed.
+/// Removes what a killed check or repair has left.
 fn remove_leftovers(folder: &Path, fs: &Fs) -> Result<(), FileError> {
     let [copies, rebuilt] = [beside(folder, "check"), beside(folder, "repair")];
     for path in fs.list(parent(folder))? {
@@ -264,7 +269,7 @@ fn copy_files(fs: &Fs, from: &Path, to: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes a store into `new`. Gives how many sessions it has.
+/// Writes a store into `new`. Returns how many sessions it has.
 fn rebuild(
     new: &Path,
     old: &Path,
@@ -306,7 +311,7 @@ fn rebuild(
         return Err(error);
     }
     database.sync()?;
-    // First the journal: an index says that there is one.
+    // First the write-ahead log, because an index implies that there is one.
     Journal::open(&new.join("journal"), fs, Sizes::USUAL, 0, false, |_, _| {})?;
     let mut snapshot = SnapshotWriter::begin(fs, &new.join("index"), 0, &[])?;
     snapshot.gather(sessions.iter());

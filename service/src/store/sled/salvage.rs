@@ -17,12 +17,12 @@ use super::{
     vfs::{FileError, Fs},
 };
 
-/// How long a segment's head is.
+/// The length of a segment's header.
 const SEGMENT_HEAD: usize = 20;
-/// How long a body can be that is in the log.
+/// The longest body in the log.
 const MAX_BODY: usize = SEGMENT as usize / 4;
 
-/// How long a message's head is at most.
+/// The longest header of a message.
 const MESSAGE_HEAD: usize = 32;
 
 const CAP: u8 = 2;
@@ -31,7 +31,7 @@ const BLOB_NODE: u8 = 9;
 const INLINE_LINK: u8 = 10;
 const BLOB_LINK: u8 = 11;
 
-/// Hands all values that are whole to `each`, in no order.
+/// Passes all intact values to `each`, in no particular order.
 pub(super) fn values(fs: &Fs, folder: &Path, mut each: impl FnMut(&[u8])) -> Result<(), FileError> {
     let path = log_path(folder);
     if path.exists() {
@@ -56,8 +56,9 @@ pub(super) fn values(fs: &Fs, folder: &Path, mut each: impl FnMut(&[u8])) -> Res
     Ok(())
 }
 
-/// True if there may be damage where sled would take it for the end of its log: in a segment that it reads when it opens, a message
-/// is damaged that others follow, or that is of this segment by its head.
+/// True if there may be damage where sled would take it for the end of its log: in a segment that
+/// it reads when it opens, a damaged message is followed by others, or belongs to this segment by
+/// its header.
 pub(super) fn is_suspect(fs: &Fs, folder: &Path) -> Result<bool, FileError> {
     let path = log_path(folder);
     if !path.exists() {
@@ -75,7 +76,7 @@ pub(super) fn is_suspect(fs: &Fs, folder: &Path) -> Result<bool, FileError> {
     let mut segment = vec![0; SEGMENT as usize];
     let mut at = 0;
     loop {
-        // As much as says which segment it is.
+        // As much as is needed to tell which segment it is.
         let length = read(&log, &mut segment[..SEGMENT_HEAD + MESSAGE_HEAD], at).map_err(failed)?;
         if length == 0 {
             return Ok(false);
@@ -90,7 +91,7 @@ pub(super) fn is_suspect(fs: &Fs, folder: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// What number the segment has by its own head, if that is whole, and by that of its first message.
+/// The segment's number by its own header, if that is intact, and by that of its first message.
 fn numbers(segment: &[u8]) -> [Option<u64>; 2] {
     let of_segment = || {
         let (&checksum, rest) = segment.split_first_chunk()?;
@@ -106,7 +107,7 @@ fn is_segment_suspect(segment: &[u8], first: u64) -> bool {
     let [number, of_message] = numbers(segment);
     let mut rest = segment.get(SEGMENT_HEAD..).unwrap_or_default();
     let Some(number) = number.filter(|number| *number >= first) else {
-        // Its head is damaged, or its messages are those of a later use.
+        // Its header is damaged, or its messages belong to a later use.
         return of_message.is_some_and(|number| number >= first) && message(rest).is_some();
     };
     // Some bytes at the end are never used.
@@ -115,7 +116,7 @@ fn is_segment_suspect(segment: &[u8], first: u64) -> bool {
             Some((head, _, after)) if head.segment == number => rest = after,
             _ => {
                 let claimed = head(rest).filter(|(head, _)| head.segment == number).map(|(head, _)| head);
-                // What fills the segment up is the end of it.
+                // The padding of the segment is its end.
                 let is_end = claimed.as_ref().is_some_and(|head| head.kind == CAP);
                 let follows =
                     || (1..rest.len()).any(|at| message(&rest[at..]).is_some_and(|(head, ..)| head.segment == number));
@@ -153,19 +154,19 @@ fn in_segment(segment: &[u8], each: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// The head of a message.
+/// The header of a message.
 struct Head {
     kind: u8,
-    /// How long the body is.
+    /// The length of the body.
     length: usize,
-    /// The number of the segment that it is in.
+    /// The number of the segment that contains it.
     segment: u64,
 }
 
-/// Reads the head of a message, whose checksum is not looked at, and gives what follows.
+/// Parses the header of a message, without its checksum, and returns what follows.
 fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
     let (&kind, mut rest) = bytes.get(4..)?.split_first()?;
-    // There are twelve kinds. Of bytes at random, most end here.
+    // There are twelve kinds. Most random bytes end here.
     if !(1..=BLOB_LINK).contains(&kind) {
         return None;
     }
@@ -175,10 +176,10 @@ fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
     Some((Head { kind, length, segment }, rest))
 }
 
-/// The whole message at the beginning of `bytes`: its head, its body, and what follows.
+/// The intact message at the start of `bytes`: its header, its body, and what follows.
 fn message(bytes: &[u8]) -> Option<(Head, &[u8], &[u8])> {
     let (&checksum, _) = bytes.split_first_chunk()?;
-    // What fills a segment up may be longer, and has no values.
+    // Padding of a segment may be longer, and has no values.
     let (head, rest) = head(bytes).filter(|(head, _)| head.length <= MAX_BODY)?;
     let (body, after) = rest.split_at_checked(head.length)?;
     let mut crc = crc32fast::Hasher::new();
@@ -197,7 +198,7 @@ fn in_blob(blob: &[u8], each: &mut impl FnMut(&[u8])) {
 }
 
 fn in_body(kind: u8, body: &[u8], each: &mut impl FnMut(&[u8])) {
-    // A checksum that is right by chance may be anything's.
+    // A checksum can be right by chance.
     let _ = match kind {
         INLINE_NODE | BLOB_NODE => in_node(body, each),
         INLINE_LINK | BLOB_LINK => in_link(body, each),
@@ -205,7 +206,8 @@ fn in_body(kind: u8, body: &[u8], each: &mut impl FnMut(&[u8])) {
     };
 }
 
-/// A node: two numbers, two bytes, two texts, then what it has. A leaf has the number of its keys, the keys, the values.
+/// A node: two numbers, two bytes, two texts, then its contents. A leaf has the number of its keys,
+/// the keys, the values.
 fn in_node(mut rest: &[u8], each: &mut impl FnMut(&[u8])) -> Option<()> {
     number(&mut rest)?;
     number(&mut rest)?;
@@ -225,7 +227,7 @@ fn in_node(mut rest: &[u8], each: &mut impl FnMut(&[u8])) -> Option<()> {
     Some(())
 }
 
-/// A link: which kind, and if a value is set, key and value.
+/// A link: its kind, and if a value is set, key and value.
 fn in_link(mut rest: &[u8], each: &mut impl FnMut(&[u8])) -> Option<()> {
     if *rest.split_off_first()? == 0 {
         text(&mut rest)?;

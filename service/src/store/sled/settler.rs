@@ -1,8 +1,9 @@
-//! The thread with time: it gives sled what is in the journal, then drops that part of the journal. See the header of
-//! [`super`].
+//! The checkpointer thread: gives sled what is in the write-ahead log, then drops that part of the
+//! log. See the header of [`super`].
 //!
-//! What it does can be cut short anywhere and done again. So where something is short, it waits and goes on where it was; and
-//! what is only made ready for later may fail in any way. Any other error is the end of the store.
+//! Its work can be cut short anywhere and repeated. So if a resource is short, it waits and
+//! continues where it was; and what only prepares for later may fail in any way. Any other error is
+//! the end of the store.
 
 use std::{
     collections::VecDeque,
@@ -26,7 +27,7 @@ use super::{
     vfs::{FileError, Fs},
 };
 
-/// Owns the database's writing side.
+/// The checkpointer: owns the database's writing side.
 pub(super) struct Settler {
     pub(super) database: Database,
     pub(super) files: Arc<Files>,
@@ -36,21 +37,21 @@ pub(super) struct Settler {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What there is to do.
+/// A job.
 pub(super) enum Errand {
-    /// Have files ready for the journal.
+    /// Have files ready for the write-ahead log.
     Prepare,
     Settle(Settlement),
 }
 
-/// A part of the journal, and what it leaves of each session in it.
+/// A part of the write-ahead log, and its final state of each session in it.
 pub(super) struct Settlement {
     /// The number of its last frame.
     pub(super) frame: u64,
     pub(super) segments: VecDeque<Segment>,
     pub(super) values: Arc<Values>,
     pub(super) damaged: Vec<SessionId>,
-    /// How long the journal is let grow, in bytes.
+    /// How long the log may grow, in bytes.
     pub(super) limit: usize,
 }
 
@@ -61,9 +62,9 @@ struct Work {
     settlement: Option<(Settlement, Progress)>,
 }
 
-/// How far a settlement is.
+/// The progress of a checkpoint.
 enum Progress {
-    /// So many sessions are in sled, in the order of their ids.
+    /// This many sessions are in sled, in the order of their ids.
     Giving(usize),
     Snapshot,
     Dropping,
@@ -71,7 +72,7 @@ enum Progress {
 
 /// Why something is not done.
 enum Stop {
-    /// Something is short: it can be tried again.
+    /// A resource is short: it can be retried.
     Short(FileError),
     Failed(StoreError),
 }
@@ -79,21 +80,23 @@ enum Stop {
 /// How many writes to sled share a sync at most.
 const MAX_CHUNK: usize = 256;
 
-/// How many bytes of values share a sync at most, but for the last one's. sled writes up to ten times that: every tenth
-/// write of a page writes the whole page anew and cleans up another, and new sessions split pages.
+/// How many bytes of values share a sync at most, except for the last one's. sled writes up to ten
+/// times that: every tenth write of a page rewrites the whole page and cleans up another, and new
+/// sessions split pages.
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// How many places of the index are looked at under one lock.
+/// How many slots of the index are read under one lock.
 const SLOTS: usize = 1024;
 
-/// How long it is until something that was short is tried again: at first, and at most.
+/// How long until an operation that lacked a resource is retried: at first, and at most.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
-/// How often it is said that something is still short.
+/// How often it is reported that a resource is still short.
 const REMINDER: Duration = Duration::from_secs(30);
 
 impl Settler {
-    /// Runs until nobody can bring more errands, and closes the database. What is still short then stays in the journal.
+    /// Runs until nobody can send more jobs, and closes the database. What is still short then
+    /// stays in the write-ahead log.
     pub(super) fn run(mut self, errands: &Receiver<Errand>) {
         let _ended = Ended(Arc::clone(&self.shared));
         let (mut work, mut pause, mut said) = (Work::default(), PAUSES[0], None);
@@ -139,14 +142,14 @@ impl Settler {
     /// Does what can be done.
     ///
     /// # Errors
-    /// What is in the way of the rest.
+    /// What prevents the rest.
     fn try_all(&mut self, work: &mut Work) -> Result<(), Reason> {
         let mut short = None;
-        // First what gives files back, rather than takes some.
+        // First what releases files, rather than takes some.
         if let Some((settlement, progress)) = &mut work.settlement {
             let mut settled = self.settle(settlement, progress);
             if let Err(Stop::Short(_)) = settled {
-                // What is only ready for later has room and descriptors that are needed now.
+                // What is only for later occupies space and descriptors that are needed now.
                 settled = self.files.release().map_err(Stop::from).and_then(|()| self.settle(settlement, progress));
             }
             match settled {
@@ -165,7 +168,8 @@ impl Settler {
             short = self.prepare(work).err();
         }
         let mut state = self.shared.lock();
-        // Who has asked for a settlement meanwhile waits for what comes of that, which may give back what is short.
+        // Whoever has asked for a checkpoint in the meantime waits for its result, which may
+        // release what is short.
         let is_asked = state.settling.is_some() && work.settlement.is_none();
         if !is_asked {
             state.short.clone_from(&short);
@@ -178,7 +182,7 @@ impl Settler {
         short.map_or(Ok(()), Err)
     }
 
-    /// Makes ready what the journal will need; nobody waits for it.
+    /// Prepares what the write-ahead log will need; nobody waits for it.
     fn prepare(&self, work: &mut Work) -> Result<(), Reason> {
         if work.prepare {
             self.files.prepare().map_err(Reason::new)?;
@@ -188,7 +192,7 @@ impl Settler {
     }
 
     fn settle(&mut self, settlement: &mut Settlement, progress: &mut Progress) -> Result<(), Stop> {
-        // After a failure nothing is known of the disk: what the journal has, it keeps.
+        // After a failure nothing is known of the disk: what is in the write-ahead log stays there.
         self.shared.check().map_err(Stop::Failed)?;
         if let Progress::Giving(given) = progress {
             self.give(&settlement.values, given)?;
@@ -203,7 +207,8 @@ impl Settler {
         Ok(self.files.drop_segments(&mut settlement.segments, settlement.limit)?)
     }
 
-    /// Makes sessions durable in sled, in the order of their ids, for neighbours share a page; not again those that `given` counts.
+    /// Makes sessions durable in sled, in the order of their ids, because neighbours share a page;
+    /// skips those that `given` counts.
     fn give(&mut self, values: &Values, given: &mut usize) -> Result<(), Stop> {
         let mut values: Vec<_> = values.iter().collect();
         values.sort_unstable_by_key(|(sid, _)| **sid);
@@ -229,8 +234,8 @@ impl Settler {
         }
     }
 
-    /// Writes down what the index knows. Writers need not wait for more than a few sessions of it: what they change meanwhile
-    /// is in the journal behind `frame`.
+    /// Writes the index to disk. Writers wait only for a few sessions of it: what they change in
+    /// the meantime is in the write-ahead log after `frame`.
     fn write_snapshot(&self, frame: u64, damaged: &[SessionId]) -> Result<(), FileError> {
         let mut snapshot = SnapshotWriter::begin(&self.fs, &self.snapshot, frame, damaged)?;
         let mut from = 0;

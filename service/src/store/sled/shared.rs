@@ -1,4 +1,4 @@
-//! What the store's callers and its two threads have in common, and how they wake each other.
+//! The state that the store's callers and its two threads share, and how they wake each other.
 
 use std::{
     error::Error,
@@ -17,39 +17,39 @@ use super::{
     state::{Phase, State},
 };
 
-/// See the header.
+/// See the header of the store.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Somebody who waits for the state should look.
+    /// Whoever waits for the state should look again.
     changed: Condvar,
     pub(super) deadline_moved: Notify,
     /// Why nothing can be written any more.
     failure: SetOnce<Reason>,
     /// True once the first failure is in the log.
     is_told: AtomicBool,
-    /// Goes up with each step that the settler gets on.
+    /// Increases with each step of the checkpointer's progress.
     steps: AtomicU64,
-    /// How long the settler may be without getting on while somebody waits for it.
+    /// How long the checkpointer may make no progress while somebody waits for it.
     patience: Duration,
 }
 
-/// An error that many are told of.
+/// An error that many are told.
 #[derive(Clone, Debug)]
 pub(super) struct Reason(Arc<dyn Error + Send + Sync>);
 
-/// What has come of waiting for the settler.
+/// The result of waiting for the checkpointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// All that was given to it is settled.
+    /// Everything that it was given is checkpointed.
     All,
-    /// It is short of something, and tries again later.
+    /// It is short of a resource, and retries later.
     Short,
     /// The store has failed.
     Failed,
 }
 
-/// The settler does not get on.
+/// The checkpointer makes no progress.
 #[derive(Debug, thiserror::Error)]
 #[error("the database has not answered for {} s", .0.as_secs())]
 struct Stuck(Duration);
@@ -59,7 +59,8 @@ struct Stuck(Duration);
 #[error("a thread that writes sessions has stopped")]
 struct Stopped;
 
-/// Says that a thread has ended when it is dropped: if the store was not to be closed, it has failed.
+/// Reports that a thread has ended when it is dropped: if the store was not being closed, it has
+/// failed.
 pub(super) struct Ended(pub(super) Arc<Shared>);
 
 impl Shared {
@@ -90,7 +91,7 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Whether the store can take writes, as far as the disk is concerned.
+    /// Whether the store can accept writes, as far as the disk is concerned.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         match self.failure.get() {
             None => Ok(()),
@@ -103,12 +104,12 @@ impl Shared {
         self.failure.wait().await;
     }
 
-    /// The settler gets on.
+    /// The checkpointer makes progress.
     pub(super) fn step(&self) {
         self.steps.fetch_add(1, Relaxed);
     }
 
-    /// Waits until nothing is being settled, or nothing can be.
+    /// Waits until nothing is being checkpointed, or nothing can be.
     pub(super) fn wait_for_settler(&self) -> Settled {
         let mut state = self.lock();
         let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
@@ -130,7 +131,8 @@ impl Shared {
         }
     }
 
-    /// Ends all writing: after a failure nobody knows what is on disk, and a second sync would lie.
+    /// Ends all writing: after a failure it is unknown what is on disk, and a second sync would
+    /// lie.
     pub(super) fn fail(&self, error: impl Error + Send + Sync + 'static) {
         let failure = Reason::new(error);
         if !self.is_told.swap(true, Relaxed) {
@@ -143,7 +145,7 @@ impl Shared {
         // The first reason counts.
         self.failure.set(failure).ok();
         let groups = self.lock().give_up();
-        // After the failure is there to be found, and the lock open: it tells all that wait.
+        // After the failure is recorded, and the lock is free: this tells all that wait.
         drop(groups);
         self.notify();
     }
@@ -163,7 +165,7 @@ impl Reason {
         Self(Arc::new(error))
     }
 
-    /// As the answer to a write that this is in the way of.
+    /// As the answer to a write that this prevents.
     pub(super) fn as_shortage(&self) -> StoreError {
         StoreError::Shortage(Box::new(self.clone()))
     }

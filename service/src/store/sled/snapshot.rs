@@ -29,7 +29,7 @@ use super::{
 };
 
 const MAGIC: [u8; 8] = *b"relogin2";
-/// Of snapshots that were written when the journal had no manifest.
+/// The magic number of snapshots from before the write-ahead log had a manifest.
 const MAGIC_1: [u8; 8] = *b"relogin1";
 const HEAD: usize = 32;
 
@@ -41,7 +41,7 @@ pub(super) struct Snapshot {
     pub(super) sessions: Vec<Known>,
     /// Sessions that are stored and cannot be read.
     pub(super) damaged: Vec<SessionId>,
-    /// Whether the journal has had a manifest since before this was written.
+    /// Whether the write-ahead log has had a manifest since before this was written.
     pub(super) is_listed: bool,
 }
 
@@ -60,18 +60,19 @@ pub(super) struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins one, in the place of the file at `path` once it is finished. What is left of one that was not is removed.
+    /// Starts one, which replaces the file at `path` once it is finished. An unfinished one is
+    /// removed.
     pub(super) fn begin(fs: &Fs, path: &Path, frame: u64, damaged: &[SessionId]) -> Result<Self, FileError> {
         fs.remove_if_there(&written(path))?;
         let file = fs.create(&written(path))?;
         let gathered = damaged.iter().flat_map(|sid| sid.0).collect();
         let (crc, damaged) = (crc32fast::Hasher::new(), damaged.len() as u64);
-        // What stands in the head is known at the end.
+        // The header's contents are known at the end.
         let (fs, path, end) = (fs.clone(), path.to_owned(), HEAD as u64);
         Ok(Self { fs, file, end, crc, sessions: 0, frame, damaged, path, gathered })
     }
 
-    /// Takes some sessions up, without waiting for anything.
+    /// Adds some sessions, without waiting for anything.
     pub(super) fn gather<'a>(&mut self, sessions: impl Iterator<Item = &'a Known>) {
         for known in sessions {
             encode(known, &mut self.gathered);
@@ -79,7 +80,7 @@ impl SnapshotWriter {
         }
     }
 
-    /// Writes what was gathered.
+    /// Writes what was collected.
     pub(super) fn write(&mut self) -> Result<(), FileError> {
         self.crc.update(&self.gathered);
         self.fs.write(Kind::Snapshot, &self.file, &written(&self.path), &self.gathered, self.end)?;
@@ -109,11 +110,11 @@ impl SnapshotWriter {
     }
 }
 
-/// What there is at the path of a snapshot.
+/// The state of the file at the path of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// A file that is not whole, by its checksum.
+    /// A damaged file, by its checksum.
     Damaged,
     Whole(Snapshot),
 }
@@ -124,7 +125,7 @@ pub(super) fn read(fs: &Fs, path: &Path) -> Result<Found, FileError> {
     Ok(bytes.map_or(Found::Nothing, |bytes| parse(&bytes).map_or(Found::Damaged, Found::Whole)))
 }
 
-/// Where a snapshot is until it is whole.
+/// Where a snapshot is until it is complete.
 fn written(path: &Path) -> PathBuf {
     path.with_extension("new")
 }
@@ -165,7 +166,7 @@ fn parse(bytes: &[u8]) -> Option<Snapshot> {
     let frame = u64::from_le_bytes(take(&mut rest)?);
     let [sessions, damaged] = [u64::from_le_bytes(take(&mut rest)?), u64::from_le_bytes(take(&mut rest)?)];
     let damaged = (0..damaged).map(|_| take(&mut rest).map(SessionId)).collect::<Option<_>>()?;
-    // An iterator that may end early says nothing of its length: the room is made at once.
+    // An iterator that may end early does not know its length, so the space is reserved at once.
     let mut known = Vec::with_capacity(usize::try_from(sessions).ok()?.min(bytes.len() / 41));
     for _ in 0..sessions {
         known.push(parse_known(&mut rest)?);

@@ -1,5 +1,6 @@
-//! What is durable, what is on its way to be, and what waits for it; and what is short, while something is. All of it is behind one lock, which is never held while
-//! anything waits for the disk. Knows no files.
+//! What is durable, what is being made durable, and what waits for it; and which resource is short,
+//! if one is. All of it is behind one lock, which is never held while anything waits for the disk.
+//! Must not depend on files.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map},
@@ -16,55 +17,57 @@ use super::{
     shared::Reason,
 };
 
-/// How many bytes of writes share a sync at most, but for the last write's.
+/// How many bytes of writes share a sync at most, except for the last write's.
 pub(super) const MAX_GROUP: usize = 1 << 20;
 
 /// One change of one session.
 pub(super) struct Write {
     pub(super) sid: SessionId,
-    /// The revision it was decided on; `None`: there must be no such session.
+    /// The revision on which it was decided; `None`: the session must not exist.
     pub(super) revision: Option<Revision>,
-    /// The session from now on, and its encoding; `None`: it is over.
+    /// The new session, and its encoding; `None`: it has ended.
     pub(super) next: Option<(Record, Vec<u8>)>,
 }
 
-/// Values by session; none: the session is over.
+/// Values by session; none: the session has ended.
 pub(super) type Values = HashMap<SessionId, Option<Arc<[u8]>>>;
 
-/// See the header.
+/// See the header of the store.
 #[derive(Debug)]
 pub(super) struct State {
-    /// Of all sessions, what is durable.
+    /// The durable state of all sessions.
     pub(super) index: Index,
     /// Sessions that are stored and cannot be read.
     pub(super) damaged: HashSet<SessionId>,
-    /// What is durable in the journal and not yet given to sled.
+    /// What is durable in the write-ahead log and not yet given to sled.
     pub(super) recent: Values,
-    /// What sled is being given.
+    /// What is being given to sled.
     pub(super) settling: Option<Arc<Values>>,
-    /// Groups that are not durable yet, oldest first. Of the first, the writer may have the frame already.
+    /// Groups that are not durable yet, oldest first. The writer may already have the frame of the
+    /// first.
     groups: VecDeque<Group>,
-    /// What the sessions that these groups change will be after them.
+    /// The state of the sessions that these groups change, after them.
     staged: HashMap<SessionId, Staged>,
-    /// Which session connections will be on (none: on no one's any more), where these groups change it.
+    /// The sessions of connections after these groups (none: on no session any more), where the
+    /// groups change them.
     moved: HashMap<ConnectionId, (Option<SessionId>, Revision)>,
     decoded: Decoded,
-    /// The newest revision that was given out.
+    /// The newest assigned revision.
     last: Revision,
     pub(super) phase: Phase,
-    /// What the settler waits for until it tries again.
+    /// What the checkpointer waits for until it retries.
     pub(super) short: Option<Reason>,
-    /// Why no write is taken, until the settler has what it waits for.
+    /// Why no write is accepted, until the checkpointer has what it waits for.
     pub(super) refusing: Option<Reason>,
     /// None once the store was closed.
     pub(super) tree: Option<::sled::Tree>,
 }
 
-/// How far the store is.
+/// The life cycle of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Open,
-    /// It takes no more writes, and finishes those under way.
+    /// It accepts no more writes, and completes those in flight.
     Closing,
     Closed,
 }
@@ -78,14 +81,15 @@ pub(super) struct Group {
     ends: Arc<End>,
 }
 
-/// What all of a group's writers wait for. They hear of it together, for what they do next is cheaper done together.
+/// What all of a group's writers wait for. They are woken together, because what they do next is
+/// cheaper done together.
 type End = SetOnce<Verdict>;
 
-/// What has become of a group.
+/// The outcome of a group.
 #[derive(Clone, Debug)]
 pub(super) enum Verdict {
     Durable,
-    /// Nothing of it was written, for want of this.
+    /// Nothing of it was written, for lack of this.
     Refused(Reason),
     /// It will never be durable: the store has failed, or was closed.
     GivenUp,
@@ -109,7 +113,7 @@ struct Staged {
 /// When a write is answered.
 pub(super) enum Outcome {
     Now(Result<Revision, StoreError>),
-    /// This, once the disk has it, or what it lost against.
+    /// With this, once the disk has it, or the conflict that it lost against.
     Later(Arc<End>, Result<Revision, StoreError>),
 }
 
@@ -120,7 +124,7 @@ pub(super) enum Found {
     Session(Arc<Stored>),
     /// In a value.
     Value(Revision, Arc<[u8]>),
-    /// In sled, in this revision unless it changes meanwhile; none: it cannot be read.
+    /// In sled, in this revision unless it changes in the meantime; none: it cannot be read.
     Database(Option<Revision>),
 }
 
@@ -149,7 +153,7 @@ impl State {
         }
     }
 
-    /// The session as it is durable.
+    /// The durable session.
     pub(super) fn find(&self, sid: SessionId) -> Found {
         let Some(revision) = self.index.revision(sid) else {
             return if self.damaged.contains(&sid) { Found::Database(None) } else { Found::Nothing };
@@ -160,12 +164,12 @@ impl State {
         let settling = || self.settling.as_ref()?.get(&sid);
         match self.recent.get(&sid).or_else(settling) {
             Some(Some(value)) => Found::Value(revision, Arc::clone(value)),
-            // What is over is not in the index.
+            // Ended sessions are not in the index.
             Some(None) | None => Found::Database(Some(revision)),
         }
     }
 
-    /// Keeps what was read for the next who asks, if it still is what is durable.
+    /// Caches what was read, if it is still the durable state.
     pub(super) fn keep(&mut self, stored: &Arc<Stored>) {
         if self.index.revision(stored.record.sid) == Some(stored.revision) {
             self.decoded.put(stored);
@@ -177,11 +181,12 @@ impl State {
         self.groups.is_empty()
     }
 
-    /// Checks a write against what is durable and what came before it. If it stands, it goes with the last group.
+    /// Checks a write against what is durable and what came before it. If it passes, it goes with
+    /// the last group.
     pub(super) fn stage(&mut self, write: Write) -> Outcome {
         let checked = self.check(&write);
         if let Err((error, is_durable)) = checked {
-            // What it lost against is only true once it is durable.
+            // What it lost against is true only once it is durable.
             return if is_durable { Outcome::Now(Err(error)) } else { self.wait(Err(error)) };
         }
         let Write { sid, next, .. } = write;
@@ -208,7 +213,7 @@ impl State {
         self.groups.front_mut()?.frame.take()
     }
 
-    /// The group whose frame was taken is durable. Whoever waits for it is still to be told.
+    /// The group whose frame was taken is durable. Its writers are yet to be told.
     pub(super) fn show(&mut self) -> Option<Group> {
         let mut group = self.groups.pop_front()?;
         for Change { sid, revision, next, moved } in group.changes.drain(..) {
@@ -239,22 +244,23 @@ impl State {
         Some(group)
     }
 
-    /// Nothing that waits will become durable. Gives the groups to drop, which tells their writers.
+    /// Nothing that waits will become durable. Returns the groups to drop, which tells their
+    /// writers.
     pub(super) fn give_up(&mut self) -> VecDeque<Group> {
         self.staged.clear();
         self.moved.clear();
         std::mem::take(&mut self.groups)
     }
 
-    /// Nothing that waits was written, for want of something, and no write is taken until the settler has it. Gives the groups, for
-    /// [`Group::refuse`].
+    /// Nothing that waits was written, for lack of a resource, and no write is accepted until the
+    /// checkpointer has it. Returns the groups, for [`Group::refuse`].
     pub(super) fn refuse(&mut self, reason: &Reason) -> VecDeque<Group> {
         self.refusing = Some(reason.clone());
         // Each was decided on the ones before it, down to the one that cannot be written.
         self.give_up()
     }
 
-    /// Why a write does not stand, and whether what it lost against is durable.
+    /// Why a write is refused, and whether what it lost against is durable.
     fn check(&self, write: &Write) -> Result<(), (StoreError, bool)> {
         let staged = self.staged.get(&write.sid);
         let newest = match staged {
@@ -274,12 +280,12 @@ impl State {
         Ok(())
     }
 
-    /// Notes which connections `next` puts on the session or takes off it.
+    /// Records which connections `next` attaches to the session or detaches from it.
     fn move_connections(&mut self, sid: SessionId, revision: Revision, next: Option<&Record>) -> Vec<ConnectionId> {
         let held = next.map_or(&[][..], |next| &next.connections);
         let before: Vec<ConnectionId> = match self.staged.get(&sid) {
             Some(staged) => staged.next.as_ref().map_or(Vec::new(), |before| before.record.connections.clone()),
-            // A refresh mostly moves none.
+            // A refresh usually changes none.
             None if self.index.get(sid).map_or(held.is_empty(), |known| known.is_on(held)) => return Vec::new(),
             None => self.index.get(sid).map_or(Vec::new(), |known| known.connections().collect()),
         };
@@ -290,7 +296,7 @@ impl State {
         moved.into_iter().map(|(connection, _)| connection.clone()).collect()
     }
 
-    /// Answers with the last group that there is.
+    /// Answers with the last group.
     fn wait(&self, result: Result<Revision, StoreError>) -> Outcome {
         match self.groups.back() {
             Some(group) => Outcome::Later(Arc::clone(&group.ends), result),
@@ -315,7 +321,7 @@ impl Group {
     }
 
     fn end(&self, verdict: Verdict) {
-        // The first word counts.
+        // The first outcome counts.
         let _ = self.ends.set(verdict);
     }
 }
@@ -326,8 +332,9 @@ impl Drop for Group {
     }
 }
 
-/// Sessions that were written or read lately, so that whoever uses one twice within a moment does not read it twice. As many
-/// as there are places; which one a session takes follows from its id, and the newest has it.
+/// Recently written or read sessions, so that a session used twice within a moment is not read
+/// twice. There is a fixed number of places; a session's place follows from its id, and the newest
+/// session has it.
 #[derive(Debug)]
 struct Decoded(Box<[Option<Arc<Stored>>]>);
 
@@ -350,7 +357,7 @@ impl Default for Decoded {
     }
 }
 
-/// Session ids are random bits: some of them will do.
+/// Session ids are random bits, so some of them will do.
 fn place(sid: SessionId) -> usize {
     usize::from(u16::from_le_bytes([sid.0[0], sid.0[1]])) % Decoded::PLACES
 }

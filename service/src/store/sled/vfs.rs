@@ -1,5 +1,6 @@
-//! The store's file layer: each system call that the store makes itself goes through [`Vfs`], so that a test can stand in for
-//! the disk and let any of them fail. (sled makes its own.) Knows nothing of what is in the files.
+//! The store's file layer: each system call that the store itself makes goes through [`Vfs`], so
+//! that a test can replace the disk and let any of them fail. (sled makes its own calls.) Must not
+//! know what is in the files.
 
 use std::{
     fmt,
@@ -17,9 +18,9 @@ use rustix::{fs::FallocateFlags, io::Errno};
 pub(super) enum Kind {
     /// A group of writes that somebody waits for.
     Frame,
-    /// A file of the journal that is made, blanked, or read after a crash.
+    /// A file of the write-ahead log that is created, blanked, or read after a crash.
     Journal,
-    /// The journal's list of its files.
+    /// The write-ahead log's list of its files.
     Manifest,
     /// sled's files.
     Database,
@@ -27,30 +28,30 @@ pub(super) enum Kind {
     Snapshot,
 }
 
-/// The system calls. Each does what its default does.
+/// The system calls. The defaults make the call.
 pub(super) trait Vfs: fmt::Debug + Send + Sync {
-    /// Makes a folder for its owner alone, and those it is in, if it is not there.
+    /// Creates a folder, and its parents, accessible only to its owner, if it does not exist.
     fn create_folder(&self, path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)
     }
 
-    /// The paths of all that is in a folder.
+    /// The paths of everything in a folder.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
     }
 
-    /// Opens a file that is there, for reading and writing.
+    /// Opens an existing file for reading and writing.
     fn open(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).open(path)
     }
 
-    /// Makes a file that is not there, for its owner alone.
+    /// Creates a new file, accessible only to its owner.
     fn create(&self, path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
     }
 
-    /// Takes room on the disk for a part of a file, in bytes, whatever the file's length is, which stays. Where the file system
-    /// cannot do that, nothing happens.
+    /// Reserves space on the disk for a part of a file, in bytes, without changing the file's
+    /// length. Where the file system does not support that, nothing happens.
     fn allocate(&self, file: &File, from: u64, length: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, from, length) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -58,17 +59,18 @@ pub(super) trait Vfs: fmt::Debug + Send + Sync {
         }
     }
 
-    /// Writes all of `bytes`, from the byte `at` of the file on.
+    /// Writes all of `bytes`, at the offset `at`.
     fn write(&self, _kind: Kind, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         file.write_all_at(bytes, at)
     }
 
-    /// All that is in a file.
+    /// The contents of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
     }
 
-    /// Returns once all that was written to `file`, which lies at `path`, would survive a power loss.
+    /// Returns once everything that was written to `file`, which is at `path`, would survive a
+    /// power loss.
     fn sync(&self, _kind: Kind, file: &File, _path: &Path) -> io::Result<()> {
         file.sync_data()
     }
@@ -78,12 +80,12 @@ pub(super) trait Vfs: fmt::Debug + Send + Sync {
         File::open(folder)?.sync_all()
     }
 
-    /// Puts a file in another's place.
+    /// Renames a file over another.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
 
-    /// Takes a file's name away.
+    /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -95,7 +97,7 @@ pub(super) struct Disk;
 
 impl Vfs for Disk {}
 
-/// The same calls, with errors that say which file.
+/// The same calls, with errors that name the file.
 #[derive(Clone, Debug)]
 pub(super) struct Fs(Arc<dyn Vfs>);
 
@@ -114,7 +116,7 @@ impl FileError {
         Self { what, path: path.to_owned(), source }
     }
 
-    /// True if trying again may do: see [`crate::disk::is_shortage`].
+    /// True if it can be retried: see [`crate::disk::is_shortage`].
     pub(super) fn is_shortage(&self) -> bool {
         crate::disk::is_shortage(&self.source)
     }
@@ -155,7 +157,7 @@ impl Fs {
         self.0.read(path).map_err(|error| FileError::new("read", path, error))
     }
 
-    /// What is in a file; none if there is no such file.
+    /// The contents of a file; none if it does not exist.
     pub(super) fn read_if_there(&self, path: &Path) -> Result<Option<Vec<u8>>> {
         match self.read(path) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -179,7 +181,7 @@ impl Fs {
         self.0.remove(path).map_err(|error| FileError::new("remove", path, error))
     }
 
-    /// Takes a file's name away, if it is there.
+    /// Removes a file, if it exists.
     pub(super) fn remove_if_there(&self, path: &Path) -> Result<()> {
         match self.remove(path) {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(()),

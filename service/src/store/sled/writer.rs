@@ -1,4 +1,5 @@
-//! The thread that makes groups of writes durable, one after the other. See the header of [`super`].
+//! The thread that makes groups of writes durable, one after the other. See the header of
+//! [`super`].
 
 use std::sync::{Arc, mpsc};
 
@@ -11,7 +12,7 @@ use super::{
     vfs::FileError,
 };
 
-/// Writes the journal.
+/// Writes the write-ahead log.
 pub(super) struct Writer {
     journal: Journal,
     shared: Arc<Shared>,
@@ -23,13 +24,14 @@ impl Writer {
         Self { journal, shared, settler }
     }
 
-    /// Runs until the store is closed and all that waits is durable, and has all of it settled.
+    /// Runs until the store is closed and everything that waits is durable, and then has it
+    /// checkpointed.
     pub(super) fn run(mut self) {
-        // Also if it panics: nobody shall wait for a thread that is gone.
+        // Even if it panics: nobody may wait for a thread that is gone.
         let _ended = Ended(Arc::clone(&self.shared));
         self.ask(Errand::Prepare);
         while self.write_group() {}
-        // After a failure what is durable is still read.
+        // After a failure, durable state can still be read.
         let mut state = self.shared.lock();
         while state.phase == Phase::Open {
             state = self.shared.wait(state);
@@ -37,7 +39,7 @@ impl Writer {
         drop(state);
         if self.shared.wait_for_settler() == Settled::All {
             self.settle();
-            // What cannot be settled now stays in the journal.
+            // What cannot be checkpointed now stays in the write-ahead log.
             self.shared.wait_for_settler();
         }
     }
@@ -76,14 +78,14 @@ impl Writer {
         self.make_room()
     }
 
-    /// Sees to it that a frame of `length` bytes finds room.
+    /// Makes room for a frame of `length` bytes.
     ///
     /// # Errors
-    /// It finds none.
+    /// There is none.
     fn begin_segment(&mut self, length: usize) -> Result<(), FileError> {
         let is_new = match self.journal.make_room(length) {
             Ok(is_new) => is_new,
-            // What is settled gives its files back.
+            // A checkpoint releases files.
             Err(error) if error.is_shortage() && self.settle_now() => self.journal.make_room(length)?,
             Err(error) => return Err(error),
         };
@@ -93,7 +95,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Has all of the journal settled and waits for it. False if there is nothing to settle, or it cannot be done now.
+    /// Has the whole log checkpointed and waits for it. False if there is nothing to checkpoint, or
+    /// it cannot be done now.
     fn settle_now(&mut self) -> bool {
         if self.shared.lock().settling.is_none() {
             if self.journal.len() == 0 {
@@ -104,7 +107,8 @@ impl Writer {
         self.shared.wait_for_settler() == Settled::All
     }
 
-    /// Nothing that waits can be written for now: says so, and takes no more until the settler has what is short.
+    /// Nothing that waits can be written for now: reports that, and accepts no more until the
+    /// checkpointer has what is short.
     fn refuse(&self, reason: &Reason) {
         let groups = self.shared.lock().refuse(reason);
         groups.into_iter().for_each(|group| group.refuse(reason));
@@ -122,7 +126,8 @@ impl Writer {
         group
     }
 
-    /// Has a long journal settled. While that cannot be done, no more is written than there is slack. False if it failed.
+    /// Has a long log checkpointed. If that cannot be done, no more is written than there is slack.
+    /// False if it failed.
     fn make_room(&mut self) -> bool {
         let sizes = self.journal.sizes();
         if self.journal.len() < sizes.shortest {
@@ -151,13 +156,13 @@ impl Writer {
         true
     }
 
-    /// Has all that is in the journal settled.
+    /// Has everything in the log checkpointed.
     fn settle(&mut self) {
         let (frame, segments) = (self.journal.last(), self.journal.cut());
         let mut state = self.shared.lock();
         let values = Arc::new(std::mem::take(&mut state.recent));
         state.settling = Some(Arc::clone(&values));
-        // Of this nobody knows yet.
+        // Nobody knows of this yet.
         state.short = None;
         let damaged = state.damaged.iter().copied().collect();
         let limit = self.journal.sizes().limit(state.index.len());
@@ -166,7 +171,7 @@ impl Writer {
     }
 
     fn ask(&self, errand: Errand) {
-        // A settler that is gone has said why, and all writing ends.
+        // A checkpointer that is gone has said why, and all writing ends.
         let _ = self.settler.send(errand);
     }
 }

@@ -18,17 +18,17 @@ use relogin_session::SessionId;
 
 use super::super::Revision;
 
-/// Where frames may begin, in bytes: what a disk tears, if it tears, is no larger.
+/// Where frames may start, in bytes: a disk does not tear anything larger.
 pub(in super::super) const BLOCK: usize = 4096;
 
 const MAGIC: u32 = 0x6a6c_7267;
 const HEAD: usize = 32;
 const REMOVED: u32 = u32::MAX;
 
-/// A group of writes as it is being gathered.
+/// A group of writes that is being collected.
 #[derive(Debug)]
 pub(in super::super) struct Frame {
-    /// Head, which is filled in last, and body.
+    /// Header, which is filled in last, and body.
     bytes: Vec<u8>,
 }
 
@@ -37,11 +37,11 @@ pub(in super::super) struct Frame {
 pub(in super::super) struct Entry<'a> {
     pub(in super::super) sid: SessionId,
     pub(in super::super) revision: Revision,
-    /// None: the session is over.
+    /// None: the session has ended.
     pub(in super::super) value: Option<&'a [u8]>,
 }
 
-/// The head of a frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Head {
     pub(in super::super) segment: u64,
@@ -55,7 +55,7 @@ impl Frame {
         Self { bytes: vec![0; HEAD] }
     }
 
-    /// How many bytes there are so far.
+    /// How many bytes it has so far.
     pub(in super::super) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -64,7 +64,7 @@ impl Frame {
         self.bytes.extend_from_slice(&entry.sid.0);
         self.bytes.extend_from_slice(&entry.revision.0.to_le_bytes());
         let value = entry.value.unwrap_or_default();
-        // A record is some hundred bytes; one of 4 GiB would not have got here.
+        // A record has some hundred bytes; one of 4 GiB would not have got here.
         let length = if entry.value.is_some() { u32::try_from(value.len()).unwrap_or(REMOVED) } else { REMOVED };
         self.bytes.extend_from_slice(&length.to_le_bytes());
         self.bytes.extend_from_slice(value);
@@ -89,7 +89,7 @@ impl Frame {
 }
 
 impl Head {
-    /// Reads the head of the frame that begins with `block`. None if none does, or a torn one.
+    /// Parses the header of the frame that starts with `block`. None if none does, or it is torn.
     pub(in super::super) fn read(block: &[u8]) -> Option<Self> {
         let head: &[u8; HEAD] = block.first_chunk()?;
         let (magic, rest) = (u32_at(head, 0), &head[8..]);
@@ -107,14 +107,14 @@ impl Head {
         (HEAD + self.length as usize).next_multiple_of(BLOCK)
     }
 
-    /// The body of the frame that begins with `blocks`. None if it is torn.
+    /// The body of the frame that starts with `blocks`. None if it is torn.
     pub(in super::super) fn body<'a>(&self, blocks: &'a [u8]) -> Option<&'a [u8]> {
         let body = blocks.get(HEAD..HEAD + self.length as usize)?;
         (crc32fast::hash(body) == self.checksum).then_some(body)
     }
 }
 
-/// The writes in a body, in order. What does not fit the format ends them.
+/// The writes in a body, in order. The first malformed one ends them.
 pub(in super::super) fn entries(mut body: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     std::iter::from_fn(move || {
         let (head, rest) = body.split_first_chunk::<28>()?;

@@ -28,12 +28,12 @@ use super::{
 
 const MAGIC: [u8; 8] = *b"relogin1";
 
-/// What the list says.
+/// The contents of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Listed {
     /// All frames up to this one are durable in sled and in the snapshot of the index.
     pub(in super::super) settled: u64,
-    /// The journal's files, by the numbers that are their names.
+    /// The log's files, by the numbers that are their names.
     pub(in super::super) files: BTreeSet<u64>,
 }
 
@@ -43,16 +43,16 @@ pub(super) struct Manifest {
     file: File,
     path: PathBuf,
     listed: Listed,
-    /// The number of the last state that is on disk.
+    /// The number of the last state on disk.
     written: u64,
 }
 
-/// Where the list of the journal in `folder` is.
+/// The path of the list of the log in `folder`.
 pub(in super::super) fn path(folder: &Path) -> PathBuf {
     folder.join("manifest")
 }
 
-/// Reads a list: its number, and what it says. None if neither slot is whole.
+/// Reads a list: its number and contents. None if neither slot is intact.
 pub(in super::super) fn parse(bytes: &[u8]) -> Option<(u64, Listed)> {
     bytes.chunks(BLOCK).take(2).filter_map(parse_slot).max_by_key(|(number, _)| *number)
 }
@@ -64,13 +64,13 @@ impl Manifest {
         Ok(Self { file: fs.open(&path)?, path, listed, written })
     }
 
-    /// Makes one. It is there and whole when this returns, or not there.
+    /// Creates one. When this returns it exists and is intact, or does not exist.
     pub(super) fn create(fs: &Fs, folder: &Path, listed: Listed) -> Result<Self, FileError> {
         let path = path(folder);
         let new = path.with_extension("new");
         fs.remove_if_there(&new)?;
         let file = fs.create(&new)?;
-        // Both slots, so that later states find their room.
+        // Both slots, so that later states have their space.
         let mut bytes = encode(1, &listed);
         bytes.resize(2 * BLOCK, 0);
         bytes.rotate_right(BLOCK);
@@ -81,12 +81,13 @@ impl Manifest {
         Ok(Self { file, path, listed, written: 1 })
     }
 
-    /// Changes the list. Durable when this returns; after an error it is not known whether it is, and this should be called
-    /// once more.
+    /// Changes the list. Durable when this returns; after an error that is unknown, and this should
+    /// be called again.
     pub(super) fn change(&mut self, fs: &Fs, change: impl FnOnce(&mut Listed)) -> Result<(), FileError> {
         change(&mut self.listed);
         let number = self.written + 1;
-        // After an error this is the same slot again: the other one has the last state that is known to be on disk.
+        // After an error this is the same slot again: the other one has the last state that is
+        // known to be on disk.
         let at = number % 2 * BLOCK as u64;
         fs.write(Kind::Manifest, &self.file, &self.path, &encode(number, &self.listed), at)?;
         fs.sync(Kind::Manifest, &self.file, &self.path)?;

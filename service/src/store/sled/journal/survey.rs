@@ -1,4 +1,5 @@
-//! Reading a journal that may be damaged: all frames that are whole, and what is missing. Changes nothing.
+//! Reads a write-ahead log that may be damaged: all intact frames, and what is missing. Changes
+//! nothing.
 
 use std::{
     collections::BTreeSet,
@@ -15,23 +16,24 @@ use super::{
     manifest::{self, Listed},
 };
 
-/// What a journal's folder holds.
+/// The contents of a log's folder.
 #[derive(Debug)]
 pub(in super::super) struct Survey {
     /// Oldest first.
     pub(super) segments: Vec<Segment>,
     pub(super) blanks: Vec<PathBuf>,
-    /// The manifest's number and content, if there is a whole one.
+    /// The manifest's number and contents, if it is intact.
     pub(in super::super) manifest: Option<(u64, Listed)>,
     pub(super) last_name: u64,
-    /// The number of the last frame, or of the last that was settled.
+    /// The number of the last frame, or of the last checkpointed one.
     pub(in super::super) last: u64,
     /// What is wrong, and where.
     pub(in super::super) damage: Vec<(PathBuf, Damage)>,
 }
 
-/// Reads the journal in `folder` and hands the writes of all whole frames to `each`, in order, with the numbers of their frames.
-/// All frames up to `settled` are durable elsewhere. `is_listed`: there must be a manifest.
+/// Reads the log in `folder` and passes the writes of all intact frames to `each`, in order, with
+/// the numbers of their frames. All frames up to `settled` are durable elsewhere. `is_listed`:
+/// there must be a manifest.
 pub(in super::super) fn survey(
     folder: &Path,
     fs: &Fs,
@@ -85,21 +87,21 @@ pub(in super::super) fn survey(
     Ok(Survey { segments, blanks, manifest, last_name, last: reader.next - 1, damage })
 }
 
-/// The number of the segment in a file; none if the file is blank. All frames up to `settled` are settled: what else is in a file
-/// that begins with no frame is left from an earlier use.
+/// The number of the segment in a file; none if the file is blank. All frames up to `settled` are
+/// checkpointed: anything else in a file that starts with no frame is left from an earlier use.
 fn segment_of(file: &[u8], settled: u64) -> Option<u64> {
     if let Some(head) = Head::read(file) {
         return Some(head.segment);
     }
     let blocks = (0..file.len()).step_by(BLOCK).map(|at| &file[at..]);
     let lives = |block: &[u8]| Head::read(block).filter(|head| head.number > settled && head.body(block).is_some());
-    // The first block is damaged, if others behind it count.
+    // The first block is damaged, if others after it count.
     blocks.skip(1).find_map(lives).map(|head| head.segment)
 }
 
 /// Reads segments one after the other.
 struct Reader {
-    /// The number of the frame that must follow: all before it were read, or are settled.
+    /// The number of the frame that must follow: all before it were read, or are checkpointed.
     next: u64,
     /// The number of the frame that was read last.
     last: u64,
