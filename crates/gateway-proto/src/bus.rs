@@ -212,9 +212,9 @@ impl Bus {
     }
 
     /// The next request whose time has come, ended.
-    pub(crate) fn next_overdue(&mut self) -> Option<Purpose> {
+    pub(crate) fn next_overdue(&mut self) -> Option<(Tag, Purpose)> {
         let (deadline, tag) = *self.deadlines.first()?;
-        if deadline > self.now { None } else { self.finish(tag) }
+        if deadline > self.now { None } else { Some((tag, self.finish(tag)?)) }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {

@@ -5,11 +5,15 @@ mod call;
 mod delivery;
 mod fetch;
 mod graph;
+pub(crate) mod inbox;
+mod jobs;
 pub(crate) mod limits;
 mod opening;
 pub(crate) mod pace;
 pub(crate) mod subscription;
 pub(crate) mod task;
+pub(crate) mod trial;
+mod walk;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,6 +33,8 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use self::{
+    inbox::Inbox,
+    jobs::{Job, Jobs},
     pace::Pace,
     subscription::{AccessState, Subscriptions},
     task::{Call, FetchKind, Task},
@@ -36,9 +42,9 @@ use self::{
 use crate::{
     api::{Action, Config, ConnectionKey, Tag, close},
     bus::{Bus, Listener},
-    cache::{Cache, News},
+    cache::{Cache, News, Told},
     content::Dialect,
-    ids::{ResourceKey, TaskId},
+    ids::TaskId,
 };
 
 /// What connections share.
@@ -51,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) subscription_bytes: usize,
     /// Connections that have something to do in their turn, each of them once.
     pub(crate) ready: VecDeque<ConnectionKey>,
+    /// How many steps of its jobs a connection does at once when they come up, and how many in a turn.
+    pub(crate) jobs_at_once: usize,
+    pub(crate) jobs_a_turn: usize,
 }
 
 /// A client's connection.
@@ -70,6 +79,8 @@ pub(crate) struct Connection {
     /// How many token events there were.
     pub(crate) epoch: u64,
     pub(crate) pace: Pace,
+    jobs: Jobs,
+    inbox: Inbox,
     /// The number of the first notice of resources that it may not have been told.
     pub(crate) lacks: u64,
     token_listener: Tag,
@@ -99,6 +110,8 @@ impl Connection {
             last_task: 0,
             epoch: 0,
             pace: Pace::default(),
+            jobs: Jobs::default(),
+            inbox: Inbox::default(),
             lacks: shared.cache.next_notice(),
             token_listener,
             header_auth: None,
@@ -106,7 +119,7 @@ impl Connection {
         })
     }
 
-    /// Ends all that the connection has asked for, but for its subscriptions, which [`Connection::close_next`] ends.
+    /// Ends all that the connection has asked for, but for its subscriptions and tasks, which [`Connection::close_next`] ends.
     pub(crate) fn close(&mut self, shared: &mut Shared) {
         shared.bus.release(self.token_listener);
         if let Some(tag) = self.header_auth {
@@ -117,12 +130,11 @@ impl Connection {
                 shared.bus.release(tag);
             }
         }
-        self.tasks.clear();
     }
 
-    /// Ends the next subscription of a connection that is closed. False if there is none left.
+    /// Ends the next subscription or task of a connection that is closed. False if there is none left.
     pub(crate) fn close_next(&mut self, shared: &mut Shared) -> bool {
-        let Some((rid, subscription)) = self.subscriptions.pop_first() else { return false };
+        let Some((rid, subscription)) = self.subscriptions.pop_first() else { return self.tasks.pop_first().is_some() };
         self.count_out(&rid, &subscription.target, shared);
         if let AccessState::Asked(tag, _) = subscription.access {
             shared.bus.release(tag);
@@ -159,11 +171,10 @@ impl Connection {
             Method::Get(rid) => self.fetch(id, &rid, FetchKind::Get, shared),
             Method::Unsubscribe(ref rid) => {
                 let result = request.parse_params().and_then(|params| self.unsubscribe(rid, params, shared));
-                let frame = match result {
-                    Ok(()) => encode_result(id, None::<&()>),
-                    Err(error) => encode_error(id, &error),
-                };
-                self.answer(frame, shared);
+                match result {
+                    Ok(()) => self.then(Job::Answer(encode_result(id, None::<&()>).into())),
+                    Err(error) => self.answer(encode_error(id, &error), shared),
+                }
             }
             Method::Call(rid, method) => self.call(id, &rid, method, request.params, false, shared),
             Method::New(rid) => self.call(id, &rid, Call::NEW.to_owned(), request.params, true, shared),
@@ -201,9 +212,9 @@ impl Connection {
         for task in pending.into_iter().rev().take(cancelled) {
             self.fail_fetch(task, &Error::no_subscription(), shared);
         }
-        self.release(vec![rid.clone()], shared);
+        self.release(rid.clone());
         // What is left of it needs no access of its own.
-        self.pump(rid, shared);
+        self.then(Job::Pump(rid.clone()));
         Ok(())
     }
 
@@ -212,13 +223,18 @@ impl Connection {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         if mem::take(&mut subscription.direct) > 0 {
             self.send(encode_event(rid, "unsubscribe", Some(&UnsubscribeEvent { reason })), shared);
-            self.release(vec![rid.clone()], shared);
+            self.release(rid.clone());
         }
     }
 
-    /// Takes news of a resource that the client calls `rid`.
-    pub(crate) fn on_news(&mut self, rid: &ResourceId, resource: ResourceKey, news: &News, shared: &mut Shared) {
-        if self.subscriptions.get(rid).is_none_or(|subscription| subscription.resource != Some(resource)) {
+    /// Takes news of a resource.
+    fn on_news(&mut self, Told { rid, resource, number, news, .. }: &Told, shared: &mut Shared) {
+        let Some(subscription) = self.subscriptions.get(rid) else { return };
+        if subscription.resource != Some(*resource) {
+            return;
+        }
+        // It may have waited, and the client have taken the resource as new.
+        if *number < subscription.since && !matches!(news, News::Reaccess) {
             return;
         }
         match news {

@@ -18,7 +18,7 @@ use crate::{
     api::{Action, Config, ConnectionKey, Input, Tag, close},
     bus::{Bus, Listener, Purpose},
     cache::{Cache, Queried, Waiting},
-    connection::{Connection, Shared},
+    connection::{Connection, Shared, inbox::Arrival},
 };
 
 /// A RES gateway.
@@ -70,6 +70,12 @@ const SLICE: usize = 64;
 /// How much of it is done with each other input: little, so that it holds nobody up, but all of what there is most of the time.
 const INLINE: usize = 8;
 
+/// How many steps of its jobs a connection does at once when they come up: most of the time, that is all.
+const JOBS_AT_ONCE: usize = 256;
+
+/// How many it does in a turn, if that was not all.
+const JOBS_A_TURN: usize = 8;
+
 impl Gateway {
     /// A gateway without connections. Has actions to begin with.
     #[must_use]
@@ -79,7 +85,15 @@ impl Gateway {
         bus.listen(Listener::System, SYSTEM_TOKEN_RESET.to_owned());
         let cache = Cache::new(&config);
         Self {
-            shared: Shared { config, bus, cache, subscription_bytes: 0, ready: VecDeque::new() },
+            shared: Shared {
+                config,
+                bus,
+                cache,
+                subscription_bytes: 0,
+                ready: VecDeque::new(),
+                jobs_at_once: JOBS_AT_ONCE,
+                jobs_a_turn: JOBS_A_TURN,
+            },
             connections: BTreeMap::new(),
             closing: VecDeque::new(),
             resets: VecDeque::new(),
@@ -97,9 +111,7 @@ impl Gateway {
         let is_due = matches!(input, Input::Timeout);
         match input {
             Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin),
-            Input::Frame { connection, text } => {
-                self.with(connection, |connection, shared| connection.on_frame(text, shared));
-            }
+            Input::Frame { connection, text } => self.receive(connection, Arrival::Frame(text.into())),
             Input::Closed { connection } => {
                 self.close(connection);
             }
@@ -110,7 +122,7 @@ impl Gateway {
             },
             Input::NoResponders { tag } => {
                 if let Some(purpose) = self.shared.bus.finish(tag) {
-                    self.on_answer(purpose, Err(Error::not_found()));
+                    self.on_answer(tag, purpose, Err(Error::not_found()));
                 }
             }
             Input::Refused { tag } => self.on_refused(tag),
@@ -118,8 +130,8 @@ impl Gateway {
             Input::LinkUp => self.is_up = true,
             Input::Timeout => {
                 for _ in 0..SLICE {
-                    let Some(purpose) = self.shared.bus.next_overdue() else { break };
-                    self.on_answer(purpose, Err(Error::timeout()));
+                    let Some((tag, purpose)) = self.shared.bus.next_overdue() else { break };
+                    self.on_answer(tag, purpose, Err(Error::timeout()));
                 }
                 self.shared.cache.drop_idle(&mut self.shared.bus);
             }
@@ -164,7 +176,7 @@ impl Gateway {
                 _ => {}
             },
             Some(Listener::Token(key)) => {
-                self.with(*key, |connection, shared| connection.on_token(payload, shared));
+                self.receive(*key, Arrival::Token(payload.into()));
             }
             Some(Listener::Resource(name)) => {
                 let name = name.clone();
@@ -193,11 +205,11 @@ impl Gateway {
 
     fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
         if let Some(purpose) = self.shared.bus.finish(tag) {
-            self.on_answer(purpose, Ok((Response::parse(payload), payload.len())));
+            self.on_answer(tag, purpose, Ok((Response::parse(payload), payload.len())));
         }
     }
 
-    fn on_answer(&mut self, purpose: Purpose, answer: Answer) {
+    fn on_answer(&mut self, tag: Tag, purpose: Purpose, answer: Answer) {
         let Shared { cache, bus, .. } = &mut self.shared;
         match purpose {
             Purpose::Load(key) => {
@@ -227,15 +239,15 @@ impl Gateway {
             }
             Purpose::Access(key, rid) => {
                 let result = answer.and_then(|(response, _)| response.into_result::<Access>());
-                self.with(key, |connection, shared| connection.on_access_answer(&rid, &result, shared));
+                self.receive(key, Arrival::Access(tag, rid, result));
             }
             Purpose::CallAccess(key, task) => {
                 let result = answer.and_then(|(response, _)| response.into_result::<Access>());
-                self.with(key, |connection, shared| connection.on_call_access(task, &result, shared));
+                self.receive(key, Arrival::CallAccess(tag, task, result));
             }
             Purpose::Method(key, task) => {
-                let response = answer.map_or_else(Response::error, |(response, _)| response);
-                self.with(key, |connection, shared| connection.on_method_answer(task, response, shared));
+                let (response, bytes) = answer.unwrap_or_else(|error| (Response::error(error), 0));
+                self.receive(key, Arrival::Method(task, response, bytes));
             }
             Purpose::HeaderAuth(key) => {
                 let response = answer.map_or_else(Response::error, |(response, _)| response);
@@ -250,7 +262,7 @@ impl Gateway {
 
     fn on_refused(&mut self, tag: Tag) {
         if let Some(purpose) = self.shared.bus.forget(tag) {
-            return self.on_answer(purpose, Err(Error::internal()));
+            return self.on_answer(tag, purpose, Err(Error::internal()));
         }
         self.wrecks.iter_mut().any(|wreck| wreck.forget(tag));
         match self.shared.bus.forget_listener(tag) {
@@ -268,6 +280,11 @@ impl Gateway {
         self.is_up = false;
         let wreck = wreck::Wreck::new(self);
         self.wrecks.push_back(wreck);
+    }
+
+    /// Lets something come to a connection, behind the news of resources.
+    fn receive(&mut self, key: ConnectionKey, arrival: Arrival<'_>) {
+        self.with(key, |connection, shared| connection.receive(arrival, shared));
     }
 
     /// Does something with a connection, if it is still there, and closes it if that went wrong. What it is

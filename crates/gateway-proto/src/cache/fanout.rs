@@ -32,6 +32,8 @@ pub(crate) struct Told {
     /// What the connection calls the resource.
     pub(crate) rid: ResourceId,
     pub(crate) resource: ResourceKey,
+    /// The number of the notice.
+    pub(crate) number: u64,
     pub(crate) news: News,
 }
 
@@ -119,7 +121,7 @@ impl Fanout {
 
 impl News {
     /// How many bytes it takes to keep it.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => event.bytes(),
             Self::Loaded(..) | Self::Failed(_) | Self::Reaccess => 0,
@@ -179,7 +181,7 @@ impl Cache {
         }
         *lacks = number + 1;
         let (connection, rid) = subscriber.clone();
-        Some(Step::Told(Told { connection, rid, resource: notice.resource, news: notice.news.clone() }))
+        Some(Step::Told(Told { connection, rid, resource: notice.resource, number, news: notice.news.clone() }))
     }
 
     /// What a connection is to be told next, before its turn. `lacks` is the number of the first notice
@@ -199,7 +201,7 @@ impl Cache {
             if let Some((subscriber, told)) = own.into_iter().find(|(_, lacks)| **lacks <= number) {
                 *told = number + 1;
                 let rid = subscriber.1.clone();
-                return Some(Told { connection, rid, resource: notice.resource, news: notice.news.clone() });
+                return Some(Told { connection, rid, resource: notice.resource, number, news: notice.news.clone() });
             }
             *lacks += 1;
         }

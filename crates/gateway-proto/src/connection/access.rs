@@ -9,10 +9,12 @@ use relogin_res::{
 
 use super::{
     Connection, Shared,
-    subscription::{AccessResult, AccessState},
+    jobs::Job,
+    subscription::{AccessResult, AccessState, Subscription},
     task::Task,
 };
 use crate::{
+    api::Tag,
     bus::{Asker, Purpose},
     ids::TaskId,
 };
@@ -61,7 +63,7 @@ impl Connection {
             self.ask_access(rid, tasks, shared);
         }
         // Events may have waited for an answer about a direct subscription that the client has given up since.
-        self.pump(rid, shared);
+        self.pump(rid);
         must_ask
     }
 
@@ -86,7 +88,12 @@ impl Connection {
     }
 
     /// Takes the answer to an access request about a resource that is subscribed to.
-    pub(crate) fn on_access_answer(&mut self, rid: &ResourceId, result: &AccessResult, shared: &mut Shared) {
+    pub(super) fn on_access_answer(&mut self, tag: Tag, rid: &ResourceId, result: &AccessResult, shared: &mut Shared) {
+        let is_asked = |it: &Subscription| matches!(it.access, AccessState::Asked(asked, _) if asked == tag);
+        if !self.subscriptions.get(rid).is_some_and(|subscription| is_asked(subscription)) {
+            // Since it came, there was reason to ask again, or none to ask.
+            return;
+        }
         let had_turn = self.end_turn(rid);
         if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch)) {
             // It may have been given before the change.
@@ -109,8 +116,8 @@ impl Connection {
         {
             self.unsubscribe_because(rid, reason, shared);
         }
-        tasks.into_iter().for_each(|task| self.on_access(task, result, shared));
-        self.pump(rid, shared);
+        tasks.into_iter().for_each(|task| self.then(Job::Access(task, result.clone())));
+        self.pump(rid);
     }
 
     /// Tells a task what may be done.

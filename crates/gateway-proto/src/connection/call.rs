@@ -110,6 +110,14 @@ impl Connection {
         }
     }
 
+    /// Takes the answer to an access request of a call.
+    pub(super) fn on_call_access_answer(&mut self, tag: Tag, task: TaskId, result: &AccessResult, shared: &mut Shared) {
+        // If it is another's, there was reason to ask again since it came.
+        if self.tasks.get(&task).and_then(Task::tag) == Some(tag) {
+            self.on_call_access(task, result, shared);
+        }
+    }
+
     /// Takes note of whether a call is allowed.
     pub(crate) fn on_call_access(&mut self, task: TaskId, result: &AccessResult, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get_mut(&task) else { return };

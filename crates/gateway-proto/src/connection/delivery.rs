@@ -7,8 +7,10 @@ use relogin_res::{Error, ResourceId};
 use super::{
     Connection, Shared,
     fetch::Gathered,
+    jobs::Job,
     subscription::State,
     task::{Deliver, Task, Wait},
+    walk::{Edges, Walk},
 };
 use crate::{
     api::{Config, close},
@@ -28,22 +30,28 @@ impl Connection {
             State::Waiting | State::Loading | State::Failed(_) | State::Deleted => {}
             // The client has seen nothing yet: it may as well begin later.
             State::Loaded(_) if is_full => {
-                let mut loose = Vec::new();
-                self.resubscribe(rid, &mut loose, shared);
-                self.release(loose, shared);
+                self.resubscribe(rid, shared);
+                self.then(Job::Release);
             }
             State::Visible if is_full => self.failure = Some((close::TRY_AGAIN_LATER, "too many events are waiting")),
             State::Loaded(_) | State::Visible => {
                 subscription.version = event.version();
                 subscription.held.push(Arc::clone(event));
-                self.pump(rid, shared);
+                self.pump(rid);
             }
         }
     }
 
     /// Sends what is held back for no more reason.
-    pub(crate) fn pump(&mut self, rid: &ResourceId, shared: &mut Shared) {
-        while let Some(subscription) = self.subscriptions.get_mut(rid)
+    pub(crate) fn pump(&mut self, rid: &ResourceId) {
+        if self.subscriptions.get(rid).is_some_and(|subscription| !subscription.held.is_empty()) {
+            self.then(Job::Pump(rid.clone()));
+        }
+    }
+
+    /// Sends the next event that is held back for no more reason.
+    pub(super) fn send_held(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        if let Some(subscription) = self.subscriptions.get_mut(rid)
             && matches!(subscription.state, State::Visible)
             && !subscription.rechecking
             && !(subscription.direct > 0 && subscription.is_outdated(self.epoch))
@@ -51,6 +59,7 @@ impl Connection {
             && let Some(event) = subscription.held.pop()
         {
             self.deliver(rid, &event, shared);
+            self.pump(rid);
         }
     }
 
@@ -62,20 +71,14 @@ impl Connection {
             return self.send(event.frame(rid, self.dialect()), shared);
         }
         let added = event.added_references();
-        for child in &added {
-            self.attach(child, shared);
-            self.pin(child);
-        }
-        let gathered = self.gather(&added);
         let deliver = Deliver { rid: rid.clone(), event: Arc::clone(event), wait: Wait::new(added.clone()) };
-        if !gathered.is_loading {
-            return self.finish_delivery(deliver, &gathered, shared);
-        }
         let task = self.add_task(Task::Deliver(deliver));
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
             subscription.delivering = Some(task);
         }
-        self.explore(task, added);
+        self.then(Job::Attach(added.clone().into_iter()));
+        self.then(Job::Explore(task, Walk::from(added)));
+        self.then(Job::Complete(task));
     }
 
     /// Sends an event, all that it newly refers to being there. The caller must [`Connection::pump`] on.
@@ -83,18 +86,14 @@ impl Connection {
         let Deliver { rid, event, wait } = deliver;
         let frame = event.frame_with(&rid, self.dialect(), self.texts(gathered));
         self.send(frame, shared);
-        self.show(&gathered.fresh);
-        for child in &wait.roots {
-            self.link(&rid, child);
-            self.unpin(child);
-        }
-        let dropped = event.dropped_references();
-        dropped.iter().for_each(|child| self.unlink(&rid, child));
         if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.delivering = None;
         }
-        self.release(dropped, shared);
-        gathered.fresh.iter().for_each(|rid| self.pump(rid, shared));
+        self.then(Job::Show(Edges::of(gathered.fresh.clone())));
+        self.then(Job::Link(rid.clone(), wait.roots.into_iter()));
+        self.then(Job::Unlink(rid, event.dropped_references().into_iter()));
+        self.then(Job::Release);
+        self.then(Job::PumpAll(gathered.fresh.clone().into_iter()));
     }
 
     fn deliver_delete(&mut self, rid: &ResourceId, event: &Event, shared: &mut Shared) {

@@ -10,8 +10,10 @@ use relogin_res::{
 
 use super::{
     Connection, Shared,
+    jobs::{Gathering, Job},
     subscription::State,
     task::{Fetch, FetchKind, Task, Wait},
+    walk::{Edges, Visit, Walk},
 };
 use crate::{
     content::{Snapshot, Texts},
@@ -25,8 +27,6 @@ pub(crate) struct Gathered {
     pub(crate) fresh: Vec<ResourceId>,
     /// Not to be had.
     failed: Vec<ResourceId>,
-    /// True if some are not there yet.
-    pub(crate) is_loading: bool,
 }
 
 impl Connection {
@@ -45,21 +45,21 @@ impl Connection {
             subscription.fetches.push(task);
         }
         if !follows {
-            self.explore(task, vec![rid.clone()]);
+            self.then(Job::Explore(task, Walk::from(vec![rid.clone()])));
         }
-        self.need_access(rid, task, shared);
+        self.then(Job::NeedAccess(rid.clone(), task));
     }
 
     /// Lets the next of several tasks that fetch a resource look what it needs.
-    pub(crate) fn lead(&mut self, rid: &ResourceId, shared: &mut Shared) {
+    pub(crate) fn lead(&mut self, rid: &ResourceId) {
         let first = self.subscriptions.get(rid).and_then(|subscription| subscription.fetches.first()).copied();
         if let Some(task) = first
             && let Some(Task::Fetch(fetch)) = self.tasks.get_mut(&task)
             && mem::take(&mut fetch.follows)
         {
             fetch.wait.loading = 0;
-            self.explore(task, vec![rid.clone()]);
-            self.try_complete(task, shared);
+            self.then(Job::Explore(task, Walk::from(vec![rid.clone()])));
+            self.then(Job::Complete(task));
         }
     }
 
@@ -98,7 +98,7 @@ impl Connection {
                 if let Some(Task::Fetch(fetch)) = self.tasks.get_mut(&task) {
                     fetch.granted = true;
                 }
-                self.try_complete(task, shared);
+                self.then(Job::Complete(task));
             }
             Err(error) => self.fail_fetch(task, &error, shared),
         }
@@ -108,7 +108,7 @@ impl Connection {
     pub(crate) fn on_loaded(&mut self, rid: &ResourceId, result: Result<&Arc<Snapshot>, &Error>, shared: &mut Shared) {
         self.end_loading(rid);
         match result {
-            Ok(snapshot) => self.fill(rid, snapshot, shared),
+            Ok(snapshot) => self.fill(rid, snapshot),
             Err(error) if self.subscriptions.get(rid).is_some_and(|it| it.is_visible()) => {
                 // Nobody will tell what happens to it any more.
                 if let Some(subscription) = self.subscriptions.get_mut(rid) {
@@ -118,18 +118,14 @@ impl Connection {
             }
             Err(error) => self.set_failed(rid, error.clone()),
         }
-        self.wake_waiting(rid, shared);
+        self.wake_waiting(rid);
     }
 
     /// Lets tasks go on that have waited until the resource is there.
-    pub(crate) fn wake_waiting(&mut self, rid: &ResourceId, shared: &mut Shared) {
+    pub(crate) fn wake_waiting(&mut self, rid: &ResourceId) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
-        let children: Vec<_> = subscription.references.keys().cloned().collect();
-        for task in mem::take(&mut subscription.waiting) {
-            self.explore(task, children.clone());
-            self.on_one_loaded(task);
-            self.try_complete(task, shared);
-        }
+        let tasks = mem::take(&mut subscription.waiting);
+        self.then(Job::Wake(rid.clone(), tasks.into_iter()));
     }
 
     /// One of those that the task waits for is no longer to be waited for.
@@ -139,78 +135,82 @@ impl Connection {
         }
     }
 
-    /// Lets a task wait for all below `from` that is not there yet.
-    pub(crate) fn explore(&mut self, task: TaskId, from: Vec<ResourceId>) {
+    /// A step of letting a task wait for all that is not there yet.
+    pub(super) fn explore(&mut self, task: TaskId, mut walk: Walk) {
         let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) else { return };
-        let mut todo = from;
-        while let Some(rid) = todo.pop() {
-            let Some(subscription) = self.subscriptions.get_mut(&rid) else { continue };
-            if !wait.seen.insert(rid) {
-                continue;
-            }
+        let Some(visit) = walk.step(&self.subscriptions) else { return };
+        if let Visit::Root(rid) | Visit::Child(rid) = visit
+            && let Some(subscription) = self.subscriptions.get_mut(&rid)
+            && wait.seen.insert(rid.clone())
+        {
             match subscription.state {
                 State::Waiting | State::Loading => {
                     subscription.waiting.push(task);
                     wait.loading += 1;
                 }
-                State::Loaded(_) => todo.extend(subscription.references.keys().cloned()),
+                State::Loaded(_) => walk.descend(rid),
                 State::Failed(_) | State::Visible | State::Deleted => {}
             }
         }
+        self.then(Job::Explore(task, walk));
     }
 
-    /// Finishes a task if all that it waits for is there.
-    pub(crate) fn try_complete(&mut self, task: TaskId, shared: &mut Shared) {
-        loop {
-            let roots = match self.tasks.get(&task) {
-                Some(Task::Fetch(fetch)) if fetch.granted && fetch.wait.loading == 0 => fetch.wait.roots.clone(),
-                Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),
-                _ => return,
-            };
-            let gathered = self.gather(&roots);
-            // Since it was looked at, something may have been taken from the client again.
-            if !gathered.is_loading {
-                return match self.tasks.remove(&task) {
-                    Some(Task::Fetch(fetch)) => {
-                        self.forget_fetch(&fetch.rid, task);
-                        self.finish_fetch(fetch, &gathered, shared);
-                    }
-                    Some(Task::Deliver(deliver)) => {
-                        let rid = deliver.rid.clone();
-                        self.finish_delivery(deliver, &gathered, shared);
-                        self.pump(&rid, shared);
-                    }
-                    Some(Task::Call(_)) | None => {}
-                };
-            }
-            if let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) {
-                wait.seen.clear();
-            }
-            self.explore(task, roots);
-        }
+    /// Looks what there is for a task if all that it waits for is there.
+    pub(super) fn try_complete(&mut self, task: TaskId) {
+        let roots = match self.tasks.get(&task) {
+            Some(Task::Fetch(fetch)) if fetch.granted && fetch.wait.loading == 0 => fetch.wait.roots.clone(),
+            Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),
+            _ => return,
+        };
+        let (walk, seen, gathered) = (Walk::from(roots), BTreeSet::new(), Gathered::default());
+        self.then(Job::Gather(Box::new(Gathering { task, walk, seen, gathered })));
     }
 
-    /// Looks through all below `roots`.
-    pub(crate) fn gather(&self, roots: &[ResourceId]) -> Gathered {
-        let mut gathered = Gathered::default();
-        let mut seen = BTreeSet::new();
-        let mut todo: Vec<_> = roots.iter().collect();
-        while let Some(rid) = todo.pop() {
-            let Some(subscription) = self.subscriptions.get(rid) else { continue };
-            if !seen.insert(rid) {
-                continue;
-            }
+    /// A step of looking through all that a task has waited for, which finishes the task in the end.
+    pub(super) fn gather(&mut self, mut gathering: Box<Gathering>, shared: &mut Shared) {
+        let Gathering { task, walk, seen, gathered } = &mut *gathering;
+        let Some(visit) = walk.step(&self.subscriptions) else {
+            return self.complete(*task, gathered, shared);
+        };
+        if let Visit::Root(rid) | Visit::Child(rid) = visit
+            && let Some(subscription) = self.subscriptions.get(&rid)
+            && seen.insert(rid.clone())
+        {
             match &subscription.state {
-                State::Waiting | State::Loading => gathered.is_loading = true,
-                State::Failed(_) => gathered.failed.push(rid.clone()),
+                // Since it was looked at, something may have been taken from the client again.
+                State::Waiting | State::Loading => return self.explore_again(*task),
+                State::Failed(_) => gathered.failed.push(rid),
                 State::Loaded(_) => {
                     gathered.fresh.push(rid.clone());
-                    todo.extend(subscription.references.keys());
+                    walk.descend(rid);
                 }
                 State::Visible | State::Deleted => {}
             }
         }
-        gathered
+        self.then(Job::Gather(gathering));
+    }
+
+    fn explore_again(&mut self, task: TaskId) {
+        let Some(wait) = self.tasks.get_mut(&task).and_then(Task::wait) else { return };
+        wait.seen.clear();
+        let walk = Walk::from(wait.roots.clone());
+        self.then(Job::Explore(task, walk));
+        self.then(Job::Complete(task));
+    }
+
+    fn complete(&mut self, task: TaskId, gathered: &Gathered, shared: &mut Shared) {
+        match self.tasks.remove(&task) {
+            Some(Task::Fetch(fetch)) => {
+                self.forget_fetch(&fetch.rid, task);
+                self.finish_fetch(fetch, gathered, shared);
+            }
+            Some(Task::Deliver(deliver)) => {
+                let rid = deliver.rid.clone();
+                self.finish_delivery(deliver, gathered, shared);
+                self.pump(&rid);
+            }
+            Some(Task::Call(_)) | None => {}
+        }
     }
 
     /// What is to be sent of `gathered`.
@@ -245,16 +245,16 @@ impl Connection {
         self.answer(frame, shared);
         self.unpin(&rid);
         if error.is_some() {
-            return self.release(vec![rid], shared);
+            return self.release(rid);
         }
-        self.show(&gathered.fresh);
+        self.then(Job::Show(Edges::of(gathered.fresh.clone())));
         if kind == FetchKind::Get {
             // What else the client has may refer to some of it, and make it stay.
-            self.release(vec![rid], shared);
+            self.release(rid);
         } else if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.direct += 1;
         }
-        gathered.fresh.iter().for_each(|rid| self.pump(rid, shared));
+        self.then(Job::PumpAll(gathered.fresh.clone().into_iter()));
     }
 
     /// Answers that the resource cannot be had.
@@ -267,7 +267,7 @@ impl Connection {
         };
         self.answer(frame, shared);
         self.unpin(&rid);
-        self.release(vec![rid], shared);
+        self.release(rid);
     }
 }
 

@@ -1,5 +1,5 @@
 //! A connection's subscriptions and what they refer to: begun when something needs them, ended when nothing does, and
-//! told apart by whether the client has them.
+//! told apart by whether the client has them. What may be much is done by jobs.
 
 use std::{mem, sync::Arc};
 
@@ -7,17 +7,19 @@ use relogin_res::{Error, ResourceId};
 
 use super::{
     Connection, Shared,
-    subscription::{AccessState, Hold, State, Subscription},
+    jobs::Job,
+    subscription::{AccessState, State, Subscription},
     task::Task,
+    walk::{Edge, Edges},
 };
-use crate::{content::Snapshot, ids::TaskId};
+use crate::content::Snapshot;
 
 impl Connection {
     /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One that could not be had the
     /// last time is asked for again.
     pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
         match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
-            Some(State::Failed(_)) => self.resubscribe(rid, &mut Vec::new(), shared),
+            Some(State::Failed(_)) => self.resubscribe(rid, shared),
             Some(State::Waiting) => {
                 self.stop_waiting(rid);
                 self.load(rid, shared);
@@ -34,7 +36,7 @@ impl Connection {
     /// Loads a resource without its turn. Lets nothing go on that has waited for it: that has its turn.
     fn load(&mut self, rid: &ResourceId, shared: &mut Shared) {
         if let Some(snapshot) = self.subscribe_to_cache(rid, shared) {
-            self.fill(rid, &snapshot, shared);
+            self.fill(rid, &snapshot);
         }
         self.wake_later(rid);
     }
@@ -58,6 +60,7 @@ impl Connection {
             self.set_failed(rid, error);
             return None;
         }
+        let since = shared.cache.next_notice();
         let subscription = self.subscriptions.get_mut(rid)?;
         let subscriber = (self.key, rid.clone());
         let Some((key, snapshot)) = shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus) else {
@@ -65,6 +68,7 @@ impl Connection {
             return None;
         };
         subscription.resource = Some(key);
+        subscription.since = since;
         subscription.state = State::Loading;
         snapshot
     }
@@ -76,60 +80,75 @@ impl Connection {
     }
 
     /// Sets the content of a subscription that is loading, and subscribes to what it refers to.
-    pub(crate) fn fill(&mut self, rid: &ResourceId, snapshot: &Arc<Snapshot>, shared: &mut Shared) {
-        let references = snapshot.references();
-        for child in references.keys() {
-            if !self.subscriptions.contains_key(child) && self.create(child, shared) {
-                self.wait_for_turn(child);
-            }
-            if let Some(child) = self.subscriptions.get_mut(child) {
-                child.parents += 1;
-            }
-        }
+    pub(crate) fn fill(&mut self, rid: &ResourceId, snapshot: &Arc<Snapshot>) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.references = references;
+            subscription.references = snapshot.references();
             subscription.version = snapshot.version;
             subscription.state = State::Loaded(Arc::clone(snapshot));
+            self.then(Job::Fill(Edges::of(vec![rid.clone()])));
         }
     }
 
-    /// Notes that the client has these resources from now on.
-    pub(crate) fn show(&mut self, rids: &[ResourceId]) {
-        for rid in rids {
-            let Some(subscription) = self.subscriptions.get_mut(rid) else { continue };
-            subscription.state = State::Visible;
-            let children: Vec<_> = subscription.references.keys().cloned().collect();
-            for child in children {
-                if let Some(child) = self.subscriptions.get_mut(&child) {
+    /// Notes that one more resource refers to `child`, and subscribes to it if that is not so already.
+    pub(super) fn add_parent(&mut self, child: &ResourceId, shared: &mut Shared) {
+        if !self.subscriptions.contains_key(child) && self.create(child, shared) {
+            self.wait_for_turn(child);
+        }
+        if let Some(child) = self.subscriptions.get_mut(child) {
+            child.parents += 1;
+        }
+    }
+
+    /// Notes that one resource less refers to `child`. The caller must [`Connection::release`] it or see to it otherwise.
+    pub(super) fn remove_parent(&mut self, child: &ResourceId) {
+        if let Some(child) = self.subscriptions.get_mut(child) {
+            child.parents = child.parents.saturating_sub(1);
+        }
+    }
+
+    /// Notes that the client has a resource from now on, and that what refers to each of those below is with the client.
+    pub(super) fn show(&mut self, edge: &Edge) {
+        match edge {
+            Edge::Begin(rid) => {
+                if let Some(subscription) = self.subscriptions.get_mut(rid) {
+                    subscription.state = State::Visible;
+                }
+            }
+            Edge::Child(child) => {
+                if let Some(child) = self.subscriptions.get_mut(child) {
                     child.visible_parents += 1;
                 }
             }
+            Edge::End(_) => {}
         }
     }
 
-    /// Notes that the client has a resource no longer; the caller must [`Connection::resubscribe`] or drop it. What may hang
-    /// in the air because of it goes to `loose`.
-    fn hide(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>) {
-        let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
-        subscription.state = State::Loading;
-        subscription.rechecking = false;
-        subscription.held.clear();
-        let delivering = subscription.delivering.take();
-        let children: Vec<_> = subscription.references.keys().cloned().collect();
-        if let Some(Task::Deliver(deliver)) = delivering.and_then(|task| self.tasks.remove(&task)) {
-            deliver.wait.roots.iter().for_each(|root| self.unpin(root));
-            loose.extend(deliver.wait.roots);
-        }
-        for child in children {
-            if let Some(subscription) = self.subscriptions.get_mut(&child) {
-                subscription.visible_parents = subscription.visible_parents.saturating_sub(1);
+    /// Notes that the client has a resource no longer; the caller must [`Connection::resubscribe`] or drop it.
+    pub(super) fn hide(&mut self, edge: &Edge) {
+        match edge {
+            Edge::Begin(rid) => {
+                let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
+                subscription.state = State::Loading;
+                subscription.rechecking = false;
+                subscription.held.clear();
+                let delivering = subscription.delivering.take();
+                if let Some(Task::Deliver(deliver)) = delivering.and_then(|task| self.tasks.remove(&task)) {
+                    deliver.wait.roots.iter().for_each(|root| self.unpin(root));
+                    self.jobs.loose.extend(deliver.wait.roots);
+                }
             }
-            loose.push(child);
+            Edge::Child(child) => {
+                if let Some(child) = self.subscriptions.get_mut(child) {
+                    child.visible_parents = child.visible_parents.saturating_sub(1);
+                }
+            }
+            Edge::End(_) => {}
         }
     }
 
-    /// Takes the content as it is now, from the cache or through it. What it no longer refers to goes to `loose`.
-    pub(crate) fn resubscribe(&mut self, rid: &ResourceId, loose: &mut Vec<ResourceId>, shared: &mut Shared) {
+    /// Takes the content as it is now, from the cache or through it. The caller must [`Connection::release`] what it no longer
+    /// refers to.
+    pub(crate) fn resubscribe(&mut self, rid: &ResourceId, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         if matches!(subscription.state, State::Waiting) {
             // It is new, and has its turn.
@@ -140,15 +159,14 @@ impl Connection {
         let must_recheck = !subscription.hears_events() && subscription.direct > 0;
         let references = mem::take(&mut subscription.references);
         let cached = subscription.resource.and_then(|resource| shared.cache.snapshot(resource));
+        if cached.is_some() {
+            subscription.since = shared.cache.next_notice();
+        }
         if let Some(snapshot) = cached.or_else(|| self.subscribe_to_cache(rid, shared)) {
-            self.fill(rid, &snapshot, shared);
+            self.fill(rid, &snapshot);
         }
-        for child in references.into_keys() {
-            if let Some(subscription) = self.subscriptions.get_mut(&child) {
-                subscription.parents = subscription.parents.saturating_sub(1);
-            }
-            loose.push(child);
-        }
+        let references: Vec<_> = references.into_keys().collect();
+        self.then(Job::Loosen(references.into_iter()));
         if must_recheck {
             self.recheck(rid, shared);
         }
@@ -197,45 +215,36 @@ impl Connection {
         }
     }
 
-    /// Drops what nothing holds any more, of `loose` and all below, and forgets that the client has what nothing holds there.
-    pub(crate) fn release(&mut self, mut loose: Vec<ResourceId>, shared: &mut Shared) {
-        let mut woken = Vec::new();
-        while let Some(rid) = loose.pop() {
-            let hidden = Hold::Visible.unheld(&self.subscriptions, &rid);
-            hidden.iter().for_each(|rid| self.hide(rid, &mut loose));
-            for rid in Hold::Needed.unheld(&self.subscriptions, &rid) {
-                self.drop_subscription(&rid, &mut woken, shared);
-            }
-            // What is left of them is needed by something that the client will get: from now on, as new.
-            hidden.iter().for_each(|rid| self.resubscribe(rid, &mut loose, shared));
-        }
-        for task in woken {
-            self.on_one_loaded(task);
-            self.try_complete(task, shared);
-        }
+    /// Drops a resource if nothing holds it any more, and what it refers to, and forgets that the client has what nothing holds
+    /// there.
+    pub(crate) fn release(&mut self, rid: ResourceId) {
+        self.jobs.loose.push(rid);
+        self.then(Job::Release);
     }
 
-    fn drop_subscription(&mut self, rid: &ResourceId, woken: &mut Vec<TaskId>, shared: &mut Shared) {
-        self.stop_waiting(rid);
-        self.stop_waking(rid);
-        self.see_to(rid);
-        self.end_turn(rid);
-        self.end_loading(rid);
-        let Some(subscription) = self.subscriptions.remove(rid) else { return };
-        self.count_out(rid, &subscription.target, shared);
-        for child in subscription.references.keys() {
-            if let Some(child) = self.subscriptions.get_mut(child) {
-                child.parents = child.parents.saturating_sub(1);
+    /// Ends a subscription that nothing holds.
+    pub(super) fn drop_subscription(&mut self, edge: Edge, shared: &mut Shared) {
+        match edge {
+            Edge::Begin(_) => {}
+            Edge::Child(child) => self.remove_parent(&child),
+            Edge::End(rid) => {
+                self.stop_waiting(&rid);
+                self.stop_waking(&rid);
+                self.see_to(&rid);
+                self.end_turn(&rid);
+                self.end_loading(&rid);
+                let Some(subscription) = self.subscriptions.remove(&rid) else { return };
+                self.count_out(&rid, &subscription.target, shared);
+                if subscription.resource.is_some() {
+                    shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
+                }
+                if let AccessState::Asked(tag, tasks) = subscription.access {
+                    shared.bus.release(tag);
+                    // Only calls: whoever wants the resource itself has pinned it.
+                    tasks.into_iter().for_each(|task| self.ask_call_access(task, shared));
+                }
+                self.jobs.orphaned.extend(subscription.waiting);
             }
         }
-        if subscription.resource.is_some() {
-            shared.cache.unsubscribe(&subscription.target, &(self.key, rid.clone()), &mut shared.bus);
-        }
-        if let AccessState::Asked(tag, tasks) = subscription.access {
-            shared.bus.release(tag);
-            // Only calls: whoever wants the resource itself has pinned it.
-            tasks.into_iter().for_each(|task| self.ask_call_access(task, shared));
-        }
-        woken.extend(subscription.waiting);
     }
 }

@@ -132,6 +132,10 @@ impl Connection {
     }
 
     fn has_turn(&self, shared: &Shared) -> bool {
+        self.is_busy() || self.has_something_in_turn(shared)
+    }
+
+    fn has_something_in_turn(&self, shared: &Shared) -> bool {
         !self.pace.woken.is_empty() || !self.pace.led.is_empty() || self.can_recheck(shared) || self.can_load(shared)
     }
 
@@ -148,17 +152,20 @@ impl Connection {
     pub(crate) fn take_turn(&mut self, shared: &mut Shared) {
         self.pace.is_ready = false;
         // What may no longer be seen comes first.
-        if self.can_recheck(shared) {
+        if self.has_jobs() || self.take_next_in(shared) {
+            // Done below.
+        } else if self.can_recheck(shared) {
             self.recheck_next(shared);
         } else if let Some(rid) = self.pace.woken.pop_first() {
             if self.subscriptions.get(&rid).is_some_and(|subscription| !subscription.is_loading()) {
-                self.wake_waiting(&rid, shared);
+                self.wake_waiting(&rid);
             }
         } else if let Some(rid) = self.pace.led.pop_first() {
-            self.lead(&rid, shared);
+            self.lead(&rid);
         } else if self.can_load(shared) {
             self.load_next(shared);
         }
+        self.do_jobs(shared.jobs_a_turn, shared);
     }
 
     fn recheck_next(&mut self, shared: &mut Shared) {
@@ -187,7 +194,7 @@ impl Connection {
                     self.pace.loading += 1;
                 }
                 // Its id is too long.
-                _ => self.wake_waiting(&rid, shared),
+                _ => self.wake_waiting(&rid),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! One resource as one connection sees it, and what of a connection's resources hangs on which. Knows neither bus nor cache.
+//! One resource as one connection sees it. Knows neither bus nor cache.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,6 +25,8 @@ pub(crate) struct Subscription {
     pub(crate) target: ResourceId,
     /// The resource in the cache; none if it could not be subscribed to.
     pub(crate) resource: Option<ResourceKey>,
+    /// The number of the first notice that is for it: what came before is in its content.
+    pub(crate) since: u64,
     pub(crate) state: State,
     /// Direct subscriptions that the client knows of.
     pub(crate) direct: u32,
@@ -123,20 +125,12 @@ pub(crate) enum AccessState {
 /// An answer to an access request.
 pub(crate) type AccessResult = Result<Access, Error>;
 
-/// Which references count.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Hold {
-    /// All: what keeps subscriptions.
-    Needed,
-    /// Those that the client knows of: what keeps resources with the client.
-    Visible,
-}
-
 impl Subscription {
     pub(crate) fn new(target: ResourceId, epoch: u64) -> Self {
         Self {
             target,
             resource: None,
+            since: 0,
             state: State::Loading,
             direct: 0,
             pins: 0,
@@ -185,58 +179,5 @@ impl Subscription {
     /// True if the client has the resource.
     pub(crate) fn is_visible(&self) -> bool {
         matches!(self.state, State::Visible | State::Deleted)
-    }
-}
-
-impl Hold {
-    fn is_root(self, subscription: &Subscription) -> bool {
-        subscription.direct > 0 || matches!(self, Self::Needed) && subscription.pins > 0
-    }
-
-    fn applies_to(self, subscription: &Subscription) -> bool {
-        matches!(self, Self::Needed) || subscription.is_visible()
-    }
-
-    fn parents(self, subscription: &Subscription) -> u32 {
-        match self {
-            Self::Needed => subscription.parents,
-            Self::Visible => subscription.visible_parents,
-        }
-    }
-
-    /// Which of `start` and what it refers to nothing holds any more, circles of references included. Looks no further than
-    /// the resources below `start`: it counts which references to them come from among themselves.
-    pub(crate) fn unheld(self, subscriptions: &Subscriptions, start: &ResourceId) -> Vec<ResourceId> {
-        let candidate = |rid: &ResourceId| {
-            subscriptions.get(rid).filter(|subscription| self.applies_to(subscription) && !self.is_root(subscription))
-        };
-        if candidate(start).is_none() {
-            return Vec::new();
-        }
-        let mut from_within = BTreeMap::from([(start.clone(), 0_u32)]);
-        let mut todo = vec![start.clone()];
-        while let Some(rid) = todo.pop() {
-            for child in candidate(&rid).into_iter().flat_map(|subscription| subscription.references.keys()) {
-                if candidate(child).is_some() {
-                    let count = from_within.entry(child.clone()).or_insert_with(|| {
-                        todo.push(child.clone());
-                        0
-                    });
-                    *count += 1;
-                }
-            }
-        }
-        let held_from_outside = |(rid, count): &(&ResourceId, &u32)| {
-            candidate(rid).is_some_and(|subscription| self.parents(subscription) > **count)
-        };
-        let mut held: Vec<_> = from_within.iter().filter(held_from_outside).map(|(rid, _)| rid.clone()).collect();
-        while let Some(rid) = held.pop() {
-            if from_within.remove(&rid).is_some() {
-                held.extend(
-                    candidate(&rid).into_iter().flat_map(|subscription| subscription.references.keys().cloned()),
-                );
-            }
-        }
-        from_within.into_keys().collect()
     }
 }

@@ -12,7 +12,7 @@ use super::Gateway;
 use crate::{
     api::ConnectionKey,
     cache::{Notice, Step, Told},
-    connection::Shared,
+    connection::{Connection, Shared, inbox::Arrival},
     ids::ResourceKey,
 };
 
@@ -135,8 +135,8 @@ impl Gateway {
         has_some
     }
 
-    fn tell_one(&mut self, Told { connection, rid, resource, news }: Told) {
-        self.with_as_it_is(connection, |connection, shared| connection.on_news(&rid, resource, &news, shared));
+    fn tell_one(&mut self, told: Told) {
+        self.with_as_it_is(told.connection, |connection, shared| connection.receive(Arrival::News(told), shared));
     }
 
     /// Tells a connection all that it lacks, before anything else is done with it: it must not be seen from
@@ -197,7 +197,7 @@ impl Gateway {
 
     fn go_on_with_connections(&mut self) -> bool {
         let Some(key) = self.shared.ready.pop_front() else { return false };
-        self.with(key, crate::connection::Connection::take_turn);
+        self.with(key, Connection::take_turn);
         true
     }
 
@@ -214,6 +214,10 @@ impl Gateway {
         let Some(reset) = self.token_resets.front_mut() else { return false };
         let after = reset.last.map_or(Unbounded, Excluded);
         if let Some((key, connection)) = self.connections.range((after, Unbounded)).next() {
+            if connection.is_busy() {
+                // A token may have come, and wait.
+                return false;
+            }
             reset.last = Some(*key);
             if connection.tid.as_ref().is_some_and(|tid| reset.tids.contains(tid)) {
                 connection.renew_token(&reset.subject, &mut self.shared);

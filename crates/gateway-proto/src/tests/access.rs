@@ -375,6 +375,54 @@ fn a_resource_that_comes_back_is_asked_for_access_again() {
 }
 
 #[test]
+fn access_to_what_could_not_be_had_is_asked_for_each_time() {
+    check(&expect![[r#"
+        open 1 c1
+          listen conn.c1.token
+        1> 1 subscribe.a
+          listen event.a.*
+          ask get.a {}
+          ask access.a {"cid":"c1","token":null}
+        access.a = {"result":{"get":true}}
+        get.a = {"result":{"model":{"r":{"rid":"r"}}}}
+          listen event.r.*
+          ask get.r {}
+        get.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.r.*
+          1< {"result":{"models":{"a":{"r":{"rid":"r"}}},"errors":{"r":{"code":"system.notFound","message":"Not found"}}},"id":1}
+          1 done
+        1> 2 subscribe.r
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        access.r = {"result":{"get":true}}
+        get.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.r.*
+          1< {"error":{"code":"system.notFound","message":"Not found"},"id":2}
+          1 done
+        event.r.reaccess
+        1> 3 subscribe.r
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        get.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          release event.r.*
+        access.r = {"result":{"get":true}}
+          1< {"error":{"code":"system.notFound","message":"Not found"},"id":3}
+          1 done
+        event.r.reaccess
+        1> 4 subscribe.r
+          listen event.r.*
+          ask get.r {}
+          ask access.r {"cid":"c1","token":null}
+        get.r = {"result":{"model":{"x":1}}}
+        access.r = {"result":{"get":false}}
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
+          1 done
+    "#]]);
+}
+
+#[test]
 fn who_comes_back_to_a_resource_that_could_not_be_had_waits_for_access_as_well() {
     check(&expect![[r#"
         open 1 c1

@@ -20,6 +20,10 @@ struct Desk {
     /// How many requests came of all inputs, and how many actions of one at the most.
     requests: usize,
     most_actions: usize,
+    /// How many subscriptions came or went with one input at the most.
+    most_changes: usize,
+    /// What each connection was sent last.
+    last: BTreeMap<ConnectionKey, String>,
 }
 
 impl Desk {
@@ -32,6 +36,8 @@ impl Desk {
             frames: BTreeMap::new(),
             requests: 0,
             most_actions: 0,
+            most_changes: 0,
+            last: BTreeMap::new(),
         }
     }
 
@@ -42,7 +48,9 @@ impl Desk {
     }
 
     fn handle(&mut self, input: Input<'_>) {
+        let before = self.subscriptions();
         self.gateway.handle(input, Duration::ZERO);
+        self.most_changes = self.most_changes.max(self.subscriptions().abs_diff(before));
         let mut actions = 0;
         while let Some(action) = self.gateway.poll_action() {
             actions += 1;
@@ -58,12 +66,24 @@ impl Desk {
                 Action::Listen { tag, pattern } => {
                     self.event_listeners.insert(pattern, tag);
                 }
-                Action::Send { connection, .. } => *self.frames.entry(connection).or_default() += 1,
+                Action::Send { connection, frame } => {
+                    *self.frames.entry(connection).or_default() += 1;
+                    self.last.insert(connection, String::from_utf8(frame.into()).unwrap());
+                }
                 Action::Close { reason, .. } => panic!("closed: {reason}"),
                 _ => {}
             }
         }
         self.most_actions = self.most_actions.max(actions);
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.gateway.connections.values().map(|connection| connection.subscriptions.len()).sum()
+    }
+
+    fn event(&mut self, name: &str, event: &str, payload: &str) {
+        let (tag, subject) = (self.event_listeners[&format!("event.{name}.*")], format!("event.{name}.{event}"));
+        self.handle(Input::Message { tag, subject: &subject, payload: payload.as_bytes() });
     }
 
     fn frame(&mut self, connection: ConnectionKey, text: &str) {
@@ -185,6 +205,126 @@ fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
     desk.settle(content);
     assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
     assert_eq!(desk.gateway.shared.subscription_bytes, 0);
+}
+
+/// A list of so many models, and the models.
+fn list_of(references: usize) -> impl Fn(&str) -> String {
+    move |name| {
+        if name == "list" {
+            let references: Vec<_> = (0..references).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        } else {
+            empty(name)
+        }
+    }
+}
+
+/// Rule 4: a tree was taken in, sent, and dropped in one stretch each, however large it was.
+#[test]
+fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
+    const REFERENCES: usize = 5000;
+    let content = list_of(REFERENCES);
+    // What nobody wants goes at once: so it is seen how much that is.
+    let mut desk = Desk::new(Config { unsubscribe_delay: Duration::ZERO, ..Config::default() });
+    let (many, other) = (desk.open(1), desk.open(2));
+    let mut others = 0;
+    for turn in 1..=2 {
+        desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+        // All but the last answer.
+        while desk.gateway.has_work() || desk.asked.len() != 1 || desk.subscriptions() <= REFERENCES {
+            assert!(desk.step(&content));
+        }
+        while !desk.gateway.has_work() {
+            assert!(desk.step(&content));
+        }
+        desk.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
+        others += 1;
+        assert_eq!(
+            (desk.frames.get(&many), desk.frames[&other]),
+            ((turn > 1).then_some(&2), others),
+            "the tree is out"
+        );
+        desk.settle(&content);
+        assert_eq!(desk.last[&many].matches("\"a.").count(), 2 * REFERENCES);
+        desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+        desk.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
+        others += 1;
+        assert_eq!((desk.frames[&many], desk.frames[&other]), (2 * turn - 1, others), "it is gone already");
+        desk.settle(&content);
+        assert_eq!((desk.frames[&many], desk.subscriptions()), (2 * turn, 0));
+    }
+    assert!(desk.most_actions <= 300, "{} actions came of one input", desk.most_actions);
+    assert!(desk.most_changes <= 600, "{} subscriptions came or went with one input", desk.most_changes);
+    assert_eq!(desk.gateway.shared.subscription_bytes, 0);
+}
+
+/// What comes for a connection whose tree is being dropped is as if the tree was gone already.
+#[test]
+fn what_comes_while_a_tree_is_dropped_comes_after_that() {
+    let content = list_of(3000);
+    let mut desk = Desk::new(Config::default());
+    let (many, other) = (desk.open(1), desk.open(2));
+    for connection in [many, other] {
+        desk.frame(connection, r#"{"id":1,"method":"subscribe.list"}"#);
+        desk.settle(&content);
+    }
+    desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+    for number in [0, 1500, 2999] {
+        desk.event(&format!("a.{number}"), "custom", "1");
+    }
+    desk.frame(many, r#"{"id":3,"method":"subscribe.a.2999"}"#);
+    desk.event("a.2999", "change", r#"{"values":{"x":1}}"#);
+    desk.token(1, 7);
+    assert_eq!((desk.frames[&many], desk.frames[&other]), (1, 5), "what is others' does not wait");
+    desk.settle(&content);
+    // The answers to the two requests, the second with the resource as it is now; no event.
+    assert_eq!(desk.frames[&many], 3);
+    assert_eq!(desk.last[&many], r#"{"result":{"models":{"a.2999":{"x":1}}},"id":3}"#);
+    desk.event("a.2999", "change", r#"{"values":{"x":2}}"#);
+    assert_eq!(desk.last[&many], r#"{"event":"a.2999.change","data":{"values":{"x":2}}}"#);
+}
+
+/// It may have been given for the token of before.
+#[test]
+fn an_access_answer_that_waits_behind_a_token_is_asked_for_again() {
+    let content = list_of(3000);
+    let mut desk = Desk::new(Config::default());
+    let many = desk.open(1);
+    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    desk.settle(&content);
+    desk.frame(many, r#"{"id":2,"method":"subscribe.b"}"#);
+    desk.frame(many, r#"{"id":3,"method":"call.c.do"}"#);
+    let asked = std::mem::take(&mut desk.asked);
+    assert_eq!(asked.iter().map(|(_, it)| it.as_str()).collect::<Vec<_>>(), ["get.b", "access.b", "access.c"]);
+    desk.frame(many, r#"{"id":4,"method":"unsubscribe.list"}"#);
+    desk.token(1, 7);
+    for (tag, subject) in asked {
+        let payload = if subject == "get.b" { empty("b") } else { r#"{"result":{"get":true,"call":"*"}}"#.to_owned() };
+        desk.handle(Input::Reply { tag, payload: payload.as_bytes() });
+    }
+    while desk.gateway.has_work() {
+        desk.handle(Input::Timeout);
+    }
+    assert_eq!(desk.last[&many], r#"{"id":4}"#);
+    assert_eq!(desk.asked.iter().map(|(_, it)| it.as_str()).collect::<Vec<_>>(), ["access.b", "access.c"]);
+    desk.settle(&content);
+    assert_eq!(desk.frames[&many], 4);
+}
+
+#[test]
+fn too_much_that_waits_for_a_connection_has_all_of_it_done_at_once() {
+    let content = list_of(3000);
+    let mut desk = Desk::new(Config { max_held_events: 10, ..Config::default() });
+    let many = desk.open(1);
+    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    desk.settle(&content);
+    desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+    for n in 0..11 {
+        assert_eq!((desk.frames[&many], desk.subscriptions()), (1, 3001), "{n} wait");
+        desk.gateway.inline = 0;
+        desk.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
+    }
+    assert_eq!((desk.frames[&many], desk.subscriptions()), (13, 0));
 }
 
 #[test]

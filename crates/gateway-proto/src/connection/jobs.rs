@@ -1,0 +1,248 @@
+//! What a connection does one resource after the other, because there may be thousands: each job does a little, and says what is
+//! to be done next. While there are any, nothing else happens to the connection ([`super::inbox`]). Must not depend on how much
+//! is done at a time.
+
+use std::{collections::BTreeSet, mem, vec};
+
+use bytes::Bytes;
+use relogin_res::ResourceId;
+
+use super::{
+    Connection, Shared,
+    fetch::Gathered,
+    subscription::AccessResult,
+    trial::{Hold, Trial},
+    walk::{Edge, Edges, Walk},
+};
+use crate::ids::TaskId;
+
+/// The jobs of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    /// The last one is next.
+    stack: Vec<Job>,
+    /// What comes before these, the first one first.
+    added: Vec<Job>,
+    /// What may be held by nothing any more: the next [`Job::Release`] looks.
+    pub(super) loose: Vec<ResourceId>,
+    /// Tasks that have waited for something that was dropped since.
+    pub(super) orphaned: Vec<TaskId>,
+}
+
+/// A job.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// Subscribes to what a resource refers to.
+    Fill(Edges),
+    /// Takes away one reference to each of these.
+    Loosen(vec::IntoIter<ResourceId>),
+    /// Subscribes to these, and pins them.
+    Attach(vec::IntoIter<ResourceId>),
+    /// Lets a task wait for what is not there yet.
+    Explore(TaskId, Walk),
+    /// Tells tasks that a resource is there.
+    Wake(ResourceId, vec::IntoIter<TaskId>),
+    /// Tells a task that one of those that it waits for is no longer to be waited for.
+    Loaded(TaskId),
+    /// Finishes a task, if all that it waits for is there.
+    Complete(TaskId),
+    /// Looks through all that a task has waited for.
+    Gather(Box<Gathering>),
+    /// Notes that the client has these.
+    Show(Edges),
+    /// Notes that a resource refers to these, which were pinned.
+    Link(ResourceId, vec::IntoIter<ResourceId>),
+    /// Notes that a resource refers to these no longer.
+    Unlink(ResourceId, vec::IntoIter<ResourceId>),
+    /// Drops what nothing holds any more.
+    Release,
+    /// Finds out what the client has lost.
+    FindHidden(Box<Trial>, Vec<ResourceId>),
+    /// Notes that the client has lost it.
+    Hide(Edges),
+    /// Looks what of it and below nothing holds.
+    Judge(Vec<ResourceId>, Vec<ResourceId>),
+    /// Finds out what nothing holds, and what of that the client has lost.
+    FindUnheld(Box<Trial>, Vec<ResourceId>),
+    /// Ends these subscriptions.
+    Drop(Edges),
+    /// Takes these as new, as far as they are there still.
+    Resubscribe(vec::IntoIter<ResourceId>),
+    /// Sends the events of a resource that have waited for no more reason.
+    Pump(ResourceId),
+    /// Those of several.
+    PumpAll(vec::IntoIter<ResourceId>),
+    /// Sends the answer to a request.
+    Answer(Bytes),
+    /// Lets a task hear what may be done with a resource.
+    NeedAccess(ResourceId, TaskId),
+    /// Tells a task what may be done.
+    Access(TaskId, AccessResult),
+}
+
+/// A look through all that a task has waited for.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    pub(super) task: TaskId,
+    pub(super) walk: Walk,
+    pub(super) seen: BTreeSet<ResourceId>,
+    pub(super) gathered: Gathered,
+}
+
+impl Connection {
+    /// Lets a job be done before all others but those that were added since the one at hand began.
+    pub(crate) fn then(&mut self, job: Job) {
+        self.jobs.added.push(job);
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.jobs.stack.is_empty() || !self.jobs.added.is_empty()
+    }
+
+    /// Does jobs, so many steps of them.
+    pub(crate) fn do_jobs(&mut self, most: usize, shared: &mut Shared) {
+        for _ in 0..most {
+            let Jobs { stack, added, .. } = &mut self.jobs;
+            stack.extend(added.drain(..).rev());
+            // A connection that has failed is closed.
+            let Some(job) = stack.pop().filter(|_| self.failure.is_none()) else { return };
+            self.do_job(job, shared);
+        }
+    }
+
+    fn do_job(&mut self, job: Job, shared: &mut Shared) {
+        match job {
+            Job::Fill(mut edges) => {
+                if let Some(edge) = edges.step(&self.subscriptions) {
+                    if let Edge::Child(child) = edge {
+                        self.add_parent(&child, shared);
+                    }
+                    self.then(Job::Fill(edges));
+                }
+            }
+            Job::Loosen(mut children) => {
+                if let Some(child) = children.next() {
+                    self.remove_parent(&child);
+                    self.jobs.loose.push(child);
+                    self.then(Job::Loosen(children));
+                }
+            }
+            Job::Attach(mut rids) => {
+                if let Some(rid) = rids.next() {
+                    self.attach(&rid, shared);
+                    self.pin(&rid);
+                    self.then(Job::Attach(rids));
+                }
+            }
+            Job::Explore(task, walk) => self.explore(task, walk),
+            Job::Wake(rid, mut tasks) => {
+                if let Some(task) = tasks.next() {
+                    self.then(Job::Explore(task, Walk::below(rid.clone())));
+                    self.then(Job::Loaded(task));
+                    self.then(Job::Complete(task));
+                    self.then(Job::Wake(rid, tasks));
+                }
+            }
+            Job::Loaded(task) => self.on_one_loaded(task),
+            Job::Complete(task) => self.try_complete(task),
+            Job::Gather(gathering) => self.gather(gathering, shared),
+            Job::Show(mut edges) => {
+                if let Some(edge) = edges.step(&self.subscriptions) {
+                    self.show(&edge);
+                    self.then(Job::Show(edges));
+                }
+            }
+            Job::Link(rid, mut children) => {
+                if let Some(child) = children.next() {
+                    self.link(&rid, &child);
+                    self.unpin(&child);
+                    self.then(Job::Link(rid, children));
+                }
+            }
+            Job::Unlink(rid, mut children) => {
+                if let Some(child) = children.next() {
+                    self.unlink(&rid, &child);
+                    self.jobs.loose.push(child);
+                    self.then(Job::Unlink(rid, children));
+                }
+            }
+            Job::Pump(rid) => self.send_held(&rid, shared),
+            Job::PumpAll(mut rids) => {
+                if let Some(rid) = rids.next() {
+                    self.pump(&rid);
+                    self.then(Job::PumpAll(rids));
+                }
+            }
+            Job::Answer(frame) => self.answer(frame, shared),
+            Job::NeedAccess(rid, task) => self.need_access(&rid, task, shared),
+            Job::Access(task, result) => self.on_access(task, &result, shared),
+            Job::Release
+            | Job::FindHidden(..)
+            | Job::Hide(_)
+            | Job::Judge(..)
+            | Job::FindUnheld(..)
+            | Job::Drop(_)
+            | Job::Resubscribe(_) => self.do_release(job, shared),
+        }
+    }
+
+    /// A step of dropping what nothing holds any more.
+    fn do_release(&mut self, job: Job, shared: &mut Shared) {
+        match job {
+            Job::Release => {
+                let starts = mem::take(&mut self.jobs.loose);
+                if starts.is_empty() {
+                    for task in mem::take(&mut self.jobs.orphaned) {
+                        self.then(Job::Loaded(task));
+                        self.then(Job::Complete(task));
+                    }
+                } else {
+                    let trial = Trial::new(Hold::Visible, starts.clone());
+                    self.then(Job::FindHidden(Box::new(trial), starts));
+                }
+            }
+            Job::FindHidden(mut trial, starts) => {
+                if trial.step(&self.subscriptions) {
+                    let hidden = trial.unheld();
+                    self.then(Job::Hide(Edges::of(hidden.clone())));
+                    self.then(Job::Judge(starts, hidden));
+                } else {
+                    self.then(Job::FindHidden(trial, starts));
+                }
+            }
+            Job::Hide(mut edges) => {
+                if let Some(edge) = edges.step(&self.subscriptions) {
+                    self.hide(&edge);
+                    self.then(Job::Hide(edges));
+                }
+            }
+            Job::Judge(mut starts, hidden) => {
+                starts.append(&mut self.jobs.loose);
+                self.then(Job::FindUnheld(Box::new(Trial::new(Hold::Needed, starts)), hidden));
+            }
+            Job::FindUnheld(mut trial, hidden) => {
+                if trial.step(&self.subscriptions) {
+                    self.then(Job::Drop(Edges::of(trial.unheld())));
+                    // What is left of them is needed by something that the client will get: from now on, as new.
+                    self.then(Job::Resubscribe(hidden.into_iter()));
+                    self.then(Job::Release);
+                } else {
+                    self.then(Job::FindUnheld(trial, hidden));
+                }
+            }
+            Job::Drop(mut edges) => {
+                if let Some(edge) = edges.step(&self.subscriptions) {
+                    self.drop_subscription(edge, shared);
+                    self.then(Job::Drop(edges));
+                }
+            }
+            Job::Resubscribe(mut rids) => {
+                if let Some(rid) = rids.next() {
+                    self.resubscribe(&rid, shared);
+                    self.then(Job::Resubscribe(rids));
+                }
+            }
+            _ => {}
+        }
+    }
+}
