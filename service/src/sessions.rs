@@ -25,8 +25,8 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
 use relogin_session::{
-    Attempt, ConnectionId, Denied, Device, Effect, Keyring, LoggedIn, NewCookie, Outcome, Record, Rules, SessionId,
-    Timestamp, Token, User, Vouched,
+    Attempt, Command, ConnectionId, Denied, Effect, Keyring, LoggedIn, Login, Outcome, Record, Rules, SessionId,
+    Timestamp, Token, User,
     api::{Challenge, ReloginParams},
     challenge,
 };
@@ -64,19 +64,6 @@ pub struct Sessions {
     user_changes: AtomicU64,
     audit: Audit,
     cap: Option<Cap>,
-}
-
-/// What a login has besides its user.
-#[derive(Clone, Debug, Default)]
-pub struct Newcomer {
-    /// The login's attempt id.
-    pub attempt: Option<Attempt>,
-    /// The device that it comes from.
-    pub device: Device,
-    /// The session named by the connection's token.
-    pub token: Option<SessionId>,
-    /// The digest of the cookie to bind the session to.
-    pub cookie: Option<NewCookie>,
 }
 
 /// What is known of the browser that uses a key.
@@ -190,46 +177,19 @@ impl Sessions {
     ) -> Result<bool, SessionsError> {
         Ok(self.on_connection(connection).await?.is_some_and(|live| {
             let may_be_repetition = attempt.is_some() && attempt == live.made_by.attempt;
-            !may_be_repetition && !self.is_unheard_of(&live, token)
+            !may_be_repetition && !live.is_orphaned(token, self.began, self.clock.now())
         }))
     }
 
-    /// Creates a session for `user`, whose password was right, on `connection`, whose token names
-    /// the session `token`. If there is a `cookie`, the session is bound to it.
+    /// Creates a session for a user whose identity is proven.
     ///
     /// # Errors
-    /// [`SessionsError`] on an internal error.
-    pub async fn login(
-        &self,
-        connection: ConnectionId,
-        user: User,
-        attempt: Option<Attempt>,
-        device: Device,
-        token: Option<SessionId>,
-        cookie: Option<NewCookie>,
-    ) -> Result<Answer, SessionsError> {
-        self.log_in(Request::Login { connection, user, attempt, device, token, vouched: None, cookie }).await
-    }
-
-    /// Creates a session on `connection` for `user`, who was named by a third-party token.
-    ///
-    /// # Errors
-    /// [`SessionsError`] on an internal error.
-    pub async fn vouched_login(
-        &self,
-        connection: ConnectionId,
-        user: User,
-        vouched: Vouched,
-        newcomer: Newcomer,
-    ) -> Result<Answer, SessionsError> {
-        let (vouched, Newcomer { attempt, device, token, cookie }) = (Some(vouched), newcomer);
-        self.log_in(Request::Login { connection, user, attempt, device, token, vouched, cookie }).await
-    }
-
-    async fn log_in(&self, request: Request) -> Result<Answer, SessionsError> {
-        let answer = self.serve(&request).await.map(granted)?;
-        if let (Ok(_), Some(connection)) = (&answer, request.connection()) {
-            self.keep_within_cap(connection).await;
+    /// [`SessionsError`] if something of ours fails.
+    pub async fn login(&self, login: Login) -> Result<Answer, SessionsError> {
+        let connection = login.connection.clone();
+        let answer = self.serve(&Request::Login(login)).await.map(granted)?;
+        if answer.is_ok() {
+            self.keep_within_cap(&connection).await;
         }
         Ok(answer)
     }
@@ -356,7 +316,7 @@ impl Sessions {
 
     /// Disposes of a session if its deadline has passed.
     pub(crate) async fn expire(&self, sid: SessionId) -> Result<(), SessionsError> {
-        self.serve(&Request::Expire { sid }).await.map(drop)
+        self.serve(&Request::OnSession(sid, Command::Expire)).await.map(drop)
     }
 
     /// Probes the connections of sessions that have many, and removes those that have not answered
@@ -368,7 +328,7 @@ impl Sessions {
             self.roll_call.asked(&sids, Instant::now());
         }
         for (sid, silent) in self.roll_call.over(Instant::now()) {
-            self.serve(&Request::Prune { sid, silent }).await.map(drop)?;
+            self.serve(&Request::OnSession(sid, Command::Prune { silent })).await.map(drop)?;
         }
         Ok(self.roll_call.next())
     }

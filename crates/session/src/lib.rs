@@ -22,7 +22,10 @@ pub use api::{Denied, LoggedIn};
 pub use device::DeviceKey;
 pub use id::{Attempt, ConnectionId, SessionId, UserId};
 pub use key::{Keyring, PresentedKey, ReloginKey};
-pub use machine::{Command, Decision, Effect, NewCookie, Outcome, Rules, Vouched, Write, decide};
+pub use machine::{
+    Command, Decision, Effect, Login, NewCookie, Next, OtherSession, Outcome, Relogin, Reply, Rules, Vouched, Write,
+    decide,
+};
 pub use policy::Policy;
 pub use record::{Claims, Device, MadeBy, PastAttempt, Record};
 pub use rotation::Proof;

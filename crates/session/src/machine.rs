@@ -5,8 +5,8 @@
 //!
 //! | command | none | live | over |
 //! |---|---|---|---|
-//! | login | a new session on the connection | the attempt that made it, again: same answer · else `AlreadyLoggedIn` | as none: the caller expires it first |
-//! | relogin | refused | key not genuine: refused · else the table in [`crate::rotation`] | refused |
+//! | login | a new session on the connection | the attempt that made it, again: same answer · orphaned: as abandon, then decided again · else `AlreadyLoggedIn` | as expire, then decided again |
+//! | relogin | refused | key not genuine: refused · else the table in [`crate::rotation`]; if the connection holds another session, it is detached from that first, then decided again | refused |
 //! | refresh | refused | as relogin, but on no connection: of sessions whose key is in a cookie only, else refused | refused |
 //! | logout | this connection cleared | removed, its connections and this one cleared | as live |
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
@@ -53,14 +53,13 @@ mod user;
 use std::fmt;
 
 use crate::{
-    Attempt, Claims, ConnectionId, Denied, Device, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token,
-    User,
+    Claims, ConnectionId, Denied, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
     key::{PresentedKey, jwt::Facts},
-    rotation::Proof,
 };
 
 pub use end::ended_by_logout;
-pub use relogin::MAX_CONNECTIONS;
+pub use login::Login;
+pub use relogin::{MAX_CONNECTIONS, OtherSession, Relogin};
 pub use user::over_cap;
 
 /// What does not change from request to request.
@@ -75,42 +74,19 @@ pub struct Rules {
 /// What is asked of a session.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// A user whose password was right logs in, or whom an issuer of tokens vouches for. The record, if any, is the session that `connection` holds now.
+    /// A user logs in. The record, if any, is the session that the connection holds now.
     Login {
-        /// The connection that logs in.
-        connection: ConnectionId,
-        /// Who logs in.
-        user: User,
-        /// Name of the session to be made: fresh random bits.
+        /// Who logs in, and from where.
+        login: Login,
+        /// The id of the session to be made: fresh random bits.
         sid: SessionId,
-        /// Salt of the session to be made: fresh random bits.
+        /// The salt of the session to be made: fresh random bits.
         salt: [u8; 16],
-        /// The client's mark for this login.
-        attempt: Option<Attempt>,
-        /// Where the login came from.
-        device: Device,
-        /// The cookie to bind the session to.
-        cookie: Option<NewCookie>,
-        /// By whose word the user is who they are; none if their password was right.
-        vouched: Option<Vouched>,
+        /// When this process began: a session last used before that may be orphaned.
+        began: Timestamp,
     },
     /// A client uses its relogin key. The record is the session that the key names.
-    Relogin {
-        /// The connection that relogins.
-        connection: ConnectionId,
-        /// The key, taken apart.
-        key: PresentedKey,
-        /// The client's mark for this use of the key.
-        attempt: Option<Attempt>,
-        /// Whether the device key signed.
-        proof: Proof,
-        /// Digest of the cookie that the connection has.
-        cookie: Option<[u8; 32]>,
-        /// The session's user as the directory has it now; none if removed.
-        user: Option<User>,
-        /// The token that the gateway holds for the connection.
-        token: Option<Token>,
-    },
+    Relogin(Relogin),
     /// A browser brings the key of its cookie outside of any connection, for the next one. The record is the session that the key
     /// names.
     Refresh {
@@ -138,8 +114,7 @@ pub enum Command {
         /// The connection that leaves.
         connection: ConnectionId,
     },
-    /// A login comes on `connection`, which has no token of this session, and the session was last used before this process
-    /// began: whoever used it there has not heard of it, for the former process ended in between.
+    /// `connection` leaves an orphaned session (see [`Record::is_orphaned`]).
     Abandon {
         /// The connection that leaves.
         connection: ConnectionId,
@@ -180,18 +155,30 @@ pub struct NewCookie {
     pub carries_key: bool,
 }
 
-/// What is to be done: first the write, then the effects in their order, then the reply.
+/// What is to be done: first the write, then the effects in their order, then what is next.
 #[derive(Debug)]
 pub struct Decision {
     /// What the store is to do, under the revision that the record was loaded with.
     pub write: Write,
     /// What gateways are to be told, in this order, once the write is on disk.
     pub effects: Vec<Effect>,
-    /// The answer to the client; `Ok(None)` is a null result.
-    pub reply: Result<Option<LoggedIn>, Denied>,
-    /// What happened, for logs and counters.
+    /// What follows.
+    pub next: Next,
+    /// What happened, for the log and the audit trail.
     pub outcome: Outcome,
 }
+
+/// What follows once a decision is carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The client is answered.
+    Reply(Reply),
+    /// Something stood in the command's way, and is gone now: decide again, on what is stored by then.
+    DecideAgain,
+}
+
+/// The answer to a client; `Ok(None)` is a null result.
+pub type Reply = Result<Option<LoggedIn>, Denied>;
 
 /// A change of what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -300,14 +287,11 @@ impl fmt::Display for Outcome {
 #[must_use]
 pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Timestamp) -> Decision {
     match command {
-        Command::Login { connection, user, sid, salt, attempt, device, cookie, vouched } => {
-            let fresh = login::Fresh { connection, user, sid, salt, attempt, device, cookie, vouched };
-            login::login(record, fresh, rules, now)
-        }
-        Command::Relogin { connection, key, attempt, proof, cookie, user, token } => {
-            let used = relogin::Used { connection, key, attempt, proof, cookie, user, token };
-            relogin::relogin(record, used, rules, now)
-        }
+        Command::Login { login, sid, salt, began } => match record {
+            Some(record) => login::on_session(record, login, began, rules, now),
+            None => login::created(login, sid, salt, rules, now),
+        },
+        Command::Relogin(used) => relogin::relogin(record, used, rules, now),
         Command::Refresh { key, cookie, user } => relogin::refresh(record, &key, cookie, user.as_ref(), rules, now),
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
@@ -321,9 +305,23 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
 }
 
 impl Decision {
+    /// The answer to the client; `None` if the command is to be decided again.
+    #[must_use]
+    pub fn reply(&self) -> Option<&Reply> {
+        match &self.next {
+            Next::Reply(reply) => Some(reply),
+            Next::DecideAgain => None,
+        }
+    }
+
     /// Nothing is written and nobody told.
-    fn keep(reply: Result<Option<LoggedIn>, Denied>, outcome: Outcome) -> Self {
-        Self { write: Write::Keep, effects: Vec::new(), reply, outcome }
+    fn keep(reply: Reply, outcome: Outcome) -> Self {
+        Self { write: Write::Keep, effects: Vec::new(), next: Next::Reply(reply), outcome }
+    }
+
+    /// The same, of a session that stood in a command's way.
+    fn then_again(self) -> Self {
+        Self { next: Next::DecideAgain, ..self }
     }
 }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 pub use self::v3::Record;
 use self::{v1::RecordV1, v2::RecordV2};
-use crate::{Attempt, ConnectionId, DeviceKey, Timestamp, User};
+use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User};
 
 /// What an issuer says of a user whom the user directory need not know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,6 +131,15 @@ impl Record {
         self.cookie.is_none_or(|bound| cookie.is_some_and(|cookie| bound.ct_eq(&cookie).into()))
     }
 
+    /// True if the session is orphaned: the process that made or last used it ended before its connection heard of it. It was not
+    /// used since this process `began`, and the connection's token names another session (`token`).
+    #[must_use]
+    pub fn is_orphaned(&self, token: Option<SessionId>, began: Timestamp, now: Timestamp) -> bool {
+        // What was last used in the future was used before the clock was set back.
+        let is_of_this_process = (began..=now).contains(&self.last_seen);
+        !is_of_this_process && token != Some(self.sid)
+    }
+
     /// True if `connection` holds this session.
     #[must_use]
     pub fn is_on(&self, connection: &ConnectionId) -> bool {
@@ -192,7 +201,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{SessionId, UserId};
+    use crate::UserId;
 
     /// What a desktop browser with two tabs leaves.
     fn typical() -> Record {

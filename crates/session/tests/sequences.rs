@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, Outcome, Policy, Proof,
-    Record, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, decide, machine::MAX_CONNECTIONS,
+    Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, Login, Next, OtherSession,
+    Outcome, Policy, Proof, Record, Relogin, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write,
+    decide, machine::MAX_CONNECTIONS,
 };
 
 const SALT: [u8; 16] = [4; 16];
@@ -96,7 +97,7 @@ impl World {
         proven: bool,
         user_known: bool,
     ) -> Option<Command> {
-        Some(Command::Relogin {
+        Some(Command::Relogin(Relogin {
             connection: cid(on),
             key: key.parse()?,
             attempt: attempt.map(|n| Attempt([n; 16])),
@@ -104,7 +105,8 @@ impl World {
             cookie: None,
             user: user_known.then(user),
             token: self.token(&cid(on)),
-        })
+            other: OtherSession::None,
+        }))
     }
 
     fn take(&mut self, step: Step) {
@@ -115,21 +117,19 @@ impl World {
                 if self.record.as_ref().is_some_and(|record| !record.is_on(&cid(on))) {
                     return;
                 }
-                if self.record.as_ref().is_some_and(|record| record.is_expired(self.now)) {
-                    self.apply(Command::Expire);
-                }
                 self.sessions += 1;
                 let public_key = bound.then_some(DeviceKey::Ed25519([1; 32]));
-                self.apply(Command::Login {
-                    connection: cid(on),
-                    user: user(),
-                    sid: SessionId([self.sessions; 16]),
-                    salt: SALT,
+                let login = Login {
                     attempt: attempt.map(|n| Attempt([n; 16])),
                     device: Device { public_key, ..Device::default() },
-                    cookie: None,
-                    vouched: None,
-                });
+                    ..Login::new(cid(on), user())
+                };
+                let (sid, began) = (SessionId([self.sessions; 16]), Timestamp(0));
+                let command = Command::Login { login, sid, salt: SALT, began };
+                if self.apply(command.clone()).next == Next::DecideAgain {
+                    let decision = self.apply(command);
+                    assert_eq!(decision.outcome, Outcome::LoggedIn, "nothing stands in its way twice");
+                }
             }
             Step::Relogin { on, age, attempt, proven, user_known } => {
                 let Some(key) = self.key(age).cloned() else { return };
@@ -165,9 +165,9 @@ impl World {
                     assert!(ended == held || ended == token, "who logs out was logged in");
                 }
                 if sid.is_some_and(|_| sid != held && sid != token) {
-                    assert_eq!(decision.reply, Err(Denied::NotLoggedIn));
+                    assert_eq!(decision.next, Next::Reply(Err(Denied::NotLoggedIn)));
                 } else {
-                    assert_eq!(decision.reply, Ok(None));
+                    assert_eq!(decision.next, Next::Reply(Ok(None)));
                     let left = self.record.as_ref().map(|record| record.sid);
                     assert!(sid.is_none() || left != sid, "what was logged out of is over");
                 }
@@ -203,13 +203,14 @@ impl World {
         }
         let Some(again) = self.relogin(on ^ 1, key, attempt, proven, true) else { return };
         let generation = self.record.as_ref().map(|record| record.generation);
-        assert_eq!(self.apply(again).reply, first.reply, "a retry gets the same successor");
+        assert_eq!(self.apply(again).next, first.next, "a retry gets the same successor");
         assert_eq!(self.record.as_ref().map(|record| record.generation), generation);
     }
 
     fn apply(&mut self, command: Command) -> Decision {
         let user = match &command {
-            Command::Login { connection, .. } | Command::Relogin { connection, .. } => Some(connection.clone()),
+            Command::Login { login, .. } => Some(login.connection.clone()),
+            Command::Relogin(used) => Some(used.connection.clone()),
             _ => None,
         };
         let decision = decide(self.record.as_ref(), command, &self.rules, self.now);
@@ -243,18 +244,20 @@ impl World {
         if let Some(user) = user {
             self.used(user, decision.outcome);
         }
-        match &decision.reply {
-            Ok(Some(reply)) => {
+        match &decision.next {
+            Next::Reply(Ok(Some(reply))) => {
                 let known = self.keys.contains(&reply.relogin_key);
                 assert_eq!(known, !matches!(decision.outcome, Outcome::Rotated | Outcome::LoggedIn));
                 self.keys.extend((!known).then(|| reply.relogin_key.clone()));
                 assert!(reply.refresh_in <= reply.expires_in);
             }
-            Ok(None) => {}
-            Err(_) if decision.write == Write::Keep => {
+            Next::Reply(Ok(None)) | Next::DecideAgain => {}
+            Next::Reply(Err(_)) if decision.write == Write::Keep => {
                 assert!(decision.effects.is_empty(), "a refusal changes nothing");
             }
-            Err(_) => assert_eq!(decision.write, Write::Remove, "a refused relogin writes nothing but an end"),
+            Next::Reply(Err(_)) => {
+                assert_eq!(decision.write, Write::Remove, "a refused relogin writes nothing but an end");
+            }
         }
         self.holds();
         decision
@@ -357,7 +360,7 @@ proptest! {
                     return Ok(());
                 }
                 sent_before.push((world.record.as_ref().unwrap().generation, message));
-                let reply = decision.reply.unwrap().unwrap();
+                let reply = decision.reply().unwrap().clone().unwrap().unwrap();
                 if sent == lost {
                     held = reply.relogin_key;
                 }

@@ -3,7 +3,7 @@
 //! session before its first message and nobody gets a key.
 
 use relogin_res::service::{AuthRequest, Origin, Response, parse_params};
-use relogin_session::{ConnectionId, Denied, api::HeaderLoginParams};
+use relogin_session::{ConnectionId, Denied, Login, api::HeaderLoginParams};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -19,7 +19,6 @@ use crate::{
     clock::{Clock, SystemClock},
     issuers::{Bearer, Issuers},
     proof,
-    sessions::Newcomer,
 };
 
 pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
@@ -41,8 +40,9 @@ pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response
     let Bearer { user, vouched } =
         admit(desk, issuers, &connection, &request.origin, true).await?.ok_or(Denied::InvalidToken)?;
     let device = device_of(&request.origin, public_key, label);
-    let newcomer = Newcomer { attempt, device, token, cookie };
-    let logged_in = desk.sessions.vouched_login(connection, user, vouched, newcomer).await??;
+    let vouched = Some(vouched);
+    let login = Login { vouched, attempt, device, cookie, token, ..Login::new(connection, user) };
+    let logged_in = desk.sessions.login(login).await??;
     Ok(granted(desk, logged_in))
 }
 
@@ -57,8 +57,8 @@ pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(),
     match admit(desk, issuers, &connection, &request.origin, false).await {
         Ok(Some(Bearer { user, vouched })) => {
             let device = device_of(&request.origin, None, None);
-            let newcomer = Newcomer { device, ..Newcomer::default() };
-            desk.sessions.vouched_login(connection, user, vouched, newcomer).await?.map(drop)?;
+            let login = Login { vouched: Some(vouched), device, ..Login::new(connection, user) };
+            desk.sessions.login(login).await?.map(drop)?;
             Ok(())
         }
         Ok(None) | Err(Failure::Denied(_) | Failure::TooManyAttempts(_)) => Ok(()),

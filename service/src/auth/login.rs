@@ -4,7 +4,7 @@ use std::{pin::pin, task::Poll, time::Duration};
 
 use futures_util::poll;
 use relogin_res::service::{Origin, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, DeviceKey, LoggedIn, NewCookie, UserId, api::LoginParams};
+use relogin_session::{ConnectionId, Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
@@ -91,7 +91,8 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Verdict::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
     };
     let device = device_of(&request.origin, public_key, label);
-    let logged_in = desk.sessions.login(connection.clone(), user, attempt, device, token, cookie).await??;
+    let login = Login { attempt, device, cookie, token, ..Login::new(connection.clone(), user) };
+    let logged_in = desk.sessions.login(login).await??;
     if desk.sessions.user_changes() != changes {
         // The user may have been removed or have another password, and this session did not exist
         // yet when theirs were ended.

@@ -5,7 +5,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use futures_util::future::join_all;
-use relogin_session::{ConnectionId, UserId, machine::over_cap};
+use relogin_session::{Command, ConnectionId, UserId, machine::over_cap};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Sessions, SessionsError, serve::Request};
@@ -60,7 +60,8 @@ impl Sessions {
             }
         }
         for some in over_cap(sessions, newest.record.sid, cap.most).chunks(AT_ONCE) {
-            let ending = some.iter().map(async |&sid| self.serve(&Request::Evict { sid }).await.map(drop));
+            let ending =
+                some.iter().map(async |&sid| self.serve(&Request::OnSession(sid, Command::Evict)).await.map(drop));
             join_all(ending).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())

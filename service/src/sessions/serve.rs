@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rand::{TryRng, rngs::SysRng};
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Denied, Device, Effect, LoggedIn, NewCookie, Outcome, PresentedKey,
-    Proof, Record, SessionId, Timestamp, Token, User, Vouched, Write, decide, machine::ended_by_logout,
+    Attempt, Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, PresentedKey, Proof, Record,
+    Relogin, Reply, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
 
-use super::{Answer, Browser, Sessions, SessionsError, cleared, log};
+use super::{Answer, Browser, Sessions, SessionsError, Turn, log};
 use crate::{
     errors::Chain,
     proof::Signed,
@@ -17,17 +17,9 @@ use crate::{
     users::DirectoryError,
 };
 
-/// What is asked of a session.
+/// What is asked of a session, before anything is looked up for it.
 pub(super) enum Request {
-    Login {
-        connection: ConnectionId,
-        user: User,
-        attempt: Option<Attempt>,
-        device: Device,
-        token: Option<SessionId>,
-        vouched: Option<Vouched>,
-        cookie: Option<NewCookie>,
-    },
+    Login(Login),
     Relogin {
         connection: ConnectionId,
         key: PresentedKey,
@@ -45,33 +37,21 @@ pub(super) enum Request {
         sid: Option<SessionId>,
         token: Option<SessionId>,
     },
-    Prune {
-        sid: SessionId,
-        silent: Vec<ConnectionId>,
-    },
-    Expire {
-        sid: SessionId,
-    },
     UserChanged {
         sid: SessionId,
     },
-    Revoke {
-        sid: SessionId,
-    },
-    Evict {
-        sid: SessionId,
-    },
+    /// A command that needs nothing but its session.
+    OnSession(SessionId, Command),
 }
 
-/// How far a decision got.
-enum Step {
-    /// All of it is done.
-    Done,
-    /// Somebody else was faster: decide again.
-    Again,
+/// What is stored when a request is decided on, while nothing else happens to the connections that may be told of it.
+struct Found<'a> {
+    /// The session that the request is about.
+    session: Option<Arc<Stored>>,
+    /// The session that the request's connection holds.
+    held: Option<Arc<Stored>>,
+    _turn: Turn<'a>,
 }
-
-pub(super) type Reply = Result<Option<LoggedIn>, Denied>;
 
 /// The answer to a login or a relogin.
 pub(super) fn granted(reply: Reply) -> Answer {
@@ -83,97 +63,64 @@ pub(super) fn granted(reply: Reply) -> Answer {
 const TRIES: usize = 32;
 
 impl Sessions {
-    /// True if the process that made or last used the session ended before its connection heard of it: this process was not
-    /// there then, and the connection's token (`token`) is not the session's.
-    pub(super) fn is_unheard_of(&self, live: &Record, token: Option<SessionId>) -> bool {
-        // What was last used in the future was used before the clock was set back.
-        let is_of_this_process = (self.began..=self.clock.now()).contains(&live.last_seen);
-        !is_of_this_process && token != Some(live.sid)
-    }
-
-    /// Does what is asked.
+    /// Does what is asked: decides, carries the decision out, and again if somebody else was faster, or if something had to make
+    /// way first.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
-        // True once the connection was taken off the session it was on.
-        let mut is_adrift = false;
+        let mut left = false;
         for _ in 0..TRIES {
-            let expected = self.find(request).await?;
-            let turn = self.turns.take(concerned(request, expected.as_deref())).await;
-            let stored = self.find(request).await?;
-            if !turn.covers(concerned(request, stored.as_deref())) {
-                continue;
-            }
+            let Some(found) = self.find(request).await? else { continue };
             let (now, rules) = (self.clock.now(), self.rules());
-            let record = stored.as_ref().map(|stored| &stored.record);
-            if let (Request::Login { .. }, Some(over)) = (request, record.filter(|record| record.is_expired(now))) {
-                let end = decide(Some(over), Command::Expire, &rules, now);
-                if matches!(self.carry_out(stored.as_deref(), &end, now).await?, Step::Done) {
-                    self.note(request, record, &end).await;
-                }
+            let decision = decide(found.record(), self.command(request, &found, left).await?, &rules, now);
+            if !self.carry_out(&found, &decision, now).await? {
                 continue;
             }
-            let command = self.command(request, record).await?;
-            let decision = decide(record, command, &rules, now);
-            // Or else nobody could log in there until the session's deadline.
-            if let (Request::Login { connection, token, .. }, Some(live), Outcome::AlreadyLoggedIn) =
-                (request, record, decision.outcome)
-                && self.is_unheard_of(live, *token)
-            {
-                let abandoned = Command::Abandon { connection: connection.clone() };
-                let decision = decide(record, abandoned, &rules, now);
-                if matches!(self.carry_out(stored.as_deref(), &decision, now).await?, Step::Done) {
-                    self.note(request, record, &decision).await;
-                }
-                continue;
-            }
-            if let (Request::Relogin { connection, key, .. }, Write::Replace(_)) = (request, &decision.write)
-                && let Some(other) = self.store.find_by_connection(connection).await?
-                && other.record.sid != key.sid
-            {
-                is_adrift |= self.let_go(connection, &other, now).await?;
-                continue;
-            }
-            match self.carry_out(stored.as_deref(), &decision, now).await? {
-                Step::Done => {
-                    self.note(request, record, &decision).await;
-                    if let (Request::Relogin { connection, .. }, Write::Replace(next)) = (request, &decision.write) {
-                        self.roll_call.relogged_in(next, connection);
-                    }
-                    if let (true, Err(_), Some(connection)) = (is_adrift, &decision.reply, request.connection())
-                        // Another request may have put it on a session since.
-                        && self.store.find_by_connection(connection).await?.is_none()
-                    {
-                        self.events.publish(&cleared(connection)).await?;
-                    }
-                    return Ok(decision.reply);
-                }
-                Step::Again => {}
+            self.note(request, &found, &decision).await;
+            match decision.next {
+                Next::Reply(reply) => return Ok(reply),
+                Next::DecideAgain => left |= decision.outcome == Outcome::Detached,
             }
         }
         Err(SessionsError::Contended)
     }
 
-    /// Says in log and audit trail what was done.
-    async fn note(&self, request: &Request, record: Option<&Record>, decision: &Decision) {
+    /// Tells log, audit trail and roll call what was done.
+    async fn note(&self, request: &Request, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
-            Write::Keep | Write::Remove => record,
+            Write::Keep | Write::Remove => found.record(),
         };
         log::log(request, record, decision.outcome);
         if let Some(event) = log::event(request, record, decision.outcome) {
             self.audit(event).await;
         }
+        if let (Some(connection), Write::Replace(next)) = (request.connection(), &decision.write)
+            && next.is_on(connection)
+        {
+            self.roll_call.relogged_in(next, connection);
+        }
+    }
+
+    /// What the request is decided on. None if somebody else was faster.
+    async fn find(&self, request: &Request) -> Result<Option<Found<'_>>, StoreError> {
+        let expected = self.session_of(request).await?;
+        let turn = self.turns.take(concerned(request, expected.as_deref())).await;
+        let session = self.session_of(request).await?;
+        if !turn.covers(concerned(request, session.as_deref())) {
+            return Ok(None);
+        }
+        let held = match request.connection() {
+            Some(connection) => self.store.find_by_connection(connection).await?,
+            None => None,
+        };
+        Ok(Some(Found { session, held, _turn: turn }))
     }
 
     /// The session that a request is about.
-    async fn find(&self, request: &Request) -> Result<Option<Arc<Stored>>, StoreError> {
+    async fn session_of(&self, request: &Request) -> Result<Option<Arc<Stored>>, StoreError> {
         match request {
-            Request::Login { connection, .. } => self.store.find_by_connection(connection).await,
+            Request::Login(login) => self.store.find_by_connection(&login.connection).await,
             Request::Relogin { key, .. } | Request::Refresh { key, .. } => self.store.load(key.sid).await,
-            Request::Prune { sid, .. }
-            | Request::Expire { sid }
-            | Request::UserChanged { sid }
-            | Request::Revoke { sid }
-            | Request::Evict { sid } => self.store.load(*sid).await,
+            Request::UserChanged { sid } | Request::OnSession(sid, _) => self.store.load(*sid).await,
             Request::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?;
                 let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
@@ -186,19 +133,14 @@ impl Sessions {
         }
     }
 
-    async fn command(&self, request: &Request, record: Option<&Record>) -> Result<Command, SessionsError> {
+    /// What is decided. The request's connection may have `left` another session for it.
+    async fn command(&self, request: &Request, found: &Found<'_>, left: bool) -> Result<Command, SessionsError> {
+        let record = found.record();
         Ok(match request {
-            Request::Login { connection, user, attempt, device, vouched, cookie, .. } => Command::Login {
-                connection: connection.clone(),
-                user: user.clone(),
-                sid: SessionId(random()?),
-                salt: random()?,
-                attempt: *attempt,
-                device: device.clone(),
-                cookie: *cookie,
-                vouched: vouched.clone(),
-            },
-            Request::Relogin { connection, key, attempt, signed, token, browser } => Command::Relogin {
+            Request::Login(login) => {
+                Command::Login { login: login.clone(), sid: SessionId(random()?), salt: random()?, began: self.began }
+            }
+            Request::Relogin { connection, key, attempt, signed, token, browser } => Command::Relogin(Relogin {
                 connection: connection.clone(),
                 key: key.clone(),
                 attempt: *attempt,
@@ -206,21 +148,19 @@ impl Sessions {
                 cookie: browser.cookie.of(record),
                 user: self.user_of(record).await?,
                 token: token.clone(),
-            },
+                other: found.other_than(key.sid, left),
+            }),
             Request::Refresh { key, browser } => Command::Refresh {
                 key: key.clone(),
                 cookie: browser.cookie.of(record),
                 user: self.user_of(record).await?,
             },
             Request::Logout { connection, sid, token } => {
-                let held = self.store.find_by_connection(connection).await?.map(|held| held.record.sid);
+                let held = found.held.as_ref().map(|held| held.record.sid);
                 Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
             }
-            Request::Prune { silent, .. } => Command::Prune { silent: silent.clone() },
-            Request::Expire { .. } => Command::Expire,
             Request::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
-            Request::Revoke { .. } => Command::Revoke,
-            Request::Evict { .. } => Command::Evict,
+            Request::OnSession(_, command) => command.clone(),
         })
     }
 
@@ -242,16 +182,12 @@ impl Sessions {
         }
     }
 
-    async fn carry_out(
-        &self,
-        stored: Option<&Stored>,
-        decision: &Decision,
-        now: Timestamp,
-    ) -> Result<Step, SessionsError> {
-        match self.write_and_tell(stored, decision, now).await {
-            Ok(()) => Ok(Step::Done),
+    /// Writes and tells what was decided. False if somebody else was faster: then nothing was written.
+    async fn carry_out(&self, found: &Found<'_>, decision: &Decision, now: Timestamp) -> Result<bool, SessionsError> {
+        match self.write_and_tell(found.changed(decision), decision, now).await {
+            Ok(()) => Ok(true),
             // What took the connection meanwhile is seen the next time round.
-            Err(SessionsError::Store(StoreError::Conflict | StoreError::ConnectionTaken(_))) => Ok(Step::Again),
+            Err(SessionsError::Store(StoreError::Conflict | StoreError::ConnectionTaken(_))) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -294,34 +230,49 @@ impl Sessions {
         }
         Ok(())
     }
+}
 
-    /// Takes `connection` off the session `other`, for it is to hold another. True if that is done.
-    async fn let_go(&self, connection: &ConnectionId, other: &Stored, now: Timestamp) -> Result<bool, SessionsError> {
-        let command = Command::Detach { connection: connection.clone() };
-        let decision = decide(Some(&other.record), command, &self.rules(), now);
-        Ok(matches!(self.carry_out(Some(other), &decision, now).await?, Step::Done))
+impl Found<'_> {
+    fn record(&self) -> Option<&Record> {
+        self.session.as_deref().map(|session| &session.record)
+    }
+
+    /// What a decision changes: the session, or what the connection leaves for it.
+    fn changed(&self, decision: &Decision) -> Option<&Stored> {
+        match &decision.write {
+            Write::Replace(next) => [&self.session, &self.held]
+                .into_iter()
+                .flatten()
+                .map(AsRef::as_ref)
+                .find(|stored: &&Stored| stored.record.sid == next.sid),
+            _ => self.session.as_deref(),
+        }
+    }
+
+    /// What the connection has to do with other sessions than `sid`.
+    fn other_than(&self, sid: SessionId, left: bool) -> OtherSession {
+        match &self.held {
+            Some(held) if held.record.sid != sid => OtherSession::Held(Box::new(held.record.clone())),
+            None if left => OtherSession::Left,
+            _ => OtherSession::None,
+        }
     }
 }
 
 impl Request {
     pub(super) fn connection(&self) -> Option<&ConnectionId> {
         match self {
-            Self::Login { connection, .. } | Self::Relogin { connection, .. } | Self::Logout { connection, .. } => {
-                Some(connection)
-            }
-            Self::Refresh { .. }
-            | Self::Prune { .. }
-            | Self::Expire { .. }
-            | Self::UserChanged { .. }
-            | Self::Revoke { .. }
-            | Self::Evict { .. } => None,
+            Self::Login(Login { connection, .. })
+            | Self::Relogin { connection, .. }
+            | Self::Logout { connection, .. } => Some(connection),
+            Self::Refresh { .. } | Self::UserChanged { .. } | Self::OnSession(..) => None,
         }
     }
 
     /// Where it comes from, as far as that is known.
     pub(super) fn remote_addr(&self) -> Option<&str> {
         match self {
-            Self::Login { device, .. } => device.remote_addr.as_deref(),
+            Self::Login(login) => login.device.remote_addr.as_deref(),
             Self::Relogin { browser, .. } | Self::Refresh { browser, .. } => browser.remote_addr.as_deref(),
             _ => None,
         }

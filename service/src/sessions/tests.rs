@@ -79,7 +79,7 @@ impl World {
 
     pub(crate) async fn login(&self, on: &str, user: i64) -> Answer {
         let user = self.users.known.lock().unwrap()[&UserId::Number(user)].clone();
-        self.sessions.login(cid(on), user, None, Device::default(), None, None).await.unwrap()
+        self.sessions.login(Login::new(cid(on), user)).await.unwrap()
     }
 
     /// As a client of the guide's kind.
@@ -443,7 +443,7 @@ async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
                     1..4 => {
                         let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
                         let attempt = attempt.map(|attempt| Attempt([attempt; 16]));
-                        sessions.login(on, user, attempt, Device::default(), None, None).await.map(Result::ok)
+                        sessions.login(Login { attempt, ..Login::new(on, user) }).await.map(Result::ok)
                     }
                     _ => sessions.relogin(on, &using(&key, attempt), None, Browser::default()).await.map(Result::ok),
                 };

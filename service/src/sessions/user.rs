@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use relogin_session::Command;
 
 use super::{Sessions, SessionsError, serve::Request};
 use crate::users::{UserChange, UserListener};
@@ -34,7 +35,8 @@ impl Sessions {
         for some in sids.chunks(AT_ONCE) {
             let telling = some.iter().map(async |&sid| {
                 let stays = !change.is_password_new || change.keep == Some(sid);
-                let request = if stays { Request::UserChanged { sid } } else { Request::Revoke { sid } };
+                let revoked = Request::OnSession(sid, Command::Revoke);
+                let request = if stays { Request::UserChanged { sid } } else { revoked };
                 self.serve(&request).await.map(drop)
             });
             // All of them are processed before an error of one is returned.

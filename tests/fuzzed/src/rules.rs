@@ -2,8 +2,9 @@
 //! given out, and whoever has no proof gets nothing of a bound session.
 
 use relogin_session::{
-    Attempt, Command, ConnectionId, Device, DeviceKey, Effect, Keyring, Outcome, Policy, Proof, Record, ReloginKey,
-    Rules, SessionId, Timestamp, Token, User, UserId, Write, api::PublicKey, challenge, decide,
+    Attempt, Command, ConnectionId, Device, DeviceKey, Effect, Keyring, Login, Next, OtherSession, Outcome, Policy,
+    Proof, Record, Relogin, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, api::PublicKey,
+    challenge, decide,
 };
 
 use crate::supply::Supply;
@@ -32,17 +33,13 @@ impl World {
         let attempt = Some(supply.below(4)).filter(|attempt| *attempt > 0).map(|attempt| Attempt([attempt; 16]));
         let token = self.record.as_ref().filter(|record| record.is_on(&connection)).map(|record| record.sid);
         let command = match supply.below(12) {
-            0 | 1
-                if self
-                    .record
-                    .as_ref()
-                    .is_none_or(|record| record.is_on(&connection) && !record.is_expired(self.now)) =>
-            {
+            0 | 1 if self.record.as_ref().is_none_or(|record| record.is_on(&connection)) => {
                 self.sessions = self.sessions.wrapping_add(1);
                 let public_key = (supply.below(2) == 0).then_some(DeviceKey::Ed25519([1; 32]));
                 let device = Device { public_key, ..Device::default() };
                 let (sid, salt) = (SessionId([self.sessions; 16]), [self.sessions; 16]);
-                Command::Login { connection, user: user(), sid, salt, attempt, device, cookie: None, vouched: None }
+                let login = Login { attempt, device, token, ..Login::new(connection, user()) };
+                Command::Login { login, sid, salt, began: Timestamp(u64::from(supply.byte()) * 8) }
             }
             2 => Command::Logout { connection, sid: None, held: token, token },
             3 => Command::Detach { connection },
@@ -58,7 +55,8 @@ impl World {
                 let proof = if supply.below(2) == 0 { Proof::Valid } else { Proof::None };
                 let user = (supply.below(16) > 0).then(user);
                 let token = token.map(|sid| Token { sid, user_id: UserId::Number(1), role: "user".to_owned() });
-                Command::Relogin { connection, key, attempt, proof, cookie: None, user, token }
+                let other = OtherSession::None;
+                Command::Relogin(Relogin { connection, key, attempt, proof, cookie: None, user, token, other })
             }
         };
         self.apply(command);
@@ -71,14 +69,15 @@ impl World {
     }
 
     fn apply(&mut self, command: Command) {
-        let unproven = matches!(&command, Command::Relogin { proof: Proof::None, .. });
-        let is_relogin = matches!(&command, Command::Relogin { .. });
+        let unproven = matches!(&command, Command::Relogin(used) if used.proof == Proof::None);
+        let is_relogin = matches!(&command, Command::Relogin(_));
         let before = self.record.clone();
         let decision = decide(before.as_ref(), command.clone(), &self.rules, self.now);
         let again = decide(before.as_ref(), command, &self.rules, self.now);
-        assert_eq!((&decision.write, &decision.effects, &decision.reply), (&again.write, &again.effects, &again.reply));
+        assert_eq!((&decision.write, &decision.effects, &decision.next), (&again.write, &again.effects, &again.next));
         if unproven && before.as_ref().is_some_and(Record::is_bound) {
-            assert!(decision.reply.is_err() && decision.write == Write::Keep && decision.effects.is_empty());
+            let is_refused = matches!(decision.next, Next::Reply(Err(_)));
+            assert!(is_refused && decision.write == Write::Keep && decision.effects.is_empty());
         }
         match (&decision.write, &before) {
             (Write::Keep, _) => {}
@@ -101,7 +100,7 @@ impl World {
             }
             (write, None) => panic!("{write:?} of nothing"),
         }
-        if let Ok(Some(granted)) = decision.reply {
+        if let Next::Reply(Ok(Some(granted))) = decision.next {
             let record = self.record.as_ref().unwrap();
             let key = granted.relogin_key.parse().unwrap();
             assert!(self.rules.keyring.verify(&key, &record.salt) && key.generation == record.generation);

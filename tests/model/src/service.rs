@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, LoggedIn, Outcome, Policy,
-    Proof, Record, ReloginKey, Rules, SessionId, Timestamp, Token, User, UserId, Write, decide,
-    machine::ended_by_logout,
+    Attempt, Command, ConnectionId, Decision, Denied, Device, DeviceKey, Effect, Keyring, LoggedIn, Login, Next,
+    OtherSession, Outcome, Policy, Proof, Record, Relogin, ReloginKey, Rules, SessionId, Timestamp, Token, User,
+    UserId, Write, decide, machine::ended_by_logout,
 };
 
 use crate::{gateway::Gateway, mutant::Mutant};
@@ -179,35 +179,34 @@ impl Service {
     fn plan(&mut self, request: &Request, mutant: Option<Mutant>) -> (Outcome, Vec<Step>) {
         let cid = &request.cid;
         let mut steps = Vec::new();
-        let (record, command) = match &request.ask {
+        let (record, mut command) = match &request.ask {
             Ask::Relogin { key, attempt, proven } => {
                 let Some(key) = key.parse() else { panic!("a key of no form") };
                 let record = self.records.get(&key.sid).cloned();
                 let proof = if *proven || mutant == Some(Mutant::AnyProofWill) { Proof::Valid } else { Proof::None };
-                let (user, token) = (Some(jane()), request.token.clone());
-                let connection = cid.clone();
-                (record, Command::Relogin { connection, key, attempt: *attempt, proof, cookie: None, user, token })
+                let other = match self.on(cid) {
+                    Some(held) if held.sid != key.sid => OtherSession::Held(Box::new(held.clone())),
+                    _ => OtherSession::None,
+                };
+                let used = Relogin {
+                    connection: cid.clone(),
+                    key,
+                    attempt: *attempt,
+                    proof,
+                    cookie: None,
+                    user: Some(jane()),
+                    token: request.token.clone(),
+                    other,
+                };
+                (record, Command::Relogin(used))
             }
             Ask::Login { attempt, bound } => {
                 self.made += 1;
                 let (sid, salt) = (SessionId([self.made; 16]), [self.made; 16]);
                 let public_key = bound.then_some(DeviceKey::Ed25519([1; 32]));
                 let device = Device { public_key, ..Device::default() };
-                let (connection, user) = (cid.clone(), jane());
-                let record = self.on(cid).cloned();
-                (
-                    record,
-                    Command::Login {
-                        connection,
-                        user,
-                        sid,
-                        salt,
-                        attempt: *attempt,
-                        device,
-                        cookie: None,
-                        vouched: None,
-                    },
-                )
+                let login = Login { attempt: *attempt, device, ..Login::new(cid.clone(), jane()) };
+                (self.on(cid).cloned(), Command::Login { login, sid, salt, began: NOW })
             }
             Ask::Logout { sid } => {
                 let sid = sid.filter(|_| mutant != Some(Mutant::LogoutNamesNothing));
@@ -217,14 +216,12 @@ impl Service {
                 (record, Command::Logout { connection: cid.clone(), sid, held, token })
             }
         };
-        let decision = judge(record.as_ref(), &command, mutant);
+        let mut decision = judge(record.as_ref(), &command, mutant);
         // The connection leaves the session that it was on.
-        if let (Ask::Relogin { .. }, Write::Replace(next), Some(other)) = (&request.ask, &decision.write, self.on(cid))
-            && other.sid != next.sid
-        {
-            let left = decide(Some(other), Command::Detach { connection: cid.clone() }, &rules(), NOW);
-            carry_out(Some(other), left, &mut steps);
-            steps.retain(|step| !matches!(step, Step::Reply(_)));
+        if let (Command::Relogin(used), Next::DecideAgain) = (&mut command, &decision.next) {
+            carry_out(self.on(cid), decision, &mut steps);
+            used.other = OtherSession::Left;
+            decision = judge(record.as_ref(), &command, mutant);
         }
         let outcome = decision.outcome;
         carry_out(record.as_ref(), decision, &mut steps);
@@ -238,7 +235,7 @@ impl Service {
 /// `write_and_tell` of `service/src/sessions.rs`, and the reply.
 fn carry_out(record: Option<&Record>, decision: Decision, steps: &mut Vec<Step>) {
     let clears = |effect: &Effect| matches!(effect, Effect::SetToken(_, None) | Effect::SetUser(_, None));
-    let Decision { write, effects, reply, outcome: _ } = decision;
+    let Decision { write, effects, next, outcome: _ } = decision;
     let write_of = |record: &Record| Step::Write(record.sid, Some(Box::new(record.clone())));
     match (write, record) {
         (Write::Create(record), _) => {
@@ -260,7 +257,9 @@ fn carry_out(record: Option<&Record>, decision: Decision, steps: &mut Vec<Step>)
         }
         (Write::Keep | Write::Remove, _) => steps.extend(effects.into_iter().map(Step::Tell)),
     }
-    steps.push(Step::Reply(reply));
+    if let Next::Reply(reply) = next {
+        steps.push(Step::Reply(reply));
+    }
 }
 
 /// The shipped rules, or what a mutant makes of them.
@@ -268,23 +267,24 @@ fn judge(record: Option<&Record>, command: &Command, mutant: Option<Mutant>) -> 
     let rules = rules();
     let decision = decide(record, command.clone(), &rules, NOW);
     if (mutant, decision.outcome) == (Some(Mutant::LogoutElsewhereIsDone), Outcome::NotLoggedIn) {
-        return Decision { reply: Ok(None), ..decision };
+        return Decision { next: Next::Reply(Ok(None)), ..decision };
     }
     let (Some(record), Some(mutant)) = (record, mutant) else { return decision };
     let again = |attempt: Option<Attempt>, generation: u64| {
-        let Command::Relogin { connection, mut key, proof, cookie, user, token, .. } = command.clone() else {
-            return decide(Some(record), command.clone(), &rules, NOW);
-        };
-        // The genuine key of that generation.
-        if let Some(other) = rules.keyring.mint(record.sid, &record.salt, generation).parse() {
-            key = other;
+        let mut again = command.clone();
+        if let Command::Relogin(used) = &mut again {
+            // The genuine key of that generation.
+            if let Some(other) = rules.keyring.mint(record.sid, &record.salt, generation).parse() {
+                used.key = other;
+            }
+            used.attempt = attempt;
         }
-        decide(Some(record), Command::Relogin { connection, key, attempt, proof, cookie, user, token }, &rules, NOW)
+        decide(Some(record), again, &rules, NOW)
     };
     match (mutant, decision.outcome) {
         (Mutant::ReplayWithoutAttempt, Outcome::Stolen) => match command {
-            Command::Relogin { key, .. } if key.generation + 1 == record.generation => {
-                again(record.made_by.attempt, key.generation)
+            Command::Relogin(used) if used.key.generation + 1 == record.generation => {
+                again(record.made_by.attempt, used.key.generation)
             }
             _ => decision,
         },

@@ -1,8 +1,11 @@
 //! The ends of sessions, and of a connection's part in one: logout, expiry, a connection that leaves for another session, and
 //! those that are no more.
 
-use super::{Decision, Effect, Outcome, Write, cleared};
+use super::{Decision, Effect, Next, Outcome, Write, cleared};
 use crate::{ConnectionId, Denied, Record, SessionId, Timestamp};
+
+/// There is nothing to answer but that it is done.
+const DONE: Next = Next::Reply(Ok(None));
 
 /// The session that a logout is about, if there is one: the one that it names (`sid`), if that is the connection's by the store
 /// (`held`) or by its token (`token`); if it names none, the one by the store before the one by the token.
@@ -31,10 +34,10 @@ pub(super) fn logout(
         effects.extend(cleared(connection));
     }
     let Some(record) = record.filter(|record| Some(record.sid) == ended) else {
-        return Decision { write: Write::Keep, effects, reply: Ok(None), outcome: Outcome::NotLoggedIn };
+        return Decision { write: Write::Keep, effects, next: DONE, outcome: Outcome::NotLoggedIn };
     };
     effects.extend(record.connections.iter().filter(|&other| other != connection).flat_map(cleared));
-    Decision { write: Write::Remove, effects, reply: Ok(None), outcome: Outcome::LoggedOut }
+    Decision { write: Write::Remove, effects, next: DONE, outcome: Outcome::LoggedOut }
 }
 
 pub(super) fn detach(record: Option<&Record>, connection: &ConnectionId) -> Decision {
@@ -43,14 +46,14 @@ pub(super) fn detach(record: Option<&Record>, connection: &ConnectionId) -> Deci
     };
     let mut next = record.clone();
     next.connections.retain(|other| other != connection);
-    Decision { write: Write::Replace(next), effects: Vec::new(), reply: Ok(None), outcome: Outcome::Detached }
+    Decision { write: Write::Replace(next), effects: Vec::new(), next: DONE, outcome: Outcome::Detached }
 }
 
 pub(super) fn abandon(record: Option<&Record>, connection: &ConnectionId) -> Decision {
     // The first key of such a session was never used, and as its login was not answered, nobody has it.
     let is_unheard_of = |record: &Record| record.generation == 1 && record.connections == [connection.clone()];
     if record.is_some_and(is_unheard_of) {
-        return Decision { write: Write::Remove, effects: Vec::new(), reply: Ok(None), outcome: Outcome::Abandoned };
+        return Decision { write: Write::Remove, effects: Vec::new(), next: DONE, outcome: Outcome::Abandoned };
     }
     detach(record, connection)
 }
@@ -65,13 +68,13 @@ pub(super) fn prune(record: Option<&Record>, silent: &[ConnectionId]) -> Decisio
     let next = Record { connections: staying, ..record.clone() };
     // One that is there after all relogins when it hears this.
     let effects = leaving.iter().flat_map(cleared).collect();
-    Decision { write: Write::Replace(next), effects, reply: Ok(None), outcome: Outcome::Pruned }
+    Decision { write: Write::Replace(next), effects, next: DONE, outcome: Outcome::Pruned }
 }
 
 pub(super) fn expire(record: Option<&Record>, now: Timestamp) -> Decision {
     match record {
         Some(record) if record.is_expired(now) => {
-            Decision { write: Write::Remove, effects: all_cleared(record), reply: Ok(None), outcome: Outcome::Expired }
+            Decision { write: Write::Remove, effects: all_cleared(record), next: DONE, outcome: Outcome::Expired }
         }
         Some(_) => Decision::keep(Ok(None), Outcome::StillAlive),
         None => Decision::keep(Ok(None), Outcome::NotLoggedIn),

@@ -1,6 +1,6 @@
 //! Relogin: uses a key. What the key means is looked up in [`crate::rotation`]; this file does it.
 
-use super::{Decision, Effect, Outcome, Rules, Write, cleared, end, grant, key_deadline, set, token_of};
+use super::{Decision, Effect, Next, Outcome, Rules, Write, cleared, end, grant, key_deadline, set, token_of};
 use crate::{
     Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
     key::PresentedKey,
@@ -11,28 +11,60 @@ use crate::{
 /// connection ends, so without a bound each reload of a page would leave one behind for as long as the session lives.
 pub const MAX_CONNECTIONS: usize = 32;
 
-/// What a relogin brings.
-pub(super) struct Used {
-    pub(super) connection: ConnectionId,
-    pub(super) key: PresentedKey,
-    pub(super) attempt: Option<Attempt>,
-    pub(super) proof: Proof,
-    pub(super) cookie: Option<[u8; 32]>,
-    pub(super) user: Option<User>,
-    pub(super) token: Option<Token>,
+/// A use of a relogin key.
+#[derive(Clone, Debug)]
+pub struct Relogin {
+    /// The connection that relogins.
+    pub connection: ConnectionId,
+    /// The key, taken apart.
+    pub key: PresentedKey,
+    /// The client's id of this use of the key.
+    pub attempt: Option<Attempt>,
+    /// Whether the device key signed.
+    pub proof: Proof,
+    /// Digest of the cookie that the connection has.
+    pub cookie: Option<[u8; 32]>,
+    /// The session's user as the directory has it now; none if removed.
+    pub user: Option<User>,
+    /// The token that the gateway holds for the connection.
+    pub token: Option<Token>,
+    /// What the connection has to do with other sessions than the key's.
+    pub other: OtherSession,
+}
+
+/// What a connection that relogins has to do with other sessions than the key's.
+#[derive(Clone, Debug, Default)]
+pub enum OtherSession {
+    /// Nothing.
+    #[default]
+    None,
+    /// It holds this one.
+    Held(Box<Record>),
+    /// It was detached from one for this relogin, and has heard nothing of that yet.
+    Left,
 }
 
 /// How long a key that travels in a cookie is kept at least, in milliseconds, where refreshes leave it that time.
 const MIN_AGE: u64 = 60_000;
 
-impl Used {
+impl Relogin {
     /// True if the client knows of several connections on one session.
     fn knows_of_others(&self, record: &Record) -> bool {
         self.attempt.is_some() || self.proof == Proof::Valid || record.in_cookie
     }
 }
 
-pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, now: Timestamp) -> Decision {
+pub(super) fn relogin(record: Option<&Record>, used: Relogin, rules: &Rules, now: Timestamp) -> Decision {
+    let left = matches!(used.other, OtherSession::Left).then(|| used.connection.clone());
+    let mut decision = key_used(record, used, rules, now);
+    if let (Some(connection), Some(Err(_))) = (left, decision.reply()) {
+        // It holds nothing now, and its gateway still has the token of the session that it left.
+        decision.effects.extend(cleared(&connection));
+    }
+    decision
+}
+
+fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Timestamp) -> Decision {
     let Some(record) = record.filter(|record| opens(&used.key, record, rules, now)) else {
         return refused(Outcome::Refused);
     };
@@ -54,9 +86,10 @@ pub(super) fn relogin(record: Option<&Record>, mut used: Used, rules: &Rules, no
         Verdict::Late => return refused(Outcome::Late),
         Verdict::ProofMissing => return refused(Outcome::ProofMissing),
     };
-    match used.user.take() {
-        Some(user) => resumed(record, &used, user, outcome, rules, now),
-        None => disposed(record, Outcome::UserRemoved),
+    let Some(user) = used.user.take() else { return disposed(record, Outcome::UserRemoved) };
+    match &used.other {
+        OtherSession::Held(other) => end::detach(Some(other), &used.connection).then_again(),
+        OtherSession::None | OtherSession::Left => resumed(record, &used, user, outcome, rules, now),
     }
 }
 
@@ -90,7 +123,8 @@ pub(super) fn refresh(
     if outcome == Outcome::Rotated {
         next.rotate(record.made_by.connection.clone(), None, now);
     }
-    Decision { effects: Vec::new(), reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
+    let reply = Next::Reply(Ok(Some(grant(&next, rules, now))));
+    Decision { effects: Vec::new(), next: reply, outcome, write: Write::Replace(next) }
 }
 
 /// True if the session is live and the key genuine.
@@ -118,10 +152,11 @@ fn stolen(record: &Record) -> Decision {
 }
 
 fn disposed(record: &Record, outcome: Outcome) -> Decision {
-    Decision { write: Write::Remove, effects: end::all_cleared(record), reply: Err(Denied::InvalidReloginKey), outcome }
+    let reply = Next::Reply(Err(Denied::InvalidReloginKey));
+    Decision { write: Write::Remove, effects: end::all_cleared(record), next: reply, outcome }
 }
 
-fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
+fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
     let connection = &used.connection;
     let has_moved = outcome == Outcome::Replayed && *connection != record.made_by.connection;
     let (staying, leaving) = others(record, used, outcome);
@@ -162,11 +197,12 @@ fn resumed(record: &Record, used: &Used, user: User, outcome: Outcome, rules: &R
         effects.extend(leaving.iter().map(|other| Effect::Rotated(other.clone(), next.generation)));
     }
     effects.extend(leaving.iter().flat_map(cleared));
-    Decision { effects, reply: Ok(Some(grant(&next, rules, now))), outcome, write: Write::Replace(next) }
+    let reply = Next::Reply(Ok(Some(grant(&next, rules, now))));
+    Decision { effects, next: reply, outcome, write: Write::Replace(next) }
 }
 
 /// The session's other connections, oldest use first: those that stay on it, and those that leave.
-fn others(record: &Record, used: &Used, outcome: Outcome) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
+fn others(record: &Record, used: &Relogin, outcome: Outcome) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
     let (mut staying, mut leaving) = (Vec::new(), Vec::new());
     for other in record.connections.iter().filter(|&other| *other != used.connection) {
         let side = if gives_way(record, other, outcome) { &mut leaving } else { &mut staying };

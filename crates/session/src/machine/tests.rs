@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::{DeviceKey, MadeBy, UserId};
+use crate::{Attempt, Device, DeviceKey, MadeBy, Proof, UserId};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 const SID: SessionId = SessionId([1; 16]);
@@ -61,16 +61,11 @@ fn over() -> Record {
 }
 
 fn login(on: &str, attempt: Option<Attempt>) -> Command {
-    Command::Login {
-        connection: cid(on),
-        user: jane(),
-        sid: SessionId([9; 16]),
-        salt: SALT,
-        attempt,
-        device: Device::default(),
-        cookie: None,
-        vouched: None,
-    }
+    log_in(Login { attempt, ..Login::new(cid(on), jane()) })
+}
+
+fn log_in(login: Login) -> Command {
+    Command::Login { login, sid: SessionId([9; 16]), salt: SALT, began: NOW }
 }
 
 /// A relogin whose parts a test may change before it asks.
@@ -83,6 +78,7 @@ struct Use {
     cookie: Option<[u8; 32]>,
     user: Option<User>,
     token: Option<Token>,
+    other: OtherSession,
     genuine: bool,
 }
 
@@ -97,6 +93,7 @@ impl Use {
             cookie: None,
             user: Some(jane()),
             token: None,
+            other: OtherSession::None,
             genuine: true,
         }
     }
@@ -108,7 +105,7 @@ impl Use {
 
     fn command(&self) -> Command {
         let salt = if self.genuine { SALT } else { [0; 16] };
-        Command::Relogin {
+        Command::Relogin(Relogin {
             connection: cid(self.on),
             key: rules().keyring.mint(SID, &salt, self.generation).parse().unwrap(),
             attempt: self.attempt,
@@ -116,7 +113,8 @@ impl Use {
             cookie: self.cookie,
             user: self.user.clone(),
             token: self.token.clone(),
-        }
+            other: self.other.clone(),
+        })
     }
 }
 
@@ -124,6 +122,10 @@ impl Use {
 #[expect(clippy::needless_pass_by_value, reason = "calls that read like the table")]
 fn check(record: Option<&Record>, command: Command, expected: Expect) {
     expected.assert_eq(&shown(&decide(record, command, &rules(), NOW)));
+}
+
+fn granted(decision: &Decision) -> &LoggedIn {
+    decision.reply().unwrap().as_ref().unwrap().as_ref().unwrap()
 }
 
 fn shown(decision: &Decision) -> String {
@@ -152,15 +154,16 @@ fn shown(decision: &Decision) -> String {
         Effect::SetUser(on, user) => format!("{on}: user {:?}", user.as_ref().map(|user| &user.name)),
         Effect::Rotated(on, generation) => format!("{on}: rotated {generation}"),
     }));
-    lines.push(match &decision.reply {
-        Ok(None) => "null".to_owned(),
-        Ok(Some(reply)) => {
+    lines.push(match &decision.next {
+        Next::DecideAgain => "again".to_owned(),
+        Next::Reply(Ok(None)) => "null".to_owned(),
+        Next::Reply(Ok(Some(reply))) => {
             let key = reply.relogin_key.parse().unwrap();
             assert!(rules().keyring.verify(&key, &SALT), "what is handed out is genuine");
             assert_eq!(key.generation, reply.generation);
             format!("key {} for {}, refresh in {}", reply.generation, reply.expires_in, reply.refresh_in)
         }
-        Err(denied) => denied.to_string(),
+        Next::Reply(Err(denied)) => denied.to_string(),
     });
     lines.join("\n")
 }
@@ -179,15 +182,99 @@ fn login_makes_a_session() {
 }
 
 #[test]
-fn login_on_a_session_that_is_over_makes_another() {
+fn login_on_a_session_that_is_over_ends_that_first() {
     check(
         Some(&over()),
         login("maker", None),
         expect![[r#"
-        LoggedIn: create g1 until +120 of +1000 on maker made by maker None
-        maker: token Some("user")
-        maker: user Some("Jane Doe")
-        key 1 for 120, refresh in 60"#]],
+        Expired: remove
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        again"#]],
+    );
+}
+
+/// A process that began after the session's last use finds it on a connection that has no token of it.
+#[test]
+fn login_on_an_orphaned_session_leaves_that_first() {
+    let began = NOW.plus(1);
+    let orphaned = |login: Login| Command::Login { login, sid: SessionId([9; 16]), salt: SALT, began };
+    let unused = Record { generation: 1, connections: vec![cid("maker")], ..live() };
+    let by_another = Login { attempt: Some(OTHER), ..Login::new(cid("maker"), jane()) };
+    check(
+        Some(&unused),
+        orphaned(by_another.clone()),
+        expect![[r#"
+        Abandoned: remove
+        again"#]],
+    );
+    check(
+        Some(&live()),
+        orphaned(by_another.clone()),
+        expect![[r#"
+        Detached: replace g5 until +50 of +500 on other made by maker Some(1)
+        again"#]],
+    );
+    let has_its_token = Login { token: Some(SID), ..by_another.clone() };
+    let repeated = Login { attempt: Some(MADE), ..by_another };
+    for (login, outcome) in [(has_its_token, Outcome::AlreadyLoggedIn), (repeated, Outcome::Replayed)] {
+        assert_eq!(decide(Some(&unused), orphaned(login), &rules(), NOW).outcome, outcome);
+    }
+}
+
+#[test]
+fn relogin_on_a_connection_of_another_session_leaves_that_first() {
+    let others = Record { sid: SessionId([8; 16]), connections: vec![cid("new"), cid("tab")], ..live() };
+    let other = OtherSession::Held(Box::new(others));
+    let used = Use { other, ..Use::of(5) };
+    check(
+        Some(&live()),
+        used.command(),
+        expect![[r#"
+        Detached: replace g5 until +50 of +500 on tab made by maker Some(1)
+        again"#]],
+    );
+    let left = Use { other: OtherSession::Left, ..Use::of(5) };
+    let never = Use { other: OtherSession::None, ..left.clone() };
+    let [again, anyway] = [left, never].map(|used| shown(&decide(Some(&live()), used.command(), &rules(), NOW)));
+    assert_eq!(again, anyway);
+    // One that is refused stays where it is.
+    for refused in [Use { genuine: false, ..used.clone() }, Use { user: None, ..used }] {
+        let Decision { write, next, .. } = decide(Some(&live()), refused.command(), &rules(), NOW);
+        assert!(!matches!(write, Write::Replace(_)));
+        assert_eq!(next, Next::Reply(Err(Denied::InvalidReloginKey)));
+    }
+}
+
+/// Somebody else was faster: the connection has left its session for nothing, and is told that it holds none.
+#[test]
+fn a_connection_that_left_its_session_and_is_refused_is_cleared() {
+    let left = Use { other: OtherSession::Left, genuine: false, ..Use::of(5) };
+    check(
+        Some(&live()),
+        left.command(),
+        expect![[r#"
+        Refused: keep
+        new: user None
+        new: token None
+        Invalid relogin key"#]],
+    );
+    check(
+        Some(&live()),
+        Use { genuine: true, generation: 4, ..left }.command(),
+        expect![[r#"
+        Stolen: remove
+        maker: rotated 6
+        other: rotated 6
+        maker: user None
+        maker: token None
+        other: user None
+        other: token None
+        new: user None
+        new: token None
+        Invalid relogin key"#]],
     );
 }
 
@@ -218,7 +305,7 @@ fn a_repeated_login_gets_the_same_answer() {
         (&Record { user_id: UserId::Number(4), ..first.clone() }, "maker", Some(MADE)),
     ] {
         let decision = decide(Some(record), login(on, attempt), &rules(), NOW);
-        assert_eq!(decision.reply, Err(Denied::AlreadyLoggedIn), "{on} {attempt:?}");
+        assert_eq!(decision.reply(), Some(&Err(Denied::AlreadyLoggedIn)), "{on} {attempt:?}");
     }
 }
 
@@ -1016,11 +1103,8 @@ fn by_cookie(generation: u64) -> Use {
 
 #[test]
 fn a_login_whose_key_goes_into_a_cookie() {
-    let Command::Login { connection, user, sid, salt, attempt, device, vouched, .. } = login("new", None) else {
-        panic!()
-    };
     let cookie = Some(NewCookie { digest: [1; 32], carries_key: true });
-    let command = Command::Login { connection, user, sid, salt, attempt, device, cookie, vouched };
+    let command = log_in(Login { cookie, ..Login::new(cid("new"), jane()) });
     let Write::Create(record) = decide(None, command, &rules(), NOW).write else { panic!() };
     assert_eq!((record.cookie, record.in_cookie), (Some([1; 32]), true));
 }
@@ -1045,7 +1129,7 @@ fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
         for attempt in [None, Some(OTHER)] {
             let decision = decide(Some(&in_cookie()), Use { on, attempt, ..by_cookie(4) }.command(), &rules(), NOW);
             assert_eq!(decision.outcome, Outcome::Converged, "{on}");
-            assert_eq!(decision.reply.unwrap().unwrap().generation, 5);
+            assert_eq!(granted(&decision).generation, 5);
             let Write::Replace(next) = decision.write else { panic!() };
             assert_eq!(next.generation, 5);
             assert!(["maker", "other", on].iter().all(|name| next.is_on(&cid(name))));
@@ -1058,7 +1142,7 @@ fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
 fn a_key_that_was_just_made_is_not_replaced() {
     let young = Record { made: NOW, ..in_cookie() };
     let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW);
-    assert_eq!((decision.outcome, decision.reply.unwrap().unwrap().generation), (Outcome::Converged, 5));
+    assert_eq!((decision.outcome, granted(&decision).generation), (Outcome::Converged, 5));
     let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW.plus(30));
     assert_eq!(decision.outcome, Outcome::Rotated, "half a refresh later");
 }

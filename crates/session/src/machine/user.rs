@@ -1,6 +1,6 @@
 //! What becomes of a session when its user changes, or when somebody ends it from elsewhere.
 
-use super::{Decision, Effect, Outcome, Write, end::all_cleared, set, token_of};
+use super::{Decision, Effect, Next, Outcome, Write, end::all_cleared, set, token_of};
 use crate::{Record, SessionId, Timestamp, User};
 
 pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestamp) -> Decision {
@@ -12,7 +12,7 @@ pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestam
     let token = token_of(record, &user);
     let effects: Vec<Effect> =
         record.connections.iter().flat_map(|connection| set(connection, token.clone(), user.clone())).collect();
-    Decision { write: Write::Keep, effects, reply: Ok(None), outcome: Outcome::UserChanged }
+    Decision { write: Write::Keep, effects, next: Next::Reply(Ok(None)), outcome: Outcome::UserChanged }
 }
 
 /// The sessions of a user who may have `most`, given all that they have with the times of their last use: those that are to end, the
@@ -33,5 +33,5 @@ pub(super) fn end(record: Option<&Record>, outcome: Outcome) -> Decision {
 }
 
 fn removed(record: &Record, outcome: Outcome) -> Decision {
-    Decision { write: Write::Remove, effects: all_cleared(record), reply: Ok(None), outcome }
+    Decision { write: Write::Remove, effects: all_cleared(record), next: Next::Reply(Ok(None)), outcome }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use relogin_session::{MadeBy, challenge::LIFETIME};
+use relogin_session::{Device, MadeBy, challenge::LIFETIME};
 use tracing::{Event, Subscriber, field::Visit};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 
@@ -18,7 +18,8 @@ async fn worlds() -> Vec<(World, TestDevice, LoggedIn)> {
         let public_key = proof::admit(&device.public_key());
         assert!(public_key.is_some());
         let described = Device { public_key, ..Device::default() };
-        let logged_in = world.sessions.login(cid("a"), user, None, described, None, None).await.unwrap().unwrap();
+        let login = Login { device: described, ..Login::new(cid("a"), user) };
+        let logged_in = world.sessions.login(login).await.unwrap().unwrap();
         world.told();
         worlds.push((world, device, logged_in));
     }

@@ -23,7 +23,7 @@ impl World {
         if self.sessions.is_logged_in(&cid(on), attempt, token).await? {
             return Ok(Err(Denied::AlreadyLoggedIn));
         }
-        self.sessions.login(cid(on), user, attempt, Device::default(), token, None).await
+        self.sessions.login(Login { attempt, token, ..Login::new(cid(on), user) }).await
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use relogin_session::{
-    Attempt, Command, ConnectionId, Denied, Device, DeviceKey, Effect, Keyring, LoggedIn, Outcome, Policy, Proof,
-    Record, ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api, challenge, decide,
-    machine::ended_by_logout,
+    Attempt, Command, ConnectionId, Denied, Device, DeviceKey, Effect, Keyring, LoggedIn, Login, Next, OtherSession,
+    Outcome, Policy, Proof, Record, Relogin, ReloginKey, Rules, SessionId, Timestamp, Token, User, Write, api,
+    challenge, decide, machine::ended_by_logout,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -126,15 +126,10 @@ impl Service {
         let public_key = params.device.as_ref().map(|device| DeviceKey::read(&device.public_key).expect("a good key"));
         let (sid, salt) = (SessionId(self.rng.bytes()), self.rng.bytes());
         let (device, attempt) = (Device { public_key, ..Device::default() }, params.attempt);
-        let command =
-            Command::Login { connection: cid.clone(), user, sid, salt, attempt, device, cookie: None, vouched: None };
-        let held = self.records.values().find(|record| record.is_on(cid));
-        let repeats = |held: &&Record| attempt.is_some() && attempt == held.made_by.attempt;
-        let knows = |held: &&Record| token.is_some_and(|token| token.sid == held.sid) || held.last_seen >= self.began;
-        if let Some(unheard) = held.filter(|held| !repeats(held) && !knows(held)).map(|held| held.sid) {
-            let _ = self.run(Some(unheard), Command::Abandon { connection: cid.clone() }, now);
-        }
-        self.run(self.session(cid), command, now)
+        let token = token.map(|token| token.sid);
+        let login = Login { attempt, device, token, ..Login::new(cid.clone(), user) };
+        let command = Command::Login { login, sid, salt, began: self.began };
+        self.run(None, command, now)
     }
 
     fn relogin(
@@ -160,17 +155,13 @@ impl Service {
             (Some(device), Some(proof)) if device::verifies(device, proof, &params.relogin_key) => Proof::Valid,
             _ => Proof::None,
         };
+        let other = match self.records.values().find(|record| record.is_on(cid)) {
+            Some(held) if held.sid != sid => OtherSession::Held(Box::new(held.clone())),
+            _ => OtherSession::None,
+        };
         let (connection, attempt, token) = (cid.clone(), params.attempt, token.cloned());
-        let command = Command::Relogin { connection, key, attempt, proof, cookie: None, user, token };
-        let reply = self.run(Some(sid), command, now);
-        if reply.1.is_ok() {
-            let others: Vec<_> =
-                self.records.values().filter(|r| r.sid != sid && r.is_on(cid)).map(|r| r.sid).collect();
-            for other in others {
-                let _ = self.run(Some(other), Command::Detach { connection: cid.clone() }, now);
-            }
-        }
-        reply
+        let used = Relogin { connection, key, attempt, proof, cookie: None, user, token, other };
+        self.run(Some(sid), Command::Relogin(used), now)
     }
 
     fn logout(
@@ -186,19 +177,31 @@ impl Service {
         self.run(ended_by_logout(sid, held, token), command, now)
     }
 
-    fn run(&mut self, sid: Option<SessionId>, command: Command, now: Timestamp) -> Decided {
-        let record = sid.and_then(|sid| self.records.get(&sid));
-        let decision = decide(record, command, &self.rules, now);
-        match (decision.write, sid) {
-            (Write::Create(record) | Write::Replace(record), _) => drop(self.records.insert(record.sid, record)),
-            (Write::Remove, Some(sid)) => {
-                drop(self.records.remove(&sid));
-                self.untold.clone_from(&decision.effects);
+    fn run(&mut self, sid: Option<SessionId>, mut command: Command, now: Timestamp) -> Decided {
+        let mut effects = Vec::new();
+        loop {
+            let sid = match &command {
+                Command::Login { login, .. } => self.session(&login.connection),
+                _ => sid,
+            };
+            let record = sid.and_then(|sid| self.records.get(&sid));
+            let decision = decide(record, command.clone(), &self.rules, now);
+            match (decision.write, sid) {
+                (Write::Create(record) | Write::Replace(record), _) => drop(self.records.insert(record.sid, record)),
+                (Write::Remove, Some(sid)) => {
+                    drop(self.records.remove(&sid));
+                    self.untold.clone_from(&decision.effects);
+                }
+                _ => {}
             }
-            _ => {}
+            self.outcomes.push(decision.outcome);
+            effects.extend(decision.effects);
+            match (decision.next, &mut command) {
+                (Next::Reply(reply), _) => return (effects, reply),
+                (Next::DecideAgain, Command::Relogin(used)) => used.other = OtherSession::Left,
+                (Next::DecideAgain, _) => {}
+            }
         }
-        self.outcomes.push(decision.outcome);
-        (decision.effects, decision.reply)
     }
 }
 
