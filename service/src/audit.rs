@@ -298,20 +298,20 @@ mod tests {
         let (audit, trail) = Audit::new(Some(AuditFile::open(&path).unwrap()), Some((bus, "my.audit".to_owned())));
         let stop = CancellationToken::new();
         let running = tokio::spawn(trail.run(stop.clone()));
-        let stolen = Event {
+        let reused = Event {
             session: Some(SessionId([0; 16])),
             user: Some(UserId::Number(3)),
             connection: ConnectionId::parse("c1"),
             remote_addr: Some("1.2.3.4:5\n{".to_owned()),
             generation: Some(7),
-            ..event("stolen")
+            ..event("reuse_detected")
         };
-        audit.write(Timestamp(1_790_000_000_123), stolen).await;
+        audit.write(Timestamp(1_790_000_000_123), reused).await;
         audit.write(Timestamp(0), event("logged_out")).await;
         stop.cancel();
         running.await.unwrap();
         let expected = [
-            r#"{"time":"2026-09-21T14:13:20.123Z","event":"stolen","session":"AAAAAAAAAAAAAAAAAAAAAA","user":3,"connection":"c1","remoteAddr":"1.2.3.4:5\n{","generation":7}"#,
+            r#"{"time":"2026-09-21T14:13:20.123Z","event":"reuse_detected","session":"AAAAAAAAAAAAAAAAAAAAAA","user":3,"connection":"c1","remoteAddr":"1.2.3.4:5\n{","generation":7}"#,
             r#"{"time":"1970-01-01T00:00:00.000Z","event":"logged_out"}"#,
         ];
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().collect::<Vec<_>>(), expected);

@@ -22,21 +22,21 @@
 //!
 //! and what a genuine key of a live session does, after the table in [`crate::rotation`]:
 //!
-//! | verdict | record | connections | answer |
+//! | key use | record | connections | answer |
 //! |---|---|---|---|
 //! | rotate | generation + 1, deadlines moved | this one set; the others told `rotated` (or cleared: see below) | the new key |
-//! | replay | deadlines moved | the others told `rotated` again (or cleared: see below); this one set | the newest key |
-//! | converge | deadlines moved | this one set (the others cleared: see below) | the newest key |
-//! | replay on another connection than the generation's | the generation is this connection's, and `replayed` | this one set; the one whose it was cleared; the others told `rotated` with the next generation, so that an honest one uses its key | the newest key |
-//! | rotate after that, on another connection than the generation's | as rotate | as rotate; the one that replayed cleared | the new key |
-//! | late | kept | nothing | `InvalidReloginKey` |
-//! | stolen | removed | all told `rotated` with the next generation, then cleared | `InvalidReloginKey` |
-//! | from the future | removed | all cleared | `InvalidReloginKey` |
+//! | retry | deadlines moved | the others told `rotated` again (or cleared: see below); this one set | the newest key |
+//! | catch up | deadlines moved | this one set (the others cleared: see below) | the newest key |
+//! | retry on another connection than the generation's | the generation is this connection's, and `retried` | this one set; the one whose it was cleared; the others told `rotated` with the next generation, so that an honest one uses its key | the newest key |
+//! | rotate after that, on another connection than the generation's | as rotate | as rotate; the one that retried cleared | the new key |
+//! | stale retry | kept | nothing | `InvalidReloginKey` |
+//! | reuse detected | removed | all told `rotated` with the next generation, then cleared | `InvalidReloginKey` |
+//! | store rolled back | removed | all cleared | `InvalidReloginKey` |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
 //! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
-//! Of a session whose keys travel in a cookie, the verdict is that of [`crate::rotation::in_cookie`], and relogins know of several
+//! Of a session whose keys travel in a cookie, the key use is that of [`crate::rotation::in_cookie`], and relogins know of several
 //! connections.
 //!
 //! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
@@ -204,7 +204,7 @@ pub enum Effect {
     Rotated(ConnectionId, u64),
 }
 
-/// What a decision came to: one word for logs, counters and the audit trail.
+/// What a decision came to: one word for the log and the audit trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A session was made.
@@ -213,16 +213,16 @@ pub enum Outcome {
     AlreadyLoggedIn,
     /// A new generation was made.
     Rotated,
-    /// The same answer was given again.
-    Replayed,
-    /// A proven device was given the newest key.
-    Converged,
-    /// A request came once more, long after it was answered.
-    Late,
-    /// A used key came from a second pair of hands; the session was disposed of.
-    Stolen,
-    /// A key was newer than the record; the session was disposed of.
-    FromTheFuture,
+    /// A request came once more, and the same answer was given again.
+    Retried,
+    /// A proven device, or the browser of a cookie, came with an old key and was given the newest.
+    CaughtUp,
+    /// A request came once more, when further keys had been made since its answer.
+    StaleRetry,
+    /// A used key came from somebody else (RFC 9700, section 4.14); the session was disposed of.
+    ReuseDetected,
+    /// A key was newer than the record, so the store has lost writes; the session was disposed of.
+    StoreRolledBack,
     /// A bound session's key came without a proof.
     ProofMissing,
     /// A key came without the cookie that its session is bound to.
@@ -254,17 +254,17 @@ pub enum Outcome {
 }
 
 impl fmt::Display for Outcome {
-    /// The word in logs and counters.
+    /// The word in the log and the audit trail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LoggedIn => "logged_in",
             Self::AlreadyLoggedIn => "already_logged_in",
             Self::Rotated => "rotated",
-            Self::Replayed => "replayed",
-            Self::Converged => "converged",
-            Self::Late => "late",
-            Self::Stolen => "stolen",
-            Self::FromTheFuture => "from_the_future",
+            Self::Retried => "retried",
+            Self::CaughtUp => "caught_up",
+            Self::StaleRetry => "stale_retry",
+            Self::ReuseDetected => "reuse_detected",
+            Self::StoreRolledBack => "store_rolled_back",
             Self::ProofMissing => "proof_missing",
             Self::CookieMismatch => "cookie_mismatch",
             Self::Refused => "refused",
@@ -351,7 +351,7 @@ pub fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
             generation: record.generation,
             user: &record.user_id,
             made: record.made,
-            // Not the record's deadline, which replays move: what is handed out again is to be the same.
+            // Not the record's deadline, which retries move: what is handed out again is to be the same.
             expires: key_deadline(record.session_deadline, rules, record.made),
         }),
         generation: record.generation,

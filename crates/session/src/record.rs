@@ -53,7 +53,7 @@ impl Device {
     }
 }
 
-/// The request that made a record's generation: a repetition of it is a replay and no theft.
+/// The request that made a record's generation: a repetition of it is a retry and no theft.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MadeBy {
     /// The connection it came on.
@@ -62,7 +62,7 @@ pub struct MadeBy {
     pub attempt: Option<Attempt>,
     /// True once the request was repeated on another connection, which `connection` names since: two pairs of hands have had
     /// the generation's key, be they a browser's after a lost reply, or an owner's and a thief's.
-    pub replayed: bool,
+    pub retried: bool,
 }
 
 /// The first bits of an attempt that made an earlier generation; all zero if none did. What comes with such an attempt once more
@@ -161,7 +161,7 @@ impl Record {
 
     /// The next generation is made, by a request on `connection`.
     pub(crate) fn rotate(&mut self, connection: ConnectionId, attempt: Option<Attempt>, now: Timestamp) {
-        // A proven device converges, however late it comes: it needs none of this.
+        // A proven device catches up, however late it comes: it needs none of this.
         if !self.is_bound() {
             self.past.push(past_attempt(self.made_by.attempt));
             let surplus = self.past.len().saturating_sub(Self::PAST_ATTEMPTS);
@@ -170,7 +170,7 @@ impl Record {
         }
         self.generation = self.generation.saturating_add(1);
         self.made = now;
-        self.made_by = MadeBy { connection, attempt, replayed: false };
+        self.made_by = MadeBy { connection, attempt, retried: false };
     }
 
     /// The bytes to store.

@@ -6,19 +6,19 @@ use crate::{Attempt, ConnectionId, Record};
 
 /// What a genuine key of a live session means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum KeyUse {
     /// The newest key: make the next generation.
     Rotate,
     /// The request that made the newest generation, again: same answer.
-    Replay,
+    Retry,
     /// The request that made an earlier generation, again: doubled or delayed on its way. Refused, nothing changes.
-    Late,
+    StaleRetry,
     /// A proven device with an old key (bound sessions): hand it the newest.
-    Converge,
-    /// A used key in a second pair of hands: nobody keeps the session.
-    Stolen,
-    /// A key from the future: the store went back in time.
-    FromTheFuture,
+    CatchUp,
+    /// A used key that somebody else brings (refresh token reuse detection, RFC 9700, section 4.14): nobody keeps the session.
+    ReuseDetected,
+    /// A key newer than the record: the store has lost writes that were durable.
+    StoreRolledBack,
     /// A bound session's key without its device: refused, nothing changes.
     ProofMissing,
 }
@@ -40,27 +40,27 @@ pub fn rotation(
     connection: &ConnectionId,
     attempt: Option<Attempt>,
     proof: Proof,
-) -> Verdict {
+) -> KeyUse {
     if record.is_bound() && proof == Proof::None {
-        return Verdict::ProofMissing;
+        return KeyUse::ProofMissing;
     }
     if presented > record.generation {
-        return Verdict::FromTheFuture;
+        return KeyUse::StoreRolledBack;
     }
     if presented == record.generation {
-        return Verdict::Rotate;
+        return KeyUse::Rotate;
     }
     if record.is_bound() {
-        return Verdict::Converge;
+        return KeyUse::CatchUp;
     }
     let made = presented.saturating_add(1);
     let same_attempt = attempt.is_some_and(|attempt| record.was_made_by(made, attempt));
     if made == record.generation && (same_attempt || *connection == record.made_by.connection) {
-        Verdict::Replay
+        KeyUse::Retry
     } else if same_attempt {
-        Verdict::Late
+        KeyUse::StaleRetry
     } else {
-        Verdict::Stolen
+        KeyUse::ReuseDetected
     }
 }
 
@@ -68,12 +68,12 @@ pub fn rotation(
 /// once: so the key before the newest is as good as the newest, however late and from wherever it comes. What is older has been
 /// replaced twice, and its browser has had both.
 #[must_use]
-pub fn in_cookie(record: &Record, presented: u64, is_young: bool) -> Verdict {
+pub fn in_cookie(record: &Record, presented: u64, is_young: bool) -> KeyUse {
     match presented.checked_add(1).map(|next| next.cmp(&record.generation)) {
-        _ if presented > record.generation => Verdict::FromTheFuture,
-        _ if presented == record.generation && !is_young => Verdict::Rotate,
-        Some(Ordering::Less) => Verdict::Stolen,
-        _ => Verdict::Converge,
+        _ if presented > record.generation => KeyUse::StoreRolledBack,
+        _ if presented == record.generation && !is_young => KeyUse::Rotate,
+        Some(Ordering::Less) => KeyUse::ReuseDetected,
+        _ => KeyUse::CatchUp,
     }
 }
 
@@ -138,23 +138,23 @@ mod tests {
         }
         expect![[r#"
             n=g: bearer Rotate, bound ProofMissing, proven Rotate
-            n=g-1 by the attempt: bearer Replay, bound ProofMissing, proven Converge
-            n=g-1 on the connection: bearer Replay, bound ProofMissing, proven Converge
-            n=g-1 on the connection, no attempt: bearer Replay, bound ProofMissing, proven Converge
-            n=g-1 by both: bearer Replay, bound ProofMissing, proven Converge
-            n=g-1 by another attempt: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-1 without attempt: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-1 by an earlier attempt: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-2 by the attempt that made g-1: bearer Late, bound ProofMissing, proven Converge
-            n=g-2 by that, on the connection: bearer Late, bound ProofMissing, proven Converge
-            n=g-2 by the attempt that made g: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-2 by the attempt that made g-3: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-2 on the connection: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-3, when no attempt made g-2: bearer Stolen, bound ProofMissing, proven Converge
-            n=g-4 by the attempt that made g-3: bearer Late, bound ProofMissing, proven Converge
-            n<g-1 otherwise: bearer Stolen, bound ProofMissing, proven Converge
-            n=g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture
-            n>g+1: bearer FromTheFuture, bound ProofMissing, proven FromTheFuture
+            n=g-1 by the attempt: bearer Retry, bound ProofMissing, proven CatchUp
+            n=g-1 on the connection: bearer Retry, bound ProofMissing, proven CatchUp
+            n=g-1 on the connection, no attempt: bearer Retry, bound ProofMissing, proven CatchUp
+            n=g-1 by both: bearer Retry, bound ProofMissing, proven CatchUp
+            n=g-1 by another attempt: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-1 without attempt: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-1 by an earlier attempt: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-2 by the attempt that made g-1: bearer StaleRetry, bound ProofMissing, proven CatchUp
+            n=g-2 by that, on the connection: bearer StaleRetry, bound ProofMissing, proven CatchUp
+            n=g-2 by the attempt that made g: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-2 by the attempt that made g-3: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-2 on the connection: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-3, when no attempt made g-2: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g-4 by the attempt that made g-3: bearer StaleRetry, bound ProofMissing, proven CatchUp
+            n<g-1 otherwise: bearer ReuseDetected, bound ProofMissing, proven CatchUp
+            n=g+1: bearer StoreRolledBack, bound ProofMissing, proven StoreRolledBack
+            n>g+1: bearer StoreRolledBack, bound ProofMissing, proven StoreRolledBack
         "#]]
         .assert_eq(&table);
     }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn two_requests_without_attempt_are_not_one_attempt() {
         let guide = record(false, None);
-        assert_eq!(rotation(&guide, 4, &connection("other"), None, Proof::None), Verdict::Stolen);
-        assert_eq!(rotation(&guide, 4, &connection("maker"), None, Proof::None), Verdict::Replay);
+        assert_eq!(rotation(&guide, 4, &connection("other"), None, Proof::None), KeyUse::ReuseDetected);
+        assert_eq!(rotation(&guide, 4, &connection("maker"), None, Proof::None), KeyUse::Retry);
     }
 }

@@ -219,7 +219,7 @@ impl World {
                 Effect::SetToken(on, token) => self.told.entry(on).or_default().0 = token,
                 Effect::SetUser(on, user) => self.told.entry(on).or_default().1 = user,
                 Effect::Rotated(on, generation) => {
-                    // A replay tells of the newest again.
+                    // A retry tells of the newest again.
                     assert!(Some(generation) >= self.record.as_ref().map(|record| record.generation), "{on}");
                 }
             }
@@ -274,7 +274,7 @@ impl World {
                 }
                 self.had = vec![user];
             }
-            Outcome::Replayed => {
+            Outcome::Retried => {
                 assert!(self.had.iter().all(|had| *had == user || !is_on(had)), "{:?} by {user}", self.had);
                 if !self.had.contains(&user) {
                     self.had.push(user);
@@ -311,7 +311,7 @@ fn follows(before: &Record, next: &Record, outcome: Outcome) {
     if grown == 0 {
         assert_eq!((next.made_by.attempt, &next.past), (before.made_by.attempt, &before.past));
         if next.made_by != before.made_by {
-            assert_eq!((outcome, next.made_by.replayed), (Outcome::Replayed, true));
+            assert_eq!((outcome, next.made_by.retried), (Outcome::Retried, true));
             assert!(!next.is_on(&before.made_by.connection), "the use moves");
         }
     }
@@ -374,7 +374,7 @@ proptest! {
                 .cloned()
             {
                 let decision = world.apply(world.relogin(on, &key, attempt, false, true).unwrap());
-                assert!(matches!(decision.outcome, Outcome::Late | Outcome::Replayed), "{:?}", decision.outcome);
+                assert!(matches!(decision.outcome, Outcome::StaleRetry | Outcome::Retried), "{:?}", decision.outcome);
             }
             world.take(Step::Wait { ms: pause });
             if world.record.as_ref().unwrap().is_expired(world.now) {

@@ -49,7 +49,7 @@ struct Fold {
 const DISTINCT: usize = 16;
 
 /// Events that can be caused without an account, or with a key that belongs to somebody else.
-const FOLDED: [&str; 5] = ["login_failed", "login_throttled", "proof_missing", "cookie_mismatch", "late"];
+const FOLDED: [&str; 5] = ["login_failed", "login_throttled", "proof_missing", "cookie_mismatch", "stale_retry"];
 
 impl Folds {
     /// True if the event gets a line of its own; otherwise it is counted.

@@ -11,11 +11,11 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
     match outcome {
         Outcome::LoggedIn
         | Outcome::Rotated
-        | Outcome::Replayed
-        | Outcome::Converged
-        | Outcome::Late
-        | Outcome::Stolen
-        | Outcome::FromTheFuture
+        | Outcome::Retried
+        | Outcome::CaughtUp
+        | Outcome::StaleRetry
+        | Outcome::ReuseDetected
+        | Outcome::StoreRolledBack
         | Outcome::ProofMissing
         | Outcome::CookieMismatch
         | Outcome::UserRemoved
@@ -63,16 +63,16 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         // Only with a genuine key, so strangers cannot fill a log with it.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
         Outcome::CookieMismatch => line!(info, "relogin key without the cookie that its session is bound to: refused"),
-        Outcome::Stolen => line!(warn, "relogin key used twice: session disposed of"),
-        Outcome::FromTheFuture => {
-            line!(error, "relogin key newer than its session: the store went back in time; session disposed of");
+        Outcome::ReuseDetected => line!(warn, "relogin key used twice (reuse detected): session ended"),
+        Outcome::StoreRolledBack => {
+            line!(error, "relogin key newer than its session: the store has lost writes (rolled back?); session ended");
         }
         // Anybody can cause the rest, or it happens all the time: it must not fill a log.
         Outcome::Refused
         | Outcome::Rotated
-        | Outcome::Replayed
-        | Outcome::Converged
-        | Outcome::Late
+        | Outcome::Retried
+        | Outcome::CaughtUp
+        | Outcome::StaleRetry
         | Outcome::AlreadyLoggedIn
         | Outcome::NotLoggedIn
         | Outcome::StillAlive

@@ -166,7 +166,7 @@ async fn the_guides_relogin_moves_the_session_and_a_used_key_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn attempts_share_the_session_and_replay() {
+async fn attempts_share_the_session_and_retry() {
     let mut world = World::new().await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
     world.told();

@@ -65,7 +65,7 @@ async fn no_secret_is_in_log_or_audit_trail_behind_the_embedded_gateway() {
     thief.relogin(&forged, None).await.unwrap();
     assert_eq!(thief.relogin(&first, None).await.unwrap().code(), Some("session.invalidReloginKey"));
     let trail = looked_through(&folder, service, &[first, second, forged, json!(attempt)]).await;
-    let expected = ["login_failed", "login_failed", "logged_in", "rotated", "replayed", "stolen"];
+    let expected = ["login_failed", "login_failed", "logged_in", "rotated", "retried", "reuse_detected"];
     assert_eq!(events(&trail), expected);
     assert!(trail.iter().all(|line| line["remoteAddr"].as_str().is_some_and(|from| from.starts_with("127.0.0.1:"))));
 }
@@ -83,7 +83,7 @@ async fn no_json_web_token_is_in_log_or_audit_trail() {
     let mut thief = service.connect().await;
     assert_eq!(thief.relogin(&first, None).await.unwrap().code(), Some("session.invalidReloginKey"));
     let trail = looked_through(&folder, service, &[first, second, forged]).await;
-    assert_eq!(events(&trail), ["logged_in", "rotated", "stolen"]);
+    assert_eq!(events(&trail), ["logged_in", "rotated", "reuse_detected"]);
 }
 
 #[tokio::test]

@@ -5,15 +5,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// A used key is answered with its successor, whatever attempt it comes with.
-    ReplayWithoutAttempt,
-    /// A stolen key is refused, and the session goes on.
-    StolenIsRefused,
+    RetryWithoutAttempt,
+    /// A reused key is refused, and the session goes on.
+    ReuseIsRefused,
     /// A used key of a bearer session is answered with the newest.
-    ConvergeForBearer,
+    CatchUpForBearer,
     /// A request that comes once more, late, is taken for a thief's.
-    LateIsStolen,
-    /// A replay on another connection takes the session from nobody.
-    ReplayMovesNothing,
+    StaleRetryIsReuse,
+    /// A retry on another connection takes the session from nobody.
+    RetryMovesNothing,
     /// Other connections are told of a new generation after the one that made it has its token.
     ToldAfterToken,
     /// The reply and the events go out before the record is written.

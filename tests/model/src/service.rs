@@ -282,20 +282,22 @@ fn judge(record: Option<&Record>, command: &Command, mutant: Option<Mutant>) -> 
         decide(Some(record), again, &rules, NOW)
     };
     match (mutant, decision.outcome) {
-        (Mutant::ReplayWithoutAttempt, Outcome::Stolen) => match command {
+        (Mutant::RetryWithoutAttempt, Outcome::ReuseDetected) => match command {
             Command::Relogin(used) if used.key.generation + 1 == record.generation => {
                 again(record.made_by.attempt, used.key.generation)
             }
             _ => decision,
         },
-        (Mutant::ConvergeForBearer, Outcome::Stolen) => again(record.made_by.attempt, record.generation - 1),
-        (Mutant::StolenIsRefused, Outcome::Stolen) => Decision { write: Write::Keep, effects: Vec::new(), ..decision },
-        (Mutant::LateIsStolen, Outcome::Late) => {
+        (Mutant::CatchUpForBearer, Outcome::ReuseDetected) => again(record.made_by.attempt, record.generation - 1),
+        (Mutant::ReuseIsRefused, Outcome::ReuseDetected) => {
+            Decision { write: Write::Keep, effects: Vec::new(), ..decision }
+        }
+        (Mutant::StaleRetryIsReuse, Outcome::StaleRetry) => {
             let clear = |cid: &ConnectionId| [Effect::SetUser(cid.clone(), None), Effect::SetToken(cid.clone(), None)];
             let effects = record.connections.iter().flat_map(clear).collect();
             Decision { write: Write::Remove, effects, ..decision }
         }
-        (Mutant::ReplayMovesNothing, Outcome::Replayed) => {
+        (Mutant::RetryMovesNothing, Outcome::Retried) => {
             let Write::Replace(mut next) = decision.write else { return decision };
             next.made_by = record.made_by.clone();
             let left = record.connections.iter().filter(|cid| !next.is_on(cid)).cloned().collect::<Vec<_>>();

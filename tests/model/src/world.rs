@@ -336,7 +336,7 @@ impl State {
         // What a crash has cut off before it was written, was not done.
         let is_done =
             !report.crashed || before.is_some_and(|before| self.service.records.get(&before.sid) != Some(&before));
-        if is_done && !(is_own && report.outcome == Outcome::Replayed) {
+        if is_done && !(is_own && report.outcome == Outcome::Retried) {
             self.note(request, &report, config);
         }
     }
@@ -344,7 +344,7 @@ impl State {
     /// What a request came to, where that matters later.
     fn note(&mut self, request: &Request, report: &Report, config: &Config) {
         // A key that the service did not take for one, or that came too late for anything, was not used.
-        let is_use = !matches!(report.outcome, Outcome::Refused | Outcome::Late | Outcome::ProofMissing);
+        let is_use = !matches!(report.outcome, Outcome::Refused | Outcome::StaleRetry | Outcome::ProofMissing);
         if let Ask::Relogin { key, attempt, .. } = &request.ask
             && config.budget.copies > 0
             && is_use

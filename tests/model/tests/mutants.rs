@@ -28,33 +28,33 @@ fn is_caught(config: &Config, broken: &[&'static str]) {
 }
 
 #[test]
-fn a_replay_without_a_look_at_the_attempt() {
+fn a_retry_without_a_look_at_the_attempt() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::ReplayWithoutAttempt, budget), &[NOBODY_AFTER_THEFT]);
+    is_caught(&bearer(Mutant::RetryWithoutAttempt, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
-fn a_stolen_key_that_is_only_refused() {
+fn a_reused_key_that_is_only_refused() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::StolenIsRefused, budget), &[NOBODY_AFTER_THEFT]);
+    is_caught(&bearer(Mutant::ReuseIsRefused, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
-fn a_bearer_session_that_converges() {
+fn a_bearer_session_that_catches_up() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::ConvergeForBearer, budget), &[NOBODY_AFTER_THEFT]);
+    is_caught(&bearer(Mutant::CatchUpForBearer, budget), &[NOBODY_AFTER_THEFT]);
 }
 
 #[test]
 fn a_late_request_that_is_taken_for_theft() {
     let budget = Budget { doubled: 1, timers: 2, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::LateIsStolen, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
+    is_caught(&bearer(Mutant::StaleRetryIsReuse, budget), &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }
 
 #[test]
-fn a_replay_that_does_not_move_the_use() {
+fn a_retry_that_does_not_move_the_use() {
     let budget = Budget { copies: 1, uses: 1, timers: 1, ..Budget::NOTHING };
-    is_caught(&bearer(Mutant::ReplayMovesNothing, budget), &[NOT_TWO_HOLDERS]);
+    is_caught(&bearer(Mutant::RetryMovesNothing, budget), &[NOT_TWO_HOLDERS]);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn after_any_logins_and_logouts_all_tabs_agree() {
             let refused = Event::Session(SessionState::Ended(EndReason::Refused));
             assert!(!tab.events.contains(&refused), "tab {number}");
         }
-        let bad = [Outcome::Stolen, Outcome::FromTheFuture, Outcome::ProofMissing];
+        let bad = [Outcome::ReuseDetected, Outcome::StoreRolledBack, Outcome::ProofMissing];
         assert!(!world.service.outcomes.iter().any(|outcome| bad.contains(outcome)), "{:?}", world.service.outcomes);
         assert_agreed(world, &profile, 0..3);
     });

@@ -405,6 +405,6 @@ fn whatever_breaks_nobody_is_logged_out() {
             let (state, outcomes) = (tab.keeper.session(), &service.outcomes);
             assert_eq!(state, SessionState::LoggedIn(admin()), "seed {seed}, {drops} connections: {outcomes:?}");
         }
-        assert_eq!(service.count(Outcome::Stolen), 0, "seed {seed}");
+        assert_eq!(service.count(Outcome::ReuseDetected), 0, "seed {seed}");
     }
 }

@@ -93,7 +93,7 @@ fn fault_5_a_tab_that_lost_the_session_shows_nobody_and_makes_its_attempt() {
     assert!(reply.is_ok());
     world.effects(effects);
     world.run(s(5));
-    assert_eq!(world.service.count(Outcome::Stolen), 1);
+    assert_eq!(world.service.count(Outcome::ReuseDetected), 1);
     assert_eq!(world.state(0), SessionState::Ended(EndReason::Stolen));
     assert_eq!(world.service.user(&thief), None);
 }
@@ -130,13 +130,13 @@ fn fault_9_one_relogin_sent_twice_gets_one_answer_twice() {
         tab.drop_socket();
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    assert_eq!(world.service.count(Outcome::Replayed), 2);
+    assert_eq!(world.service.count(Outcome::Retried), 2);
 
     // Another pair of hands has another attempt.
     let params = json!({"reloginKey": key, "attempt": Attempt([7; 16]).to_string()});
     let (_, reply) = world.service.auth(&cid, "relogin", &params, None, 2);
     assert_eq!(reply, Err(Denied::InvalidReloginKey));
-    assert_eq!(world.service.count(Outcome::Stolen), 1);
+    assert_eq!(world.service.count(Outcome::ReuseDetected), 1);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_thief_of_the_guides_kind_uses_the_newest_key() {
         let profile = logged_in(world, 1);
         strike_plainly(world, &storage(&profile));
         world.run(s(10));
-        assert_eq!(world.service.count(Outcome::Stolen), 1);
+        assert_eq!(world.service.count(Outcome::ReuseDetected), 1);
         assert_ended(world, 1, EndReason::Stolen);
     });
 }
@@ -117,7 +117,7 @@ fn a_thief_uses_a_key_that_was_used() {
         assert_logged_in(world, 1);
         strike_plainly(world, &loot);
         world.run(s(10));
-        assert_eq!(world.service.count(Outcome::Stolen), 1);
+        assert_eq!(world.service.count(Outcome::ReuseDetected), 1);
         assert_ended(world, 1, EndReason::Stolen);
     });
 }
@@ -132,7 +132,7 @@ fn what_happened_while_nobody_was_there_is_not_known() {
         world.run(s(10));
         let owner = world.open_tab(&profile);
         world.run(s(10));
-        assert_eq!(world.service.count(Outcome::Stolen), 1);
+        assert_eq!(world.service.count(Outcome::ReuseDetected), 1);
         assert_eq!(world.state(owner), SessionState::Ended(EndReason::Refused));
     });
 }

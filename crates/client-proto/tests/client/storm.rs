@@ -119,7 +119,7 @@ impl Storm {
             let state = world.state(*number);
             assert!(!matches!(state, SessionState::Ended(_)), "tab {number}: {state:?}");
         }
-        let bad = [Outcome::Stolen, Outcome::FromTheFuture];
+        let bad = [Outcome::ReuseDetected, Outcome::StoreRolledBack];
         assert!(!world.service.outcomes.iter().any(|outcome| bad.contains(outcome)), "{:?}", world.service.outcomes);
     }
 

@@ -282,7 +282,7 @@ fn a_thief_and_the_owner_both_lose_the_session() {
             assert!(matches!(world.state(number), SessionState::Ended(_)), "{:?}", world.state(number));
         }
         assert!(world.service.records.is_empty());
-        assert_eq!(world.service.count(Outcome::Stolen), 1, "got in: {got_in}");
+        assert_eq!(world.service.count(Outcome::ReuseDetected), 1, "got in: {got_in}");
         assert_eq!(profile.borrow().storage, None);
     });
 }

@@ -86,6 +86,6 @@ fn repeated(record: &Record, login: Login, rules: &Rules, now: Timestamp) -> Dec
         write: Write::Keep,
         effects: set(&connection, token_of(record, &user), user).into(),
         next: Next::Reply(Ok(Some(grant(record, rules, now)))),
-        outcome: Outcome::Replayed,
+        outcome: Outcome::Retried,
     }
 }

@@ -4,7 +4,7 @@ use super::{Decision, Effect, Next, Outcome, Rules, Write, cleared, end, grant, 
 use crate::{
     Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
     key::PresentedKey,
-    rotation::{Proof, Verdict, in_cookie, rotation},
+    rotation::{KeyUse, Proof, in_cookie, rotation},
 };
 
 /// How many connections a session has at most: the longest unused one leaves for the next. RES tells no service when a
@@ -74,17 +74,17 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
         rotation(record, used.key.generation, &used.connection, used.attempt, used.proof)
     };
     // Before anything else that a stolen key could bring about: without its cookie it does not even end the session.
-    if verdict != Verdict::ProofMissing && !record.takes_cookie(used.cookie) {
+    if verdict != KeyUse::ProofMissing && !record.takes_cookie(used.cookie) {
         return refused(Outcome::CookieMismatch);
     }
     let outcome = match verdict {
-        Verdict::Rotate => Outcome::Rotated,
-        Verdict::Replay => Outcome::Replayed,
-        Verdict::Converge => Outcome::Converged,
-        Verdict::Stolen => return stolen(record),
-        Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
-        Verdict::Late => return refused(Outcome::Late),
-        Verdict::ProofMissing => return refused(Outcome::ProofMissing),
+        KeyUse::Rotate => Outcome::Rotated,
+        KeyUse::Retry => Outcome::Retried,
+        KeyUse::CatchUp => Outcome::CaughtUp,
+        KeyUse::ReuseDetected => return reuse_detected(record),
+        KeyUse::StoreRolledBack => return disposed(record, Outcome::StoreRolledBack),
+        KeyUse::StaleRetry => return refused(Outcome::StaleRetry),
+        KeyUse::ProofMissing => return refused(Outcome::ProofMissing),
     };
     let Some(user) = used.user.take() else { return disposed(record, Outcome::UserRemoved) };
     match &used.other {
@@ -109,10 +109,10 @@ pub(super) fn refresh(
         return refused(Outcome::CookieMismatch);
     }
     let outcome = match in_cookie(record, key.generation, is_young(record, rules, now)) {
-        Verdict::Rotate => Outcome::Rotated,
-        Verdict::Stolen => return stolen(record),
-        Verdict::FromTheFuture => return disposed(record, Outcome::FromTheFuture),
-        _ => Outcome::Converged,
+        KeyUse::Rotate => Outcome::Rotated,
+        KeyUse::ReuseDetected => return reuse_detected(record),
+        KeyUse::StoreRolledBack => return disposed(record, Outcome::StoreRolledBack),
+        _ => Outcome::CaughtUp,
     };
     if user.is_none() {
         return disposed(record, Outcome::UserRemoved);
@@ -144,11 +144,11 @@ fn refused(outcome: Outcome) -> Decision {
 
 /// The owner's client is to know why: it is told of a generation that no storage has. To the thief that says nothing which the
 /// end of the session does not.
-fn stolen(record: &Record) -> Decision {
+fn reuse_detected(record: &Record) -> Decision {
     let next = record.generation.saturating_add(1);
     let told = record.connections.iter().map(|connection| Effect::Rotated(connection.clone(), next));
     let effects = told.chain(end::all_cleared(record)).collect();
-    Decision { effects, ..disposed(record, Outcome::Stolen) }
+    Decision { effects, ..disposed(record, Outcome::ReuseDetected) }
 }
 
 fn disposed(record: &Record, outcome: Outcome) -> Decision {
@@ -158,7 +158,7 @@ fn disposed(record: &Record, outcome: Outcome) -> Decision {
 
 fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
     let connection = &used.connection;
-    let has_moved = outcome == Outcome::Replayed && *connection != record.made_by.connection;
+    let has_moved = outcome == Outcome::Retried && *connection != record.made_by.connection;
     let (staying, leaving) = others(record, used, outcome);
     let mut next = record.clone();
     next.last_seen = now;
@@ -169,7 +169,7 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
         next.rotate(connection.clone(), used.attempt, now);
     } else if has_moved {
         next.made_by.connection.clone_from(connection);
-        next.made_by.replayed = true;
+        next.made_by.retried = true;
     }
 
     let token = token_of(record, &user);
@@ -182,10 +182,10 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
     // First of all: a crash must not come between a thief's token and what lets the owner find out. A repetition may come
     // because of such a crash, so it tells them again.
     // (Of keys in a cookie no script could tell whether its browser has them.)
-    if matches!(outcome, Outcome::Rotated | Outcome::Replayed) && !record.in_cookie {
-        // Of a generation that was replayed elsewhere, no storage may have what the others are told of: an honest one uses the
-        // newest key at once, and so finds out who has replayed.
-        let told = next.generation.saturating_add(u64::from(next.made_by.replayed));
+    if matches!(outcome, Outcome::Rotated | Outcome::Retried) && !record.in_cookie {
+        // Of a generation that was retried elsewhere, no storage may have what the others are told of: an honest one uses the
+        // newest key at once, and so finds out who has retried.
+        let told = next.generation.saturating_add(u64::from(next.made_by.retried));
         effects.extend(staying.iter().map(|other| Effect::Rotated(other.clone(), told)));
     }
     for other in staying.iter().filter(|_| outdated) {
@@ -217,8 +217,8 @@ fn others(record: &Record, used: &Relogin, outcome: Outcome) -> (Vec<ConnectionI
 /// that came last keeps the session. The other, if it is an honest one, has the newest key in its storage.
 fn gives_way(record: &Record, other: &ConnectionId, outcome: Outcome) -> bool {
     let is_shared = match outcome {
-        Outcome::Replayed => true,
-        Outcome::Rotated => record.made_by.replayed,
+        Outcome::Retried => true,
+        Outcome::Rotated => record.made_by.retried,
         _ => false,
     };
     is_shared && *other == record.made_by.connection

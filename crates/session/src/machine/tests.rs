@@ -46,9 +46,9 @@ fn live() -> Record {
     }
 }
 
-/// The same, after a replay on `maker`.
-fn replayed() -> Record {
-    let made_by = MadeBy { replayed: true, ..live().made_by };
+/// The same, after a retry on `maker`.
+fn retried() -> Record {
+    let made_by = MadeBy { retried: true, ..live().made_by };
     Record { made_by, ..live() }
 }
 
@@ -139,7 +139,7 @@ fn shown(decision: &Decision) -> String {
             connections.join(","),
             record.made_by.connection,
             record.made_by.attempt.map(|attempt| attempt.0[0]),
-            if record.made_by.replayed { " replayed" } else { "" },
+            if record.made_by.retried { " retried" } else { "" },
         )
     };
     let write = match &decision.write {
@@ -219,7 +219,7 @@ fn login_on_an_orphaned_session_leaves_that_first() {
     );
     let has_its_token = Login { token: Some(SID), ..by_another.clone() };
     let repeated = Login { attempt: Some(MADE), ..by_another };
-    for (login, outcome) in [(has_its_token, Outcome::AlreadyLoggedIn), (repeated, Outcome::Replayed)] {
+    for (login, outcome) in [(has_its_token, Outcome::AlreadyLoggedIn), (repeated, Outcome::Retried)] {
         assert_eq!(decide(Some(&unused), orphaned(login), &rules(), NOW).outcome, outcome);
     }
 }
@@ -265,16 +265,16 @@ fn a_connection_that_left_its_session_and_is_refused_is_cleared() {
         Some(&live()),
         Use { genuine: true, generation: 4, ..left }.command(),
         expect![[r#"
-        Stolen: remove
-        maker: rotated 6
-        other: rotated 6
-        maker: user None
-        maker: token None
-        other: user None
-        other: token None
-        new: user None
-        new: token None
-        Invalid relogin key"#]],
+            ReuseDetected: remove
+            maker: rotated 6
+            other: rotated 6
+            maker: user None
+            maker: token None
+            other: user None
+            other: token None
+            new: user None
+            new: token None
+            Invalid relogin key"#]],
     );
 }
 
@@ -293,10 +293,10 @@ fn a_repeated_login_gets_the_same_answer() {
         Some(&first),
         login("maker", Some(MADE)),
         expect![[r#"
-        Replayed: keep
-        maker: token Some("user")
-        maker: user Some("Jane Doe")
-        key 1 for 50, refresh in 50"#]],
+            Retried: keep
+            maker: token Some("user")
+            maker: user Some("Jane Doe")
+            key 1 for 50, refresh in 50"#]],
     );
     for (record, on, attempt) in [
         (&first, "maker", Some(OTHER)),
@@ -371,7 +371,7 @@ fn the_same_attempt_on_another_connection_moves_the_use() {
         Some(&live()),
         Use { attempt: Some(MADE), ..Use::of(4) }.command(),
         expect![[r#"
-            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            Retried: replace g5 until +120 of +500 on other,new made by new Some(1) retried
             other: rotated 6
             new: token Some("user")
             new: user Some("Jane Doe")
@@ -383,7 +383,7 @@ fn the_same_attempt_on_another_connection_moves_the_use() {
         Some(&live()),
         Use { attempt: Some(MADE), on: "other", ..Use::of(4) }.command(),
         expect![[r#"
-            Replayed: replace g5 until +120 of +500 on other made by other Some(1) replayed
+            Retried: replace g5 until +120 of +500 on other made by other Some(1) retried
             other: token Some("user")
             other: user Some("Jane Doe")
             maker: user None
@@ -392,10 +392,10 @@ fn the_same_attempt_on_another_connection_moves_the_use() {
     );
     // And from there to the next: never two of those who had the request keep the session.
     check(
-        Some(&replayed()),
+        Some(&retried()),
         Use { attempt: Some(MADE), ..Use::of(4) }.command(),
         expect![[r#"
-            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            Retried: replace g5 until +120 of +500 on other,new made by new Some(1) retried
             other: rotated 6
             new: token Some("user")
             new: user Some("Jane Doe")
@@ -408,7 +408,7 @@ fn the_same_attempt_on_another_connection_moves_the_use() {
         Some(&left),
         Use { attempt: Some(MADE), ..Use::of(4) }.command(),
         expect![[r#"
-            Replayed: replace g5 until +120 of +500 on other,new made by new Some(1) replayed
+            Retried: replace g5 until +120 of +500 on other,new made by new Some(1) retried
             other: rotated 6
             new: token Some("user")
             new: user Some("Jane Doe")
@@ -418,13 +418,13 @@ fn the_same_attempt_on_another_connection_moves_the_use() {
 
 #[test]
 fn the_same_attempt_on_the_same_connection_moves_nothing() {
-    for record in [live(), replayed()] {
+    for record in [live(), retried()] {
         let again = Use { attempt: Some(MADE), on: "maker", ..Use::of(4) };
         let decision = decide(Some(&record), again.command(), &rules(), NOW);
         let Write::Replace(next) = &decision.write else { panic!("not replaced") };
-        assert_eq!((decision.outcome, &next.made_by), (Outcome::Replayed, &record.made_by));
+        assert_eq!((decision.outcome, &next.made_by), (Outcome::Retried, &record.made_by));
         // The others are told again: a crash may be why it is repeated.
-        let told = record.generation + u64::from(record.made_by.replayed);
+        let told = record.generation + u64::from(record.made_by.retried);
         let others = record.connections.iter().filter(|other| **other != cid("maker"));
         let mut expected: Vec<_> = others.map(|other| Effect::Rotated(other.clone(), told)).collect();
         expected.extend(set(&cid("maker"), janes_token(), jane()));
@@ -433,9 +433,9 @@ fn the_same_attempt_on_the_same_connection_moves_nothing() {
 }
 
 #[test]
-fn who_replayed_gives_way_to_another_use_of_the_key() {
+fn who_retried_gives_way_to_another_use_of_the_key() {
     check(
-        Some(&replayed()),
+        Some(&retried()),
         Use::of(5).command(),
         expect![[r#"
             Rotated: replace g6 until +120 of +500 on other,new made by new Some(2)
@@ -447,7 +447,7 @@ fn who_replayed_gives_way_to_another_use_of_the_key() {
             key 6 for 120, refresh in 60"#]],
     );
     check(
-        Some(&replayed()),
+        Some(&retried()),
         Use { on: "other", ..Use::of(5) }.command(),
         expect![[r#"
             Rotated: replace g6 until +120 of +500 on other made by other Some(2)
@@ -459,7 +459,7 @@ fn who_replayed_gives_way_to_another_use_of_the_key() {
     );
     // By its own use, the key is in one pair of hands again, or the other one is a thief's.
     check(
-        Some(&replayed()),
+        Some(&retried()),
         Use { on: "maker", ..Use::of(5) }.command(),
         expect![[r#"
             Rotated: replace g6 until +120 of +500 on other,maker made by maker Some(2)
@@ -469,7 +469,7 @@ fn who_replayed_gives_way_to_another_use_of_the_key() {
             key 6 for 120, refresh in 60"#]],
     );
     // It has left by itself.
-    let left = Record { connections: vec![cid("other")], ..replayed() };
+    let left = Record { connections: vec![cid("other")], ..retried() };
     check(
         Some(&left),
         Use::of(5).command(),
@@ -487,10 +487,10 @@ fn a_late_request_changes_nothing() {
     for on in ["new", "maker", "other"] {
         let late = Use { attempt: Some(EARLIER), on, ..Use::of(3) };
         let decision = decide(Some(&live()), late.command(), &rules(), NOW);
-        assert_eq!(shown(&decision), "Late: keep\nInvalid relogin key", "{on}");
+        assert_eq!(shown(&decision), "StaleRetry: keep\nInvalid relogin key", "{on}");
         // Also if the user is gone: that is found out by a use that would succeed.
         let nobody = Use { user: None, ..late };
-        assert_eq!(decide(Some(&live()), nobody.command(), &rules(), NOW).outcome, Outcome::Late);
+        assert_eq!(decide(Some(&live()), nobody.command(), &rules(), NOW).outcome, Outcome::StaleRetry);
     }
 }
 
@@ -509,19 +509,19 @@ fn the_last_attempts_are_remembered_and_no_more() {
     for generation in 5..60 {
         let doubled = Use { attempt: Some(attempt(generation)), ..Use::of(generation) };
         let expected = match generation {
-            59 => Outcome::Replayed,
-            35..59 => Outcome::Late,
-            _ => Outcome::Stolen,
+            59 => Outcome::Retried,
+            35..59 => Outcome::StaleRetry,
+            _ => Outcome::ReuseDetected,
         };
         assert_eq!(decide(Some(&record), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
     }
     // A use without an attempt is remembered as one, and nobody can repeat it by an attempt that looks like none.
     let after = rotated(&rotated(&record, Use::guide(60)), Use::of(61));
     for (generation, used, expected) in [
-        (59, attempt(59), Outcome::Late),
-        (60, Attempt([0; 16]), Outcome::Stolen),
-        (60, attempt(59), Outcome::Stolen),
-        (61, OTHER, Outcome::Replayed),
+        (59, attempt(59), Outcome::StaleRetry),
+        (60, Attempt([0; 16]), Outcome::ReuseDetected),
+        (60, attempt(59), Outcome::ReuseDetected),
+        (61, OTHER, Outcome::Retried),
     ] {
         let doubled = Use { attempt: Some(used), ..Use::of(generation) };
         assert_eq!(decide(Some(&after), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
@@ -536,23 +536,23 @@ fn the_last_attempts_are_remembered_and_no_more() {
 }
 
 #[test]
-fn the_same_connection_replays() {
+fn the_same_connection_retries() {
     check(
         Some(&live()),
         Use { on: "maker", ..Use::guide(4) }.command(),
         expect![[r#"
-        Replayed: replace g5 until +120 of +500 on maker made by maker Some(1)
-        maker: token Some("user")
-        maker: user Some("Jane Doe")
-        other: user None
-        other: token None
-        key 5 for 120, refresh in 60"#]],
+            Retried: replace g5 until +120 of +500 on maker made by maker Some(1)
+            maker: token Some("user")
+            maker: user Some("Jane Doe")
+            other: user None
+            other: token None
+            key 5 for 120, refresh in 60"#]],
     );
     check(
         Some(&live()),
         Use { on: "maker", ..Use::of(4) }.command(),
         expect![[r#"
-            Replayed: replace g5 until +120 of +500 on other,maker made by maker Some(1)
+            Retried: replace g5 until +120 of +500 on other,maker made by maker Some(1)
             other: rotated 5
             maker: token Some("user")
             maker: user Some("Jane Doe")
@@ -562,7 +562,7 @@ fn the_same_connection_replays() {
 
 #[test]
 fn a_used_key_ends_a_bearer_session() {
-    let expected = "Stolen: remove
+    let expected = "ReuseDetected: remove
 maker: rotated 6
 other: rotated 6
 maker: user None
@@ -581,15 +581,15 @@ fn a_key_from_the_future_ends_any_session() {
         Some(&live()),
         Use::of(6).command(),
         expect![[r#"
-        FromTheFuture: remove
-        maker: user None
-        maker: token None
-        other: user None
-        other: token None
-        Invalid relogin key"#]],
+            StoreRolledBack: remove
+            maker: user None
+            maker: token None
+            other: user None
+            other: token None
+            Invalid relogin key"#]],
     );
     let proven = Use { proof: Proof::Valid, ..Use::of(6) };
-    assert_eq!(decide(Some(&bound()), proven.command(), &rules(), NOW).outcome, Outcome::FromTheFuture);
+    assert_eq!(decide(Some(&bound()), proven.command(), &rules(), NOW).outcome, Outcome::StoreRolledBack);
 }
 
 #[test]
@@ -604,7 +604,7 @@ fn a_bound_session_changes_nothing_without_proof() {
 }
 
 #[test]
-fn a_proven_device_rotates_or_converges_and_never_ends_its_session() {
+fn a_proven_device_rotates_or_catches_up_and_never_ends_its_session() {
     let proven = |generation| Use { proof: Proof::Valid, ..Use::guide(generation) };
     check(
         Some(&bound()),
@@ -621,14 +621,14 @@ fn a_proven_device_rotates_or_converges_and_never_ends_its_session() {
         Some(&bound()),
         proven(4).command(),
         expect![[r#"
-        Converged: replace g5 until +120 of +500 on maker,other,new made by maker Some(1)
-        new: token Some("user")
-        new: user Some("Jane Doe")
-        key 5 for 120, refresh in 60"#]],
+            CaughtUp: replace g5 until +120 of +500 on maker,other,new made by maker Some(1)
+            new: token Some("user")
+            new: user Some("Jane Doe")
+            key 5 for 120, refresh in 60"#]],
     );
     for used in [proven(1), proven(3), Use { on: "maker", ..proven(4) }, Use { attempt: Some(MADE), ..proven(4) }] {
         let decision = decide(Some(&bound()), used.command(), &rules(), NOW);
-        assert_eq!(decision.outcome, Outcome::Converged, "{}", used.generation);
+        assert_eq!(decision.outcome, Outcome::CaughtUp, "{}", used.generation);
     }
 }
 
@@ -666,7 +666,7 @@ fn what_does_not_open_a_session_changes_nothing() {
     }
 }
 
-/// Whatever the key, the owner stays in: neither a used key nor one from the future ends the session.
+/// Whatever the key, the owner stays in: neither a used key nor one newer than the record ends the session.
 #[test]
 fn without_its_cookie_a_key_opens_and_ends_nothing() {
     for (record, proof) in [(live(), Proof::None), (bound(), Proof::Valid)] {
@@ -760,15 +760,15 @@ fn a_proven_device_s_tabs_are_told_as_any_others() {
     let proven = |generation| Use { proof: Proof::Valid, on: "other", ..Use::guide(generation) };
     let rotated = decide(Some(&bound()), proven(5).command(), &rules(), NOW);
     assert!(rotated.effects.contains(&Effect::Rotated(cid("maker"), 6)));
-    let converged = decide(Some(&bound()), proven(2).command(), &rules(), NOW);
-    assert!(!converged.effects.iter().any(|effect| matches!(effect, Effect::Rotated(..))));
+    let caught_up = decide(Some(&bound()), proven(2).command(), &rules(), NOW);
+    assert!(!caught_up.effects.iter().any(|effect| matches!(effect, Effect::Rotated(..))));
     // Another role than in the token that it has.
     let user = User { role: "guest".to_owned(), ..jane() };
     check(
         Some(&bound()),
         Use { token: Some(janes_token()), user: Some(user), ..proven(2) }.command(),
         expect![[r#"
-            Converged: replace g5 until +120 of +500 on maker,other made by maker Some(1)
+            CaughtUp: replace g5 until +120 of +500 on maker,other made by maker Some(1)
             maker: token Some("guest")
             maker: user Some("Jane Doe")
             other: token Some("guest")
@@ -1128,7 +1128,7 @@ fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
     for on in ["new", "maker", "other"] {
         for attempt in [None, Some(OTHER)] {
             let decision = decide(Some(&in_cookie()), Use { on, attempt, ..by_cookie(4) }.command(), &rules(), NOW);
-            assert_eq!(decision.outcome, Outcome::Converged, "{on}");
+            assert_eq!(decision.outcome, Outcome::CaughtUp, "{on}");
             assert_eq!(granted(&decision).generation, 5);
             let Write::Replace(next) = decision.write else { panic!() };
             assert_eq!(next.generation, 5);
@@ -1142,7 +1142,7 @@ fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
 fn a_key_that_was_just_made_is_not_replaced() {
     let young = Record { made: NOW, ..in_cookie() };
     let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW);
-    assert_eq!((decision.outcome, granted(&decision).generation), (Outcome::Converged, 5));
+    assert_eq!((decision.outcome, granted(&decision).generation), (Outcome::CaughtUp, 5));
     let decision = decide(Some(&young), by_cookie(5).command(), &rules(), NOW.plus(30));
     assert_eq!(decision.outcome, Outcome::Rotated, "half a refresh later");
 }
@@ -1153,10 +1153,10 @@ fn a_key_of_a_cookie_that_was_replaced_twice_ends_the_session() {
         for attempt in [None, Some(MADE)] {
             let decision =
                 decide(Some(&in_cookie()), Use { attempt, ..by_cookie(generation) }.command(), &rules(), NOW);
-            assert_eq!((decision.outcome, decision.write), (Outcome::Stolen, Write::Remove), "{generation}");
+            assert_eq!((decision.outcome, decision.write), (Outcome::ReuseDetected, Write::Remove), "{generation}");
         }
     }
-    assert_eq!(decide(Some(&in_cookie()), by_cookie(6).command(), &rules(), NOW).outcome, Outcome::FromTheFuture);
+    assert_eq!(decide(Some(&in_cookie()), by_cookie(6).command(), &rules(), NOW).outcome, Outcome::StoreRolledBack);
 }
 
 fn refresh(generation: u64, cookie: Option<[u8; 32]>, user: Option<User>) -> Command {
@@ -1173,9 +1173,9 @@ fn a_refresh_makes_the_next_key_and_puts_nobody_on_the_session() {
             key 6 for 120, refresh in 60"#]],
     );
     for (record, command, outcome) in [
-        (in_cookie(), refresh(4, Some([1; 32]), Some(jane())), Outcome::Converged),
-        (in_cookie(), refresh(3, Some([1; 32]), Some(jane())), Outcome::Stolen),
-        (in_cookie(), refresh(6, Some([1; 32]), Some(jane())), Outcome::FromTheFuture),
+        (in_cookie(), refresh(4, Some([1; 32]), Some(jane())), Outcome::CaughtUp),
+        (in_cookie(), refresh(3, Some([1; 32]), Some(jane())), Outcome::ReuseDetected),
+        (in_cookie(), refresh(6, Some([1; 32]), Some(jane())), Outcome::StoreRolledBack),
         (in_cookie(), refresh(5, Some([1; 32]), None), Outcome::UserRemoved),
         (in_cookie(), refresh(5, None, Some(jane())), Outcome::CookieMismatch),
         (in_cookie(), refresh(1, Some([2; 32]), Some(jane())), Outcome::CookieMismatch),

@@ -57,7 +57,7 @@ impl From<RecordV1> for RecordV2 {
             connections: v1.connections,
             device: Device { public_key: None, user_agent, remote_addr, label },
             cookie: v1.cookie,
-            made_by: MadeBy { connection, attempt, replayed: false },
+            made_by: MadeBy { connection, attempt, retried: false },
             past: Vec::new(),
         }
     }

@@ -67,7 +67,7 @@ impl Record {
             connections: vec![connection.clone()],
             device: Device::default(),
             cookie: None,
-            made_by: MadeBy { connection, attempt: None, replayed: false },
+            made_by: MadeBy { connection, attempt: None, retried: false },
             past: Vec::new(),
             claims: None,
             in_cookie: false,

@@ -37,7 +37,7 @@ async fn relogin(world: &World, on: &str, params: &ReloginParams) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_proven_device_rotates_and_converges_however_late_it_is() {
+async fn a_proven_device_rotates_and_catches_up_however_late_it_is() {
     for (mut world, device, first) in worlds().await {
         assert!(first.bound);
         let mut keys = vec![first.relogin_key];
@@ -48,8 +48,8 @@ async fn a_proven_device_rotates_and_converges_however_late_it_is() {
         }
         world.told();
         for key in &keys[..3] {
-            let converged = relogin(&world, "d", &proven(&world, &device, "d", key)).await.unwrap();
-            assert_eq!((&converged.relogin_key, converged.generation), (&keys[3], 4));
+            let caught_up = relogin(&world, "d", &proven(&world, &device, "d", key)).await.unwrap();
+            assert_eq!((&caught_up.relogin_key, caught_up.generation), (&keys[3], 4));
         }
         assert_eq!(world.told().lines().next(), Some("d token \"user\""));
         for on in ["a", "b", "c", "d"] {
@@ -155,7 +155,7 @@ async fn bound_sessions_never_move() {
         relogin(&world, "c", &proven(&world, &device, "c", &first.relogin_key)).await.unwrap();
         assert_eq!(world.told(), "c token \"user\"\nc user \"jane\"");
         let made_by = world.sessions.on_connection(&cid("c")).await.unwrap().unwrap().made_by;
-        assert_eq!(made_by, MadeBy { connection: cid("b"), attempt: Some(Attempt([1; 16])), replayed: false });
+        assert_eq!(made_by, MadeBy { connection: cid("b"), attempt: Some(Attempt([1; 16])), retried: false });
     }
 }
 
@@ -212,5 +212,5 @@ async fn a_missing_proof_is_in_the_log_and_a_late_message_is_not() {
     assert_eq!(world.attempt("y", &key, 1).await, Err(Denied::InvalidReloginKey));
     assert_eq!(*lines.0.lock().unwrap(), [""; 0]);
     world.attempt("y", &key, 3).await.unwrap_err();
-    assert!(lines.0.lock().unwrap()[0].contains("outcome=stolen"));
+    assert!(lines.0.lock().unwrap()[0].contains("outcome=reuse_detected"));
 }

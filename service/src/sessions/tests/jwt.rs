@@ -15,7 +15,7 @@ fn is_jwt(key: &ReloginKey) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_json_web_token_is_rotated_replayed_and_found_out_like_any_key() {
+async fn a_json_web_token_is_rotated_retried_and_found_out_like_any_key() {
     let mut world = World::new().await.with_keyring(keyring(KeyFormat::Jwt)).await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
     assert!(is_jwt(&first));
@@ -57,7 +57,7 @@ async fn a_token_that_has_expired_for_others_keeps_its_live_session() {
     let world = World::new().await.with_keyring(keyring(KeyFormat::Jwt)).await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
     let mut answer = world.attempt("b", &first, 1).await.unwrap();
-    // Replays move the record's deadline, and the same token is handed out.
+    // Retries move the record's deadline, and the same token is handed out.
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(100)).await;
         let again = world.attempt("b", &first, 1).await.unwrap();

@@ -286,7 +286,7 @@ impl World {
 
     /// What nobody honest ever does to anybody.
     pub(crate) fn assert_nothing_stolen(&self) {
-        let bad = [Outcome::Stolen, Outcome::FromTheFuture];
+        let bad = [Outcome::ReuseDetected, Outcome::StoreRolledBack];
         let found = self.service.outcomes.iter().find(|outcome| bad.contains(outcome));
         assert_eq!(found, None, "{:?}", self.service.outcomes);
     }
