@@ -45,7 +45,7 @@ pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
     names
 }
 
-/// The part of a crate that lies directly in its `src`: `bus` of `service/src/bus/nats.rs`; `None` for the crate's face.
+/// The part of a crate that lies directly in its `src`: `bus` of `crates/bus/src/nats.rs`; `None` for the crate's face.
 pub(crate) fn room(source: &Source) -> Option<String> {
     let (_, inside) = source.path.split_once("/src/")?;
     let room = inside.split('/').next()?.trim_end_matches(".rs");

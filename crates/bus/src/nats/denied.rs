@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tracing::{error, warn};
 
 use super::connect::{self, ConnectError, NatsConfig};
-use crate::bus::permissions::{Act, Need, Needed, Permission};
+use crate::permissions::{Act, Need, Needed, Permission};
 
 /// The permissions that are needed, and those that were refused.
 #[derive(Debug, Default)]

@@ -77,7 +77,7 @@ pub(super) trait Vfs: fmt::Debug + Send + Sync {
 
     /// Returns once the names in `folder` would survive one.
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        File::open(folder)?.sync_all()
+        relogin_host::disk::sync_folder(folder)
     }
 
     /// Renames a file over another.
@@ -116,9 +116,9 @@ impl FileError {
         Self { what, path: path.to_owned(), source }
     }
 
-    /// True if it can be retried: see [`crate::disk::is_shortage`].
+    /// True if it can be retried: see [`relogin_host::disk::is_shortage`].
     pub(super) fn is_shortage(&self) -> bool {
-        crate::disk::is_shortage(&self.source)
+        relogin_host::disk::is_shortage(&self.source)
     }
 }
 

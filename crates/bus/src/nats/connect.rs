@@ -6,7 +6,7 @@ use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 use thiserror::Error;
 
-use crate::bus::{BusError, Permission};
+use crate::{BusError, Permission};
 
 /// Where NATS is, and how to log in.
 #[derive(Clone, Default)]

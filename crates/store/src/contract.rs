@@ -1,5 +1,9 @@
 //! The contract of stores, as one test suite that every store runs. [`suite!`] generates its tests
 //! from a way to open an empty store.
+//!
+//! A store in another crate depends on this one with the feature `testing`, and on tokio with `macros` and
+//! `rt-multi-thread` for its tests; `crates/store/tests/outside.rs` shows how.
+#![expect(clippy::unwrap_used, reason = "the tests of a suite fail by panicking")]
 
 use std::{pin::pin, sync::Arc};
 
@@ -9,10 +13,12 @@ use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 use super::{Revision, SessionStore, StoreError};
 
 /// The suite's tests for the store that `$open` creates: an async closure that returns it and a
-/// guard for what it needs.
-macro_rules! suite {
+/// guard for what it needs (`()` if nothing).
+#[macro_export]
+#[doc(hidden)]
+macro_rules! __store_contract_suite {
     ($open:expr) => {
-        crate::store::contract::suite! { $open;
+        $crate::contract::suite! { $open;
             a_new_session_is_found_every_way,
             a_session_is_made_once,
             a_write_names_the_newest_revision,
@@ -34,23 +40,26 @@ macro_rules! suite {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (store, _guard) = ($open)().await;
-                crate::store::contract::$name(store).await;
+                $crate::contract::$name(store).await;
             }
         )*
     };
 }
 
-pub(super) use suite;
+pub use __store_contract_suite as suite;
 
-pub(super) fn sid(n: u8) -> SessionId {
+/// A session id.
+pub fn sid(n: u8) -> SessionId {
     SessionId([n; 16])
 }
 
-pub(super) fn cid(name: &str) -> ConnectionId {
+/// A connection id.
+pub fn cid(name: &str) -> ConnectionId {
     ConnectionId::parse(name).unwrap()
 }
 
-pub(super) fn record(n: u8, connections: &[&str]) -> Record {
+/// A session on `connections`, with a key deadline of 100 and a session deadline of 1,000.
+pub fn record(n: u8, connections: &[&str]) -> Record {
     Record {
         key_deadline: Timestamp(100),
         session_deadline: Timestamp(1_000),
@@ -74,7 +83,8 @@ fn is_conflict<T>(result: &Result<T, StoreError>) -> bool {
     matches!(result, Err(StoreError::Conflict))
 }
 
-pub(super) async fn a_new_session_is_found_every_way(store: impl SessionStore) {
+/// What is stored is found by id, connection and user, and has a deadline.
+pub async fn a_new_session_is_found_every_way(store: impl SessionStore) {
     assert!(store.load(sid(1)).await.unwrap().is_none());
     let revision = store.create(record(1, &["a", "b"])).await.unwrap();
     let stored = store.load(sid(1)).await.unwrap().unwrap();
@@ -89,14 +99,16 @@ pub(super) async fn a_new_session_is_found_every_way(store: impl SessionStore) {
     store.check().await.unwrap();
 }
 
-pub(super) async fn a_session_is_made_once(store: impl SessionStore) {
+/// [`SessionStore::create`] of an id that exists is a conflict.
+pub async fn a_session_is_made_once(store: impl SessionStore) {
     store.create(record(1, &["a"])).await.unwrap();
     assert!(is_conflict(&store.create(record(1, &["b"])).await));
     assert_eq!(store.load(sid(1)).await.unwrap().unwrap().record, record(1, &["a"]));
     assert_eq!(store.find_by_connection(&cid("b")).await.unwrap(), None);
 }
 
-pub(super) async fn a_write_names_the_newest_revision(store: impl SessionStore) {
+/// [`SessionStore::replace`] and [`SessionStore::remove`] under an old revision are conflicts.
+pub async fn a_write_names_the_newest_revision(store: impl SessionStore) {
     let first = store.create(record(1, &["a"])).await.unwrap();
     let next = Record { generation: 2, ..record(1, &["b"]) };
     let second = store.replace(next.clone(), first).await.unwrap();
@@ -112,7 +124,8 @@ pub(super) async fn a_write_names_the_newest_revision(store: impl SessionStore) 
     assert_eq!(store.find_by_connection(&cid("c")).await.unwrap(), None);
 }
 
-pub(super) async fn a_removed_session_is_found_no_way(store: impl SessionStore) {
+/// Nothing is left of a removed session.
+pub async fn a_removed_session_is_found_no_way(store: impl SessionStore) {
     let revision = store.create(record(1, &["a"])).await.unwrap();
     store.remove(sid(1), revision).await.unwrap();
     assert!(store.load(sid(1)).await.unwrap().is_none());
@@ -124,7 +137,8 @@ pub(super) async fn a_removed_session_is_found_no_way(store: impl SessionStore) 
     assert!(is_conflict(&store.replace(record(1, &["a"]), revision).await));
 }
 
-pub(super) async fn an_old_revision_does_not_fit_a_session_made_again(store: impl SessionStore) {
+/// Revisions are not used twice, not even after a removal.
+pub async fn an_old_revision_does_not_fit_a_session_made_again(store: impl SessionStore) {
     let old = store.create(record(1, &[])).await.unwrap();
     store.remove(sid(1), old).await.unwrap();
     let new = store.create(record(1, &[])).await.unwrap();
@@ -132,7 +146,8 @@ pub(super) async fn an_old_revision_does_not_fit_a_session_made_again(store: imp
     assert!(is_conflict(&store.remove(sid(1), old).await));
 }
 
-pub(super) async fn a_connection_is_on_one_session(store: impl SessionStore) {
+/// A write that would put a connection on a second session is refused, and names the first.
+pub async fn a_connection_is_on_one_session(store: impl SessionStore) {
     store.create(record(1, &["a", "b"])).await.unwrap();
     assert_eq!(taken_by(&store.create(record(2, &["c", "b"])).await), Some(sid(1)));
     assert!(store.load(sid(2)).await.unwrap().is_none());
@@ -145,7 +160,8 @@ pub(super) async fn a_connection_is_on_one_session(store: impl SessionStore) {
     store.replace(record(1, &["b", "a"]), held.revision).await.unwrap();
 }
 
-pub(super) async fn a_connection_moves_once_it_was_let_go(store: impl SessionStore) {
+/// Once the first session is without it, a connection can go to a second.
+pub async fn a_connection_moves_once_it_was_let_go(store: impl SessionStore) {
     let first = store.create(record(1, &["a", "b"])).await.unwrap();
     store.replace(record(1, &["b"]), first).await.unwrap();
     let second = store.create(record(2, &["a"])).await.unwrap();
@@ -155,7 +171,8 @@ pub(super) async fn a_connection_moves_once_it_was_let_go(store: impl SessionSto
     assert_eq!(store.find_by_connection(&cid("a")).await.unwrap().unwrap().record.sid, sid(3));
 }
 
-pub(super) async fn a_user_is_not_another_of_the_same_digits(store: impl SessionStore) {
+/// The user ids 1 and "1" are two.
+pub async fn a_user_is_not_another_of_the_same_digits(store: impl SessionStore) {
     let text = UserId::Text("1".to_owned());
     store.create(record(1, &[])).await.unwrap();
     store.create(Record { user_id: text.clone(), ..record(2, &[]) }).await.unwrap();
@@ -167,7 +184,8 @@ pub(super) async fn a_user_is_not_another_of_the_same_digits(store: impl Session
     assert!(store.find_by_user(&UserId::Number(0)).await.unwrap().is_empty());
 }
 
-pub(super) async fn overdue_sessions_come_earliest_first(store: impl SessionStore) {
+/// [`SessionStore::overdue`] keeps to its limit and order.
+pub async fn overdue_sessions_come_earliest_first(store: impl SessionStore) {
     for (n, deadline) in [(1, 30), (2, 10), (3, 20), (4, 20)] {
         store.create(until(n, deadline)).await.unwrap();
     }
@@ -181,7 +199,8 @@ pub(super) async fn overdue_sessions_come_earliest_first(store: impl SessionStor
     assert!(store.overdue(Timestamp(30), 0).await.unwrap().is_empty());
 }
 
-pub(super) async fn the_next_deadline_is_the_earliest(store: impl SessionStore) {
+/// [`SessionStore::next_deadline`] follows writes and removals.
+pub async fn the_next_deadline_is_the_earliest(store: impl SessionStore) {
     assert_eq!(store.next_deadline().await.unwrap(), None);
     let first = store.create(until(1, 30)).await.unwrap();
     let second = store.create(until(2, 20)).await.unwrap();
@@ -196,7 +215,8 @@ pub(super) async fn the_next_deadline_is_the_earliest(store: impl SessionStore) 
     assert_eq!(store.next_deadline().await.unwrap(), Some(Timestamp(5)));
 }
 
-pub(super) async fn an_earlier_deadline_wakes(store: impl SessionStore) {
+/// [`SessionStore::deadline_moved`] resolves also if nobody was waiting.
+pub async fn an_earlier_deadline_wakes(store: impl SessionStore) {
     store.create(until(1, 30)).await.unwrap();
     // Even if nobody was waiting when it came.
     store.deadline_moved().await;
@@ -208,7 +228,8 @@ pub(super) async fn an_earlier_deadline_wakes(store: impl SessionStore) {
     moved.await;
 }
 
-pub(super) async fn of_many_writers_one_wins(store: impl SessionStore + 'static) {
+/// Of writes at once under one revision, one wins.
+pub async fn of_many_writers_one_wins(store: impl SessionStore + 'static) {
     let store = Arc::new(store);
     let mut revision = store.create(record(1, &["a"])).await.unwrap();
     for generation in 2..6 {
@@ -227,7 +248,8 @@ pub(super) async fn of_many_writers_one_wins(store: impl SessionStore + 'static)
     }
 }
 
-pub(super) async fn of_many_sessions_one_gets_the_connection(store: impl SessionStore + 'static) {
+/// Of sessions made at once on one connection, one is made.
+pub async fn of_many_sessions_one_gets_the_connection(store: impl SessionStore + 'static) {
     let store = Arc::new(store);
     let makers = (1..17).map(|n| {
         let store = store.clone();
@@ -240,7 +262,8 @@ pub(super) async fn of_many_sessions_one_gets_the_connection(store: impl Session
     assert_eq!(store.find_by_user(&UserId::Number(1)).await.unwrap(), [sid(winner)]);
 }
 
-pub(super) async fn a_closed_store_says_so(store: impl SessionStore) {
+/// After [`SessionStore::close`] every call is [`StoreError::Closed`].
+pub async fn a_closed_store_says_so(store: impl SessionStore) {
     let revision = store.create(record(1, &["a"])).await.unwrap();
     store.close().await.unwrap();
     store.close().await.unwrap();

@@ -138,7 +138,7 @@ impl Shared {
         if !self.is_told.swap(true, Relaxed) {
             // Before anybody knows: the process ends as soon as somebody does.
             tracing::error!(
-                error = %crate::errors::Chain(&failure),
+                error = %relogin_host::errors::Chain(&failure),
                 "can no longer write sessions, exiting; everything that was answered is on disk"
             );
         }

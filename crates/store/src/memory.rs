@@ -140,5 +140,5 @@ impl SessionStore for MemoryStore {
 mod tests {
     use super::MemoryStore;
 
-    crate::store::contract::suite!(async || (MemoryStore::new(), ()));
+    crate::contract::suite!(async || (MemoryStore::new(), ()));
 }

@@ -32,7 +32,7 @@ use super::{
     contract::{record, sid},
     journal::Sizes,
 };
-use crate::errors::Chain;
+use relogin_host::errors::Chain;
 
 /// So small that a few dozen writes fill the journal several times.
 const TINY: Sizes = Sizes {

@@ -88,7 +88,7 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     // A link that is created only if the name is free: of two processes that start at once, one
     // creates the file and both use it.
     file.persist_noclobber(path)?;
-    sync_folder(path)
+    sync_folder(folder_of(path))
 }
 
 /// Atomically replaces the file at `path`, and keeps its mode and, as far as permitted, its owner.
@@ -118,7 +118,15 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     file.persist(&target)?;
-    sync_folder(&target)
+    sync_folder(folder_of(&target))
+}
+
+/// Makes the names in `folder` durable: the sync of a file in it does not.
+///
+/// # Errors
+/// [`io::Error`] if the folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Locks the folder of `path` for one process at a time, until the result is dropped. Waits for the
@@ -138,11 +146,6 @@ fn written_beside(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
-}
-
-/// Makes the names in the folder of `path` durable: a file's own sync does not do that.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -160,5 +160,5 @@ impl Found {
 }
 
 fn say_damaged(sid: SessionId, error: relogin_session::record::RecordError) {
-    tracing::error!(error = %crate::errors::Chain(&StoreError::Record(sid, error)));
+    tracing::error!(error = %relogin_host::errors::Chain(&StoreError::Record(sid, error)));
 }

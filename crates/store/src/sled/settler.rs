@@ -125,7 +125,7 @@ impl Settler {
                         said = Some(Instant::now());
                         tracing::warn!(
                             "the session store is short of a resource, trying again: {}",
-                            crate::errors::Chain(&reason)
+                            relogin_host::errors::Chain(&reason)
                         );
                     }
                 }

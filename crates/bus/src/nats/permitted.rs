@@ -7,17 +7,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{ConnectError, FLUSH_DEADLINE, NatsBus, denied};
-use crate::{
-    bus::{Act, Link, Need, Permission},
-    errors::Chain,
-};
+use relogin_host::errors::Chain;
+
+use crate::{Act, Link, Need, Permission};
 
 /// How long after a refusal, and between two tries, it is tried again.
 const RECHECK: Duration = Duration::from_secs(5);
 
 impl NatsBus {
     /// Checks that the server permits what is needed. From now on, refusals of that are available
-    /// from [`denied`](crate::bus::Bus::denied). Returns the refused ones of `wishes`, which are
+    /// from [`denied`](crate::Bus::denied). Returns the refused ones of `wishes`, which are
     /// optional.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! The trait of session stores. Must not depend on clocks, the rules or RES.
+#![forbid(unsafe_code)]
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod index;
 pub mod memory;
 pub mod sled;
@@ -89,8 +90,38 @@ pub enum Damage {
     Lacks(SessionId),
 }
 
-/// Stores sessions. All answers are about durable state: a write returns once it would survive a
-/// power loss (the memory store: at once), and a read never shows a write that has not returned.
+/// Stores sessions.
+///
+/// # What is asked of a store
+///
+/// - **Durability.** All answers are about durable state: a write returns once it would survive a
+///   power loss (the memory store: at once), and a read never shows a write that has not returned.
+/// - **Compare-and-swap.** A write names the revision that it was decided on, and is refused with
+///   [`StoreError::Conflict`] if that is not the newest. A revision is never used twice for a session
+///   id, not even after a removal.
+/// - **A connection is on one session.** This is checked atomically with the write, over all
+///   sessions: [`StoreError::ConnectionTaken`].
+/// - **All or nothing.** A write that returns an error has changed nothing, or the store can no longer
+///   write ([`SessionStore::failed`]).
+///
+/// # Order between processes
+///
+/// Several service processes may share a store that allows it (sled does not:
+/// [`StoreError::InUse`]). Revisions are all that they agree on:
+///
+/// - Only a compare-and-swap returns authoritative state. A plain read may be stale, because the write
+///   decided on it is then refused.
+/// - After [`StoreError::Conflict`] or [`StoreError::ConnectionTaken`], the next
+///   [`SessionStore::load`] or [`SessionStore::find_by_connection`] of the same process shows the
+///   write that won, or a later one. The service decides again on what it reads then, and gives up
+///   after 32 rounds.
+/// - Within a process, events follow the order of writes, because the service locks connections.
+///   Between processes they may cross; a store does not have to prevent that.
+/// - [`SessionStore::deadline_moved`] should also resolve for writes of other processes. Otherwise
+///   only the process that wrote an earlier deadline meets it in time.
+///
+/// The module `contract`, behind the feature `testing`, has a test suite for what one process can
+/// observe of this.
 #[async_trait]
 pub trait SessionStore: Send + Sync {
     /// Stores a new session.

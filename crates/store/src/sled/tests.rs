@@ -18,7 +18,7 @@ use relogin_session::Device;
 use tempfile::TempDir;
 
 use super::{database::Database, vfs::Kind, *};
-use crate::store::{
+use crate::{
     contract::{self, cid, record, sid},
     memory::MemoryStore,
 };
