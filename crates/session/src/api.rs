@@ -283,25 +283,31 @@ mod tests {
         assert!(!format!("{login:?} {relogin:?}").contains("hunter2"));
     }
 
+    /// The denial after this one. The match is exhaustive, so that no denial can be left out.
+    fn next(denied: Denied) -> Option<Denied> {
+        Some(match denied {
+            Denied::AlreadyLoggedIn => Denied::InvalidParams,
+            Denied::InvalidParams => Denied::WrongUsernamePassword,
+            Denied::WrongUsernamePassword => Denied::InvalidReloginKey,
+            Denied::InvalidReloginKey => Denied::NotLoggedIn,
+            Denied::NotLoggedIn => Denied::InvalidChallenge,
+            Denied::InvalidChallenge => Denied::CookieRequired,
+            Denied::CookieRequired => Denied::InvalidToken,
+            Denied::InvalidToken => Denied::MethodNotFound,
+            Denied::MethodNotFound => return None,
+        })
+    }
+
     #[test]
     fn every_denial_has_the_code_and_message_of_the_contract() {
-        let table: Vec<_> = [
-            Denied::AlreadyLoggedIn,
-            Denied::InvalidParams,
-            Denied::WrongUsernamePassword,
-            Denied::InvalidReloginKey,
-            Denied::InvalidChallenge,
-            Denied::CookieRequired,
-            Denied::InvalidToken,
-            Denied::MethodNotFound,
-        ]
-        .map(|denied| format!("{}: {denied}", denied.code()))
-        .into();
+        let all = std::iter::successors(Some(Denied::AlreadyLoggedIn), |denied| next(*denied));
+        let table: Vec<String> = all.map(|denied| format!("{}: {denied}", denied.code())).collect();
         expect![[r#"
             session.alreadyLoggedIn: Already logged in
             system.invalidParams: Invalid parameters
             session.wrongUsernamePassword: Wrong username or password
             session.invalidReloginKey: Invalid relogin key
+            session.notLoggedIn: Not logged in
             session.invalidChallenge: Invalid challenge
             session.cookieRequired: Cookie required
             session.invalidToken: Invalid token
