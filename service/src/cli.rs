@@ -19,7 +19,7 @@ use crate::{
 /// Sessions that survive reconnects, for RES APIs: a session service and an embedded gateway in one
 /// binary.
 #[derive(Debug, Parser)]
-#[command(name = "relogin", version, arg_required_else_help = true, infer_subcommands = false)]
+#[command(name = "relogin", version, arg_required_else_help = true, infer_subcommands = false, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: CliCommand,
