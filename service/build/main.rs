@@ -10,7 +10,7 @@ use pack::{Packed, demo_of, pack};
 const PAGE: &str = "../target/page";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // Cargo takes a folder that is missing for one that has changed, each time.
+    // Cargo treats a missing folder as changed, each time.
     if let Err(error) = fs::create_dir_all(PAGE) {
         println!("cargo::warning=cannot make {PAGE}: {error}");
     }
@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The file as a Rust expression. Its forms are written beside it, so that the service is built of one state of the page.
+/// The file as a Rust expression. Its encodings are written beside it, so that the service is built
+/// from one state of the page.
 fn literal(file: &Packed, folder: &Path, name: &str) -> Result<String, Box<dyn Error>> {
     let form = |form: &str, content: &[u8]| -> Result<String, Box<dyn Error>> {
         let path = folder.join(format!("{name}.{form}"));

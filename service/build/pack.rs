@@ -10,16 +10,16 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// A file of the page, in all its forms.
+/// A file of the page, in all its encodings.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
-    /// Below the page's folder, with `/` between the parts.
+    /// Relative to the page's folder, with `/` between the parts.
     pub(crate) path: String,
     /// `Content-Type`.
     pub(crate) kind: String,
-    /// What stands for its content, in `ETag`. It is weak, since one tag is for all forms.
+    /// The entity tag of its content, for `ETag`. It is weak, because one tag serves all encodings.
     pub(crate) tag: String,
-    /// As it is.
+    /// Uncompressed.
     pub(crate) plain: Vec<u8>,
     /// In brotli, if that is shorter.
     pub(crate) brotli: Option<Vec<u8>>,
@@ -27,9 +27,9 @@ pub(crate) struct Packed {
     pub(crate) gzip: Option<Vec<u8>>,
 }
 
-/// What the page has in its head for the server to say that it is a demo.
+/// The element in the page's head by which the server says that it is a demo.
 pub(crate) const DEMO_OFF: &str = r#"<meta name="relogin-demo" content="">"#;
-/// What stands there in a demo.
+/// Its content in a demo.
 pub(crate) const DEMO_ON: &str = r#"<meta name="relogin-demo" content="on">"#;
 
 /// All files in `folder` and below it, in order.
@@ -43,7 +43,7 @@ pub(crate) fn pack(folder: &Path) -> io::Result<Vec<Packed>> {
     Ok(files)
 }
 
-/// The page of a demo, of that of no demo; none if it has nowhere to say so.
+/// The page of a demo, made from the ordinary one; none if it has no such element.
 #[must_use]
 pub(crate) fn demo_of(index: &Packed) -> Option<Packed> {
     let text = std::str::from_utf8(&index.plain).ok().filter(|text| text.contains(DEMO_OFF))?;
@@ -72,7 +72,7 @@ fn packed(path: String, plain: Vec<u8>) -> Packed {
     Packed { path, kind, tag: format!("W/\"{hash}\""), brotli, gzip, plain }
 }
 
-/// As small as it gets: it is done once.
+/// As small as possible, because it is done only once.
 fn brotli(plain: &[u8]) -> Vec<u8> {
     let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
     let mut packed = Vec::new();

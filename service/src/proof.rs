@@ -60,7 +60,7 @@ impl Signed {
 
 impl std::fmt::Debug for Signed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The message has the relogin key in it.
+        // The message contains the relogin key.
         f.write_str("Signed(…)")
     }
 }
@@ -70,8 +70,8 @@ const SIGNATURE_BYTES: usize = 64;
 /// Characters of base64url, without padding, for [`SIGNATURE_BYTES`].
 const SIGNATURE_CHARS: usize = (SIGNATURE_BYTES * 8).div_ceil(6);
 
-/// A point of the curve in its one form, and of the group that key pairs are from. Those outside of it have a part of small
-/// order: anybody can sign for the worst of them.
+/// A point of the curve in its one form, in the group of key pairs. Points outside of it have a
+/// component of small order: for the worst of them anybody can sign.
 fn is_ed25519_key(bytes: [u8; 32]) -> bool {
     let compressed = CompressedEdwardsY(bytes);
     compressed
@@ -79,17 +79,18 @@ fn is_ed25519_key(bytes: [u8; 32]) -> bool {
         .is_some_and(|point| point.compress() == compressed && !point.is_small_order() && point.is_torsion_free())
 }
 
-/// A point of the curve. All of them but the one that has no coordinates are of the group that key pairs are from.
+/// A point of the curve. All of them except the one without coordinates are in the group of key
+/// pairs.
 fn is_p256_key(x: &[u8; 32], y: &[u8; 32]) -> bool {
-    // ring says of a public key that it is none only when it is to be used. To verify a signature says no for either reason; to
-    // agree on a secret, which is then forgotten, for this one alone.
+    // ring rejects an invalid public key only when it is used. Verifying a signature fails for
+    // either reason; a key agreement, whose result is discarded, fails only for this one.
     let key = agreement::UnparsedPublicKey::new(&ECDH_P256, uncompressed(x, y));
     EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new())
         .and_then(|secret| agreement::agree_ephemeral(secret, &key, |_| ()))
         .is_ok()
 }
 
-/// The point as SEC 1 writes it.
+/// The point in SEC 1 form.
 fn uncompressed(x: &[u8; 32], y: &[u8; 32]) -> [u8; 65] {
     let mut bytes = [4; 65];
     bytes[1..33].copy_from_slice(x);

@@ -1,31 +1,33 @@
-//! How long to wait before the next try: exponential, with full jitter. Draws nothing itself: the jitter is passed in.
+//! The delay before the next try: exponential, with full jitter. Must not draw random values: they are
+//! arguments. Reconnects and repeated requests use it; the refresh of a key has `keeper/schedule.rs`.
 
 use std::time::Duration;
 
-/// Longest wait before the first try. The first is jittered too, so that a gateway's restart is no stampede.
+/// Longest delay of the first try. It is jittered too, so that a restarted gateway is not overrun.
 const BASE: Duration = Duration::from_millis(250);
-/// Longest wait of all.
+/// Longest delay of all.
 const CAP: Duration = Duration::from_secs(30);
+/// After this many doublings the delay exceeds the cap.
+const DOUBLINGS: u32 = (CAP.as_millis() / BASE.as_millis()).ilog2() + 1;
 
-/// Counts tries that failed in a row.
+/// Counts consecutive failures.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// The wait before the next try: evenly spread from zero to a bound that doubles from try to try.
+    /// The delay before the next try: uniform between zero and a bound that doubles with each try.
     pub(crate) fn next(&mut self, dice: &mut Dice) -> Duration {
-        // 2^7 · 250 ms is over the cap already.
-        let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(7)));
+        let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(DOUBLINGS)));
         self.failures = self.failures.saturating_add(1);
-        // Never none at all: a timer that is due when it is set would look like one that spins.
+        // Never zero: a timer that is due when it is set would look like a busy loop.
         dice.up_to(bound).max(Duration::from_millis(1))
     }
 
-    /// The wait before a try that is not worth hurrying for: as after many failures.
+    /// The delay before a try that is not urgent: the same as after many failures.
     pub(crate) fn longest(&mut self, dice: &mut Dice) -> Duration {
-        self.failures = self.failures.max(7);
+        self.failures = self.failures.max(DOUBLINGS);
         self.next(dice)
     }
 

@@ -1,4 +1,4 @@
-//! The links of the Markdown files lead to files that exist, and docs/adr is complete.
+//! The links and paths of the Markdown files lead to files that exist, and docs/adr is complete.
 //!
 //! Reads Markdown as text: a link is what stands between `](` and `)`.
 
@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{
+    architecture::{exists, quoted},
     report,
     sources::{files, root},
 };
@@ -29,6 +30,27 @@ fn every_link_leads_to_a_file() {
         }
     }
     assert!(seen > 50, "tidy found {seen} links: it looks in the wrong place");
+    report(complaints);
+}
+
+#[test]
+fn every_path_that_the_pages_name_exists() {
+    let is_page = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "md");
+    let mut pages: Vec<PathBuf> = files(&root().join("docs")).iter().filter(is_page).cloned().collect();
+    pages.extend(["README.md", "SECURITY.md"].map(|page| root().join(page)));
+    let mut complaints = Vec::new();
+    let mut seen = 0;
+    // A decision names the paths of its day.
+    for page in pages.iter().filter(|page| !page.starts_with(root().join(FOLDER))) {
+        let text = fs::read_to_string(page).expect("Markdown files are UTF-8");
+        for path in text.lines().flat_map(quoted).filter(|path| path.contains('/') && path.contains('.')) {
+            seen += 1;
+            if !exists(path) && !folder_of(page).join(path).exists() {
+                complaints.push(format!("{}: there is no {path}", shown(page)));
+            }
+        }
+    }
+    assert!(seen > 50, "tidy found {seen} paths: it looks in the wrong place");
     report(complaints);
 }
 
