@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use relogin_res::{
-    Error, List, Model, ResourceId, Value, code,
-    delta::{Changes, Step},
-};
+use relogin_res::{Change, Error, List, Model, ResourceId, Value, code, delta::Step};
 use relogin_session::User;
 use serde_json::Value as Json;
 use thiserror::Error;
@@ -147,8 +144,8 @@ pub enum Event {
 pub enum ResourceChange {
     /// The resource is there, for the first time or as another kind than before.
     Loaded,
-    /// These members of a model have another value now, or are gone. Never empty.
-    Model(Changes),
+    /// These members of a model have another value now, or are gone: their names, in order, and what became of them. Never empty.
+    Model(Vec<(String, Change)>),
     /// A collection got or lost one value.
     Collection(Step),
     /// The service deleted the resource. Its last values stay readable.

@@ -296,7 +296,7 @@ impl Cache {
         let drops = changes.keys().any(|name| model.get(name).is_some_and(|value| value.reference().is_some()));
         let changes = delta::apply(model, changes);
         if !changes.is_empty() {
-            out.emit(Event::Changed(rid.clone(), ResourceChange::Model(changes)));
+            out.emit(Event::Changed(rid.clone(), ResourceChange::Model(changes.into_iter().collect())));
         }
         if drops {
             self.sweep_later(turn);

@@ -46,7 +46,7 @@ pub use client::{Client, Returned};
 pub use engine::Engine;
 pub use error::Error;
 pub use read::Reference;
-pub use resource::{Collection, Model, Resource, Typed};
+pub use resource::{Collection, Model, Resource, ResourceValues, Typed};
 pub use stream::{Changes, Events};
 
 pub use relogin_client_proto::{

@@ -1,9 +1,9 @@
 //! A subscribed resource, and what it is read as.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use relogin_client_proto::{Freshness, RequestError, Resource as Values};
-use relogin_res::ResourceId;
+use relogin_res::{ResourceId, Value};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -27,6 +27,15 @@ pub struct Typed<T> {
 
 /// A model, read as a `T`: a struct with the members that are wanted of it.
 pub type Model<T> = Typed<T>;
+
+/// The values of a resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ResourceValues {
+    /// Those of a model, by their names.
+    Model(BTreeMap<String, Value>),
+    /// Those of a collection, in order.
+    Collection(Vec<Value>),
+}
 
 /// A collection, each of whose values is read as a `T`.
 pub type Collection<T> = Typed<Vec<T>>;
@@ -52,8 +61,23 @@ impl Resource {
 
     /// Its values as they came, references and all; none if they have not come yet.
     #[must_use]
-    pub fn values(&self) -> Option<Values> {
-        self.held.shared().lock().machine.resource(&self.held.rid).cloned()
+    pub fn values(&self) -> Option<ResourceValues> {
+        let state = self.held.shared().lock();
+        Some(match state.machine.resource(&self.held.rid)? {
+            Values::Model(model) => {
+                ResourceValues::Model(model.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+            }
+            Values::Collection(items) => ResourceValues::Collection(items.iter().cloned().collect()),
+        })
+    }
+
+    /// A model's value of this name, as it came; none if there is none, or if this is no model.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<Value> {
+        match self.held.shared().lock().machine.resource(&self.held.rid)? {
+            Values::Model(model) => model.get(name).cloned(),
+            Values::Collection(_) => None,
+        }
     }
 
     /// How far the values can be trusted.

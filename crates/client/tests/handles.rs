@@ -6,9 +6,9 @@ use std::{collections::VecDeque, pin::pin, time::Duration};
 use futures_util::{FutureExt, Stream, StreamExt};
 use relogin_client::{
     Action, Client, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, Reference, RequestError,
-    ResourceChange, Returned, Secret, SocketId,
+    ResourceChange, ResourceValues, Returned, Secret, SocketId,
 };
-use relogin_res::{ResourceId, client::Request};
+use relogin_res::{ResourceId, Value, client::Request};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -385,6 +385,9 @@ fn what_is_followed_comes_when_it_can_be_had() {
     stage.pass(s(2));
     stage.answer("subscribe.ticker.model", &json!({"models": {"ticker.model": {"seconds": 1}}}));
     assert_eq!(ticker.read::<Ticker>().unwrap(), Ticker { seconds: 1 });
+    let seconds = Value::Primitive(json!(1));
+    assert_eq!((ticker.member("seconds"), ticker.member("minutes")), (Some(seconds.clone()), None));
+    assert_eq!(ticker.values(), Some(ResourceValues::Model([("seconds".to_owned(), seconds)].into())));
     drop((ticker, events));
     stage.pass(s(6));
     assert!(stage.sent().contains(&"unsubscribe.ticker.model".to_owned()), "{:?}", stage.sent());

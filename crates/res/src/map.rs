@@ -43,6 +43,12 @@ impl<K, V> Map<K, V> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
+    /// Keys and values in one piece.
+    #[must_use]
+    pub fn as_slice(&self) -> &[(K, V)] {
+        &self.0
+    }
+
     /// The keys.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> + ExactSizeIterator + Clone {
         self.0.iter().map(|(key, _)| key)

@@ -14,7 +14,7 @@ use std::{
 
 use futures_channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures_util::Stream;
-use relogin_client_proto::{RequestError, Resource as Values};
+use relogin_client_proto::RequestError;
 use relogin_web::{Client, Error, Event, Events, Options, Resource, SessionState, demo};
 use wasm_bindgen_futures::spawn_local;
 
@@ -257,10 +257,7 @@ impl Page {
         state.refresh_in = self.client.refresh_in();
         state.retry_in = self.client.retry_in();
         state.online = dom::is_online();
-        state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| match ticker.values()? {
-            Values::Model(model) => model.get("seconds")?.json()?.as_u64(),
-            Values::Collection(_) => None,
-        });
+        state.seconds = self.ticker.as_ref().and_then(|(ticker, _)| ticker.member("seconds")?.json()?.as_u64());
         dom::show(&View::of(state));
         state.remember();
     }

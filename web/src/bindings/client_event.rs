@@ -176,7 +176,7 @@ pub(super) fn to_value(event: &Event, engine: &Engine, ids: &mut Ids) -> Option<
             let text = ids.get(rid);
             return engine.read(rid, |loaded| {
                 to_js(&match loaded {
-                    Resource::Model(model) => ClientEvent::Model { rid: text, values: Members(model) },
+                    Resource::Model(model) => ClientEvent::Model { rid: text, values: Members(model.as_slice()) },
                     Resource::Collection(items) => ClientEvent::Collection { rid: text, items: Items(items) },
                 })
             });

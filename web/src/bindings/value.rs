@@ -166,7 +166,7 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
 /// Values by their names.
 #[derive(Debug)]
-pub struct Members<'a, T>(pub(super) &'a relogin_res::Map<String, T>);
+pub struct Members<'a, T>(pub(super) &'a [(String, T)]);
 
 impl<'a, T> Serialize for Members<'a, T>
 where

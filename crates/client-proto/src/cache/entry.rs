@@ -122,7 +122,7 @@ impl Entry {
             (Some(Resource::Model(old)), Resource::Model(new)) => {
                 let changes = delta::between_models(old, new);
                 if !changes.is_empty() {
-                    out.emit(changed(ResourceChange::Model(changes)));
+                    out.emit(changed(ResourceChange::Model(changes.into_iter().collect())));
                 }
             }
             (Some(Resource::Collection(old)), Resource::Collection(new)) => {

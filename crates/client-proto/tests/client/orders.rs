@@ -192,7 +192,7 @@ impl Play {
                 }
                 (Some(Resource::Model(model)), ResourceChange::Model(changes)) => {
                     assert!(!changes.is_empty());
-                    let _ = delta::apply(model, changes.clone());
+                    let _ = delta::apply(model, changes.iter().cloned().collect());
                 }
                 (Some(Resource::Collection(values)), ResourceChange::Collection(step)) => match step {
                     Step::Add(index, value) => assert!(values.insert(*index, value.clone())),

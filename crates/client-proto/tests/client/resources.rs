@@ -54,8 +54,8 @@ fn a_model_is_loaded_changed_and_left() {
         &expect![[r#"
             a.b: Loaded
             a.b is Live
-            a.b: Model({"w": Set(Data(Array [Number(1)])), "x": Set(Primitive(Number(2)))})
-            a.b: Model({"y": Delete})
+            a.b: Model([("w", Set(Data(Array [Number(1)]))), ("x", Set(Primitive(Number(2))))])
+            a.b: Model([("y", Delete)])
             a.b: rang {"bell":true}
             a.b: rang null
         "#]],
@@ -158,7 +158,7 @@ fn over_a_disconnect_values_stay_and_are_brought_up_to_date_by_the_smallest_chan
     told(
         &mut tab,
         &expect![[r#"
-            m: Model({"y": Set(Primitive(Number(5))), "z": Delete})
+            m: Model([("y", Set(Primitive(Number(5)))), ("z", Delete)])
             m is Live
             c: Collection(Remove(1))
             c: Collection(Add(3, Primitive(Number(5))))
@@ -243,9 +243,9 @@ fn a_subscription_that_is_taken_away_is_tried_again() {
     told(
         &mut tab,
         &expect![[r#"
-        a: Model({"x": Set(Primitive(Number(2)))})
-        a is Live
-    "#]],
+            a: Model([("x", Set(Primitive(Number(2))))])
+            a is Live
+        "#]],
     );
 }
 
