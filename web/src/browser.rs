@@ -9,17 +9,23 @@ mod burst;
 mod clock;
 mod cookie_refresh;
 mod database;
+mod database_format;
 mod device_key;
 mod event_queue;
 mod io;
+mod local_storage;
 mod lock;
 mod random;
+mod record_log;
 mod session;
 mod socket;
 mod storage;
+#[cfg(all(test, target_arch = "wasm32"))]
+mod testing;
 mod timer;
 mod wake_ups;
 
+use js_sys::{Object, Reflect};
 use wasm_bindgen::{JsCast as _, JsValue};
 
 use self::event_queue::EventQueue;
@@ -51,6 +57,21 @@ impl From<JsValue> for Exception {
             Err(other) => other.as_string().unwrap_or_default(),
         })
     }
+}
+
+/// An object that has these members.
+fn object(members: &[(&str, JsValue)]) -> Object {
+    let object = Object::new();
+    for (name, value) in members {
+        // Only objects that are frozen, or proxies, refuse.
+        let _ = Reflect::set(&object, &(*name).into(), value);
+    }
+    object
+}
+
+/// What the member of this name is; undefined if there is none.
+fn member(value: &JsValue, name: &str) -> Option<JsValue> {
+    Reflect::get(value, &name.into()).ok()
 }
 
 /// The global scope. What is asked of it here, a worker's offers by the same names as a window's.

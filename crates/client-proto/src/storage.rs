@@ -14,7 +14,7 @@ pub use self::log::{Log, LogAppend, LogEntry, LogRemoval};
 use self::{
     local::{LocalEntry, Replaced},
     reconcile::{Verdict, reconcile},
-    text::{Content, is_same},
+    text::Content,
 };
 use crate::Secret;
 
@@ -39,7 +39,8 @@ pub enum StorageAction {
     Settle,
     /// The operation is done.
     Done {
-        /// What storage has. After a swap it is never stale, as long as the log answers.
+        /// What storage has. After a swap it is never stale, as long as the log answers, and the swap's own text to the letter if
+        /// that is what it says: so who swaps knows whether the swap has succeeded.
         text: Option<Secret>,
         /// Whether other tabs are to be told that it has changed.
         is_changed: bool,
@@ -285,11 +286,7 @@ impl RecordStorage {
     }
 
     fn looked_again(&mut self, entry: Result<Option<Secret>, Unavailable>) -> StorageAction {
-        let text = self.entry(entry).text;
-        // If it is ours, then to the letter: that is how the swap is known to have succeeded.
-        if !is_same(text.as_ref(), self.operation.text.as_ref()) {
-            self.operation.text = text;
-        }
+        self.operation.text = self.entry(entry).text;
         self.done()
     }
 
@@ -329,7 +326,7 @@ impl Operation {
         let (from, to) = self.swap.as_ref()?;
         let (before, after) = (Content::of(from.as_ref()), Content::of(to.as_ref()));
         let is_removal = before.is_key() && !after.is_key();
-        if !is_removal || !is_same(from.as_ref(), self.local.text.as_ref()) {
+        if !is_removal || *from != self.local.text {
             return None;
         }
         let replaced = self.local.unlogged.take().unwrap_or_default().and(before, after);
@@ -340,7 +337,7 @@ impl Operation {
     #[expect(clippy::option_option, reason = "told apart: there is nothing to do, and the text is to go")]
     fn wanted(&self) -> Option<Option<Secret>> {
         let (from, to) = self.swap.as_ref()?;
-        let applies = is_same(from.as_ref(), self.text.as_ref()) && !is_same(from.as_ref(), to.as_ref());
+        let applies = *from == self.text && from != to;
         applies.then(|| to.clone())
     }
 }

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
-mod base64url;
+pub mod base64url;
 pub mod challenge;
 pub mod device;
 pub mod exchange;

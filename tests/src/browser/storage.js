@@ -1,44 +1,53 @@
-// What the page keeps in IndexedDB, as docs/protocol.md, section 4, says. Run inside the page.
+// What the page keeps, as docs/protocol.md, section 4, says. Run inside the page. Reads the log, for localStorage lags between
+// processes; and localStorage where there is no log yet.
 
+// Null if there is no database.
 const open = () =>
   new Promise((resolve, reject) => {
     const opening = indexedDB.open("relogin:session");
-    opening.onupgradeneeded = () => {
-      opening.result.createObjectStore("log", { keyPath: "at", autoIncrement: true });
-      opening.result.createObjectStore("keys");
-    };
+    opening.onupgradeneeded = () => opening.transaction.abort();
     opening.onsuccess = () => resolve(opening.result);
-    opening.onerror = () => reject(opening.error);
+    opening.onerror = () => (opening.error.name === "AbortError" ? resolve(null) : reject(opening.error));
   });
 
-// Does something with the log in one transaction; resolves to what it asked for.
+// Does something with the log in one transaction; resolves to the results of what it asked for.
 const withLog = async (mode, work) => {
   const database = await open();
+  if (!database) return [];
   try {
-    const transaction = database.transaction("log", mode);
-    const request = work(transaction.objectStore("log"));
+    const transaction = database.transaction(["entries", "texts"], mode);
+    const requests = work(transaction.objectStore("entries"), transaction.objectStore("texts"));
     await new Promise((resolve, reject) => {
       transaction.oncomplete = resolve;
       transaction.onabort = () => reject(transaction.error);
     });
-    return request?.result;
+    return requests.map((request) => request.result);
   } finally {
     database.close();
   }
 };
 
 const read = async () => {
-  const entries = await withLog("readonly", (log) => log.getAll());
+  const [entries = [], names = [], all = []] = await withLog("readonly", (entries, texts) => [
+    entries.getAll(),
+    texts.getAllKeys(),
+    texts.getAll(),
+  ]);
   const last = entries.reduce((head, entry) => (!head || entry.from === head.at ? entry : head), null);
-  return last?.text ? JSON.parse(last.text) : null;
+  if (!last) return JSON.parse(localStorage.getItem("relogin:session"));
+  return last.text ? JSON.parse(all[names.indexOf(last.text)]) : null;
 };
 
 // Tells no page of it.
-const write = (record) =>
-  withLog("readwrite", (log) => {
-    log.clear();
-    log.add({ from: null, text: JSON.stringify(record) });
+const write = (record) => {
+  localStorage.setItem("relogin:session", JSON.stringify(record));
+  return withLog("readwrite", (entries, texts) => {
+    entries.clear();
+    texts.clear();
+    texts.add(JSON.stringify(record), "written");
+    return [entries.add({ from: null, text: "written", ended: [] })];
   });
+};
 
 // Resolves to the record once it is as wanted, or to false after so many milliseconds.
 const until = (isWanted, patience) =>

@@ -5,7 +5,12 @@ use relogin_tests::{browser::View, stage::Stage};
 
 use crate::{JANE, RELOGIN, assert_no_key_used_twice};
 
-on!(embedded_alone: breaks_while_the_page_is_open, never_opens, transactions_never_end);
+on!(embedded_alone:
+    breaks_while_the_page_is_open,
+    never_opens,
+    transactions_never_end,
+    a_page_knows_its_session_without_its_database,
+);
 
 /// What WebKit does when the system ends the process that has its databases: from then on, everything fails.
 const BREAKS: &str = r"
@@ -71,5 +76,23 @@ async fn without_an_answer(stage: &mut Stage, script: &str) -> Result<()> {
     page.reload().await?;
     page.shows(View::Login).await?;
     assert_no_key_used_twice(&front);
+    Ok(())
+}
+
+/// From localStorage: the database has not answered, and its time to do so cannot run out.
+async fn a_page_knows_its_session_without_its_database(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.before_each_page(NEVER_OPENS).await?;
+    page.before_each_page("globalThis.setTimeout = () => 0;").await?;
+    page.watch_for(View::Login).await?;
+    let mark = front.mark();
+    page.reload().await?;
+    page.until("a session to resume", "document.body.dataset.session === 'resuming'").await?;
+    page.connection_is("connected").await?;
+    assert!(!page.has_shown(View::Login).await?, "a form was shown to somebody who is logged in");
+    assert!(front.requests(mark, RELOGIN).is_empty(), "the key is used in its turn only");
     Ok(())
 }

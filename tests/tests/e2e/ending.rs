@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
-use relogin_tests::{browser::View, stage::Stage};
+use anyhow::{Context, Result, ensure};
+use relogin_tests::{
+    browser::View,
+    front::{Fate, Happening},
+    stage::Stage,
+};
 use serde_json::{Value, json};
 
 use crate::{ADMIN, JANE, JOHN, LOGIN, LOGOUT, RELOGIN, relogins_after_logout, relogins_before_login};
@@ -16,6 +20,7 @@ on!(both:
     user_is_removed,
     the_timer_of_a_session_that_was_logged_out,
     a_logout_without_a_network_is_finished_by_the_next_page,
+    a_page_that_reloads_right_after_a_logout,
 );
 
 /// Fault 8, and that a logout is nobody else's.
@@ -182,6 +187,52 @@ async fn a_logout_without_a_network_is_finished_by_the_next_page(stage: &mut Sta
     assert_eq!(logged_out(&audit)?, 1);
     Ok(())
 }
+
+/// As `logout(); location.reload()` in a page: the service hears nothing of the logout from that page. The next one finishes it, and
+/// no place has the key any more.
+async fn a_page_that_reloads_right_after_a_logout(stage: &mut Stage) -> Result<()> {
+    let audit = stage.folder().join("audit");
+    stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    let key = page.stored().await?["key"].as_str().context("a key")?.to_owned();
+    ensure!(page.run(KEPT).await?.to_string().contains(&key), "this finds what the page keeps");
+    front.rule(|frame| if frame.connection == 0 && frame.is_request(LOGOUT) { Fate::Lose } else { Fate::Pass });
+    page.watch_for(View::Session).await?;
+    let mark = front.mark();
+    page.run("window.before = true; document.getElementById('logout').click(); location.reload()").await?;
+    page.until("the next page", "!window.before && document.body.dataset.view === 'login'").await?;
+    front
+        .happens(mark, "the next page's logout", |happening| match happening {
+            Happening::Frame(frame, Fate::Pass) => frame.connection > 0 && frame.is_request(LOGOUT),
+            _ => false,
+        })
+        .await?;
+    page.until_stored("nothing", "record === null").await?;
+    assert!(!page.has_shown(View::Session).await?, "somebody was logged in as its former owner");
+    let kept = page.run(KEPT).await?.to_string();
+    assert!(!kept.contains(&key), "{kept}");
+    stage.stop_service().await?;
+    assert_eq!(logged_out(&audit)?, 1);
+    Ok(())
+}
+
+/// All texts that the page keeps.
+const KEPT: &str = r#"
+    return new Promise((resolve, reject) => {
+        const opening = indexedDB.open("relogin:session");
+        opening.onerror = () => reject(opening.error);
+        opening.onsuccess = () => {
+            const database = opening.result;
+            const transaction = database.transaction(["entries", "texts"]);
+            const all = ["entries", "texts"].map((store) => transaction.objectStore(store).getAll());
+            transaction.oncomplete = () => {
+                database.close();
+                resolve(JSON.stringify([all.map((request) => request.result), Object.entries(localStorage)]));
+            };
+        };
+    })"#;
 
 /// How many logouts the audit trail tells of, once the service has stopped.
 fn logged_out(audit: &Path) -> Result<usize> {

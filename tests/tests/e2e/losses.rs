@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use relogin_tests::{
+    browser::View,
     front::{Direction, Fate, Frame, Happening},
     stage::Stage,
 };
@@ -16,6 +17,8 @@ on!(both:
     relogins_answer_is_lost,
     page_reloads_before_it_has_the_new_key,
     tab_sleeps_through_its_refresh,
+    local_storage_is_cleared,
+    database_is_deleted,
 );
 
 /// Faults 2 and 3: offline, the refresh waits and the key stays; then one relogin does for reconnect and refresh.
@@ -148,4 +151,61 @@ async fn tab_sleeps_through_its_refresh(stage: &mut Stage) -> Result<()> {
     page.counter_runs().await?;
     assert_no_key_used_twice(&front);
     Ok(())
+}
+
+/// What the user has cleared, the log restores: in the tab that is open, in another one, and after a reload.
+async fn local_storage_is_cleared(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    let (first, second) = page.open_tab(&front.url()).await?;
+    page.is_user(JANE).await?;
+    page.turn_to(&first).await?;
+    for _ in 0..3 {
+        page.run("localStorage.removeItem('relogin:session')").await?;
+        page.reload().await?;
+        page.is_user(JANE).await?;
+        page.until("restored", "localStorage.getItem('relogin:session') !== null").await?;
+    }
+    page.turn_to(&second).await?;
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+    page.run("localStorage.removeItem('relogin:session')").await?;
+    front.cut();
+    page.counter_runs().await?;
+    page.is_user(JANE).await?;
+    assert_no_key_used_twice(&front);
+    Ok(())
+}
+
+/// A bearer session is restored from localStorage. A bound one has lost its key pair: it ends, and the page says that it was refused.
+async fn database_is_deleted(stage: &mut Stage) -> Result<()> {
+    const NO_CRYPTO: &str = "Object.defineProperty(crypto, 'subtle', { value: undefined });";
+    const DELETE: &str = "return new Promise((resolve, reject) => {
+        const deletion = indexedDB.deleteDatabase('relogin:session');
+        deletion.onsuccess = () => resolve(true);
+        deletion.onerror = () => reject(deletion.error);
+    })";
+    stage.up(&[]).await?;
+    let front = stage.front().await?;
+    let page = stage.browser("bearer").await?;
+    page.before_each_page(NO_CRYPTO).await?;
+    page.open(&front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    for _ in 0..3 {
+        page.run(DELETE).await?;
+        page.reload().await?;
+        page.is_user(JANE).await?;
+        page.counter_runs().await?;
+    }
+    assert_no_key_used_twice(&front);
+    page.close().await?;
+
+    let page = stage.page("jane", &front.url()).await?;
+    page.log_in("jane", "jane").await?;
+    page.run(DELETE).await?;
+    page.reload().await?;
+    page.shows(View::Login).await?;
+    page.log_in("jane", "jane").await
 }

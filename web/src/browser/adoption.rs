@@ -1,7 +1,7 @@
 //! Takes over the key that a legacy client of this origin has kept in localStorage, once.
 //!
-//! It is put where a page without a database keeps its record, from where it moves into storage if
-//! that is new. Where storage has a session, or has had one, the legacy client's key is left alone.
+//! It is put into the storage record's place in localStorage, from where it moves into the log if that is
+//! new. Where storage has a session, or has had one, the legacy client's key is left alone.
 
 use relogin_client_proto::{AdoptedKey, Secret};
 

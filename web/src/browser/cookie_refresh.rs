@@ -5,7 +5,6 @@ use futures_channel::mpsc::{self, UnboundedSender};
 use futures_util::StreamExt as _;
 use gloo_timers::future::TimeoutFuture;
 use relogin_client_proto::stored_key;
-use relogin_res::json;
 use relogin_session::exchange::MARK;
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
@@ -42,12 +41,9 @@ impl CookieChange {
 
 /// What the storage record `text` has in the place of a key, if the key is in a cookie.
 fn name_in(text: &str) -> Option<String> {
+    let key = stored_key(text)?;
     // A key that is in no cookie is not copied.
-    if !text.contains(MARK) {
-        return None;
-    }
-    let record = json::parse(text)?;
-    record.get("key")?.as_str().filter(|key| key.ends_with(MARK)).map(str::to_owned)
+    key.expose().ends_with(MARK).then(|| key.expose().to_owned())
 }
 
 /// Asks for one change after the other, so that a later one has the last word.

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, time::Duration};
 
 use relogin_client_proto::Moment;
+use relogin_session::SessionId;
 
 use super::{Exception, global, now};
 
@@ -43,6 +44,11 @@ pub(crate) fn moment_at(now: Duration) -> Moment {
 /// As many as an id has.
 pub(super) fn id() -> [u8; 16] {
     *moment().random.first_chunk().expect("a moment has 24 bytes")
+}
+
+/// A name that nobody else draws.
+pub(super) fn name() -> String {
+    SessionId(id()).to_text()
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), Exception> {

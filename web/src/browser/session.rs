@@ -49,8 +49,6 @@ pub(super) struct SessionIo {
     cookie: Option<CookieRefresher>,
     lock: Option<(LockId, Lock)>,
     events: EventQueue,
-    /// Closed after all that uses it.
-    _database: Database,
 }
 
 impl SessionIo {
@@ -83,21 +81,14 @@ impl SessionIo {
             }
         };
         let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&database));
-        Ok(Self {
-            name,
-            storage,
-            adoption,
-            device_key,
-            cookie,
-            lock: None,
-            events: events.clone(),
-            _database: database,
-        })
+        Ok(Self { name, storage, adoption, device_key, cookie, lock: None, events: events.clone() })
     }
 
     /// Does it; as [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
     pub(super) async fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match action {
+            // Whether a key is to be taken over, the log says: localStorage does not know of a logout.
+            Action::ReadStorage if self.adoption.is_some() => Some(self.swap(None, None).await),
             Action::ReadStorage => Some(Input::StorageRead(self.storage.read().await)),
             Action::SwapStorage { from, to } => Some(self.swap(from.as_ref(), to.as_ref()).await),
             Action::MakeDevice => Some(self.make_device().await),

@@ -1,90 +1,152 @@
-//! One text that the tabs of an origin share, and exchange by compare-and-swap.
+//! The storage record, in localStorage and in the log of a database: does what relogin_client_proto::storage
+//! says is to be read and written, and decides nothing.
 
 use std::{cell::RefCell, rc::Rc};
 
-use js_sys::Promise;
-use relogin_client_proto::Secret;
-use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
+use futures_util::future::LocalBoxFuture;
+use gloo_events::EventListener;
+use gloo_timers::future::TimeoutFuture;
+use relogin_client_proto::{
+    Secret,
+    storage::{RecordStorage, StorageAction, StorageInput},
+};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_futures::spawn_local;
+use web_sys::BroadcastChannel;
 
-use super::database::{Database, RawDatabase};
+use super::{database::Database, local_storage::LocalEntry, record_log::RecordLog};
 
-#[wasm_bindgen(module = "/src/browser/storage.js")]
-extern "C" {
-    #[derive(Clone, Debug)]
-    type RawStorage;
+/// How long a browser may take to bring what one tab writes to localStorage to the others, in milliseconds.
+const SETTLING: u32 = 100;
 
-    #[wasm_bindgen(js_name = openStorage)]
-    fn open_raw(name: &str, database: &RawDatabase, heard: &Closure<dyn Fn()>) -> Promise;
-
-    #[wasm_bindgen(js_name = copyStorage)]
-    fn copy_raw(name: &str) -> Promise;
-
-    // Either at once or by a promise.
-    #[wasm_bindgen(method, js_name = read)]
-    fn read_raw(this: &RawStorage) -> JsValue;
-
-    #[wasm_bindgen(method, js_name = swap)]
-    fn swap_raw(this: &RawStorage, from: &JsValue, to: &JsValue) -> JsValue;
-
-    #[wasm_bindgen(method, js_name = close)]
-    fn close_raw(this: &RawStorage);
-}
-
-/// The text. Dropped, it is listened to no more.
+/// The storage record. Dropped, it is listened to no more.
 #[derive(Debug)]
-pub(super) struct Storage {
-    opening: Promise,
-    open: RefCell<Option<RawStorage>>,
-    heard: Option<Rc<Closure<dyn Fn()>>>,
+pub(super) enum Storage {
+    /// That which the tabs of an origin share.
+    Shared(SharedStorage),
+    /// One of this page's own.
+    Memory(MemoryStorage),
 }
+
+/// The record in both places.
+#[derive(Debug)]
+pub(super) struct SharedStorage {
+    record: Rc<RefCell<RecordStorage>>,
+    local: LocalEntry,
+    log: RecordLog,
+    /// Tells other tabs that the record has changed, never what it is.
+    channel: Option<BroadcastChannel>,
+    _listeners: Vec<EventListener>,
+}
+
+/// A record that nobody else has.
+#[derive(Debug)]
+pub(super) struct MemoryStorage(RefCell<Option<Secret>>);
 
 impl Storage {
-    /// Begins to open the text called `name`, in `database` or, where that cannot be had, in
-    /// localStorage. `heard` is called whenever another tab has changed it.
+    /// The record called `name`, whose log is in `database`. `heard` is called whenever another tab may
+    /// have changed it.
     pub(super) fn open(name: &str, database: &Database, heard: impl Fn() + 'static) -> Self {
-        let heard = Closure::<dyn Fn()>::new(heard);
-        let opening = open_raw(name, database.raw(), &heard);
-        Self { opening, open: RefCell::default(), heard: Some(Rc::new(heard)) }
+        Self::Shared(SharedStorage::open(name, database, heard))
     }
 
-    /// A text of this page's own, which begins with what the storage called `name` has now.
+    /// A record of this page's own, which begins with what localStorage has now under `name`.
     pub(super) fn copy(name: &str) -> Self {
-        Self { opening: copy_raw(name), open: RefCell::default(), heard: None }
+        let text = LocalEntry::new(name).read().unwrap_or_default();
+        Self::Memory(MemoryStorage(RefCell::new(text)))
     }
 
-    /// What is there.
+    /// What is there, or was a moment ago.
     pub(super) async fn read(&self) -> Option<Secret> {
-        settled(self.opened().await?.read_raw()).await
+        match self {
+            Self::Shared(shared) => shared.run(StorageInput::Read).await,
+            Self::Memory(memory) => memory.swap(None, None),
+        }
     }
 
     /// Puts `to` there if `from` is there. Answers what is there then, whoever wrote it.
     pub(super) async fn swap(&self, from: Option<&Secret>, to: Option<&Secret>) -> Option<Secret> {
-        let value = |text: Option<&Secret>| text.map_or(JsValue::NULL, |text| text.expose().into());
-        settled(self.opened().await?.swap_raw(&value(from), &value(to))).await
-    }
-
-    async fn opened(&self) -> Option<RawStorage> {
-        if let Some(open) = &*self.open.borrow() {
-            return Some(open.clone());
+        match self {
+            Self::Shared(shared) => shared.run(StorageInput::Swap { from: from.cloned(), to: to.cloned() }).await,
+            Self::Memory(memory) => memory.swap(from, to),
         }
-        let open: RawStorage = self.opening.clone().await.ok()?.unchecked_into();
-        Some(self.open.borrow_mut().insert(open).clone())
     }
 }
 
-impl Drop for Storage {
-    fn drop(&mut self) {
-        let (opening, heard) = (self.opening.clone(), self.heard.take());
-        spawn_local(async move {
-            if let Ok(open) = opening.await {
-                open.unchecked_into::<RawStorage>().close_raw();
+impl SharedStorage {
+    fn open(name: &str, database: &Database, heard: impl Fn() + 'static) -> Self {
+        let heard = Rc::new(heard);
+        let record = Rc::<RefCell<RecordStorage>>::default();
+        let (local, log) = (LocalEntry::new(name), RecordLog::new(database));
+        let mut listeners = Vec::new();
+        // Where there is none, they find out when they look.
+        let channel = BroadcastChannel::new(name).ok();
+        if let Some(channel) = &channel {
+            let heard = Rc::clone(&heard);
+            listeners.push(EventListener::new(channel, "message", move |_| heard()));
+        }
+        let (looked_at, news) = (Rc::clone(&record), Rc::clone(&heard));
+        listeners.push(local.watch(move |entry| {
+            if looked_at.borrow().is_news(entry) {
+                news();
             }
-            drop(heard);
-        });
+        }));
+        // Opened ahead of the first swap: that is when the page has a connection.
+        let ahead = database.clone();
+        spawn_local(async move { drop(ahead.open().await) });
+        Self { record, local, log, channel, _listeners: listeners }
+    }
+
+    fn run(&self, input: StorageInput) -> LocalBoxFuture<'_, Option<Secret>> {
+        Box::pin(self.run_all(input))
+    }
+
+    async fn run_all(&self, mut input: StorageInput) -> Option<Secret> {
+        loop {
+            let action = self.record.borrow_mut().handle(input);
+            input = match action {
+                StorageAction::ReadLocal => StorageInput::Local(self.local.read()),
+                StorageAction::WriteLocal(text) => StorageInput::LocalWritten(self.local.write(text.as_ref())),
+                StorageAction::ReadLog => StorageInput::Log(self.log.read().await),
+                StorageAction::Append(append) => StorageInput::Appended(self.log.append(&append).await),
+                StorageAction::Remove(removal) => {
+                    // What stays is removed with the next swap.
+                    let _ = self.log.remove(&removal).await;
+                    StorageInput::Removed
+                }
+                StorageAction::Settle => {
+                    TimeoutFuture::new(SETTLING).await;
+                    StorageInput::Settled
+                }
+                StorageAction::Done { text, is_changed } => {
+                    if is_changed && let Some(channel) = &self.channel {
+                        // It cannot be cloned only where it is closed.
+                        let _ = channel.post_message(&JsValue::NULL);
+                    }
+                    return text;
+                }
+            };
+        }
     }
 }
 
-async fn settled(given: JsValue) -> Option<Secret> {
-    Promise::resolve(&given).await.ok()?.as_string().map(Secret::new)
+impl Drop for SharedStorage {
+    fn drop(&mut self) {
+        if let Some(channel) = &self.channel {
+            channel.close();
+        }
+    }
 }
+
+impl MemoryStorage {
+    fn swap(&self, from: Option<&Secret>, to: Option<&Secret>) -> Option<Secret> {
+        let mut text = self.0.borrow_mut();
+        if text.as_ref() == from {
+            *text = to.cloned();
+        }
+        text.clone()
+    }
+}
+
+#[cfg(all(test, target_arch = "wasm32"))]
+mod tests;

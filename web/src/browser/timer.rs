@@ -47,7 +47,8 @@ impl Timer {
 /// Rounded up: woken a fraction too early, the machine would find nothing due and set the same timer
 /// again.
 fn milliseconds(wait: Duration) -> u32 {
-    let rounded = wait.as_nanos().div_ceil(1_000_000);
+    // By hand: `as_nanos` counts with 128 bits, whose division the page would have to download.
+    let rounded = wait.as_secs().saturating_mul(1000).saturating_add(wait.subsec_nanos().div_ceil(1_000_000).into());
     u32::try_from(rounded).unwrap_or(LONGEST).min(LONGEST)
 }
 

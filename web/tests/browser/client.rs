@@ -9,7 +9,7 @@ use wasm_bindgen_futures::JsFuture;
 use wasm_bindgen_test::wasm_bindgen_test;
 
 use crate::support::{
-    Gateway, Page, entry, install, is_jane, jane, key, lock_is_free, nobody, storage, store, stored, within,
+    Gateway, Page, entry, install, is_jane, jane, key, lock_is_free, nobody, other_tab, store, stored, within, write,
 };
 
 /// Long enough never to come.
@@ -247,9 +247,8 @@ async fn a_user_taken_away_makes_the_extra_attempt() {
 async fn a_logout_in_another_tab_is_told_apart() {
     let (mut page, mut gateway) = logged_in("elsewhere").await;
     // What another tab does: the key goes, then the service takes the user away.
-    let mut storage = storage(&entry("elsewhere")).await;
-    let record = storage.read().await;
-    storage.swap(record.as_deref(), None).await;
+    let generation = stored("elsewhere").await.unwrap()["generation"].clone();
+    write(&other_tab(), "elsewhere", &format!(r#"{{"unlogged":"={generation}"}}"#));
     gateway.set_user(nobody());
     let elsewhere = |state: &SessionState| *state == SessionState::Ended(EndReason::LoggedOutElsewhere);
     gateway.serve("the end", page.until("the end", elsewhere)).await;

@@ -1,4 +1,4 @@
-//! The library in a real browser: its storage and keys, and the client against a scripted gateway.
+//! The library in a real browser: the client against a scripted gateway.
 #![cfg(target_arch = "wasm32")]
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
@@ -6,8 +6,6 @@
 #[cfg(feature = "bindings")]
 mod bindings;
 mod client;
-mod device_key;
-mod storage;
 mod support;
 
 use wasm_bindgen_test::wasm_bindgen_test_configure;

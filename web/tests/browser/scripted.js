@@ -113,6 +113,12 @@ const ways = {
     return () => mends.forEach((mend) => mend());
   },
   Silent: () => replace(IDBFactory.prototype, "open", () => new EventTarget()),
+  Local: () => {
+    const own = Object.getOwnPropertyDescriptor(globalThis, "localStorage");
+    const get = refuse("SecurityError");
+    Object.defineProperty(globalThis, "localStorage", { configurable: true, get });
+    return () => Object.defineProperty(globalThis, "localStorage", own);
+  },
   Writes: () => replace(IDBObjectStore.prototype, "add", refuse("QuotaExceededError")),
   Ed25519: () => withoutAlgorithms((name) => name === "Ed25519"),
   Algorithms: () => withoutAlgorithms(() => true),
@@ -151,4 +157,38 @@ export function forget(database) {
 /** Fulfilled when a lock could be had, which is given back at once. */
 export function lockIsFree(name) {
   return navigator.locks.request(name, () => {});
+}
+
+/** Makes a database of version 1: its log, and a key pair. */
+export function makeOldDatabase(name, entries) {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(name);
+    opening.onupgradeneeded = () => {
+      const log = opening.result.createObjectStore("log", { keyPath: "at", autoIncrement: true });
+      for (const entry of JSON.parse(entries)) log.add(entry);
+      opening.result.createObjectStore("keys").add("a key pair", "device");
+    };
+    opening.onerror = reject;
+    opening.onsuccess = () => {
+      opening.result.close();
+      resolve();
+    };
+  });
+}
+
+/** All that a database has, as JSON. */
+export function everything(database) {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open(database);
+    opening.onerror = reject;
+    opening.onsuccess = () => {
+      const stores = [...opening.result.objectStoreNames];
+      const transaction = opening.result.transaction(stores);
+      const reading = stores.map((store) => [store, transaction.objectStore(store).getAll()]);
+      transaction.oncomplete = () => {
+        opening.result.close();
+        resolve(JSON.stringify(reading.map(([store, request]) => [store, request.result])));
+      };
+    };
+  });
 }

@@ -4,7 +4,6 @@ use std::{future::Future, iter, pin::pin, time::Duration};
 
 use futures_util::{StreamExt, future};
 use gloo_timers::future::TimeoutFuture;
-use js_sys::Promise;
 use relogin_web::{Client, Event, Events, Options, SessionState};
 use serde_json::{Value as Json, json};
 use wasm_bindgen::prelude::*;
@@ -33,76 +32,8 @@ extern "C" {
     #[wasm_bindgen(js_name = otherTab)]
     pub(crate) fn other_tab() -> web_sys::Window;
 
-    #[wasm_bindgen(js_name = sabotage)]
-    fn break_browser(what: &str) -> js_sys::Function;
-
     #[wasm_bindgen(js_name = lockIsFree)]
     pub(crate) fn lock_is_free(name: &str) -> js_sys::Promise;
-
-    pub(crate) fn kept(database: &str, name: &str) -> js_sys::Promise;
-
-    pub(crate) fn forget(database: &str) -> js_sys::Promise;
-}
-
-#[wasm_bindgen(module = "/src/browser/database.js")]
-extern "C" {
-    pub(crate) type Database;
-
-    #[wasm_bindgen(constructor)]
-    pub(crate) fn new(name: &str) -> Database;
-
-    #[wasm_bindgen(method)]
-    pub(crate) fn close(this: &Database);
-}
-
-#[wasm_bindgen(module = "/src/browser/storage.js")]
-extern "C" {
-    type Storage;
-
-    #[wasm_bindgen(js_name = openStorage)]
-    fn open_storage(name: &str, database: &Database, heard: &Closure<dyn Fn()>) -> Promise;
-
-    #[wasm_bindgen(method)]
-    fn read(this: &Storage) -> JsValue;
-
-    #[wasm_bindgen(method)]
-    fn swap(this: &Storage, from: &JsValue, to: &JsValue) -> JsValue;
-
-    #[wasm_bindgen(method)]
-    fn close(this: &Storage);
-}
-
-/// What a browser can lack.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Sabotage {
-    /// There is no IndexedDB.
-    Missing,
-    /// Databases cannot be opened.
-    Refused,
-    /// Databases that are open fail, and no other can be opened.
-    Breaks,
-    /// Opening a database comes to no end.
-    Silent,
-    /// Nothing can be added to a database.
-    Writes,
-    /// WebCrypto knows no Ed25519.
-    Ed25519,
-    /// WebCrypto makes no key pairs.
-    Algorithms,
-}
-
-/// A browser that lacks something until this is dropped.
-pub(crate) struct Broken(js_sys::Function);
-
-/// Takes something from the browser.
-pub(crate) fn sabotage(what: Sabotage) -> Broken {
-    Broken(break_browser(&format!("{what:?}")))
-}
-
-impl Drop for Broken {
-    fn drop(&mut self) {
-        self.0.call0(&JsValue::UNDEFINED).unwrap();
-    }
 }
 
 /// Long enough for any machine; what takes longer does not come.
@@ -287,59 +218,22 @@ pub(crate) fn is_jane(state: &SessionState) -> bool {
 
 /// The storage record of a session resource.
 pub(crate) async fn stored(name: &str) -> Option<Json> {
-    let text = storage(&entry(name)).await.read().await?;
+    let text = web_sys::window().unwrap().local_storage().unwrap().unwrap().get_item(&entry(name)).unwrap()?;
     Some(serde_json::from_str(&text).unwrap())
 }
 
 /// Puts a record into storage, as an earlier page has left it.
 pub(crate) async fn store(name: &str, generation: u64) {
     let record = json!({ "key": key(generation), "generation": generation }).to_string();
-    assert_eq!(storage(&entry(name)).await.swap(None, Some(&record)).await, Some(record));
+    write(&web_sys::window().unwrap(), name, &record);
+}
+
+/// Writes the entry of localStorage in a tab.
+pub(crate) fn write(tab: &web_sys::Window, name: &str, text: &str) {
+    tab.local_storage().unwrap().unwrap().set_item(&entry(name), text).unwrap();
 }
 
 /// What storage, database and lock of a session resource are called.
 pub(crate) fn entry(name: &str) -> String {
     format!("relogin:{name}")
-}
-
-/// Storage as another tab has it.
-pub(crate) async fn storage(name: &str) -> Texts {
-    storage_that_tells(name, || {}).await
-}
-
-/// Likewise; calls back whenever another tab has changed it.
-pub(crate) async fn storage_that_tells(name: &str, call_back: impl Fn() + 'static) -> Texts {
-    let (database, heard) = (Database::new(name), Closure::new(call_back));
-    let storage = within("storage", settled(open_storage(name, &database, &heard).into())).await.unchecked_into();
-    Texts { storage, database, _heard: heard }
-}
-
-/// What a script gives back, at once or by a promise.
-pub(crate) async fn settled(given: JsValue) -> JsValue {
-    JsFuture::from(Promise::resolve(&given)).await.unwrap()
-}
-
-/// Storage, in plain texts. Dropped, it is closed.
-pub(crate) struct Texts {
-    storage: Storage,
-    database: Database,
-    _heard: Closure<dyn Fn()>,
-}
-
-impl Texts {
-    pub(crate) async fn read(&mut self) -> Option<String> {
-        settled(self.storage.read()).await.as_string()
-    }
-
-    pub(crate) async fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> Option<String> {
-        let value = |text: Option<&str>| text.map_or(JsValue::NULL, JsValue::from);
-        settled(self.storage.swap(&value(from), &value(to))).await.as_string()
-    }
-}
-
-impl Drop for Texts {
-    fn drop(&mut self) {
-        self.storage.close();
-        self.database.close();
-    }
 }

@@ -1,14 +1,12 @@
 //! The entry of localStorage. It is the storage text itself, so that people find the key where they expect it; only a text that the
-//! log has not taken says so, in one member more.
-
-use relogin_res::json;
-use serde_json::{Map, Value as Json};
+//! log has not taken says so, in one member more, before its own. Those stay as they are, to the letter.
 
 use super::text::Content;
 use crate::Secret;
 
-/// The member that marks a text which the log has not taken.
-const UNLOGGED: &str = "unlogged";
+/// What a text begins with that the log has not taken. The value is a text, too, which has no quotes in it: the sessions that were
+/// replaced, spaces between, each as its name, an equals sign and its generation.
+const MARK: &str = r#"{"unlogged":""#;
 
 /// How many sessions a mark can name.
 const MAX_NAMED: usize = 32;
@@ -57,6 +55,31 @@ impl Replaced {
         self.0.iter().any(|(name, replaced)| *name == wanted && generation <= *replaced)
     }
 
+    fn parse(text: &str) -> Self {
+        let mut replaced = Vec::new();
+        for session in text.split(' ') {
+            if let Some((name, generation)) = session.split_once('=')
+                && let Ok(generation) = generation.parse()
+            {
+                replaced.push((name.to_owned(), generation));
+            }
+        }
+        Self(replaced)
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        for (name, generation) in &self.0 {
+            if !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(name);
+            text.push('=');
+            text.push_str(&generation.to_string());
+        }
+        text
+    }
+
     /// Their names.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
@@ -70,43 +93,28 @@ impl LocalEntry {
     }
 
     pub(super) fn parse(entry: Option<Secret>) -> Self {
-        let Some(entry) = entry else { return Self::default() };
-        match json::parse(entry.expose()) {
-            Some(Json::Object(all)) if all.contains_key(UNLOGGED) => {
-                let (mut members, mut replaced) = (Map::new(), Vec::new());
-                for (name, value) in all {
-                    if name != UNLOGGED {
-                        members.insert(name, value);
-                    } else if let Json::Object(sessions) = value {
-                        replaced.extend(sessions.into_iter().filter_map(|(name, at)| Some((name, at.as_u64()?))));
-                    }
-                }
-                let text = (!members.is_empty()).then(|| Secret::new(json::to_text(&Json::Object(members))));
-                Self { text, unlogged: Some(Replaced(replaced)) }
-            }
-            _ => Self::logged(Some(entry)),
-        }
+        let marked = entry.as_ref().and_then(|entry| entry.expose().strip_prefix(MARK)?.split_once('"'));
+        let Some((replaced, rest)) = marked else { return Self::logged(entry) };
+        let text = rest.strip_prefix(',').map(|members| Secret::new(["{", members].concat()));
+        Self { text, unlogged: Some(Replaced::parse(replaced)) }
     }
 
     pub(super) fn write(&self) -> Option<Secret> {
-        let Some(Replaced(replaced)) = &self.unlogged else { return self.text.clone() };
-        let mut members = match self.text.as_ref().map(|text| json::parse(text.expose())) {
-            None => Map::new(),
-            Some(Some(Json::Object(members))) => members,
+        let Some(replaced) = &self.unlogged else { return self.text.clone() };
+        let (between, members) = match self.text.as_ref().map(|text| text.expose().strip_prefix('{')) {
+            None => ("", "}"),
+            Some(Some(members)) => (",", members),
             // No text of ours: there is no room for a mark in it.
-            Some(_) => return self.text.clone(),
+            Some(None) => return self.text.clone(),
         };
-        let mut sessions = Map::new();
-        for (name, generation) in replaced {
-            sessions.insert(name.clone(), Json::from(*generation));
-        }
-        members.insert(UNLOGGED.to_owned(), Json::Object(sessions));
-        Some(Secret::new(json::to_text(&Json::Object(members))))
+        Some(Secret::new([MARK, &replaced.to_text(), "\"", between, members].concat()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use relogin_session::SessionId;
+
     use super::*;
 
     fn secret(text: &str) -> Option<Secret> {
@@ -127,19 +135,32 @@ mod tests {
         let before = Content::Key { session: None, generation: 7, is_begun: false };
         let entry = |text| LocalEntry { text, unlogged: Some(Replaced::default().and(before, Content::Nothing)) };
         let removal = entry(None).write().unwrap();
-        assert_eq!(removal.expose(), r#"{"unlogged":{"":7}}"#);
+        assert_eq!(removal.expose(), r#"{"unlogged":"=7"}"#);
         assert_eq!(LocalEntry::parse(Some(removal)), entry(None));
-        let text = secret(r#"{"generation":3,"key":"k"}"#);
+        let text = secret(r#"{"key":"k","generation":3}"#);
         let marked = entry(text.clone()).write().unwrap();
+        assert_eq!(marked.expose(), r#"{"unlogged":"=7","key":"k","generation":3}"#);
         assert!(crate::keeper::Record::parse(Some(&marked)).is_some(), "a reader who knows no mark finds the key");
         assert_eq!(LocalEntry::parse(Some(marked)), entry(text));
     }
 
     #[test]
+    fn the_sessions_of_a_mark_have_names_and_generations() {
+        let names = [[1; 16], [2; 16]].map(|session| SessionId(session).to_text());
+        let replaced = Replaced(vec![(names[0].clone(), 7), (names[1].clone(), u64::MAX), (String::new(), 0)]);
+        let entry = LocalEntry { text: None, unlogged: Some(replaced) };
+        assert_eq!(LocalEntry::parse(entry.write()), entry);
+    }
+
+    #[test]
     fn nonsense_in_the_mark_is_a_mark_without_sessions() {
-        for mark in ["null", "7", "[7]", r#"{"x":"y"}"#] {
-            let entry = LocalEntry::parse(secret(&format!(r#"{{"unlogged":{mark}}}"#)));
+        for mark in ["", " ", "x", "x=", "x=y", "= =-1", "x=18446744073709551616"] {
+            let entry = LocalEntry::parse(secret(&format!(r#"{{"unlogged":"{mark}"}}"#)));
             assert_eq!(entry, LocalEntry { text: None, unlogged: Some(Replaced::default()) });
+        }
+        for text in [r#"{"unlogged":7}"#, r#"{"unlogged":""#, r#"{"key":"k","unlogged":""}"#, r#"{"unlogged":"x"#] {
+            let entry = LocalEntry::parse(secret(text));
+            assert!(entry == LocalEntry::logged(secret(text)) || entry.text.is_none(), "{text}: {entry:?}");
         }
     }
 }

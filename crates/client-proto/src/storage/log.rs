@@ -69,8 +69,14 @@ pub(super) struct Head {
 
 impl Log {
     /// The entry that counts; `None` if there never was one.
+    #[must_use]
+    pub fn last(&self) -> Option<&LogEntry> {
+        self.chain().last()
+    }
+
+    /// The same with its text.
     pub(super) fn head(&self) -> Option<Head> {
-        let entry = self.chain().last()?;
+        let entry = self.last()?;
         let text = entry.text.as_ref().and_then(|name| self.texts.iter().find(|(other, _)| other == name));
         Some(Head { at: entry.at, text: text.map(|(_, text)| text.clone()), ended: entry.ended.clone() })
     }
@@ -102,10 +108,15 @@ impl Log {
         known.extend(before.session());
         let ended = ended_by(&known, after);
         // All texts that are there are that of the head, and those of swaps that came too late.
-        let remove = LogRemoval {
-            entries: self.entries.iter().map(|entry| entry.at).filter(|at| Some(*at) != from).collect(),
-            texts: self.texts.iter().map(|(name, _)| name.clone()).collect(),
-        };
+        let mut remove = LogRemoval::default();
+        for entry in &self.entries {
+            if Some(entry.at) != from {
+                remove.entries.push(entry.at);
+            }
+        }
+        for (name, _) in &self.texts {
+            remove.texts.push(name.clone());
+        }
         LogAppend { from, text: to, ended, remove }
     }
 

@@ -2,11 +2,7 @@
 
 use relogin_session::SessionId;
 
-use super::{
-    local::LocalEntry,
-    log::Head,
-    text::{Content, is_same},
-};
+use super::{local::LocalEntry, log::Head, text::Content};
 
 /// Whose text counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +42,7 @@ fn outdoes(local: &LocalEntry, head: &Head) -> bool {
         // Only a login that the log was not there to take is newer than a removal.
         (Key { session, .. }, Nothing | NoKey) => is_unlogged && session.is_some() && !is_over(session),
         (Nothing | NoKey, Key { .. }) => has_replaced(logged),
-        (NoKey, Nothing | NoKey) => is_unlogged && !is_same(local.text.as_ref(), head.text.as_ref()),
+        (NoKey, Nothing | NoKey) => is_unlogged && local.text != head.text,
         (Nothing, Nothing | NoKey) => false,
     }
 }

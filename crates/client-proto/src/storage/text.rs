@@ -1,8 +1,6 @@
 //! Reads storage texts: which session one is of, and how new its key is.
 
-use relogin_res::json;
 use relogin_session::SessionId;
-use serde_json::Value as Json;
 
 use crate::{Secret, keeper::Record};
 
@@ -54,14 +52,4 @@ impl Content {
     pub(super) fn is_key(self) -> bool {
         matches!(self, Self::Key { .. })
     }
-}
-
-/// Whether both say the same; the order of members does not count.
-pub(super) fn is_same(one: Option<&Secret>, other: Option<&Secret>) -> bool {
-    one == other
-        || one.zip(other).is_some_and(|(one, other)| members(one).is_some_and(|one| Some(one) == members(other)))
-}
-
-fn members(text: &Secret) -> Option<Json> {
-    json::parse(text.expose())
 }

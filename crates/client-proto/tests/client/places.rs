@@ -145,6 +145,11 @@ fn b(generation: u64) -> String {
     record(&key(2, generation), generation)
 }
 
+/// As a tab writes it to localStorage while the log does not take it.
+fn unlogged(text: &str) -> String {
+    text.replacen('{', r#"{"unlogged":"","#, 1)
+}
+
 fn with(text: &str) -> (Places, Tab) {
     let (mut places, mut tab) = (Places::default(), Tab::default());
     assert_eq!(tab.swap(&mut places, None, Some(text)).as_deref(), Some(text));
@@ -203,7 +208,7 @@ fn a_database_that_goes_between_look_and_swap_loses_nothing() {
 fn no_older_text_brings_back_what_was_removed() {
     let (mut places, mut tab) = with(&a(1));
     tab.swap(&mut places, Some(&a(1)), None);
-    for older in [a(1), a(9), b(1), a(1).replace('}', r#","unlogged":{}}"#)] {
+    for older in [a(1), a(9), b(1), unlogged(&a(1))] {
         places.local = Some(older.clone());
         assert_eq!(Tab::default().look(&mut places), None, "{older}");
         assert_eq!(places.local, None);
@@ -228,6 +233,21 @@ fn what_the_log_did_not_take_moves_in_once_it_answers() {
         assert_eq!(places.logged().len(), 1);
         assert_eq!(tab.swap(&mut places, Some(&after), Some(&after)), places.local);
     }
+}
+
+/// A sibling hears of the mark in localStorage, and is the first to put the text into the log. Who swaps knows that it has succeeded
+/// by the text, so that is the same to the letter.
+#[test]
+fn a_swap_that_a_sibling_has_finished_succeeds_to_the_letter() {
+    let (mut places, mut tab) = with(&a(1));
+    let pending = format!(r#"{{"pendingLogouts":[{}]}}"#, begun(1, 1));
+    tab.begin(StorageInput::Swap { from: secret(Some(&a(1))), to: secret(Some(&pending)) });
+    while !matches!(tab.action, Some(StorageAction::ReadLog)) {
+        assert_eq!(tab.step(&mut places), None);
+    }
+    assert_eq!(Tab::default().look(&mut places).as_ref(), Some(&pending));
+    assert_eq!(tab.run(&mut places).as_ref(), Some(&pending));
+    assert_eq!(places.logged(), [pending]);
 }
 
 #[test]
@@ -353,7 +373,7 @@ fn a_late_loser_is_not_taken_for_the_first_of_the_log() {
 #[test]
 fn what_other_tabs_write_to_local_storage_is_news_unless_the_log_has_it() {
     let (_, tab) = with(&a(1));
-    let unlogged = a(1).replace('}', r#","unlogged":{}}"#);
+    let unlogged = unlogged(&a(1));
     for (storage, entry, is_news) in [
         (&tab.storage, Some(a(2)), false),
         (&tab.storage, None, true),

@@ -1,65 +1,29 @@
 //! The browser's own key pair: the same for all tabs, read by none.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use futures_util::future;
-use js_sys::{Array, Object, Reflect, Uint8Array};
-use relogin_session::api::PublicKey;
-use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
-use wasm_bindgen_futures::JsFuture;
+use js_sys::{Array, Uint8Array};
+use relogin_client_proto::{PublicKey, Signature};
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::wasm_bindgen_test;
-use web_sys::{CryptoKey, SubtleCrypto};
+use web_sys::CryptoKey;
 
-use crate::support::{Database, Sabotage, kept, sabotage, settled, within};
-
-#[wasm_bindgen(module = "/src/browser/device_key.js")]
-extern "C" {
-    #[wasm_bindgen(js_name = DeviceKey)]
-    type RawDeviceKey;
-
-    #[wasm_bindgen(constructor, js_class = DeviceKey)]
-    fn new(database: &Database) -> RawDeviceKey;
-
-    #[wasm_bindgen(method)]
-    fn make(this: &RawDeviceKey) -> JsValue;
-
-    #[wasm_bindgen(method)]
-    fn sign(this: &RawDeviceKey, message: &str) -> JsValue;
-}
-
-struct DeviceKey(RawDeviceKey);
-
-impl DeviceKey {
-    async fn make(&self) -> Option<PublicKey> {
-        let text = settled(self.0.make()).await.as_string()?;
-        let mut members = text.split(' ').map(str::to_owned);
-        let mut member = || members.next();
-        Some(PublicKey { kty: member()?, crv: member()?, x: member()?, y: member() })
-    }
-
-    async fn sign(&self, message: &str) -> Option<String> {
-        settled(self.0.sign(message)).await.as_string()
-    }
-
-    /// Whether it is not known if there is a pair.
-    async fn is_unavailable(&self) -> bool {
-        JsFuture::from(self.0.sign("a message").unchecked_into::<js_sys::Promise>()).await.is_err()
-    }
-}
+use super::{
+    super::testing::{Broken, Sabotage, forget, kept, within},
+    Database, DeviceKey, member, object, subtle,
+};
 
 fn device_key(name: &str) -> DeviceKey {
-    DeviceKey(RawDeviceKey::new(&Database::new(name)))
+    DeviceKey::new(&Database::new(name))
 }
 
-fn subtle() -> SubtleCrypto {
-    web_sys::window().unwrap().crypto().unwrap().subtle()
-}
-
-fn object(members: &[(&str, JsValue)]) -> Object {
-    let object = Object::new();
-    for (name, value) in members {
-        Reflect::set(&object, &(*name).into(), value).unwrap();
+fn signed(signature: Signature) -> String {
+    match signature {
+        Signature::Made(signature) => signature,
+        other => panic!("no signature: {other:?}"),
     }
-    object
 }
 
 /// Whether `signature` is that of `message`, by WebCrypto's own word.
@@ -71,21 +35,22 @@ async fn verifies(public_key: &PublicKey, message: &str, signature: &str) -> boo
     };
     let jwk = js_sys::JSON::parse(&serde_json::to_string(public_key).unwrap()).unwrap();
     let uses = Array::of1(&"verify".into());
-    let key = subtle().import_key_with_object("jwk", &jwk.unchecked_into(), &algorithm, true, &uses).unwrap();
-    let key: CryptoKey = JsFuture::from(key).await.unwrap().unchecked_into();
+    let key = subtle().unwrap().import_key_with_object("jwk", &jwk.unchecked_into(), &algorithm, true, &uses).unwrap();
+    let key: CryptoKey = (key).await.unwrap().unchecked_into();
     let signature = Base64UrlUnpadded::decode_vec(signature).unwrap();
     assert_eq!(signature.len(), 64);
     let (signature, message) = (Uint8Array::from(&signature[..]), Uint8Array::from(message.as_bytes()));
-    let verified = subtle().verify_with_object_and_js_u8_array_and_js_u8_array(&algorithm, &key, &signature, &message);
-    JsFuture::from(verified.unwrap()).await.unwrap() == JsValue::TRUE
+    let verified =
+        subtle().unwrap().verify_with_object_and_js_u8_array_and_js_u8_array(&algorithm, &key, &signature, &message);
+    (verified.unwrap()).await.unwrap() == JsValue::TRUE
 }
 
 #[wasm_bindgen_test]
 async fn what_it_signs_verifies_and_nothing_else_does() {
     let key = device_key("test:signs");
-    assert_eq!(key.sign("before there is one").await, None, "signing makes no pair");
+    assert_eq!(key.sign("before there is one").await, Signature::NoKey, "signing makes no pair");
     let public_key = key.make().await.unwrap();
-    let signature = key.sign("a message").await.unwrap();
+    let signature = signed(key.sign("a message").await);
     assert!(verifies(&public_key, "a message", &signature).await);
     assert!(!verifies(&public_key, "another", &signature).await);
     assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("OKP", "Ed25519"));
@@ -95,11 +60,11 @@ async fn what_it_signs_verifies_and_nothing_else_does() {
 async fn without_ed25519_it_is_p_256() {
     let key = device_key("test:p-256");
     let public_key = {
-        let _old = sabotage(Sabotage::Ed25519);
+        let _old = Broken::new(Sabotage::Ed25519);
         key.make().await.unwrap()
     };
     assert_eq!((public_key.kty.as_str(), public_key.crv.as_str()), ("EC", "P-256"));
-    let signature = key.sign("a message").await.unwrap();
+    let signature = signed(key.sign("a message").await);
     assert!(verifies(&public_key, "a message", &signature).await);
     assert_eq!(key.make().await, Some(public_key), "a browser that has learnt Ed25519 keeps the pair that it has");
 }
@@ -116,22 +81,22 @@ async fn tabs_get_the_same_pair_however_close_they_come() {
 #[wasm_bindgen_test]
 async fn nobody_can_read_its_private_half() {
     device_key("test:unreadable").make().await.unwrap();
-    let pair = within("the pair", JsFuture::from(kept("test:unreadable", "device"))).await.unwrap();
-    let private_key: CryptoKey = Reflect::get(&pair, &"privateKey".into()).unwrap().unchecked_into();
+    let pair = within("the pair", kept("test:unreadable", "device")).await.unwrap();
+    let private_key: CryptoKey = member(&pair, "privateKey").unwrap().unchecked_into();
     assert!(!private_key.extractable());
     for format in ["jwk", "pkcs8", "raw"] {
-        let exported = subtle().export_key(format, &private_key).unwrap();
-        assert!(JsFuture::from(exported).await.is_err(), "exported as {format}");
+        let exported = subtle().unwrap().export_key(format, &private_key).unwrap();
+        assert!((exported).await.is_err(), "exported as {format}");
     }
 }
 
 #[wasm_bindgen_test]
 async fn where_the_browser_keeps_no_keys_there_is_none() {
     for broken in [Sabotage::Missing, Sabotage::Refused, Sabotage::Writes, Sabotage::Algorithms] {
-        let _broken = sabotage(broken);
+        let _broken = Broken::new(broken);
         let key = device_key("test:none");
         assert_eq!(within("the answer", key.make()).await, None, "{broken:?}");
-        assert_eq!(within("the answer", key.sign("a message")).await, None, "{broken:?}");
+        assert_eq!(within("the answer", key.sign("a message")).await, Signature::NoKey, "{broken:?}");
     }
     assert!(device_key("test:none").make().await.is_some());
 }
@@ -141,12 +106,15 @@ async fn a_pair_that_was_read_outlives_a_database_that_breaks() {
     let key = device_key("test:breaks");
     let public_key = key.make().await.unwrap();
     {
-        let _broken = sabotage(Sabotage::Breaks);
-        let signature = within("the signature", key.sign("a message")).await.unwrap();
+        let _broken = Broken::new(Sabotage::Breaks);
+        let signature = signed(within("the signature", key.sign("a message")).await);
         assert!(verifies(&public_key, "a message", &signature).await);
         assert_eq!(within("the pair", key.make()).await.as_ref(), Some(&public_key), "a login can be bound, too");
         let other = device_key("test:breaks");
-        assert!(within("the answer", other.is_unavailable()).await, "no word on whether there is a pair");
+        let answer = within("the answer", other.sign("a message")).await;
+        assert_eq!(answer, Signature::Unavailable, "no word on whether there is a pair");
     }
-    assert!(!device_key("test:breaks").is_unavailable().await);
+    signed(device_key("test:breaks").sign("a message").await);
+    within("the deletion", forget("test:breaks")).await.unwrap();
+    assert_eq!(key.sign("a message").await, Signature::NoKey, "that is a word");
 }
