@@ -14,9 +14,12 @@ mod value;
 
 use std::cell::Cell;
 
+use futures_util::future::LocalBoxFuture;
+use js_sys::Promise;
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
 pub use client::{CallRequest, Called, ClientOptions, RawClient};
 pub use client_event::{ClientEvent, ConnectionState, Freshness};
@@ -51,6 +54,11 @@ impl Drop for Alive {
     fn drop(&mut self) {
         ALIVE.set(ALIVE.get() - 1);
     }
+}
+
+/// A promise of what `work` comes to. Boxed: the package would have a copy of what is around it for each kind.
+fn promise(work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
+    future_to_promise(work)
 }
 
 /// `value` as JavaScript has it: objects for maps, null for nothing.

@@ -1,20 +1,20 @@
 //! A plain RES client: its commands are promises, and what happens to its resources is told to an observer.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::cell::RefCell;
 
 use js_sys::{Array, Promise};
 use relogin_client::Engine;
+use relogin_res::Map;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
 
 use super::{
     Alive,
     client_event::{self, Ids},
     error::ErrorValue,
-    to_js, value,
+    promise, to_js, value,
 };
 use crate::{Client, Error, Event, Options, Resource, Returned};
 
@@ -76,7 +76,7 @@ extern "C" {
 #[derive(Debug)]
 pub struct RawClient {
     client: Client,
-    held: RefCell<BTreeMap<String, Resource>>,
+    held: RefCell<Map<String, Resource>>,
 }
 
 #[wasm_bindgen]
@@ -100,11 +100,11 @@ impl RawClient {
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn get(&self, rid: String) -> Promise {
         let client = self.client.clone();
-        future_to_promise(async move {
+        promise(Box::pin(async move {
             let resource = client.resource(&rid).await.map_err(|error| ErrorValue::from(&error))?;
             drop(resource);
             Ok(JsValue::UNDEFINED)
-        })
+        }))
     }
 
     /// Subscribes to the resource until it is released.
@@ -124,11 +124,11 @@ impl RawClient {
     #[wasm_bindgen(unchecked_return_type = "Promise<Called>")]
     pub fn call(&self, request: Ts<CallRequest>) -> Promise {
         let client = self.client.clone();
-        future_to_promise(async move {
+        promise(Box::pin(async move {
             let request = request.to_rust().map_err(ErrorValue::invalid)?;
             let called = call(&client, request).await.map_err(|error| ErrorValue::from(&error))?;
             Ok(to_js(&called))
-        })
+        }))
     }
 
     /// Tries to connect now, whatever the back-off.

@@ -1,11 +1,9 @@
 //! What happens to a client and its resources, as JavaScript is told of it.
 
-use std::collections::HashMap;
-
 use js_sys::JsString;
 use relogin_client::Engine;
 use relogin_client_proto::Resource;
-use relogin_res::{Change, ResourceId, Value, delta::Step};
+use relogin_res::{Change, Map, ResourceId, Value, delta::Step};
 use serde::Serialize;
 use tsify::Tsify;
 use wasm_bindgen::JsValue;
@@ -154,7 +152,7 @@ pub enum Freshness {
 
 /// Resource ids as JavaScript has them, so that each crosses once.
 #[derive(Debug, Default)]
-pub(super) struct Ids(HashMap<ResourceId, JsString>);
+pub(super) struct Ids(Map<ResourceId, JsString>);
 
 impl Ids {
     fn get(&mut self, rid: &ResourceId) -> JsString {

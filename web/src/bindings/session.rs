@@ -1,6 +1,6 @@
 //! The session manager over a client of JavaScript's: its only loop.
 
-use std::{collections::HashMap, future::poll_fn, task::Poll, time::Duration};
+use std::{future::poll_fn, task::Poll, time::Duration};
 
 use futures_channel::{
     mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -16,9 +16,9 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{future_to_promise, spawn_local};
+use wasm_bindgen_futures::spawn_local;
 
-use super::{Alive, error::ErrorValue, session_event::SessionEvent, to_js, value::Given};
+use super::{Alive, error::ErrorValue, promise, session_event::SessionEvent, to_js, value::Given};
 use crate::browser::{self, BrowserIo, StorageMode, moment};
 
 /// Which session is kept.
@@ -82,7 +82,7 @@ impl RawSession {
             manager: KeeperAlone::new(config),
             io,
             asked,
-            waiting: HashMap::new(),
+            waiting: Vec::new(),
             next_token: 0,
             method_prefix: format!("auth.{name}."),
             observer,
@@ -146,14 +146,14 @@ impl RawSession {
     fn command(&self, command: Command) -> Promise {
         let (settle, settled) = oneshot::channel();
         self.ask(Ask::Command(command, settle));
-        future_to_promise(async move {
+        promise(Box::pin(async move {
             match settled.await {
                 Ok(outcome) => outcome.map_err(|error| ErrorValue::from(&error))?,
                 // It is freed, and the package has told those who wait.
                 Err(oneshot::Canceled) => Err(ErrorValue::from(&RequestError::Superseded))?,
             }
             Ok(JsValue::UNDEFINED)
-        })
+        }))
     }
 
     fn tell(&self, input: AloneInput) {
@@ -171,8 +171,8 @@ struct Driver {
     manager: KeeperAlone,
     io: BrowserIo,
     asked: UnboundedReceiver<Ask>,
-    /// Who waits for which command.
-    waiting: HashMap<u64, oneshot::Sender<Result<(), RequestError>>>,
+    /// Who waits for which command: a few at most.
+    waiting: Vec<(u64, oneshot::Sender<Result<(), RequestError>>)>,
     next_token: u64,
     /// What the methods of requests begin with.
     method_prefix: String,
@@ -198,7 +198,7 @@ impl Driver {
             Ask::Input(input) => input,
             Ask::Command(command, settle) => {
                 self.next_token += 1;
-                self.waiting.insert(self.next_token, settle);
+                self.waiting.push((self.next_token, settle));
                 AloneInput::Own(Input::Command(Token(self.next_token), command))
             }
         })
@@ -221,7 +221,8 @@ impl Driver {
             AloneAction::Ready => self.tell(&SessionEvent::Ready),
             AloneAction::Replace => self.tell(&SessionEvent::Replace),
             AloneAction::Own(Action::Settle(Token(token), outcome)) => {
-                if let Some(settle) = self.waiting.remove(&token) {
+                if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) {
+                    let (_, settle) = self.waiting.swap_remove(at);
                     // Nobody waits any more if the promise was collected.
                     let _ = settle.send(outcome.map(drop));
                 }
