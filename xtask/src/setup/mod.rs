@@ -5,9 +5,9 @@
 
 mod cargo_tools;
 mod components;
+mod go_programs;
 pub(crate) mod npm_packages;
 mod programs;
-mod resgate;
 pub(crate) mod wasm_opt;
 mod wasm_target;
 
@@ -96,7 +96,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     if needs == Needs::Tests {
         programs.extend(programs::TESTED_WITH);
         programs.extend([&programs::NPM, &programs::FAKETIME, &programs::IP]);
-        if resgate::find(context).is_none() {
+        if go_programs::ALL.iter().any(|program| program.find(context).is_none()) {
             programs.push(&programs::GO);
         }
     }
@@ -117,7 +117,9 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     if needs == Needs::Tests {
         variables
             .extend(programs::TESTED_WITH.iter().filter_map(|program| program.variable.zip(program.find(context))));
-        variables.push(("RESGATE", resgate::ensure(context)?));
+        for program in &go_programs::ALL {
+            variables.push((program.variable, program.ensure(context)?));
+        }
         variables.push(("RESCLIENT_DIR", npm_packages::ensure_for_tests(context)?));
     }
     Ok(Tools { variables })

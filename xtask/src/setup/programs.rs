@@ -19,14 +19,6 @@ pub(super) struct Program {
     brew: &'static [&'static str],
 }
 
-const NATS_SERVER: Program = Program {
-    what: "nats-server",
-    variable: Some("NATS_SERVER"),
-    names: &["nats-server"],
-    apt: &[&["nats-server"]],
-    brew: &["nats-server"],
-};
-
 /// Sets the clock for one process, by a library that comes with it.
 pub(super) const FAKETIME: Program = Program {
     what: "libfaketime",
@@ -86,7 +78,7 @@ pub(super) const GO: Program =
     Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"] };
 
 /// What tests start, and are told the place of.
-pub(super) const TESTED_WITH: [&Program; 4] = [&NATS_SERVER, &CHROMIUM, &CHROMEDRIVER, &NODE];
+pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
 /// Browser and driver of one version: Debian's names, then Ubuntu's.
 const CHROMIUM_PACKAGES: &[&[&str]] =
