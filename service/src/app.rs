@@ -45,7 +45,7 @@ use crate::{
     reset::Resets,
     secret,
     sessions::Sessions,
-    store::{SessionStore, StoreError, memory::MemoryStore, sled::SledStore},
+    store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore},
     users::{announced::Announced, nats::Changes},
 };
 
@@ -155,7 +155,7 @@ impl App {
                 (keyring, is_new)
             }
         };
-        let store = open_store(config.store, &config.data).await?;
+        let store = open_store(&config.store, &config.data, nats.as_deref()).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
                 "the secret is newer than the sessions, so all their keys will be refused; restore the secret file if it was lost"
@@ -373,9 +373,13 @@ async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<Nats
     })
 }
 
-async fn open_store(kind: StoreKind, data: &Path) -> anyhow::Result<Arc<dyn SessionStore>> {
+async fn open_store(kind: &StoreKind, data: &Path, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
     Ok(match kind {
         StoreKind::Memory => Arc::new(MemoryStore::default()),
+        StoreKind::JetStream(bucket) => {
+            let nats = nats.context("sessions in JetStream need a connection to NATS")?;
+            Arc::new(JetStreamStore::open(nats.client(), bucket).await?)
+        }
         StoreKind::Sled => {
             let folder = data.join("sessions");
             let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;

@@ -2,6 +2,7 @@
 
 mod layers;
 mod options;
+mod stores;
 mod values;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use relogin_session::Policy;
 
 pub use layers::{ConfigError, Layers, Origin};
 pub use options::Options;
+pub use stores::StoreKind;
 use values::Value;
 pub use values::{Problem, parse_public_url};
 
@@ -96,15 +98,6 @@ pub enum GatewayKind {
     Embedded,
     /// Other gateways are on the bus.
     None,
-}
-
-/// The session store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreKind {
-    /// In the data folder.
-    Sled,
-    /// In memory: a restart ends them.
-    Memory,
 }
 
 /// The user source.
@@ -250,11 +243,16 @@ impl Config {
         };
 
         let data = data(&options)?;
-        let store = options.store()?.map_or(StoreKind::Sled, |store| store.value);
-        let secret = match (options.secret_file()?, store) {
+        let name = match options.name()? {
+            Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
+            Some(name) => name.value,
+            None => DEFAULT_NAME.to_owned(),
+        };
+        let store = stores::store(&options, &bus, &name)?;
+        let secret = match (options.secret_file()?, &store) {
             (Some(path), _) => SecretSource::File(path.value),
-            (None, StoreKind::Sled) => SecretSource::File(data.join("secret")),
             (None, StoreKind::Memory) => SecretSource::Memory,
+            (None, _) => SecretSource::File(data.join("secret")),
         };
         let users = match options.users()? {
             Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
@@ -272,11 +270,6 @@ impl Config {
         let audit_subject = match options.audit_subject()? {
             Some(subject) if bus == BusKind::Local => return Err(subject.is_wrong(Problem::NeedsNats)),
             subject => subject.map(|subject| subject.value),
-        };
-        let name = match options.name()? {
-            Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
-            Some(name) => name.value,
-            None => DEFAULT_NAME.to_owned(),
         };
         let keys = KeyTokens {
             format: options.key_format()?.map_or_else(KeyFormat::default, |format| format.value),
@@ -386,6 +379,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Invocation, parse};
+    use crate::store::jetstream::{BucketConfig, Replicas};
 
     /// Resolves a command line, with `file` as the configuration file.
     fn resolve(args: &str, file: &str) -> Result<Config, String> {
@@ -449,6 +443,11 @@ mod tests {
         let arguments = ["-m", "my users", "--db=a b", "$HOME"].map(str::to_owned).into();
         assert_eq!(ok("", file).users, UsersSource::Exec("python3".into(), arguments));
         assert_eq!(ok("--store memory", "").secret, SecretSource::Memory);
+        let jetstream = |args: &str| ok(&format!("--store jetstream --nats nats://a --secret-file s {args}"), "").store;
+        let bucket = |name: &str, replicas| StoreKind::JetStream(BucketConfig { name: name.to_owned(), replicas });
+        assert_eq!(jetstream(""), bucket("relogin-session", Replicas::One));
+        assert_eq!(jetstream("--name login --replicas 5"), bucket("relogin-login", Replicas::Five));
+        assert_eq!(jetstream("--bucket b --replicas 3"), bucket("b", Replicas::Three));
         assert_eq!(ok("--store memory --secret-file s", "").secret, SecretSource::File("s".into()));
         assert_eq!(ok("--data d", "").secret, SecretSource::File("d/secret".into()));
     }
@@ -543,7 +542,30 @@ mod tests {
             ("--name ticker --demo", "", "--name is the name of the counter of --demo"),
             ("--listen 8080", "", "--listen \"8080\" is not an address"),
             ("--listen localhost:99999", "", "--listen \"localhost:99999\" is not an address"),
-            ("--store redis", "", "--store \"redis\" is not a valid value; expected sled or memory"),
+            ("--store redis", "", "--store \"redis\" is not a valid value; expected sled, jetstream or memory"),
+            ("--store jetstream --secret-file s", "", "--store needs --nats"),
+            (
+                "--store jetstream --nats nats://a",
+                "",
+                "--store needs --secret-file: sessions that outlive this machine",
+            ),
+            (
+                "--store jetstream --nats nats://a --secret-file s --replicas 2",
+                "",
+                "--replicas \"2\" is not a valid value",
+            ),
+            (
+                "--store jetstream --nats nats://a --secret-file s --bucket a.b",
+                "",
+                "--bucket \"a.b\" is not the name of a",
+            ),
+            (
+                "--store jetstream --nats nats://a --secret-file s --name a+b",
+                "",
+                "--store \"relogin-a+b\" is not the name",
+            ),
+            ("--bucket b", "", "--bucket needs --store jetstream"),
+            ("--store memory --replicas 3", "", "--replicas needs --store jetstream"),
             ("--gateway maybe", "", "--gateway \"maybe\" is not a valid value"),
             ("--allow-origin example.org", "", "--allow-origin \"example.org\" is not an origin"),
             ("--public-url example.org", "", "--public-url \"example.org\" is not the URL of a site"),

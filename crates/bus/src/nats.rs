@@ -120,6 +120,12 @@ impl NatsBus {
         }
     }
 
+    /// The connection, for what is kept at the server. It is drained when the bus is closed.
+    #[must_use]
+    pub fn client(&self) -> async_nats::Client {
+        self.client.clone()
+    }
+
     async fn open_inbox(&self) -> Result<(), BusError> {
         let prefix = self.inbox.len() + 1;
         // Not `Shared` itself, because that holds the tap that holds this closure.

@@ -4,6 +4,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod index;
+pub mod jetstream;
 pub mod memory;
 pub mod sled;
 

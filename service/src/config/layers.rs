@@ -10,11 +10,10 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, Options, StoreKind, ThrottleKind,
-    UsersSource,
-    values::{self, Problem, Value},
+    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, Options, ThrottleKind, UsersSource,
+    values::{self, Problem, StoreName, Value},
 };
-use crate::{client_address::TrustedProxies, users::cost::Cost};
+use crate::{client_address::TrustedProxies, store::jetstream::Replicas, users::cost::Cost};
 
 /// The given options, before the file is read.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +112,9 @@ options! {
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
     gateway: "gateway" "RELOGIN_GATEWAY" values::gateway => GatewayKind;
     data: "data" "RELOGIN_DATA" values::path => PathBuf;
-    store: "store" "RELOGIN_STORE" values::store => StoreKind;
+    store: "store" "RELOGIN_STORE" values::store => StoreName;
+    bucket: "bucket" "RELOGIN_BUCKET" values::bucket => String;
+    replicas: "replicas" "RELOGIN_REPLICAS" values::replicas => Replicas;
     name: "name" "RELOGIN_NAME" values::name => String;
     users: "users" "RELOGIN_USERS" values::users => UsersSource;
     password_cost: "password-cost" "RELOGIN_PASSWORD_COST" values::password_cost => Cost;

@@ -58,9 +58,17 @@ pub struct Options {
     /// Folder for the sessions and the secret [default: relogin-data]
     #[arg(long, env = "RELOGIN_DATA", value_name = "DIR", help_heading = "Sessions and keys")]
     pub data: Option<PathBuf>,
-    /// Keep sessions in the data folder, or only in memory [default: sled]
-    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|memory", help_heading = "Sessions and keys")]
+    /// Keep sessions in the data folder, in JetStream, or only in memory [default: sled]
+    ///
+    /// `jetstream` needs --nats and --secret-file, and nothing on the machine; see scale.md.
+    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|jetstream|memory", help_heading = "Sessions and keys")]
     pub store: Option<String>,
+    /// Key-value bucket in JetStream for the sessions; created if it does not exist [default: relogin-NAME]
+    #[arg(long, env = "RELOGIN_BUCKET", value_name = "BUCKET", help_heading = "Sessions and keys")]
+    pub bucket: Option<String>,
+    /// Number of NATS servers that keep each session in JetStream [default: 1]
+    #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", help_heading = "Sessions and keys")]
+    pub replicas: Option<String>,
     /// A session ends if it was not used for this long [default: 24h]
     #[arg(long, env = "RELOGIN_KEY_LIFETIME", value_name = "TIME", help_heading = "Sessions and keys")]
     pub key_lifetime: Option<String>,

@@ -14,12 +14,13 @@ use relogin_res::rid::is_part;
 use url::Url;
 
 use super::{
-    AllowOrigin, AuditTarget, ConfigError, CookieKind, GatewayKind, KeyFormat, NatsUrl, Origin, StoreKind,
-    ThrottleKind, UsersSource,
+    AllowOrigin, AuditTarget, ConfigError, CookieKind, GatewayKind, KeyFormat, NatsUrl, Origin, ThrottleKind,
+    UsersSource,
 };
 use crate::{
     bus::check_subject,
     client_address::TrustedProxies,
+    store::jetstream::Replicas,
     users::cost::{Cost, CostError},
 };
 
@@ -65,6 +66,12 @@ pub enum Problem {
     NobodyCouldReachIt,
     /// Needs NATS.
     NeedsNats,
+    /// A bucket of JetStream, without `--store jetstream`.
+    NeedsJetStream,
+    /// Sessions in JetStream, but no secret that outlives the machine.
+    NeedsSecretFile,
+    /// Not the name of a bucket.
+    Bucket(String),
     /// Keys in cookies, but cookies are off.
     NeedsCookies,
     /// Not a subject.
@@ -122,11 +129,34 @@ pub(super) fn gateway(text: String) -> Result<GatewayKind, Problem> {
     }
 }
 
-pub(super) fn store(text: String) -> Result<StoreKind, Problem> {
+/// What `--store` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreName {
+    Sled,
+    JetStream,
+    Memory,
+}
+
+pub(super) fn store(text: String) -> Result<StoreName, Problem> {
     match text.as_str() {
-        "sled" => Ok(StoreKind::Sled),
-        "memory" => Ok(StoreKind::Memory),
-        _ => Err(Problem::Choice(text, "sled or memory")),
+        "sled" => Ok(StoreName::Sled),
+        "jetstream" => Ok(StoreName::JetStream),
+        "memory" => Ok(StoreName::Memory),
+        _ => Err(Problem::Choice(text, "sled, jetstream or memory")),
+    }
+}
+
+pub(super) fn bucket(text: String) -> Result<String, Problem> {
+    let is_valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if is_valid { Ok(text) } else { Err(Problem::Bucket(text)) }
+}
+
+pub(super) fn replicas(text: String) -> Result<Replicas, Problem> {
+    match text.as_str() {
+        "1" => Ok(Replicas::One),
+        "3" => Ok(Replicas::Three),
+        "5" => Ok(Replicas::Five),
+        _ => Err(Problem::Choice(text, "1, 3 or 5")),
     }
 }
 
@@ -326,6 +356,16 @@ impl fmt::Display for Problem {
                 f.write_str("needs --nats: without a gateway and without NATS the service cannot be reached")
             }
             Self::NeedsNats => f.write_str("needs --nats"),
+            Self::NeedsJetStream => f.write_str("needs --store jetstream"),
+            Self::NeedsSecretFile => {
+                f.write_str("needs --secret-file: sessions that outlive this machine need a secret that does, too")
+            }
+            Self::Bucket(text) => {
+                write!(
+                    f,
+                    "{text:?} is not the name of a bucket: use letters, digits, - and _, or choose another with --bucket"
+                )
+            }
             Self::NeedsCookies => f.write_str("needs --cookie use or require"),
             Self::Subject(text) => write!(f, "{text:?} is not a subject; write it like my.audit"),
             Self::UsersSubject(text) => write!(f, "{text:?} names no subject; write it like nats:my.users"),

@@ -8,6 +8,7 @@ mod clock;
 mod connections;
 mod crash;
 mod instances;
+mod jetstream;
 mod nats_gateway;
 #[path = "../nats_server/mod.rs"]
 mod nats_server;

@@ -1,0 +1,309 @@
+//! Sessions in a key-value bucket of NATS JetStream: the service keeps nothing on its own machine. Must not depend on rules, a
+//! clock, or the message bus.
+//!
+//! **Shape.** Each session is one key, `s.<sid>`, whose value is the encoded record. A session's revision is the sequence of its
+//! last message in the bucket's stream. A replica of the bucket in memory (`jetstream/replica.rs`) answers reads; a watch
+//! (`jetstream/follower.rs`) fills it when the store opens and keeps it current.
+//!
+//! **A write** is a publish that names the last sequence of its subject, so the server compares and swaps. It returns once the
+//! server has acknowledged it, that is, once a quorum of the bucket's replicas has it. How well a server that has acknowledged
+//! keeps its word over a power loss is for its `sync_interval` to say.
+//!
+//! **A write without an answer** (a lost connection, a server that changes its leader) may have been done or not. Until the leader
+//! has said which, the session is *in doubt*: a read of it asks the leader first, and so does a read that looks for one of its
+//! connections. Only `STREAM.MSG.GET` goes to the leader; a direct get may be answered by a replica that is behind.
+//!
+//! **One connection on one session** is not for the server to check, as each session is a key of its own. The replica does it, so
+//! one instance of the service at a time may write; the service sees to that (`service/src/instance.rs`).
+//!
+//! **Time to live.** A session that nobody disposes of after its deadline is removed by the server an hour later, and what marks a
+//! removed session goes after an hour too.
+
+mod bucket;
+mod follower;
+mod replica;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_nats::{Client, connection::State};
+use async_trait::async_trait;
+use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
+use thiserror::Error;
+use tokio::{sync::Notify, task::JoinHandle};
+
+pub use self::bucket::{BucketConfig, Replicas};
+use self::{
+    bucket::{Bucket, Published},
+    replica::{Change, Encoded, Replica, WriteId},
+};
+use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
+
+/// Keeps sessions in a bucket.
+pub struct JetStreamStore {
+    shared: Arc<Shared>,
+    follower: JoinHandle<()>,
+}
+
+/// Why the bucket cannot be used.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The server is too old.
+    #[error("nats-server {0} is too old: sessions in JetStream need version 2.12 or later")]
+    ServerTooOld(String),
+    /// There is no JetStream, it does not let us in, or the bucket cannot be made.
+    #[error("cannot use the JetStream bucket {bucket:?}")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// What the server said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is a bucket of this name that is made in another way.
+    #[error("the JetStream bucket {bucket:?} keeps {found}, but {wanted} is asked for")]
+    Different {
+        /// Its name.
+        bucket: String,
+        /// How it is made.
+        found: String,
+        /// How it should be made.
+        wanted: String,
+    },
+    /// A record cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What the store's face and its follower share.
+struct Shared {
+    bucket: Bucket,
+    client: Client,
+    replica: Mutex<Replica>,
+    deadline_moved: Notify,
+    /// Set while the follower hears from the server.
+    is_following: AtomicBool,
+}
+
+impl JetStreamStore {
+    /// Opens the bucket, which is made if it is not there, and reads all of it.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the bucket cannot be used, or not be read.
+    pub async fn open(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
+        let bucket = Bucket::open(&client, config).await?;
+        let shared = Arc::new(Shared {
+            bucket,
+            client,
+            replica: Mutex::default(),
+            deadline_moved: Notify::new(),
+            is_following: AtomicBool::new(false),
+        });
+        let watch = follower::catch_up(&shared).await?;
+        let follower = tokio::spawn(follower::follow(Arc::clone(&shared), watch));
+        Ok(Self { shared, follower })
+    }
+
+    /// Writes one session under its revision (`None`: there must be none).
+    async fn write(
+        &self,
+        sid: SessionId,
+        revision: Option<Revision>,
+        next: Option<Record>,
+    ) -> Result<Revision, StoreError> {
+        let shared = &self.shared;
+        shared.certain(sid).await?;
+        let connections = next.as_ref().map(|next| next.connections.as_slice()).unwrap_or_default();
+        for connection in connections {
+            shared.certain_of(connection).await?;
+        }
+        let (write, expected) = {
+            let mut replica = shared.open()?;
+            if replica.revision(sid) != revision {
+                return Err(StoreError::Conflict);
+            }
+            // A removed session leaves a marker behind, which a new one of the same id follows.
+            let expected = revision.or(replica.removed(sid)).unwrap_or_default();
+            (Write { shared, id: replica.begin(sid, connections)? }, expected)
+        };
+        let change = match next {
+            Some(record) => Change::Put(Encoded::new(record)?),
+            None => Change::Remove,
+        };
+        let published = match shared.bucket.publish(sid, expected, &change).await {
+            Published::Conflict if revision.is_none() => match shared.marker(sid).await? {
+                Some(marker) => shared.bucket.publish(sid, marker, &change).await,
+                None => Published::Conflict,
+            },
+            published => published,
+        };
+        match published {
+            Published::Done(written) => {
+                shared.change(|replica| replica.apply(sid, written, change));
+                write.end();
+                Ok(written)
+            }
+            Published::Conflict => {
+                write.end();
+                // What won is what the caller decides on next.
+                shared.refresh(sid).await?;
+                Err(StoreError::Conflict)
+            }
+            Published::Refused(error) => {
+                write.end();
+                Err(StoreError::Shortage(error))
+            }
+            Published::Unknown(error) => Err(StoreError::Backend(error)),
+        }
+    }
+}
+
+/// A write under way. Dropped before it has ended, it is in doubt: also if the caller lost patience.
+struct Write<'a> {
+    shared: &'a Shared,
+    id: WriteId,
+}
+
+impl Write<'_> {
+    fn end(self) {
+        self.shared.replica().end(self.id);
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        // Of one that has ended the replica knows nothing.
+        self.shared.replica().doubt(self.id);
+    }
+}
+
+impl Shared {
+    /// Nothing under the lock panics halfway through a change.
+    fn replica(&self) -> MutexGuard<'_, Replica> {
+        self.replica.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, Replica>, StoreError> {
+        let replica = self.replica();
+        if replica.is_closed { Err(StoreError::Closed) } else { Ok(replica) }
+    }
+
+    /// Changes the replica, and tells whoever waits for an earlier deadline.
+    fn change<T>(&self, change: impl FnOnce(&mut Replica) -> T) -> T {
+        let mut replica = self.replica();
+        let earliest = replica.next_deadline();
+        let result = change(&mut replica);
+        if is_earlier(replica.next_deadline(), earliest) {
+            self.deadline_moved.notify_one();
+        }
+        result
+    }
+
+    /// Sees to it that the replica has what the leader has of `sid`, if that is in doubt.
+    async fn certain(&self, sid: SessionId) -> Result<(), StoreError> {
+        let in_doubt = self.open()?.is_in_doubt(sid);
+        if in_doubt { self.refresh(sid).await.map(drop) } else { Ok(()) }
+    }
+
+    /// The same for the session that may hold `connection`.
+    async fn certain_of(&self, connection: &ConnectionId) -> Result<(), StoreError> {
+        let doubted = self.open()?.doubted_holder(connection);
+        match doubted {
+            Some(sid) => self.refresh(sid).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks the leader for the session, and takes up what it says.
+    async fn refresh(&self, sid: SessionId) -> Result<(), StoreError> {
+        let known = self.replica().last(sid);
+        let (revision, change) = self.bucket.ask_leader(sid).await?;
+        self.change(|replica| replica.take_up(sid, known, revision, change));
+        Ok(())
+    }
+
+    /// The sequence of the marker that a removed session has left, if there is one and no session.
+    async fn marker(&self, sid: SessionId) -> Result<Option<Revision>, StoreError> {
+        let (revision, change) = self.bucket.ask_leader(sid).await?;
+        Ok(matches!(change, Change::Remove).then_some(revision).filter(|marker| *marker != Revision::default()))
+    }
+}
+
+#[async_trait]
+impl SessionStore for JetStreamStore {
+    async fn create(&self, record: Record) -> Result<Revision, StoreError> {
+        self.write(record.sid, None, Some(record)).await
+    }
+
+    async fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
+        self.shared.certain(sid).await?;
+        self.shared.open()?.load(sid)
+    }
+
+    async fn replace(&self, record: Record, revision: Revision) -> Result<Revision, StoreError> {
+        self.write(record.sid, Some(revision), Some(record)).await
+    }
+
+    async fn remove(&self, sid: SessionId, revision: Revision) -> Result<(), StoreError> {
+        self.write(sid, Some(revision), None).await.map(drop)
+    }
+
+    async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError> {
+        self.shared.certain_of(connection).await?;
+        let replica = self.shared.open()?;
+        replica.session_on(connection).map_or(Ok(None), |sid| replica.load(sid))
+    }
+
+    async fn find_by_user(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.shared.open()?.sessions_of(user))
+    }
+
+    async fn overdue(&self, until: Timestamp, limit: usize) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.shared.open()?.overdue(until, limit))
+    }
+
+    async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.shared.open()?.next_deadline())
+    }
+
+    async fn deadline_moved(&self) {
+        self.shared.deadline_moved.notified().await;
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        drop(self.shared.open()?);
+        if self.shared.client.connection_state() != State::Connected {
+            return Err(StoreError::Shortage("the connection to NATS is lost".into()));
+        }
+        if !self.shared.is_following.load(Ordering::Acquire) {
+            return Err(StoreError::Shortage("the bucket does not answer".into()));
+        }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.shared.replica().is_closed = true;
+        self.follower.abort();
+        Ok(())
+    }
+}
+
+impl Drop for JetStreamStore {
+    fn drop(&mut self) {
+        self.follower.abort();
+    }
+}
+
+impl fmt::Debug for JetStreamStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JetStreamStore").field("bucket", &self.shared.bucket).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! The bucket's messages: making it, publishing to it under a revision, and asking its leader. Must not depend on the replica.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, HeaderMap,
+    connection::State,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::{CreateKeyValueErrorKind, PublishErrorKind},
+        kv::{self, Operation, Store},
+        message::PublishMessage,
+        stream::{LastRawMessageErrorKind, StorageType},
+    },
+};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use relogin_session::{Record, SessionId};
+
+use super::{
+    OpenError,
+    replica::{Change, Encoded},
+};
+use crate::{Revision, StoreError};
+
+/// Which bucket, and how it is made if it is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketConfig {
+    /// Its name.
+    pub name: String,
+    /// On how many servers each session is.
+    pub replicas: Replicas,
+}
+
+/// On how many servers a bucket is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Replicas {
+    /// One: it is away while that server is.
+    #[default]
+    One,
+    /// Three: one server may be away.
+    Three,
+    /// Five: two servers may be away.
+    Five,
+}
+
+impl Replicas {
+    fn number(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Three => 3,
+            Self::Five => 5,
+        }
+    }
+}
+
+/// What has become of a publish.
+pub(super) enum Published {
+    /// It is stored, with this sequence.
+    Done(Revision),
+    /// The subject's last sequence is another one. Nothing was stored.
+    Conflict,
+    /// It was not stored.
+    Refused(Box<dyn std::error::Error + Send + Sync>),
+    /// It may have been stored.
+    Unknown(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The bucket.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    client: Client,
+    context: Context,
+    pub(super) store: Store,
+}
+
+/// How long a server has for its answer. An election of a new leader takes less.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
+
+/// For how long a removed session's marker stays, and a session that is over and that nobody disposes of.
+const GRACE: Duration = Duration::from_secs(3_600);
+
+const PREFIX: &str = "s.";
+
+impl Bucket {
+    pub(super) async fn open(client: &Client, config: &BucketConfig) -> Result<Self, OpenError> {
+        if !client.is_server_compatible(2, 12, 0) {
+            return Err(OpenError::ServerTooOld(client.server_info().version));
+        }
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(ANSWER_DEADLINE);
+        let wanted = kv::Config {
+            bucket: config.name.clone(),
+            description: "sessions of relogin".to_owned(),
+            history: 1,
+            storage: StorageType::File,
+            num_replicas: config.replicas.number(),
+            limit_markers: Some(GRACE),
+            ..kv::Config::default()
+        };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Bucket {
+            bucket: config.name.clone(),
+            source,
+        };
+        let mut store = match context.create_key_value(wanted).await {
+            Ok(store) => store,
+            // One that is made in another way.
+            Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
+                context.get_key_value(&config.name).await.map_err(|_| failed(error.into()))?
+            }
+            Err(error) => return Err(failed(error.into())),
+        };
+        let info = store.stream.info().await.map_err(|error| failed(error.into()))?;
+        let (found, number) = (&info.config, config.replicas.number());
+        if found.num_replicas != number || found.max_messages_per_subject != 1 || !found.allow_message_ttl {
+            let describe = |replicas: usize, history: i64, ttl: bool| {
+                format!(
+                    "{replicas} replicas, a history of {history}, {} time to live",
+                    if ttl { "with" } else { "without" }
+                )
+            };
+            return Err(OpenError::Different {
+                bucket: config.name.clone(),
+                found: describe(found.num_replicas, found.max_messages_per_subject, found.allow_message_ttl),
+                wanted: describe(number, 1, true),
+            });
+        }
+        Ok(Self { client: client.clone(), context, store })
+    }
+
+    /// Stores a change of a session whose last message has the sequence `expected` (0: it has none).
+    pub(super) async fn publish(&self, sid: SessionId, expected: Revision, change: &Change) -> Published {
+        // The client would keep it until the connection is back, long after its caller was told that it failed.
+        if self.client.connection_state() != State::Connected {
+            return Published::Refused("the connection to NATS is lost".into());
+        }
+        let message = PublishMessage::build().expected_last_subject_sequence(expected.0);
+        let message = match change {
+            Change::Put(Encoded { record, bytes }) => {
+                message.payload(Bytes::copy_from_slice(bytes)).ttl(time_to_live(record))
+            }
+            Change::Remove => message.header("KV-Operation", "PURGE").header("Nats-Rollup", "sub").ttl(GRACE),
+        };
+        let subject = format!("{}{}", self.store.prefix, key(sid));
+        let acknowledged = match self.context.send_publish(subject, message).await {
+            Ok(sent) => sent.await,
+            Err(error) => return Published::Refused(error.into()),
+        };
+        match acknowledged {
+            Ok(acknowledged) => Published::Done(Revision(acknowledged.sequence)),
+            Err(error) => match error.kind() {
+                PublishErrorKind::WrongLastSequence => Published::Conflict,
+                // Nobody was there to take it.
+                PublishErrorKind::StreamNotFound
+                | PublishErrorKind::MaxAckPending
+                | PublishErrorKind::MaxPayloadExceeded => Published::Refused(error.into()),
+                _ => Published::Unknown(error.into()),
+            },
+        }
+    }
+
+    /// What the bucket's leader has of a session: its last sequence and what that has done; sequence 0 if there is nothing.
+    pub(super) async fn ask_leader(&self, sid: SessionId) -> Result<(Revision, Change), StoreError> {
+        let subject = format!("{}{}", self.store.prefix, key(sid));
+        match self.store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => {
+                let revision = Revision(message.sequence);
+                if is_removal(&message.headers) {
+                    Ok((revision, Change::Remove))
+                } else {
+                    Ok((revision, Change::Put(Encoded::decode(sid, &message.payload)?)))
+                }
+            }
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok((Revision::default(), Change::Remove)),
+                LastRawMessageErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+                    Ok((Revision::default(), Change::Remove))
+                }
+                _ => Err(StoreError::Backend(error.into())),
+            },
+        }
+    }
+}
+
+/// What an entry that the watch has shown does, and to which session; none if its key is not one of ours.
+pub(super) fn change(entry: &kv::Entry) -> Result<Option<(SessionId, Change)>, StoreError> {
+    let Some(sid) = session(&entry.key) else { return Ok(None) };
+    let change = match entry.operation {
+        Operation::Put => Change::Put(Encoded::decode(sid, &entry.value)?),
+        Operation::Delete | Operation::Purge => Change::Remove,
+    };
+    Ok(Some((sid, change)))
+}
+
+fn is_removal(headers: &HeaderMap) -> bool {
+    headers.get("KV-Operation").is_some_and(|operation| operation.as_str() != "PUT")
+        || headers.get("Nats-Marker-Reason").is_some()
+}
+
+/// From its last use to its deadline, and the time in which somebody should have disposed of it. A store reads no clock: a record
+/// that is written is mostly one that was just used, and else it stays a little longer.
+fn time_to_live(record: &Record) -> Duration {
+    Duration::from_millis(record.deadline().0.saturating_sub(record.last_seen.0)) + GRACE
+}
+
+fn key(sid: SessionId) -> String {
+    format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(sid.0))
+}
+
+fn session(key: &str) -> Option<SessionId> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(key.strip_prefix(PREFIX)?).ok()?;
+    Some(SessionId(bytes.try_into().ok()?))
+}

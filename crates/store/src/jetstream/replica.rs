@@ -1,0 +1,219 @@
+//! The bucket as this process knows it: the newest record of each session, what finds it, and what is in doubt. Must not depend on
+//! NATS.
+
+use std::{collections::HashMap, sync::Arc};
+
+use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
+
+use crate::{Revision, StoreError, Stored, index::Index};
+
+/// A record and its encoded form.
+#[derive(Debug)]
+pub(super) struct Encoded {
+    pub(super) record: Box<Record>,
+    pub(super) bytes: Box<[u8]>,
+}
+
+impl Encoded {
+    pub(super) fn new(record: Record) -> Result<Self, StoreError> {
+        let bytes = record.encode().map_err(|error| StoreError::Record(record.sid, error))?;
+        Ok(Self { record: record.into(), bytes: bytes.into() })
+    }
+
+    pub(super) fn decode(sid: SessionId, bytes: &[u8]) -> Result<Self, StoreError> {
+        let record = Record::decode(bytes).map_err(|error| StoreError::Record(sid, error))?;
+        Ok(Self { record: record.into(), bytes: bytes.into() })
+    }
+}
+
+/// What a message of the bucket does to its session.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// This is its record now.
+    Put(Encoded),
+    /// It is removed.
+    Remove,
+}
+
+/// The bucket's newest state, as far as this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Replica {
+    records: HashMap<SessionId, Box<[u8]>>,
+    index: Index,
+    /// Sessions whose removal is acknowledged and was not seen by the watch yet: older messages may still come.
+    removed: HashMap<SessionId, Revision>,
+    /// How far the watch has come.
+    followed: Revision,
+    /// The writes that are under way or in doubt.
+    writes: HashMap<WriteId, Pending>,
+    last_write: u64,
+    /// Which of them may give a connection to their session.
+    reserved: HashMap<ConnectionId, Vec<WriteId>>,
+    /// Which sessions have how many writes in doubt.
+    in_doubt: HashMap<SessionId, usize>,
+    pub(super) is_closed: bool,
+}
+
+/// Names a write under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WriteId(u64);
+
+#[derive(Debug)]
+struct Pending {
+    sid: SessionId,
+    connections: Vec<ConnectionId>,
+    is_in_doubt: bool,
+}
+
+impl Replica {
+    pub(super) fn load(&self, sid: SessionId) -> Result<Option<Arc<Stored>>, StoreError> {
+        let (Some(bytes), Some(revision)) = (self.records.get(&sid), self.index.revision(sid)) else { return Ok(None) };
+        let record = Record::decode(bytes).map_err(|error| StoreError::Record(sid, error))?;
+        Ok(Some(Arc::new(Stored { record, revision })))
+    }
+
+    /// The newest revision of a session, if there is one.
+    pub(super) fn revision(&self, sid: SessionId) -> Option<Revision> {
+        self.index.revision(sid)
+    }
+
+    /// The sequence of a removed session's marker, as long as that is known.
+    pub(super) fn removed(&self, sid: SessionId) -> Option<Revision> {
+        self.removed.get(&sid).copied()
+    }
+
+    /// The last that is known of a session, be it there or removed.
+    pub(super) fn last(&self, sid: SessionId) -> Option<Revision> {
+        self.revision(sid).or(self.removed(sid))
+    }
+
+    pub(super) fn session_on(&self, connection: &ConnectionId) -> Option<SessionId> {
+        self.index.session_on(connection)
+    }
+
+    pub(super) fn sessions_of(&self, user: &UserId) -> Vec<SessionId> {
+        self.index.sessions_of(user)
+    }
+
+    pub(super) fn overdue(&self, until: Timestamp, limit: usize) -> Vec<SessionId> {
+        self.index.overdue(until, limit)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.index.next_deadline()
+    }
+
+    pub(super) fn sids(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.records.keys().copied()
+    }
+
+    /// Takes up a message of the bucket, unless a newer one is known.
+    pub(super) fn apply(&mut self, sid: SessionId, revision: Revision, change: Change) {
+        if self.last(sid).is_none_or(|last| last < revision) {
+            self.set(sid, revision, change);
+        }
+    }
+
+    /// Takes up what the leader has answered, who was asked when `known` was the last that was known. That counts even if it is
+    /// older: then a server has lost what it had acknowledged.
+    pub(super) fn take_up(&mut self, sid: SessionId, known: Option<Revision>, revision: Revision, change: Change) {
+        if self.last(sid) == known {
+            self.set(sid, revision, change);
+        } else {
+            self.apply(sid, revision, change);
+        }
+        self.in_doubt.remove(&sid);
+        let answered = self.writes.iter().filter(|(_, write)| write.is_in_doubt && write.sid == sid);
+        for id in answered.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.forget(id);
+        }
+    }
+
+    /// The watch has come to this sequence.
+    pub(super) fn followed(&mut self, sequence: Revision) {
+        self.followed = self.followed.max(sequence);
+        if !self.removed.is_empty() {
+            let followed = self.followed;
+            self.removed.retain(|_, marker| *marker > followed);
+        }
+    }
+
+    /// Begins a write that gives `connections` to the session `sid`.
+    ///
+    /// # Errors
+    /// [`StoreError::ConnectionTaken`] if another session has one of them, or may have.
+    pub(super) fn begin(&mut self, sid: SessionId, connections: &[ConnectionId]) -> Result<WriteId, StoreError> {
+        for connection in connections {
+            let pending = self.reserved.get(connection).into_iter().flatten().map(|id| self.writes[id].sid);
+            if let Some(other) =
+                self.index.session_on(connection).into_iter().chain(pending).find(|other| *other != sid)
+            {
+                return Err(StoreError::ConnectionTaken(other));
+            }
+        }
+        self.last_write += 1;
+        let id = WriteId(self.last_write);
+        for connection in connections {
+            self.reserved.entry(connection.clone()).or_default().push(id);
+        }
+        self.writes.insert(id, Pending { sid, connections: connections.to_vec(), is_in_doubt: false });
+        Ok(id)
+    }
+
+    /// The write has been done, or has not.
+    pub(super) fn end(&mut self, id: WriteId) {
+        self.forget(id);
+    }
+
+    /// Nobody knows whether the write has been done.
+    pub(super) fn doubt(&mut self, id: WriteId) {
+        if let Some(write) = self.writes.get_mut(&id) {
+            write.is_in_doubt = true;
+            *self.in_doubt.entry(write.sid).or_default() += 1;
+        }
+    }
+
+    pub(super) fn is_in_doubt(&self, sid: SessionId) -> bool {
+        self.in_doubt.contains_key(&sid)
+    }
+
+    /// The session that may have got `connection` by a write that was not answered.
+    pub(super) fn doubted_holder(&self, connection: &ConnectionId) -> Option<SessionId> {
+        let pending = self.reserved.get(connection)?.iter().map(|id| &self.writes[id]);
+        pending.filter(|write| write.is_in_doubt).map(|write| write.sid).next()
+    }
+
+    /// A session in doubt, for whoever asks the leader in the background.
+    pub(super) fn any_in_doubt(&self) -> Option<SessionId> {
+        self.in_doubt.keys().next().copied()
+    }
+
+    fn forget(&mut self, id: WriteId) {
+        let Some(write) = self.writes.remove(&id) else { return };
+        for connection in &write.connections {
+            if let Some(ids) = self.reserved.get_mut(connection) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.reserved.remove(connection);
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, sid: SessionId, revision: Revision, change: Change) {
+        match change {
+            Change::Put(Encoded { record, bytes }) => {
+                self.removed.remove(&sid);
+                self.index.put(&record, revision);
+                self.records.insert(sid, bytes);
+            }
+            Change::Remove => {
+                self.index.remove(sid);
+                self.records.remove(&sid);
+                if revision > self.followed {
+                    self.removed.insert(sid, revision);
+                }
+            }
+        }
+    }
+}

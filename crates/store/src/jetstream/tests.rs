@@ -1,0 +1,292 @@
+//! The JetStream store against a nats-server of each test's own; and the replica by itself.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+    time::timeout,
+};
+
+use super::*;
+use crate::contract::{self, cid, record, sid};
+
+#[path = "../../../../service/tests/nats_server/mod.rs"]
+#[expect(dead_code, reason = "these tests cut no wires")]
+mod nats_server;
+use nats_server::NatsServer;
+
+/// A server with JetStream and the folder that it keeps it in.
+struct Bed {
+    server: NatsServer,
+    folder: TempDir,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { server: Self::server(&folder, "-1"), folder }
+    }
+
+    fn server(folder: &TempDir, port: &str) -> NatsServer {
+        NatsServer::start(&["--jetstream", "--store_dir", folder.path().to_str().unwrap(), "--port", port])
+    }
+
+    async fn client(&self) -> Client {
+        async_nats::connect(self.server.url()).await.unwrap()
+    }
+
+    async fn store(&self) -> JetStreamStore {
+        JetStreamStore::open(self.client().await, &config(Replicas::One)).await.unwrap()
+    }
+
+    /// Ends the server without a warning, and starts it again at the same address.
+    fn crash(self) -> Self {
+        let Self { server, folder } = self;
+        let port = server.address.rsplit(':').next().unwrap().to_owned();
+        drop(server);
+        Self { server: Self::server(&folder, &port), folder }
+    }
+}
+
+fn config(replicas: Replicas) -> BucketConfig {
+    BucketConfig { name: "sessions".to_owned(), replicas }
+}
+
+contract::suite!(async || {
+    let bed = Bed::new();
+    (bed.store().await, bed)
+});
+
+/// Waits until something holds, by looking whenever others had a chance to run.
+async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                break found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), looking).await.expect("it should have come to this")
+}
+
+#[tokio::test]
+async fn a_session_is_there_for_the_next_process_and_a_removed_one_is_not() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    for n in 1..=3 {
+        store.create(record(n, &[&format!("c{n}")])).await.unwrap();
+    }
+    let old = store.load(sid(2)).await.unwrap().unwrap();
+    let newest = store.replace(record(2, &["d"]), old.revision).await.unwrap();
+    let first = store.load(sid(1)).await.unwrap().unwrap();
+    store.remove(sid(1), first.revision).await.unwrap();
+    store.close().await.unwrap();
+
+    let bed = bed.crash();
+    let store = bed.store().await;
+    assert!(store.load(sid(1)).await.unwrap().is_none());
+    let stored = store.load(sid(2)).await.unwrap().unwrap();
+    assert_eq!((&stored.record, stored.revision), (&record(2, &["d"]), newest));
+    assert_eq!(store.find_by_connection(&cid("d")).await.unwrap(), Some(stored));
+    assert_eq!(store.find_by_connection(&cid("c2")).await.unwrap(), None);
+    assert_eq!(store.find_by_user(&UserId::Number(1)).await.unwrap().len(), 2);
+    assert_eq!(store.next_deadline().await.unwrap(), Some(Timestamp(100)));
+    // Its marker is followed by a session of the same id, for whoever makes one.
+    store.create(record(1, &["c1"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_followed() {
+    let bed = Bed::new();
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let revision = theirs.create(record(1, &["a"])).await.unwrap();
+    ours.deadline_moved().await;
+    let seen = until(async || ours.load(sid(1)).await.unwrap()).await;
+    assert_eq!(seen.revision, revision);
+    theirs.remove(sid(1), revision).await.unwrap();
+    until(async || ours.load(sid(1)).await.unwrap().is_none().then_some(())).await;
+    assert_eq!(ours.find_by_connection(&cid("a")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_loser_reads_what_has_won_without_waiting_for_the_watch() {
+    let bed = Bed::new();
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let first = ours.create(record(1, &["a"])).await.unwrap();
+    until(async || theirs.load(sid(1)).await.unwrap()).await;
+    // Nothing is followed any more.
+    ours.follower.abort();
+    let won = theirs.replace(record(1, &["b"]), first).await.unwrap();
+    assert!(matches!(ours.replace(record(1, &["c"]), first).await, Err(StoreError::Conflict)));
+    let read = ours.load(sid(1)).await.unwrap().unwrap();
+    assert_eq!((read.revision, &read.record), (won, &record(1, &["b"])));
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_in_doubt_until_the_leader_says() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let first = store.create(record(1, &["a"])).await.unwrap();
+    bed.server.signal(Signal::STOP);
+    let write = timeout(Duration::from_millis(50), store.replace(record(1, &["b"]), first)).await;
+    assert!(write.is_err(), "nobody answers");
+    assert!(store.shared.replica().is_in_doubt(sid(1)));
+    assert_eq!(store.shared.replica().doubted_holder(&cid("b")), Some(sid(1)));
+    bed.server.signal(Signal::CONT);
+    // It was sent, so it was done, and whoever reads sees it, by its id and by the connection that it may have got.
+    let read = store.find_by_connection(&cid("b")).await.unwrap().unwrap();
+    assert!(read.revision > first);
+    assert_eq!(store.load(sid(1)).await.unwrap(), Some(read));
+    assert!(!store.shared.replica().is_in_doubt(sid(1)));
+}
+
+#[tokio::test]
+async fn no_other_session_gets_a_connection_that_is_in_doubt() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let other = store.create(record(2, &[])).await.unwrap();
+    bed.server.signal(Signal::STOP);
+    assert!(timeout(Duration::from_millis(50), store.create(record(1, &["a"]))).await.is_err());
+    bed.server.signal(Signal::CONT);
+    let taken = store.replace(record(2, &["a"]), other).await;
+    assert!(matches!(taken, Err(StoreError::ConnectionTaken(holder)) if holder == sid(1)), "{taken:?}");
+}
+
+#[tokio::test]
+async fn without_a_server_nothing_is_written_and_all_is_well_when_it_is_back() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let first = store.create(record(1, &["a"])).await.unwrap();
+    store.check().await.unwrap();
+    let port = bed.server.address.rsplit(':').next().unwrap().to_owned();
+    let Bed { server, folder } = bed;
+    drop(server);
+    until(async || store.check().await.err()).await;
+    let refused = store.replace(record(1, &["b"]), first).await;
+    assert!(matches!(refused, Err(StoreError::Shortage(_))), "{refused:?}");
+    assert!(store.load(sid(1)).await.unwrap().is_some(), "what was written is still read");
+
+    let _bed = Bed { server: Bed::server(&folder, &port), folder };
+    let written = until(async || store.replace(record(1, &["b"]), first).await.ok()).await;
+    assert!(written > first);
+    until(async || store.check().await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_made_otherwise_is_not_used() {
+    let bed = Bed::new();
+    let client = bed.client().await;
+    let other = async_nats::jetstream::kv::Config { bucket: "sessions".to_owned(), history: 5, ..Default::default() };
+    async_nats::jetstream::new(client.clone()).create_key_value(other).await.unwrap();
+    let error = JetStreamStore::open(client, &config(Replicas::One)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Different { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn without_jetstream_it_does_not_open() {
+    let server = NatsServer::start(&[]);
+    let client = async_nats::connect(server.url()).await.unwrap();
+    let error = JetStreamStore::open(client, &config(Replicas::One)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Bucket { .. }), "{error:?}");
+}
+
+/// A server that says that it is of another age.
+#[tokio::test]
+async fn an_older_server_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        let info = r#"INFO {"server_id":"a","server_name":"a","version":"2.11.9","proto":1,"go":"go","host":"127.0.0.1","port":1,"headers":true,"max_payload":1048576,"jetstream":true,"client_id":1}"#;
+        write.write_all(format!("{info}\r\n").as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if line.starts_with("PING") {
+                write.write_all(b"PONG\r\n").await.unwrap();
+            }
+        }
+    });
+    let client = async_nats::connect(format!("nats://{address}")).await.unwrap();
+    let error = JetStreamStore::open(client, &config(Replicas::One)).await.unwrap_err();
+    assert!(matches!(&error, OpenError::ServerTooOld(version) if version == "2.11.9"), "{error:?}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_disposes_of_has_a_time_to_live() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let session = Record { last_seen: Timestamp(40_000), key_deadline: Timestamp(100_000), ..record(1, &[]) };
+    let session = Record { session_deadline: Timestamp(200_000), ..session };
+    store.create(session).await.unwrap();
+    let bucket = &store.shared.bucket.store;
+    let message = bucket.stream.get_raw_message(1).await.unwrap();
+    // A minute is left, and an hour to dispose of it.
+    assert_eq!(message.headers.get("Nats-TTL").unwrap().as_str(), "3660");
+}
+
+mod replica {
+    use super::*;
+    use crate::jetstream::replica::{Change, Encoded, Replica};
+
+    fn put(n: u8, connections: &[&str]) -> Change {
+        Change::Put(Encoded::new(record(n, connections)).unwrap())
+    }
+
+    fn revision(replica: &Replica) -> Option<u64> {
+        replica.revision(sid(1)).map(|revision| revision.0)
+    }
+
+    #[test]
+    fn older_messages_change_nothing() {
+        let mut replica = Replica::default();
+        replica.apply(sid(1), Revision(5), put(1, &["a"]));
+        replica.apply(sid(1), Revision(4), put(1, &["b"]));
+        assert_eq!(revision(&replica), Some(5));
+        replica.apply(sid(1), Revision(4), Change::Remove);
+        assert_eq!(replica.session_on(&cid("a")), Some(sid(1)));
+        // Removed by us, while the watch is still behind.
+        replica.apply(sid(1), Revision(6), Change::Remove);
+        replica.apply(sid(1), Revision(5), put(1, &["a"]));
+        assert_eq!(revision(&replica), None);
+        replica.followed(Revision(6));
+        assert_eq!(replica.removed(sid(1)), None, "nothing older can come");
+    }
+
+    #[test]
+    fn what_a_server_has_lost_is_lost_here_too() {
+        let mut replica = Replica::default();
+        replica.apply(sid(1), Revision(5), put(1, &["a"]));
+        let known = replica.last(sid(1));
+        replica.take_up(sid(1), known, Revision(4), put(1, &["b"]));
+        assert_eq!(revision(&replica), Some(4));
+        // An answer that was under way while something newer came is not the newest.
+        replica.apply(sid(1), Revision(6), put(1, &["c"]));
+        replica.take_up(sid(1), Some(Revision(4)), Revision(4), put(1, &["b"]));
+        assert_eq!(revision(&replica), Some(6));
+    }
+
+    #[test]
+    fn a_write_keeps_its_connections_until_it_has_ended() {
+        let mut replica = Replica::default();
+        let (first, second) =
+            (replica.begin(sid(1), &[cid("a")]).unwrap(), replica.begin(sid(1), &[cid("b")]).unwrap());
+        let is_taken = |replica: &mut Replica, connection: &str| {
+            replica.begin(sid(2), &[cid(connection)]).map(|id| replica.end(id)).is_err()
+        };
+        replica.end(first);
+        assert!(!is_taken(&mut replica, "a") && is_taken(&mut replica, "b"));
+        replica.doubt(second);
+        assert!(is_taken(&mut replica, "b"));
+        let third = replica.begin(sid(1), &[cid("c")]).unwrap();
+        replica.take_up(sid(1), None, Revision(0), Change::Remove);
+        assert!(!is_taken(&mut replica, "b") && is_taken(&mut replica, "c"), "the third is still under way");
+        replica.end(third);
+        assert!(!is_taken(&mut replica, "c"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Which session store is asked for, and whether the options that go with it do. Must not open one.
+
+use super::{
+    BusKind, ConfigError,
+    layers::Given,
+    values::{self, Problem, StoreName},
+};
+use crate::store::jetstream::BucketConfig;
+
+/// The session store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data folder.
+    Sled,
+    /// In a bucket of JetStream.
+    JetStream(BucketConfig),
+    /// In memory: a restart ends them.
+    Memory,
+}
+
+/// Where sessions are kept, and in what of it.
+pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreKind, ConfigError> {
+    let (bucket, replicas) = (options.bucket()?, options.replicas()?);
+    let store = options.store()?;
+    match (store.as_ref().map(|store| store.value), store) {
+        (Some(StoreName::JetStream), Some(store)) => {
+            if *bus == BusKind::Local {
+                return Err(store.is_wrong(Problem::NeedsNats));
+            }
+            // A secret that is made here would end all sessions when the service moves to another machine.
+            if options.secret_file()?.is_none() {
+                return Err(store.is_wrong(Problem::NeedsSecretFile));
+            }
+            let name = match bucket {
+                Some(bucket) => bucket.value,
+                None => values::bucket(format!("relogin-{name}")).map_err(|problem| store.is_wrong(problem))?,
+            };
+            Ok(StoreKind::JetStream(BucketConfig { name, replicas: replicas.map(|it| it.value).unwrap_or_default() }))
+        }
+        (other, _) => {
+            if let Some(bucket) = bucket {
+                return Err(bucket.is_wrong(Problem::NeedsJetStream));
+            }
+            if let Some(replicas) = replicas {
+                return Err(replicas.is_wrong(Problem::NeedsJetStream));
+            }
+            Ok(if other == Some(StoreName::Memory) { StoreKind::Memory } else { StoreKind::Sled })
+        }
+    }
+}

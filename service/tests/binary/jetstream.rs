@@ -1,0 +1,73 @@
+//! Sessions in JetStream: what one machine has begun, another goes on with.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
+
+fn credentials() -> Value {
+    json!({"username": "jane", "password": "jane"})
+}
+
+fn jetstream() -> (NatsServer, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (NatsServer::start(&["--jetstream", "--store_dir", folder.path().to_str().unwrap()]), folder)
+}
+
+fn options(nats: &NatsServer, secret: &Folder) -> String {
+    let secret = secret.path("secret");
+    format!("--demo --listen 127.0.0.1:0 --nats {} --store jetstream --secret-file {}", nats.url(), secret.display())
+}
+
+#[tokio::test]
+async fn a_session_goes_on_at_another_machine_and_its_used_keys_end_it() {
+    let (nats, _kept) = jetstream();
+    let (first, second) = (Folder::new(), Folder::new());
+    let options = options(&nats, &first);
+    let mut gateway = Gateway::connect(&nats.url()).await;
+    let service = first.serve(&options).await;
+    gateway.hears("system.reset").await;
+    let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
+    assert!(key.is_string());
+    service.kill().await;
+    assert!(!first.path("relogin-data").exists(), "nothing is kept on the machine");
+
+    let service = second.serve(&options).await;
+    gateway.hears("system.reset").await;
+    let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
+    assert_eq!(model, json!({"id": 3, "name": "Jane Doe", "role": "user"}));
+    let next = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await["result"].take();
+    assert_eq!(next["generation"], 2, "{next}");
+    assert_eq!(service.get("/healthz").await, 200);
+    // The first key in other hands.
+    let stolen = gateway.auth("relogin", "c3", json!({"reloginKey": key})).await;
+    assert_eq!(stolen["error"]["code"], "session.invalidReloginKey", "{stolen}");
+    let owner = gateway.auth("relogin", "c2", json!({"reloginKey": next["reloginKey"]})).await;
+    assert_eq!(owner["error"]["code"], "session.invalidReloginKey", "{owner}");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn nats_that_stands_still_is_no_end() {
+    let (nats, _kept) = jetstream();
+    let folder = Folder::new();
+    let mut gateway = Gateway::connect(&nats.url()).await;
+    let service = folder.serve(&options(&nats, &folder)).await;
+    gateway.hears("system.reset").await;
+    let key = gateway.auth("login", "c1", credentials()).await["result"]["reloginKey"].take();
+    nats.signal(Signal::STOP);
+    nats.signal(Signal::CONT);
+    let next = gateway.auth("relogin", "c2", json!({"reloginKey": key})).await["result"].take();
+    assert_eq!(next["generation"], 2, "{next}");
+    // A stop does not wait for it.
+    nats.signal(Signal::STOP);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_refused_in_one_line() {
+    let (nats, folder) = (NatsServer::start(&[]), Folder::new());
+    let ran = folder.run(&format!("serve {}", options(&nats, &folder)), "");
+    assert!(ran.refused().contains("cannot use the JetStream bucket \"relogin-session\""), "{}", ran.refused());
+}
