@@ -226,7 +226,7 @@ async fn a_flipped_bit_is_repaired(stage: &mut Stage) -> Result<()> {
         ensure!(code == Some(2) && said.contains("sessions/sessions") && said.contains("store repair"), "{said}");
     }
     let found = stage.relogin_says(&["store", "check", "--data", &data]).await?;
-    ensure!(found.0 == Some(1) && found.1.contains("whole: 1, lost: 0"), "{found:?}");
+    ensure!(found.0 == Some(1) && found.1.contains("intact sessions: 1, lost: 0"), "{found:?}");
     let repaired = stage.relogin_says(&["store", "repair", "--data", &data]).await?;
     ensure!(repaired.0 == Some(0) && repaired.1.contains("sessions.damaged-"), "{repaired:?}");
     stage.start_service().await?;
