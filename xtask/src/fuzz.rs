@@ -4,7 +4,12 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{context::Context, log::output, report, setup};
+use crate::{
+    context::Context,
+    log::output,
+    report,
+    setup::{self, NIGHTLY},
+};
 
 /// How long each target runs, in seconds.
 const TIME: u32 = 60;
@@ -30,8 +35,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         let mut fuzz = context.command("cargo-fuzz");
         fuzz.args(["run", "--fuzz-dir", "fuzz", "--dev", "--sanitizer", sanitizer, name]).arg(corpus).arg(seeds);
         fuzz.args(["--", &format!("-max_total_time={TIME}"), "-verbosity=0", "-print_final_stats=1"]);
-        // Its flags are those of nightly compilers; any compiler has what they ask for.
-        let status = fuzz.env("RUSTC_BOOTSTRAP", "1").status().context("running cargo-fuzz")?;
+        // The flags that it gives to the compiler are known to nightly ones only.
+        let status = fuzz.env("RUSTUP_TOOLCHAIN", NIGHTLY).status().context("running cargo-fuzz")?;
         if !status.success() {
             failed.push(name.as_str());
         }
@@ -55,9 +60,10 @@ fn targets(context: &Context) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Distributions' compilers come without it.
+/// Not all platforms have it.
 fn has_address_sanitizer(context: &Context) -> bool {
-    let libraries = output(context.command("rustc").args(["--print", "target-libdir"]));
+    let mut rustc = context.command("rustc");
+    let libraries = output(rustc.args(["--print", "target-libdir"]).env("RUSTUP_TOOLCHAIN", NIGHTLY));
     let files = libraries.and_then(|folder| fs::read_dir(folder.trim()).ok());
     files.into_iter().flatten().flatten().any(|file| file.file_name().to_string_lossy().contains("rt.asan"))
 }

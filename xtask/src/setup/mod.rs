@@ -6,6 +6,7 @@
 mod cargo_tools;
 mod components;
 mod go_programs;
+mod nightly;
 pub(crate) mod npm_packages;
 mod programs;
 pub(crate) mod wasm_opt;
@@ -16,6 +17,7 @@ use std::{fs::File, path::PathBuf, process::Command, thread};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{context::Context, log, report};
+pub(crate) use nightly::NIGHTLY;
 pub(crate) use wasm_target::TARGET;
 
 /// What a command may need.
@@ -78,6 +80,7 @@ pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
 /// As [`ensure`].
 pub(crate) fn ensure_fuzzer(context: &Context) -> Result<()> {
     let _lock = lock(context)?;
+    nightly::ensure(context)?;
     cargo_tools::ensure_fuzzer(context)
 }
 
