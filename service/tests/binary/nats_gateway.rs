@@ -24,8 +24,14 @@ impl Gateway {
     }
 
     pub(crate) async fn connect_with(options: ConnectOptions, url: &str) -> Self {
+        Self::hearing(">", options, url).await
+    }
+
+    /// A gateway that hears only what matches `pattern`, as real ones do. While somebody listens to everything and answers
+    /// nothing, each start of the service takes 750 ms: that may be another instance.
+    pub(crate) async fn hearing(pattern: &'static str, options: ConnectOptions, url: &str) -> Self {
         let client = options.connect(url).await.unwrap();
-        let events = client.subscribe(">").await.unwrap();
+        let events = client.subscribe(pattern).await.unwrap();
         client.flush().await.unwrap();
         Self { client, events }
     }

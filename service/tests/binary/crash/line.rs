@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use async_nats::ConnectOptions;
 use futures_util::StreamExt;
 use relogin_tests::res::{Answer, Res};
 use serde_json::{Value, json};
@@ -54,7 +55,7 @@ impl Bus {
                 heard.lock().unwrap().insert(cid, payload["token"].take());
             }
         });
-        let gateway = Gateway::connect(url).await;
+        let gateway = Gateway::hearing("system.>", ConnectOptions::new(), url).await;
         Self(Arc::new(Wire { gateway, next: AtomicU32::new(0), tokens, is_up: watch::Sender::new(false) }))
     }
 
