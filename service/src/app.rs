@@ -40,7 +40,7 @@ use crate::{
     issuers,
     needs::{self, Uses},
     origins::Origins,
-    pruning,
+    probing,
     reload::{self, Reloads, Secrets},
     reset::Resets,
     secret,
@@ -205,7 +205,7 @@ impl App {
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
-        background.open("asking who is there", |stop| pruning::run(Arc::clone(&sessions), stop));
+        background.open("asking who is there", |stop| probing::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
         if people.announces() {
             let (announced, sessions) = (Announced::in_folder(&config.data), Arc::clone(&sessions));

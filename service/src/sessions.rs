@@ -10,12 +10,12 @@
 //! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are
 //!   cleared, then it is removed. After a crash in between, [`crate::expiry`] tells the end again.
 
-mod by_cookie;
 mod cap;
+mod connection_locks;
+mod cookie_session;
+mod liveness_probe;
 mod log;
-mod roll_call;
 mod serve;
-mod turns;
 mod user;
 
 #[cfg(test)]
@@ -33,12 +33,12 @@ use relogin_session::{
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub use self::turns::Turn;
+pub use self::connection_locks::ConnectionGuard;
 use self::{
     cap::Cap,
-    roll_call::RollCall,
+    connection_locks::ConnectionLocks,
+    liveness_probe::LivenessProbe,
     serve::{Request, granted},
-    turns::Turns,
 };
 use crate::{
     audit::{Audit, Event},
@@ -59,8 +59,8 @@ pub struct Sessions {
     clock: Arc<dyn Clock>,
     /// When this process started.
     began: Timestamp,
-    turns: Turns,
-    roll_call: RollCall,
+    connection_locks: ConnectionLocks,
+    liveness_probe: LivenessProbe,
     user_changes: AtomicU64,
     audit: Audit,
     cap: Option<Cap>,
@@ -82,14 +82,14 @@ pub enum Cookie {
     #[default]
     Ignored,
     /// The digest of its cookie; none if it sent none.
-    Brought(Option<[u8; 32]>),
+    Presented(Option<[u8; 32]>),
 }
 
 impl Cookie {
     /// What the rules are given, for a session with this record.
     fn of(self, record: Option<&Record>) -> Option<[u8; 32]> {
         match self {
-            Self::Brought(cookie) => cookie,
+            Self::Presented(cookie) => cookie,
             Self::Ignored => record.and_then(|record| record.cookie),
         }
     }
@@ -129,10 +129,22 @@ impl Sessions {
         bus: Arc<dyn Bus>,
     ) -> Self {
         let (clock, events) = (Arc::new(SystemClock), Events::new(name, bus));
-        let (began, turns, roll_call) = (clock.now(), Turns::new(), RollCall::default());
+        let (began, connection_locks, liveness_probe) = (clock.now(), ConnectionLocks::new(), LivenessProbe::default());
         let (user_changes, audit) = (AtomicU64::new(0), Audit::off());
         let rules = ArcSwap::from_pointee(rules);
-        Self { rules, store, users, events, clock, began, turns, roll_call, user_changes, audit, cap: None }
+        Self {
+            rules,
+            store,
+            users,
+            events,
+            clock,
+            began,
+            connection_locks,
+            liveness_probe,
+            user_changes,
+            audit,
+            cap: None,
+        }
     }
 
     /// Uses other secrets from now on. Requests in flight are answered with either.
@@ -261,9 +273,9 @@ impl Sessions {
     /// # Errors
     /// [`SessionsError`] on an internal error.
     pub async fn renew(&self, connection: &ConnectionId, token: SessionId) -> Result<(), SessionsError> {
-        let _turn = self.turns.take([connection]).await;
+        let _turn = self.connection_locks.take([connection]).await;
         match self.on_connection(connection).await? {
-            Some(live) if live.sid == token => self.roll_call.answered(token, connection),
+            Some(live) if live.sid == token => self.liveness_probe.answered(token, connection),
             // What that session tells the connection replaces its token.
             Some(_) => {}
             None => {
@@ -286,8 +298,8 @@ impl Sessions {
 
     /// Locks `connection`: while this is held, nothing changes it and its gateways are told nothing.
     /// So what is read and answered is not overtaken. Hold it until the answer is sent.
-    pub async fn hold(&self, connection: &ConnectionId) -> Turn<'_> {
-        self.turns.take([connection]).await
+    pub async fn hold(&self, connection: &ConnectionId) -> ConnectionGuard<'_> {
+        self.connection_locks.take([connection]).await
     }
 
     /// The user who is logged in on `connection`. See [`Sessions::hold`].
@@ -321,21 +333,21 @@ impl Sessions {
 
     /// Probes the connections of sessions that have many, and removes those that have not answered
     /// in time. Returns the instant at which the next ones are to be removed.
-    pub(crate) async fn call_the_roll(&self) -> Result<Option<Instant>, SessionsError> {
-        let sids = self.roll_call.to_ask();
+    pub(crate) async fn probe_connections(&self) -> Result<Option<Instant>, SessionsError> {
+        let sids = self.liveness_probe.to_ask();
         if !sids.is_empty() {
             self.events.ask_to_renew(&sids).await?;
-            self.roll_call.asked(&sids, Instant::now());
+            self.liveness_probe.asked(&sids, Instant::now());
         }
-        for (sid, silent) in self.roll_call.over(Instant::now()) {
-            self.serve(&Request::OnSession(sid, Command::Prune { silent })).await.map(drop)?;
+        for (sid, unresponsive) in self.liveness_probe.over(Instant::now()) {
+            self.serve(&Request::OnSession(sid, Command::Prune { unresponsive })).await.map(drop)?;
         }
-        Ok(self.roll_call.next())
+        Ok(self.liveness_probe.next())
     }
 
     /// Resolves when a session must be probed, even if nobody was waiting. For one task. Cancel safe.
-    pub(crate) async fn crowded(&self) {
-        self.roll_call.wanted().await;
+    pub(crate) async fn probe_wanted(&self) {
+        self.liveness_probe.wanted().await;
     }
 
     /// Milliseconds until the next deadline passes. None if there is none.

@@ -36,7 +36,6 @@ mod input;
 mod keeper;
 mod outbox;
 mod requests;
-mod secret;
 pub mod storage;
 mod told;
 mod wire;
@@ -50,7 +49,7 @@ pub use diagnostic::{Diagnostic, ShortAttempt};
 pub use end_reason::EndReason;
 pub use input::{Command, Config, Input, LockId, Moment, Signature, SocketId, Token};
 pub use keeper::{AdoptedKey, stored_key};
-pub use secret::Secret;
+pub use relogin_session::Secret;
 
 /// Who is logged in, as the user model says.
 pub use relogin_session::User;

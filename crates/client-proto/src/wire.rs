@@ -127,7 +127,7 @@ fn object(write: impl FnOnce(&mut Object<'_>)) -> String {
 mod tests {
     use relogin_session::{
         Attempt, SessionId,
-        api::{self, NewDevice, Password, PublicKey, Rotated, SignedChallenge},
+        api::{self, NewDevice, PublicKey, Rotated, SignedChallenge},
     };
     use serde::de::DeserializeOwned;
     use serde_json::json;
@@ -146,7 +146,7 @@ mod tests {
             for label in [None, Some("la\"bel".to_owned())] {
                 let params = LoginParams {
                     username: "jane \u{1}".to_owned(),
-                    password: Password::new("pa\\ss\"\n€".to_owned()),
+                    password: crate::Secret::new("pa\\ss\"\n€".to_owned()),
                     attempt: label.is_some().then_some(Attempt([7; 16])),
                     label,
                     device: device.clone().map(|public_key| NewDevice { public_key }),

@@ -1,13 +1,11 @@
 //! What browsers send and get on the auth methods; shared with the browser. See docs/protocol.md, sections 1 and 3.
 //! Knows no RES message around them.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::{Attempt, SessionId};
+use crate::{Attempt, Secret, SessionId};
 
 /// What browsers hold of it is its text, and whose it is; what it proves is the service's.
 pub use crate::ReloginKey;
@@ -18,7 +16,7 @@ pub struct LoginParams {
     /// However it is typed: the service prepares it (RFC 8265).
     pub username: String,
     /// What the user typed.
-    pub password: Password,
+    pub password: Secret,
     /// This use of the method, so that a repetition is told from a second login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
@@ -65,31 +63,6 @@ pub struct PublicKey {
     /// The point's y coordinate: base64url.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub y: Option<String>,
-}
-
-/// A password as it was typed. Redacted in `Debug`, wiped on drop.
-#[derive(Clone, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// Takes the text as it is.
-    #[must_use]
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for the check and for the wire.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
 }
 
 /// Params of `auth.<name>.relogin`.
@@ -247,7 +220,7 @@ mod tests {
             .assert_eq(&serde_json::to_string(&relogin).unwrap());
         let login = LoginParams {
             username: "jane".to_owned(),
-            password: Password::new("secret".to_owned()),
+            password: Secret::new("secret".to_owned()),
             attempt: None,
             label: None,
             device: None,

@@ -15,6 +15,7 @@ pub mod machine;
 pub mod policy;
 pub mod record;
 pub mod rotation;
+mod secret;
 pub mod time;
 pub mod user;
 
@@ -29,5 +30,6 @@ pub use machine::{
 pub use policy::Policy;
 pub use record::{Claims, Device, MadeBy, PastAttempt, Record};
 pub use rotation::Proof;
+pub use secret::Secret;
 pub use time::Timestamp;
 pub use user::{Token, User, UserModel};

@@ -12,7 +12,7 @@
 //! | logout of another session than the connection's (see below) | nothing | its token names it: removed, its connections cleared · else nothing | as live |
 //! | detach | nothing | the connection is off the session | as live |
 //! | abandon | nothing | no key of it was used and it is on no other connection: removed · else as detach | as live |
-//! | prune | nothing | the connections that kept silent are cleared and off the session | as live |
+//! | prune | nothing | the unresponsive connections are cleared and off the session | as live |
 //! | expire | nothing | nothing | removed, its connections cleared |
 //! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
 //! | revoke, evict | nothing | removed, its connections cleared | as live |
@@ -122,7 +122,7 @@ pub enum Command {
     /// Connections have been asked whether they are still there.
     Prune {
         /// Those that have not answered.
-        silent: Vec<ConnectionId>,
+        unresponsive: Vec<ConnectionId>,
     },
     /// A deadline may have passed.
     Expire,
@@ -243,7 +243,7 @@ pub enum Outcome {
     Detached,
     /// A session that nobody ever heard of was disposed of.
     Abandoned,
-    /// Connections that kept silent were taken off the session.
+    /// Connections that kept unresponsive were taken off the session.
     Pruned,
     /// The session's connections were told what its user is like now.
     UserChanged,
@@ -296,7 +296,7 @@ pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Tim
         Command::Logout { connection, sid, held, token } => end::logout(record, &connection, sid, held, token),
         Command::Detach { connection } => end::detach(record, &connection),
         Command::Abandon { connection } => end::abandon(record, &connection),
-        Command::Prune { silent } => end::prune(record, &silent),
+        Command::Prune { unresponsive } => end::prune(record, &unresponsive),
         Command::Expire => end::expire(record, now),
         Command::UserChanged { user } => user::changed(record, user, now),
         Command::Revoke => user::end(record, Outcome::Revoked),

@@ -186,8 +186,8 @@ impl World {
                 }
             }
             Step::Prune { from, to } => {
-                let silent = (from..to).map(cid).collect();
-                self.apply(Command::Prune { silent });
+                let unresponsive = (from..to).map(cid).collect();
+                self.apply(Command::Prune { unresponsive });
             }
             Step::Expire => {
                 self.apply(Command::Expire);

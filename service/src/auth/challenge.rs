@@ -1,13 +1,11 @@
 //! `auth.<name>.challenge`: the challenge that a device signs for its next relogin on the
 //! connection.
 
-use relogin_res::service::{AuthRequest, Payload, Response};
-use relogin_session::ConnectionId;
+use relogin_res::service::Response;
 
-use super::{Desk, answer::Failure};
+use super::{AuthContext, answer::Failure, request::Request};
 
-pub(super) fn challenge(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = AuthRequest::parse(payload)?;
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-    Ok(Response::result(&desk.sessions.challenge(&connection)))
+pub(super) fn challenge(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
+    let request = Request::parse(cx, payload)?;
+    Ok(Response::result(&cx.sessions.challenge(&request.connection)))
 }

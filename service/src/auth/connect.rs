@@ -3,54 +3,53 @@
 //! and creates a session if the headers contain a third-party token.
 
 use relogin_res::service::{AuthRequest, Meta, Response};
-use relogin_session::{ConnectionId, ReloginKey};
+use relogin_session::ReloginKey;
 
 use super::{
-    Desk,
+    AuthContext,
     answer::Failure,
-    exchange::{self, Wish},
+    cookie_refresh::{self, CookieAction},
     header_login,
-    private::Private,
+    request::Request,
 };
 use crate::{config::CookieKind, cookie::KeyCookie};
 
-pub(super) async fn connect(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = Private::parse(payload, &desk.proxies)?;
+pub(super) async fn connect(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
+    let request = Request::parse(cx, payload)?;
     // An open WebSocket has no response that could set a cookie.
     if !request.is_http {
         return Ok(Response::null());
     }
     if !is_upgrade(&request) {
-        let wish = request.origin.uri.as_deref().and_then(|uri| Wish::of(uri, &desk.name));
-        return match (wish, &desk.key_cookie) {
-            (Some(wish), Some(cookie)) => exchange::exchange(desk, &request, wish, cookie).await,
+        let action = request.origin.uri.as_deref().and_then(|uri| CookieAction::of(uri, &cx.name));
+        return match (action, &cx.key_cookie) {
+            (Some(action), Some(cookie)) => cookie_refresh::carry_out(cx, &request, action, cookie).await,
             _ => Ok(Response::null()),
         };
     }
     let mut meta = Meta::default();
-    if desk.cookie != CookieKind::Off {
-        meta.push_cookie(desk.browser_cookie.offer(&request.origin).map_err(|error| Failure::Ours(Box::new(error)))?);
+    if cx.cookie != CookieKind::Off {
+        meta.push_cookie(cx.browser_cookie.offer(&request.origin).map_err(|error| Failure::Ours(Box::new(error)))?);
     }
-    if let Some(cookie) = &desk.key_cookie
-        && let Some(set) = resume(desk, &request, cookie).await?
+    if let Some(cookie) = &cx.key_cookie
+        && let Some(set) = resume(cx, &request, cookie).await?
     {
         meta.push_cookie(set);
     }
     // Only before a WebSocket opens. An HTTP request has a connection of its own, which would leave
     // a session behind each time.
-    header_login::on_upgrade(desk, &request).await?;
+    header_login::on_upgrade(cx, &request).await?;
     Ok(Response { meta: Some(meta).filter(|meta| !meta.header.is_empty()), ..Response::null() })
 }
 
 /// Puts the session of the key in the cookie on the connection. Returns the cookie with the newest
 /// key, or none if there was nothing to resume: then the connection opens all the same, with nobody
 /// logged in.
-async fn resume(desk: &Desk, request: &AuthRequest, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
+async fn resume(cx: &AuthContext, request: &Request, cookie: &KeyCookie) -> Result<Option<String>, Failure> {
     let origin = &request.origin;
-    let Some(text) = cookie.read(origin).filter(|_| desk.origins.may_use_cookies(origin)) else { return Ok(None) };
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
+    let Some(text) = cookie.read(origin).filter(|_| cx.origins.may_use_cookies(origin)) else { return Ok(None) };
     let key = ReloginKey::new(text.to_owned());
-    let answer = desk.sessions.by_cookie(connection, &key, desk.browser_of(request)).await?;
+    let answer = cx.sessions.by_cookie(request.connection.clone(), &key, cx.browser_of(request)).await?;
     Ok(answer.ok().map(|granted| cookie.hand_out(granted.relogin_key.expose(), granted.expires_in, origin)))
 }
 

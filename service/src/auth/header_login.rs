@@ -2,17 +2,16 @@
 //! the connection was opened. Also runs on the upgrade itself, where the connection gets its
 //! session before its first message and nobody gets a key.
 
-use relogin_res::service::{AuthRequest, Origin, Response, parse_params};
+use relogin_res::service::{Origin, Response};
 use relogin_session::{ConnectionId, Denied, Login, api::HeaderLoginParams};
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
-    Desk,
+    AuthContext,
     answer::Failure,
     login::{cookie_of, device_of, granted},
-    private::Private,
-    token_of,
+    request::Request,
 };
 use crate::{
     audit::Event,
@@ -21,44 +20,43 @@ use crate::{
     proof,
 };
 
-pub(super) async fn header_login(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let Some(issuers) = &desk.issuers else { return Err(Failure::method_not_found()) };
-    let request = Private::parse(payload, &desk.proxies)?;
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-    let params = parse_params::<HeaderLoginParams>(request.params.as_deref());
-    let token = token_of(request.token.as_deref()).map(|token| token.sid);
+pub(super) async fn header_login(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
+    let Some(issuers) = &cx.issuers else { return Err(Failure::method_not_found()) };
+    let request = Request::parse(cx, payload)?;
+    let (connection, token) = (request.connection.clone(), request.session());
+    let params = request.params::<HeaderLoginParams>();
     let attempt = params.as_ref().ok().and_then(|params| params.attempt);
-    if desk.sessions.is_logged_in(&connection, attempt, token).await? {
+    if cx.sessions.is_logged_in(&connection, attempt, token).await? {
         return Err(Denied::AlreadyLoggedIn.into());
     }
-    let HeaderLoginParams { attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
+    let HeaderLoginParams { attempt, label, device } = params?;
     let public_key = match device {
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
-    let cookie = cookie_of(desk, &request.origin)?;
+    let cookie = cookie_of(cx, &request.origin)?;
     let Bearer { user, vouched } =
-        admit(desk, issuers, &connection, &request.origin, true).await?.ok_or(Denied::InvalidToken)?;
+        admit(cx, issuers, &connection, &request.origin, true).await?.ok_or(Denied::InvalidToken)?;
     let device = device_of(&request.origin, public_key, label);
     let vouched = Some(vouched);
     let login = Login { vouched, attempt, device, cookie, token, ..Login::new(connection, user) };
-    let logged_in = desk.sessions.login(login).await??;
-    Ok(granted(desk, logged_in))
+    let logged_in = cx.sessions.login(login).await??;
+    Ok(granted(cx, logged_in))
 }
 
 /// The same for a connection that is about to open. An unusable token does not keep it from
 /// opening.
-pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(), Failure> {
-    let Some(issuers) = &desk.issuers else { return Ok(()) };
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-    if desk.sessions.is_logged_in(&connection, None, None).await? {
+pub(super) async fn on_upgrade(cx: &AuthContext, request: &Request) -> Result<(), Failure> {
+    let Some(issuers) = &cx.issuers else { return Ok(()) };
+    let connection = request.connection.clone();
+    if cx.sessions.is_logged_in(&connection, None, None).await? {
         return Ok(());
     }
-    match admit(desk, issuers, &connection, &request.origin, false).await {
+    match admit(cx, issuers, &connection, &request.origin, false).await {
         Ok(Some(Bearer { user, vouched })) => {
             let device = device_of(&request.origin, None, None);
             let login = Login { vouched: Some(vouched), device, ..Login::new(connection, user) };
-            desk.sessions.login(login).await?.map(drop)?;
+            cx.sessions.login(login).await?.map(drop)?;
             Ok(())
         }
         Ok(None) | Err(Failure::Denied(_) | Failure::TooManyAttempts(_)) => Ok(()),
@@ -70,7 +68,7 @@ pub(super) async fn on_upgrade(desk: &Desk, request: &AuthRequest) -> Result<(),
 /// token with each connection as long as they have it, so it is audited only if somebody asked for
 /// a login (`is_asked`).
 async fn admit(
-    desk: &Desk,
+    cx: &AuthContext,
     issuers: &Issuers,
     connection: &ConnectionId,
     origin: &Origin,
@@ -79,19 +77,19 @@ async fn admit(
     let remote_addr = origin.remote_addr.as_deref();
     let refused = async |event: &str, failure: Failure| {
         let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
-        desk.sessions.audit(Event { event: event.to_owned(), connection, remote_addr, ..Event::default() }).await;
+        cx.sessions.audit(Event { event: event.to_owned(), connection, remote_addr, ..Event::default() }).await;
         Err(failure)
     };
-    let guess = match desk.throttle.admit_token(remote_addr, Instant::now()) {
+    let guess = match cx.throttle.admit_token(remote_addr, Instant::now()) {
         Ok(guess) => guess,
         Err(wait) => return refused("login_throttled", Failure::TooManyAttempts(wait)).await,
     };
     // The times in third-party tokens are times of day.
     let wall = SystemClock.now();
-    match issuers.admit(&origin.header, desk.origins.may_use_cookies(origin), wall) {
+    match issuers.admit(&origin.header, cx.origins.may_use_cookies(origin), wall) {
         Ok(mut bearer) => {
             if let Some(until) = bearer.as_mut().and_then(|bearer| bearer.vouched.until.as_mut()) {
-                *until = desk.sessions.now().plus(until.since(wall));
+                *until = cx.sessions.now().plus(until.since(wall));
             }
             Ok(bearer)
         }
@@ -99,7 +97,7 @@ async fn admit(
             debug!(%connection, "refused a token: {refusal}");
             // An expired token, for example, is not a guess.
             if !refusal.is_of_a_genuine_token() {
-                desk.throttle.forged(guess, Instant::now());
+                cx.throttle.forged(guess, Instant::now());
             } else if !is_asked {
                 return Err(Denied::InvalidToken.into());
             }

@@ -3,17 +3,16 @@
 use std::{pin::pin, task::Poll, time::Duration};
 
 use futures_util::poll;
-use relogin_res::service::{Origin, Response, encode_pre_response, parse_params};
-use relogin_session::{ConnectionId, Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
+use relogin_res::service::{Origin, Response, encode_pre_response};
+use relogin_session::{Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    Desk,
+    AuthContext,
     answer::Failure,
-    private::Private,
     queue::{Entered, Party, Turn},
+    request::Request,
     throttle::Place,
-    token_of,
 };
 use crate::{
     audit::Event,
@@ -28,48 +27,47 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// When to try again if the caller's share of the queue is full.
 const FULL: Duration = Duration::from_secs(1);
 
-pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Response, Failure> {
-    let request = Private::parse(payload, &desk.proxies)?;
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-    let params = parse_params::<LoginParams>(request.params.as_deref());
-    let token = token_of(request.token.as_deref()).map(|token| token.sid);
+pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Result<Response, Failure> {
+    let request = Request::parse(cx, payload)?;
+    let (connection, token) = (request.connection.clone(), request.session());
+    let params = request.params::<LoginParams>();
 
     // Before the params, so that a user who is logged in is told that first; and before the
     // password check, which is expensive.
     let attempt = params.as_ref().ok().and_then(|params| params.attempt);
-    if desk.sessions.is_logged_in(&connection, attempt, token).await? {
+    if cx.sessions.is_logged_in(&connection, attempt, token).await? {
         return Err(Denied::AlreadyLoggedIn.into());
     }
 
-    let LoginParams { username, password, attempt, label, device } = params.map_err(|_| Denied::InvalidParams)?;
+    let LoginParams { username, password, attempt, label, device } = params?;
     let public_key = match device {
         // Such a session is bound to the cookie.
-        Some(_) if desk.key_cookie.is_some() => None,
+        Some(_) if cx.key_cookie.is_some() => None,
         Some(new) => Some(proof::admit(&new.public_key).ok_or(Denied::InvalidParams)?),
         None => None,
     };
     let username = prepared_username(&username);
-    let cookie = cookie_of(desk, &request.origin)?;
+    let cookie = cookie_of(cx, &request.origin)?;
     let remote_addr = request.origin.remote_addr.as_deref();
     let refused = async |event: &str, user: Option<UserId>, failure: Failure| {
         let (connection, remote_addr) = (Some(connection.clone()), remote_addr.map(str::to_owned));
-        desk.sessions.audit(Event { event: event.to_owned(), user, connection, remote_addr, ..Event::default() }).await;
+        cx.sessions.audit(Event { event: event.to_owned(), user, connection, remote_addr, ..Event::default() }).await;
         Err(failure)
     };
-    let browser = (desk.cookie != CookieKind::Off).then(|| desk.browser_cookie.digest(&request.origin)).flatten();
+    let browser = (cx.cookie != CookieKind::Off).then(|| cx.browser_cookie.digest(&request.origin)).flatten();
     let place = Place { remote_addr, cookie: browser, connection: connection.as_str() };
-    let caller = desk.throttle.caller(&username, place, Instant::now());
-    if let Some(wait) = desk.throttle.wait(&caller, Instant::now()) {
+    let caller = cx.throttle.caller(&username, place, Instant::now());
+    if let Some(wait) = cx.throttle.wait(&caller, Instant::now()) {
         return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;
     }
-    let Some(turn) = turn(desk, caller.party(), reply).await else {
+    let Some(turn) = turn(cx, caller.party(), reply).await else {
         return refused("login_throttled", None, Failure::TooManyAttempts(FULL)).await;
     };
-    let mut beginning = pin!(desk.throttle.begin(caller));
+    let mut beginning = pin!(cx.throttle.begin(caller));
     let begun = match poll!(&mut beginning) {
         Poll::Ready(begun) => begun,
         Poll::Pending => {
-            desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
             beginning.await
         }
     };
@@ -78,8 +76,8 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
         Err(wait) => return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await,
     };
     let credentials = Credentials { username: &username, password: &password, remote_addr };
-    let changes = desk.sessions.user_changes();
-    let verdict = verify(desk, credentials, reply).await?;
+    let changes = cx.sessions.user_changes();
+    let verdict = verify(cx, credentials, reply).await?;
     match verdict {
         Verdict::Right(_) => guess.right(Instant::now()),
         Verdict::Wrong(_) => guess.wrong(Instant::now()),
@@ -92,27 +90,27 @@ pub(super) async fn login(desk: &Desk, payload: &[u8], reply: &str) -> Result<Re
     };
     let device = device_of(&request.origin, public_key, label);
     let login = Login { attempt, device, cookie, token, ..Login::new(connection.clone(), user) };
-    let logged_in = desk.sessions.login(login).await??;
-    if desk.sessions.user_changes() != changes {
+    let logged_in = cx.sessions.login(login).await??;
+    if cx.sessions.user_changes() != changes {
         // The user may have been removed or have another password, and this session did not exist
         // yet when theirs were ended.
-        let verdict = desk.users.verify(credentials, &|| {}).await;
+        let verdict = cx.users.verify(credentials, &|| {}).await;
         if !matches!(verdict, Ok(Verdict::Right(_))) {
-            desk.sessions.logout(connection, None, None).await??;
+            cx.sessions.logout(connection, None, None).await??;
             verdict?;
             return Err(Denied::WrongUsernamePassword.into());
         }
     }
-    Ok(granted(desk, logged_in))
+    Ok(granted(cx, logged_in))
 }
 
 /// Waits for the login's turn; none if too many wait. Asks the gateway for more time if the turn
 /// does not come at once.
-async fn turn(desk: &Desk, party: Party, reply: &str) -> Option<Turn> {
-    match desk.queue.enter(party) {
+async fn turn(cx: &AuthContext, party: Party, reply: &str) -> Option<Turn> {
+    match cx.queue.enter(party) {
         Entered::Turn(turn) => Some(turn),
         Entered::Waiting(waiting) => {
-            desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
             waiting.turn().await
         }
         Entered::Full => None,
@@ -120,23 +118,23 @@ async fn turn(desk: &Desk, party: Party, reply: &str) -> Option<Turn> {
 }
 
 /// Checks the password, and asks the gateway for more time if the check has to queue.
-async fn verify(desk: &Desk, credentials: Credentials<'_>, reply: &str) -> Result<Verdict, Failure> {
+async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<Verdict, Failure> {
     let queued = Notify::new();
     let tell = || queued.notify_one();
-    let mut verifying = desk.users.verify(credentials, &tell);
+    let mut verifying = cx.users.verify(credentials, &tell);
     tokio::select! {
         biased;
         verdict = &mut verifying => return Ok(verdict?),
         () = queued.notified() => {}
     }
-    desk.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+    cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
     Ok(verifying.await?)
 }
 
 /// The cookie to which the session is bound.
-pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<NewCookie>, Denied> {
-    let carries_key = desk.key_cookie.is_some();
-    match (desk.cookie, desk.browser_cookie.digest(origin)) {
+pub(super) fn cookie_of(cx: &AuthContext, origin: &Origin) -> Result<Option<NewCookie>, Denied> {
+    let carries_key = cx.key_cookie.is_some();
+    match (cx.cookie, cx.browser_cookie.digest(origin)) {
         (CookieKind::Off, _) => Ok(None),
         (CookieKind::Use, None) if !carries_key => Ok(None),
         (_, None) => Err(Denied::CookieRequired),
@@ -145,9 +143,9 @@ pub(super) fn cookie_of(desk: &Desk, origin: &Origin) -> Result<Option<NewCookie
 }
 
 /// The answer for script: without the key, if that travels in a cookie.
-pub(super) fn granted(desk: &Desk, logged_in: LoggedIn) -> Response {
-    match desk.key_cookie {
-        Some(_) => Response::result(&desk.sessions.without_key(logged_in)),
+pub(super) fn granted(cx: &AuthContext, logged_in: LoggedIn) -> Response {
+    match cx.key_cookie {
+        Some(_) => Response::result(&cx.sessions.without_key(logged_in)),
         None => Response::result(&logged_in),
     }
 }

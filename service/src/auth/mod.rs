@@ -9,15 +9,14 @@ mod answer;
 mod batch;
 mod challenge;
 mod connect;
-mod exchange;
+mod cookie_refresh;
 mod header_login;
 mod login;
 mod logout;
-mod malformed;
-mod private;
 mod queue;
 mod relogin;
 mod renew;
+mod request;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -28,9 +27,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use relogin_res::{read, service::Response};
-use relogin_session::{Denied, Token};
-use serde_json::value::RawValue;
+use relogin_res::service::Response;
+use relogin_session::Denied;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -39,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use self::{answer::Failure, batch::Batch, malformed::Malformed, queue::Queue, route::Route, throttle::Throttle};
+use self::{answer::Failure, batch::Batch, queue::Queue, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     client_address::TrustedProxies,
@@ -57,18 +55,19 @@ use crate::{
 /// Answers the requests of one resource name.
 pub struct Auth {
     requests: Subscription,
-    lanes: Lanes,
+    limits: ConcurrencyLimits,
     overdue: LogThrottle,
-    desk: Arc<Desk>,
+    cx: Arc<AuthContext>,
 }
 
 /// What requests are answered with.
-struct Desk {
+struct AuthContext {
     name: String,
     bus: Arc<dyn Bus>,
     sessions: Arc<Sessions>,
     users: Arc<dyn UserDirectory>,
-    malformed: Malformed,
+    /// Counts requests that make no sense.
+    malformed: LogThrottle,
     throttle: Throttle,
     queue: Arc<Queue>,
     cookie: CookieKind,
@@ -102,7 +101,7 @@ pub struct Options {
 
 /// Requests that are processed at once. Logins have a limit of their own, because they wait for
 /// password checks: however many there are, they take no place from a relogin.
-struct Lanes {
+struct ConcurrencyLimits {
     logins: Arc<Semaphore>,
     others: Arc<Semaphore>,
 }
@@ -131,13 +130,13 @@ impl Auth {
         patterns.push(format!("access.{name}"));
         let requests = bus.subscribe(&patterns).await?;
         let Options { throttle, cookie, issuers, cookie_session, peers, origins, proxies } = options;
-        let desk = Desk {
+        let cx = AuthContext {
             name: name.to_owned(),
             bus,
             sessions,
             queue: Queue::new(users.at_once()),
             users,
-            malformed: Malformed::default(),
+            malformed: LogThrottle::default(),
             throttle: Throttle::new(throttle),
             cookie,
             browser_cookie: BrowserCookie::new(name, Arc::clone(&origins)),
@@ -147,7 +146,7 @@ impl Auth {
             peers,
             proxies,
         };
-        Ok(Self { requests, lanes: Lanes::new(), overdue: LogThrottle::default(), desk: Arc::new(desk) })
+        Ok(Self { requests, limits: ConcurrencyLimits::new(), overdue: LogThrottle::default(), cx: Arc::new(cx) })
     }
 
     /// Answers until it is told to stop. Then it accepts no new request, and returns once all that
@@ -176,21 +175,21 @@ impl Auth {
         let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some((Message { subject, reply, payload }, since)) = next {
-            let route = Route::of(&subject, &self.desk.name);
+            let route = Route::of(&subject, &self.cx.name);
             match (reply, &route) {
                 (Some(_), _) if since.elapsed() > PATIENCE => self.drop_overdue(payload),
                 (Some(reply), Route::Login) => self.take_login(route, payload, reply, tasks).await,
                 (Some(reply), _) => {
-                    let place = match self.lanes.enter() {
+                    let place = match self.limits.enter() {
                         Some(place) => place,
                         None => {
                             // The requests of the batch hold places, and have to finish to free
                             // some.
                             batch.start(tasks);
-                            self.lanes.wait_and_enter().await
+                            self.limits.wait_and_enter().await
                         }
                     };
-                    batch.push(Arc::clone(&self.desk).serve(route, payload, reply, place));
+                    batch.push(Arc::clone(&self.cx).serve(route, payload, reply, place));
                 }
                 (None, _) => debug!(?subject, "ignored a request without a reply subject"),
             }
@@ -202,7 +201,7 @@ impl Auth {
     /// Drops a request whose sender no longer waits: processing it would only delay those behind
     /// it.
     fn drop_overdue(&self, payload: Bytes) {
-        private::wipe_payload(payload);
+        request::wipe_payload(payload);
         if let Some(counts) = self.overdue.count() {
             let (requests, in_all) = (counts.since_last, counts.total);
             warn!(requests, in_all, "requests were dropped: they arrive faster than they are processed");
@@ -210,18 +209,18 @@ impl Auth {
     }
 
     async fn take_login(&self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
-        match self.lanes.enter_login() {
+        match self.limits.enter_login() {
             Some(place) => {
                 // Boxed: otherwise a future of some kilobytes is copied each time it is passed on
                 // until it runs.
-                tasks.spawn(Box::pin(Arc::clone(&self.desk).serve(route, payload, reply, place)));
+                tasks.spawn(Box::pin(Arc::clone(&self.cx).serve(route, payload, reply, place)));
             }
-            None => self.desk.send(&reply, Response::error(Failure::Busy.error())).await,
+            None => self.cx.send(&reply, Response::error(Failure::Busy.error())).await,
         }
     }
 }
 
-impl Lanes {
+impl ConcurrencyLimits {
     /// Logins beyond the password checks that may wait are refused there. These come on top, while
     /// they look for their session.
     const LOGINS: usize = 2048;
@@ -244,15 +243,15 @@ impl Lanes {
     /// The next free place for another request. The request waits for it, and so do those behind
     /// it.
     async fn wait_and_enter(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.others).acquire_owned().await.expect("lanes are never closed")
+        Arc::clone(&self.others).acquire_owned().await.expect("limits are never closed")
     }
 }
 
-impl Desk {
+impl AuthContext {
     /// Answers a request that holds this place.
     async fn serve(self: Arc<Self>, route: Route, payload: Bytes, reply: String, _place: OwnedSemaphorePermit) {
         if self.leaves(&route) {
-            return private::wipe_payload(payload);
+            return request::wipe_payload(payload);
         }
         let mut held = None;
         let answer = if payload.len() > MAX_PAYLOAD {
@@ -270,18 +269,21 @@ impl Desk {
         };
         if self.peers.is_met() && matches!(answer, Err(Failure::Denied(Denied::InvalidReloginKey))) {
             debug!(%route, "not answered: the other instance may know the session");
-            return private::wipe_payload(payload);
+            return request::wipe_payload(payload);
         }
         let response = answer.unwrap_or_else(|failure| {
-            if failure.is_malformed() {
-                self.malformed.note(&route);
+            if failure.is_malformed()
+                && let Some(counts) = self.malformed.count()
+            {
+                let (since_last, total) = (counts.since_last, counts.total);
+                warn!(%route, since_last, total, "received malformed requests");
             }
             failure.log(&route);
             Response::error(failure.error())
         });
         self.send(&reply, response).await;
         drop(held);
-        private::wipe_payload(payload);
+        request::wipe_payload(payload);
     }
 
     /// True if a request is left to another instance, which answers the same requests from its own
@@ -303,7 +305,7 @@ impl Desk {
             Route::Challenge => challenge::challenge(self, payload),
             Route::Connect => Box::pin(connect::connect(self, payload)).await,
             Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
-            Route::MethodAccess if self.key_cookie.is_some() => Ok(exchange::access()),
+            Route::MethodAccess if self.key_cookie.is_some() => Ok(cookie_refresh::access()),
             Route::Exchange if self.key_cookie.is_some() => Ok(Response::null()),
             Route::Renew => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
@@ -331,13 +333,8 @@ impl Desk {
     }
 }
 
-/// A connection's token, if it is one of this service: another service may have set it.
-fn token_of(token: Option<&RawValue>) -> Option<Token> {
-    token.and_then(|token| read::credentials(token.get().as_bytes()).ok())
-}
-
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("name", &self.desk.name).finish_non_exhaustive()
+        f.debug_struct("Auth").field("name", &self.cx.name).finish_non_exhaustive()
     }
 }

@@ -2,16 +2,14 @@
 //! tokens when `system.tokenReset` asks them to. The answer proves that the connection exists; a
 //! connection whose session is gone is told so.
 
-use relogin_res::service::{AuthRequest, Payload, Response};
-use relogin_session::ConnectionId;
+use relogin_res::service::Response;
 
-use super::{Desk, answer::Failure, token_of};
+use super::{AuthContext, answer::Failure, request::Request};
 
-pub(super) async fn renew(desk: &Desk, payload: &[u8]) -> Result<Response, Failure> {
-    let request = AuthRequest::parse(payload)?;
-    let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-    if let Some(token) = token_of(request.token.as_deref()) {
-        desk.sessions.renew(&connection, token.sid).await?;
+pub(super) async fn renew(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
+    let request = Request::parse(cx, payload)?;
+    if let Some(session) = request.session() {
+        cx.sessions.renew(&request.connection, session).await?;
     }
     Ok(Response::null())
 }

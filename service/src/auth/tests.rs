@@ -350,7 +350,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
 
 #[test]
 fn only_an_object_is_a_token_of_ours() {
-    let of = |json: Json| super::token_of(Some(&serde_json::value::to_raw_value(&json).unwrap()));
+    let of = |json: Json| super::request::token_of(Some(&serde_json::value::to_raw_value(&json).unwrap()));
     let token = json!({"sid": "AAAAAAAAAAAAAAAAAAAAAA", "userId": 3, "role": "user"});
     let array = json!([token["sid"], token["userId"], token["role"]]);
     assert!(of(token).is_some());

@@ -8,7 +8,7 @@
 //! if it were wrong: of guesses sent at once, no more are checked than of guesses sent one by one.
 //! Guesses over the allowance wait until the outcomes of the others are known.
 
-mod forgetful;
+mod expiring_map;
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 
-use self::forgetful::Forgetful;
+use self::expiring_map::ExpiringMap;
 use super::queue::Party;
 use crate::{config::ThrottleKind, users::prepare::prepared_username};
 
@@ -40,14 +40,14 @@ struct Counts {
     users: Table,
     addresses: Table,
     /// Names, and the places from which they have logged in.
-    known: Forgetful<()>,
+    known: ExpiringMap<()>,
 }
 
 /// Failures, and guesses whose outcome is not known yet.
 #[derive(Debug)]
 struct Table {
-    patience: Patience,
-    failures: Forgetful<Failures>,
+    back_off: BackOff,
+    failures: ExpiringMap<Failures>,
     in_flight: HashMap<u64, u32>,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Caller {
 
 /// A guess whose password is being checked. Taken back on drop, as if it had never happened.
 #[derive(Debug)]
-pub(super) struct Guess<'a> {
+pub(super) struct LoginAttempt<'a> {
     throttle: &'a Throttle,
     caller: Caller,
 }
@@ -92,7 +92,7 @@ struct Failures {
 
 /// The back-off policy.
 #[derive(Debug)]
-struct Patience {
+struct BackOff {
     /// This many failures cause no delay.
     free: u32,
     /// The delay after the first failure beyond those; each further one doubles it.
@@ -110,9 +110,9 @@ enum Admission {
     In(Duration),
 }
 
-const USER: Patience = Patience { free: 5, first: Duration::from_secs(1) };
+const USER: BackOff = BackOff { free: 5, first: Duration::from_secs(1) };
 /// A whole office may share one address.
-const ADDRESS: Patience = Patience { free: 20, first: Duration::from_secs(1) };
+const ADDRESS: BackOff = BackOff { free: 20, first: Duration::from_secs(1) };
 
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -136,7 +136,7 @@ const OWN_SHARE: usize = 8;
 impl Throttle {
     pub(super) fn new(kind: ThrottleKind) -> Self {
         let counts =
-            Counts { users: Table::new(USER), addresses: Table::new(ADDRESS), known: Forgetful::new(CAPACITY) };
+            Counts { users: Table::new(USER), addresses: Table::new(ADDRESS), known: ExpiringMap::new(CAPACITY) };
         Self { kind, hasher: RandomState::new(), counts: Mutex::new(counts), settled: Notify::new() }
     }
 
@@ -183,7 +183,7 @@ impl Throttle {
     ///
     /// # Errors
     /// The time to wait, if the name or the address has failed too often by then.
-    pub(super) async fn begin(&self, caller: Caller) -> Result<Guess<'_>, Duration> {
+    pub(super) async fn begin(&self, caller: Caller) -> Result<LoginAttempt<'_>, Duration> {
         loop {
             let settled = self.settled.notified();
             tokio::pin!(settled);
@@ -197,7 +197,7 @@ impl Throttle {
         }
     }
 
-    fn try_begin(&self, caller: Caller, now: Instant) -> Result<Guess<'_>, Option<Duration>> {
+    fn try_begin(&self, caller: Caller, now: Instant) -> Result<LoginAttempt<'_>, Option<Duration>> {
         let mut counts = self.lock();
         match counts.admission(&caller, now) {
             Admission::Now => {}
@@ -205,7 +205,7 @@ impl Throttle {
             Admission::In(wait) => return Err(Some(wait)),
         }
         counts.each_table(&caller, Table::begin);
-        Ok(Guess { throttle: self, caller })
+        Ok(LoginAttempt { throttle: self, caller })
     }
 
     /// Accepts a third-party token; refused with the time to wait if too many tokens with wrong
@@ -245,7 +245,7 @@ impl Caller {
     }
 }
 
-impl Guess<'_> {
+impl LoginAttempt<'_> {
     /// The password was right.
     pub(super) fn right(self, now: Instant) {
         self.throttle.lock().right(&self.caller, now);
@@ -257,7 +257,7 @@ impl Guess<'_> {
     }
 }
 
-impl Drop for Guess<'_> {
+impl Drop for LoginAttempt<'_> {
     fn drop(&mut self) {
         self.throttle.lock().each_table(&self.caller, Table::end);
         self.throttle.settled.notify_waiters();
@@ -293,13 +293,13 @@ impl Counts {
 }
 
 impl Table {
-    fn new(patience: Patience) -> Self {
-        Self { patience, failures: Forgetful::new(CAPACITY), in_flight: HashMap::new() }
+    fn new(back_off: BackOff) -> Self {
+        Self { back_off, failures: ExpiringMap::new(CAPACITY), in_flight: HashMap::new() }
     }
 
     /// How long the next guess has to wait.
     fn wait(&self, key: u64, now: Instant) -> Option<Duration> {
-        let until = self.failures.get(key, now)?.until(&self.patience);
+        let until = self.failures.get(key, now)?.until(&self.back_off);
         let wait = until.saturating_duration_since(now);
         (!wait.is_zero()).then_some(wait)
     }
@@ -312,7 +312,7 @@ impl Table {
         }
         let failed = self.failures.get(key, now).map_or(0, |failures| failures.count);
         // The last of these causes the next delay.
-        let at_once = (self.patience.free + 1).saturating_sub(failed).max(1);
+        let at_once = (self.back_off.free + 1).saturating_sub(failed).max(1);
         let in_flight = self.in_flight.get(&key).copied().unwrap_or(0);
         if in_flight < at_once { Admission::Now } else { Admission::Later }
     }
@@ -332,16 +332,16 @@ impl Table {
 
     fn fail(&mut self, key: u64, now: Instant) {
         let count = self.failures.get(key, now).map_or(0, |failures| failures.count).saturating_add(1);
-        let remember = if count > self.patience.free { REMEMBER_MANY } else { REMEMBER_FEW };
+        let remember = if count > self.back_off.free { REMEMBER_MANY } else { REMEMBER_FEW };
         self.failures.insert(key, Failures { count, last: now }, now, remember);
     }
 }
 
 impl Failures {
     /// Until when the next login has to wait.
-    fn until(self, patience: &Patience) -> Instant {
-        let Some(past) = self.count.checked_sub(patience.free + 1) else { return self.last };
-        let wait = patience.first.saturating_mul(2_u32.saturating_pow(past));
+    fn until(self, back_off: &BackOff) -> Instant {
+        let Some(past) = self.count.checked_sub(back_off.free + 1) else { return self.last };
+        let wait = back_off.first.saturating_mul(2_u32.saturating_pow(past));
         self.last + wait.min(LONGEST)
     }
 }

@@ -4,8 +4,8 @@ use relogin_res::service::{AccessRequest, GetRequest, Payload, Response};
 use relogin_session::{ConnectionId, UserModel};
 use serde::Serialize;
 
-use super::{Desk, answer::Failure};
-use crate::sessions::Turn;
+use super::{AuthContext, answer::Failure};
+use crate::sessions::ConnectionGuard;
 
 /// The access result, with `get` written out even if it is false.
 #[derive(Serialize)]
@@ -26,16 +26,16 @@ pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
 }
 
 /// Keeps events of the connection `cid` from overtaking the answer to a get.
-pub(super) async fn hold<'a>(desk: &'a Desk, cid: &str) -> Option<Turn<'a>> {
-    Some(desk.sessions.hold(&ConnectionId::parse(cid)?).await)
+pub(super) async fn hold<'a>(cx: &'a AuthContext, cid: &str) -> Option<ConnectionGuard<'a>> {
+    Some(cx.sessions.hold(&ConnectionId::parse(cid)?).await)
 }
 
 /// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from
 /// clients without access.
-pub(super) async fn get(desk: &Desk, cid: &str, payload: &[u8]) -> Result<Response, Failure> {
+pub(super) async fn get(cx: &AuthContext, cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     GetRequest::parse(payload)?;
     let user = match ConnectionId::parse(cid) {
-        Some(connection) => desk.sessions.user_on(&connection).await?,
+        Some(connection) => cx.sessions.user_on(&connection).await?,
         None => None,
     };
     Ok(Response::result(&Model { model: user.into() }))

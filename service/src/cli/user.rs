@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relogin_session::api::Password;
+use relogin_session::Secret;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -151,18 +151,18 @@ fn hash(args: PasswordArgs, cost: Cost) -> Result<PasswordHash, UserError> {
 }
 
 /// The first line, without its line break.
-fn from_stdin() -> Result<Password, UserError> {
+fn from_stdin() -> Result<Secret, UserError> {
     let mut line = Zeroizing::new(String::new());
     io::stdin().lock().take(MAX_PASSWORD).read_line(&mut line).map_err(UserError::Password)?;
-    Ok(Password::new(line.trim_end_matches(['\r', '\n']).to_owned()))
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-fn from_terminal() -> Result<Password, UserError> {
+fn from_terminal() -> Result<Secret, UserError> {
     // Where the prompt goes; standard input may be anything.
     if File::open("/dev/tty").is_err() {
         return Err(UserError::NoTerminal);
     }
-    let ask = |prompt| rpassword::prompt_password(prompt).map(Password::new).map_err(UserError::Password);
+    let ask = |prompt| rpassword::prompt_password(prompt).map(Secret::new).map_err(UserError::Password);
     let password = ask("Password: ")?;
     if ask("Again: ")?.expose() == password.expose() { Ok(password) } else { Err(UserError::PasswordsDiffer) }
 }

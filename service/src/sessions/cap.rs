@@ -15,23 +15,23 @@ use crate::errors::Chain;
 pub(super) struct Cap {
     most: usize,
     /// Users share locks by chance. That costs a wait now and then, and limits the memory.
-    turns: [Mutex<()>; TURNS],
+    locks: [Mutex<()>; LOCKS],
     hasher: RandomState,
 }
 
-const TURNS: usize = 64;
+const LOCKS: usize = 64;
 
 /// How many sessions are ended at once: they share the disk's syncs.
 const AT_ONCE: usize = 64;
 
 impl Cap {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, turns: [const { Mutex::const_new(()) }; TURNS], hasher: RandomState::new() }
+        Self { most, locks: [const { Mutex::const_new(()) }; LOCKS], hasher: RandomState::new() }
     }
 
-    async fn turn(&self, user: &UserId) -> MutexGuard<'_, ()> {
-        let slot = self.hasher.hash_one(user) % TURNS as u64;
-        self.turns[usize::try_from(slot).expect("it is less than TURNS, which is one")].lock().await
+    async fn lock(&self, user: &UserId) -> MutexGuard<'_, ()> {
+        let slot = self.hasher.hash_one(user) % LOCKS as u64;
+        self.locks[usize::try_from(slot).expect("it is less than LOCKS, which is one")].lock().await
     }
 }
 
@@ -52,7 +52,7 @@ impl Sessions {
         if self.store.find_by_user(user).await?.len() <= cap.most {
             return Ok(());
         }
-        let _turn = cap.turn(user).await;
+        let _lock = cap.lock(user).await;
         let mut sessions = Vec::new();
         for sid in self.store.find_by_user(user).await? {
             if let Some(stored) = self.store.load(sid).await? {

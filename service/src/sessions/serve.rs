@@ -9,7 +9,7 @@ use relogin_session::{
     Relogin, Reply, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
 
-use super::{Answer, Browser, Sessions, SessionsError, Turn, log};
+use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log};
 use crate::{
     errors::Chain,
     proof::Signed,
@@ -50,7 +50,7 @@ struct Found<'a> {
     session: Option<Arc<Stored>>,
     /// The session that the request's connection holds.
     held: Option<Arc<Stored>>,
-    _turn: Turn<'a>,
+    _guard: ConnectionGuard<'a>,
 }
 
 /// The answer to a login or a relogin.
@@ -96,23 +96,23 @@ impl Sessions {
         if let (Some(connection), Write::Replace(next)) = (request.connection(), &decision.write)
             && next.is_on(connection)
         {
-            self.roll_call.relogged_in(next, connection);
+            self.liveness_probe.relogged_in(next, connection);
         }
     }
 
     /// What the request is decided on. None if somebody else was faster.
     async fn find(&self, request: &Request) -> Result<Option<Found<'_>>, StoreError> {
         let expected = self.session_of(request).await?;
-        let turn = self.turns.take(concerned(request, expected.as_deref())).await;
+        let guard = self.connection_locks.take(concerned(request, expected.as_deref())).await;
         let session = self.session_of(request).await?;
-        if !turn.covers(concerned(request, session.as_deref())) {
+        if !guard.covers(concerned(request, session.as_deref())) {
             return Ok(None);
         }
         let held = match request.connection() {
             Some(connection) => self.store.find_by_connection(connection).await?,
             None => None,
         };
-        Ok(Some(Found { session, held, _turn: turn }))
+        Ok(Some(Found { session, held, _guard: guard }))
     }
 
     /// The session that a request is about.

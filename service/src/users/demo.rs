@@ -1,6 +1,6 @@
 //! The users of `relogin serve --demo`. Must not depend on files.
 
-use relogin_session::{User, UserId, api::Password};
+use relogin_session::{Secret, User, UserId};
 
 use super::{
     cost::Cost,
@@ -23,7 +23,7 @@ const USERS: [(i64, &str, &str, &str); 4] = [
 pub fn users() -> Result<Users, HashingError> {
     let mut users = Users::default();
     for (id, username, name, role) in USERS {
-        let password = PasswordHash::of(&Password::new(username.to_owned()), Cost::OWASP)?;
+        let password = PasswordHash::of(&Secret::new(username.to_owned()), Cost::OWASP)?;
         let user = User { id: UserId::Number(id), name: name.to_owned(), role: role.to_owned() };
         let username = username.to_owned();
         users.add(Entry { username, user, password, is_disabled: false }).expect("names and ids of USERS are unique");

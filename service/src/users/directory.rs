@@ -165,7 +165,7 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use relogin_session::api::Password;
+    use relogin_session::Secret;
 
     use super::*;
     use crate::users::{demo, list::Entry};
@@ -175,13 +175,13 @@ mod tests {
     fn jane() -> Users {
         let mut users = Users::default();
         let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
-        let password = PasswordHash::of(&Password::new("sesame".to_owned()), CHEAP.parse().unwrap()).unwrap();
+        let password = PasswordHash::of(&Secret::new("sesame".to_owned()), CHEAP.parse().unwrap()).unwrap();
         users.add(Entry { username: "Jane".to_owned(), user, password, is_disabled: false }).unwrap();
         users
     }
 
     async fn verify(directory: &ListDirectory, username: &str, password: &str) -> Verdict {
-        let password = Password::new(password.to_owned());
+        let password = Secret::new(password.to_owned());
         let credentials = Credentials { username, password: &password, remote_addr: None };
         directory.verify(credentials, &|| {}).await.unwrap()
     }
@@ -223,7 +223,7 @@ mod tests {
         let mut users = Users::default();
         let user = User { id: UserId::Number(3), name: "Jane Doe".to_owned(), role: "user".to_owned() };
         let password =
-            PasswordHash::of(&Password::new("p\u{e4}ss w\u{f6}rd".to_owned()), CHEAP.parse().unwrap()).unwrap();
+            PasswordHash::of(&Secret::new("p\u{e4}ss w\u{f6}rd".to_owned()), CHEAP.parse().unwrap()).unwrap();
         users.add(Entry { username: "J\u{fc}rgen".to_owned(), user, password, is_disabled: false }).unwrap();
         let directory = ListDirectory::new(users, PasswordChecks::new());
         for username in ["j\u{fc}rgen", "ju\u{308}rgen", "J\u{dc}RGEN", " ju\u{308}rgen ", "J\u{fc}rgen\u{a0}"] {
@@ -250,7 +250,7 @@ mod tests {
             let tell = || {
                 queued.fetch_add(1, Ordering::SeqCst);
             };
-            let password = Password::new("wrong".to_owned());
+            let password = Secret::new("wrong".to_owned());
             let credentials = Credentials { username: name, password: &password, remote_addr: None };
             let mut verifying = directory.verify(credentials, &tell);
             assert!(futures_util::poll!(&mut verifying).is_pending());

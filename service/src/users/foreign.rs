@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use relogin_res::read;
-use relogin_session::{SessionId, User, UserId, api::Password};
+use relogin_session::{Secret, SessionId, User, UserId};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -80,7 +80,7 @@ enum Question<'a> {
     #[serde(rename_all = "camelCase")]
     Login {
         username: &'a str,
-        password: &'a Password,
+        password: &'a Secret,
         remote_addr: Option<&'a str>,
     },
     User {
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn questions_are_as_the_documentation_has_them() {
-        let password = Password::new("sesame".to_owned());
+        let password = Secret::new("sesame".to_owned());
         let ask = |remote_addr| ask_login(Credentials { username: "Jane", password: &password, remote_addr });
         assert_eq!(ask(Some("1.2.3.4:5")), r#"{"username":"Jane","password":"sesame","remoteAddr":"1.2.3.4:5"}"#);
         assert_eq!(ask(None), r#"{"username":"Jane","password":"sesame","remoteAddr":null}"#);

@@ -18,7 +18,7 @@ pub mod prepare;
 pub mod removals;
 
 use async_trait::async_trait;
-use relogin_session::{SessionId, User, UserId, api::Password};
+use relogin_session::{Secret, SessionId, User, UserId};
 use thiserror::Error;
 
 /// Why a user directory cannot answer now: never the caller's fault.
@@ -38,7 +38,7 @@ pub struct Credentials<'a> {
     /// As [`prepare::prepared_username`] returns it; compared as it is.
     pub username: &'a str,
     /// As typed.
-    pub password: &'a Password,
+    pub password: &'a Secret,
     /// Where the login comes from, `ip:port`, as the gateway reports it.
     pub remote_addr: Option<&'a str>,
 }

@@ -108,7 +108,7 @@ impl std::fmt::Debug for NatsDirectory {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-    use relogin_session::api::Password;
+    use relogin_session::Secret;
     use tokio::time::Instant;
 
     use super::*;
@@ -132,7 +132,7 @@ mod tests {
     }
 
     async fn verify(directory: &NatsDirectory, queued: &AtomicUsize) -> Result<Verdict, String> {
-        let password = Password::new("hunter2".to_owned());
+        let password = Secret::new("hunter2".to_owned());
         let credentials = Credentials { username: "jane", password: &password, remote_addr: Some("1.1.1.1:1") };
         let tell = || {
             queued.fetch_add(1, SeqCst);

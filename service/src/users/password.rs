@@ -11,7 +11,7 @@ use argon2::{
     },
 };
 use rand::{TryRng, rngs::SysRng};
-use relogin_session::api::Password;
+use relogin_session::Secret;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -68,7 +68,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory or randomness left.
-    pub fn of(password: &Password, cost: Cost) -> Result<Self, HashingError> {
+    pub fn of(password: &Secret, cost: Cost) -> Result<Self, HashingError> {
         let mut salt = [0; Salt::RECOMMENDED_LENGTH];
         SysRng.try_fill_bytes(&mut salt).map_err(|_| password_hash::Error::Crypto)?;
         let salt = Salt::new(&salt).map_err(password_hash::Error::from)?;
@@ -82,7 +82,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
-    pub fn renewed(&self, password: &Password, cost: Cost, memory: &mut HashMemory) -> Result<Self, HashingError> {
+    pub fn renewed(&self, password: &Secret, cost: Cost, memory: &mut HashMemory) -> Result<Self, HashingError> {
         let salt = self.0.salt.ok_or(password_hash::Error::SaltInvalid)?;
         let prepared = prepared_password(password);
         argon2id_hash(prepared.as_ref().unwrap_or(password), salt, cost, memory)
@@ -110,7 +110,7 @@ impl PasswordHash {
     ///
     /// # Errors
     /// [`HashingError`] if the system has no memory left.
-    pub fn matches(&self, password: &Password, memory: &mut HashMemory) -> Result<Option<HashedForm>, HashingError> {
+    pub fn matches(&self, password: &Secret, memory: &mut HashMemory) -> Result<Option<HashedForm>, HashingError> {
         let prepared = prepared_password(password);
         if self.is_of(prepared.as_ref().unwrap_or(password), memory)? {
             return Ok(Some(HashedForm::Prepared));
@@ -118,7 +118,7 @@ impl PasswordHash {
         Ok((prepared.is_some() && self.is_of(password, memory)?).then_some(HashedForm::AsTyped))
     }
 
-    fn is_of(&self, password: &Password, memory: &mut HashMemory) -> Result<bool, HashingError> {
+    fn is_of(&self, password: &Secret, memory: &mut HashMemory) -> Result<bool, HashingError> {
         let phc::PasswordHash { algorithm, version, salt: Some(salt), hash: Some(expected), .. } = &self.0 else {
             return Err(password_hash::Error::SaltInvalid.into());
         };
@@ -149,7 +149,7 @@ impl FromStr for PasswordHash {
 }
 
 fn argon2id_hash(
-    password: &Password,
+    password: &Secret,
     salt: Salt,
     cost: Cost,
     memory: &mut HashMemory,
@@ -167,7 +167,7 @@ fn argon2id_hash(
 /// Computes the raw hash, in `memory`.
 fn output(
     argon2: &Argon2<'_>,
-    password: &Password,
+    password: &Secret,
     salt: &Salt,
     memory: &mut HashMemory,
 ) -> Result<Output, password_hash::Error> {
@@ -241,7 +241,7 @@ impl PasswordChecks {
     pub async fn check(
         &self,
         hash: PasswordHash,
-        password: Password,
+        password: Secret,
         queued: &(dyn Fn() + Send + Sync),
     ) -> Result<Option<HashedForm>, DirectoryError> {
         self.run(move |memory| hash.matches(&password, memory), queued).await
@@ -254,7 +254,7 @@ impl PasswordChecks {
     pub async fn renew(
         &self,
         hash: PasswordHash,
-        password: Password,
+        password: Secret,
         cost: Cost,
     ) -> Result<PasswordHash, DirectoryError> {
         self.run(move |memory| hash.renewed(&password, cost, memory), &|| {}).await
@@ -327,8 +327,8 @@ mod tests {
         PasswordHash::of(&password(text), Cost::new(8, 1, 1).unwrap()).unwrap()
     }
 
-    fn password(text: &str) -> Password {
-        Password::new(text.to_owned())
+    fn password(text: &str) -> Secret {
+        Secret::new(text.to_owned())
     }
 
     #[test]

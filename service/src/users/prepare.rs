@@ -8,7 +8,7 @@ use precis_profiles::{
     OpaqueString, UsernameCaseMapped,
     precis_core::{CodepointInfo, DerivedPropertyValue, Error as ProfileError, profile::PrecisFastInvocation},
 };
-use relogin_session::api::Password;
+use relogin_session::Secret;
 use thiserror::Error;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 use zeroize::Zeroizing;
@@ -79,7 +79,7 @@ pub fn prepared_username(text: &str) -> String {
 /// and whatever is newer than Unicode 6.3) may have been set earlier, and is as good as any other.
 /// It is only normalized.
 #[must_use]
-pub fn prepared_password(password: &Password) -> Option<Password> {
+pub fn prepared_password(password: &Secret) -> Option<Secret> {
     let typed = password.expose();
     let normal = if is_nfc(typed) { Cow::Borrowed(typed) } else { Cow::Owned(typed.nfc().collect()) };
     let profiled = (normal.len() <= MAX_PROFILED_PASSWORD)
@@ -90,7 +90,7 @@ pub fn prepared_password(password: &Password) -> Option<Password> {
     if let Cow::Owned(normal) = normal {
         drop(Zeroizing::new(normal));
     }
-    (*prepared != typed).then(|| Password::new(prepared.to_string()))
+    (*prepared != typed).then(|| Secret::new(prepared.to_string()))
 }
 
 /// Normalized first, so that all forms of a text are treated alike. Lower-cased by whole words,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn password(text: &str) -> String {
-        let typed = Password::new(text.to_owned());
+        let typed = Secret::new(text.to_owned());
         prepared_password(&typed).map_or_else(|| text.to_owned(), |prepared| prepared.expose().to_owned())
     }
 

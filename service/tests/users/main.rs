@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_session::api::Password;
+use relogin_session::Secret;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use relogin::{
@@ -33,7 +33,7 @@ fn within(limits: Limits, script: &str) -> ExecDirectory {
 }
 
 async fn verify(directory: &ExecDirectory) -> Result<Verdict, String> {
-    let password = Password::new("hunter2".to_owned());
+    let password = Secret::new("hunter2".to_owned());
     let credentials = Credentials { username: "jane", password: &password, remote_addr: None };
     directory.verify(credentials, &|| {}).await.map_err(|error| Chain(&error).to_string())
 }

@@ -44,7 +44,7 @@ impl World {
             2 => Command::Logout { connection, sid: None, held: token, token },
             3 => Command::Detach { connection },
             4 => Command::Abandon { connection },
-            5 => Command::Prune { silent: vec![connection] },
+            5 => Command::Prune { unresponsive: vec![connection] },
             6 => Command::Expire,
             7 => {
                 self.now = self.now.plus(u64::from(supply.byte()));

@@ -30,7 +30,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 ];
 
 /// What the browser may know of sessions: what goes over the wire, and no rules.
-const SESSION_FOR_CLIENTS: &[&str] = &["api", "id", "policy", "user"];
+const SESSION_FOR_CLIENTS: &[&str] = &["api", "id", "policy", "secret", "user"];
 
 /// What the rooms of the service must not use, and why.
 const ROOMS: &[(&str, &[&str], &str)] = &[

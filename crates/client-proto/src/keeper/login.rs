@@ -6,7 +6,7 @@ use std::time::Duration;
 use relogin_res::error::code;
 use relogin_session::{
     Attempt, Denied,
-    api::{LoginParams, NewDevice, Password, PublicKey},
+    api::{LoginParams, NewDevice, PublicKey},
 };
 
 use super::{
@@ -76,7 +76,7 @@ impl Keeper {
         let Task::Login(login) = &errand.task else { return };
         let login_params = LoginParams {
             username: login.username.clone(),
-            password: Password::new(login.password.expose().to_owned()),
+            password: login.password.clone(),
             attempt: login.attempt,
             label: None,
             device: login.device.clone().map(|public_key| NewDevice { public_key }),

@@ -58,10 +58,10 @@ pub(super) fn abandon(record: Option<&Record>, connection: &ConnectionId) -> Dec
     detach(record, connection)
 }
 
-pub(super) fn prune(record: Option<&Record>, silent: &[ConnectionId]) -> Decision {
+pub(super) fn prune(record: Option<&Record>, unresponsive: &[ConnectionId]) -> Decision {
     let Some(record) = record else { return Decision::keep(Ok(None), Outcome::NotLoggedIn) };
     let (leaving, staying): (Vec<_>, Vec<_>) =
-        record.connections.iter().cloned().partition(|connection| silent.contains(connection));
+        record.connections.iter().cloned().partition(|connection| unresponsive.contains(connection));
     if leaving.is_empty() {
         return Decision::keep(Ok(None), Outcome::StillAlive);
     }

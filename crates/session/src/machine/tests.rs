@@ -1009,7 +1009,8 @@ fn a_session_that_nobody_heard_of_is_no_more() {
 
 #[test]
 fn silent_connections_leave() {
-    let prune = |silent: &[&str]| Command::Prune { silent: silent.iter().map(|on| cid(on)).collect() };
+    let prune =
+        |unresponsive: &[&str]| Command::Prune { unresponsive: unresponsive.iter().map(|on| cid(on)).collect() };
     check(
         Some(&live()),
         prune(&["other", "gone"]),

@@ -359,7 +359,7 @@ async fn who_is_missing_for_a_moment_logs_in_as_ever() {
     let following = files.follow();
     files.write(&list([1]));
     following.looks(2).await;
-    let password = relogin_session::api::Password::new("x".to_owned());
+    let password = relogin_session::Secret::new("x".to_owned());
     let credentials = Credentials { username: "u2", password: &password, remote_addr: None };
     let verdict = following.directory.verify(credentials, &|| {}).await.unwrap();
     assert_eq!(verdict, Verdict::Wrong(Some(UserId::Number(2))), "the name is known, and its password is checked");

@@ -1,15 +1,18 @@
-//! Texts that hold credentials: frames, storage records, passwords. Knows nothing of what is in them.
+//! Texts that contain credentials: passwords, and in clients frames and storage records. Must not
+//! depend on what is in them.
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A text that no log may show and no freed memory may keep: redacted in `Debug`, wiped on drop.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the text over.
+    /// Takes over the text.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)

@@ -12,28 +12,28 @@ use tokio::sync::{Mutex, MutexGuard};
 
 /// A lock for each connection. Connections share locks by chance. That costs a wait now and then,
 /// and limits the memory.
-pub(super) struct Turns {
+pub(super) struct ConnectionLocks {
     slots: Box<[Mutex<()>]>,
     // Keyed at random, so that nobody can choose cids that share a lock.
     hasher: RandomState,
 }
 
 /// The guard of some connections; released on drop.
-pub struct Turn<'a> {
-    turns: &'a Turns,
+pub struct ConnectionGuard<'a> {
+    locks: &'a ConnectionLocks,
     slots: Vec<usize>,
     _held: Vec<MutexGuard<'a, ()>>,
 }
 
 const SLOTS: usize = 4096;
 
-impl Turns {
+impl ConnectionLocks {
     pub(super) fn new() -> Self {
         Self { slots: (0..SLOTS).map(|_| Mutex::new(())).collect(), hasher: RandomState::new() }
     }
 
     /// Waits until nobody changes any of `connections`.
-    pub(super) async fn take(&self, connections: impl IntoIterator<Item = &ConnectionId>) -> Turn<'_> {
+    pub(super) async fn take(&self, connections: impl IntoIterator<Item = &ConnectionId>) -> ConnectionGuard<'_> {
         let mut slots: Vec<_> = connections.into_iter().map(|connection| self.slot(connection)).collect();
         // Everybody locks in the same order, so there is no deadlock.
         slots.sort_unstable();
@@ -42,7 +42,7 @@ impl Turns {
         for &slot in &slots {
             held.push(self.slots[slot].lock().await);
         }
-        Turn { turns: self, slots, _held: held }
+        ConnectionGuard { locks: self, slots, _held: held }
     }
 
     fn slot(&self, connection: &ConnectionId) -> usize {
@@ -51,16 +51,16 @@ impl Turns {
     }
 }
 
-impl std::fmt::Debug for Turn<'_> {
+impl std::fmt::Debug for ConnectionGuard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Turn").field("slots", &self.slots).finish_non_exhaustive()
+        f.debug_struct("ConnectionGuard").field("slots", &self.slots).finish_non_exhaustive()
     }
 }
 
-impl Turn<'_> {
+impl ConnectionGuard<'_> {
     /// True if the guard covers all of `connections`.
     pub(super) fn covers<'a>(&self, connections: impl IntoIterator<Item = &'a ConnectionId>) -> bool {
-        connections.into_iter().all(|connection| self.slots.binary_search(&self.turns.slot(connection)).is_ok())
+        connections.into_iter().all(|connection| self.slots.binary_search(&self.locks.slot(connection)).is_ok())
     }
 }
 
@@ -78,15 +78,15 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time() {
-        let turns = Turns::new();
+        let locks = ConnectionLocks::new();
         let (a, b) = (cid("a"), cid("b"));
-        let shares = |other: &ConnectionId| [&a, &b].iter().any(|taken| turns.slot(taken) == turns.slot(other));
+        let shares = |other: &ConnectionId| [&a, &b].iter().any(|taken| locks.slot(taken) == locks.slot(other));
         let c = (0..).map(|n| cid(&format!("c{n}"))).find(|c| !shares(c)).unwrap();
-        let first = turns.take([&a, &b, &a]).await;
+        let first = locks.take([&a, &b, &a]).await;
         assert!(first.covers([&b]) && !first.covers([&c]) && first.covers([]));
-        let mut second = pin!(turns.take([&b]));
+        let mut second = pin!(locks.take([&b]));
         assert!(poll!(second.as_mut()).is_pending());
-        let _unconcerned = turns.take([&c]).await;
+        let _unconcerned = locks.take([&c]).await;
         drop(first);
         second.await;
     }

@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 /// Values by key, limited in number and in time.
 #[derive(Debug)]
-pub(super) struct Forgetful<T> {
+pub(super) struct ExpiringMap<T> {
     capacity: usize,
     values: HashMap<u64, (T, Instant)>,
     /// When each key expires, earliest first.
     order: BTreeSet<(Instant, u64)>,
 }
 
-impl<T: Copy> Forgetful<T> {
+impl<T: Copy> ExpiringMap<T> {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, values: HashMap::new(), order: BTreeSet::new() }
     }
@@ -54,7 +54,7 @@ mod tests {
     fn entries_are_forgotten_in_time_and_the_earliest_for_want_of_room() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let mut table = Forgetful::new(3);
+        let mut table = ExpiringMap::new(3);
         for (key, seconds) in [(1, 100), (2, 10), (3, 50)] {
             table.insert(key, key, start, Duration::from_secs(seconds));
         }

@@ -16,14 +16,14 @@ use relogin_session::{ConnectionId, Record, SessionId};
 use tokio::{sync::Notify, time::Instant};
 
 /// The probe threshold: a session with more connections than this is probed.
-pub(crate) const CROWD: usize = 4;
+pub(crate) const THRESHOLD: usize = 4;
 
 /// How long an answer may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sessions that are being probed.
 #[derive(Default)]
-pub(super) struct RollCall {
+pub(super) struct LivenessProbe {
     rounds: Mutex<HashMap<SessionId, Round>>,
     wanted: Notify,
 }
@@ -32,22 +32,22 @@ struct Round {
     /// The connection whose relogin triggered the probe.
     here: ConnectionId,
     /// The connections that have not answered.
-    silent: Vec<ConnectionId>,
+    unresponsive: Vec<ConnectionId>,
     /// None before they are probed.
     until: Option<Instant>,
 }
 
-impl RollCall {
+impl LivenessProbe {
     /// A relogin on `here` has left the session as in `record`.
     pub(super) fn relogged_in(&self, record: &Record, here: &ConnectionId) {
         let mut rounds = self.rounds();
         if let Some(round) = rounds.get_mut(&record.sid) {
             // It is alive; whether its gateway supports the probe is another matter.
             if round.here != *here {
-                round.silent.retain(|silent| silent != here);
+                round.unresponsive.retain(|unresponsive| unresponsive != here);
             }
-        } else if record.connections.len() > CROWD {
-            let round = Round { here: here.clone(), silent: record.connections.clone(), until: None };
+        } else if record.connections.len() > THRESHOLD {
+            let round = Round { here: here.clone(), unresponsive: record.connections.clone(), until: None };
             rounds.insert(record.sid, round);
             self.wanted.notify_one();
         }
@@ -56,7 +56,7 @@ impl RollCall {
     /// `connection` has answered for the session `sid`.
     pub(super) fn answered(&self, sid: SessionId, connection: &ConnectionId) {
         if let Some(round) = self.rounds().get_mut(&sid) {
-            round.silent.retain(|silent| silent != connection);
+            round.unresponsive.retain(|unresponsive| unresponsive != connection);
         }
     }
 
@@ -81,8 +81,12 @@ impl RollCall {
     pub(super) fn over(&self, now: Instant) -> Vec<(SessionId, Vec<ConnectionId>)> {
         let over =
             self.rounds().extract_if(|_, round| round.until.is_some_and(|until| until <= now)).collect::<Vec<_>>();
-        let says_something = |round: &Round| !round.silent.is_empty() && !round.silent.contains(&round.here);
-        over.into_iter().filter(|(_, round)| says_something(round)).map(|(sid, round)| (sid, round.silent)).collect()
+        let says_something =
+            |round: &Round| !round.unresponsive.is_empty() && !round.unresponsive.contains(&round.here);
+        over.into_iter()
+            .filter(|(_, round)| says_something(round))
+            .map(|(sid, round)| (sid, round.unresponsive))
+            .collect()
     }
 
     /// When the next time to answer is over.

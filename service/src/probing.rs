@@ -15,7 +15,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// answer, until `stop`.
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     loop {
-        let next = sessions.call_the_roll().await.unwrap_or_else(|error| {
+        let next = sessions.probe_connections().await.unwrap_or_else(|error| {
             tracing::error!("cannot probe connections: {}", Chain(&error));
             Some(Instant::now() + PAUSE)
         });
@@ -28,7 +28,7 @@ pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = wake => {}
-            () = sessions.crowded() => {}
+            () = sessions.probe_wanted() => {}
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use relogin_res::Error;
 use relogin_res::service::{Access, AuthRequest, Meta, Response};
-use relogin_session::{ConnectionId, Denied, LoggedIn, ReloginKey};
+use relogin_session::{Denied, LoggedIn, ReloginKey};
 
-use super::{Desk, answer::Failure};
+use super::{AuthContext, answer::Failure, request::Request};
 use crate::{
     config::CookieKind,
     cookie::KeyCookie,
@@ -18,14 +18,14 @@ const SHOWN: &str = "X-Relogin";
 
 /// What an HTTP request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wish {
+pub(super) enum CookieAction {
     /// A cookie with the next key, or the first one.
     Refresh,
     /// The end of the session, and the removal of the cookie.
     Logout,
 }
 
-impl Wish {
+impl CookieAction {
     /// Parses the path of `uri`, if it is one of the service's.
     pub(super) fn of(uri: &str, name: &str) -> Option<Self> {
         let path = uri.split(['?', '#']).next()?;
@@ -47,27 +47,27 @@ pub(super) fn access() -> Response {
 }
 
 /// Carries out an HTTP request.
-pub(super) async fn exchange(
-    desk: &Desk,
-    request: &AuthRequest,
-    wish: Wish,
+pub(super) async fn carry_out(
+    cx: &AuthContext,
+    request: &Request,
+    action: CookieAction,
     cookie: &KeyCookie,
 ) -> Result<Response, Failure> {
     let origin = &request.origin;
-    if !desk.origins.may_use_cookies(origin) {
+    if !cx.origins.may_use_cookies(origin) {
         return Ok(refusal(403, Meta::error_of(403)));
     }
-    let brought = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));
+    let presented = cookie.read(origin).map(|text| ReloginKey::new(text.to_owned()));
     let mut meta = Meta::default();
     meta.header.insert("Cache-Control".to_owned(), vec!["no-store".to_owned()]);
-    match wish {
-        Wish::Refresh => {
+    match action {
+        CookieAction::Refresh => {
             let shown =
                 origin.header.get(SHOWN).and_then(|shown| shown.first()).map(|text| ReloginKey::new(text.clone()));
-            let granted = desk.sessions.refresh(brought.as_ref(), shown.as_ref(), desk.browser_of(request)).await?.ok();
+            let granted = cx.sessions.refresh(presented.as_ref(), shown.as_ref(), cx.browser_of(request)).await?.ok();
             let Some(LoggedIn { relogin_key, expires_in, .. }) = granted else {
                 let denied = Denied::InvalidReloginKey;
-                if desk.peers.is_met() {
+                if cx.peers.is_met() {
                     // Not 401, which would end the session: the other instance may know it.
                     return Err(denied.into());
                 }
@@ -75,10 +75,9 @@ pub(super) async fn exchange(
             };
             meta.push_cookie(cookie.hand_out(relogin_key.expose(), expires_in, origin));
         }
-        Wish::Logout => {
-            let connection = ConnectionId::parse(&request.cid).ok_or(Failure::Malformed)?;
-            if let Some(key) = brought {
-                desk.sessions.logout_by_key(connection, &key, desk.browser_of(request).cookie).await?;
+        CookieAction::Logout => {
+            if let Some(key) = presented {
+                cx.sessions.logout_by_key(request.connection.clone(), &key, cx.browser_of(request).cookie).await?;
             }
             meta.push_cookie(cookie.take_away(origin));
         }
@@ -86,12 +85,12 @@ pub(super) async fn exchange(
     Ok(Response { meta: Some(meta), ..Response::null() })
 }
 
-impl Desk {
+impl AuthContext {
     /// What is known of the browser that sends a request.
     pub(super) fn browser_of(&self, request: &AuthRequest) -> Browser {
         let cookie = match self.cookie {
             CookieKind::Off => Cookie::Ignored,
-            CookieKind::Use | CookieKind::Require => Cookie::Brought(self.browser_cookie.digest(&request.origin)),
+            CookieKind::Use | CookieKind::Require => Cookie::Presented(self.browser_cookie.digest(&request.origin)),
         };
         Browser { remote_addr: request.origin.remote_addr.clone(), cookie }
     }
@@ -108,9 +107,9 @@ mod tests {
 
     #[test]
     fn a_path_says_what_is_wanted() {
-        for (uri, wish) in [
-            ("/api/session/refresh", Some(Wish::Refresh)),
-            ("/session/logout?x=/session/refresh", Some(Wish::Logout)),
+        for (uri, action) in [
+            ("/api/session/refresh", Some(CookieAction::Refresh)),
+            ("/session/logout?x=/session/refresh", Some(CookieAction::Logout)),
             ("/api/session/login", None),
             ("/api/other/refresh", None),
             ("/api/session/refresh/", None),
@@ -118,7 +117,7 @@ mod tests {
             ("", None),
             ("/?/session/refresh", None),
         ] {
-            assert_eq!(Wish::of(uri, "session"), wish, "{uri}");
+            assert_eq!(CookieAction::of(uri, "session"), action, "{uri}");
         }
     }
 }
