@@ -1,8 +1,8 @@
 //! The composition root: the only file that names concrete stores, buses and user directories.
 //! Starts the parts in the order of their dependencies, and stops them in reverse.
 
-mod people;
 mod tasks;
+mod user_source;
 
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
@@ -16,8 +16,8 @@ use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use self::{
-    people::People,
     tasks::{Tasks, Watch},
+    user_source::UserSource,
 };
 use crate::{
     audit::{Audit, AuditFile},
@@ -46,7 +46,7 @@ use crate::{
     secret,
     sessions::Sessions,
     store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore},
-    users::{announced::Announced, nats::Changes},
+    users::{change_spool::ChangeSpool, nats::Changes},
 };
 
 /// How long requests in flight may take once the service is stopping. Nothing is lost after that
@@ -92,7 +92,7 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let descriptors = descriptors::raise_limit();
         // Steps that fail sooner and change less come first.
-        let people = People::open(&config)?;
+        let user_source = UserSource::open(&config)?;
         let audit_file = match &config.audit {
             Some(AuditTarget::Stdout) => {
                 Some(AuditFile::stdout().context("cannot write the audit trail to standard output")?)
@@ -145,7 +145,7 @@ impl App {
             let nats = Arc::clone(nats);
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        if config.store == StoreKind::Sled || people.announces() {
+        if config.store.is_durable() || user_source.announces() {
             make_folder(&config.data)?;
         }
         let (keyring, is_new_secret) = match &config.secret {
@@ -162,7 +162,7 @@ impl App {
             );
         }
 
-        let directory = people.directory(&bus);
+        let directory = user_source.directory(&bus);
         let keyring = config.keys.sign_with(keyring);
         let (serve_jwks, jwks) = watch::channel(reload::jwks(&keyring));
         let rules = Rules { policy: config.policy, keyring };
@@ -174,7 +174,7 @@ impl App {
             trails.open("writing the audit trail", |stop| trail.run(stop));
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
-        let keeps_time = config.store == StoreKind::Sled;
+        let keeps_time = config.store.is_durable();
         let clock = Arc::new(SteadyClock::start(keeps_time.then(|| config.data.join("clock"))));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
@@ -207,26 +207,26 @@ impl App {
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| probing::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
-        if people.announces() {
-            let (announced, sessions) = (Announced::in_folder(&config.data), Arc::clone(&sessions));
+        if user_source.announces() {
+            let (announced, sessions) = (ChangeSpool::in_folder(&config.data), Arc::clone(&sessions));
             background.open("following the changes of users", |stop| async move {
                 stop.run_until_cancelled_owned(announced.follow(sessions)).await;
             });
         }
-        let is_without_users = people.is_empty();
-        match people {
-            People::File(list, follower) => {
+        let is_without_users = user_source.is_empty();
+        match user_source {
+            UserSource::File(list, follower) => {
                 let (ask, asked) = mpsc::channel(1);
                 reloads.users = Some(ask);
                 background.open("following the users file", |stop| async move {
                     stop.run_until_cancelled_owned(follower.follow(list, sessions, asked)).await;
                 });
             }
-            People::Nats(subject) => {
+            UserSource::Nats(subject) => {
                 let changes = Changes::new(Arc::clone(&bus), &subject, sessions).await?;
                 background.open("hearing of users", |stop| changes.run(stop));
             }
-            People::Demo(_) | People::Exec(_) => {}
+            UserSource::Demo(_) | UserSource::Exec(_) => {}
         }
 
         let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));

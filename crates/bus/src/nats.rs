@@ -3,8 +3,8 @@
 
 mod connect;
 mod denied;
+mod ordered_subscriber;
 mod permitted;
-mod tap;
 
 use std::{
     collections::HashMap,
@@ -32,7 +32,7 @@ use super::{
     reply_id::{self, ReplyId},
 };
 use denied::Denials;
-use tap::Tap;
+use ordered_subscriber::OrderedSubscriber;
 
 pub use connect::{ConnectError, NatsConfig};
 
@@ -67,7 +67,7 @@ struct Shared {
 #[derive(Default)]
 struct Open {
     last: u64,
-    taps: HashMap<u64, Arc<Tap>>,
+    subscribers: HashMap<u64, Arc<OrderedSubscriber>>,
     /// Pending requests, by the last part of the reply subject.
     waiting: HashMap<ReplyId, Waiting>,
 }
@@ -128,7 +128,7 @@ impl NatsBus {
 
     async fn open_inbox(&self) -> Result<(), BusError> {
         let prefix = self.inbox.len() + 1;
-        // Not `Shared` itself, because that holds the tap that holds this closure.
+        // Not `Shared` itself, because that holds the subscriber that holds this closure.
         let shared = Arc::downgrade(&self.shared);
         let deliver = move |message: async_nats::Message| {
             let id = message.subject.as_str().get(prefix..).and_then(ReplyId::parse);
@@ -136,20 +136,21 @@ impl NatsBus {
                 shared.answer(id, message);
             }
         };
-        self.open_tap(&format!("{}.*", self.inbox), deliver).await?;
+        self.open_subscriber(&format!("{}.*", self.inbox), deliver).await?;
         self.flush().await
     }
 
-    /// Opens a tap on `pattern` and returns its number.
-    async fn open_tap(
+    /// Subscribes to `pattern` and returns its number.
+    async fn open_subscriber(
         &self,
         pattern: &str,
         deliver: impl Fn(async_nats::Message) + Send + Sync + 'static,
     ) -> Result<u64, BusError> {
         self.shared.check_open()?;
         let subscribed = self.unless_down(self.client.subscribe(pattern.to_owned())).await?;
-        let tap = Tap::open(subscribed.map_err(|error| BusError::Transport(error.into()))?, deliver);
-        self.shared.add(|open, id| open.taps.insert(id, Arc::clone(&tap))).inspect_err(|_| tap.shut())
+        let flow = subscribed.map_err(|error| BusError::Transport(error.into()))?;
+        let opened = OrderedSubscriber::open(flow, deliver);
+        self.shared.add(|open, id| open.subscribers.insert(id, Arc::clone(&opened))).inspect_err(|_| opened.shut())
     }
 
     async fn send(&self, subject: &str, reply: Option<String>, payload: Bytes) -> Result<(), BusError> {
@@ -226,11 +227,11 @@ impl Bus for NatsBus {
             };
             mailbox.put(Delivery::Message { tag, message });
         };
-        let id = self.open_tap(pattern, deliver).await?;
+        let id = self.open_subscriber(pattern, deliver).await?;
         let shared = Arc::clone(&self.shared);
         Ok(Guard::new(move || {
-            let tap = shared.open().taps.remove(&id);
-            tap.inspect(|tap| tap.shut());
+            let subscriber = shared.open().subscribers.remove(&id);
+            subscriber.inspect(|subscriber| subscriber.shut());
         }))
     }
 
@@ -382,12 +383,12 @@ impl Shared {
     }
 
     fn close(&self) {
-        let Open { taps, waiting, .. } = {
+        let Open { subscribers, waiting, .. } = {
             let mut open = self.open();
             self.is_closed.store(true, Ordering::Release);
             std::mem::take(&mut *open)
         };
-        taps.values().for_each(|tap| tap.shut());
+        subscribers.values().for_each(|subscriber| subscriber.shut());
         drop(waiting);
     }
 

@@ -18,7 +18,7 @@ use crate::{
     audit::Event,
     config::CookieKind,
     proof,
-    users::{Credentials, Verdict, prepare::prepared_username},
+    users::{Credentials, PasswordCheck, prepare::prepared_username},
 };
 
 /// How long a gateway is asked to wait for a password check that queues.
@@ -79,14 +79,14 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     let changes = cx.sessions.user_changes();
     let verdict = verify(cx, credentials, reply).await?;
     match verdict {
-        Verdict::Right(_) => guess.right(Instant::now()),
-        Verdict::Wrong(_) => guess.wrong(Instant::now()),
+        PasswordCheck::Right(_) => guess.right(Instant::now()),
+        PasswordCheck::Wrong(_) => guess.wrong(Instant::now()),
     }
     drop(turn);
     let user = match verdict {
-        Verdict::Right(user) => user,
+        PasswordCheck::Right(user) => user,
         // The name is not recorded as it was typed, because people type passwords there.
-        Verdict::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
+        PasswordCheck::Wrong(user) => return refused("login_failed", user, Denied::WrongUsernamePassword.into()).await,
     };
     let device = device_of(&request.origin, public_key, label);
     let login = Login { attempt, device, cookie, token, ..Login::new(connection.clone(), user) };
@@ -95,7 +95,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
         // The user may have been removed or have another password, and this session did not exist
         // yet when theirs were ended.
         let verdict = cx.users.verify(credentials, &|| {}).await;
-        if !matches!(verdict, Ok(Verdict::Right(_))) {
+        if !matches!(verdict, Ok(PasswordCheck::Right(_))) {
             cx.sessions.logout(connection, None, None).await??;
             verdict?;
             return Err(Denied::WrongUsernamePassword.into());
@@ -118,7 +118,7 @@ async fn turn(cx: &AuthContext, party: Party, reply: &str) -> Option<Turn> {
 }
 
 /// Checks the password, and asks the gateway for more time if the check has to queue.
-async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<Verdict, Failure> {
+async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> Result<PasswordCheck, Failure> {
     let queued = Notify::new();
     let tell = || queued.notify_one();
     let mut verifying = cx.users.verify(credentials, &tell);

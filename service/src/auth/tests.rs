@@ -19,7 +19,7 @@ use crate::{
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
     proof::tests::TestDevice,
     store::memory::MemoryStore,
-    users::{Credentials, DirectoryError, UserChange, Verdict},
+    users::{Credentials, DirectoryError, PasswordCheck, UserChange},
 };
 
 /// Lets Jane in by her password, once the gate is open.
@@ -34,7 +34,7 @@ impl UserDirectory for Doorman {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError> {
+    ) -> Result<PasswordCheck, DirectoryError> {
         let username = credentials.username;
         assert_ne!(username, "panic");
         match username {
@@ -50,7 +50,7 @@ impl UserDirectory for Doorman {
                 pending::<()>().await;
             }
         }
-        Ok(if is_hers { Verdict::Right(jane()) } else { Verdict::Wrong(None) })
+        Ok(if is_hers { PasswordCheck::Right(jane()) } else { PasswordCheck::Wrong(None) })
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{PasswordArgs, UserEdit};
 use crate::users::{
     UserChange,
-    announced::Announced,
+    change_spool::ChangeSpool,
     cost::Cost,
     edit::{self, EditError, NewUser},
     file::{FileError, UsersFile},
@@ -104,7 +104,7 @@ pub fn run(path: &Path, cost: Cost, command: UserEdit, out: &mut impl Write) -> 
 /// # Errors
 /// [`UserError`] if it was not told.
 pub fn announce(data: &Path, change: &UserChange, out: &mut impl Write) -> Result<(), UserError> {
-    Announced::in_folder(data).add(change).map_err(|error| match error.kind() {
+    ChangeSpool::in_folder(data).add(change).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => UserError::NoData(data.to_owned()),
         _ => UserError::Announce(data.to_owned(), error),
     })?;

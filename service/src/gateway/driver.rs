@@ -21,7 +21,7 @@ use super::{
     flow::Debt,
     memory::{LastShared, Memory},
     requests::{CloseOnDrop, Requests},
-    socket::{Farewell, Line},
+    socket::{CloseReason, Line},
     stopped,
 };
 use crate::bus::{self, Bus, Deliveries, Delivery, Link, Mailbox};
@@ -171,13 +171,13 @@ pub(super) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         }
     }
     for (_, connection) in driver.connections {
-        connection.hang_up(Farewell::STOPPED);
+        connection.hang_up(CloseReason::STOPPED);
     }
     // Those that open only now.
     events.close();
     while let Some(event) = events.recv().await {
         if let Event::Opened { line, .. } = event {
-            line.hang_up(Farewell::STOPPED);
+            line.hang_up(CloseReason::STOPPED);
         }
     }
 }
@@ -189,9 +189,9 @@ impl Connection {
     }
 
     /// Closes it. One that is not open yet is told by the missing verdict.
-    fn hang_up(self, farewell: Farewell) {
+    fn hang_up(self, close_reason: CloseReason) {
         if let Way::Line(line) = self.way {
-            line.hang_up(farewell);
+            line.hang_up(close_reason);
         }
     }
 }
@@ -220,7 +220,7 @@ impl Driver {
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
                 Some(connection) => connection.way = Way::Line(line),
                 // The state machine has closed it while its WebSocket was being created.
-                None => line.hang_up(Farewell::RESTART),
+                None => line.hang_up(CloseReason::RESTART),
             },
             Event::Frames { key } => {
                 if let Some(connection) = self.connections.get_mut(&key) {
@@ -317,7 +317,7 @@ impl Driver {
                     let shared = self.last_shared.count(&frame, &self.memory);
                     if line.send(frame, shared).is_err() {
                         // Its own actions follow those that are waiting already.
-                        self.cut(key, Farewell::BEHIND);
+                        self.cut(key, CloseReason::BEHIND);
                     }
                 }
                 Action::Done { connection: key } => {
@@ -344,7 +344,7 @@ impl Driver {
                 }
                 Action::Close { connection: key, code, reason } => {
                     if let Some(connection) = self.remove(key) {
-                        connection.hang_up(Farewell { code, reason });
+                        connection.hang_up(CloseReason { code, reason });
                     }
                 }
                 Action::Listen { tag, pattern } => self.requests.listen(bus::Tag(tag.0), pattern),
@@ -373,17 +373,17 @@ impl Driver {
             }
             excess = excess.saturating_sub(debt);
             ended += 1;
-            self.cut(key, Farewell::CROWDED);
+            self.cut(key, CloseReason::CROWDED);
         }
         tracing::warn!(ended, "closed connections: clients hold too much memory, and these hold the most");
         self.act();
     }
 
     /// Closes a connection now, and tells the state machine.
-    fn cut(&mut self, key: ConnectionKey, farewell: Farewell) {
+    fn cut(&mut self, key: ConnectionKey, close_reason: CloseReason) {
         if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
             self.ended.retain(|debt| debt.bytes() > 0);
-            self.ended.push(line.cut(farewell));
+            self.ended.push(line.cut(close_reason));
             self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
         }
     }

@@ -13,7 +13,7 @@ use std::{
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use super::{Limits, credit::Credits, memory::Memory};
+use super::{Limits, backpressure::Credits, memory::Memory};
 
 /// The account of one connection. What it holds is returned when it is dropped.
 #[derive(Debug)]

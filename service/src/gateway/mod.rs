@@ -5,7 +5,7 @@
 //! One task owns the state machine (`driver`), one carries out its bus commands (`errands`), and
 //! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
 
-mod credit;
+mod backpressure;
 mod driver;
 mod errands;
 mod event;

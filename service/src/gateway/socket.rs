@@ -53,13 +53,13 @@ pub(super) struct Closed {
 /// The driver's end of a connection. Dropping it ends the connection.
 pub(super) struct Line {
     outbound: mpsc::UnboundedSender<Outbound>,
-    cut: oneshot::Sender<Farewell>,
+    cut: oneshot::Sender<CloseReason>,
     flow: Arc<Flow>,
 }
 
 /// Why a connection is closed, in words for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Farewell {
+pub(super) struct CloseReason {
     pub(super) code: u16,
     pub(super) reason: &'static str,
 }
@@ -71,7 +71,7 @@ pub(super) struct Behind;
 enum Outbound {
     /// And its count, if it also waits for others.
     Frame(Bytes, Option<Arc<SharedBuffer>>),
-    Close(Farewell),
+    Close(CloseReason),
 }
 
 /// How a connection ended.
@@ -82,11 +82,11 @@ enum Ending {
     /// The transport failed, or the client was silent for too long.
     Gone,
     /// The gateway closes it.
-    Close(Farewell),
+    Close(CloseReason),
     /// The gateway closes it because what comes from the client can no longer be read.
-    Unreadable(Farewell),
+    Unreadable(CloseReason),
     /// The gateway closes it, and drops everything that is held for it at once.
-    Dropped(Farewell),
+    Dropped(CloseReason),
 }
 
 /// How many frames are written before they are flushed.
@@ -107,7 +107,7 @@ const UNSENT: usize = 2 * CHUNK + PONGS;
 /// reaches a client that does nothing else before it has sent everything.
 const LEFTOVERS: u64 = 64 << 20;
 
-impl Farewell {
+impl CloseReason {
     pub(super) const STOPPED: Self = Self { code: 1001, reason: "the server is being stopped" };
     pub(super) const BEHIND: Self = Self { code: 1008, reason: "too much waits to be read" };
     pub(super) const CROWDED: Self = Self { code: 1013, reason: "the server is short of memory" };
@@ -146,14 +146,14 @@ impl Line {
     }
 
     /// Closes the connection after the frames that wait.
-    pub(super) fn hang_up(self, farewell: Farewell) {
-        self.outbound.send(Outbound::Close(farewell)).ok();
+    pub(super) fn hang_up(self, close_reason: CloseReason) {
+        self.outbound.send(Outbound::Close(close_reason)).ok();
     }
 
     /// Closes the connection now. Waiting frames are dropped. Returns what is held until that is
     /// done.
-    pub(super) fn cut(self, farewell: Farewell) -> Debt {
-        self.cut.send(farewell).ok();
+    pub(super) fn cut(self, close_reason: CloseReason) -> Debt {
+        self.cut.send(close_reason).ok();
         Debt::of(&self.flow)
     }
 }
@@ -186,14 +186,14 @@ where
     let (mut sink, mut source) = stream.split();
 
     let ending = if driver.send(Event::Opened { key: *key, line }).is_err() {
-        Ending::Close(Farewell::STOPPED)
+        Ending::Close(CloseReason::STOPPED)
     } else {
         tokio::select! {
             ending = read(&mut source, *key, driver, &flow, stopping.clone(), limits.silence) => ending,
             ending = write(&mut sink, queue, &flow, &limits) => ending,
-            Ok(farewell) = being_cut => match farewell {
-                Farewell::CROWDED => Ending::Dropped(farewell),
-                farewell => Ending::Close(farewell),
+            Ok(close_reason) = being_cut => match close_reason {
+                CloseReason::CROWDED => Ending::Dropped(close_reason),
+                close_reason => Ending::Close(close_reason),
             },
             // What the client does not read by then delays nobody.
             () = overdue(stopping.clone(), limits.drain + limits.close) => Ending::Gone,
@@ -205,11 +205,11 @@ where
     drop(flow);
     drop(closed);
     match (ending, sink.reunite(source)) {
-        (Ending::Dropped(farewell), Ok(stream)) => {
+        (Ending::Dropped(close_reason), Ok(stream)) => {
             // Without the library, and what it holds.
             let io = stream.into_inner().into_inner();
             if is_idle {
-                timeout(limits.close, part_without_handshake(io, farewell)).await.ok();
+                timeout(limits.close, part_without_handshake(io, close_reason)).await.ok();
             }
         }
         (ending, Ok(stream)) => drop(timeout(limits.close, part(stream, ending)).await),
@@ -260,7 +260,7 @@ async fn read(
                     }
                 }
                 // Each ping leaves an answer in the library's buffer.
-                Ok(Some(Ok(Message::Ping(_)))) if flow.unsent() > UNSENT => return Ending::Close(Farewell::BEHIND),
+                Ok(Some(Ok(Message::Ping(_)))) if flow.unsent() > UNSENT => return Ending::Close(CloseReason::BEHIND),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
                 Ok(Some(Ok(Message::Close(_))) | None) => return Ending::Left,
                 Ok(Some(Err(error))) => return unreadable(&error),
@@ -271,7 +271,7 @@ async fn read(
             flow.resume();
         }
         if flow.put(text) && driver.send(Event::Frames { key }).is_err() {
-            return Ending::Close(Farewell::STOPPED);
+            return Ending::Close(CloseReason::STOPPED);
         }
     }
 }
@@ -279,11 +279,11 @@ async fn read(
 fn unreadable(error: &Error) -> Ending {
     use tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
     match error {
-        Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Unreadable(Farewell::TOO_LARGE),
-        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Ending::Unreadable(Farewell::UNFINISHED),
-        Error::Utf8(_) => Ending::Unreadable(Farewell::NO_TEXT),
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Unreadable(CloseReason::TOO_LARGE),
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Ending::Unreadable(CloseReason::UNFINISHED),
+        Error::Utf8(_) => Ending::Unreadable(CloseReason::NO_TEXT),
         Error::Protocol(ResetWithoutClosingHandshake) => Ending::Gone,
-        Error::Protocol(_) => Ending::Unreadable(Farewell::NO_WEBSOCKET),
+        Error::Protocol(_) => Ending::Unreadable(CloseReason::NO_WEBSOCKET),
         _ => Ending::Gone,
     }
 }
@@ -298,11 +298,11 @@ async fn write(
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ping.reset();
     let mut batch = Vec::new();
-    let mut farewell = None;
+    let mut close_reason = None;
     loop {
         tokio::select! {
             count = queue.recv_many(&mut batch, BATCH) => if count == 0 {
-                return Ending::Close(Farewell::STOPPED);
+                return Ending::Close(CloseReason::STOPPED);
             },
             _ = ping.tick() => {
                 if !in_time(limits.write, sink.feed(Message::Ping(Bytes::new()))).await {
@@ -314,7 +314,7 @@ async fn write(
             let (frame, shared) = match outbound {
                 Outbound::Frame(frame, shared) => (frame, shared),
                 Outbound::Close(last) => {
-                    farewell = Some(last);
+                    close_reason = Some(last);
                     break;
                 }
             };
@@ -329,8 +329,8 @@ async fn write(
         if !in_time(limits.write, sink.flush()).await {
             return Ending::Gone;
         }
-        if let Some(farewell) = farewell {
-            return Ending::Close(farewell);
+        if let Some(close_reason) = close_reason {
+            return Ending::Close(close_reason);
         }
     }
 }
@@ -356,18 +356,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let close =
-        |Farewell { code, reason }| Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+        |CloseReason { code, reason }| Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
     match ending {
         Ending::Gone | Ending::Dropped(_) => {}
         // Reading on sends the answer to the client's close frame.
         Ending::Left => while let Some(Ok(_)) = stream.next().await {},
-        Ending::Close(farewell) => {
-            if stream.send(close(farewell)).await.is_ok() {
+        Ending::Close(close_reason) => {
+            if stream.send(close(close_reason)).await.is_ok() {
                 while let Some(Ok(_)) = stream.next().await {}
             }
         }
-        Ending::Unreadable(farewell) => {
-            if stream.send(close(farewell)).await.is_ok() {
+        Ending::Unreadable(close_reason) => {
+            if stream.send(close(close_reason)).await.is_ok() {
                 let mut leftovers = stream.get_mut().take(LEFTOVERS);
                 tokio::io::copy(&mut leftovers, &mut tokio::io::sink()).await.ok();
             }
@@ -376,7 +376,7 @@ where
 }
 
 /// Says why, and reads nothing more.
-async fn part_without_handshake<S>(mut io: S, Farewell { code, reason }: Farewell) -> io::Result<()>
+async fn part_without_handshake<S>(mut io: S, CloseReason { code, reason }: CloseReason) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -492,7 +492,7 @@ mod tests {
         for _ in 0..1000 {
             stage.line.send(Bytes::from_static(b"{}"), None).unwrap();
         }
-        stage.line.hang_up(Farewell::STOPPED);
+        stage.line.hang_up(CloseReason::STOPPED);
         for _ in 0..1000 {
             assert_eq!(stage.client.next().await.unwrap().unwrap(), "{}".into());
         }
@@ -639,7 +639,7 @@ mod tests {
         }
         let start = Instant::now();
         stage.stopping.send_replace(true);
-        stage.line.hang_up(Farewell::STOPPED);
+        stage.line.hang_up(CloseReason::STOPPED);
         stage.server.await.unwrap();
         assert!(start.elapsed() <= longest, "{:?}", start.elapsed());
         drop(stage.client);

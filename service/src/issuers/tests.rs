@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     keys::{Algorithm, Key, keys_in},
-    token::{ClaimNames, MAX_LEN, Refusal, Rules, Said, read},
+    token::{ClaimNames, MAX_LEN, Refusal, Rules, VerifiedClaims, read},
     *,
 };
 
@@ -147,7 +147,7 @@ fn without(name: &str) -> String {
 }
 
 /// What becomes of claims that are signed as they should be.
-fn of_claims(claims: &str, rules: &Rules) -> Result<Said, Refusal> {
+fn of_claims(claims: &str, rules: &Rules) -> Result<VerifiedClaims, Refusal> {
     let signer = ed25519(1);
     read(&signer.token(&json!({ "alg": "EdDSA", "kid": "a" }), claims), rules, &keys(&[(&signer, "a")]), NOW)
 }

@@ -54,7 +54,7 @@ pub struct ClaimNames {
 
 /// The contents of a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct VerifiedClaims {
     /// The user.
     pub user: User,
     /// Until when it is valid, including the leeway.
@@ -132,7 +132,7 @@ struct ClaimSet(BTreeMap<String, Value>);
 ///
 /// # Errors
 /// [`Refusal`] if it is unusable at the time `now`.
-pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<Said, Refusal> {
+pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<VerifiedClaims, Refusal> {
     if text.len() > MAX_LEN {
         return Err(Refusal::TooLong);
     }
@@ -164,7 +164,7 @@ pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<S
     said(&claims, rules, now)
 }
 
-fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Result<Said, Refusal> {
+fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Result<VerifiedClaims, Refusal> {
     if claims.get("iss").and_then(Value::as_str) != Some(&rules.issuer) {
         return Err(Refusal::Issuer);
     }
@@ -204,7 +204,7 @@ fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Resu
     };
     match (id, text(&rules.names.name), role) {
         (Some(id), Some(name), Some(role)) => {
-            Ok(Said { user: User { id, name, role }, until: Timestamp(until.saturating_mul(1000)) })
+            Ok(VerifiedClaims { user: User { id, name, role }, until: Timestamp(until.saturating_mul(1000)) })
         }
         _ => Err(Refusal::User),
     }

@@ -30,7 +30,7 @@ use crate::{
     clock::tests::RuntimeClock,
     expiry,
     store::{Revision, Stored, memory::MemoryStore},
-    users::{Credentials, Verdict},
+    users::{Credentials, PasswordCheck},
 };
 
 /// The users, the bus and the store, each of which can be made to fail.
@@ -485,7 +485,7 @@ struct Users {
 
 #[async_trait]
 impl UserDirectory for Users {
-    async fn verify(&self, _: Credentials<'_>, _: &(dyn Fn() + Send + Sync)) -> Result<Verdict, DirectoryError> {
+    async fn verify(&self, _: Credentials<'_>, _: &(dyn Fn() + Send + Sync)) -> Result<PasswordCheck, DirectoryError> {
         unreachable!("sessions know no passwords")
     }
 

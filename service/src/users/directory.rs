@@ -14,7 +14,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::{
-    Credentials, DirectoryError, UserDirectory, Verdict,
+    Credentials, DirectoryError, PasswordCheck, UserDirectory,
     cost::Cost,
     list::{Candidate, Users},
     password::{HashedForm, PasswordChecks, PasswordHash},
@@ -126,13 +126,13 @@ impl UserDirectory for ListDirectory {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError> {
+    ) -> Result<PasswordCheck, DirectoryError> {
         let candidate = self.users().candidate(credentials.username);
-        let Some(Candidate { hash, user, name_of }) = candidate else { return Ok(Verdict::Wrong(None)) };
+        let Some(Candidate { hash, user, name_of }) = candidate else { return Ok(PasswordCheck::Wrong(None)) };
         let form = self.checks.check(hash.clone(), credentials.password.clone(), queued).await?;
-        let (Some(user), Some(form)) = (user, form) else { return Ok(Verdict::Wrong(name_of)) };
+        let (Some(user), Some(form)) = (user, form) else { return Ok(PasswordCheck::Wrong(name_of)) };
         self.renew(credentials, &user.id, hash, form).await;
-        Ok(Verdict::Right(user))
+        Ok(PasswordCheck::Right(user))
     }
 
     fn at_once(&self) -> usize {
@@ -180,40 +180,40 @@ mod tests {
         users
     }
 
-    async fn verify(directory: &ListDirectory, username: &str, password: &str) -> Verdict {
+    async fn verify(directory: &ListDirectory, username: &str, password: &str) -> PasswordCheck {
         let password = Secret::new(password.to_owned());
         let credentials = Credentials { username, password: &password, remote_addr: None };
         directory.verify(credentials, &|| {}).await.unwrap()
     }
 
-    fn is_right(verdict: &Verdict) -> bool {
-        matches!(verdict, Verdict::Right(user) if user.name == "Jane Doe")
+    fn is_right(verdict: &PasswordCheck) -> bool {
+        matches!(verdict, PasswordCheck::Right(user) if user.name == "Jane Doe")
     }
 
     #[tokio::test]
     async fn only_a_name_with_its_password_gets_in() {
         let directory = ListDirectory::new(jane(), PasswordChecks::new());
         assert!(is_right(&verify(&directory, "jANE", "sesame").await));
-        assert_eq!(verify(&directory, "jane", "Sesame").await, Verdict::Wrong(Some(UserId::Number(3))));
+        assert_eq!(verify(&directory, "jane", "Sesame").await, PasswordCheck::Wrong(Some(UserId::Number(3))));
         // The decoy that an unknown name is checked against is Jane's hash, and this is its password.
-        assert_eq!(verify(&directory, "nobody", "sesame").await, Verdict::Wrong(None));
+        assert_eq!(verify(&directory, "nobody", "sesame").await, PasswordCheck::Wrong(None));
 
         assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
         let mut entry = directory.exchange(Users::default()).entries()[0].clone();
-        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
+        assert_eq!(verify(&directory, "jane", "sesame").await, PasswordCheck::Wrong(None));
         assert!(directory.find(&UserId::Number(3)).await.is_err(), "an empty list does not say that she was removed");
         directory.exchange(Users::parse("removed = [4]").unwrap());
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
 
         directory.exchange_keeping(Users::default(), HashMap::from([(entry.user.id.clone(), entry.user.clone())]));
-        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(None));
+        assert_eq!(verify(&directory, "jane", "sesame").await, PasswordCheck::Wrong(None));
         assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
 
         entry.is_disabled = true;
         let mut disabled = Users::default();
         disabled.add(entry).unwrap();
         directory.exchange(disabled);
-        assert_eq!(verify(&directory, "jane", "sesame").await, Verdict::Wrong(Some(UserId::Number(3))));
+        assert_eq!(verify(&directory, "jane", "sesame").await, PasswordCheck::Wrong(Some(UserId::Number(3))));
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
     }
 
@@ -256,7 +256,7 @@ mod tests {
             assert!(futures_util::poll!(&mut verifying).is_pending());
             assert_eq!(queued.load(Ordering::SeqCst), 1, "{name}");
             drop(somebody);
-            assert!(matches!(verifying.await.unwrap(), Verdict::Wrong(_)));
+            assert!(matches!(verifying.await.unwrap(), PasswordCheck::Wrong(_)));
         }
     }
 
@@ -293,7 +293,7 @@ mod tests {
             ("john", 4, "John Doe", "user"),
         ] {
             let user = User { id: UserId::Number(id), name: full_name.to_owned(), role: role.to_owned() };
-            assert_eq!(verify(&directory, name, name).await, Verdict::Right(user));
+            assert_eq!(verify(&directory, name, name).await, PasswordCheck::Right(user));
         }
     }
 }

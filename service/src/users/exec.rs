@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
+use super::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
 
 /// Asks a program: the request goes to its standard input, the answer comes from its standard
 /// output.
@@ -68,7 +68,7 @@ enum RunError {
     #[error("the users program {0:?} wrote more than {MAX_ANSWER} bytes")]
     TooLong(String),
     #[error("the users program {0:?} failed")]
-    Answer(String, #[source] foreign::ForeignError),
+    Answer(String, #[source] external::ExternalError),
 }
 
 /// The longest answer that is read, in bytes.
@@ -99,14 +99,14 @@ impl ExecDirectory {
     /// when its handle is dropped.
     async fn ask(&self, lane: &Lane, question: Bytes) -> Result<Vec<u8>, DirectoryError> {
         let _place = lane.taken.try_acquire().map_err(|_| DirectoryError::Busy)?;
-        let _turn = lane.running.acquire().await.map_err(foreign::failed)?;
-        let mut child = self.start().map_err(|error| foreign::failed(RunError::Start(self.program.clone(), error)))?;
+        let _turn = lane.running.acquire().await.map_err(external::failed)?;
+        let mut child = self.start().map_err(|error| external::failed(RunError::Start(self.program.clone(), error)))?;
         let answered = timeout(lane.deadline, self.talk(&mut child, question)).await;
         if answered.is_err() {
             // Waits for its end, so that it leaves nothing behind.
             child.kill().await.ok();
         }
-        answered.unwrap_or_else(|_| Err(RunError::Late(self.program.clone()))).map_err(foreign::failed)
+        answered.unwrap_or_else(|_| Err(RunError::Late(self.program.clone()))).map_err(external::failed)
     }
 
     fn start(&self) -> io::Result<Child> {
@@ -151,8 +151,8 @@ impl ExecDirectory {
         if status.success() { Ok(answer) } else { Err(RunError::Status(self.program.clone(), status)) }
     }
 
-    fn read<T>(&self, answer: Result<T, foreign::ForeignError>) -> Result<T, DirectoryError> {
-        answer.map_err(|error| foreign::failed(RunError::Answer(self.program.clone(), error)))
+    fn read<T>(&self, answer: Result<T, external::ExternalError>) -> Result<T, DirectoryError> {
+        answer.map_err(|error| external::failed(RunError::Answer(self.program.clone(), error)))
     }
 }
 
@@ -169,10 +169,10 @@ impl UserDirectory for ExecDirectory {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError> {
+    ) -> Result<PasswordCheck, DirectoryError> {
         queued();
-        let answer = self.ask(&self.logins, foreign::ask_login(credentials)).await?;
-        self.read(foreign::read_login(&answer))
+        let answer = self.ask(&self.logins, external::ask_login(credentials)).await?;
+        self.read(external::read_login(&answer))
     }
 
     fn at_once(&self) -> usize {
@@ -180,7 +180,7 @@ impl UserDirectory for ExecDirectory {
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
-        let answer = self.ask(&self.others, foreign::ask_user(id)).await?;
-        self.read(foreign::read_user(&answer, id))
+        let answer = self.ask(&self.others, external::ask_user(id)).await?;
+        self.read(external::read_user(&answer, id))
     }
 }

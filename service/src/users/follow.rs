@@ -21,7 +21,7 @@ use super::{
     UserChange, UserListener,
     directory::ListDirectory,
     file::{FileError, UsersFile},
-    known::KnownUsers,
+    last_seen::LastSeenUsers,
     list::Users,
     removals::{AGREEMENT, PendingRemovals},
 };
@@ -53,7 +53,7 @@ impl Follower {
             Err(error) if error.is_missing() && may_be_missing => None,
             Err(error) => return Err(error),
         };
-        let news = News::new(latest.as_ref().map(KnownUsers::of), known);
+        let news = News::new(latest.as_ref().map(LastSeenUsers::of), known);
         let pending = PendingRemovals::default();
         Ok(Self {
             watch: Watch {
@@ -180,7 +180,7 @@ struct Settled {
     /// Others whose removal is not certain: they keep their sessions.
     kept: HashMap<UserId, User>,
     /// What sessions must be told.
-    known: KnownUsers,
+    known: LastSeenUsers,
     /// True if the file has changed since the last look.
     is_changed: bool,
 }
@@ -188,7 +188,7 @@ struct Settled {
 impl Watch {
     /// Looks at the file. `current` are the users up to now, `known` what sessions know of them.
     /// May block.
-    fn look(&mut self, current: &Users, known: &KnownUsers, now: Instant) -> Result<Option<Settled>, FileError> {
+    fn look(&mut self, current: &Users, known: &LastSeenUsers, now: Instant) -> Result<Option<Settled>, FileError> {
         match self.file.read() {
             Ok(None) => {}
             Ok(Some(users)) => {
@@ -248,7 +248,7 @@ impl Watch {
 fn settle(
     latest: &Users,
     current: &Users,
-    known: &KnownUsers,
+    known: &LastSeenUsers,
     pending: &mut PendingRemovals,
     is_being_written: bool,
     now: Instant,
@@ -273,7 +273,7 @@ fn settle(
         // Unless another user has the name now.
         users.add(entry.clone()).ok();
     }
-    let mut known_now = KnownUsers::of(&users);
+    let mut known_now = LastSeenUsers::of(&users);
     let mut kept = HashMap::new();
     for &id in unsure().filter(|id| users.with_id(id).is_none()) {
         kept.extend(known_now.take_over(known, id));
@@ -286,7 +286,7 @@ fn settle(
 struct News {
     /// Where the last seen users are kept; none: nowhere.
     path: Option<PathBuf>,
-    known: Arc<KnownUsers>,
+    known: Arc<LastSeenUsers>,
     untold: VecDeque<UserChange>,
     is_saved: bool,
     /// True once it was reported that they cannot be saved.
@@ -294,8 +294,8 @@ struct News {
 }
 
 impl News {
-    fn new(now: Option<KnownUsers>, path: Option<PathBuf>) -> Self {
-        let before = match path.as_deref().map(KnownUsers::load) {
+    fn new(now: Option<LastSeenUsers>, path: Option<PathBuf>) -> Self {
+        let before = match path.as_deref().map(LastSeenUsers::load) {
             Some(Ok(before)) => Some(before),
             // A missing folder is a missing file; what is in its place is reported by whoever
             // creates it.
@@ -311,7 +311,7 @@ impl News {
         Self { path, known, untold: VecDeque::new(), is_saved, has_complained: false }
     }
 
-    fn add(&mut self, now: KnownUsers) {
+    fn add(&mut self, now: LastSeenUsers) {
         if *self.known != now {
             self.untold.extend(self.known.changes_to(&now));
             self.known = now.into();

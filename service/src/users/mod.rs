@@ -1,16 +1,16 @@
 //! The trait of user directories: who may log in. Must not depend on sessions or RES.
 
-pub mod announced;
+pub mod change_spool;
 pub mod cost;
 pub mod demo;
 pub mod directory;
 pub mod edit;
 pub mod exec;
+pub mod external;
 pub mod file;
 pub mod follow;
-pub mod foreign;
 pub mod hash_memory;
-pub mod known;
+pub mod last_seen;
 pub mod list;
 pub mod nats;
 pub mod password;
@@ -45,7 +45,7 @@ pub struct Credentials<'a> {
 
 /// The result of checking credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PasswordCheck {
     /// They are this user's, who may log in.
     Right(User),
     /// They are refused. With the id of the user whose name it is, if the directory reports it.
@@ -64,7 +64,7 @@ pub trait UserDirectory: Send + Sync {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError>;
+    ) -> Result<PasswordCheck, DirectoryError>;
 
     /// The current state of the user with this id; none if they are removed or disabled.
     ///

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use self::changes::Changes;
-use super::{Credentials, DirectoryError, UserDirectory, Verdict, foreign};
+use super::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
 use crate::bus::{Bus, BusError, Delivery, Mailbox, Tag};
 
 /// Asks a service on the bus.
@@ -31,7 +31,7 @@ enum AskError {
     #[error("the users service on {0:?} did not answer in time")]
     Late(String),
     #[error("the users service on {0:?} failed")]
-    Answer(String, #[source] foreign::ForeignError),
+    Answer(String, #[source] external::ExternalError),
 }
 
 /// How long a login may take: its gateway is asked for more time than that.
@@ -67,8 +67,8 @@ impl NatsDirectory {
         timeout(deadline, answered).await.unwrap_or_else(|_| Err(AskError::Late(subject())))
     }
 
-    fn read<T>(&self, answer: Result<T, foreign::ForeignError>) -> Result<T, DirectoryError> {
-        answer.map_err(|error| foreign::failed(AskError::Answer(self.subject.clone(), error)))
+    fn read<T>(&self, answer: Result<T, external::ExternalError>) -> Result<T, DirectoryError> {
+        answer.map_err(|error| external::failed(AskError::Answer(self.subject.clone(), error)))
     }
 }
 
@@ -78,8 +78,8 @@ impl UserDirectory for NatsDirectory {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError> {
-        let asking = self.ask(foreign::ask_login(credentials), LOGIN_DEADLINE);
+    ) -> Result<PasswordCheck, DirectoryError> {
+        let asking = self.ask(external::ask_login(credentials), LOGIN_DEADLINE);
         tokio::pin!(asking);
         let answer = tokio::select! {
             biased;
@@ -89,12 +89,12 @@ impl UserDirectory for NatsDirectory {
                 asking.await
             }
         };
-        self.read(foreign::read_login(&answer.map_err(foreign::failed)?))
+        self.read(external::read_login(&answer.map_err(external::failed)?))
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {
-        let answer = self.ask(foreign::ask_user(id), DEADLINE).await.map_err(foreign::failed)?;
-        self.read(foreign::read_user(&answer, id))
+        let answer = self.ask(external::ask_user(id), DEADLINE).await.map_err(external::failed)?;
+        self.read(external::read_user(&answer, id))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
         NatsDirectory::new(bus, "my.users".to_owned())
     }
 
-    async fn verify(directory: &NatsDirectory, queued: &AtomicUsize) -> Result<Verdict, String> {
+    async fn verify(directory: &NatsDirectory, queued: &AtomicUsize) -> Result<PasswordCheck, String> {
         let password = Secret::new("hunter2".to_owned());
         let credentials = Credentials { username: "jane", password: &password, remote_addr: Some("1.1.1.1:1") };
         let tell = || {
@@ -158,12 +158,12 @@ mod tests {
         .await;
         let queued = AtomicUsize::new(0);
         let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
-        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Right(jane.clone())));
+        assert_eq!(verify(&directory, &queued).await, Ok(PasswordCheck::Right(jane.clone())));
         assert_eq!(find(&directory).await, Ok(Some(jane)));
         assert_eq!(queued.load(SeqCst), 0);
 
         let directory = rig(|_| Some((Duration::ZERO, r#"{"user":null}"#))).await;
-        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Wrong(None)));
+        assert_eq!(verify(&directory, &queued).await, Ok(PasswordCheck::Wrong(None)));
         assert_eq!(find(&directory).await, Ok(None));
     }
 
@@ -171,7 +171,7 @@ mod tests {
     async fn a_slow_service_is_waited_for_and_the_gateway_told() {
         let directory = rig(|_| Some((Duration::from_secs(9), r#"{"user":null}"#))).await;
         let queued = AtomicUsize::new(0);
-        assert_eq!(verify(&directory, &queued).await, Ok(Verdict::Wrong(None)));
+        assert_eq!(verify(&directory, &queued).await, Ok(PasswordCheck::Wrong(None)));
         assert_eq!(queued.load(SeqCst), 1);
     }
 

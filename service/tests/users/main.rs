@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use relogin::{
     errors::Chain,
     users::{
-        Credentials, UserDirectory, Verdict,
+        Credentials, PasswordCheck, UserDirectory,
         exec::{ExecDirectory, Limits},
     },
 };
@@ -32,7 +32,7 @@ fn within(limits: Limits, script: &str) -> ExecDirectory {
     ExecDirectory::new("sh".into(), vec!["-c".into(), script.into()], limits)
 }
 
-async fn verify(directory: &ExecDirectory) -> Result<Verdict, String> {
+async fn verify(directory: &ExecDirectory) -> Result<PasswordCheck, String> {
     let password = Secret::new("hunter2".to_owned());
     let credentials = Credentials { username: "jane", password: &password, remote_addr: None };
     directory.verify(credentials, &|| {}).await.map_err(|error| Chain(&error).to_string())
@@ -51,10 +51,10 @@ async fn the_program_is_asked_and_believed() {
             echo '{"user":{"id":3,"name":"Jane","role":"user"}}';;
         *) exit 1;;
         esac"#);
-    assert_eq!(verify(&directory).await, Ok(Verdict::Right(jane.clone())));
+    assert_eq!(verify(&directory).await, Ok(PasswordCheck::Right(jane.clone())));
     assert_eq!(find(&directory).await, Ok(Some(jane)));
     let nobody = sh(r#"echo '{"user":null}'"#);
-    assert_eq!((verify(&nobody).await, find(&nobody).await), (Ok(Verdict::Wrong(None)), Ok(None)));
+    assert_eq!((verify(&nobody).await, find(&nobody).await), (Ok(PasswordCheck::Wrong(None)), Ok(None)));
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn programs_are_few_at_a_time_and_logins_hold_up_nobody_else() {
         // Returns once the program is there to read it.
         let gate = gate.clone();
         let opened = tokio::task::spawn_blocking(move || std::fs::write(gate, "open\n").unwrap());
-        assert_eq!(waiting.await, Ok(Verdict::Wrong(None)));
+        assert_eq!(waiting.await, Ok(PasswordCheck::Wrong(None)));
         opened.await.unwrap();
     }
 }

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     disk,
-    users::{Credentials, UserDirectory, Verdict, password::PasswordChecks},
+    users::{Credentials, PasswordCheck, UserDirectory, password::PasswordChecks},
 };
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -131,8 +131,8 @@ impl Following {
 
     /// Ends it once what is known is written down.
     async fn stop(self, known: &Path) {
-        let now = KnownUsers::of(&self.directory.users());
-        self.until("saved", |_| KnownUsers::load(known).is_ok_and(|known| known == now)).await;
+        let now = LastSeenUsers::of(&self.directory.users());
+        self.until("saved", |_| LastSeenUsers::load(known).is_ok_and(|known| known == now)).await;
         self.task.abort();
     }
 }
@@ -362,7 +362,11 @@ async fn who_is_missing_for_a_moment_logs_in_as_ever() {
     let password = relogin_session::Secret::new("x".to_owned());
     let credentials = Credentials { username: "u2", password: &password, remote_addr: None };
     let verdict = following.directory.verify(credentials, &|| {}).await.unwrap();
-    assert_eq!(verdict, Verdict::Wrong(Some(UserId::Number(2))), "the name is known, and its password is checked");
+    assert_eq!(
+        verdict,
+        PasswordCheck::Wrong(Some(UserId::Number(2))),
+        "the name is known, and its password is checked"
+    );
 }
 
 /// How a program writes a file that is there.
@@ -391,7 +395,7 @@ proptest! {
         let files = Files::new(&before);
         let follower = Follower::open(files.path.clone(), None, true).unwrap();
         let mut users = follower.users();
-        let mut known = KnownUsers::of(&users);
+        let mut known = LastSeenUsers::of(&users);
         let Follower { mut watch, .. } = follower;
         let mut now = Instant::now();
         let mut changed = HashSet::new();

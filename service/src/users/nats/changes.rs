@@ -10,7 +10,7 @@ use tracing::{error, warn};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     errors::Chain,
-    users::{UserListener, foreign},
+    users::{UserListener, external},
 };
 
 /// Receives changes and tells the sessions.
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Changes {
 /// Applies one change. A sender that waits for an answer is told whether it is done; for others it
 /// is retried until it is.
 async fn tell(bus: &dyn Bus, listener: &dyn UserListener, message: Message) {
-    let answer = match foreign::read_change(&message.payload) {
+    let answer = match external::read_change(&message.payload) {
         Some(change) => loop {
             let Err(error) = listener.user_changed(&change).await else { break DONE };
             error!(user = %change.id, "a change of a user did not reach their sessions: {}", Chain(error.as_ref()));

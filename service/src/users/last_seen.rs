@@ -12,23 +12,23 @@ use crate::disk;
 
 /// The users who may log in, and what their sessions show of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KnownUsers(HashMap<UserId, Known>);
+pub struct LastSeenUsers(HashMap<UserId, LastSeen>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+struct LastSeen {
     user: User,
     password: PasswordMark,
 }
 
 /// One user, as the file has it.
 #[derive(Serialize, Deserialize)]
-struct KnownForm {
+struct LastSeenForm {
     #[serde(flatten)]
     user: User,
     password: PasswordMark,
 }
 
-impl KnownUsers {
+impl LastSeenUsers {
     /// What is known of a list.
     #[must_use]
     pub fn of(users: &Users) -> Self {
@@ -36,7 +36,7 @@ impl KnownUsers {
         Self(
             enabled
                 .map(|entry| {
-                    (entry.user.id.clone(), Known { user: entry.user.clone(), password: entry.password.mark() })
+                    (entry.user.id.clone(), LastSeen { user: entry.user.clone(), password: entry.password.mark() })
                 })
                 .collect(),
         )
@@ -75,14 +75,17 @@ impl KnownUsers {
         Some((id.clone(), user))
     }
 
-    /// Parses what [`KnownUsers::save`] has written.
+    /// Parses what [`LastSeenUsers::save`] has written.
     ///
     /// # Errors
     /// [`io::Error`] if the file does not exist, or is invalid.
     pub fn load(path: &Path) -> io::Result<Self> {
-        let known: Vec<KnownForm> = serde_json::from_slice(&fs::read(path)?)?;
+        let known: Vec<LastSeenForm> = serde_json::from_slice(&fs::read(path)?)?;
         Ok(Self(
-            known.into_iter().map(|KnownForm { user, password }| (user.id.clone(), Known { user, password })).collect(),
+            known
+                .into_iter()
+                .map(|LastSeenForm { user, password }| (user.id.clone(), LastSeen { user, password }))
+                .collect(),
         ))
     }
 
@@ -94,7 +97,7 @@ impl KnownUsers {
         let known: Vec<_> = self
             .0
             .values()
-            .map(|Known { user, password }| KnownForm { user: user.clone(), password: *password })
+            .map(|LastSeen { user, password }| LastSeenForm { user: user.clone(), password: *password })
             .collect();
         disk::replace(path, &serde_json::to_vec(&known)?)
     }
@@ -108,14 +111,14 @@ mod tests {
 
     const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-    fn known(users: &[(i64, &str, &str, &str)]) -> KnownUsers {
+    fn known(users: &[(i64, &str, &str, &str)]) -> LastSeenUsers {
         let text: String = users
             .iter()
             .map(|(id, role, hash, more)| {
                 format!("[[user]]\nid = {id}\nusername = \"u{id}\"\nname = \"N\"\nrole = \"{role}\"\npassword = \"{hash}\"\n{more}\n")
             })
             .collect();
-        KnownUsers::of(&Users::parse(&text).unwrap())
+        LastSeenUsers::of(&Users::parse(&text).unwrap())
     }
 
     #[test]
@@ -156,13 +159,13 @@ mod tests {
     fn what_is_known_lasts_and_says_no_hash() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users.known");
-        assert_eq!(KnownUsers::load(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(LastSeenUsers::load(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
         let known = known(&[(1, "user", HASH, ""), (2, "admin", HASH, "")]);
         known.save(&path).unwrap();
-        assert_eq!(KnownUsers::load(&path).unwrap(), known);
+        assert_eq!(LastSeenUsers::load(&path).unwrap(), known);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!fs::read_to_string(&path).unwrap().contains("argon2"));
         fs::write(&path, "{}").unwrap();
-        assert!(KnownUsers::load(&path).is_err());
+        assert!(LastSeenUsers::load(&path).is_err());
     }
 }

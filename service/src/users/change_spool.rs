@@ -14,16 +14,16 @@ use std::{
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::{UserChange, UserListener, foreign};
+use super::{UserChange, UserListener, external};
 use crate::{disk, errors::Chain};
 
 /// The changes about which the service has not told the sessions yet, one line of JSON each.
 #[derive(Clone, Debug)]
-pub struct Announced {
+pub struct ChangeSpool {
     path: PathBuf,
 }
 
-impl Announced {
+impl ChangeSpool {
     /// The spool of the service with this data folder.
     #[must_use]
     pub fn in_folder(data: &Path) -> Self {
@@ -35,7 +35,7 @@ impl Announced {
     /// # Errors
     /// [`io::Error`] if it cannot be written, or the folder does not exist.
     pub fn add(&self, change: &UserChange) -> io::Result<()> {
-        let mut line = foreign::write_change(change);
+        let mut line = external::write_change(change);
         line.push(b'\n');
         let folder = disk::lock_folder(&self.path)?;
         let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path)?;
@@ -114,7 +114,7 @@ async fn tell(text: &[u8], listener: &dyn UserListener) -> usize {
     let mut told = 0;
     // A line without an end was cut off by a crash of its writer, which has not reported success.
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        match foreign::read_change(line) {
+        match external::read_change(line) {
             Some(change) => {
                 if let Err(error) = listener.user_changed(&change).await {
                     error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
@@ -162,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_announced_is_told_once_and_what_fails_again() {
         let folder = tempfile::tempdir().unwrap();
-        let announced = Announced::in_folder(folder.path());
+        let announced = ChangeSpool::in_folder(folder.path());
         let keep = UserChange { is_password_new: true, keep: Some(SessionId([7; 16])), ..change(2) };
         // Before anybody follows, as while the service is down.
         announced.add(&change(1)).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn what_comes_while_others_are_told_stays_and_nonsense_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
-        let announced = Announced::in_folder(folder.path());
+        let announced = ChangeSpool::in_folder(folder.path());
         fs::write(&announced.path, "hunter2\n{\"id\":1}\n{\"id\":2,\"pass").unwrap();
         let (told, mut heard) = mpsc::unbounded_channel();
         let listener = Listener { failures: Mutex::new(0), told };
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn without_the_folder_nothing_is_announced() {
         let folder = tempfile::tempdir().unwrap();
-        let announced = Announced::in_folder(&folder.path().join("nowhere"));
+        let announced = ChangeSpool::in_folder(&folder.path().join("nowhere"));
         assert_eq!(announced.add(&change(1)).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -3,7 +3,7 @@
 //! async-nats has a queue for each subject pattern, and so forgets which message of two queues came
 //! first: a gateway could apply a token event after the answer that followed it. The order is
 //! visible at one moment: the client's single reader puts message after message into the queues,
-//! and each time wakes the reader of that queue immediately. A [`Tap`] is that waker. It empties
+//! and each time wakes the reader of that queue immediately. A [`OrderedSubscriber`] is that waker. It empties
 //! its queue while it is being woken, into wherever the messages belong.
 //!
 //! Must not depend on mailboxes or RES.
@@ -22,7 +22,7 @@ use futures_util::{StreamExt, future::poll_fn};
 use tokio::task::unconstrained;
 
 /// Passes on the messages of one subscriber, at once and in order.
-pub(super) struct Tap {
+pub(super) struct OrderedSubscriber {
     /// How often it was woken since it started to look. Only the thread that raises this from 0
     /// looks; every other one makes it look again. So a wake-up never waits, not even for itself.
     wakes: AtomicUsize,
@@ -35,13 +35,13 @@ struct Flow {
     deliver: Box<dyn Fn(Message) + Send + Sync>,
 }
 
-impl Tap {
-    /// Opens a tap: from now on `deliver` is called with each message as it arrives, one at a time. It must not block.
+impl OrderedSubscriber {
+    /// Opens a subscriber: from now on `deliver` is called with each message as it arrives, one at a time. It must not block.
     pub(super) fn open(subscriber: Subscriber, deliver: impl Fn(Message) + Send + Sync + 'static) -> Arc<Self> {
         let flow = Flow { subscriber, deliver: Box::new(deliver) };
-        let tap = Arc::new(Self { wakes: AtomicUsize::new(0), flow: Mutex::new(Some(flow)) });
-        tap.flow();
-        tap
+        let subscriber = Arc::new(Self { wakes: AtomicUsize::new(0), flow: Mutex::new(Some(flow)) });
+        subscriber.flow();
+        subscriber
     }
 
     /// Ends the subscription.
@@ -91,7 +91,7 @@ impl Tap {
     }
 }
 
-impl Wake for Tap {
+impl Wake for OrderedSubscriber {
     fn wake(self: Arc<Self>) {
         self.flow();
     }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     bus::Bus,
-    config::{Config, StoreKind, UsersSource},
+    config::{Config, UsersSource},
     users::{
         self, UserDirectory,
         directory::ListDirectory,
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 /// The user source, as far as it can be set up before there is a bus.
-pub(super) enum People {
+pub(super) enum UserSource {
     Demo(Arc<ListDirectory>),
     /// The users, and the task that follows their file.
     File(Arc<ListDirectory>, Box<Follower>),
@@ -24,7 +24,7 @@ pub(super) enum People {
     Exec(Arc<ExecDirectory>),
 }
 
-impl People {
+impl UserSource {
     /// Opens the user source of `--users`. Reads a users file.
     ///
     /// # Errors
@@ -77,5 +77,5 @@ impl People {
 
 /// Where the last seen users of a file are kept; none if no session outlives the process.
 fn known_users(config: &Config) -> Option<PathBuf> {
-    (config.store == StoreKind::Sled).then(|| config.data.join("users.known"))
+    config.store.is_durable().then(|| config.data.join("users.known"))
 }

@@ -12,11 +12,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{Credentials, DirectoryError, UserChange, Verdict};
+use super::{Credentials, DirectoryError, PasswordCheck, UserChange};
 
 /// Why the other program's answer is unusable.
 #[derive(Debug, Error)]
-pub enum ForeignError {
+pub enum ExternalError {
     /// It is not JSON, or does not have the expected form.
     #[error("its answer cannot be read, at byte {0}: expected an object with \"user\" or \"error\"")]
     Malformed(usize),
@@ -44,15 +44,15 @@ pub(super) fn ask_user(id: &UserId) -> Bytes {
 }
 
 /// The answer to [`ask_login`].
-pub(super) fn read_login(answer: &[u8]) -> Result<Verdict, ForeignError> {
+pub(super) fn read_login(answer: &[u8]) -> Result<PasswordCheck, ExternalError> {
     let Answer { user, id } = Answer::read(answer)?;
-    Ok(user.map_or(Verdict::Wrong(id), Verdict::Right))
+    Ok(user.map_or(PasswordCheck::Wrong(id), PasswordCheck::Right))
 }
 
 /// The answer to [`ask_user`].
-pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ForeignError> {
+pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ExternalError> {
     match Answer::read(answer)?.user {
-        Some(user) if user.id != *asked => Err(ForeignError::AnotherUser),
+        Some(user) if user.id != *asked => Err(ExternalError::AnotherUser),
         user => Ok(user),
     }
 }
@@ -127,13 +127,13 @@ struct ErrorForm {
 }
 
 impl Answer {
-    fn read(text: &[u8]) -> Result<Self, ForeignError> {
+    fn read(text: &[u8]) -> Result<Self, ExternalError> {
         // Not the parser's own error, because that quotes the text.
-        let form: AnswerForm = read::credentials(text).map_err(|error| ForeignError::Malformed(error.column()))?;
+        let form: AnswerForm = read::credentials(text).map_err(|error| ExternalError::Malformed(error.column()))?;
         match form {
-            AnswerForm { error: Some(error), .. } => Err(ForeignError::Refused(Code::of(error.code.as_ref()))),
+            AnswerForm { error: Some(error), .. } => Err(ExternalError::Refused(Code::of(error.code.as_ref()))),
             AnswerForm { user: Some(user), id, .. } => Ok(Self { user, id }),
-            AnswerForm { user: None, .. } => Err(ForeignError::Malformed(text.len())),
+            AnswerForm { user: None, .. } => Err(ExternalError::Malformed(text.len())),
         }
     }
 }
@@ -176,14 +176,14 @@ mod tests {
     fn answers_are_a_user_nobody_or_no_answer() {
         let jane = User { id: UserId::Number(3), name: "Jane".into(), role: "user".into() };
         let text = r#"{"user":{"id":3,"name":"Jane","role":"user","email":"x"},"more":1}"#;
-        assert_eq!(read_login(text.as_bytes()).unwrap(), Verdict::Right(jane.clone()));
+        assert_eq!(read_login(text.as_bytes()).unwrap(), PasswordCheck::Right(jane.clone()));
         assert_eq!(read_user(text.as_bytes(), &UserId::Number(3)).unwrap(), Some(jane));
         for id in [UserId::Number(4), UserId::Text("3".into())] {
-            assert!(matches!(read_user(text.as_bytes(), &id), Err(ForeignError::AnotherUser)));
+            assert!(matches!(read_user(text.as_bytes(), &id), Err(ExternalError::AnotherUser)));
         }
         let wrong = |text: &str| read_login(text.as_bytes()).unwrap();
-        assert_eq!(wrong(r#"{"user":null}"#), Verdict::Wrong(None));
-        assert_eq!(wrong(r#"{"user":null,"id":3,"error":null}"#), Verdict::Wrong(Some(UserId::Number(3))));
+        assert_eq!(wrong(r#"{"user":null}"#), PasswordCheck::Wrong(None));
+        assert_eq!(wrong(r#"{"user":null,"id":3,"error":null}"#), PasswordCheck::Wrong(Some(UserId::Number(3))));
         assert_eq!(read_user(br#"{"user":null}"#, &UserId::Number(3)).unwrap(), None);
     }
 
