@@ -28,9 +28,9 @@ use crate::{
         nats::{NatsBus, NatsConfig},
     },
     clock::SteadyClock,
-    config::{AuditTarget, BusKind, Config, CookieKind, DEMO_NAME, GatewayKind, SecretSource, StoreKind, UsersSource},
+    config::{AuditTarget, BusKind, Config, GatewayKind, SecretSource, StoreKind, UsersSource},
     cookie::BrowserCookie,
-    demo::Ticker,
+    demo::{DEMO_NAME, Ticker},
     descriptors,
     errors::Chain,
     expiry,
@@ -145,7 +145,7 @@ impl App {
             let nats = Arc::clone(nats);
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        if config.store.is_durable() || user_source.announces() {
+        if config.store.is_in_data_folder() || user_source.announces() {
             make_folder(&config.data)?;
         }
         let (keyring, is_new_secret) = match &config.secret {
@@ -174,8 +174,7 @@ impl App {
             trails.open("writing the audit trail", |stop| trail.run(stop));
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
-        let keeps_time = config.store.is_durable();
-        let clock = Arc::new(SteadyClock::start(keeps_time.then(|| config.data.join("clock"))));
+        let clock = Arc::new(SteadyClock::start(config.store.is_in_data_folder().then(|| config.data.join("clock"))));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
         background.open("keeping the time", |stop| async move { clock.keep(stop).await });
@@ -229,8 +228,9 @@ impl App {
             UserSource::Demo(_) | UserSource::Exec(_) => {}
         }
 
-        let cookie = (config.cookie != CookieKind::Off).then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
-        let header_auth = (config.cookie != CookieKind::Off || has_issuers).then(|| format!("{}.connect", config.name));
+        let sets_cookie = config.cookie != auth::CookieKind::Off;
+        let cookie = sets_cookie.then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
+        let header_auth = (sets_cookie || has_issuers).then(|| format!("{}.connect", config.name));
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;

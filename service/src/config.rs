@@ -12,10 +12,17 @@ use relogin_session::Policy;
 pub use layers::{ConfigError, Layers, Origin};
 pub use options::Options;
 pub use stores::StoreKind;
+pub use values::Problem;
 use values::Value;
-pub use values::{Problem, parse_public_url};
 
-use crate::{client_address::TrustedProxies, users::cost::Cost};
+use crate::{
+    auth::{CookieKind, ThrottleKind},
+    client_address::TrustedProxies,
+    demo::DEMO_NAME,
+    origins::AllowOrigin,
+    signing::{KeyFormat, KeyTokens},
+    users::cost::Cost,
+};
 
 /// Everything that `relogin serve` needs to know.
 #[derive(Clone, Debug)]
@@ -118,30 +125,6 @@ pub enum UsersSource {
     Exec(String, Vec<String>),
 }
 
-/// Whose failed logins delay the next ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ThrottleKind {
-    /// Those of the user and of the remote address.
-    #[default]
-    All,
-    /// Those of the user.
-    User,
-    /// Nobody's.
-    Off,
-}
-
-/// Whether sessions are bound to the cookies of browsers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CookieKind {
-    /// They are, and logins without a cookie are refused.
-    Require,
-    /// They are, if there is a cookie.
-    #[default]
-    Use,
-    /// Cookies are neither set nor read.
-    Off,
-}
-
 /// Where the audit trail is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditTarget {
@@ -160,43 +143,6 @@ pub enum SecretSource {
     Memory,
 }
 
-/// How relogin keys are written; both formats are always read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum KeyFormat {
-    /// As bytes in base64url, which only this service understands.
-    #[default]
-    Opaque,
-    /// As JSON Web Tokens, which others can verify.
-    Jwt,
-}
-
-/// The claims of JWT relogin keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyTokens {
-    /// The format of keys.
-    pub format: KeyFormat,
-    /// The claim `iss`.
-    pub issuer: String,
-    /// The claim `aud`.
-    pub audience: String,
-}
-
-/// Which pages may open a WebSocket, besides those that the gateway itself serves, and requests
-/// without an origin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AllowOrigin {
-    /// All.
-    Any,
-    /// Pages of these origins (`https://example.org`, `null`, in lower case).
-    List(Vec<String>),
-}
-
-impl Default for AllowOrigin {
-    fn default() -> Self {
-        Self::List(Vec::new())
-    }
-}
-
 /// The default users file.
 pub const DEFAULT_USERS: &str = "users.toml";
 
@@ -205,9 +151,6 @@ const DEFAULT_DATA: &str = "relogin-data";
 const DEFAULT_NAME: &str = "session";
 const DEFAULT_ISSUER: &str = "relogin";
 const DEFAULT_SESSIONS_PER_USER: usize = 100;
-
-/// The resource that `--demo` adds.
-pub const DEMO_NAME: &str = "ticker";
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;

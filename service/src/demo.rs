@@ -14,9 +14,11 @@ use tracing::debug;
 
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
-    config::DEMO_NAME,
     errors::Chain,
 };
+
+/// The resource that `--demo` adds.
+pub const DEMO_NAME: &str = "ticker";
 
 /// Counts the seconds since its start, for connections whose token has a role.
 pub struct Ticker {

@@ -3,7 +3,7 @@
 
 use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
 
-use crate::{bus::Need, config::DEMO_NAME};
+use crate::{bus::Need, demo::DEMO_NAME};
 
 /// A connection id that belongs to nobody: no gateway acts on messages to it.
 const PROBE: &str = "reloginprobe";

@@ -20,7 +20,6 @@ use thiserror::Error;
 use url::Host;
 
 use self::complaints::Complaints;
-use crate::config::{AllowOrigin, parse_public_url};
 
 /// The web origins that are the server's own or allowed.
 #[derive(Debug, Default)]
@@ -54,6 +53,22 @@ const MAX_LENGTH: usize = 300;
 
 /// The origin of pages that have none: files, sandboxed frames.
 const OPAQUE: &str = "null";
+
+/// Which pages may open a WebSocket, besides those that the gateway itself serves, and requests
+/// without an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowOrigin {
+    /// All.
+    Any,
+    /// Pages of these origins (`https://example.org`, `null`, in lower case).
+    List(Vec<String>),
+}
+
+impl Default for AllowOrigin {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
 
 impl Origins {
     /// With `public`, only those are this server's own. Without it they are derived from what
@@ -271,6 +286,18 @@ fn ip_of(host: &Host) -> Option<IpAddr> {
         Host::Ipv6(ip) => Some(IpAddr::from(*ip).to_canonical()),
         Host::Domain(_) => None,
     }
+}
+
+/// Parses the URL of a site: its origin and no more.
+#[must_use]
+pub fn parse_public_url(text: &str) -> Option<url::Origin> {
+    let url = url::Url::parse(text).ok()?;
+    let is_bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    Some(url.origin()).filter(|_| is_bare && matches!(url.scheme(), "http" | "https"))
 }
 
 fn is_loopback(host: Option<&Host>) -> bool {

@@ -11,7 +11,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    config::KeyTokens, errors::Chain, issuers::Issuers, secret, sessions::Sessions, signing, users::follow::LookRequest,
+    errors::Chain,
+    issuers::Issuers,
+    secret,
+    sessions::Sessions,
+    signing::{self, KeyTokens},
+    users::follow::LookRequest,
 };
 
 /// What can be reloaded.

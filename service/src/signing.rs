@@ -7,7 +7,26 @@ use relogin_session::{
 };
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-use crate::config::KeyFormat;
+/// How relogin keys are written; both formats are always read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// As bytes in base64url, which only this service understands.
+    #[default]
+    Opaque,
+    /// As JSON Web Tokens, which others can verify.
+    Jwt,
+}
+
+/// The claims of JWT relogin keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyTokens {
+    /// The format of keys.
+    pub format: KeyFormat,
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `aud`.
+    pub audience: String,
+}
 
 /// A keyring that writes keys in `format`, and reads those of either format.
 #[must_use]

@@ -77,5 +77,5 @@ impl UserSource {
 
 /// Where the last seen users of a file are kept; none if no session outlives the process.
 fn known_users(config: &Config) -> Option<PathBuf> {
-    config.store.is_durable().then(|| config.data.join("users.known"))
+    config.store.is_in_data_folder().then(|| config.data.join("users.known"))
 }

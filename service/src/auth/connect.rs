@@ -6,13 +6,13 @@ use relogin_res::service::{AuthRequest, Meta, Response};
 use relogin_session::ReloginKey;
 
 use super::{
-    AuthContext,
+    AuthContext, CookieKind,
     answer::Failure,
     cookie_refresh::{self, CookieAction},
     header_login,
     request::Request,
 };
-use crate::{config::CookieKind, cookie::KeyCookie};
+use crate::cookie::KeyCookie;
 
 pub(super) async fn connect(cx: &AuthContext, payload: &[u8]) -> Result<Response, Failure> {
     let request = Request::parse(cx, payload)?;

@@ -6,9 +6,8 @@ use relogin_res::Error;
 use relogin_res::service::{Access, AuthRequest, Meta, Response};
 use relogin_session::{Denied, LoggedIn, ReloginKey};
 
-use super::{AuthContext, answer::Failure, request::Request};
+use super::{AuthContext, CookieKind, answer::Failure, request::Request};
 use crate::{
-    config::CookieKind,
     cookie::KeyCookie,
     sessions::{Browser, Cookie},
 };

@@ -8,7 +8,7 @@ use relogin_session::{Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, Use
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
-    AuthContext,
+    AuthContext, CookieKind,
     answer::Failure,
     queue::{Entered, Party, Turn},
     request::Request,
@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     audit::Event,
-    config::CookieKind,
     proof,
     users::{Credentials, PasswordCheck, prepare::prepared_username},
 };

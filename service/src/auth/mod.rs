@@ -37,11 +37,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
+pub use self::throttle::ThrottleKind;
 use self::{answer::Failure, batch::Batch, queue::Queue, route::Route, throttle::Throttle};
 use crate::{
     bus::{Bus, BusError, Message, Subscription},
     client_address::TrustedProxies,
-    config::{CookieKind, ThrottleKind},
     cookie::{BrowserCookie, KeyCookie},
     errors::Chain,
     instance::Peers,
@@ -51,6 +51,18 @@ use crate::{
     sessions::Sessions,
     users::UserDirectory,
 };
+
+/// Whether sessions are bound to the cookies of browsers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CookieKind {
+    /// They are, and logins without a cookie are refused.
+    Require,
+    /// They are, if there is a cookie.
+    #[default]
+    Use,
+    /// Cookies are neither set nor read.
+    Off,
+}
 
 /// Answers the requests of one resource name.
 pub struct Auth {

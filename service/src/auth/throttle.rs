@@ -22,7 +22,19 @@ use tokio::{sync::Notify, time::Instant};
 
 use self::expiring_map::ExpiringMap;
 use super::queue::Party;
-use crate::{config::ThrottleKind, users::prepare::prepared_username};
+use crate::users::prepare::prepared_username;
+
+/// Whose failed logins delay the next ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ThrottleKind {
+    /// Those of the user and of the remote address.
+    #[default]
+    All,
+    /// Those of the user.
+    User,
+    /// Nobody's.
+    Off,
+}
 
 /// Counts failed logins.
 #[derive(Debug)]

@@ -10,10 +10,17 @@ use std::{
 use thiserror::Error;
 
 use super::{
-    AllowOrigin, AuditTarget, CookieKind, GatewayKind, KeyFormat, NatsUrl, Options, ThrottleKind, UsersSource,
+    AuditTarget, GatewayKind, NatsUrl, Options, UsersSource,
     values::{self, Problem, StoreName, Value},
 };
-use crate::{client_address::TrustedProxies, store::jetstream::Replicas, users::cost::Cost};
+use crate::{
+    auth::{CookieKind, ThrottleKind},
+    client_address::TrustedProxies,
+    origins::AllowOrigin,
+    signing::KeyFormat,
+    store::jetstream::Replicas,
+    users::cost::Cost,
+};
 
 /// The given options, before the file is read.
 #[derive(Clone, Debug, Default)]

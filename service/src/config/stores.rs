@@ -18,6 +18,18 @@ pub enum StoreKind {
     Memory,
 }
 
+impl StoreKind {
+    /// True if the store is in the data folder. Then what belongs to its sessions is kept there, too: the
+    /// session clock and the last seen users.
+    #[must_use]
+    pub fn is_in_data_folder(&self) -> bool {
+        match self {
+            Self::Sled => true,
+            Self::JetStream(_) | Self::Memory => false,
+        }
+    }
+}
+
 /// Where sessions are kept, and in what of it.
 pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreKind, ConfigError> {
     let (bucket, replicas) = (options.bucket()?, options.replicas()?);

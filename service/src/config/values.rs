@@ -11,15 +11,14 @@ use std::{
 use humantime::format_duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relogin_res::rid::is_part;
-use url::Url;
 
-use super::{
-    AllowOrigin, AuditTarget, ConfigError, CookieKind, GatewayKind, KeyFormat, NatsUrl, Origin, ThrottleKind,
-    UsersSource,
-};
+use super::{AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, UsersSource};
 use crate::{
+    auth::{CookieKind, ThrottleKind},
     bus::check_subject,
     client_address::TrustedProxies,
+    origins::{AllowOrigin, parse_public_url},
+    signing::KeyFormat,
     store::jetstream::Replicas,
     users::cost::{Cost, CostError},
 };
@@ -254,18 +253,6 @@ pub(super) fn allow_origin(lists: Vec<String>) -> Result<AllowOrigin, Problem> {
         }
     }
     Ok(AllowOrigin::List(origins))
-}
-
-/// Parses the URL of a site: its origin and no more.
-#[must_use]
-pub fn parse_public_url(text: &str) -> Option<url::Origin> {
-    let url = Url::parse(text).ok()?;
-    let is_bare = url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none()
-        && url.username().is_empty()
-        && url.password().is_none();
-    Some(url.origin()).filter(|_| is_bare && matches!(url.scheme(), "http" | "https"))
 }
 
 pub(super) fn public_url(lists: Vec<String>) -> Result<Vec<url::Origin>, Problem> {

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::{SinkExt, StreamExt};
-use relogin::{config::AllowOrigin, gateway::Limits};
+use relogin::{gateway::Limits, origins::AllowOrigin};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 

@@ -13,8 +13,8 @@ use relogin::{
         local::LocalBus,
         nats::{NatsBus, NatsConfig},
     },
-    config::AllowOrigin,
     gateway::Limits,
+    origins::AllowOrigin,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use relogin::{bus::local::LocalBus, config::AllowOrigin};
+use relogin::{bus::local::LocalBus, origins::AllowOrigin};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

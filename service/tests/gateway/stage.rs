@@ -7,12 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use relogin::{
     bus::{Bus, Message, Subscription, local::LocalBus},
     client_address::TrustedProxies,
-    config::{AllowOrigin, parse_public_url},
     cookie::BrowserCookie,
     gateway::{Gateway, Limits},
     http::{self, ConnectionLimits, Health, Site},
     instance::Peers,
     origins::Origins,
+    origins::{AllowOrigin, parse_public_url},
     store::memory::MemoryStore,
 };
 use serde_json::{Value, json};

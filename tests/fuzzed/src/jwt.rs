@@ -3,12 +3,12 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use relogin::{
-    config::KeyFormat,
     issuers::{
         keys::{Algorithm, keys_in},
         token::{ClaimNames, Refusal, Rules, read},
     },
     signing,
+    signing::KeyFormat,
 };
 use relogin_session::{Keyring, ReloginKey, SessionId, Timestamp, UserId, key::jwt::Facts};
 use sha2::Sha256;

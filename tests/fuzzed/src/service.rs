@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relogin::{
+    auth::ThrottleKind,
     auth::{Auth, Options},
     bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus},
-    config::ThrottleKind,
     sessions::Sessions,
     store::memory::MemoryStore,
-    users::{Credentials, DirectoryError, UserDirectory, Verdict},
+    users::{Credentials, DirectoryError, PasswordCheck, UserDirectory},
 };
 use relogin_session::{Keyring, Policy, Rules, User, UserId};
 use serde_json::{Value as Json, json};
@@ -28,9 +28,9 @@ impl UserDirectory for Doorman {
         &self,
         credentials: Credentials<'_>,
         queued: &(dyn Fn() + Send + Sync),
-    ) -> Result<Verdict, DirectoryError> {
+    ) -> Result<PasswordCheck, DirectoryError> {
         queued();
-        Ok(if credentials.username == "jane" { Verdict::Right(jane()) } else { Verdict::Wrong(None) })
+        Ok(if credentials.username == "jane" { PasswordCheck::Right(jane()) } else { PasswordCheck::Wrong(None) })
     }
 
     async fn find(&self, id: &UserId) -> Result<Option<User>, DirectoryError> {

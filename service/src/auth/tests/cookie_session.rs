@@ -6,9 +6,8 @@ use serde_json::{Value as Json, json};
 
 use super::{Rig, code, credentials};
 use crate::{
-    auth::Options,
-    config::{AllowOrigin, ThrottleKind},
-    origins::Origins,
+    auth::{Options, ThrottleKind},
+    origins::{AllowOrigin, Origins},
 };
 
 const BROWSER: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";

@@ -5,8 +5,8 @@ use serde_json::{Value as Json, json};
 use super::{AUDIT, Rig, code, credentials};
 use crate::{
     auth::Options,
+    auth::{CookieKind, ThrottleKind},
     bus::Bus,
-    config::{CookieKind, ThrottleKind},
 };
 
 const HERS: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";

@@ -14,7 +14,7 @@ use crate::{
 async fn rig(more: &str) -> (Rig, tempfile::TempDir) {
     let folder = folder(more);
     let issuers = issuers::load(&folder.path().join("issuers.toml")).unwrap();
-    let allow = crate::config::AllowOrigin::List(vec!["https://chat.example".to_owned()]);
+    let allow = crate::origins::AllowOrigin::List(vec!["https://chat.example".to_owned()]);
     let origins = Arc::new(Origins::new(Vec::new(), allow, None, false));
     let options = Options { issuers: Some(Arc::new(issuers)), origins, ..Options::default() };
     (Rig::with(options).await, folder)

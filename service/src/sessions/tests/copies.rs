@@ -1,7 +1,7 @@
 //! What copies of the store and of the secret are worth, in either format of keys.
 
 use super::*;
-use crate::{config::KeyFormat, signing};
+use crate::signing::{self, KeyFormat};
 
 fn keyring(secret: u8, format: KeyFormat) -> Keyring {
     let keyring = Keyring::new(vec![vec![secret; 32]]).unwrap();

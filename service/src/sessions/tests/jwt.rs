@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::*;
-use crate::{config::KeyFormat, signing};
+use crate::signing::{self, KeyFormat};
 
 fn keyring(format: KeyFormat) -> Keyring {
     let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
