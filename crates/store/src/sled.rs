@@ -1,7 +1,7 @@
 //! Sessions on disk: one folder, no server. Must not depend on the rules or on clocks; nothing
 //! outside this module knows sled.
 //!
-//! **Structure.** A write goes to a write-ahead log (`sled/journal.rs`) and is durable there. sled
+//! **Structure.** A write goes to a write-ahead log (`sled/wal.rs`) and is durable there. sled
 //! has one tree, sid → revision ‖ record, and receives the newest state of changed sessions later,
 //! in the background: a session that was used ten times in between is one write. The indexes, and
 //! each session's newest revision, are kept in memory (`store/index.rs`).
@@ -18,7 +18,7 @@
 //! the log that sled does not have, or in sled.
 //!
 //! **Checkpoints.** Once the log has grown, the writer cuts it, and the other thread
-//! (`sled/settler.rs`, the checkpointer) does, in this order:
+//! (`sled/checkpointer.rs`, the checkpointer) does, in this order:
 //! 1. give sled the newest state of each session in the part cut off, and sync it;
 //! 2. write a snapshot of the index (`sled/snapshot.rs`), sync it, and replace the old one by it;
 //! 3. drop that part of the log, oldest segment first.
@@ -43,7 +43,7 @@
 //! damaged message on; the write-ahead log has it. One danger remains: sled overwrites a segment
 //! (512 KiB) of its log once its contents have been written again, in a segment with two others
 //! flushed, but not synced, after it. So at most 1 MiB of sled's log may be written between two
-//! syncs: `MAX_CHUNK` and `MAX_CHUNK_BYTES` in `sled/settler.rs` ensure that.
+//! syncs: `MAX_CHUNK` and `MAX_CHUNK_BYTES` in `sled/checkpointer.rs` ensure that.
 //!
 //! **Shortages and failures.** The checkpointer retries what failed for lack of a resource (space,
 //! descriptors, memory), and as long as a frame finds no space its writes are refused, with nothing
@@ -55,16 +55,16 @@
 //!
 //! All of the store's own system calls go through `sled/vfs.rs`, where tests let each of them fail.
 
+mod checkpointer;
 mod database;
-mod journal;
 mod opening;
 pub mod repair;
 mod salvage;
-mod settler;
 mod shared;
 mod snapshot;
 mod state;
 mod vfs;
+mod wal;
 mod writer;
 
 use std::{
@@ -77,10 +77,10 @@ use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 
 use self::{
-    journal::Sizes,
     shared::Shared,
     state::{Found, Outcome, Phase, State, Verdict, Write},
     vfs::{Disk, Fs, Vfs},
+    wal::Sizes,
 };
 use super::{Damage, Revision, SessionStore, StoreError, Stored};
 

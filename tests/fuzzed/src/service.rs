@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relogin::{
-    auth::ThrottleKind,
-    auth::{Auth, Options},
+    auth::{Auth, Options, ThrottleKind},
     bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus},
     sessions::Sessions,
     store::memory::MemoryStore,

@@ -13,22 +13,22 @@ use relogin_session::{Record, SessionId};
 use super::{
     super::index::{Index, Known},
     Damage, Revision, StoreError,
+    checkpointer::Checkpointer,
     database::{self, Database, failed},
-    journal::{Entry, Journal, Sizes, manifest},
     repair, salvage,
-    settler::Settler,
     shared::Shared,
     snapshot,
     state::{State, Values},
     vfs::Fs,
+    wal::{Entry, Sizes, Wal, manifest},
     writer::Writer,
 };
 
 /// Opens the store and starts its threads.
 pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, Vec<JoinHandle<()>>), StoreError> {
     let lock = database::lock(folder, &fs)?;
-    let (path, journal_folder) = (folder.join("index"), folder.join("journal"));
-    let snapshot = read_snapshot(&fs, &path, &journal_folder)?;
+    let (path, wal_folder) = (folder.join("index"), folder.join("journal"));
+    let snapshot = read_snapshot(&fs, &path, &wal_folder)?;
     let log = database::log_path(folder);
     if snapshot.is_some() && !log.exists() {
         return Err(StoreError::Damaged(log, Damage::Missing));
@@ -54,7 +54,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     let mut found = found.map_or_else(|| Found::scan(&database), Ok)?;
     let frame = found.frame;
     let each = |frame, entry: Entry<'_>| found.apply(frame, &entry);
-    let journal = Journal::open(&journal_folder, &fs, sizes, frame, is_listed, each)?;
+    let wal = Wal::open(&wal_folder, &fs, sizes, frame, is_listed, each)?;
     fs.sync_folder(folder)?;
     tracing::info!(
         sessions = found.index.len(), replayed = found.recent.len(), folder = %folder.display(),
@@ -64,24 +64,24 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     let shared =
         Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.patience));
     let (errands, errands_come) = mpsc::channel();
-    let files = Arc::clone(journal.files());
-    let settler = Settler { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };
-    let writer = Writer::new(journal, Arc::clone(&shared), errands);
+    let files = Arc::clone(wal.files());
+    let checkpointer = Checkpointer { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };
+    let writer = Writer::new(wal, Arc::clone(&shared), errands);
     let spawn =
         |name: &str, run: Box<dyn FnOnce() + Send>| Builder::new().name(name.to_owned()).spawn(run).map_err(failed);
-    let settler = spawn("relogin-settler", Box::new(move || settler.run(&errands_come)))?;
+    let checkpointer = spawn("relogin-settler", Box::new(move || checkpointer.run(&errands_come)))?;
     let writer = spawn("relogin-store", Box::new(move || writer.run()))?;
-    Ok((shared, vec![writer, settler]))
+    Ok((shared, vec![writer, checkpointer]))
 }
 
-/// The snapshot at `path`, if it is intact and no older than the write-ahead log in `journal`.
-pub(super) fn read_snapshot(fs: &Fs, path: &Path, journal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
+/// The snapshot at `path`, if it is intact and no older than the write-ahead log in `write-ahead log`.
+pub(super) fn read_snapshot(fs: &Fs, path: &Path, wal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
     let why = match snapshot::read(fs, path)? {
         snapshot::Found::Nothing => return Ok(None),
         snapshot::Found::Damaged => "damaged",
         snapshot::Found::Whole(snapshot) => {
-            let list = fs.read_if_there(&manifest::path(journal))?.and_then(|bytes| manifest::parse(&bytes));
-            if list.is_none_or(|(_, list)| list.settled <= snapshot.frame) {
+            let list = fs.read_if_there(&manifest::path(wal))?.and_then(|bytes| manifest::parse(&bytes));
+            if list.is_none_or(|(_, list)| list.checkpointed <= snapshot.frame) {
                 return Ok(Some(snapshot));
             }
             "older than the write-ahead log"

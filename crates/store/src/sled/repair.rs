@@ -24,11 +24,11 @@ use super::{
     super::index::Known,
     Damage, Revision, StoreError,
     database::{self, Database, failed},
-    journal::{Entry, Journal, Sizes, survey},
     opening::{Found, read_snapshot},
     salvage,
     snapshot::SnapshotWriter,
     vfs::{Disk, FileError, Fs},
+    wal::{Entry, Sizes, Wal, survey},
 };
 
 /// The contents of a store.
@@ -141,9 +141,9 @@ fn lock(folder: &Path, fs: &Fs) -> Result<fs::File, StoreError> {
 
 fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
     remove_leftovers(folder, fs)?;
-    let (index, journal) = (folder.join("index"), folder.join("journal"));
+    let (index, wal) = (folder.join("index"), folder.join("journal"));
     let mut damage = Vec::new();
-    let snapshot = read_snapshot(fs, &index, &journal)?;
+    let snapshot = read_snapshot(fs, &index, &wal)?;
     if snapshot.is_none() && index.exists() {
         damage.push(StoreError::Damaged(index, Damage::Unreadable));
     }
@@ -164,12 +164,12 @@ fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
             Found::of_sessions(Vec::new())
         }
     };
-    if journal.is_dir() {
+    if wal.is_dir() {
         let frame = found.frame;
-        let survey = survey(&journal, fs, frame, is_listed, |frame, entry: Entry<'_>| found.apply(frame, &entry))?;
+        let survey = survey(&wal, fs, frame, is_listed, |frame, entry: Entry<'_>| found.apply(frame, &entry))?;
         damage.extend(survey.damage.into_iter().map(|(file, damage)| StoreError::Damaged(file, damage)));
     } else if has_index {
-        damage.push(StoreError::Damaged(journal, Damage::Missing));
+        damage.push(StoreError::Damaged(wal, Damage::Missing));
     }
 
     let wanted = |sid: SessionId| found.index.revision(sid).filter(|_| !found.recent.contains_key(&sid));
@@ -312,7 +312,7 @@ fn rebuild(
     }
     database.sync()?;
     // First the write-ahead log, because an index implies that there is one.
-    Journal::open(&new.join("journal"), fs, Sizes::USUAL, 0, false, |_, _| {})?;
+    Wal::open(&new.join("journal"), fs, Sizes::USUAL, 0, false, |_, _| {})?;
     let mut snapshot = SnapshotWriter::begin(fs, &new.join("index"), 0, &[])?;
     snapshot.gather(sessions.iter());
     snapshot.finish()?;

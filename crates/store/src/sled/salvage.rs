@@ -7,7 +7,7 @@
 //! Behind a damaged message the next one is looked for byte by byte.
 //!
 //! sled takes the first damaged message for the end of its log, and **overwrites what is behind it** when it opens, also if it then
-//! refuses to. After a power loss that is right: the journal has it. If the disk has lost something, it destroys what could be
+//! refuses to. After a power loss that is right: the write-ahead log has it. If the disk has lost something, it destroys what could be
 //! read. So [`is_suspect`] is asked first.
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};

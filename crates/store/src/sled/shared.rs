@@ -40,7 +40,7 @@ pub(super) struct Reason(Arc<dyn Error + Send + Sync>);
 
 /// The result of waiting for the checkpointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(super) enum Checkpointed {
     /// Everything that it was given is checkpointed.
     All,
     /// It is short of a resource, and retries later.
@@ -110,7 +110,7 @@ impl Shared {
     }
 
     /// Waits until nothing is being checkpointed, or nothing can be.
-    pub(super) fn wait_for_settler(&self) -> Settled {
+    pub(super) fn wait_for_checkpointer(&self) -> Checkpointed {
         let mut state = self.lock();
         let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
         while state.settling.is_some() && state.short.is_none() && self.check().is_ok() {
@@ -121,13 +121,13 @@ impl Shared {
             } else if since.elapsed() >= self.patience {
                 drop(state);
                 self.fail(Stuck(self.patience));
-                return Settled::Failed;
+                return Checkpointed::Failed;
             }
         }
         match &*state {
-            _ if self.check().is_err() => Settled::Failed,
-            State { settling: Some(_), .. } => Settled::Short,
-            _ => Settled::All,
+            _ if self.check().is_err() => Checkpointed::Failed,
+            State { settling: Some(_), .. } => Checkpointed::Short,
+            _ => Checkpointed::All,
         }
     }
 

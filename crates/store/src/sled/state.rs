@@ -13,8 +13,8 @@ use tokio::sync::SetOnce;
 use super::{
     super::index::Index,
     Revision, StoreError, Stored, database,
-    journal::{Entry, Frame},
     shared::Reason,
+    wal::{Entry, Frame},
 };
 
 /// How many bytes of writes share a sync at most, except for the last write's.

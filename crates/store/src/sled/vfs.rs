@@ -19,7 +19,7 @@ pub(super) enum Kind {
     /// A group of writes that somebody waits for.
     Frame,
     /// A file of the write-ahead log that is created, blanked, or read after a crash.
-    Journal,
+    Wal,
     /// The write-ahead log's list of its files.
     Manifest,
     /// sled's files.

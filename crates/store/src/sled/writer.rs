@@ -5,23 +5,23 @@ use std::sync::{Arc, mpsc};
 
 use super::{
     super::index::is_earlier,
-    journal::Journal,
-    settler::{Errand, Settlement},
-    shared::{Ended, Reason, Settled, Shared},
+    checkpointer::{Checkpoint, Job},
+    shared::{Checkpointed, Ended, Reason, Shared},
     state::{Group, Phase},
     vfs::FileError,
+    wal::Wal,
 };
 
 /// Writes the write-ahead log.
 pub(super) struct Writer {
-    journal: Journal,
+    wal: Wal,
     shared: Arc<Shared>,
-    settler: mpsc::Sender<Errand>,
+    checkpointer: mpsc::Sender<Job>,
 }
 
 impl Writer {
-    pub(super) fn new(journal: Journal, shared: Arc<Shared>, settler: mpsc::Sender<Errand>) -> Self {
-        Self { journal, shared, settler }
+    pub(super) fn new(wal: Wal, shared: Arc<Shared>, checkpointer: mpsc::Sender<Job>) -> Self {
+        Self { wal, shared, checkpointer }
     }
 
     /// Runs until the store is closed and everything that waits is durable, and then has it
@@ -29,7 +29,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         // Even if it panics: nobody may wait for a thread that is gone.
         let _ended = Ended(Arc::clone(&self.shared));
-        self.ask(Errand::Prepare);
+        self.ask(Job::Prepare);
         while self.write_group() {}
         // After a failure, durable state can still be read.
         let mut state = self.shared.lock();
@@ -37,10 +37,10 @@ impl Writer {
             state = self.shared.wait(state);
         }
         drop(state);
-        if self.shared.wait_for_settler() == Settled::All {
-            self.settle();
+        if self.shared.wait_for_checkpointer() == Checkpointed::All {
+            self.checkpoint();
             // What cannot be checkpointed now stays in the write-ahead log.
-            self.shared.wait_for_settler();
+            self.shared.wait_for_checkpointer();
         }
     }
 
@@ -68,7 +68,7 @@ impl Writer {
                 return false;
             }
         }
-        if let Err(error) = self.journal.append(frame) {
+        if let Err(error) = self.wal.append(frame) {
             self.shared.fail(error);
             return false;
         }
@@ -83,28 +83,28 @@ impl Writer {
     /// # Errors
     /// There is none.
     fn begin_segment(&mut self, length: usize) -> Result<(), FileError> {
-        let is_new = match self.journal.make_room(length) {
+        let is_new = match self.wal.make_room(length) {
             Ok(is_new) => is_new,
             // A checkpoint releases files.
-            Err(error) if error.is_shortage() && self.settle_now() => self.journal.make_room(length)?,
+            Err(error) if error.is_shortage() && self.checkpoint_now() => self.wal.make_room(length)?,
             Err(error) => return Err(error),
         };
         if is_new {
-            self.ask(Errand::Prepare);
+            self.ask(Job::Prepare);
         }
         Ok(())
     }
 
     /// Has the whole log checkpointed and waits for it. False if there is nothing to checkpoint, or
     /// it cannot be done now.
-    fn settle_now(&mut self) -> bool {
+    fn checkpoint_now(&mut self) -> bool {
         if self.shared.lock().settling.is_none() {
-            if self.journal.len() == 0 {
+            if self.wal.len() == 0 {
                 return false;
             }
-            self.settle();
+            self.checkpoint();
         }
-        self.shared.wait_for_settler() == Settled::All
+        self.shared.wait_for_checkpointer() == Checkpointed::All
     }
 
     /// Nothing that waits can be written for now: reports that, and accepts no more until the
@@ -112,7 +112,7 @@ impl Writer {
     fn refuse(&self, reason: &Reason) {
         let groups = self.shared.lock().refuse(reason);
         groups.into_iter().for_each(|group| group.refuse(reason));
-        self.ask(Errand::Prepare);
+        self.ask(Job::Prepare);
     }
 
     /// What was written is durable now: shows it.
@@ -129,49 +129,49 @@ impl Writer {
     /// Has a long log checkpointed. If that cannot be done, no more is written than there is slack.
     /// False if it failed.
     fn make_room(&mut self) -> bool {
-        let sizes = self.journal.sizes();
-        if self.journal.len() < sizes.shortest {
+        let sizes = self.wal.sizes();
+        if self.wal.len() < sizes.shortest {
             return true;
         }
         let state = self.shared.lock();
         let limit = sizes.limit(state.index.len());
         let is_settling = state.settling.is_some();
         drop(state);
-        if self.journal.len() > limit + sizes.slack {
-            match self.shared.wait_for_settler() {
-                Settled::All => {}
-                Settled::Short => {
+        if self.wal.len() > limit + sizes.slack {
+            match self.shared.wait_for_checkpointer() {
+                Checkpointed::All => {}
+                Checkpointed::Short => {
                     let short = self.shared.lock().short.clone();
                     if let Some(reason) = short {
                         self.refuse(&reason);
                     }
                     return true;
                 }
-                Settled::Failed => return false,
+                Checkpointed::Failed => return false,
             }
         }
-        if self.journal.len() > limit && !is_settling {
-            self.settle();
+        if self.wal.len() > limit && !is_settling {
+            self.checkpoint();
         }
         true
     }
 
     /// Has everything in the log checkpointed.
-    fn settle(&mut self) {
-        let (frame, segments) = (self.journal.last(), self.journal.cut());
+    fn checkpoint(&mut self) {
+        let (frame, segments) = (self.wal.last(), self.wal.cut());
         let mut state = self.shared.lock();
         let values = Arc::new(std::mem::take(&mut state.recent));
         state.settling = Some(Arc::clone(&values));
         // Nobody knows of this yet.
         state.short = None;
         let damaged = state.damaged.iter().copied().collect();
-        let limit = self.journal.sizes().limit(state.index.len());
+        let limit = self.wal.sizes().limit(state.index.len());
         drop(state);
-        self.ask(Errand::Settle(Settlement { frame, segments, values, damaged, limit }));
+        self.ask(Job::Checkpoint(Checkpoint { frame, segments, values, damaged, limit }));
     }
 
-    fn ask(&self, errand: Errand) {
+    fn ask(&self, job: Job) {
         // A checkpointer that is gone has said why, and all writing ends.
-        let _ = self.settler.send(errand);
+        let _ = self.checkpointer.send(job);
     }
 }

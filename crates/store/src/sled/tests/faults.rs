@@ -1,5 +1,5 @@
 //! Faults: each system call that the store makes itself fails once, at each of its positions, with each kind of error, in a life
-//! of the store that begins after a crash, fills the journal several times and ends. What was answered holds, what was
+//! of the store that begins after a crash, fills the write-ahead log several times and ends. What was answered holds, what was
 //! refused has not happened, and the store either goes on or says that it has failed.
 //!
 //! sled's own calls are not met by this: full disks (`tests/tests/abuse/store.rs`) are.
@@ -30,11 +30,11 @@ use super::{
     },
     SessionStore, SledStore, StoreError,
     contract::{record, sid},
-    journal::Sizes,
+    wal::Sizes,
 };
 use relogin_host::errors::Chain;
 
-/// So small that a few dozen writes fill the journal several times.
+/// So small that a few dozen writes fill the write-ahead log several times.
 const TINY: Sizes = Sizes {
     segment: 16 << 10,
     for_each_session: 0,
@@ -202,7 +202,7 @@ async fn write(store: &SledStore, n: u8, step: u64, context: &str) -> Result<Opt
     }
 }
 
-/// What a process that was killed has left: sessions in sled, others in the journal.
+/// What a process that was killed has left: sessions in sled, others in the write-ahead log.
 async fn killed() -> (TempDir, Model) {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut model = Model::default();
@@ -285,7 +285,7 @@ async fn whichever_call_fails_what_was_answered_holds_and_the_store_goes_on_or_e
     for name in ["create_folder", "list", "open", "create", "allocate", "read", "sync_folder", "rename", "remove"] {
         assert!(made.contains_key(&(name, None)), "{name} is never called: {made:?}");
     }
-    for kind in [Kind::Frame, Kind::Journal, Kind::Manifest, Kind::Database, Kind::Snapshot] {
+    for kind in [Kind::Frame, Kind::Wal, Kind::Manifest, Kind::Database, Kind::Snapshot] {
         assert!(made.contains_key(&("sync", Some(kind))), "{kind:?}: {made:?}");
         assert!(kind == Kind::Database || made.contains_key(&("write", Some(kind))), "{kind:?}: {made:?}");
     }
@@ -381,13 +381,13 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
     store.close().await.unwrap();
 }
 
-/// Stands in for a disk on which two threads take room for the journal at the same time, so that neither gets it: each finds none
-/// once, and the one with time says so only when the other has asked it to settle the journal.
+/// Stands in for a disk on which two threads take room for the write-ahead log at the same time, so that neither gets it: each finds none
+/// once, and the one with time says so only when the other has asked it to checkpoint the write-ahead log.
 #[derive(Debug, Default)]
 struct Rivals {
     shared: OnceLock<Arc<Shared>>,
     has_writer_met: AtomicBool,
-    has_settler_met: AtomicBool,
+    has_checkpointer_met: AtomicBool,
 }
 
 impl Vfs for Rivals {
@@ -395,7 +395,7 @@ impl Vfs for Rivals {
         let thread = thread::current();
         match thread.name() {
             Some("relogin-store") if !self.has_writer_met.swap(true, SeqCst) => Err(Errno::NOSPC.into()),
-            Some("relogin-settler") if !self.has_settler_met.swap(true, SeqCst) => {
+            Some("relogin-settler") if !self.has_checkpointer_met.swap(true, SeqCst) => {
                 let since = Instant::now();
                 while self.shared.get().is_none_or(|shared| shared.lock().settling.is_none()) {
                     assert!(since.elapsed() < DEADLINE, "nobody asks for a settlement");
@@ -409,7 +409,7 @@ impl Vfs for Rivals {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_settlement_is_not_told_of_what_was_short_before() {
+async fn who_waits_for_a_checkpoint_is_not_told_of_what_was_short_before() {
     let (template, mut model) = killed().await;
     let rivals = Arc::new(Rivals::default());
     let store = SledStore::open_with(template.path(), Arc::clone(&rivals) as Arc<dyn Vfs>, TINY).unwrap();
@@ -417,7 +417,7 @@ async fn who_waits_for_a_settlement_is_not_told_of_what_was_short_before() {
     // The first write after a start needs a file.
     store.create(at_step(SESSIONS, STEPS)).await.unwrap_or_else(|error| panic!("refused: {}", Chain(&error)));
     model.put(SESSIONS, Some(STEPS));
-    assert!(rivals.has_writer_met.load(SeqCst) && rivals.has_settler_met.load(SeqCst), "both have met it");
+    assert!(rivals.has_writer_met.load(SeqCst) && rivals.has_checkpointer_met.load(SeqCst), "both have met it");
     model.check(&store, "afterwards").await;
     store.close().await.unwrap();
 }

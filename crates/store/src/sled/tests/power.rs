@@ -3,7 +3,7 @@
 //!
 //! [`Disk`](super::Disk) is replaced by one that notes what each sync makes durable: a file's content, or a folder's names. All
 //! else that was done since may have got to the disk or not: each block of a file by itself, or a part of it, a file's
-//! length, each name. So this does not depend on who writes a file: sled's are held to it as the journal's are. (Only
+//! length, each name. So this does not depend on who writes a file: sled's are held to it as the write-ahead log's are. (Only
 //! sled's `snap.*` count as durable when they are there: sled makes and syncs them by itself, as `snap.*.generating`, before it
 //! gives them that name.)
 
@@ -26,11 +26,11 @@ use tempfile::TempDir;
 use super::{
     Disk, SessionStore, SledStore, Vfs,
     contract::{cid, record},
-    journal::Sizes,
     vfs::Kind,
+    wal::Sizes,
 };
 
-/// So small that a few hundred writes fill the journal several times.
+/// So small that a few hundred writes fill the write-ahead log several times.
 const SMALL: Sizes = Sizes {
     segment: 64 << 10,
     for_each_session: 0,
@@ -109,7 +109,7 @@ fn what_was_answered_survives_a_power_loss_at_any_moment() {
         for (n, cut) in cuts.into_iter().enumerate() {
             let kind = match cut.during {
                 Kind::Frame => "a group's sync",
-                Kind::Journal => "a file of the journal's",
+                Kind::Wal => "a file of the journal's",
                 Kind::Manifest => "the journal's list's",
                 Kind::Database => "sled's",
                 Kind::Snapshot => "the snapshot's",
@@ -142,7 +142,7 @@ async fn live(folder: &Path, steps: &mut [usize], random: &mut Random) -> Vec<Cu
         })
     });
     join_all(workers).await.into_iter().for_each(|worker| worker.unwrap());
-    // With cuts in the last settlement too.
+    // With cuts in the last checkpoint too.
     store.close().await.unwrap();
     for (step, answered) in steps.iter_mut().zip(&progress.answered) {
         *step = answered.load(SeqCst);

@@ -27,7 +27,7 @@ fn sid(n: u16) -> SessionId {
     SessionId(sid)
 }
 
-/// Sessions in sled, some of them changed or ended there, and others changed, made or ended in the journal of a service that was
+/// Sessions in sled, some of them changed or ended there, and others changed, made or ended in the write-ahead log of a service that was
 /// killed. In a folder of its own, as `data/sessions`.
 async fn killed() -> (TempDir, Model) {
     let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -54,7 +54,7 @@ async fn killed() -> (TempDir, Model) {
             }
             model.insert(sid(n), next);
         }
-        // The last step stays in the journal.
+        // The last step stays in the write-ahead log.
         if step < 3 {
             store.close().await.unwrap();
             store = SledStore::open(&data.path().join("sessions")).unwrap();
@@ -193,15 +193,15 @@ async fn a_database_that_is_gone_or_cut_is_repaired_as_far_as_it_goes() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_journal_that_is_gone_is_named_and_the_rest_kept() {
+async fn a_file_of_the_wal_that_is_gone_is_named_and_the_rest_kept() {
     let (whole, model) = killed().await;
     let data = copy(&whole);
-    let journal = folder(&data).join("journal");
+    let wal = folder(&data).join("journal");
     let holds_frames = |path: &PathBuf| {
         path.file_name().unwrap().to_str().unwrap().parse::<u64>().is_ok()
             && fs::read(path).unwrap().iter().any(|byte| *byte != 0)
     };
-    let gone = fs::read_dir(&journal).unwrap().map(|entry| entry.unwrap().path()).find(holds_frames).unwrap();
+    let gone = fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path()).find(holds_frames).unwrap();
     fs::remove_file(&gone).unwrap();
     match SledStore::open(&folder(&data)) {
         Err(StoreError::Damaged(file, Damage::Missing)) => assert_eq!(file, gone),
@@ -210,7 +210,7 @@ async fn a_file_of_the_journal_that_is_gone_is_named_and_the_rest_kept() {
     let report = repair::check(&folder(&data)).unwrap();
     assert!(matches!(&report.damage[..], [StoreError::Damaged(file, Damage::Missing)] if *file == gone), "{report:?}");
     repair::repair(&folder(&data), false).unwrap();
-    // All that the journal did not have is there, and what it had is as it was before.
+    // All that the write-ahead log did not have is there, and what it had is as it was before.
     let store = SledStore::open(&folder(&data)).unwrap();
     for n in (0..240).filter(|n| n % 7 != 3) {
         let found = store.load(sid(n)).await.unwrap();
@@ -237,14 +237,14 @@ async fn what_may_have_ended_is_kept_only_if_that_is_asked_for() {
         }
     }
     let report = repair::check(&folder(&data)).unwrap();
-    let in_journal = (0..240).filter(|n| n % 7 == 3 && model.contains_key(&sid(*n))).count();
-    assert_eq!(report.whole, in_journal, "{report:?}");
-    assert!(report.unverified + in_journal >= model.len(), "{report:?}");
+    let in_wal = (0..240).filter(|n| n % 7 == 3 && model.contains_key(&sid(*n))).count();
+    assert_eq!(report.whole, in_wal, "{report:?}");
+    assert!(report.unverified + in_wal >= model.len(), "{report:?}");
     let (strict, generous) = (copy(&data), copy(&data));
     let strictly = repair::repair(&folder(&strict), false).unwrap().report;
-    assert_eq!((strictly.whole, strictly.unverified), (in_journal, report.unverified));
+    assert_eq!((strictly.whole, strictly.unverified), (in_wal, report.unverified));
     let generously = repair::repair(&folder(&generous), true).unwrap().report;
-    assert_eq!(generously.whole, in_journal + report.unverified);
+    assert_eq!(generously.whole, in_wal + report.unverified);
     let store = SledStore::open(&folder(&generous)).unwrap();
     for (sid, record) in &model {
         assert_eq!(&store.load(*sid).await.unwrap().unwrap().record, record);

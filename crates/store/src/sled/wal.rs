@@ -81,7 +81,7 @@ impl Sizes {
 
 /// Appends frames.
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct Wal {
     files: std::sync::Arc<Files>,
     active: Option<Segment>,
     /// Segments that are full, oldest first.
@@ -122,29 +122,29 @@ struct Blanks {
     last_name: u64,
 }
 
-impl Journal {
+impl Wal {
     /// Opens the log in `folder`, which is created if it does not exist, and passes the writes of
-    /// all frames to `each`, in order, with the numbers of their frames. All frames up to `settled`
+    /// all frames to `each`, in order, with the numbers of their frames. All frames up to `checkpointed`
     /// are durable elsewhere; numbers continue from there at least. `is_listed`: there must be a
     /// manifest.
     pub(super) fn open(
         folder: &Path,
         fs: &Fs,
         sizes: Sizes,
-        settled: u64,
+        checkpointed: u64,
         is_listed: bool,
         each: impl FnMut(u64, Entry<'_>),
     ) -> Result<Self, StoreError> {
         fs.create_folder(folder)?;
         let Survey { segments, blanks, manifest, last_name, last, damage } =
-            survey(folder, fs, settled, is_listed, each)?;
+            survey(folder, fs, checkpointed, is_listed, each)?;
         if let Some((file, damage)) = damage.into_iter().next() {
             return Err(StoreError::Damaged(file, damage));
         }
         // What a killed process has written may still be on its way to the disk. It is synced
         // before it is relied on.
         for segment in &segments {
-            fs.sync(Kind::Journal, &segment.file, &segment.path)?;
+            fs.sync(Kind::Wal, &segment.file, &segment.path)?;
         }
         let names = segments.iter().map(|segment| segment.name).collect();
         let mut manifest = match manifest {
@@ -153,7 +153,7 @@ impl Journal {
         };
         manifest.change(fs, |listed| {
             listed.files = names;
-            listed.settled = listed.settled.max(settled);
+            listed.checkpointed = listed.checkpointed.max(checkpointed);
         })?;
         for blank in blanks {
             fs.remove(&blank)?;
@@ -232,8 +232,8 @@ impl Files {
     }
 
     /// Records that all frames up to `frame` are durable elsewhere. Can be retried after an error.
-    pub(super) fn note_settled(&self, frame: u64) -> Result<(), FileError> {
-        self.manifest().change(&self.fs, |listed| listed.settled = listed.settled.max(frame))
+    pub(super) fn note_checkpointed(&self, frame: u64) -> Result<(), FileError> {
+        self.manifest().change(&self.fs, |listed| listed.checkpointed = listed.checkpointed.max(frame))
     }
 
     /// Drops segments, which are taken out of the list one by one. Their files stay as blank ones,
@@ -243,8 +243,8 @@ impl Files {
         while let Some(segment) = segments.front() {
             // One after the other, each synced: what is left after a crash is everything from some
             // segment on.
-            self.fs.write(Kind::Journal, &segment.file, &segment.path, &[0; BLOCK], 0)?;
-            self.fs.sync(Kind::Journal, &segment.file, &segment.path)?;
+            self.fs.write(Kind::Wal, &segment.file, &segment.path, &[0; BLOCK], 0)?;
+            self.fs.sync(Kind::Wal, &segment.file, &segment.path)?;
             if self.blanks().files.len() < keep {
                 let blank = segments.pop_front().map(|segment| Segment { end: 0, ..segment });
                 self.blanks().files.extend(blank);
@@ -315,8 +315,8 @@ impl Files {
             // First all of the space is reserved, or none of it is touched; then zeros, so that
             // later writes change no metadata.
             self.fs.allocate(&file, &path, 0, length as u64)?;
-            self.fs.write(Kind::Journal, &file, &path, &vec![0; length], 0)?;
-            self.fs.sync(Kind::Journal, &file, &path)?;
+            self.fs.write(Kind::Wal, &file, &path, &vec![0; length], 0)?;
+            self.fs.sync(Kind::Wal, &file, &path)?;
             self.fs.sync_folder(&self.folder)
         };
         if let Err(error) = fill() {
@@ -358,22 +358,22 @@ mod tests {
     const SIZES: Sizes =
         Sizes { segment: 4 * BLOCK, for_each_session: 0, shortest: 0, longest: 8 * BLOCK, slack: 0, ..Sizes::USUAL };
 
-    fn try_open(folder: &TempDir) -> Result<(Journal, Vec<(u64, u64)>), StoreError> {
+    fn try_open(folder: &TempDir) -> Result<(Wal, Vec<(u64, u64)>), StoreError> {
         let mut read = Vec::new();
         let each = |number, entry: Entry<'_>| read.push((number, entry.revision.0));
-        let journal = Journal::open(folder.path(), &Fs::new(Arc::new(Disk)), SIZES, 0, false, each)?;
-        Ok((journal, read))
+        let wal = Wal::open(folder.path(), &Fs::new(Arc::new(Disk)), SIZES, 0, false, each)?;
+        Ok((wal, read))
     }
 
-    fn opened(folder: &TempDir) -> (Journal, Vec<(u64, u64)>) {
+    fn opened(folder: &TempDir) -> (Wal, Vec<(u64, u64)>) {
         try_open(folder).unwrap()
     }
 
-    fn append(journal: &mut Journal, revision: u64) {
+    fn append(wal: &mut Wal, revision: u64) {
         let mut frame = Frame::new();
         frame.push(Entry { sid: SessionId([0; 16]), revision: Revision(revision), value: None });
-        journal.make_room(frame.len()).unwrap();
-        journal.append(frame).unwrap();
+        wal.make_room(frame.len()).unwrap();
+        wal.append(frame).unwrap();
     }
 
     /// The file in which the frame `number` is the first.
@@ -386,18 +386,18 @@ mod tests {
         OpenOptions::new().read(true).write(true).open(path_of(folder, number)).unwrap()
     }
 
-    /// A journal of three segments, in which frame 9 is the first that is not settled.
+    /// A write-ahead log of three segments, in which frame 9 is the first that is not checkpointed.
     fn long() -> TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = opened(&folder);
+        let (mut wal, _) = opened(&folder);
         for n in 1..=8 {
-            append(&mut journal, n);
+            append(&mut wal, n);
         }
-        let mut segments = journal.cut();
-        journal.files().note_settled(8).unwrap();
-        journal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
+        let mut segments = wal.cut();
+        wal.files().note_checkpointed(8).unwrap();
+        wal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
         for n in 9..=18 {
-            append(&mut journal, n);
+            append(&mut wal, n);
         }
         folder
     }
@@ -406,24 +406,24 @@ mod tests {
     fn frames_are_read_in_order_over_segments_and_restarts() {
         let folder = tempfile::tempdir().unwrap();
         for life in 0..3 {
-            let (mut journal, read) = opened(&folder);
+            let (mut wal, read) = opened(&folder);
             let expected: Vec<_> = (1..=life * 6).map(|n| (n, 100 + n)).collect();
-            assert_eq!((journal.last(), read), (life * 6, expected));
-            (1..=6).for_each(|n| append(&mut journal, 100 + life * 6 + n));
+            assert_eq!((wal.last(), read), (life * 6, expected));
+            (1..=6).for_each(|n| append(&mut wal, 100 + life * 6 + n));
         }
     }
 
     #[test]
     fn what_is_dropped_is_read_no_more_and_its_files_are_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = opened(&folder);
+        let (mut wal, _) = opened(&folder);
         for n in 1..100 {
-            append(&mut journal, n);
+            append(&mut wal, n);
             if n % 10 == 0 {
-                let mut segments = journal.cut();
-                journal.files().note_settled(n).unwrap();
-                journal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
-                journal.files().prepare().unwrap();
+                let mut segments = wal.cut();
+                wal.files().note_checkpointed(n).unwrap();
+                wal.files().drop_segments(&mut segments, 2 * SIZES.segment).unwrap();
+                wal.files().prepare().unwrap();
             }
         }
         assert!(fs::read_dir(folder.path()).unwrap().count() <= 6);
@@ -433,27 +433,27 @@ mod tests {
     #[test]
     fn blank_files_are_given_back_and_missed_by_nobody() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = opened(&folder);
-        append(&mut journal, 1);
-        journal.files().prepare().unwrap();
+        let (mut wal, _) = opened(&folder);
+        append(&mut wal, 1);
+        wal.files().prepare().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
-        journal.files().release().unwrap();
+        wal.files().release().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-        (2..=9).for_each(|n| append(&mut journal, n));
+        (2..=9).for_each(|n| append(&mut wal, n));
         assert_eq!(opened(&folder).1.len(), 9);
     }
 
     #[test]
     fn a_torn_last_frame_ends_it_and_a_damaged_one_is_a_gap() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = opened(&folder);
-        (1..=6).for_each(|n| append(&mut journal, n));
-        drop(journal);
+        let (mut wal, _) = opened(&folder);
+        (1..=6).for_each(|n| append(&mut wal, n));
+        drop(wal);
         file_of(&folder, 5).write_all_at(b"torn", BLOCK as u64 + 40).unwrap();
-        let (mut journal, read) = opened(&folder);
+        let (mut wal, read) = opened(&folder);
         assert_eq!(read.iter().map(|read| read.0).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         // The number is given out again, and the torn frame does not come back.
-        append(&mut journal, 60);
+        append(&mut wal, 60);
         assert_eq!(opened(&folder).1.last(), Some(&(6, 60)));
         file_of(&folder, 1).write_all_at(b"damaged", BLOCK as u64 + 40).unwrap();
         let Err(StoreError::Damaged(file, Damage::Gap { expected: 2, found: 3 })) = try_open(&folder) else { panic!() };
@@ -511,12 +511,12 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_frame_that_is_settled_is_no_gap() {
+    fn a_damaged_frame_that_is_checkpointed_is_no_gap() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = opened(&folder);
-        (1..=6).for_each(|n| append(&mut journal, n));
-        journal.files().note_settled(4).unwrap();
-        drop(journal);
+        let (mut wal, _) = opened(&folder);
+        (1..=6).for_each(|n| append(&mut wal, n));
+        wal.files().note_checkpointed(4).unwrap();
+        drop(wal);
         file_of(&folder, 1).write_all_at(b"damaged", BLOCK as u64 + 40).unwrap();
         assert_eq!(opened(&folder).1.iter().map(|read| read.0).collect::<Vec<_>>(), [1, 3, 4, 5, 6]);
     }

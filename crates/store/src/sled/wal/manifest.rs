@@ -1,4 +1,4 @@
-//! The journal's list of its files, and how far its writes are durable elsewhere: so a file that somebody has taken away is
+//! the write-ahead log's list of its files, and how far its writes are durable elsewhere: so a file that somebody has taken away is
 //! missed, be it the newest. Knows no frames.
 //!
 //! One file of two slots. Each state of the list goes to the slot in which the state before it is not, and is synced before
@@ -32,7 +32,7 @@ const MAGIC: [u8; 8] = *b"relogin1";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Listed {
     /// All frames up to this one are durable in sled and in the snapshot of the index.
-    pub(in super::super) settled: u64,
+    pub(in super::super) checkpointed: u64,
     /// The log's files, by the numbers that are their names.
     pub(in super::super) files: BTreeSet<u64>,
 }
@@ -99,7 +99,7 @@ impl Manifest {
 fn encode(number: u64, listed: &Listed) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(BLOCK);
     bytes.extend_from_slice(&MAGIC);
-    for number in [number, listed.settled, listed.files.len() as u64].iter().chain(&listed.files) {
+    for number in [number, listed.checkpointed, listed.files.len() as u64].iter().chain(&listed.files) {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     let checksum = crc32fast::hash(&bytes);
@@ -121,7 +121,7 @@ fn parse_slot(slot: &[u8]) -> Option<(u64, Listed)> {
         return None;
     }
     let files = (0..count).map(|n| number_at(32 + n * 8)).collect::<Option<_>>()?;
-    Some((number_at(8)?, Listed { settled: number_at(16)?, files }))
+    Some((number_at(8)?, Listed { checkpointed: number_at(16)?, files }))
 }
 
 #[cfg(test)]
@@ -135,7 +135,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fs = Fs::new(Arc::new(Disk));
         let read = || parse(&std::fs::read(path(folder.path())).unwrap());
-        let listed = |settled, files: &[u64]| Listed { settled, files: files.iter().copied().collect() };
+        let listed = |checkpointed, files: &[u64]| Listed { checkpointed, files: files.iter().copied().collect() };
         let mut manifest = Manifest::create(&fs, folder.path(), listed(3, &[])).unwrap();
         assert_eq!(read(), Some((1, listed(3, &[]))));
         for number in 2..9 {

@@ -32,12 +32,12 @@ pub(in super::super) struct Survey {
 }
 
 /// Reads the log in `folder` and passes the writes of all intact frames to `each`, in order, with
-/// the numbers of their frames. All frames up to `settled` are durable elsewhere. `is_listed`:
+/// the numbers of their frames. All frames up to `checkpointed` are durable elsewhere. `is_listed`:
 /// there must be a manifest.
 pub(in super::super) fn survey(
     folder: &Path,
     fs: &Fs,
-    settled: u64,
+    checkpointed: u64,
     is_listed: bool,
     mut each: impl FnMut(u64, Entry<'_>),
 ) -> Result<Survey, FileError> {
@@ -58,15 +58,15 @@ pub(in super::super) fn survey(
             None
         }
     };
-    let is_start_known = is_listed || manifest.is_some() || settled > 0;
-    let settled = manifest.as_ref().map_or(settled, |(_, listed)| listed.settled.max(settled));
+    let is_start_known = is_listed || manifest.is_some() || checkpointed > 0;
+    let checkpointed = manifest.as_ref().map_or(checkpointed, |(_, listed)| listed.checkpointed.max(checkpointed));
 
     let (mut segments, mut blanks) = (Vec::new(), Vec::new());
     let mut names = BTreeSet::new();
     for path in fs.list(folder)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok()) else { continue };
         names.insert(name);
-        match segment_of(&fs.read(&path)?, settled) {
+        match segment_of(&fs.read(&path)?, checkpointed) {
             Some(number) => segments.push(Segment { file: fs.open(&path)?, path, name, number, end: 0 }),
             None => blanks.push(path),
         }
@@ -77,7 +77,7 @@ pub(in super::super) fn survey(
     }
 
     let first = segments.first().filter(|_| !is_start_known).map(|segment| segment.number);
-    let mut reader = Reader { next: first.unwrap_or(settled + 1), last: 0 };
+    let mut reader = Reader { next: first.unwrap_or(checkpointed + 1), last: 0 };
     for segment in &segments {
         if let Some(gap) = reader.read(segment, fs, &mut each)? {
             damage.push((segment.path.clone(), gap));
@@ -87,14 +87,15 @@ pub(in super::super) fn survey(
     Ok(Survey { segments, blanks, manifest, last_name, last: reader.next - 1, damage })
 }
 
-/// The number of the segment in a file; none if the file is blank. All frames up to `settled` are
+/// The number of the segment in a file; none if the file is blank. All frames up to `checkpointed` are
 /// checkpointed: anything else in a file that starts with no frame is left from an earlier use.
-fn segment_of(file: &[u8], settled: u64) -> Option<u64> {
+fn segment_of(file: &[u8], checkpointed: u64) -> Option<u64> {
     if let Some(head) = Head::read(file) {
         return Some(head.segment);
     }
     let blocks = (0..file.len()).step_by(BLOCK).map(|at| &file[at..]);
-    let lives = |block: &[u8]| Head::read(block).filter(|head| head.number > settled && head.body(block).is_some());
+    let lives =
+        |block: &[u8]| Head::read(block).filter(|head| head.number > checkpointed && head.body(block).is_some());
     // The first block is damaged, if others after it count.
     blocks.skip(1).find_map(lives).map(|head| head.segment)
 }

@@ -20,15 +20,15 @@ use relogin_session::SessionId;
 use super::{
     StoreError,
     database::Database,
-    journal::{Files, Segment},
     shared::{Ended, Reason, Shared},
     snapshot::SnapshotWriter,
     state::{Phase, Values},
     vfs::{FileError, Fs},
+    wal::{Files, Segment},
 };
 
 /// The checkpointer: owns the database's writing side.
-pub(super) struct Settler {
+pub(super) struct Checkpointer {
     pub(super) database: Database,
     pub(super) files: Arc<Files>,
     /// Where the snapshot of the index is.
@@ -38,14 +38,14 @@ pub(super) struct Settler {
 }
 
 /// A job.
-pub(super) enum Errand {
+pub(super) enum Job {
     /// Have files ready for the write-ahead log.
     Prepare,
-    Settle(Settlement),
+    Checkpoint(Checkpoint),
 }
 
 /// A part of the write-ahead log, and its final state of each session in it.
-pub(super) struct Settlement {
+pub(super) struct Checkpoint {
     /// The number of its last frame.
     pub(super) frame: u64,
     pub(super) segments: VecDeque<Segment>,
@@ -59,7 +59,7 @@ pub(super) struct Settlement {
 #[derive(Default)]
 struct Work {
     prepare: bool,
-    settlement: Option<(Settlement, Progress)>,
+    checkpoint: Option<(Checkpoint, Progress)>,
 }
 
 /// The progress of a checkpoint.
@@ -94,21 +94,21 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)
 /// How often it is reported that a resource is still short.
 const REMINDER: Duration = Duration::from_secs(30);
 
-impl Settler {
+impl Checkpointer {
     /// Runs until nobody can send more jobs, and closes the database. What is still short then
     /// stays in the write-ahead log.
-    pub(super) fn run(mut self, errands: &Receiver<Errand>) {
+    pub(super) fn run(mut self, errands: &Receiver<Job>) {
         let _ended = Ended(Arc::clone(&self.shared));
         let (mut work, mut pause, mut said) = (Work::default(), PAUSES[0], None);
         loop {
-            let errand = if work.prepare || work.settlement.is_some() {
+            let job = if work.prepare || work.checkpoint.is_some() {
                 errands.recv_timeout(pause)
             } else {
                 errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
-            match errand {
-                Ok(Errand::Prepare) => work.prepare = true,
-                Ok(Errand::Settle(settlement)) => work.settlement = Some((settlement, Progress::Giving(0))),
+            match job {
+                Ok(Job::Prepare) => work.prepare = true,
+                Ok(Job::Checkpoint(checkpoint)) => work.checkpoint = Some((checkpoint, Progress::Giving(0))),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -146,20 +146,21 @@ impl Settler {
     fn try_all(&mut self, work: &mut Work) -> Result<(), Reason> {
         let mut short = None;
         // First what releases files, rather than takes some.
-        if let Some((settlement, progress)) = &mut work.settlement {
-            let mut settled = self.settle(settlement, progress);
-            if let Err(Stop::Short(_)) = settled {
+        if let Some((checkpoint, progress)) = &mut work.checkpoint {
+            let mut checkpointed = self.checkpoint(checkpoint, progress);
+            if let Err(Stop::Short(_)) = checkpointed {
                 // What is only for later occupies space and descriptors that are needed now.
-                settled = self.files.release().map_err(Stop::from).and_then(|()| self.settle(settlement, progress));
+                checkpointed =
+                    self.files.release().map_err(Stop::from).and_then(|()| self.checkpoint(checkpoint, progress));
             }
-            match settled {
+            match checkpointed {
                 Ok(()) => {
-                    work.settlement = None;
+                    work.checkpoint = None;
                     self.shared.lock().settling = None;
                 }
                 Err(Stop::Short(error)) => short = Some(Reason::new(error)),
                 Err(Stop::Failed(error)) => {
-                    work.settlement = None;
+                    work.checkpoint = None;
                     self.shared.fail(error);
                 }
             }
@@ -170,7 +171,7 @@ impl Settler {
         let mut state = self.shared.lock();
         // Whoever has asked for a checkpoint in the meantime waits for its result, which may
         // release what is short.
-        let is_asked = state.settling.is_some() && work.settlement.is_none();
+        let is_asked = state.settling.is_some() && work.checkpoint.is_none();
         if !is_asked {
             state.short.clone_from(&short);
         }
@@ -191,20 +192,20 @@ impl Settler {
         Ok(())
     }
 
-    fn settle(&mut self, settlement: &mut Settlement, progress: &mut Progress) -> Result<(), Stop> {
+    fn checkpoint(&mut self, checkpoint: &mut Checkpoint, progress: &mut Progress) -> Result<(), Stop> {
         // After a failure nothing is known of the disk: what is in the write-ahead log stays there.
         self.shared.check().map_err(Stop::Failed)?;
         if let Progress::Giving(given) = progress {
-            self.give(&settlement.values, given)?;
+            self.give(&checkpoint.values, given)?;
             *progress = Progress::Snapshot;
         }
         if let Progress::Snapshot = progress {
-            self.write_snapshot(settlement.frame, &settlement.damaged)?;
+            self.write_snapshot(checkpoint.frame, &checkpoint.damaged)?;
             *progress = Progress::Dropping;
         }
-        self.files.note_settled(settlement.frame)?;
+        self.files.note_checkpointed(checkpoint.frame)?;
         self.shared.step();
-        Ok(self.files.drop_segments(&mut settlement.segments, settlement.limit)?)
+        Ok(self.files.drop_segments(&mut checkpoint.segments, checkpoint.limit)?)
     }
 
     /// Makes sessions durable in sled, in the order of their ids, because neighbours share a page;
