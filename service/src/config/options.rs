@@ -31,8 +31,8 @@ pub struct Options {
     /// Resource name: auth.NAME.login, NAME.user.{cid} [default: session]
     #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", help_heading = "Addresses and bus")]
     pub name: Option<String>,
-    /// URL by which browsers reach this server, as https://host[:port] [default: the host of each
-    /// request; on a loopback address, loopback hosts only]
+    /// URL by which browsers reach this server, such as `https://example.org` [default: the host of
+    /// each request; on a loopback address, loopback hosts only]
     ///
     /// Separate several URLs by commas. Only these are then the server's own origins, requests for
     /// other hosts are refused, and cookies are `Secure` if the URL is https. Set this behind a
