@@ -38,6 +38,9 @@ pub struct Process {
     readers: Vec<JoinHandle<()>>,
 }
 
+/// Tests that `nohup` has started must not hand the ignored SIGHUP down.
+const LET_HANG_UP: &[&str] = if cfg!(target_os = "linux") { &["env", "--default-signal=HUP"] } else { &[] };
+
 impl Process {
     /// Starts `program`. Its output is appended to `log`, and can be waited for with [`Process::line`].
     ///
@@ -65,7 +68,8 @@ impl Process {
         adjust: impl FnOnce(&mut Command),
     ) -> Result<Self> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut words = wrapper.iter().map(OsStr::new).chain([program.as_os_str()]);
+        let hangups = LET_HANG_UP.iter().map(OsStr::new);
+        let mut words = hangups.chain(wrapper.iter().map(OsStr::new)).chain([program.as_os_str()]);
         let mut command = Command::new(words.next().unwrap_or(program.as_os_str()));
         command
             .args(words)

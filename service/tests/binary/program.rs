@@ -136,8 +136,7 @@ impl Folder {
 
     /// The same, with these variables in its environment.
     pub(crate) async fn serve_with(&self, options: &str, env: &[(&str, &str)]) -> Service {
-        // Also where the tests themselves were started by `nohup`.
-        self.start(&["env", "--default-signal=HUP"], options, env, Stdio::null()).await
+        self.start(&[], options, env, Stdio::null()).await
     }
 
     /// The same, by a program that ends by running `relogin` in its own place, and with this standard input.

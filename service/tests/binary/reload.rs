@@ -102,8 +102,7 @@ async fn a_terminal_that_closes_ends_what_runs_in_it_and_cleanly() {
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
     let input = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
-    let service =
-        folder.serve_under(&["env", "--default-signal=HUP", "setsid", "--ctty"], "--demo", input.into()).await;
+    let service = folder.serve_under(&["setsid", "--ctty"], "--demo", input.into()).await;
     reload(&service, "reloaded: 1 secret").await;
     drop(terminal);
     service.says("stopped").await;
