@@ -182,14 +182,18 @@ impl Bucket {
     }
 }
 
-/// What an entry that the watch has shown does, and to which session; none if its key is not one of ours.
-pub(super) fn change(entry: &kv::Entry) -> Result<Option<(SessionId, Change)>, StoreError> {
-    let Some(sid) = session(&entry.key) else { return Ok(None) };
-    let change = match entry.operation {
+/// The change of the session `sid` that an entry of the watch makes.
+pub(super) fn change(sid: SessionId, entry: &kv::Entry) -> Result<Change, StoreError> {
+    Ok(match entry.operation {
         Operation::Put => Change::Put(Encoded::decode(sid, &entry.value)?),
         Operation::Delete | Operation::Purge => Change::Remove,
-    };
-    Ok(Some((sid, change)))
+    })
+}
+
+/// The session that a key belongs to, if it is a key of ours.
+pub(super) fn session(key: &str) -> Option<SessionId> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(key.strip_prefix(PREFIX)?).ok()?;
+    Some(SessionId(bytes.try_into().ok()?))
 }
 
 fn is_removal(headers: &HeaderMap) -> bool {
@@ -203,11 +207,6 @@ fn time_to_live(record: &Record) -> Duration {
     Duration::from_millis(record.deadline().0.saturating_sub(record.last_seen.0)) + GRACE
 }
 
-fn key(sid: SessionId) -> String {
+pub(super) fn key(sid: SessionId) -> String {
     format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(sid.0))
-}
-
-fn session(key: &str) -> Option<SessionId> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(key.strip_prefix(PREFIX)?).ok()?;
-    Some(SessionId(bytes.try_into().ok()?))
 }

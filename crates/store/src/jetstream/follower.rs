@@ -2,14 +2,14 @@
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use async_nats::jetstream::kv::Watch;
+use async_nats::jetstream::kv::{self, Watch};
 use futures_util::StreamExt;
 use relogin_host::errors::Chain;
 use relogin_session::SessionId;
 use tokio::time::{sleep, timeout};
 
 use super::{OpenError, Shared, bucket, replica::Change};
-use crate::{Revision, StoreError};
+use crate::Revision;
 
 /// How long a message of the bucket may take while all of it is read.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub(super) async fn catch_up(shared: &Shared) -> Result<Entries, OpenError> {
             }
         };
         is_complete = entry.delta == 0 || entry.revision >= state.last_sequence;
-        if let Some(sid) = take_up(shared, &entry)? {
+        if let Some(sid) = take_up(shared, &entry) {
             missing.remove(&sid);
         }
     }
@@ -69,9 +69,9 @@ pub(super) async fn follow(shared: Arc<Shared>, watch: Entries) {
     let settle = async {
         loop {
             sleep(PAUSE).await;
-            let doubted = shared.replica().any_in_doubt();
-            if let Some(sid) = doubted {
-                // Tried again in a moment, and by whoever reads it.
+            let doubted = shared.replica().doubted();
+            for sid in doubted {
+                // If it fails, it is tried again in a moment, and by whoever loads the session.
                 shared.refresh(sid).await.ok();
             }
         }
@@ -83,9 +83,7 @@ async fn watch_on(shared: &Shared, mut watch: Entries) {
     loop {
         match watch.next().await {
             Some(Ok(entry)) => {
-                if let Err(error) = take_up(shared, &entry) {
-                    tracing::error!("a session in the bucket is left out: {}", Chain(&error));
-                }
+                take_up(shared, &entry);
                 continue;
             }
             Some(Err(error)) => tracing::warn!("following the bucket again: {}", Chain(&error)),
@@ -102,12 +100,23 @@ async fn watch_on(shared: &Shared, mut watch: Entries) {
     }
 }
 
-fn take_up(shared: &Shared, entry: &async_nats::jetstream::kv::Entry) -> Result<Option<SessionId>, StoreError> {
+/// Returns the session that the entry is about, if it is about one. A record that cannot be read leaves its session in doubt: an
+/// error for whoever loads that one, and for nobody else.
+fn take_up(shared: &Shared, entry: &kv::Entry) -> Option<SessionId> {
     let revision = Revision(entry.revision);
-    let Some((sid, change)) = bucket::change(entry)? else { return Ok(None) };
-    shared.change(|replica| {
-        replica.apply(sid, revision, change);
-        replica.followed(revision);
-    });
-    Ok(Some(sid))
+    let sid = bucket::session(&entry.key)?;
+    match bucket::change(sid, entry) {
+        Ok(change) => shared.change(|replica| {
+            replica.apply(sid, revision, change);
+            replica.followed(revision);
+        }),
+        Err(error) => {
+            tracing::error!(session = %sid, "a record in the bucket cannot be read: {}", Chain(&error));
+            shared.change(|replica| {
+                replica.doubt_session(sid);
+                replica.followed(revision);
+            });
+        }
+    }
+    Some(sid)
 }

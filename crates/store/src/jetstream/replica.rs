@@ -1,7 +1,10 @@
 //! The bucket as this process knows it: the newest record of each session, what finds it, and what is in doubt. Must not depend on
 //! NATS.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 
@@ -49,8 +52,8 @@ pub(super) struct Replica {
     last_write: u64,
     /// Which of them may give a connection to their session.
     reserved: HashMap<ConnectionId, Vec<WriteId>>,
-    /// Which sessions have how many writes in doubt.
-    in_doubt: HashMap<SessionId, usize>,
+    /// Sessions of which only the leader can say what they are.
+    in_doubt: HashSet<SessionId>,
     pub(super) is_closed: bool,
 }
 
@@ -169,12 +172,12 @@ impl Replica {
     pub(super) fn doubt(&mut self, id: WriteId) {
         if let Some(write) = self.writes.get_mut(&id) {
             write.is_in_doubt = true;
-            *self.in_doubt.entry(write.sid).or_default() += 1;
+            self.in_doubt.insert(write.sid);
         }
     }
 
     pub(super) fn is_in_doubt(&self, sid: SessionId) -> bool {
-        self.in_doubt.contains_key(&sid)
+        self.in_doubt.contains(&sid)
     }
 
     /// The session that may have got `connection` by a write that was not answered.
@@ -183,9 +186,14 @@ impl Replica {
         pending.filter(|write| write.is_in_doubt).map(|write| write.sid).next()
     }
 
-    /// A session in doubt, for whoever asks the leader in the background.
-    pub(super) fn any_in_doubt(&self) -> Option<SessionId> {
-        self.in_doubt.keys().next().copied()
+    /// The session has a message that cannot be read: whoever loads it hears so from the leader.
+    pub(super) fn doubt_session(&mut self, sid: SessionId) {
+        self.in_doubt.insert(sid);
+    }
+
+    /// All sessions in doubt, for the task that asks the leader in the background.
+    pub(super) fn doubted(&self) -> Vec<SessionId> {
+        self.in_doubt.iter().copied().collect()
     }
 
     fn forget(&mut self, id: WriteId) {

@@ -176,6 +176,26 @@ async fn without_a_server_nothing_is_written_and_all_is_well_when_it_is_back() {
     until(async || store.check().await.ok()).await;
 }
 
+/// One of another version, or a damaged one.
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_an_error_for_its_session_alone() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let (first, other) =
+        (store.create(record(1, &["a"])).await.unwrap(), store.create(record(2, &["b"])).await.unwrap());
+    let bucket = &store.shared.bucket.store;
+    let written = bucket.update(bucket::key(sid(1)), vec![255].into(), first.0).await.unwrap();
+    until(async || matches!(store.load(sid(1)).await, Err(StoreError::Record(..))).then_some(())).await;
+    assert_eq!(store.load(sid(2)).await.unwrap().unwrap().revision, other);
+    // Neither does it keep the store from opening.
+    let again = bed.store().await;
+    assert!(matches!(again.load(sid(1)).await, Err(StoreError::Record(..))));
+    again.replace(record(2, &["c"]), other).await.unwrap();
+    let good = record(1, &["a"]).encode().unwrap();
+    bucket.update(bucket::key(sid(1)), good.into(), written).await.unwrap();
+    until(async || again.load(sid(1)).await.ok().flatten()).await;
+}
+
 #[tokio::test]
 async fn a_bucket_that_is_made_otherwise_is_not_used() {
     let bed = Bed::new();
