@@ -25,7 +25,7 @@
 //! # }
 //! ```
 //!
-//! What can be done with a [`Client`]: [`relogin_client`]. The page in `page` is a user of it. The JavaScript package
+//! [`relogin_client`] documents the methods of [`Client`]. The page in `page` is a user of it. The JavaScript package
 //! is built with the feature `bindings`.
 #![forbid(unsafe_code)]
 

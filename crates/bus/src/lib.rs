@@ -75,8 +75,8 @@ pub enum BusError {
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Subscribes to `pattern`: matching messages are put into `mailbox` under `tag` until the
-    /// guard is dropped. In force for everything that is sent through this bus afterwards; for what
-    /// others send, after [`Bus::flush`]. Two subscriptions deliver twice.
+    /// guard is dropped. It applies at once to messages sent through this bus; to messages of
+    /// others, after [`Bus::flush`]. Two subscriptions deliver twice.
     ///
     /// # Errors
     /// [`BusError`] if the pattern is invalid or the transport fails.
@@ -107,8 +107,7 @@ pub trait Bus: Send + Sync {
     /// looks: a receiver that is told of a change and finds [`Link::Up`] was cut off in between.
     fn link(&self) -> watch::Receiver<Link>;
 
-    /// What the process needs and the transport refuses, although it is connected; as far as that
-    /// is known.
+    /// Returns the needed permissions that the transport is known to refuse while it is connected.
     fn denied(&self) -> Vec<Permission> {
         Vec::new()
     }

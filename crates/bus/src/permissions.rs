@@ -38,11 +38,11 @@ impl fmt::Display for Permission {
 /// Something that must be permitted, and how to find out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// What must be permitted.
+    /// The permission that is needed.
     pub permission: Permission,
     /// A subject that the pattern covers and nobody uses.
     pub subject: String,
-    /// What is published to it in order to find out: something that every receiver ignores.
+    /// The payload of the test message to `subject`; every receiver ignores it.
     pub payload: Bytes,
     /// Not tried at start, because the same subject is then used in earnest.
     pub is_used_at_start: bool,

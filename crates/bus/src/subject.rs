@@ -1,4 +1,4 @@
-//! Validates subjects and patterns, in the same way for every bus.
+//! Validates subjects and patterns, by the same rules for every bus.
 
 use super::BusError;
 

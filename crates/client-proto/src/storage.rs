@@ -39,8 +39,8 @@ pub enum StorageAction {
     Settle,
     /// The operation is done.
     Done {
-        /// What storage has. After a swap it is never stale, as long as the log answers, and the swap's own text to the letter if
-        /// that is what it says: so who swaps knows whether the swap has succeeded.
+        /// The stored text. After a swap it is never stale as long as the log answers. If the swap has succeeded, it equals
+        /// the swap's own text to the letter.
         text: Option<Secret>,
         /// Whether other tabs are to be told that it has changed.
         is_changed: bool,

@@ -22,8 +22,8 @@
 //! # }
 //! ```
 //!
-//! What can be done with a [`Client`]: [`relogin_client`]. Decides nothing: when to connect, which key is used when, all that
-//! is crates/client-proto's.
+//! [`relogin_client`] documents the methods of [`Client`]. Decides nothing: crates/client-proto decides when to
+//! connect and which key to use.
 #![forbid(unsafe_code)]
 
 mod driver;

@@ -146,7 +146,7 @@ pub(super) fn refused_or_unreachable(servers: String, source: async_nats::Connec
     }
 }
 
-/// What preceded the host of an address.
+/// The credentials before the host in a server address.
 #[cfg_attr(test, derive(Debug, PartialEq))]
 enum Login {
     User(String, String),

@@ -98,7 +98,7 @@ impl Others {
     }
 }
 
-/// What was refused, if the event reports that: `Permissions Violation for Publish to "subject"`,
+/// Returns the refused act and subject, if the event reports a refusal: `Permissions Violation for Publish to "subject"`,
 /// or `Subscription to`.
 fn refusal(event: &Event) -> Option<(Act, &str)> {
     let Event::ServerError(ServerError::Other(text)) = event else { return None };

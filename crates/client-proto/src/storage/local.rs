@@ -4,8 +4,8 @@
 use super::text::Content;
 use crate::Secret;
 
-/// What a text begins with that the log has not taken. The value is a text, too, which has no quotes in it: the sessions that were
-/// replaced, spaces between, each as its name, an equals sign and its generation.
+/// The start of a text that is not in the log yet. The value of this member lists the replaced sessions, separated by spaces, each
+/// as `name=generation`; it contains no quotes.
 const MARK: &str = r#"{"unlogged":""#;
 
 /// How many sessions a mark can name.
