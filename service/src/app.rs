@@ -8,6 +8,7 @@ use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Ar
 
 use anyhow::Context;
 use relogin_session::Rules;
+use relogin_users::{change_spool::ChangeSpool, nats::Changes};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -46,7 +47,6 @@ use crate::{
     secret,
     sessions::Sessions,
     store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore},
-    users::{change_spool::ChangeSpool, nats::Changes},
 };
 
 /// How long requests in flight may take once the service is stopping. Nothing is lost after that

@@ -10,11 +10,9 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use relogin_session::{SessionId, UserId};
+use relogin_users::UserChange;
 
-use crate::{
-    config::{Layers, Options},
-    users::UserChange,
-};
+use crate::config::{Layers, Options};
 
 /// Sessions that survive reconnects, for RES APIs: a session service and an embedded gateway in one
 /// binary.

@@ -11,6 +11,7 @@ use relogin_session::Policy;
 
 pub use layers::{ConfigError, Layers, Origin};
 pub use options::Options;
+use relogin_users::cost::Cost;
 pub use stores::StoreKind;
 pub use values::Problem;
 use values::Value;
@@ -21,7 +22,6 @@ use crate::{
     demo::DEMO_NAME,
     origins::AllowOrigin,
     signing::{KeyFormat, KeyTokens},
-    users::cost::Cost,
 };
 
 /// Everything that `relogin serve` needs to know.

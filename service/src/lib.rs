@@ -29,7 +29,6 @@ pub mod secret;
 pub mod sessions;
 pub mod signing;
 mod trickle;
-pub mod users;
 
 pub use relogin_bus as bus;
 pub use relogin_host::{complaint, disk, errors, log_throttle};

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use relogin_session::{Keyring, key::jwt::Tokens};
+use relogin_users::follow::LookRequest;
 use tokio::{
     sync::{Mutex, mpsc, oneshot, watch},
     task::spawn_blocking,
@@ -16,7 +17,6 @@ use crate::{
     secret,
     sessions::Sessions,
     signing::{self, KeyTokens},
-    users::follow::LookRequest,
 };
 
 /// What can be reloaded.

@@ -30,6 +30,7 @@ use relogin_session::{
     api::{Challenge, ReloginParams},
     challenge,
 };
+use relogin_users::{DirectoryError, UserDirectory};
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -47,7 +48,6 @@ use crate::{
     events::Events,
     proof::Signed,
     store::{SessionStore, StoreError},
-    users::{DirectoryError, UserDirectory},
 };
 
 /// The sessions of one resource name.

@@ -2,18 +2,19 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use relogin_users::{
+    UserDirectory, demo,
+    directory::ListDirectory,
+    edit,
+    exec::{self, ExecDirectory},
+    follow::Follower,
+    nats::NatsDirectory,
+    password::{PasswordChecks, PasswordHash},
+};
+
 use crate::{
     bus::Bus,
     config::{Config, UsersSource},
-    users::{
-        self, UserDirectory,
-        directory::ListDirectory,
-        edit,
-        exec::{self, ExecDirectory},
-        follow::Follower,
-        nats::NatsDirectory,
-        password::{PasswordChecks, PasswordHash},
-    },
 };
 /// The user source, as far as it can be set up before there is a bus.
 pub(super) enum UserSource {
@@ -32,7 +33,7 @@ impl UserSource {
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
         let list = |users| ListDirectory::new(users, PasswordChecks::new());
         let (path, is_default) = match &config.users {
-            UsersSource::Demo => return Ok(Self::Demo(Arc::new(list(users::demo::users()?)))),
+            UsersSource::Demo => return Ok(Self::Demo(Arc::new(list(demo::users()?)))),
             UsersSource::Nats(subject) => return Ok(Self::Nats(subject.clone())),
             UsersSource::Exec(program, arguments) => {
                 return Ok(Self::Exec(Arc::new(ExecDirectory::new(

@@ -4,11 +4,12 @@ use std::{error::Error as StdError, time::Duration};
 
 use relogin_res::{Error, code};
 use relogin_session::Denied;
+use relogin_users::DirectoryError;
 use serde_json::json;
 use tracing::{debug, error, warn};
 
 use super::route::Route;
-use crate::{errors::Chain, users::DirectoryError};
+use crate::errors::Chain;
 
 /// Why a request is not answered with a result.
 #[derive(Debug)]

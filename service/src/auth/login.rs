@@ -5,6 +5,7 @@ use std::{pin::pin, task::Poll, time::Duration};
 use futures_util::poll;
 use relogin_res::service::{Origin, Response, encode_pre_response};
 use relogin_session::{Denied, Device, DeviceKey, LoggedIn, Login, NewCookie, UserId, api::LoginParams};
+use relogin_users::{Credentials, PasswordCheck, prepare::prepared_username};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{
@@ -14,11 +15,7 @@ use super::{
     request::Request,
     throttle::Place,
 };
-use crate::{
-    audit::Event,
-    proof,
-    users::{Credentials, PasswordCheck, prepare::prepared_username},
-};
+use crate::{audit::Event, proof};
 
 /// How long a gateway is asked to wait for a password check that queues.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use relogin_res::service::Response;
 use relogin_session::Denied;
+use relogin_users::UserDirectory;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -49,7 +50,6 @@ use crate::{
     log_throttle::LogThrottle,
     origins::Origins,
     sessions::Sessions,
-    users::UserDirectory,
 };
 
 /// Whether sessions are bound to the cookies of browsers.

@@ -10,6 +10,7 @@ use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
 use relogin_session::{Keyring, Policy, ReloginKey, Rules, User, UserId};
+use relogin_users::{Credentials, DirectoryError, PasswordCheck, UserChange};
 use serde_json::{Value as Json, json};
 use tokio::{sync::watch, time::timeout};
 
@@ -19,7 +20,6 @@ use crate::{
     bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
     proof::tests::TestDevice,
     store::memory::MemoryStore,
-    users::{Credentials, DirectoryError, PasswordCheck, UserChange},
 };
 
 /// Lets Jane in by her password, once the gate is open.

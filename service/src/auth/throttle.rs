@@ -18,11 +18,11 @@ use std::{
     time::Duration,
 };
 
+use relogin_users::prepare::prepared_username;
 use tokio::{sync::Notify, time::Instant};
 
 use self::expiring_map::ExpiringMap;
 use super::queue::Party;
-use crate::users::prepare::prepared_username;
 
 /// Whose failed logins delay the next ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,11 +8,7 @@ use std::{
 };
 
 use relogin_session::Secret;
-use thiserror::Error;
-use zeroize::Zeroizing;
-
-use super::{PasswordArgs, UserEdit};
-use crate::users::{
+use relogin_users::{
     UserChange,
     change_spool::ChangeSpool,
     cost::Cost,
@@ -21,6 +17,10 @@ use crate::users::{
     list::Users,
     password::{HashingError, PasswordHash},
 };
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::{PasswordArgs, UserEdit};
 
 /// Why a command did nothing.
 #[derive(Debug, Error)]

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relogin_users::cost::Cost;
 use thiserror::Error;
 
 use super::{
@@ -19,7 +20,6 @@ use crate::{
     origins::AllowOrigin,
     signing::KeyFormat,
     store::jetstream::Replicas,
-    users::cost::Cost,
 };
 
 /// The given options, before the file is read.

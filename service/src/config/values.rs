@@ -11,6 +11,7 @@ use std::{
 use humantime::format_duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use relogin_res::rid::is_part;
+use relogin_users::cost::{Cost, CostError};
 
 use super::{AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, UsersSource};
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     origins::{AllowOrigin, parse_public_url},
     signing::KeyFormat,
     store::jetstream::Replicas,
-    users::cost::{Cost, CostError},
 };
 
 /// A value, and where it was given.

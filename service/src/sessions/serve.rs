@@ -8,13 +8,13 @@ use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, PresentedKey, Proof, Record,
     Relogin, Reply, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
+use relogin_users::DirectoryError;
 
 use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log};
 use crate::{
     errors::Chain,
     proof::Signed,
     store::{StoreError, Stored},
-    users::DirectoryError,
 };
 
 /// What is asked of a session, before anything is looked up for it.

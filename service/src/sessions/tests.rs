@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
 use relogin_session::{Keyring, Policy, ReloginKey, UserId};
+use relogin_users::{Credentials, PasswordCheck};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,6 @@ use crate::{
     clock::tests::RuntimeClock,
     expiry,
     store::{Revision, Stored, memory::MemoryStore},
-    users::{Credentials, PasswordCheck},
 };
 
 /// The users, the bus and the store, each of which can be made to fail.

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::SeqCst;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use relogin_session::Command;
+use relogin_users::{UserChange, UserListener};
 
 use super::{Sessions, SessionsError, serve::Request};
-use crate::users::{UserChange, UserListener};
 
 /// How many sessions are told at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;

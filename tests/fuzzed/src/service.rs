@@ -9,9 +9,9 @@ use relogin::{
     bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus},
     sessions::Sessions,
     store::memory::MemoryStore,
-    users::{Credentials, DirectoryError, PasswordCheck, UserDirectory},
 };
 use relogin_session::{Keyring, Policy, Rules, User, UserId};
+use relogin_users::{Credentials, DirectoryError, PasswordCheck, UserDirectory};
 use serde_json::{Value as Json, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;

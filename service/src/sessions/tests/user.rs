@@ -1,7 +1,8 @@
 //! What the sessions of a user hear when the user changes.
 
+use relogin_users::UserChange;
+
 use super::*;
-use crate::users::UserChange;
 
 fn change(id: i64) -> UserChange {
     UserChange { id: UserId::Number(id), is_password_new: false, keep: None }

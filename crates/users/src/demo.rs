@@ -2,7 +2,7 @@
 
 use relogin_session::{Secret, User, UserId};
 
-use super::{
+use crate::{
     cost::Cost,
     list::{Entry, Users},
     password::{HashingError, PasswordHash},

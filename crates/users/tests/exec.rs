@@ -1,5 +1,5 @@
-//! Users that a program knows, with programs that run: in a process of their own, for a program that starts holds for a moment
-//! what its parent has open, files that a store wants to lock among it.
+//! The users program (`--users exec:…`), with programs that run. In a test program of its own: a
+//! program that starts holds for a moment what its parent has open, also files that another test locks.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -10,17 +10,13 @@ use std::{
     time::Duration,
 };
 
-use relogin_session::Secret;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
-
-use relogin::{
-    errors::Chain,
-    users::{
-        Credentials, PasswordCheck, UserDirectory,
-        exec::{ExecDirectory, Limits},
-    },
+use relogin_host::errors::Chain;
+use relogin_session::{Secret, User, UserId};
+use relogin_users::{
+    Credentials, PasswordCheck, UserDirectory,
+    exec::{ExecDirectory, Limits},
 };
-use relogin_session::{User, UserId};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use tokio::time::timeout;
 
 /// A directory that runs a shell script.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{Credentials, DirectoryError, PasswordCheck, UserChange};
+use crate::{Credentials, DirectoryError, PasswordCheck, UserChange};
 
 /// Why the other program's answer is unusable.
 #[derive(Debug, Error)]
@@ -33,24 +33,24 @@ pub enum ExternalError {
 pub struct Code(Option<String>);
 
 /// A login to be checked.
-pub(super) fn ask_login(credentials: Credentials<'_>) -> Bytes {
+pub(crate) fn ask_login(credentials: Credentials<'_>) -> Bytes {
     let Credentials { username, password, remote_addr } = credentials;
     encode(&Question::Login { username, password, remote_addr })
 }
 
 /// A user to be looked up.
-pub(super) fn ask_user(id: &UserId) -> Bytes {
+pub(crate) fn ask_user(id: &UserId) -> Bytes {
     encode(&Question::User { id })
 }
 
 /// The answer to [`ask_login`].
-pub(super) fn read_login(answer: &[u8]) -> Result<PasswordCheck, ExternalError> {
+pub(crate) fn read_login(answer: &[u8]) -> Result<PasswordCheck, ExternalError> {
     let Answer { user, id } = Answer::read(answer)?;
     Ok(user.map_or(PasswordCheck::Wrong(id), PasswordCheck::Right))
 }
 
 /// The answer to [`ask_user`].
-pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ExternalError> {
+pub(crate) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, ExternalError> {
     match Answer::read(answer)?.user {
         Some(user) if user.id != *asked => Err(ExternalError::AnotherUser),
         user => Ok(user),
@@ -58,19 +58,19 @@ pub(super) fn read_user(answer: &[u8], asked: &UserId) -> Result<Option<User>, E
 }
 
 /// An announced change of a user. `None` if it is something else.
-pub(super) fn read_change(text: &[u8]) -> Option<UserChange> {
+pub(crate) fn read_change(text: &[u8]) -> Option<UserChange> {
     let ChangeForm { id, password, keep } = read::credentials(text).ok()?;
     Some(UserChange { id, is_password_new: password, keep })
 }
 
 /// The same, to be parsed by [`read_change`].
-pub(super) fn write_change(change: &UserChange) -> Vec<u8> {
+pub(crate) fn write_change(change: &UserChange) -> Vec<u8> {
     let UserChange { id, is_password_new, keep } = change.clone();
     let form = ChangeForm { id, password: is_password_new, keep };
     serde_json::to_vec(&form).expect("texts and numbers are written without fail")
 }
 
-pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> DirectoryError {
+pub(crate) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> DirectoryError {
     DirectoryError::Failed(Box::new(error))
 }
 
@@ -159,8 +159,9 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<U
 
 #[cfg(test)]
 mod tests {
+    use relogin_host::errors::Chain;
+
     use super::*;
-    use crate::errors::Chain;
 
     #[test]
     fn questions_are_as_the_documentation_has_them() {

@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
+use crate::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
 
 /// Asks a program: the request goes to its standard input, the answer comes from its standard
 /// output.

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::{
+use crate::{
     DirectoryError,
     cost::{Cost, CostError},
     hash_memory::{HashMemory, HashMemoryPool, IDLE},
@@ -301,7 +301,7 @@ fn give_way() {
 #[cfg(test)]
 impl PasswordChecks {
     /// Takes the turn of one check until the result is dropped.
-    pub(super) async fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
+    pub(crate) async fn hold(&self) -> tokio::sync::OwnedSemaphorePermit {
         Arc::clone(&self.running).acquire_owned().await.unwrap()
     }
 }

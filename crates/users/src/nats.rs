@@ -7,13 +7,13 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use relogin_bus::{Bus, BusError, Delivery, Mailbox, Tag};
 use relogin_session::{User, UserId};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
 pub use self::changes::Changes;
-use super::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
-use crate::bus::{Bus, BusError, Delivery, Mailbox, Tag};
+use crate::{Credentials, DirectoryError, PasswordCheck, UserDirectory, external};
 
 /// Asks a service on the bus.
 pub struct NatsDirectory {
@@ -108,11 +108,12 @@ impl std::fmt::Debug for NatsDirectory {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+    use relogin_bus::local::LocalBus;
+    use relogin_host::errors::Chain;
     use relogin_session::Secret;
     use tokio::time::Instant;
 
     use super::*;
-    use crate::{bus::local::LocalBus, errors::Chain};
 
     /// A directory, and a service that answers each request by `answer`, after a time; never, if that gives nothing.
     async fn rig(answer: fn(&str) -> Option<(Duration, &'static str)>) -> NatsDirectory {

@@ -4,11 +4,11 @@
 
 use std::{collections::HashMap, fs, io, path::Path};
 
+use relogin_host::disk;
 use relogin_session::{User, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::{UserChange, list::Users, password::PasswordMark};
-use crate::disk;
+use crate::{UserChange, list::Users, password::PasswordMark};
 
 /// The users who may log in, and what their sessions show of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,10 @@
-//! The trait of user directories: who may log in. Must not depend on sessions or RES.
+//! Who may log in: the trait of user directories, and the directories of Relogin. Must not depend on
+//! stores of sessions, or on RES but for reading JSON.
+//!
+//! [`UserDirectory`] is implemented over a users file ([`mod@file`], [`follow`], [`edit`],
+//! [`directory`]), a service on NATS ([`nats`]) and a program ([`exec`]). [`password`] hashes and checks
+//! passwords, [`prepare`] makes one text of the spellings of a name or a password.
+#![forbid(unsafe_code)]
 
 pub mod change_spool;
 pub mod cost;

@@ -11,7 +11,7 @@ use relogin_session::{User, UserId};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{
+use crate::{
     password::{PasswordHash, PasswordHashError},
     prepare::{UsernameError, prepared_username, username},
 };
@@ -88,7 +88,7 @@ pub enum UsersError {
 impl UsersError {
     /// What the parser says and where. Its own error is not kept as a source, because that quotes
     /// the text, hashes included.
-    pub(super) fn form(text: &str, message: &str, span: Option<Range<usize>>) -> Self {
+    pub(crate) fn form(text: &str, message: &str, span: Option<Range<usize>>) -> Self {
         let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
         Self::Form { line: before.matches('\n').count() + 1, message: message.to_owned() }
     }

@@ -3,17 +3,17 @@
 
 use std::{fs, io, path::Path};
 
+use relogin_host::disk;
 use relogin_session::UserId;
 use thiserror::Error;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TomlError, Value, value};
 
-use super::{
+use crate::{
     file::FileError,
     list::{Users, UsersError},
     password::PasswordHash,
     prepare::prepared_username,
 };
-use crate::disk;
 
 /// A user to be added.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ pub struct HashMemory(Vec<Block>);
 
 /// Memories that no check uses at the moment.
 #[derive(Debug)]
-pub(super) struct HashMemoryPool {
+pub(crate) struct HashMemoryPool {
     kept: Mutex<Kept>,
     idle: Duration,
 }
@@ -33,14 +33,14 @@ struct Kept {
 }
 
 /// How long memories are kept after the last check.
-pub(super) const IDLE: Duration = Duration::from_secs(10);
+pub(crate) const IDLE: Duration = Duration::from_secs(10);
 
 impl HashMemory {
     /// At least `count` blocks of 1 KiB, with any content.
     ///
     /// # Errors
     /// [`argon2::Error::OutOfMemory`] if the system has no memory left.
-    pub(super) fn blocks(&mut self, count: usize) -> Result<&mut [Block], argon2::Error> {
+    pub(crate) fn blocks(&mut self, count: usize) -> Result<&mut [Block], argon2::Error> {
         if self.0.len() < count {
             // The smaller one is freed first; otherwise both would exist at the same time.
             self.0 = Vec::new();
@@ -53,12 +53,12 @@ impl HashMemory {
 
 impl HashMemoryPool {
     /// An empty pool, which frees its memories once none was taken for `idle`.
-    pub(super) fn new(idle: Duration) -> Arc<Self> {
+    pub(crate) fn new(idle: Duration) -> Arc<Self> {
         Arc::new(Self { kept: Mutex::default(), idle })
     }
 
     /// A memory that was used before, if there is one.
-    pub(super) fn take(&self) -> HashMemory {
+    pub(crate) fn take(&self) -> HashMemory {
         let mut kept = self.lock();
         kept.taken += 1;
         kept.free.pop().unwrap_or_default()
@@ -66,7 +66,7 @@ impl HashMemoryPool {
 
     /// Keeps a memory for the next check. Call it within a runtime, which frees it after a while
     /// without checks.
-    pub(super) fn give_back(self: &Arc<Self>, memory: HashMemory) {
+    pub(crate) fn give_back(self: &Arc<Self>, memory: HashMemory) {
         let mut kept = self.lock();
         kept.free.push(memory);
         if !std::mem::replace(&mut kept.is_watched, true) {
@@ -105,7 +105,7 @@ impl HashMemoryPool {
 
     /// How many memories are kept, and their blocks.
     #[cfg(test)]
-    pub(super) fn kept(&self) -> (usize, usize) {
+    pub(crate) fn kept(&self) -> (usize, usize) {
         let kept = self.lock();
         (kept.free.len(), kept.free.iter().map(|memory| memory.0.len()).sum())
     }

@@ -6,10 +6,10 @@ use std::{
     time::SystemTime,
 };
 
+use relogin_host::disk::Seen;
 use thiserror::Error;
 
-use super::list::{Users, UsersError};
-use crate::disk::Seen;
+use crate::list::{Users, UsersError};
 
 /// An unusable users file.
 #[derive(Debug, Error)]
@@ -127,8 +127,10 @@ impl UsersFile {
 mod tests {
     use std::{path::Path, time::Duration};
 
+    use relogin_host::errors::Chain;
+
     use super::*;
-    use crate::{errors::Chain, users::list::Users};
+    use crate::list::Users;
 
     const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -207,7 +209,7 @@ mod tests {
             assert!(file.is_being_written());
             assert_eq!(file.ends_within_a_line(), text == "# The");
         }
-        crate::disk::replace(&path, b"# Another\n").unwrap();
+        relogin_host::disk::replace(&path, b"# Another\n").unwrap();
         file.read().unwrap();
         assert!(!file.is_being_written());
     }

@@ -3,15 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use relogin_bus::{Bus, BusError, Message, Subscription};
+use relogin_host::errors::Chain;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
-use crate::{
-    bus::{Bus, BusError, Message, Subscription},
-    errors::Chain,
-    users::{UserListener, external},
-};
+use crate::{UserListener, external};
 
 /// Receives changes and tells the sessions.
 pub struct Changes {
@@ -100,12 +98,11 @@ mod tests {
     };
 
     use async_trait::async_trait;
-
+    use relogin_bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
     use relogin_session::{SessionId, UserId};
 
     use super::*;
-    use crate::bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
-    use crate::users::UserChange;
+    use crate::UserChange;
 
     #[derive(Default)]
     struct Listener {

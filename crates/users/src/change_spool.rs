@@ -11,11 +11,11 @@ use std::{
     time::Duration,
 };
 
+use relogin_host::{disk, errors::Chain};
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::{UserChange, UserListener, external};
-use crate::{disk, errors::Chain};
+use crate::{UserChange, UserListener, external};
 
 /// The changes about which the service has not told the sessions yet, one line of JSON each.
 #[derive(Clone, Debug)]

@@ -9,17 +9,17 @@ use std::{
 };
 
 use async_trait::async_trait;
+use relogin_host::errors::Chain;
 use relogin_session::{User, UserId};
 use thiserror::Error;
 use tracing::{info, warn};
 
-use super::{
+use crate::{
     Credentials, DirectoryError, PasswordCheck, UserDirectory,
     cost::Cost,
     list::{Candidate, Users},
     password::{HashedForm, PasswordChecks, PasswordHash},
 };
-use crate::errors::Chain;
 
 /// Answers from a list in memory, which can be replaced at any time.
 #[derive(Debug)]
@@ -168,7 +168,7 @@ mod tests {
     use relogin_session::Secret;
 
     use super::*;
-    use crate::users::{demo, list::Entry};
+    use crate::{demo, list::Entry};
 
     const CHEAP: &str = "m=8,t=1,p=1";
 

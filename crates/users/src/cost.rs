@@ -50,7 +50,7 @@ impl Cost {
         Ok(Self { memory, passes, lanes })
     }
 
-    pub(super) fn params(self) -> Params {
+    pub(crate) fn params(self) -> Params {
         Params::new(self.memory, self.passes, self.lanes, None).expect("they were taken by Params::new before")
     }
 }

@@ -1,5 +1,5 @@
 //! Follows the users file: passes its users to the directory, and their changes to the sessions. A
-//! user who is missing is removed only once that is certain ([`super::removals`]). Must not depend
+//! user who is missing is removed only once that is certain ([`crate::removals`]). Must not depend
 //! on sessions or RES.
 
 use std::{
@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use relogin_host::{complaint::Complaint, errors::Chain};
 use relogin_session::{User, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{
+use crate::{
     UserChange, UserListener,
     directory::ListDirectory,
     file::{FileError, UsersFile},
@@ -25,7 +26,6 @@ use super::{
     list::Users,
     removals::{AGREEMENT, PendingRemovals},
 };
-use crate::{complaint::Complaint, errors::Chain};
 
 /// Asks for a look right now; answered with the number of users, or what is wrong with the file.
 pub type LookRequest = oneshot::Sender<Result<usize, String>>;

@@ -12,12 +12,10 @@ use std::{
 
 use async_trait::async_trait;
 use proptest::prelude::*;
+use relogin_host::disk;
 
 use super::*;
-use crate::{
-    disk,
-    users::{Credentials, PasswordCheck, UserDirectory, password::PasswordChecks},
-};
+use crate::{Credentials, PasswordCheck, UserDirectory, password::PasswordChecks};
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -321,10 +319,10 @@ async fn half_a_line_is_no_user() {
 async fn who_is_removed_by_name_is_out_at_once_and_the_last_one_too() {
     let files = Files::new(&list([1, 2]));
     let following = files.follow();
-    crate::users::edit::remove(&files.path, "u1").unwrap();
+    crate::edit::remove(&files.path, "u1").unwrap();
     following.looks(1).await;
     assert_eq!((following.live().await, following.has_told()), (vec![2], vec!["1 change".into()]));
-    crate::users::edit::remove(&files.path, "u2").unwrap();
+    crate::edit::remove(&files.path, "u2").unwrap();
     following.looks(1).await;
     assert_eq!((following.live().await, following.has_told().len()), (vec![], 2));
 }
