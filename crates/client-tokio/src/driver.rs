@@ -1,5 +1,5 @@
-//! Drives the machine in a tokio task: the only loop. What happens comes in as a [`Wake`], and what the machine wants done is
-//! done.
+//! Drives the state machine in a tokio task: takes in what has happened ([`Wake`]), and carries out
+//! the machine's actions. Must not decide anything.
 
 use std::{future::pending, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     socket::{Socket, SocketEvent},
 };
 
-/// How to connect, and whether a session is kept.
+/// How to connect, and whether to keep a session.
 #[derive(Debug)]
 pub struct Options {
     url: String,
@@ -24,7 +24,7 @@ pub struct Options {
 /// Everything that wakes the loop.
 #[derive(Debug)]
 enum Wake {
-    /// A handle wants something; none: there are no more handles.
+    /// A handle has an input; `None`: there are no more handles.
     Handle(Option<Input>),
     Socket(SocketId, SocketEvent),
     Timer,
@@ -33,7 +33,7 @@ enum Wake {
 }
 
 impl Options {
-    /// A plain RES client of the gateway at `url` (`ws://…`), which keeps no session.
+    /// A plain RES client of the gateway at `url` (`ws://…`), without a session.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
@@ -42,10 +42,11 @@ impl Options {
         Self { url: url.into(), config, storage: Box::new(MemoryStorage::default()) }
     }
 
-    /// Keeps the session of the service that was started with `--name` `name`, and its key in `storage`.
+    /// Keeps the session of the service that was started with `--name` `name`, and its relogin key
+    /// in `storage`.
     ///
     /// # Errors
-    /// [`InvalidResourceId`] if `name` is none.
+    /// [`InvalidResourceId`] if `name` is not a resource id.
     pub fn session(mut self, name: &str, storage: impl Storage) -> Result<Self, InvalidResourceId> {
         self.config.name = ResourceId::parse(name)?;
         self.config.keep_session = true;
@@ -53,18 +54,18 @@ impl Options {
         Ok(self)
     }
 
-    /// Changes what else can be chosen: time-outs, whether new connections are greeted.
+    /// Changes the rest of the configuration: time-outs, and whether new connections are greeted.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
     }
 
-    /// Begins to connect, and resumes the session in storage, if there is one. Commands may be given at once: they wait for the
-    /// connection.
+    /// Begins to connect, and resumes the session in storage, if there is one. Commands may be
+    /// given at once: they wait for the connection.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside a tokio runtime.
     #[must_use]
     pub fn connect(self) -> Client {
         let start = Instant::now();
@@ -89,9 +90,9 @@ struct Driver {
     engine: Engine,
     start: Instant,
     url: String,
-    /// Away only while it is at work.
+    /// `None` only while it is used on a blocking thread, or after it has panicked.
     storage: Option<Box<dyn Storage>>,
-    /// What the storage refused to keep.
+    /// The text that the storage could not keep.
     refused: Option<Option<String>>,
     socket: Option<(SocketId, Socket)>,
     /// The lock that was asked for, and when to try again.
@@ -155,7 +156,7 @@ impl Driver {
         }
     }
 
-    /// Hands `input` to the machine and does what it wants done.
+    /// Hands `input` to the machine, and carries out its actions.
     async fn take_in(&mut self, input: Input) {
         self.engine.handle(input, self.moment());
         while let Some(action) = self.engine.poll_action() {
@@ -174,11 +175,11 @@ impl Driver {
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
             Action::ReadStorage => self.read_storage().await,
             Action::SwapStorage { from, to } => self.swap_storage(from, to).await,
-            // No key pair is kept: all sessions are bearer ones.
+            // Without a device key, all sessions are bearer sessions.
             Action::MakeDevice => self.engine.handle(Input::Device(None), self.moment()),
             Action::Sign(_) => self.engine.handle(Input::Signed(Signature::NoKey), self.moment()),
             Action::RequestLock(id) => self.lock = Some((id, Instant::now())),
-            // Whoever has it cannot be made to give it up.
+            // The lock of a file cannot be stolen.
             Action::StealLock(id) => self.engine.handle(Input::LockRefused(id), self.moment()),
             Action::ReleaseLock(_) => {
                 self.lock = None;
@@ -187,12 +188,12 @@ impl Driver {
                 }
             }
             Action::Diagnose(diagnostic) => log::debug!(target: "relogin", "{diagnostic}"),
-            // The engine keeps these to itself.
+            // The engine handles these.
             Action::Settle(..) | Action::Emit(_) => {}
         }
     }
 
-    /// What has come of the lock; `None`: it is to be waited for.
+    /// Tries to take the lock; `None`: somebody else has it, and it is tried again.
     async fn try_lock(&mut self, id: LockId) -> Option<Input> {
         let input = match self.with_storage(Storage::try_lock).await {
             Some(true) => Input::LockGranted(id),
@@ -236,7 +237,7 @@ impl Driver {
         self.engine.handle(Input::StorageRead(now.map(Secret::new)), self.moment());
     }
 
-    /// Waits for the storage where that stalls nobody else. `None` if it fails.
+    /// Uses the storage on a thread that may block. `None` if that fails.
     async fn with_storage<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut dyn Storage) -> std::io::Result<T> + Send + 'static,
@@ -246,7 +247,7 @@ impl Driver {
             let result = work(storage.as_mut());
             (storage, result)
         });
-        // If it panicked, it is gone, and memory takes its place.
+        // If it has panicked it is lost, and memory takes its place.
         let (storage, result) = done.await.ok()?;
         self.storage = Some(storage);
         result.ok()

@@ -1,4 +1,5 @@
-//! The Relogin client for native programs: crates/client-proto, driven by a tokio WebSocket.
+//! The Relogin client for native programs: the state machine of `relogin-client-proto`, driven by a
+//! WebSocket of tokio.
 //!
 //! ```no_run
 //! use futures_util::StreamExt as _;
@@ -22,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! [`relogin_client`] documents the methods of [`Client`]. Decides nothing: crates/client-proto decides when to
-//! connect and which key to use.
+//! [`relogin_client`] documents the methods of [`Client`]. This crate decides nothing:
+//! `relogin-client-proto` decides when to connect and which key to use.
 #![forbid(unsafe_code)]
 
 mod driver;

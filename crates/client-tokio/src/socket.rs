@@ -1,5 +1,5 @@
-//! A WebSocket in a task of its own: opened, read and written there, closed when it is dropped. Knows nothing of what it
-//! carries.
+//! A WebSocket in a task of its own, which opens, reads and writes it. Dropping the handle closes
+//! it. Must not depend on what the frames say.
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
@@ -8,10 +8,10 @@ use tokio_tungstenite::{
     tungstenite::{Message, Utf8Bytes},
 };
 
-/// How many frames may wait to be taken in before the gateway is not read from any further.
-const MOST_FRAMES: usize = 256;
+/// How many frames may wait for the driver before no more are read from the gateway.
+const MAX_FRAMES: usize = 256;
 
-/// One that is open, or being opened.
+/// A WebSocket that is open, or being opened.
 #[derive(Debug)]
 pub(crate) struct Socket {
     frames: mpsc::UnboundedSender<String>,
@@ -23,31 +23,31 @@ pub(crate) struct Socket {
 pub(crate) enum SocketEvent {
     Opened,
     Frame(Utf8Bytes),
-    /// Or could not be opened. The last one.
+    /// It has closed, or could not be opened. The last event.
     Closed,
 }
 
 impl Socket {
-    /// Opens one.
+    /// Begins to open a socket.
     pub(crate) fn open(url: String) -> Self {
         let (frames, to_send) = mpsc::unbounded_channel();
-        let (happens, events) = mpsc::channel(MOST_FRAMES);
+        let (happens, events) = mpsc::channel(MAX_FRAMES);
         tokio::spawn(run(url, to_send, happens));
         Self { frames, events }
     }
 
-    /// Sends a frame. If the socket is closed, that is about to be heard.
+    /// Sends a frame. If the socket is closed, [`SocketEvent::Closed`] says so.
     pub(crate) fn send(&self, frame: &str) {
         let _ = self.frames.send(frame.to_owned());
     }
 
-    /// What happens next.
+    /// The next event.
     pub(crate) async fn next(&mut self) -> SocketEvent {
         self.events.recv().await.unwrap_or(SocketEvent::Closed)
     }
 }
 
-/// Ends when the socket does, or when the [`Socket`] is dropped; that is "closed" to whoever still listens.
+/// Runs the socket until it closes or the [`Socket`] is dropped.
 async fn run(url: String, mut to_send: mpsc::UnboundedReceiver<String>, happens: mpsc::Sender<SocketEvent>) {
     let opened = tokio::select! {
         opened = connect_async(url) => opened,
@@ -74,7 +74,7 @@ async fn run(url: String, mut to_send: mpsc::UnboundedReceiver<String>, happens:
             if sink.feed(Message::text(frame)).await.is_err() {
                 return;
             }
-            // What is there already goes out together.
+            // Frames that wait already go out together.
             while let Ok(frame) = to_send.try_recv() {
                 if sink.feed(Message::text(frame)).await.is_err() {
                     return;
@@ -84,7 +84,7 @@ async fn run(url: String, mut to_send: mpsc::UnboundedReceiver<String>, happens:
                 return;
             }
         }
-        // Nobody wants it any more. That the other side may not hear of it does no harm.
+        // The socket was dropped. It does no harm if the gateway is not told.
         let _ = sink.close().await;
     };
     tokio::select! {

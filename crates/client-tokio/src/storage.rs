@@ -1,4 +1,5 @@
-//! Where the storage record is kept: in memory, or in a file that several programs may share. Knows not what is in it.
+//! Keeps the storage record: in memory, or in a file that several programs may share. Must not
+//! depend on what the record says.
 
 use std::{
     fmt,
@@ -7,50 +8,52 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Keeps one text, or none. What is kept is a credential.
+/// Keeps at most one text. The text is a credential.
 pub trait Storage: fmt::Debug + Send + 'static {
-    /// The text.
+    /// Reads the text.
     ///
     /// # Errors
-    /// If the storage cannot be read; the client then takes it for empty.
+    /// If the storage cannot be read. The client then treats it as empty.
     fn read(&mut self) -> io::Result<Option<String>>;
 
-    /// If the text is exactly `from`, puts `to` in its place, in one step that nobody who shares the storage can come between.
-    /// Returns the text as it is then, whoever wrote it. When it returns, the text is there to stay.
+    /// Replaces the text by `to` if it is exactly `from`: a compare-and-swap, atomic among all who
+    /// share the storage. Returns the text after that, whoever wrote it. A text that was written
+    /// must be durable when this returns.
     ///
     /// # Errors
-    /// If the storage cannot be written; the client then keeps the text in memory.
+    /// If the storage cannot be written. The client then keeps the text in memory.
     fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> io::Result<Option<String>>;
 
-    /// Takes the lock that all who share the storage agree on, if nobody has it. Under it the key is used; that saves those who
-    /// share a session from getting in each other's way, and nothing that is right rests on it. Without this, everybody is given
-    /// it: right for what nobody shares.
+    /// Takes the lock of those who share the storage, unless somebody has it; returns whether it is
+    /// held now. The client holds it while it uses the key. It is an optimisation: correctness
+    /// rests on [`Storage::swap`]. The default always succeeds, which suits a storage that is not
+    /// shared.
     ///
     /// # Errors
-    /// If there is no lock to be had; the client then works without.
+    /// If there is no lock. The client then works without.
     fn try_lock(&mut self) -> io::Result<bool> {
         Ok(true)
     }
 
-    /// Gives the lock back, if it was taken. The system does so for a program that ends.
+    /// Releases the lock, if it is held. The system does so for a program that ends.
     fn unlock(&mut self) {}
 }
 
-/// For programs that log in anew each time they start.
+/// A storage in memory, for programs that log in each time they start.
 #[derive(Default)]
 pub struct MemoryStorage(Option<String>);
 
-/// A file of which each program that runs as the same user may have its own, or that several share: it is locked while it is
-/// changed, and replaced as a whole. Nobody else can read it.
+/// A storage in a file, which programs of the same user may share. The file is locked while it is
+/// changed, replaced as a whole, and readable by its owner only.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
-    /// The lock, while it is ours.
+    /// The lock file, while the lock is held.
     held: Option<File>,
 }
 
 impl MemoryStorage {
-    /// One that has this already.
+    /// A storage that has this text already.
     pub(crate) fn holding(text: Option<String>) -> Self {
         Self(text)
     }
@@ -81,8 +84,8 @@ impl fmt::Debug for MemoryStorage {
 }
 
 impl FileStorage {
-    /// Keeps the text at `path`, and two lock files and, for a moment, the next text beside it. None needs to exist; the folder
-    /// does.
+    /// Keeps the text at `path`, with two lock files and, while it is replaced, the next text
+    /// beside it. The folder has to exist; the files are created.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), held: None }
@@ -114,7 +117,7 @@ impl Storage for FileStorage {
 
     fn swap(&mut self, from: Option<&str>, to: Option<&str>) -> io::Result<Option<String>> {
         let lock = self.lock_file(".lock")?;
-        // Released when the file is closed.
+        // Released when `lock` is dropped.
         lock.lock()?;
         let now = self.read()?;
         if now.as_deref() != from {
@@ -146,10 +149,10 @@ impl Storage for FileStorage {
     }
 }
 
-/// Makes a rename or removal last.
+/// Makes a rename or a removal durable.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Not every system can open a folder; those that cannot have no need to.
+    // Systems that cannot open a folder need not.
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
@@ -161,7 +164,7 @@ fn found(text: io::Result<String>) -> io::Result<Option<String>> {
     }
 }
 
-/// Files that nobody else can read.
+/// Makes files that only their owner can read.
 fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);

@@ -15,17 +15,17 @@ use crate::{
     shared::{Outcome, Shared},
 };
 
-/// A RES client that keeps its user logged in. Cheap to clone; it stops when the last clone, and the last resource that was
-/// had from it, is dropped. The session stays in storage.
+/// A RES client that keeps its user logged in. Cheap to clone. It stops when its last clone and the
+/// last resource from it are dropped; the session stays in storage.
 #[derive(Clone, Debug)]
 pub struct Client {
     owner: Arc<Owner>,
 }
 
-/// What a method gave back.
+/// The result of a method.
 #[derive(Clone, Debug)]
 pub enum Returned {
-    /// JSON.
+    /// A JSON value.
     Payload(Json),
     /// A resource, subscribed.
     Resource(Resource),
@@ -36,15 +36,17 @@ impl Client {
         Self { owner: Arc::new(Owner { shared }) }
     }
 
-    /// Subscribes to the model `rid`. Returns when its values are there; they can then be read at any time.
+    /// Subscribes to the model `rid`. Returns once its values are there; from then on they can be
+    /// read at any time.
     ///
     /// # Errors
-    /// [`Error::Id`] if `rid` is no resource id; [`Error::Request`] if it cannot be had; [`Error::Format`] if it is no `T`.
+    /// [`Error::Id`] if `rid` is not a resource id; [`Error::Request`] if the gateway or the
+    /// service refuses it or does not answer; [`Error::Format`] if the values are not a `T`.
     pub async fn model<T: DeserializeOwned>(&self, rid: &str) -> Result<Model<T>, Error> {
         self.typed(rid).await
     }
 
-    /// Subscribes to the collection `rid`, each of whose values is a `T`.
+    /// Subscribes to the collection `rid`, whose values are each a `T`.
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -52,10 +54,11 @@ impl Client {
         self.typed(rid).await
     }
 
-    /// Subscribes to `rid`, whatever it is.
+    /// Subscribes to `rid`, a model or a collection.
     ///
     /// # Errors
-    /// [`Error::Id`] if `rid` is no resource id; [`Error::Request`] if it cannot be had.
+    /// [`Error::Id`] if `rid` is not a resource id; [`Error::Request`] if the gateway or the
+    /// service refuses it or does not answer.
     pub async fn resource(&self, rid: &str) -> Result<Resource, Error> {
         match self.command(Command::Subscribe(ResourceId::parse(rid)?)).await? {
             Answer::Resource(rid) => Ok(Resource::new(Arc::clone(&self.owner), rid)),
@@ -63,18 +66,19 @@ impl Client {
         }
     }
 
-    /// Subscribes to `rid`, and does not wait for it: its values are there when they come, and what is refused is tried again as
-    /// long as the resource is held. [`Resource::events`] tells.
+    /// Subscribes to `rid` without waiting for it. A subscription that is refused is tried again
+    /// for as long as the resource is held. [`Resource::events`] tells when the values have come.
     ///
     /// # Errors
-    /// [`Error::Id`] if `rid` is no resource id.
+    /// [`Error::Id`] if `rid` is not a resource id.
     pub fn follow(&self, rid: &str) -> Result<Resource, Error> {
         let rid = ResourceId::parse(rid)?;
         self.shared().send_command(Command::Subscribe(rid.clone()));
         Ok(Resource::new(Arc::clone(&self.owner), rid))
     }
 
-    /// Reads `rid` once, without what it refers to: that is read as [`Reference`](crate::Reference).
+    /// Reads `rid` once, without what it refers to: references are read as
+    /// [`Reference`](crate::Reference).
     ///
     /// # Errors
     /// As [`Client::model`].
@@ -85,16 +89,17 @@ impl Client {
         }
     }
 
-    /// Calls a method, and reads what it gives back as an `R`.
+    /// Calls a method, and reads its result as an `R`.
     ///
     /// # Errors
-    /// [`Error::Request`] if it is refused or not answered; [`Error::Format`] if the params have no JSON form, or the payload
-    /// is no `R`; [`Error::Kind`] if it gives back a resource.
+    /// [`Error::Id`] if `rid` is not a resource id; [`Error::Request`] if the call is refused or
+    /// not answered; [`Error::Format`] if the params have no JSON form, or the result is not an
+    /// `R`; [`Error::Kind`] if the result is a resource.
     pub async fn call<R: DeserializeOwned>(&self, rid: &str, method: &str, params: impl Serialize) -> Result<R, Error> {
         payload(self.call_any(rid, method, params).await?)
     }
 
-    /// Calls a method that may give back a payload or a resource.
+    /// Calls a method whose result may be a payload or a resource.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -110,7 +115,7 @@ impl Client {
         payload(self.auth_any(rid, method, params).await?)
     }
 
-    /// Calls an auth method that may give back a payload or a resource.
+    /// Calls an auth method whose result may be a payload or a resource.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -118,7 +123,7 @@ impl Client {
         self.request(true, rid, method, json(params)?).await
     }
 
-    /// Calls a method, or with `auth` an auth method, with these params.
+    /// Calls a method, or an auth method if `auth` is true, with these params.
     ///
     /// # Errors
     /// As [`Client::call`].
@@ -128,23 +133,24 @@ impl Client {
         self.returned(self.command(command).await)
     }
 
-    /// Logs in. Returns when the relogin key is stored.
+    /// Logs in. Returns once the relogin key is stored.
     ///
     /// # Errors
-    /// What the gateway or the service answers, or that they do not.
+    /// [`Error::Request`]: the login is refused, not answered, or superseded by a logout.
     pub async fn login(&self, username: &str, password: &str) -> Result<(), Error> {
         let password = Secret::new(password.to_owned());
         self.command(Command::Login { username: username.to_owned(), password }).await?;
         Ok(())
     }
 
-    /// Logs out. What the service does not hear of now, it is told later.
+    /// Logs out. If the service cannot be reached, the page or program is logged out all the same,
+    /// and the logout is completed on a later connection.
     pub async fn logout(&self) {
-        // Never fails but when the client is over.
+        // Fails only if the client has ended.
         let _ = self.command(Command::Logout).await;
     }
 
-    /// What can be said of the session.
+    /// The session's state.
     #[must_use]
     pub fn session(&self) -> SessionState {
         self.shared().lock().machine.session()
@@ -156,27 +162,28 @@ impl Client {
         self.shared().lock().machine.connection()
     }
 
-    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
+    /// What is needed to use the session's relogin key beside the key; `None` if there is no
+    /// session, as far as the client knows.
     #[must_use]
     pub fn binding(&self) -> Option<Binding> {
         self.shared().lock().machine.binding()
     }
 
-    /// How often the session's relogin key has been exchanged, its first one counting; `None` while the connection does not hold
-    /// the session.
+    /// The generation of the session's relogin key: 1 for the one from the login, one more after
+    /// each use. `None` while the connection does not hold the session.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         self.shared().lock().machine.generation()
     }
 
-    /// How long it is until the relogin key is used next; `None` if it need not be.
+    /// The time until the next use of the relogin key; `None` if none is due.
     #[must_use]
     pub fn refresh_in(&self) -> Option<Duration> {
         let due = self.shared().lock().machine.refresh_due();
         due.map(|due| self.shared().until(due))
     }
 
-    /// How long it is until the next try to connect; `None` while connected, or stopped.
+    /// The time until the next attempt to connect; `None` while connected or stopped.
     #[must_use]
     pub fn retry_in(&self) -> Option<Duration> {
         match self.connection() {
@@ -185,24 +192,25 @@ impl Client {
         }
     }
 
-    /// Each new state of connection and session.
+    /// A stream of events of connection and session, among them each new state.
     pub fn events(&self) -> Events {
         Events::new(self.shared())
     }
 
-    /// Tries to connect now, if there is no connection, however long the back-off still is: for a person who says so. A login does
-    /// that by itself.
+    /// Connects at once, whatever the back-off says, if there is no connection: for a button that
+    /// says so. A login does this by itself.
     pub fn connect_now(&self) {
         self.shared().send(Input::ConnectNow);
     }
 
-    /// The greeting of a new connection is over: resources may be subscribed again. For clients whose `Config` says that they
-    /// greet.
+    /// Ends the greeting of a new connection: resources may be subscribed again. Only for clients
+    /// with `Config::greet`.
     pub fn greeted(&self) {
         self.shared().send(Input::Greeted);
     }
 
-    /// Ends the client for all who hold it: what they wait for comes to nothing. The session stays in storage.
+    /// Stops the client for all who hold it: their pending commands fail. The session stays in
+    /// storage.
     pub fn stop(&self) {
         self.shared().abandon();
     }
@@ -217,7 +225,7 @@ impl Client {
 
     async fn typed<T: DeserializeOwned>(&self, rid: &str) -> Result<crate::Typed<T>, Error> {
         let resource = self.resource(rid).await?;
-        // Better to say so now than at the first look.
+        // An error now is better than one at the first read.
         resource.read::<T>()?;
         Ok(resource.typed())
     }

@@ -1,4 +1,5 @@
-//! The driver's end: the machine, with the handles already served.
+//! The driver's side: the state machine, with answers and events already passed to the handles.
+//! Must not depend on a runtime.
 
 use std::{
     future::poll_fn,
@@ -15,11 +16,14 @@ use crate::{
     shared::{Shared, wake},
 };
 
-/// A [`relogin_client_proto::Client`] whose commands come from handles, and whose answers and events go to them.
+/// A [`relogin_client_proto::Client`] that takes its commands from handles and passes answers and
+/// events to them.
 ///
-/// The contract with its driver is that of [`relogin_client_proto::Client`], but for [`Action::Settle`] and [`Action::Emit`], which
-/// do not come out ([`Engine::tell_all`]). The driver begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
-/// when there is none. Dropped, it leaves nobody waiting.
+/// The contract with its driver is that of [`relogin_client_proto::Client`], except that
+/// [`Action::Settle`] and [`Action::Emit`] are handled here ([`Engine::tell_all`]). The driver
+/// begins with [`Input::Start`], takes inputs from [`Engine::next_input`] beside its own, and ends
+/// when there are no more. When the engine is dropped, all pending commands fail and all streams
+/// end.
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
@@ -28,20 +32,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// A client, and the engine that it needs somebody to drive. `clock` is that of [`Moment::now`]: it tells the client how long
-    /// something is away.
+    /// A client, and the engine for its driver. `clock` is the clock of [`Moment::now`]; the client
+    /// uses it to turn deadlines into durations.
     #[must_use]
     pub fn new(config: Config, clock: impl Fn() -> Duration + Send + Sync + 'static) -> (Client, Self) {
         let shared = Shared::new(Machine::new(config), Box::new(clock));
         (Client::new(Arc::clone(&shared)), Self { shared, ended: false, loud: false })
     }
 
-    /// From now on [`Action::Emit`] comes out, too, after the handles were told: for a face that follows all resources at once.
+    /// From now on [`Engine::poll_action`] returns [`Action::Emit`] too, after the handles have
+    /// been told: for a driver that follows all resources at once.
     pub fn tell_all(&mut self) {
         self.loud = true;
     }
 
-    /// What `read` makes of a resource's values, as far as they are known. It must not use handles of this client.
+    /// Applies `read` to a resource's values; `None` if they are not known. `read` must not use
+    /// handles of this client.
     pub fn read<T>(&self, rid: &ResourceId, read: impl FnOnce(&Resource) -> T) -> Option<T> {
         self.shared.lock().machine.resource(rid).map(read)
     }
@@ -78,14 +84,15 @@ impl Engine {
         action
     }
 
-    /// When [`Input::Timer`] is wanted, on the clock of [`Moment::now`]; `None`: never, as things are.
+    /// When [`Input::Timer`] is due, on the clock of [`Moment::now`]; `None` if no timer is needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.shared.lock().machine.poll_timeout()
     }
 
-    /// What the handles want next. The last input is [`Input::Stop`], when the last client was dropped; then `None`. A future
-    /// that is dropped before it is ready has taken nothing.
+    /// The next input from the handles. [`Input::Stop`], when the last client has been dropped, is
+    /// the last one; `None` follows. Cancel safe: a future dropped before it is ready loses no
+    /// input.
     pub async fn next_input(&mut self) -> Option<Input> {
         poll_fn(|context| self.poll_input(context)).await
     }

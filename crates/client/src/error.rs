@@ -1,19 +1,19 @@
-//! What can go wrong, as a caller sees it.
+//! The error type of the API. Must not depend on how commands are carried out.
 
 use relogin_client_proto::RequestError;
 use relogin_res::InvalidResourceId;
 use thiserror::Error as ThisError;
 
-/// Why a command came to nothing.
+/// Why a command failed.
 #[derive(Debug, ThisError)]
 pub enum Error {
-    /// The gateway or the service said no, or did not answer.
+    /// The gateway or the service refused, or did not answer.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// What came is not what the caller's type takes, or the params have no JSON form.
+    /// The values do not have the form of the caller's type, or the params have no JSON form.
     #[error("not of the expected form: {0}")]
     Format(#[from] serde_json::Error),
-    /// A text that is no resource id.
+    /// A text is not a resource id.
     #[error(transparent)]
     Id(#[from] InvalidResourceId),
     /// The service deleted the resource. Its last values stay readable.
@@ -25,7 +25,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The RES error code, if it has one: `system.accessDenied`, `session.invalidReloginKey`, …
+    /// The RES error code, if there is one: `system.accessDenied`, `session.invalidReloginKey`, …
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         match self {

@@ -1,4 +1,4 @@
-//! One subscription: as long as it is held, its resource can be read. Knows no futures.
+//! One subscription: while it is held, its resource can be read. Must not depend on futures.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::{Error, read, shared::Shared};
 
-/// Notices that the last of a client was dropped.
+/// Shared by a client's handles; stops the client when the last of them is dropped.
 #[derive(Debug)]
 pub(crate) struct Owner {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// A subscribed resource, given back when dropped.
+/// A subscribed resource, unsubscribed when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) owner: Arc<Owner>,
@@ -22,7 +22,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// What the client shares.
+    /// The state that the engine shares.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.owner.shared
     }
@@ -37,7 +37,7 @@ impl Held {
         }
     }
 
-    /// The resource, and all that is read along with it.
+    /// The resource, and all resources that are read along with it.
     pub(crate) fn reach(&self) -> Vec<ResourceId> {
         let state = self.shared().lock();
         let mut found = vec![self.rid.clone()];

@@ -1,7 +1,9 @@
-//! What Rust programs hold of a client: commands as futures, resources typed through serde, streams of changes.
+//! The API of the Relogin client in Rust: commands as futures, resources typed by serde, streams of
+//! changes.
 //!
-//! One face for browsers and native programs: whoever drives the machine (crates `relogin-client-tokio` and `relogin-web`) owns an
-//! [`Engine`] and gives its user a [`Client`]. No runtime, no clock, no I/O: futures and wakers of the standard library.
+//! Browsers and native programs have the same API. A driver (the crates `relogin-client-tokio` and
+//! `relogin-web`) owns an [`Engine`] and gives its user a [`Client`]. This crate has no runtime, no
+//! clock and no I/O, only futures and wakers of the standard library.
 //!
 //! ```
 //! # use relogin_client::{Client, Config, Engine, Error};
@@ -27,9 +29,9 @@
 //! # drop(watch(client));
 //! ```
 //!
-//! Dropping is cancelling: a future that is dropped has its command forgotten, and a resource is given back when the last that
-//! was made of it is dropped. What a resource refers to is read along with it; a [`Reference`] stands where only its id is
-//! wanted.
+//! Dropping cancels: the command of a dropped future is forgotten, and a resource is unsubscribed
+//! when its last handle and stream are dropped. What a resource refers to is read along with it; a
+//! [`Reference`] takes only the id.
 #![forbid(unsafe_code)]
 
 mod client;

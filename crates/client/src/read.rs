@@ -1,5 +1,5 @@
-//! Reads resources through serde: what a resource refers to is read in its place, whether models in a model or a collection of
-//! models. Knows no commands.
+//! Reads resources by serde. References are followed: the values of a model within a model, or of a
+//! collection's models, are read in their place. Must not depend on commands.
 
 use std::fmt;
 
@@ -15,13 +15,14 @@ use serde::{
 };
 use serde_json::{Error, Value as Json};
 
-/// What a [`Reference`] is asked for by.
+/// The name by which a [`Reference`] asks for an id.
 const REFERENCE: &str = "relogin::Reference";
 
-/// More references than this are not followed from one to the next: they go in a circle.
-const DEEPEST: u8 = 64;
+/// How many references are followed from one to the next: more than this go in a circle.
+const MAX_DEPTH: u8 = 64;
 
-/// The id of a resource that a model or collection refers to, in place of that resource's values: hard or soft.
+/// The id of a resource that a model or collection refers to, by a hard or a soft reference, in
+/// place of that resource's values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Reference(ResourceId);
@@ -33,20 +34,20 @@ impl Reference {
         &self.0
     }
 
-    /// The id's text, for [`Client::model`](crate::Client::model) and the like.
+    /// The id as text, as [`Client::model`](crate::Client::model) takes it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// Reads a resource that `machine` has, and what it refers to.
+/// Reads a resource of `machine`, and what it refers to.
 pub(crate) fn resource<T: DeserializeOwned>(machine: &Machine, rid: &ResourceId) -> Result<T, Error> {
     let values = machine.resource(rid).ok_or_else(|| Error::custom("there are no values yet"))?;
     T::deserialize(Reader { place: Place::Values(values), machine: Some(machine), depth: 0 })
 }
 
-/// Reads values by themselves.
+/// Reads values without following references.
 pub(crate) fn values<T: DeserializeOwned>(values: &Values) -> Result<T, Error> {
     T::deserialize(Reader { place: Place::Values(values), machine: None, depth: 0 })
 }
@@ -54,7 +55,7 @@ pub(crate) fn values<T: DeserializeOwned>(values: &Values) -> Result<T, Error> {
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     place: Place<'a>,
-    /// Where references lead to.
+    /// Where references are looked up; `None`: they are not followed.
     machine: Option<&'a Machine>,
     depth: u8,
 }
@@ -70,11 +71,11 @@ impl<'a> Reader<'a> {
         Self { place: Place::Value(value), ..self }
     }
 
-    /// What a reference leads to, if this is one that can be followed.
+    /// A reader of the resource that this refers to, if this is a reference that can be followed.
     fn followed(self) -> Result<Option<Self>, Error> {
         let Place::Value(Value::Reference(rid)) = self.place else { return Ok(None) };
         let Some(values) = self.machine.and_then(|machine| machine.resource(rid)) else { return Ok(None) };
-        if self.depth >= DEEPEST {
+        if self.depth >= MAX_DEPTH {
             return Err(Error::custom("the references go in a circle: read one as a Reference"));
         }
         Ok(Some(Self { place: Place::Values(values), depth: self.depth + 1, ..self }))

@@ -1,4 +1,5 @@
-//! The future of a command. Dropped, it has the command forgotten.
+//! The future of a command; dropping it makes the machine forget the command. Must not depend on
+//! what commands mean.
 
 use std::{
     pin::Pin,
@@ -11,13 +12,13 @@ use relogin_res::ResourceId;
 
 use crate::shared::{Outcome, Shared, wake};
 
-/// Waits for the end of a command.
+/// Waits for the outcome of a command.
 #[derive(Debug)]
 pub(crate) struct Reply {
     shared: Arc<Shared>,
-    /// None once its outcome was taken.
+    /// `None` once the outcome has been taken.
     token: Option<Token>,
-    /// What it subscribes to.
+    /// The resource that the command subscribes to.
     subscribes: Option<ResourceId>,
 }
 

@@ -1,4 +1,4 @@
-//! A subscribed resource, and what it is read as.
+//! A subscribed resource, and the type that it is read as.
 
 use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::{
     held::{Held, Owner},
 };
 
-/// A resource that is subscribed as long as this, or a clone of it, or a stream of it, is there. Its values are kept over a
-/// disconnect, and brought up to date after it.
+/// A resource that stays subscribed until this, its clones and its streams are dropped. Its values
+/// are kept while the connection is lost, and updated after that.
 #[derive(Clone, Debug)]
 pub struct Resource {
     held: Arc<Held>,
@@ -25,19 +25,19 @@ pub struct Typed<T> {
     values: PhantomData<fn() -> T>,
 }
 
-/// A model, read as a `T`: a struct with the members that are wanted of it.
+/// A model, read as a `T`: a struct with the members that the program wants.
 pub type Model<T> = Typed<T>;
 
 /// The values of a resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ResourceValues {
-    /// Those of a model, by their names.
+    /// The values of a model, by name.
     Model(BTreeMap<String, Value>),
-    /// Those of a collection, in order.
+    /// The values of a collection, in order.
     Collection(Vec<Value>),
 }
 
-/// A collection, each of whose values is read as a `T`.
+/// A collection whose values are each read as a `T`.
 pub type Collection<T> = Typed<Vec<T>>;
 
 impl Resource {
@@ -45,21 +45,22 @@ impl Resource {
         Self { held: Arc::new(Held { owner, rid }) }
     }
 
-    /// Its id.
+    /// The resource id.
     #[must_use]
     pub fn id(&self) -> &ResourceId {
         &self.held.rid
     }
 
-    /// Reads its values, and those of what it refers to, as a `T`.
+    /// Reads its values, and those of the resources it refers to, as a `T`.
     ///
     /// # Errors
-    /// [`Error::Format`] if they are no `T`; [`Error::Request`] if there are none, because it could not be had.
+    /// [`Error::Format`] if they are not a `T`, or have not come yet; [`Error::Request`] if the
+    /// subscription was refused.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.held.read()
     }
 
-    /// Its values as they came, references and all; none if they have not come yet.
+    /// Its values as the gateway sent them, with references; `None` if they have not come yet.
     #[must_use]
     pub fn values(&self) -> Option<ResourceValues> {
         let state = self.held.shared().lock();
@@ -71,7 +72,8 @@ impl Resource {
         })
     }
 
-    /// A model's value of this name, as it came; none if there is none, or if this is no model.
+    /// A model's member of this name, as the gateway sent it; `None` if there is no such member, or
+    /// this is a collection.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<Value> {
         match self.held.shared().lock().machine.resource(&self.held.rid)? {
@@ -80,19 +82,19 @@ impl Resource {
         }
     }
 
-    /// How far the values can be trusted.
+    /// Whether the values are up to date.
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         let state = self.held.shared().lock();
         state.machine.freshness(&self.held.rid).cloned().unwrap_or(Freshness::Failed(RequestError::NotSubscribed))
     }
 
-    /// The newest values after each change, as a `T`.
+    /// A stream of the newest values after each change, as a `T`.
     pub fn changes<T: DeserializeOwned>(&self) -> Changes<T> {
         Changes::new(Arc::clone(&self.held))
     }
 
-    /// Each change, custom event and news of its freshness.
+    /// A stream of its changes, custom events, and changes of its freshness.
     pub fn events(&self) -> Events {
         Events::of(Arc::clone(&self.held))
     }
@@ -105,7 +107,7 @@ impl Resource {
 }
 
 impl<T: DeserializeOwned> Typed<T> {
-    /// Reads it.
+    /// Reads its values.
     ///
     /// # Errors
     /// As [`Resource::read`].
@@ -113,12 +115,12 @@ impl<T: DeserializeOwned> Typed<T> {
         self.resource.read()
     }
 
-    /// The newest values after each change.
+    /// A stream of the newest values after each change.
     pub fn changes(&self) -> Changes<T> {
         self.resource.changes()
     }
 
-    /// The resource, whatever it is read as.
+    /// The resource without its type.
     #[must_use]
     pub fn resource(&self) -> &Resource {
         &self.resource

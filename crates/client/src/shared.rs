@@ -1,5 +1,5 @@
-//! What the engine and the handles share: the machine, the commands on their way to it, and who waits for what. Wakes nobody
-//! while it is locked.
+//! The state that engine and handles share: the machine, the commands on their way to it, and who
+//! waits for what. Nobody may be woken while it is locked.
 
 use std::{
     collections::VecDeque,
@@ -12,13 +12,13 @@ use std::{
 use relogin_client_proto::{Answer, Client as Machine, Command, Event, Input, RequestError, ResourceChange, Token};
 use relogin_res::{Map, ResourceId};
 
-/// What a command came to.
+/// The result of a command.
 pub(crate) type Outcome = Result<Answer, RequestError>;
 
-/// More events than this nobody has fallen behind with: who has is told to read anew.
-const MOST_EVENTS: usize = 1024;
+/// How many events a stream may fall behind by; after that it is told to read the resource again.
+const MAX_EVENTS: usize = 1024;
 
-/// Says what time it is.
+/// The clock of [`Moment::now`](relogin_client_proto::Moment::now).
 pub(crate) type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
 
 /// Shared by all that belong to one client.
@@ -27,41 +27,42 @@ pub(crate) struct Shared {
     clock: Clock,
 }
 
-/// What they share.
+/// The shared state itself.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) machine: Machine,
-    /// For the engine.
+    /// Inputs from handles, for the engine.
     pub(crate) inputs: VecDeque<Input>,
-    /// Waits for the next of them.
+    /// The engine, if it waits for the next input.
     pub(crate) engine: Option<Waker>,
-    /// Whether the last client was dropped.
+    /// Whether the last client has been dropped, or stopped.
     pub(crate) abandoned: bool,
-    /// Whether the engine is gone: nothing will be settled any more.
+    /// Whether the engine has been dropped: no command will be settled any more.
     pub(crate) over: bool,
     slots: Map<Token, Box<Slot>>,
     next_token: u64,
     watches: Map<u64, Box<Watch>>,
-    /// Which watches look at a resource.
+    /// The watches of each resource.
     watched: Map<ResourceId, Vec<u64>>,
     next_watch: u64,
 }
 
-/// A command on its way.
+/// A command that was sent.
 #[derive(Debug)]
 enum Slot {
     Waiting(Option<Waker>),
     Settled(Outcome),
-    /// Nobody waits for it any more. A subscription that it asked for is given back even if it was refused: it stays.
+    /// Nobody waits for it any more. The subscription that it asked for has to be ended even if it
+    /// was refused, because the machine would try again.
     Forgotten(Option<ResourceId>),
 }
 
-/// Somebody who listens.
+/// A stream that listens.
 #[derive(Debug, Default)]
 struct Watch {
-    /// The resources looked at; the first one is the one listened to. None: the client itself.
+    /// The resources that it watches, its own one first. Empty: it watches the client.
     rids: Vec<ResourceId>,
-    /// Whether each event is wanted, or only that there was one.
+    /// Whether it wants each event, or only to know that there was a change.
     each: bool,
     news: VecDeque<Event>,
     changed: bool,
@@ -69,13 +70,13 @@ struct Watch {
     waker: Option<Waker>,
 }
 
-/// What a watch has for its stream.
+/// What a watch tells its stream.
 #[derive(Debug)]
 pub(crate) enum News {
     Event(Event),
     Changed,
     Deleted,
-    /// The client is over.
+    /// The client has ended.
     Over,
 }
 
@@ -96,12 +97,13 @@ impl Shared {
         Arc::new(Self { state, clock })
     }
 
-    /// A panic of somebody's `Deserialize` leaves nothing half done in here.
+    /// Locks the state. Ignores poisoning: a panic in a caller's `Deserialize` leaves nothing half
+    /// done in here.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it is until `due`.
+    /// The time until `due`.
     pub(crate) fn until(&self, due: Duration) -> Duration {
         due.saturating_sub((self.clock)())
     }
@@ -118,7 +120,7 @@ impl Shared {
         wake(waker);
     }
 
-    /// Nobody wants anything any more.
+    /// Makes the engine stop: the last client was dropped, or stopped.
     pub(crate) fn abandon(&self) {
         let mut state = self.lock();
         state.abandoned = true;
@@ -127,7 +129,7 @@ impl Shared {
         wake(waker);
     }
 
-    /// Hands a command to the engine, whose end nobody waits for.
+    /// Hands a command to the engine whose outcome nobody waits for.
     pub(crate) fn send_command(&self, command: Command) {
         let token = self.lock().token();
         self.send(Input::Command(token, command));
@@ -149,7 +151,7 @@ impl Shared {
 }
 
 impl State {
-    /// The outcome of a command, once; until then `waker` is kept.
+    /// Takes the outcome of a command; while there is none, keeps `waker`.
     pub(crate) fn outcome(&mut self, token: Token, waker: &Waker) -> Option<Outcome> {
         match &mut **self.slots.get_mut(&token)? {
             Slot::Waiting(kept) => {
@@ -163,7 +165,8 @@ impl State {
         }
     }
 
-    /// Nobody waits for the command any more; `subscribes`: to what it subscribes. Returns what to give back.
+    /// Forgets a command, which subscribes to `subscribes`. Returns the resource to unsubscribe
+    /// from.
     pub(crate) fn forget(&mut self, token: Token, subscribes: Option<ResourceId>) -> Option<ResourceId> {
         match *self.slots.remove(&token)? {
             Slot::Settled(outcome) => brought(outcome, subscribes),
@@ -180,7 +183,7 @@ impl State {
         self.slots.remove(&token);
     }
 
-    /// A command came to its end. Returns whom to wake.
+    /// Stores the outcome of a command. Returns whom to wake.
     pub(crate) fn settle(&mut self, token: Token, outcome: Outcome) -> Option<Waker> {
         match &mut **self.slots.get_mut(&token)? {
             Slot::Waiting(waker) => {
@@ -200,7 +203,7 @@ impl State {
         }
     }
 
-    /// Somebody listens to a resource, or, if none, to the client itself.
+    /// Begins to watch a resource, or the client if there is none.
     pub(crate) fn watch(&mut self, rid: Option<ResourceId>, each: bool) -> u64 {
         let id = self.next_watch;
         self.next_watch += 1;
@@ -209,7 +212,7 @@ impl State {
         id
     }
 
-    /// From now on the watch looks at these.
+    /// Makes the watch look at these resources from now on.
     pub(crate) fn look_at(&mut self, id: u64, rids: Vec<ResourceId>) {
         let Some(watch) = self.watches.get_mut(&id) else { return };
         if watch.rids == rids {
@@ -222,14 +225,14 @@ impl State {
         self.look_away(id, &before);
     }
 
-    /// The watch is over.
+    /// Ends a watch.
     pub(crate) fn unwatch(&mut self, id: u64) {
         if let Some(watch) = self.watches.remove(&id) {
             self.look_away(id, &watch.rids);
         }
     }
 
-    /// What there is for a watch, until `None`; then `waker` is kept.
+    /// The next news of a watch; if there is none, keeps `waker`.
     pub(crate) fn news(&mut self, id: u64, waker: &Waker) -> Option<News> {
         let watch = self.watches.get_mut(&id)?;
         if let Some(event) = watch.news.pop_front() {
@@ -248,7 +251,7 @@ impl State {
         None
     }
 
-    /// Something happened. Whom to wake is added to `wakers`.
+    /// Passes an event to the watches that want it. Adds to `wakers` whom to wake.
     pub(crate) fn tell(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
         let rid = match event {
             Event::Changed(rid, _) | Event::Freshness(rid, _) | Event::Forgotten(rid) | Event::Custom { rid, .. } => {
@@ -269,7 +272,7 @@ impl State {
         }
     }
 
-    /// The engine is gone: what waits has waited enough. Returns whom to wake.
+    /// The engine has been dropped: lets all that wait fail. Returns whom to wake.
     pub(crate) fn end(&mut self) -> Vec<Waker> {
         self.over = true;
         self.inputs.clear();
@@ -305,7 +308,7 @@ impl State {
 impl Watch {
     fn tell(&mut self, event: &Event, wakers: &mut Vec<Waker>) {
         if self.each {
-            if self.news.len() >= MOST_EVENTS {
+            if self.news.len() >= MAX_EVENTS {
                 self.news.clear();
                 if let Some(rid) = self.rids.first() {
                     self.news.push_back(Event::Changed(rid.clone(), ResourceChange::Loaded));
@@ -313,7 +316,7 @@ impl Watch {
             }
             self.news.push_back(event.clone());
         } else if let Event::Changed(rid, change) = event {
-            // Of what it refers to, the deletion changes no values.
+            // The deletion of a resource that this one refers to changes no values.
             let deleted = *change == ResourceChange::Deleted;
             self.deleted |= deleted && self.rids.first() == Some(rid);
             self.changed |= !deleted;
@@ -333,11 +336,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The subscription that a command left behind.
+/// The subscription that a forgotten command has left behind.
 fn brought(outcome: Outcome, subscribes: Option<ResourceId>) -> Option<ResourceId> {
     match outcome {
         Ok(Answer::Resource(rid)) => Some(rid),
-        // It is tried again until it is taken back.
+        // The machine tries again until it is told to unsubscribe.
         Ok(_) | Err(_) => subscribes,
     }
 }

@@ -1,4 +1,4 @@
-//! Streams of what happens.
+//! Streams of values and events.
 
 use std::{
     marker::PhantomData,
@@ -18,8 +18,9 @@ use crate::{
     shared::{News, Shared},
 };
 
-/// A resource's newest values, each time that they, or those of what it refers to, have changed since the last. Who is slow
-/// misses what was in between, and never the last one. Ends with the client.
+/// A stream of a resource's newest values: one item whenever they, or the values of what it refers
+/// to, have changed since the last item. A slow reader misses values in between, but never the last
+/// ones. Ends with the client.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct Changes<T> {
@@ -28,13 +29,14 @@ pub struct Changes<T> {
     values: PhantomData<fn() -> T>,
 }
 
-/// What happens to one resource, or to the client itself, one event after the other. Who falls a thousand events behind misses
-/// them, and is told that the resource was loaded, to read it anew. Ends with the client.
+/// A stream of the events of one resource, or of the client. A reader that falls 1,024 events
+/// behind loses them, and gets one that says that the resource was loaded, so that it reads it
+/// again. Ends with the client.
 #[derive(Debug)]
 #[must_use = "streams do nothing unless polled"]
 pub struct Events {
     watch: Watching,
-    /// Keeps it subscribed.
+    /// Keeps the resource subscribed.
     _held: Option<Arc<Held>>,
 }
 
@@ -55,12 +57,12 @@ impl<T> Changes<T> {
 }
 
 impl Events {
-    /// Of a resource.
+    /// The events of a resource.
     pub(crate) fn of(held: Arc<Held>) -> Self {
         Self { watch: Watching::new(held.shared(), Some(held.rid.clone()), true), _held: Some(held) }
     }
 
-    /// Of the client itself.
+    /// The events of the client.
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self { watch: Watching::new(shared, None, true), _held: None }
     }

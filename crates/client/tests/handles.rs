@@ -1,4 +1,5 @@
-//! Handles over an engine that is driven by hand: frames written down here, time that passes when told to.
+//! Handles over an engine that is driven by hand: frames written down here, time that passes when
+//! told to.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{collections::VecDeque, pin::pin, time::Duration};
