@@ -1,4 +1,5 @@
-//! The whole page in Rust that README.md shows, letter by letter: a test compares them, and plays it.
+//! The whole page in Rust that README.md shows, letter by letter: a test compares them, and plays
+//! it.
 
 use futures_util::StreamExt as _;
 use relogin_web::{Options, SessionState};

@@ -1,9 +1,9 @@
-//! What the JavaScript package (`web/npm`) stands on: the client, and the session manager over a client
-//! of JavaScript's, with nothing around them.
+//! The interface for the npm package (`web/npm`): the client, and the session manager over another
+//! client, which is in JavaScript.
 //!
-//! Values cross as objects whose types are Rust's: serde-wasm-bindgen makes them, and tsify writes their
-//! TypeScript, so neither side keeps the other's names by hand. Not for pages: `web/npm/src/index.ts` is
-//! their face.
+//! Values cross as objects whose types are defined in Rust: serde-wasm-bindgen makes the objects,
+//! and tsify writes their TypeScript, so no name is kept by hand on both sides. Pages use the
+//! package's own API, `web/npm/src/index.ts`, and must not depend on this one.
 
 mod client;
 mod client_event;
@@ -32,14 +32,14 @@ thread_local! {
     static ALIVE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// How many clients and session managers are at work: for tests that look for leaks.
+/// The number of running clients and session managers: for tests that look for leaks.
 #[wasm_bindgen]
 #[must_use]
 pub fn alive() -> u32 {
     ALIVE.get()
 }
 
-/// Counted as long as it lives.
+/// Counts itself in [`alive`] until it is dropped.
 #[derive(Debug)]
 struct Alive;
 
@@ -56,14 +56,15 @@ impl Drop for Alive {
     }
 }
 
-/// A promise of what `work` comes to. Boxed: the package would have a copy of what is around it for each kind.
+/// A promise of the result of `work`. Boxed, because the package would otherwise have a copy of the
+/// code around it for each type of future.
 fn promise(work: LocalBoxFuture<'static, Result<JsValue, JsValue>>) -> Promise {
     future_to_promise(work)
 }
 
-/// `value` as JavaScript has it: objects for maps, null for nothing.
+/// Converts `value` to JavaScript: maps to objects, `None` to null.
 fn to_js(value: &impl Serialize) -> JsValue {
     const SERIALIZER: Serializer = Serializer::json_compatible();
-    // Fails for integers past 2^53 only, of which `value::Plain` makes floats.
+    // It fails only for integers beyond 2^53, which `value::Plain` converts to floats.
     value.serialize(&SERIALIZER).unwrap_or(JsValue::UNDEFINED)
 }

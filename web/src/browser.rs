@@ -1,7 +1,8 @@
-//! The browser, as the drivers use it: one browser API a file, on web-sys and gloo.
+//! Browser I/O for the drivers: one browser API per file, on web-sys and gloo.
 //!
-//! Carries out a machine's actions and queues what happens as its inputs. Knows nothing of RES or of
-//! the session's rules, and decides nothing: which key is used when is crates/client-proto's.
+//! Carries out a machine's actions, and queues what happens as its inputs. Must not depend on RES
+//! or on the rules of sessions, and decides nothing: which key is used when is up to
+//! crates/client-proto.
 
 mod address;
 mod adoption;
@@ -37,13 +38,13 @@ pub(crate) use self::{
     session::StorageMode,
 };
 
-/// An exception that a browser API threw, in its own words.
+/// An exception that a browser API has thrown.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Exception(String);
 
 impl Exception {
-    /// The words.
+    /// The exception's text.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0
@@ -59,22 +60,22 @@ impl From<JsValue> for Exception {
     }
 }
 
-/// An object that has these members.
+/// A JavaScript object with these members.
 fn object(members: &[(&str, JsValue)]) -> Object {
     let object = Object::new();
     for (name, value) in members {
-        // Only objects that are frozen, or proxies, refuse.
+        // It fails only for frozen objects and proxies.
         let _ = Reflect::set(&object, &(*name).into(), value);
     }
     object
 }
 
-/// What the member of this name is; undefined if there is none.
+/// The member `name` of `value`: undefined if there is none, `None` if reading it throws.
 fn member(value: &JsValue, name: &str) -> Option<JsValue> {
     Reflect::get(value, &name.into()).ok()
 }
 
-/// The global scope. What is asked of it here, a worker's offers by the same names as a window's.
+/// The global scope. A worker has the same names as a window for all that is used of it here.
 fn global() -> web_sys::Window {
     js_sys::global().unchecked_into()
 }

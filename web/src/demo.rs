@@ -1,17 +1,17 @@
-//! What demonstrations of sessions need, and nobody else: sessions without a device key, and a thief. A feature of its own, so that
-//! it is not in reach of pages. Must not know how sessions are kept.
+//! For demonstrations only: sessions without a device key, and a thief. A feature of its own, so
+//! that ordinary pages do not have it. Must not depend on how sessions are kept.
 
 use crate::Options;
 
-/// Makes no device key: the sessions are bearer ones, as in a browser that can keep none. They are kept beside those of clients that
-/// have one.
+/// Options for bearer sessions, as in a browser that cannot keep a device key. They are stored
+/// apart from the sessions of clients with a device key.
 #[must_use]
 pub fn bearer(options: Options) -> Options {
     options.bearer()
 }
 
-/// A thief's options: when it connects, it copies what the storage of this session has by then, keeps it in memory, and has no
-/// device key.
+/// A thief's options: when it connects, it copies the storage record of this session into memory.
+/// It has no device key.
 #[must_use]
 pub fn thief(options: Options) -> Options {
     options.copied()

@@ -1,7 +1,8 @@
-//! Drives the client in a browser: the only loop. What happens to the page comes in as an [`Input`], and what the machine wants
-//! done is done.
+//! Drives the client in a browser: takes in what has happened as an [`Input`], and carries out the
+//! machine's actions.
 //!
-//! Decides nothing: which key is used when, what a refusal means, when to reconnect, all that is crates/client-proto's.
+//! Must not decide anything: which key is used when, what a refusal means, and when to reconnect is
+//! up to crates/client-proto.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -12,7 +13,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::browser::{self, BrowserIo, Exception, StorageMode, moment, moment_at};
 
-/// How to connect, and whether a session is kept.
+/// How to connect, and whether to keep a session.
 #[derive(Clone, Debug)]
 pub struct Options {
     gateway: String,
@@ -22,8 +23,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// A plain RES client of the gateway at `gateway`, which keeps no session. The address may be absolute or relative, `ws:`,
-    /// `wss:`, `http:` or `https:`; empty, it is `/ws` on the origin that served the page.
+    /// A plain RES client of the gateway at `gateway`, without a session. The address may be
+    /// absolute or relative, with `ws:`, `wss:`, `http:` or `https:`; an empty one is `/ws` on the
+    /// origin that served the page.
     #[must_use]
     pub fn new(gateway: impl Into<String>) -> Self {
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
@@ -32,56 +34,60 @@ impl Options {
         Self { gateway: gateway.into(), config, adopt: None, storage_mode: StorageMode::Bound }
     }
 
-    /// Keeps the session of the service that was started with `--name` `name`, with all tabs of this origin: its key lies in
-    /// the browser's storage.
+    /// Keeps the session of the service that was started with `--name` `name`. All tabs of this
+    /// origin share it: the relogin key is in the browser's storage (docs/protocol.md, section 4).
     ///
     /// # Errors
-    /// [`InvalidResourceId`] if `name` is none.
+    /// [`InvalidResourceId`] if `name` is not a resource id.
     pub fn session(mut self, name: &str) -> Result<Self, InvalidResourceId> {
         self.config.name = ResourceId::parse(name)?;
         self.config.keep_session = true;
         Ok(self)
     }
 
-    /// As `demo::bearer` says.
+    /// See `demo::bearer`.
     #[cfg_attr(not(feature = "demo"), allow(dead_code, reason = "for demonstrations"))]
     pub(crate) fn bearer(mut self) -> Self {
         self.storage_mode = StorageMode::Bearer;
         self
     }
 
-    /// As `demo::thief` says.
+    /// See `demo::thief`.
     #[cfg_attr(not(feature = "demo"), allow(dead_code, reason = "for demonstrations"))]
     pub(crate) fn copied(mut self) -> Self {
         self.storage_mode = StorageMode::Copy(self.storage_mode.name(self.config.name.as_str()));
         self
     }
 
-    /// Takes over the relogin key that a page of the kind that Resgate's guide shows (a legacy client) has kept in this origin's
-    /// localStorage under the name `key`: once, where this session's storage has never had anything. So nobody has to log in again.
+    /// Takes over the relogin key that a legacy client (a page like the one in Resgate's guide on
+    /// client sessions) has kept in this origin's localStorage under the name `key`, so that nobody
+    /// has to log in again. This happens once, and only if this session's storage has never had a
+    /// key.
     #[must_use]
     pub fn adopt(mut self, key: impl Into<String>) -> Self {
         self.adopt = Some(key.into());
         self
     }
 
-    /// Changes what else can be chosen: time-outs, whether new connections are greeted.
+    /// Changes the rest of the configuration: time-outs, and whether new connections are greeted.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
         self
     }
 
-    /// Begins to connect, and resumes the session in storage, if there is one: once this returns, storage has been looked at, and
-    /// [`Client::session`] says what to show. Commands may be given at once: they wait for the connection.
+    /// Begins to connect, and resumes the session in storage, if there is one. Once this returns,
+    /// storage has been read, and [`Client::session`] says what to show. Commands may be given at
+    /// once: they wait for the connection.
     ///
     /// # Errors
-    /// If the gateway's address is none, or the browser has no generator of random values.
+    /// If the gateway's address is not a URL, or the browser has no generator of random values.
     pub async fn connect(self) -> Result<Client, Exception> {
         self.connect_observed(None).await
     }
 
-    /// As [`Options::connect`]. `observer`, if there is one, is told of all that happens, to all resources.
+    /// Does what [`Options::connect`] does. Tells `observer`, if there is one, of all events of all
+    /// resources.
     pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
         let mut io = BrowserIo::new(browser::gateway(&self.gateway)?)?;
         if self.config.keep_session {
@@ -98,8 +104,8 @@ impl Options {
     }
 }
 
-/// Who is told of everything, in the moment in which it happens; and then, by `None`, that this was all that belongs together. The
-/// engine has the values.
+/// Called with each event at the moment in which it happens, and with `None` after the last event
+/// of one input. The engine has the values.
 pub(crate) type Observer = Box<dyn Fn(Option<&Event>, &Engine)>;
 
 /// The machine, and the browser that it is connected to.
@@ -110,10 +116,11 @@ struct Driver {
 }
 
 impl Driver {
-    /// The loop. Ends with the last handle.
+    /// Runs until the last handle is dropped.
     async fn run(mut self) {
         while let Some(input) = self.next_input().await {
-            // What has happened by now is taken in now: to read the clock takes as long as most frames.
+            // The clock is read once for all that has happened by now: reading it takes as long as
+            // most frames do.
             let now = browser::now();
             self.take_in(input, now).await;
             while let Some(event) = self.io.next_queued() {
@@ -130,7 +137,7 @@ impl Driver {
         .await
     }
 
-    /// Hands `input` to the machine, and does what that wants done, until it wants nothing more.
+    /// Hands `input` to the machine, and carries out its actions until there are no more.
     async fn take_in(&mut self, input: Input, now: Duration) {
         self.engine.handle(input, moment_at(now));
         while let Some(action) = self.engine.poll_action() {

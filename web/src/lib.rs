@@ -1,4 +1,5 @@
-//! The Relogin client for browsers: crates/client-proto, driven by a browser's sockets, timers, storage and locks.
+//! The Relogin client for browsers: the state machine of `relogin-client-proto`, driven by a
+//! browser's sockets, timers, storage and locks.
 //!
 //! ```no_run
 //! use futures_util::StreamExt as _;
@@ -25,8 +26,8 @@
 //! # }
 //! ```
 //!
-//! [`relogin_client`] documents the methods of [`Client`]. The page in `page` is a user of it. The JavaScript package
-//! is built with the feature `bindings`.
+//! [`relogin_client`] documents the methods of [`Client`]. The page in `page` uses this crate. The
+//! npm package is built with the feature `bindings`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "bindings")]

@@ -1,4 +1,5 @@
-//! A plain RES client: its commands are promises, and what happens to its resources is told to an observer.
+//! A plain RES client for JavaScript: commands are promises, and events go to an observer. Must not
+//! depend on sessions.
 
 use std::cell::RefCell;
 
@@ -21,28 +22,30 @@ use crate::{Client, Error, Event, Options, Resource, Returned};
 /// How to connect.
 #[derive(Debug, Deserialize, Tsify)]
 pub struct ClientOptions {
-    /// The gateway's address, absolute or relative; empty: `/ws` on the origin that served the page.
+    /// The gateway's address, absolute or relative; an empty one is `/ws` on the origin that served
+    /// the page.
     pub url: String,
-    /// Whether each connection is greeted ([`RawClient::greeted`]) before resources are subscribed again.
+    /// Whether each connection is greeted ([`RawClient::greeted`]) before resources are subscribed
+    /// again.
     pub greet: bool,
 }
 
-/// A method to call.
+/// A call of a method.
 #[derive(Debug, Deserialize, Tsify)]
 pub struct CallRequest {
     /// Whether it is an auth method.
     pub auth: bool,
-    /// Whose.
+    /// The resource id.
     pub rid: String,
-    /// Its name.
+    /// The method's name.
     pub method: String,
-    /// What it is given: JSON.
+    /// The method's params: JSON.
     #[serde(default, deserialize_with = "value::given")]
     #[tsify(optional, type = "unknown")]
     pub params: Option<Json>,
 }
 
-/// What a method gave back.
+/// The result of a method.
 #[derive(Debug, Serialize, Tsify)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum Called {
@@ -62,7 +65,7 @@ pub enum Called {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The package's function, which throws nothing: it catches what listeners throw.
+    /// A function of the package. It never throws: it catches what listeners throw.
     #[wasm_bindgen(typescript_type = "(events: ClientEvent[]) => void")]
     #[derive(Debug)]
     pub type ClientObserver;
@@ -71,7 +74,7 @@ extern "C" {
     fn told(this: &ClientObserver, nobody: &JsValue, events: Array);
 }
 
-/// A client at work, until it is freed.
+/// A client, which runs until it is freed.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawClient {
@@ -81,11 +84,11 @@ pub struct RawClient {
 
 #[wasm_bindgen]
 impl RawClient {
-    /// Begins to connect. The observer is told together what belongs together: a resource may come before
-    /// or after the one that refers to it.
+    /// Begins to connect. The observer gets events that belong together in one call: a resource may
+    /// come before or after the one that refers to it.
     ///
     /// # Errors
-    /// If the gateway's address is unusable.
+    /// If the gateway's address is not a URL.
     pub async fn connect(options: Ts<ClientOptions>, observer: ClientObserver) -> Result<RawClient, JsValue> {
         let ClientOptions { url, greet } = options.to_rust().map_err(ErrorValue::invalid)?;
         let options = Options::new(url).configure(|config| config.greet = greet);
@@ -95,8 +98,8 @@ impl RawClient {
         Ok(Self { client, held: RefCell::default() })
     }
 
-    /// Fulfilled when the resource is there. It is let go then, and stays for a moment, in which it can be
-    /// held.
+    /// Fulfilled when the resource has been loaded. It is then released, but stays for a moment, in
+    /// which [`RawClient::hold`] can keep it.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn get(&self, rid: String) -> Promise {
         let client = self.client.clone();
@@ -107,14 +110,14 @@ impl RawClient {
         }))
     }
 
-    /// Subscribes to the resource until it is released.
+    /// Subscribes to a resource until it is released.
     pub fn hold(&self, rid: String) {
         if let Ok(resource) = self.client.follow(&rid) {
             self.held.borrow_mut().insert(rid, resource);
         }
     }
 
-    /// Ends that.
+    /// Unsubscribes from a resource.
     pub fn release(&self, rid: &str) {
         let released = self.held.borrow_mut().remove(rid);
         drop(released);
@@ -131,13 +134,13 @@ impl RawClient {
         }))
     }
 
-    /// Tries to connect now, whatever the back-off.
+    /// Connects at once, whatever the back-off says.
     #[wasm_bindgen(js_name = connectNow)]
     pub fn connect_now(&self) {
         self.client.connect_now();
     }
 
-    /// The connection was greeted.
+    /// Says that the greeting of the connection is over ([`ClientOptions::greet`]).
     pub fn greeted(&self) {
         self.client.greeted();
     }
@@ -145,7 +148,7 @@ impl RawClient {
 
 impl Drop for RawClient {
     fn drop(&mut self) {
-        // Promises that wait have clones of it.
+        // Pending promises have clones of it.
         self.client.stop();
     }
 }
@@ -158,18 +161,18 @@ async fn call(client: &Client, request: CallRequest) -> Result<Called, Error> {
     })
 }
 
-/// Tells the observer.
+/// Passes events to the observer.
 #[derive(Debug)]
 struct Telling {
     observer: ClientObserver,
-    /// What belongs together, until it is told.
+    /// Events that belong together and have not been passed on yet.
     pending: RefCell<Array>,
     ids: RefCell<Ids>,
     _alive: Alive,
 }
 
 impl Telling {
-    /// Takes in an event, or, by none, that those before belong together.
+    /// Collects an event; `None` passes on those collected.
     fn tell(&self, event: Option<&Event>, engine: &Engine) {
         if let Some(event) = event {
             if let Some(value) = client_event::to_value(event, engine, &mut self.ids.borrow_mut()) {

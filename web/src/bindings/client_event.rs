@@ -1,4 +1,5 @@
-//! What happens to a client and its resources, as JavaScript is told of it.
+//! The events of a client and its resources, as they are passed to JavaScript. Must not depend on
+//! how they are passed.
 
 use js_sys::JsString;
 use relogin_client::Engine;
@@ -19,41 +20,41 @@ use crate::{Event, ResourceChange};
 #[derive(Debug, Serialize, Tsify)]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum ClientEvent<'a> {
-    /// The connection's state is another one.
+    /// The connection's state has changed.
     Connection {
-        /// The new one.
+        /// The new state.
         state: ConnectionState,
     },
-    /// How far a resource can be trusted is another thing.
+    /// The freshness of a resource has changed.
     Freshness {
         /// The resource.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
-        /// How far.
+        /// Its new freshness.
         freshness: Freshness,
         /// Why it failed.
         #[serde(skip_serializing_if = "Option::is_none")]
         #[tsify(optional)]
         error: Option<ErrorValue>,
     },
-    /// A model is there.
+    /// A model has been loaded.
     Model {
         /// Its id.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
-        /// All that it has.
+        /// All its values.
         #[tsify(type = "Record<string, ResValue>")]
         values: Members<'a, Value>,
     },
-    /// A collection is there.
+    /// A collection has been loaded.
     Collection {
         /// Its id.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
-        /// All that it has.
+        /// All its values.
         #[tsify(type = "ResValue[]")]
         items: Items<'a>,
     },
@@ -67,36 +68,36 @@ pub enum ClientEvent<'a> {
         #[tsify(type = "Record<string, ResValue>")]
         values: Members<'a, Change>,
     },
-    /// A collection has got a value.
+    /// A value was added to a collection.
     Add {
         /// The collection.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
-        /// Where it is now.
+        /// The index of the value.
         index: u32,
         /// The value.
         #[tsify(type = "ResValue")]
         value: ResValue<'a>,
     },
-    /// A collection has lost a value.
+    /// A value was removed from a collection.
     Remove {
         /// The collection.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
-        /// Where it was.
+        /// The index that the value had.
         index: u32,
     },
     /// A custom event.
     Custom {
-        /// Whose.
+        /// The resource.
         #[serde(with = "serde_wasm_bindgen::preserve")]
         #[tsify(type = "string")]
         rid: JsString,
         /// Its name.
         name: &'a str,
-        /// What it says.
+        /// Its data.
         #[tsify(type = "unknown")]
         data: Plain<'a>,
     },
@@ -107,7 +108,7 @@ pub enum ClientEvent<'a> {
         #[tsify(type = "string")]
         rid: JsString,
     },
-    /// A resource is not kept any longer.
+    /// A resource is no longer kept.
     Forgotten {
         /// Its id.
         #[serde(with = "serde_wasm_bindgen::preserve")]
@@ -116,8 +117,8 @@ pub enum ClientEvent<'a> {
     },
 }
 
-/// `connecting`: for the first time. `reconnecting`: the connection was lost, and is tried again with
-/// back-off.
+/// `connecting`: for the first time. `reconnecting`: the connection was lost, and is tried again
+/// with back-off. `stopped`: for good.
 #[derive(Clone, Copy, Debug, Serialize, Tsify)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "said above, where TypeScript shows it")]
@@ -139,7 +140,7 @@ impl From<crate::ConnectionState> for ConnectionState {
     }
 }
 
-/// How far a resource can be trusted.
+/// Whether the values of a resource are up to date.
 #[derive(Clone, Copy, Debug, Serialize, Tsify)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "crate::Freshness has them")]
@@ -150,7 +151,7 @@ pub enum Freshness {
     Failed,
 }
 
-/// Resource ids as JavaScript has them, so that each crosses once.
+/// Resource ids as JavaScript texts, so that each is converted once.
 #[derive(Debug, Default)]
 pub(super) struct Ids(Map<ResourceId, JsString>);
 
@@ -165,8 +166,8 @@ impl Ids {
     }
 }
 
-/// `event` as a [`ClientEvent`]; none of a session, which this client does not keep. The engine has what
-/// the resource holds.
+/// Converts `event` to a [`ClientEvent`], with the values that `engine` has. `None` for events of a
+/// session, which this client does not keep.
 pub(super) fn to_value(event: &Event, engine: &Engine, ids: &mut Ids) -> Option<JsValue> {
     let event = match event {
         Event::Connection(state) => ClientEvent::Connection { state: (*state).into() },

@@ -1,4 +1,5 @@
-//! Errors as JavaScript has them: objects with code, message and data, of which the package makes errors.
+//! Converts errors to objects with code, message and data, which the package turns into JavaScript
+//! errors. Must not depend on clients.
 
 use relogin_client_proto::RequestError;
 use relogin_res::Error as ResError;
@@ -13,11 +14,11 @@ use crate::Error;
 /// Why something failed.
 #[derive(Clone, Debug, Serialize, Deserialize, Tsify)]
 pub struct ErrorValue {
-    /// A RES error code, or one of the client's own.
+    /// A RES error code, or one of the client.
     pub code: String,
-    /// The same for people.
+    /// The message for people.
     pub message: String,
-    /// What the service adds.
+    /// Data that the service adds.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -29,15 +30,15 @@ pub struct ErrorValue {
 }
 
 impl ErrorValue {
-    /// What the caller gave is unusable.
+    /// An argument is unusable.
     pub(super) fn invalid(error: impl std::fmt::Display) -> Self {
         Self { code: "client.invalid".to_owned(), message: error.to_string(), data: None }
     }
 
-    /// As RES clients have it.
+    /// Converts the error of a RES client in JavaScript.
     pub(super) fn into_request_error(self) -> RequestError {
         match self.code.as_str() {
-            // A connection that is gone, in the words of RES clients.
+            // The codes by which RES clients report a lost connection.
             "system.connectionError" | "system.disconnect" => RequestError::ConnectionLost,
             _ => {
                 let mut error = ResError::new(self.code, self.message);
@@ -73,7 +74,7 @@ impl From<&Error> for ErrorValue {
     }
 }
 
-/// Thrown, and rejected with.
+/// For exceptions, and for promises that are rejected.
 impl From<ErrorValue> for JsValue {
     fn from(error: ErrorValue) -> Self {
         to_js(&error)

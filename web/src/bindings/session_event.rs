@@ -1,4 +1,4 @@
-//! What a session manager tells JavaScript, and asks of it.
+//! The events that a session manager passes to JavaScript. Must not depend on how they are passed.
 
 use relogin_session::UserId;
 use serde::Serialize;
@@ -8,54 +8,54 @@ use tsify::Tsify;
 use super::value;
 use crate::SessionState;
 
-/// Something that has happened, or is to be done.
+/// Something that has happened, or that JavaScript has to do.
 #[derive(Debug, Serialize, Tsify)]
 #[serde(tag = "type", rename_all = "camelCase")]
 #[tsify(missing_as_null)]
 pub enum SessionEvent {
-    /// Send this auth request of the session resource, at once; it is answered by its id.
+    /// Send this auth request to the session resource at once, and report its outcome by its id.
     Request {
         /// The id.
         id: f64,
-        /// The method, without the resource.
+        /// The method's name.
         method: String,
-        /// What it is given.
+        /// The method's params.
         #[serde(serialize_with = "value::plain")]
         #[tsify(type = "unknown")]
         params: Json,
     },
-    /// Requests of others may go out on this connection.
+    /// Other requests may be sent on this connection.
     Ready,
-    /// The connection is of no use: end it, and open another one.
+    /// This connection cannot be used: close it, and open another one.
     Replace,
-    /// What can be said of the session is another thing.
+    /// The session's status has changed.
     Status {
-        /// The new one.
+        /// The new status.
         status: SessionStatus,
     },
-    /// How the session is bound is another thing.
+    /// The session's binding has changed.
     Binding {
-        /// The new one; null without a session.
+        /// The new binding; null without a session.
         binding: Option<Binding>,
     },
-    /// The time of the key's next use is another one.
+    /// The time of the key's next use has changed.
     Refresh {
-        /// Milliseconds until then; null if it need not be used.
+        /// Milliseconds until then; null if none is due.
         #[serde(rename = "refreshIn")]
         refresh_in: Option<f64>,
     },
     /// The session manager has seen or done something.
     Diagnostic {
-        /// What, in words. No key is in it.
+        /// A line of text, without any key.
         line: String,
     },
 }
 
-/// What can be said of a session.
+/// The status of a session.
 ///
-/// `resuming`: a key is in storage (or that is not known yet), and was not used yet: no time for a login
-/// form. `anonymous`: nobody is logged in, and nobody was. `reconnecting`: the user was logged in when the
-/// connection was lost, and is believed to be still.
+/// `resuming`: there is a key in storage, or that is not known yet, and it has not been used: do
+/// not show a login form yet. `anonymous`: nobody is logged in, and nobody was. `reconnecting`: the
+/// user was logged in when the connection was lost, and is assumed to be still.
 #[derive(Debug, Serialize, Tsify)]
 #[serde(tag = "state", rename_all = "camelCase")]
 #[expect(missing_docs, reason = "said above, where TypeScript shows it")]
@@ -82,12 +82,12 @@ impl From<SessionState> for SessionStatus {
 /// Who is logged in.
 #[derive(Debug, Serialize, Tsify)]
 pub struct User {
-    /// As the service has it.
+    /// The user's id at the service.
     #[tsify(type = "number | string")]
     pub id: Id,
-    /// The name to show.
+    /// The name to display.
     pub name: String,
-    /// What services decide access by.
+    /// The role, by which services grant access.
     pub role: String,
 }
 
@@ -95,7 +95,7 @@ pub struct User {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Id {
-    /// A number. As JavaScript has it.
+    /// A number, as JavaScript represents it.
     Number(f64),
     /// A text.
     Text(String),
@@ -111,7 +111,8 @@ impl From<crate::User> for User {
     }
 }
 
-/// Why a session has ended. `refused`: the service takes its key no more, and does not say why.
+/// Why a session has ended. `refused`: the service no longer accepts the key, for an unknown
+/// reason.
 #[derive(Debug, Serialize, Tsify)]
 #[tsify(type = r#""loggedOut" | "loggedOutElsewhere" | "expired" | "stolen" | "refused""#)]
 pub struct EndReason(&'static str);
@@ -122,7 +123,8 @@ impl From<crate::EndReason> for EndReason {
     }
 }
 
-/// `bound`: the key is worth nothing without this browser. `bearer`: the browser could keep no device key.
+/// `bound`: the key is useless without this browser's device key. `bearer`: the browser could not
+/// keep a device key, and whoever has the key can use it.
 #[derive(Clone, Copy, Debug, Serialize, Tsify)]
 #[serde(rename_all = "camelCase")]
 #[expect(missing_docs, reason = "said above, where TypeScript shows it")]

@@ -1,4 +1,5 @@
-//! RES values as JavaScript has them: primitives as they are, all else in objects of RES's own form.
+//! Converts RES values to JavaScript and back: primitives as they are, everything else as objects
+//! in the form of the RES protocol. Must not depend on clients.
 
 use std::fmt;
 
@@ -13,18 +14,18 @@ use serde_json::Value as Json;
 use serde_wasm_bindgen::preserve;
 use tsify::Tsify;
 
-/// One value of a model or a collection, or what a change event says of it.
+/// One value of a model or a collection, or of a change event.
 #[derive(Debug, Serialize, Tsify)]
 #[serde(untagged)]
 pub enum ResValue<'a> {
     /// A text, a number, a boolean or null.
     Primitive(#[tsify(type = "string | number | boolean | null")] Plain<'a>),
-    /// A resource, which comes along.
+    /// A reference to a resource, which is subscribed along.
     Reference {
         /// Its id.
         rid: &'a str,
     },
-    /// A resource that does not.
+    /// A soft reference, whose resource is not.
     SoftReference {
         /// Its id.
         rid: &'a str,
@@ -38,9 +39,9 @@ pub enum ResValue<'a> {
         #[tsify(type = "unknown")]
         data: Plain<'a>,
     },
-    /// The member is gone.
+    /// A change event that deletes the member.
     Action {
-        /// The only one that there is.
+        /// Always "delete".
         #[tsify(type = "\"delete\"")]
         action: &'static str,
     },
@@ -66,7 +67,8 @@ impl<'a> From<&'a Change> for ResValue<'a> {
     }
 }
 
-/// JSON whose numbers are JavaScript's: serde-wasm-bindgen refuses integers that a float cannot hold.
+/// JSON with all numbers as floats: serde-wasm-bindgen refuses integers that a float cannot
+/// represent.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain<'a>(pub &'a Json);
 
@@ -93,8 +95,8 @@ pub(super) fn some_plain<S: Serializer>(json: &Option<Json>, serializer: S) -> R
     json.as_ref().map(Plain).serialize(serializer)
 }
 
-/// JSON that JavaScript gives. (Read as serde_json's own value it would bring along the reader of texts
-/// that raw values need, and 8 kB more to download.)
+/// JSON from JavaScript. (Reading it as serde_json's own value would add serde_json's parser, which
+/// raw values need: 8 kB more to download.)
 #[derive(Debug)]
 pub(super) struct Given(pub(super) Json);
 
@@ -104,7 +106,7 @@ impl<'de> Deserialize<'de> for Given {
     }
 }
 
-/// For the fields of structs that own JSON, and may lack it.
+/// For optional fields of JSON.
 pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(json)| json))
 }
@@ -135,7 +137,7 @@ impl<'de> Visitor<'de> for GivenVisitor {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
-        // As JSON.stringify has it, what is no number of JSON is null.
+        // As in JSON.stringify, NaN and the infinities become null.
         Ok(value.into())
     }
 
@@ -195,8 +197,8 @@ impl Serialize for Items<'_> {
 }
 
 impl Items<'_> {
-    /// Texts, which most collections hold, cross in one piece, and JavaScript takes it apart: one by one
-    /// they take twice as long.
+    /// All items in one text that JavaScript splits, if all are texts, as in most collections:
+    /// passed one by one they take twice as long.
     fn texts(&self) -> Option<js_sys::Array> {
         const BETWEEN: &str = "\0";
         let mut joined = String::new();

@@ -1,14 +1,14 @@
-//! Addresses: where the gateway is, and where it answers HTTP requests.
+//! The gateway's addresses for WebSockets and for HTTP requests. Must not depend on connections.
 
 use web_sys::Url;
 
 use super::{Exception, global};
 
-/// The WebSocket address that `address` means on this page: absolute or relative, `ws:`, `wss:`,
-/// `http:` or `https:`; empty: `/ws` on the origin that served the page.
+/// The WebSocket URL of the gateway at `address`, which may be absolute or relative, with `ws:`,
+/// `wss:`, `http:` or `https:`; an empty one is `/ws` on the origin that served the page.
 ///
 /// # Errors
-/// If it is not an address.
+/// If it is not a URL.
 pub(crate) fn gateway(address: &str) -> Result<String, Exception> {
     let address = address.trim();
     let url = resolve(if address.is_empty() { "/ws" } else { address })?;
@@ -16,11 +16,11 @@ pub(crate) fn gateway(address: &str) -> Result<String, Exception> {
     Ok(url.href())
 }
 
-/// Where the gateway at `address` answers the HTTP requests of the session `name`: the method's
-/// name goes behind it. An empty address is the origin that served the page.
+/// The URL for HTTP requests of the session `name` to the gateway at `address`, to which the
+/// method's name is appended. An empty address is the origin that served the page.
 ///
 /// # Errors
-/// If it is not an address.
+/// If it is not a URL.
 pub(super) fn http_methods(address: &str, name: &str) -> Result<String, Exception> {
     let url = resolve(address)?;
     let scheme = if is_safe(&url) { "https" } else { "http" };

@@ -1,7 +1,8 @@
-//! Takes over the key that a legacy client of this origin has kept in localStorage, once.
+//! Takes over, once, the key that a legacy client of this origin has kept in localStorage. Must not
+//! depend on how storage works.
 //!
-//! It is put into the storage record's place in localStorage, from where it moves into the log if that is
-//! new. Where storage has a session, or has had one, the legacy client's key is left alone.
+//! The key is written to localStorage as the storage record, from where it moves into a new log. If
+//! storage has or has had a session, the legacy client's key is left alone.
 
 use relogin_client_proto::{AdoptedKey, Secret};
 
@@ -11,16 +12,17 @@ use super::{global, random};
 #[derive(Debug)]
 pub(super) struct Adoption {
     key: AdoptedKey,
-    /// What the legacy client calls it.
+    /// The legacy client's name for it.
     from: String,
-    /// What storage is called.
+    /// The name of the storage record.
     to: String,
+    /// Whether localStorage had no record.
     is_new: bool,
 }
 
 impl Adoption {
-    /// Begins to take over the key called `from` into the storage called `to`, which is not open yet. `None`
-    /// if there is no such key.
+    /// Begins to take over the key `from` into the storage record `to`, which is not open yet.
+    /// `None` if there is no such key.
     pub(super) fn begin(from: &str, to: &str) -> Option<Self> {
         let storage = local_storage()?;
         let key = storage.get_item(from).ok()?.filter(|key| !key.is_empty())?;
@@ -32,11 +34,11 @@ impl Adoption {
         Some(Self { key, from: from.to_owned(), to: to.to_owned(), is_new })
     }
 
-    /// Ends it: storage really has `text` now.
+    /// Ends the adoption: storage has `text` now.
     pub(super) fn end(self, text: Option<&Secret>) {
         let Some(storage) = local_storage() else { return };
         let ours = Some(self.key.text().expose());
-        // What cannot be removed is a key that was used, and as good as none.
+        // If it cannot be removed, that does no harm: the key has been used.
         if self.key.is_in(text) {
             let _ = storage.remove_item(&self.from);
         } else if self.is_new && storage.get_item(&self.to).ok().flatten().as_deref() == ours {

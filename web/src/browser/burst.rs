@@ -1,7 +1,9 @@
-//! Takes the frames of a burst in together.
+//! Queues the frames of a burst together (docs/adr/0051-frames-in-bursts.md). Must not depend on
+//! what they say.
 //!
-//! Between two messages a browser goes through so much of its own that nothing of ours is in the
-//! processor's caches any more, and a driver that is woken for each frame pays for that each time.
+//! Between two messages a browser does so much work of its own that the driver's code and data are
+//! no longer in the processor's caches. A driver that is woken for each frame pays for that each
+//! time.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -12,9 +14,9 @@ use web_sys::MessageChannel;
 
 use super::{EventQueue, Exception};
 
-/// Queues frames. One by itself wakes the driver at once. Those that come right behind it wake the
-/// driver together, as soon as the browser has handed out what it has by then; what else happens
-/// meanwhile wakes it too, and stands behind them in the queue.
+/// Queues frames. A single frame wakes the driver at once. Frames that follow immediately wake it
+/// together, once the browser has delivered all that it has by then. Other events that happen
+/// meanwhile wake it too, and are behind these frames in the queue.
 #[derive(Debug)]
 pub(super) struct Burst {
     shared: Rc<Shared>,
@@ -25,14 +27,14 @@ pub(super) struct Burst {
 struct Shared {
     events: EventQueue,
     channel: MessageChannel,
-    /// A message was posted, and did not come yet.
+    /// Whether a message to ourselves is on its way.
     is_posted: Cell<bool>,
-    /// Frames have come behind it.
+    /// Whether frames have come since it was posted.
     has_more: Cell<bool>,
 }
 
 impl Burst {
-    /// Queues in `events`.
+    /// A burst that queues in `events`.
     ///
     /// # Errors
     /// If the browser has no message channels.
@@ -62,9 +64,9 @@ impl Burst {
 }
 
 impl Shared {
-    /// Posts a message, which comes behind what the browser has by now.
+    /// Posts a message to ourselves, which arrives after the frames that the browser has by now.
     fn post(&self) {
-        // Fails for values that cannot be copied only.
+        // It fails only for values that cannot be cloned.
         let _ = self.channel.port2().post_message(&JsValue::NULL);
         self.is_posted.set(true);
     }

@@ -1,10 +1,10 @@
-//! Time since the page's start, as core's machines want it: it never runs backwards, and a sleep
-//! counts.
+//! The time since the page's start, as the state machines need it: it never runs backwards, and it
+//! includes sleep. Must not depend on what it is used for.
 //!
-//! `performance.now()` never runs backwards, but in some browsers it stands still while the machine
-//! sleeps; `Date.now()` knows of the sleep, but jumps when somebody sets the clock. Time here
-//! advances by the larger of the two steps: after a sleep a refresh is due at once, and a clock that
-//! is set back holds nothing up.
+//! `performance.now()` never runs backwards, but in some browsers it stops while the machine
+//! sleeps. `Date.now()` includes sleep, but jumps when somebody sets the clock. So time advances by
+//! the larger of the two steps: after a sleep a refresh is due at once, and a clock that is set
+//! back delays nothing.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -13,7 +13,7 @@ use web_sys::Performance;
 
 use super::global;
 
-/// The time since this was called first.
+/// The time since this was first called.
 pub(crate) fn now() -> Duration {
     thread_local! {
         static CLOCK: RefCell<Option<Clock>> = const { RefCell::new(None) };
@@ -22,9 +22,9 @@ pub(crate) fn now() -> Duration {
     Duration::from_micros((milliseconds * 1000.0) as u64)
 }
 
-/// Both clocks, as they were read last, in milliseconds.
+/// Both clocks as they were last read, in milliseconds.
 struct Clock {
-    /// Where there is none, the date alone counts.
+    /// Without it, only the date counts.
     performance: Option<Performance>,
     steady: f64,
     date: f64,
@@ -40,7 +40,7 @@ impl Clock {
 
     fn now(&mut self) -> f64 {
         let date = Date::now();
-        // Within a millisecond it is as late as it was: many things happen in one.
+        // Both clocks are read again only in the next millisecond: many events happen within one.
         if date != self.date {
             let steady = self.performance.as_ref().map_or(0.0, Performance::now);
             self.elapsed += step(steady - self.steady, date - self.date);

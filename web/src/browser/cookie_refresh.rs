@@ -1,5 +1,5 @@
-//! Asks the gateway by HTTP for a new cookie, or for its removal: for sessions whose key travels in
-//! a cookie that no script sees (docs/protocol.md, section 5).
+//! Requests by HTTP that the gateway refresh or remove the key's cookie, for cookie sessions
+//! (docs/protocol.md, section 5). Must not depend on how storage works.
 
 use futures_channel::mpsc::{self, UnboundedSender};
 use futures_util::StreamExt as _;
@@ -12,26 +12,25 @@ use web_sys::{Headers, RequestCredentials, RequestInit, Response};
 
 use super::{Exception, global};
 
-/// How long is waited before each try that follows one which nobody answered, in milliseconds. What
-/// was not had then is asked for with the next refresh.
+/// The waits after requests that were not answered, in milliseconds. A cookie that is not refreshed
+/// by then is refreshed with the next key.
 const WAITS: [u32; 4] = [500, 2000, 8000, 16_000];
 
-/// What is to become of the browser's cookie.
+/// A change of the browser's cookie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CookieChange {
-    /// It is to have the key that this text names.
+    /// Set it to the key that this exchange text names.
     Refresh(String),
-    /// It is to go, and its session to end.
+    /// Remove it, and end its session.
     Remove,
 }
 
 impl CookieChange {
-    /// What follows from a swap of the storage record `from` for `to`: where a session's key travels
-    /// in the cookie, storage has a text in the key's place that only names it, and the cookie
-    /// follows storage.
+    /// The change that follows from a swap of the storage record `from` for `to`. In a cookie
+    /// session, storage has an exchange text in place of the key, and the cookie follows storage.
     pub(super) fn of(from: Option<&str>, to: Option<&str>) -> Option<Self> {
         match (from.and_then(name_in), to.and_then(name_in)) {
-            // Swapped, and not just claimed for an attempt.
+            // A new key, not only a claim of the same one.
             (before, Some(name)) if before.as_ref() != Some(&name) => Some(Self::Refresh(name)),
             (Some(_), None) if to.is_none_or(|text| stored_key(text).is_none()) => Some(Self::Remove),
             _ => None,
@@ -39,21 +38,21 @@ impl CookieChange {
     }
 }
 
-/// What the storage record `text` has in the place of a key, if the key is in a cookie.
+/// The exchange text in the storage record `text`, if the key is in a cookie.
 fn name_in(text: &str) -> Option<String> {
     let key = stored_key(text)?;
-    // A key that is in no cookie is not copied.
+    // Keys that are not in a cookie are not copied.
     key.expose().ends_with(MARK).then(|| key.expose().to_owned())
 }
 
-/// Asks for one change after the other, so that a later one has the last word.
+/// Requests one change after the other, so that the last one wins.
 #[derive(Debug)]
 pub(super) struct CookieRefresher {
     changes: UnboundedSender<CookieChange>,
 }
 
 impl CookieRefresher {
-    /// `methods`: where the gateway answers HTTP requests; the method's name goes behind it.
+    /// A refresher that sends requests to the URL `methods` with the method's name appended.
     pub(super) fn new(methods: String) -> Self {
         let (changes, mut wanted) = mpsc::unbounded();
         spawn_local(async move {
@@ -64,16 +63,16 @@ impl CookieRefresher {
         Self { changes }
     }
 
-    /// Asks for it, in its turn, also if this is dropped meanwhile.
+    /// Requests a change after those before it, even if this is dropped meanwhile.
     pub(super) fn ask(&self, change: CookieChange) {
-        // Fails if the task has ended, which it does with us.
+        // It fails only if the task has ended, which it does with us.
         let _ = self.changes.unbounded_send(change);
     }
 }
 
 async fn ask(methods: &str, change: &CookieChange) {
     for wait in WAITS {
-        // An exception is as good as silence: nobody has answered.
+        // An exception means that nobody has answered.
         if post(methods, change).await.is_ok_and(|status| status < 500) {
             return;
         }
@@ -81,7 +80,7 @@ async fn ask(methods: &str, change: &CookieChange) {
     }
 }
 
-/// The status of the answer.
+/// Sends the request. Returns the HTTP status of the answer.
 async fn post(methods: &str, change: &CookieChange) -> Result<u16, Exception> {
     let (request, headers) = (RequestInit::new(), Headers::new()?);
     let method = match change {

@@ -1,8 +1,9 @@
-//! The IndexedDB database of a session, on web-sys: it has the log of the storage record and the device
-//! key. Knows nothing of what is in them.
+//! The IndexedDB database of a session, on web-sys. It has the log of the storage record and the
+//! device key. Must not depend on what they say.
 //!
-//! Each transaction is handed to the browser whole, its commit included, and lasts ("strict"): the browser
-//! finishes it without the page, so one that is frozen or closed in the middle keeps no other tab waiting.
+//! Each transaction is handed to the browser as a whole, with its commit, and is durable
+//! ("strict"). The browser finishes it without the page, so a page that is frozen or closed in the
+//! middle of one keeps no other tab waiting.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,10 +21,11 @@ use super::{
     global, member, object,
 };
 
-/// How long a database may take to open, in milliseconds. Some browsers have been known never to answer.
+/// How long a database may take to open, in milliseconds. Some browsers have been known never to
+/// answer.
 const OPENING: i32 = 3000;
-/// How long a transaction may take. Longer, but for the first of a connection: by then it is known that the
-/// database is there, if slow.
+/// How long a transaction may take, in milliseconds. The first one of a connection may take as long
+/// as opening the database: only after that is it known that the database answers, if slowly.
 const TRANSACTION: i32 = 10_000;
 
 #[wasm_bindgen]
@@ -42,37 +44,38 @@ extern "C" {
     fn commit(this: &Commit) -> Result<(), JsValue>;
 }
 
-/// What a transaction is to do; each names the object store first.
+/// A request of a transaction. The first field is the object store.
 #[derive(Debug)]
 pub(super) enum Request<'a> {
-    /// The value of this key.
+    /// Get the value of this key.
     Get(&'a str, &'a str),
-    /// All values, in the order of their keys.
+    /// Get all values, in the order of their keys.
     GetAll(&'a str),
-    /// All keys, in their order.
+    /// Get all keys, in their order.
     GetAllKeys(&'a str),
-    /// Add a value, under a key that must be free, or else one that the browser gives. The result is the key.
+    /// Add a value under a key, which must not exist, or else under a key that the browser chooses.
+    /// The result is the key.
     Add(&'a str, JsValue, Option<&'a str>),
-    /// Remove the value of a key, if there is one.
+    /// Remove the value of this key, if there is one.
     Delete(&'a str, JsValue),
 }
 
-/// Why a database did not do as it was asked.
+/// Why a database did not carry out a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DatabaseError {
-    /// The browser has none for this page.
+    /// The browser has no databases for this page.
     #[error("the browser has no databases for this page")]
     Missing,
-    /// It is there, or has been, and does not do it now.
+    /// The browser has databases, but refuses the request.
     #[error("the browser refuses")]
     Refused,
-    /// It did not answer in time.
+    /// The database did not answer in time.
     #[error("no answer in time")]
     Silent,
 }
 
-/// A database, opened when it is first used, and again if the browser has taken it from us. Closed with the
-/// last clone.
+/// A database. It is opened at its first use, and again if the browser has closed it, and closed
+/// with the last clone.
 #[derive(Clone, Debug)]
 pub(super) struct Database(Rc<Shared>);
 
@@ -80,36 +83,37 @@ pub(super) struct Database(Rc<Shared>);
 struct Shared {
     name: String,
     open: RefCell<Option<Connection>>,
-    /// It did not answer once: who waits for it again waits in vain.
+    /// It has not answered once, and is not waited for again.
     is_silent: Cell<bool>,
 }
 
-/// A database that is open.
+/// A connection to an open database.
 #[derive(Clone, Debug)]
 pub(super) struct Connection(Rc<Open>);
 
 #[derive(Debug)]
 struct Open {
     database: IdbDatabase,
-    /// A transaction has come to its end.
+    /// Whether a transaction has completed.
     answers: Cell<bool>,
-    /// Lets go of it when another page wants to delete or upgrade it.
+    /// Closes it when another page wants to delete or upgrade it.
     _version_change: EventListener,
 }
 
 impl Database {
-    /// The database called `name`.
+    /// The database `name`.
     pub(super) fn new(name: &str) -> Self {
         Self(Rc::new(Shared { name: name.to_owned(), open: RefCell::default(), is_silent: Cell::new(false) }))
     }
 
-    /// As [`Connection::transact`], on a connection that is opened if need be, and comes back.
+    /// Does what [`Connection::transact`] does, on a connection that is opened if necessary.
+    /// Returns that connection too.
     pub(super) fn transact<'a>(
         &'a self,
         mode: Mode,
         requests: &'a [Request<'a>],
     ) -> LocalBoxFuture<'a, Result<(Vec<JsValue>, Connection), DatabaseError>> {
-        // Boxed, as all of these are: the compiler would put a copy wherever it is waited for.
+        // Boxed, like the futures below: otherwise each caller would contain a copy of the code.
         Box::pin(async move {
             let mut tries = 2;
             loop {
@@ -118,10 +122,10 @@ impl Database {
                     Ok(results) => return Ok((results, connection)),
                     Err(error) => error,
                 };
-                // Browsers close databases when the user clears them, when a phone has slept, after errors of
-                // the disk.
+                // Browsers close databases when the user clears them, when a phone has slept, and
+                // after disk errors.
                 drop(self.0.open.take());
-                // It opened, and that was all.
+                // It has opened, and then not answered.
                 self.0.is_silent.set(error == DatabaseError::Silent && !connection.0.answers.get());
                 tries -= 1;
                 if tries == 0 {
@@ -131,7 +135,7 @@ impl Database {
         })
     }
 
-    /// Opens it, unless it is open.
+    /// Returns the connection; opens the database if it is not open.
     pub(super) fn open(&self) -> LocalBoxFuture<'_, Result<Connection, DatabaseError>> {
         Box::pin(async {
             if let Some(connection) = &*self.0.open.borrow() {
@@ -150,8 +154,8 @@ impl Database {
 }
 
 impl Connection {
-    /// Does all of `requests`, or nothing. Once it is done, it is on disk, as far as the browser keeps its
-    /// word. Gives their results.
+    /// Carries out all of `requests`, or none, and returns their results. They are then on disk, as
+    /// far as the browser keeps its promise.
     pub(super) fn transact<'a>(
         &'a self,
         mode: Mode,
@@ -166,13 +170,14 @@ impl Connection {
             let mut asked = Vec::new();
             for request in requests {
                 let Ok(request) = request.ask(&transaction) else {
-                    // Else the browser would do what it was asked up to there.
+                    // Otherwise the browser would carry out the requests before this one.
                     let _ = transaction.abort();
                     return Err(DatabaseError::Refused);
                 };
                 asked.push(request);
             }
-            // Browsers that do not know it commit by themselves, once the page has seen the results.
+            // Browsers that do not know it commit by themselves, once the page has seen the
+            // results.
             let _ = transaction.commit();
             let limit = if answers.get() { TRANSACTION } else { OPENING };
             happens(&transaction, "complete", "abort", limit).await?;
@@ -216,7 +221,7 @@ async fn open(name: &str) -> Result<Connection, DatabaseError> {
     let request = factory.open_with_u32(name, VERSION).map_err(|thrown| refused(&thrown))?;
     let upgrading = request.clone();
     let _upgrade = EventListener::new(&request, "upgradeneeded", move |_| {
-        // What cannot be upgraded is refused, and the storage record is in localStorage still.
+        // If the upgrade fails, opening fails, and the storage record is still in localStorage.
         if upgrade(&upgrading).is_err()
             && let Some(transaction) = upgrading.transaction()
         {
@@ -233,10 +238,10 @@ async fn open(name: &str) -> Result<Connection, DatabaseError> {
     Ok(Connection(Rc::new(Open { database, answers: Cell::new(false), _version_change })))
 }
 
-/// Waits for the first of two events, no longer than `limit` milliseconds. Fails at the second.
+/// Waits for the event `good`, for at most `limit` milliseconds. Fails at the event `bad`.
 async fn happens(target: &EventTarget, good: &str, bad: &str, limit: i32) -> Result<(), DatabaseError> {
     let happens = Promise::new(&mut |resolve, reject| {
-        // None of these fails; only the first one that comes counts.
+        // None of these fails. A promise takes the first result only.
         let _ = target.add_event_listener_with_callback(good, &resolve);
         let _ = target.add_event_listener_with_callback(bad, &reject);
         let _ = global().set_timeout_with_callback_and_timeout_and_arguments_0(&reject, limit);

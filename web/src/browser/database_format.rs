@@ -1,5 +1,5 @@
-//! What a session's database has in it, and how one is made, or one of an earlier version brought up to
-//! date, in the transaction that the browser gives for that.
+//! The format of a session's database (docs/protocol.md, section 4), and its creation and upgrade.
+//! Must not depend on how the database is used.
 
 use gloo_events::EventListener;
 use js_sys::Array;
@@ -13,18 +13,18 @@ use super::{member, object, random};
 /// The version of the format. Version 1 had entries and texts in one object store, `log`.
 pub(super) const VERSION: u32 = 2;
 
-/// Object store: the entries of the log, by ascending numbers.
+/// Object store of the log's entries, by ascending numbers.
 pub(super) const ENTRIES: &str = "entries";
-/// Object store: the texts of the log, by random names.
+/// Object store of the log's texts, by random names.
 pub(super) const TEXTS: &str = "texts";
-/// Object store: keys of the device, by name.
+/// Object store of device keys, by name.
 pub(super) const KEYS: &str = "keys";
 
-/// The log of version 1: its entries had the texts themselves.
+/// Object store of version 1: entries with the texts in them.
 const LOG: &str = "log";
 
-/// What an entry is when it has not been numbered yet: what it follows, the name of its text, and what has
-/// ended.
+/// A new entry, which the browser will number: the entry that it follows, the name of its text, and
+/// the sessions that have ended.
 pub(super) fn new_entry(from: Option<u64>, text: Option<&str>, ended: &[SessionId]) -> JsValue {
     let from = from.map_or(JsValue::NULL, |number| JsValue::from_f64(number as f64));
     let list = Array::new();
@@ -34,7 +34,7 @@ pub(super) fn new_entry(from: Option<u64>, text: Option<&str>, ended: &[SessionI
     object(&[("from", from), ("text", text.map_or(JsValue::NULL, JsValue::from_str)), ("ended", list.into())]).into()
 }
 
-/// An entry of the log, of whichever version: in the first, its text is the text itself.
+/// Reads an entry of either version. In version 1, `text` is the text itself.
 pub(super) fn entry(value: &JsValue) -> Option<LogEntry> {
     let number = |name| member(value, name)?.as_f64().map(|number| number as u64);
     let ended = member(value, "ended").filter(JsValue::is_object).map(|ended| Array::from(&ended)).unwrap_or_default();
@@ -46,10 +46,11 @@ pub(super) fn entry(value: &JsValue) -> Option<LogEntry> {
     })
 }
 
-/// Upgrades the database that `request` opens.
+/// Creates or upgrades the database that `request` opens, in the transaction that the browser
+/// provides for that.
 ///
 /// # Errors
-/// What the browser has thrown.
+/// The exception that the browser has thrown.
 pub(super) fn upgrade(request: &IdbOpenDbRequest) -> Result<(), JsValue> {
     let database = request.result()?.dyn_into::<IdbDatabase>()?;
     let stores = database.object_store_names();
@@ -73,12 +74,12 @@ pub(super) fn upgrade(request: &IdbOpenDbRequest) -> Result<(), JsValue> {
             let _ = upgrading.abort();
         }
     });
-    // Once only, and long after this has returned.
+    // It is called once, long after this function has returned.
     carrying_over.forget();
     Ok(())
 }
 
-/// What counted among `old` entries becomes the first new one.
+/// Turns the entry that counts among `old` ones into the first new one.
 fn carry_over(old: &JsValue, entries: &IdbObjectStore, texts: &IdbObjectStore) -> Result<(), JsValue> {
     let old = Array::from(old).iter().filter_map(|value| entry(&value)).collect();
     let old = Log { entries: old, texts: Vec::new() };
@@ -91,7 +92,7 @@ fn carry_over(old: &JsValue, entries: &IdbObjectStore, texts: &IdbObjectStore) -
     Ok(())
 }
 
-/// The object store that has the entries.
+/// Creates the object store of entries.
 fn create_entries(database: &IdbDatabase) -> Result<IdbObjectStore, JsValue> {
     let ascending = IdbObjectStoreParameters::new();
     ascending.set_auto_increment(true);

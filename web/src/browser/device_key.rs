@@ -1,5 +1,5 @@
-//! The browser's own key pair (WebCrypto), kept in the database of a session: it signs, and nobody can
-//! read its private half, script of this page included. Knows nothing of what it signs.
+//! The device key: a key pair of WebCrypto in the session's database. No script can read its
+//! private half, not even this page's. Must not depend on what it signs.
 
 use std::cell::RefCell;
 
@@ -16,33 +16,34 @@ use super::{
     global, member, object,
 };
 
-/// What the pair is called in its object store.
+/// The pair's key in its object store.
 const NAME: &str = "device";
 
-/// The key pair of a database.
+/// The key pair in a database.
 #[derive(Debug)]
 pub(super) struct DeviceKey {
     database: Database,
-    /// The pair as it was read last. It stands in for a database that no longer answers.
+    /// The pair as it was read last, for when the database no longer answers.
     pair: RefCell<Option<JsValue>>,
 }
 
 impl DeviceKey {
-    /// The pair in `database`, which need not be there yet.
+    /// The pair in `database`, which may not exist yet.
     pub(super) fn new(database: &Database) -> Self {
         Self { database: database.clone(), pair: RefCell::default() }
     }
 
-    /// The public half of the pair, which is made if there is none: Ed25519, or ECDSA P-256 where the
-    /// browser does not know that. Tabs that make one at the same time get the same. `None` where the
-    /// browser has no WebCrypto (a page that was served without TLS) or does not keep its keys.
+    /// Returns the public half of the pair. Creates the pair if there is none: Ed25519, or ECDSA
+    /// P-256 if the browser does not support that. Tabs that do so at the same time get the same
+    /// pair. `None` if the browser has no WebCrypto (on pages served without TLS) or cannot store
+    /// its keys.
     pub(super) fn make(&self) -> LocalBoxFuture<'_, Option<PublicKey>> {
         Box::pin(async {
             let mut public_key = self.public_key().await;
             for algorithm in ["Ed25519", "ECDSA"] {
                 if public_key.is_none() {
-                    // Only a kept pair counts: another tab may have been first, and browsers differ in how
-                    // they tell us that.
+                    // Only a stored pair counts: another tab may have been first, and browsers
+                    // differ in how they report that.
                     let _ = self.generate(algorithm).await;
                     public_key = self.public_key().await;
                 }
@@ -51,7 +52,7 @@ impl DeviceKey {
         })
     }
 
-    /// The signature of `message` by the pair.
+    /// Signs `message`.
     pub(super) async fn sign(&self, message: &str) -> Signature {
         match self.read().await {
             Ok(Some(pair)) => sign(&pair, message.as_bytes()).await.map_or(Signature::NoKey, Signature::Made),
@@ -60,10 +61,10 @@ impl DeviceKey {
         }
     }
 
-    /// Makes a pair, and keeps it if there is none yet.
+    /// Creates a pair, and stores it unless there is one.
     fn generate<'a>(&'a self, algorithm: &'a str) -> LocalBoxFuture<'a, Option<()>> {
         Box::pin(async move {
-            // The curve is ECDSA's; Ed25519 has one only.
+            // The curve is for ECDSA; Ed25519 ignores it.
             let algorithm = object(&[("name", algorithm.into()), ("namedCurve", "P-256".into())]);
             let uses = Array::of2(&"sign".into(), &"verify".into());
             let pair = subtle()?.generate_key_with_object(&algorithm, false, &uses).ok()?.await.ok()?;
@@ -72,7 +73,7 @@ impl DeviceKey {
         })
     }
 
-    /// The public half of a pair that is there and signs.
+    /// The public half of the stored pair, if there is one and it can sign.
     fn public_key(&self) -> LocalBoxFuture<'_, Option<PublicKey>> {
         Box::pin(async {
             let pair = self.read().await.ok()??;
@@ -84,8 +85,8 @@ impl DeviceKey {
         })
     }
 
-    /// The pair. `None`: there is none, and the browser has none to come back. An error: the database does
-    /// not say whether there is one.
+    /// Reads the pair. `None`: there is no pair, or the browser has no databases. An error: the
+    /// database does not say whether there is one.
     fn read(&self) -> LocalBoxFuture<'_, Result<Option<JsValue>, DatabaseError>> {
         Box::pin(async {
             match self.database.transact(Mode::Readonly, &[Request::Get(KEYS, NAME)]).await {
@@ -100,7 +101,7 @@ impl DeviceKey {
     }
 }
 
-/// The signature of `message` by `pair`, base64url.
+/// The signature of `message` by `pair`, in base64url.
 fn sign<'a>(pair: &'a JsValue, message: &'a [u8]) -> LocalBoxFuture<'a, Option<String>> {
     Box::pin(async move {
         let key: CryptoKey = member(pair, "privateKey")?.dyn_into().ok()?;
@@ -110,7 +111,7 @@ fn sign<'a>(pair: &'a JsValue, message: &'a [u8]) -> LocalBoxFuture<'a, Option<S
     })
 }
 
-/// Missing on pages that were served without TLS.
+/// WebCrypto, which is missing on pages served without TLS.
 fn subtle() -> Option<SubtleCrypto> {
     let subtle = global().crypto().ok()?.subtle();
     (!subtle.is_undefined()).then_some(subtle)

@@ -1,4 +1,5 @@
-//! What has happened in the browser and was not taken in yet, as a machine's inputs.
+//! The queue of a machine's inputs: events of the browser that the driver has not taken yet. Must
+//! not depend on what they mean.
 
 use std::{
     cell::RefCell,
@@ -9,7 +10,7 @@ use std::{
 
 use relogin_client_proto::Input;
 
-/// The event queue of one driver: filled by the browser's callbacks, in the order in which they are
+/// The event queue of one driver. The browser's callbacks fill it, in the order in which they are
 /// called.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventQueue(Rc<RefCell<State>>);
@@ -27,7 +28,7 @@ impl EventQueue {
         self.wake();
     }
 
-    /// Adds an event that the driver will find when it is woken by something else.
+    /// Adds an event without waking the driver.
     pub(super) fn add(&self, event: Input) {
         self.0.borrow_mut().events.push_back(event);
     }
@@ -40,12 +41,12 @@ impl EventQueue {
         }
     }
 
-    /// The next event, if there is one.
+    /// Takes the next event, if there is one.
     pub(super) fn pop(&self) -> Option<Input> {
         self.0.borrow_mut().events.pop_front()
     }
 
-    /// The next event.
+    /// Takes the next event, once there is one.
     pub(super) fn poll_next(&self, context: &Context<'_>) -> Poll<Input> {
         let next = self.pop();
         if next.is_none() {

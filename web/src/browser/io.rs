@@ -1,4 +1,5 @@
-//! Browser I/O of one machine: carries out its actions, and queues what happens.
+//! The browser I/O of one machine: carries out its actions, and queues what happens. Must not
+//! decide anything.
 
 use std::{
     task::{Context, Poll},
@@ -11,7 +12,7 @@ use super::{
     EventQueue, Exception, StorageMode, random, session::SessionIo, socket::Socket, timer::Timer, wake_ups::WakeUps,
 };
 
-/// What a machine is connected to. Dropped, it lets go of it all.
+/// The I/O of a machine. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct BrowserIo {
     gateway: String,
@@ -23,7 +24,8 @@ pub(crate) struct BrowserIo {
 }
 
 impl BrowserIo {
-    /// The I/O of a machine whose sockets go to `gateway`: a good address, or empty if it opens none.
+    /// The I/O of a machine whose sockets go to `gateway`: a valid address, or empty if the machine
+    /// opens no sockets.
     ///
     /// # Errors
     /// If the browser has no generator of random values.
@@ -34,10 +36,11 @@ impl BrowserIo {
         Ok(Self { gateway, events, timer, socket: None, session: None, _wake_ups: wake_ups })
     }
 
-    /// Keeps the session of the session resource `session`; see [`Options::adopt`](crate::Options::adopt).
+    /// Keeps the session of the session resource `session`. For `adopt` see
+    /// [`Options::adopt`](crate::Options::adopt).
     ///
     /// # Errors
-    /// If the gateway's address is none.
+    /// If the gateway's address is not a URL.
     pub(crate) fn keep_session(
         &mut self,
         session: &str,
@@ -48,12 +51,12 @@ impl BrowserIo {
         Ok(())
     }
 
-    /// What happens next.
+    /// The next event, once there is one.
     pub(crate) fn poll_event(&mut self, context: &Context<'_>) -> Poll<Input> {
         self.events.poll_next(context).map(|event| self.taken(event))
     }
 
-    /// What has happened already, if something has.
+    /// The next event, if there is one already.
     pub(crate) fn next_queued(&mut self) -> Option<Input> {
         let event = self.events.pop()?;
         Some(self.taken(event))
@@ -66,13 +69,13 @@ impl BrowserIo {
         event
     }
 
-    /// Sends [`Input::Timer`] at this time, or sooner, in place of the time before.
+    /// Queues [`Input::Timer`] at the time `due`, or sooner; replaces the time set before.
     pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
         self.timer.set(due);
     }
 
-    /// Does it. What is to be handed to the machine before any other input, if something is, comes
-    /// back; until then, no further action is to be carried out.
+    /// Carries out an action. Returns the answer, if there is one. The driver must hand it to the
+    /// machine before any other input, and before it carries out another action.
     pub(crate) async fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match action {
             Action::OpenSocket(id) => self.open_socket(*id),
@@ -87,12 +90,12 @@ impl BrowserIo {
         None
     }
 
-    /// Opens a socket, in place of the one before.
+    /// Opens a socket; closes the one before.
     fn open_socket(&mut self, id: SocketId) {
         self.socket = None;
         match Socket::open(id, &self.gateway, &self.events) {
             Ok(socket) => self.socket = Some((id, socket)),
-            // To the machine a refusal by the browser is a gateway that cannot be reached.
+            // The machine treats a refusal by the browser as a gateway that cannot be reached.
             Err(_) => self.events.push(Input::SocketClosed(id)),
         }
     }

@@ -1,5 +1,5 @@
-//! An entry of localStorage, by gloo-storage: a text, read and written as it is. Knows nothing of what is
-//! in it.
+//! One entry of localStorage, by gloo-storage: a text, read and written as it is. Must not depend
+//! on what it says.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use web_sys::StorageEvent;
 
 use super::global;
 
-/// The entry of this name.
+/// The entry of one name.
 #[derive(Clone, Debug)]
 pub(super) struct LocalEntry {
     name: Rc<str>,
@@ -22,13 +22,13 @@ impl LocalEntry {
         Self { name: name.into() }
     }
 
-    /// What is there.
+    /// Reads the entry.
     pub(super) fn read(&self) -> Result<Option<Secret>, Unavailable> {
         let text = storage()?.get_item(&self.name).map_err(|_| Unavailable)?;
         Ok(text.map(Secret::new))
     }
 
-    /// Puts `text` there. What cannot be written is removed, for the text before it counts no more.
+    /// Writes the entry. If that fails it is removed, because the text before no longer counts.
     pub(super) fn write(&self, text: Option<&Secret>) -> Result<(), Unavailable> {
         let storage = storage()?;
         let written = text.is_some_and(|text| storage.set_item(&self.name, text.expose()).is_ok());
@@ -39,12 +39,12 @@ impl LocalEntry {
         if text.is_none() { Ok(()) } else { Err(Unavailable) }
     }
 
-    /// Calls `heard` with what another tab has written there, until it is dropped.
+    /// Calls `heard` with each text that another tab writes, until the listener is dropped.
     pub(super) fn watch(&self, heard: impl Fn(Option<Secret>) + 'static) -> EventListener {
         let name = Rc::clone(&self.name);
         EventListener::new(&global(), "storage", move |event| {
             let Some(event) = event.dyn_ref::<StorageEvent>() else { return };
-            // No key: everything was cleared.
+            // Without a key: all of localStorage was cleared.
             if event.key().is_none_or(|key| *key == *name) {
                 heard(event.new_value().map(Secret::new));
             }
@@ -52,7 +52,8 @@ impl LocalEntry {
     }
 }
 
-/// Browsers that block cookies throw at the mere name of localStorage, and so does gloo-storage.
+/// localStorage, if the browser has it. Browsers that block cookies throw when it is accessed, and
+/// gloo-storage would pass that on.
 fn storage() -> Result<web_sys::Storage, Unavailable> {
     match global().local_storage() {
         Ok(Some(_)) => Ok(LocalStorage::raw()),

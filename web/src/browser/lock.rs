@@ -1,4 +1,5 @@
-//! A lock between the tabs of an origin (Web Locks): asked for, stolen, given back.
+//! A lock among the tabs of an origin (Web Locks), which can be requested, stolen and released.
+//! Must not depend on what it protects.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -16,13 +17,13 @@ use super::{EventQueue, global};
 extern "C" {
     type Navigator;
 
-    /// Missing on pages that were served without TLS.
+    /// Web Locks, which are missing on pages served without TLS.
     #[wasm_bindgen(method, getter)]
     fn locks(this: &Navigator) -> Option<LockManager>;
 
     type LockManager;
 
-    /// Fails where the page may have no locks.
+    /// Throws if the page may not use locks.
     #[wasm_bindgen(method, catch)]
     fn request(
         this: &LockManager,
@@ -40,26 +41,26 @@ extern "C" {
     fn set_signal(this: &LockOptions, signal: &AbortSignal);
 }
 
-/// A lock that was asked for. Dropped, it is given back, or its place in the line is, and nothing
-/// more is heard of it.
+/// A lock that was requested. Dropping it releases the lock or cancels the request, and ends its
+/// events.
 #[derive(Debug)]
 pub(super) struct Lock(Rc<RefCell<State>>);
 
 #[derive(Debug)]
 enum State {
-    /// In line, which this leaves.
+    /// Requested; the controller cancels that.
     Waiting(Option<AbortController>),
     /// Held until this is dropped.
     Held {
         _until_dropped: oneshot::Sender<()>,
     },
-    GivenBack,
+    Released,
 }
 
 impl Lock {
-    /// Asks for the lock `name`: stands in line for it or, to `steal` it, takes it from whoever has
-    /// it. [`Input::LockGranted`] tells that it is ours, [`Input::LockRefused`], as the last thing,
-    /// that it is not to be had or was stolen from us.
+    /// Requests the lock `name`: waits for its turn or, with `steal`, takes it from its holder.
+    /// [`Input::LockGranted`] says that we hold it; [`Input::LockRefused`], the last event, that
+    /// there is none, or that it was stolen from us.
     pub(super) fn request(id: LockId, name: &str, steal: bool, events: &EventQueue) -> Self {
         let options: LockOptions = Object::new().unchecked_into();
         let controller = AbortController::new().ok();
@@ -88,8 +89,8 @@ impl Lock {
                 Some(Err(_)) | None => false,
             };
             drop(granted);
-            // Stolen, or refused to a page like this one.
-            if !is_over && !matches!(*state.borrow(), State::GivenBack) {
+            // Stolen, or not available to this page.
+            if !is_over && !matches!(*state.borrow(), State::Released) {
                 events.push(Input::LockRefused(id));
             }
         });
@@ -97,11 +98,11 @@ impl Lock {
     }
 }
 
-/// What the browser is to wait for before it gives the lock to the next in line: nothing if it was
-/// given back in the meantime.
+/// The promise that the browser waits for before it grants the lock to the next in line; `None` if
+/// the lock was released in the meantime.
 fn hold(state: &RefCell<State>) -> Option<Promise> {
     let mut state = state.borrow_mut();
-    if matches!(*state, State::GivenBack) {
+    if matches!(*state, State::Released) {
         return None;
     }
     let (sender, dropped) = oneshot::channel();
@@ -114,8 +115,8 @@ fn hold(state: &RefCell<State>) -> Option<Promise> {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // The state is changed first: what aborting calls may look at it.
-        let before = self.0.replace(State::GivenBack);
+        // The state is changed first, because callbacks of `abort` may read it.
+        let before = self.0.replace(State::Released);
         if let State::Waiting(Some(controller)) = before {
             controller.abort();
         }

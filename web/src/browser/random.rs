@@ -1,4 +1,5 @@
-//! Random values from the browser's cryptographic generator, and the moments that have some.
+//! Random values from the browser's cryptographic generator, and moments that contain them. Must
+//! not depend on what they are used for.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -7,25 +8,25 @@ use relogin_session::SessionId;
 
 use super::{Exception, global, now};
 
-/// Whether the browser has a generator.
+/// Checks that the browser has a generator.
 ///
 /// # Errors
-/// If it has none.
+/// If it does not.
 pub(super) fn check() -> Result<(), Exception> {
     fill(&mut [0])
 }
 
-/// Now, and random values for it.
+/// The current moment, with random values.
 pub(crate) fn moment() -> Moment {
     moment_at(now())
 }
 
-/// A moment of time, and random values for it.
+/// The moment at the time `now`, with random values.
 pub(crate) fn moment_at(now: Duration) -> Moment {
-    /// So many are drawn at once, for the browser takes as long for one.
+    /// How many are drawn at once: the browser takes as long for one.
     const DRAWN: usize = 80;
     thread_local! {
-        /// Random values for moments to come, and how many of them there are.
+        /// Random values for later moments, and how many of them are left.
         static RANDOM: RefCell<([[u8; 24]; DRAWN], usize)> = const { RefCell::new(([[0; 24]; DRAWN], 0)) };
     }
     let random = RANDOM.with_borrow_mut(|(drawn, left)| {
@@ -35,18 +36,18 @@ pub(crate) fn moment_at(now: Duration) -> Moment {
             *left = DRAWN;
         }
         *left -= 1;
-        // What is used stays nowhere.
+        // Used values are not kept.
         std::mem::take(&mut drawn[*left])
     });
     Moment { now, random }
 }
 
-/// As many as an id has.
+/// Random bytes for an id.
 pub(super) fn id() -> [u8; 16] {
     *moment().random.first_chunk().expect("a moment has 24 bytes")
 }
 
-/// A name that nobody else draws.
+/// A random name that nobody else has.
 pub(super) fn name() -> String {
     SessionId(id()).to_text()
 }

@@ -1,4 +1,5 @@
-//! The log of the storage record, in the database: as relogin_client_proto::storage wants it read and written.
+//! The log of the storage record, in the database. Must not decide which entry counts: that is up
+//! to `RecordStorage`.
 
 use std::cell::RefCell;
 
@@ -20,7 +21,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct RecordLog {
     database: Database,
-    /// On which it was read last. What is written goes there, or nowhere: another database has another log.
+    /// The connection on which the log was read last. Writes use this one only, because a database
+    /// that was opened later may have another log.
     connection: RefCell<Option<Connection>>,
 }
 
@@ -30,7 +32,7 @@ impl RecordLog {
         Self { database: database.clone(), connection: RefCell::default() }
     }
 
-    /// All of it.
+    /// Reads the whole log.
     pub(super) async fn read(&self) -> Result<Log, Unavailable> {
         let all = [Request::GetAll(ENTRIES), Request::GetAllKeys(TEXTS), Request::GetAll(TEXTS)];
         let (results, connection) = self.database.transact(Mode::Readonly, &all).await?;
@@ -49,7 +51,7 @@ impl RecordLog {
         Ok(log)
     }
 
-    /// Appends to the log that was read last. The new entry's number.
+    /// Appends to the log that was read last. Returns the new entry's number.
     pub(super) async fn append(&self, append: &LogAppend) -> Result<u64, Unavailable> {
         let name = append.text.as_ref().map(|_| random::name());
         let entry = new_entry(append.from, name.as_deref(), &append.ended);
@@ -62,7 +64,7 @@ impl RecordLog {
         results.last().and_then(JsValue::as_f64).map(|at| at as u64).ok_or(Unavailable)
     }
 
-    /// Removes from it.
+    /// Removes entries and texts from the log that was read last.
     pub(super) async fn remove(&self, removal: &LogRemoval) -> Result<(), Unavailable> {
         self.write(&requests(removal)).await.map(drop)
     }

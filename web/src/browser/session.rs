@@ -1,4 +1,4 @@
-//! What keeps a session in the browser: storage, device key, lock and cookie.
+//! The browser I/O of a session: storage, device key, lock and cookie. Must not depend on sockets.
 
 use relogin_client_proto::{Action, Input, LockId, Secret, Signature};
 
@@ -13,20 +13,20 @@ use super::{
     storage::Storage,
 };
 
-/// How a session's key is kept.
+/// Where a session's key is kept, and whether with a device key.
 #[derive(Clone, Debug)]
 pub(crate) enum StorageMode {
     /// In the browser's storage, with a device key beside it.
     Bound,
-    /// There, in a place of its own, and without a device key.
+    /// In the browser's storage under a name of its own, without a device key.
     Bearer,
-    /// In this page's memory, which begins with a copy of what the storage called so has, and
-    /// without a device key.
+    /// In this page's memory, which begins with a copy of the storage of this name, without a
+    /// device key.
     Copy(String),
 }
 
 impl StorageMode {
-    /// What the storage of the session resource `session` is called.
+    /// The storage name of the session resource `session`.
     pub(crate) fn name(&self, session: &str) -> String {
         let place = match self {
             Self::Bound => "",
@@ -37,13 +37,13 @@ impl StorageMode {
     }
 }
 
-/// The part of the browser that keeps one session. Dropped, it lets go of it.
+/// The I/O of one session. Dropping it ends all of it; the session stays in storage.
 #[derive(Debug)]
 pub(super) struct SessionIo {
-    /// Of storage, database and lock.
+    /// The name of storage, database and lock.
     name: String,
     storage: Storage,
-    /// Until storage has said what it has.
+    /// Present until the first swap.
     adoption: Option<Adoption>,
     device_key: Option<DeviceKey>,
     cookie: Option<CookieRefresher>,
@@ -52,11 +52,11 @@ pub(super) struct SessionIo {
 }
 
 impl SessionIo {
-    /// Opens what keeps the session resource `session`, whose gateway is at `gateway`: a good
-    /// address, or empty. `adopt`: what a legacy client's key is called that is to be taken over.
+    /// The I/O of the session resource `session`, whose gateway is at `gateway`: a valid address,
+    /// or empty. `adopt`: the name of a legacy client's key that is to be taken over.
     ///
     /// # Errors
-    /// If `gateway` is none.
+    /// If `gateway` is not a URL.
     pub(super) fn open(
         session: &str,
         gateway: &str,
@@ -74,7 +74,7 @@ impl SessionIo {
             move || events.push(Input::StorageChanged)
         };
         let (storage, cookie) = match mode {
-            // The browser's cookie does not follow it.
+            // The browser's cookie is not this copy's.
             StorageMode::Copy(original) => (Storage::copy(original), None),
             StorageMode::Bound | StorageMode::Bearer => {
                 (Storage::open(&name, &database, heard), Some(CookieRefresher::new(methods)))
@@ -84,10 +84,10 @@ impl SessionIo {
         Ok(Self { name, storage, adoption, device_key, cookie, lock: None, events: events.clone() })
     }
 
-    /// Does it; as [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
+    /// Carries out an action, like [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
     pub(super) async fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match action {
-            // Whether a key is to be taken over, the log says: localStorage does not know of a logout.
+            // Only the log says whether to take a key over: localStorage does not show a logout.
             Action::ReadStorage if self.adoption.is_some() => Some(self.swap(None, None).await),
             Action::ReadStorage => Some(Input::StorageRead(self.storage.read().await)),
             Action::SwapStorage { from, to } => Some(self.swap(from.as_ref(), to.as_ref()).await),
@@ -105,12 +105,12 @@ impl SessionIo {
             Action::RequestLock(id) => self.lock(*id, false),
             Action::StealLock(id) => self.lock(*id, true),
             Action::ReleaseLock(id) => drop(self.lock.take_if(|(held, _)| held == id)),
-            // Sockets are not a session's, and the rest is for the machine's callers.
+            // The driver handles all others.
             _ => {}
         }
     }
 
-    /// Swaps storage; if that succeeds, the cookie follows.
+    /// Swaps the storage record. If that succeeds, the cookie follows.
     async fn swap(&mut self, from: Option<&Secret>, to: Option<&Secret>) -> Input {
         let there = self.storage.swap(from, to).await;
         if let Some(adoption) = self.adoption.take() {

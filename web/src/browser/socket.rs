@@ -1,4 +1,4 @@
-//! The WebSocket to the gateway.
+//! The WebSocket to the gateway. Must not depend on what the frames say.
 
 use gloo_events::EventListener;
 use relogin_client_proto::{Input, Secret, SocketId};
@@ -7,8 +7,8 @@ use web_sys::{MessageEvent, WebSocket};
 
 use super::{EventQueue, Exception, burst::Burst};
 
-/// A socket that is being opened, is open, or has closed. Dropped, it is closed, and nothing more is
-/// heard of it.
+/// A socket that is being opened, is open, or has closed. Dropping it closes it and ends its
+/// events.
 #[derive(Debug)]
 pub(super) struct Socket {
     socket: WebSocket,
@@ -16,10 +16,10 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Opens a socket.
+    /// Begins to open a socket; later failures are events.
     ///
     /// # Errors
-    /// If the browser refuses to: of what becomes of it later, the events tell.
+    /// If the browser refuses the address.
     pub(super) fn open(id: SocketId, url: &str, events: &EventQueue) -> Result<Self, Exception> {
         let frames = Burst::new(events)?;
         let socket = WebSocket::new(url)?;
@@ -27,10 +27,10 @@ impl Socket {
             let events = events.clone();
             EventListener::new(&socket, name, move |_| events.push(event(id)))
         };
-        // An "error" event tells nothing, and "close" always follows.
+        // The event "error" says nothing more, and "close" always follows it.
         let mut listeners = vec![on("open", Input::SocketOpened), on("close", Input::SocketClosed)];
         listeners.push(EventListener::new(&socket, "message", move |event| {
-            // RES is text: a binary frame is none of ours.
+            // RES uses text frames; others are ignored.
             if let Some(frame) = event.unchecked_ref::<MessageEvent>().data().as_string() {
                 frames.push(Input::Frame(id, Secret::new(frame)));
             }
@@ -40,7 +40,7 @@ impl Socket {
 
     /// Sends a text frame.
     pub(super) fn send(&self, frame: &str) {
-        // It fails if the socket is not open; then "close" follows, and the machine acts on that.
+        // It fails if the socket is not open. Then the event "close" follows.
         let _ = self.socket.send_with_str(frame);
     }
 }
@@ -48,7 +48,7 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.listeners.clear();
-        // Fails for codes and reasons only, and there are none.
+        // It fails only for invalid codes and reasons.
         let _ = self.socket.close();
     }
 }

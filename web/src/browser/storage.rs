@@ -1,5 +1,5 @@
-//! The storage record, in localStorage and in the log of a database: does what relogin_client_proto::storage
-//! says is to be read and written, and decides nothing.
+//! The storage record, in localStorage and in the log of a database. Carries out the actions of
+//! `RecordStorage`, which decides what is read and written (docs/protocol.md, section 4).
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -16,47 +16,48 @@ use web_sys::BroadcastChannel;
 
 use super::{database::Database, local_storage::LocalEntry, record_log::RecordLog};
 
-/// How long a browser may take to bring what one tab writes to localStorage to the others, in milliseconds.
+/// How long a browser may take to show other tabs what one tab has written to localStorage, in
+/// milliseconds.
 const SETTLING: u32 = 100;
 
-/// The storage record. Dropped, it is listened to no more.
+/// The storage record. Dropping it ends its listeners.
 #[derive(Debug)]
 pub(super) enum Storage {
-    /// That which the tabs of an origin share.
+    /// The record that the tabs of an origin share.
     Shared(SharedStorage),
-    /// One of this page's own.
+    /// A record of this page alone.
     Memory(MemoryStorage),
 }
 
-/// The record in both places.
+/// The record in localStorage and in the log.
 #[derive(Debug)]
 pub(super) struct SharedStorage {
     record: Rc<RefCell<RecordStorage>>,
     local: LocalEntry,
     log: RecordLog,
-    /// Tells other tabs that the record has changed, never what it is.
+    /// Tells other tabs that the record has changed, never what it says.
     channel: Option<BroadcastChannel>,
     _listeners: Vec<EventListener>,
 }
 
-/// A record that nobody else has.
+/// A record in this page's memory.
 #[derive(Debug)]
 pub(super) struct MemoryStorage(RefCell<Option<Secret>>);
 
 impl Storage {
-    /// The record called `name`, whose log is in `database`. `heard` is called whenever another tab may
-    /// have changed it.
+    /// The record `name`, whose log is in `database`. Calls `heard` whenever another tab may have
+    /// changed it.
     pub(super) fn open(name: &str, database: &Database, heard: impl Fn() + 'static) -> Self {
         Self::Shared(SharedStorage::open(name, database, heard))
     }
 
-    /// A record of this page's own, which begins with what localStorage has now under `name`.
+    /// A record in memory, which begins with a copy of the entry `name` of localStorage.
     pub(super) fn copy(name: &str) -> Self {
         let text = LocalEntry::new(name).read().unwrap_or_default();
         Self::Memory(MemoryStorage(RefCell::new(text)))
     }
 
-    /// What is there, or was a moment ago.
+    /// Reads the record. What it returns may be out of date.
     pub(super) async fn read(&self) -> Option<Secret> {
         match self {
             Self::Shared(shared) => shared.run(StorageInput::Read).await,
@@ -64,7 +65,8 @@ impl Storage {
         }
     }
 
-    /// Puts `to` there if `from` is there. Answers what is there then, whoever wrote it.
+    /// Replaces `from` by `to`: a compare-and-swap. Returns the record after that, whoever wrote
+    /// it.
     pub(super) async fn swap(&self, from: Option<&Secret>, to: Option<&Secret>) -> Option<Secret> {
         match self {
             Self::Shared(shared) => shared.run(StorageInput::Swap { from: from.cloned(), to: to.cloned() }).await,
@@ -79,7 +81,7 @@ impl SharedStorage {
         let record = Rc::<RefCell<RecordStorage>>::default();
         let (local, log) = (LocalEntry::new(name), RecordLog::new(database));
         let mut listeners = Vec::new();
-        // Where there is none, they find out when they look.
+        // Without a channel, other tabs find out when they read the record.
         let channel = BroadcastChannel::new(name).ok();
         if let Some(channel) = &channel {
             let heard = Rc::clone(&heard);
@@ -91,7 +93,8 @@ impl SharedStorage {
                 news();
             }
         }));
-        // Opened ahead of the first swap: that is when the page has a connection.
+        // The first swap needs the database, once the page has a connection: it is opened before
+        // that.
         let ahead = database.clone();
         spawn_local(async move { drop(ahead.open().await) });
         Self { record, local, log, channel, _listeners: listeners }
@@ -110,7 +113,7 @@ impl SharedStorage {
                 StorageAction::ReadLog => StorageInput::Log(self.log.read().await),
                 StorageAction::Append(append) => StorageInput::Appended(self.log.append(&append).await),
                 StorageAction::Remove(removal) => {
-                    // What stays is removed with the next swap.
+                    // What could not be removed is removed with the next swap.
                     let _ = self.log.remove(&removal).await;
                     StorageInput::Removed
                 }
@@ -120,7 +123,7 @@ impl SharedStorage {
                 }
                 StorageAction::Done { text, is_changed } => {
                     if is_changed && let Some(channel) = &self.channel {
-                        // It cannot be cloned only where it is closed.
+                        // It fails only if the channel is closed.
                         let _ = channel.post_message(&JsValue::NULL);
                     }
                     return text;

@@ -1,4 +1,5 @@
-//! What the tests of storage and device key share: a browser that lacks something, and waiting with a deadline.
+//! For the tests of storage and device key: a browser that lacks something, and waiting with a
+//! deadline.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]
 
 use std::{future::IntoFuture, pin::pin};
@@ -16,14 +17,14 @@ extern "C" {
     /// Deletes a database, as clearing the browser's data does.
     pub(super) fn forget(database: &str) -> Promise;
 
-    /// What a database keeps of the device under a name.
+    /// The device key of this name in a database.
     pub(super) fn kept(database: &str, name: &str) -> Promise;
 
     /// Makes a database of version 1: its log, and a key pair.
     #[wasm_bindgen(js_name = makeOldDatabase)]
     pub(super) fn make_old_database(name: &str, entries: &str) -> Promise;
 
-    /// All that a database has, as JSON.
+    /// The whole content of a database, as JSON.
     pub(super) fn everything(database: &str) -> Promise;
 
     /// Another document of this origin.
@@ -31,7 +32,7 @@ extern "C" {
     pub(super) fn other_tab() -> web_sys::Window;
 }
 
-/// What a browser can lack.
+/// Something that a browser can lack.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Sabotage {
     /// There is no IndexedDB.
@@ -56,7 +57,7 @@ pub(super) enum Sabotage {
 pub(super) struct Broken(Function);
 
 impl Broken {
-    /// Takes it from the browser.
+    /// Takes something from the browser.
     pub(super) fn new(what: Sabotage) -> Self {
         Self(break_browser(&format!("{what:?}")))
     }
@@ -68,7 +69,7 @@ impl Drop for Broken {
     }
 }
 
-/// What `wanted` comes to.
+/// Waits for `wanted`, and panics if that takes too long.
 pub(super) async fn within<T>(what: &str, wanted: impl IntoFuture<Output = T>) -> T {
     match future::select(pin!(wanted.into_future()), TimeoutFuture::new(15_000)).await {
         future::Either::Left((value, _)) => value,

@@ -1,4 +1,4 @@
-//! The driver's timer.
+//! The driver's timer. Must not depend on what is due.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{EventQueue, now};
 /// `setTimeout` takes a 32-bit number of milliseconds and fires at once on a larger one.
 const LONGEST: u32 = i32::MAX as u32;
 
-/// Sends [`Input::Timer`] when it is time. Dropped, it sends no more.
+/// Queues [`Input::Timer`] at the time that was set, unless it is dropped before.
 #[derive(Debug)]
 pub(super) struct Timer {
     events: EventQueue,
@@ -23,9 +23,9 @@ impl Timer {
         Self { events: events.clone(), set: None }
     }
 
-    /// Sets it to this time, in place of the one before. One that is set for an earlier time stays
-    /// as it is: most inputs only put off what is due, and to set a timer anew for each costs more
-    /// than all else.
+    /// Sets the timer to this time; replaces the time before. A timer that is set to an earlier
+    /// time keeps it: most inputs only postpone a deadline, and setting a timer for each would cost
+    /// more than anything else.
     pub(super) fn set(&mut self, due: Option<Duration>) {
         let Some(due) = due else {
             self.set = None;
@@ -38,16 +38,16 @@ impl Timer {
         self.set = Some((due, Timeout::new(wait, move || events.push(Input::Timer))));
     }
 
-    /// It has fired, and is not set any more.
+    /// The timer has fired, and is no longer set.
     pub(super) fn fired(&mut self) {
         self.set = None;
     }
 }
 
-/// Rounded up: woken a fraction too early, the machine would find nothing due and set the same timer
-/// again.
+/// Converts to milliseconds, rounded up: woken a fraction too early, the machine would find nothing
+/// due and set the same timer again.
 fn milliseconds(wait: Duration) -> u32 {
-    // By hand: `as_nanos` counts with 128 bits, whose division the page would have to download.
+    // Without `as_millis`, whose 128-bit division would be code for the page to download.
     let rounded = wait.as_secs().saturating_mul(1000).saturating_add(wait.subsec_nanos().div_ceil(1_000_000).into());
     u32::try_from(rounded).unwrap_or(LONGEST).min(LONGEST)
 }

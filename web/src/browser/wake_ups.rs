@@ -1,5 +1,5 @@
-//! What a page is told of itself and its network: that it came back, that the user looks at it or
-//! not, that the network went or came.
+//! Events about the page and its network: the page has come back, the user looks at it or does not,
+//! the network has come or gone. Must not depend on what they cause.
 
 use gloo_events::EventListener;
 use relogin_client_proto::Input;
@@ -7,7 +7,7 @@ use web_sys::EventTarget;
 
 use super::{EventQueue, global};
 
-/// Listens until it is dropped.
+/// Listens to these events until it is dropped.
 #[derive(Debug)]
 pub(super) struct WakeUps {
     _listeners: Vec<EventListener>,
@@ -25,18 +25,18 @@ impl WakeUps {
             })
         };
         let global = global();
-        // Timers sleep when tabs and laptops do. Back in view, or out of the back/forward cache: it
-        // is time to look at the time again.
+        // Timers do not fire while a tab or a laptop sleeps. Once the page is visible again, or has
+        // left the back/forward cache, the machine has to check its deadlines.
         let mut listeners = vec![
             on(&global, "pageshow", || Some(Input::Wake)),
             on(&global, "online", || Some(Input::Online)),
             on(&global, "offline", || Some(Input::Offline)),
         ];
-        // A worker has none.
+        // A worker has no document.
         if let Some(document) = global.document() {
             listeners.push(on(&document, "visibilitychange", || is_visible().then_some(Input::Wake)));
             listeners.push(on(&document, "visibilitychange", || Some(Input::Attention(is_visible()))));
-            // Of two windows in view.
+            // Two windows can be visible, but only one has the focus.
             listeners.push(on(&global, "focus", || Some(Input::Attention(is_visible()))));
             listeners.push(on(&global, "blur", || Some(Input::Attention(false))));
             if !is_visible() {

@@ -116,7 +116,8 @@ async fn collections_cross_whole() {
     }
 }
 
-/// The names of what crosses are those of [`ClientEvent`]'s TypeScript, which the package is compiled with.
+/// The names of what crosses are those of [`ClientEvent`]'s TypeScript, which the package is
+/// compiled with.
 #[wasm_bindgen_test]
 fn events_have_a_typescript_of_their_own() {
     assert!(ClientEvent::DECL.contains(r#"{ type: "remove"; rid: string; index: number }"#), "{}", ClientEvent::DECL);

@@ -191,8 +191,8 @@ async fn a_refresh_waits(name: &str, before: impl FnOnce(&mut Gateway)) {
     let request = relogin(&mut gateway, name, 1).await;
     gateway.set_user(jane());
     gateway.answer_key(&request, 2, 1000);
-    // At once: however slow the machine is, the network is gone before it is time. And nothing is answered while it is: to the
-    // page an answer is a sign that its gateway needs no network.
+    // At once: however slow the machine is, the network is gone before it is time. And nothing is
+    // answered while it is: to the page an answer is a sign that its gateway needs no network.
     before(&mut gateway);
     happens("offline");
     let overdue = async {

@@ -48,7 +48,8 @@ pub(crate) async fn within<T>(what: &str, wanted: impl Future<Output = T>) -> T 
     }
 }
 
-/// One connection, seen from the gateway. Answers what every client asks; the rest is up to the test.
+/// One connection, seen from the gateway. Answers what every client asks; the rest is up to the
+/// test.
 pub(crate) struct Gateway {
     socket: JsValue,
     name: String,
@@ -89,8 +90,9 @@ impl Gateway {
         Self { socket, name: name.to_owned(), user: nobody() }
     }
 
-    /// The next request for `method`, having answered the handshake and the user model on the way. Anything else fails the
-    /// test: what is sent, and in which order, is what these tests are about.
+    /// The next request for `method`, having answered the handshake and the user model on the way.
+    /// Anything else fails the test: what is sent, and in which order, is what these tests are
+    /// about.
     pub(crate) async fn expect(&mut self, method: &str) -> Request {
         loop {
             let request = self.next_request(method).await.expect("the page closed the connection");
@@ -101,7 +103,8 @@ impl Gateway {
         }
     }
 
-    /// Answers handshakes and user models until the page is logged in, out, or whatever `until` waits for.
+    /// Answers handshakes and user models until the page is logged in, out, or whatever `until`
+    /// waits for.
     pub(crate) async fn serve<T>(&mut self, what: &str, until: impl Future<Output = T>) -> T {
         let serving = async {
             while let Some(request) = self.next_request(what).await {
@@ -120,7 +123,8 @@ impl Gateway {
         self.say(&json!({ "id": request.id, "result": result }));
     }
 
-    /// Answers a login or relogin with the key of a generation, to be refreshed in `refresh_in` milliseconds.
+    /// Answers a login or relogin with the key of a generation, to be refreshed in `refresh_in`
+    /// milliseconds.
     pub(crate) fn answer_key(&self, request: &Request, generation: u64, refresh_in: u64) {
         let result = json!({ "reloginKey": key(generation), "generation": generation,
             "expiresIn": 120_000, "refreshIn": refresh_in });

@@ -120,7 +120,8 @@ async fn a_tab_that_stops_in_the_middle_keeps_no_other_waiting() {
         let name = format!("test:still-{step}");
         let (still, other) = (Tab::new(&name), Tab::new(&name));
         let (theirs, ours) = (a(1), record("B", 1));
-        // It begins, and after so many milliseconds does nothing about what comes of it, like a frozen tab.
+        // It begins, and after so many milliseconds does nothing about what comes of it, like a
+        // frozen tab.
         future::select(pin!(still.swap(None, Some(&theirs))), TimeoutFuture::new(step)).await;
         drop(still);
         let before = other.look().await;
