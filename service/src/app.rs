@@ -7,6 +7,7 @@ mod user_source;
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use relogin_gateway::{Gateway, Limits};
 use relogin_session::Rules;
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
 use tokio::{
@@ -35,7 +36,6 @@ use crate::{
     descriptors,
     errors::Chain,
     expiry,
-    gateway::{Gateway, Limits},
     http::{self, ConnectionLimits, Health, Site},
     instance::{self, Claim, Peers},
     issuers,

@@ -51,10 +51,17 @@ impl From<SocketAddr> for ClientAddress {
     }
 }
 
+impl From<ClientAddress> for SocketAddr {
+    /// The port is 0 if a proxy did not report it.
+    fn from(client: ClientAddress) -> Self {
+        Self::new(client.ip, client.port)
+    }
+}
+
 /// `ip:port`, as gateways write it in `remoteAddr`; the port is 0 if a proxy did not report it.
 impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        SocketAddr::new(self.ip, self.port).fmt(f)
+        SocketAddr::from(*self).fmt(f)
     }
 }
 

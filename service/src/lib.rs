@@ -13,7 +13,6 @@ pub mod demo;
 pub mod descriptors;
 pub mod events;
 pub mod expiry;
-pub mod gateway;
 pub mod http;
 pub mod instance;
 pub mod issuers;

@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
+use relogin_test_support::nats_server::NatsServer;
 use relogin_tests::process::Process;
 use tempfile::TempDir;
 
-use crate::{nats_server::NatsServer, responder::RESPONDER};
+use crate::responder::RESPONDER;
 
 pub(crate) struct Contender {
     pub(crate) process: Process,

@@ -7,9 +7,6 @@ mod contender;
 mod figures;
 mod flood;
 mod million;
-#[path = "../../tests/nats_server/mod.rs"]
-#[expect(dead_code, reason = "a bench cuts no wires")]
-mod nats_server;
 mod pace;
 mod responder;
 

@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use relogin_gateway::Gateway;
 use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::{
     bus::{Bus, Link, Permission},
-    gateway::Gateway,
     instance::Peers,
     store::{SessionStore, StoreError},
 };

@@ -30,13 +30,13 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use relogin_gateway::{Gateway, origin_of};
 use tokio::{net::TcpListener, sync::watch};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::{
     client_address::{ClientAddress, FORWARDED_FOR, TrustedProxies},
     cookie::BrowserCookie,
-    gateway::{Gateway, origin_of},
     origins::{Origins, Refusal},
 };
 use accept::Acceptor;
@@ -220,7 +220,7 @@ async fn upgrade(
     let is_call = site.api && request.method() == Method::POST && request.uri().path().starts_with("/api/");
     match &site.gateway {
         Some(gateway) if is_websocket => {
-            let origin = origin_of(request.headers(), request.uri(), client);
+            let origin = origin_of(request.headers(), request.uri(), client.into());
             match site.origins.check_page(&origin) {
                 Ok(()) => gateway.upgrade(request, origin).await,
                 Err(refusal) => refused(refusal),
@@ -232,7 +232,9 @@ async fn upgrade(
             let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
             (StatusCode::UPGRADE_REQUIRED, headers, LOST_UPGRADE).into_response()
         }
-        Some(gateway) if is_call => gateway.authenticate(origin_of(request.headers(), request.uri(), client)).await,
+        Some(gateway) if is_call => {
+            gateway.authenticate(origin_of(request.headers(), request.uri(), client.into())).await
+        }
         _ => next.run(request).await,
     }
 }
@@ -292,7 +294,7 @@ async fn serve_page(
     let mut response = PAGE.serve(path, &parts.headers, site.demo);
     if let Some(cookie) = site.cookie.as_ref().filter(|_| shows_cookies(path, &parts.headers)) {
         // So that it exists when the page logs somebody in on its first connection.
-        let origin = origin_of(&parts.headers, &parts.uri, client);
+        let origin = origin_of(&parts.headers, &parts.uri, client.into());
         if !cookie.is_there(&origin) {
             set_cookie(&mut response, cookie.offer(&origin));
             // It is for one browser only.

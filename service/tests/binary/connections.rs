@@ -3,6 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use relogin_session::{ReloginKey, api::proof_message};
+use relogin_test_support::nats_server::NatsServer;
 use relogin_tests::res::Res;
 use ring::{
     rand::SystemRandom,
@@ -11,7 +12,7 @@ use ring::{
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep_until};
 
-use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
+use crate::{nats_gateway::Gateway, program::Folder};
 
 fn credentials() -> Value {
     json!({"username": "jane", "password": "jane"})

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
+use relogin_test_support::nats_server::NatsServer;
 use tokio::{sync::watch, time::sleep};
 
 use self::{
     client::{Client, Spree},
     line::{Bus, Front, Line},
 };
-use crate::{nats_server::NatsServer, program::Folder};
+use crate::program::Folder;
 
 const ROUNDS: usize = 260;
 const CLIENTS: usize = 6;

@@ -1,12 +1,9 @@
 //! Two instances of one name: the second does not start, and if they meet later, no session ends.
 
+use relogin_test_support::nats_server::{NatsServer, Wire};
 use serde_json::json;
 
-use crate::{
-    nats_gateway::Gateway,
-    nats_server::{NatsServer, Wire},
-    program::Folder,
-};
+use crate::{nats_gateway::Gateway, program::Folder};
 
 #[tokio::test]
 async fn a_second_instance_of_a_name_does_not_start() {

@@ -1,10 +1,11 @@
 //! Sessions in JetStream: what one machine has begun, another goes on with.
 
+use relogin_test_support::nats_server::NatsServer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
+use crate::{nats_gateway::Gateway, program::Folder};
 
 fn credentials() -> Value {
     json!({"username": "jane", "password": "jane"})

@@ -10,8 +10,6 @@ mod crash;
 mod instances;
 mod jetstream;
 mod nats_gateway;
-#[path = "../nats_server/mod.rs"]
-mod nats_server;
 mod permissions;
 mod program;
 mod reload;

@@ -3,10 +3,11 @@
 use std::fs;
 
 use async_nats::ConnectOptions;
+use relogin_test_support::nats_server::NatsServer;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::{nats_gateway::Gateway, nats_server::NatsServer, program::Folder};
+use crate::{nats_gateway::Gateway, program::Folder};
 
 /// A server with two users: `service`, with these permissions, and `gateway`, which may do everything.
 struct Permitting {

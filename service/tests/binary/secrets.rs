@@ -2,12 +2,12 @@
 
 use std::fs;
 
+use relogin_test_support::nats_server::NatsServer;
 use relogin_tests::secrets;
 use serde_json::{Value, json};
 
 use crate::{
     nats_gateway::Gateway,
-    nats_server::NatsServer,
     program::{Folder, Service},
 };
 

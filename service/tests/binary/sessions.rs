@@ -2,15 +2,12 @@
 
 use std::fs;
 
+use relogin_test_support::nats_server::{NatsServer, Wire};
 use relogin_tests::res::{Answer, Res};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{
-    nats_gateway::Gateway,
-    nats_server::{NatsServer, Wire},
-    program::Folder,
-};
+use crate::{nats_gateway::Gateway, program::Folder};
 
 const USER: &str = "session.user.{cid}";
 

@@ -7,9 +7,10 @@ use std::{
     process::{Child, Stdio},
 };
 
+use relogin_test_support::nats_server::NatsServer;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{nats_server::NatsServer, program::Folder};
+use crate::program::Folder;
 
 #[tokio::test]
 async fn it_says_where_it_is_ready_and_ends_cleanly() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use relogin_test_support::nats_server::NatsServer;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
@@ -12,11 +13,6 @@ use tokio::{
 
 use super::*;
 use crate::contract::{self, cid, record, sid};
-
-#[path = "../../../../service/tests/nats_server/mod.rs"]
-#[expect(dead_code, reason = "these tests cut no wires")]
-mod nats_server;
-use nats_server::NatsServer;
 
 /// A server with JetStream and the folder that it keeps it in.
 struct Bed {

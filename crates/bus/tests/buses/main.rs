@@ -1,0 +1,69 @@
+//! One suite for every bus, and what is NATS's alone.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod contract;
+mod nats;
+
+use std::sync::Arc;
+
+use relogin_bus::{
+    Bus,
+    local::LocalBus,
+    nats::{NatsBus, NatsConfig},
+};
+use relogin_test_support::nats_server::NatsServer;
+
+/// Two ends of one bus, and what must live as long as they.
+struct Ends {
+    near: Arc<dyn Bus>,
+    far: Arc<dyn Bus>,
+    _server: Option<NatsServer>,
+}
+
+fn local() -> Ends {
+    let bus: Arc<dyn Bus> = Arc::new(LocalBus::new());
+    Ends { near: Arc::clone(&bus), far: bus, _server: None }
+}
+
+async fn over_nats() -> Ends {
+    let server = NatsServer::start(&[]);
+    let (near, far) = (connect(&server.url()).await, connect(&server.url()).await);
+    Ends { near: Arc::new(near), far: Arc::new(far), _server: Some(server) }
+}
+
+async fn connect(url: &str) -> NatsBus {
+    NatsBus::connect(&NatsConfig { url: url.to_owned(), credentials: None }).await.unwrap()
+}
+
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod on_local {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::contract::$name(super::local()).await;
+            })*
+        }
+        mod on_nats {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::contract::$name(super::over_nats().await).await;
+            })*
+        }
+    };
+}
+
+contract! {
+    patterns_choose_what_arrives
+    a_subscription_is_in_force_when_it_is_returned
+    order_holds_across_subjects_and_answers
+    a_request_may_have_several_answers
+    reply_subjects_cannot_be_guessed
+    a_request_that_nobody_hears_is_told_so_at_once
+    dropping_a_guard_ends_what_it_stands_for
+    a_subscription_that_ends_leaves_what_has_arrived
+    nobody_waits_for_a_reader_that_stays_behind
+    a_full_mailbox_loses_and_says_so
+    thousands_of_subscriptions_each_get_their_own
+    what_is_no_subject_is_refused
+    closing_ends_everything
+}

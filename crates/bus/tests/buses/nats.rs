@@ -1,0 +1,179 @@
+//! What only a bus over a network has: getting in, losing the connection, getting it back.
+
+use std::task::Poll;
+
+use bytes::Bytes;
+use relogin_bus::{
+    Bus, BusError, Delivery, Link, Mailbox, Tag,
+    nats::{ConnectError, NatsBus, NatsConfig},
+};
+use relogin_test_support::{
+    nats_server::{NatsServer, Wire},
+    soon,
+};
+use rustix::process::Signal;
+use tokio::net::TcpListener;
+
+use super::connect;
+
+async fn refusal(url: &str) -> ConnectError {
+    soon(NatsBus::connect(&NatsConfig { url: url.to_owned(), credentials: None })).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn where_nobody_listens_connecting_fails_at_once() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = refusal(&format!("nats://jane:secret@{address}")).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    assert!(error.to_string().contains(&format!("nats://{address};")), "{error}");
+    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_nats_server_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let other = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.writable().await.unwrap();
+        stream.try_write(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let error = refusal(&url).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    other.await.unwrap();
+}
+
+#[tokio::test]
+async fn encryption_that_the_server_does_not_speak_is_an_error() {
+    let server = NatsServer::start(&[]);
+    let error = refusal(&format!("tls://{}", server.address)).await;
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_login_in_the_address_is_used() {
+    let server = NatsServer::start(&["--user", "jane", "--pass", "s:e@cret"]);
+    connect(&format!("nats://jane:s%3Ae%40cret@{}", server.address)).await.flush().await.unwrap();
+    for login in ["", "jane:wrong@", "jane@"] {
+        let error = refusal(&format!("nats://{login}{}", server.address)).await;
+        assert!(matches!(error, ConnectError::Refused { .. }), "{login}: {error:?}");
+    }
+    let server = NatsServer::start(&["--auth", "t0ken"]);
+    connect(&format!("nats://t0ken@{}", server.address)).await.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn credentials_that_are_not_there_are_an_error() {
+    let config = NatsConfig { url: "nats://127.0.0.1:1".into(), credentials: Some("/nonexistent/me.creds".into()) };
+    let error = NatsBus::connect(&config).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Credentials { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_comes_back_with_its_subscriptions() {
+    let server = NatsServer::start(&[]);
+    let wire = Wire::to(&server).await;
+    let (near, far) = (connect(&wire.url()).await, connect(&server.url()).await);
+    let mut link = near.link();
+    assert!(!link.has_changed().unwrap());
+    let mut service = near.subscribe(&["call.a".into()]).await.unwrap();
+    let (mailbox, mut deliveries) = Mailbox::new();
+
+    for round in 0..3 {
+        wire.cut();
+        soon(link.wait_for(|link| *link == Link::Down)).await.unwrap();
+        // A little waits for the connection.
+        near.publish("held", Bytes::from("x")).await.unwrap();
+        let mut held = far.subscribe(&["held".into()]).await.unwrap();
+        wire.mend();
+        soon(link.wait_for(|link| *link == Link::Up)).await.unwrap();
+        soon(near.flush()).await.unwrap();
+        assert_eq!(soon(held.next()).await.unwrap().payload, "x");
+
+        let _guard = far.ask("call.a", Bytes::new(), &mailbox, Tag(round)).await.unwrap();
+        let reply = soon(service.next()).await.unwrap().reply.unwrap();
+        near.publish(&reply, Bytes::from("answer")).await.unwrap();
+        let expected = Delivery::Reply { tag: Tag(round), payload: "answer".into() };
+        assert_eq!(soon(deliveries.next()).await, Some(expected));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_lost_connection_is_bounded() {
+    let server = NatsServer::start(&[]);
+    let wire = Wire::to(&server).await;
+    let bus = connect(&wire.url()).await;
+    let mut link = bus.link();
+    wire.cut();
+    soon(link.wait_for(|link| *link == Link::Down)).await.unwrap();
+
+    let large = Bytes::from(vec![b'x'; 512 << 10]);
+    let mut sent = 0;
+    let error = loop {
+        match soon(bus.publish("a", large.clone())).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, BusError::Disconnected), "{error:?}");
+    assert_eq!(sent, 16);
+    let (mailbox, _deliveries) = Mailbox::new();
+    let mut guards = Vec::new();
+    let error = loop {
+        match soon(bus.listen("a", &mailbox, Tag(1))).await {
+            Ok(guard) => guards.push(guard),
+            Err(error) => break error,
+        }
+        assert!(guards.len() < 100_000);
+    };
+    assert!(matches!(error, BusError::Disconnected), "{error:?}");
+    assert!(matches!(soon(bus.close()).await, Err(BusError::Disconnected)));
+
+    // Closed while the connection is away: gone all the same.
+    assert!(matches!(bus.publish("a", Bytes::new()).await, Err(BusError::Closed)));
+}
+
+/// A server that does not read, as one that is overloaded: the connection is there, and nothing goes through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_server_that_stands_still() {
+    let server = NatsServer::start(&[]);
+    let bus = connect(&server.url()).await;
+    let mut heard = bus.subscribe(&["b".into()]).await.unwrap();
+    server.signal(Signal::STOP);
+    let large = Bytes::from(vec![b'x'; 64 << 10]);
+    let mut sent = 0_u64;
+    let error = loop {
+        match soon(bus.publish("a", large.clone())).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, BusError::Disconnected), "{error:?}");
+    assert_eq!(*bus.link().borrow(), Link::Up);
+    assert!(sent < 10_000, "{sent} messages of 64 kB are kept");
+    // Whoever comes later does not wait at all.
+    for _ in 0..100 {
+        assert!(matches!(futures_util::poll!(std::pin::pin!(bus.publish("a", large.clone()))), Poll::Ready(Err(_))));
+    }
+    server.signal(Signal::CONT);
+    let again = async {
+        while bus.publish("b", Bytes::new()).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon(again).await;
+    soon(heard.next()).await.unwrap();
+    server.signal(Signal::STOP);
+    assert!(matches!(soon(bus.close()).await, Err(BusError::Disconnected)));
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_fails_alone() {
+    let server = NatsServer::start(&[]);
+    let bus = connect(&server.url()).await;
+    let large = Bytes::from(vec![b'x'; (1 << 20) + 1]);
+    let size = large.len();
+    assert!(matches!(bus.publish("a", large).await, Err(BusError::TooLarge(n)) if n == size));
+    bus.flush().await.unwrap();
+    assert_eq!(*bus.link().borrow(), Link::Up);
+}

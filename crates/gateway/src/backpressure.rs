@@ -1,0 +1,158 @@
+//! Backpressure for a client: how many frames, and how many bytes of them, may be unanswered. Must
+//! not depend on sockets.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Semaphore;
+
+use crate::memory::Memory;
+
+/// The credits of one connection.
+#[derive(Debug)]
+pub(crate) struct Credits {
+    frames: Semaphore,
+    bytes: Semaphore,
+    max_bytes: usize,
+    memory: Arc<Memory>,
+    /// The cost of the unanswered frames. An answer does not say to which frame it belongs, so each
+    /// returns the smallest amount that is owed: never more than its own.
+    owed: Mutex<BinaryHeap<Reverse<u32>>>,
+}
+
+/// Bytes are counted in these units, because a semaphore counts no further than 32 bits of them at
+/// once.
+const UNIT: usize = 1024;
+
+impl Credits {
+    /// Credits for `frames` frames of `bytes` bytes together, which are counted in `memory`. A
+    /// single frame may use all of them, and a larger one counts as that.
+    pub(crate) fn new(frames: usize, bytes: usize, memory: Arc<Memory>) -> Self {
+        let max_bytes = bytes.div_ceil(UNIT).min(u32::MAX as usize);
+        let (frames, bytes) = (Semaphore::new(frames), Semaphore::new(max_bytes));
+        Self { frames, bytes, max_bytes, memory, owed: Mutex::default() }
+    }
+
+    /// Waits until one more frame may be read, and takes its credit. True if it had to wait.
+    pub(crate) async fn take_frame(&self) -> bool {
+        take(&self.frames, 1).await
+    }
+
+    /// Waits until a frame of this size may be passed on, and takes credit for its bytes. True if
+    /// it had to wait.
+    pub(crate) async fn take_bytes(&self, size: usize) -> bool {
+        let cost = size.div_ceil(UNIT).min(self.max_bytes);
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let has_waited = take(&self.bytes, cost).await;
+        self.memory.add(cost as usize * UNIT);
+        self.owed().push(Reverse(cost));
+        has_waited
+    }
+
+    /// A frame was answered.
+    pub(crate) fn give_back(&self) {
+        let cost = self.owed().pop();
+        if let Some(Reverse(cost)) = cost {
+            self.memory.remove(cost as usize * UNIT);
+            self.bytes.add_permits(cost as usize);
+            self.frames.add_permits(1);
+        }
+    }
+
+    /// How many bytes have not been returned.
+    pub(crate) fn owed_bytes(&self) -> usize {
+        (self.max_bytes - self.bytes.available_permits().min(self.max_bytes)) * UNIT
+    }
+
+    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
+    fn owed(&self) -> MutexGuard<'_, BinaryHeap<Reverse<u32>>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Credits {
+    fn drop(&mut self) {
+        let owed: usize = self.owed().drain().map(|Reverse(cost)| cost as usize).sum();
+        self.memory.remove(owed * UNIT);
+    }
+}
+
+async fn take(credits: &Semaphore, count: u32) -> bool {
+    if let Ok(taken) = credits.try_acquire_many(count) {
+        taken.forget();
+        return false;
+    }
+    credits.acquire_many(count).await.expect("nobody closes the semaphore").forget();
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn credits(frames: usize, bytes: usize) -> Credits {
+        Credits::new(frames, bytes, Arc::new(Memory::new(usize::MAX)))
+    }
+
+    fn frame(credits: &Credits, size: usize) -> bool {
+        credits.take_frame().now_or_never().is_some() && credits.take_bytes(size).now_or_never().is_some()
+    }
+
+    #[test]
+    fn so_many_frames() {
+        let credits = credits(3, 1 << 20);
+        assert!((0..3).all(|_| frame(&credits, 10)));
+        assert!(!frame(&credits, 10));
+        credits.give_back();
+        assert!(frame(&credits, 10));
+        assert!(!frame(&credits, 10));
+    }
+
+    #[test]
+    fn so_many_bytes_whatever_frame_is_answered_first() {
+        let credits = credits(100, 100 * UNIT);
+        assert!(frame(&credits, 60 * UNIT));
+        assert!(frame(&credits, 10 * UNIT));
+        // Whichever of both it was: what is left may be the large one.
+        credits.give_back();
+        assert!(credits.take_bytes(41 * UNIT).now_or_never().is_none());
+        assert!(credits.take_bytes(40 * UNIT).now_or_never().is_some());
+        credits.give_back();
+        credits.give_back();
+        assert!(credits.take_bytes(100 * UNIT).now_or_never().is_some());
+    }
+
+    #[test]
+    fn nothing_is_given_back_that_was_not_taken() {
+        let credits = credits(1, UNIT);
+        credits.give_back();
+        assert!(frame(&credits, 0));
+        assert!(!frame(&credits, 0));
+    }
+
+    #[test]
+    fn what_is_owed_is_counted_until_it_is_given_back_or_the_connection_ends() {
+        let memory = Arc::new(Memory::new(usize::MAX));
+        let credits = Credits::new(8, 100 * UNIT, Arc::clone(&memory));
+        assert!(frame(&credits, 10 * UNIT) && frame(&credits, 1) && frame(&credits, 2 * UNIT));
+        assert_eq!((memory.held(), credits.owed_bytes()), (13 * UNIT, 13 * UNIT));
+        credits.give_back();
+        assert_eq!((memory.held(), credits.owed_bytes()), (12 * UNIT, 12 * UNIT));
+        drop(credits);
+        assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn a_frame_that_is_larger_than_all_credit_waits_for_all_of_it_and_not_for_ever() {
+        let credits = credits(8, 10 * UNIT);
+        assert!(frame(&credits, 11 * UNIT));
+        assert!(!frame(&credits, 1));
+        credits.give_back();
+        assert!(frame(&credits, 11 * UNIT));
+    }
+}

@@ -1,0 +1,400 @@
+//! The task that owns the gateway's state machine. Knows sockets only as [`Line`]s.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+    time::Duration,
+};
+
+use relogin_bus::{Bus, Deliveries, Delivery, Link, Mailbox};
+use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_res::service::PreResponse;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    errands,
+    event::{Event, Verdict},
+    flow::Debt,
+    line::{CloseReason, Line},
+    memory::{LastShared, Memory},
+    requests::{CloseOnDrop, Requests},
+    stop::stopped,
+};
+
+/// What a driver needs.
+pub(crate) struct Outside {
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) events: mpsc::UnboundedReceiver<Event>,
+    /// True once the driver is to stop.
+    pub(crate) stopping: watch::Receiver<bool>,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// Everything that wakes the driver.
+enum Wake {
+    Event(Event),
+    /// A connection's frames have their turn.
+    Frames,
+    Delivery(Delivery),
+    Refused(relogin_bus::Tag),
+    Link(Link),
+    Timeout,
+    /// More is held for all clients than allowed.
+    Excess,
+    Stop,
+    /// The time to wait for answers is over.
+    Drained,
+}
+
+struct Driver {
+    machine: Gateway,
+    started: Instant,
+    connections: HashMap<ConnectionKey, Connection>,
+    requests: Arc<Requests>,
+    /// How many frames are unanswered, over all connections.
+    unanswered: usize,
+    /// Connections with frames that are not taken yet. They take turns, one frame each.
+    turns: VecDeque<ConnectionKey>,
+    /// How much was done since other tasks had a turn.
+    work: usize,
+    memory: Arc<Memory>,
+    last_shared: LastShared,
+    /// Connections that were closed because of what they held, and may still hold it.
+    ended: Vec<Debt>,
+}
+
+struct Connection {
+    way: Way,
+    unanswered: usize,
+    /// It is among those that take turns.
+    has_turn: bool,
+    /// Its WebSocket is closed, and it only waits for the last of its frames to be taken.
+    is_closing: bool,
+}
+
+/// How a client is reached.
+enum Way {
+    /// Through the response to its request for a WebSocket.
+    Verdict(oneshot::Sender<Verdict>),
+    /// Not at all until its WebSocket is open: until the client has sent a frame, nothing is sent.
+    Accepted,
+    Line(Line),
+}
+
+/// How much of one kind is processed before the others have a turn.
+const BATCH: usize = 128;
+
+/// Inputs and actions processed before other tasks have a turn: about half a millisecond.
+const WORK: usize = 512;
+
+/// Drives a gateway until it is told to stop, then until all frames are answered or `drain` ends.
+pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Duration) {
+    let Outside { bus, mut events, mut stopping, memory } = outside;
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let requests = Arc::new(Requests::default());
+    let _closes = CloseOnDrop(Arc::clone(&requests));
+    let (refuse, mut refused) = mpsc::unbounded_channel();
+    let mut link = bus.link();
+    tokio::spawn(errands::run(bus, mailbox, Arc::clone(&requests), refuse));
+
+    let max_subject = relogin_bus::MAX_SUBJECT.min(Config::default().max_subject);
+    let config = Config { header_auth, max_subject, ..Config::default() };
+    let mut driver = Driver {
+        machine: Gateway::new(config),
+        started: Instant::now(),
+        connections: HashMap::new(),
+        requests,
+        unanswered: 0,
+        turns: VecDeque::new(),
+        work: 0,
+        memory: Arc::clone(&memory),
+        last_shared: LastShared::default(),
+        ended: Vec::new(),
+    };
+    driver.act();
+    if *link.borrow_and_update() == Link::Down {
+        driver.tell(Input::LinkDown);
+    }
+
+    let clock = sleep_until(driver.started);
+    tokio::pin!(clock);
+    let mut patience = None;
+    loop {
+        let timeout = driver.timeout();
+        // The machine has work left, or is late: others go first, but not indefinitely.
+        let is_due = timeout.is_some_and(|timeout| timeout <= Instant::now());
+        if let Some(timeout) = timeout.filter(|timeout| !is_due && *timeout != clock.deadline()) {
+            clock.as_mut().reset(timeout);
+        }
+        let wake = tokio::select! {
+            Some(event) = events.recv() => Wake::Event(event),
+            () = std::future::ready(()), if !driver.turns.is_empty() => Wake::Frames,
+            Some(delivery) = deliveries.next() => Wake::Delivery(delivery),
+            Some(tag) = refused.recv() => Wake::Refused(tag),
+            Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
+            // A clock would be late by up to a millisecond.
+            () = yield_now(), if is_due => Wake::Timeout,
+            () = &mut clock, if timeout.is_some() && !is_due => Wake::Timeout,
+            () = memory.exceeded() => Wake::Excess,
+            // Also if nobody is left to say so.
+            () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
+            () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
+        };
+        let is_overtaken = is_due && !matches!(wake, Wake::Timeout);
+        match wake {
+            Wake::Event(event) => driver.take_events(event, &mut events),
+            Wake::Frames => driver.take_frames(),
+            Wake::Delivery(delivery) => driver.take_deliveries(&delivery, &mut deliveries),
+            Wake::Refused(relogin_bus::Tag(tag)) => driver.tell(Input::Refused { tag: Tag(tag) }),
+            Wake::Link(Link::Down) => driver.tell(Input::LinkDown),
+            // A loss may have been over before this task looked.
+            Wake::Link(Link::Up) => driver.resume(),
+            Wake::Timeout => driver.tell(Input::Timeout),
+            Wake::Excess => driver.cut_largest(),
+            Wake::Stop => patience = Some(Instant::now() + drain),
+            Wake::Drained => break,
+        }
+        if is_overtaken {
+            driver.tell(Input::Timeout);
+        }
+        if patience.is_some() && driver.unanswered == 0 && driver.turns.is_empty() && events.is_empty() {
+            break;
+        }
+        if driver.work >= WORK {
+            driver.work = 0;
+            yield_now().await;
+        }
+    }
+    for (_, connection) in driver.connections {
+        connection.hang_up(CloseReason::STOPPED);
+    }
+    // Those that open only now.
+    events.close();
+    while let Some(event) = events.recv().await {
+        if let Event::Opened { line, .. } = event {
+            line.hang_up(CloseReason::STOPPED);
+        }
+    }
+}
+
+impl Connection {
+    /// How many bytes are held for it.
+    fn debt(&self) -> usize {
+        if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
+    }
+
+    /// Closes it. One that is not open yet is told by the missing verdict.
+    fn hang_up(self, close_reason: CloseReason) {
+        if let Way::Line(line) = self.way {
+            line.hang_up(close_reason);
+        }
+    }
+}
+
+impl Driver {
+    fn take_events(&mut self, first: Event, more: &mut mpsc::UnboundedReceiver<Event>) {
+        self.take_event(first);
+        for _ in 1..BATCH {
+            if self.work >= WORK {
+                break;
+            }
+            let Ok(event) = more.try_recv() else { break };
+            self.take_event(event);
+        }
+    }
+
+    fn take_event(&mut self, event: Event) {
+        match event {
+            Event::Opening { key, cid, origin, verdict } => {
+                self.connections.insert(
+                    key,
+                    Connection { way: Way::Verdict(verdict), unanswered: 0, has_turn: false, is_closing: false },
+                );
+                self.tell(Input::Opening { connection: key, cid, origin });
+            }
+            Event::Opened { key, line } => match self.connections.get_mut(&key) {
+                Some(connection) => connection.way = Way::Line(line),
+                // The state machine has closed it while its WebSocket was being created.
+                None => line.hang_up(CloseReason::RESTART),
+            },
+            Event::Frames { key } => {
+                if let Some(connection) = self.connections.get_mut(&key) {
+                    connection.has_turn = true;
+                    self.turns.push_back(key);
+                }
+            }
+            Event::Closed { key } => match self.connections.get_mut(&key) {
+                // What it sent before counts.
+                Some(connection) if connection.has_turn => connection.is_closing = true,
+                _ => self.close(key),
+            },
+        }
+    }
+
+    /// Takes a frame of each connection whose turn it is.
+    fn take_frames(&mut self) {
+        for _ in 0..BATCH {
+            let Some(key) = self.turns.pop_front() else { return };
+            let Some(connection) = self.connections.get_mut(&key) else { continue };
+            let frame = if let Way::Line(line) = &connection.way { line.take() } else { None };
+            let Some(text) = frame else {
+                connection.has_turn = false;
+                if connection.is_closing {
+                    self.close(key);
+                }
+                continue;
+            };
+            self.turns.push_back(key);
+            connection.unanswered += 1;
+            self.unanswered += 1;
+            self.tell(Input::Frame { connection: key, text: &text });
+            if self.work >= WORK {
+                return;
+            }
+        }
+    }
+
+    fn close(&mut self, key: ConnectionKey) {
+        if self.remove(key).is_some() {
+            self.tell(Input::Closed { connection: key });
+        }
+    }
+
+    fn take_deliveries(&mut self, first: &Delivery, more: &mut Deliveries) {
+        self.take_delivery(first);
+        for _ in 1..BATCH {
+            if self.work >= WORK {
+                break;
+            }
+            let Some(delivery) = more.try_next() else { break };
+            self.take_delivery(&delivery);
+        }
+    }
+
+    fn take_delivery(&mut self, delivery: &Delivery) {
+        match delivery {
+            Delivery::Message { tag, message } => {
+                let (subject, payload) = (&message.subject, &message.payload);
+                self.tell(Input::Message { tag: Tag(tag.0), subject, payload });
+            }
+            Delivery::Reply { tag, payload } => {
+                if PreResponse::parse(payload).is_some() {
+                    self.requests.heard(*tag);
+                }
+                self.tell(Input::Reply { tag: Tag(tag.0), payload });
+            }
+            Delivery::NoResponders { tag } => self.tell(Input::NoResponders { tag: Tag(tag.0) }),
+            Delivery::Lost => {
+                tracing::warn!("the bus is faster than the gateway; closing all connections");
+                self.resume();
+            }
+        }
+    }
+
+    /// Messages were lost, and now they arrive again.
+    fn resume(&mut self) {
+        self.tell(Input::LinkDown);
+        self.tell(Input::LinkUp);
+    }
+
+    fn tell(&mut self, input: Input<'_>) {
+        self.work += 1;
+        self.machine.handle(input, self.started.elapsed());
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.work += 1;
+            match action {
+                Action::Send { connection: key, frame } => {
+                    let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
+                    let shared = self.last_shared.count(&frame, &self.memory);
+                    if line.send(frame, shared).is_err() {
+                        // Its own actions follow those that are waiting already.
+                        self.cut(key, CloseReason::BEHIND);
+                    }
+                }
+                Action::Done { connection: key } => {
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.unanswered -= 1;
+                        self.unanswered -= 1;
+                        if let Way::Line(line) = &connection.way {
+                            line.give_back();
+                        }
+                    }
+                }
+                Action::Accept { connection: key, header } => {
+                    if let Some(connection) = self.connections.get_mut(&key)
+                        && let Way::Verdict(verdict) = mem::replace(&mut connection.way, Way::Accepted)
+                    {
+                        // A client that has left reports that by itself.
+                        verdict.send(Verdict::Accept(header)).ok();
+                    }
+                }
+                Action::Reject { connection: key, status, header, body } => {
+                    if let Some(Connection { way: Way::Verdict(verdict), .. }) = self.remove(key) {
+                        verdict.send(Verdict::Reject { status, header, body }).ok();
+                    }
+                }
+                Action::Close { connection: key, code, reason } => {
+                    if let Some(connection) = self.remove(key) {
+                        connection.hang_up(CloseReason { code, reason });
+                    }
+                }
+                Action::Listen { tag, pattern } => self.requests.listen(relogin_bus::Tag(tag.0), pattern),
+                Action::Ask { tag, asker, subject, payload } => {
+                    self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
+                }
+                Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
+            }
+        }
+        self.last_shared.forget();
+    }
+
+    /// Closes the connections that hold the most, until the rest fits. Small ones are never closed.
+    fn cut_largest(&mut self) {
+        self.ended.retain(|debt| debt.bytes() > 0);
+        let mut excess = self.memory.excess().saturating_sub(self.ended.iter().map(Debt::bytes).sum());
+        if excess == 0 {
+            return;
+        }
+        let mut debts: Vec<_> = self.connections.iter().map(|(key, connection)| (connection.debt(), *key)).collect();
+        debts.sort_unstable_by(|a, b| b.cmp(a));
+        let mut ended = 0_usize;
+        for (debt, key) in debts {
+            if excess == 0 || debt == 0 {
+                break;
+            }
+            excess = excess.saturating_sub(debt);
+            ended += 1;
+            self.cut(key, CloseReason::CROWDED);
+        }
+        tracing::warn!(ended, "closed connections: clients hold too much memory, and these hold the most");
+        self.act();
+    }
+
+    /// Closes a connection now, and tells the state machine.
+    fn cut(&mut self, key: ConnectionKey, close_reason: CloseReason) {
+        if let Some(Connection { way: Way::Line(line), .. }) = self.remove(key) {
+            self.ended.retain(|debt| debt.bytes() > 0);
+            self.ended.push(line.cut(close_reason));
+            self.machine.handle(Input::Closed { connection: key }, self.started.elapsed());
+        }
+    }
+
+    fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
+        let connection = self.connections.remove(&key)?;
+        self.unanswered -= connection.unanswered;
+        Some(connection)
+    }
+
+    fn timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout().map(|timeout| self.started + timeout)
+    }
+}

@@ -1,0 +1,43 @@
+//! Carries out the state machine's bus commands, in the order of [`Requests`]. It is a task of its
+//! own, so that a slow bus does not keep the state machine from its clients and its clock.
+
+use std::{collections::HashMap, sync::Arc};
+
+use relogin_bus::{Bus, Mailbox, Tag};
+use tokio::sync::mpsc;
+
+use crate::requests::{Errand, Requests};
+
+/// Carries out bus commands until there are no more. Their results go into `mailbox`; what the bus
+/// did not accept is `refused`.
+pub(crate) async fn run(
+    bus: Arc<dyn Bus>,
+    mailbox: Mailbox,
+    requests: Arc<Requests>,
+    refused: mpsc::UnboundedSender<Tag>,
+) {
+    let mut guards = HashMap::new();
+    while let Some(errand) = requests.next().await {
+        let (tag, done) = match errand {
+            Errand::Listen(tag, pattern) => (tag, bus.listen(&pattern, &mailbox, tag).await),
+            Errand::Ask(tag, subject, payload) => (tag, bus.ask(&subject, payload, &mailbox, tag).await),
+            Errand::Release(tag) => {
+                guards.remove(&tag);
+                continue;
+            }
+        };
+        // The bus within this process never blocks.
+        tokio::task::consume_budget().await;
+        match done {
+            Ok(guard) => {
+                guards.insert(tag, guard);
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the bus refused a message");
+                requests.refused(tag);
+                // If the driver has ended, nobody waits for the result.
+                refused.send(tag).ok();
+            }
+        }
+    }
+}

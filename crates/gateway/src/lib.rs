@@ -1,0 +1,28 @@
+//! The embedded gateway: carries frames between WebSockets and the state machine of
+//! `relogin-gateway-proto`, and messages between the state machine and a bus. Limits what one client
+//! can make it hold. Must not depend on the RES protocol or sessions.
+//!
+//! One task owns the state machine (`driver`), one carries out its bus commands (`errands`), and
+//! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
+#![forbid(unsafe_code)]
+
+mod backpressure;
+mod driver;
+mod errands;
+mod event;
+mod flow;
+mod gateway;
+mod http_auth;
+mod inbound;
+mod limits;
+mod line;
+mod memory;
+mod origin;
+mod requests;
+mod responses;
+mod socket;
+mod stop;
+
+pub use gateway::Gateway;
+pub use limits::Limits;
+pub use origin::origin_of;

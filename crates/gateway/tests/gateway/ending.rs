@@ -1,0 +1,184 @@
+//! How connections end: by the client, by silence, by a stop, by the loss of the bus.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use relogin_bus::{
+    Bus, BusError, Delivery, Guard, Link, Mailbox, Tag,
+    local::LocalBus,
+    nats::{NatsBus, NatsConfig},
+};
+use relogin_gateway::Limits;
+use relogin_test_support::{
+    nats_server::{NatsServer, Wire},
+    service::Service,
+    soon,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::Error;
+
+use super::stage::{Stage, patient};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
+    let stage = Stage::new().await;
+    let mut service = stage.service().await;
+    let (mut client, mut idle) = (stage.client().await, stage.client().await);
+    client.send("auth.test.login", Value::Null).await;
+    let request = soon(service.next()).await.unwrap();
+
+    let gateway = Arc::clone(&stage.gateway);
+    let stopping = tokio::spawn(async move { gateway.stop().await });
+    // It is on its way once it lets nobody in.
+    let refused = loop {
+        match stage.open("/", &[]).await {
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::Http(response) if response.status() == 503));
+    assert!(!stopping.is_finished());
+
+    service.answer(&request, &json!({ "result": "welcome" })).await;
+    assert_eq!(client.next().await.unwrap()["result"], "welcome");
+    assert_eq!(client.end().await, Some(1001));
+    assert_eq!(idle.end().await, Some(1001));
+    soon(stopping).await.unwrap();
+    assert!(!stage.gateway.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopping_does_not_wait_for_ever() {
+    let limits = Limits { drain: Duration::from_millis(50), close: Duration::from_millis(50), ..patient() };
+    let stage = Stage::with(limits).await;
+    let mut service = stage.service().await;
+    let mut client = stage.client().await;
+    client.send("auth.test.login", Value::Null).await;
+    let _never_answered = soon(service.next()).await.unwrap();
+    soon(stage.gateway.stop()).await;
+    assert_eq!(client.end().await, Some(1001));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_is_forgotten() {
+    let stage = Stage::new().await;
+    let mut service = stage.service().await;
+    for with_handshake in [true, false] {
+        let mut client = stage.client().await;
+        let token = format!("conn.{}.token", client.cid(&mut service).await);
+        assert!(stage.is_heard(&token).await);
+        if with_handshake {
+            client.socket.close(None).await.unwrap();
+            assert_eq!(client.end().await, Some(1005));
+        }
+        drop(client);
+        stage.until_unheard(&token).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_bus_is_lost_clients_begin_anew() {
+    let server = NatsServer::start(&[]);
+    let wire = Wire::to(&server).await;
+    let connect = |url| async { Arc::new(NatsBus::connect(&NatsConfig { url, credentials: None }).await.unwrap()) };
+    let (near, far) = (connect(wire.url()).await, connect(server.url()).await);
+    Service::on(far).await.echo();
+    let mut link = near.link();
+    let stage = Stage::on(near, patient()).await;
+    let mut client = stage.client().await;
+    assert_eq!(client.ask("call.test.model.echo", json!(1)).await["result"], 1);
+
+    wire.cut();
+    assert_eq!(client.end().await, Some(1012));
+    let refused = stage.open("/", &[]).await.err();
+    assert!(matches!(refused, Some(Error::Http(response)) if response.status() == 503));
+
+    wire.mend();
+    soon(link.wait_for(|link| *link == Link::Up)).await.unwrap();
+    let mut client = soon(async {
+        loop {
+            // Let in as soon as the gateway has heard of it as well.
+            let Ok(mut client) = stage.open("/", &[]).await else { continue };
+            let id = client.send("version", Value::Null).await;
+            if client.next().await.is_ok_and(|answer| answer["id"] == id) {
+                break client;
+            }
+        }
+    })
+    .await;
+    assert_eq!(client.ask("call.test.model.echo", json!(2)).await["result"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_bus_does_not_take_is_an_error_for_who_sent_it() {
+    let server = NatsServer::start(&[]);
+    let bus = NatsBus::connect(&NatsConfig { url: server.url(), credentials: None }).await.unwrap();
+    let stage = Stage::on(Arc::new(bus), patient()).await;
+    stage.service().await.echo();
+    let mut client = stage.client().await;
+    // A frame of just the size that is read; with what the gateway adds, more than NATS takes.
+    let params = "x".repeat((1 << 20) - 64);
+    assert_eq!(client.ask("auth.test.model.echo", json!(params)).await["error"]["code"], "system.internalError");
+    let rid = format!("test.{}", "x".repeat(8 << 10));
+    assert_ne!(client.ask(&format!("subscribe.{rid}"), Value::Null).await["error"], Value::Null);
+    assert_eq!(client.ask("auth.test.model.echo", json!("small")).await["result"], "small");
+}
+
+/// A bus that can lose messages for the gateway that listens on it.
+struct LossyBus {
+    inner: LocalBus,
+    mailbox: Mutex<Option<Mailbox>>,
+}
+
+impl LossyBus {
+    fn lose(&self) {
+        self.mailbox.lock().unwrap().as_ref().unwrap().put(Delivery::Lost);
+    }
+}
+
+#[async_trait]
+impl Bus for LossyBus {
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        if pattern.starts_with("system.") {
+            *self.mailbox.lock().unwrap() = Some(mailbox.clone());
+        }
+        self.inner.listen(pattern, mailbox, tag).await
+    }
+
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        self.inner.ask(subject, payload, mailbox, tag).await
+    }
+
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.inner.publish(subject, payload).await
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.inner.flush().await
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.inner.link()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        self.inner.close().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_messages_were_lost_clients_begin_anew() {
+    let bus = Arc::new(LossyBus { inner: LocalBus::new(), mailbox: Mutex::default() });
+    let stage = Stage::on(bus.clone(), patient()).await;
+    let mut client = stage.client().await;
+    assert_eq!(client.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
+    bus.lose();
+    assert_eq!(client.end().await, Some(1012));
+    let mut client = stage.client().await;
+    assert_eq!(client.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
+}

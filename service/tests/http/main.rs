@@ -1,0 +1,6 @@
+//! The HTTP server with page, health check, gateway and bus in one process, and clients in front.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod opening;
+mod site;
+mod stage;
