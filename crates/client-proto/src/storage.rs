@@ -13,7 +13,7 @@ mod text;
 pub use self::log::{Log, LogAppend, LogEntry, LogRemoval};
 use self::{
     local::{LocalEntry, Replaced},
-    reconcile::{Verdict, reconcile},
+    reconcile::{Verdict, has_lost, reconcile},
     text::Content,
 };
 use crate::Secret;
@@ -85,6 +85,8 @@ pub struct RecordStorage {
     held: Option<LocalEntry>,
     /// Whether the log answered last.
     is_logged: bool,
+    /// What counted last for this page. `None`: the log has never answered, and localStorage is all there is.
+    known: Option<LocalEntry>,
     operation: Operation,
 }
 
@@ -246,6 +248,7 @@ impl RecordStorage {
 
     /// What the log has is known, and written to localStorage if that has something else.
     fn finish(&mut self) -> StorageAction {
+        self.known = Some(LocalEntry::logged(self.operation.text.clone()));
         self.operation.stage = Stage::Comparing;
         StorageAction::ReadLocal
     }
@@ -261,9 +264,11 @@ impl RecordStorage {
         self.write(wanted)
     }
 
-    /// The log does not answer: localStorage is all there is.
+    /// The log does not answer: localStorage has to do, and what it has lost, this page knows.
     fn go_without_log(&mut self) -> StorageAction {
         self.is_logged = false;
+        let local = std::mem::take(&mut self.operation.local);
+        self.operation.local = self.restored(local);
         self.operation.text = self.operation.local.text.clone();
         self.write_unlogged()
     }
@@ -286,12 +291,16 @@ impl RecordStorage {
     }
 
     fn looked_again(&mut self, entry: Result<Option<Secret>, Unavailable>) -> StorageAction {
-        self.operation.text = self.entry(entry).text;
+        let entry = self.entry(entry);
+        self.operation.text = self.restored(entry).text;
         self.done()
     }
 
     fn write(&mut self, entry: LocalEntry) -> StorageAction {
         let text = entry.write();
+        if self.known.is_some() {
+            self.known = Some(entry.clone());
+        }
         self.operation.local = entry;
         StorageAction::WriteLocal(text)
     }
@@ -309,6 +318,15 @@ impl RecordStorage {
     fn done(&mut self) -> StorageAction {
         let Operation { text, is_changed, .. } = std::mem::take(&mut self.operation);
         StorageAction::Done { text, is_changed }
+    }
+
+    /// The entry, or what this page knows that it was. A browser that loses its databases while a page is open can lose what it has
+    /// not yet written of localStorage with them.
+    fn restored(&self, entry: LocalEntry) -> LocalEntry {
+        match &self.known {
+            Some(known) if has_lost(&entry, known) => known.clone(),
+            _ => entry,
+        }
     }
 
     /// The entry that counts for this page.

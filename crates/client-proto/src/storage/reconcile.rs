@@ -24,6 +24,21 @@ pub(super) fn reconcile(local: &LocalEntry, head: Option<&Head>) -> Verdict {
     if is_local { Verdict::Local } else { Verdict::Log }
 }
 
+/// Whether localStorage has gone back behind `known`, which it had. What a log that does not answer cannot settle, localStorage
+/// settles by what it has: a text of another session, and a removal that is marked. One that is not may be a loss; if it is none,
+/// the service tells, for the session has ended.
+pub(super) fn has_lost(local: &LocalEntry, known: &LocalEntry) -> bool {
+    use Content::{Key, Nothing};
+    match (Content::of(local.text.as_ref()), Content::of(known.text.as_ref())) {
+        (Nothing, Key { .. }) => local.unlogged.is_none(),
+        (
+            Key { session, generation, is_begun },
+            Key { session: other, generation: known, is_begun: is_begun_in_known },
+        ) if session == other => generation < known || generation == known && is_begun_in_known && !is_begun,
+        _ => false,
+    }
+}
+
 fn outdoes(local: &LocalEntry, head: &Head) -> bool {
     use Content::{Key, NoKey, Nothing};
     let is_unlogged = local.unlogged.is_some();

@@ -192,6 +192,47 @@ fn what_one_place_lost_the_other_restores() {
     assert_eq!(places.local, Some(a(2)));
 }
 
+/// WebKit, whose network process ends: with the databases it takes what it has not yet written to disk of localStorage.
+#[test]
+fn what_local_storage_loses_with_its_database_an_open_page_knows() {
+    let (mut places, mut tab) = with(&a(4));
+    tab.swap(&mut places, Some(&a(4)), Some(&a(5)));
+    places.is_silent = true;
+    for lost in [None, Some(a(4))] {
+        places.local.clone_from(&lost);
+        assert_eq!(tab.look(&mut places), Some(a(5)), "{lost:?}");
+        assert_eq!(tab.swap(&mut places, lost.as_deref(), Some(&a(9))), Some(a(5)), "{lost:?} is not what counts");
+    }
+    assert_eq!(tab.swap(&mut places, Some(&a(5)), Some(&begun(1, 5))), Some(begun(1, 5)));
+    places.local = Some(a(5));
+    assert_eq!(tab.look(&mut places), Some(begun(1, 5)), "an attempt that may have been sent");
+    assert_eq!(tab.swap(&mut places, Some(&begun(1, 5)), Some(&a(6))), Some(a(6)));
+    places.local = None;
+    assert_eq!(tab.look(&mut places), Some(a(6)), "what the log never had");
+    assert_eq!(Tab::default().look(&mut places), None, "nobody else knows it");
+
+    // What is no loss counts: a newer key, another session, a logout.
+    for (local, counts) in [
+        (a(7), Some(a(7))),
+        (b(1), Some(b(1))),
+        (r#"{"unlogged":"x=1"}"#.to_owned(), None),
+        (r#"{"more":1}"#.to_owned(), Some(r#"{"more":1}"#.to_owned())),
+    ] {
+        places.local = Some(local);
+        assert_eq!(tab.look(&mut places), counts);
+    }
+    assert_eq!(tab.swap(&mut places, Some(r#"{"more":1}"#), Some(&a(8))), Some(a(8)));
+    assert_eq!(tab.swap(&mut places, Some(&a(8)), None), None);
+    places.local = None;
+    assert_eq!(tab.look(&mut places), None, "its own logout");
+
+    // Where there never was a database, clearing localStorage clears everything.
+    let (mut places, mut tab) = (Places { is_silent: true, ..Places::default() }, Tab::default());
+    tab.swap(&mut places, None, Some(&a(1)));
+    places.local = None;
+    assert_eq!(tab.look(&mut places), None);
+}
+
 #[test]
 fn a_database_that_goes_between_look_and_swap_loses_nothing() {
     let (mut places, mut tab) = with(&a(1));
