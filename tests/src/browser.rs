@@ -1,4 +1,4 @@
-//! Real Chromium through WebDriver. Waits inside the page, on its mutations, instead of asking again and again.
+//! A real browser through WebDriver: Chromium, or WebKit (`webkit`). Waits inside the page, on its mutations, instead of asking again and again.
 //!
 //! Knows the page by its documented element ids and what docs/protocol.md says that it keeps.
 
@@ -76,7 +76,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser on the profile folder `profile`. `label` names it in errors and evidence.
+    /// Starts Chromium on the profile folder `profile`. `label` names it in errors and evidence.
     ///
     /// # Errors
     /// If it does not start.
@@ -105,9 +105,14 @@ impl Browser {
             "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
         });
         let capabilities: Capabilities = serde_json::from_value(capabilities)?;
+        Self::connect(driver.url(), label, capabilities).await
+    }
+
+    /// Has the driver at `url` start a browser.
+    pub(crate) async fn connect(url: &str, label: &str, capabilities: Capabilities) -> Result<Self> {
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
-            .connect(driver.url())
+            .connect(url)
             .await
             .with_context(|| format!("starting the browser {label}"))?;
         let pid = client

@@ -1,4 +1,4 @@
-//! The harness of the end-to-end tests: starts and ends real parts (the `relogin` binary, nats-server, Resgate, Chromium,
+//! The harness of the end-to-end tests: starts and ends real parts (the `relogin` binary, nats-server, Resgate, Chromium, WebKit,
 //! ResClient under node), stands between a page and its gateway, and keeps the evidence when a test fails.
 //!
 //! Knows the parts only by what a user sees of them: their command lines, their sockets and the page's DOM. Nothing of the
@@ -30,6 +30,7 @@ pub mod site;
 pub mod small_disk;
 pub mod stage;
 mod watch;
+pub mod webkit;
 
 /// How long anything is waited for. Long, because it only passes when a test fails: on a machine that is busy building,
 /// a browser may take many seconds to start.

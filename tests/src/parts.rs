@@ -20,6 +20,12 @@ pub enum Part {
     Chromium,
     /// What drives the browser.
     Chromedriver,
+    /// What drives WebKit.
+    WebkitDriver,
+    /// The browser that comes with WebKitGTK.
+    MiniBrowser,
+    /// A screen for it.
+    Xvfb,
     /// Runs ResClient.
     Node,
     /// The folder whose `node_modules` has `resclient` and what else scripts and pages of tests need.
@@ -44,6 +50,9 @@ impl Part {
             Self::Resgate => "RESGATE",
             Self::Chromium => "CHROMIUM",
             Self::Chromedriver => "CHROMEDRIVER",
+            Self::WebkitDriver => "WEBKIT_DRIVER",
+            Self::MiniBrowser => "MINI_BROWSER",
+            Self::Xvfb => "XVFB",
             Self::Node => "NODE",
             Self::Resclient => "RESCLIENT_DIR",
             Self::Package => "RELOGIN_NPM",
@@ -60,6 +69,14 @@ impl Part {
             Self::Resgate => &["resgate"],
             Self::Chromium => &["chromium", "chromium-browser", "google-chrome"],
             Self::Chromedriver => &["chromedriver"],
+            Self::WebkitDriver => &["WebKitWebDriver"],
+            Self::MiniBrowser => &[
+                "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
+                "/usr/lib/x86_64-linux-gnu/webkitgtk-6.0/MiniBrowser",
+                "/usr/lib/aarch64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
+                "/usr/lib/aarch64-linux-gnu/webkitgtk-6.0/MiniBrowser",
+            ],
+            Self::Xvfb => &["Xvfb"],
             Self::Node => &["node"],
             Self::Resclient => &["resclient"],
             Self::Package => &["npm"],

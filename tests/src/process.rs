@@ -171,6 +171,18 @@ impl Process {
         Ok(())
     }
 
+    /// As [`Process::kill`], and waits until nobody is left who could write to its output: what it has started is gone, too.
+    ///
+    /// # Errors
+    /// If it could not be killed.
+    pub async fn kill_all(mut self) -> Result<()> {
+        self.child.kill().await.with_context(|| format!("killing {}", self.name))?;
+        for reader in self.readers.drain(..) {
+            reader.await.context("reading to the end of its output")?;
+        }
+        Ok(())
+    }
+
     /// Asks it to end (SIGTERM) and waits for that.
     ///
     /// # Errors

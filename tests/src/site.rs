@@ -75,6 +75,12 @@ impl Site {
         Ok(Self { addr, server })
     }
 
+    /// The address that it is served at.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Where it is.
     #[must_use]
     pub fn url(&self) -> String {

@@ -315,6 +315,16 @@ impl Stage {
         Ok(browser)
     }
 
+    /// Keeps what can be seen of a browser that was started elsewhere, if the scenario fails.
+    pub fn keep(&mut self, browser: &Arc<Browser>) {
+        self.browsers.push(browser.clone());
+    }
+
+    /// Keeps what happens at a front that was started elsewhere, if the scenario fails.
+    pub fn keep_record(&mut self, front: &Front) {
+        self.fronts.push(front.record());
+    }
+
     /// Opens a raw connection to the first gateway.
     ///
     /// # Errors

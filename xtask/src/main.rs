@@ -17,6 +17,7 @@ mod npm;
 mod page;
 mod report;
 mod run;
+mod screen;
 mod setup;
 mod size;
 mod soak;
@@ -45,7 +46,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         arguments: "[STAGE...]",
-        about: "everything that must hold, or some of: format lints docs dependencies native browser product end-to-end",
+        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product end-to-end",
         run: test::command,
     },
     Command {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     context::Context,
@@ -15,6 +15,7 @@ use crate::{
     idle::Idle,
     log::{Log, succeeds},
     npm, page, report,
+    screen::Screen,
     setup::{self, TARGET, Tools},
     size,
 };
@@ -36,6 +37,12 @@ const STAGES: &[Stage] = &[
     Stage { name: "native", what: "cargo test", usually: "5 min the first time", run: native },
     Stage { name: "browser", what: "wasm-bindgen-test in Chromium", usually: "2 min the first time", run: browser },
     Stage { name: "firefox", what: "wasm-bindgen-test in Firefox", usually: "3 min the first time", run: firefox },
+    Stage {
+        name: "webkit",
+        what: "wasm-bindgen-test and pages in WebKitGTK",
+        usually: "3 min the first time",
+        run: webkit,
+    },
     Stage { name: "example", what: "a page in a framework", usually: "2 min the first time", run: example },
     Stage {
         name: "product",
@@ -153,6 +160,22 @@ fn firefox(workshop: &Workshop<'_>) -> Result<Outcome> {
     workshop.tests("firefox", tests.env("GECKODRIVER", driver))
 }
 
+fn webkit(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let Ok(webkit) = setup::ensure_webkit(workshop.context) else {
+        return Ok(Outcome::Skipped("WebKitGTK, its driver and Xvfb cannot be had here"));
+    };
+    let idle = Idle::new()?;
+    let screen = Screen::start(webkit.path("XVFB").context("Xvfb was set up")?)?;
+    let mut tests = browser_tests(workshop, &idle);
+    // The runner knows WebKit's driver by Safari's name.
+    tests.env_remove("GECKODRIVER").env("SAFARIDRIVER", webkit.path("WEBKIT_DRIVER").context("the driver was set up")?);
+    workshop.tests("webkit", tests.env("DISPLAY", screen.display()))?;
+
+    let mut pages = workshop.cargo(&["test", "--package", END_TO_END, "--test", "webkit", "--no-fail-fast"]);
+    pages.env("RELOGIN_BIN", page::build(workshop.context)?).env("RELOGIN_NPM", npm::build(workshop.context)?);
+    workshop.tests("webkit-pages", webkit.name_to(&mut pages))
+}
+
 fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--all-features", "--target", TARGET, "--tests"]);
     tests.arg("--no-fail-fast");
@@ -182,7 +205,10 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     let package = npm::build(workshop.context)?;
     let hello = npm::build_example(workshop.context)?;
     let rust_example = examples::build(workshop.context)?;
+    // All but `webkit`, which has a stage of its own.
+    let chosen = ["--lib", "--test", "e2e", "--test", "abuse"];
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
+    tests.args(chosen);
     tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package);
     tests.env("RELOGIN_HELLO", hello).env("RELOGIN_RUST_EXAMPLE", rust_example);
     workshop.tests("end-to-end", &mut tests)

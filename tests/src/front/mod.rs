@@ -85,6 +85,8 @@ pub enum Happening {
     Closed(usize),
     /// A page asked for [`HOLD`], and will wait for an answer for ever.
     Held,
+    /// A page has sent this text to [`REPORT`].
+    Reported(String),
 }
 
 /// What becomes of a message.
@@ -102,6 +104,9 @@ pub enum Fate {
 
 /// The path that is never answered: a page that asks for it and waits stops in the middle of what it does.
 pub const HOLD: &str = "/hold";
+
+/// The path to which a page sends what a test is to know, by POST: where nobody drives the browser, that is the only way.
+pub const REPORT: &str = "/report";
 
 type Rule = Box<dyn FnMut(&Frame) -> Fate + Send>;
 
@@ -279,6 +284,15 @@ impl Front {
         happening.frame().cloned().context("a frame was asked for")
     }
 
+    /// Waits until a page has sent a text with these words to [`REPORT`] since `mark`.
+    ///
+    /// # Errors
+    /// If none does in time.
+    pub async fn reported(&self, mark: usize, words: &str) -> Result<()> {
+        let is_it = |happening: &Happening| matches!(happening, Happening::Reported(text) if text.contains(words));
+        self.happens(mark, &format!("a report of `{words}`"), is_it).await.map(drop)
+    }
+
     /// Waits for a request of a RES method since `mark`, and for its answer.
     ///
     /// # Errors
@@ -324,6 +338,7 @@ impl fmt::Display for Happening {
             Self::Opened(connection) => write!(f, "{connection} opened"),
             Self::TurnedAway => f.write_str("- turned away"),
             Self::Held => f.write_str("- held"),
+            Self::Reported(text) => write!(f, "- reported: {text}"),
             Self::Closed(connection) => write!(f, "{connection} closed"),
             Self::Frame(Frame { connection, direction, json }, fate) => {
                 write!(f, "{connection} {direction:?} {json}")?;

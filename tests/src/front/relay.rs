@@ -19,7 +19,7 @@ use tokio_tungstenite::{
     tungstenite::{Message as GatewayMessage, client::IntoClientRequest},
 };
 
-use super::{Direction, Fate, HOLD, Happening, Shared};
+use super::{Direction, Fate, HOLD, Happening, REPORT, Shared};
 
 pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if request.uri().path() == HOLD {
@@ -27,6 +27,11 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, request: Request) -
         return std::future::pending().await;
     }
     let (mut parts, body) = request.into_parts();
+    if parts.uri.path() == REPORT {
+        let text = to_bytes(body, usize::MAX).await.unwrap_or_default();
+        shared.note(Happening::Reported(String::from_utf8_lossy(&text).into_owned()));
+        return StatusCode::NO_CONTENT.into_response();
+    }
     // With a gateway of its own, its HTTP resources are there.
     let gateway = shared.state().gateway.filter(|_| shared.tag.is_some() && parts.uri.path().starts_with("/api/"));
     match WebSocketUpgrade::from_request_parts(&mut parts, &shared).await {

@@ -12,7 +12,12 @@ mod programs;
 pub(crate) mod wasm_opt;
 mod wasm_target;
 
-use std::{fs::File, path::PathBuf, process::Command, thread};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
@@ -38,6 +43,11 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
+    /// Where the part is that this variable names.
+    pub(crate) fn path(&self, variable: &str) -> Option<&Path> {
+        self.variables.iter().find(|(name, _)| *name == variable).map(|(_, path)| path.as_path())
+    }
+
     /// Tells the program where the parts are.
     pub(crate) fn name_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.envs(self.variables.iter().map(|(name, path)| (name, path)))
@@ -53,6 +63,10 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         _ => bail!("`{}` is not understood; it may be `web`, `test` or `all`", words.join(" ")),
     };
     ensure(context, needs)?;
+    if needs == Needs::Tests {
+        offer(ensure_firefox(context));
+        offer(ensure_webkit(context));
+    }
     cargo_tools::offer_trunk(context)?;
     report::begin("everything is there");
     Ok(())
@@ -94,6 +108,27 @@ pub(crate) fn ensure_firefox(context: &Context) -> Result<PathBuf> {
     cargo_tools::ensure_geckodriver(context)
 }
 
+/// Sets up WebKitGTK, its driver and a screen for it, for the programs that use them.
+///
+/// # Errors
+/// If one of them cannot be had.
+pub(crate) fn ensure_webkit(context: &Context) -> Result<Tools> {
+    let _lock = lock(context)?;
+    programs::ensure(context, &programs::WEBKIT)?;
+    Ok(Tools { variables: variables(context, &programs::WEBKIT) })
+}
+
+/// Says what is missing that the tests do without.
+fn offer<T>(part: Result<T>) {
+    if let Err(error) = part {
+        report::begin(format_args!("not every test can run: {error:#}"));
+    }
+}
+
+fn variables(context: &Context, programs: &[&programs::Program]) -> Vec<(&'static str, PathBuf)> {
+    programs.iter().filter_map(|program| program.variable.zip(program.find(context))).collect()
+}
+
 fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     let mut programs = Vec::new();
     if needs == Needs::Tests {
@@ -118,8 +153,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
 
     let mut variables = Vec::new();
     if needs == Needs::Tests {
-        variables
-            .extend(programs::TESTED_WITH.iter().filter_map(|program| program.variable.zip(program.find(context))));
+        variables.extend(self::variables(context, &programs::TESTED_WITH));
         for program in &go_programs::ALL {
             variables.push((program.variable, program.ensure(context)?));
         }

@@ -16,6 +16,7 @@ pub(super) struct Program {
     names: &'static [&'static str],
     /// Packages, the first set that the machine's sources all know.
     apt: &'static [&'static [&'static str]],
+    /// What Homebrew calls it; nothing if it does not have it.
     brew: &'static [&'static str],
 }
 
@@ -68,6 +69,35 @@ pub(super) const FIREFOX: Program = Program {
     brew: &["--cask", "firefox"],
 };
 
+/// Drives WebKit, as Safari and iOS have it; in Debian it comes with the browser that it drives. The tests do without it
+/// where it cannot be had.
+const WEBKIT_DRIVER: Program = Program {
+    what: "WebKitWebDriver",
+    variable: Some("WEBKIT_DRIVER"),
+    names: &["WebKitWebDriver"],
+    apt: WEBKIT_PACKAGES,
+    brew: &[],
+};
+
+/// The browser that comes with WebKitGTK.
+const MINI_BROWSER: Program = Program {
+    what: "WebKitGTK's MiniBrowser",
+    variable: Some("MINI_BROWSER"),
+    names: &[
+        "/usr/lib/x86_64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
+        "/usr/lib/x86_64-linux-gnu/webkitgtk-6.0/MiniBrowser",
+        "/usr/lib/aarch64-linux-gnu/webkit2gtk-4.1/MiniBrowser",
+        "/usr/lib/aarch64-linux-gnu/webkitgtk-6.0/MiniBrowser",
+        "/usr/libexec/webkit2gtk-4.1/MiniBrowser",
+        "/usr/libexec/webkitgtk-6.0/MiniBrowser",
+    ],
+    apt: WEBKIT_PACKAGES,
+    brew: &[],
+};
+
+/// A screen in memory: WebKitGTK has no mode without one.
+const XVFB: Program = Program { what: "Xvfb", variable: Some("XVFB"), names: &["Xvfb"], apt: &[&["xvfb"]], brew: &[] };
+
 pub(super) const NODE: Program =
     Program { what: "Node", variable: Some("NODE"), names: &["node"], apt: NODE_PACKAGES, brew: &["node"] };
 
@@ -80,6 +110,10 @@ pub(super) const GO: Program =
 /// What tests start, and are told the place of.
 pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
+/// What tests of WebKit start, and are told the place of.
+pub(super) const WEBKIT: [&Program; 3] = [&WEBKIT_DRIVER, &MINI_BROWSER, &XVFB];
+
+const WEBKIT_PACKAGES: &[&[&str]] = &[&["webkit2gtk-driver"]];
 /// Browser and driver of one version: Debian's names, then Ubuntu's.
 const CHROMIUM_PACKAGES: &[&[&str]] =
     &[&["chromium", "chromium-driver"], &["chromium-browser", "chromium-chromedriver"]];
@@ -157,7 +191,7 @@ fn brew_install(context: &Context, programs: &[&Program]) -> Result<()> {
     let names: Vec<&str> = programs.iter().map(|program| program.what).collect();
     report::begin(format_args!("{}: brew install (usually 2 min)", names.join(", ")));
     let mut log = Log::create(context, "brew")?;
-    for program in programs {
+    for program in programs.iter().filter(|program| !program.brew.is_empty()) {
         log.run(context.command("brew").arg("install").args(program.brew))?;
     }
     Ok(())
