@@ -18,6 +18,7 @@ mod page;
 mod report;
 mod run;
 mod screen;
+mod screenshots;
 mod setup;
 mod size;
 mod soak;
@@ -84,6 +85,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[MINUTES]",
         about: "let thousands of clients come and go among attackers, for an hour",
         run: soak::command,
+    },
+    Command {
+        name: "screenshots",
+        arguments: "",
+        about: "take pictures of every state of the page, into target/screenshots",
+        run: screenshots::command,
     },
     Command { name: "help", arguments: "", about: "print this", run: help },
 ];

@@ -31,6 +31,7 @@ mod positions;
 mod readme;
 mod resclient;
 mod snippets;
+mod states;
 mod survival;
 mod tabs;
 mod theft;

@@ -1,12 +1,7 @@
 //! What the page shows, and when: nothing that is taken back.
 
-use std::{env, path::Path};
-
 use anyhow::{Context, Result, ensure};
-use relogin_tests::{
-    browser::{Browser, View},
-    stage::Stage,
-};
+use relogin_tests::{browser::View, stage::Stage};
 use serde_json::{Value, json};
 
 use crate::JANE;
@@ -21,8 +16,6 @@ on!(embedded_alone:
     diagnostics_are_for_those_who_ask,
     the_strip_tells_what_happens_and_stays_unfolded,
     a_stolen_key_is_shown_for_what_it_is_worth,
-    every_state_can_be_used_by_everybody,
-    an_expired_session_can_be_read_of_by_everybody,
     behind_a_proxy_the_public_url_lets_the_page_in,
 );
 
@@ -338,92 +331,4 @@ async fn a_stolen_key_is_shown_for_what_it_is_worth(stage: &mut Stage) -> Result
     // And the other session is another one.
     page.open(&front.url()).await?;
     page.is_user(JANE).await
-}
-
-/// By axe-core, in light and in dark, narrow and wide. With `RELOGIN_PICTURES` naming a folder, pictures are left there.
-async fn every_state_can_be_used_by_everybody(stage: &mut Stage) -> Result<()> {
-    stage.up(&[]).await?;
-    let front = stage.front().await?;
-    let page = stage.page("jane", &front.url()).await?;
-    page.connection_is("connected").await?;
-    is_usable(&page, "anonymous").await?;
-    page.click("#login-submit").await?;
-    page.until("a word", "document.getElementById('login-error').textContent !== ''").await?;
-    is_usable(&page, "incomplete").await?;
-
-    page.log_in("jane", "jane").await?;
-    page.counter_runs().await?;
-    is_usable(&page, "in").await?;
-    for fold in ["#strip", "#corner"] {
-        page.click(&format!("{fold} summary")).await?;
-    }
-    page.click("#steal").await?;
-    page.until("the refusal", "document.getElementById('thief').textContent.includes('Refused')").await?;
-    is_usable(&page, "unfolded").await?;
-    front.shut();
-    page.connection_is("reconnecting").await?;
-    is_usable(&page, "reconnecting").await?;
-    page.reload().await?;
-    page.shows(View::Resuming).await?;
-    page.connection_is("reconnecting").await?;
-    is_usable(&page, "resuming").await?;
-    front.lead_to(stage.gateway_addr());
-    page.is_user(JANE).await?;
-
-    let (one, other) = page.open_tab(&front.url()).await?;
-    page.is_user(JANE).await?;
-    let loot = page.stored().await?;
-    page.click("#logout").await?;
-    ended(&page, "out").await?;
-    page.turn_to(&one).await?;
-    ended(&page, "elsewhere").await?;
-    page.turn_to(&other).await?;
-    page.store(&loot).await?;
-    page.reload().await?;
-    ended(&page, "refused").await?;
-
-    page.open(&format!("{}?bearer", front.url())).await?;
-    page.log_in("jane", "jane").await?;
-    is_usable(&page, "bearer").await?;
-    page.click("#steal").await?;
-    ended(&page, "stolen").await?;
-
-    page.before_each_page("delete window.WebAssembly;").await?;
-    page.reload().await?;
-    page.until("a word", "document.body.dataset.view === 'failed'").await?;
-    is_usable(&page, "failed").await
-}
-
-async fn an_expired_session_can_be_read_of_by_everybody(stage: &mut Stage) -> Result<()> {
-    stage.up(&["--key-lifetime", "3s", "--refresh", "2s"]).await?;
-    let front = stage.front().await?;
-    let page = stage.page("jane", &front.url()).await?;
-    page.log_in("jane", "jane").await?;
-    front.shut();
-    page.connection_is("reconnecting").await?;
-    // A session made later than the page's last key: when it has expired, that key has too.
-    let mut witness = stage.res().await?;
-    witness.user().await?;
-    witness.log_in("guest", "guest").await?;
-    witness.event_where("session.user.{cid}.change", |change| change["values"]["id"].is_null()).await?;
-    front.lead_to(stage.gateway_addr());
-    ended(&page, "expired").await
-}
-
-async fn ended(page: &Browser, why: &str) -> Result<()> {
-    page.until(why, &format!("document.body.dataset.session === '{why}'")).await?;
-    page.shows(View::Login).await?;
-    is_usable(page, why).await
-}
-
-async fn is_usable(page: &Browser, state: &str) -> Result<()> {
-    for (dress, width, dark) in [("light", 1160, false), ("dark", 1160, true), ("narrow", 360, false)] {
-        page.dress(width, dark).await?;
-        assert_eq!(page.faults().await?, Vec::<String>::new(), "{state}, {dress}");
-        if let Some(folder) = env::var_os("RELOGIN_PICTURES") {
-            page.run("scrollTo(0, 0)").await?;
-            page.screenshot(&Path::new(&folder).join(format!("{state}-{dress}.png"))).await?;
-        }
-    }
-    Ok(())
 }
