@@ -19,7 +19,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let tools = setup::ensure(context, setup::Needs::Tests)?;
     let binary = page::build(context)?;
     report::begin(format_args!("soaking for {minutes} min"));
-    let mut soak = context.cargo(&["test", "--quiet", "--package", "relogin-tests", "--test", "abuse", "soak"]);
+    let mut soak =
+        context.cargo(&["test", "--release", "--quiet", "--package", "relogin-tests", "--test", "abuse", "soak"]);
     soak.args(["--", "--nocapture"]).env("RELOGIN_BIN", binary);
     soak.env("RELOGIN_SOAK_SECONDS", (minutes * 60).to_string());
     let status = tools.name_to(&mut soak).status()?;
