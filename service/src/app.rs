@@ -7,8 +7,15 @@ mod user_source;
 use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use relogin_bus::{
+    Bus,
+    local::LocalBus,
+    nats::{NatsBus, NatsConfig},
+};
 use relogin_gateway::{Gateway, Limits};
+use relogin_host::errors::Chain;
 use relogin_session::Rules;
+use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
 use tokio::{
     net::TcpListener,
@@ -24,18 +31,11 @@ use self::{
 use crate::{
     audit::{Audit, AuditFile},
     auth::{self, Auth},
-    bus::{
-        Bus,
-        local::LocalBus,
-        nats::{NatsBus, NatsConfig},
-    },
     clock::SteadyClock,
     config::{AuditTarget, BusKind, Config, GatewayKind, SecretSource, StoreKind, UsersSource},
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
-    descriptors,
-    errors::Chain,
-    expiry,
+    descriptors, expiry,
     http::{self, ConnectionLimits, Health, Site},
     instance::{self, Claim, Peers},
     issuers,
@@ -46,7 +46,6 @@ use crate::{
     reset::Resets,
     secret,
     sessions::Sessions,
-    store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore},
 };
 
 /// How long requests in flight may take once the service is stopping. Nothing is lost after that

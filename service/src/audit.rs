@@ -13,6 +13,8 @@ use std::{
 };
 
 use humantime::format_rfc3339_millis;
+use relogin_bus::{Bus, BusError};
+use relogin_host::errors::Chain;
 use relogin_session::{ConnectionId, SessionId, Timestamp, UserId};
 use serde::{Serialize, Serializer};
 use tokio::{
@@ -25,10 +27,6 @@ use tracing::error;
 
 use self::fold::Folds;
 pub use self::{fold::Folded, sink::AuditFile};
-use crate::{
-    bus::{Bus, BusError},
-    errors::Chain,
-};
 
 /// An event. Unknown members are left out of its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -282,8 +280,9 @@ fn time<S: Serializer>(Timestamp(ms): &Timestamp, serializer: S) -> Result<S::Ok
 mod tests {
     use std::{fs::File, io::BufRead};
 
+    use relogin_bus::local::LocalBus;
+
     use super::*;
-    use crate::bus::local::LocalBus;
 
     fn event(name: &str) -> Event {
         Event { event: name.to_owned(), ..Event::default() }

@@ -320,9 +320,10 @@ impl std::fmt::Debug for NatsUrl {
 mod tests {
     use std::{fs, path::Path};
 
+    use relogin_store::jetstream::{BucketConfig, Replicas};
+
     use super::*;
     use crate::cli::{Invocation, parse};
-    use crate::store::jetstream::{BucketConfig, Replicas};
 
     /// Resolves a command line, with `file` as the configuration file.
     fn resolve(args: &str, file: &str) -> Result<Config, String> {
@@ -335,7 +336,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         Config::resolve(layers)
-            .map_err(|error| crate::errors::Chain(&error).to_string().replace(path.to_str().unwrap(), "FILE"))
+            .map_err(|error| relogin_host::errors::Chain(&error).to_string().replace(path.to_str().unwrap(), "FILE"))
     }
 
     fn ok(args: &str, file: &str) -> Config {

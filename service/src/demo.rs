@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use relogin_bus::{Bus, BusError, Message, Subscription};
+use relogin_host::errors::Chain;
 use relogin_res::{
     Change, Error, Map, Value, read,
     service::{AccessRequest, Content, GetRequest, Payload, Resource, Response, Subject, encode_change, event_subject},
@@ -11,11 +13,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
-
-use crate::{
-    bus::{Bus, BusError, Message, Subscription},
-    errors::Chain,
-};
 
 /// The resource that `--demo` adds.
 pub const DEMO_NAME: &str = "ticker";
@@ -118,10 +115,10 @@ fn has_role(token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use relogin_bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::bus::{Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
 
     async fn ask(bus: &LocalBus, subject: &str, payload: &str) -> Json {
         let (mailbox, mut answers) = Mailbox::new();

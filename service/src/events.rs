@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use relogin_bus::{Bus, BusError};
 use relogin_res::service::{
     Payload, SYSTEM_TOKEN_RESET, TokenEvent, TokenReset, encode_change, event_subject, token_subject,
 };
 use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, api::Rotated};
-
-use crate::bus::{Bus, BusError};
 
 /// Tells gateways about changes of the sessions of one resource name.
 pub struct Events {
@@ -86,10 +85,10 @@ fn rotated_event(generation: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use relogin_bus::local::LocalBus;
     use relogin_session::UserId;
 
     use super::*;
-    use crate::bus::local::LocalBus;
 
     #[tokio::test]
     async fn events_are_as_the_contract_has_them_and_in_order() {

@@ -4,12 +4,10 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use relogin_host::errors::Chain;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    errors::Chain,
-    sessions::{Sessions, SessionsError},
-};
+use crate::sessions::{Sessions, SessionsError};
 
 /// How many sessions are disposed of at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;
@@ -57,13 +55,13 @@ mod tests {
     use std::sync::atomic::Ordering::SeqCst;
 
     use relogin_session::{Record, SessionId, Timestamp, UserId};
+    use relogin_store::SessionStore;
     use tokio::{task::JoinHandle, time::Instant};
 
     use super::*;
     use crate::{
         clock::tests::RuntimeClock,
         sessions::tests::{World, cid},
-        store::SessionStore,
     };
 
     fn started(world: &World) -> (JoinHandle<()>, CancellationToken) {

@@ -14,16 +14,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use relogin_bus::{Bus, BusError, Delivery, Guard, Link, Mailbox, Need, Tag};
+use relogin_host::errors::Chain;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
-
-use crate::{
-    bus::{Bus, BusError, Delivery, Guard, Link, Mailbox, Need, Tag},
-    errors::Chain,
-};
 
 /// What an instance knows of others of its name. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -83,7 +80,7 @@ pub struct Watcher {
     claim: Claim,
     peers: Peers,
     mailbox: Mailbox,
-    heard: crate::bus::Deliveries,
+    heard: relogin_bus::Deliveries,
     _listening: Guard,
 }
 
@@ -390,8 +387,9 @@ impl fmt::Debug for Watcher {
 
 #[cfg(test)]
 mod tests {
+    use relogin_bus::local::LocalBus;
+
     use super::*;
-    use crate::bus::local::LocalBus;
 
     struct Started {
         claim: Claim,

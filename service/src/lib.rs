@@ -28,7 +28,3 @@ pub mod secret;
 pub mod sessions;
 pub mod signing;
 mod trickle;
-
-pub use relogin_bus as bus;
-pub use relogin_host::{complaint, disk, errors, log_throttle};
-pub use relogin_store as store;

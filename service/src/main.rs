@@ -17,10 +17,10 @@ use relogin::{
     app::{App, Failure},
     cli::{self, Invocation},
     config::{self, Config},
-    errors::Chain,
     log::{Log, LogGuard},
     repetitions::Repetitions,
 };
+use relogin_host::errors::Chain;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::spawn_blocking,

@@ -1,9 +1,10 @@
 //! The permissions that the service needs on a message bus, to subscribe and to publish. They are
 //! listed here in advance, so that missing ones are found at start. Must not depend on a transport.
 
+use relogin_bus::Need;
 use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
 
-use crate::{bus::Need, demo::DEMO_NAME};
+use crate::demo::DEMO_NAME;
 
 /// A connection id that belongs to nobody: no gateway acts on messages to it.
 const PROBE: &str = "reloginprobe";
@@ -77,8 +78,9 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
 
 #[cfg(test)]
 mod tests {
+    use relogin_bus::{Act, check_pattern, check_subject};
+
     use super::*;
-    use crate::bus::{Act, check_pattern, check_subject};
 
     #[test]
     fn each_need_is_tried_on_a_subject_that_it_covers() {

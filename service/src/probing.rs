@@ -3,10 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use relogin_host::errors::Chain;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{errors::Chain, sessions::Sessions};
+use crate::sessions::Sessions;
 
 /// The sleep after an error.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use relogin_host::errors::Chain;
 use relogin_session::{Keyring, key::jwt::Tokens};
 use relogin_users::follow::LookRequest;
 use tokio::{
@@ -12,7 +13,6 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    errors::Chain,
     issuers::Issuers,
     secret,
     sessions::Sessions,

@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use relogin_bus::{Bus, BusError, Link};
+use relogin_host::errors::Chain;
 use relogin_res::service::{Payload, Reset, SYSTEM_RESET};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-
-use crate::{
-    bus::{Bus, BusError, Link},
-    errors::Chain,
-};
 
 /// Sends `system.reset` for all resources under some names, including their access.
 pub struct Resets {

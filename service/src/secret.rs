@@ -15,11 +15,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
 use rand::{TryRng, rngs::SysRng};
+use relogin_host::disk;
 use relogin_session::Keyring;
 use thiserror::Error;
 use zeroize::Zeroizing;
-
-use crate::disk;
 
 /// Unusable secrets. Never shows one.
 #[derive(Debug, Error)]

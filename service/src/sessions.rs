@@ -24,12 +24,14 @@ pub(crate) mod tests;
 use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
+use relogin_bus::{Bus, BusError};
 use relogin_session::{
     Attempt, Command, ConnectionId, Denied, Effect, Keyring, LoggedIn, Login, Outcome, Record, Rules, SessionId,
     Timestamp, Token, User,
     api::{Challenge, ReloginParams},
     challenge,
 };
+use relogin_store::{SessionStore, StoreError};
 use relogin_users::{DirectoryError, UserDirectory};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -43,11 +45,9 @@ use self::{
 };
 use crate::{
     audit::{Audit, Event},
-    bus::{Bus, BusError},
     clock::{Clock, SystemClock},
     events::Events,
     proof::Signed,
-    store::{SessionStore, StoreError},
 };
 
 /// The sessions of one resource name.

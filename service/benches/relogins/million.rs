@@ -10,8 +10,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use relogin::store::{Revision, SessionStore, sled::SledStore};
 use relogin_session::{ConnectionId, Device, Record, SessionId, Timestamp, UserId};
+use relogin_store::{Revision, SessionStore, sled::SledStore};
 use relogin_tests::process::Process;
 
 /// The argument with which this program fills a folder, and is killed at the end.

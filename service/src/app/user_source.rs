@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use relogin_bus::Bus;
 use relogin_users::{
     UserDirectory, demo,
     directory::ListDirectory,
@@ -12,10 +13,7 @@ use relogin_users::{
     password::{PasswordChecks, PasswordHash},
 };
 
-use crate::{
-    bus::Bus,
-    config::{Config, UsersSource},
-};
+use crate::config::{Config, UsersSource};
 /// The user source, as far as it can be set up before there is a bus.
 pub(super) enum UserSource {
     Demo(Arc<ListDirectory>),

@@ -2,6 +2,7 @@
 
 use std::{error::Error as StdError, time::Duration};
 
+use relogin_host::errors::Chain;
 use relogin_res::{Error, code};
 use relogin_session::Denied;
 use relogin_users::DirectoryError;
@@ -9,7 +10,6 @@ use serde_json::json;
 use tracing::{debug, error, warn};
 
 use super::route::Route;
-use crate::errors::Chain;
 
 /// Why a request is not answered with a result.
 #[derive(Debug)]
@@ -98,7 +98,9 @@ impl From<DirectoryError> for Failure {
 
 impl From<crate::sessions::SessionsError> for Failure {
     fn from(error: crate::sessions::SessionsError) -> Self {
-        use crate::{sessions::SessionsError, store::StoreError};
+        use relogin_store::StoreError;
+
+        use crate::sessions::SessionsError;
         if matches!(error, SessionsError::Store(StoreError::Shortage(_))) {
             return Self::Shortage;
         }

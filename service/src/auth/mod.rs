@@ -27,6 +27,8 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use relogin_bus::{Bus, BusError, Message, Subscription};
+use relogin_host::{errors::Chain, log_throttle::LogThrottle};
 use relogin_res::service::Response;
 use relogin_session::Denied;
 use relogin_users::UserDirectory;
@@ -41,13 +43,10 @@ use zeroize::Zeroizing;
 pub use self::throttle::ThrottleKind;
 use self::{answer::Failure, batch::Batch, queue::Queue, route::Route, throttle::Throttle};
 use crate::{
-    bus::{Bus, BusError, Message, Subscription},
     client_address::TrustedProxies,
     cookie::{BrowserCookie, KeyCookie},
-    errors::Chain,
     instance::Peers,
     issuers::Issuers,
-    log_throttle::LogThrottle,
     origins::Origins,
     sessions::Sessions,
 };

@@ -9,18 +9,15 @@ mod overdue;
 use std::{future::pending, time::Duration};
 
 use async_trait::async_trait;
+use relogin_bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus};
 use relogin_session::{Keyring, Policy, ReloginKey, Rules, User, UserId};
+use relogin_store::memory::MemoryStore;
 use relogin_users::{Credentials, DirectoryError, PasswordCheck, UserChange};
 use serde_json::{Value as Json, json};
 use tokio::{sync::watch, time::timeout};
 
 use super::*;
-use crate::{
-    audit::Audit,
-    bus::{Deliveries, Delivery, Guard, Mailbox, Tag, local::LocalBus},
-    proof::tests::TestDevice,
-    store::memory::MemoryStore,
-};
+use crate::{audit::Audit, proof::tests::TestDevice};
 
 /// Lets Jane in by her password, once the gate is open.
 struct Doorman {

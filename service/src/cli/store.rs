@@ -5,16 +5,14 @@ use std::{
     path::Path,
 };
 
+use relogin_host::errors::Chain;
+use relogin_store::{
+    StoreError,
+    sled::repair::{self, Lost, Repaired, Report},
+};
 use thiserror::Error;
 
 use super::StoreCommand;
-use crate::{
-    errors::Chain,
-    store::{
-        StoreError,
-        sled::repair::{self, Lost, Repaired, Report},
-    },
-};
 
 /// Why a command did nothing.
 #[derive(Debug, Error)]
@@ -124,7 +122,7 @@ fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 /// True if a part of the write-ahead log is missing, so that nobody knows what else is lost.
 fn has_gap(report: &Report) -> bool {
-    use crate::store::Damage;
+    use relogin_store::Damage;
     report.damage.iter().any(|error| match error {
         StoreError::Damaged(file, Damage::Gap { .. } | Damage::Missing) => {
             file.components().any(|part| part.as_os_str() == "journal")

@@ -2,11 +2,10 @@
 
 use std::{fs, io, path::Path, time::Duration};
 
+use relogin_host::{disk, errors::Chain};
 use relogin_session::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
-
-use crate::{disk, errors::Chain};
 
 /// What all clocks showed at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use relogin_host::errors::Chain;
 use relogin_session::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use super::{
     saved::{self, Saved},
     since_boot,
 };
-use crate::errors::Chain;
 
 /// A clock that goes with a monotonic clock and follows the time of day slowly. Does not read
 /// clocks: their readings are arguments.

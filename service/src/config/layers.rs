@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relogin_store::jetstream::Replicas;
 use relogin_users::cost::Cost;
 use thiserror::Error;
 
@@ -19,7 +20,6 @@ use crate::{
     client_address::TrustedProxies,
     origins::AllowOrigin,
     signing::KeyFormat,
-    store::jetstream::Replicas,
 };
 
 /// The given options, before the file is read.

@@ -1,11 +1,12 @@
 //! Which session store is asked for, and whether the options that go with it do. Must not open one.
 
+use relogin_store::jetstream::BucketConfig;
+
 use super::{
     BusKind, ConfigError,
     layers::Given,
     values::{self, Problem, StoreName},
 };
-use crate::store::jetstream::BucketConfig;
 
 /// The session store.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,17 +10,17 @@ use std::{
 
 use humantime::format_duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use relogin_bus::check_subject;
 use relogin_res::rid::is_part;
+use relogin_store::jetstream::Replicas;
 use relogin_users::cost::{Cost, CostError};
 
 use super::{AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, UsersSource};
 use crate::{
     auth::{CookieKind, ThrottleKind},
-    bus::check_subject,
     client_address::TrustedProxies,
     origins::{AllowOrigin, parse_public_url},
     signing::KeyFormat,
-    store::jetstream::Replicas,
 };
 
 /// A value, and where it was given.

@@ -3,6 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use relogin_host::log_throttle::LogThrottle;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -12,7 +13,6 @@ use tokio::{
 use tracing::warn;
 
 use super::places::{NoPlace, Place, Places};
-use crate::log_throttle::LogThrottle;
 
 /// Accepts connections.
 pub(super) struct Acceptor {

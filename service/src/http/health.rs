@@ -2,15 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use relogin_bus::{Bus, Link, Permission};
 use relogin_gateway::Gateway;
+use relogin_store::{SessionStore, StoreError};
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::{
-    bus::{Bus, Link, Permission},
-    instance::Peers,
-    store::{SessionStore, StoreError},
-};
+use crate::instance::Peers;
 
 /// What the health check asks.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use relogin_host::{complaint::Complaint, disk::Seen, errors::Chain};
 use relogin_res::read;
 use ring::{
     hmac,
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::{complaint::Complaint, disk::Seen, errors::Chain, secret};
+use crate::secret;
 
 /// A signature algorithm of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -628,7 +628,7 @@ fn an_issuers_file_that_will_not_do_says_why() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{from}");
         write(folder.path(), "issuers.toml", &text.replacen(from, to, 1));
-        crate::errors::Chain(&load(&path).unwrap_err()).to_string()
+        relogin_host::errors::Chain(&load(&path).unwrap_err()).to_string()
     };
     for (from, to, expected) in [
         ("name = \"sso\"", "name = \"partner\"", "two issuers are named \"partner\""),
@@ -649,9 +649,9 @@ fn an_issuers_file_that_will_not_do_says_why() {
     let folder = folder("");
     let path = folder.path().join("issuers.toml");
     fs::set_permissions(folder.path().join("partner.secret"), fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(crate::errors::Chain(&load(&path).unwrap_err()).to_string().contains("mode 644"));
+    assert!(relogin_host::errors::Chain(&load(&path).unwrap_err()).to_string().contains("mode 644"));
     write(folder.path(), "sso.json", RSA);
-    assert!(crate::errors::Chain(&load(&path).unwrap_err()).to_string().contains("private key"));
+    assert!(relogin_host::errors::Chain(&load(&path).unwrap_err()).to_string().contains("private key"));
     assert!(load(&folder.path().join("nowhere")).is_err());
     let shown = format!("{:?}", load(&self::folder("").path().join("issuers.toml")).unwrap());
     assert!(!shown.contains("BQUF") && !shown.contains("5, 5, 5"), "{shown}");

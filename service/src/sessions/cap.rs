@@ -5,11 +5,11 @@
 use std::hash::{BuildHasher, RandomState};
 
 use futures_util::future::join_all;
+use relogin_host::errors::Chain;
 use relogin_session::{Command, ConnectionId, UserId, machine::over_cap};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Sessions, SessionsError, serve::Request};
-use crate::errors::Chain;
 
 /// The limit, and locks: of logins at the same time, one looks at the user's sessions.
 pub(super) struct Cap {

@@ -4,18 +4,16 @@
 use std::sync::Arc;
 
 use rand::{TryRng, rngs::SysRng};
+use relogin_host::errors::Chain;
 use relogin_session::{
     Attempt, Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, PresentedKey, Proof, Record,
     Relogin, Reply, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
 };
+use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
 
 use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log};
-use crate::{
-    errors::Chain,
-    proof::Signed,
-    store::{StoreError, Stored},
-};
+use crate::proof::Signed;
 
 /// What is asked of a session, before anything is looked up for it.
 pub(super) enum Request {

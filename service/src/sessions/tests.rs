@@ -19,19 +19,16 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
+use relogin_bus::{Guard, Link, Mailbox, Subscription, Tag, local::LocalBus};
 use relogin_session::{Keyring, Policy, ReloginKey, UserId};
+use relogin_store::{Revision, Stored, memory::MemoryStore};
 use relogin_users::{Credentials, PasswordCheck};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    bus::{Guard, Link, Mailbox, Subscription, Tag, local::LocalBus},
-    clock::tests::RuntimeClock,
-    expiry,
-    store::{Revision, Stored, memory::MemoryStore},
-};
+use crate::{clock::tests::RuntimeClock, expiry};
 
 /// The users, the bus and the store, each of which can be made to fail.
 pub(crate) struct World {

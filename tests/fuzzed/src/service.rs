@@ -6,11 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use relogin::{
     auth::{Auth, Options, ThrottleKind},
-    bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus},
     sessions::Sessions,
-    store::memory::MemoryStore,
 };
+use relogin_bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
 use relogin_session::{Keyring, Policy, Rules, User, UserId};
+use relogin_store::memory::MemoryStore;
 use relogin_users::{Credentials, DirectoryError, PasswordCheck, UserDirectory};
 use serde_json::{Value as Json, json};
 use tokio::runtime::{Builder, Runtime};

@@ -1,13 +1,10 @@
 //! Sessions that are bound to the browser's cookie, request by request.
 
+use relogin_bus::Bus;
 use serde_json::{Value as Json, json};
 
 use super::{AUDIT, Rig, code, credentials};
-use crate::{
-    auth::Options,
-    auth::{CookieKind, ThrottleKind},
-    bus::Bus,
-};
+use crate::auth::{CookieKind, Options, ThrottleKind};
 
 const HERS: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";
 const ANOTHER: &str = "relogin-session=BBBBBBBBBBBBBBBBBBBBBA";
