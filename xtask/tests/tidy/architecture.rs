@@ -19,7 +19,7 @@ fn every_path_on_the_map_exists() {
     for (number, meanings) in named_paths(&text) {
         if !meanings.iter().any(|path| exists(path)) {
             complaints.push(format!(
-                "{MAP}:{number}: there is no {}: mend the map in the commit that moves the file",
+                "{MAP}:{number}: there is no {}: correct the map in the commit that moves the file",
                 meanings.join(" and no ")
             ));
         }

@@ -26,11 +26,11 @@ pub(crate) fn has_word(code: &str, word: &str) -> bool {
     tokens(code).contains(&word)
 }
 
-/// What the face of a crate (`lib.rs`) takes from which of its modules: name to module.
+/// What a crate's `lib.rs` reexports: each name, and the module that it is from.
 pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
     let lib = format!("{package}/src/lib.rs");
-    let face = all().into_iter().find(|source| source.path == lib);
-    let code = face.map(|source| source.product_code()).unwrap_or_default();
+    let lib_rs = all().into_iter().find(|source| source.path == lib);
+    let code = lib_rs.map(|source| source.product_code()).unwrap_or_default();
     let tokens = tokens(&code);
     let mut names = BTreeMap::new();
     for at in 0..tokens.len() {
@@ -45,11 +45,12 @@ pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
     names
 }
 
-/// The part of a crate that lies directly in its `src`: `bus` of `crates/bus/src/nats.rs`; `None` for the crate's face.
-pub(crate) fn room(source: &Source) -> Option<String> {
+/// The top-level module that a file belongs to: `nats` for `crates/bus/src/nats/connect.rs`; `None` for
+/// `lib.rs`.
+pub(crate) fn module(source: &Source) -> Option<String> {
     let (_, inside) = source.path.split_once("/src/")?;
-    let room = inside.split('/').next()?.trim_end_matches(".rs");
-    (room != "lib").then(|| room.to_owned())
+    let module = inside.split('/').next()?.trim_end_matches(".rs");
+    (module != "lib").then(|| module.to_owned())
 }
 
 /// Reads one branch after another; answers how many tokens it took.

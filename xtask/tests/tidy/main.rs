@@ -1,12 +1,12 @@
-//! The rules of the house that no compiler knows, as tests whose messages say what to do instead.
+//! The rules of this project that no compiler checks, as tests whose messages say what to do instead.
 //!
 //! They read the sources as text; ARCHITECTURE.md says what the rules are for.
 
 #![forbid(unsafe_code)]
 
 mod architecture;
-mod arrows;
-mod circles;
+mod cycles;
+mod dependencies;
 mod docs;
 mod imports;
 mod limits;
@@ -24,17 +24,16 @@ const LONGEST: usize = 400;
 fn every_file_says_what_it_is_for() {
     let without = sources::all().into_iter().filter(|source| !source.text.starts_with("//!"));
     report(without.map(|source| {
-        format!("{}: begin it with `//!`: what the file is for, and what it must not know", source.path)
+        format!("{}: begin it with `//!`: what the file does, and what it must not depend on", source.path)
     }));
 }
 
 #[test]
-fn files_can_be_read_at_one_sitting() {
+fn files_are_short() {
     let long = sources::all().into_iter().filter(|source| !source.is_test && lines(source) > LONGEST);
     report(long.map(|source| {
         format!(
-            "{}: {} lines before its tests, {LONGEST} are the most: find the part that has a purpose of its own, and give it a \
-             file",
+            "{}: {} lines before its tests, at most {LONGEST} are allowed: move a part with a purpose of its own into a file of its own",
             source.path,
             lines(&source)
         )

@@ -1,12 +1,12 @@
-//! Arrows point down: which package may use which, and inside of the service which room may use which.
+//! Dependencies point down: which package may use which, and which module of the service which other.
 
 use super::{
-    imports::{has_word, paths_from, reexports, room},
+    imports::{has_word, module, paths_from, reexports},
     manifests, report,
     sources::{self, Source},
 };
 
-/// What each package may use of our own. Who is not here (tests, this one) may use what it likes.
+/// Which packages of the workspace each package may use. Those not listed (tests, xtask) may use any.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin-json", &[]),
     ("relogin-res", &["relogin-json"]),
@@ -39,20 +39,20 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin-web", &["relogin-client-proto", "relogin-client", "relogin-json", "relogin-res", "relogin-session"]),
 ];
 
-/// What the browser may know of sessions: what goes over the wire, and no rules.
+/// What clients may use of `relogin-session`: what goes over the wire, and no rules.
 const SESSION_FOR_CLIENTS: &[&str] = &["api", "id", "policy", "secret", "user"];
 
-/// What the rooms of the service must not use, and why.
-const ROOMS: &[(&str, &[&str], &str)] = &[
+/// What modules of the service must not use, and why.
+const MODULES: &[(&str, &[&str], &str)] = &[
     ("sessions", &["auth", "http", "app"], "sessions are asked by auth, never the other way round"),
     ("auth", &["http", "app"], "a method answers whichever gateway asks"),
 ];
 
-/// The crates whose trait stands in front of its implementations, of which only app.rs knows.
+/// The crates with a trait whose implementations only app.rs names, and the trait.
 const BEHIND_TRAITS: &[(&str, &str)] = &[("store", "SessionStore"), ("bus", "Bus"), ("users", "UserDirectory")];
 
 #[test]
-fn packages_use_what_lies_below_them() {
+fn packages_depend_only_on_those_below_them() {
     let manifests = manifests::all();
     let mut complaints = Vec::new();
     for manifest in &manifests {
@@ -61,8 +61,7 @@ fn packages_use_what_lies_below_them() {
             let is_ours = manifests.iter().any(|other| other.name == *used);
             if is_ours && !allowed.contains(&used.as_str()) {
                 complaints.push(format!(
-                    "{}/Cargo.toml: `{used}` does not lie below {}: move what both need into the lower one, or hand it over as an \
-                     argument",
+                    "{}/Cargo.toml: `{used}` is not below {}: move what both need into the lower one, or pass it as an argument",
                     manifest.folder, manifest.name
                 ));
             }
@@ -72,15 +71,15 @@ fn packages_use_what_lies_below_them() {
 }
 
 #[test]
-fn the_client_knows_the_wire_and_not_the_rules_of_sessions() {
-    let face = reexports("crates/session");
+fn the_client_uses_wire_types_and_no_rules_of_sessions() {
+    let reexports = reexports("crates/session");
     let mut complaints = Vec::new();
     for source in sources::below("crates/client-proto/src") {
         for path in paths_from(&source.product_code(), "relogin_session") {
-            let room = face.get(&path[1]).unwrap_or(&path[1]);
-            if !SESSION_FOR_CLIENTS.contains(&room.as_str()) {
+            let module = reexports.get(&path[1]).unwrap_or(&path[1]);
+            if !SESSION_FOR_CLIENTS.contains(&module.as_str()) {
                 complaints.push(format!(
-                    "{}: uses `{}`; the browser decides nothing about sessions, it may use of them: {}",
+                    "{}: uses `{}`; a client decides nothing about sessions and may use only {}",
                     source.path,
                     path.join("::"),
                     SESSION_FOR_CLIENTS.join(", ")
@@ -92,11 +91,11 @@ fn the_client_knows_the_wire_and_not_the_rules_of_sessions() {
 }
 
 #[test]
-fn rooms_of_the_service_use_what_lies_below_them() {
+fn modules_of_the_service_use_only_those_below_them() {
     let mut complaints = Vec::new();
     for source in sources::below("service/src") {
-        let own = room(&source);
-        let Some((_, forbidden, why)) = ROOMS.iter().find(|(name, _, _)| own.as_deref() == Some(name)) else {
+        let own = module(&source);
+        let Some((_, forbidden, why)) = MODULES.iter().find(|(name, _, _)| own.as_deref() == Some(name)) else {
             continue;
         };
         for path in paths_from(&source.product_code(), "crate") {
@@ -109,14 +108,14 @@ fn rooms_of_the_service_use_what_lies_below_them() {
 }
 
 #[test]
-fn traits_do_not_know_who_implements_them() {
+fn traits_do_not_name_their_implementations() {
     let mut complaints = Vec::new();
-    for (room, trait_name) in BEHIND_TRAITS {
-        let face = format!("crates/{room}/src/lib.rs");
-        for source in sources::below(&format!("crates/{room}/src")).iter().filter(|source| source.path == face) {
-            for type_name in named(&implementations(room, trait_name), source) {
+    for (name, trait_name) in BEHIND_TRAITS {
+        let lib = format!("crates/{name}/src/lib.rs");
+        for source in sources::below(&format!("crates/{name}/src")).iter().filter(|source| source.path == lib) {
+            for type_name in named(&implementations(name, trait_name), source) {
                 complaints.push(format!(
-                    "{face}: names `{type_name}`; the trait {trait_name} is the same whoever implements it: only app.rs picks"
+                    "{lib}: names `{type_name}`; the trait {trait_name} must not know its implementations: only app.rs picks one"
                 ));
             }
         }
@@ -125,12 +124,12 @@ fn traits_do_not_know_who_implements_them() {
 }
 
 #[test]
-fn only_the_composition_root_names_concrete_parts() {
+fn only_the_composition_root_names_implementations() {
     let mut complaints = Vec::new();
-    for (room, trait_name) in BEHIND_TRAITS {
-        let implementations = implementations(room, trait_name);
+    for (name, trait_name) in BEHIND_TRAITS {
+        let implementations = implementations(name, trait_name);
         for source in sources::below("service/src") {
-            let own = super::imports::room(&source);
+            let own = module(&source);
             if own.as_deref().is_none_or(|own| own == "app") {
                 continue;
             }
@@ -145,11 +144,11 @@ fn only_the_composition_root_names_concrete_parts() {
     report(complaints);
 }
 
-/// The types of a crate that implement its trait, not counting pointers to them.
-fn implementations(room: &str, trait_name: &str) -> Vec<String> {
+/// The types of a crate that implement its trait, except for pointers to them.
+fn implementations(name: &str, trait_name: &str) -> Vec<String> {
     let marker = format!("impl {trait_name} for ");
     let mut names = Vec::new();
-    for source in sources::below(&format!("crates/{room}/src")) {
+    for source in sources::below(&format!("crates/{name}/src")) {
         for rest in source.product_code().split(&marker).skip(1) {
             let name: String = rest.chars().take_while(|character| character.is_alphanumeric()).collect();
             if !matches!(name.as_str(), "" | "Arc" | "Box") {
