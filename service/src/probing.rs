@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silent_connections_leave_a_crowd_and_are_told() {
+    async fn unresponsive_connections_are_detached_and_told() {
         let mut crowd = Crowd::of(5).await;
         assert_eq!(crowd.told_for(PATIENCE / 2).await, "who is there of 1");
         for on in ["c0", "c3", "c4"] {

@@ -139,7 +139,7 @@ impl Stage {
         if self.arrangement != Arrangement::Embedded {
             self.start_nats().await?;
         }
-        self.serve_anew(options).await?;
+        self.restart_with(options).await?;
         for gateway in 0..self.gateways.len() {
             self.start_resgate(gateway).await?;
         }
@@ -190,11 +190,11 @@ impl Stage {
         process.line(what, |line| line.contains(words).then_some(())).await
     }
 
-    /// Starts the service, which does not run, with other options than before and the same data.
+    /// Starts the service, which was stopped, with these options on the same data.
     ///
     /// # Errors
     /// If it does not get ready.
-    pub async fn serve_anew(&mut self, options: &[&str]) -> Result<()> {
+    pub async fn restart_with(&mut self, options: &[&str]) -> Result<()> {
         let listen = self.service.address.get().to_string();
         let data = self.data().display().to_string();
         // A name that leads to this machine is refused, unless it is named.

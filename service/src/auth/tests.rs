@@ -601,7 +601,7 @@ async fn a_flood_of_logins_delays_no_relogin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_storm_of_guesses_waits_longer_and_longer_and_holds_up_no_session_of_the_owner() {
+async fn a_storm_of_failed_logins_waits_longer_and_longer_and_holds_up_no_session_of_the_owner() {
     let rig = Rig::new().await;
     let login = async |cid: &str, password: &str, from: &str| {
         let params = json!({"username": "jane", "password": password});

@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_guesses_sent_at_once_no_more_are_checked_than_one_by_one() {
+    async fn of_login_attempts_sent_at_once_no_more_are_checked_than_one_by_one() {
         let world = World::new(ThrottleKind::All);
         let caller = |n: u32| world.caller("jane", &format!("1.1.{n}.1:1"));
         let mut guesses: Vec<_> = (0..6).map(|n| world.throttle.try_begin(caller(n), world.now).unwrap()).collect();

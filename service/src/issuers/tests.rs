@@ -405,7 +405,7 @@ fn a_token_that_is_too_long_is_not_looked_at() {
 }
 
 #[test]
-fn only_what_the_issuer_has_not_signed_counts_as_a_guess() {
+fn only_what_the_issuer_has_not_signed_counts_as_a_failed_login() {
     use Refusal::{
         Algorithm, Audience, Claims, Expired, Issuer, Key, Malformed, NotYet, Signature, TooLong, Type, User,
     };

@@ -24,7 +24,7 @@ fn attempt(n: usize) -> String {
 }
 
 /// Jane on the connections `c0` to `c<n>`, and the next key.
-async fn crowd(gateway: &Gateway, connections: usize) -> Value {
+async fn many_connections(gateway: &Gateway, connections: usize) -> Value {
     let mut key = gateway.auth("login", "c0", credentials()).await["result"]["reloginKey"].take();
     for n in 1..connections {
         let params = json!({"reloginKey": key, "attempt": attempt(n)});
@@ -35,11 +35,11 @@ async fn crowd(gateway: &Gateway, connections: usize) -> Value {
 }
 
 #[tokio::test]
-async fn who_is_silent_leaves_a_crowd_and_whose_session_is_gone_hears_of_it() {
+async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_are_told() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let mut gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;
-    let key = crowd(&gateway, 4).await;
+    let key = many_connections(&gateway, 4).await;
     let token = gateway.hears("conn.c3.token").await["token"].take();
     let params = json!({"reloginKey": key, "attempt": attempt(9)});
     let key = gateway.auth("relogin", "c4", params).await["result"]["reloginKey"].take();
@@ -49,14 +49,14 @@ async fn who_is_silent_leaves_a_crowd_and_whose_session_is_gone_hears_of_it() {
         let renewed = gateway.auth_with("renew", there, &token, Value::Null).await;
         assert_eq!(renewed, json!({"result": null}));
     }
-    let mut silent = Vec::new();
-    while silent.len() < 3 {
+    let mut detached = Vec::new();
+    while detached.len() < 3 {
         let (subject, payload) = gateway.hears_next().await;
         if subject.starts_with("conn.") && payload == br#"{"token":null}"# {
-            silent.push(subject);
+            detached.push(subject);
         }
     }
-    assert_eq!(silent, ["conn.c0.token", "conn.c2.token", "conn.c3.token"]);
+    assert_eq!(detached, ["conn.c0.token", "conn.c2.token", "conn.c3.token"]);
 
     // One that lives after all comes back; and one that did not hear of it is told when it renews.
     let params = json!({"reloginKey": key, "attempt": attempt(10)});
@@ -73,14 +73,14 @@ async fn who_is_silent_leaves_a_crowd_and_whose_session_is_gone_hears_of_it() {
 
 /// The same with the gateway that is shipped: it asks its connections by itself.
 #[tokio::test]
-async fn closed_connections_leave_a_crowd_and_open_ones_stay() {
+async fn closed_connections_are_detached_and_open_ones_stay() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let mut heard = Gateway::connect(&nats.url()).await;
     let options = format!("--demo --gateway embedded --listen 127.0.0.1:0 --nats {}", nats.url());
     let service = folder.serve(&options).await;
     let (mut tabs, mut key) = (Vec::<(String, Res)>::new(), Value::Null);
     for n in 0..6 {
-        // The fifth connection makes it a crowd, of which three have closed.
+        // With the fifth connection the others are asked whether they are there; three have closed.
         if n == 4 {
             for (_, closing) in tabs.drain(1..) {
                 closing.close().await.unwrap();

@@ -13,10 +13,10 @@ use crate::users::cheap_users;
 on!(
     embedded_alone: logins_leave_no_memory_behind,
     ten_thousand_logins_leave_no_memory_behind,
-    guesses_behind_a_proxy_hold_up_nobody_else,
-    guesses_without_addresses_hold_up_nobody_else,
-    guesses_from_elsewhere_lock_nobody_out,
-    guesses_write_a_trickle_to_the_disk,
+    login_attempts_behind_a_proxy_hold_up_nobody_else,
+    login_attempts_without_addresses_hold_up_nobody_else,
+    login_attempts_from_elsewhere_lock_nobody_out,
+    login_attempts_write_a_trickle_to_the_disk,
     one_user_has_so_many_sessions,
     one_token_makes_so_many_sessions,
 );
@@ -190,7 +190,7 @@ async fn eight_get_in(url: &str, headers: &[(&str, &str)]) -> Result<()> {
 }
 
 /// Line l: right passwords get in through a proxy on the same machine while others guess names through it.
-async fn guesses_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
+async fn login_attempts_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
     let mut innocent = Innocent::enter(&url).await?;
@@ -214,7 +214,7 @@ async fn guesses_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result
 }
 
 /// Line l, where no proxy is trusted: all come from this machine, so connections take turns.
-async fn guesses_without_addresses_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
+async fn login_attempts_without_addresses_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let url = stage.gateway_url();
     let mut innocent = Innocent::enter(&url).await?;
@@ -227,7 +227,7 @@ async fn guesses_without_addresses_hold_up_nobody_else(stage: &mut Stage) -> Res
 }
 
 /// Line l: who has logged in from somewhere before is not locked out there by guesses at their name from elsewhere.
-async fn guesses_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
+async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
     let home = [("X-Forwarded-For", "198.51.100.7")];
@@ -259,7 +259,7 @@ async fn guesses_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()>
 }
 
 /// Line m: whoever guesses passwords writes a trickle to audit trail and log, and none of it is forgotten.
-async fn guesses_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
+async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--audit", trail.to_str().context("a folder with a name")?]).await?;
     let url = stage.gateway_url();

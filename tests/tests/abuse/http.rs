@@ -19,7 +19,7 @@ on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_d
     a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log,
     headers_of_proxies_are_read_of_proxies_and_bounded, bodies_that_take_their_time_are_not_waited_for,
     behind_a_proxy_each_client_has_its_places);
-on!(embedded: guesses_behind_a_proxy_hold_up_nobody_elses_login);
+on!(embedded: login_attempts_behind_a_proxy_hold_up_nobody_elses_login);
 
 /// How much more memory an attack may take, in bytes.
 const MEMORY: u64 = 64 << 20;
@@ -206,7 +206,7 @@ async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Resul
 }
 
 /// Line l: a proxy that everybody comes through. Who guesses waits; who knows the password gets in, from the same proxy.
-async fn guesses_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
+async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let through =
         async |client: &str| Raw::websocket(stage.gateway_addr(), STRANGER, &[("X-Forwarded-For", client)]).await;

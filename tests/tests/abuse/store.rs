@@ -21,7 +21,7 @@ on!(embedded_alone:
     a_start_on_a_full_disk_loses_nothing,
     a_write_that_fails_ends_the_process_and_loses_nothing,
     a_flipped_bit_is_repaired,
-    a_missing_file_of_the_journal_is_named,
+    a_missing_file_of_the_write_ahead_log_is_named,
     an_unfinished_snapshot_is_no_obstacle,
 );
 
@@ -255,7 +255,7 @@ async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
 }
 
 /// Line p: a file of the journal removed, and with it acknowledged sessions.
-async fn a_missing_file_of_the_journal_is_named(stage: &mut Stage) -> Result<()> {
+async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut settled = Owner::enter(stage).await?;
     stage.stop_service().await?;

@@ -78,7 +78,7 @@ async fn sessions_outlive_a_change_of_the_key_format(stage: &mut Stage) -> Resul
     assert!(!is_token(&browser.stored().await?["key"]));
     for (options, tokens) in [(&FORMAT[..], true), (&["--key-issuer", "https://login.example"][..], false)] {
         stage.stop_service().await?;
-        stage.serve_anew(&[&["--demo", "--refresh", "1h", "--key-lifetime", "2h"], options].concat()).await?;
+        stage.restart_with(&[&["--demo", "--refresh", "1h", "--key-lifetime", "2h"], options].concat()).await?;
         browser.reload().await?;
         let condition = format!("record && !record.attempt && (record.key.split('.').length === 3) === {tokens}");
         browser.until_stored("a key of the other format", &condition).await?;

@@ -32,7 +32,7 @@ async fn behind_a_proxy_the_public_url_lets_the_page_in(stage: &mut Stage) -> Re
     stage.stop_service().await?;
     let audit = stage.folder().join("audit");
     let path = audit.to_str().context("a path that is no text")?.to_owned();
-    stage.serve_anew(&["--demo", "--public-url", &url, "--trusted-proxy", "loopback", "--audit", &path]).await?;
+    stage.restart_with(&["--demo", "--public-url", &url, "--trusted-proxy", "loopback", "--audit", &path]).await?;
     page.reload().await?;
     page.log_in("jane", "jane").await?;
     page.reload().await?;

@@ -17,7 +17,7 @@ on!(both:
 );
 
 // What passes between gateway and service can be heard.
-on!(nats: closed_connections_leave_a_crowd);
+on!(nats: closed_connections_are_detached);
 
 // Connections that outlive the service.
 on!(resgate: old_connections_go_on_over_a_restart);
@@ -199,7 +199,7 @@ async fn old_connections_go_on_over_a_restart(stage: &mut Stage) -> Result<()> {
 }
 
 /// A gateway that is asked by `system.tokenReset` answers for its open connections, and the others leave the session.
-async fn closed_connections_leave_a_crowd(stage: &mut Stage) -> Result<()> {
+async fn closed_connections_are_detached(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let nats = async_nats::connect(stage.nats_url()).await?;
     let mut tokens = nats.subscribe("conn.*.token").await?;

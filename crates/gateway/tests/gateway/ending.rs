@@ -53,7 +53,7 @@ async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_does_not_wait_for_ever() {
+async fn stopping_has_a_deadline() {
     let limits = Limits { drain: Duration::from_millis(50), close: Duration::from_millis(50), ..patient() };
     let stage = Stage::with(limits).await;
     let mut service = stage.service().await;
@@ -82,7 +82,7 @@ async fn a_client_that_leaves_is_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_the_bus_is_lost_clients_begin_anew() {
+async fn when_the_bus_is_lost_clients_reconnect() {
     let server = NatsServer::start(&[]);
     let wire = Wire::to(&server).await;
     let connect = |url| async { Arc::new(NatsBus::connect(&NatsConfig { url, credentials: None }).await.unwrap()) };
@@ -172,7 +172,7 @@ impl Bus for LossyBus {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_messages_were_lost_clients_begin_anew() {
+async fn when_messages_were_lost_clients_reconnect() {
     let bus = Arc::new(LossyBus { inner: LocalBus::new(), mailbox: Mutex::default() });
     let stage = Stage::on(bus.clone(), patient()).await;
     let mut client = stage.client().await;
