@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: whatever benchmarks the workspace has.
+//! `cargo xtask bench`: runs the workspace's benchmarks.
 
 use std::{fs, path::Path, process::Command};
 
@@ -8,7 +8,7 @@ use crate::{context::Context, no_arguments, npm, page, report, setup};
 
 /// The package whose benches run the product as it is shipped: they need all that the end-to-end tests need.
 const OF_THE_PRODUCT: &str = "relogin-tests";
-/// Their parts, and the program that each is in.
+/// Their parts, and the program that has each part.
 const PRODUCT: [(&str, &str); 5] =
     [("browser", "browser"), ("resources", "browser"), ("reload", "browser"), ("abuse", "abuse"), ("storm", "abuse")];
 
@@ -29,7 +29,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         if part.is_some() && program.is_some() != of_the_product {
             continue;
         }
-        // Figures are the output here: they go to the terminal as they are.
+        // The output is figures: it goes to the terminal.
         let mut bench = context.cargo(&["bench", "--quiet", "--package", &package, "--bench", program.unwrap_or("*")]);
         if of_the_product {
             build_product(context, &mut bench)?;

@@ -23,9 +23,9 @@ pub(crate) struct Context {
 
 impl Context {
     /// # Errors
-    /// If there is no place for the cache.
+    /// If there is no folder for the cache.
     pub(crate) fn new() -> Result<Self> {
-        // At run time first: a clone that was moved keeps its compiled xtask.
+        // The variable of the run goes first: a clone that was moved keeps its compiled xtask.
         let manifest = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
         let root = Path::new(&manifest).parent().context("xtask lies inside the workspace")?.to_owned();
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |target| root.join(target));
@@ -51,7 +51,8 @@ impl Context {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).env("PATH", self.path());
-        // What `cargo run` told xtask about xtask; build scripts that watch these variables would run again for nothing.
+        // `cargo run` has set these variables for xtask; build scripts that watch them would run again for
+        // nothing.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text == "CARGO" || text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {

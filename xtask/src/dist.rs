@@ -1,4 +1,4 @@
-//! `cargo xtask dist`: the one file that is shipped, tried before it is called done.
+//! `cargo xtask dist`: builds the one file that is shipped, and tries it.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, no_arguments, page, report, setup};
 
-/// Nothing that the binary does before it answers takes longer, on any machine.
+/// The deadline for the binary to get ready, generous for any machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Builds `dist/relogin` and looks whether it serves the whole page by itself.
+/// Builds `dist/relogin` and checks that it serves the whole page by itself.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     no_arguments(arguments)?;
     setup::ensure(context, setup::Needs::Page)?;
@@ -37,7 +37,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Fetches the page and each file that it names; answers how many there are.
+/// Fetches the page and each file that it names; returns their number.
 fn check_page(address: &str) -> Result<usize> {
     let index = get(address, "/")?;
     let index = String::from_utf8(index).context("the page is not UTF-8")?;
@@ -77,7 +77,7 @@ fn get(address: &str, path: &str) -> Result<Vec<u8>> {
     Ok(answer.split_off(end + 4))
 }
 
-/// The binary, run where there is nothing else, and ended when it is dropped.
+/// The binary, run in an empty folder, and stopped when it is dropped.
 struct Running(Child);
 
 impl Running {
@@ -91,7 +91,7 @@ impl Running {
         Ok(Self(command.spawn().with_context(|| format!("starting {}", binary.display()))?))
     }
 
-    /// What its ready line names.
+    /// The address in its ready line.
     fn address(&mut self) -> Result<String> {
         let output = self.0.stdout.take().context("the output was taken already")?;
         let mut line = String::new();

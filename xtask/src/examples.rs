@@ -8,14 +8,14 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, log::Log, page};
 
-/// Formats, builds, and answers where the page is.
+/// Checks the format, builds, and returns the folder of the page.
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     let folder = context.root.join("examples/rust");
     // The versions that are shipped; what only the example needs is added to them.
     fs::copy(context.root.join("Cargo.lock"), folder.join("Cargo.lock")).context("copying Cargo.lock")?;
     let mut log = Log::create(context, "example")?;
     let here = |mut command: Command| {
-        // Beside the other builds, for those who clean up by `cargo clean`.
+        // Beside the other builds, so that `cargo clean` removes it.
         command.current_dir(&folder).env("CARGO_TARGET_DIR", context.target.join("examples"));
         command
     };

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: each fuzz target for a minute. What the bodies of the targets are stands in `tests/fuzzed`.
+//! `cargo xtask fuzz`: runs each fuzz target for a minute. The bodies of the targets are in `tests/fuzzed`.
 
 use std::fs;
 
@@ -14,8 +14,8 @@ use crate::{
 /// How long each target runs, in seconds.
 const TIME: u32 = 60;
 
-/// Runs all targets, or those that are named. Inputs that it makes up and finds worth keeping go to `fuzz/corpus`; one that
-/// fails, to `fuzz/artifacts`.
+/// Runs all targets, or those that are named. The fuzzer writes inputs that reach new code to
+/// `fuzz/corpus`, and one that fails to `fuzz/artifacts`.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let all = targets(context)?;
     if let Some(unknown) = arguments.iter().find(|name| !all.contains(name)) {
@@ -35,7 +35,7 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         let mut fuzz = context.command("cargo-fuzz");
         fuzz.args(["run", "--fuzz-dir", "fuzz", "--dev", "--sanitizer", sanitizer, name]).arg(corpus).arg(seeds);
         fuzz.args(["--", &format!("-max_total_time={TIME}"), "-verbosity=0", "-print_final_stats=1"]);
-        // The flags that it gives to the compiler are known to nightly ones only.
+        // It passes flags to the compiler that only nightly ones know.
         let status = fuzz.env("RUSTUP_TOOLCHAIN", NIGHTLY).status().context("running cargo-fuzz")?;
         if !status.success() {
             failed.push(name.as_str());

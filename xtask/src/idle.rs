@@ -1,8 +1,9 @@
 //! Idle connections to the server of wasm-bindgen's test runner, held open while it runs.
 //!
-//! That server (tiny_http 0.12) has four threads, and hands a new connection to one that waits, or else to a new thread. When a browser opens
-//! more than four at once, it can count one thread for two of them, and one connection is served by nobody: the page never loads. With
-//! the four threads busy, each connection gets a thread of its own.
+//! That server (tiny_http 0.12) has four threads, and gives a new connection to an idle one, or else to a
+//! new thread. When a browser opens more than four connections at once, the server can count one idle
+//! thread for two of them. Then nobody serves one connection, and the page never loads. While the four
+//! threads are busy, each connection gets a thread of its own.
 
 use std::{
     io::{ErrorKind, Read},
@@ -17,12 +18,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// More than the server has threads at its start: those over wait for one that comes free, so that it is not counted, either.
+/// More than the threads that the server starts with: the extra ones wait for a thread that becomes free,
+/// so that it is not counted as idle either.
 const CONNECTIONS: usize = 12;
-/// How long until it is looked again whether a server is there, or gone.
+/// The interval of checks whether a server is there, or gone.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Holds them until it is dropped, to one server after the other.
+/// Holds connections until it is dropped, to one server after the other.
 pub(crate) struct Idle {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -30,7 +32,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// To a server that is yet to come.
+    /// Prepares connections to a server that is not started yet.
     ///
     /// # Errors
     /// If there is no free port for it.
@@ -58,7 +60,7 @@ impl Drop for Idle {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
         if let Some(holding) = self.holding.take() {
-            // It panics nowhere, and if it did, there would be nothing left to hold.
+            // It does not panic. If it did, there would be nothing left to hold.
             let _ = holding.join();
         }
     }
@@ -72,7 +74,7 @@ fn hold(address: SocketAddr, stopped: &AtomicBool) {
     while !stopped.load(Relaxed) {
         match first.read(&mut [0]) {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            // It never says anything but that it ends.
+            // The server sends nothing; reading returns when it ends.
             _ => return,
         }
     }

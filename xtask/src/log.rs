@@ -25,7 +25,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Begins `target/xtask/NAME.log` anew.
+    /// Creates `target/xtask/NAME.log`, or empties it.
     pub(crate) fn create(context: &Context, name: &str) -> Result<Self> {
         let path = context.logs().join(format!("{name}.log"));
         let file = File::create(&path).with_context(|| format!("writing {}", path.display()))?;
@@ -44,7 +44,7 @@ impl Log {
     /// Runs the program, but ends it when it takes longer than `limit`.
     ///
     /// # Errors
-    /// As [`Log::run`], and if the time is up.
+    /// As [`Log::run`], and if it takes longer than `limit`.
     pub(crate) fn run_within(&mut self, limit: Duration, command: &mut Command) -> Result<()> {
         let mut child = self.spawn(command)?;
         let end = Instant::now() + limit;
@@ -71,7 +71,7 @@ impl Log {
         self.note(command)?;
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let mut child = command.spawn().with_context(|| format!("starting `{}`", name(command)))?;
-        // The command holds our copies of the writing end; the reader would wait for them for ever.
+        // The command holds our copies of the writing end; the reader would wait for them forever.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut filter = TestFilter::default();
         for line in BufReader::new(reader).split(b'\n') {
@@ -81,7 +81,7 @@ impl Log {
             filter.pass(&line, &mut |line| report::line(line));
         }
         let status = child.wait()?;
-        // A failed test has been shown already; a build that failed has not.
+        // The terminal shows failed tests already, but not a failed build.
         if !status.success() && filter.shown_failure() {
             bail!("tests failed; the whole output: {}", self.path.display());
         }
@@ -109,14 +109,14 @@ impl Log {
     }
 }
 
-/// Whether the program ends well; its output is thrown away.
+/// True if the program succeeds. Its output is discarded.
 pub(crate) fn succeeds(mut command: impl BorrowMut<Command>) -> bool {
     let command = command.borrow_mut();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
-/// What the program prints, without white space around it; nothing if it fails.
+/// The output of the program without white space around it; none if it fails.
 pub(crate) fn output(mut command: impl BorrowMut<Command>) -> Option<String> {
     let output = command.borrow_mut().stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -131,7 +131,7 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(TAIL)..].join("\n")
 }
 
-/// Picks out of a test runner's output the results and the details of failures.
+/// Filters the results and the details of failures from a test runner's output.
 #[derive(Debug, Default)]
 struct TestFilter {
     binary: Option<String>,
@@ -148,13 +148,13 @@ impl TestFilter {
         } else if line.starts_with("test result:") {
             self.in_failures = false;
             self.failed |= line.contains("FAILED");
-            // A binary without tests has no result worth a line.
+            // The result of a binary without tests is not shown.
             if !line.starts_with("test result: ok. 0 passed; 0 failed; 0 ignored") {
                 self.binary.take().iter().for_each(|binary| show(binary));
                 show(line);
             }
         } else if line.ends_with(" has been running for over 60 seconds") {
-            // Should it never end, this is what tells which one it was.
+            // If it never ends, this says which one it was.
             self.binary.take().iter().for_each(|binary| show(binary));
             show(line);
         } else if line == "failures:" {

@@ -39,11 +39,11 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Builds the package, and answers where it is.
+/// Builds the package, and returns its folder.
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     let (package, sources) = (context.target.join("npm"), context.target.join("npm-sources"));
     let source = context.root.join("web/npm");
-    // The TypeScript imports the module as if it lay beside it, and here it does, with its types.
+    // The TypeScript imports the module from its own folder, so the module and its types are put there.
     let beside = sources.join("src");
     build_module(context, &["--lib", "--features", "bindings"], "relogin_web.wasm", MODULE, &beside)?;
     copy_folder(&source.join("src"), &beside)?;
@@ -70,8 +70,8 @@ pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// Declarations by TypeScript's compiler, which checks the types, too; scripts by esbuild: for those who
-/// import, and for those who require.
+/// TypeScript's compiler checks types and writes declarations; esbuild writes the scripts, as ES modules and
+/// as CommonJS.
 fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
     let programs = npm_packages::builders(context).join("node_modules/.bin");
     let mut log = Log::create(context, "typescript")?;
@@ -88,16 +88,16 @@ fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
         esbuild.arg(format!("--format={format}")).arg(format!("--outdir={}", to.display()));
         esbuild
     };
-    // The module's script is one of its own: it names the WebAssembly beside it, which bundlers look for.
+    // The module's script stays a file of its own: it names the WebAssembly beside it, which bundlers look for.
     log.run(&mut esbuild(&[&format!("{MODULE}.js")], "esm", package))?;
     log.run(esbuild(ENTRIES, "esm", package).args(["--splitting", &format!("--external:./{MODULE}.js")]))?;
-    // Where the WebAssembly is, such scripts do not know: pages tell them, by `init`.
+    // CommonJS scripts do not know where the WebAssembly is; pages pass it to `init`.
     log.run(esbuild(ENTRIES, "cjs", &required).arg("--log-override:empty-import-meta=silent"))?;
     fs::write(required.join("package.json"), "{ \"type\": \"commonjs\" }\n").context("writing cjs/package.json")?;
     copy_folder(&types, &required.join("types"))
 }
 
-/// Builds the page in Rust that README.md shows, and answers where it is.
+/// Builds the page in Rust that README.md shows, and returns its folder.
 pub(crate) fn build_example(context: &Context) -> Result<PathBuf> {
     let folder = context.target.join("hello");
     build_module(context, &["--example", "hello"], "examples/hello.wasm", "hello", &folder)?;
@@ -138,7 +138,7 @@ fn scripts(package: &Path) -> Result<Vec<String>> {
     Ok(names?.into_iter().filter(|name| name.ends_with(".js")).collect())
 }
 
-/// Makes the folder anew, so that nothing stays that is no part of it any more.
+/// Creates the folder, or empties it, so that no old file stays.
 fn empty(folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -146,7 +146,7 @@ fn empty(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))
 }
 
-/// Copies the files of a folder that has no folders.
+/// Copies the files of a folder without subfolders.
 fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {

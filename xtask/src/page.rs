@@ -1,7 +1,6 @@
 //! Builds the product: the page by Trunk into `target/page`, then the binary that carries it.
 //!
-//! Trunk bundles the page anew each time, which takes seconds; so it is asked only when something that the page is made of
-//! has changed.
+//! Trunk takes seconds even if nothing has changed, so it runs only when an input of the page has changed.
 
 use std::{
     fs,
@@ -19,14 +18,14 @@ use crate::{
     setup::wasm_opt,
 };
 
-/// All that the page is made of.
+/// The inputs of the page.
 const SOURCES: &[&str] = &[".cargo/config.toml", "www", "web", "crates", "Cargo.toml", "Cargo.lock", "Trunk.toml"];
 
-/// Builds page and binary, and answers where the binary is.
+/// Builds page and binary, and returns the path of the binary.
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     build_page(context)?;
     let binary = context.target.join("release/relogin");
-    // A finished build is checked in under a second: nothing worth a line.
+    // Checking a finished build takes less than a second, so nothing is printed.
     if !binary.exists() {
         report::begin("relogin: cargo build --release (usually 4 min)");
     }
@@ -70,8 +69,8 @@ const WITHOUT_WASM_OPT: &[&str] = &["--cargo-profile", "web", "--dist"];
 /// `trunk build` with these options.
 pub(crate) fn trunk(context: &Context, options: &[&str]) -> Command {
     let mut trunk = context.command("trunk");
-    // Trunk wants `true` or `false` in the one, and refuses the `1` that others understand; the other
-    // buries the reason of a failure below the way to it.
+    // Trunk refuses a `NO_COLOR` other than `true` or `false`, and a back trace would hide the reason of a
+    // failure.
     trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
     trunk.arg("build").args(options);
     trunk

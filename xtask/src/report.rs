@@ -1,4 +1,4 @@
-//! What the person at the terminal reads: one line for each thing that is begun, with the time since the start.
+//! What is printed to the terminal: one line for each step, with the time since the start.
 //!
 //! The only place of this crate that prints; output of child programs goes to [`crate::log`].
 
@@ -12,7 +12,7 @@ use std::{
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Says that something begins: `[1:05] Trunk: compiling it (usually 3 min)`.
+/// Prints that a step begins: `[1:05] Trunk: compiling it (usually 3 min)`.
 pub(crate) fn begin(what: impl Display) {
     println!("[{}] {what}", clock(START.elapsed()));
 }
@@ -22,7 +22,7 @@ pub(crate) fn line(text: impl Display) {
     println!("{text}");
 }
 
-/// Prints why a command ends without having done its work.
+/// Prints why a command has failed.
 pub(crate) fn failure(error: &anyhow::Error) {
     eprintln!("xtask: {error:#}");
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{context::Context, page, report, setup};
 
-/// Builds what is not built, then becomes `relogin serve --demo`.
+/// Builds what is missing, then runs `relogin serve --demo` in place of this process.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let own = arguments.strip_prefix(&["--".to_owned()]).unwrap_or(arguments);
     setup::ensure(context, setup::Needs::Page)?;

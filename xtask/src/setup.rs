@@ -1,7 +1,7 @@
 //! What the commands need beyond Cargo: found, else installed, each part once for a user.
 //!
-//! A part is looked for by looking at the part itself, never by remembering that it was installed; so what somebody removes
-//! comes back, and what the machine has already is used.
+//! Each part is looked for itself; no record says that it was installed. So a part that somebody removes is
+//! installed again, and one that the machine has is used.
 
 mod cargo_tools;
 mod components;
@@ -43,12 +43,12 @@ pub(crate) struct Tools {
 }
 
 impl Tools {
-    /// Where the part is that this variable names.
+    /// The path of the part that this variable names.
     pub(crate) fn path(&self, variable: &str) -> Option<&Path> {
         self.variables.iter().find(|(name, _)| *name == variable).map(|(_, path)| path.as_path())
     }
 
-    /// Tells the program where the parts are.
+    /// Sets the variables that tell a program where the parts are.
     pub(crate) fn name_to<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         command.envs(self.variables.iter().map(|(name, path)| (name, path)))
     }
@@ -75,10 +75,10 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 /// Sets up what is missing.
 ///
 /// # Errors
-/// If a part cannot be had; the message says what a person can do.
+/// If a part cannot be installed; the message says what to do.
 pub(crate) fn ensure(context: &Context, needs: Needs) -> Result<Tools> {
     let _lock = lock(context)?;
-    // Two lanes: downloads beside compilers, which need nothing of each other.
+    // Downloads and compilers run in two threads, because they do not need each other.
     let (system, cargo) = thread::scope(|scope| {
         let cargo = scope.spawn(|| cargo_tools::ensure(context, needs));
         (system_parts(context, needs), cargo.join())
@@ -162,7 +162,7 @@ fn system_parts(context: &Context, needs: Needs) -> Result<Tools> {
     Ok(Tools { variables })
 }
 
-/// Two commands at once must not install the same thing twice over each other.
+/// Keeps two commands from installing the same part at once.
 fn lock(context: &Context) -> Result<File> {
     let path = context.cache.join("lock");
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
@@ -173,7 +173,7 @@ fn lock(context: &Context) -> Result<File> {
     Ok(file)
 }
 
-/// Whether this is the superuser.
+/// True if this process is run by the superuser.
 fn is_root() -> bool {
     log::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0")
 }

@@ -1,4 +1,4 @@
-//! Looks whether what visitors download is as small as docs/performance.md says.
+//! Checks that what visitors download is as small as docs/performance.md says.
 
 use std::{env, path::Path, process::Command};
 
@@ -6,17 +6,17 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{log::output, report};
 
-/// What all scripts and WebAssembly of the page may weigh, in bytes of brotli at quality 11.
+/// The limit for all scripts and WebAssembly of the page, in bytes of brotli at quality 11.
 pub(crate) const PAGE: u64 = 120_000;
 
 /// The same for the npm package.
 pub(crate) const PACKAGE: u64 = 150_000;
 
-/// Weighs the scripts and the WebAssembly in `folder`, which are `what`'s; but for the package's scripts for those who require it, which no
-/// page loads beside the others.
+/// Checks the size of the scripts and the WebAssembly in `folder`, named `what` in messages. The package's
+/// CommonJS scripts do not count, because no page loads them beside the others.
 ///
 /// # Errors
-/// If they weigh more than `most` bytes.
+/// If they have more than `most` bytes.
 pub(crate) fn check(what: &str, folder: &Path, most: u64) -> Result<()> {
     const SCRIPT: &str = "\
         const fs = require('fs'), { brotliCompressSync } = require('zlib');\

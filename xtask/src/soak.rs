@@ -1,15 +1,15 @@
-//! `cargo xtask soak`: thousands of clients that come and go among attackers, for an hour or as long as one likes.
+//! `cargo xtask soak`: thousands of clients that come and go among attackers, for an hour or another time.
 //!
-//! The scenario is the abuse suite's, which plays it for a minute; this only says how long.
+//! The scenario is part of the abuse suite, which runs it for a minute; here it runs longer.
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, no_arguments, page, report, setup};
 
-/// How many minutes it takes if nobody says.
+/// The default number of minutes.
 const MINUTES: u64 = 60;
 
-/// Builds the binary as it is shipped and soaks it; with an argument, for so many minutes.
+/// Builds the binary as it is shipped and runs the scenario, for as many minutes as the argument says.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let minutes = match arguments {
         [] => MINUTES,

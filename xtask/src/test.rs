@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change may land, in stages.
 //!
-//! All stages run, also after one that failed: a person who waited for minutes wants to know all that is wrong.
+//! All stages run, also after a failed one, so that one run reports all failures.
 
 use std::{
     process::Command,
@@ -21,10 +21,10 @@ use crate::{
 };
 
 struct Stage {
-    /// By which it can be asked for.
+    /// Its name on the command line.
     name: &'static str,
     what: &'static str,
-    /// What it takes from nothing on a small machine, where that is long.
+    /// How long it takes on a small machine without a cache, if that is long.
     usually: &'static str,
     run: fn(&Workshop<'_>) -> Result<Outcome>,
 }
@@ -156,7 +156,7 @@ fn firefox(workshop: &Workshop<'_>) -> Result<Outcome> {
     };
     let idle = Idle::new()?;
     let mut tests = browser_tests(workshop, &idle);
-    // The runner takes the first driver that it is told of.
+    // The runner takes the first driver that is set.
     workshop.tests("firefox", tests.env("GECKODRIVER", driver))
 }
 
@@ -180,7 +180,8 @@ fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--all-features", "--target", TARGET, "--tests"]);
     tests.arg("--no-fail-fast");
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
-    // For all tests together, in seconds; left to itself it is 20, which a busy machine exceeds. Each test has its own limits.
+    // For all tests together, in seconds. The default of 20 is too short for a busy machine. Each test has
+    // its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
     tests.env("WASM_BINDGEN_TEST_ADDRESS", idle.address());
     tests
@@ -200,7 +201,7 @@ fn product(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
-    // Fresh already, unless this stage was asked for alone.
+    // These are up to date already, unless this stage runs alone.
     let binary = page::build(workshop.context)?;
     let package = npm::build(workshop.context)?;
     let hello = npm::build_example(workshop.context)?;

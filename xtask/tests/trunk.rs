@@ -1,4 +1,4 @@
-//! What Trunk.toml says, tried: which builds of the page reach the binary.
+//! Tests Trunk.toml: which builds of the page reach the binary.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! The tools that Cargo installs: Trunk, which builds the page, wasm-bindgen's command line, which it calls, and what the tests and
-//! the fuzzer run.
+//! The tools that Cargo installs: Trunk, which builds the page, wasm-bindgen's command line, which it calls,
+//! and tools of the tests and the fuzzer.
 
 use std::{
     env, fs,
@@ -20,22 +20,22 @@ use crate::{
 /// Builds with the oldest compiler that the workspace allows.
 const TRUNK: &str = "0.21.14";
 
-/// What runs the fuzz targets.
+/// Runs the fuzz targets.
 const CARGO_FUZZ: &str = "0.13.2";
 
-/// What drives Firefox.
+/// Drives Firefox.
 const GECKODRIVER: &str = "0.37.1";
 
-/// What looks at what we depend on.
+/// Checks our dependencies.
 const CARGO_DENY: &str = "0.20.2";
 
-/// A download from a server that says nothing must not cost more time than compiling.
+/// A download from a server that does not answer must not take longer than compiling.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(120);
 
 struct Tool {
     package: &'static str,
     version: String,
-    /// What is installed, and answers `--version`.
+    /// The installed program, which has an option `--version`.
     program: &'static str,
     options: &'static [&'static str],
     usually: &'static str,
@@ -85,7 +85,7 @@ pub(super) fn ensure_fuzzer(context: &Context) -> Result<()> {
     clean_up(context)
 }
 
-/// Where the driver of Firefox is: any that is there, else one of our own.
+/// The path of the driver of Firefox, which is installed if there is none.
 pub(super) fn ensure_geckodriver(context: &Context) -> Result<PathBuf> {
     let find = || env::var_os("GECKODRIVER").map(PathBuf::from).or_else(|| context.find(&["geckodriver"]));
     if let Some(found) = find() {
@@ -104,7 +104,8 @@ pub(super) fn ensure_geckodriver(context: &Context) -> Result<PathBuf> {
 }
 
 fn clean_up(context: &Context) -> Result<()> {
-    // Gone only when all is installed: what was compiled for one tool serves the next, also after an interruption.
+    // Removed only when all is installed: what was compiled for one tool is used for the next, also after an
+    // interruption.
     let build = build_folder(context);
     if build.exists() {
         fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))?;
@@ -112,7 +113,7 @@ fn clean_up(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Lets people call `trunk` by its name, where nobody has given them one.
+/// Puts `trunk` on the path, unless there is one.
 pub(super) fn offer_trunk(context: &Context) -> Result<()> {
     let own = context.bin().join("trunk");
     let Some(folder) = cargo_bin().filter(|folder| own.is_file() && folder.is_dir()) else { return Ok(()) };
@@ -156,7 +157,7 @@ fn install(context: &Context, tool: &Tool) -> Result<()> {
         report::begin(format_args!("{named}: downloading it (usually 10 s)"));
         let mut binstall =
             context.cargo(&["binstall", "--no-confirm", "--force", "--disable-telemetry", "--root", &root]);
-        // What it cannot download it would compile, in its own slower way.
+        // It would compile what it cannot download, with slower settings.
         binstall.args(["--disable-strategies", "compile", &named]);
         if log.run_within(DOWNLOAD_LIMIT, &mut binstall).is_ok() && is_there(context, tool) {
             return Ok(());
@@ -168,14 +169,14 @@ fn install(context: &Context, tool: &Tool) -> Result<()> {
         .args(tool.options)
         .arg(&named)
         .env("CARGO_TARGET_DIR", build_folder(context))
-        // Quick to build matters more than quick to run: each runs for a second or two.
+        // Build time matters more than run time: each runs for a second or two.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env("CARGO_INCREMENTAL", "0");
     log.run(&mut install)
 }
 
 fn is_there(context: &Context, tool: &Tool) -> bool {
-    // The shim would answer too, for another cache.
+    // The shim on the path may belong to another cache.
     let program = context.find(&[tool.program]).filter(|program| !is_shim(program));
     let version = program.and_then(|program| output(context.command(program).arg("--version")));
     version.is_some_and(|text| text.split_whitespace().any(|word| word == tool.version))

@@ -1,4 +1,4 @@
-//! Formatter and linter, which small installations of Rust come without.
+//! Formatter and linter, which minimal installations of Rust lack.
 
 use anyhow::{Result, bail};
 
@@ -8,7 +8,7 @@ use crate::{
     report,
 };
 
-/// Cargo's command, and what rustup calls the part that has it.
+/// Cargo's commands, and the rustup components that contain them.
 const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
 
 pub(super) fn ensure(context: &Context) -> Result<()> {

@@ -22,7 +22,7 @@ const GO: [u32; 3] = [1, 26, 0];
 #[derive(Debug)]
 pub(super) struct GoProgram {
     name: &'static str,
-    /// The environment variable that names another one, and by which tests are told.
+    /// The environment variable that selects another one, and tells tests which one to run.
     pub(super) variable: &'static str,
     module: &'static str,
     version: &'static str,
@@ -74,7 +74,8 @@ impl GoProgram {
     }
 }
 
-/// A Go that is new enough: the machine's, or one that the machine's downloads as a module, which every version can do.
+/// A Go that is new enough: the machine's, or one that the machine's Go downloads as a module, which every
+/// version can do.
 fn go(context: &Context) -> Result<PathBuf> {
     let found = context.find(&["go"]).context("Go is missing")?;
     let about =

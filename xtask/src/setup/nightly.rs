@@ -1,4 +1,4 @@
-//! The nightly compiler that fuzz targets are built with, added by rustup where it is missing. Nothing that is shipped is built by it.
+//! The nightly compiler that fuzz targets are built with, added by rustup where it is missing. Nothing that is shipped is built with it.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::{
     report,
 };
 
-/// Always the same: another day's may build the targets otherwise, or not at all.
+/// Pinned, because another nightly may not build the targets.
 pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
 
-/// For a server that says nothing.
+/// For a server that does not answer.
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) fn ensure(context: &Context) -> Result<()> {

@@ -6,15 +6,15 @@ use anyhow::{Result, bail};
 
 use crate::{context::Context, log::Log, log::succeeds, report};
 
-/// A program, and what it is called by whom.
+/// A program, and its names.
 #[derive(Debug)]
 pub(super) struct Program {
-    /// For people.
+    /// In messages.
     what: &'static str,
-    /// The environment variable that names another one, and by which tests are told.
+    /// The environment variable that selects another one, and tells tests which one to run.
     pub(super) variable: Option<&'static str>,
     names: &'static [&'static str],
-    /// Packages, the first set that the machine's sources all know.
+    /// Sets of packages; the first set that the package manager knows is installed.
     apt: &'static [&'static [&'static str]],
     /// What Homebrew calls it; nothing if it does not have it.
     brew: &'static [&'static str],
@@ -107,7 +107,7 @@ pub(super) const NPM: Program =
 pub(super) const GO: Program =
     Program { what: "Go", variable: None, names: &["go"], apt: &[&["golang-go"]], brew: &["go"] };
 
-/// What tests start, and are told the place of.
+/// The programs that tests start.
 pub(super) const TESTED_WITH: [&Program; 3] = [&CHROMIUM, &CHROMEDRIVER, &NODE];
 
 /// What tests of WebKit start, and are told the place of.
@@ -129,7 +129,7 @@ impl Program {
     }
 }
 
-/// Installs those that the machine lacks, all in one go.
+/// Installs those that are missing, all at once.
 pub(super) fn ensure(context: &Context, programs: &[&Program]) -> Result<()> {
     let missing: Vec<&Program> = programs.iter().copied().filter(|program| program.find(context).is_none()).collect();
     if missing.is_empty() {
@@ -197,7 +197,7 @@ fn brew_install(context: &Context, programs: &[&Program]) -> Result<()> {
     Ok(())
 }
 
-/// The first set of which every package is known; the first one where none is, for the message's sake.
+/// The first set of which every package is known; if there is none, the first set, for the message.
 fn known_set<'p>(sets: &'p [&'p [&'p str]]) -> &'p [&'p str] {
     let known = |package: &&str| succeeds(Command::new("apt-cache").args(["show", package]));
     sets.iter().find(|set| set.iter().all(known)).or(sets.first()).copied().unwrap_or_default()

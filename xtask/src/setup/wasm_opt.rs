@@ -1,8 +1,8 @@
 //! wasm-opt, which Trunk runs over the page's WebAssembly: from npm's package `binaryen`, in the
 //! version that Trunk.toml names.
 //!
-//! Trunk could download it by itself. From npm it comes with the checks of a registry, to all
-//! platforms, and to machines that reach their registries only.
+//! Trunk could download it by itself. npm checks the integrity of packages, has it for all platforms, and
+//! is available to machines that reach registries only.
 
 use std::{fs, os::unix::fs::symlink};
 
@@ -23,7 +23,7 @@ pub(crate) fn is_there(context: &Context) -> bool {
     })
 }
 
-/// Installs it where it is missing. Where it cannot be had, the page is built without.
+/// Installs it if it is missing. If that fails, the page is built without it.
 pub(super) fn offer(context: &Context) {
     if is_there(context) || context.find(&["npm"]).is_none() {
         return;

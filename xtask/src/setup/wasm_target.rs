@@ -13,7 +13,7 @@ use crate::{
 /// The target's name.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
-/// rustup gives up sooner when its server refuses; this is for a server that says nothing.
+/// For a server that does not answer; rustup gives up sooner if it refuses.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(180);
 
 pub(super) fn ensure(context: &Context) -> Result<()> {

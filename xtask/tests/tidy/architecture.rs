@@ -9,7 +9,7 @@ use super::{
 
 const MAP: &str = "ARCHITECTURE.md";
 
-/// Endings by which a word is known for a file's name.
+/// A word with one of these endings is a file name.
 const ENDINGS: &[&str] = &[".rs", ".toml", ".md", ".html", ".css", ".json", ".js"];
 
 #[test]
@@ -44,7 +44,7 @@ fn every_source_folder_is_on_the_map() {
     report(missing.map(|folder| format!("{MAP}: add a line for {folder}/, with what it is for")));
 }
 
-/// The folder of a file that people write code in.
+/// The folder of a source file.
 fn source_folder(file: &Path) -> Option<String> {
     let ending = file.extension()?.to_str()?;
     let folder = file.parent()?.strip_prefix(root()).ok()?;
@@ -52,7 +52,7 @@ fn source_folder(file: &Path) -> Option<String> {
     matches!(ending, "rs" | "ts" | "js" | "css").then(|| parts.join("/"))
 }
 
-/// The line number of each path, and the ways in which it may be meant.
+/// The line number of each path, and the paths that it may stand for.
 fn named_paths(text: &str) -> Vec<(usize, Vec<String>)> {
     let mut found = Vec::new();
     let mut tree: Option<Vec<(usize, String)>> = None;
@@ -110,7 +110,7 @@ pub(crate) fn exists(path: &str) -> bool {
 }
 
 /// The path from the root: as it stands, in a package's sources, or in those of `service` or `web`, so
-/// that `store/mod.rs` and `crates/session/key.rs` are understood.
+/// that `auth.rs` and `crates/session/key.rs` are found.
 fn found(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let with_src = (0..=parts.len()).map(|at| [&parts[..at], &["src"], &parts[at..]].concat().join("/"));

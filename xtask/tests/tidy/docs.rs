@@ -1,6 +1,6 @@
 //! The links and paths of the Markdown files lead to files that exist, and docs/adr is complete.
 //!
-//! Reads Markdown as text: a link is what stands between `](` and `)`.
+//! Reads Markdown as text: a link is what is between `](` and `)`.
 
 use std::{
     fs,
@@ -82,7 +82,7 @@ fn every_decision_has_its_parts_and_a_line_in_the_index() {
     report(complaints);
 }
 
-/// A decision's number, and its line of the index; or what is wrong with the file.
+/// A decision's number and its line in the index, or what is wrong with the file.
 fn decision(name: &str, text: &str) -> Result<(u32, String), String> {
     let digits = name.split('-').next().unwrap_or_default();
     let number = digits.parse().map_err(|_| "name it NNNN-title.md".to_owned())?;

@@ -1,4 +1,4 @@
-//! docs/limits.md is a table of bounds: each names its test, and there is one of that name.
+//! docs/limits.md is a table of limits. Each row names a test that exists.
 
 use std::{collections::HashSet, fs};
 
@@ -9,11 +9,11 @@ use super::{
 
 const PAGE: &str = "docs/limits.md";
 
-/// What a row has: what is bounded, its default, its option, what happens over it, what tells of it, its test.
+/// The columns: what is limited, its default, its option, what happens beyond it, how that is seen, its test.
 const COLUMNS: usize = 6;
 
 #[test]
-fn every_bound_names_a_test_that_there_is() {
+fn every_limit_names_a_test_that_exists() {
     let text = fs::read_to_string(root().join(PAGE)).expect("the page of limits is there");
     let sources = sources::all();
     let functions: HashSet<&str> = sources.iter().flat_map(|source| functions(&source.text)).collect();

@@ -1,4 +1,4 @@
-//! What each package of the workspace says that it depends on.
+//! The manifests of the workspace.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub(crate) struct Manifest {
     pub(crate) folder: String,
     /// Its name.
     pub(crate) name: String,
-    /// What the product needs; not what tests need.
+    /// Its dependencies, without those of tests.
     pub(crate) dependencies: Vec<String>,
 }
 
@@ -27,7 +27,7 @@ fn manifest(folder: &str) -> Manifest {
     let file = read(&format!("{folder}/Cargo.toml"));
     let name = file.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
     let mut dependencies = names(&file, "dependencies");
-    // Also those for some machines only.
+    // Also those of some targets only.
     for target in file.get("target").and_then(toml::Value::as_table).into_iter().flat_map(|targets| targets.values()) {
         dependencies.extend(names_in(target, "dependencies"));
     }

@@ -1,11 +1,12 @@
-//! Some crates are pure: the same code is simulated, fuzzed and shipped, so it gets time and random values as arguments.
+//! Pure crates take time and random values as arguments, so that the same code is simulated, fuzzed and
+//! shipped.
 
 use super::{
     imports::{has_word, paths_from},
     manifests, report, sources,
 };
 
-/// The crates that decide.
+/// The pure crates.
 const PURE_CRATES: &[&str] =
     &["crates/json", "crates/res", "crates/session", "crates/client-proto", "crates/gateway-proto"];
 
@@ -25,7 +26,7 @@ const PURE: &[&str] = &[
     "zeroize",
 ];
 
-/// What of the standard library is not pure.
+/// The parts of the standard library that are not pure.
 const IMPURE_STD: &[&str] = &["env", "fs", "io", "net", "os", "process", "thread"];
 /// Clocks, and waiting for them.
 const WORDS: &[&str] = &["Instant", "SystemTime", "async", "await"];
@@ -61,7 +62,7 @@ fn pure_crates_take_nothing_from_the_world() {
         taken.extend(WORDS.iter().filter(|word| has_word(&code, word)).map(|word| (*word).to_owned()));
         for what in taken {
             complaints.push(format!(
-                "{}: uses `{what}`; a pure crate decides, and others act: take it as an argument, or answer with an action",
+                "{}: uses `{what}`; a pure crate only decides: take it as an argument, or return an action",
                 source.path
             ));
         }

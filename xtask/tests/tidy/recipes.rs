@@ -9,7 +9,7 @@ use super::{
     sources::root,
 };
 
-/// The tasks, by a word of their headings and rows.
+/// The tasks, by words in their headings and rows.
 const TASKS: [&str; 8] = [
     "message of a refused relogin",
     "auth method",

@@ -10,19 +10,19 @@ use std::{
 pub(crate) struct Source {
     /// From the workspace's root, with `/` between its parts.
     pub(crate) path: String,
-    /// As it stands.
+    /// Its content.
     pub(crate) text: String,
     /// Whether the whole file is tests.
     pub(crate) is_test: bool,
 }
 
 impl Source {
-    /// What comes before the tests at the end of the file.
+    /// The part before the tests at the end of the file.
     pub(crate) fn product_text(&self) -> &str {
         if self.is_test {
             return "";
         }
-        // A module that is written out; one that is named only has its tests elsewhere.
+        // Only a module with a body; `mod tests;` has its tests in another file.
         let mut marks = self.text.match_indices("\n#[cfg(test)]\nmod ");
         let tests = marks.find(|(at, mark)| {
             let rest = &self.text[at + mark.len()..];
@@ -77,20 +77,20 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 fn read(path: &Path) -> Source {
     let relative = path.strip_prefix(root()).expect("it was found below the root");
     let parts: Vec<String> = relative.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    // The end-to-end crate at the root is called tests, and is tests from end to end.
+    // The end-to-end crate at the root is called tests, and all of it is tests.
     let is_test = parts.iter().any(|part| matches!(part.as_str(), "tests" | "tests.rs" | "benches"));
     let text = fs::read_to_string(path).expect("sources are UTF-8");
     Source { path: parts.join("/"), text, is_test }
 }
 
-/// Blanks out comments, and what stands inside of strings and characters.
+/// Replaces comments, and the contents of strings and characters, by spaces.
 pub(crate) fn strip(text: &str) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let skipped = skipped_length(rest, code.chars().next_back());
         if skipped > 0 {
-            // Lines stay where they are.
+            // Keeps line numbers.
             code.extend(rest[..skipped].chars().filter(|character| *character == '\n'));
             code.push(' ');
             rest = &rest[skipped..];
@@ -102,7 +102,7 @@ pub(crate) fn strip(text: &str) -> String {
     code
 }
 
-/// How much of the text is a comment or a literal with which it begins.
+/// The length of the comment or literal that the text begins with; 0 if there is none.
 fn skipped_length(text: &str, before: Option<char>) -> usize {
     let upto = |end: &str, from: usize| text[from..].find(end).map_or(text.len(), |at| from + at + end.len());
     let begins_word = !before.is_some_and(|character| character.is_alphanumeric() || character == '_');
