@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    errands,
+    bus_commands,
     event::{Event, Verdict},
     flow::Debt,
     line::{CloseReason, Line},
@@ -100,7 +100,7 @@ pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     let _closes = CloseOnDrop(Arc::clone(&requests));
     let (refuse, mut refused) = mpsc::unbounded_channel();
     let mut link = bus.link();
-    tokio::spawn(errands::run(bus, mailbox, Arc::clone(&requests), refuse));
+    tokio::spawn(bus_commands::run(bus, mailbox, Arc::clone(&requests), refuse));
 
     let max_subject = relogin_bus::MAX_SUBJECT.min(Config::default().max_subject);
     let config = Config { header_auth, max_subject, ..Config::default() };

@@ -2,13 +2,13 @@
 //! `relogin-gateway-proto`, and messages between the state machine and a bus. Limits what one client
 //! can make it hold. Must not depend on the RES protocol or sessions.
 //!
-//! One task owns the state machine (`driver`), one carries out its bus commands (`errands`), and
+//! One task owns the state machine (`driver`), one carries out its bus commands (`bus_commands`), and
 //! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
 #![forbid(unsafe_code)]
 
 mod backpressure;
+mod bus_commands;
 mod driver;
-mod errands;
 mod event;
 mod flow;
 mod gateway;

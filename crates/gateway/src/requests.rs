@@ -27,7 +27,7 @@ pub(crate) struct Requests {
 
 /// A bus command.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Errand {
+pub(crate) enum BusCommand {
     /// Subscribe to a pattern.
     Listen(Tag, String),
     /// Send a request.
@@ -55,7 +55,7 @@ const OTHERS: Window = Window { requests: 8192, bytes: 16 << 20 };
 struct Queue {
     /// Subscriptions and releases, in order. They go before requests: an event of a resource must
     /// not be missed after the answer to a request.
-    orders: VecDeque<Errand>,
+    orders: VecDeque<BusCommand>,
     /// Requests that wait or are in flight.
     asks: HashMap<Tag, Ask>,
     /// By kind and first part of the name, as `auth.session`.
@@ -104,7 +104,7 @@ impl Drop for CloseOnDrop {
 impl Requests {
     /// Subscribes to a pattern, before any request that is not sent yet.
     pub(crate) fn listen(&self, tag: Tag, pattern: String) {
-        self.queue().orders.push_back(Errand::Listen(tag, pattern));
+        self.queue().orders.push_back(BusCommand::Listen(tag, pattern));
         self.changed.notify_one();
     }
 
@@ -153,15 +153,15 @@ impl Requests {
     }
 
     /// The next command; none once the queue is closed. For one task.
-    pub(crate) async fn next(&self) -> Option<Errand> {
+    pub(crate) async fn next(&self) -> Option<BusCommand> {
         loop {
             {
                 let mut queue = self.queue();
                 if queue.is_closed {
                     return None;
                 }
-                if let Some(errand) = queue.next() {
-                    return Some(errand);
+                if let Some(command) = queue.next() {
+                    return Some(command);
                 }
             }
             self.changed.notified().await;
@@ -196,7 +196,7 @@ impl Queue {
             Some(Ask { service, bytes, state: State::UnderWay }) => self.arrive(&service, bytes),
             Some(Ask { state: State::Heard, .. }) | None => {}
         }
-        self.orders.push_back(Errand::Release(tag));
+        self.orders.push_back(BusCommand::Release(tag));
         true
     }
 
@@ -224,7 +224,7 @@ impl Queue {
         }
     }
 
-    fn next(&mut self) -> Option<Errand> {
+    fn next(&mut self) -> Option<BusCommand> {
         if let Some(order) = self.orders.pop_front() {
             return Some(order);
         }
@@ -238,7 +238,7 @@ impl Queue {
                 continue;
             };
             self.give_turn(&name);
-            return Some(Errand::Ask(tag, subject, payload));
+            return Some(BusCommand::Ask(tag, subject, payload));
         }
         None
     }
@@ -293,7 +293,7 @@ mod tests {
     fn sent(requests: &Requests) -> Vec<u64> {
         let next = || requests.next().now_or_never().flatten();
         std::iter::from_fn(next)
-            .filter_map(|errand| if let Errand::Ask(Tag(tag), ..) = errand { Some(tag) } else { None })
+            .filter_map(|command| if let BusCommand::Ask(Tag(tag), ..) = command { Some(tag) } else { None })
             .collect()
     }
 
@@ -369,10 +369,10 @@ mod tests {
         requests.release(Tag(2));
         requests.listen(Tag(3), "event.test.model.*".to_owned());
         let next = || requests.next().now_or_never().flatten().unwrap();
-        assert!(matches!(next(), Errand::Listen(Tag(2), _)));
-        assert_eq!(next(), Errand::Release(Tag(2)));
-        assert!(matches!(next(), Errand::Listen(Tag(3), _)));
-        assert!(matches!(next(), Errand::Ask(Tag(1), ..)));
+        assert!(matches!(next(), BusCommand::Listen(Tag(2), _)));
+        assert_eq!(next(), BusCommand::Release(Tag(2)));
+        assert!(matches!(next(), BusCommand::Listen(Tag(3), _)));
+        assert!(matches!(next(), BusCommand::Ask(Tag(1), ..)));
         requests.close();
         assert_eq!(requests.next().now_or_never(), Some(None));
     }

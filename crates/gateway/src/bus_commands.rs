@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use relogin_bus::{Bus, Mailbox, Tag};
 use tokio::sync::mpsc;
 
-use crate::requests::{Errand, Requests};
+use crate::requests::{BusCommand, Requests};
 
 /// Carries out bus commands until there are no more. Their results go into `mailbox`; what the bus
 /// did not accept is `refused`.
@@ -17,11 +17,11 @@ pub(crate) async fn run(
     refused: mpsc::UnboundedSender<Tag>,
 ) {
     let mut guards = HashMap::new();
-    while let Some(errand) = requests.next().await {
-        let (tag, done) = match errand {
-            Errand::Listen(tag, pattern) => (tag, bus.listen(&pattern, &mailbox, tag).await),
-            Errand::Ask(tag, subject, payload) => (tag, bus.ask(&subject, payload, &mailbox, tag).await),
-            Errand::Release(tag) => {
+    while let Some(command) = requests.next().await {
+        let (tag, done) = match command {
+            BusCommand::Listen(tag, pattern) => (tag, bus.listen(&pattern, &mailbox, tag).await),
+            BusCommand::Ask(tag, subject, payload) => (tag, bus.ask(&subject, payload, &mailbox, tag).await),
+            BusCommand::Release(tag) => {
                 guards.remove(&tag);
                 continue;
             }
