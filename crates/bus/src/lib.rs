@@ -46,6 +46,7 @@ pub enum Link {
 
 /// Why a bus could not carry out a call.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum BusError {
     /// The transport failed.
     #[error("the message bus failed")]

@@ -6,6 +6,7 @@ use thiserror::Error as ThisError;
 
 /// Why a command failed.
 #[derive(Debug, ThisError)]
+#[non_exhaustive]
 pub enum Error {
     /// The gateway or the service refused, or did not answer.
     #[error(transparent)]

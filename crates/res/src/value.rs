@@ -37,6 +37,7 @@ pub enum Change<V = Value> {
 
 /// JSON that is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum InvalidValue {
     /// An array that is not wrapped as a data value.
     #[error("nested arrays must be wrapped as data values")]

@@ -144,6 +144,7 @@ pub struct Rotated {
 
 /// What is the caller's fault. Maps to a RES error by [`Denied::code`] and its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum Denied {
     /// A live session is on this connection already.
     #[error("Already logged in")]

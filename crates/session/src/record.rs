@@ -75,6 +75,7 @@ fn past_attempt(attempt: Option<Attempt>) -> PastAttempt {
 
 /// A stored record that cannot be read.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RecordError {
     /// Written by a version of Relogin that this one does not know.
     #[error("session record has the unknown format {0}")]

@@ -52,6 +52,7 @@ pub struct JetStreamStore {
 
 /// Why the bucket cannot be used.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The server is too old.
     #[error("nats-server {0} is too old: sessions in JetStream need version 2.12 or later")]

@@ -35,6 +35,7 @@ pub struct Stored {
 
 /// Why a store could not carry out a call.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The record has been changed or removed since it was loaded, or a new one already exists.
     /// Decide again.
@@ -68,6 +69,7 @@ pub enum StoreError {
 
 /// What is wrong with a file of a store.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum Damage {
     /// It does not exist.
     #[error("it is missing")]

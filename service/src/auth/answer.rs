@@ -1,6 +1,6 @@
 //! Turns failures of a request into RES errors. This is the only place that does.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt::Display, time::Duration};
 
 use relogin_host::errors::Chain;
 use relogin_res::{Error, code};
@@ -8,8 +8,6 @@ use relogin_session::Denied;
 use relogin_users::DirectoryError;
 use serde_json::json;
 use tracing::{debug, error, warn};
-
-use super::route::Route;
 
 /// Why a request is not answered with a result.
 #[derive(Debug)]
@@ -61,7 +59,7 @@ impl Failure {
     }
 
     /// Logs what the caller is not told.
-    pub(super) fn log(&self, route: &Route) {
+    pub(super) fn log(&self, route: &impl Display) {
         match self {
             Self::Malformed | Self::NotFound => {}
             Self::Denied(denied) => debug!(%route, "denied: {denied}"),

@@ -27,6 +27,7 @@ impl fmt::Debug for NatsConfig {
 
 /// Why there was no first connection. Shows no password.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The address is invalid.
     #[error("{url:?} is not a NATS address; write nats://host:4222")]
