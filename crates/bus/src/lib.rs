@@ -5,6 +5,7 @@
 //! rest. Messages of one publisher arrive in the order in which they were sent, in one [`Mailbox`],
 //! even across subscriptions and answers: a gateway must see a token event before the answer that
 //! followed it.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod local;

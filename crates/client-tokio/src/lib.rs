@@ -1,30 +1,9 @@
 //! The Relogin client for native programs: the state machine of `relogin-client-proto`, driven by a
 //! WebSocket of tokio.
 //!
-//! ```no_run
-//! use futures_util::StreamExt as _;
-//! use relogin_client_tokio::{Options, MemoryStorage};
-//! use serde::Deserialize;
-//!
-//! #[derive(Deserialize)]
-//! struct Ticker {
-//!     seconds: u64,
-//! }
-//!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Options::new("ws://127.0.0.1:8080/ws").session("session", MemoryStorage::default())?.connect();
-//! client.login("admin", "admin").await?;
-//! let ticker = client.model::<Ticker>("ticker.model").await?;
-//! let mut changes = ticker.changes();
-//! while let Some(now) = changes.next().await {
-//!     println!("{} s", now?.seconds);
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
 //! [`relogin_client`] documents the methods of [`Client`]. This crate decides nothing:
 //! `relogin-client-proto` decides when to connect and which key to use.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod driver;

@@ -5,33 +5,10 @@
 //! `relogin-web`) owns an [`Engine`] and gives its user a [`Client`]. This crate has no runtime, no
 //! clock and no I/O, only futures and wakers of the standard library.
 //!
-//! ```
-//! # use relogin_client::{Client, Config, Engine, Error};
-//! use futures_util::StreamExt as _;
-//! use serde::Deserialize;
-//!
-//! #[derive(Deserialize)]
-//! struct Ticker {
-//!     seconds: u64,
-//! }
-//!
-//! async fn watch(client: Client) -> Result<(), Error> {
-//!     let ticker = client.model::<Ticker>("ticker.model").await?;
-//!     println!("{} s", ticker.get()?.seconds);
-//!     let mut changes = ticker.changes();
-//!     while let Some(now) = changes.next().await {
-//!         println!("{} s", now?.seconds);
-//!     }
-//!     Ok(())
-//! }
-//! # let config = Config::new(relogin_res::ResourceId::parse("session").unwrap());
-//! # let (client, _engine) = Engine::new(config, || std::time::Duration::ZERO);
-//! # drop(watch(client));
-//! ```
-//!
 //! Dropping cancels: the command of a dropped future is forgotten, and a resource is unsubscribed
 //! when its last handle and stream are dropped. What a resource refers to is read along with it; a
 //! [`Reference`] takes only the id.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod client;

@@ -4,6 +4,7 @@
 //!
 //! One task owns the state machine (`driver`), one carries out its bus commands (`bus_commands`), and
 //! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod backpressure;

@@ -7,6 +7,7 @@
 //!
 //! serde_json does it, or, with the feature `lean`, code of our own that is less to download for a page.
 //! Both are held to the same tests. Must not depend on RES.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 #[cfg(any(feature = "lean", test))]

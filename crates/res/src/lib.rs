@@ -5,6 +5,7 @@
 //! nobody knows are ignored) and never panics; writing is strict. Knows no sessions.
 //!
 //! The specification: <https://resgate.io/docs/specification/res-protocol/>.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod client;

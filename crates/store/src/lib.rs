@@ -1,4 +1,5 @@
 //! The trait of session stores. Must not depend on clocks, the rules or RES.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 #[cfg(any(test, feature = "testing"))]

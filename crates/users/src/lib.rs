@@ -4,6 +4,7 @@
 //! [`UserDirectory`] is implemented over a users file ([`mod@file`], [`follow`], [`edit`],
 //! [`directory`]), a service on NATS ([`nats`]) and a program ([`exec`]). [`password`] hashes and checks
 //! passwords, [`prepare`] makes one text of the spellings of a name or a password.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod change_spool;
