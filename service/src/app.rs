@@ -1,21 +1,19 @@
 //! The composition root: the only file that names concrete stores, buses and user directories.
 //! Starts the parts in the order of their dependencies, and stops them in reverse.
 
+mod open;
+mod several;
 mod tasks;
 mod user_source;
 
-use std::{fs, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use relogin_bus::{
-    Bus,
-    local::LocalBus,
-    nats::{NatsBus, NatsConfig},
-};
+use relogin_bus::Bus;
 use relogin_gateway::{Gateway, Limits};
 use relogin_host::errors::Chain;
 use relogin_session::Rules;
-use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
+use relogin_store::SessionStore;
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
 use tokio::{
     net::TcpListener,
@@ -25,6 +23,7 @@ use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use self::{
+    open::{connect, make_folder, open_store, read_secret},
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
@@ -32,7 +31,7 @@ use crate::{
     audit::{Audit, AuditFile},
     auth::{self, Auth},
     clock::SteadyClock,
-    config::{AuditTarget, BusKind, Config, GatewayKind, SecretSource, StoreKind, UsersSource},
+    config::{AuditTarget, Config, GatewayKind, SecretSource, UsersSource},
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
@@ -115,11 +114,15 @@ impl App {
                 "listening beyond this machine without --public-url: every requested host counts as this server's name"
             );
         }
-        let (bus, nats) = connect(config.bus).await?;
+        let (bus, nats) = connect(config.bus.clone()).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
+        // Instances that share a store compare secrets before one of them answers anything.
+        let secret = config.store.is_shared().then(|| read_secret(&config.secret)).transpose()?;
+        let shared = secret.as_ref().and_then(|secret| several::shared(&config, &secret.keyring));
+        let is_shared = shared.is_some();
         if let Some(nats) = &nats {
             let uses = Uses {
                 name: config.name.clone(),
@@ -132,11 +135,15 @@ impl App {
                 audit: config.audit_subject.clone(),
             };
             if let Some(refused) = nats.require(needs::needs(&uses), instance::wishes(&config.name)).await?.first() {
+                anyhow::ensure!(
+                    !is_shared,
+                    "NATS does not permit this user to {refused}, by which instances with the same sessions find each other"
+                );
                 warn!(
                     "NATS does not permit this user to {refused}: another instance of the same name would not be noticed"
                 );
             } else {
-                let (asked, watcher) = Claim::ask(Arc::clone(&bus), &config.name, peers.clone()).await?;
+                let (asked, watcher) = Claim::ask(Arc::clone(&bus), &config.name, shared, peers.clone()).await?;
                 background.open("watching for other instances", |stop| watcher.run(stop));
                 asked.settle().await?;
                 claim = Some(asked);
@@ -147,13 +154,8 @@ impl App {
         if config.store.is_in_data_folder() || user_source.announces() {
             make_folder(&config.data)?;
         }
-        let (keyring, is_new_secret) = match &config.secret {
-            SecretSource::Memory => (secret::in_memory()?, false),
-            SecretSource::File(path) => {
-                let secret::FromFile { keyring, is_new } = secret::from_file(path)?;
-                (keyring, is_new)
-            }
-        };
+        let secret::FromFile { keyring, is_new: is_new_secret } =
+            secret.map_or_else(|| read_secret(&config.secret), Ok)?;
         let store = open_store(&config.store, &config.data, nats.as_deref()).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
@@ -173,6 +175,8 @@ impl App {
             trails.open("writing the audit trail", |stop| trail.run(stop));
         }
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
+        let instance = claim.as_ref().filter(|_| is_shared).map(Claim::id);
+        let sessions = instance.iter().fold(sessions, |sessions, instance| sessions.as_instance(instance));
         let clock = Arc::new(SteadyClock::start(config.store.is_in_data_folder().then(|| config.data.join("clock"))));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
@@ -182,7 +186,8 @@ impl App {
         let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
         if let SecretSource::File(path) = config.secret {
             let sessions = Arc::clone(&sessions);
-            reloads.secrets = Some(Secrets { path, keys: config.keys, sessions, jwks: serve_jwks });
+            let claim = claim.as_ref().map(Claim::handle);
+            reloads.secrets = Some(Secrets { path, keys: config.keys, sessions, jwks: serve_jwks, claim });
         }
         if let Some(issuers) = issuers.clone() {
             background.open("following the keys of issuers", |stop| async move {
@@ -199,6 +204,7 @@ impl App {
             cookie_session: config.cookie_session,
             origins: Arc::clone(&origins),
             peers: peers.clone(),
+            instance,
             proxies: config.trusted_proxies.clone(),
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
@@ -351,49 +357,4 @@ impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
     }
-}
-
-/// Creates the data folder, accessible only to its owner.
-fn make_folder(path: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))
-}
-
-async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<NatsBus>>)> {
-    Ok(match kind {
-        BusKind::Local => (Arc::new(LocalBus::new()), None),
-        BusKind::Nats { url, credentials } => {
-            let nats = Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?);
-            (Arc::clone(&nats) as _, Some(nats))
-        }
-    })
-}
-
-async fn open_store(kind: &StoreKind, data: &Path, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
-    Ok(match kind {
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
-        StoreKind::JetStream(bucket) => {
-            let nats = nats.context("sessions in JetStream need a connection to NATS")?;
-            Arc::new(JetStreamStore::open(nats.client(), bucket).await?)
-        }
-        StoreKind::Sled => {
-            let folder = data.join("sessions");
-            let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
-            Arc::new(opened.map_err(|error| {
-                let data = data.display();
-                let advice = match error {
-                    StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
-                    StoreError::Damaged(..) => format!(
-                        "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
-                    ),
-                    _ => "free some space or repair it, or choose another one with --data".to_owned(),
-                };
-                let text = format!("cannot use the data folder {data}: {advice}");
-                anyhow::Error::new(error).context(text)
-            })?)
-        }
-    })
 }

@@ -88,6 +88,8 @@ struct AuthContext {
     key_cookie: Option<KeyCookie>,
     origins: Arc<Origins>,
     peers: Peers,
+    /// The id of this instance, if several share the store.
+    instance: Option<String>,
     proxies: TrustedProxies,
 }
 
@@ -106,6 +108,8 @@ pub struct Options {
     pub origins: Arc<Origins>,
     /// The state of other instances of the same name.
     pub peers: Peers,
+    /// The id of this instance, if several share the store: then one of them answers each request.
+    pub instance: Option<String>,
     /// Proxies that may name their clients.
     pub proxies: TrustedProxies,
 }
@@ -139,8 +143,15 @@ impl Auth {
     ) -> Result<Self, BusError> {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
-        let requests = bus.subscribe(&patterns).await?;
-        let Options { throttle, cookie, issuers, cookie_session, peers, origins, proxies } = options;
+        let Options { throttle, cookie, issuers, cookie_session, peers, instance, origins, proxies } = options;
+        let requests = match &instance {
+            // What comes for this instance comes to one of the group, too, which leaves it.
+            Some(instance) => {
+                let own = [format!("auth.{name}.renew.{instance}")];
+                bus.subscribe_with_group(&own, &format!("relogin-{name}"), &patterns).await?
+            }
+            None => bus.subscribe(&patterns).await?,
+        };
         let cx = AuthContext {
             name: name.to_owned(),
             bus,
@@ -155,6 +166,7 @@ impl Auth {
             key_cookie: cookie_session.then(|| KeyCookie::new(name, Arc::clone(&origins))),
             origins,
             peers,
+            instance,
             proxies,
         };
         Ok(Self { requests, limits: ConcurrencyLimits::new(), overdue: LogThrottle::default(), cx: Arc::new(cx) })
@@ -297,12 +309,14 @@ impl AuthContext {
         request::wipe_payload(payload);
     }
 
-    /// True if a request is left to another instance, which answers the same requests from its own
-    /// store: the instance that has the session answers, and none says that it has ended.
+    /// True if a request is left to another instance: one that was named, or one that answers the
+    /// same requests from its own store. Of those, the instance that has the session answers, and
+    /// none says that it has ended.
     fn leaves(&self, route: &Route) -> bool {
         match route {
             Route::Login | Route::HeaderLogin => self.peers.is_junior(),
             Route::Renew => self.peers.is_met(),
+            Route::RenewAt(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
             _ => false,
         }
     }
@@ -319,9 +333,10 @@ impl AuthContext {
             Route::MethodAccess if self.key_cookie.is_some() => Ok(cookie_refresh::access()),
             Route::Exchange if self.key_cookie.is_some() => Ok(Response::null()),
             Route::Renew => renew::renew(self, payload).await,
+            Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(cid) => user::get(self, cid, payload).await,
-            Route::UnknownMethod | Route::Exchange => {
+            Route::UnknownMethod | Route::Exchange | Route::RenewAt(_) => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }
             Route::UnknownResource | Route::MethodAccess => {

@@ -11,6 +11,8 @@ use relogin_session::{ConnectionId, Effect, SessionId, Token, User, UserModel, a
 /// Tells gateways about changes of the sessions of one resource name.
 pub struct Events {
     name: String,
+    /// The subject of the method that gateways call when they are asked to renew tokens.
+    renew: String,
     bus: Arc<dyn Bus>,
 }
 
@@ -21,7 +23,14 @@ impl Events {
     /// Events of the resource `name`, on `bus`.
     #[must_use]
     pub fn new(name: &str, bus: Arc<dyn Bus>) -> Self {
-        Self { name: name.to_owned(), bus }
+        Self { name: name.to_owned(), renew: format!("auth.{name}.renew"), bus }
+    }
+
+    /// The same, of one of several instances: renewals that it asks for are to come to it.
+    #[must_use]
+    pub fn of_instance(self, instance: &str) -> Self {
+        let renew = format!("auth.{}.renew.{instance}", self.name);
+        Self { renew, ..self }
     }
 
     /// Publishes effects in their order.
@@ -44,7 +53,7 @@ impl Events {
     pub async fn ask_to_renew(&self, sids: &[SessionId]) -> Result<(), BusError> {
         for sids in sids.chunks(ASKED_AT_ONCE) {
             let tids = sids.iter().map(ToString::to_string).collect();
-            let reset = TokenReset { tids, subject: format!("auth.{}.renew", self.name) };
+            let reset = TokenReset { tids, subject: self.renew.clone() };
             self.bus.publish(SYSTEM_TOKEN_RESET, reset.encode().into()).await?;
         }
         Ok(())

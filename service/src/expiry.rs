@@ -15,13 +15,15 @@ const AT_ONCE: usize = 256;
 /// The longest sleep. The timer does not notice a clock that is set, or a machine that slept.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// The sleep after an error.
+/// The sleep after an error, or while another process ends a session.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Disposes of expired sessions, now and whenever a deadline passes, until `stop`.
 pub async fn run(sessions: Arc<Sessions>, stop: CancellationToken) {
     loop {
         let sleep = match dispose(&sessions, &stop).await {
+            // What is overdue by now is left to another process.
+            Ok(Some(Duration::ZERO)) => PAUSE,
             Ok(next) => next.map_or(LONGEST_SLEEP, |next| next.min(LONGEST_SLEEP)),
             Err(error) => {
                 tracing::error!("cannot dispose of expired sessions: {}", Chain(&error));

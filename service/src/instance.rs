@@ -1,11 +1,15 @@
-//! Ensures one instance of the service for each name on a message bus. Two instances with separate
-//! stores would both answer each request, and each would refuse what only the other one knows. An
-//! instance looks for others before it answers anything, and as long as it runs. Depends on the
-//! bus, but not on sessions or RES.
+//! Ensures that the instances of one name on a message bus belong together. Two instances with
+//! separate stores would both answer each request, and each would refuse what only the other one
+//! knows: the second does not start. Instances that share a store may be as many as one likes, but
+//! must have the same options. An instance looks for others before it answers anything, and as long
+//! as it runs. Depends on the bus, but not on sessions or RES.
 //!
 //! All instances listen on `relogin.<name>.instance`. A question says who asks, and so does an
 //! answer. Of two that start at the same moment at least one hears the other's question, because
 //! each listens before it asks; the one with the lower id stays.
+
+mod peers;
+mod shared;
 
 use std::{
     fmt,
@@ -20,18 +24,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::debug;
 
-/// What an instance knows of others of its name. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Peers(Arc<Mutex<Met>>);
-
-/// Another instance that was heard.
-#[derive(Debug, Default)]
-struct Met {
-    other: Option<(Instance, Instant)>,
-    is_senior: bool,
-}
+use self::shared::Contradiction;
+pub use self::{peers::Peers, shared::Shared};
 
 /// An instance, as others hear it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +38,9 @@ struct Instance {
     began: u64,
     /// True once it answers requests.
     ready: bool,
+    /// None: its store is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<Shared>,
 }
 
 /// Why this instance may not start.
@@ -55,6 +54,19 @@ pub enum ClaimError {
     Taken {
         /// The name of both.
         name: String,
+    },
+    /// Another one with the same sessions has other options.
+    #[error(
+        "another relogin named {name:?} runs with another {option}{}; start all of them with the same",
+        .values.as_ref().map(|(ours, theirs)| format!(": {theirs}, not {ours}")).unwrap_or_default()
+    )]
+    Differs {
+        /// The name of both.
+        name: String,
+        /// The option.
+        option: String,
+        /// Ours and theirs.
+        values: Option<(String, String)>,
     },
     /// The bus failed.
     #[error("cannot look for other instances")]
@@ -71,8 +83,8 @@ pub struct Claim {
 
 struct State {
     me: Instance,
-    /// Another one that starts at the same time, and takes precedence.
-    goes_before: bool,
+    /// Why another one, which runs or starts at the same time, takes precedence.
+    goes_before: Option<Contradiction>,
 }
 
 /// Answers for an instance, and looks for others.
@@ -123,19 +135,25 @@ impl Claim {
     /// [`Claim::ready`] the one with the lower id takes precedence.
     ///
     /// # Errors
-    /// [`ClaimError::Taken`] if there is one.
-    pub async fn ask(bus: Arc<dyn Bus>, name: &str, peers: Peers) -> Result<(Self, Watcher), ClaimError> {
+    /// [`ClaimError::Taken`] if there is one and they do not share a store, [`ClaimError::Differs`]
+    /// if they do and have different options.
+    pub async fn ask(
+        bus: Arc<dyn Bus>,
+        name: &str,
+        shared: Option<Shared>,
+        peers: Peers,
+    ) -> Result<(Self, Watcher), ClaimError> {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let began = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
-        let me = Instance { id: format!("{:032x}", rand::random::<u128>()), began, ready: false };
-        let state = Arc::new(Mutex::new(State { me, goes_before: false }));
+        let me = Instance { id: format!("{:032x}", rand::random::<u128>()), began, ready: false, shared };
+        let state = Arc::new(Mutex::new(State { me, goes_before: None }));
         let claim = Self { bus, name: name.to_owned(), subject: subject(name), state };
         claim.ask_for_running().await?;
 
         let (mailbox, heard) = Mailbox::with_capacity(1 << 16);
         let listening = claim.bus.listen(&claim.subject, &mailbox, QUESTION).await?;
         claim.bus.flush().await?;
-        let watcher = Watcher { claim: claim.clone(), peers, mailbox, heard, _listening: listening };
+        let watcher = Watcher { claim: claim.handle(), peers, mailbox, heard, _listening: listening };
         Ok((claim, watcher))
     }
 
@@ -148,7 +166,10 @@ impl Claim {
             asking.push(self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?);
             match timeout(AGAIN, answers.next()).await {
                 Ok(Some(Delivery::Reply { payload, .. })) => match Instance::read(&payload) {
-                    Some(other) if other.ready => return Err(self.taken()),
+                    Some(other) if other.ready => {
+                        let contradiction = self.state().me.contradicts(&other);
+                        return contradiction.map_or(Ok(()), |contradiction| Err(self.refused(contradiction)));
+                    }
                     // It starts as well. Which of the two takes precedence is decided when both
                     // listen.
                     Some(_) => return Ok(()),
@@ -196,18 +217,38 @@ impl Claim {
     }
 
     fn check(&self) -> Result<(), ClaimError> {
-        if self.state().goes_before { Err(self.taken()) } else { Ok(()) }
+        let contradiction = self.state().goes_before.clone();
+        contradiction.map_or(Ok(()), |contradiction| Err(self.refused(contradiction)))
     }
 
-    fn taken(&self) -> ClaimError {
-        ClaimError::Taken { name: self.name.clone() }
+    fn refused(&self, contradiction: Contradiction) -> ClaimError {
+        let name = self.name.clone();
+        match contradiction {
+            Contradiction::Apart => ClaimError::Taken { name },
+            Contradiction::Option(option, values) => ClaimError::Differs { name, option, values },
+        }
+    }
+
+    /// What tells this instance from others: 32 hexadecimal digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        self.state().me.id.clone()
+    }
+
+    /// The secrets were exchanged for those with these fingerprints.
+    pub fn exchange_secrets(&self, fingerprints: Vec<String>) {
+        if let Some(shared) = &mut self.state().me.shared {
+            shared.secrets = fingerprints;
+        }
     }
 
     fn words(&self) -> Bytes {
         self.state().me.words()
     }
 
-    fn clone(&self) -> Self {
+    /// Another handle of the same claim.
+    #[must_use]
+    pub fn handle(&self) -> Self {
         let Self { bus, name, subject, state } = self;
         Self { bus: Arc::clone(bus), name: name.clone(), subject: subject.clone(), state: Arc::clone(state) }
     }
@@ -219,13 +260,14 @@ impl Claim {
 }
 
 impl State {
-    /// Records another instance; true if both answer requests.
+    /// Records another instance; true if both answer requests and do not belong together.
     fn hear(&mut self, other: &Instance) -> bool {
         if other.id == self.me.id {
             return false;
         }
+        let Some(contradiction) = self.me.contradicts(other) else { return false };
         if !self.me.ready && (other.ready || other.id < self.me.id) {
-            self.goes_before = true;
+            self.goes_before = Some(contradiction);
         }
         self.me.ready && other.ready
     }
@@ -234,6 +276,14 @@ impl State {
 impl Instance {
     fn read(payload: &[u8]) -> Option<Self> {
         relogin_res::read::object(payload).ok()
+    }
+
+    /// Why the two do not belong together, if they do not.
+    fn contradicts(&self, other: &Self) -> Option<Contradiction> {
+        match (&self.shared, &other.shared) {
+            (Some(ours), Some(theirs)) => ours.contradicts(theirs),
+            _ => Some(Contradiction::Apart),
+        }
     }
 
     fn words(&self) -> Bytes {
@@ -321,58 +371,6 @@ impl Watcher {
     }
 }
 
-impl Peers {
-    /// True while another instance answers the same requests.
-    #[must_use]
-    pub fn is_met(&self) -> bool {
-        self.met().other.is_some()
-    }
-
-    /// True while another instance answers the same requests and was there before.
-    #[must_use]
-    pub fn is_junior(&self) -> bool {
-        let met = self.met();
-        met.other.is_some() && !met.is_senior
-    }
-
-    fn meet(&self, me: &Instance, other: Instance, name: &str) {
-        let mut met = self.met();
-        let is_known = met.other.as_ref().is_some_and(|(known, _)| known.id == other.id);
-        met.is_senior = (me.began, &me.id) < (other.began, &other.id);
-        if !is_known {
-            let logins = if met.is_senior { "are accepted here" } else { "are left to it" };
-            error!(
-                other = other.id,
-                "another instance named {name:?} answers on this NATS from its own store; stop one of the two. Until then no key \
-                 is refused, and new logins {logins}"
-            );
-        }
-        met.other = Some((other, Instant::now()));
-    }
-
-    /// Another instance does not answer requests, or no longer does.
-    fn part(&self, from: &Instance) {
-        self.forget_if(|other, _| other.id == from.id);
-    }
-
-    /// Forgets an instance that has not been heard for long.
-    fn forget(&self) {
-        self.forget_if(|_, heard| heard.elapsed() > GONE);
-    }
-
-    fn forget_if(&self, is_gone: impl Fn(&Instance, Instant) -> bool) {
-        let mut met = self.met();
-        if let Some((other, _)) = met.other.take_if(|(other, heard)| is_gone(other, *heard)) {
-            info!(other = other.id, "the other instance is gone");
-        }
-    }
-
-    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
-    fn met(&self) -> MutexGuard<'_, Met> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim").field("subject", &self.subject).finish_non_exhaustive()
@@ -398,15 +396,23 @@ mod tests {
     }
 
     async fn start(bus: &Arc<LocalBus>) -> Result<Started, ClaimError> {
-        let started = listen(bus).await?;
+        start_with(bus, None).await
+    }
+
+    async fn start_with(bus: &Arc<LocalBus>, shared: Option<Shared>) -> Result<Started, ClaimError> {
+        let started = listen_with(bus, shared).await?;
         started.claim.settle().await?;
         started.claim.ready()?;
         Ok(started)
     }
 
     async fn listen(bus: &Arc<LocalBus>) -> Result<Started, ClaimError> {
+        listen_with(bus, None).await
+    }
+
+    async fn listen_with(bus: &Arc<LocalBus>, shared: Option<Shared>) -> Result<Started, ClaimError> {
         let peers = Peers::default();
-        let (claim, watcher) = Claim::ask(bus.clone(), "session", peers.clone()).await?;
+        let (claim, watcher) = Claim::ask(bus.clone(), "session", shared, peers.clone()).await?;
         Ok(Started { claim, peers, _watching: tokio::spawn(watcher.run(CancellationToken::new())) })
     }
 
@@ -467,6 +473,40 @@ mod tests {
         second._watching.abort();
         tokio::time::sleep(GONE + LOOK * 2).await;
         assert!(!first.peers.is_met());
+    }
+
+    fn shared(store: &str, refresh: &str, secrets: &[&str]) -> Option<Shared> {
+        Some(Shared {
+            store: store.to_owned(),
+            options: [("--refresh".to_owned(), refresh.to_owned())].into(),
+            secrets: secrets.iter().map(|&secret| secret.to_owned()).collect(),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_share_a_store_start_if_they_have_the_same_options() {
+        let bus = Arc::new(LocalBus::new());
+        let starting = (0..3).map(|_| start_with(&bus, shared("bucket", "10m", &["new", "old"])));
+        let started = futures_util::future::join_all(starting).await;
+        let started: Vec<_> = started.into_iter().map(Result::unwrap).collect();
+        for (other, option) in [
+            (shared("bucket", "20m", &["new"]), Some("--refresh")),
+            (shared("bucket", "10m", &["other", "new"]), Some("secret")),
+            (shared("bucket", "10m", &["old"]), Some("secret")),
+            (shared("another", "10m", &["new"]), None),
+            (None, None),
+        ] {
+            match (start_with(&bus, other).await.map(drop), option) {
+                (Err(ClaimError::Differs { option, .. }), Some(expected)) => assert_eq!(option, expected),
+                (Err(ClaimError::Taken { .. }), None) => {}
+                (result, _) => panic!("{result:?}"),
+            }
+        }
+        // While secrets are rotated, some already sign with what the others only know.
+        started[0].claim.exchange_secrets(vec!["old".to_owned(), "new".to_owned()]);
+        start_with(&bus, shared("bucket", "10m", &["new", "old"])).await.unwrap();
+        tokio::time::sleep(LOOK * 3).await;
+        assert!(started.iter().all(|started| !started.peers.is_met()));
     }
 
     #[tokio::test(start_paused = true)]

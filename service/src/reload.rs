@@ -13,6 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    instance::Claim,
     issuers::Issuers,
     secret,
     sessions::Sessions,
@@ -43,6 +44,8 @@ pub struct Secrets {
     pub sessions: Arc<Sessions>,
     /// The public keys with which others verify them.
     pub jwks: watch::Sender<Option<String>>,
+    /// What other instances hear of them.
+    pub claim: Option<Claim>,
 }
 
 impl Reloads {
@@ -87,6 +90,9 @@ impl Secrets {
             spawn_blocking(move || secret::again(&path, &rules.keyring).map_err(|error| Chain(&error).to_string()));
         let keyring = read.await.unwrap_or_else(|panic| Err(panic.to_string()))?;
         let count = keyring.count();
+        if let Some(claim) = &self.claim {
+            claim.exchange_secrets(keyring.fingerprints());
+        }
         let keyring = self.keys.sign_with(keyring);
         // Verifiers first: they must know the key of the first token that is signed with it.
         self.jwks.send_replace(jwks(&keyring));

@@ -16,6 +16,7 @@ mod cookie_session;
 mod liveness_probe;
 mod log;
 mod serve;
+mod several;
 mod user;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ use self::{
     connection_locks::ConnectionLocks,
     liveness_probe::LivenessProbe,
     serve::{Request, granted},
+    several::Endings,
 };
 use crate::{
     audit::{Audit, Event},
@@ -64,6 +66,7 @@ pub struct Sessions {
     user_changes: AtomicU64,
     audit: Audit,
     cap: Option<Cap>,
+    endings: Endings,
 }
 
 /// What is known of the browser that uses a key.
@@ -144,6 +147,7 @@ impl Sessions {
             user_changes,
             audit,
             cap: None,
+            endings: Endings::default(),
         }
     }
 
@@ -168,6 +172,13 @@ impl Sessions {
     #[must_use]
     pub fn with_cap(self, sessions_per_user: usize) -> Self {
         Self { cap: Some(Cap::new(sessions_per_user)), ..self }
+    }
+
+    /// The same, as one of several processes with one store: answers to its liveness probes go to
+    /// the method `renew.<instance>`.
+    #[must_use]
+    pub fn as_instance(self, instance: &str) -> Self {
+        Self { events: self.events.of_instance(instance), ..self }
     }
 
     /// The same, with a different clock.
@@ -286,14 +297,13 @@ impl Sessions {
         Ok(())
     }
 
-    /// The live session on `connection`.
+    /// The live session on `connection`, no older than any event that was sent before this.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
     pub async fn on_connection(&self, connection: &ConnectionId) -> Result<Option<Record>, SessionsError> {
-        let stored = self.store.find_by_connection(connection).await?;
-        let live = stored.filter(|stored| !stored.record.is_expired(self.clock.now()));
-        Ok(live.map(|stored| stored.record.clone()))
+        self.store.read_barrier().await?;
+        self.held_by(connection).await
     }
 
     /// Locks `connection`: while this is held, nothing changes it and its gateways are told nothing.
@@ -323,7 +333,8 @@ impl Sessions {
 
     /// Sessions whose deadline has passed, at most `limit`.
     pub(crate) async fn overdue(&self, limit: usize) -> Result<Vec<SessionId>, SessionsError> {
-        Ok(self.store.overdue(self.clock.now(), limit).await?)
+        let overdue = self.store.overdue(self.clock.now(), limit).await?;
+        self.without_those_ending_elsewhere(overdue).await
     }
 
     /// Disposes of a session if its deadline has passed.

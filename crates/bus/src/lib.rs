@@ -84,6 +84,22 @@ pub trait Bus: Send + Sync {
     /// [`BusError`] if the pattern is invalid or the transport fails.
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
+    /// Like [`Bus::listen`], as one of a queue group: of all that listen to `pattern` in `group`, one
+    /// gets each message. A bus that has one process has one member for each group.
+    ///
+    /// # Errors
+    /// [`BusError`] if the pattern is invalid or the transport fails.
+    async fn listen_in_group(
+        &self,
+        pattern: &str,
+        group: &str,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        let _ = group;
+        self.listen(pattern, mailbox, tag).await
+    }
+
     /// Sends a request. Any number of answers (RES pre-responses precede the answer) is put into
     /// `mailbox` under `tag` until the guard is dropped; or [`Delivery::NoResponders`], if nobody
     /// is subscribed to the subject.
@@ -127,10 +143,26 @@ pub trait Bus: Send + Sync {
     /// # Errors
     /// [`BusError`] if a pattern is invalid or the transport fails.
     async fn subscribe(&self, patterns: &[String]) -> Result<Subscription, BusError> {
+        self.subscribe_with_group(patterns, "", &[]).await
+    }
+
+    /// The same, with `shared` patterns besides, of whose messages one member of `group` gets each.
+    ///
+    /// # Errors
+    /// [`BusError`] if a pattern is invalid or the transport fails.
+    async fn subscribe_with_group(
+        &self,
+        patterns: &[String],
+        group: &str,
+        shared: &[String],
+    ) -> Result<Subscription, BusError> {
         let (mailbox, deliveries) = Mailbox::new();
-        let mut guards = Vec::with_capacity(patterns.len());
+        let mut guards = Vec::with_capacity(patterns.len() + shared.len());
         for pattern in patterns {
             guards.push(self.listen(pattern, &mailbox, Tag(0)).await?);
+        }
+        for pattern in shared {
+            guards.push(self.listen_in_group(pattern, group, &mailbox, Tag(0)).await?);
         }
         self.flush().await?;
         Ok(Subscription { deliveries, guards })

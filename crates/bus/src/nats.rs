@@ -5,34 +5,31 @@ mod connect;
 mod denied;
 mod ordered_subscriber;
 mod permitted;
+mod shared;
 
 use std::{
-    collections::HashMap,
     fmt,
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
 
-use async_nats::{Client, Event, PublishError, PublishErrorKind, StatusCode};
+use async_nats::{Client, PublishError, PublishErrorKind};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::poll;
 use tokio::{
-    sync::{Notify, oneshot, watch},
+    sync::{oneshot, watch},
     time::timeout,
 };
 
 use super::{
     Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Permission, Tag, check_pattern, check_subject,
-    reply_id::{self, ReplyId},
+    reply_id::ReplyId,
 };
-use denied::Denials;
 use ordered_subscriber::OrderedSubscriber;
+use shared::{Shared, Waiting};
 
 pub use connect::{ConnectError, NatsConfig};
 
@@ -48,40 +45,6 @@ pub struct NatsBus {
     config: NatsConfig,
     servers: String,
 }
-
-struct Shared {
-    link: watch::Sender<Link>,
-    /// Bytes that were sent since the connection was lost.
-    held: AtomicUsize,
-    is_closed: AtomicBool,
-    /// A message has waited in vain for room in the client's queue: none waits again until there is
-    /// some.
-    stands_still: AtomicBool,
-    open: Mutex<Open>,
-    denials: Denials,
-    /// Notified when something that is needed is refused.
-    refused: Notify,
-}
-
-/// What ends with the bus.
-#[derive(Default)]
-struct Open {
-    last: u64,
-    subscribers: HashMap<u64, Arc<OrderedSubscriber>>,
-    /// Pending requests, by the last part of the reply subject.
-    waiting: HashMap<ReplyId, Waiting>,
-}
-
-enum Waiting {
-    Asking(Mailbox, Tag),
-    Flushing(oneshot::Sender<()>),
-}
-
-/// How many bytes may wait for the connection to return.
-const HELD: usize = 8 << 20;
-
-/// How many requests may be pending; more are refused.
-const MAX_WAITING: usize = 1 << 18;
 
 /// How long a message may wait for room in the client's queue: a server that stands still is
 /// detected only later.
@@ -136,21 +99,53 @@ impl NatsBus {
                 shared.answer(id, message);
             }
         };
-        self.open_subscriber(&format!("{}.*", self.inbox), deliver).await?;
+        self.open_subscriber(&format!("{}.*", self.inbox), None, deliver).await?;
         self.flush().await
     }
 
-    /// Subscribes to `pattern` and returns its number.
+    /// Subscribes to `pattern`, perhaps in a queue group, and returns its number.
     async fn open_subscriber(
         &self,
         pattern: &str,
+        group: Option<&str>,
         deliver: impl Fn(async_nats::Message) + Send + Sync + 'static,
     ) -> Result<u64, BusError> {
         self.shared.check_open()?;
-        let subscribed = self.unless_down(self.client.subscribe(pattern.to_owned())).await?;
+        let subscribed = match group {
+            Some(group) => {
+                let subscribing = self.client.queue_subscribe(pattern.to_owned(), group.to_owned());
+                self.unless_down(subscribing).await?
+            }
+            None => self.unless_down(self.client.subscribe(pattern.to_owned())).await?,
+        };
         let flow = subscribed.map_err(|error| BusError::Transport(error.into()))?;
         let opened = OrderedSubscriber::open(flow, deliver);
         self.shared.add(|open, id| open.subscribers.insert(id, Arc::clone(&opened))).inspect_err(|_| opened.shut())
+    }
+
+    async fn listen_to(
+        &self,
+        pattern: &str,
+        group: Option<&str>,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        check_pattern(pattern)?;
+        let mailbox = mailbox.clone();
+        let deliver = move |message: async_nats::Message| {
+            let message = Message {
+                subject: message.subject.into_string(),
+                reply: message.reply.map(async_nats::Subject::into_string),
+                payload: message.payload,
+            };
+            mailbox.put(Delivery::Message { tag, message });
+        };
+        let id = self.open_subscriber(pattern, group, deliver).await?;
+        let shared = Arc::clone(&self.shared);
+        Ok(Guard::new(move || {
+            let subscriber = shared.open().subscribers.remove(&id);
+            subscriber.inspect(|subscriber| subscriber.shut());
+        }))
     }
 
     async fn send(&self, subject: &str, reply: Option<String>, payload: Bytes) -> Result<(), BusError> {
@@ -217,22 +212,17 @@ impl NatsBus {
 #[async_trait]
 impl Bus for NatsBus {
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
-        check_pattern(pattern)?;
-        let mailbox = mailbox.clone();
-        let deliver = move |message: async_nats::Message| {
-            let message = Message {
-                subject: message.subject.into_string(),
-                reply: message.reply.map(async_nats::Subject::into_string),
-                payload: message.payload,
-            };
-            mailbox.put(Delivery::Message { tag, message });
-        };
-        let id = self.open_subscriber(pattern, deliver).await?;
-        let shared = Arc::clone(&self.shared);
-        Ok(Guard::new(move || {
-            let subscriber = shared.open().subscribers.remove(&id);
-            subscriber.inspect(|subscriber| subscriber.shut());
-        }))
+        self.listen_to(pattern, None, mailbox, tag).await
+    }
+
+    async fn listen_in_group(
+        &self,
+        pattern: &str,
+        group: &str,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        self.listen_to(pattern, Some(group), mailbox, tag).await
     }
 
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
@@ -286,147 +276,5 @@ impl fmt::Debug for NatsBus {
             .field("inbox", &self.inbox)
             .field("link", &self.link().borrow())
             .finish_non_exhaustive()
-    }
-}
-
-impl Shared {
-    fn new() -> Self {
-        Self {
-            link: watch::Sender::new(Link::Up),
-            held: AtomicUsize::new(0),
-            is_closed: AtomicBool::new(false),
-            stands_still: AtomicBool::new(false),
-            open: Mutex::default(),
-            denials: Denials::default(),
-            refused: Notify::new(),
-        }
-    }
-
-    /// Registers something that is to be ended with the bus, and returns its number.
-    fn add<T>(&self, add: impl FnOnce(&mut Open, u64) -> T) -> Result<u64, BusError> {
-        let mut open = self.open();
-        // Under the lock, so that nothing is added after `close`.
-        self.check_open()?;
-        open.last += 1;
-        let id = open.last;
-        add(&mut open, id);
-        Ok(id)
-    }
-
-    /// Registers a pending request, and returns the last part of its reply subject.
-    fn wait(&self, waiting: Waiting) -> Result<ReplyId, BusError> {
-        let mut open = self.open();
-        // Under the lock, so that nothing is added after `close`.
-        self.check_open()?;
-        if open.waiting.len() >= MAX_WAITING {
-            return Err(BusError::TooManyRequests);
-        }
-        Ok(reply_id::insert(&mut open.waiting, waiting))
-    }
-
-    fn forget(self: Arc<Self>, id: ReplyId) -> Guard {
-        Guard::new(move || {
-            let waiting = self.open().waiting.remove(&id);
-            drop(waiting);
-        })
-    }
-
-    fn answer(&self, id: ReplyId, message: async_nats::Message) {
-        let is_unheard = message.status == Some(StatusCode::NO_RESPONDERS);
-        let mut open = self.open();
-        match open.waiting.get(&id) {
-            Some(Waiting::Asking(mailbox, tag)) if is_unheard => mailbox.put(Delivery::NoResponders { tag: *tag }),
-            Some(Waiting::Asking(mailbox, tag)) => mailbox.put(Delivery::Reply { tag: *tag, payload: message.payload }),
-            Some(Waiting::Flushing(_)) => {
-                if let Some(Waiting::Flushing(back)) = open.waiting.remove(&id) {
-                    back.send(()).ok();
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn note(&self, event: &Event) {
-        let link = match event {
-            Event::Connected => Link::Up,
-            Event::Disconnected | Event::Closed => Link::Down,
-            _ => {
-                if self.denials.note(event) {
-                    self.refused.notify_one();
-                }
-                return;
-            }
-        };
-        let is_new = self.link.send_if_modified(|old| std::mem::replace(old, link) != link);
-        match link {
-            Link::Up => self.held.store(0, Ordering::Release),
-            Link::Down if is_new && !self.is_closed.load(Ordering::Acquire) => {
-                tracing::warn!("lost the connection to NATS; reconnecting");
-            }
-            Link::Down => {}
-        }
-        if is_new && link == Link::Up {
-            tracing::info!("reconnected to NATS");
-        }
-    }
-
-    /// Counts what is sent while the connection is lost, and refuses what is too much.
-    fn hold(&self, size: usize) -> Result<(), BusError> {
-        if *self.link.borrow() == Link::Up || self.held.fetch_add(size, Ordering::AcqRel) + size <= HELD {
-            return Ok(());
-        }
-        Err(BusError::Disconnected)
-    }
-
-    fn check_open(&self) -> Result<(), BusError> {
-        if self.is_closed.load(Ordering::Acquire) { Err(BusError::Closed) } else { Ok(()) }
-    }
-
-    fn close(&self) {
-        let Open { subscribers, waiting, .. } = {
-            let mut open = self.open();
-            self.is_closed.store(true, Ordering::Release);
-            std::mem::take(&mut *open)
-        };
-        subscribers.values().for_each(|subscriber| subscriber.shut());
-        drop(waiting);
-    }
-
-    /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_requests_wait_for_answers_and_each_answer_makes_room() {
-        let shared = Arc::new(Shared::new());
-        let (mailbox, mut deliveries) = Mailbox::new();
-        let wait = |tag: u64| shared.wait(Waiting::Asking(mailbox.clone(), Tag(tag)));
-        let first = wait(0).unwrap();
-        for tag in 1..MAX_WAITING as u64 {
-            wait(tag).unwrap();
-        }
-        assert!(matches!(wait(7), Err(BusError::TooManyRequests)));
-        drop(Arc::clone(&shared).forget(first));
-        let last = wait(8).unwrap();
-        assert!(matches!(wait(9), Err(BusError::TooManyRequests)));
-        let answer = async_nats::Message {
-            subject: "a".into(),
-            reply: None,
-            payload: Bytes::from("x"),
-            headers: None,
-            status: None,
-            description: None,
-            length: 1,
-        };
-        shared.answer(last, answer);
-        assert_eq!(deliveries.try_next(), Some(Delivery::Reply { tag: Tag(8), payload: "x".into() }));
-        shared.close();
-        assert!(matches!(wait(10), Err(BusError::Closed)));
     }
 }

@@ -154,6 +154,14 @@ impl Keyring {
         pairs.fold(Choice::from(0), |found, (ours, theirs)| found | ours.secret.ct_eq(&theirs.secret)).into()
     }
 
+    /// What each secret is recognised by, in the same order, without being told: half of a digest
+    /// that it cannot be found from.
+    #[must_use]
+    pub fn fingerprints(&self) -> Vec<String> {
+        let of = |secret: &Secret| URL_SAFE_NO_PAD.encode(&derived(&secret.secret, None, FINGERPRINT_INFO)[..16]);
+        self.secrets.iter().map(of).collect()
+    }
+
     /// How many secrets there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -176,6 +184,7 @@ const TAG_BYTES: usize = 32;
 const KEY_BYTES: usize = 16 + 8 + TAG_BYTES;
 /// Keep what is derived for one purpose apart from all else that comes from the same secret.
 const KEY_INFO: &[u8] = b"relogin key 1";
+const FINGERPRINT_INFO: &[u8] = b"relogin secret fingerprint 1";
 const CHALLENGE_INFO: &[u8] = b"relogin challenge 1";
 
 type Tag = [u8; TAG_BYTES];

@@ -340,6 +340,15 @@ fn token_of(record: &Record, user: &User) -> Token {
     Token { sid: record.sid, user_id: record.user_id.clone(), role: user.role.clone() }
 }
 
+/// What `connection` is told that holds the session `record` of `user`, or no session.
+#[must_use]
+pub fn told(connection: &ConnectionId, held: Option<(&Record, User)>) -> [Effect; 2] {
+    match held {
+        Some((record, user)) => set(connection, token_of(record, &user), user),
+        None => cleared(connection),
+    }
+}
+
 /// The answer that hands out the newest key.
 #[must_use]
 pub fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {

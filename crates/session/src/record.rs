@@ -119,6 +119,12 @@ impl Record {
         Self { key_deadline: Timestamp(0), ..self.clone() }
     }
 
+    /// True if this is what [`Record::ended`] made.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.key_deadline == Timestamp(0)
+    }
+
     /// True if only the device that logged in can use the session's keys.
     #[must_use]
     pub fn is_bound(&self) -> bool {

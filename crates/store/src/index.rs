@@ -158,13 +158,24 @@ impl Index {
         }
     }
 
-    /// The session of `connection`.
+    /// The session of `connection`: of several, the one written last.
     pub(super) fn session_on(&self, connection: &ConnectionId) -> Option<SessionId> {
+        self.known_on(connection).max_by_key(|known| known.revision).map(|known| known.sid)
+    }
+
+    /// The sessions of `connection`, the one written last first. Several only if different processes
+    /// have put it on them.
+    pub(super) fn sessions_on(&self, connection: &ConnectionId) -> Vec<SessionId> {
+        let mut found: Vec<_> = self.known_on(connection).map(|known| (known.revision, known.sid)).collect();
+        found.sort_unstable_by_key(|found| std::cmp::Reverse(*found));
+        found.into_iter().map(|(_, sid)| sid).collect()
+    }
+
+    fn known_on(&self, connection: &ConnectionId) -> impl Iterator<Item = &Known> {
         let hash = self.hash(connection.as_str());
-        let is_on = |held: &Held| {
-            held.hash == hash && split(&self.known(held.slot).connections).any(|other| other == connection.as_str())
-        };
-        Some(self.known(self.connections.find(spread(hash), is_on)?.slot).sid)
+        let is_on = move |known: &&Known| split(&known.connections).any(|other| other == connection.as_str());
+        let held = self.connections.iter_hash(spread(hash)).filter(move |held| held.hash == hash);
+        held.map(|held| self.known(held.slot)).filter(is_on)
     }
 
     /// The sessions of `user`, in the order of their ids.

@@ -13,12 +13,15 @@
 //! has said which, the session is *in doubt*: a read of it asks the leader first, and so does a read that looks for one of its
 //! connections. Only `STREAM.MSG.GET` goes to the leader; a direct get may be answered by a replica that is behind.
 //!
-//! **One connection on one session** is not for the server to check, as each session is a key of its own. The replica does it, so
-//! one instance of the service at a time may write; the service sees to that (`service/src/instance.rs`).
+//! **Several processes** may have the bucket open. A replica may be behind, so a read that something depends on is preceded by a
+//! barrier (`jetstream/barrier.rs`): a write to a key of its own, which the watch then shows. That a connection is on one session
+//! is not for the server to check, as each session is a key of its own; the replica does it, and where two processes have put a
+//! connection on two sessions at once, both find both.
 //!
 //! **Time to live.** A session that nobody disposes of after its deadline is removed by the server an hour later, and what marks a
 //! removed session goes after an hour too.
 
+mod barrier;
 mod bucket;
 mod follower;
 mod replica;
@@ -35,10 +38,14 @@ use async_nats::{Client, connection::State};
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 use thiserror::Error;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 pub use self::bucket::{BucketConfig, Replicas};
 use self::{
+    barrier::Barriers,
     bucket::{Bucket, Published},
     replica::{Change, Encoded, Replica, WriteId},
 };
@@ -87,6 +94,11 @@ struct Shared {
     client: Client,
     replica: Mutex<Replica>,
     deadline_moved: Notify,
+    barriers: Barriers,
+    /// The sequence up to which the replica has everything.
+    reached: watch::Sender<Revision>,
+    /// The watch has not shown in time what was acknowledged.
+    lagging: Notify,
     /// Set while the follower hears from the server.
     is_following: AtomicBool,
 }
@@ -103,6 +115,9 @@ impl JetStreamStore {
             client,
             replica: Mutex::default(),
             deadline_moved: Notify::new(),
+            barriers: Barriers::default(),
+            reached: watch::Sender::new(Revision::default()),
+            lagging: Notify::new(),
             is_following: AtomicBool::new(false),
         });
         let watch = follower::catch_up(&shared).await?;
@@ -205,6 +220,17 @@ impl Shared {
         result
     }
 
+    /// The replica has everything up to this sequence.
+    fn reached(&self, sequence: Revision) {
+        self.replica().followed(sequence);
+        self.reached.send_if_modified(|reached| {
+            sequence > *reached && {
+                *reached = sequence;
+                true
+            }
+        });
+    }
+
     /// Sees to it that the replica has what the leader has of `sid`, if that is in doubt.
     async fn certain(&self, sid: SessionId) -> Result<(), StoreError> {
         let in_doubt = self.open()?.is_in_doubt(sid);
@@ -260,6 +286,11 @@ impl SessionStore for JetStreamStore {
         replica.session_on(connection).map_or(Ok(None), |sid| replica.load(sid))
     }
 
+    async fn find_all_by_connection(&self, connection: &ConnectionId) -> Result<Vec<SessionId>, StoreError> {
+        self.shared.certain_of(connection).await?;
+        Ok(self.shared.open()?.sessions_on(connection))
+    }
+
     async fn find_by_user(&self, user: &UserId) -> Result<Vec<SessionId>, StoreError> {
         Ok(self.shared.open()?.sessions_of(user))
     }
@@ -274,6 +305,15 @@ impl SessionStore for JetStreamStore {
 
     async fn deadline_moved(&self) {
         self.shared.deadline_moved.notified().await;
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    async fn read_barrier(&self) -> Result<(), StoreError> {
+        drop(self.shared.open()?);
+        self.shared.barriers.pass(&self.shared).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -113,14 +113,16 @@ pub enum Damage {
 /// Several service processes may share a store that allows it (sled does not:
 /// [`StoreError::InUse`]). Revisions are all that they agree on:
 ///
-/// - Only a compare-and-swap returns authoritative state. A plain read may be stale, because the write
-///   decided on it is then refused.
+/// - A plain read may be stale, and a write decided on it is then refused. What is not decided by a
+///   write needs [`SessionStore::read_barrier`] first.
 /// - After [`StoreError::Conflict`] or [`StoreError::ConnectionTaken`], the next
 ///   [`SessionStore::load`] or [`SessionStore::find_by_connection`] of the same process shows the
 ///   write that won, or a later one. The service decides again on what it reads then, and gives up
 ///   after 32 rounds.
+/// - That a connection is on one session is checked against what the process knows. Two processes may
+///   put it on two at the same time, and [`SessionStore::find_all_by_connection`] then finds both.
 /// - Within a process, events follow the order of writes, because the service locks connections.
-///   Between processes they may cross; a store does not have to prevent that.
+///   Between processes they may cross; the service corrects that.
 /// - [`SessionStore::deadline_moved`] should also resolve for writes of other processes. Otherwise
 ///   only the process that wrote an earlier deadline meets it in time.
 ///
@@ -158,6 +160,15 @@ pub trait SessionStore: Send + Sync {
     /// [`StoreError`] if the store fails.
     async fn find_by_connection(&self, connection: &ConnectionId) -> Result<Option<Arc<Stored>>, StoreError>;
 
+    /// The sessions of `connection`, the one written last first. More than one only in a shared
+    /// store, until one of the processes that wrote them has taken it off the older.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn find_all_by_connection(&self, connection: &ConnectionId) -> Result<Vec<SessionId>, StoreError> {
+        Ok(self.find_by_connection(connection).await?.map(|stored| stored.record.sid).into_iter().collect())
+    }
+
     /// The sessions of a user.
     ///
     /// # Errors
@@ -180,6 +191,21 @@ pub trait SessionStore: Send + Sync {
     /// resolved, even if nobody was waiting at that moment. For one task: of several that wait, one
     /// is woken. Cancel safe.
     async fn deadline_moved(&self);
+
+    /// True if other processes may write to the store.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Returns once reads show every write that any process was told is done before this was called
+    /// (a linearizable read barrier). By then the servers of a shared store also have everything
+    /// that was published before on the connection that store and message bus share.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that is not known: reads may be stale.
+    async fn read_barrier(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Whether the store can accept writes now.
     ///

@@ -24,6 +24,8 @@ pub(super) enum Route {
     HeaderLogin,
     /// `auth.<name>.renew`.
     Renew,
+    /// `auth.<name>.renew.<instance>`: the same, for the instance that has asked for it.
+    RenewAt(String),
     /// `access.<name>.user.<cid>`.
     UserAccess(String),
     /// `get.<name>.user.<cid>`.
@@ -58,6 +60,9 @@ impl Route {
                 "renew" => Self::Renew,
                 _ => Self::UnknownMethod,
             },
+            Some(Subject::Auth(resource, instance)) if resource.strip_prefix(name) == Some(".renew") => {
+                Self::RenewAt(instance)
+            }
             Some(Subject::Call(resource, method))
                 if resource == name && matches!(method.as_str(), "refresh" | "logout") =>
             {
@@ -83,7 +88,7 @@ impl fmt::Display for Route {
             Self::Challenge => "challenge",
             Self::Connect => "connect",
             Self::HeaderLogin => "headerLogin",
-            Self::Renew => "renew",
+            Self::Renew | Self::RenewAt(_) => "renew",
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
             Self::MethodAccess => "access to methods",
@@ -123,6 +128,9 @@ mod tests {
             ("auth.session.headerLogin", Route::HeaderLogin),
             ("auth.session.headerlogin", Route::UnknownMethod),
             ("auth.session.renew", Route::Renew),
+            ("auth.session.renew.i1", Route::RenewAt("i1".into())),
+            ("auth.session.renewal.i1", Route::UnknownMethod),
+            ("call.session.renew.i1", Route::UnknownMethod),
             ("access.session", Route::MethodAccess),
             ("call.session.refresh", Route::Exchange),
             ("call.session.logout", Route::Exchange),

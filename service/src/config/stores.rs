@@ -20,6 +20,12 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    /// Whether several instances may use it at the same time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::JetStream(_))
+    }
+
     /// True if the store is in the data folder. Then what belongs to its sessions is kept there, too: the
     /// session clock and the last seen users.
     #[must_use]

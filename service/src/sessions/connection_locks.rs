@@ -2,8 +2,8 @@
 //! the last event, so that gateways are told in the order in which changes were stored. Otherwise a
 //! token could arrive after its successor. Must not know what the changes are.
 //!
-//! Applies to this process only. Between processes, the store's revisions decide who writes, but
-//! the events of two writes in quick succession may cross.
+//! Applies to this process only. Between processes, the store's revisions decide who writes, and
+//! what events that have crossed leave behind is corrected (`several.rs`).
 
 use std::hash::{BuildHasher, RandomState};
 

@@ -12,7 +12,7 @@ use relogin_session::{
 use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
 
-use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log};
+use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log, several::Settled};
 use crate::proof::Signed;
 
 /// What is asked of a session, before anything is looked up for it.
@@ -65,14 +65,32 @@ impl Sessions {
     /// way first.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
         let mut left = false;
+        let mut is_fresh = !self.store.is_shared();
         for _ in 0..TRIES {
             let Some(found) = self.find(request).await? else { continue };
+            if self.is_ending_elsewhere(request, found.session.as_deref()) {
+                return Ok(Ok(None));
+            }
             let (now, rules) = (self.clock.now(), self.rules());
             let decision = decide(found.record(), self.command(request, &found, left).await?, &rules, now);
+            if !is_fresh && !is_proven_by_its_write(&decision) {
+                drop(found);
+                self.store.read_barrier().await?;
+                is_fresh = true;
+                continue;
+            }
             if !self.carry_out(&found, &decision, now).await? {
+                if self.is_left_to_the_winner(request) {
+                    return Ok(Ok(None));
+                }
                 continue;
             }
             self.note(request, &found, &decision).await;
+            let apart = self.confirm(&decision.effects).await?;
+            drop(found);
+            if self.settle(&decision, apart).await? == Settled::Elsewhere {
+                continue;
+            }
             match decision.next {
                 Next::Reply(reply) => return Ok(reply),
                 Next::DecideAgain => left |= decision.outcome == Outcome::Detached,
@@ -211,7 +229,8 @@ impl Sessions {
             }
             (Write::Remove, Some(stored)) => {
                 let mut revision = stored.revision;
-                if !stored.record.is_expired(now) {
+                // In a shared store this is also what says which process tells the end.
+                if self.store.is_shared() || !stored.record.is_expired(now) {
                     revision = self.store.replace(stored.record.ended(), revision).await?;
                 }
                 self.events.publish(effects).await?;
@@ -280,6 +299,13 @@ impl Request {
 /// The connections that a request may tell something.
 fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
+}
+
+/// True if nothing comes of the decision unless what it was made on is the newest: its only write is refused otherwise, and
+/// comes before everything that is told.
+fn is_proven_by_its_write(decision: &Decision) -> bool {
+    let effects = &decision.effects;
+    matches!(decision.write, Write::Replace(_)) && !effects.iter().any(|effect| leaves(effect, effects))
 }
 
 /// True if `effect` is told to a connection that one of `effects` clears.

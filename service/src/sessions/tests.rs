@@ -5,7 +5,9 @@ mod cap;
 mod copies;
 mod jwt;
 mod restart;
+mod several;
 mod user;
+mod views;
 
 use std::{
     collections::HashMap,
@@ -97,30 +99,35 @@ impl World {
         self.sessions.user_on(&cid(on)).await.unwrap().map(|user| user.name)
     }
 
-    /// What gateways were told since this was asked last: `connection kind name`, one a line.
+    /// What gateways were told since this was asked last.
     pub(crate) fn told(&mut self) -> String {
-        let mut lines = Vec::new();
-        // Without tokio's budget, which would say after some messages that there are none.
-        while let Some(Some(message)) = tokio::task::unconstrained(self.told.next()).now_or_never() {
-            let payload: Value = serde_json::from_slice(&message.payload).unwrap();
-            let parts: Vec<_> = message.subject.split('.').collect();
-            lines.push(match parts[..] {
-                ["conn", on, "token"] => format!("{on} token {}", payload["token"]["role"]),
-                ["event", "session", "user", on, "change"] => format!("{on} user {}", payload["values"]["name"]),
-                ["event", "session", "user", on, "rotated"] => format!("{on} rotated {}", payload["generation"]),
-                ["system", "tokenReset"] => {
-                    assert_eq!(payload["subject"], "auth.session.renew");
-                    format!("who is there of {}", payload["tids"].as_array().unwrap().len())
-                }
-                _ => panic!("{}", message.subject),
-            });
-        }
-        lines.join("\n")
+        told_to(&mut self.told)
     }
 
     async fn sessions_of(&self, user: i64) -> usize {
         self.store.find_by_user(&UserId::Number(user)).await.unwrap().len()
     }
+}
+
+/// What gateways were told since this was asked last: `connection kind name`, one a line.
+fn told_to(told: &mut Subscription) -> String {
+    let mut lines = Vec::new();
+    // Without tokio's budget, which would say after some messages that there are none.
+    while let Some(Some(message)) = tokio::task::unconstrained(told.next()).now_or_never() {
+        let payload: Value = serde_json::from_slice(&message.payload).unwrap();
+        let parts: Vec<_> = message.subject.split('.').collect();
+        lines.push(match parts[..] {
+            ["conn", on, "token"] => format!("{on} token {}", payload["token"]["role"]),
+            ["event", "session", "user", on, "change"] => format!("{on} user {}", payload["values"]["name"]),
+            ["event", "session", "user", on, "rotated"] => format!("{on} rotated {}", payload["generation"]),
+            ["system", "tokenReset"] => {
+                assert_eq!(payload["subject"], "auth.session.renew");
+                format!("who is there of {}", payload["tids"].as_array().unwrap().len())
+            }
+            _ => panic!("{}", message.subject),
+        });
+    }
+    lines.join("\n")
 }
 
 /// A use of the key, without proof.

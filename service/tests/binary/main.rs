@@ -15,5 +15,6 @@ mod program;
 mod reload;
 mod secrets;
 mod sessions;
+mod several;
 mod start;
 mod user;

@@ -58,6 +58,12 @@ impl Gateway {
         self.ask(&format!("auth.session.{method}"), json!({"cid": cid, "token": token, "params": params})).await
     }
 
+    /// Publishes an empty message on `subject`, behind all that was published before.
+    pub(crate) async fn ends_with(&self, subject: &'static str) {
+        self.client.publish(subject, "".into()).await.unwrap();
+        self.client.flush().await.unwrap();
+    }
+
     /// The payload of the next message on `subject`; what comes before it is dropped.
     pub(crate) async fn hears(&mut self, subject: &str) -> Value {
         loop {

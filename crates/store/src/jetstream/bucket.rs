@@ -75,12 +75,15 @@ pub(super) struct Bucket {
 }
 
 /// How long a server has for its answer. An election of a new leader takes less.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
+pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
 /// For how long a removed session's marker stays, and a session that is over and that nobody disposes of.
 const GRACE: Duration = Duration::from_secs(3_600);
 
 const PREFIX: &str = "s.";
+
+/// The key that read barriers write to.
+const BARRIER: &str = "barrier";
 
 impl Bucket {
     pub(super) async fn open(client: &Client, config: &BucketConfig) -> Result<Self, OpenError> {
@@ -157,6 +160,20 @@ impl Bucket {
                 _ => Published::Unknown(error.into()),
             },
         }
+    }
+
+    /// Writes to the bucket, and returns the sequence of that write: whatever was acknowledged before has a lower one. Only a write
+    /// says so. A leader that was deposed and has not noticed would still answer a read.
+    pub(super) async fn publish_barrier(&self) -> Result<Revision, StoreError> {
+        if self.client.connection_state() != State::Connected {
+            return Err(StoreError::Shortage("the connection to NATS is lost".into()));
+        }
+        let subject = format!("{}{BARRIER}", self.store.prefix);
+        let sent = self.context.send_publish(subject, PublishMessage::build()).await;
+        let acknowledged = sent.map_err(|error| StoreError::Backend(error.into()))?.await;
+        acknowledged
+            .map(|acknowledged| Revision(acknowledged.sequence))
+            .map_err(|error| StoreError::Backend(error.into()))
     }
 
     /// What the bucket's leader has of a session: its last sequence and what that has done; sequence 0 if there is nothing.

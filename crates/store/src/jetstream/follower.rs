@@ -8,7 +8,7 @@ use relogin_host::errors::Chain;
 use relogin_session::SessionId;
 use tokio::time::{sleep, timeout};
 
-use super::{OpenError, Shared, bucket, replica::Change};
+use super::{OpenError, Shared, bucket};
 use crate::Revision;
 
 /// How long a message of the bucket may take while all of it is read.
@@ -19,47 +19,34 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 type Entries = Pin<Box<Watch>>;
 
-/// Reads all of the bucket, and returns the watch that shows what comes then. What the replica has and the bucket has not is
-/// removed from the replica.
+/// Reads all of the bucket, and returns the watch that shows what comes then. The watch has shown all once it shows the barrier
+/// that was written after it was opened, or a later one in its place.
 pub(super) async fn catch_up(shared: &Shared) -> Result<Entries, OpenError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Bucket {
         bucket: shared.bucket.store.name.clone(),
         source,
     };
-    let before: HashSet<SessionId> = shared.replica().sids().collect();
-    let mut store = shared.bucket.store.clone();
-    let watch = store.watch_with_history(">").await.map_err(|error| failed(error.into()))?;
-    let state = store.stream.info().await.map_err(|error| failed(error.into()))?.state.clone();
+    let mut missing: HashSet<SessionId> = shared.replica().sids().collect();
+    let watch = shared.bucket.store.watch_with_history(">").await.map_err(|error| failed(error.into()))?;
     let mut watch = Box::pin(watch);
-    let mut missing = before;
-    let mut is_complete = state.messages == 0;
-    while !is_complete {
+    let end = shared.bucket.publish_barrier().await.map_err(|error| failed(error.into()))?;
+    let mut reached = Revision::default();
+    while reached < end {
         let entry = match timeout(PATIENCE, watch.next()).await {
             Ok(Some(entry)) => entry.map_err(|error| failed(error.into()))?,
             Ok(None) => return Err(failed("the server has ended the watch".into())),
-            // The last message may have gone with its time to live in between.
-            Err(_) => {
-                let now = store.stream.info().await.map_err(|error| failed(error.into()))?;
-                if now.state.messages == 0 {
-                    break;
-                }
-                return Err(failed("the server sends no more of it".into()));
-            }
+            Err(_) => return Err(failed("the server sends no more of it".into())),
         };
-        is_complete = entry.delta == 0 || entry.revision >= state.last_sequence;
+        reached = Revision(entry.revision);
         if let Some(sid) = take_up(shared, &entry) {
             missing.remove(&sid);
         }
     }
-    let end = Revision(state.last_sequence);
-    shared.change(|replica| {
-        for sid in missing {
-            if replica.last(sid).is_some_and(|last| last <= end) {
-                replica.apply(sid, end, Change::Remove);
-            }
-        }
-        replica.followed(end);
-    });
+    // Removed, and the marker is gone too; or written again just now.
+    for sid in missing {
+        shared.refresh(sid).await?;
+    }
+    shared.reached(reached);
     shared.is_following.store(true, Ordering::Release);
     Ok(watch)
 }
@@ -81,22 +68,36 @@ pub(super) async fn follow(shared: Arc<Shared>, watch: Entries) {
 
 async fn watch_on(shared: &Shared, mut watch: Entries) {
     loop {
-        match watch.next().await {
+        let next = tokio::select! {
+            next = watch.next() => next,
+            () = shared.lagging.notified() => {
+                tracing::warn!("following the bucket again: the server shows less than it has acknowledged");
+                watch = again(shared).await;
+                continue;
+            }
+        };
+        match next {
             Some(Ok(entry)) => {
                 take_up(shared, &entry);
+                shared.reached(Revision(entry.revision));
                 continue;
             }
             Some(Err(error)) => tracing::warn!("following the bucket again: {}", Chain(&error)),
             None => tracing::warn!("following the bucket again: the server has ended the watch"),
         }
-        shared.is_following.store(false, Ordering::Release);
-        watch = loop {
-            sleep(PAUSE).await;
-            match catch_up(shared).await {
-                Ok(watch) => break watch,
-                Err(error) => tracing::debug!("cannot follow the bucket yet: {}", Chain(&error)),
-            }
-        };
+        sleep(PAUSE).await;
+        watch = again(shared).await;
+    }
+}
+
+async fn again(shared: &Shared) -> Entries {
+    shared.is_following.store(false, Ordering::Release);
+    loop {
+        match catch_up(shared).await {
+            Ok(watch) => return watch,
+            Err(error) => tracing::debug!("cannot follow the bucket yet: {}", Chain(&error)),
+        }
+        sleep(PAUSE).await;
     }
 }
 

@@ -94,6 +94,10 @@ impl Replica {
         self.index.session_on(connection)
     }
 
+    pub(super) fn sessions_on(&self, connection: &ConnectionId) -> Vec<SessionId> {
+        self.index.sessions_on(connection)
+    }
+
     pub(super) fn sessions_of(&self, user: &UserId) -> Vec<SessionId> {
         self.index.sessions_of(user)
     }
@@ -147,10 +151,13 @@ impl Replica {
     /// [`StoreError::ConnectionTaken`] if another session has one of them, or may have.
     pub(super) fn begin(&mut self, sid: SessionId, connections: &[ConnectionId]) -> Result<WriteId, StoreError> {
         for connection in connections {
+            let holders = self.index.sessions_on(connection);
+            // Also if another process has put it on a second one: that is settled by whoever wrote last.
+            if holders.contains(&sid) {
+                continue;
+            }
             let pending = self.reserved.get(connection).into_iter().flatten().map(|id| self.writes[id].sid);
-            if let Some(other) =
-                self.index.session_on(connection).into_iter().chain(pending).find(|other| *other != sid)
-            {
+            if let Some(other) = holders.into_iter().chain(pending).find(|other| *other != sid) {
                 return Err(StoreError::ConnectionTaken(other));
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::stream::Stream;
+use futures_util::TryStreamExt;
 use relogin_test_support::nats_server::NatsServer;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -32,6 +34,10 @@ impl Bed {
 
     async fn client(&self) -> Client {
         async_nats::connect(self.server.url()).await.unwrap()
+    }
+
+    async fn stream(&self) -> Stream {
+        async_nats::jetstream::new(self.client().await).get_stream("KV_sessions").await.unwrap()
     }
 
     async fn store(&self) -> JetStreamStore {
@@ -120,6 +126,76 @@ async fn a_loser_reads_what_has_won_without_waiting_for_the_watch() {
     assert!(matches!(ours.replace(record(1, &["c"]), first).await, Err(StoreError::Conflict)));
     let read = ours.load(sid(1)).await.unwrap().unwrap();
     assert_eq!((read.revision, &read.record), (won, &record(1, &["b"])));
+}
+
+#[tokio::test]
+async fn after_a_barrier_a_read_shows_what_was_acknowledged_to_another_process() {
+    let bed = Bed::new();
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    for n in 1..=200 {
+        let revision = theirs.create(record(n, &[&format!("c{n}")])).await.unwrap();
+        ours.read_barrier().await.unwrap();
+        assert_eq!(ours.load(sid(n)).await.unwrap().map(|stored| stored.revision), Some(revision));
+        theirs.remove(sid(n), revision).await.unwrap();
+        ours.read_barrier().await.unwrap();
+        assert_eq!(ours.find_by_connection(&cid(&format!("c{n}"))).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn those_who_come_while_a_barrier_is_under_way_share_the_next() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let before = store.shared.bucket.publish_barrier().await.unwrap();
+    let passed = futures_util::future::join_all((0..500).map(|_| store.read_barrier())).await;
+    assert!(passed.iter().all(Result::is_ok));
+    let after = store.shared.bucket.publish_barrier().await.unwrap();
+    assert_eq!(after.0 - before.0 - 1, 2, "the first's, and the one of all others");
+}
+
+#[tokio::test]
+async fn without_what_was_acknowledged_there_is_no_passing_a_barrier() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    store.follower.abort();
+    let passed = store.read_barrier().await;
+    assert!(matches!(passed, Err(StoreError::Shortage(_))), "{passed:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_shows_too_little_is_replaced() {
+    let bed = Bed::new();
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let mut stream = bed.stream().await;
+    // As if the server of the watch was gone.
+    let info = stream.info().await.unwrap().state.consumer_count;
+    assert_eq!(info, 2);
+    for consumer in stream.consumer_names().try_collect::<Vec<_>>().await.unwrap() {
+        stream.delete_consumer(&consumer).await.unwrap();
+    }
+    theirs.create(record(1, &["a"])).await.unwrap();
+    ours.read_barrier().await.unwrap();
+    assert!(ours.load(sid(1)).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_connection_that_two_processes_put_on_two_sessions_is_found_on_both() {
+    let bed = Bed::new();
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let (first, second) = tokio::join!(ours.create(record(1, &["a"])), theirs.create(record(2, &["a", "b"])));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let newest_first = if first > second { [sid(1), sid(2)] } else { [sid(2), sid(1)] };
+    for store in [&ours, &theirs] {
+        store.read_barrier().await.unwrap();
+        assert_eq!(store.find_all_by_connection(&cid("a")).await.unwrap(), newest_first);
+        let held = store.find_by_connection(&cid("a")).await.unwrap().unwrap();
+        assert_eq!(held.record.sid, newest_first[0]);
+    }
+    // Neither is kept from going on.
+    let second = theirs.replace(Record { generation: 2, ..record(2, &["a", "b"]) }, second).await.unwrap();
+    theirs.replace(record(2, &["b"]), second).await.unwrap();
+    ours.read_barrier().await.unwrap();
+    assert_eq!(ours.find_all_by_connection(&cid("a")).await.unwrap(), [sid(1)]);
 }
 
 #[tokio::test]
@@ -239,9 +315,9 @@ async fn a_session_that_nobody_disposes_of_has_a_time_to_live() {
     let store = bed.store().await;
     let session = Record { last_seen: Timestamp(40_000), key_deadline: Timestamp(100_000), ..record(1, &[]) };
     let session = Record { session_deadline: Timestamp(200_000), ..session };
-    store.create(session).await.unwrap();
+    let written = store.create(session).await.unwrap();
     let bucket = &store.shared.bucket.store;
-    let message = bucket.stream.get_raw_message(1).await.unwrap();
+    let message = bucket.stream.get_raw_message(written.0).await.unwrap();
     // A minute is left, and an hour to dispose of it.
     assert_eq!(message.headers.get("Nats-TTL").unwrap().as_str(), "3660");
 }

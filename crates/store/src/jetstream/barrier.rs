@@ -1,0 +1,61 @@
+//! Read barriers: after one, the replica has every write that was acknowledged before it began. Must not depend on what the replica
+//! has.
+//!
+//! A barrier is a write to a key of its own and costs what a write costs. Whoever comes while one is under way shares the next, so
+//! there is at most one at a time, however many wait.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use tokio::{sync::Mutex, time::timeout};
+
+use super::{Shared, bucket::ANSWER_DEADLINE};
+use crate::StoreError;
+
+/// The barriers of one replica.
+#[derive(Debug, Default)]
+pub(super) struct Barriers {
+    /// How many have begun.
+    begun: AtomicU64,
+    last: Mutex<Last>,
+}
+
+/// The last barrier that has ended.
+#[derive(Debug, Default)]
+struct Last {
+    number: u64,
+    is_passed: bool,
+}
+
+/// How long the watch may take to show a barrier that was acknowledged, before the bucket is followed anew: the server that the
+/// watch is at may be gone, which the watch itself notices after some ten seconds.
+const LAG: Duration = Duration::from_secs(1);
+
+impl Barriers {
+    /// Returns once a barrier that began after this call is passed.
+    ///
+    /// # Errors
+    /// [`StoreError::Shortage`] if it is not passed in time.
+    pub(super) async fn pass(&self, shared: &Shared) -> Result<(), StoreError> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        let mut last = self.last.lock().await;
+        if last.number <= begun {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let is_passed = is_passed(shared).await;
+            *last = Last { number, is_passed };
+        }
+        if last.is_passed { Ok(()) } else { Err(StoreError::Shortage("the bucket does not answer".into())) }
+    }
+}
+
+async fn is_passed(shared: &Shared) -> bool {
+    let Ok(barrier) = shared.bucket.publish_barrier().await else { return false };
+    let mut reached = shared.reached.subscribe();
+    if timeout(LAG, reached.wait_for(|reached| *reached >= barrier)).await.is_ok() {
+        return true;
+    }
+    shared.lagging.notify_one();
+    timeout(ANSWER_DEADLINE, reached.wait_for(|reached| *reached >= barrier)).await.is_ok()
+}

@@ -1,0 +1,75 @@
+//! Opens what a service stands on: bus, store, data folder and secret. Must not start anything.
+
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+
+use anyhow::Context;
+use relogin_bus::{
+    Bus,
+    local::LocalBus,
+    nats::{NatsBus, NatsConfig},
+};
+use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
+
+use crate::{
+    config::{BusKind, SecretSource, StoreKind},
+    secret,
+};
+
+/// Creates the data folder, accessible only to its owner.
+pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))
+}
+
+/// What keys are made from.
+pub(super) fn read_secret(source: &SecretSource) -> anyhow::Result<secret::FromFile> {
+    Ok(match source {
+        SecretSource::Memory => secret::FromFile { keyring: secret::in_memory()?, is_new: false },
+        SecretSource::File(path) => secret::from_file(path)?,
+    })
+}
+
+/// The message bus, twice if it is NATS.
+pub(super) async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<NatsBus>>)> {
+    Ok(match kind {
+        BusKind::Local => (Arc::new(LocalBus::new()), None),
+        BusKind::Nats { url, credentials } => {
+            let nats = Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?);
+            (Arc::clone(&nats) as _, Some(nats))
+        }
+    })
+}
+
+/// The session store.
+pub(super) async fn open_store(
+    kind: &StoreKind,
+    data: &Path,
+    nats: Option<&NatsBus>,
+) -> anyhow::Result<Arc<dyn SessionStore>> {
+    Ok(match kind {
+        StoreKind::Memory => Arc::new(MemoryStore::default()),
+        StoreKind::JetStream(bucket) => {
+            let nats = nats.context("sessions in JetStream need a connection to NATS")?;
+            Arc::new(JetStreamStore::open(nats.client(), bucket).await?)
+        }
+        StoreKind::Sled => {
+            let folder = data.join("sessions");
+            let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
+            Arc::new(opened.map_err(|error| {
+                let data = data.display();
+                let advice = match error {
+                    StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
+                    StoreError::Damaged(..) => format!(
+                        "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
+                    ),
+                    _ => "free some space or repair it, or choose another one with --data".to_owned(),
+                };
+                let text = format!("cannot use the data folder {data}: {advice}");
+                anyhow::Error::new(error).context(text)
+            })?)
+        }
+    })
+}

@@ -1,0 +1,210 @@
+//! What several processes with one store need beyond compare-and-swap. Must not know RES, nor which
+//! processes there are.
+//!
+//! - **No verdict on a stale read.** What is not proven by a write is decided after a read barrier.
+//! - **The last word is the store's.** Events of two processes may cross. So whoever has told a
+//!   connection something looks again, after a read barrier, at what the store says of it, and tells
+//!   that if it is something else, before the answer. The barrier travels behind the events, on the
+//!   same connection to NATS.
+//! - **A connection on two sessions** is found by both processes that put it there. It stays on the
+//!   one that was written last. A login that loses it in this way was not answered, and leaves no
+//!   session behind.
+//! - **One process tells an end.** Whose write marks the session as ended does; the others leave it
+//!   to that one, and look again after a while, in case it crashed in between.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use relogin_session::{Command, ConnectionId, Decision, Effect, Record, SessionId, Token, Write, machine::told};
+use relogin_store::{Revision, StoreError, Stored};
+use tokio::time::Instant;
+
+use super::{Sessions, SessionsError, serve::Request};
+
+/// How long the process that has marked a session as ended may take to tell its connections and to
+/// remove it, before others do.
+pub(crate) const ENDING: Duration = Duration::from_secs(10);
+
+/// How often what was told is corrected. Each time, another process has changed it meanwhile.
+const CORRECTIONS: usize = 16;
+
+/// Sessions that others have marked as ended, and since when this process knows it.
+#[derive(Debug, Default)]
+pub(super) struct Endings(Mutex<HashMap<SessionId, (Revision, Instant)>>);
+
+impl Endings {
+    /// True if another process is expected to tell the end of this session.
+    fn is_told_by_another(&self, stored: &Stored) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (revision, since) = seen.entry(stored.record.sid).or_insert((stored.revision, now));
+        if *revision != stored.revision {
+            (*revision, *since) = (stored.revision, now);
+        }
+        now.duration_since(*since) < ENDING
+    }
+
+    /// Forgets those that were seen long ago.
+    fn forget_old(&self) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, (_, since)| since.elapsed() < ENDING * 6);
+    }
+}
+
+/// A connection that another process has put on another session meanwhile.
+#[derive(Debug)]
+pub(super) struct Apart {
+    connection: ConnectionId,
+    /// The session that it stays on.
+    newest: SessionId,
+    /// Those that it has to leave.
+    older: Vec<SessionId>,
+}
+
+/// How a decision stands once everybody concerned agrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// As it was made.
+    Here,
+    /// The session that was to be created is withdrawn, because another process was faster.
+    Elsewhere,
+}
+
+impl Sessions {
+    /// True if another process is about to end the session, and the request asks for no more.
+    pub(super) fn is_ending_elsewhere(&self, request: &Request, stored: Option<&Stored>) -> bool {
+        let is_ours_alone = matches!(request, Request::OnSession(..) | Request::UserChanged { .. });
+        self.store.is_shared()
+            && is_ours_alone
+            && stored.is_some_and(|stored| stored.record.is_ending() && self.endings.is_told_by_another(stored))
+    }
+
+    /// True if nothing is left to do of a request that another process was faster with.
+    pub(super) fn is_left_to_the_winner(&self, request: &Request) -> bool {
+        self.store.is_shared() && matches!(request, Request::OnSession(_, Command::Expire))
+    }
+
+    /// The overdue sessions among `sids` that are for this process to dispose of.
+    pub(super) async fn without_those_ending_elsewhere(
+        &self,
+        sids: Vec<SessionId>,
+    ) -> Result<Vec<SessionId>, SessionsError> {
+        if !self.store.is_shared() {
+            return Ok(sids);
+        }
+        self.endings.forget_old();
+        let mut ours = Vec::with_capacity(sids.len());
+        for sid in sids {
+            let stored = self.store.load(sid).await?;
+            let is_expected = |stored: &Stored| stored.record.is_ending() && self.endings.is_told_by_another(stored);
+            if !stored.is_some_and(|stored| is_expected(&stored)) {
+                ours.push(sid);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Makes sure that connections know what the store says by now, after they were told `effects`.
+    /// Their guard must be held. Returns those that are on several sessions, or on another one.
+    pub(super) async fn confirm(&self, effects: &[Effect]) -> Result<Vec<Apart>, SessionsError> {
+        let told_last = effects.iter().filter_map(|effect| match effect {
+            Effect::SetToken(connection, token) => Some((connection, token.as_ref().map(|token| token.sid))),
+            Effect::SetUser(..) | Effect::Rotated(..) => None,
+        });
+        let told_last: HashMap<_, _> = told_last.collect();
+        if !self.store.is_shared() || told_last.is_empty() {
+            return Ok(Vec::new());
+        }
+        let connections: Vec<_> = told_last.keys().copied().collect();
+        self.correct(told_last).await?;
+        self.apart(effects, connections).await
+    }
+
+    /// Tells connections the session that the store has for them, unless they were `told_last` just
+    /// that. Their guard must be held.
+    async fn correct(&self, mut told_last: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
+        for _ in 0..CORRECTIONS {
+            self.store.read_barrier().await?;
+            let mut again = Vec::new();
+            for (&connection, last) in &mut told_last {
+                let held = self.held_by(connection).await?;
+                let sid = held.as_ref().map(|record| record.sid);
+                if sid == *last {
+                    continue;
+                }
+                let user = match &held {
+                    Some(record) => self.find_user(record).await?,
+                    None => None,
+                };
+                again.extend(told(connection, held.as_ref().zip(user)));
+                *last = sid;
+            }
+            if again.is_empty() {
+                return Ok(());
+            }
+            tracing::debug!(events = again.len(), "another process was faster: connections are told again");
+            self.events.publish(&again).await?;
+        }
+        Err(SessionsError::Contended)
+    }
+
+    async fn apart(&self, effects: &[Effect], connections: Vec<&ConnectionId>) -> Result<Vec<Apart>, SessionsError> {
+        let was_put_on = |on: &ConnectionId, sid| {
+            let is_it = |token: &Token| token.sid == sid;
+            effects.iter().any(|effect| matches!(effect, Effect::SetToken(to, Some(token)) if to == on && is_it(token)))
+        };
+        let mut apart = Vec::new();
+        for connection in connections {
+            let mut sessions = self.store.find_all_by_connection(connection).await?.into_iter();
+            let Some(newest) = sessions.next() else { continue };
+            let older: Vec<_> = sessions.collect();
+            if !older.is_empty() || !was_put_on(connection, newest) {
+                apart.push(Apart { connection: connection.clone(), newest, older });
+            }
+        }
+        Ok(apart)
+    }
+
+    /// Takes connections that are on several sessions off the older ones, and withdraws a login
+    /// whose connection is on another session by now. No guard may be held.
+    pub(super) async fn settle(&self, decision: &Decision, apart: Vec<Apart>) -> Result<Settled, SessionsError> {
+        let mut settled = Settled::Here;
+        for Apart { connection, newest, older } in apart {
+            if let Write::Create(Record { sid, .. }) = decision.write
+                && sid != newest
+            {
+                tracing::debug!(session = %sid, other = %newest, "a login is withdrawn: there was another one");
+                self.withdraw(sid).await?;
+                settled = Settled::Elsewhere;
+            }
+            for sid in older {
+                let leave = Request::OnSession(sid, Command::Detach { connection: connection.clone() });
+                Box::pin(self.serve(&leave)).await.map(drop)?;
+            }
+            // The other process may have seen another order, and taken it off this one.
+            let _guard = self.connection_locks.take([&connection]).await;
+            self.correct([(&connection, Some(newest))].into()).await?;
+        }
+        Ok(settled)
+    }
+
+    /// Removes a session that was created a moment ago and that nobody was told of.
+    async fn withdraw(&self, sid: SessionId) -> Result<(), SessionsError> {
+        while let Some(stored) = self.store.load(sid).await? {
+            match self.store.remove(sid, stored.revision).await {
+                Err(StoreError::Conflict) => {}
+                removed => return Ok(removed?),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn held_by(&self, connection: &ConnectionId) -> Result<Option<Record>, SessionsError> {
+        let stored = self.store.find_by_connection(connection).await?;
+        let live = stored.filter(|stored| !stored.record.is_expired(self.clock.now()));
+        Ok(live.map(|stored| stored.record.clone()))
+    }
+}

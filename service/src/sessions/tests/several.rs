@@ -1,0 +1,365 @@
+//! Several processes on one store, each of which sees what the others have written as late as it may.
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{
+    views::{Truth, View},
+    *,
+};
+use crate::sessions::several::ENDING;
+use relogin_users::UserChange;
+
+/// One of them.
+struct Instance {
+    sessions: Arc<Sessions>,
+    view: Arc<View>,
+    /// While closed, what it tells waits.
+    bus: Arc<Gate>,
+}
+
+/// All of them, and what gateways are told.
+struct Several {
+    instances: Vec<Instance>,
+    truth: Arc<Mutex<Truth>>,
+    users: Arc<Users>,
+    told: Subscription,
+}
+
+/// A bus whose messages can be held up.
+struct Gate {
+    bus: Arc<LocalBus>,
+    is_open: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Bus for Gate {
+    async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        self.bus.listen(pattern, mailbox, tag).await
+    }
+
+    async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        self.bus.ask(subject, payload, mailbox, tag).await
+    }
+
+    async fn publish(&self, subject: &str, payload: Bytes) -> Result<(), BusError> {
+        self.is_open.subscribe().wait_for(|is_open| *is_open).await.unwrap();
+        tokio::task::yield_now().await;
+        self.bus.publish(subject, payload).await
+    }
+
+    async fn flush(&self) -> Result<(), BusError> {
+        self.bus.flush().await
+    }
+
+    fn link(&self) -> watch::Receiver<Link> {
+        self.bus.link()
+    }
+
+    async fn close(&self) -> Result<(), BusError> {
+        self.bus.close().await
+    }
+}
+
+/// A clock that is ahead of the others by some milliseconds.
+struct Ahead(Arc<RuntimeClock>, u64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        self.0.now().plus(self.1)
+    }
+}
+
+impl Several {
+    /// As many as there are clocks, which are ahead by so many milliseconds.
+    async fn with_clocks(ahead: &[u64]) -> Self {
+        let (bus, users) = (Arc::new(LocalBus::new()), Arc::new(Users::default()));
+        for (id, name) in [(1, "jane"), (2, "john")] {
+            let user = User { id: UserId::Number(id), name: name.to_owned(), role: "user".to_owned() };
+            users.known.lock().unwrap().insert(UserId::Number(id), user);
+        }
+        let (truth, clock) = (Arc::default(), Arc::new(RuntimeClock::new()));
+        let instances = ahead.iter().map(|ahead| {
+            let view = Arc::new(View::of(&truth));
+            let bus = Arc::new(Gate { bus: Arc::clone(&bus), is_open: watch::Sender::new(true) });
+            let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
+            let policy = Policy { key_lifetime: 120_000, session_lifetime: 600_000, refresh: 60_000 };
+            let rules = Rules { policy, keyring };
+            let sessions = Sessions::new("session", rules, view.clone(), users.clone(), bus.clone())
+                .with_clock(Arc::new(Ahead(Arc::clone(&clock), *ahead)))
+                .with_cap(3);
+            Instance { sessions: Arc::new(sessions), view, bus }
+        });
+        let instances = instances.collect();
+        let told = bus.subscribe(&[">".to_owned()]).await.unwrap();
+        Self { instances, truth, users, told }
+    }
+
+    async fn new(count: usize) -> Self {
+        Self::with_clocks(&vec![0; count]).await
+    }
+
+    fn user(&self, user: i64) -> User {
+        self.users.known.lock().unwrap()[&UserId::Number(user)].clone()
+    }
+
+    async fn login(&self, at: usize, on: &str, attempt: Option<u8>) -> Answer {
+        let attempt = attempt.map(|attempt| Attempt([attempt; 16]));
+        let login = Login { attempt, ..Login::new(cid(on), self.user(1)) };
+        self.instances[at].sessions.login(login).await.unwrap()
+    }
+
+    async fn relogin(&self, at: usize, on: &str, key: &ReloginKey, attempt: u8) -> Answer {
+        let params = using(key, Some(attempt));
+        self.instances[at].sessions.relogin(cid(on), &params, None, Browser::default()).await.unwrap()
+    }
+
+    async fn logout(&self, at: usize, on: &str) -> Result<(), Denied> {
+        self.instances[at].sessions.logout(cid(on), None, None).await.unwrap()
+    }
+
+    async fn user_on(&self, at: usize, on: &str) -> Option<String> {
+        self.instances[at].sessions.user_on(&cid(on)).await.unwrap().map(|user| user.name)
+    }
+
+    fn told(&mut self) -> String {
+        told_to(&mut self.told)
+    }
+
+    async fn sessions_of(&self, user: i64) -> usize {
+        let view = View::of(&self.truth);
+        view.catch_up();
+        view.find_by_user(&UserId::Number(user)).await.unwrap().len()
+    }
+}
+
+/// A fault that two instances had: to the second, the key was no key.
+#[tokio::test(start_paused = true)]
+async fn a_session_of_one_goes_on_at_the_other_at_once() {
+    let mut several = Several::new(2).await;
+    let mut key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    assert_eq!(several.user_on(1, "a").await.as_deref(), Some("jane"), "no answer says less than an event before it");
+    for generation in 2..6 {
+        let at = usize::try_from(generation).unwrap() % 2;
+        let next = several.relogin(at, "a", &key, 9).await.unwrap();
+        assert_eq!(next.generation, generation);
+        key = next.relogin_key;
+    }
+    several.told();
+    several.logout(0, "a").await.unwrap();
+    assert_eq!(several.told(), "a user null\na token null");
+    assert_eq!(several.relogin(1, "b", &key, 9).await, Err(Denied::InvalidReloginKey));
+    assert_eq!(several.user_on(1, "a").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_newer_than_a_stale_record_is_no_sign_of_a_store_rolled_back() {
+    let several = Several::new(2).await;
+    let mut key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    several.instances[1].view.catch_up();
+    for attempt in 2..5 {
+        key = several.relogin(0, "a", &key, attempt).await.unwrap().relogin_key;
+    }
+    assert_eq!(several.relogin(1, "a", &key, 9).await.unwrap().generation, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_at_the_other_gets_the_same_key_and_reuse_is_detected_there() {
+    let mut several = Several::new(2).await;
+    let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    several.instances[1].view.catch_up();
+    let second = several.relogin(0, "a", &first, 2).await.unwrap();
+    assert_eq!(several.relogin(1, "a", &first, 2).await.unwrap(), second);
+    several.told();
+    assert_eq!(several.relogin(1, "thief", &first, 3).await, Err(Denied::InvalidReloginKey));
+    assert_eq!(several.told(), "a rotated 3\na user null\na token null");
+    assert_eq!(several.relogin(0, "a", &second.relogin_key, 4).await, Err(Denied::InvalidReloginKey));
+}
+
+/// What one instance tells late is corrected by it.
+#[tokio::test(start_paused = true)]
+async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
+    let mut several = Several::new(2).await;
+    let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    several.told();
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let relogin =
+        tokio::spawn(async move { late.relogin(cid("b"), &using(&key, Some(2)), None, Browser::default()).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    several.logout(1, "b").await.unwrap();
+    assert_eq!(several.told(), "b user null\nb token null\na user null\na token null");
+    several.instances[0].bus.is_open.send_replace(true);
+    relogin.await.unwrap().unwrap().unwrap();
+    let told = several.told();
+    assert!(told.contains("b token \"user\""), "{told}");
+    assert!(told.ends_with("b user null\nb token null"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_logins_at_once_on_one_connection_one_wins_and_no_session_is_left_over() {
+    for attempts in [[None, None], [Some(1), Some(2)]] {
+        let mut several = Several::new(2).await;
+        let (first, second) = tokio::join!(several.login(0, "a", attempts[0]), several.login(1, "a", attempts[1]));
+        let answers = [first, second];
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1, "{answers:?}");
+        assert!(answers.contains(&Err(Denied::AlreadyLoggedIn)));
+        assert_eq!(several.sessions_of(1).await, 1);
+        assert!(several.told().ends_with("a user \"jane\""));
+        let key = answers.into_iter().find_map(Result::ok).unwrap().relogin_key;
+        several.relogin(0, "b", &key, 7).await.unwrap();
+    }
+    // A login that is sent again is one login.
+    let several = Several::new(2).await;
+    let (first, second) = tokio::join!(several.login(0, "a", Some(1)), several.login(1, "a", Some(1)));
+    assert_eq!(first.unwrap(), second.unwrap());
+    assert_eq!(several.sessions_of(1).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_two_put_on_two_sessions_stays_on_one() {
+    let mut several = Several::new(2).await;
+    let jane = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    let other = several.login(1, "b", Some(2)).await.unwrap().relogin_key;
+    for instance in &several.instances {
+        instance.view.catch_up();
+    }
+    let (first, second) = tokio::join!(several.relogin(0, "c", &jane, 3), several.relogin(1, "c", &other, 4));
+    let (first, second) = (first.unwrap().relogin_key, second.unwrap().relogin_key);
+    let view = &several.instances[0].view;
+    view.catch_up();
+    let [held] = view.find_all_by_connection(&cid("c")).await.unwrap().try_into().unwrap();
+    let token = told_to(&mut several.told);
+    assert!(token.lines().rfind(|line| line.starts_with("c token")).is_some_and(|line| !line.ends_with("null")));
+    assert!([&first, &second].iter().any(|key| key.session() == Some(held)));
+    // Both go on.
+    several.relogin(1, "d", &first, 5).await.unwrap();
+    several.relogin(0, "e", &second, 6).await.unwrap();
+}
+
+/// All at the same moment, or with clocks that differ by a minute.
+#[tokio::test(start_paused = true)]
+async fn an_overdue_session_is_ended_by_one_and_told_once() {
+    for clocks in [[0, 0, 0], [0, 60_000, 1_000]] {
+        let mut several = Several::with_clocks(&clocks).await;
+        for n in 0..50 {
+            let login = Login::new(cid(&format!("c{n}")), User { id: UserId::Number(n), ..several.user(1) });
+            several.instances[0].sessions.login(login).await.unwrap().unwrap();
+        }
+        for instance in &several.instances {
+            instance.view.catch_up();
+        }
+        several.told();
+        let stop = CancellationToken::new();
+        let sweeping = several.instances.iter().map(|it| tokio::spawn(expiry::run(it.sessions.clone(), stop.clone())));
+        let sweeping: Vec<_> = sweeping.collect();
+        tokio::time::sleep(Duration::from_secs(120) + ENDING * 3).await;
+        let told = several.told();
+        assert_eq!(told.lines().count(), 100, "each connection its user and its token, once:\n{told}");
+        stop.cancel();
+        join_all(sweeping).await;
+        assert!(several.truth.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_that_a_crash_cut_short_is_told_by_another_after_a_while() {
+    let mut several = Several::new(3).await;
+    several.login(0, "a", None).await.unwrap();
+    several.told();
+    // The first ends after it has marked the session.
+    several.instances[0].bus.is_open.send_replace(false);
+    let cut_short = several.instances[0].sessions.clone();
+    let logout = tokio::spawn(async move { cut_short.logout(cid("a"), None, None).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    logout.abort();
+    let stop = CancellationToken::new();
+    for instance in &several.instances[1..] {
+        instance.view.catch_up();
+        tokio::spawn(expiry::run(instance.sessions.clone(), stop.clone()));
+    }
+    tokio::time::sleep(ENDING / 2).await;
+    assert_eq!(several.told(), "", "it may only be slow");
+    tokio::time::sleep(ENDING * 2).await;
+    assert_eq!(several.told(), "a user null\na token null", "by one of them");
+    assert!(several.truth.lock().unwrap().is_empty());
+    stop.cancel();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_a_user_and_the_limit_of_sessions_count_the_sessions_of_all() {
+    let mut several = Several::new(3).await;
+    for (at, on) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        several.login(at % 3, on, None).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(several.sessions_of(1).await, 3, "three may be");
+    assert!(several.told().contains("a token null"));
+    let change = UserChange { id: UserId::Number(1), is_password_new: true, keep: None };
+    several.instances[1].sessions.tell_user(&change).await.unwrap();
+    assert_eq!(several.sessions_of(1).await, 0);
+    let told = several.told();
+    for on in ["b", "c", "d"] {
+        assert!(told.contains(&format!("{on} token null")), "{told}");
+    }
+}
+
+/// Many clients and three processes, in an order that the seed decides.
+#[tokio::test(start_paused = true)]
+async fn whatever_crosses_in_the_end_everybody_knows_what_is_stored() {
+    for seed in 0..200_u64 {
+        let several = Several::new(3).await;
+        let keys = Arc::new(Mutex::new(Vec::new()));
+        let workers = (0..6).map(|worker| {
+            let keys = Arc::clone(&keys);
+            let mut random = StdRng::seed_from_u64(seed * 6 + worker);
+            let (sessions, views): (Vec<_>, Vec<_>) =
+                several.instances.iter().map(|it| (it.sessions.clone(), it.view.clone())).unzip();
+            let users = Arc::clone(&several.users);
+            tokio::spawn(async move {
+                let mut draw = |below: usize| random.random_range(..below);
+                for _ in 0..8 {
+                    for _ in 0..draw(4) {
+                        tokio::task::yield_now().await;
+                    }
+                    if draw(2) == 0 {
+                        views[draw(3)].catch_up();
+                    }
+                    let (at, on, age) = (&sessions[draw(3)], cid(&format!("c{}", draw(4))), draw(3));
+                    let key: Option<ReloginKey> = keys.lock().unwrap().iter().rev().nth(age).cloned();
+                    let attempt = Some(u8::try_from(draw(3)).unwrap());
+                    let answer = match (draw(8), key) {
+                        (0, _) => at.logout(on, None, None).await.map(|_| None),
+                        (1, Some(key)) => at.expire(ReloginKey::session(&key).unwrap()).await.map(|()| None),
+                        (2.., Some(key)) => {
+                            at.relogin(on, &using(&key, attempt), None, Browser::default()).await.map(Result::ok)
+                        }
+                        _ => {
+                            let user = users.known.lock().unwrap()[&UserId::Number(1)].clone();
+                            at.login(Login::new(on, user)).await.map(Result::ok)
+                        }
+                    };
+                    if let Some(logged_in) = answer.unwrap_or_else(|error| panic!("seed {seed}: {error}")) {
+                        keys.lock().unwrap().push(logged_in.relogin_key);
+                    }
+                }
+            })
+        });
+        for worker in join_all(workers).await {
+            worker.unwrap();
+        }
+        let mut several = several;
+        let mut last = HashMap::new();
+        for line in several.told().lines() {
+            if let [on, "token", token] = line.split(' ').collect::<Vec<_>>()[..] {
+                last.insert(on.to_owned(), token != "null");
+            }
+        }
+        for (on, is_logged_in) in last {
+            let all = &several.instances[0].view;
+            all.catch_up();
+            let held = all.find_all_by_connection(&cid(&on)).await.unwrap();
+            assert!(held.len() < 2, "seed {seed}: {on} is on several sessions");
+            assert_eq!(is_logged_in, several.user_on(0, &on).await.is_some(), "seed {seed}: {on}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Several instances on one bucket of JetStream: whichever answers, all is as with one.
+
+use std::collections::{HashMap, HashSet};
+
+use relogin_test_support::nats_server::NatsServer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    nats_gateway::Gateway,
+    program::{Folder, Service},
+};
+
+fn jetstream() -> (NatsServer, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (NatsServer::start(&["--jetstream", "--store_dir", folder.path().to_str().unwrap()]), folder)
+}
+
+fn options(nats: &NatsServer, secret: &Folder) -> String {
+    let secret = secret.path("secret");
+    format!("--demo --listen 127.0.0.1:0 --nats {} --store jetstream --secret-file {}", nats.url(), secret.display())
+}
+
+/// Instances on machines of their own, with one secret.
+async fn start(count: usize, options: &str) -> Vec<(Folder, Service)> {
+    let mut instances = Vec::new();
+    for _ in 0..count {
+        let folder = Folder::new();
+        let service = folder.serve(options).await;
+        instances.push((folder, service));
+    }
+    instances
+}
+
+fn jane() -> Value {
+    json!({"username": "jane", "password": "jane"})
+}
+
+async fn user_on(gateway: &Gateway, on: &str) -> Value {
+    gateway.ask(&format!("get.session.user.{on}"), json!({})).await["result"]["model"]["name"].take()
+}
+
+/// NATS picks one of three for each request, so a session that only one knew of would be lost before long.
+#[tokio::test]
+async fn whichever_answers_a_session_goes_on_and_ends_everywhere() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let instances = start(3, &options).await;
+    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    for round in 0..40 {
+        let on = |part: &str| format!("c{round}{part}");
+        let first = gateway.auth("login", &on("a"), jane()).await["result"]["reloginKey"].take();
+        assert!(first.is_string());
+        assert_eq!(user_on(&gateway, &on("a")).await, "Jane Doe");
+        let mut key = first.clone();
+        for generation in 2..7 {
+            let part = ["a", "b"][generation % 2];
+            let attempt = format!("{generation:021}A");
+            let params = json!({"reloginKey": key, "attempt": attempt});
+            let mut next = gateway.auth("relogin", &on(part), params.clone()).await["result"].take();
+            assert_eq!(next["generation"], generation, "{next}");
+            // Its answer was lost, say.
+            assert_eq!(gateway.auth("relogin", &on(part), params).await["result"], next);
+            assert_eq!(user_on(&gateway, &on(part)).await, "Jane Doe");
+            key = next["reloginKey"].take();
+        }
+        // Whoever still has the first key.
+        let ends_by_reuse = round % 2 == 0;
+        if ends_by_reuse {
+            let stolen = gateway.auth("relogin", &on("thief"), json!({"reloginKey": first})).await;
+            assert_eq!(stolen["error"]["code"], "session.invalidReloginKey", "{stolen}");
+        } else {
+            let done = gateway.auth("logout", &on("a"), Value::Null).await;
+            assert_eq!(done, json!({"result": null}));
+        }
+        for part in ["a", "b", "thief"] {
+            assert_eq!(user_on(&gateway, &on(part)).await, Value::Null);
+        }
+        let refused = gateway.auth("relogin", &on("a"), json!({"reloginKey": key})).await;
+        assert_eq!(refused["error"]["code"], "session.invalidReloginKey", "{refused}");
+    }
+    for (_, service) in instances {
+        assert_eq!(service.get("/healthz").await, 200);
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn instances_come_and_go_and_sessions_stay() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let mut instances = start(2, &options).await;
+    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let mut keys = Vec::new();
+    for n in 0..8 {
+        keys.push(gateway.auth("login", &format!("c{n}"), jane()).await["result"]["reloginKey"].take());
+    }
+    for round in 0_u64..4 {
+        match round {
+            0 => instances.extend(start(1, &options).await),
+            1 => instances.remove(0).1.stop().await,
+            2 => instances.remove(0).1.kill().await,
+            _ => instances.extend(start(1, &options).await),
+        }
+        for (n, key) in keys.iter_mut().enumerate() {
+            let next = gateway.auth("relogin", &format!("c{n}"), json!({"reloginKey": key})).await["result"].take();
+            assert_eq!(next["generation"], round + 2, "{next}");
+            *key = next["reloginKey"].clone();
+        }
+    }
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_instance_with_other_options_does_not_start_and_says_which() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let instances = start(1, &options).await;
+    let other = Folder::new();
+    let refused = |options: &str| other.run(&format!("serve {options}"), "").refused();
+    let line = refused(&format!("{options} --refresh 5m"));
+    assert!(line.contains("runs with another --refresh: 60 s, not 300 s"), "{line}");
+    let line = refused(&options.replace(secret.path("secret").to_str().unwrap(), "secret"));
+    assert!(line.contains("runs with another secret"), "{line}");
+    let line = refused(&format!("{options} --bucket other"));
+    assert!(line.contains("would answer the same requests from its own store"), "{line}");
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_overdue_is_ended_by_one_of_them_and_told_once() {
+    const SESSIONS: usize = 30;
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = format!("{} --key-lifetime 3s --session-lifetime 3s", options(&nats, &secret));
+    let instances = start(3, &options).await;
+    let mut gateway = Gateway::hearing("event.session.>", async_nats::ConnectOptions::new(), &nats.url()).await;
+    for n in 0..SESSIONS {
+        assert!(gateway.auth("login", &format!("c{n}"), jane()).await["result"]["reloginKey"].is_string());
+    }
+    let (mut told, mut ended) = (HashMap::new(), HashSet::new());
+    while ended.len() < SESSIONS {
+        let (subject, payload) = gateway.hears_next().await;
+        let change: Value = serde_json::from_slice(&payload).unwrap();
+        if change["values"]["id"].is_null() {
+            *told.entry(subject.clone()).or_insert(0) += 1;
+            ended.insert(subject);
+        }
+    }
+    // Whatever else they have to say is said before they end.
+    for (_, service) in instances {
+        service.stop().await;
+    }
+    gateway.ends_with("event.session.end").await;
+    while let (subject, _) = gateway.hears_next().await
+        && subject != "event.session.end"
+    {
+        *told.entry(subject).or_insert(0) += 1;
+    }
+    assert!(told.values().all(|&times| times == 1), "{told:?}");
+}
+
+/// The answers to a liveness probe come to the instance that has asked, whichever that was.
+#[tokio::test]
+async fn a_probe_finds_who_is_there_whoever_asks() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let instances = start(3, &options).await;
+    let mut gateway = Gateway::connect(&nats.url()).await;
+    let mut key = gateway.auth("login", "c0", jane()).await["result"]["reloginKey"].take();
+    let sid = gateway.hears("conn.c0.token").await["token"].take();
+    for n in 1..6 {
+        let params = json!({"reloginKey": key, "attempt": format!("{n:021}A")});
+        key = gateway.auth("relogin", &format!("c{n}"), params).await["result"]["reloginKey"].take();
+    }
+    // The first of them is gone.
+    let question = gateway.hears("system.tokenReset").await;
+    let subject = question["subject"].as_str().unwrap().to_owned();
+    for n in 1..6 {
+        let answer = gateway.ask(&subject, json!({"cid": format!("c{n}"), "token": sid, "params": null})).await;
+        assert_eq!(answer, json!({"result": null}));
+    }
+    assert_eq!(gateway.hears("conn.c0.token").await, json!({"token": null}));
+    for n in 1..6 {
+        assert_eq!(user_on(&gateway, &format!("c{n}")).await, "Jane Doe");
+    }
+    assert_eq!(user_on(&gateway, "c0").await, Value::Null);
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
