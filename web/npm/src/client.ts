@@ -1,4 +1,5 @@
-// A RES client: what ResClient does, on the machine in the WebAssembly module.
+// A RES client with the API of ResClient, on the state machine in the WebAssembly module. Must not
+// depend on sessions.
 
 import { ResError, asError, report } from "./errors.js";
 import { inner } from "./inner.js";
@@ -7,8 +8,8 @@ import { hasBrowser, loaded, noBrowser } from "./module.js";
 import { type ClientEvent, type ConnectionState, RawClient, type ResValue } from "./relogin.js";
 import { Collection, CollectionCore, Model, ModelCore, Reference, type ResourceCore } from "./resources.js";
 
-/** How long a request waits for a connection that takes it; its answer it waits for as long again. */
-const PATIENCE = 20_000;
+/** Milliseconds that a request waits for a connection, and then again for its answer. */
+const TIMEOUT = 20_000;
 
 /** Options of a client. */
 export interface ClientOptions {
@@ -18,12 +19,15 @@ export interface ClientOptions {
 
 type OnConnect = (client: Client) => unknown;
 
-/** A client of a RES gateway. It connects when something is asked of it. */
+/** A client of a RES gateway. It connects at the first request. */
 export class Client {
   /** @internal */
   readonly [inner]: () => ClientCore;
 
-  /** `url`: the gateway's address, absolute or relative; empty: `/ws` on the origin that served the page. Never throws. */
+  /**
+   * `url`: the gateway's address, absolute or relative; an empty one is `/ws` on the origin that
+   * served the page. Never throws.
+   */
   constructor(url = "", options: ClientOptions = {}) {
     const core = new ClientCore(this, String(url), options?.onConnect ?? null);
     this[inner] = () => core;
@@ -33,36 +37,38 @@ export class Client {
     return this[inner]().state;
   }
 
-  /** Whether requests go out: it is connected, and the session, if one is kept, was resumed. */
+  /**
+   * Whether requests are sent: it is connected, and the session, if there is one, has been resumed.
+   */
   get connected(): boolean {
     return this[inner]().isOpen;
   }
 
   /**
-   * Connects, at once also where back-off would wait. Rejects if the address is unusable, the WebAssembly module does not load, or `disconnect` is
-   * called; else it goes on trying.
+   * Connects at once, whatever the back-off says, and goes on trying. Rejected if the address is
+   * unusable, the WebAssembly module does not load, or `disconnect` is called.
    */
   connect(): Promise<void> {
     return this[inner]().connect();
   }
 
   /**
-   * Stops. What waits is rejected with `system.connectionError`; resources keep their values, and are
-   * brought up to date after `connect`.
+   * Stops. Pending requests are rejected with `system.connectionError`. Resources keep their
+   * values, and are updated after `connect`.
    */
   disconnect(): void {
     this[inner]().disconnect();
   }
 
   /**
-   * A model or a collection, with what it refers to. It is kept up to date as long as somebody listens to
-   * it, and for five seconds after that.
+   * Gets a model or a collection, with what it refers to. It is kept up to date while it has
+   * listeners, and for five seconds after that.
    */
   get<R extends Model | Collection = Model>(rid: string): Promise<R> {
     return this[inner]().get(rid) as Promise<R>;
   }
 
-  /** Calls a method. Fulfilled with what it gives back: a value, or a resource. */
+  /** Calls a method. Fulfilled with its result: a value, or a resource. */
   call<R = unknown>(rid: string, method: string, params?: unknown): Promise<R> {
     return this[inner]().call(false, rid, method, params) as Promise<R>;
   }
@@ -84,19 +90,25 @@ export class Client {
     return this;
   }
 
-  /** Called on each new connection. Resources are subscribed again after what it returns; what it sends goes out at once. */
+  /**
+   * Sets a function that is called on each new connection. Its requests are sent at once; resources
+   * are subscribed again when the promise that it returns is settled.
+   */
   setOnConnect(onConnect: OnConnect | null): this {
     this[inner]().onConnect = onConnect;
     return this;
   }
 }
 
-/** Clients that somebody listens to or waits for: they work as long as the page does, whoever still knows them. */
+/**
+ * Clients that the page listens to or waits for. They are kept alive here even if the page has
+ * dropped them.
+ */
 const needed = new Set<ClientCore>();
 
 const lost = (): ResError => new ResError("system.connectionError", "the connection was lost");
 
-/** Runs on each connection before anything else goes out. */
+/** Runs on each connection before anything else is sent. */
 type Keep = () => Promise<void>;
 
 interface Waiter {
@@ -105,7 +117,7 @@ interface Waiter {
   timer?: ReturnType<typeof setTimeout> | undefined;
 }
 
-/** What the package does with a client, and a page cannot. */
+/** The inner side of a client, which pages do not see. */
 export class ClientCore {
   readonly face: Client;
   state: ConnectionState = "stopped";
@@ -114,12 +126,12 @@ export class ClientCore {
   readonly #url: string;
   #raw: RawClient | null = null;
   #starting: Promise<RawClient> | null = null;
-  /** How often it was started or stopped: what belongs to an earlier time is over. */
+  /** Counts starts and stops, to tell apart what belongs to an earlier start. */
   #life = 0;
   #connection = 0;
   readonly #resources = new Map<string, ModelCore | CollectionCore>();
   readonly #failed = new Map<string, ResError>();
-  /** Resources that were asked for by their id, not only found in others. */
+  /** Resources that were requested by their id, not only found in others. */
   readonly #direct = new Set<string>();
   readonly #held = new Set<string>();
   readonly #listeners = new Listeners();
@@ -133,24 +145,24 @@ export class ClientCore {
     this.onConnect = onConnect;
   }
 
-  /** A session is kept: `keep` runs on each connection. */
+  /** Adds a session: `keep` runs on each connection. */
   keep(keep: Keep): void {
     this.#keep = keep;
   }
 
-  /** It is kept no longer; unless another one is. */
+  /** Removes the session, unless another one has replaced it. */
   unkeep(keep: Keep): void {
     if (this.#keep !== keep) return;
     this.#keep = null;
     this.#let(null);
   }
 
-  /** Somebody waits: not for back-off, too. */
+  /** A person is waiting: skips the back-off. */
   hurry(): void {
     this.#raw?.connectNow();
   }
 
-  /** Listeners that come and go in `change` are no reason for the client to stay: nobody of the page hears them. */
+  /** Applies `change`, which adds or removes listeners that do not keep the client alive. */
   aside(change: () => void): void {
     const before = this.#listening;
     change();
@@ -159,7 +171,7 @@ export class ClientCore {
   }
 
   async connect(): Promise<void> {
-    // A page that is rendered where there is no browser waits for what will not come.
+    // On a server that renders pages there will never be a connection.
     if (!hasBrowser()) return new Promise(() => {});
     (await this.#start()).connectNow();
     return this.#through(true);
@@ -193,7 +205,7 @@ export class ClientCore {
     return this.send(auth, rid, method, params);
   }
 
-  /** As `call`, on this connection, and without waiting for it to be greeted. */
+  /** Like `call`, but on this connection, without waiting until it has been greeted. */
   async send(auth: boolean, rid: string, method: string, params: unknown): Promise<unknown> {
     if (!this.#raw) throw lost();
     const request = { auth, rid: String(rid), method: String(method), params: json(params) };
@@ -209,14 +221,14 @@ export class ClientCore {
     this.#listen(() => this.#listeners.remove(events, listener));
   }
 
-  /** A resource has got or lost listeners. */
+  /** A resource has gained or lost listeners. */
   listened(resource: ResourceCore, before: number, now: number): void {
     this.#listen(() => {}, now - before);
     if (now === 0) this.#release(resource.rid);
     else this.#hold(resource);
   }
 
-  /** A resource that somebody asked for, and that is there. */
+  /** Returns a resource that was requested and has been loaded. */
   #given(rid: string): Model | Collection {
     this.#direct.add(rid);
     const resource = this.#resources.get(rid);
@@ -249,8 +261,8 @@ export class ClientCore {
   }
 
   /**
-   * Takes in what the machine tells. A function of its own: it must know nothing that keeps a client from
-   * going that the page drops. And it throws nothing.
+   * A function that takes in the machine's events. It is static because it must not keep a client
+   * alive that the page has dropped. It never throws.
    */
   static #observer(self: WeakRef<ClientCore>, life: number): (events: ClientEvent[]) => void {
     return (events) => {
@@ -259,7 +271,10 @@ export class ClientCore {
     };
   }
 
-  /** Waits until requests go out; `connected`: or, if no session is kept, at once, for the machine has its own queue. */
+  /**
+   * Waits until requests are sent. Unless `connected` is set it does not wait if there is no
+   * session, because the machine has a queue of its own.
+   */
   #through(connected: boolean): Promise<void> {
     if (this.isOpen || (!connected && !this.#keep)) return Promise.resolve();
     return new Promise((resolve, reject) => {
@@ -269,14 +284,14 @@ export class ClientCore {
           this.#waiting.delete(waiter);
           this.#stayOrGo();
           reject(new ResError("system.timeout", "no connection in time"));
-        }, PATIENCE);
+        }, TIMEOUT);
       }
       this.#waiting.add(waiter);
       this.#stayOrGo();
     });
   }
 
-  /** Lets all who wait go on, or tells them why not. */
+  /** Lets all waiters go on, or rejects them. */
   #let(error: ResError | null): void {
     for (const { resolve, reject, timer } of this.#waiting) {
       clearTimeout(timer);
@@ -313,7 +328,10 @@ export class ClientCore {
     this.#listeners.tell("connect", undefined, this.face);
   }
 
-  /** Something has happened. What belongs together is taken in together: a resource comes before or after what it refers to. */
+  /**
+   * Takes in events that belong together: a resource may come before or after the one that refers
+   * to it.
+   */
   #takeIn(events: ClientEvent[]): void {
     for (const event of events) {
       if (event.type === "model" && !(this.#resources.get(event.rid) instanceof ModelCore)) {
@@ -363,7 +381,7 @@ export class ClientCore {
     }
     this.#failed.delete(rid);
     resource?.tell(freshness);
-    // Found in another resource, which nobody has any more or which has let go of it.
+    // It was found in another resource, which was dropped or no longer refers to it.
     if (resource && freshness === "stale" && this.state === "connected") {
       queueMicrotask(() => this.state === "connected" && resource.listening > 0 && this.#hold(resource, true));
     }
@@ -376,14 +394,14 @@ export class ClientCore {
     this.#failed.delete(resource.rid);
   }
 
-  /** In place. */
+  /** Converts values in place. */
   #values(values: Record<string, ResValue>): Record<string, unknown> {
     const taken: Record<string, unknown> = values;
     for (const name in values) taken[name] = this.#value(values[name]!);
     return taken;
   }
 
-  /** In place. */
+  /** Converts items in place. */
   #items(items: ResValue[]): unknown[] {
     const taken: unknown[] = items;
     for (let at = 0; at < items.length; at += 1) {
@@ -392,7 +410,7 @@ export class ClientCore {
     return taken;
   }
 
-  /** The value as pages have it; undefined for one that is gone. */
+  /** The value as pages see it; undefined for one that was deleted. */
   #value(value: ResValue): unknown {
     if (value === null || typeof value !== "object") return value;
     if ("data" in value) return value.data;
@@ -402,11 +420,14 @@ export class ClientCore {
     return there ?? new Reference(this, rid);
   }
 
-  /** Keeps a resource subscribed that somebody listens to. One that came along with another does not need that: `always`. */
+  /**
+   * Keeps a resource with listeners subscribed. One that was only found in another resource does
+   * not need that, unless `always` is set.
+   */
   #hold(resource: ResourceCore, always = false): void {
     const { rid } = resource;
     if (resource.listening === 0 || this.#held.has(rid) || !(always || this.#direct.has(rid))) return;
-    // Another object may have taken its place meanwhile.
+    // Another object may have replaced it in the meantime.
     if (!this.#resources.has(rid)) this.#resources.set(rid, resource as ModelCore | CollectionCore);
     this.#held.add(rid);
     this.#raw?.hold(rid);
@@ -429,5 +450,5 @@ export class ClientCore {
   }
 }
 
-/** What JSON has of a value: what `toJSON` gives, and nothing that JSON cannot say. */
+/** The value as JSON: the result of `toJSON`, without what JSON cannot represent. */
 const json = (value: unknown): unknown => (value === undefined ? undefined : JSON.parse(JSON.stringify(value) ?? "null"));

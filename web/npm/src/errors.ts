@@ -1,13 +1,13 @@
-// Errors as the package throws them.
+// The errors that the package throws. Must not depend on anything else of it.
 
-/** What a request came to nothing by: a RES error, of the gateway, of a service, or of the client itself. */
+/** Why a request failed: a RES error of the gateway, of a service, or of the client itself. */
 export class ResError<Data = unknown> extends Error {
   /**
-   * A RES error code: a gateway's (`system.accessDenied`), a service's (`session.wrongUsernamePassword`),
-   * or the client's own: `system.timeout`, `system.connectionError`, `client.superseded` (a later command
-   * made it pointless), `client.closed`, `client.invalid` (an unusable address, id or name),
-   * `client.notLoaded` (the WebAssembly module), `client.noBrowser` (there is nothing to connect from, as
-   * on a server that renders pages).
+   * A RES error code of the gateway (`system.accessDenied`), of a service
+   * (`session.wrongUsernamePassword`), or of the client: `system.timeout`,
+   * `system.connectionError`, `client.superseded` (by a later command), `client.closed`,
+   * `client.invalid` (an unusable address, id or name), `client.notLoaded` (the WebAssembly
+   * module), `client.noBrowser` (there is no browser, as on a server that renders pages).
    */
   readonly code: string;
   readonly data: Data | undefined;
@@ -20,14 +20,16 @@ export class ResError<Data = unknown> extends Error {
   }
 }
 
-/** The error that `thrown` is, or says. */
+/** Converts what was thrown to a `ResError`. */
 export const asError = (thrown: unknown): ResError => {
   if (thrown instanceof ResError) return thrown;
   const { code, message, data } = (thrown ?? {}) as Partial<ResError>;
   return new ResError(code ?? "client.broken", message ?? String(thrown), data);
 };
 
-/** What a page's own function throws is its own affair: it is reported, and keeps nothing else from happening. */
+/**
+ * Reports what a function of the page has thrown, as an uncaught exception that stops nothing else.
+ */
 export const report = (thrown: unknown): void => {
   if (typeof reportError === "function") reportError(thrown);
   else queueMicrotask(() => { throw thrown; });

@@ -1,4 +1,4 @@
-// Relogin in the browser: a RES client, and sessions that survive.
+// The package's API: a RES client, and sessions that survive reloads and reconnects.
 /// <reference lib="esnext.disposable" preserve="true" />
 
 export { Client, type ClientOptions } from "./client.js";

@@ -1,9 +1,9 @@
-// What a public object keeps to itself.
+// Hides the inner side of public objects.
 
 /**
- * The way from a public object to what the package does with it: a function. Proxies around the object, as
- * Vue's `reactive` makes them, hand functions out as they are; private fields they do not have, and other
- * members they wrap.
+ * The member of a public object that returns its inner side. It is a function because proxies
+ * around the object, such as those of Vue's `reactive`, return functions unchanged, but wrap other
+ * members and have no private fields.
  *
  * @internal
  */

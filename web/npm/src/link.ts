@@ -1,22 +1,23 @@
-// How a session goes over a client: what both kinds of client have in common, and the client of this package.
+// Connects a session to a client: the part that all clients have in common, and the package's own
+// client. Must not decide anything about sessions.
 
 import type { ClientCore } from "./client.js";
 import type { RawSession } from "./relogin.js";
 
-/** How long until the user model is asked for again that could not be had. */
-const AGAIN = 3000;
+/** Milliseconds until the user model is requested again after a failure. */
+const RETRY = 3000;
 
-/** What a link tells. */
+/** Receives what a link reports. */
 export interface Over {
   /** There is a new connection. */
   connected(): void;
-  /** It is lost. */
+  /** The connection is lost. */
   disconnected(): void;
-  /** The session manager, while it is there. */
+  /** The session manager, if it has started. */
   raw(): RawSession | null;
 }
 
-/** A model as both clients have it. */
+/** A model of either client. */
 export interface UserModel {
   props?: Record<string, unknown>;
   on(event: string, listener: (data: any) => void): any;
@@ -36,19 +37,25 @@ export abstract class Link {
   abstract attach(): void;
   /** Sends an auth request on this connection, at once. */
   abstract authenticate(rid: string, method: string, params: unknown): Promise<unknown>;
-  /** Requests of others may go out. */
+  /** Other requests may be sent. */
   abstract ready(): void;
   /** Opens another connection in place of this one. */
   abstract replace(): void;
   protected abstract get(rid: string): Promise<UserModel>;
-  /** Whether the model is as the service has it. */
+  /** Whether the model is up to date. */
   protected abstract isFresh(): boolean;
-  /** Calls `tell` when the model is known again after a disconnect, until what this returns is called. */
+  /**
+   * Calls `tell` when the model is up to date again after a disconnect. Returns a function that
+   * ends this.
+   */
   protected abstract follow(model: UserModel, tell: () => void): () => void;
-  /** Does what the page need not know of. */
+  /** Adds or removes listeners that do not count as the page's. */
   protected abstract aside(change: () => void): void;
 
-  /** A person waits for a connection. (ResClient has its own time.) */
+  /**
+   * A person is waiting for a connection: skips the back-off, if the client can. (ResClient
+   * cannot.)
+   */
   hurry(): void {}
 
   /** Follows the user model. */
@@ -57,7 +64,7 @@ export abstract class Link {
     try {
       model = await this.get(rid);
     } catch {
-      if (!this.#isDetached) this.#timer = setTimeout(() => this.watch(rid), AGAIN);
+      if (!this.#isDetached) this.#timer = setTimeout(() => this.watch(rid), RETRY);
       return;
     }
     if (this.#isDetached) return;
@@ -90,11 +97,11 @@ export abstract class Link {
     this.ready();
   }
 
-  /** The connection is lost. */
+  /** Reports that the connection is lost. */
   protected readonly lost = (): void => this.over.disconnected();
 }
 
-/** Over a client of this package. */
+/** The link to a client of this package. */
 export class OwnLink extends Link {
   readonly #client: ClientCore;
   #release = () => {};
@@ -110,7 +117,7 @@ export class OwnLink extends Link {
 
   attach(): void {
     this.aside(() => this.#client.on("disconnect", this.lost));
-    // One that is connected already, too: what it sends from now on waits.
+    // The client may be connected already. What it sends from now on waits.
     this.#client.keep(this.#keep);
     if (this.#client.isOpen) this.over.connected();
   }

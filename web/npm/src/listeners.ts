@@ -1,20 +1,20 @@
-// Who listens to what.
+// Lists of listeners. Must not depend on what they listen to.
 
 import { report } from "./errors.js";
 
-/** A function that listens. What it throws is reported, and keeps no other from being told. */
+/** A listener. What it throws is reported, and does not keep others from being called. */
 export type Listener<Data, Source> = (data: Data, source: Source) => void;
 
 type AnyListener = Listener<any, any>;
 
-/** Names of events: one or more, with spaces between; null: all. */
+/** Names of events, separated by spaces; null: all events. */
 export type Events = string | null | undefined;
 
-/** Functions by the names of the events that they want. */
+/** Listeners by event. */
 export class Listeners {
   #of = new Map<string | null, readonly AnyListener[]>();
 
-  /** How many there are. */
+  /** The number of listeners. */
   size = 0;
 
   add(events: Events, listener: AnyListener): void {
@@ -42,7 +42,7 @@ export class Listeners {
   }
 }
 
-/** Lists are never changed, but replaced: a listener may add and remove others. */
+/** Lists are replaced, never changed, because a listener may add and remove others. */
 const call = (list: readonly AnyListener[] | undefined, data: unknown, source: unknown): void => {
   if (!list) return;
   for (const listener of list) {

@@ -1,9 +1,10 @@
-// The WebAssembly module: where it comes from, and whether there is a browser to run it in.
+// Loads the WebAssembly module, and knows whether there is a browser. Must not depend on clients
+// and sessions.
 
 import { ResError } from "./errors.js";
 import load from "./relogin.js";
 
-/** Where the WebAssembly module comes from, in place of the file beside the package's script. */
+/** A source of the WebAssembly module, in place of the file beside the package's script. */
 export type ModuleSource = URL | string | Request | Response | BufferSource | WebAssembly.Module;
 
 let source: ModuleSource | undefined;
@@ -11,10 +12,10 @@ let loading: Promise<void> | undefined;
 let isLoaded = false;
 
 /**
- * Loads the WebAssembly module from `from`: for bundlers that do not find it by themselves, and pages whose
- * Content-Security-Policy wants it fetched otherwise. Call it before anything else; without it the first
- * client or session loads the file that lies beside the package's script. Where there is no browser it does
- * nothing. Rejects with `client.notLoaded`.
+ * Loads the WebAssembly module from `from`: for bundlers that do not find it by themselves, and for
+ * pages whose Content-Security-Policy requires another way. Call it before anything else; without
+ * it the first client or session loads the file beside the package's script. Does nothing where
+ * there is no browser. Rejected with `client.notLoaded`.
  */
 export const init = (from?: ModuleSource): Promise<void> => {
   if (from !== undefined && !isLoaded) {
@@ -24,7 +25,7 @@ export const init = (from?: ModuleSource): Promise<void> => {
   return hasBrowser() ? loaded() : Promise.resolve();
 };
 
-/** The module, loaded once. A try that fails is followed by another one when somebody asks again. */
+/** Loads the module once. After a failure, the next call tries again. */
 export const loaded = (): Promise<void> => {
   loading ??= attempt();
   return loading;
@@ -45,14 +46,14 @@ const attempt = async (): Promise<void> => {
 };
 
 /**
- * Whether this runs in a browser. Servers that render pages do not, nor do jsdom and happy-dom: they have
- * parts of one, and no database, without which no session can be kept.
+ * Whether this runs in a browser. Servers that render pages are none, nor are jsdom and happy-dom,
+ * which have no database: without that, no session can be kept.
  */
 export const hasBrowser = (): boolean => typeof indexedDB === "object" && typeof WebSocket === "function";
 
-/** What is asked for where there is no browser. */
+/** The error for calls where there is no browser. */
 export const noBrowser = (): ResError => new ResError("client.noBrowser", "this works in browsers only");
 
-/** How long until the next try, after `failures` of them: longer each time, and never the same for all. */
+/** Milliseconds until the next try after `failures` failures: exponential, with jitter. */
 export const backoff = (failures: number): number =>
   Math.min(30_000, 500 * 2 ** Math.min(failures, 8)) * (0.75 + Math.random() / 2);

@@ -1,10 +1,10 @@
-// A session over ResClient 2.5.
+// Connects a session to ResClient 2.5. Must not decide anything about sessions.
 
 import { ResError } from "./errors.js";
 import { inner } from "./inner.js";
 import { Link, type Over, type UserModel } from "./link.js";
 
-/** What a session needs of a client that is not `Client`: ResClient 2.5 has it. */
+/** The members that a session needs of a client other than `Client`. ResClient 2.5 has them. */
 export interface ResClientLike {
   connected: boolean;
   get(rid: string): Promise<any>;
@@ -16,7 +16,7 @@ export interface ResClientLike {
   setOnConnect(onConnect: any): any;
 }
 
-/** What more of it is used, where it has it. */
+/** Further members that are used if they exist. */
 interface Hooked extends ResClientLike {
   ws?: unknown;
   onConnect?: Hook | null;
@@ -25,12 +25,12 @@ interface Hooked extends ResClientLike {
 
 type Hook = ((client: unknown) => unknown) | null;
 
-/** The hook of one ResClient: the page's own, behind that of the session that is kept on it. */
+/** The onConnect hook of one ResClient: first that of its session, then the page's own. */
 class Port {
   readonly #client: Hooked;
   /** The page's own hook. */
   own: Hook;
-  /** Which session is kept. */
+  /** The link of the session. */
   link: ResClientLink;
 
   private constructor(client: Hooked, link: ResClientLink) {
@@ -38,7 +38,7 @@ class Port {
     this.own = client.onConnect ?? null;
     this.link = link;
     client.setOnConnect(() => this.link.hook());
-    // A hook that the page sets later comes behind ours, too.
+    // A hook that the page sets later also runs after ours.
     client.setOnConnect = (own: Hook) => {
       this.own = own;
       return client;
@@ -46,7 +46,7 @@ class Port {
     client[inner] = () => this;
   }
 
-  /** One session follows another: while both are there, the later one is kept. */
+  /** Returns the hook of a client. If there are two sessions on it, the later one counts. */
   static of(client: Hooked, link: ResClientLink): Port {
     const port = client[inner]?.() ?? new Port(client, link);
     port.link = link;
@@ -63,9 +63,9 @@ class Port {
 }
 
 /**
- * Over ResClient 2.5. It waits for what its onConnect hook returns before it subscribes again; and what is
- * sent in that hook goes out at once only while its property `connected` is true, which it is itself in the
- * hook's first moment.
+ * The link to ResClient 2.5. ResClient awaits its onConnect hook before it subscribes again. A
+ * request in that hook is sent at once only while the property `connected` is true, which ResClient
+ * sets only while it calls the hook.
  */
 export class ResClientLink extends Link {
   readonly #client: Hooked;
@@ -93,7 +93,7 @@ export class ResClientLink extends Link {
     this.over.connected();
     return new Promise((resolve) => {
       this.#release = () => {
-        // A hook of a socket that is gone must not end: ResClient would take itself for connected.
+        // The hook of a lost socket must not end: ResClient would believe that it is connected.
         if (this.#client.ws !== socket || this.#hooked !== socket) return;
         this.#hooked = null;
         const own = this.#port?.own;
@@ -114,7 +114,7 @@ export class ResClientLink extends Link {
 
   async authenticate(rid: string, method: string, params: unknown): Promise<unknown> {
     const inHook = this.#hooked !== null && this.#client.ws === this.#hooked;
-    // Else it would be sent on the next connection.
+    // Otherwise ResClient would send it on the next connection.
     if (!inHook && !this.#client.connected) throw new ResError("system.connectionError", "the connection was lost");
     return this.#asConnected(() => this.#client.authenticate(rid, method, params));
   }
@@ -137,7 +137,8 @@ export class ResClientLink extends Link {
   }
 
   protected follow(model: UserModel, tell: () => void): () => void {
-    // After a disconnect ResClient says nothing if the values are the same. But it has the model take them in.
+    // After a disconnect ResClient reports nothing if the values are unchanged, but it still
+    // updates the model.
     const taking = model as { __update?: (...values: unknown[]) => unknown };
     const update = taking.__update;
     this.#fresh = true;

@@ -1,11 +1,12 @@
-// Models and collections: plain objects that show what the gateway has, and tell when that changes.
+// Models and collections: objects with the values that the gateway has, and events when these
+// change. Must not depend on sessions.
 
 import type { Client, ClientCore } from "./client.js";
 import type { ResError } from "./errors.js";
 import { inner } from "./inner.js";
 import { type Events, type Listener, Listeners } from "./listeners.js";
 
-/** A resource that a model or a collection names without bringing it along. */
+/** A soft reference: a resource that a model or a collection names without including it. */
 export class Reference {
   readonly rid: string;
   /** @internal */
@@ -17,7 +18,7 @@ export class Reference {
     this.rid = rid;
   }
 
-  /** Subscribes to it. */
+  /** Subscribes to the resource. */
   get<R extends Model | Collection = Model>(): Promise<R> {
     return this[inner]().get(this.rid) as Promise<R>;
   }
@@ -27,7 +28,7 @@ export class Reference {
   }
 }
 
-/** What the package does with a resource, and a page cannot. */
+/** The inner side of a resource, which pages do not see. */
 export abstract class ResourceCore {
   readonly client: ClientCore;
   readonly rid: string;
@@ -62,7 +63,7 @@ export abstract class ResourceCore {
   }
 }
 
-/** What models and collections have in common. */
+/** The part that models and collections have in common. */
 abstract class Resource {
   /** @internal */
   abstract readonly [inner]: () => ResourceCore;
@@ -75,13 +76,13 @@ abstract class Resource {
     return this[inner]().client.face;
   }
 
-  /** Calls a method of it. Fulfilled with what that gives back: a value, or a resource. */
+  /** Calls a method of the resource. Fulfilled with its result: a value, or a resource. */
   call<R = unknown>(method: string, params?: unknown): Promise<R> {
     const { client, rid } = this[inner]();
     return client.call(false, rid, method, params) as Promise<R>;
   }
 
-  /** Calls an auth method of it. */
+  /** Calls an auth method of the resource. */
   auth<R = unknown>(method: string, params?: unknown): Promise<R> {
     const { client, rid } = this[inner]();
     return client.call(true, rid, method, params) as Promise<R>;
@@ -94,8 +95,8 @@ abstract class Resource {
 }
 
 /**
- * A model. Its values are its properties, and all of them are in `props`. Of references it has the
- * resources themselves; of soft ones, a `Reference`.
+ * A model. Its values are its properties, and all of them are in `props`. References are the
+ * resources themselves; soft references are a `Reference`.
  */
 export class Model<Props extends object = Record<string, any>> extends Resource {
   /** @internal */
@@ -105,7 +106,7 @@ export class Model<Props extends object = Record<string, any>> extends Resource 
   /** @internal */
   constructor(core: ModelCore) {
     super();
-    // Not among the values that a page goes through.
+    // Not enumerable, because pages enumerate a model's values.
     Object.defineProperty(this, inner, { value: () => core });
   }
 
@@ -125,7 +126,9 @@ export class Model<Props extends object = Record<string, any>> extends Resource 
     return once(core, write) as Props;
   }
 
-  /** What has changed: the values before, undefined for those that were not there. */
+  /**
+   * Values have changed. The data are the values before; undefined for those that did not exist.
+   */
   on(event: "change", listener: Listener<Partial<Props>, this>): this;
   on(event: "unsubscribe", listener: Listener<ResError, this>): this;
   on(event: "live" | "stale" | "delete", listener: Listener<undefined, this>): this;
@@ -140,14 +143,14 @@ export class ModelCore extends ResourceCore {
   readonly props: Record<string, unknown> = {};
   readonly face: Model = new Model(this);
 
-  /** Takes in all values. */
+  /** Replaces all values. */
   load(values: Record<string, unknown>): void {
     const gone = Object.keys(this.props).filter((name) => !Object.hasOwn(values, name));
     for (const name of gone) values[name] = undefined;
     this.change(values);
   }
 
-  /** Takes in new values (undefined: gone). Tells what was there before. */
+  /** Takes in new values (undefined: deleted). The event has those before. */
   change(values: Record<string, unknown>): void {
     const before: Record<string, unknown> = {};
     let changed = false;
@@ -159,7 +162,7 @@ export class ModelCore extends ResourceCore {
     const { props } = this;
     if (same(props[name], value)) return false;
     before[name] = props[name];
-    // What the class has keeps its meaning; `props` has everything.
+    // Members of the class keep their meaning; `props` has all values.
     const face = this.face as Record<string, unknown>;
     const shown = !(name in Model.prototype);
     if (value === undefined) {
@@ -173,7 +176,7 @@ export class ModelCore extends ResourceCore {
   }
 }
 
-/** A collection: values in order, which can be gone through. */
+/** A collection: values in order. It is iterable. */
 export class Collection<Item = any> extends Resource implements Iterable<Item> {
   /** @internal */
   readonly [inner]: () => CollectionCore;
@@ -197,7 +200,7 @@ export class Collection<Item = any> extends Resource implements Iterable<Item> {
   }
 
   indexOf(item: Item): number {
-    // What a page has may be a proxy of what is here.
+    // The page may have a proxy of the resource.
     const core = item instanceof Resource ? item[inner]() : undefined;
     return this.list.indexOf(core ? (core.face as Item) : item);
   }
@@ -239,7 +242,7 @@ export class CollectionCore extends ResourceCore {
     this.tell("remove", { item, idx });
   }
 
-  /** Takes in all values: what is the same at both ends stays. */
+  /** Replaces all values. Equal values at both ends stay. */
   load(items: unknown[]): void {
     if (this.items.length === 0 && this.listening === 0) {
       this.items = items;
@@ -261,7 +264,7 @@ const plain = (value: unknown): unknown => {
 
 const visiting = new Set<ResourceCore>();
 
-/** Resources may refer to each other in circles: inside of itself, one is its id. */
+/** Resources may refer to each other in circles: within itself, a resource is written as its id. */
 const once = (core: ResourceCore, write: () => unknown): unknown => {
   if (visiting.has(core)) return { rid: core.rid };
   visiting.add(core);

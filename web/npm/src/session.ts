@@ -1,4 +1,5 @@
-// A session: a login that survives reloads and reconnects, kept on the connection of a RES client: ours, or ResClient.
+// A session on the connection of a RES client, which is the package's own or ResClient. Must not
+// decide when a key is used: that is up to the session manager in the WebAssembly module.
 
 import { Client } from "./client.js";
 import { ResError, asError, report } from "./errors.js";
@@ -14,20 +15,23 @@ export interface SessionOptions {
   /** The name of the session resource, as the service's `--name`; `session` without it. */
   name?: string;
   /**
-   * The name in localStorage under which the page kept its relogin key before it had this package: it is
-   * taken over, once, and nobody has to log in again.
+   * The name in localStorage under which the page kept its relogin key before it had this package.
+   * The key is taken over once, so that nobody has to log in again.
    */
   adopt?: string;
-  /** How often the key is used, in milliseconds, where a service does not say it; a minute without this. */
+  /**
+   * How often the key is used, in milliseconds, if the service does not say so. A minute by
+   * default.
+   */
   refresh?: number;
 }
 
 /**
- * `resuming`: a key is in storage (or that is not known yet), and was not used yet: no time for a login
- * form. `anonymous`: nobody is logged in, and nobody was. `reconnecting`: the user was logged in when the
- * connection was lost, and is believed to be still. `ended`: see `reason`. `loadFailed`: the WebAssembly
- * module did not load, so that nothing is known; it is tried again, and at once when `login` or `logout`
- * is called. See `error`.
+ * `resuming`: there is a key in storage, or that is not known yet, and it has not been used: do not
+ * show a login form yet. `anonymous`: nobody is logged in, and nobody was. `reconnecting`: the user
+ * was logged in when the connection was lost, and is assumed to be still. `ended`: see `reason`.
+ * `loadFailed`: the WebAssembly module did not load, so that nothing is known (see `error`);
+ * loading is tried again, and at once when `login` or `logout` is called.
  */
 export type SessionState = SessionStatus["state"] | "loadFailed";
 
@@ -36,7 +40,10 @@ export class Session {
   /** @internal */
   readonly [inner]: () => SessionCore;
 
-  /** Keeps the session of all tabs of this origin on this client. Make it before the client connects. Never throws. */
+  /**
+   * Keeps the session, which all tabs of this origin share, on this client. Create it before the
+   * client connects. Never throws.
+   */
   constructor(client: Client | ResClientLike, options: SessionOptions = {}) {
     const core = new SessionCore(this, client, options ?? {});
     this[inner] = () => core;
@@ -47,55 +54,64 @@ export class Session {
     return this[inner]().state;
   }
 
-  /** Why it has ended; set while `state` is `ended`. */
+  /** Why the session has ended; set while `state` is `ended`. */
   get reason(): EndReason | undefined {
     return this[inner]().reason;
   }
 
-  /** Who is logged in, or believed to be: set while `state` is `loggedIn` or `reconnecting`. */
+  /** Who is logged in, or assumed to be: set while `state` is `loggedIn` or `reconnecting`. */
   get user(): User | null {
     return this[inner]().user;
   }
 
-  /** Why the WebAssembly module did not load: set while `state` is `loadFailed`. */
+  /** Why the WebAssembly module did not load; set while `state` is `loadFailed`. */
   get error(): ResError | undefined {
     return this[inner]().error;
   }
 
-  /** `bound`: the key is worth nothing without this browser. `bearer`: whoever has copied the key may use it, once. */
+  /**
+   * `bound`: the key is useless without this browser. `bearer`: whoever has copied the key can use
+   * it, once.
+   */
   get binding(): Binding | undefined {
     return this[inner]().binding;
   }
 
-  /** Milliseconds until the key is used next; undefined if it need not be. */
+  /** Milliseconds until the next use of the key; undefined if none is due. */
   get refreshIn(): number | undefined {
     return this[inner]().refreshIn;
   }
 
   /**
-   * Fulfilled with the first state that says something: any but `resuming`. For guards of routes. Where
-   * there is no browser, it waits for ever.
+   * Fulfilled with the first state other than `resuming`: for route guards. Never fulfilled where
+   * there is no browser.
    */
   get ready(): Promise<SessionState> {
     return this[inner]().ready;
   }
 
-  /** Logs in. Fulfilled when the key is stored. Rejects with a `ResError`, as `session.wrongUsernamePassword`. */
+  /**
+   * Logs in. Fulfilled once the key is stored. Rejected with a `ResError`, for example
+   * `session.wrongUsernamePassword`.
+   */
   login(username: string, password: string): Promise<void> {
     this[inner]().hurry();
     return this[inner]().command((raw) => raw.login(String(username), String(password)));
   }
 
-  /** Logs out, here and in all tabs: at once; what the service does not hear of now, it is told later. */
+  /**
+   * Logs out here and in all tabs, at once. If the service cannot be reached, the logout is
+   * completed on a later connection.
+   */
   logout(): Promise<void> {
     return this[inner]().command((raw) => raw.logout());
   }
 
-  /** `state`, `reason` or `user` is another one. */
+  /** `state`, `reason` or `user` has changed. */
   on(event: "change", listener: (session: Session) => void): this;
-  /** The time of the next use of the key is another one. */
+  /** The time of the key's next use has changed. */
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
-  /** What the session manager saw or did, in words, for logs. No key and no password is in it. */
+  /** What the session manager has seen or done, as a line for logs, without keys and passwords. */
   on(event: "diagnostic", listener: Listener<string, Session>): this;
   on(event: string, listener: Listener<any, any>): this {
     this[inner]().on(event, listener);
@@ -107,18 +123,21 @@ export class Session {
     return this;
   }
 
-  /** Lets go of the client. The session stays in storage, for the next page. */
+  /** Detaches from the client. The session stays in storage for the next page. */
   close(): void {
     this[inner]().close();
   }
 }
 
-/** Sessions that the page listens to or waits for: they stay as long as the page does, whoever still knows them. */
+/**
+ * Sessions that the page listens to or waits for. They are kept alive here even if the page has
+ * dropped them.
+ */
 const needed = new Set<SessionCore>();
 
 const closed = (): ResError => new ResError("client.closed", "the session was closed");
 
-/** What the package does with a session, and a page cannot. */
+/** The inner side of a session, which pages do not see. */
 export class SessionCore {
   readonly #face: Session;
   readonly #name: string;
@@ -132,7 +151,7 @@ export class SessionCore {
   readonly ready: Promise<SessionState>;
   #isReady!: (state: SessionState) => void;
   #raw: RawSession | null = null;
-  /** The start that is under way, or has come to its end. */
+  /** The start of the session manager, pending or done. */
   #starting: Promise<RawSession> | null = null;
   #retry: ReturnType<typeof setTimeout> | undefined;
   #failures = 0;
@@ -140,7 +159,7 @@ export class SessionCore {
   #isConnected = false;
   #refreshAt: number | undefined;
   readonly #listeners = new Listeners();
-  /** Those who wait for a command to be settled, and are told when the session is closed. */
+  /** Rejects the pending commands when the session is closed. */
   readonly #waiting = new Set<(error: ResError) => void>();
 
   constructor(face: Session, client: Client | ResClientLike, options: SessionOptions) {
@@ -160,7 +179,7 @@ export class SessionCore {
     return this.#refreshAt === undefined ? undefined : Math.max(0, this.#refreshAt - performance.now());
   }
 
-  /** Begins, if there is a browser. */
+  /** Starts, if there is a browser. */
   start(): void {
     if (!hasBrowser()) return;
     this.#link.attach();
@@ -177,7 +196,7 @@ export class SessionCore {
     this.#stayOrGo();
   }
 
-  /** A person waits: not for back-off, too. */
+  /** A person is waiting: skips the back-off. */
   hurry(): void {
     this.#link.hurry();
   }
@@ -209,7 +228,7 @@ export class SessionCore {
     this.#stayOrGo();
   }
 
-  /** The session manager, which is started by the first who asks for it, and again after that has failed. */
+  /** Returns the session manager. Starts it at the first call, and again after a failure. */
   #start(): Promise<RawSession> {
     this.#starting ??= this.#begin();
     return this.#starting;
@@ -225,7 +244,7 @@ export class SessionCore {
         throw closed();
       }
       this.#raw = raw;
-      // Before the user model, which is that of this connection.
+      // Before the user model, which belongs to this connection.
       if (this.#isConnected) raw.connected();
       this.#link.watch(`${this.#name}.user.{cid}`);
       return raw;
@@ -238,7 +257,7 @@ export class SessionCore {
 
   #hasFailed(error: ResError): void {
     this.#starting = null;
-    // The page goes on without.
+    // The page goes on without a session.
     this.#link.ready();
     if (error.code === "client.notLoaded") {
       this.#retry = setTimeout(() => this.#start().catch(() => {}), backoff(this.#failures));
@@ -249,7 +268,7 @@ export class SessionCore {
     this.#become({ state: "loadFailed", error });
   }
 
-  /** As the client's. */
+  /** Like the one of `ClientCore`: must not keep the session alive. */
   static #observer(self: WeakRef<SessionCore>): (event: SessionEvent) => void {
     return (event) => {
       const session = self.deref();
@@ -257,11 +276,12 @@ export class SessionCore {
     };
   }
 
-  /** There is a new connection: for the session manager, at once or when it has started. */
+  /** Tells the session manager of a new connection, at once or when it has started. */
   #connected(): void {
     this.#isConnected = true;
     if (this.#raw) this.#raw.connected();
-    // (Told while this is being made, it has no start yet. One that fails lets the page go on without.)
+    // This can be called within the constructor, before `start`. If the start fails, the page goes
+    // on without.
     else queueMicrotask(() => this.#closed || this.#start().catch(() => {}));
   }
 
@@ -314,7 +334,7 @@ export class SessionCore {
       this.#raw?.answered(id, payload ?? null);
     } catch (thrown) {
       const { code, message, data } = (thrown ?? {}) as Partial<ResError>;
-      // What is no RES error says that the request did not get out.
+      // Anything but a RES error means that the request was not sent.
       const error = code ? { code, message: message ?? code, data } : { code: "system.connectionError", message: "" };
       this.#raw?.failed(id, error);
     }

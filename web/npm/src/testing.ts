@@ -1,4 +1,5 @@
-// A session for tests of pages: its states are what the test sets, and it needs no browser, client or service.
+// A session for tests of pages, whose states are set by the test. Must not depend on a browser, a
+// client or a service.
 
 import { Listeners, type Listener } from "./listeners.js";
 import type { inner } from "./inner.js";
@@ -6,10 +7,10 @@ import type { ResError } from "./errors.js";
 import type { Binding, EndReason, SessionStatus, User } from "./relogin.js";
 import type { Session, SessionState } from "./session.js";
 
-/** What can be said of a session, as a test says it. */
+/** A status that a test can set. */
 export type TestStatus = SessionStatus | { state: "loadFailed"; error: ResError };
 
-/** What a `TestSession` keeps to itself, where proxies around it do not reach. */
+/** The inner side of a `TestSession`, which proxies around it do not wrap. */
 class Own {
   status: TestStatus = { state: "resuming" };
   refreshAt: number | undefined;
@@ -21,8 +22,8 @@ class Own {
 const own: unique symbol = Symbol("relogin/testing");
 
 /**
- * Takes the place of a `Session`. It is `resuming` until the test says otherwise by `set`; `login` and
- * `logout` are functions to replace, which log in whoever asks.
+ * Takes the place of a `Session`. It is `resuming` until the test calls `set`. `login` logs anybody
+ * in; tests can replace `login` and `logout`.
  */
 export class TestSession implements Session {
   /** @internal */
@@ -67,7 +68,7 @@ export class TestSession implements Session {
     return this[own]().ready;
   }
 
-  /** What the session becomes; who listens is told before this returns. */
+  /** Sets the status, and calls the listeners before it returns. */
   set(status: TestStatus): void {
     const mine = this[own]();
     mine.status = status;
@@ -75,7 +76,7 @@ export class TestSession implements Session {
     mine.listeners.tell("change", this);
   }
 
-  /** The key is used next in so many milliseconds; or it need not be. */
+  /** Sets the time until the next use of the key; undefined: none is due. */
   setRefreshIn(milliseconds: number | undefined): void {
     const mine = this[own]();
     mine.refreshAt = milliseconds === undefined ? undefined : performance.now() + milliseconds;
@@ -87,7 +88,7 @@ export class TestSession implements Session {
     this.set({ state: "loggedIn", user: { id: username, name: username, role: "user" } });
   };
 
-  /** Logs out. Replace it as `login`. */
+  /** Logs out. Replace it like `login`. */
   logout = async (): Promise<void> => {
     this.set({ state: "ended", reason: "loggedOut" });
   };

@@ -1,4 +1,5 @@
-// A WebSocket whose other end is a test: put in the browser's place, it opens, speaks and breaks when the test says so.
+// A WebSocket whose other end is a test: put in the browser's place, it opens, speaks and breaks
+// when the test says so.
 
 const opened = [];
 const waiting = [];
@@ -68,7 +69,10 @@ export function hangUp(socket) {
   if (socket.readyState !== 3) socket.end();
 }
 
-/** Resolves when there is something for `takeFrame`. Takes nothing itself, so that a test may stop waiting. */
+/**
+ * Resolves when there is something for `takeFrame`. Takes nothing itself, so that a test may stop
+ * waiting.
+ */
 export function frameWaits(socket) {
   if (socket.frames.length > 0 || socket.readyState === 3) return Promise.resolve();
   return new Promise((resolve) => socket.readers.push(resolve));
@@ -79,7 +83,10 @@ export function takeFrame(socket) {
   return socket.frames.shift();
 }
 
-/** Another document of this origin: what it does to localStorage, this page hears of, as from another tab. */
+/**
+ * Another document of this origin: what it does to localStorage, this page hears of, as from
+ * another tab.
+ */
 export function otherTab() {
   const frame = document.createElement("iframe");
   document.body.append(frame);
