@@ -19,10 +19,13 @@ const { js, wasm } = document.querySelector('meta[name="relogin-app"]').dataset;
 
 if (typeof WebAssembly === "object") {
   try {
-    // The module is the one that the page has preloaded, by its integrity; the rest is fetched by the same.
+    // The page has preloaded the module, with its integrity. It is compiled while its script is loaded.
     const { integrity } = document.querySelector('link[rel="preload"][as="fetch"]');
-    const { default: init } = await import(new URL(js, document.baseURI));
-    await init({ module_or_path: fetch(new URL(wasm, document.baseURI), { integrity }) });
+    const [{ default: init }, module] = await Promise.all([
+      import(new URL(js, document.baseURI)),
+      WebAssembly.compileStreaming(fetch(new URL(wasm, document.baseURI), { integrity })),
+    ]);
+    await init({ module_or_path: module });
   } catch (error) {
     console.error(error);
     fail("Part of the page did not load. Check your connection, then reload.");

@@ -6,7 +6,7 @@ mod fields;
 mod lines;
 
 use gloo_events::{EventListener, EventListenerOptions};
-use gloo_timers::callback::Interval;
+use gloo_timers::callback::{Interval, Timeout};
 use wasm_bindgen::JsCast as _;
 use web_sys::{
     Document, Element, Event, EventTarget, HtmlElement, HtmlMetaElement, ScrollIntoViewOptions, ScrollLogicalPosition,
@@ -35,6 +35,7 @@ pub(crate) fn listen(happen: impl Fn(Happening) + Clone + 'static) {
     hear("steal", "click", || Happening::StealPressed);
     hear("retry", "click", || Happening::RetryPressed);
     fields::let_password_be_shown();
+    lines::follow();
     // As long as the page.
     Interval::new(1000, move || happen(Happening::Second)).forget();
 }
@@ -132,7 +133,7 @@ pub(crate) fn set_hidden(id: &str, hidden: bool) {
 }
 
 /// Opens a view, and takes the user along to `target`, if there is one, unless they are busy elsewhere on the page.
-fn open(view: &str, target: Option<&str>) {
+fn open(view: &str, target: Option<&'static str>) {
     if body().dataset().get("view").as_deref() == Some(view) {
         return;
     }
@@ -141,7 +142,7 @@ fn open(view: &str, target: Option<&str>) {
         .is_some_and(|active| active != *body() && active.closest(".view").ok().flatten().is_none());
     set_state("view", view);
     if let Some(target) = target.filter(|_| !busy_elsewhere) {
-        focus(target);
+        focus_later(target);
     }
 }
 
@@ -181,6 +182,12 @@ fn focus(id: &str) {
         // (It never fails.)
         let _ = target.focus();
     }
+}
+
+/// Focuses an element once the view is complete. A browser lays out the page before it moves the focus,
+/// and would have to do so again after further changes.
+fn focus_later(id: &'static str) {
+    Timeout::new(0, move || focus(id)).forget();
 }
 
 fn is_focused(target: &Element) -> bool {

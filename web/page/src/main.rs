@@ -57,23 +57,24 @@ fn main() {
 }
 
 async fn start() {
-    folds::keep();
     let debug = dom::is_asked_for("debug");
     if debug {
         diagnostics::show();
     }
-    let (happen, happenings) = mpsc::unbounded();
-    let heard = happen.clone();
-    dom::listen(move |happening| send(&heard, happening));
     let bearer = dom::is_asked_for("bearer");
     let options = Options::new(dom::meta("res-gateway"));
     let options = options.session(SESSION).expect("a name of one part is a resource id");
     let options = if bearer { demo::bearer(options) } else { options };
     let adopted = dom::meta("relogin-adopt");
     let options = if adopted.is_empty() { options } else { options.adopt(adopted) };
+    // First, so that the gateway can answer while the page is made ready for its user.
     match options.clone().connect().await {
         Ok(client) => {
             let events = client.events();
+            let (happen, happenings) = mpsc::unbounded();
+            folds::keep();
+            let heard = happen.clone();
+            dom::listen(move |happening| send(&heard, happening));
             let state = State { bearer, ..State::default() };
             let (ticker, thief) = (None, None);
             let page = Page { options, client, events, happen, happenings, state, debug, fresh: false, ticker, thief };

@@ -328,8 +328,8 @@ fn refresh(wait: Option<Duration>) -> String {
     }
 }
 
-/// (Not by `to_string`: that is the machinery which the client does without.)
-fn number(number: u64) -> String {
+/// The digits of a number. (Not by `to_string`: that is the machinery which the client does without.)
+pub(crate) fn number(number: u64) -> String {
     let mut text = String::new();
     json::write_number(number, &mut text);
     text
