@@ -2,10 +2,11 @@
 //! ours, behind Resgate.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Mutex, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use futures_util::{Stream, StreamExt};
+use log::{Log, Metadata, Record};
 use relogin_client_tokio::{Client, EndReason, FileStorage, Model, Options, SessionState};
 use relogin_tests::{
     PATIENCE,
@@ -18,6 +19,26 @@ use tokio::time::timeout;
 #[derive(Debug, Deserialize)]
 struct Ticker {
     seconds: u64,
+}
+
+/// What the program's log has of its session, a line each.
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+#[derive(Debug)]
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "relogin"
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            LOGGED.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+        }
+    }
+
+    fn flush(&self) {}
 }
 
 /// A program whose key lies in `file`, and is used every two seconds.
@@ -57,7 +78,22 @@ async fn a_program_on_a_legacy_service() -> Result<(), Failure> {
     play(Arrangement::Resgate, "a_program_on_a_legacy_service", a_program).await
 }
 
+/// The log says what the session manager did, in its order, and no key.
+fn says_why(stored: &str) -> Result<()> {
+    let stored: serde_json::Value = serde_json::from_str(stored)?;
+    let key = stored["key"].as_str().context("a key is stored")?;
+    let logged = LOGGED.lock().unwrap();
+    let mut lines = logged.iter();
+    for line in ["login sent", "answer: generation 1", "relogin sent: generation 1", "answer: generation 2"] {
+        assert!(lines.any(|logged| logged.starts_with(&format!("DEBUG {line}"))), "`{line}` in its place: {logged:#?}");
+    }
+    assert!(!logged.iter().any(|line| line.contains(&key[..8])), "a key is logged: {logged:#?}");
+    Ok(())
+}
+
 async fn a_program(stage: &mut Stage) -> Result<()> {
+    log::set_logger(&Logger).map_err(|_| anyhow::anyhow!("there is a logger already"))?;
+    log::set_max_level(log::LevelFilter::Trace);
     stage.legacy_without_page(&["strict"]).await?;
     let file = stage.folder().join("session.key");
     let mut client = connect(stage, &file);
@@ -71,6 +107,8 @@ async fn a_program(stage: &mut Stage) -> Result<()> {
     while client.generation().is_none_or(|generation| generation < 3) {
         next(&mut events).await;
     }
+
+    says_why(&std::fs::read_to_string(&file)?)?;
 
     for _ in 0..11 {
         drop(client);

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
+use relogin_tests::parts::Part;
 
 #[test]
 fn every_test_that_stands_against_a_fault_exists() -> Result<()> {
@@ -30,6 +31,19 @@ fn every_line_beside_others_names_its_test() -> Result<()> {
         let test = row.trim_matches('|').split('|').next_back().unwrap_or_default();
         assert!(test.contains('`'), "a line without a test: {row}");
     }
+    Ok(())
+}
+
+/// Why a session ended has one name in Rust, from which the package's types are made, and in the package's README.
+#[test]
+fn every_reason_why_a_session_ends_is_documented_by_its_name() -> Result<()> {
+    let types = fs::read_to_string(Part::Package.path()?.join("types/relogin.d.ts"))?;
+    let reasons = types.lines().find_map(|line| line.strip_prefix("export type EndReason = ")?.strip_suffix(';'));
+    let reasons: Vec<&str> = reasons.context("the types have reasons")?.split('"').skip(1).step_by(2).collect();
+    let text = fs::read_to_string(workspace()?.join("web/npm/README.md"))?;
+    let row = text.lines().find(|line| line.starts_with("| `ended` |")).context("there is a row for `ended`")?;
+    let (_, named) = row.split_once("`reason`:").context("it has the reasons")?;
+    assert_eq!(named.split('`').skip(1).step_by(2).collect::<Vec<_>>(), reasons);
     Ok(())
 }
 
