@@ -205,6 +205,8 @@ async fn looks_well(page: &Browser, state: &str) -> Result<()> {
         let wide = page.run("return document.documentElement.scrollWidth").await?;
         ensure!(wide.as_u64() <= Some(width.into()), "{state}, {dress}: {wide} pixels wide");
         assert_eq!(page.run(CUT_OFF).await?, serde_json::json!([]), "cut off in {state}, {dress}");
+        let lines = page.run("return document.querySelector('.connection').offsetHeight").await?;
+        ensure!(lines.as_u64() <= Some(64), "{state}, {dress}: {lines} pixels for the connection's state");
         if let Some(folder) = env::var_os("RELOGIN_PICTURES") {
             let whole = page.run("scrollTo(0, 0); return document.documentElement.scrollHeight").await?;
             page.screen(width, u32::try_from(whole.as_u64().unwrap_or(800))?).await?;

@@ -266,7 +266,7 @@ fn trouble(state: &State) -> &'static str {
     match (state.online, state.was_connected) {
         (false, _) => "Offline. Waiting for the network…",
         (true, true) => "Connection lost.",
-        (true, false) => "Server unreachable.",
+        (true, false) => "No connection.",
     }
 }
 
@@ -527,7 +527,7 @@ mod tests {
     fn an_unreachable_server_and_a_missing_network_are_told_apart() {
         let connection = ConnectionState::Reconnecting { next_try: Duration::ZERO };
         let mut state = State { connection, ..State::default() };
-        assert_eq!(View::of(&state).connection_text, "Server unreachable.");
+        assert_eq!(View::of(&state).connection_text, "No connection.");
         state.online = false;
         assert_eq!(View::of(&state).connection_text, "Offline. Waiting for the network…");
     }
