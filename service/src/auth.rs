@@ -287,7 +287,7 @@ impl AuthContext {
                 _ => None,
             };
             // A panic leaves nothing half changed: a request changes the store in one write.
-            let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply)).catch_unwind();
+            let answering = AssertUnwindSafe(self.answer(&route, &payload, &reply, held.as_mut())).catch_unwind();
             answering.await.unwrap_or(Err(Failure::Panic))
         };
         if self.peers.is_met() && matches!(answer, Err(Failure::Denied(Denied::InvalidReloginKey))) {
@@ -305,7 +305,9 @@ impl AuthContext {
             Response::error(failure.error())
         });
         self.send(&reply, response).await;
-        drop(held);
+        if let Some(held) = held {
+            held.confirm(&self).await;
+        }
         request::wipe_payload(payload);
     }
 
@@ -321,7 +323,13 @@ impl AuthContext {
         }
     }
 
-    async fn answer(&self, route: &Route, payload: &[u8], reply: &str) -> Result<Response, Failure> {
+    async fn answer(
+        &self,
+        route: &Route,
+        payload: &[u8],
+        reply: &str,
+        held: Option<&mut user::Hold<'_>>,
+    ) -> Result<Response, Failure> {
         match route {
             // Boxed, so that the frequent variants stay small.
             Route::Login => Box::pin(login::login(self, payload, reply)).await,
@@ -335,7 +343,7 @@ impl AuthContext {
             Route::Renew => renew::renew(self, payload).await,
             Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
-            Route::User(cid) => user::get(self, cid, payload).await,
+            Route::User(_) => user::get(self, held, payload).await,
             Route::UnknownMethod | Route::Exchange | Route::RenewAt(_) => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }

@@ -291,7 +291,9 @@ impl Sessions {
             Some(_) => {}
             None => {
                 tracing::debug!(%connection, session = %token, "renewal of a token without its session");
-                self.events.publish(&cleared(connection)).await?;
+                let effects = cleared(connection);
+                self.events.publish(&effects).await?;
+                self.confirm(&effects).await?;
             }
         }
         Ok(())
@@ -312,14 +314,17 @@ impl Sessions {
         self.connection_locks.take([connection]).await
     }
 
-    /// The user who is logged in on `connection`. See [`Sessions::hold`].
+    /// The session on `connection`, and its user. See [`Sessions::hold`].
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
-    pub async fn user_on(&self, connection: &ConnectionId) -> Result<Option<User>, SessionsError> {
+    pub async fn session_on(
+        &self,
+        connection: &ConnectionId,
+    ) -> Result<(Option<SessionId>, Option<User>), SessionsError> {
         match self.on_connection(connection).await? {
-            Some(record) => Ok(self.find_user(&record).await?),
-            None => Ok(None),
+            Some(record) => Ok((Some(record.sid), self.find_user(&record).await?)),
+            None => Ok((None, None)),
         }
     }
 

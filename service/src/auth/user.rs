@@ -1,8 +1,11 @@
 //! `<name>.user.<cid>`: who is logged in on a connection, readable only by that connection.
 
+use relogin_host::errors::Chain;
 use relogin_res::service::{AccessRequest, GetRequest, Payload, Response};
-use relogin_session::{ConnectionId, UserModel};
+use relogin_session::{ConnectionId, SessionId, UserModel};
 use serde::Serialize;
+
+use tracing::debug;
 
 use super::{AuthContext, answer::Failure};
 use crate::sessions::ConnectionGuard;
@@ -25,18 +28,41 @@ pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     Ok(Response::result(&Access { get: request.cid == cid }))
 }
 
-/// Keeps events of the connection `cid` from overtaking the answer to a get.
-pub(super) async fn hold<'a>(cx: &'a AuthContext, cid: &str) -> Option<ConnectionGuard<'a>> {
-    Some(cx.sessions.hold(&ConnectionId::parse(cid)?).await)
+/// A connection whose user is being answered: until that is sent, this instance tells it nothing.
+pub(super) struct Hold<'a> {
+    _guard: ConnectionGuard<'a>,
+    connection: ConnectionId,
+    /// The session whose user was answered.
+    answered: Option<SessionId>,
 }
 
-/// The user on the connection `cid`. A get does not say who asks: the gateway keeps the answer from
-/// clients without access.
-pub(super) async fn get(cx: &AuthContext, cid: &str, payload: &[u8]) -> Result<Response, Failure> {
+/// Keeps events of the connection `cid` from overtaking the answer to a get.
+pub(super) async fn hold<'a>(cx: &'a AuthContext, cid: &str) -> Option<Hold<'a>> {
+    let connection = ConnectionId::parse(cid)?;
+    Some(Hold { _guard: cx.sessions.hold(&connection).await, connection, answered: None })
+}
+
+/// The user on the held connection; none if its id is none. A get does not say who asks: the gateway
+/// keeps the answer from clients without access.
+pub(super) async fn get(cx: &AuthContext, hold: Option<&mut Hold<'_>>, payload: &[u8]) -> Result<Response, Failure> {
     GetRequest::parse(payload)?;
-    let user = match ConnectionId::parse(cid) {
-        Some(connection) => cx.sessions.user_on(&connection).await?,
+    let user = match hold {
+        Some(hold) => {
+            let (session, user) = cx.sessions.session_on(&hold.connection).await?;
+            hold.answered = session;
+            user
+        }
         None => None,
     };
     Ok(Response::result(&Model { model: user.into() }))
+}
+
+impl Hold<'_> {
+    /// The answer is sent. What another instance has told the connection before that may have come
+    /// to the gateway before the answer, which drops it: then it is told again.
+    pub(super) async fn confirm(self, cx: &AuthContext) {
+        if let Err(error) = cx.sessions.confirm_session(&self.connection, self.answered).await {
+            debug!(connection = %self.connection, "cannot look again at whose user was answered: {}", Chain(&error));
+        }
+    }
 }

@@ -123,6 +123,19 @@ impl Sessions {
         self.apart(effects, connections).await
     }
 
+    /// Tells `connection`, which is held and has been answered the user of `session`, whose user it
+    /// has if another process has told it of another session meanwhile.
+    ///
+    /// # Errors
+    /// [`SessionsError`] on an internal error.
+    pub async fn confirm_session(
+        &self,
+        connection: &ConnectionId,
+        session: Option<SessionId>,
+    ) -> Result<(), SessionsError> {
+        if self.store.is_shared() { self.correct([(connection, session)].into()).await } else { Ok(()) }
+    }
+
     /// Tells connections the session that the store has for them, unless they were `told_last` just
     /// that. Their guard must be held.
     async fn correct(&self, mut told_last: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {

@@ -96,7 +96,7 @@ impl World {
     }
 
     pub(crate) async fn user_on(&self, on: &str) -> Option<String> {
-        self.sessions.user_on(&cid(on)).await.unwrap().map(|user| user.name)
+        self.sessions.session_on(&cid(on)).await.unwrap().1.map(|user| user.name)
     }
 
     /// What gateways were told since this was asked last.

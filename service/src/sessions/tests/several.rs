@@ -118,7 +118,7 @@ impl Several {
     }
 
     async fn user_on(&self, at: usize, on: &str) -> Option<String> {
-        self.instances[at].sessions.user_on(&cid(on)).await.unwrap().map(|user| user.name)
+        self.instances[at].sessions.session_on(&cid(on)).await.unwrap().1.map(|user| user.name)
     }
 
     fn told(&mut self) -> String {
@@ -193,6 +193,29 @@ async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
     let told = several.told();
     assert!(told.contains("b token \"user\""), "{told}");
     assert!(told.ends_with("b user null\nb token null"), "{told}");
+}
+
+/// Gateways drop the events that come before the answer to a get.
+#[tokio::test(start_paused = true)]
+async fn what_was_told_while_a_get_was_answered_is_told_again_after_it() {
+    let mut several = Several::new(2).await;
+    let sessions = several.instances[0].sessions.clone();
+    let (answered, user) = sessions.session_on(&cid("a")).await.unwrap();
+    assert_eq!((answered, user), (None, None));
+    several.login(1, "a", None).await.unwrap();
+    several.told();
+    // Only now the answer comes to the gateway.
+    sessions.confirm_session(&cid("a"), answered).await.unwrap();
+    assert_eq!(several.told(), "a token \"user\"\na user \"jane\"");
+    // The same when the renewal of a token clears its connection.
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let renewal = tokio::spawn(async move { late.renew(&cid("b"), SessionId([9; 16])).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    several.login(1, "b", None).await.unwrap();
+    several.instances[0].bus.is_open.send_replace(true);
+    renewal.await.unwrap().unwrap();
+    assert!(several.told().ends_with("b user null\nb token null\nb token \"user\"\nb user \"jane\""));
 }
 
 #[tokio::test(start_paused = true)]
