@@ -5,6 +5,7 @@
 mod client;
 #[cfg(target_os = "linux")]
 mod clock;
+mod cluster;
 mod connections;
 mod crash;
 mod instances;

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -22,6 +22,8 @@ pub struct NatsServer {
     pub child: Child,
     /// Where it listens, as `ip:port`.
     pub address: String,
+    /// Where it listens for other servers of its cluster; none without `--cluster`.
+    pub routes: Option<String>,
 }
 
 impl NatsServer {
@@ -37,19 +39,20 @@ impl NatsServer {
             .spawn()
             .expect("nats-server must be installed: `cargo xtask setup` does it");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut address = None;
-        loop {
+        let (mut address, mut routes, mut is_ready) = (None, None, false);
+        while !is_ready || routes.is_some() != arguments.contains(&"--cluster") {
             let line = lines.next().expect("nats-server ended before it was ready").unwrap();
             if let Some((_, text)) = line.split_once("Listening for client connections on ") {
                 address = Some(text.trim().to_owned());
             }
-            if line.contains("Server is ready") {
-                break;
+            if let Some((_, text)) = line.split_once("Listening for route connections on ") {
+                routes = Some(text.trim().to_owned());
             }
+            is_ready |= line.contains("Server is ready");
         }
         // Its log must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("nats-server says where it listens") }
+        Self { child, address: address.expect("nats-server says where it listens"), routes }
     }
 
     /// Its address as NATS clients take it.
@@ -82,24 +85,30 @@ pub struct Wire {
     /// Where clients connect instead of to the server.
     pub address: SocketAddr,
     is_whole: Arc<watch::Sender<bool>>,
+    leads_to: Arc<Mutex<Option<String>>>,
 }
 
 impl Wire {
-    /// A whole wire.
+    /// A whole wire to a server.
     pub async fn to(server: &NatsServer) -> Self {
-        let server = server.address.clone();
+        let wire = Self::to_nowhere().await;
+        wire.lead_to(&server.address);
+        wire
+    }
+
+    /// A wire that leads nowhere yet: it ends the connections that it takes.
+    pub async fn to_nowhere() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let is_whole = Arc::new(watch::Sender::new(true));
-        let whole = Arc::clone(&is_whole);
+        let (is_whole, leads_to) = (Arc::new(watch::Sender::new(true)), Arc::<Mutex<Option<String>>>::default());
+        let (whole, target) = (Arc::clone(&is_whole), Arc::clone(&leads_to));
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
-                let (server, mut whole) = (server.clone(), whole.subscribe());
+                let (target, mut whole) = (target.lock().unwrap().clone(), whole.subscribe());
                 tokio::spawn(async move {
-                    if !*whole.borrow() {
-                        return;
-                    }
-                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let Some(server) = target.filter(|_| *whole.borrow()) else { return };
+                    // The server may be gone.
+                    let Ok(mut far) = TcpStream::connect(server).await else { return };
                     tokio::select! {
                         _ = copy_bidirectional(&mut near, &mut far) => {}
                         _ = whole.wait_for(|whole| !whole) => {}
@@ -107,7 +116,12 @@ impl Wire {
                 });
             }
         });
-        Self { address, is_whole }
+        Self { address, is_whole, leads_to }
+    }
+
+    /// Leads new connections to the server at `address`.
+    pub fn lead_to(&self, address: &str) {
+        *self.leads_to.lock().unwrap() = Some(address.to_owned());
     }
 
     /// Ends all connections, and takes no new ones.

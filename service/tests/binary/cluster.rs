@@ -1,0 +1,143 @@
+//! Three instances on a bucket that three NATS servers keep: the loss of one is a wait, and no end.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use relogin_test_support::nats_cluster::Cluster;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::program::{Folder, Service};
+
+const STREAM: &str = "KV_relogin-session";
+
+/// What a browser does: it has a key, and repeats itself until it is answered.
+struct Browser<'a> {
+    client: &'a Client,
+    on: String,
+    key: Value,
+    generation: u64,
+}
+
+impl Browser<'_> {
+    /// The answer to a request, which gateways give up after 3 s and clients send again.
+    async fn ask(&self, method: &str, params: Value) -> Value {
+        let payload = json!({"cid": self.on, "token": null, "params": params}).to_string();
+        loop {
+            let request =
+                async_nats::Request::new().payload(payload.clone().into()).timeout(Some(Duration::from_secs(3)));
+            if let Ok(answer) = self.client.send_request(format!("auth.session.{method}"), request).await
+                && let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload)
+                && answer["error"]["code"] != "system.internalError"
+            {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn login(client: &Client, n: usize) -> Browser<'_> {
+        let mut browser = Browser { client, on: format!("c{n}"), key: Value::Null, generation: 1 };
+        let params = json!({"username": "jane", "password": "jane", "attempt": format!("{n:021}A")});
+        browser.key = browser.ask("login", params).await["result"]["reloginKey"].take();
+        assert!(browser.key.is_string());
+        browser
+    }
+
+    async fn relogin(&mut self) {
+        let attempt = format!("{:021}A", self.generation);
+        let mut answer = self.ask("relogin", json!({"reloginKey": self.key, "attempt": attempt})).await;
+        self.generation += 1;
+        assert_eq!(answer["result"]["generation"], self.generation, "{answer}");
+        self.key = answer["result"]["reloginKey"].take();
+    }
+}
+
+async fn start(cluster: &Cluster, secret: &Folder) -> Vec<(Folder, Service)> {
+    let secret = secret.path("secret");
+    let options = format!(
+        "--demo --listen 127.0.0.1:0 --nats {} --store jetstream --replicas 3 --secret-file {}",
+        cluster.url(),
+        secret.display()
+    );
+    let mut instances = Vec::new();
+    for _ in 0..3 {
+        let folder = Folder::new();
+        let service = folder.serve(&options).await;
+        instances.push((folder, service));
+    }
+    instances
+}
+
+async fn relogin_all(browsers: &mut [Browser<'_>]) {
+    futures_util::future::join_all(browsers.iter_mut().map(Browser::relogin)).await;
+}
+
+/// With what they have answered, and in the middle of what they have not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_go_on_when_the_bucket_s_leader_is_killed() {
+    let (mut cluster, secret) = (Cluster::start().await, Folder::new());
+    let _instances = start(&cluster, &secret).await;
+    let client = async_nats::connect(cluster.addresses()).await.unwrap();
+    let mut browsers = Vec::new();
+    for n in 0..10 {
+        browsers.push(Browser::login(&client, n).await);
+    }
+    for _ in 0..3 {
+        let leader = cluster.leader(STREAM).await;
+        let using = relogin_all(&mut browsers);
+        let killing = async {
+            tokio::task::yield_now().await;
+            cluster.kill(leader);
+        };
+        tokio::join!(using, killing);
+        relogin_all(&mut browsers).await;
+        cluster.restart(leader);
+    }
+    cluster.leader(STREAM).await;
+    for browser in &browsers {
+        let done = browser.ask("logout", json!({})).await;
+        assert_eq!(done, json!({"result": null}));
+        let refused = browser.ask("relogin", json!({"reloginKey": browser.key})).await;
+        assert_eq!(refused["error"]["code"], "session.invalidReloginKey", "{refused}");
+    }
+}
+
+/// One that stands still is not noticed at once, and says old things when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_go_on_when_the_bucket_s_leader_stands_still() {
+    let (cluster, secret) = (Cluster::start().await, Folder::new());
+    let _instances = start(&cluster, &secret).await;
+    let leader = cluster.leader(STREAM).await;
+    let client = async_nats::connect(cluster.addresses()).await.unwrap();
+    let mut browsers = Vec::new();
+    for n in 0..10 {
+        browsers.push(Browser::login(&client, n).await);
+    }
+    cluster.signal(leader, Signal::STOP);
+    let client = cluster.client_without(leader).await;
+    for browser in &mut browsers {
+        browser.client = &client;
+    }
+    relogin_all(&mut browsers).await;
+    relogin_all(&mut browsers).await;
+    cluster.signal(leader, Signal::CONT);
+    relogin_all(&mut browsers).await;
+    cluster.leader(STREAM).await;
+    relogin_all(&mut browsers).await;
+}
+
+/// What an operator starts with.
+#[test]
+fn the_configurations_in_deploy_are_valid() {
+    let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["nats-server-r1.conf", "nats-server-r3.conf"] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(file);
+        let mut command = std::process::Command::new(&program);
+        command.args(["-t", "-c"]).arg(path).current_dir(&folder);
+        command.envs([("NAME", "n1"), ("DATA", "data"), ("PORT", "4222"), ("ROUTE", "6222")]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
