@@ -1,6 +1,7 @@
 //! The composition root: the only file that names concrete stores, buses and user directories.
 //! Starts the parts in the order of their dependencies, and stops them in reverse.
 
+pub mod copying;
 mod open;
 mod several;
 mod tasks;

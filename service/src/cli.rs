@@ -10,9 +10,13 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use relogin_session::{SessionId, UserId};
+use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
-use crate::config::{Layers, Options};
+use crate::{
+    app::copying::{Copying, Place},
+    config::{self, Layers, Options},
+};
 
 /// Sessions that survive reconnects, for RES APIs: a session service and an embedded gateway in one
 /// binary.
@@ -75,7 +79,7 @@ struct StoreArgs {
     #[arg(long, env = "RELOGIN_DATA", value_name = "FOLDER", global = true)]
     data: Option<PathBuf>,
     #[command(subcommand)]
-    command: StoreCommand,
+    command: StoreSubcommand,
 }
 
 /// What to do to the session store.
@@ -94,6 +98,40 @@ pub enum StoreCommand {
         #[arg(long)]
         keep_unverified: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreSubcommand {
+    #[command(flatten)]
+    InPlace(StoreCommand),
+    /// Copy all sessions into another store, while no service uses either
+    ///
+    /// The target must be empty. A copy that was interrupted is completed by the same command. At the
+    /// end all sessions are compared. Exit codes: 0 if all are copied, 2 if not.
+    Copy(CopyArgs),
+}
+
+/// What to copy.
+#[derive(Debug, Args)]
+struct CopyArgs {
+    /// The store with the sessions: the data folder sled:FOLDER, or jetstream:BUCKET
+    #[arg(long, value_name = "STORE", value_parser = parse_place)]
+    from: Place,
+    /// The store to fill, likewise
+    #[arg(long, value_name = "STORE", value_parser = parse_place)]
+    to: Place,
+    /// NATS servers of the bucket
+    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
+    nats: Option<String>,
+    /// Credentials file for NATS
+    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
+    nats_creds: Option<PathBuf>,
+    /// Resource name of the services that use the bucket
+    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", default_value = "session")]
+    name: String,
+    /// Number of NATS servers that keep each session, if the bucket is created
+    #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
+    replicas: Replicas,
 }
 
 #[derive(Debug, Subcommand)]
@@ -183,6 +221,8 @@ pub enum Invocation {
     Changed(Layers, UserChange),
     /// `relogin store`; the options that can be given are `data` and `config`.
     Store(Layers, StoreCommand),
+    /// `relogin store copy`.
+    Copy(Copying),
     /// Help or version was asked for: print this and succeed.
     Print(String),
 }
@@ -203,9 +243,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
-        CliCommand::Store(StoreArgs { config, data, command }) => {
-            Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
-        }
+        CliCommand::Store(StoreArgs { config, data, command }) => match command {
+            StoreSubcommand::InPlace(command) => {
+                Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
+            }
+            StoreSubcommand::Copy(CopyArgs { from, to, nats, nats_creds, name, replicas }) => {
+                let nats = nats.map(|url| (url, nats_creds));
+                Invocation::Copy(Copying { from, to, nats, name, replicas })
+            }
+        },
         CliCommand::User(UserArgs { config, users, password_cost, data, command }) => {
             let options = Options { users, password_cost, data, ..Options::default() };
             let layers = layers(options, config, matches);
@@ -252,6 +298,18 @@ fn answer(error: &clap::Error) -> Result<Invocation, String> {
             Err(format!("relogin: {}; {tip}", what.strip_prefix("error: ").unwrap_or(&what)))
         }
     }
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    match text.split_once(':') {
+        Some(("sled", folder)) if !folder.is_empty() => Ok(Place::Sled(folder.into())),
+        Some(("jetstream", bucket)) if !bucket.is_empty() => Ok(Place::JetStream(bucket.to_owned())),
+        _ => Err("expected sled:FOLDER or jetstream:BUCKET".to_owned()),
+    }
+}
+
+fn parse_replicas(text: &str) -> Result<Replicas, String> {
+    config::replicas(text.to_owned()).map_err(|problem| problem.to_string())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "clap's value parsers return results")]

@@ -13,8 +13,8 @@ pub use layers::{ConfigError, Layers, Origin};
 pub use options::Options;
 use relogin_users::cost::Cost;
 pub use stores::StoreKind;
-pub use values::Problem;
 use values::Value;
+pub use values::{Problem, replicas};
 
 use crate::{
     auth::{CookieKind, ThrottleKind},

@@ -68,6 +68,10 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             std::panic::set_hook(Box::new(|_| {}));
             return Ok(ExitCode::from(cli::store::run(&config::data_folder(layers)?, command, &mut io::stdout())?));
         }
+        Ok(Invocation::Copy(copying)) => {
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            runtime.block_on(copying.run(&mut io::stdout()))?;
+        }
         Ok(Invocation::Serve(layers)) => {
             let config = Config::resolve(layers)?;
             let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;

@@ -4,6 +4,7 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+pub mod copy;
 mod index;
 pub mod jetstream;
 pub mod memory;

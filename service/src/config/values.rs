@@ -150,7 +150,11 @@ pub(super) fn bucket(text: String) -> Result<String, Problem> {
     if is_valid { Ok(text) } else { Err(Problem::Bucket(text)) }
 }
 
-pub(super) fn replicas(text: String) -> Result<Replicas, Problem> {
+/// On how many servers a bucket is kept.
+///
+/// # Errors
+/// [`Problem::Choice`] if it is another number.
+pub fn replicas(text: String) -> Result<Replicas, Problem> {
     match text.as_str() {
         "1" => Ok(Replicas::One),
         "3" => Ok(Replicas::Three),

@@ -72,3 +72,48 @@ async fn a_server_without_jetstream_is_refused_in_one_line() {
     let ran = folder.run(&format!("serve {}", options(&nats, &folder)), "");
     assert!(ran.refused().contains("cannot use the JetStream bucket \"relogin-session\""), "{}", ran.refused());
 }
+
+#[tokio::test]
+async fn sessions_move_from_a_folder_to_a_bucket_and_back() {
+    let (nats, _kept) = jetstream();
+    let (old, new, last) = (Folder::new(), Folder::new(), Folder::new());
+    let mut gateway = Gateway::connect(&nats.url()).await;
+    let secret = old.path("secret").display().to_string();
+    let on_disk = format!("--demo --nats {} --secret-file {secret} --data", nats.url());
+    let service = old.serve(&format!("{on_disk} data")).await;
+    gateway.hears("system.reset").await;
+    let mut keys = Vec::new();
+    for n in 0..20 {
+        keys.push(gateway.auth("login", &format!("c{n}"), credentials()).await["result"]["reloginKey"].take());
+    }
+    let copy = |folder: &Folder, from: &str, to: &str| {
+        folder.run(&format!("store copy --from {from} --to {to} --nats {}", nats.url()), "")
+    };
+    let line = copy(&old, "sled:data", "jetstream:relogin-session").refused();
+    assert!(line.contains("another relogin named \"session\" runs on this NATS"), "{line}");
+    service.stop().await;
+    for were_there in [0, 20] {
+        let said = copy(&old, "sled:data", "jetstream:relogin-session").success();
+        let expected = format!("all sessions are copied and compared: 20, of which were there already: {were_there}\n");
+        assert!(said.ends_with(&expected), "{said}");
+    }
+    let mut relogin = async |gateway: &Gateway, generation: u64| {
+        for (n, key) in keys.iter_mut().enumerate() {
+            let model = gateway.ask(&format!("get.session.user.c{n}"), json!({})).await["result"]["model"].take();
+            assert_eq!(model["name"], "Jane Doe", "its connection is on it");
+            let next = gateway.auth("relogin", &format!("c{n}"), json!({"reloginKey": key})).await["result"].take();
+            assert_eq!(next["generation"], generation, "{next}");
+            *key = next["reloginKey"].clone();
+        }
+    };
+    let service = new.serve(&format!("{on_disk} none --store jetstream")).await;
+    relogin(&gateway, 2).await;
+    service.stop().await;
+    // The old folder is not overwritten.
+    let line = copy(&old, "jetstream:relogin-session", "sled:data").refused();
+    assert!(line.contains("the target has 20 sessions that are missing from the source or differ from it"), "{line}");
+    copy(&last, "jetstream:relogin-session", "sled:data").success();
+    let service = last.serve(&format!("{on_disk} data")).await;
+    relogin(&gateway, 3).await;
+    service.stop().await;
+}
