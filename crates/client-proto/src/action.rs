@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use relogin_res::{Change, Error, List, Model, ResourceId, Value, code, delta::Step};
-use relogin_session::User;
+use relogin_res::{Change, List, Model, ResourceId, Value, delta::Step};
+use relogin_session_manager as manager;
 use serde_json::Value as Json;
-use thiserror::Error;
 
-use crate::{Diagnostic, EndReason, LockId, Secret, SocketId, Token};
+use crate::{Binding, Diagnostic, LockId, RequestError, Secret, SessionState, SocketId, Token};
 
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +49,34 @@ pub enum Action {
     Diagnose(Diagnostic),
 }
 
+impl Action {
+    /// What the session manager wants of the driver; `None`: it wants it of the connection, which is the client's.
+    #[must_use]
+    pub fn of_session(action: manager::Action) -> Option<Self> {
+        Some(match action {
+            manager::Action::ReadStorage => Self::ReadStorage,
+            manager::Action::SwapStorage { from, to } => Self::SwapStorage { from, to },
+            manager::Action::MakeDevice => Self::MakeDevice,
+            manager::Action::Sign(text) => Self::Sign(text),
+            manager::Action::RequestLock(id) => Self::RequestLock(id),
+            manager::Action::StealLock(id) => Self::StealLock(id),
+            manager::Action::ReleaseLock(id) => Self::ReleaseLock(id),
+            manager::Action::Settle(token, result) => Self::Settle(token, result.map(|()| Answer::Done)),
+            _ => return None,
+        })
+    }
+
+    /// How the session manager's event is told.
+    pub(crate) fn of_event(event: manager::Event) -> Self {
+        match event {
+            manager::Event::Diagnostic(diagnostic) => Self::Diagnose(diagnostic),
+            manager::Event::State(state) => Self::Emit(Event::Session(state)),
+            manager::Event::Binding(binding) => Self::Emit(Event::Binding(binding)),
+            manager::Event::Refresh(due) => Self::Emit(Event::Refresh(due)),
+        }
+    }
+}
+
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
@@ -62,44 +89,6 @@ pub enum Answer {
     Resource(ResourceId),
     /// A resource that was read once.
     Got(Resource),
-}
-
-/// Why a command failed.
-#[derive(Clone, Debug, PartialEq, Error)]
-pub enum RequestError {
-    /// The gateway or a service said no.
-    #[error("refused: {0}")]
-    Refused(#[source] Error),
-    /// No answer in time, or no connection. The request may have been carried out.
-    #[error("no answer in time")]
-    TimedOut,
-    /// The connection went after the request was sent. The request may have been carried out.
-    #[error("the connection was lost")]
-    ConnectionLost,
-    /// The answer is none that RES knows.
-    #[error("the answer makes no sense")]
-    Garbled,
-    /// A later command made it pointless: unsubscribed before the resource was there, logged out before logged in.
-    #[error("a later command took its place")]
-    Superseded,
-    /// There is nothing to unsubscribe from.
-    #[error("not subscribed")]
-    NotSubscribed,
-}
-
-impl RequestError {
-    /// The RES error code that says it: the gateway's or service's own, or the one that RES clients use.
-    #[must_use]
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Refused(error) => &error.code,
-            Self::TimedOut => code::TIMEOUT,
-            Self::ConnectionLost => "system.connectionError",
-            Self::Garbled => code::INTERNAL_ERROR,
-            Self::Superseded => "client.superseded",
-            Self::NotSubscribed => code::NO_SUBSCRIPTION,
-        }
-    }
 }
 
 /// The values of a resource.
@@ -179,34 +168,4 @@ pub enum ConnectionState {
     },
     /// Stopped, or not started.
     Stopped,
-}
-
-/// What the page can say of the session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionState {
-    /// Nobody is logged in, and nobody was.
-    Anonymous,
-    /// A key is stored; whether it still opens the session is not known yet.
-    Resuming,
-    /// This user is logged in.
-    LoggedIn(User),
-    /// This user was logged in when the connection was lost, and is believed to be still.
-    Reconnecting(User),
-    /// The session is over.
-    Ended(EndReason),
-}
-
-/// What somebody needs beside the relogin key to use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Binding {
-    /// The device that logged in: a key that was copied opens nothing.
-    Bound,
-    /// Nothing: the browser could keep no device key. A key that was copied and used ends the session.
-    Bearer,
-}
-
-impl From<&RequestError> for Diagnostic {
-    fn from(error: &RequestError) -> Self {
-        Self::Failed(error.code().to_owned())
-    }
 }

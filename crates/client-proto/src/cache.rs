@@ -17,7 +17,7 @@ use relogin_res::{
 };
 
 use self::entry::Entry;
-use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, input::Turn, outbox::Outbox};
+use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, Turn, outbox::Outbox};
 
 /// A resource that is refused this soon after the connection's token has changed may have been refused for the old one.
 const AFTERMATH: Duration = Duration::from_secs(5);
@@ -110,6 +110,11 @@ impl Cache {
     /// The connection takes subscriptions: new ones are sent from now on.
     pub(crate) fn ready(&mut self) {
         self.ready = true;
+    }
+
+    /// The values of `rid`, if they are what the gateway has.
+    pub(crate) fn live(&self, rid: &ResourceId) -> Option<&Resource> {
+        self.resource(rid).filter(|_| self.freshness(rid) == Some(&Freshness::Live))
     }
 
     /// Asks for `rid`, if callers want it.

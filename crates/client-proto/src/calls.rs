@@ -11,10 +11,9 @@ use relogin_res::{
 use serde_json::Value as Json;
 
 use crate::{
-    Answer, RequestError, Token,
+    Answer, RequestError, Token, Turn,
     answers::{Outcome, call_result},
     cache::Cache,
-    input::Turn,
     outbox::{CallKind, Outbox, Purpose},
 };
 
@@ -76,11 +75,6 @@ impl Calls {
         for (call, _) in std::mem::take(&mut self.queue) {
             self.add(call, turn, out);
         }
-    }
-
-    /// Whether it does.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready
     }
 
     /// A method was answered.

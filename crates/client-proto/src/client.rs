@@ -1,26 +1,24 @@
-//! The machine that a page drives: [`Client`]. Puts connection, requests, cache and keeper together; decides nothing itself.
+//! The machine that a page drives: [`Client`]. Puts connection, requests, cache and session
+//! manager together; must not decide anything itself.
 
 use std::time::Duration;
 
 use relogin_res::{
-    Error, ResourceId,
+    Error, ResourceId, Value,
     client::{CallResult, Event as Wire, Message, Method, Response},
     rid::CID_TAG,
 };
+use relogin_session_manager::{self as manager, Clock, Request, SessionManager, rotated_generation};
 use serde_json::Value as Json;
 
 use crate::{
-    Action, Answer, Binding, Command, Config, ConnectionState, Freshness, Input, Moment, RequestError, Resource,
-    SessionState, Token,
+    Action, Answer, Binding, Command, Config, ConnectionState, Event, Freshness, Input, Moment, ObservedUser,
+    RequestError, Resource, Secret, SessionState, Token, Turn,
     answers::{Outcome, call_result, resource_set},
     cache::Cache,
     calls::Calls,
     connection::{Connection, Link},
-    input::{Clockwork, Turn},
-    keeper::{Keeper, Login, Seen},
     outbox::{Outbox, Purpose},
-    told::Told,
-    wire,
 };
 
 /// A RES client that keeps its user logged in.
@@ -35,22 +33,24 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Client {
     request_timeout: Duration,
-    keep_session: bool,
     greet: bool,
+    /// The session resource.
+    session: ResourceId,
     /// The user model of this connection.
     user: ResourceId,
     out: Outbox,
     connection: Connection,
     cache: Cache,
-    keeper: Keeper,
+    /// `None` if no session is kept.
+    manager: Option<SessionManager>,
     calls: Calls,
     /// Until when the caller may greet a new connection, if it still does.
     greeting: Option<Duration>,
     /// Who was logged in on the connection when that was last looked at.
-    seen: Seen,
-    clockwork: Clockwork,
-    /// What the page was told last.
-    told: Told,
+    observed_user: ObservedUser,
+    clock: Clock,
+    /// The connection's state, as the page was told last.
+    last_reported: Option<ConnectionState>,
 }
 
 impl Client {
@@ -61,29 +61,28 @@ impl Client {
         let user = [config.name.name(), ".user.", CID_TAG].concat();
         Self {
             request_timeout: config.request_timeout,
-            keep_session: config.keep_session,
             greet: config.greet,
             user: ResourceId::parse(&user).expect("a resource name with parts appended is a resource name"),
             out: Outbox::new(),
             connection: Connection::new(&config),
             cache: Cache::new(config.linger),
             calls: Calls::new(config.request_timeout),
-            keeper: Keeper::new(config),
+            manager: config.keep_session.then(|| SessionManager::new(config.of_session())),
+            session: config.name,
             greeting: None,
-            seen: Seen::Unknown,
-            clockwork: Clockwork::default(),
-            told: Told::default(),
+            observed_user: ObservedUser::Unknown,
+            clock: Clock::default(),
+            last_reported: None,
         }
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, moment: Moment) {
         let due = self.poll_timeout();
-        let turn = &mut self.clockwork.turn(moment, due);
+        let turn = &mut self.clock.turn(moment, due);
         self.take_in(input, turn);
         self.tick(turn);
-        self.keeper.diagnose(&mut self.out);
-        self.told.tell(&self.connection, &self.keeper, &mut self.out);
+        self.report();
     }
 
     /// The next thing to do, until `None`.
@@ -98,7 +97,7 @@ impl Client {
         let deadlines = [
             self.connection.next_deadline(),
             self.cache.next_deadline(),
-            self.keeper.next_deadline(self.connection.is_promising()),
+            self.manager.as_ref().and_then(SessionManager::poll_timeout),
             self.out.requests.next_deadline(),
             self.calls.next_deadline(),
             self.greeting,
@@ -115,26 +114,26 @@ impl Client {
     /// The session's state.
     #[must_use]
     pub fn session(&self) -> SessionState {
-        self.keeper.state()
+        self.manager.as_ref().map_or(SessionState::Resuming, SessionManager::state)
     }
 
     /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
     #[must_use]
     pub fn binding(&self) -> Option<Binding> {
-        self.keeper.binding()
+        self.manager.as_ref()?.binding()
     }
 
     /// How often the session's relogin key has been exchanged, its first one counting; `None` while this connection does not hold
     /// the session.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
-        self.keeper.generation()
+        self.manager.as_ref()?.generation()
     }
 
     /// When the relogin key will be used next, on the clock of [`Moment::now`]; `None` if it need not be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
-        self.keeper.refresh_due()
+        self.manager.as_ref()?.refresh_due()
     }
 
     /// The values of a subscribed resource, or of one that such a resource refers to, as far as they are known.
@@ -154,29 +153,31 @@ impl Client {
         match input {
             Input::Start => {
                 if self.connection.is_stopped() {
-                    if self.keep_session {
-                        self.keeper.start(out);
-                    }
-                    self.connection.start(turn, out);
-                    if self.keep_session && self.cache.freshness(&self.user).is_none() {
-                        self.cache.subscribe(&self.user, None, out);
+                    self.manage(manager::Input::Start, turn);
+                    self.connection.start(turn, &mut self.out);
+                    if self.manager.is_some() && self.cache.freshness(&self.user).is_none() {
+                        self.cache.subscribe(&self.user, None, &mut self.out);
                     }
                 }
             }
             Input::Stop => {
                 let link = self.connection.stop(out);
                 self.linked(link, turn);
-                self.keeper.stop(&mut self.out);
+                self.manage(manager::Input::Stop, turn);
                 self.cache.give_up(&mut self.out);
                 self.calls.give_up(Duration::MAX, &RequestError::ConnectionLost, &mut self.out);
             }
             Input::SocketOpened(socket) => {
-                if self.connection.opened(socket, out) && self.keep_session {
-                    self.keeper.opened(out);
+                if self.connection.opened(socket, out) {
+                    self.manage(manager::Input::Opening, turn);
                 }
             }
             Input::Frame(socket, frame) => {
+                let was_offline = self.connection.is_offline();
                 if self.connection.hears(socket, turn) {
+                    if was_offline {
+                        self.manage(manager::Input::Heard, turn);
+                    }
                     match Message::parse(frame.expose()) {
                         Some(Message::Response(response)) => self.response(response, turn),
                         Some(Message::Event(event)) => self.event(event, turn),
@@ -189,32 +190,57 @@ impl Client {
                 let link = self.connection.closed(socket, turn, out);
                 self.linked(link, turn);
             }
-            Input::StorageRead(text) => self.keeper.storage_read(text, turn, out),
-            Input::Device(device) => self.keeper.device(device, turn, out),
-            Input::Signed(signature) => self.keeper.signed(signature, turn, out),
-            Input::StorageChanged if !self.keep_session => {}
-            Input::StorageChanged => {
-                // A sibling writes when it is connected.
-                self.connection.hurry(turn);
-                self.keeper.storage_changed(turn, out);
-            }
-            Input::LockGranted(id) => self.keeper.lock_granted(id, out),
-            Input::LockRefused(id) => self.keeper.lock_refused(id, turn, out),
-            Input::Wake => {
-                self.connection.wake(turn, out);
-                self.keeper.wake(out);
-            }
-            Input::Attention(attended) => self.keeper.attention(attended, turn, out),
-            Input::Online => {
-                self.connection.online(turn, out);
-                self.keeper.wake(out);
-            }
-            Input::Offline => self.connection.offline(turn, out),
             Input::ConnectNow => self.connection.connect_now(turn, out),
-            Input::Timer => {}
             Input::Command(token, command) => self.command(token, command, turn),
             Input::Forget(token) => self.forget(token, turn),
             Input::Greeted => self.greeted(),
+            input => {
+                match input {
+                    // A sibling writes when it is connected.
+                    Input::StorageChanged if self.manager.is_some() => self.connection.hurry(turn),
+                    Input::Wake => self.connection.wake(turn, out),
+                    Input::Online => self.connection.online(turn, out),
+                    Input::Offline => self.connection.offline(turn, out),
+                    _ => {}
+                }
+                if let Some(input) = input.of_session() {
+                    self.manage(input, turn);
+                }
+            }
+        }
+    }
+
+    /// Hands `input` to the session manager, if there is one, and does what that wants done.
+    fn manage(&mut self, input: manager::Input, turn: &mut Turn) {
+        let Some(manager) = &mut self.manager else { return };
+        manager.handle(input, turn);
+        while let Some(action) = self.manager.as_mut().and_then(SessionManager::poll_action) {
+            match action {
+                manager::Action::Request(Request { id, method, params }) => {
+                    let method = Method::Auth(self.session.clone(), method.to_owned());
+                    let params = params.as_ref().map(Secret::expose);
+                    self.out.send(Purpose::Session(id), &method, params, None);
+                }
+                manager::Action::CheckConnection => self.connection.probe(turn, &mut self.out),
+                manager::Action::Ready => self.ready(turn),
+                manager::Action::Authenticated => self.cache.ask_again(turn, &mut self.out),
+                manager::Action::Replace => {
+                    let link = self.connection.replace(turn, &mut self.out);
+                    self.linked(link, turn);
+                }
+                action => self.out.actions.extend(Action::of_session(action)),
+            }
+        }
+    }
+
+    /// Tells the page what is otherwise than it was told last.
+    fn report(&mut self) {
+        let state = self.connection.state();
+        if self.last_reported.replace(state) != Some(state) {
+            self.out.emit(Event::Connection(state));
+        }
+        while let Some(event) = self.manager.as_mut().and_then(SessionManager::poll_event) {
+            self.out.push(Action::of_event(event));
         }
     }
 
@@ -222,16 +248,15 @@ impl Client {
         let out = &mut self.out;
         let deadline = self.calls.deadline(turn);
         match command {
-            Command::Login { .. } if !self.keep_session => {
+            Command::Login { .. } if self.manager.is_none() => {
                 out.settle(token, Err(RequestError::Refused(Error::method_not_found())));
             }
-            Command::Logout if !self.keep_session => out.settle(token, Ok(Answer::Done)),
+            Command::Logout if self.manager.is_none() => out.settle(token, Ok(Answer::Done)),
             Command::Login { username, password } => {
                 self.connection.connect_now(turn, out);
-                let timeout = self.request_timeout;
-                self.keeper.login(Login::new(token, username, password, deadline, timeout), turn, out);
+                self.manage(manager::Input::Login { token, username, password }, turn);
             }
-            Command::Logout => self.keeper.logout(token, out),
+            Command::Logout => self.manage(manager::Input::Logout(token), turn),
             Command::Call { rid, method, params } => {
                 self.calls.call(token, method, params.as_ref(), |method| Method::Call(rid, method), turn, out);
             }
@@ -272,13 +297,9 @@ impl Client {
                 out.settle(token, result.map(Answer::Got));
             }
             Purpose::Call(token, kind) => Calls::answered(token, kind, result, &mut self.cache, turn, out),
-            Purpose::Session => {
+            Purpose::Session(id) => {
                 let result = self.payload(result, bare, turn);
-                self.keeper.answered(result, turn, &mut self.out);
-            }
-            Purpose::Challenge => {
-                let result = self.payload(result, bare, turn);
-                self.keeper.challenged(result, turn, &mut self.out);
+                self.manage(manager::Input::Answered(id, result), turn);
             }
             // (Before 1.2.0 there is no telling a resource from a payload that looks like one.)
             Purpose::Abandoned => {
@@ -301,28 +322,26 @@ impl Client {
     }
 
     fn event(&mut self, event: Wire, turn: &mut Turn) {
-        let rotated =
-            (event.rid == self.user && event.name == "rotated").then(|| event.data.as_ref().and_then(wire::rotated));
+        let rotated = (event.rid == self.user && event.name == "rotated")
+            .then(|| event.data.as_ref().and_then(rotated_generation));
         if self.cache.event(event, turn, &mut self.out)
             && let Some(Some(generation)) = rotated
         {
-            self.keeper.rotated(generation, turn, &mut self.out);
+            self.manage(manager::Input::Rotated(generation), turn);
         }
     }
 
     /// What became of the connection.
-    fn linked(&mut self, link: Link, turn: &Turn) {
+    fn linked(&mut self, link: Link, turn: &mut Turn) {
         match link {
             Link::Same => {}
-            Link::Up => {
-                if self.keep_session {
-                    self.keeper.linked(&mut self.out);
-                }
-            }
+            // With a session, requests of callers wait until that is resumed.
+            Link::Up if self.manager.is_none() => self.ready(turn),
+            Link::Up => self.manage(manager::Input::Connected, turn),
             Link::Lost => {
-                (self.greeting, self.seen) = (None, Seen::Unknown);
+                (self.greeting, self.observed_user) = (None, ObservedUser::Unknown);
                 self.calls.lost();
-                self.keeper.unlinked(&mut self.out);
+                self.manage(manager::Input::Disconnected, turn);
                 for token in self.out.requests.lost().filter_map(|purpose| purpose.caller()) {
                     self.out.settle(token, Err(RequestError::ConnectionLost));
                 }
@@ -352,35 +371,24 @@ impl Client {
     /// Does what follows from the last input, and what is due by now.
     fn tick(&mut self, turn: &mut Turn) {
         while let Some(purpose) = self.out.requests.timed_out(turn.now, Purpose::Abandoned) {
-            match purpose {
-                Purpose::Call(token, _) | Purpose::Get(token, _) => {
-                    self.out.settle(token, Err(RequestError::TimedOut));
-                }
-                Purpose::Session => self.keeper.answered(Err(RequestError::TimedOut), turn, &mut self.out),
-                Purpose::Challenge => self.keeper.challenged(Err(RequestError::TimedOut), turn, &mut self.out),
-                _ => {}
+            if let Some(token) = purpose.caller() {
+                self.out.settle(token, Err(RequestError::TimedOut));
             }
             // Is it the service that is slow, or is nobody there?
             self.connection.probe(turn, &mut self.out);
         }
         let link = self.connection.tick(turn, &mut self.out);
         self.linked(link, turn);
-        if self.keep_session {
-            let seen = Seen::of(self.cache.freshness(&self.user), self.cache.resource(&self.user));
-            self.keeper.user(seen.clone(), turn, &mut self.out);
-            self.keeper.tick(self.connection.is_promising(), turn, &mut self.out);
-            let before = std::mem::replace(&mut self.seen, seen);
-            if self.keeper.take_hang_up() {
-                let link = self.connection.replace(turn, &mut self.out);
-                self.linked(link, turn);
-            }
-            if self.keeper.take_gained() || (before != Seen::Unknown && before != self.seen) {
+        if self.manager.is_some() {
+            let user = match self.cache.live(&self.user) {
+                Some(Resource::Model(model)) => ObservedUser::read(|name| model.get(name).and_then(Value::json)),
+                _ => ObservedUser::Unknown,
+            };
+            let before = std::mem::replace(&mut self.observed_user, user.clone());
+            self.manage(manager::Input::User(user), turn);
+            if before != ObservedUser::Unknown && before != self.observed_user {
                 self.cache.ask_again(turn, &mut self.out);
             }
-        }
-        let settled = if self.keep_session { self.keeper.is_settled() } else { self.connection.is_open() };
-        if settled && !self.calls.is_ready() {
-            self.ready(turn);
         }
         if self.greeting.is_some_and(|deadline| deadline <= turn.now) {
             self.greeted();

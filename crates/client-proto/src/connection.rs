@@ -10,10 +10,8 @@ use relogin_res::{
 };
 
 use crate::{
-    Action, Config, ConnectionState, RequestError, SocketId,
+    Action, Backoff, Config, ConnectionState, RequestError, SocketId, Turn,
     answers::Outcome,
-    backoff::Backoff,
-    input::Turn,
     outbox::{Outbox, Purpose},
 };
 
@@ -108,11 +106,6 @@ impl Connection {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// Whether what is sent has a fair chance of arriving.
-    pub(crate) fn is_promising(&self) -> bool {
-        self.is_open() && !self.offline
-    }
-
     /// The first try, without delay: a page that was just loaded is no part of a stampede.
     pub(crate) fn start(&mut self, turn: &Turn, out: &mut Outbox) {
         if self.is_stopped() {
@@ -144,6 +137,11 @@ impl Connection {
 
     pub(crate) fn closed(&mut self, socket: SocketId, turn: &mut Turn, out: &mut Outbox) -> Link {
         if self.socket() == Some(socket) { self.fail(turn, out) } else { Link::Same }
+    }
+
+    /// Whether the browser says that there is no network, and nothing came since.
+    pub(crate) fn is_offline(&self) -> bool {
+        self.offline
     }
 
     /// Whether a frame of `socket` is to be read: it is from the socket of the day.

@@ -1,33 +1,16 @@
 //! What goes into the [`Client`](crate::Client): everything that can happen to it, and when.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use relogin_res::ResourceId;
-use relogin_session::{Attempt, api::PublicKey};
+use relogin_session_manager as manager;
 use serde_json::Value as Json;
 
-use crate::{Secret, backoff::Dice};
-
-/// When something happened, and the random bits that the client may spend on it.
-#[derive(Clone, Copy)]
-pub struct Moment {
-    /// Time since any fixed point; never goes back. It should go on while the machine sleeps, else refreshes come late.
-    pub now: Duration,
-    /// Fresh from a cryptographic generator for every input: they become attempts, which no thief may guess.
-    pub random: [u8; 24],
-}
+use crate::{LockId, PublicKey, Secret, Signature, Token};
 
 /// Names a socket that the client asked for; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
-
-/// Names a request for the storage lock; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LockId(pub u32);
-
-/// Names a command of the caller, who chooses it and gets it back in [`Action::Settle`](crate::Action::Settle), once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(pub u64);
 
 /// What does not change from input to input.
 #[derive(Clone, Debug)]
@@ -76,6 +59,16 @@ impl Config {
             linger: Duration::from_secs(5),
             keep_session: true,
             greet: false,
+        }
+    }
+
+    /// What of it is the session manager's.
+    pub(crate) fn of_session(&self) -> manager::Config {
+        manager::Config {
+            request_timeout: self.request_timeout,
+            relogin_timeout: self.relogin_timeout,
+            lock_timeout: self.lock_timeout,
+            refresh: self.refresh,
         }
     }
 }
@@ -130,15 +123,25 @@ pub enum Input {
     Greeted,
 }
 
-/// What came of [`Action::Sign`](crate::Action::Sign).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// The signature: base64url, as [`SignedChallenge`](relogin_session::api::SignedChallenge) has it.
-    Made(String),
-    /// There is no key pair (any more), and none that could come back.
-    NoKey,
-    /// The place where the key pair lies does not answer now. Whatever needs the signature is put off.
-    Unavailable,
+impl Input {
+    /// What of it is for the session manager alone; `None`: it is not, or not alone.
+    #[must_use]
+    pub fn of_session(self) -> Option<manager::Input> {
+        Some(match self {
+            Self::StorageRead(text) => manager::Input::StorageRead(text),
+            Self::Device(device) => manager::Input::Device(device),
+            Self::Signed(signature) => manager::Input::Signed(signature),
+            Self::StorageChanged => manager::Input::StorageChanged,
+            Self::LockGranted(id) => manager::Input::LockGranted(id),
+            Self::LockRefused(id) => manager::Input::LockRefused(id),
+            Self::Wake => manager::Input::Wake,
+            Self::Attention(attended) => manager::Input::Attention(attended),
+            Self::Online => manager::Input::Online,
+            Self::Offline => manager::Input::Offline,
+            Self::Timer => manager::Input::Timer,
+            _ => return None,
+        })
+    }
 }
 
 /// What a caller can want.
@@ -180,60 +183,4 @@ pub enum Command {
     Unsubscribe(ResourceId),
     /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
     Get(ResourceId),
-}
-
-/// One input's time, and what may be drawn on it.
-pub(crate) struct Turn {
-    pub(crate) now: Duration,
-    /// When what came in happened at the earliest: before now, if it waited for a tab that was frozen.
-    pub(crate) since: Duration,
-    /// The mark of the one use of a key that an input can begin.
-    pub(crate) attempt: Attempt,
-    /// For waits. Made of other bits than the attempt.
-    pub(crate) dice: Dice,
-}
-
-/// What time it was, and whether we slept.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Clockwork {
-    now: Duration,
-    /// When we fell asleep last, and until when what comes in may be as old as that.
-    asleep: (Duration, Duration),
-}
-
-/// A timer that is later than this was not just slow: the tab was frozen, or the machine slept.
-const LATE: Duration = Duration::from_secs(1);
-
-impl Clockwork {
-    /// The time of an input, and since when it may have waited for us: frozen tabs get everything at once, late. `due`: when a
-    /// timer was wanted.
-    pub(crate) fn turn(&mut self, moment: Moment, due: Option<Duration>) -> Turn {
-        let now = moment.now.max(self.now);
-        if due.is_some_and(|due| due + LATE < now) {
-            self.asleep = (self.now, now + LATE);
-        }
-        let (since, until) = self.asleep;
-        self.now = now;
-        Turn::new(moment.random, now, if now <= until { since } else { now })
-    }
-}
-
-impl Turn {
-    pub(crate) fn new(random: [u8; 24], now: Duration, since: Duration) -> Self {
-        let [attempt @ .., a, b, c, d, e, f, g, h] = random;
-        let dice = Dice::new([a, b, c, d, e, f, g, h]);
-        Self { now, since, attempt: Attempt(attempt), dice }
-    }
-
-    /// The point in time that is `wait` away.
-    pub(crate) fn after(&self, wait: Duration) -> Duration {
-        self.now.saturating_add(wait)
-    }
-}
-
-impl fmt::Debug for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The random bits become credentials.
-        f.debug_struct("Moment").field("now", &self.now).finish_non_exhaustive()
-    }
 }

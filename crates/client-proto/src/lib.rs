@@ -1,8 +1,9 @@
-//! A RES client and the keeper of its session, as state machines.
+//! A RES client that keeps its user logged in, as a state machine.
 //!
 //! Pure: no async, no clock, no randomness, no I/O, and no word of browsers; builds for wasm32 and natively. One machine,
-//! [`Client`], takes an [`Input`] at a [`Moment`] and queues [`Action`]s; whoever drives it carries those out. What a
-//! session is to a browser stands in docs/protocol.md, section 4; whether a key was stolen is never decided here.
+//! [`Client`], takes an [`Input`] at a [`Moment`] and queues [`Action`]s; whoever drives it carries those out. Connection,
+//! requests and cache are here; the session is kept by `relogin-session-manager`, whose types that a driver needs are
+//! reexported.
 //!
 //! ```
 //! use relogin_client_proto::{Action, Client, Config, Input, Moment};
@@ -23,36 +24,21 @@
 #![forbid(unsafe_code)]
 
 mod action;
-mod alone;
 mod answers;
-mod backoff;
 mod cache;
 mod calls;
 mod client;
 mod connection;
-mod diagnostic;
-mod end_reason;
 mod input;
-mod keeper;
 mod outbox;
 mod requests;
-pub mod storage;
-mod told;
-mod wire;
 
-pub use action::{
-    Action, Answer, Binding, ConnectionState, Event, Freshness, RequestError, Resource, ResourceChange, SessionState,
-};
-pub use alone::{AloneAction, AloneInput, KeeperAlone};
+pub use action::{Action, Answer, ConnectionState, Event, Freshness, Resource, ResourceChange};
 pub use client::Client;
-pub use diagnostic::{Diagnostic, ShortAttempt};
-pub use end_reason::EndReason;
-pub use input::{Command, Config, Input, LockId, Moment, Signature, SocketId, Token};
-pub use keeper::{AdoptedKey, stored_key};
-pub use relogin_session::Secret;
+pub use input::{Command, Config, Input, SocketId};
+pub use relogin_session_manager::{
+    AdoptedKey, Binding, Diagnostic, EndReason, LockId, Moment, PublicKey, RequestError, Secret, SessionState,
+    ShortAttempt, Signature, Token, User, storage, stored_key,
+};
 
-/// Who is logged in, as the user model says.
-pub use relogin_session::User;
-
-/// The public half of a device's key pair.
-pub use relogin_session::api::PublicKey;
+use relogin_session_manager::{Backoff, ObservedUser, RequestId, Turn};

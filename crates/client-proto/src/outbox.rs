@@ -7,7 +7,7 @@ use relogin_res::{
     client::{Method, UnsubscribeParams, encode_request},
 };
 
-use crate::{Action, Answer, Event, RequestError, Secret, SocketId, Token, requests::Requests};
+use crate::{Action, Answer, Event, RequestError, RequestId, Secret, SocketId, Token, requests::Requests};
 
 /// What a request is for, so that its answer finds its way.
 #[derive(Clone, Debug)]
@@ -20,10 +20,8 @@ pub(crate) enum Purpose {
     Subscribe(ResourceId),
     /// The end of so many.
     Unsubscribe(ResourceId, u64),
-    /// The keeper's errand.
-    Session,
-    /// The keeper's challenge.
-    Challenge,
+    /// The session manager's, under its own id.
+    Session(RequestId),
     /// A caller's call of a method.
     Call(Token, CallKind),
     /// A caller's get.

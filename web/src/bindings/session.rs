@@ -8,10 +8,11 @@ use futures_channel::{
 };
 use futures_util::StreamExt as _;
 use js_sys::Promise;
-use relogin_client_proto::{
-    Action, AloneAction, AloneInput, Command, Config, Event, Input, KeeperAlone, RequestError, Secret, Token,
-};
+use relogin_client_proto::Action as BrowserAction;
 use relogin_res::{ResourceId, json};
+use relogin_session_manager::{
+    Action, Clock, Config, Event, Input, ObservedUser, Request, RequestError, RequestId, Secret, SessionManager, Token,
+};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use tsify::{Ts, Tsify};
@@ -55,12 +56,14 @@ pub struct RawSession {
 }
 
 /// What JavaScript asks of it.
-#[derive(Debug)]
 enum Ask {
-    Input(AloneInput),
+    Input(Input),
     /// A command, and who waits for what becomes of it.
     Command(Command, oneshot::Sender<Result<(), RequestError>>),
 }
+
+/// A command, by the token that it gets.
+type Command = Box<dyn FnOnce(Token) -> Input>;
 
 #[wasm_bindgen]
 impl RawSession {
@@ -70,43 +73,44 @@ impl RawSession {
     /// If the name is no resource id.
     pub async fn start(options: Ts<RawSessionOptions>, observer: SessionObserver) -> Result<RawSession, JsValue> {
         let RawSessionOptions { name, adopt, refresh } = options.to_rust().map_err(ErrorValue::invalid)?;
-        let rid = ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
+        ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
         let mut io = BrowserIo::new(String::new()).map_err(ErrorValue::invalid)?;
         io.keep_session(&name, &StorageMode::Bound, adopt.as_deref()).map_err(ErrorValue::invalid)?;
-        let mut config = Config::new(rid);
+        let mut config = Config::default();
         if let Some(refresh) = refresh.filter(|refresh| *refresh > 0.0) {
             config.refresh = Duration::from_millis(refresh as u64);
         }
         let (asks, asked) = mpsc::unbounded();
         let mut driver = Driver {
-            manager: KeeperAlone::new(config),
+            manager: SessionManager::new(config),
+            clock: Clock::default(),
             io,
             asked,
             waiting: Vec::new(),
             next_token: 0,
-            method_prefix: format!("auth.{name}."),
             observer,
             _alive: Alive::new(),
         };
-        driver.take_in(AloneInput::Own(Input::Start)).await;
+        driver.take_in(Input::Start).await;
         spawn_local(driver.run());
         Ok(Self { asks })
     }
 
     /// The client has a new connection.
     pub fn connected(&self) {
-        self.tell(AloneInput::Connected);
+        self.tell(Input::Opening);
+        self.tell(Input::Connected);
     }
 
     /// The client's connection is lost.
     pub fn disconnected(&self) {
-        self.tell(AloneInput::Disconnected);
+        self.tell(Input::Disconnected);
     }
 
     /// The client's answer to a request: what the method gave back.
     pub fn answered(&self, id: f64, #[wasm_bindgen(unchecked_param_type = "unknown")] payload: JsValue) {
         // Ids count up from one.
-        self.tell(AloneInput::Answered(id as u64, Ok(to_json(payload).unwrap_or_default())));
+        self.tell(Input::Answered(RequestId(id as u32), Ok(to_json(payload).unwrap_or_default())));
     }
 
     /// The client's error for a request.
@@ -115,7 +119,7 @@ impl RawSession {
     /// If it is none.
     pub fn failed(&self, id: f64, error: &Ts<ErrorValue>) -> Result<(), JsValue> {
         let error = error.to_rust().map_err(ErrorValue::invalid)?;
-        self.tell(AloneInput::Answered(id as u64, Err(error.into_request_error())));
+        self.tell(Input::Answered(RequestId(id as u32), Err(error.into_request_error())));
         Ok(())
     }
 
@@ -123,24 +127,26 @@ impl RawSession {
     /// more.
     #[wasm_bindgen(js_name = userChanged)]
     pub fn user_changed(&self, #[wasm_bindgen(unchecked_param_type = "unknown")] user: JsValue) {
-        self.tell(AloneInput::User(to_json(user)));
+        let user = to_json(user).map(|user| ObservedUser::read(|name| user.get(name)));
+        self.tell(Input::User(user.unwrap_or_default()));
     }
 
     /// The user model's event `rotated`, of this generation.
     pub fn rotated(&self, generation: f64) {
-        self.tell(AloneInput::Rotated(generation as u64));
+        self.tell(Input::Rotated(generation as u64));
     }
 
     /// Logs in. Fulfilled when the key is stored.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn login(&self, username: String, password: String) -> Promise {
-        self.command(Command::Login { username, password: Secret::new(password) })
+        let password = Secret::new(password);
+        self.command(Box::new(|token| Input::Login { token, username, password }))
     }
 
     /// Logs out.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn logout(&self) -> Promise {
-        self.command(Command::Logout)
+        self.command(Box::new(Input::Logout))
     }
 
     fn command(&self, command: Command) -> Promise {
@@ -156,7 +162,7 @@ impl RawSession {
         }))
     }
 
-    fn tell(&self, input: AloneInput) {
+    fn tell(&self, input: Input) {
         self.ask(Ask::Input(input));
     }
 
@@ -168,14 +174,13 @@ impl RawSession {
 
 /// The machine, and what it is connected to.
 struct Driver {
-    manager: KeeperAlone,
+    manager: SessionManager,
+    clock: Clock,
     io: BrowserIo,
     asked: UnboundedReceiver<Ask>,
     /// Who waits for which command: a few at most.
     waiting: Vec<(u64, oneshot::Sender<Result<(), RequestError>>)>,
     next_token: u64,
-    /// What the methods of requests begin with.
-    method_prefix: String,
     observer: SessionObserver,
     _alive: Alive,
 }
@@ -186,75 +191,76 @@ impl Driver {
         while let Some(input) = self.next_input().await {
             self.take_in(input).await;
         }
-        self.take_in(AloneInput::Own(Input::Stop)).await;
+        self.take_in(Input::Stop).await;
     }
 
-    async fn next_input(&mut self) -> Option<AloneInput> {
-        let asked = poll_fn(|context| match self.io.poll_event(context) {
-            Poll::Ready(event) => Poll::Ready(Some(Ask::Input(AloneInput::Own(event)))),
-            Poll::Pending => self.asked.poll_next_unpin(context),
-        });
-        Some(match asked.await? {
-            Ask::Input(input) => input,
-            Ask::Command(command, settle) => {
-                self.next_token += 1;
-                self.waiting.push((self.next_token, settle));
-                AloneInput::Own(Input::Command(Token(self.next_token), command))
+    async fn next_input(&mut self) -> Option<Input> {
+        loop {
+            let asked = poll_fn(|context| match self.io.poll_event(context) {
+                Poll::Ready(event) => Poll::Ready(event.of_session().map(Ask::Input).map(Some)),
+                Poll::Pending => self.asked.poll_next_unpin(context).map(Some),
+            });
+            match asked.await {
+                // Sockets are the other client's.
+                None => {}
+                Some(None) => return None,
+                Some(Some(Ask::Input(input))) => return Some(input),
+                Some(Some(Ask::Command(command, settle))) => {
+                    self.next_token += 1;
+                    self.waiting.push((self.next_token, settle));
+                    return Some(command(Token(self.next_token)));
+                }
             }
-        })
+        }
     }
 
     /// Hands `input` to the manager, and does what that wants done, until it wants nothing more.
-    async fn take_in(&mut self, input: AloneInput) {
-        self.manager.handle(input, moment());
+    async fn take_in(&mut self, input: Input) {
+        self.handle(input);
         while let Some(action) = self.manager.poll_action() {
             if let Some(answer) = self.carry_out(action).await {
-                self.manager.handle(AloneInput::Own(answer), moment());
+                self.handle(answer);
             }
+        }
+        while let Some(event) = self.manager.poll_event() {
+            self.tell(&match event {
+                Event::Diagnostic(diagnostic) => SessionEvent::Diagnostic { line: diagnostic.to_string() },
+                Event::State(state) => SessionEvent::Status { status: state.into() },
+                Event::Binding(binding) => SessionEvent::Binding { binding: binding.map(Into::into) },
+                Event::Refresh(due) => {
+                    let wait = |due: Duration| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0;
+                    SessionEvent::Refresh { refresh_in: due.map(wait) }
+                }
+            });
         }
         self.io.wake_at(self.manager.poll_timeout());
     }
 
-    async fn carry_out(&mut self, action: AloneAction) -> Option<Input> {
+    fn handle(&mut self, input: Input) {
+        let turn = &mut self.clock.turn(moment(), self.manager.poll_timeout());
+        self.manager.handle(input, turn);
+    }
+
+    async fn carry_out(&mut self, action: Action) -> Option<Input> {
         match action {
-            AloneAction::Request(frame) => self.tell(&self.request(frame.expose())),
-            AloneAction::Ready => self.tell(&SessionEvent::Ready),
-            AloneAction::Replace => self.tell(&SessionEvent::Replace),
-            AloneAction::Own(Action::Settle(Token(token), outcome)) => {
+            Action::Request(Request { id: RequestId(id), method, params }) => {
+                let params = params.and_then(|params| json::parse(params.expose())).unwrap_or_default();
+                self.tell(&SessionEvent::Request { id: id.into(), method: method.to_owned(), params });
+            }
+            Action::Ready => self.tell(&SessionEvent::Ready),
+            Action::Replace => self.tell(&SessionEvent::Replace),
+            Action::Settle(Token(token), outcome) => {
                 if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) {
                     let (_, settle) = self.waiting.swap_remove(at);
                     // Nobody waits any more if the promise was collected.
-                    let _ = settle.send(outcome.map(drop));
+                    let _ = settle.send(outcome);
                 }
             }
-            AloneAction::Own(Action::Emit(event)) => self.tell_event(event),
-            AloneAction::Own(Action::Diagnose(diagnostic)) => {
-                self.tell(&SessionEvent::Diagnostic { line: diagnostic.to_string() });
-            }
-            AloneAction::Own(action) => return self.io.carry_out(&action).await,
+            // The other client looks after its connection and its resources itself.
+            Action::CheckConnection | Action::Authenticated => {}
+            action => return self.io.carry_out(&BrowserAction::of_session(action)?).await?.of_session(),
         }
         None
-    }
-
-    /// The request in a frame of the manager's.
-    fn request(&self, frame: &str) -> SessionEvent {
-        let mut frame = json::parse(frame).unwrap_or_default();
-        let method = frame["method"].as_str().unwrap_or_default();
-        let method = method.strip_prefix(&self.method_prefix).unwrap_or(method).to_owned();
-        SessionEvent::Request { id: frame["id"].as_f64().unwrap_or_default(), method, params: frame["params"].take() }
-    }
-
-    fn tell_event(&self, event: Event) {
-        self.tell(&match event {
-            Event::Session(state) => SessionEvent::Status { status: state.into() },
-            Event::Binding(binding) => SessionEvent::Binding { binding: binding.map(Into::into) },
-            Event::Refresh(due) => {
-                let wait = |due: Duration| due.saturating_sub(browser::now()).as_secs_f64() * 1000.0;
-                SessionEvent::Refresh { refresh_in: due.map(wait) }
-            }
-            // Resources and connections are the other client's.
-            _ => return,
-        });
     }
 
     fn tell(&self, event: &SessionEvent) {

@@ -1,4 +1,4 @@
-//! The client and its keeper in a page: real storage, locks and timers; the gateway is scripted.
+//! The client and its session manager in a page: real storage, locks and timers; the gateway is scripted.
 
 use std::{future, time::Duration};
 
@@ -199,7 +199,7 @@ async fn a_refresh_waits(name: &str, before: impl FnOnce(&mut Gateway)) {
         while page.client.refresh_in() != Some(Duration::ZERO) {
             TimeoutFuture::new(20).await;
         }
-        // The keeper's own timer, set for no later, has rung when this one does.
+        // The session manager's own timer, set for no later, has rung when this one does.
         TimeoutFuture::new(20).await;
     };
     within("the time of the refresh", overdue).await;

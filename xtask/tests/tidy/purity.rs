@@ -7,8 +7,14 @@ use super::{
 };
 
 /// The pure crates.
-const PURE_CRATES: &[&str] =
-    &["crates/json", "crates/res", "crates/session", "crates/client-proto", "crates/gateway-proto"];
+const PURE_CRATES: &[&str] = &[
+    "crates/json",
+    "crates/res",
+    "crates/session",
+    "crates/session-manager",
+    "crates/client-proto",
+    "crates/gateway-proto",
+];
 
 /// The libraries that they may use: none of them does I/O, looks at a clock, draws random values or waits.
 const PURE: &[&str] = &[

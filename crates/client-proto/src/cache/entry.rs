@@ -5,9 +5,7 @@ use std::time::Duration;
 use relogin_res::{ResourceId, client::Method, code, delta};
 
 use crate::{
-    Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token,
-    backoff::Backoff,
-    input::Turn,
+    Answer, Backoff, Event, Freshness, RequestError, Resource, ResourceChange, Token, Turn,
     outbox::{Outbox, Purpose},
 };
 

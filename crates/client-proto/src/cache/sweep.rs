@@ -8,7 +8,7 @@ use std::time::Duration;
 use relogin_res::{Map, ResourceId};
 
 use super::{Cache, earliest, entry::Entry, references};
-use crate::{Answer, Event, Freshness, RequestError, Resource, input::Turn, outbox::Outbox};
+use crate::{Answer, Event, Freshness, RequestError, Resource, Turn, outbox::Outbox};
 
 impl Cache {
     /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody wants.

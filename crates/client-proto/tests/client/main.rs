@@ -12,7 +12,7 @@
 mod support;
 
 mod agreement;
-mod alone;
+
 mod bare;
 mod bound;
 mod connection;
@@ -20,17 +20,20 @@ mod diagnostics;
 mod faults;
 mod garbage;
 mod gateways;
-mod keeper;
+
 mod legacy;
 mod login;
 mod logout;
 mod orders;
+mod orphaned_logins;
+mod other_client;
 mod pending;
 mod places;
 mod plain;
 mod reasons;
 mod resources;
+mod session_manager;
 mod storage;
 mod storm;
-mod strays;
+
 mod worlds;

@@ -1,4 +1,5 @@
-//! A browser as the keeper makes it, without the browser: it notes what it is about to do, does it, and notes the answer.
+//! What the session manager makes a browser do, without the browser: it notes what it is about to do, does it, and notes the
+//! answer.
 //! After a crash it knows its note, and by that what it may find.
 
 use rand::{RngExt, rngs::StdRng};

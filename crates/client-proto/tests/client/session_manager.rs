@@ -1,4 +1,4 @@
-//! The keeper's rules, one by one: docs/protocol.md, section 4.
+//! The session manager's rules, one by one: docs/protocol.md, section 4.
 
 use relogin_client_proto::{Command, EndReason, Input, RequestError, Secret, SessionState};
 use relogin_session::SessionId;

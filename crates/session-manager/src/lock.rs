@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use crate::{Action, LockId, input::Turn, outbox::Outbox};
+use crate::{Action, LockId, outbox::Outbox, turn::Turn};
 
 /// Our share of the lock.
 #[derive(Clone, Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     next: u32,
     timeout: Duration,
     /// How long one use of a key may take.
@@ -26,8 +26,8 @@ pub(super) struct Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Free,
-    /// Asked for until the deadline; by stealing, if the time for asking is over.
-    Asked {
+    /// StorageQuery for until the deadline; by stealing, if the time for asking is over.
+    StorageQuery {
         id: LockId,
         deadline: Duration,
         stealing: bool,
@@ -38,45 +38,45 @@ enum State {
 }
 
 impl Lock {
-    pub(super) fn new(timeout: Duration, use_timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration, use_timeout: Duration) -> Self {
         Self { next: 0, timeout, use_timeout, patient: false, state: State::Free, missing: false }
     }
 
     /// Whether the session is a legacy service's, from the next wait on.
-    pub(super) fn be_patient(&mut self, patient: bool) {
+    pub(crate) fn be_patient(&mut self, patient: bool) {
         self.patient = patient;
     }
 
     /// Whether we work without it.
-    pub(super) fn is_without(&self) -> bool {
+    pub(crate) fn is_without(&self) -> bool {
         self.state == State::Without
     }
 
     /// Whether tabs have no lock to take turns by.
-    pub(super) fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         self.missing
     }
 
     /// Asks for the lock. One of the next three functions will say when to go on.
-    pub(super) fn request(&mut self, turn: &mut Turn, out: &mut Outbox) {
+    pub(crate) fn request(&mut self, turn: &mut Turn, out: &mut Outbox) {
         let id = self.ask(turn, false);
         out.push(Action::RequestLock(id));
     }
 
     /// Whoever has the lock is not frozen: worth waiting for.
-    pub(super) fn wait_on(&mut self, turn: &mut Turn) {
-        if let State::Asked { stealing: false, .. } = self.state {
+    pub(crate) fn wait_on(&mut self, turn: &mut Turn) {
+        if let State::StorageQuery { stealing: false, .. } = self.state {
             let until = self.patience(turn);
-            if let State::Asked { deadline, .. } = &mut self.state {
+            if let State::StorageQuery { deadline, .. } = &mut self.state {
                 *deadline = until.max(*deadline);
             }
         }
     }
 
     /// True if it is time to go on: the lock is ours.
-    pub(super) fn granted(&mut self, granted: LockId) -> bool {
+    pub(crate) fn granted(&mut self, granted: LockId) -> bool {
         match self.state {
-            State::Asked { id, .. } if id == granted => {
+            State::StorageQuery { id, .. } if id == granted => {
                 (self.state, self.missing) = (State::Held(id), false);
                 true
             }
@@ -86,9 +86,9 @@ impl Lock {
     }
 
     /// True if it is time to go on, without a lock.
-    pub(super) fn refused(&mut self, refused: LockId) -> bool {
+    pub(crate) fn refused(&mut self, refused: LockId) -> bool {
         match self.state {
-            State::Asked { id, stealing, .. } if id == refused => {
+            State::StorageQuery { id, stealing, .. } if id == refused => {
                 (self.state, self.missing) = (State::Without, !stealing);
                 true
             }
@@ -101,8 +101,8 @@ impl Lock {
     }
 
     /// True if it is time to go on, without a lock. Steals before that.
-    pub(super) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> bool {
-        let State::Asked { id, deadline, stealing } = self.state else { return false };
+    pub(crate) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> bool {
+        let State::StorageQuery { id, deadline, stealing } = self.state else { return false };
         if turn.now < deadline {
             return false;
         }
@@ -117,15 +117,15 @@ impl Lock {
     }
 
     /// Gives the lock back, or stops asking for it.
-    pub(super) fn release(&mut self, out: &mut Outbox) {
-        if let State::Asked { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
+    pub(crate) fn release(&mut self, out: &mut Outbox) {
+        if let State::StorageQuery { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
             out.push(Action::ReleaseLock(id));
         }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Duration> {
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
         match self.state {
-            State::Asked { deadline, .. } => Some(deadline),
+            State::StorageQuery { deadline, .. } => Some(deadline),
             _ => None,
         }
     }
@@ -133,12 +133,12 @@ impl Lock {
     fn ask(&mut self, turn: &mut Turn, stealing: bool) -> LockId {
         let id = LockId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.state = State::Asked { id, deadline: self.patience(turn), stealing };
+        self.state = State::StorageQuery { id, deadline: self.patience(turn), stealing };
         id
     }
 
     /// Until when it is waited for.
-    pub(super) fn patience(&self, turn: &mut Turn) -> Duration {
+    pub(crate) fn patience(&self, turn: &mut Turn) -> Duration {
         let extra = turn.dice.up_to(self.timeout / 2);
         // Before and after its use the holder has storage to wait for.
         let of_use = if self.patient { self.use_timeout.saturating_add(self.timeout) } else { Duration::ZERO };

@@ -1,5 +1,5 @@
 //! The delay before the next try: exponential, with full jitter. Must not draw random values: they are
-//! arguments. Reconnects and repeated requests use it; the refresh of a key has `keeper/schedule.rs`.
+//! arguments. Reconnects and repeated requests use it; the refresh of a key has `schedule.rs`.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ const DOUBLINGS: u32 = (CAP.as_millis() / BASE.as_millis()).ilog2() + 1;
 
 /// Counts consecutive failures.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// The delay before the next try: uniform between zero and a bound that doubles with each try.
-    pub(crate) fn next(&mut self, dice: &mut Dice) -> Duration {
+    pub fn next(&mut self, dice: &mut Dice) -> Duration {
         let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(DOUBLINGS)));
         self.failures = self.failures.saturating_add(1);
         // Never zero: a timer that is due when it is set would look like a busy loop.
@@ -26,13 +26,13 @@ impl Backoff {
     }
 
     /// The delay before a try that is not urgent: the same as after many failures.
-    pub(crate) fn longest(&mut self, dice: &mut Dice) -> Duration {
+    pub fn longest(&mut self, dice: &mut Dice) -> Duration {
         self.failures = self.failures.max(DOUBLINGS);
         self.next(dice)
     }
 
     /// A try succeeded.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
@@ -40,11 +40,11 @@ impl Backoff {
 /// The jitter that one input may draw: the bits of its [`Moment`](crate::Moment), stretched (SplitMix64). No secret may
 /// come from it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
     /// Dice of these bits.
-    pub(crate) fn new(seed: [u8; 8]) -> Self {
+    pub fn new(seed: [u8; 8]) -> Self {
         Self(u64::from_le_bytes(seed))
     }
 
@@ -57,14 +57,14 @@ impl Dice {
     }
 
     /// A length of time from zero up to `bound`, in whole milliseconds.
-    pub(crate) fn up_to(&mut self, bound: Duration) -> Duration {
+    pub fn up_to(&mut self, bound: Duration) -> Duration {
         // By hand: `as_millis` counts with 128 bits, whose division the page would have to download.
         let ms = bound.as_secs().saturating_mul(1000).saturating_add(bound.subsec_millis().into());
         Duration::from_millis(self.roll() % ms.saturating_add(1))
     }
 
     /// `time`, a tenth more or less.
-    pub(crate) fn about(&mut self, time: Duration) -> Duration {
+    pub fn about(&mut self, time: Duration) -> Duration {
         time.saturating_sub(time / 10).saturating_add(self.up_to(time / 5))
     }
 }

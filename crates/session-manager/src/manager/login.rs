@@ -10,16 +10,16 @@ use relogin_session::{
 };
 
 use super::{
-    Keeper, Stored,
-    errand::{Errand, Stage, Task, is_denied, is_unanswered},
-    record::Granted,
+    SessionManager,
+    operation::{Operation, Stage, Task, is_denied, is_unanswered},
     relogin::MAX_TRIES,
-    state::Standing,
+    status::SessionStatus,
 };
+use crate::record::{Granted, Stored};
 use crate::{
-    Answer, Diagnostic, RequestError, Secret, ShortAttempt, Token,
-    input::Turn,
+    Diagnostic, RequestError, Secret, ShortAttempt, Token,
     outbox::{Outbox, Purpose},
+    turn::Turn,
     wire,
 };
 
@@ -42,15 +42,15 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) fn new(token: Token, username: String, password: Secret, deadline: Duration, timeout: Duration) -> Self {
+    pub(super) fn new(token: Token, username: String, password: Secret, deadline: Duration, timeout: Duration) -> Self {
         Self { token, username, password, deadline, timeout, device: None, attempt: None, again: false }
     }
 }
 
-impl Keeper {
+impl SessionManager {
     pub(super) fn begin_login(&mut self, turn: &mut Turn, out: &mut Outbox) {
         // What may still be on its way would take the connection from the new session.
-        if self.here.unanswered.is_some() {
+        if self.notes.unanswered.is_some() {
             (self.hang_up, self.login_first) = (true, true);
             return;
         }
@@ -59,21 +59,23 @@ impl Keeper {
         }
         let login = self.logins.remove(0);
         self.login_first = false;
-        self.errand = Some(self.errand(Task::Login(login), Stage::Locking));
+        self.operation = Some(self.operation(Task::Login(login), Stage::Locking));
         self.lock.request(turn, out);
     }
 
     /// What this device is, if the browser can keep its key.
-    pub(crate) fn device(&mut self, device: Option<PublicKey>, turn: &mut Turn, out: &mut Outbox) {
-        let Some(mut errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Making)) else { return };
-        if let Task::Login(login) = &mut errand.task {
+    pub(super) fn device(&mut self, device: Option<PublicKey>, turn: &mut Turn, out: &mut Outbox) {
+        let Some(mut operation) = self.operation.take_if(|operation| matches!(operation.stage, Stage::Making)) else {
+            return;
+        };
+        if let Task::Login(login) = &mut operation.task {
             (login.device, login.attempt) = (device, Some(turn.attempt));
         }
-        self.send_login(errand, turn, out);
+        self.send_login(operation, turn, out);
     }
 
-    fn send_login(&mut self, mut errand: Errand, turn: &mut Turn, out: &mut Outbox) {
-        let Task::Login(login) = &errand.task else { return };
+    fn send_login(&mut self, mut operation: Operation, turn: &mut Turn, out: &mut Outbox) {
+        let Task::Login(login) = &operation.task else { return };
         let login_params = LoginParams {
             username: login.username.clone(),
             password: login.password.clone(),
@@ -81,25 +83,25 @@ impl Keeper {
             label: None,
             device: login.device.clone().map(|public_key| NewDevice { public_key }),
         };
-        self.send(Purpose::Session, "login", Some(&wire::login(&login_params)), turn.after(login.timeout), out);
+        out.send(Purpose::Operation, "login", Some(wire::login(&login_params)), turn.after(login.timeout));
         let (attempt, device) = (login.attempt.map(ShortAttempt::from), login.device.is_some());
         self.note(Diagnostic::LoginSent { attempt, device });
-        (errand.stage, errand.sent) = (Stage::Sent, turn.now);
-        self.here.used = true;
-        self.errand = Some(errand);
+        (operation.stage, operation.sent) = (Stage::Sent, turn.now);
+        self.notes.used = true;
+        self.operation = Some(operation);
     }
 
     pub(super) fn login_answered(
         &mut self,
-        mut errand: Errand,
+        mut operation: Operation,
         result: Result<Granted, RequestError>,
         turn: &mut Turn,
         out: &mut Outbox,
     ) {
-        let Task::Login(login) = &mut errand.task else { return };
+        let Task::Login(login) = &mut operation.task else { return };
         let token = login.token;
         match result {
-            result if errand.void => {
+            result if operation.void => {
                 self.lock.release(out);
                 out.settle(
                     token,
@@ -109,22 +111,22 @@ impl Keeper {
             }
             Ok(granted) => {
                 let new = granted.record.text(&[]);
-                errand.stage = Stage::Storing(granted);
-                self.swap_for(errand, None, Some(new), out);
+                operation.stage = Stage::Storing(granted);
+                self.swap_for(operation, None, Some(new), out);
             }
             Err(error) if may_have_been_done(&error) && !login.again => {
                 login.again = true;
-                self.send_login(errand, turn, out);
+                self.send_login(operation, turn, out);
             }
             // By a login that we know nothing of any more: the connection is of no use.
             Err(error)
                 if is_denied(&error, Denied::AlreadyLoggedIn)
                     && !login.again
-                    && !matches!(self.standing, Standing::Attached { .. }) =>
+                    && !matches!(self.status, SessionStatus::Attached { .. }) =>
             {
-                (login.again, self.here.tainted) = (true, true);
+                (login.again, self.notes.tainted) = (true, true);
                 self.lock.release(out);
-                if let Task::Login(login) = errand.task {
+                if let Task::Login(login) = operation.task {
                     self.logins.insert(0, login);
                 }
             }
@@ -137,22 +139,22 @@ impl Keeper {
 
     /// What storage has after the login's key was put there: in the place of whatever was there, for the user has just said
     /// who they are.
-    pub(super) fn login_read(&mut self, mut errand: Errand, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
-        let (Task::Login(login), Stage::Storing(granted)) = (&errand.task, &errand.stage) else {
-            self.errand = Some(errand);
+    pub(super) fn login_read(&mut self, mut operation: Operation, stored: &Stored, turn: &mut Turn, out: &mut Outbox) {
+        let (Task::Login(login), Stage::Storing(granted)) = (&operation.task, &operation.stage) else {
+            self.operation = Some(operation);
             return;
         };
         let record = &granted.record;
         let is_stored = stored.has_key_of(record);
-        if !is_stored && errand.tries < MAX_TRIES {
-            errand.tries += 1;
+        if !is_stored && operation.tries < MAX_TRIES {
+            operation.tries += 1;
             let new = stored.with(record);
-            return self.swap_for(errand, stored.text.clone(), new, out);
+            return self.swap_for(operation, stored.text.clone(), new, out);
         }
         self.wanted = None;
-        self.attached(record, granted, is_stored, errand.sent, turn);
+        self.attached(record, granted, is_stored, operation.sent, turn, out);
         self.lock.release(out);
-        out.settle(login.token, Ok(Answer::Done));
+        out.settle(login.token, Ok(()));
     }
 
     /// Tells all who wait for a login that it will not be.

@@ -140,7 +140,7 @@ mod tests {
         let text = secret(r#"{"key":"k","generation":3}"#);
         let marked = entry(text.clone()).write().unwrap();
         assert_eq!(marked.expose(), r#"{"unlogged":"=7","key":"k","generation":3}"#);
-        assert!(crate::keeper::Record::parse(Some(&marked)).is_some(), "a reader who knows no mark finds the key");
+        assert!(crate::record::Record::parse(Some(&marked)).is_some(), "a reader who knows no mark finds the key");
         assert_eq!(LocalEntry::parse(Some(marked)), entry(text));
     }
 

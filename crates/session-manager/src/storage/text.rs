@@ -2,7 +2,7 @@
 
 use relogin_session::SessionId;
 
-use crate::{Secret, keeper::Record};
+use crate::{Secret, record::Record};
 
 /// What reconciling has to know of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,23 +1,19 @@
-//! What the keeper sends, one errand at a time: which comes next, how far it has come, and whom an answer is for.
+//! What the manager sends, one operation at a time: which comes next, how far it has come, and whom an answer is for.
 
 use std::time::Duration;
 
-use relogin_res::{client::Method, error::code};
+use relogin_res::error::code;
 use relogin_session::Denied;
 use serde_json::Value as Json;
 
 use super::{
-    Keeper, Record, Seen, Stored,
+    SessionManager,
     login::Login,
-    record::Granted,
-    state::{Asked, Standing},
+    status::{SessionStatus, StorageQuery},
 };
-use crate::{
-    Action, Answer, Diagnostic, RequestError, Secret,
-    input::Turn,
-    outbox::{Outbox, Purpose},
-    wire,
-};
+use crate::ObservedUser;
+use crate::record::{Granted, Record, Stored};
+use crate::{Action, Diagnostic, RequestError, Secret, outbox::Outbox, turn::Turn, wire};
 
 /// Why the key is to be used; the greater, the more pressing. Only the last one cannot be met by a sibling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,9 +26,9 @@ pub(super) enum Want {
     Resume,
 }
 
-/// What the keeper is about.
+/// What the manager is about.
 #[derive(Clone, Debug)]
-pub(super) struct Errand {
+pub(super) struct Operation {
     number: u32,
     pub(super) task: Task,
     pub(super) stage: Stage,
@@ -79,31 +75,31 @@ pub(super) enum Stage {
     Removing,
 }
 
-impl Keeper {
-    /// Begins the next errand, if there is one and its time has come.
+impl SessionManager {
+    /// Begins the next operation, if there is one and its time has come.
     pub(super) fn pump(&mut self, turn: &mut Turn, out: &mut Outbox) {
-        if !self.linked || self.errand.is_some() || !self.questions.is_empty() || self.hang_up {
+        if !self.connected || self.operation.is_some() || !self.queries.is_empty() || self.hang_up {
             return;
         }
-        if std::mem::take(&mut self.here.lost_meanwhile) && self.seen == Seen::Nobody {
+        if std::mem::take(&mut self.notes.lost_meanwhile) && self.observed_user == ObservedUser::Nobody {
             self.lost_user(turn);
         }
-        self.account_for_stray(turn);
+        self.account_for_orphan(turn);
         if self.must_end_first(turn) {
             return self.bring_to_end(turn, out);
         }
-        self.endings.settle(out);
+        self.pending_logouts.settle(out);
         let due = self.retry.is_none_or(|retry| retry <= turn.now);
         let wanted = self.wanted.filter(|_| due);
         // A copy of what was sent before may still be on its way, to end what begins now.
-        if self.here.tainted && (wanted.is_some() || !self.logins.is_empty()) {
+        if self.notes.tainted && (wanted.is_some() || !self.logins.is_empty()) {
             self.hang_up = true;
             return;
         }
         match wanted {
             Some(Want::Resume) if !self.login_first => self.begin_relogin(Want::Resume, turn, out),
             wanted => {
-                self.settled = true;
+                self.open_gate();
                 // Nothing that a login would not settle, too.
                 if !self.logins.is_empty() {
                     self.begin_login(turn, out);
@@ -114,11 +110,11 @@ impl Keeper {
         }
     }
 
-    /// An errand that begins.
-    pub(super) fn errand(&mut self, task: Task, stage: Stage) -> Errand {
-        self.errands = self.errands.wrapping_add(1);
-        Errand {
-            number: self.errands,
+    /// An operation that begins.
+    pub(super) fn operation(&mut self, task: Task, stage: Stage) -> Operation {
+        self.operations = self.operations.wrapping_add(1);
+        Operation {
+            number: self.operations,
             task,
             stage,
             used: None,
@@ -130,49 +126,60 @@ impl Keeper {
     }
 
     /// The lock is ours, or not worth waiting for any longer.
-    pub(super) fn errand_go(&mut self, out: &mut Outbox) {
-        let Some(errand) = self.errand.as_mut().filter(|errand| matches!(errand.stage, Stage::Locking)) else { return };
-        match &errand.task {
+    pub(super) fn operation_go(&mut self, out: &mut Outbox) {
+        let Some(operation) = self.operation.as_mut().filter(|operation| matches!(operation.stage, Stage::Locking))
+        else {
+            return;
+        };
+        match &operation.task {
             Task::Relogin(_) => {
-                errand.stage = Stage::Claiming;
-                self.questions.read(Asked::Errand(errand.number), out);
+                operation.stage = Stage::Claiming;
+                self.queries.read(StorageQuery::Operation(operation.number), out);
             }
             Task::Login(_) => {
-                errand.stage = Stage::Making;
+                operation.stage = Stage::Making;
                 out.push(Action::MakeDevice);
             }
             Task::EndRelogin | Task::EndLogout => {}
         }
     }
 
-    /// What storage has, for the errand that asked.
-    pub(super) fn errand_read(&mut self, errand: Errand, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
-        match errand.task {
-            Task::Login(_) => self.login_read(errand, &stored, turn, out),
-            _ => self.relogin_read(errand, stored, turn, out),
+    /// What storage has, for the operation that asked.
+    pub(super) fn operation_read(&mut self, operation: Operation, stored: Stored, turn: &mut Turn, out: &mut Outbox) {
+        match operation.task {
+            Task::Login(_) => self.login_read(operation, &stored, turn, out),
+            _ => self.relogin_read(operation, stored, turn, out),
         }
     }
 
-    /// Puts `to` in the place of `from`, for the errand.
-    pub(super) fn swap_for(&mut self, errand: Errand, from: Option<Secret>, to: Option<Secret>, out: &mut Outbox) {
-        self.questions.swap(Asked::Errand(errand.number), from, to, out);
-        self.errand = Some(errand);
+    /// Puts `to` in the place of `from`, for the operation.
+    pub(super) fn swap_for(
+        &mut self,
+        operation: Operation,
+        from: Option<Secret>,
+        to: Option<Secret>,
+        out: &mut Outbox,
+    ) {
+        self.queries.swap(StorageQuery::Operation(operation.number), from, to, out);
+        self.operation = Some(operation);
     }
 
-    /// The errand that has asked storage under this number.
-    pub(super) fn take_errand(&mut self, number: u32) -> Option<Errand> {
-        self.errand.take_if(|errand| errand.number == number)
+    /// The operation that has asked storage under this number.
+    pub(super) fn take_operation(&mut self, number: u32) -> Option<Operation> {
+        self.operation.take_if(|operation| operation.number == number)
     }
 
     /// The answer to what was sent last.
-    pub(crate) fn answered(&mut self, result: Result<Json, RequestError>, turn: &mut Turn, out: &mut Outbox) {
-        let Some(errand) = self.errand.take_if(|errand| matches!(errand.stage, Stage::Sent)) else { return };
-        if let (Some(used), Err(error)) = (&errand.used, &result)
+    pub(super) fn answered(&mut self, result: Result<Json, RequestError>, turn: &mut Turn, out: &mut Outbox) {
+        let Some(operation) = self.operation.take_if(|operation| matches!(operation.stage, Stage::Sent)) else {
+            return;
+        };
+        if let (Some(used), Err(error)) = (&operation.used, &result)
             && is_unanswered(error)
         {
-            self.here.unanswered = Some(used.holding());
+            self.notes.unanswered = Some(used.holding());
         }
-        if let Task::EndLogout = errand.task {
+        if let Task::EndLogout = operation.task {
             if let Err(error) = &result {
                 self.note(error.into());
             }
@@ -180,17 +187,17 @@ impl Keeper {
             self.clear_over(out);
             return self.pump(turn, out);
         }
-        let granted = granted(result, errand.used.as_ref(), turn);
+        let granted = granted(result, operation.used.as_ref(), turn);
         self.note(match &granted {
             Ok(Granted { record, .. }) => {
                 Diagnostic::KeyReceived { generation: record.generation, bound: record.bound }
             }
             Err(error) => error.into(),
         });
-        match &errand.task {
-            Task::Relogin(_) => self.relogin_answered(errand, granted, turn, out),
-            Task::Login(_) => self.login_answered(errand, granted, turn, out),
-            Task::EndRelogin => self.end_relogin_answered(&errand, granted, turn, out),
+        match &operation.task {
+            Task::Relogin(_) => self.relogin_answered(operation, granted, turn, out),
+            Task::Login(_) => self.login_answered(operation, granted, turn, out),
+            Task::EndRelogin => self.end_relogin_answered(&operation, granted, turn, out),
             Task::EndLogout => {}
         }
         self.clear_over(out);
@@ -198,34 +205,22 @@ impl Keeper {
     }
 
     /// Gives up what has not been answered, and puts back what has not been sent.
-    pub(super) fn drop_errand(&mut self, out: &mut Outbox) {
-        let Some(errand) = self.errand.take() else { return };
+    pub(super) fn abort_operation(&mut self, out: &mut Outbox) {
+        let Some(operation) = self.operation.take() else { return };
         self.lock.release(out);
-        let sent = errand.is_sent();
-        if let Task::Login(login) = errand.task {
-            match errand.stage {
+        let sent = operation.is_sent();
+        if let Task::Login(login) = operation.task {
+            match operation.stage {
                 // Its key is on its way into storage.
-                Stage::Storing(_) => out.settle(login.token, Ok(Answer::Done)),
+                Stage::Storing(_) => out.settle(login.token, Ok(())),
                 _ if sent => out.settle(login.token, Err(RequestError::ConnectionLost)),
                 _ => self.logins.insert(0, login),
             }
         }
     }
-
-    pub(super) fn send(
-        &self,
-        purpose: Purpose,
-        method: &str,
-        params: Option<&str>,
-        deadline: Duration,
-        out: &mut Outbox,
-    ) {
-        let method = Method::Auth(self.session.clone(), method.to_owned());
-        out.send(purpose, &method, params, Some(deadline));
-    }
 }
 
-impl Errand {
+impl Operation {
     /// The text that storage has with that.
     pub(super) fn used_text(&self) -> Option<Secret> {
         Some(self.used.as_ref()?.text(&self.beside))
@@ -240,8 +235,8 @@ impl Errand {
     }
 
     /// Whether a sibling has done what was wanted: storage has a key that is new enough.
-    pub(super) fn is_met(&self, standing: Standing, record: &Record) -> bool {
-        let (Task::Relogin(want), Standing::Attached { holding, stored: true }) = (&self.task, standing) else {
+    pub(super) fn is_met(&self, status: SessionStatus, record: &Record) -> bool {
+        let (Task::Relogin(want), SessionStatus::Attached { holding, stored: true }) = (&self.task, status) else {
             return false;
         };
         holding.is_same_session(record.holding())

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use super::record::Granted;
-use crate::{backoff::Backoff, input::Turn};
+use crate::{backoff::Backoff, record::Granted, turn::Turn};
 
 /// A refresh that is asked for more often than this is a mistake of the service's.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
@@ -18,7 +17,7 @@ const MIN_RETRY: Duration = Duration::from_millis(250);
 
 /// The times of the key in storage.
 #[derive(Clone, Debug)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     /// How often a key is used whose service does not say it.
     default_refresh: Duration,
     refresh_in: Duration,
@@ -31,7 +30,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(default_refresh: Duration) -> Self {
+    pub(crate) fn new(default_refresh: Duration) -> Self {
         Self {
             default_refresh,
             refresh_in: MAX_REFRESH,
@@ -44,17 +43,17 @@ impl Schedule {
     }
 
     /// When the key will be used next.
-    pub(super) fn refresh(&self) -> Option<Duration> {
+    pub(crate) fn refresh(&self) -> Option<Duration> {
         self.refresh
     }
 
     /// Whether the last key that was seen cannot be good any more.
-    pub(super) fn is_over(&self, now: Duration) -> bool {
+    pub(crate) fn is_over(&self, now: Duration) -> bool {
         self.dead.is_some_and(|dead| now.saturating_add(self.expires_in / 100).saturating_add(MARGIN) >= dead)
     }
 
     /// What the service has answered `now` says how long its keys live; a legacy service does not.
-    pub(super) fn granted(&mut self, granted: &Granted, now: Duration) {
+    pub(crate) fn granted(&mut self, granted: &Granted, now: Duration) {
         let refresh_in = granted.refresh_in.map_or(self.default_refresh, Duration::from_millis);
         self.refresh_in = refresh_in.clamp(MIN_REFRESH, MAX_REFRESH);
         self.expires_in = granted.expires_in.map_or(Duration::MAX, Duration::from_millis);
@@ -63,7 +62,7 @@ impl Schedule {
     }
 
     /// The key that is in storage now was made at `since` at the earliest.
-    pub(super) fn begin(&mut self, since: Duration, turn: &mut Turn) {
+    pub(crate) fn begin(&mut self, since: Duration, turn: &mut Turn) {
         // Not so late that nothing is left of its life for a use that fails.
         let latest = (self.expires_in - self.expires_in / 10).max(MIN_REFRESH);
         self.refresh = Some(since.saturating_add(turn.dice.about(self.refresh_in).min(latest)));
@@ -72,7 +71,7 @@ impl Schedule {
     }
 
     /// A sibling has made the key and will use it next; if it does not, because it is no more, we do.
-    pub(super) fn stand_by(&mut self, since: Duration, turn: &mut Turn) {
+    pub(crate) fn stand_by(&mut self, since: Duration, turn: &mut Turn) {
         let refresh_in = self.refresh_in;
         self.refresh_in = refresh_in.saturating_add(refresh_in / 2);
         self.begin(since, turn);
@@ -80,17 +79,17 @@ impl Schedule {
     }
 
     /// Nothing is to be used for now.
-    pub(super) fn pause(&mut self) {
+    pub(crate) fn pause(&mut self) {
         self.refresh = None;
     }
 
     /// There is no key any more.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         (self.refresh, self.expires) = (None, None);
     }
 
     /// When a use that failed is tried again: with back-off, but several times within what is left of the key's life.
-    pub(super) fn retry(&mut self, turn: &mut Turn) -> Duration {
+    pub(crate) fn retry(&mut self, turn: &mut Turn) -> Duration {
         let left = self.expires.and_then(|expires| expires.checked_sub(turn.now)).filter(|left| !left.is_zero());
         let longest = left.map_or(Duration::MAX, |left| (left / 4).max(MIN_RETRY));
         let wait = self.backoff.next(&mut turn.dice).min(longest);

@@ -21,7 +21,7 @@ pub(crate) struct Record {
     pub(crate) generation: u64,
     /// Whether the key is of no use without a proof.
     #[serde(default, skip_serializing_if = "is_false")]
-    pub(super) bound: bool,
+    pub(crate) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
@@ -32,38 +32,38 @@ pub(crate) struct Record {
 
 /// What storage has, to the letter: a swap is made from what was read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stored {
-    pub(super) text: Option<Secret>,
+pub(crate) struct Stored {
+    pub(crate) text: Option<Secret>,
     /// `None` if that is nothing, or nothing of ours.
-    pub(super) record: Option<Record>,
+    pub(crate) record: Option<Record>,
     /// Keys of sessions that the user has logged out of, which the service has not confirmed. They can only end.
-    pub(super) pending: Vec<Record>,
+    pub(crate) pending: Vec<Record>,
     /// Whether it really has that; else it may be what it had a moment ago.
-    pub(super) certain: bool,
+    pub(crate) certain: bool,
 }
 
 /// What a login or the use of a key has brought.
 #[derive(Clone, Debug)]
-pub(super) struct Granted {
+pub(crate) struct Granted {
     /// The key to use next.
-    pub(super) record: Record,
+    pub(crate) record: Record,
     /// Milliseconds until it expires, if the service says so.
-    pub(super) expires_in: Option<u64>,
+    pub(crate) expires_in: Option<u64>,
     /// Milliseconds until it should be used, if the service says so.
-    pub(super) refresh_in: Option<u64>,
+    pub(crate) refresh_in: Option<u64>,
 }
 
 /// Which session a connection holds, and how new a key of it has been seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Holding {
+pub(crate) struct Holding {
     /// `None` for keys of a form that does not show it.
-    pub(super) session: Option<SessionName>,
-    pub(super) generation: u64,
+    pub(crate) session: Option<SessionName>,
+    pub(crate) generation: u64,
 }
 
 /// What tells one session from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SessionName {
+pub(crate) enum SessionName {
     /// The service's own id, which the key shows.
     Sid(SessionId),
     /// An id that this browser drew for the session of a legacy service, which does not know it.
@@ -82,7 +82,7 @@ struct Text<'a> {
 
 impl Record {
     /// The text to store, with `pending` logouts beside it.
-    pub(super) fn text(&self, pending: &[Self]) -> Secret {
+    pub(crate) fn text(&self, pending: &[Self]) -> Secret {
         text(Some(self), pending)
     }
 
@@ -110,23 +110,23 @@ impl Record {
     }
 
     /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a time.
-    pub(super) fn is_legacy(&self) -> bool {
+    pub(crate) fn is_legacy(&self) -> bool {
         self.legacy.is_some()
     }
 
     /// The same key with a use of it that begins, unless one is noted already.
-    pub(super) fn begun(&self, attempt: Attempt) -> Self {
+    pub(crate) fn begun(&self, attempt: Attempt) -> Self {
         let attempt = self.attempt().unwrap_or(attempt);
         Self { attempt: Some(attempt.to_text()), ..self.clone() }
     }
 
     /// The next use of the key is another one.
-    pub(super) fn forget_attempt(&mut self) {
+    pub(crate) fn forget_attempt(&mut self) {
         self.attempt = None;
     }
 
     /// Which session the key is of.
-    pub(super) fn holding(&self) -> Holding {
+    pub(crate) fn holding(&self) -> Holding {
         let session = match self.legacy {
             Some(name) => Some(SessionName::Legacy(name)),
             None => self.key.session().map(SessionName::Sid),
@@ -135,18 +135,18 @@ impl Record {
     }
 
     /// True if this record's key comes before that of `newer`, in the same session.
-    pub(super) fn is_before(&self, newer: &Self) -> bool {
+    pub(crate) fn is_before(&self, newer: &Self) -> bool {
         self.holding().is_same_session(newer.holding()) && self.generation < newer.generation
     }
 
     /// True if the key is that of `other`, or one of the same session, as far as keys show it.
-    pub(super) fn is_of_session(&self, other: &Self) -> bool {
+    pub(crate) fn is_of_session(&self, other: &Self) -> bool {
         let session = self.holding().session;
         self.key == other.key || session.is_some() && session == other.holding().session
     }
 
     /// What a thief would need beside the key.
-    pub(super) fn binding(&self) -> Binding {
+    pub(crate) fn binding(&self) -> Binding {
         if self.bound { Binding::Bound } else { Binding::Bearer }
     }
 }
@@ -155,7 +155,7 @@ impl Granted {
     /// Takes the answer to the use of `used`, or to a login. `drawn`: what a legacy session is called that begins with it.
     ///
     /// A service that says no generation is a legacy one, and its generations are counted here.
-    pub(super) fn read(answer: LoggedIn, used: Option<&Record>, drawn: Attempt) -> Result<Self, RequestError> {
+    pub(crate) fn read(answer: LoggedIn, used: Option<&Record>, drawn: Attempt) -> Result<Self, RequestError> {
         let LoggedIn { relogin_key: key, generation, expires_in, refresh_in, bound } = answer;
         let granted = |record| Self { record, expires_in, refresh_in };
         if let Some(generation) = generation {
@@ -173,7 +173,7 @@ impl Granted {
 
 impl Stored {
     /// Takes what was read.
-    pub(super) fn read(text: Option<Secret>, certain: bool) -> Self {
+    pub(crate) fn read(text: Option<Secret>, certain: bool) -> Self {
         // By way of a value: serde_json's reader of texts would add 20 kB to a page.
         let mut json = text.as_ref().and_then(|text| json::parse(text.expose())).unwrap_or_default();
         // Taken out, and not removed: a page would need the map's code for that, too.
@@ -186,22 +186,22 @@ impl Stored {
     }
 
     /// True if this is `record`'s key.
-    pub(super) fn has_key_of(&self, record: &Record) -> bool {
+    pub(crate) fn has_key_of(&self, record: &Record) -> bool {
         self.record.as_ref().is_some_and(|stored| stored.key == record.key)
     }
 
     /// The text with this record in place of the one that is there.
-    pub(super) fn with(&self, record: &Record) -> Option<Secret> {
+    pub(crate) fn with(&self, record: &Record) -> Option<Secret> {
         Some(record.text(&self.pending))
     }
 
     /// The text without a record.
-    pub(super) fn without_record(&self) -> Option<Secret> {
+    pub(crate) fn without_record(&self) -> Option<Secret> {
         rest(&self.pending)
     }
 
     /// The text without a record, once the user has logged out of the session of `left`.
-    pub(super) fn logged_out(&self, left: &Record) -> Secret {
+    pub(crate) fn logged_out(&self, left: &Record) -> Secret {
         let others = self.pending.iter().filter(|pending| !pending.is_of_session(left));
         let mut pending: VecDeque<_> = others.chain([left]).cloned().collect();
         while pending.len() > MAX_PENDING {
@@ -212,7 +212,7 @@ impl Stored {
 
     /// The text without the pending logouts that are `over`; `None`: it has none of these.
     #[expect(clippy::option_option, reason = "told apart: nothing is to be changed, and nothing is to be left")]
-    pub(super) fn without(&self, over: impl Fn(&Record) -> bool) -> Option<Option<Secret>> {
+    pub(crate) fn without(&self, over: impl Fn(&Record) -> bool) -> Option<Option<Secret>> {
         let left: Vec<_> = self.pending.iter().filter(|pending| !over(pending)).cloned().collect();
         let text = || self.record.as_ref().map_or_else(|| rest(&left), |record| Some(record.text(&left)));
         (left.len() < self.pending.len()).then(text)
@@ -240,14 +240,14 @@ fn is_false(flag: &bool) -> bool {
 
 impl Holding {
     /// True if both are of one session. Where keys do not show it: if nothing speaks against it.
-    pub(super) fn is_same_session(self, other: Self) -> bool {
+    pub(crate) fn is_same_session(self, other: Self) -> bool {
         self.session == other.session
     }
 }
 
 impl SessionName {
     /// What the service knows the session by; `None` if it knows it by its keys only.
-    pub(super) fn sid(self) -> Option<SessionId> {
+    pub(crate) fn sid(self) -> Option<SessionId> {
         match self {
             Self::Sid(sid) => Some(sid),
             Self::Legacy(_) => None,

@@ -1,18 +1,18 @@
-//! The keeper over a RES client that is not ours.
+//! The session manager over a RES client that is not ours.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use relogin_client_proto::{
-    Action, AloneAction, AloneInput, Answer, Command, Config, EndReason, Event, Input, KeeperAlone, Moment,
-    RequestError, Secret, SessionState, Signature, Token, User,
-};
 use relogin_res::Error;
 use relogin_session::{ConnectionId, Effect, Outcome};
+use relogin_session_manager::{
+    Action, Clock, Config, EndReason, Event, Input, Moment, ObservedUser, RequestError, RequestId, Secret,
+    SessionManager, SessionState, Signature, Token, User,
+};
 use serde_json::{Value as Json, json};
 
 use crate::{
     login::answer,
-    support::{Browser, Profile, Rng, Sent, Service, admin, ms, rid, s},
+    support::{Browser, Profile, Rng, Sent, Service, admin, ms, s},
 };
 
 const KEY: &str = r#"{"key":"k1","generation":1}"#;
@@ -20,12 +20,13 @@ const KEY: &str = r#"{"key":"k1","generation":1}"#;
 /// A tab whose client is another one's.
 struct Other {
     number: usize,
-    keeper: KeeperAlone,
+    manager: SessionManager,
+    clock: Clock,
     profile: Profile,
     now: Duration,
     rng: Rng,
     sent: Vec<Sent>,
-    settled: BTreeMap<u64, Result<Answer, RequestError>>,
+    settled: BTreeMap<u64, Result<(), RequestError>>,
     states: Vec<SessionState>,
     /// How often others were let through.
     ready: usize,
@@ -39,7 +40,8 @@ impl Other {
         profile.borrow_mut().join(number);
         let mut other = Self {
             number,
-            keeper: KeeperAlone::new(Config::new(rid("session"))),
+            manager: SessionManager::new(Config::default()),
+            clock: Clock::default(),
             profile: profile.clone(),
             now: s(1000),
             rng: Rng::new(number as u64 + 3),
@@ -50,7 +52,7 @@ impl Other {
             replaced: 0,
             tokens: 0,
         };
-        other.own(Input::Start);
+        other.input(Input::Start);
         other
     }
 
@@ -60,29 +62,16 @@ impl Other {
         Self::start_in(&profile, 0)
     }
 
-    fn own(&mut self, input: Input) {
-        self.input(AloneInput::Own(input));
-    }
-
-    fn input(&mut self, input: AloneInput) {
-        self.keeper.handle(input, Moment { now: self.now, random: self.rng.bytes() });
-        while let Some(action) = self.keeper.poll_action() {
-            match action {
-                AloneAction::Own(action) => self.carry_out(action),
-                AloneAction::Request(frame) => {
-                    let request: Json = serde_json::from_str(frame.expose()).unwrap();
-                    let method = request["method"].as_str().unwrap().to_owned();
-                    self.sent.push(Sent {
-                        id: request["id"].as_u64().unwrap(),
-                        method,
-                        params: request["params"].clone(),
-                    });
-                }
-                AloneAction::Ready => self.ready += 1,
-                AloneAction::Replace => {
-                    self.replaced += 1;
-                    self.sent.clear();
-                }
+    fn input(&mut self, input: Input) {
+        let moment = Moment { now: self.now, random: self.rng.bytes() };
+        let turn = &mut self.clock.turn(moment, self.manager.poll_timeout());
+        self.manager.handle(input, turn);
+        while let Some(action) = self.manager.poll_action() {
+            self.carry_out(action);
+        }
+        while let Some(event) = self.manager.poll_event() {
+            if let Event::State(state) = event {
+                self.states.push(state);
             }
         }
     }
@@ -92,21 +81,21 @@ impl Other {
         match action {
             Action::ReadStorage => {
                 let text = profile.borrow_mut().read();
-                self.own(Input::StorageRead(text.map(Secret::new)));
+                self.input(Input::StorageRead(text.map(Secret::new)));
             }
             Action::SwapStorage { from, to } => {
                 let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
                 let text = profile.borrow_mut().swap(self.number, from, to);
-                self.own(Input::StorageRead(text.map(Secret::new)));
+                self.input(Input::StorageRead(text.map(Secret::new)));
             }
             Action::MakeDevice => {
                 let device = profile.borrow_mut().make_device();
-                self.own(Input::Device(device));
+                self.input(Input::Device(device));
             }
             Action::Sign(message) => {
                 let device = profile.borrow().device.clone();
                 let signed = device.map(|device| device.sign(message.expose().as_bytes()));
-                self.own(Input::Signed(signed.map_or(Signature::NoKey, Signature::Made)));
+                self.input(Input::Signed(signed.map_or(Signature::NoKey, Signature::Made)));
             }
             Action::RequestLock(id) => profile.borrow_mut().request(self.number, id, false),
             Action::StealLock(id) => profile.borrow_mut().request(self.number, id, true),
@@ -114,9 +103,16 @@ impl Other {
             Action::Settle(Token(token), result) => {
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
-            Action::Emit(Event::Session(state)) => self.states.push(state),
-            Action::Emit(_) | Action::Diagnose(_) => {}
-            other => panic!("none of its affair: {other:?}"),
+            Action::Request(request) => {
+                let params = request.params.map_or(Json::Null, |params| serde_json::from_str(params.expose()).unwrap());
+                self.sent.push(Sent { id: request.id.0.into(), method: request.method.to_owned(), params });
+            }
+            Action::Ready => self.ready += 1,
+            Action::Replace => {
+                self.replaced += 1;
+                self.sent.clear();
+            }
+            Action::CheckConnection | Action::Authenticated => {}
         }
     }
 
@@ -124,23 +120,24 @@ impl Other {
         loop {
             let news = self.profile.borrow_mut().news(self.number);
             let Some(input) = news else { return };
-            self.own(input);
+            self.input(input.of_session().expect("a browser has no sockets"));
         }
     }
 
     fn pass(&mut self, time: Duration) {
         self.browse();
         let until = self.now + time;
-        while let Some(due) = self.keeper.poll_timeout().filter(|due| *due <= until) {
+        while let Some(due) = self.manager.poll_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.own(Input::Timer);
+            self.input(Input::Timer);
             self.browse();
         }
         self.now = until;
     }
 
     fn connect(&mut self) {
-        self.input(AloneInput::Connected);
+        self.input(Input::Opening);
+        self.input(Input::Connected);
         self.browse();
     }
 
@@ -152,24 +149,25 @@ impl Other {
     }
 
     fn answer(&mut self, id: u64, result: Result<Json, RequestError>) {
-        self.input(AloneInput::Answered(id, result));
+        self.input(Input::Answered(RequestId(u32::try_from(id).unwrap()), result));
         self.browse();
     }
 
     fn user(&mut self, user: Option<&User>) {
-        self.input(AloneInput::User(Some(members(user))));
+        self.input(Input::User(observed(user)));
         self.browse();
     }
 
-    fn command(&mut self, command: Command) -> u64 {
+    fn command(&mut self, command: impl FnOnce(Token) -> Input) -> u64 {
         self.tokens += 1;
-        self.own(Input::Command(Token(self.tokens), command));
+        self.input(command(Token(self.tokens)));
         self.browse();
         self.tokens
     }
 
     fn login(&mut self) -> u64 {
-        self.command(Command::Login { username: "admin".into(), password: Secret::new("admin".into()) })
+        let (username, password) = ("admin".into(), Secret::new("admin".into()));
+        self.command(|token| Input::Login { token, username, password })
     }
 
     fn stored(&self) -> Option<Json> {
@@ -180,16 +178,16 @@ impl Other {
     fn resumed() -> Self {
         let mut other = Self::start(Some(KEY));
         other.connect();
-        let sent = other.take("auth.session.relogin");
+        let sent = other.take("relogin");
         other.answer(sent.id, Ok(answer("k2", 2)));
         other.user(Some(&admin()));
-        assert_eq!(other.keeper.session(), SessionState::LoggedIn(admin()));
+        assert_eq!(other.manager.state(), SessionState::LoggedIn(admin()));
         other
     }
 }
 
-fn members(user: Option<&User>) -> Json {
-    user.map_or(json!({"id": null, "name": null, "role": null}), |user| serde_json::to_value(user).unwrap())
+fn observed(user: Option<&User>) -> ObservedUser {
+    user.map_or(ObservedUser::Nobody, |user| ObservedUser::Somebody(user.clone()))
 }
 
 fn refused(code: &'static str) -> RequestError {
@@ -199,7 +197,7 @@ fn refused(code: &'static str) -> RequestError {
 #[test]
 fn without_a_key_others_are_let_through_at_once() {
     let mut other = Other::start(None);
-    assert_eq!(other.keeper.session(), SessionState::Anonymous);
+    assert_eq!(other.manager.state(), SessionState::Anonymous);
     other.connect();
     assert_eq!((other.sent.len(), other.ready), (0, 1));
     other.user(None);
@@ -210,7 +208,7 @@ fn without_a_key_others_are_let_through_at_once() {
 fn the_session_is_resumed_before_others_are_let_through() {
     let mut other = Other::start(Some(KEY));
     other.connect();
-    let sent = other.take("auth.session.relogin");
+    let sent = other.take("relogin");
     assert_eq!((sent.params["reloginKey"].as_str(), other.ready), (Some("k1"), 0));
     assert_eq!(other.stored().unwrap()["attempt"], sent.params["attempt"], "written before it is sent");
     other.answer(sent.id, Ok(answer("k2", 2)));
@@ -224,33 +222,33 @@ fn a_login_is_stored_and_a_wrong_one_is_the_callers_to_know() {
     let mut other = Other::start(None);
     let early = other.login();
     other.connect();
-    let sent = other.take("auth.session.login");
+    let sent = other.take("login");
     other.answer(sent.id, Err(refused("session.wrongUsernamePassword")));
     assert_eq!(other.settled[&early], Err(refused("session.wrongUsernamePassword")));
     let token = other.login();
-    let sent = other.take("auth.session.login");
+    let sent = other.take("login");
     other.user(Some(&admin()));
     other.answer(sent.id, Ok(answer("k1", 1)));
-    assert_eq!(other.settled[&token], Ok(Answer::Done));
-    assert_eq!(other.keeper.session(), SessionState::LoggedIn(admin()));
+    assert_eq!(other.settled[&token], Ok(()));
+    assert_eq!(other.manager.state(), SessionState::LoggedIn(admin()));
     assert_eq!(other.stored(), Some(json!({"key": "k1", "generation": 1})));
 }
 
 #[test]
 fn over_a_disconnect_the_user_is_believed_in_and_a_lost_use_is_repeated() {
     let mut other = Other::resumed();
-    other.input(AloneInput::Disconnected);
-    assert_eq!(other.keeper.session(), SessionState::Reconnecting(admin()));
+    other.input(Input::Disconnected);
+    assert_eq!(other.manager.state(), SessionState::Reconnecting(admin()));
     other.connect();
-    let first = other.take("auth.session.relogin");
+    let first = other.take("relogin");
     // The other client need not say that a connection was lost before it has another one.
     other.connect();
-    let again = other.take("auth.session.relogin");
+    let again = other.take("relogin");
     assert_eq!((first.params, other.ready), (again.params, 1));
     other.answer(first.id, Ok(answer("stale", 9)));
     other.answer(again.id, Ok(answer("k3", 3)));
     other.user(Some(&admin()));
-    assert_eq!((other.ready, other.keeper.session()), (2, SessionState::LoggedIn(admin())));
+    assert_eq!((other.ready, other.manager.state()), (2, SessionState::LoggedIn(admin())));
     assert_eq!(other.stored().unwrap()["key"], "k3");
 }
 
@@ -258,34 +256,34 @@ fn over_a_disconnect_the_user_is_believed_in_and_a_lost_use_is_repeated() {
 fn who_never_answers_keeps_nobody_waiting_and_loses_nothing() {
     let mut other = Other::start(Some(KEY));
     other.connect();
-    let first = other.take("auth.session.relogin");
+    let first = other.take("relogin");
     other.pass(ms(10_400));
     assert_eq!(other.ready, 1);
-    let again = other.take("auth.session.relogin");
+    let again = other.take("relogin");
     assert_eq!(first.params, again.params);
     other.answer(again.id, Err(RequestError::ConnectionLost));
-    assert_eq!((other.keeper.session(), other.stored().unwrap()["key"].as_str()), (SessionState::Resuming, Some("k1")));
+    assert_eq!((other.manager.state(), other.stored().unwrap()["key"].as_str()), (SessionState::Resuming, Some("k1")));
 }
 
 #[test]
 fn a_refused_key_is_forgotten() {
     let mut other = Other::start(Some(KEY));
     other.connect();
-    let sent = other.take("auth.session.relogin");
+    let sent = other.take("relogin");
     other.answer(sent.id, Err(refused("session.invalidReloginKey")));
     assert_eq!((other.stored(), other.ready), (None, 1));
-    assert!(matches!(other.keeper.session(), SessionState::Ended(_)));
+    assert!(matches!(other.manager.state(), SessionState::Ended(_)));
 }
 
 #[test]
 fn the_key_is_refreshed_in_time_and_not_without_a_network() {
     let mut other = Other::resumed();
-    other.own(Input::Offline);
+    other.input(Input::Offline);
     other.pass(s(80));
     assert_eq!(other.sent.len(), 0);
-    other.own(Input::Online);
+    other.input(Input::Online);
     other.pass(ms(1));
-    let sent = other.take("auth.session.relogin");
+    let sent = other.take("relogin");
     assert_eq!(sent.params["reloginKey"], "k2");
 }
 
@@ -293,44 +291,37 @@ fn the_key_is_refreshed_in_time_and_not_without_a_network() {
 fn a_sibling_that_was_faster_is_followed() {
     let mut other = Other::resumed();
     other.profile.borrow_mut().write(9, Some(r#"{"key":"k3","generation":3}"#));
-    other.input(AloneInput::Rotated(3));
+    other.input(Input::Rotated(3));
     other.browse();
     assert_eq!(other.sent.len(), 0, "storage has it");
-    other.input(AloneInput::Rotated(4));
+    other.input(Input::Rotated(4));
     other.browse();
-    assert_eq!(other.take("auth.session.relogin").params["reloginKey"], "k3", "somebody else made it");
+    assert_eq!(other.take("relogin").params["reloginKey"], "k3", "somebody else made it");
 }
 
 #[test]
 fn a_logout_names_its_session_and_shows_at_once() {
     let mut other = Other::resumed();
-    let token = other.command(Command::Logout);
-    assert_eq!((other.stored(), other.keeper.session()), (None, SessionState::Ended(EndReason::LoggedOut)));
-    let sent = other.take("auth.session.logout");
+    let token = other.command(Input::Logout);
+    assert_eq!((other.stored(), other.manager.state()), (None, SessionState::Ended(EndReason::LoggedOut)));
+    let sent = other.take("logout");
     other.answer(sent.id, Ok(Json::Null));
     other.user(None);
-    assert_eq!(other.settled[&token], Ok(Answer::Done));
+    assert_eq!(other.settled[&token], Ok(()));
     // The key named no session, so copies of that logout would end any: the next login gets a connection of its own.
     other.login();
     assert_eq!((other.replaced, other.sent.len()), (1, 0));
     other.connect();
-    other.take("auth.session.login");
+    other.take("login");
 }
 
 #[test]
 fn stopped_it_settles_what_waits_and_wants_nothing_more() {
     let mut other = Other::resumed();
     let token = other.login();
-    other.own(Input::Stop);
+    other.input(Input::Stop);
     assert!(other.settled.contains_key(&token));
-    assert_eq!(other.keeper.poll_timeout(), None);
-}
-
-#[test]
-fn commands_that_are_not_its_own_are_refused() {
-    let mut other = Other::start(None);
-    let token = other.command(Command::Subscribe(rid("ticker.model")));
-    assert!(matches!(other.settled[&token], Err(RequestError::Refused(_))));
+    assert_eq!(other.manager.poll_timeout(), None);
 }
 
 /// Tabs on the clients of others, the service with the real rules, and connections that break at any point: nobody honest is
@@ -349,7 +340,7 @@ fn whatever_breaks_nobody_is_logged_out() {
         // The login goes well, and so does a while after the troubles.
         for step in 0..160 {
             // (A bearer's tab whose use a sibling has repeated gets back in a moment later.)
-            if step >= 120 && tabs.iter().all(|tab| tab.keeper.session() == SessionState::LoggedIn(admin())) {
+            if step >= 120 && tabs.iter().all(|tab| tab.manager.state() == SessionState::LoggedIn(admin())) {
                 break;
             }
             let calm = !(3..60).contains(&step);
@@ -366,7 +357,7 @@ fn whatever_breaks_nobody_is_logged_out() {
                         continue;
                     }
                     let now = 1_700_000_000_000 + tabs[number].now.as_millis() as u64;
-                    let method = sent.method.rsplit('.').next().unwrap();
+                    let method = sent.method.as_str();
                     let token = service.session(&cid(number)).map(|sid| relogin_session::Token {
                         sid,
                         user_id: admin().id,
@@ -377,7 +368,7 @@ fn whatever_breaks_nobody_is_logged_out() {
                         if let Effect::Rotated(connection, generation) = &effect {
                             let whose = (0..2).find(|other| *connection == cid(*other));
                             if let Some(other) = whose {
-                                tabs[other].input(AloneInput::Rotated(*generation));
+                                tabs[other].input(Input::Rotated(*generation));
                             }
                         }
                     }
@@ -402,7 +393,7 @@ fn whatever_breaks_nobody_is_logged_out() {
             }
         }
         for tab in &tabs {
-            let (state, outcomes) = (tab.keeper.session(), &service.outcomes);
+            let (state, outcomes) = (tab.manager.state(), &service.outcomes);
             assert_eq!(state, SessionState::LoggedIn(admin()), "seed {seed}, {drops} connections: {outcomes:?}");
         }
         assert_eq!(service.count(Outcome::ReuseDetected), 0, "seed {seed}");

@@ -1,9 +1,10 @@
 //! Why a session is over, as far as that can be known here. Sends nothing and writes nothing.
 
-use super::{Keeper, Record};
-use crate::{EndReason, input::Turn};
+use super::SessionManager;
+use crate::record::Record;
+use crate::{EndReason, turn::Turn};
 
-impl Keeper {
+impl SessionManager {
     /// The key is in storage no more, and it was not we who removed it.
     pub(super) fn key_is_gone(&mut self, turn: &Turn) {
         let expired = self.schedule.is_over(turn.now);
@@ -14,13 +15,13 @@ impl Keeper {
     /// session has to tell.
     pub(super) fn refused(&mut self, used: Option<&Record>, turn: &Turn) {
         // A bound session's key is of no use to a thief.
-        let stolen = used.filter(|used| !used.bound).zip(self.signs.rotated).is_some_and(|(used, rotated)| {
+        let stolen = used.filter(|used| !used.bound).zip(self.evidence.rotated).is_some_and(|(used, rotated)| {
             rotated.is_same_session(used.holding()) && rotated.generation > used.generation
         });
         self.ended(match () {
             () if self.schedule.is_over(turn.now) => EndReason::Expired,
             () if stolen => EndReason::Stolen,
-            () if self.signs.taken => EndReason::LoggedOutElsewhere,
+            () if self.evidence.taken => EndReason::LoggedOutElsewhere,
             () => EndReason::Refused,
         });
     }

@@ -91,7 +91,7 @@ pub(crate) fn challenge(result: Json) -> Option<Challenge> {
 }
 
 /// The generation that an event `rotated` tells of.
-pub(crate) fn rotated(data: &Json) -> Option<u64> {
+pub fn rotated_generation(data: &Json) -> Option<u64> {
     data.get("generation")?.as_u64()
 }
 
@@ -197,7 +197,7 @@ mod tests {
         for case in cases {
             check_logged_in(&case);
             check(&case, &challenge(case.clone()));
-            check(&case, &rotated(&case).map(|generation| Rotated { generation }));
+            check(&case, &rotated_generation(&case).map(|generation| Rotated { generation }));
         }
     }
 }

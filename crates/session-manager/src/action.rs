@@ -1,0 +1,97 @@
+//! What comes out of the [`SessionManager`](crate::SessionManager): what its driver has to do, and what the page is told.
+
+use std::time::Duration;
+
+use relogin_session::User;
+
+use crate::{Diagnostic, EndReason, LockId, RequestError, RequestId, Secret, Token};
+
+/// Something to be done, in the order in which it was polled.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send a request on the current connection, at once. Answered by [`Answered`](crate::Input::Answered).
+    Request(Request),
+    /// A request was not answered in time: find out whether the connection still works, if that is possible.
+    CheckConnection,
+    /// Requests of others may go out on this connection. Until then they had better wait, so that they go out with the
+    /// session resumed.
+    Ready,
+    /// The connection has got a session: what was refused before may be allowed now.
+    Authenticated,
+    /// The connection is of no use: end it, and open another one. Nothing that was sent on it is answered any more.
+    Replace,
+    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any other input. It may be
+    /// stale: what another tab has written a moment ago need not show yet.
+    ReadStorage,
+    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come between. Then hand in what
+    /// storage has, whoever wrote it, as [`StorageRead`](crate::Input::StorageRead), before any other input. That is never
+    /// stale. Where storage is refused: keep the record in memory.
+    SwapStorage {
+        /// What has to be there; `None`: nothing.
+        from: Option<Secret>,
+        /// What is to be there; `None`: nothing.
+        to: Option<Secret>,
+    },
+    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand the public half in as
+    /// [`Device`](crate::Input::Device) before any other input. Tabs that ask at the same time get the same pair.
+    MakeDevice,
+    /// Sign the text's bytes with that key pair; hand the signature in as [`Signed`](crate::Input::Signed) before any other
+    /// input. Never makes a pair.
+    Sign(Secret),
+    /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
+    RequestLock(LockId),
+    /// Take the storage lock from whoever has it. Answered likewise.
+    StealLock(LockId),
+    /// Give the lock back; if it was not granted yet, stop asking.
+    ReleaseLock(LockId),
+    /// A command came to its end.
+    Settle(Token, Result<(), RequestError>),
+}
+
+/// A request for an `auth` method of the session resource.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Under which it is answered.
+    pub id: RequestId,
+    /// The method's name.
+    pub method: &'static str,
+    /// Its params as JSON text.
+    pub params: Option<Secret>,
+}
+
+/// What the page is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Something to log, for people who want to know why a session is as it is.
+    Diagnostic(Diagnostic),
+    /// The session's state is another one. The first one comes right after the start.
+    State(SessionState),
+    /// What the session's key needs beside it is another thing, or there is no session any more.
+    Binding(Option<Binding>),
+    /// The time of the next refresh is another one ([`SessionManager::refresh_due`](crate::SessionManager::refresh_due)).
+    Refresh(Option<Duration>),
+}
+
+/// What the page can say of the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Nobody is logged in, and nobody was.
+    Anonymous,
+    /// A key is stored; whether it still opens the session is not known yet.
+    Resuming,
+    /// This user is logged in.
+    LoggedIn(User),
+    /// This user was logged in when the connection was lost, and is believed to be still.
+    Reconnecting(User),
+    /// The session is over.
+    Ended(EndReason),
+}
+
+/// What somebody needs beside the relogin key to use it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// The device that logged in: a key that was copied opens nothing.
+    Bound,
+    /// Nothing: the browser could keep no device key. A key that was copied and used ends the session.
+    Bearer,
+}

@@ -1,0 +1,65 @@
+//! The session manager of a RES client: keeps the relogin key, and decides when to use it.
+//!
+//! Pure: no async, no clock, no randomness, no I/O; builds for wasm32 and natively. It knows neither
+//! sockets nor resources. Whoever has those drives it: one machine, [`SessionManager`], takes an
+//! [`Input`] in a [`Turn`] and queues [`Action`]s and [`Event`]s. `relogin-client-proto` drives it
+//! for our own RES client, and the npm package for ResClient and others, by the same interface. What
+//! a session is to a browser is in docs/protocol.md, section 4; whether a key was stolen is never
+//! decided here.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use relogin_session_manager::{Action, Clock, Config, Input, Moment, SessionManager};
+//!
+//! let (mut manager, mut clock) = (SessionManager::new(Config::default()), Clock::default());
+//! let moment = Moment { now: Duration::ZERO, random: [7; 24] };
+//! let mut turn = clock.turn(moment, manager.poll_timeout());
+//! manager.handle(Input::Start, &mut turn);
+//! while let Some(action) = manager.poll_action() {
+//!     match action {
+//!         Action::ReadStorage => { /* read, then handle(Input::StorageRead(…)) at once */ }
+//!         Action::Request(_request) => { /* send, later handle(Input::Answered(…)) */ }
+//!         _ => {}
+//!     }
+//! }
+//! while let Some(_event) = manager.poll_event() { /* tell the page */ }
+//! let _when_to_handle_input_timer = manager.poll_timeout();
+//! ```
+#![forbid(unsafe_code)]
+
+mod action;
+mod backoff;
+mod diagnostic;
+mod end_reason;
+mod error;
+mod id;
+mod input;
+mod last_reported;
+mod lock;
+mod manager;
+mod outbox;
+mod record;
+mod schedule;
+pub mod storage;
+mod turn;
+mod wire;
+
+pub use action::{Action, Binding, Event, Request, SessionState};
+pub use backoff::{Backoff, Dice};
+pub use diagnostic::{Diagnostic, ShortAttempt};
+pub use end_reason::EndReason;
+pub use error::RequestError;
+pub use id::{LockId, RequestId, Token};
+pub use input::{Config, Input, ObservedUser, Signature};
+pub use manager::SessionManager;
+pub use record::{AdoptedKey, stored_key};
+pub use relogin_session::Secret;
+pub use turn::{Clock, Moment, Turn};
+pub use wire::rotated_generation;
+
+/// Who is logged in, as the user model says.
+pub use relogin_session::User;
+
+/// The public half of a device's key pair.
+pub use relogin_session::api::PublicKey;
