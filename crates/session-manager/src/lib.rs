@@ -30,17 +30,26 @@
 
 mod action;
 mod backoff;
+mod connection;
 mod diagnostic;
 mod end_reason;
 mod error;
+mod evidence;
 mod id;
 mod input;
 mod last_reported;
 mod lock;
+mod logins;
+mod machine;
 mod manager;
+mod operation;
 mod outbox;
+mod pending_logouts;
+mod phase;
+mod queries;
 mod record;
 mod schedule;
+mod session;
 pub mod storage;
 mod turn;
 mod wire;

@@ -7,7 +7,12 @@
 
 use std::time::Duration;
 
+use relogin_session::Attempt;
+
 use crate::{Action, LockId, outbox::Outbox, turn::Turn};
+
+/// How far apart siblings without a lock use a key that they hear of at the same moment.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Our share of the lock.
 #[derive(Clone, Debug)]
@@ -21,6 +26,8 @@ pub(crate) struct Lock {
     state: State,
     /// There was none to be had, when it was last asked for.
     missing: bool,
+    /// The use of a key that is our own, or that a sibling was given time to bring to its end.
+    yielded_to: Option<Attempt>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +46,7 @@ enum State {
 
 impl Lock {
     pub(crate) fn new(timeout: Duration, use_timeout: Duration) -> Self {
-        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free, missing: false }
+        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free, missing: false, yielded_to: None }
     }
 
     /// Whether the session is a legacy service's, from the next wait on.
@@ -47,9 +54,26 @@ impl Lock {
         self.patient = patient;
     }
 
-    /// Whether we work without it.
-    pub(crate) fn is_without(&self) -> bool {
-        self.state == State::Without
+    /// We begin this use of the key.
+    pub(crate) fn note_own_use(&mut self, attempt: Attempt) {
+        self.yielded_to = Some(attempt);
+    }
+
+    /// Whether this use of the key, which storage has now, is another one than we have begun or waited for.
+    pub(crate) fn is_other_use(&self, attempt: Option<Attempt>) -> bool {
+        self.yielded_to != attempt
+    }
+
+    /// True if this use of the key is likely to be a sibling's, who is about to store the successor. The lock would tell;
+    /// where there is none, each use that somebody else has begun is given as much time as a lock, once.
+    pub(crate) fn yields_to(&mut self, attempt: Attempt) -> bool {
+        self.yielded_to.replace(attempt) != Some(attempt) && self.state == State::Without
+    }
+
+    /// Some time soon, by chance: where there is no lock, siblings do not do the same thing at one moment.
+    pub(crate) fn own_moment(turn: &mut Turn) -> Duration {
+        let wait = turn.dice.up_to(SPREAD);
+        turn.after(wait)
     }
 
     /// Whether tabs have no lock to take turns by.

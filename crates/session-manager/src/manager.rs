@@ -6,34 +6,26 @@
 //! refresh, a reconnect and a logout never cross each other. What storage holds is read afresh for each of them, and changed
 //! only by swaps, so that tabs need no lock to agree.
 
-mod challenge;
-mod legacy;
-mod login;
-mod operation;
-mod pending_logouts;
-mod reasons;
-mod relogin;
-mod status;
-mod storage;
+mod advance;
+mod next;
+mod stored;
 
-use std::{collections::VecDeque, time::Duration};
-
-use relogin_session::{Attempt, User};
+use std::time::Duration;
 
 use self::{
-    login::Login,
-    operation::{Operation, Want},
-    pending_logouts::PendingLogouts,
-    status::{ConnectionNotes, Gate, PendingQueries, SessionStatus, StorageQuery, TheftEvidence},
+    advance::{advance, answered, challenged, do_step, go_without_lock},
+    next::{begin_next, look_for_orphan},
+    stored::{account_for_leftovers, storage_read},
 };
 use crate::{
-    Action, Backoff, Binding, Config, Diagnostic, EndReason, Event, Input, LockId, ObservedUser, RequestError,
-    SessionState, Token, Turn,
+    Action, Binding, Config, Diagnostic, Event, Input, ObservedUser, RequestError, SessionState, Turn,
+    connection::Gate,
     last_reported::LastReported,
-    lock::Lock,
-    outbox::{Outbox, Purpose},
-    record::Holding,
-    schedule::Schedule,
+    machine::Machine,
+    operation::{Event as OperationEvent, login::LoginRequest},
+    outbox::Purpose,
+    queries::StorageQuery,
+    session::SessionStatus,
 };
 
 /// Keeps a user logged in.
@@ -47,154 +39,75 @@ use crate::{
 /// locks that are no more are ignored.
 #[derive(Clone, Debug)]
 pub struct SessionManager {
-    config: Config,
-    out: Outbox,
-    /// Not handed out yet.
-    diagnostics: VecDeque<Diagnostic>,
+    machine: Machine,
     last_reported: LastReported,
-    /// Whether the browser says that there is no network.
-    is_offline: bool,
-    started: bool,
-    status: SessionStatus,
-    /// Who is logged in on this connection, as the user model says.
-    observed_user: ObservedUser,
-    /// Who was logged in when the user logged out: not to be shown until the user model has caught up.
-    leaving_user: Option<User>,
-    /// Whom to show while it is not known whether they are still logged in.
-    presumed_user: Option<User>,
-    /// What the session's key needs beside it.
-    binding: Option<Binding>,
-    /// Whether the connection takes requests.
-    connected: bool,
-    gate: Gate,
-    notes: ConnectionNotes,
-    evidence: TheftEvidence,
-    queries: PendingQueries,
-    lock: Lock,
-    operation: Option<Operation>,
-    /// How many there have been.
-    operations: u32,
-    /// That the key is to be used, and why.
-    wanted: Option<Want>,
-    /// Not before this time.
-    retry: Option<Duration>,
-    /// A sibling has put a key into storage, and told all others at the same moment.
-    is_simultaneous: bool,
-    /// The use of a key that is our own, or that a sibling was given time to bring to its end.
-    yielded_to: Option<Attempt>,
-    /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
-    losses: Option<Backoff>,
-    logins: Vec<Login>,
-    /// Whether a connection was given up so that they need not wait for the key that could not be used on it.
-    login_first: bool,
-    pending_logouts: PendingLogouts,
-    schedule: Schedule,
-    hang_up: bool,
-    /// Whether the user looks at this page.
-    attended: bool,
 }
 
 impl SessionManager {
     /// One that does nothing until [`Input::Start`].
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self {
-            out: Outbox::default(),
-            diagnostics: VecDeque::new(),
-            last_reported: LastReported::default(),
-            is_offline: false,
-            started: false,
-            status: SessionStatus::Resuming,
-            observed_user: ObservedUser::Unknown,
-            leaving_user: None,
-            presumed_user: None,
-            binding: None,
-            connected: false,
-            gate: Gate::Closed,
-            notes: ConnectionNotes::default(),
-            evidence: TheftEvidence::default(),
-            queries: PendingQueries::default(),
-            lock: Lock::new(config.lock_timeout, config.relogin_timeout),
-            operation: None,
-            operations: 0,
-            wanted: None,
-            retry: None,
-            is_simultaneous: false,
-            yielded_to: None,
-            losses: None,
-            logins: Vec::new(),
-            login_first: false,
-            pending_logouts: PendingLogouts::default(),
-            schedule: Schedule::new(config.refresh),
-            hang_up: false,
-            attended: true,
-            config,
-        }
+        Self { machine: Machine::new(config), last_reported: LastReported::default() }
     }
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input, turn: &mut Turn) {
-        let mut out = std::mem::take(&mut self.out);
-        self.take_in(input, turn, &mut out);
-        self.tick(turn, &mut out);
-        if std::mem::take(&mut self.hang_up) {
-            self.disconnected(&mut out);
-            out.push(Action::Replace);
-        }
+        self.take_in(input, turn);
+        self.begin_next(turn);
+        self.tick(turn);
+        self.begin_next(turn);
         // Behind what comes first on the connection.
-        if self.gate == Gate::Opening {
-            self.gate = Gate::Open;
-            out.push(Action::Ready);
+        let machine = &mut self.machine;
+        if let Some(connection) = machine.phase.connection_mut()
+            && connection.gate == Gate::Opening
+        {
+            connection.gate = Gate::Open;
+            machine.out.push(Action::Ready);
         }
-        self.out = out;
     }
 
     /// The next thing to do, until `None`.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.out.actions.pop_front()
+        self.machine.out.next()
     }
 
     /// The next thing to tell the page, until `None`: only what is otherwise than it was told last.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        if let Some(diagnostic) = self.diagnostics.pop_front() {
-            return Some(Event::Diagnostic(diagnostic));
+        if !self.machine.session.log.is_empty() {
+            return Some(Event::Diagnostic(self.machine.session.log.remove(0)));
         }
         // Before storage was looked at, there is nothing to say of a session.
-        if !self.started {
+        if self.machine.session.status == SessionStatus::Unread {
             return None;
         }
-        let (state, binding, due) = (self.state(), self.binding, self.refresh_due());
+        let (state, binding, due) = (self.state(), self.binding(), self.refresh_due());
         self.last_reported.next(state, binding, due)
     }
 
     /// When [`Input::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let pending = match self.wanted {
-            _ if !self.connected || self.operation.is_some() => None,
-            _ if self.pending_logouts.is_attached() => None,
-            Some(_) => self.retry,
-            None => self.orphan_deadline(),
-        };
-        let is_idle = self.connected && self.operation.is_none();
-        let logout = self.pending_logouts.retry().filter(|_| is_idle && self.is_ending());
-        let refresh = self.schedule.refresh().filter(|_| self.is_promising());
-        let logins = self.logins.iter().map(|login| login.deadline).min();
-        let (lock, requests) = (self.lock.next_deadline(), self.out.next_deadline());
-        [pending, logout, refresh, logins, self.notes.leftovers, lock, requests].into_iter().flatten().min()
+        let machine = &self.machine;
+        let refresh = machine.session.schedule.refresh().filter(|_| machine.is_promising());
+        let leftovers = machine.phase.connection().and_then(|connection| connection.leftovers);
+        let (next, logins) = (next::next_deadline(machine), machine.logins.next_deadline());
+        let (lock, requests) = (machine.lock.next_deadline(), machine.out.next_deadline());
+        [next, refresh, logins, leftovers, lock, requests].into_iter().flatten().min()
     }
 
     /// What the page can say of the session.
     #[must_use]
     pub fn state(&self) -> SessionState {
-        if let ObservedUser::Somebody(user) = &self.observed_user
-            && self.is_shown()
+        let Machine { phase, session, .. } = &self.machine;
+        if let Some(connection) = phase.connection()
+            && let ObservedUser::Somebody(user) = &connection.observed_user
+            && self.machine.is_shown()
         {
             return SessionState::LoggedIn(user.clone());
         }
-        match (self.status, &self.presumed_user) {
+        match (session.status, &session.presumed_user) {
             (SessionStatus::Nobody(None), _) => SessionState::Anonymous,
             (SessionStatus::Nobody(Some(ended)), _) => SessionState::Ended(ended),
             (_, Some(user)) => SessionState::Reconnecting(user.clone()),
@@ -205,274 +118,123 @@ impl SessionManager {
     /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
     #[must_use]
     pub fn binding(&self) -> Option<Binding> {
-        self.binding
+        self.machine.session.binding
     }
 
     /// How often the session's relogin key has been exchanged, its first one counting; `None` while this connection does not hold
     /// the session.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
-        match self.status {
-            SessionStatus::Attached { holding, .. } => Some(holding.generation),
-            _ => None,
-        }
+        self.machine.session.held().map(|holding| holding.generation)
     }
 
     /// When the relogin key will be used next, on the clock of [`Turn::now`]; `None` if it need not be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
-        self.schedule.refresh()
+        self.machine.session.schedule.refresh()
     }
 
-    fn take_in(&mut self, input: Input, turn: &mut Turn, out: &mut Outbox) {
+    fn take_in(&mut self, input: Input, turn: &mut Turn) {
+        let machine = &mut self.machine;
         match input {
-            Input::Start => self.queries.read(StorageQuery::Start, out),
+            Input::Start => machine.queries.read(StorageQuery::Start, &mut machine.out),
             Input::Stop => {
-                self.disconnected(out);
-                self.refuse_logins(&RequestError::ConnectionLost, out);
-                self.pending_logouts.give_up(out);
+                machine.disconnected();
+                machine.logins.refuse(&RequestError::ConnectionLost, &mut machine.out);
+                machine.pending_logouts.give_up(&mut machine.out);
             }
-            Input::Opening => self.queries.read(StorageQuery::Opened, out),
-            Input::Connected => self.connected(out),
-            Input::Disconnected => self.disconnected(out),
-            Input::Heard => self.is_offline = false,
+            Input::Opening => machine.opening(),
+            Input::Connected => machine.connected(),
+            Input::Disconnected => machine.disconnected(),
+            Input::Heard => machine.is_offline = false,
             Input::Answered(id, result) => {
-                self.is_offline = false;
-                match out.answered(id) {
-                    Some(Purpose::Operation) => self.answered(result, turn, out),
-                    Some(Purpose::Challenge) => self.challenged(result, turn, out),
+                machine.is_offline = false;
+                match machine.out.answered(id) {
+                    Some(Purpose::Operation) => answered(machine, result, turn),
+                    Some(Purpose::Challenge) => challenged(machine, result, turn),
                     None => {}
                 }
             }
-            Input::User(user) => self.user(user, turn, out),
-            Input::Rotated(generation) => self.rotated(generation, turn, out),
-            Input::StorageRead(text) => self.storage_read(text, turn, out),
-            Input::Device(device) => self.device(device, turn, out),
-            Input::Signed(signature) => self.signed(signature, turn, out),
-            Input::StorageChanged => self.storage_changed(turn, out),
-            Input::LockGranted(id) => self.lock_granted(id, out),
-            Input::LockRefused(id) => self.lock_refused(id, turn, out),
-            Input::Wake => self.wake(out),
-            Input::Attention(attended) => self.attention(attended, turn, out),
-            Input::Online => {
-                self.is_offline = false;
-                self.wake(out);
+            Input::User(user) => machine.observe(user, turn),
+            Input::Rotated(generation) => machine.session.rotated(generation),
+            Input::StorageRead(text) => storage_read(machine, text, turn),
+            Input::Device(device) => advance(machine, OperationEvent::Device(device), turn),
+            Input::Signed(signature) => advance(machine, OperationEvent::Signed(signature), turn),
+            Input::StorageChanged => {
+                machine.lock.wait_on(turn);
+                machine.queries.look(StorageQuery::Check, &mut machine.out);
             }
-            Input::Offline => self.is_offline = true,
+            Input::LockGranted(id) => {
+                if machine.lock.granted(id) {
+                    advance(machine, OperationEvent::Locked, turn);
+                }
+            }
+            Input::LockRefused(id) => {
+                if machine.lock.refused(id) {
+                    machine.session.note(Diagnostic::WithoutLock);
+                    go_without_lock(machine, turn);
+                }
+            }
+            Input::Wake => self.wake(),
+            Input::Online => {
+                machine.is_offline = false;
+                self.wake();
+            }
+            Input::Offline => machine.is_offline = true,
+            Input::Attention(is_attended) => {
+                if machine.session.attend(is_attended) && machine.phase.operation().is_none() {
+                    machine.session.want_now();
+                }
+            }
             Input::Timer => {}
             Input::Login { token, username, password } => {
-                let timeout = self.config.request_timeout;
-                let login = Login::new(token, username, password, turn.after(timeout), timeout);
-                self.login(login, turn, out);
+                let deadline = turn.after(machine.config.request_timeout);
+                machine.login(LoginRequest { token, username, password, deadline, is_second_try: false });
             }
-            Input::Logout(token) => self.logout(token, out),
-        }
-    }
-
-    /// Whether what is sent has a fair chance of arriving; a refresh waits for that.
-    fn is_promising(&self) -> bool {
-        self.connected && !self.is_offline
-    }
-
-    fn note(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push_back(diagnostic);
-    }
-
-    /// Requests of others may go out: the session is resumed, or cannot be for now.
-    fn open_gate(&mut self) {
-        if self.gate == Gate::Closed {
-            self.gate = Gate::Opening;
-        }
-    }
-
-    /// The connection takes requests: use the key before anything else goes out, if there is one.
-    fn connected(&mut self, out: &mut Outbox) {
-        if self.connected {
-            self.disconnected(out);
-        }
-        (self.connected, self.gate, self.is_offline) = (true, Gate::Closed, false);
-        self.queries.look(StorageQuery::Linked, out);
-    }
-
-    /// The connection is lost, and with it what was held on it. The session itself is presumed_user in.
-    fn disconnected(&mut self, out: &mut Outbox) {
-        self.notes = ConnectionNotes::default();
-        out.disconnected();
-        if !std::mem::take(&mut self.connected) {
-            return;
-        }
-        (self.gate, self.hang_up) = (Gate::Closed, false);
-        self.abort_operation(out);
-        (self.wanted, self.retry) = (None, None);
-        self.schedule.pause();
-        (self.observed_user, self.leaving_user) = (ObservedUser::Unknown, None);
-        match self.status {
-            SessionStatus::Attached { stored: true, .. } => self.status = SessionStatus::Resuming,
-            SessionStatus::Attached { stored: false, .. } => self.ended(EndReason::LoggedOutElsewhere),
-            _ => {}
-        }
-        self.pending_logouts.connection_lost(out);
-    }
-
-    fn lock_granted(&mut self, id: LockId, out: &mut Outbox) {
-        if self.lock.granted(id) {
-            self.is_simultaneous = false;
-            self.operation_go(out);
-        }
-    }
-
-    fn lock_refused(&mut self, id: LockId, turn: &mut Turn, out: &mut Outbox) {
-        if self.lock.refused(id) {
-            self.note(Diagnostic::WithoutLock);
-            self.go_without_lock(turn, out);
-        }
-    }
-
-    /// The user model, whenever it may have changed.
-    fn user(&mut self, seen: ObservedUser, turn: &mut Turn, out: &mut Outbox) {
-        if self.observed_user == seen {
-            return;
-        }
-        let before = std::mem::replace(&mut self.observed_user, seen);
-        match &self.observed_user {
-            ObservedUser::Somebody(user) => {
-                if self.leaving_user.as_ref().is_some_and(|leaving_user| leaving_user != user) {
-                    self.leaving_user = None;
-                }
-                if self.is_shown() {
-                    self.presumed_user = Some(user.clone());
-                }
+            Input::Logout(token) => {
+                machine.logins.refuse(&RequestError::Superseded, &mut machine.out);
+                // What can be read at once is removed at once: the page may be about to go.
+                machine.queries.read(StorageQuery::Logout { token, removed: None }, &mut machine.out);
             }
-            // The user logged out here: no more than was to be expected.
-            ObservedUser::Nobody if self.leaving_user.take().is_some() => {}
-            // Maybe the operation's own doing: it is looked at again when that is over.
-            ObservedUser::Nobody if self.operation.is_some() => {
-                if before != ObservedUser::Unknown {
-                    (self.notes.lost_meanwhile, self.evidence.taken) = (true, true);
-                    self.notes.lost_user = self.presumed_user.take();
-                }
-            }
-            ObservedUser::Nobody => self.lost_user(turn),
-            ObservedUser::Unknown => {}
-        }
-        self.pump(turn, out);
-    }
-
-    /// Another connection of the session has made a new generation.
-    fn rotated(&mut self, generation: u64, turn: &mut Turn, out: &mut Outbox) {
-        if let SessionStatus::Attached { holding, stored: true } = self.status
-            && holding.generation < generation
-        {
-            self.note(Diagnostic::MadeElsewhere { generation, known: holding.generation });
-            self.evidence.rotated = Some(Holding { generation, ..holding });
-            self.want(Want::Reach(generation));
-            self.pump(turn, out);
         }
     }
 
-    fn login(&mut self, login: Login, turn: &mut Turn, out: &mut Outbox) {
-        self.logins.push(login);
-        // The old session first, or this would be refused.
-        self.pending_logouts.hurry();
-        self.pump(turn, out);
-    }
-
-    fn logout(&mut self, token: Token, out: &mut Outbox) {
-        self.refuse_logins(&RequestError::Superseded, out);
-        // What can be read at once is removed at once: the page may be about to go.
-        self.queries.read(StorageQuery::Logout { token, removed: None }, out);
-    }
-
-    /// The page came back: what waits for a better time has waited long enough, and evidence of siblings may have been missed.
-    fn wake(&mut self, out: &mut Outbox) {
-        self.retry = None;
-        self.pending_logouts.hurry();
-        if self.started {
-            self.queries.look(StorageQuery::Check, out);
+    /// The page came back: what waits for a better time has waited long enough, and signs of siblings may have been missed.
+    fn wake(&mut self) {
+        let machine = &mut self.machine;
+        machine.session.wait_until(None);
+        machine.pending_logouts.hurry();
+        if machine.session.status != SessionStatus::Unread {
+            machine.queries.look(StorageQuery::Check, &mut machine.out);
         }
     }
 
     /// Does what is due.
-    fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) {
-        while let Some(purpose) = out.timed_out(turn.now) {
+    fn tick(&mut self, turn: &mut Turn) {
+        let machine = &mut self.machine;
+        while let Some(purpose) = machine.out.timed_out(turn.now) {
             match purpose {
-                Purpose::Operation => self.answered(Err(RequestError::TimedOut), turn, out),
-                Purpose::Challenge => self.challenged(Err(RequestError::TimedOut), turn, out),
+                Purpose::Operation => answered(machine, Err(RequestError::TimedOut), turn),
+                Purpose::Challenge => challenged(machine, Err(RequestError::TimedOut), turn),
             }
             // Is it the service that is slow, or is nobody there?
-            out.push(Action::CheckConnection);
+            machine.out.push(Action::CheckConnection);
         }
-        if self.lock.tick(turn, out) {
-            self.note(Diagnostic::WithoutLock);
-            self.operation_go(out);
+        if machine.lock.tick(turn, &mut machine.out) {
+            machine.session.note(Diagnostic::WithoutLock);
+            advance(machine, OperationEvent::Locked, turn);
         }
-        self.refuse_late_logins(turn, out);
-        if self.is_promising() && self.schedule.refresh().is_some_and(|due| due <= turn.now) {
-            self.schedule.pause();
-            // It stayed logged in for a whole round: the next loss is a first one again.
-            self.losses = None;
-            self.want(Want::Refresh);
+        machine.logins.refuse_late(turn.now, &mut machine.out);
+        if machine.is_promising() && machine.session.schedule.refresh().is_some_and(|due| due <= turn.now) {
+            machine.session.refresh();
         }
-        self.look_for_orphan(turn);
-        self.account_for_leftovers(turn, out);
-        self.pump(turn, out);
+        look_for_orphan(machine, turn);
+        account_for_leftovers(machine, turn);
     }
 
-    /// Whether the user that the user model names is to be shown: not one whom nobody has logged in, as far as the page knows.
-    fn is_shown(&self) -> bool {
-        let accounted = match self.status {
-            SessionStatus::Attached { .. } | SessionStatus::Resuming => true,
-            SessionStatus::Nobody(_) => {
-                !self.notes.used || self.operation.as_ref().is_some_and(|operation| !operation.void)
-            }
-        };
-        accounted && self.leaving_user.is_none() && !self.is_ending()
-    }
-
-    fn want(&mut self, want: Want) {
-        self.wanted = Some(self.wanted.map_or(want, |wanted| wanted.max(want)));
-    }
-
-    fn ended(&mut self, why: EndReason) {
-        self.note(Diagnostic::Ended(why));
-        self.status = SessionStatus::Nobody(Some(why));
-        self.schedule.end();
-        (self.presumed_user, self.binding, self.wanted, self.retry) = (None, None, None, None);
-        self.evidence = TheftEvidence::default();
-        (self.notes.displaced, self.notes.lost_user) = (false, None);
-    }
-
-    /// The user model says that nobody is logged in any more. With a key at hand, that is no logout of this browser's:
-    /// the key is tried at once, so that a stolen session ends and an innocent one goes on.
-    fn lost_user(&mut self, turn: &mut Turn) {
-        match self.status {
-            SessionStatus::Attached { stored: true, .. } => {
-                self.note(Diagnostic::UserLost);
-                self.status = SessionStatus::Resuming;
-                // A sibling has the session, and the user does not look at this page.
-                if self.notes.displaced && !self.attended {
-                    self.presumed_user = self.presumed_user.take().or(self.notes.lost_user.take());
-                    return;
-                }
-                self.notes.lost_user = self.presumed_user.take().or(self.notes.lost_user.take());
-                self.evidence.taken = true;
-                self.schedule.pause();
-                self.regain(turn);
-            }
-            SessionStatus::Attached { stored: false, .. } => self.key_is_gone(turn),
-            _ => {}
+    fn begin_next(&mut self, turn: &mut Turn) {
+        if let Some(step) = begin_next(&mut self.machine, turn) {
+            do_step(&mut self.machine, step, turn);
         }
-    }
-
-    /// The session is to be on this connection again: at once, but with back-off if it is lost again and again.
-    fn regain(&mut self, turn: &mut Turn) {
-        self.want(Want::Resume);
-        self.retry = match &mut self.losses {
-            Some(losses) => Some(turn.now + losses.next(&mut turn.dice)),
-            none => {
-                *none = Some(Backoff::default());
-                None
-            }
-        };
     }
 }

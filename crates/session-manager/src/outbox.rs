@@ -1,7 +1,7 @@
 //! Where the parts of the session manager put what they want done: actions, and requests, each with
 //! its deadline. Must not decide anything.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use crate::{Action, Request, RequestError, RequestId, Secret, Token};
 
@@ -17,15 +17,20 @@ pub(crate) enum Purpose {
 /// Collects actions, and remembers which requests are under way: two at most.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
-    /// For the driver.
-    pub(crate) actions: VecDeque<Action>,
+    /// For the driver. A few at most: a queue of another kind would be more code in a page.
+    actions: Vec<Action>,
     pending: Vec<(RequestId, Purpose, Duration)>,
     last_id: u32,
 }
 
 impl Outbox {
     pub(crate) fn push(&mut self, action: Action) {
-        self.actions.push_back(action);
+        self.actions.push(action);
+    }
+
+    /// The next action.
+    pub(crate) fn next(&mut self) -> Option<Action> {
+        (!self.actions.is_empty()).then(|| self.actions.remove(0))
     }
 
     pub(crate) fn settle(&mut self, token: Token, result: Result<(), RequestError>) {

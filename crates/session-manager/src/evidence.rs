@@ -1,0 +1,33 @@
+//! Why a session ended whose key the service takes no more: by what was heard of the session. Must
+//! not ask anybody, for the service tells nobody: it may be a thief who asks.
+
+use crate::{
+    EndReason,
+    record::{Holding, Record},
+};
+
+/// What was heard against the session since its key was last good.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TheftEvidence {
+    /// Somebody has made this generation, and storage does not have it.
+    pub(crate) rotated: Option<Holding>,
+    /// The service took the user away.
+    pub(crate) is_user_taken: bool,
+}
+
+impl TheftEvidence {
+    /// Why the key `used` was refused, which `has_expired` or not.
+    pub(crate) fn reason(self, used: &Record, has_expired: bool) -> EndReason {
+        // A bound session's key is of no use to a thief.
+        let is_stolen = self
+            .rotated
+            .filter(|_| !used.bound)
+            .is_some_and(|rotated| rotated.is_same_session(used.holding()) && rotated.generation > used.generation);
+        match () {
+            () if has_expired => EndReason::Expired,
+            () if is_stolen => EndReason::Stolen,
+            () if self.is_user_taken => EndReason::LoggedOutElsewhere,
+            () => EndReason::Refused,
+        }
+    }
+}
