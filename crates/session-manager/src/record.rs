@@ -3,30 +3,30 @@
 
 use std::collections::VecDeque;
 
-use relogin_res::json;
+use relogin_res::json::{self, Object};
 use relogin_session::{Attempt, SessionId, api::ReloginKey};
-use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
-use crate::{Binding, RequestError, Secret, wire::LoggedIn};
+use crate::{
+    Binding, RequestError, Secret,
+    wire::{self, LoggedIn},
+};
 
 /// So many pending logouts are kept; of more, the oldest are forgotten.
 const MAX_PENDING: usize = 8;
 
 /// A key in storage.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Record {
     /// The key to use next.
     pub(crate) key: ReloginKey,
     /// Its generation.
     pub(crate) generation: u64,
     /// Whether the key is of no use without a proof.
-    #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) bound: bool,
     /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     attempt: Option<String>,
     /// For the session of a legacy service: what this browser calls it, as such a service's keys name no session.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     legacy: Option<SessionId>,
 }
 
@@ -70,17 +70,39 @@ pub(crate) enum SessionName {
     Legacy(SessionId),
 }
 
-/// A record and the pending logouts beside it. Clients that know nothing of those look for a `key` beside the member, so to
-/// them a text with nothing else is no record.
-#[derive(Serialize)]
-struct Text<'a> {
-    #[serde(flatten)]
-    record: Option<&'a Record>,
-    #[serde(rename = "pendingLogouts", skip_serializing_if = "<[_]>::is_empty")]
-    pending: &'a [Record],
-}
-
 impl Record {
+    /// Reads it. Members that are not ours are left out; one of ours of another type makes it no record.
+    ///
+    /// By hand, and so is writing: serde's code for it would be several kB of a page.
+    fn read(json: Json) -> Option<Self> {
+        let mut members = wire::members(json)?;
+        let legacy = wire::optional_text(&mut members, "legacy")?;
+        Some(Self {
+            key: ReloginKey::new(wire::text(&mut members, "key")?),
+            generation: wire::number(&members, "generation")?,
+            bound: wire::flag(&members, "bound")?,
+            attempt: wire::optional_text(&mut members, "attempt")?,
+            legacy: match legacy {
+                Some(name) => Some(SessionId::parse(&name)?),
+                None => None,
+            },
+        })
+    }
+
+    fn write(&self, object: &mut Object<'_>) {
+        object.text("key", self.key.expose());
+        object.number("generation", self.generation);
+        if self.bound {
+            object.member("bound").push_str("true");
+        }
+        if let Some(attempt) = &self.attempt {
+            object.text("attempt", attempt);
+        }
+        if let Some(name) = self.legacy {
+            object.text("legacy", &name.to_text());
+        }
+    }
+
     /// The text to store, with `pending` logouts beside it.
     pub(crate) fn text(&self, pending: &[Self]) -> Secret {
         text(Some(self), pending)
@@ -174,14 +196,17 @@ impl Granted {
 impl Stored {
     /// Takes what was read.
     pub(crate) fn read(text: Option<Secret>, certain: bool) -> Self {
-        // By way of a value: serde_json's reader of texts would add 20 kB to a page.
         let mut json = text.as_ref().and_then(|text| json::parse(text.expose())).unwrap_or_default();
         // Taken out, and not removed: a page would need the map's code for that, too.
-        let pending = json.get_mut("pendingLogouts").map(serde_json::Value::take);
-        let pending: Vec<Record> = pending.and_then(|pending| serde_json::from_value(pending).ok()).unwrap_or_default();
-        let record = serde_json::from_value(json).ok();
+        let pending = json.get_mut("pendingLogouts").map(Json::take);
+        let pending = match pending {
+            Some(Json::Array(pending)) => pending.into_iter().map(Record::read).collect(),
+            _ => None,
+        };
+        let pending: Vec<Record> = pending.unwrap_or_default();
+        let record = Record::read(json);
         // The user has logged out of that session: nothing brings it back.
-        let record = record.filter(|record: &Record| !pending.iter().any(|ended| ended.is_of_session(record)));
+        let record = record.filter(|record| !pending.iter().any(|ended| ended.is_of_session(record)));
         Self { text, record, pending, certain }
     }
 
@@ -229,13 +254,28 @@ fn rest(pending: &[Record]) -> Option<Secret> {
     (!pending.is_empty()).then(|| text(None, pending))
 }
 
+/// A record and the pending logouts beside it. Clients that know nothing of those look for a `key` beside the member, so to
+/// them a text with nothing else is no record.
 fn text(record: Option<&Record>, pending: &[Record]) -> Secret {
-    Secret::new(serde_json::to_string(&Text { record, pending }).expect("texts and numbers are JSON"))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
-fn is_false(flag: &bool) -> bool {
-    !flag
+    let mut text = String::new();
+    let mut object = Object::behind(&mut text);
+    if let Some(record) = record {
+        record.write(&mut object);
+    }
+    if !pending.is_empty() {
+        let list = object.member("pendingLogouts");
+        let mut before = '[';
+        for record in pending {
+            list.push(before);
+            let mut object = Object::behind(list);
+            record.write(&mut object);
+            object.end();
+            before = ',';
+        }
+        list.push(']');
+    }
+    object.end();
+    Secret::new(text)
 }
 
 impl Holding {
@@ -317,6 +357,12 @@ mod tests {
         for bad in ["", "null", "[]", "{", r#"{"key":1,"generation":1}"#, r#"{"key":"k","generation":-1}"#] {
             assert!(read(bad).record.is_none(), "{bad}");
         }
+        for member in [r#""bound":null"#, r#""attempt":1"#, r#""legacy":"x""#] {
+            let bad = format!(r#"{{"key":"k","generation":3,{member}}}"#);
+            assert!(read(&bad).record.is_none(), "{bad}");
+        }
+        let nulls = read(r#"{"key":"k","generation":3,"attempt":null,"legacy":null}"#).record.unwrap();
+        assert_eq!((nulls.attempt(), nulls.legacy), (None, None));
         let odd = read(r#"{"key":"k","generation":3,"attempt":"x"}"#).record.unwrap();
         assert_eq!(odd.attempt(), None, "an attempt of no known form is no attempt");
     }

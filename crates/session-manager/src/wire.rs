@@ -105,6 +105,16 @@ pub(crate) fn text(members: &mut Members, name: &str) -> Option<String> {
     if let Json::String(text) = members.get_mut(name)?.take() { Some(text) } else { None }
 }
 
+/// A member that is a string, or is missing or null; `None`: it is something else.
+#[expect(clippy::option_option, reason = "told apart: it is not there, and it is not ours")]
+pub(crate) fn optional_text(members: &mut Members, name: &str) -> Option<Option<String>> {
+    match members.get_mut(name).map(Json::take) {
+        None | Some(Json::Null) => Some(None),
+        Some(Json::String(text)) => Some(Some(text)),
+        Some(_) => None,
+    }
+}
+
 /// A member that is a whole number.
 pub(crate) fn number(members: &Members, name: &str) -> Option<u64> {
     members.get(name)?.as_u64()
