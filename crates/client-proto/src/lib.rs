@@ -4,23 +4,7 @@
 //! [`Client`], takes an [`Input`] at a [`Moment`] and queues [`Action`]s; whoever drives it carries those out. Connection,
 //! requests and cache are here; the session is kept by `relogin-session-manager`, whose types that a driver needs are
 //! reexported.
-//!
-//! ```
-//! use relogin_client_proto::{Action, Client, Config, Input, Moment};
-//! use relogin_res::ResourceId;
-//!
-//! let mut client = Client::new(Config::new(ResourceId::parse("session")?));
-//! client.handle(Input::Start, Moment { now: std::time::Duration::ZERO, random: [7; 24] });
-//! while let Some(action) = client.poll_action() {
-//!     match action {
-//!         Action::ReadStorage => { /* read, then handle(Input::StorageRead(…)) at once */ }
-//!         Action::OpenSocket(_id) => { /* connect, later handle(Input::SocketOpened(id)) */ }
-//!         _ => {}
-//!     }
-//! }
-//! let _when_to_send_input_timer = client.poll_timeout();
-//! # Ok::<(), relogin_res::InvalidResourceId>(())
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod action;

@@ -6,26 +6,7 @@
 //! for our own RES client, and the npm package for ResClient and others, by the same interface. What
 //! a session is to a browser is in docs/protocol.md, section 4; whether a key was stolen is never
 //! decided here.
-//!
-//! ```
-//! use std::time::Duration;
-//!
-//! use relogin_session_manager::{Action, Clock, Config, Input, Moment, SessionManager};
-//!
-//! let (mut manager, mut clock) = (SessionManager::new(Config::default()), Clock::default());
-//! let moment = Moment { now: Duration::ZERO, random: [7; 24] };
-//! let mut turn = clock.turn(moment, manager.poll_timeout());
-//! manager.handle(Input::Start, &mut turn);
-//! while let Some(action) = manager.poll_action() {
-//!     match action {
-//!         Action::ReadStorage => { /* read, then handle(Input::StorageRead(…)) at once */ }
-//!         Action::Request(_request) => { /* send, later handle(Input::Answered(…)) */ }
-//!         _ => {}
-//!     }
-//! }
-//! while let Some(_event) = manager.poll_event() { /* tell the page */ }
-//! let _when_to_handle_input_timer = manager.poll_timeout();
-//! ```
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod action;
