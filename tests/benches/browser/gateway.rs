@@ -1,5 +1,6 @@
-//! A gateway with a script, of which each connection has a world of its own: what is asked of it, it has sent in one go, so that it is
-//! waited for as little as can be.
+//! A scripted gateway for the benchmark of resources. Each connection has its own resources, and
+//! all frames that answer a request are sent at once, so that the page waits for the gateway as
+//! little as possible. Must not depend on the page.
 
 use anyhow::{Context, Result};
 use futures_util::{SinkExt, StreamExt};
@@ -10,25 +11,25 @@ use tokio::{
 };
 use tokio_tungstenite::{accept_async, tungstenite::Message};
 
-/// How many items the collection has.
+/// The number of items in the collection.
 pub(crate) const ITEMS: usize = 10_000;
-/// How many of them come and go at once.
+/// How many of them are added and removed at once.
 pub(crate) const STEPS: usize = 2_000;
-/// How many models there are in the other collection.
+/// The number of models in the other collection.
 pub(crate) const MODELS: usize = 1_000;
 
-/// Ends when dropped.
+/// A gateway, which stops when it is dropped.
 pub(crate) struct Gateway {
     url: String,
     server: JoinHandle<()>,
 }
 
-/// What a connection's service has.
+/// The resources of one connection.
 struct World {
     value: u64,
     items: Vec<Value>,
     models: Vec<u64>,
-    /// Of a generator that says where items come and go.
+    /// State of the generator that chooses where items are added and removed.
     seed: u64,
 }
 
@@ -38,7 +39,7 @@ impl Gateway {
         let url = format!("ws://{}/", listener.local_addr()?);
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // A page that goes ends it, too.
+                // It also ends when the page closes the connection.
                 tokio::spawn(async move { drop(serve(stream).await) });
             }
         });
@@ -79,7 +80,7 @@ impl World {
         Self { value: 0, items, models: vec![0; MODELS], seed: 1 }
     }
 
-    /// The events that a request brings, and its result.
+    /// The events that a request causes, and its result.
     fn answer(&mut self, method: &str) -> (Vec<Value>, Value) {
         match method {
             "version" => (vec![], json!({ "protocol": "1.2.3" })),
@@ -115,7 +116,7 @@ impl World {
         }
     }
 
-    /// An item more, or one less, in turns.
+    /// Adds an item if `n` is even, and removes one otherwise.
     fn step(&mut self, n: usize) -> Value {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let idx = (self.seed >> 33) as usize % self.items.len();

@@ -1,5 +1,6 @@
-//! What the client costs in a real browser: resources beside ResClient, in turns in one browser, and the page's way to "logged in".
-//! What counts are the ratios within a run. The figures are nobody's to fail by; what they were measured on has to be right.
+//! Benchmarks in a real browser: resources beside ResClient, and the time from navigation to
+//! "logged in". Only the ratios within one run mean something. No figure fails the benchmark, but a
+//! wrong result does.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people who measure")]
 
@@ -13,14 +14,14 @@ use relogin_tests::{
     stage::Arrangement,
 };
 
-/// All of it, and what can be run alone.
+/// The parts; the first one is all of them.
 const PARTS: [&str; 3] = ["browser", "resources", "reload"];
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let asked: Vec<_> = arguments.iter().filter(|argument| *argument != "--bench").collect();
-    // Cargo says --bench; without, somebody runs all targets as tests.
+    // Cargo passes --bench to benchmarks. Without it, all targets are run as tests.
     if asked.len() == arguments.len() {
         return Ok(());
     }

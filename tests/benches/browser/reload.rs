@@ -1,7 +1,8 @@
-//! The page's way from a navigation to "logged in", of somebody who is: with nothing of it in any cache of the browser's, and with all.
+//! The time from a navigation to "logged in", for a user who is logged in: with nothing in the
+//! browser's caches, and at a reload.
 //!
-//! Each round starts a browser on the same profile, from which what it keeps of sites' files and of the code that it has compiled is
-//! taken; storage stays. `data-session` says when the user is in.
+//! Each round starts a browser on the same profile, without its caches of files and compiled code;
+//! storage stays. `data-session` says when the user is logged in.
 
 use std::{fs, path::Path};
 
@@ -13,28 +14,30 @@ use crate::figures::Figures;
 
 const ROUNDS: usize = 11;
 
-/// Notes in each page when the user is in, and when the page waited for the server: for a file, from asking until it was there; for the
-/// WebSocket, until it was open; for requests, until their answers came.
+/// A script that records when the user is logged in, and when the page waited for the server: for a
+/// file from its request to its end, for the WebSocket until it was open, for requests until they
+/// were answered.
 const WATCH: &str = include_str!("../../pages/watch.js");
 
-/// One way to "logged in", in milliseconds from the navigation's start.
+/// One navigation until "logged in". Times are in milliseconds from its start, waits in
+/// milliseconds.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Way {
     logged_in: f64,
-    /// For the document, and the files of the page.
+    /// Wait for the document and the files of the page.
     files: f64,
-    /// When the page's program looked for the first thing: its storage, or a connection.
+    /// When the program opened its database or a connection, whichever was first.
     started: f64,
-    /// For the WebSocket to open.
+    /// Wait for the WebSocket to open.
     socket: f64,
-    /// For answers to requests.
+    /// Wait for answers to requests.
     answers: f64,
-    /// For any of them: a moment in which several are waited for counts once.
+    /// Wait for any of these; a moment with several waits counts once.
     server: f64,
 }
 
-/// What a row of the table is called, and what it shows of each way.
+/// The title of a row of the table, and its figure.
 type Row = (&'static str, fn(&Way) -> f64);
 
 pub(crate) async fn measure(stage: &mut Stage) -> Result<()> {
@@ -82,7 +85,7 @@ async fn way(browser: &Browser) -> Result<Way> {
     serde_json::from_value(found).context("what the page has noted")
 }
 
-/// Takes from a profile what the browser keeps of sites' files, and of the code that it has compiled.
+/// Removes the browser's caches of files and compiled code from a profile.
 fn forget_files(profile: &Path) -> Result<()> {
     for cache in ["Cache", "Code Cache", "GPUCache"] {
         let folder = profile.join("Default").join(cache);

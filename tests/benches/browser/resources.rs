@@ -1,5 +1,6 @@
-//! Resources beside ResClient: the same frames for both, in turns in one page. A time goes from a request of the page to the moment in
-//! which the last listener has been told of what the gateway sent then.
+//! Resources beside ResClient: both get the same frames, alternating in one page. A time is
+//! measured from the page's request until the last listener has been called for what the gateway
+//! sent.
 
 use anyhow::{Result, ensure};
 use relogin_tests::{
@@ -15,11 +16,11 @@ use crate::{
     gateway::{Gateway, ITEMS, MODELS, STEPS},
 };
 
-/// Those that do not count: a browser compiles what runs often, and only then.
+/// Rounds that are not counted, because a browser compiles only code that has run often.
 const WARM_UP: usize = 5;
 const ROUNDS: usize = 21;
 
-/// What is measured, by the page's names for it, and how it is told.
+/// The page's names of the parts, and their titles.
 const PARTS: [(&str, &str); 4] = [
     ("change", "one change event to 1,000 listeners"),
     ("load", "a collection of 10,000 items"),
@@ -48,7 +49,8 @@ pub(crate) async fn measure(stage: &mut Stage) -> Result<()> {
     for (part, what) in PARTS {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..WARM_UP + ROUNDS {
-            // Whoever is second finds the machine as the first has left it.
+            // They take turns at being first, because the first one leaves its garbage to the
+            // second.
             let turns = if round.is_multiple_of(2) { ["ours", "theirs"] } else { ["theirs", "ours"] };
             for whose in turns {
                 let time = once(&browser, part, whose).await?;
@@ -66,7 +68,7 @@ pub(crate) async fn measure(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Plays a part with a new client, which the page has look at what came of it.
+/// Plays a part with a new client. The page checks the result.
 async fn once(browser: &Browser, part: &str, whose: &str) -> Result<f64> {
     browser.devtools("HeapProfiler.collectGarbage", json!({})).await?;
     let time = browser.run(&format!("return figures.play('{part}', '{whose}')")).await?;

@@ -1,5 +1,6 @@
-//! The storage record, in localStorage and in the log of a database. Carries out the actions of
-//! `RecordStorage`, which decides what is read and written (docs/protocol.md, section 4).
+//! The storage record, in localStorage and in the log of a database, both under the name
+//! `relogin:<session>`. Carries out the actions of `RecordStorage`, which decides what is read and
+//! written (docs/protocol.md, section 4). Must not decide anything.
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -1,4 +1,4 @@
-//! What the JavaScript package stands on, used as it uses it: with functions and objects.
+//! The interface for the npm package, called as the package calls it: with functions and objects.
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -1,4 +1,5 @@
-//! The client and its session manager in a page: real storage, locks and timers; the gateway is scripted.
+//! Client and session manager in a page with real storage, locks and timers, and a scripted
+//! gateway.
 
 use std::{future, time::Duration};
 
@@ -199,7 +200,7 @@ async fn a_refresh_waits(name: &str, before: impl FnOnce(&mut Gateway)) {
         while page.client.refresh_in() != Some(Duration::ZERO) {
             TimeoutFuture::new(20).await;
         }
-        // The session manager's own timer, set for no later, has rung when this one does.
+        // The session manager's timer was not set later than this one, and has fired by then.
         TimeoutFuture::new(20).await;
     };
     within("the time of the refresh", overdue).await;

@@ -1,4 +1,4 @@
-//! The library in a real browser: the client against a scripted gateway.
+//! Tests of the library in a real browser, against a scripted gateway.
 #![cfg(target_arch = "wasm32")]
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails by panicking")]

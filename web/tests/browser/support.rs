@@ -1,4 +1,4 @@
-//! What the browser tests share: a scripted gateway, and waiting with a deadline.
+//! For the browser tests: a scripted gateway, and waiting with a deadline.
 
 use std::{future::Future, iter, pin::pin, time::Duration};
 
@@ -36,10 +36,10 @@ extern "C" {
     pub(crate) fn lock_is_free(name: &str) -> js_sys::Promise;
 }
 
-/// Long enough for any machine; what takes longer does not come.
+/// How long a test waits before it fails.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What `wanted` comes to.
+/// Waits for `wanted`, and panics if that takes too long.
 pub(crate) async fn within<T>(what: &str, wanted: impl Future<Output = T>) -> T {
     let deadline = TimeoutFuture::new(DEADLINE.as_millis() as u32);
     match future::select(pin!(wanted), deadline).await {
@@ -48,8 +48,8 @@ pub(crate) async fn within<T>(what: &str, wanted: impl Future<Output = T>) -> T 
     }
 }
 
-/// One connection, seen from the gateway. Answers what every client asks; the rest is up to the
-/// test.
+/// The gateway's side of one connection. It answers what every client requests; the rest is up to
+/// the test.
 pub(crate) struct Gateway {
     socket: JsValue,
     name: String,
@@ -83,16 +83,16 @@ pub(crate) fn jane() -> Json {
 }
 
 impl Gateway {
-    /// The next connection that the page opens, open.
+    /// Accepts the next connection that the page opens.
     pub(crate) async fn accept(name: &str) -> Self {
         let socket = within("a socket", JsFuture::from(next_socket())).await.unwrap();
         accept(&socket);
         Self { socket, name: name.to_owned(), user: nobody() }
     }
 
-    /// The next request for `method`, having answered the handshake and the user model on the way.
-    /// Anything else fails the test: what is sent, and in which order, is what these tests are
-    /// about.
+    /// Returns the next request for `method`, and answers the handshake and the user model before
+    /// it. Any other request fails the test, because these tests check what is sent, and in which
+    /// order.
     pub(crate) async fn expect(&mut self, method: &str) -> Request {
         loop {
             let request = self.next_request(method).await.expect("the page closed the connection");
@@ -103,8 +103,7 @@ impl Gateway {
         }
     }
 
-    /// Answers handshakes and user models until the page is logged in, out, or whatever `until`
-    /// waits for.
+    /// Answers handshakes and user models until `until` is ready.
     pub(crate) async fn serve<T>(&mut self, what: &str, until: impl Future<Output = T>) -> T {
         let serving = async {
             while let Some(request) = self.next_request(what).await {
@@ -136,7 +135,7 @@ impl Gateway {
         self.say(&json!({ "id": request.id, "error": { "code": code, "message": "no" } }));
     }
 
-    /// Tells an event.
+    /// Sends an event.
     pub(crate) fn tell(&self, event: &str, data: &Json) {
         self.say(&json!({ "event": event, "data": data }));
     }
@@ -162,12 +161,12 @@ impl Gateway {
         take_frame(&self.socket).map(|frame| Request::parse(&frame))
     }
 
-    /// What the page has asked and was not answered yet.
+    /// The requests that have arrived and have not been read yet.
     pub(crate) fn waiting(&self) -> Vec<Request> {
         iter::from_fn(|| take_frame(&self.socket)).map(|frame| Request::parse(&frame)).collect()
     }
 
-    /// Answers what every client asks; false for what is up to the test.
+    /// Answers what every client requests; returns false for other requests.
     pub(crate) fn answer_common(&self, request: &Request) -> bool {
         let user = format!("{}.user.{{cid}}", self.name);
         if request.method == "version" {
@@ -181,12 +180,12 @@ impl Gateway {
     }
 }
 
-/// A key of the shape that services hand out; what is in it is no affair of a client's.
+/// A key. Clients do not read what is in it.
 pub(crate) fn key(generation: u64) -> String {
     format!("key-{generation}")
 }
 
-/// A page: the client, and what it tells.
+/// A page: its client, and the client's events.
 pub(crate) struct Page {
     pub(crate) client: Client,
     events: Events,
@@ -199,7 +198,7 @@ impl Page {
         Self { events: client.events(), client }
     }
 
-    /// Waits for the client to tell something.
+    /// Waits for the client's next event.
     pub(crate) async fn next_event(&mut self) -> Event {
         within("an event", self.events.next()).await.expect("the client stopped")
     }
@@ -226,7 +225,7 @@ pub(crate) async fn stored(name: &str) -> Option<Json> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
-/// Puts a record into storage, as an earlier page has left it.
+/// Writes a record to storage, as an earlier page would have left it.
 pub(crate) async fn store(name: &str, generation: u64) {
     let record = json!({ "key": key(generation), "generation": generation }).to_string();
     write(&web_sys::window().unwrap(), name, &record);
