@@ -1,4 +1,5 @@
-//! The session manager over a client of JavaScript's: its only loop.
+//! The session manager over a client that is in JavaScript, and its driver. Must not depend on
+//! sockets.
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
@@ -22,16 +23,17 @@ use wasm_bindgen_futures::spawn_local;
 use super::{Alive, error::ErrorValue, promise, session_event::SessionEvent, to_js, value::Given};
 use crate::browser::{self, BrowserIo, StorageMode, moment};
 
-/// Which session is kept.
+/// The session to keep.
 #[derive(Debug, Deserialize, Tsify)]
 pub struct RawSessionOptions {
     /// The name of the session resource, as the service's `--name`.
     pub name: String,
-    /// Where in localStorage the page kept its relogin key before: it is taken over, once.
+    /// The name in localStorage under which the page kept its relogin key before. The key is taken
+    /// over once.
     #[serde(default)]
     #[tsify(optional)]
     pub adopt: Option<String>,
-    /// How often the key is used, in milliseconds, where the service does not say it.
+    /// How often the key is used, in milliseconds, if the service does not say so.
     #[serde(default)]
     #[tsify(optional)]
     pub refresh: Option<f64>,
@@ -39,7 +41,7 @@ pub struct RawSessionOptions {
 
 #[wasm_bindgen]
 extern "C" {
-    /// The package's function, which throws nothing: it catches what listeners throw.
+    /// A function of the package. It never throws: it catches what listeners throw.
     #[wasm_bindgen(typescript_type = "(event: SessionEvent) => void")]
     #[derive(Debug)]
     pub type SessionObserver;
@@ -48,29 +50,29 @@ extern "C" {
     fn told(this: &SessionObserver, nobody: &JsValue, event: JsValue);
 }
 
-/// A session manager at work, until it is freed. The session stays in storage.
+/// A session manager, which runs until it is freed. The session stays in storage.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawSession {
     asks: UnboundedSender<Ask>,
 }
 
-/// What JavaScript asks of it.
+/// A message from JavaScript to the driver.
 enum Ask {
     Input(Input),
-    /// A command, and who waits for what becomes of it.
+    /// A command, and who waits for its outcome.
     Command(Command, oneshot::Sender<Result<(), RequestError>>),
 }
 
-/// A command, by the token that it gets.
+/// Makes the input of a command from the command's token.
 type Command = Box<dyn FnOnce(Token) -> Input>;
 
 #[wasm_bindgen]
 impl RawSession {
-    /// Keeps a session. Storage has been looked at when this is fulfilled.
+    /// Keeps a session. Fulfilled once storage has been read.
     ///
     /// # Errors
-    /// If the name is no resource id.
+    /// If the name is not a resource id.
     pub async fn start(options: Ts<RawSessionOptions>, observer: SessionObserver) -> Result<RawSession, JsValue> {
         let RawSessionOptions { name, adopt, refresh } = options.to_rust().map_err(ErrorValue::invalid)?;
         ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
@@ -96,47 +98,47 @@ impl RawSession {
         Ok(Self { asks })
     }
 
-    /// The client has a new connection.
+    /// Says that the client has a new connection.
     pub fn connected(&self) {
         self.tell(Input::Opening);
         self.tell(Input::Connected);
     }
 
-    /// The client's connection is lost.
+    /// Says that the client's connection is lost.
     pub fn disconnected(&self) {
         self.tell(Input::Disconnected);
     }
 
-    /// The client's answer to a request: what the method gave back.
+    /// Passes on the client's answer to a request: the result of the method.
     pub fn answered(&self, id: f64, #[wasm_bindgen(unchecked_param_type = "unknown")] payload: JsValue) {
-        // Ids count up from one.
+        // Ids are small integers.
         self.tell(Input::Answered(RequestId(id as u32), Ok(to_json(payload).unwrap_or_default())));
     }
 
-    /// The client's error for a request.
+    /// Passes on the client's error for a request.
     ///
     /// # Errors
-    /// If it is none.
+    /// If `error` is not an error object.
     pub fn failed(&self, id: f64, error: &Ts<ErrorValue>) -> Result<(), JsValue> {
         let error = error.to_rust().map_err(ErrorValue::invalid)?;
         self.tell(Input::Answered(RequestId(id as u32), Err(error.into_request_error())));
         Ok(())
     }
 
-    /// The values of the user model: it was loaded, or has changed; undefined if they cannot be trusted any
-    /// more.
+    /// Passes on the values of the user model when it was loaded or has changed; undefined if they
+    /// are no longer up to date.
     #[wasm_bindgen(js_name = userChanged)]
     pub fn user_changed(&self, #[wasm_bindgen(unchecked_param_type = "unknown")] user: JsValue) {
         let user = to_json(user).map(|user| ObservedUser::read(|name| user.get(name)));
         self.tell(Input::User(user.unwrap_or_default()));
     }
 
-    /// The user model's event `rotated`, of this generation.
+    /// Passes on the user model's event `rotated`, with its generation.
     pub fn rotated(&self, generation: f64) {
         self.tell(Input::Rotated(generation as u64));
     }
 
-    /// Logs in. Fulfilled when the key is stored.
+    /// Logs in. Fulfilled once the key is stored.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn login(&self, username: String, password: String) -> Promise {
         let password = Secret::new(password);
@@ -155,7 +157,7 @@ impl RawSession {
         promise(Box::pin(async move {
             match settled.await {
                 Ok(outcome) => outcome.map_err(|error| ErrorValue::from(&error))?,
-                // It is freed, and the package has told those who wait.
+                // This was freed, and the package has rejected the promises that wait.
                 Err(oneshot::Canceled) => Err(ErrorValue::from(&RequestError::Superseded))?,
             }
             Ok(JsValue::UNDEFINED)
@@ -167,18 +169,18 @@ impl RawSession {
     }
 
     fn ask(&self, ask: Ask) {
-        // Fails if the loop has ended, which it does with us.
+        // It fails only if the driver has ended, which it does with us.
         let _ = self.asks.unbounded_send(ask);
     }
 }
 
-/// The machine, and what it is connected to.
+/// The session manager, and its I/O.
 struct Driver {
     manager: SessionManager,
     clock: Clock,
     io: BrowserIo,
     asked: UnboundedReceiver<Ask>,
-    /// Who waits for which command: a few at most.
+    /// Who waits for which command. They are few.
     waiting: Vec<(u64, oneshot::Sender<Result<(), RequestError>>)>,
     next_token: u64,
     observer: SessionObserver,
@@ -186,7 +188,7 @@ struct Driver {
 }
 
 impl Driver {
-    /// The loop. Ends with the handle.
+    /// Runs until the handle is dropped.
     async fn run(mut self) {
         while let Some(input) = self.next_input().await {
             self.take_in(input).await;
@@ -201,7 +203,7 @@ impl Driver {
                 Poll::Pending => self.asked.poll_next_unpin(context).map(Some),
             });
             match asked.await {
-                // Sockets are the other client's.
+                // An event that is not for a session: the other client has its own sockets.
                 None => {}
                 Some(None) => return None,
                 Some(Some(Ask::Input(input))) => return Some(input),
@@ -214,7 +216,7 @@ impl Driver {
         }
     }
 
-    /// Hands `input` to the manager, and does what that wants done, until it wants nothing more.
+    /// Hands `input` to the manager, and carries out its actions until there are no more.
     async fn take_in(&mut self, input: Input) {
         self.handle(input);
         while let Some(action) = self.manager.poll_action() {
@@ -252,7 +254,7 @@ impl Driver {
             Action::Settle(Token(token), outcome) => {
                 if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) {
                     let (_, settle) = self.waiting.swap_remove(at);
-                    // Nobody waits any more if the promise was collected.
+                    // It fails only if nobody waits any more.
                     let _ = settle.send(outcome);
                 }
             }
@@ -268,7 +270,7 @@ impl Driver {
     }
 }
 
-/// A value of JavaScript's as JSON; none for undefined.
+/// Converts a JavaScript value to JSON; `None` for undefined.
 fn to_json(value: JsValue) -> Option<Json> {
     if value.is_undefined() {
         return None;
