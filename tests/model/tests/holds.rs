@@ -80,8 +80,6 @@ holds! {
     two_places_a_crash_and_a_logout: {places: true, tabs: 1} {logouts: 1, reverts: 1, reloads: 1, timers: 2}
     two_places_a_crash_a_logout_and_a_login: {places: true, tabs: 1} {logouts: 1, logins: 1, reverts: 1, reloads: 1, timers: 1}
     two_places_and_a_silent_database: {places: true, tabs: 1} {silences: 1, reloads: 1, mute: 1, timers: 2}
-    two_places_and_a_browser_that_loses_both: {places: true, tabs: 1} {silences: 1, local_losses: 1, mute: 1, timers: 2}
-    two_places_and_a_browser_that_loses_one_and_falls_behind: {places: true, tabs: 1} {silences: 1, reverts: 1, mute: 1, timers: 2}
     two_places_a_silent_database_and_a_logout: {places: true, tabs: 1} {silences: 1, logouts: 1, reloads: 1, timers: 1}
 }
 
