@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod crates;
 mod cycles;
 mod dependencies;
 mod docs;

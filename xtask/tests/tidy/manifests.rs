@@ -42,7 +42,8 @@ fn names_in(value: &toml::Value, table: &str) -> Vec<String> {
     value.as_table().map(|file| names(file, table)).unwrap_or_default()
 }
 
-fn read(path: &str) -> toml::Table {
+/// A manifest as it is.
+pub(crate) fn read(path: &str) -> toml::Table {
     let text = fs::read_to_string(root().join(path)).expect("members have manifests");
     text.parse().expect("Cargo has read it before us")
 }
