@@ -129,6 +129,7 @@ impl App {
                 name: config.name.clone(),
                 demo: config.demo,
                 gateway: config.gateway == GatewayKind::Embedded,
+                shared: is_shared,
                 users: match &config.users {
                     UsersSource::Nats(subject) => Some(subject.clone()),
                     _ => None,

@@ -18,6 +18,8 @@ pub struct Uses {
     pub demo: bool,
     /// It has a gateway.
     pub gateway: bool,
+    /// It shares its store with other instances.
+    pub shared: bool,
     /// It asks a service for users here.
     pub users: Option<String>,
     /// It publishes the audit trail here.
@@ -69,6 +71,10 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
             Need::publish(format!("get.{name}.user.*"), format!("get.{user}"), "{}"),
         ]);
     }
+    if uses.gateway && uses.shared {
+        // Each instance is answered at a method of its own.
+        needs.push(Need::publish(format!("auth.{name}.renew.*"), format!("auth.{name}.renew.{PROBE}"), "{}"));
+    }
     if let Some(subject) = &uses.users {
         needs.extend([Need::subscribe(format!("{subject}.changed")), Need::untried(subject)]);
     }
@@ -88,6 +94,7 @@ mod tests {
             name: "session".into(),
             demo: true,
             gateway: true,
+            shared: true,
             users: Some("my.users".into()),
             audit: Some("my.audit".into()),
         };

@@ -159,3 +159,12 @@ async fn without_the_subject_of_instances_it_starts_and_says_so() {
     service.says("another instance of the same name would not be noticed").await;
     service.stop().await;
 }
+
+/// One with other options would not be noticed.
+#[tokio::test]
+async fn instances_that_could_not_find_each_other_do_not_share_sessions() {
+    let permitting = Permitting::start(r#"publish: ">", subscribe: { deny: "relogin.session.instance" }"#);
+    let options = format!("serve --demo --nats {} --store jetstream --secret-file secret", permitting.url());
+    let line = permitting.folder.run(&options, "").refused();
+    assert!(line.contains("by which instances with the same sessions find each other"), "{line}");
+}
