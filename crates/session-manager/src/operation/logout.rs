@@ -118,6 +118,7 @@ mod tests {
         super::table::{SIBLINGS, World, bound_key, check, key, name, step_words, words},
         *,
     };
+    use crate::Signature;
 
     fn outcome(outcome: &LogoutOutcome) -> String {
         match outcome {
@@ -164,6 +165,9 @@ mod tests {
         assert_eq!(step_words(&step), "ask for a challenge");
         let next = logout.handle(Event::Challenged(Ok(())), &world.facts());
         assert_eq!(words(&next, outcome), "ask for a challenge", "it has passed by now");
+        let mut signing = Logout { stage: Stage::Proving(bound_key(), Proof::Signing("c".to_owned())) };
+        let next = signing.handle(Event::Signed(Signature::Made("s".to_owned())), &world.facts());
+        assert_eq!(words(&next, outcome), "ask for a challenge", "it has passed while the device signed");
         let (_, step) = Logout::take_up(key().begun(SIBLINGS), &world.facts());
         assert_eq!(step_words(&step), "send relogin", "a bearer's key needs none");
     }
