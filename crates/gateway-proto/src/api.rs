@@ -173,7 +173,8 @@ pub struct Config {
     /// How many bytes they may cost.
     pub max_idle_bytes: usize,
     /// How many events of one resource may wait for one connection: for an access answer, or for resources that another
-    /// event refers to. Beyond it, the connection is closed.
+    /// event refers to. Beyond it, the connection is closed. Of all that waits for work of the
+    /// connection, twice as many may wait.
     pub max_held_events: usize,
     /// How many bytes they may have.
     pub max_held_bytes: usize,
@@ -182,8 +183,8 @@ pub struct Config {
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,
-    /// How many notices of resources may wait until all subscribers have been told. Beyond it, the oldest is
-    /// told to all of them at once.
+    /// How many notices of resources may wait until all subscribers have been told. Beyond it, the
+    /// machine is behind: see [`Gateway::is_behind`](crate::Gateway::is_behind).
     pub max_untold_notices: usize,
     /// How many bytes they may have.
     pub max_untold_bytes: usize,

@@ -3,10 +3,12 @@
 
 mod fanout;
 mod idle;
+mod merge;
 mod names;
 mod queries;
 mod reload;
 mod remains;
+mod sweep;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -19,32 +21,37 @@ use relogin_res::{
     service::{self, GetRequest, Payload, Subject},
 };
 
-use self::{
-    fanout::{Audience, Fanout},
-    idle::Idle,
-    names::Name,
-};
+use self::{fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
     fanout::{Step, Told},
     queries::{Queried, Waiting},
     remains::Remains,
+    sweep::Swept,
 };
 use crate::{
     api::{Config, Tag},
     bus::{Asker, Bus, Listener, Purpose},
     content::{Content, Snapshot},
     event::Event,
-    ids::{ResourceKey, Subscriber, Subscribers},
+    ids::{Heard, ResourceKey, Subscriber},
     resource::{Loaded, Resource, State},
 };
 
 /// Something to be told to subscribers.
 #[derive(Debug)]
 pub(crate) struct Notice {
-    /// The resource as these subscribers know it.
+    /// The resource as its subscribers know it.
     pub(crate) resource: ResourceKey,
-    pub(crate) audience: Audience,
-    pub(crate) news: News,
+    pub(crate) message: Message,
+}
+
+/// What happened to a resource.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// What all subscribers are told.
+    News(News),
+    /// It became one with another: subscribers are told once they have been moved.
+    Merged,
 }
 
 /// What subscribers are told.
@@ -85,6 +92,13 @@ pub(crate) struct Cache {
     reloading: usize,
     /// Names whose events have waited, and wait no longer.
     unlocked: VecDeque<String>,
+    /// Resources that became one with others, while not all subscribers have been moved.
+    merges: BTreeMap<ResourceKey, Merge>,
+    sweeps: VecDeque<Sweep>,
+    /// Names that are no longer used.
+    dropped: VecDeque<Name>,
+    /// The number of the last event after which access must be requested again.
+    last_reaccess: u64,
     fanout: Fanout,
 }
 
@@ -106,6 +120,10 @@ impl Cache {
             stale: VecDeque::new(),
             reloading: 0,
             unlocked: VecDeque::new(),
+            merges: BTreeMap::new(),
+            sweeps: VecDeque::new(),
+            dropped: VecDeque::new(),
+            last_reaccess: 0,
             fanout: Fanout::new(config),
         }
     }
@@ -115,18 +133,23 @@ impl Cache {
         self.content_bytes
     }
 
-    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come. `None` if the
-    /// connection is subscribed to it by too many names already.
+    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come.
+    ///
+    /// # Errors
+    /// If the connection is subscribed to it by too many names already, or the bus has refused its events.
     pub(crate) fn subscribe(
         &mut self,
         rid: &ResourceId,
         subscriber: Subscriber,
         bus: &mut Bus,
-    ) -> Option<(ResourceKey, Option<Arc<Snapshot>>)> {
+    ) -> Result<(ResourceKey, Option<Arc<Snapshot>>), Error> {
         let name = self.names.entry(rid.name().to_owned()).or_insert_with(|| {
             let pattern = format!("event.{}.*", rid.name());
             Name::new(bus.listen(Listener::Resource(rid.name().to_owned()), pattern))
         });
+        if name.is_refused {
+            return Err(Error::internal());
+        }
         self.idle.remove_name(rid.name(), name);
         let key = name.find(rid.query()).unwrap_or_else(|| {
             self.last_key += 1;
@@ -139,32 +162,41 @@ impl Cache {
             Resource::new(rid.clone(), State::Loading(tag))
         });
         if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
-            return None;
+            return Err(Error::subscription_limit_exceeded());
         }
-        if resource.subscribers.insert(subscriber, self.fanout.next()).is_none() {
+        let heard = Heard { lacks: self.fanout.next(), access: name.reaccess };
+        if resource.subscribers.insert(subscriber, heard).is_none() {
             name.count_in(rid.query());
         }
         self.idle.remove(key, resource);
         let snapshot = resource.loaded().map(|loaded| Arc::clone(&loaded.snapshot));
-        Some((key, snapshot))
+        Ok((key, snapshot))
     }
 
-    /// Ends a subscription to a resource as services name it, if there is one.
-    pub(crate) fn unsubscribe(&mut self, rid: &ResourceId, subscriber: &Subscriber, bus: &mut Bus) {
-        let Some(name) = self.names.get_mut(rid.name()) else { return };
-        let Some(key) = name.find(rid.query()) else { return };
+    /// Ends a subscription to the resource `key`, which services name `rid`, if there is one.
+    pub(crate) fn unsubscribe(&mut self, key: ResourceKey, rid: &ResourceId, subscriber: &Subscriber, bus: &mut Bus) {
+        if self.fanout.forget_gone(key, subscriber) {
+            self.forget_moving(key);
+        }
         let Some(resource) = self.resources.get_mut(&key) else { return };
         if resource.subscribers.remove(subscriber).is_none() {
             return;
         }
-        name.count_out(rid.query());
-        name.tidy(rid.query(), resource);
-        if resource.subscribers.is_empty() {
+        if let Some(name) = self.names.get_mut(rid.name()) {
+            name.count_out(rid.query());
+            name.tidy(rid.query(), resource);
+        }
+        self.drop_if_unwanted(key, bus);
+    }
+
+    fn drop_if_unwanted(&mut self, key: ResourceKey, bus: &mut Bus) {
+        let Some(resource) = self.resources.get_mut(&key) else { return };
+        if resource.subscribers.is_empty() && resource.merging == 0 && resource.drop_at.is_none() {
             // There may be any number of queries: none is kept for nobody, but often the next one comes at once.
             if self.idle.keeps_nothing() {
                 self.drop_resource(key, bus);
             } else if resource.query().is_some() {
-                self.forget_resource(key, bus);
+                let Some(Resource { rid, .. }) = self.forget_resource(key, bus) else { return };
                 if let Some(name) = self.names.get_mut(rid.name()).filter(|name| name.is_empty()) {
                     name.clear_waiting();
                     self.idle.insert_name(rid.name(), name, bus.now);
@@ -206,7 +238,7 @@ impl Cache {
             notices.extend(self.set_content(same, got, bytes, bus));
         }
         if same != key {
-            notices.extend(self.merge(key, same));
+            notices.extend(self.merge(key, same, bus));
         }
         self.evict(bus);
         notices
@@ -245,39 +277,6 @@ impl Cache {
         name.tidy(asked.query(), resource);
     }
 
-    /// Makes the resource `from`, which was loading, one with `to`, which is there.
-    fn merge(&mut self, from: ResourceKey, to: ResourceKey) -> Vec<Notice> {
-        let Some(gone) = self.resources.remove(&from) else { return Vec::new() };
-        self.idle.remove_gone(from, &gone);
-        let Some(name) = self.names.get_mut(gone.rid.name()) else { return Vec::new() };
-        let Some(resource) = self.resources.get_mut(&to) else { return Vec::new() };
-        if let Some(alias) = name.relink(gone.rid.query(), to) {
-            resource.aliases.insert(alias);
-        }
-        if self.fanout.is_about(from) {
-            self.fanout.keep(from, gone.subscribers.clone());
-        }
-        // Who is subscribed to it by too many names already does not get it by this one.
-        let (mut moved, mut surplus) = (Subscribers::new(), Subscribers::new());
-        for (subscriber, lacks) in gone.subscribers {
-            if resource.subscribers_of(subscriber.0) < self.max_subscribers {
-                resource.subscribers.insert(subscriber.clone(), self.fanout.next());
-                moved.insert(subscriber, lacks);
-            } else {
-                name.count_out(gone.rid.query());
-                surplus.insert(subscriber, lacks);
-            }
-        }
-        name.tidy(gone.rid.query(), resource);
-        if !resource.subscribers.is_empty() {
-            self.idle.remove(to, resource);
-        }
-        let loaded = resource.loaded().map(|loaded| News::Loaded(to, Arc::clone(&loaded.snapshot)));
-        let refused = News::Failed(Error::subscription_limit_exceeded());
-        let told = loaded.map(|news| Notice { resource: from, audience: Audience::These(moved), news });
-        told.into_iter().chain([Notice { resource: from, audience: Audience::These(surplus), news: refused }]).collect()
-    }
-
     fn set_bytes(&mut self, key: ResourceKey, bytes: usize) {
         let Some(resource) = self.resources.get_mut(&key) else { return };
         self.content_bytes = self.content_bytes - resource.bytes + bytes;
@@ -290,7 +289,8 @@ impl Cache {
         let Some(queries) = self.names.get(name) else { return Vec::new() };
         if event == "reaccess" {
             // Waits for nothing: what comes after it must not be seen by who may not.
-            return self.reaccess(queries.keys());
+            self.reset_access(name);
+            return Vec::new();
         }
         if queries.is_locked() {
             self.hold(name, event, payload, bus);
@@ -339,21 +339,6 @@ impl Cache {
         Some(notice)
     }
 
-    /// Fails all resources whose events cannot be listened to.
-    pub(crate) fn on_listen_refused(&mut self, name: &str, error: &Error, bus: &mut Bus) -> Vec<Notice> {
-        let keys: Vec<_> = self.names.get(name).into_iter().flat_map(Name::keys).collect();
-        let notices = keys.into_iter().flat_map(|key| self.on_loaded(key, Err(error.clone()), bus)).collect();
-        if self.names.get(name).is_some_and(Name::is_empty) {
-            self.drop_name(name, bus);
-        }
-        notices
-    }
-
-    fn reaccess(&self, keys: impl IntoIterator<Item = ResourceKey>) -> Vec<Notice> {
-        let there = keys.into_iter().filter(|key| self.resources.contains_key(key));
-        there.map(|key| notice(key, News::Reaccess)).collect()
-    }
-
     fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
         let resource = self.forget_resource(key, bus)?;
         if self.names.get(resource.rid.name()).is_some_and(Name::is_empty) {
@@ -376,10 +361,11 @@ impl Cache {
             }
             State::Loaded(_) => {}
         }
-        self.leave_round(&resource, bus);
+        self.leave_round(key, &resource, bus);
         if let Some(name) = self.names.get_mut(resource.rid.name()) {
-            name.unlink_all(key, &resource);
+            name.remove(key, &resource);
         }
+        self.unlink(resource.rid.name(), key, mem::take(&mut resource.aliases));
         Some(resource)
     }
 }
@@ -390,5 +376,5 @@ fn ask(bus: &mut Bus, asker: Asker, purpose: Purpose, name: &str, query: Option<
 }
 
 fn notice(key: ResourceKey, news: News) -> Notice {
-    Notice { resource: key, audience: Audience::Subscribers, news }
+    Notice { resource: key, message: Message::News(news) }
 }

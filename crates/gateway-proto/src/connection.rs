@@ -57,9 +57,11 @@ pub(crate) struct Shared {
     pub(crate) subscription_bytes: usize,
     /// Connections that have something to do in their turn, each of them once.
     pub(crate) ready: VecDeque<ConnectionKey>,
-    /// How many steps of its jobs a connection does at once when they come up, and how many in a turn.
+    /// How many steps of their jobs connections do at once when they come up, and how many one does in a turn.
     pub(crate) jobs_at_once: usize,
     pub(crate) jobs_a_turn: usize,
+    /// How many of those at once are left for the input at hand.
+    pub(crate) jobs_left: usize,
 }
 
 /// A client's connection.
@@ -139,8 +141,8 @@ impl Connection {
         if let AccessState::Asked(tag, _) = subscription.access {
             shared.bus.release(tag);
         }
-        if subscription.resource.is_some() {
-            shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
+        if let Some(key) = subscription.resource {
+            shared.cache.unsubscribe(key, &subscription.target, &(self.key, rid), &mut shared.bus);
         }
         true
     }

@@ -72,19 +72,12 @@ impl Snapshot {
         &mut snapshot.content
     }
 
-    /// What the content refers to, soft references left out.
-    pub(crate) fn references(&self) -> References {
-        let mut references = References::new();
-        let mut count = |value: &Verbatim| {
-            if let Some(rid) = value.reference() {
-                *references.entry(rid.clone()).or_default() += 1;
-            }
-        };
+    /// One of the values of the content, in their order. `None` if there are no more.
+    pub(crate) fn value(&self, at: usize) -> Option<&Verbatim> {
         match &self.content {
-            Content::Model(model) => model.values().for_each(&mut count),
-            Content::Collection(collection) => collection.iter().for_each(&mut count),
+            Content::Model(model) => model.as_slice().get(at).map(|(_, value)| value),
+            Content::Collection(collection) => collection.get(at),
         }
-        references
     }
 
     /// Adds the content to those on their way to a client.

@@ -20,8 +20,18 @@ pub(crate) struct TaskId(pub(crate) u64);
 /// Who is told of a resource: a connection, and what it calls the resource.
 pub(crate) type Subscriber = (ConnectionKey, ResourceId);
 
-/// Subscribers of a resource, each with the number of the first notice that it lacks.
-pub(crate) type Subscribers = BTreeMap<Subscriber, u64>;
+/// What a subscriber of a resource has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// The number of the first notice that it lacks.
+    pub(crate) lacks: u64,
+    /// The number of the last event of the resource's name, of those that it was told of, after which access must be requested
+    /// again.
+    pub(crate) access: u64,
+}
+
+/// Subscribers of a resource.
+pub(crate) type Subscribers = BTreeMap<Subscriber, Heard>;
 
 /// The range in which the subscribers of one connection come first.
 pub(crate) fn subscribers_from(connection: ConnectionKey) -> (Bound<Subscriber>, Bound<Subscriber>) {

@@ -36,6 +36,8 @@ use crate::{
 /// - A connection's frames are handed in once it is accepted ([`Action::Accept`]).
 /// - Each input costs a bounded amount of work. What is left to be done is wanted at once ([`poll_timeout`](Self::poll_timeout) has
 ///   come already), a little with each [`Input::Timeout`]: a driver hands in what else there is in between.
+/// - While the machine [is behind](Self::is_behind), no messages and replies of the bus are handed in, so that they wait where
+///   they are bounded.
 /// - Actions are carried out in their order: a resource's events are subscribed to before the resource is asked for.
 /// - Each [`Input::Frame`] of a connection is followed by exactly one [`Action::Done`], once it is answered or turned out to
 ///   need no answer, unless the connection ends before. A driver that hands in no more than so many frames ahead of their
@@ -58,6 +60,12 @@ pub struct Gateway {
     turn: usize,
     /// How much of it is done with each input.
     pub(crate) inline: usize,
+    /// How many subscribers may still be told of something at once, with the input at hand.
+    tells_left: usize,
+    /// How much news connections are told at once before something else is done with them, with one input. If there is more,
+    /// something else has to wait.
+    pub(crate) catch_up: usize,
+    catch_up_left: usize,
     is_up: bool,
 }
 
@@ -70,11 +78,15 @@ const SLICE: usize = 64;
 /// How much of it is done with each other input: little, so that it holds nobody up, but all of what there is most of the time.
 const INLINE: usize = 8;
 
-/// How many steps of its jobs a connection does at once when they come up: most of the time, that is all.
+/// How many steps of their jobs connections do at once when they come up, all of them with one input: most of the time, that is
+/// all.
 const JOBS_AT_ONCE: usize = 256;
 
-/// How many it does in a turn, if that was not all.
+/// How many one does in a turn, if that was not all.
 const JOBS_A_TURN: usize = 8;
+
+/// How much news connections are told at once before something else is done with them, with one input.
+const CATCH_UP: usize = 64;
 
 impl Gateway {
     /// A gateway without connections. Has actions to begin with.
@@ -93,6 +105,7 @@ impl Gateway {
                 ready: VecDeque::new(),
                 jobs_at_once: JOBS_AT_ONCE,
                 jobs_a_turn: JOBS_A_TURN,
+                jobs_left: 0,
             },
             connections: BTreeMap::new(),
             closing: VecDeque::new(),
@@ -101,6 +114,9 @@ impl Gateway {
             wrecks: VecDeque::new(),
             turn: 0,
             inline: INLINE,
+            tells_left: 0,
+            catch_up: CATCH_UP,
+            catch_up_left: 0,
             is_up: true,
         }
     }
@@ -108,6 +124,9 @@ impl Gateway {
     /// Takes note of what happened at `now`.
     pub fn handle(&mut self, input: Input<'_>, now: Duration) {
         self.shared.bus.now = now;
+        self.shared.jobs_left = self.shared.jobs_at_once;
+        self.catch_up_left = self.catch_up;
+        self.tells_left = self.inline * work::TOLD_A_STEP;
         let is_due = matches!(input, Input::Timeout);
         match input {
             Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin),
@@ -142,6 +161,12 @@ impl Gateway {
     /// The next thing to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.shared.bus.next_action()
+    }
+
+    /// True while subscribers must be told more than may wait, so that nothing may be added to it.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.shared.cache.has_too_much_untold()
     }
 
     /// When [`Input::Timeout`] is wanted; never, if `None`.
@@ -268,8 +293,8 @@ impl Gateway {
         match self.shared.bus.forget_listener(tag) {
             Some(Listener::Token(key)) => self.with(key, |connection, _| connection.on_listen_refused()),
             Some(Listener::Resource(name)) => {
-                let notices = self.shared.cache.on_listen_refused(&name, &Error::internal(), &mut self.shared.bus);
-                self.tell(notices);
+                self.shared.cache.on_listen_refused(&name, Error::internal(), &mut self.shared.bus);
+                self.tell([]);
             }
             Some(Listener::System) | None => {}
         }

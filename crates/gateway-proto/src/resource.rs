@@ -35,6 +35,8 @@ pub(crate) struct Resource {
     pub(crate) is_stale: bool,
     /// The query request under way about it.
     pub(crate) querying: Option<Tag>,
+    /// How many resources are becoming one with this one.
+    pub(crate) merging: usize,
     /// When it is dropped from the cache, if nobody subscribes before.
     pub(crate) drop_at: Option<Duration>,
 }
@@ -72,6 +74,7 @@ impl Resource {
             bytes: 0,
             is_stale: false,
             querying: None,
+            merging: 0,
             drop_at: None,
         }
     }

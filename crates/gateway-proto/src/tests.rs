@@ -14,6 +14,7 @@ mod random;
 mod references;
 mod requests;
 mod reset;
+mod stretches;
 mod subscriptions;
 mod tokens;
 mod verbatim;

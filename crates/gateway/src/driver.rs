@@ -134,7 +134,7 @@ pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
         let wake = tokio::select! {
             Some(event) = events.recv() => Wake::Event(event),
             () = std::future::ready(()), if !driver.turns.is_empty() => Wake::Frames,
-            Some(delivery) = deliveries.next() => Wake::Delivery(delivery),
+            Some(delivery) = deliveries.next(), if !driver.machine.is_behind() => Wake::Delivery(delivery),
             Some(tag) = refused.recv() => Wake::Refused(tag),
             Ok(()) = link.changed() => Wake::Link(*link.borrow_and_update()),
             // A clock would be late by up to a millisecond.
@@ -268,7 +268,7 @@ impl Driver {
     fn take_deliveries(&mut self, first: &Delivery, more: &mut Deliveries) {
         self.take_delivery(first);
         for _ in 1..BATCH {
-            if self.work >= WORK {
+            if self.work >= WORK || self.machine.is_behind() {
                 break;
             }
             let Some(delivery) = more.try_next() else { break };

@@ -9,21 +9,13 @@ use std::{
 
 use relogin_res::ResourceId;
 
-use super::{Cache, Config, News, Notice};
+use super::{Cache, Config, Message, News, Notice};
 use crate::{
     api::ConnectionKey,
-    ids::{ResourceKey, Subscriber, Subscribers, subscribers_from},
+    bus::Bus,
+    ids::{Heard, ResourceKey, Subscriber, Subscribers, subscribers_from},
     resource::Resource,
 };
-
-/// Whom a notice is for.
-#[derive(Debug)]
-pub(crate) enum Audience {
-    /// Whoever is subscribed to the resource when it is announced.
-    Subscribers,
-    /// These, of the subscribers.
-    These(Subscribers),
-}
 
 /// What one subscriber is to be told.
 #[derive(Debug)]
@@ -90,7 +82,19 @@ impl Fanout {
         }
     }
 
+    /// Forgets a subscriber of a resource that is gone. False if it is none.
+    pub(super) fn forget_gone(&mut self, key: ResourceKey, subscriber: &Subscriber) -> bool {
+        self.gone.get_mut(&key).is_some_and(|subscribers| subscribers.remove(subscriber).is_some())
+    }
+
+    /// How many subscribers a resource has that is gone.
+    #[cfg(test)]
+    pub(super) fn subscribers_of_gone(&self, key: ResourceKey) -> usize {
+        self.gone.get(&key).map_or(0, BTreeMap::len)
+    }
+
     /// True if there is something that not all subscribers of a resource have been told.
+    #[cfg(test)]
     pub(super) fn is_about(&self, key: ResourceKey) -> bool {
         self.queue.iter().any(|queued| queued.notice.resource == key)
     }
@@ -109,14 +113,6 @@ impl Fanout {
     fn first(&self) -> u64 {
         self.next - self.queue.len() as u64
     }
-
-    fn finish(&mut self) {
-        let Some(Queued { notice, .. }) = self.queue.pop_front() else { return };
-        self.bytes -= notice.news.bytes();
-        if notice.news.is_last() {
-            self.gone.remove(&notice.resource);
-        }
-    }
 }
 
 impl News {
@@ -127,13 +123,22 @@ impl News {
             Self::Loaded(..) | Self::Failed(_) | Self::Reaccess => 0,
         }
     }
+}
 
-    /// True if nothing can be told of the resource after it.
+impl Message {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::News(news) => news.bytes(),
+            Self::Merged => 0,
+        }
+    }
+
+    /// True if nothing can be told of the resource after it: it is no longer in the cache.
     fn is_last(&self) -> bool {
         match self {
-            Self::Event(event) => event.is_delete(),
-            Self::Failed(_) => true,
-            Self::Loaded(..) | Self::Reaccess => false,
+            Self::News(News::Event(event)) => event.is_delete(),
+            Self::News(News::Failed(_)) | Self::Merged => true,
+            Self::News(News::Loaded(..) | News::Reaccess) => false,
         }
     }
 }
@@ -142,7 +147,7 @@ impl Cache {
     /// Lets subscribers be told, once all that came before has been told.
     pub(crate) fn announce(&mut self, notices: impl IntoIterator<Item = Notice>) {
         for notice in notices {
-            self.fanout.bytes += notice.news.bytes();
+            self.fanout.bytes += notice.message.bytes();
             self.fanout.queue.push_back(Queued { notice, last: None });
             self.fanout.next += 1;
         }
@@ -163,54 +168,98 @@ impl Cache {
         self.fanout.queue.len() > self.fanout.max_notices || self.fanout.bytes > self.fanout.max_bytes
     }
 
+    /// True if so much is to be told that what can wait should not add to it.
+    pub(super) fn has_much_untold(&self) -> bool {
+        self.fanout.queue.len() > self.fanout.max_notices / 2 || self.fanout.bytes > self.fanout.max_bytes / 2
+    }
+
     /// Whom to tell what next. `None` if everybody has been told everything.
-    pub(crate) fn tell_next(&mut self) -> Option<Step> {
+    pub(crate) fn tell_next(&mut self, bus: &mut Bus) -> Option<Step> {
         let Self { resources, fanout, .. } = self;
         let number = fanout.first();
         let Fanout { queue, gone, .. } = &mut *fanout;
         let Queued { notice, last } = queue.front_mut()?;
-        let after = last.as_ref().map_or(Unbounded, Excluded);
-        let next = audience(notice, resources, gone).and_then(|it| it.range_mut((after, Unbounded)).next());
-        let Some((subscriber, lacks)) = next else {
-            fanout.finish();
+        let resource = notice.resource;
+        let next = if notice.message.is_last() {
+            gone.get_mut(&resource).and_then(BTreeMap::pop_first)
+        } else {
+            let after = last.as_ref().map_or(Unbounded, Excluded);
+            let next = audience(resource, resources, gone).and_then(|it| it.range_mut((after, Unbounded)).next());
+            next.map(|(subscriber, heard)| {
+                *last = Some(subscriber.clone());
+                let before = *heard;
+                heard.lacks = heard.lacks.max(number + 1);
+                (subscriber.clone(), before)
+            })
+        };
+        let Some((subscriber, heard)) = next else {
+            self.finish_notice(bus);
             return Some(Step::Nobody);
         };
-        *last = Some(subscriber.clone());
-        if *lacks > number {
+        if heard.lacks > number {
             return Some(Step::Nobody);
         }
-        *lacks = number + 1;
-        let (connection, rid) = subscriber.clone();
-        Some(Step::Told(Told { connection, rid, resource: notice.resource, number, news: notice.news.clone() }))
+        let message = notice.message.clone();
+        Some(Step::Told(self.told(resource, number, message, subscriber, heard)))
     }
 
     /// What a connection is to be told next, before its turn. `lacks` is the number of the first notice
-    /// that it may lack, and goes on. `None` if it has been told everything.
-    pub(crate) fn tell_next_of(&mut self, connection: ConnectionKey, lacks: &mut u64) -> Option<Told> {
-        let Self { resources, fanout, .. } = self;
-        let first = fanout.first();
+    /// that it may lack, and goes on. `None` if it has been told everything before the notice `until`.
+    pub(crate) fn tell_next_of(&mut self, connection: ConnectionKey, lacks: &mut u64, until: u64) -> Option<Told> {
+        let first = self.fanout.first();
         *lacks = (*lacks).max(first);
-        while *lacks < fanout.next {
+        while *lacks < until {
             let number = *lacks;
             let at = usize::try_from(number - first).ok()?;
-            let Fanout { queue, gone, .. } = &mut *fanout;
-            let notice = &mut queue.get_mut(at)?.notice;
-            let audience = audience(notice, resources, gone);
-            let mut own = audience.into_iter().flat_map(|it| it.range_mut(subscribers_from(connection)));
-            let own = own.by_ref().take_while(|(subscriber, _)| subscriber.0 == connection);
-            if let Some((subscriber, told)) = own.into_iter().find(|(_, lacks)| **lacks <= number) {
-                *told = number + 1;
-                let rid = subscriber.1.clone();
-                return Some(Told { connection, rid, resource: notice.resource, number, news: notice.news.clone() });
+            let Self { resources, fanout: Fanout { queue, gone, .. }, .. } = &mut *self;
+            let notice = &queue.get(at)?.notice;
+            let audience = audience(notice.resource, resources, gone);
+            let own = audience.into_iter().flat_map(|it| it.range_mut(subscribers_from(connection)));
+            let mut own = own.take_while(|(subscriber, _)| subscriber.0 == connection);
+            if let Some((subscriber, heard)) = own.find(|(_, heard)| heard.lacks <= number) {
+                let (subscriber, before) = (subscriber.clone(), *heard);
+                heard.lacks = number + 1;
+                let (resource, message) = (notice.resource, notice.message.clone());
+                if message.is_last() {
+                    self.fanout.forget_gone(resource, &subscriber);
+                }
+                return Some(self.told(resource, number, message, subscriber, before));
             }
             *lacks += 1;
         }
         None
     }
 
+    fn told(
+        &mut self,
+        resource: ResourceKey,
+        number: u64,
+        message: Message,
+        subscriber: Subscriber,
+        heard: Heard,
+    ) -> Told {
+        let news = match message {
+            Message::News(news) => news,
+            Message::Merged => self.move_subscriber(resource, &subscriber, &heard),
+        };
+        let (connection, rid) = subscriber;
+        Told { connection, rid, resource, number, news }
+    }
+
+    fn finish_notice(&mut self, bus: &mut Bus) {
+        let Some(Queued { notice: Notice { resource, message }, .. }) = self.fanout.queue.pop_front() else { return };
+        self.fanout.bytes -= message.bytes();
+        if message.is_last() {
+            self.fanout.gone.remove(&resource);
+        }
+        if matches!(message, Message::Merged) {
+            self.finish_merge(resource, bus);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn check_fanout(&self) {
-        let bytes = self.fanout.queue.iter().map(|queued| queued.notice.news.bytes());
+        let bytes = self.fanout.queue.iter().map(|queued| queued.notice.message.bytes());
         assert_eq!(self.fanout.bytes, bytes.sum::<usize>());
         for key in self.fanout.gone.keys() {
             assert!(self.fanout.is_about(*key), "nobody is told that a resource is gone");
@@ -220,15 +269,10 @@ impl Cache {
 }
 
 fn audience<'a>(
-    notice: &'a mut Notice,
+    key: ResourceKey,
     resources: &'a mut BTreeMap<ResourceKey, Resource>,
     gone: &'a mut BTreeMap<ResourceKey, Subscribers>,
 ) -> Option<&'a mut Subscribers> {
-    match &mut notice.audience {
-        Audience::These(these) => Some(these),
-        Audience::Subscribers => {
-            let there = resources.get_mut(&notice.resource).map(|resource| &mut resource.subscribers);
-            there.or_else(|| gone.get_mut(&notice.resource))
-        }
-    }
+    let there = resources.get_mut(&key).map(|resource| &mut resource.subscribers);
+    there.or_else(|| gone.get_mut(&key))
 }

@@ -21,7 +21,10 @@ pub(super) struct Idle {
 }
 
 /// How many resources are dropped at once because their time has come; the others follow.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
+
+/// How many are dropped in a step because there are too many.
+const EVICTED: usize = 4;
 
 impl Idle {
     pub(super) fn new(config: &Config) -> Self {
@@ -101,13 +104,19 @@ impl Idle {
 }
 
 impl Cache {
-    /// Drops the oldest of what nobody is subscribed to, as long as it is too much.
-    pub(super) fn evict(&mut self, bus: &mut Bus) {
-        while self.idle.is_over()
-            && let Some(time) = self.idle.next()
-        {
-            self.drop_one(time, bus);
+    /// Drops the oldest of what nobody is subscribed to, if it is too much: some now, the others in their turn.
+    pub(crate) fn evict(&mut self, bus: &mut Bus) {
+        for _ in 0..EVICTED {
+            match self.idle.next() {
+                Some(time) if self.idle.is_over() => self.drop_one(time, bus),
+                _ => return,
+            }
         }
+    }
+
+    /// True if [`Cache::evict`] has something to do.
+    pub(crate) fn must_evict(&self) -> bool {
+        self.idle.is_over()
     }
 
     /// Drops one of those whose time is `time`, the next.
@@ -127,6 +136,7 @@ impl Cache {
         if let Some(mut name) = self.names.remove(text) {
             self.idle.remove_name(text, &mut name);
             bus.release(name.listener);
+            self.drop_later(name);
         }
     }
 
@@ -145,7 +155,20 @@ impl Cache {
         self.idle.next()
     }
 
-    /// How many resources nobody is subscribed to, and how many bytes they cost; counted anew.
+    /// How many subscribers the resource has that has the most.
+    #[cfg(test)]
+    pub(crate) fn most_subscribers(&self) -> usize {
+        self.resources.values().map(|resource| resource.subscribers.len()).max().unwrap_or(0)
+    }
+
+    /// How much there is of what may be thousands.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> Vec<usize> {
+        let links = self.names.values().chain(&self.dropped).map(Name::links).sum();
+        let notices = usize::try_from(self.next_notice()).unwrap_or(0);
+        vec![self.resources.len(), self.stale.len(), links, notices]
+    }
+
     #[cfg(test)]
     pub(crate) fn check_invariants(&self) {
         let idle = self.resources.values().filter(|resource| resource.drop_at.is_some());
@@ -154,7 +177,6 @@ impl Cache {
         assert_eq!(self.idle.names.len(), names.clone().count());
         let names = names.map(|(text, _)| Resource::cost_of_name(text));
         assert_eq!(self.idle.bytes, idle.map(Resource::cost).chain(names).sum::<usize>());
-        assert!(!self.idle.is_over());
         assert_eq!(self.content_bytes, self.resources.values().map(|resource| resource.bytes).sum::<usize>());
         for resource in self.resources.values() {
             assert!(resource.drop_at.is_none() || resource.subscribers.is_empty(), "{} is wanted", resource.rid);

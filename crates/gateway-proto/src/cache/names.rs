@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound::{Excluded, Unbounded},
     sync::Arc,
     time::Duration,
 };
@@ -14,8 +15,17 @@ use crate::{api::Tag, ids::ResourceKey, resource::Resource};
 #[derive(Debug)]
 pub(super) struct Name {
     pub(super) listener: Tag,
-    /// By query; by an empty text where there is none.
+    /// All resources, once each.
+    pub(super) resources: BTreeSet<ResourceKey>,
+    /// By query; by an empty text where there is none. Some may lead to a resource that is gone.
     links: BTreeMap<Arc<str>, Link>,
+    /// The number of the last event after which access must be requested again.
+    pub(super) reaccess: u64,
+    /// True while subscribers are told of it, and true if they must be told once more after that.
+    pub(super) is_telling_access: bool,
+    pub(super) must_tell_access_again: bool,
+    /// True once the bus has refused the subscription to its events.
+    pub(super) is_refused: bool,
     /// What the services are being asked because of a query event.
     pub(super) round: Option<Round>,
     /// What came during it, in this order.
@@ -37,7 +47,12 @@ impl Name {
     pub(super) fn new(listener: Tag) -> Self {
         Self {
             listener,
+            resources: BTreeSet::new(),
             links: BTreeMap::new(),
+            reaccess: 0,
+            is_telling_access: false,
+            must_tell_access_again: false,
+            is_refused: false,
             round: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -47,12 +62,18 @@ impl Name {
 
     /// The resource that a query leads to.
     pub(super) fn find(&self, query: Option<&str>) -> Option<ResourceKey> {
-        self.links.get(query.unwrap_or_default()).map(|link| link.key)
+        let key = self.links.get(query.unwrap_or_default())?.key;
+        self.resources.contains(&key).then_some(key)
     }
 
-    /// All resources, once each.
-    pub(super) fn keys(&self) -> BTreeSet<ResourceKey> {
-        self.links.values().map(|link| link.key).collect()
+    /// The resources that come after one, the first one after none.
+    pub(super) fn resources_after(&self, last: Option<ResourceKey>) -> impl Iterator<Item = ResourceKey> {
+        self.resources.range((last.map_or(Unbounded, Excluded), Unbounded)).copied()
+    }
+
+    /// The last resource: all that come later are new.
+    pub(super) fn last_resource(&self) -> Option<ResourceKey> {
+        self.resources.last().copied()
     }
 
     /// Drops what has waited for answers about resources that are gone.
@@ -63,7 +84,7 @@ impl Name {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.resources.is_empty()
     }
 
     /// Lets a query lead to a resource, if it leads nowhere yet. Returns it if so.
@@ -71,13 +92,15 @@ impl Name {
         if self.find(query).is_some() {
             return None;
         }
+        self.resources.insert(key);
         let query: Arc<str> = query.unwrap_or_default().into();
         self.links.insert(Arc::clone(&query), Link { key, subscribers: 0 });
         Some(query)
     }
 
-    /// Lets a query lead to another resource than before.
-    pub(super) fn relink(&mut self, query: Option<&str>, key: ResourceKey) -> Option<Arc<str>> {
+    /// Lets a query lead to another resource than before, which is gone.
+    pub(super) fn relink(&mut self, query: Option<&str>, from: ResourceKey, key: ResourceKey) -> Option<Arc<str>> {
+        self.resources.remove(&from);
         let (query, link) = self.links.remove_entry(query.unwrap_or_default())?;
         self.links.insert(Arc::clone(&query), Link { key, ..link });
         Some(query)
@@ -104,33 +127,48 @@ impl Name {
         }
     }
 
-    /// Forgets all queries that lead to a resource.
-    pub(super) fn unlink_all(&mut self, key: ResourceKey, resource: &Resource) {
-        let asked = resource.rid.query().unwrap_or_default();
-        if self.links.get(asked).is_some_and(|link| link.key == key) {
-            self.links.remove(asked);
-        }
-        for query in &resource.aliases {
+    /// Forgets a resource. Queries that lead to it are to be forgotten by [`Name::unlink`].
+    pub(super) fn remove(&mut self, key: ResourceKey, resource: &Resource) {
+        self.resources.remove(&key);
+        self.unlink(key, resource.rid.query().unwrap_or_default());
+    }
+
+    /// Forgets a query if it leads to a resource that is gone.
+    pub(super) fn unlink(&mut self, key: ResourceKey, query: &str) {
+        if self.links.get(query).is_some_and(|link| link.key == key) {
             self.links.remove(query);
         }
+    }
+
+    /// Drops a part of a name that is no longer used. False if nothing is left.
+    pub(super) fn drop_some(&mut self) -> bool {
+        self.links.pop_first().is_some() || self.resources.pop_first().is_some() || self.waiting.pop_front().is_some()
     }
 }
 
 #[cfg(test)]
 impl Name {
-    pub(super) fn check_links(&self, resources: &BTreeMap<ResourceKey, Resource>) {
+    pub(super) fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    pub(super) fn check_links(
+        &self,
+        resources: &BTreeMap<ResourceKey, Resource>,
+        moving_to: impl Fn(ResourceKey) -> usize,
+    ) {
         assert_eq!(self.release_at.is_some(), self.is_empty(), "a subscription for no resource");
-        for (query, link) in &self.links {
+        for (query, link) in self.links.iter().filter(|(_, link)| self.resources.contains(&link.key)) {
             let resource = &resources[&link.key];
             let is_own = resource.rid.query().unwrap_or_default() == &**query;
             assert!(is_own || resource.aliases.contains(query), "{query} leads to {}", resource.rid);
             let is_canonical = resource.query().unwrap_or_default() == &**query;
             assert!(is_canonical || link.subscribers > 0, "nobody uses {query} of {}", resource.rid);
         }
-        for key in self.keys() {
+        for key in self.resources_after(None) {
             let resource = &resources[&key];
             let links = self.links.values().filter(|link| link.key == key);
-            assert_eq!(links.map(|link| link.subscribers).sum::<usize>(), resource.subscribers.len());
+            assert_eq!(links.map(|link| link.subscribers).sum::<usize>(), resource.subscribers.len() + moving_to(key));
             assert_eq!(self.find(resource.query()), Some(key), "the normalised query of {}", resource.rid);
         }
     }

@@ -1,7 +1,10 @@
 //! Query events: each query of the name is asked about once, and what comes in the meantime waits, so that all is told in the
 //! services' order.
 
-use std::collections::VecDeque;
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Included, Unbounded},
+};
 
 use relogin_res::{
     Error, code,
@@ -9,7 +12,7 @@ use relogin_res::{
     service::{Payload, QueryEvent, QueryRequest, QueryResult},
 };
 
-use super::{Cache, Fetched, Notice};
+use super::{Cache, Fetched, News, Notice, notice};
 use crate::{
     bus::{Asker, Bus, Purpose},
     ids::ResourceKey,
@@ -20,11 +23,15 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Round {
     subject: String,
-    /// What is still to be asked about.
-    todo: VecDeque<ResourceKey>,
-    /// How many requests are under way.
-    asked: usize,
+    /// The last resource that was looked at, and the last one that there was when the event came.
+    last: Option<ResourceKey>,
+    until: ResourceKey,
+    /// What is being asked about.
+    asked: BTreeSet<ResourceKey>,
 }
+
+/// How many resources are looked at in a step, to find those that a query event concerns.
+const LOOKS: usize = 64;
 
 /// What came for a name while its query requests were under way.
 #[derive(Debug)]
@@ -70,31 +77,35 @@ impl Cache {
             return;
         }
         let Some(queries) = self.names.get_mut(name) else { return };
-        let is_concerned = |key: &ResourceKey| {
-            self.resources.get(key).is_some_and(|resource| resource.is_loaded() && resource.query().is_some())
-        };
-        let todo: VecDeque<_> = queries.keys().into_iter().filter(is_concerned).collect();
-        if !todo.is_empty() {
-            queries.round = Some(Round { subject, todo, asked: 0 });
+        if let Some(until) = queries.last_resource() {
+            queries.round = Some(Round { subject, last: None, until, asked: BTreeSet::new() });
             self.continue_round(name, bus);
         }
     }
 
-    fn continue_round(&mut self, name: &str, bus: &mut Bus) {
+    /// Sends the next query requests, as many as there may be.
+    pub(super) fn continue_round(&mut self, name: &str, bus: &mut Bus) {
         let Some(queries) = self.names.get_mut(name) else { return };
         let Some(round) = &mut queries.round else { return };
-        while round.asked < self.max_query_requests
-            && let Some(key) = round.todo.pop_front()
-        {
-            // It may have been dropped since.
-            let Some(resource) = self.resources.get_mut(&key) else { continue };
+        let after = round.last.map_or(Unbounded, Excluded);
+        let mut left = queries.resources.range((after, Included(round.until)));
+        for looks in 0.. {
+            if round.asked.len() >= self.max_query_requests {
+                return;
+            }
+            let Some(key) = left.next().copied() else { break };
+            if looks == LOOKS {
+                return self.query_later(name);
+            }
+            round.last = Some(key);
+            let Some(resource) = self.resources.get_mut(&key).filter(|resource| resource.is_loaded()) else { continue };
             let Some(query) = resource.query().map(str::to_owned) else { continue };
             let request = QueryRequest { query };
             resource.querying =
                 Some(bus.ask(Asker::Cache, Purpose::Query(key), round.subject.clone(), request.encode()));
-            round.asked += 1;
+            round.asked.insert(key);
         }
-        if round.asked == 0 {
+        if round.asked.is_empty() {
             queries.round = None;
             if !queries.waiting.is_empty() {
                 self.unlocked.push_back(name.to_owned());
@@ -113,7 +124,7 @@ impl Cache {
                 // Once it is deleted, there is nothing left to happen to it.
                 for event in events {
                     match event.event.as_str() {
-                        "reaccess" => notices.extend(self.reaccess([key])),
+                        "reaccess" => notices.push(notice(key, News::Reaccess)),
                         name => notices.extend(self.apply(key, name, event.payload(), bus)),
                     }
                 }
@@ -127,22 +138,23 @@ impl Cache {
             // What happened will not be told any more, but what is now can be asked.
             Queried::Silence => self.set_stale(key),
         }
-        self.end_query(&name, bus);
+        self.end_query(&name, key, bus);
         notices
     }
 
-    fn end_query(&mut self, name: &str, bus: &mut Bus) {
-        if let Some(round) = self.names.get_mut(name).and_then(|queries| queries.round.as_mut()) {
-            round.asked -= 1;
+    fn end_query(&mut self, name: &str, key: ResourceKey, bus: &mut Bus) {
+        if let Some(round) = self.names.get_mut(name).and_then(|queries| queries.round.as_mut())
+            && round.asked.remove(&key)
+        {
             self.continue_round(name, bus);
         }
     }
 
     /// Ends the query request about a resource that is being dropped.
-    pub(super) fn leave_round(&mut self, resource: &Resource, bus: &mut Bus) {
+    pub(super) fn leave_round(&mut self, key: ResourceKey, resource: &Resource, bus: &mut Bus) {
         if let Some(tag) = resource.querying {
             bus.release(tag);
-            self.end_query(resource.rid.name(), bus);
+            self.end_query(resource.rid.name(), key, bus);
         }
     }
 
@@ -181,16 +193,15 @@ impl Cache {
     /// Waits no longer for answers to query requests: the resources are fetched anew instead.
     fn abandon_round(&mut self, name: &str, bus: &mut Bus) {
         let Some(queries) = self.names.get_mut(name) else { return };
-        let Some(round) = queries.round.take() else { return };
-        let mut keys: Vec<_> = round.todo.into();
-        for key in queries.keys() {
+        let Some(Round { last, until, asked, .. }) = queries.round.take() else { return };
+        for key in asked {
             if let Some(tag) = self.resources.get_mut(&key).and_then(|resource| resource.querying.take()) {
                 bus.release(tag);
-                keys.push(key);
+                self.set_stale(key);
             }
         }
+        self.fetch_again(name, last, Some(until), true);
         self.unlocked.push_back(name.to_owned());
-        keys.into_iter().for_each(|key| self.set_stale(key));
     }
 
     /// Forgets an answer that waits, there being reason to ask again.
@@ -246,11 +257,12 @@ impl Cache {
         for (text, name) in &self.names {
             assert_eq!(name.waiting_bytes, name.waiting.iter().map(Waiting::bytes).sum::<usize>(), "{text}");
             assert!(name.round.is_some() || name.waiting.is_empty() || self.unlocked.contains(text), "{text} is stuck");
-            let asked = name.keys().into_iter().filter(|key| self.resources[key].querying.is_some()).count();
-            assert_eq!(name.round.as_ref().map_or(0, |round| round.asked), asked, "{text}");
-            name.check_links(&self.resources);
+            let asked = name.resources_after(None).filter(|key| self.resources[key].querying.is_some());
+            let expected = name.round.as_ref().map(|round| round.asked.clone()).unwrap_or_default();
+            assert_eq!(expected, asked.collect(), "{text}");
+            name.check_links(&self.resources, |key| self.moving_to(key));
         }
-        let keys: std::collections::BTreeSet<_> = self.names.values().flat_map(super::names::Name::keys).collect();
+        let keys: BTreeSet<_> = self.names.values().flat_map(|name| name.resources_after(None)).collect();
         assert!(keys.iter().eq(self.resources.keys()), "a resource without a name");
     }
 }

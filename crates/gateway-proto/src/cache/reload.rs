@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use relogin_res::code;
 
-use super::{Cache, Fetched, Notice, ask, names::Name};
+use super::{Cache, Fetched, Notice, ask};
 use crate::{
     bus::{Asker, Bus, Purpose},
     ids::ResourceKey,
@@ -22,18 +22,6 @@ impl Cache {
     pub(crate) fn next_name(&self, last: Option<&str>) -> Option<&str> {
         let after = last.map_or(Unbounded, Excluded);
         self.names.range::<str, _>((after, Unbounded)).next().map(|(name, _)| name.as_str())
-    }
-
-    /// Tells subscribers of all resources of a name that access answers hold no longer.
-    pub(crate) fn reset_access(&self, name: &str) -> Vec<Notice> {
-        self.names.get(name).map(|queries| self.reaccess(queries.keys())).unwrap_or_default()
-    }
-
-    /// Has all resources of a name fetched again, in their turn.
-    pub(crate) fn reset_resources(&mut self, name: &str) {
-        for key in self.names.get(name).map(Name::keys).unwrap_or_default() {
-            self.set_stale(key);
-        }
     }
 
     /// Has a resource fetched again, in its turn.

@@ -22,7 +22,7 @@ use crate::{
 impl Connection {
     /// Sees to it that the task hears what may be done with the resource: at once if that is known.
     pub(crate) fn need_access(&mut self, rid: &ResourceId, task: TaskId, shared: &mut Shared) {
-        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch)) {
+        if self.is_outdated(rid, shared) {
             self.recheck(rid, shared);
         }
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
@@ -36,11 +36,29 @@ impl Connection {
         }
     }
 
+    /// True if what is known of access to a resource holds no longer, and nobody was asked since.
+    pub(crate) fn is_outdated(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
+        self.catch_up_with_access(rid, shared);
+        self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch))
+    }
+
+    /// Takes note, before its turn, that what is known of access to a resource holds no longer, if that is so.
+    pub(crate) fn catch_up_with_access(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        if let Some(key) = self.subscriptions.get(rid).and_then(|subscription| subscription.resource)
+            && shared.cache.must_request_access(key, self.key, rid)
+        {
+            self.set_outdated(rid, shared);
+        }
+    }
+
     /// Asks again for access to a resource, where somebody must know, because what is known holds no longer. True if it asked.
     pub(crate) fn recheck(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
         self.end_turn(rid);
         self.see_to(rid);
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return false };
+        if let Some(key) = subscription.resource {
+            shared.cache.must_request_access(key, self.key, rid);
+        }
         let mut tasks = match mem::replace(&mut subscription.access, AccessState::Unknown) {
             AccessState::Asked(tag, tasks) => {
                 // That answer may have been given before the change.
@@ -95,7 +113,12 @@ impl Connection {
             return;
         }
         let had_turn = self.end_turn(rid);
-        if self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch)) {
+        self.catch_up_with_access(rid, shared);
+        if !self.subscriptions.get(rid).is_some_and(|subscription| is_asked(subscription)) {
+            // It was requested again because of what came in between.
+            return;
+        }
+        if self.is_outdated(rid, shared) {
             // It may have been given before the change.
             if self.recheck(rid, shared) && had_turn {
                 self.begin_turn(rid);

@@ -51,6 +51,7 @@ impl Connection {
 
     /// Sends the next event that is held back for no more reason.
     pub(super) fn send_held(&mut self, rid: &ResourceId, shared: &mut Shared) {
+        self.catch_up_with_access(rid, shared);
         if let Some(subscription) = self.subscriptions.get_mut(rid)
             && matches!(subscription.state, State::Visible)
             && !subscription.rechecking

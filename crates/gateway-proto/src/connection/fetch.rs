@@ -156,7 +156,11 @@ impl Connection {
     }
 
     /// Looks what there is for a task if all that it waits for is there.
-    pub(super) fn try_complete(&mut self, task: TaskId) {
+    pub(super) fn try_complete(&mut self, task: TaskId, shared: &mut Shared) {
+        if let Some(Task::Fetch(fetch)) = self.tasks.get(&task) {
+            let rid = fetch.rid.clone();
+            self.catch_up_with_access(&rid, shared);
+        }
         let roots = match self.tasks.get(&task) {
             Some(Task::Fetch(fetch)) if fetch.granted && fetch.wait.loading == 0 => fetch.wait.roots.clone(),
             Some(Task::Deliver(deliver)) if deliver.wait.loading == 0 => deliver.wait.roots.clone(),

@@ -10,9 +10,12 @@ use super::{
     jobs::Job,
     subscription::{AccessState, State, Subscription},
     task::Task,
-    walk::{Edge, Edges},
+    walk::Edge,
 };
-use crate::content::Snapshot;
+use crate::content::{References, Snapshot};
+
+/// How many values of a content are looked at in a step, if they refer to nothing.
+const VALUES_A_STEP: usize = 16;
 
 impl Connection {
     /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One that could not be had the
@@ -63,9 +66,12 @@ impl Connection {
         let since = shared.cache.next_notice();
         let subscription = self.subscriptions.get_mut(rid)?;
         let subscriber = (self.key, rid.clone());
-        let Some((key, snapshot)) = shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus) else {
-            self.set_failed(rid, Error::subscription_limit_exceeded());
-            return None;
+        let (key, snapshot) = match shared.cache.subscribe(&subscription.target, subscriber, &mut shared.bus) {
+            Ok(subscribed) => subscribed,
+            Err(error) => {
+                self.set_failed(rid, error);
+                return None;
+            }
         };
         subscription.resource = Some(key);
         subscription.since = since;
@@ -82,11 +88,30 @@ impl Connection {
     /// Sets the content of a subscription that is loading, and subscribes to what it refers to.
     pub(crate) fn fill(&mut self, rid: &ResourceId, snapshot: &Arc<Snapshot>) {
         if let Some(subscription) = self.subscriptions.get_mut(rid) {
-            subscription.references = snapshot.references();
+            subscription.references = References::new();
             subscription.version = snapshot.version;
             subscription.state = State::Loaded(Arc::clone(snapshot));
-            self.then(Job::Fill(Edges::of(vec![rid.clone()])));
+            self.then(Job::Fill(rid.clone(), Arc::clone(snapshot), 0));
         }
+    }
+
+    /// Subscribes to the next of what the content of a resource refers to.
+    pub(super) fn fill_next(&mut self, rid: ResourceId, snapshot: Arc<Snapshot>, from: usize, shared: &mut Shared) {
+        for at in from..from + VALUES_A_STEP {
+            let Some(value) = snapshot.value(at) else { return };
+            // Soft references are the client's business.
+            if let Some(child) = value.reference()
+                && let Some(subscription) = self.subscriptions.get_mut(&rid)
+            {
+                let count = subscription.references.entry(child.clone()).or_default();
+                *count += 1;
+                if *count == 1 {
+                    self.add_parent(child, shared);
+                }
+                return self.then(Job::Fill(rid, Arc::clone(&snapshot), at + 1));
+            }
+        }
+        self.then(Job::Fill(rid, snapshot, from + VALUES_A_STEP));
     }
 
     /// Notes that one more resource refers to `child`, and subscribes to it if that is not so already.
@@ -235,8 +260,8 @@ impl Connection {
                 self.end_loading(&rid);
                 let Some(subscription) = self.subscriptions.remove(&rid) else { return };
                 self.count_out(&rid, &subscription.target, shared);
-                if subscription.resource.is_some() {
-                    shared.cache.unsubscribe(&subscription.target, &(self.key, rid), &mut shared.bus);
+                if let Some(key) = subscription.resource {
+                    shared.cache.unsubscribe(key, &subscription.target, &(self.key, rid), &mut shared.bus);
                 }
                 if let AccessState::Asked(tag, tasks) = subscription.access {
                     shared.bus.release(tag);

@@ -1,11 +1,15 @@
 //! What has come for a connection: taken in at once, or, while work of the connection is under way, in its turn.
 
-use std::{borrow::Cow, collections::VecDeque, fmt};
+use std::{borrow::Cow, collections::VecDeque, fmt, mem};
 
 use relogin_res::{ResourceId, service::Response};
 
 use super::{Connection, Shared, subscription::AccessResult};
-use crate::{api::Tag, cache::Told, ids::TaskId};
+use crate::{
+    api::{Tag, close},
+    cache::Told,
+    ids::TaskId,
+};
 
 /// Something that has come.
 pub(crate) enum Arrival<'a> {
@@ -27,6 +31,10 @@ pub(crate) enum Arrival<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     arrivals: VecDeque<Arrival<'static>>,
+    /// While the connection lacks news: the number of the first notice that need not come before the rest.
+    catching_up: Option<u64>,
+    /// What comes after the news.
+    later: VecDeque<Arrival<'static>>,
     bytes: usize,
 }
 
@@ -63,21 +71,26 @@ impl fmt::Debug for Arrival<'_> {
 
 impl Inbox {
     pub(crate) fn is_empty(&self) -> bool {
-        self.arrivals.is_empty()
+        self.arrivals.is_empty() && self.catching_up.is_none()
     }
 
     fn push(&mut self, arrival: Arrival<'static>) {
         self.bytes += arrival.bytes();
-        self.arrivals.push_back(arrival);
+        let comes_later = self.catching_up.is_some() && !matches!(arrival, Arrival::News(_));
+        if comes_later { &mut self.later } else { &mut self.arrivals }.push_back(arrival);
     }
 
     fn pop(&mut self) -> Option<Arrival<'static>> {
         let arrival = self.arrivals.pop_front()?;
         self.bytes -= arrival.bytes();
-        if self.arrivals.is_empty() {
+        if self.arrivals.is_empty() && self.catching_up.is_none() {
             *self = Self::default();
         }
         Some(arrival)
+    }
+
+    fn is_over(&self, most: usize, most_bytes: usize) -> bool {
+        self.arrivals.len() + self.later.len() > most || self.bytes > most_bytes
     }
 }
 
@@ -87,30 +100,61 @@ impl Connection {
         self.has_jobs() || !self.inbox.is_empty()
     }
 
-    /// Takes in what has come, or lets it wait. If too much waits, all of it is done now.
+    /// True while the connection lacks news that come before whatever comes now.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.inbox.catching_up.is_some()
+    }
+
+    /// Lets whatever comes, and what waits for news already, wait until the connection has been told all before the notice `until`.
+    pub(crate) fn catch_up(&mut self, until: u64) {
+        self.inbox.catching_up = Some(until);
+    }
+
+    /// Takes in what has come, or lets it wait. If too much waits, more of it is done now; if that is not enough, the connection
+    /// fails.
     pub(crate) fn receive(&mut self, arrival: Arrival<'_>, shared: &mut Shared) {
-        if !self.is_busy() {
-            self.take_in(arrival, shared);
-            return self.do_jobs(shared.jobs_at_once, shared);
-        }
-        self.inbox.push(arrival.into_owned());
-        let (most, most_bytes) = (shared.config.max_held_events, shared.config.max_held_bytes);
-        if self.inbox.arrivals.len() > most || self.inbox.bytes > most_bytes {
-            while self.is_busy() && self.failure.is_none() {
-                self.do_jobs(usize::MAX, shared);
-                self.take_next_in(shared);
+        if self.is_busy() {
+            self.inbox.push(arrival.into_owned());
+            let (most, most_bytes) = (shared.config.max_held_events, shared.config.max_held_bytes);
+            while self.inbox.is_over(most, most_bytes) && self.failure.is_none() && shared.jobs_left > 0 {
+                self.do_jobs_now(shared);
+                if !self.has_jobs() && !self.take_next_in(shared) {
+                    break;
+                }
+                shared.jobs_left = shared.jobs_left.saturating_sub(1);
             }
+            if self.inbox.is_over(2 * most, 2 * most_bytes) {
+                self.failure = Some((close::TRY_AGAIN_LATER, "too many events are waiting"));
+            }
+        } else {
+            self.take_in(arrival, shared);
+            self.do_jobs_now(shared);
         }
+    }
+
+    fn do_jobs_now(&mut self, shared: &mut Shared) {
+        shared.jobs_left -= self.do_jobs(shared.jobs_left, shared);
     }
 
     /// Takes in the next of what has waited. False if there is none.
     pub(crate) fn take_next_in(&mut self, shared: &mut Shared) -> bool {
-        let next = self.inbox.pop();
+        let next = self.inbox.pop().or_else(|| self.next_missed(shared));
         let has_some = next.is_some();
         if let Some(arrival) = next {
             self.take_in(arrival, shared);
         }
         has_some
+    }
+
+    /// The next of the news that the connection lacks. `None` if that is all: what waited for them is next.
+    fn next_missed(&mut self, shared: &mut Shared) -> Option<Arrival<'static>> {
+        let until = self.inbox.catching_up?;
+        if let Some(told) = shared.cache.tell_next_of(self.key, &mut self.lacks, until) {
+            return Some(Arrival::News(told));
+        }
+        self.inbox.catching_up = None;
+        self.inbox.arrivals = mem::take(&mut self.inbox.later);
+        self.inbox.pop()
     }
 
     fn take_in(&mut self, arrival: Arrival<'_>, shared: &mut Shared) {
@@ -126,6 +170,8 @@ impl Connection {
 
     #[cfg(test)]
     pub(crate) fn check_inbox(&self) {
-        assert_eq!(self.inbox.bytes, self.inbox.arrivals.iter().map(Arrival::bytes).sum::<usize>());
+        let Inbox { arrivals, catching_up, later, bytes } = &self.inbox;
+        assert_eq!(*bytes, arrivals.iter().chain(later).map(Arrival::bytes).sum::<usize>());
+        assert!(catching_up.is_some() || later.is_empty());
     }
 }

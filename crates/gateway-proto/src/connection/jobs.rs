@@ -2,7 +2,7 @@
 //! to be done next. While there are any, nothing else happens to the connection ([`super::inbox`]). Must not depend on how much
 //! is done at a time.
 
-use std::{collections::BTreeSet, mem, vec};
+use std::{collections::BTreeSet, mem, sync::Arc, vec};
 
 use bytes::Bytes;
 use relogin_res::ResourceId;
@@ -12,9 +12,9 @@ use super::{
     fetch::Gathered,
     subscription::AccessResult,
     trial::{Hold, Trial},
-    walk::{Edge, Edges, Walk},
+    walk::{Edges, Walk},
 };
-use crate::ids::TaskId;
+use crate::{content::Snapshot, ids::TaskId};
 
 /// The jobs of a connection.
 #[derive(Debug, Default)]
@@ -32,8 +32,8 @@ pub(crate) struct Jobs {
 /// A job.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// Subscribes to what a resource refers to.
-    Fill(Edges),
+    /// Subscribes to what the content of a resource refers to, from a value of it on.
+    Fill(ResourceId, Arc<Snapshot>, usize),
     /// Takes away one reference to each of these.
     Loosen(vec::IntoIter<ResourceId>),
     /// Subscribes to these, and pins them.
@@ -99,27 +99,21 @@ impl Connection {
         !self.jobs.stack.is_empty() || !self.jobs.added.is_empty()
     }
 
-    /// Does jobs, so many steps of them.
-    pub(crate) fn do_jobs(&mut self, most: usize, shared: &mut Shared) {
-        for _ in 0..most {
+    /// Does jobs, so many steps of them at the most. Returns how many steps those were.
+    pub(crate) fn do_jobs(&mut self, most: usize, shared: &mut Shared) -> usize {
+        for done in 0..most {
             let Jobs { stack, added, .. } = &mut self.jobs;
             stack.extend(added.drain(..).rev());
             // A connection that has failed is closed.
-            let Some(job) = stack.pop().filter(|_| self.failure.is_none()) else { return };
+            let Some(job) = stack.pop().filter(|_| self.failure.is_none()) else { return done };
             self.do_job(job, shared);
         }
+        most
     }
 
     fn do_job(&mut self, job: Job, shared: &mut Shared) {
         match job {
-            Job::Fill(mut edges) => {
-                if let Some(edge) = edges.step(&self.subscriptions) {
-                    if let Edge::Child(child) = edge {
-                        self.add_parent(&child, shared);
-                    }
-                    self.then(Job::Fill(edges));
-                }
-            }
+            Job::Fill(rid, snapshot, at) => self.fill_next(rid, snapshot, at, shared),
             Job::Loosen(mut children) => {
                 if let Some(child) = children.next() {
                     self.remove_parent(&child);
@@ -144,7 +138,7 @@ impl Connection {
                 }
             }
             Job::Loaded(task) => self.on_one_loaded(task),
-            Job::Complete(task) => self.try_complete(task),
+            Job::Complete(task) => self.try_complete(task, shared),
             Job::Gather(gathering) => self.gather(gathering, shared),
             Job::Show(mut edges) => {
                 if let Some(edge) = edges.step(&self.subscriptions) {

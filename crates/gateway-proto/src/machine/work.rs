@@ -11,7 +11,7 @@ use relogin_res::Pattern;
 use super::Gateway;
 use crate::{
     api::ConnectionKey,
-    cache::{Notice, Step, Told},
+    cache::{Notice, Step, Swept, Told},
     connection::{Connection, Shared, inbox::Arrival},
     ids::ResourceKey,
 };
@@ -23,6 +23,8 @@ pub(super) struct SystemReset {
     access: Vec<Pattern>,
     /// The last name that has heard of it.
     last: Option<String>,
+    /// Names after that one whose subscribers have heard of it already, because of an event.
+    ahead: BTreeSet<String>,
 }
 
 /// A token reset on its way to all connections.
@@ -37,11 +39,13 @@ pub(super) struct TokenReset {
 impl SystemReset {
     pub(super) fn new(resources: &[String], access: &[String]) -> Self {
         let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text)).collect();
-        Self { resources: patterns(resources), access: patterns(access), last: None }
+        Self { resources: patterns(resources), access: patterns(access), last: None, ahead: BTreeSet::new() }
     }
 
-    fn is_to_hear_of_access(&self, name: &str) -> bool {
-        self.last.as_deref().is_none_or(|last| last < name) && matches(&self.access, name)
+    /// True, once, if the subscribers of a name have not heard of it and must.
+    fn is_news_to(&mut self, name: &str) -> bool {
+        let is_left = self.last.as_deref().is_none_or(|last| last < name);
+        is_left && matches(&self.access, name) && self.ahead.insert(name.to_owned())
     }
 }
 
@@ -56,20 +60,22 @@ impl TokenReset {
 }
 
 /// The kinds of work, in the order of their turns.
-const KINDS: [fn(&mut Gateway) -> bool; 8] = [
+const KINDS: [fn(&mut Gateway) -> bool; 10] = [
     Gateway::tell_some,
     Gateway::reset,
+    Gateway::sweep_some,
     Gateway::tell_what_waited,
     Gateway::go_on_with_connections,
     Gateway::reload,
     Gateway::renew_tokens,
     Gateway::end_subscriptions,
+    Gateway::evict,
     Gateway::clear_wrecks,
 ];
 
 /// How many subscribers are told of what happened to a resource, for each step of other work: that is less
 /// work than most steps are.
-const TOLD_A_STEP: usize = 8;
+pub(super) const TOLD_A_STEP: usize = 8;
 
 impl Gateway {
     /// Does so much of what is left to be done.
@@ -91,27 +97,23 @@ impl Gateway {
     /// True if something is left to be done at once.
     pub(crate) fn has_work(&self) -> bool {
         let Shared { cache, ready, .. } = &self.shared;
-        let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload();
+        let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload() || cache.must_evict();
         let of_connections = !ready.is_empty() || !self.closing.is_empty() || !self.token_resets.is_empty();
-        of_services || of_connections || cache.has_untold() || !self.wrecks.is_empty()
+        of_services || of_connections || cache.has_untold() || cache.has_sweeps() || !self.wrecks.is_empty()
     }
 
     /// Lets subscribers be told of what happened to resources: some of them now.
     pub(super) fn tell(&mut self, notices: impl IntoIterator<Item = Notice>) {
-        self.announce(notices);
-        for _ in 0..self.inline * TOLD_A_STEP {
-            if !self.tell_next() {
-                return;
-            }
-        }
-    }
-
-    /// Lets subscribers be told of what happened to resources, in their turn; or now, if too much is
-    /// waiting to be told.
-    fn announce(&mut self, notices: impl IntoIterator<Item = Notice>) {
         self.shared.cache.announce(notices);
-        while self.shared.cache.has_too_much_untold() {
-            self.tell_next();
+        while self.tells_left > 0 {
+            let cost = if self.tell_next() {
+                1
+            } else if self.sweep_some() {
+                TOLD_A_STEP
+            } else {
+                return;
+            };
+            self.tells_left = self.tells_left.saturating_sub(cost);
         }
     }
 
@@ -125,9 +127,33 @@ impl Gateway {
         has_some
     }
 
+    /// Does a step of a sweep, or tells some subscribers for it. False if there is none.
+    fn sweep_some(&mut self) -> bool {
+        let mut has_some = false;
+        for _ in 0..TOLD_A_STEP.min(self.inline * TOLD_A_STEP).max(1) {
+            let Shared { cache, bus, .. } = &mut self.shared;
+            let Some(swept) = cache.sweep_next(bus) else { break };
+            has_some = true;
+            let is_told = matches!(swept, Swept::Told(_));
+            self.take_swept(swept);
+            if !is_told {
+                break;
+            }
+        }
+        has_some
+    }
+
+    fn take_swept(&mut self, swept: Swept) {
+        match swept {
+            Swept::Told(told) => self.tell_one(told),
+            Swept::Notices(notices) => self.shared.cache.announce(notices),
+        }
+    }
+
     /// Tells the next subscriber. False if all have been told everything.
     fn tell_next(&mut self) -> bool {
-        let step = self.shared.cache.tell_next();
+        let Shared { cache, bus, .. } = &mut self.shared;
+        let step = cache.tell_next(bus);
         let has_some = step.is_some();
         if let Some(Step::Told(told)) = step {
             self.tell_one(told);
@@ -140,19 +166,31 @@ impl Gateway {
     }
 
     /// Tells a connection all that it lacks, before anything else is done with it: it must not be seen from
-    /// what it is told that others have been told before.
+    /// what it is told that others have been told before. If that is much, the rest is told in its turn.
     pub(super) fn catch_up_with_news(&mut self, key: ConnectionKey) {
-        while self.shared.cache.has_untold()
-            && let Some(connection) = self.connections.get_mut(&key)
-            && let Some(told) = self.shared.cache.tell_next_of(key, &mut connection.lacks)
-        {
+        if !self.shared.cache.has_untold() {
+            return;
+        }
+        while self.catch_up_left > 0 {
+            let cache = &mut self.shared.cache;
+            let until = cache.next_notice();
+            let Some(connection) = self.connections.get_mut(&key).filter(|it| !it.is_catching_up()) else { break };
+            let Some(told) = cache.tell_next_of(key, &mut connection.lacks, until) else { return };
+            self.catch_up_left -= 1;
             self.tell_one(told);
+        }
+        let Shared { cache, .. } = &self.shared;
+        if let Some(connection) = self.connections.get_mut(&key).filter(|it| it.lacks < cache.next_notice()) {
+            connection.catch_up(cache.next_notice());
         }
     }
 
     fn reset(&mut self) -> bool {
         let Some(reset) = self.resets.front_mut() else { return false };
         let cache = &mut self.shared.cache;
+        if cache.has_too_many_sweeps() {
+            return false;
+        }
         let Some(name) = cache.next_name(reset.last.as_deref()).map(str::to_owned) else {
             self.resets.pop_front();
             return true;
@@ -160,18 +198,20 @@ impl Gateway {
         if matches(&reset.resources, &name) {
             cache.reset_resources(&name);
         }
-        let has_access = matches(&reset.access, &name);
-        let notices = if has_access { cache.reset_access(&name) } else { Vec::new() };
+        if reset.is_news_to(&name) {
+            cache.reset_access(&name);
+        }
+        reset.ahead.remove(&name);
         reset.last = Some(name);
-        self.announce(notices);
         true
     }
 
     /// Lets a name hear of what came before an event on it: the event must not be seen by who may no longer.
     pub(super) fn catch_up(&mut self, name: &str) {
-        if self.resets.iter().any(|reset| reset.is_to_hear_of_access(name)) {
-            let notices = self.shared.cache.reset_access(name);
-            self.announce(notices);
+        for reset in &mut self.resets {
+            if reset.is_news_to(name) {
+                self.shared.cache.reset_access(name);
+            }
         }
     }
 
@@ -184,6 +224,9 @@ impl Gateway {
     }
 
     fn tell_what_waited(&mut self) -> bool {
+        if self.is_behind() {
+            return false;
+        }
         if let Some(name) = self.shared.cache.next_unlocked().filter(|_| !self.resets.is_empty()) {
             let name = name.to_owned();
             self.catch_up(&name);
@@ -191,7 +234,7 @@ impl Gateway {
         let Shared { cache, bus, .. } = &mut self.shared;
         let has_some = cache.has_unlocked();
         let notices = cache.next_waiting(bus);
-        self.announce(notices);
+        cache.announce(notices);
         has_some
     }
 
@@ -206,6 +249,15 @@ impl Gateway {
         let has_some = cache.can_reload();
         if has_some {
             cache.reload_next(bus);
+        }
+        has_some
+    }
+
+    fn evict(&mut self) -> bool {
+        let Shared { cache, bus, .. } = &mut self.shared;
+        let has_some = cache.must_evict();
+        if has_some {
+            cache.evict(bus);
         }
         has_some
     }

@@ -28,7 +28,7 @@ pub(super) struct Wreck {
 }
 
 /// How many small things are thrown away in a step.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 4;
 
 impl Wreck {
     /// Takes everything away from a gateway, which is as new afterwards.

@@ -119,6 +119,10 @@ impl World {
         if seed % 4 == 1 {
             gateway.inline = 0;
         }
+        if seed % 5 < 3 {
+            // Whatever comes waits for the news that come before it.
+            gateway.catch_up = usize::try_from(seed % 5).unwrap();
+        }
         if seed % 3 != 1 {
             // Others come in between whatever a connection does.
             (gateway.shared.jobs_at_once, gateway.shared.jobs_a_turn) = (1, 1);

@@ -1,0 +1,448 @@
+//! What concerns thousands of resources or subscribers of one name is done a little with each
+//! input.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+
+/// A gateway, and what it does with each input.
+struct Bench {
+    gateway: Gateway,
+    now: Duration,
+    asked: VecDeque<(Tag, String, String)>,
+    listeners: BTreeMap<String, Tag>,
+    texts: BTreeMap<ConnectionKey, Vec<String>>,
+    closed: Vec<&'static str>,
+    /// Requests that were sent.
+    requests: usize,
+    /// At the most, since [`Bench::begin`]: how many actions came of one input, and how much of any
+    /// one thing in the cache or of the connections came or went with it.
+    most_actions: usize,
+    most_changes: usize,
+    is_counting: bool,
+}
+
+/// No input may cause more than that: eight steps of work, of sixteen small things or of eight
+/// subscribers each, eight times as many with a time-out, and what subscribers and connections do
+/// at once. Each may be a few actions.
+const MOST_CHANGES: usize = 1100;
+const MOST_ACTIONS: usize = 3 * MOST_CHANGES;
+
+/// How many there are of what may be thousands.
+const MANY: usize = 2000;
+
+impl Bench {
+    fn new(config: Config) -> Self {
+        let mut bench = Self {
+            gateway: Gateway::new(config),
+            now: Duration::ZERO,
+            asked: VecDeque::new(),
+            listeners: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            closed: Vec::new(),
+            requests: 0,
+            most_actions: 0,
+            most_changes: 0,
+            is_counting: false,
+        };
+        bench.handle(Input::Timeout);
+        bench
+    }
+
+    /// Forgets what it has counted, and counts from now on.
+    fn begin(&mut self) {
+        (self.requests, self.most_actions, self.most_changes, self.is_counting) = (0, 0, 0, true);
+        self.texts.clear();
+    }
+
+    fn sizes(&self) -> Vec<usize> {
+        if !self.is_counting {
+            return Vec::new();
+        }
+        let connections = self.gateway.connections.values();
+        let mut sizes = self.gateway.shared.cache.sizes();
+        sizes.push(connections.map(|connection| connection.subscriptions.len()).sum());
+        sizes
+    }
+
+    fn audience(&self) -> usize {
+        if self.is_counting { self.gateway.shared.cache.most_subscribers() } else { 0 }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let (before, audience) = (self.sizes(), self.audience());
+        self.gateway.handle(input, self.now);
+        let changed = self.sizes().into_iter().zip(before).map(|(after, before)| after.abs_diff(before));
+        let changed = changed.max().unwrap_or(0).max(self.audience().saturating_sub(audience));
+        let mut actions = 0;
+        while let Some(action) = self.gateway.poll_action() {
+            actions += 1;
+            match action {
+                Action::Ask { tag, subject, payload, .. } => {
+                    self.requests += 1;
+                    self.asked.push_back((tag, subject, String::from_utf8(payload.into()).unwrap()));
+                }
+                Action::Release { tag } => {
+                    // The oldest, nearly always.
+                    if let Some(at) = self.asked.iter().position(|(asked, ..)| *asked == tag) {
+                        self.asked.remove(at);
+                    }
+                }
+                Action::Listen { tag, pattern } => {
+                    self.listeners.insert(pattern, tag);
+                }
+                Action::Send { connection, frame } => {
+                    self.texts.entry(connection).or_default().push(String::from_utf8(frame.into()).unwrap());
+                }
+                Action::Close { reason, .. } => self.closed.push(reason),
+                _ => {}
+            }
+        }
+        self.most_actions = self.most_actions.max(actions);
+        self.most_changes = self.most_changes.max(changed);
+    }
+
+    fn open(&mut self, number: usize) -> ConnectionKey {
+        let connection = ConnectionKey(number as u64);
+        self.handle(Input::Opening { connection, cid: format!("c{number}"), origin: Default::default() });
+        connection
+    }
+
+    fn request(&mut self, connection: ConnectionKey, method: &str) {
+        self.handle(Input::Frame { connection, text: &format!(r#"{{"id":1,"method":"{method}"}}"#) });
+    }
+
+    fn message(&mut self, pattern: &str, subject: &str, payload: &str) {
+        let tag = self.listeners[pattern];
+        self.handle(Input::Message { tag, subject, payload: payload.as_bytes() });
+    }
+
+    fn event(&mut self, event: &str, payload: &str) {
+        self.message("event.a.*", &format!("event.a.{event}"), payload);
+    }
+
+    fn reply(&mut self, tag: Tag, payload: &str) {
+        self.handle(Input::Reply { tag, payload: payload.as_bytes() });
+    }
+
+    /// Lets everything come to rest. Everybody may do everything.
+    fn settle(&mut self, content: impl Fn(&str, &str) -> String) {
+        loop {
+            if self.gateway.has_work() {
+                self.handle(Input::Timeout);
+            } else if let Some((tag, subject, payload)) = self.asked.pop_front() {
+                let is_access = subject.starts_with("access.");
+                let answer = if is_access { GRANTED.to_owned() } else { content(&subject, &payload) };
+                self.reply(tag, &answer);
+            } else {
+                break;
+            }
+        }
+        if self.is_counting {
+            self.gateway.check_invariants();
+        }
+    }
+
+    /// Answers the access requests, and nothing else.
+    fn grant(&mut self) {
+        for (tag, subject, payload) in std::mem::take(&mut self.asked) {
+            if subject.starts_with("access.") {
+                self.reply(tag, GRANTED);
+            } else {
+                self.asked.push_back((tag, subject, payload));
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(&self, what: &str) {
+        assert!(self.most_changes <= MOST_CHANGES, "{what}: {} changes at once", self.most_changes);
+        assert!(self.most_actions <= MOST_ACTIONS, "{what}: {} actions at once", self.most_actions);
+    }
+}
+
+const GRANTED: &str = r#"{"result":{"get":true,"call":"*"}}"#;
+
+/// Each query is a resource of its own.
+fn each(_: &str, payload: &str) -> String {
+    let payload: serde_json::Value = serde_json::from_str(payload).unwrap();
+    let query = payload.get("query").map(|query| format!(r#","query":{query}"#)).unwrap_or_default();
+    format!(r#"{{"result":{{"model":{{"x":1}}{query}}}}}"#)
+}
+
+/// All queries mean the same.
+fn same(_: &str, _: &str) -> String {
+    r#"{"result":{"model":{"x":1},"query":"n"}}"#.to_owned()
+}
+
+/// A connection that is subscribed to many queries of a name.
+fn queries(config: Config) -> (Bench, ConnectionKey) {
+    let mut bench = Bench::new(config);
+    let connection = bench.open(1);
+    for number in 0..MANY {
+        bench.request(connection, &format!("subscribe.a?{number}"));
+        // What is asked goes to the services in order.
+        while let Some((tag, subject, payload)) = bench.asked.pop_front() {
+            let answer = if subject.starts_with("get.") { each("", &payload) } else { GRANTED.to_owned() };
+            bench.reply(tag, &answer);
+        }
+    }
+    bench.begin();
+    (bench, connection)
+}
+
+#[test]
+fn access_to_all_queries_of_a_name_is_requested_again_so_many_at_a_time() {
+    let (mut bench, connection) = queries(Config::default());
+    for access_reset in [false, true] {
+        bench.begin();
+        if access_reset {
+            bench.message("system.reset", "system.reset", r#"{"access":["a"]}"#);
+        } else {
+            bench.event("reaccess", "");
+        }
+        // What the last of them has known of access holds no longer, though nobody has come to it.
+        bench.request(connection, &format!("get.a?{}", MANY - 1));
+        assert_eq!(bench.texts.get(&connection), None);
+        bench.settle(each);
+        assert_eq!((bench.requests, bench.texts[&connection].len()), (MANY, 1));
+        bench.check("access");
+    }
+}
+
+#[test]
+fn all_queries_of_a_name_are_fetched_again_so_many_at_a_time() {
+    let (mut bench, _) = queries(Config { max_waiting_events: 3, ..Config::default() });
+    bench.message("system.reset", "system.reset", r#"{"resources":["a"]}"#);
+    bench.settle(each);
+    assert_eq!(bench.requests, MANY);
+    bench.event("query", r#"{"subject":"q"}"#);
+    for _ in 0..4 {
+        bench.event("custom", "1");
+    }
+    bench.settle(each);
+    assert_eq!(bench.requests, 2 * MANY + 64, "all, and those that were being asked about");
+    bench.check("fetched again");
+}
+
+#[test]
+fn all_queries_of_a_name_are_asked_about_so_many_at_a_time() {
+    let (mut bench, connection) = queries(Config::default());
+    bench.event("query", r#"{"subject":"q"}"#);
+    bench.settle(|_, _| r#"{"result":{"events":[{"event":"custom","data":1}]}}"#.to_owned());
+    assert_eq!((bench.requests, bench.texts[&connection].len()), (MANY, MANY));
+    // One that is being loaded is not asked about, and neither are any number of those.
+    for number in 0..MANY {
+        bench.request(connection, &format!("subscribe.a?more{number}"));
+    }
+    bench.grant();
+    bench.begin();
+    bench.event("query", r#"{"subject":"q"}"#);
+    bench.event("query", r#"{"subject":"q"}"#);
+    bench.check("asked about");
+}
+
+#[test]
+fn all_queries_of_a_name_fail_so_many_at_a_time() {
+    let (mut bench, connection) = queries(Config::default());
+    let tag = bench.listeners["event.a.*"];
+    bench.handle(Input::Refused { tag });
+    // No events come of that name: nothing of it may be subscribed to.
+    bench.request(connection, "subscribe.a?new");
+    bench.settle(each);
+    let texts = &bench.texts[&connection];
+    assert_eq!(texts.iter().filter(|text| text.contains(".unsubscribe")).count(), MANY);
+    assert!(texts.iter().any(|text| text.contains("error") && text.contains(r#""id":1"#)), "the new one");
+    bench.check("failed");
+    // Once all of that is over, it is tried again.
+    bench.begin();
+    bench.request(connection, "subscribe.a?new");
+    bench.settle(each);
+    assert!(bench.texts[&connection][0].contains("models"), "{:?}", bench.texts);
+}
+
+/// Connections that are subscribed to a resource, and wait for another query, of which nobody knows
+/// yet that it means the same.
+fn about_to_merge() -> (Bench, Vec<ConnectionKey>, Tag) {
+    let mut bench = Bench::new(Config::default());
+    let connections: Vec<_> = (1..=MANY).map(|number| bench.open(number)).collect();
+    for connection in &connections {
+        bench.request(*connection, "subscribe.a?n");
+        bench.grant();
+        if connection.0 == 1 {
+            bench.settle(same);
+        }
+        bench.request(*connection, "subscribe.a?m");
+        bench.grant();
+    }
+    let (tag, subject, _) = bench.asked.pop_front().unwrap();
+    assert_eq!((subject.as_str(), bench.asked.len()), ("get.a", 0));
+    bench.begin();
+    (bench, connections, tag)
+}
+
+#[test]
+fn subscribers_of_queries_that_mean_the_same_are_moved_so_many_at_a_time() {
+    let (mut bench, connections, tag) = about_to_merge();
+    bench.reply(tag, &same("", ""));
+    let [.., early, leaving, closed, last] = connections[..] else { panic!() };
+    // Somebody who does something has it first.
+    bench.request(early, "version");
+    assert!(bench.texts[&early][0].contains("a?m") && bench.texts[&early][1].contains("protocol"));
+    bench.request(leaving, "unsubscribe.a?m");
+    bench.handle(Input::Closed { connection: closed });
+    bench.event("query", r#"{"subject":"q"}"#);
+    bench.settle(|_, _| r#"{"result":{"events":[{"event":"change","data":{"values":{"x":2}}}]}}"#.to_owned());
+    for connection in connections {
+        let texts = bench.texts.remove(&connection).unwrap_or_default().join(" ");
+        let counts = ["a?n.change", "a?m.change", r#""a?m""#].map(|text| texts.matches(text).count());
+        let expected = match connection {
+            it if it == closed => [0, 0, 0],
+            it if it == leaving => [1, 0, 1],
+            _ => [1, 1, 1],
+        };
+        assert_eq!(counts, expected, "{connection:?} of {last:?}: {texts}");
+    }
+    bench.check("moved");
+}
+
+#[test]
+fn access_that_changes_while_subscribers_are_moved_is_requested_by_all() {
+    let (mut bench, connections, tag) = about_to_merge();
+    bench.reply(tag, &same("", ""));
+    bench.event("reaccess", "");
+    bench.settle(same);
+    assert_eq!(bench.requests, 2 * connections.len());
+    bench.check("moved and asked");
+}
+
+#[test]
+fn queries_that_mean_the_same_are_forgotten_so_many_at_a_time() {
+    let mut bench = Bench::new(Config::default());
+    for number in 0..MANY {
+        if number % 250 == 0 {
+            bench.open(number / 250);
+        }
+        bench.request(ConnectionKey((number / 250) as u64), &format!("subscribe.a?{number}"));
+        bench.settle(same);
+    }
+    bench.begin();
+    let delete = |bench: &mut Bench| {
+        bench.event("query", r#"{"subject":"q"}"#);
+        let (tag, ..) = bench.asked.pop_front().unwrap();
+        bench.reply(tag, r#"{"error":{"code":"system.notFound","message":"Not found"}}"#);
+    };
+    delete(&mut bench);
+    // The last of them leads to nothing, although nobody has come to it.
+    let other = bench.open(MANY);
+    bench.request(other, &format!("subscribe.a?{}", MANY - 1));
+    bench.settle(|_, _| r#"{"result":{"model":{"x":7},"query":"n"}}"#.to_owned());
+    assert!(bench.texts[&other][0].contains(r#""x":7"#), "{:?}", bench.texts[&other]);
+    // It comes to an end as well if nobody comes back to the name.
+    for number in 0..100 {
+        bench.request(other, &format!("subscribe.a?{number}"));
+        bench.settle(same);
+    }
+    delete(&mut bench);
+    bench.settle(same);
+    assert_eq!(bench.sizes()[..3], [0, 0, 0], "resources, resources to be fetched again, queries");
+    bench.check("forgotten");
+}
+
+#[test]
+fn a_connection_catches_up_with_so_much_news_at_a_time_before_its_own_requests() {
+    let mut bench = Bench::new(Config::default());
+    let connections: Vec<_> = (1..=8).map(|number| bench.open(number)).collect();
+    for connection in &connections {
+        for number in 0..200 {
+            bench.request(*connection, &format!("subscribe.a?{number}"));
+            bench.settle(|_, _| r#"{"result":{"model":{"x":1}}}"#.to_owned());
+        }
+    }
+    bench.begin();
+    bench.gateway.inline = 0;
+    for n in 0..50 {
+        bench.event("custom", &n.to_string());
+    }
+    let last = connections[7];
+    bench.request(last, "version");
+    bench.request(last, "call.a.b");
+    bench.event("custom", "50");
+    assert!(bench.texts[&last].len() < 200, "{} at once", bench.texts[&last].len());
+    bench.gateway.inline = 8;
+    bench.settle(|_, _| r#"{"result":null}"#.to_owned());
+    let texts = &bench.texts[&last];
+    assert_eq!(texts.len(), 51 * 200 + 2);
+    let version = texts.iter().position(|text| text.contains("protocol")).unwrap();
+    assert!(version >= 50 * 200, "the answer came after {version} events");
+    // In the order of the service, by each name.
+    for number in 0..200 {
+        let name = format!("\"a?{number}.custom\"");
+        let events = texts.iter().filter(|text| text.contains(&name));
+        let expected = (0..51).map(|n| format!(r#"{{"event":{name},"data":{n}}}"#));
+        assert!(events.eq(expected.collect::<Vec<_>>().iter()), "{name}");
+    }
+    bench.check("caught up");
+}
+
+#[test]
+fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
+    let mut bench = Bench::new(Config::default());
+    let connections: Vec<_> = (1..=200).map(|number| bench.open(number)).collect();
+    for connection in &connections {
+        bench.request(*connection, "subscribe.list");
+        bench.grant();
+    }
+    bench.begin();
+    let list = |subject: &str, payload: &str| match subject {
+        "get.list" => {
+            let references: Vec<_> = (0..100).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        }
+        _ => each(subject, payload),
+    };
+    bench.settle(list);
+    assert!(connections.iter().all(|connection| bench.texts[connection][0].contains("a.99")));
+    bench.check("taken in");
+}
+
+#[test]
+fn what_no_service_answers_fails_so_much_at_a_time() {
+    let mut bench = Bench::new(Config::default());
+    for number in 1..=100 {
+        let connection = bench.open(number);
+        for number in 0..64 {
+            bench.request(connection, &format!("subscribe.a.{number}"));
+        }
+    }
+    bench.begin();
+    bench.now += Duration::from_secs(4);
+    while bench.gateway.poll_timeout().is_some_and(|time| time <= bench.now) {
+        bench.handle(Input::Timeout);
+    }
+    assert_eq!(bench.texts.values().map(Vec::len).sum::<usize>(), 6400);
+    bench.check("failed");
+}
+
+#[test]
+fn what_nobody_wants_goes_so_much_at_a_time() {
+    let mut bench = Bench::new(Config { max_idle_bytes: 8 << 20, ..Config::default() });
+    let connection = bench.open(1);
+    let come_and_go = |bench: &mut Bench, name: &str, value: &str| {
+        bench.request(connection, &format!("subscribe.{name}"));
+        bench.settle(|_, _| format!(r#"{{"result":{{"model":{{"x":"{value}"}}}}}}"#));
+        bench.request(connection, &format!("unsubscribe.{name}"));
+        bench.settle(each);
+    };
+    for number in 0..MANY {
+        come_and_go(&mut bench, &format!("a.{number}"), "");
+    }
+    bench.begin();
+    come_and_go(&mut bench, "large", &"x".repeat(8_000_000));
+    let left = bench.sizes()[0];
+    assert!(left < 400, "{left} are left");
+    bench.check("evicted");
+}
