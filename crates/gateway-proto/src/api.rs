@@ -5,18 +5,21 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use relogin_res::service::{Headers, Origin};
 
-/// Names a connection between driver and machine. Chosen by the driver, never used twice, never on the wire.
+/// Names a connection between driver and machine. Chosen by the driver, never used twice, never on
+/// the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey(pub u64);
 
-/// Names a bus subscription or a bus request between machine and driver. Chosen by the machine, never used twice.
+/// Names a bus subscription or a bus request between machine and driver. Chosen by the machine,
+/// never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub u64);
 
 /// What happened outside.
 #[derive(Clone)]
 pub enum Input<'a> {
-    /// A client asks for a WebSocket. It is answered by [`Action::Accept`], [`Action::Reject`] or [`Action::Close`].
+    /// A client asks for a WebSocket. It is answered by [`Action::Accept`], [`Action::Reject`] or
+    /// [`Action::Close`].
     Opening {
         /// How the driver will call it.
         connection: ConnectionKey,
@@ -32,8 +35,8 @@ pub enum Input<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// A client's WebSocket is closed, by whichever side, or not wanted any more. After [`Action::Close`] and [`Action::Reject`] it
-    /// may be left out.
+    /// A client's WebSocket is closed, by whichever side, or not wanted any more. After
+    /// [`Action::Close`] and [`Action::Reject`] it may be left out.
     Closed {
         /// Whose.
         connection: ConnectionKey,
@@ -64,7 +67,8 @@ pub enum Input<'a> {
         /// Which.
         tag: Tag,
     },
-    /// The bus is gone, or has lost messages: all connections are closed, and new ones too until it is back.
+    /// The bus is gone, or has lost messages: all connections are closed, and new ones too until it
+    /// is back.
     LinkDown,
     /// The bus is back.
     LinkUp,
@@ -87,14 +91,16 @@ pub enum Action {
         /// Whose frame it was.
         connection: ConnectionKey,
     },
-    /// Open the WebSocket, with these headers in the response. Its frames may be handed in from now on.
+    /// Open the WebSocket, with these headers in the response. Its frames may be handed in from now
+    /// on.
     Accept {
         /// Whose.
         connection: ConnectionKey,
         /// By their canonical names. Whether they are headers at all is for the driver to look at.
         header: Headers,
     },
-    /// Open no WebSocket, and answer this by HTTP instead. The machine has forgotten the connection already.
+    /// Open no WebSocket, and answer this by HTTP instead. The machine has forgotten the connection
+    /// already.
     Reject {
         /// Whose.
         connection: ConnectionKey,
@@ -105,7 +111,8 @@ pub enum Action {
         /// A RES error as JSON; none with a redirection.
         body: Bytes,
     },
-    /// Close the WebSocket, or open none (HTTP status 503). The machine has forgotten the connection already.
+    /// Close the WebSocket, or open none (HTTP status 503). The machine has forgotten the
+    /// connection already.
     Close {
         /// Whose.
         connection: ConnectionKey,
@@ -142,44 +149,50 @@ pub enum Action {
 /// What can be set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The method that is asked before a WebSocket opens, as `resource.method`: it may set headers, a token, or reject. What fails
-    /// about it rejects nothing. None: nobody is asked.
+    /// The method that is asked before a WebSocket opens, as `resource.method`: it may set headers,
+    /// a token, or reject. What fails about it rejects nothing. None: nobody is asked.
     pub header_auth: Option<String>,
     /// How long a service has for an answer, unless it asks for more.
     pub request_timeout: Duration,
     /// How long a resource stays cached that nobody is subscribed to any more.
     pub unsubscribe_delay: Duration,
-    /// How often one connection may directly subscribe to one resource, and by how many names it may have it: queries may mean the
-    /// same.
+    /// How often one connection may directly subscribe to one resource, and by how many names it
+    /// may have it: queries may mean the same.
     pub max_direct_subscriptions: u32,
     /// How many resources one connection may be subscribed to, referred ones included.
     pub max_resources: usize,
-    /// How many bytes a resource id may have, query included, both as the client writes it and with the connection's id filled in.
+    /// How many bytes a resource id may have, query included, both as the client writes it and with
+    /// the connection's id filled in.
     pub max_rid: usize,
-    /// How many bytes one connection's subscriptions may cost, referred ones included. Beyond it, more are refused.
+    /// How many bytes one connection's subscriptions may cost, referred ones included. Beyond it,
+    /// more are refused.
     pub max_subscription_bytes: usize,
-    /// How many bytes the subscriptions of all connections and the contents of all cached resources may have together. Beyond
-    /// it, more are refused to connections that have more than [`Config::assured_bytes`].
+    /// How many bytes the subscriptions of all connections and the contents of all cached resources
+    /// may have together. Beyond it, more are refused to connections that have more than
+    /// [`Config::assured_bytes`].
     pub max_subscription_bytes_in_all: usize,
-    /// How many bytes of requests one connection may have under way. Beyond it, its requests are refused.
+    /// How many bytes of requests one connection may have under way. Beyond it, its requests are
+    /// refused.
     pub max_request_bytes: usize,
-    /// How many bytes of requests may be under way in all. Beyond it, requests are refused to connections that have more than
-    /// [`Config::assured_bytes`] of them.
+    /// How many bytes of requests may be under way in all. Beyond it, requests are refused to
+    /// connections that have more than [`Config::assured_bytes`] of them.
     pub max_request_bytes_in_all: usize,
-    /// How many bytes of subscriptions, and of requests, each connection may have whatever the others have.
+    /// How many bytes of subscriptions, and of requests, each connection may have whatever the
+    /// others have.
     pub assured_bytes: usize,
-    /// How many resources that nobody is subscribed to stay cached during [`Config::unsubscribe_delay`]. The oldest go first.
+    /// How many resources that nobody is subscribed to stay cached during
+    /// [`Config::unsubscribe_delay`]. The oldest go first.
     pub max_idle_resources: usize,
     /// How many bytes they may cost.
     pub max_idle_bytes: usize,
-    /// How many events of one resource may wait for one connection: for an access answer, or for resources that another
-    /// event refers to. Beyond it, the connection is closed. Of all that waits for work of the
-    /// connection, twice as many may wait.
+    /// How many events of one resource may wait for one connection: for an access answer, or for
+    /// resources that another event refers to. Beyond it, the connection is closed. Of all that
+    /// waits for work of the connection, twice as many may wait.
     pub max_held_events: usize,
     /// How many bytes they may have.
     pub max_held_bytes: usize,
-    /// How many events of one name, and answers to get requests, may wait for the answers to query requests. Beyond it, the query
-    /// resources are fetched anew.
+    /// How many events of one name, and answers to get requests, may wait for the answers to query
+    /// requests. Beyond it, the query resources are fetched anew.
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,
@@ -188,8 +201,9 @@ pub struct Config {
     pub max_untold_notices: usize,
     /// How many bytes they may have.
     pub max_untold_bytes: usize,
-    /// For how many resources one connection asks for access at a time after a token event or because others have said that
-    /// access may have changed. The others wait for their turn, and their events with them.
+    /// For how many resources one connection asks for access at a time after a token event or
+    /// because others have said that access may have changed. The others wait for their turn, and
+    /// their events with them.
     pub max_rechecks: usize,
     /// How many resources that others refer to one connection has loaded at a time.
     pub max_reference_loads: usize,
@@ -227,7 +241,8 @@ impl Default for Config {
             max_reference_loads: 64,
             max_reloads: 64,
             max_query_requests: 64,
-            // What a NATS server takes in one control line (4096), less what it and an inbox need of it.
+            // What a NATS server takes in one control line (4096), less what it and an inbox need
+            // of it.
             max_subject: 3968,
         }
     }

@@ -1,4 +1,5 @@
-//! The machine's side of the bus: tags, deadlines, and what each answer is for. Knows no connections and no resources.
+//! The machine's side of the bus: tags, deadlines, and the purpose of each request. Must not depend
+//! on connections or resources.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,7 +55,8 @@ pub(crate) enum Listener {
     Resource(String),
 }
 
-/// Requests under way and subscriptions in force, and the actions that the machine has not handed out yet.
+/// Requests under way and subscriptions in force, and the actions that the machine has not handed
+/// out yet.
 #[derive(Debug)]
 pub(crate) struct Bus {
     /// The time of the input at hand.
@@ -193,8 +195,8 @@ impl Bus {
         self.listeners.remove(&tag)
     }
 
-    /// Forgets everything but the subscriptions to events for all gateways, without a word to the bus:
-    /// what is to be released.
+    /// Forgets everything but the subscriptions to events for all gateways, without a word to the
+    /// bus: what is to be released.
     pub(crate) fn abandon(&mut self) -> Abandoned {
         let mut listeners = std::mem::take(&mut self.listeners);
         // The first that there were.

@@ -1,5 +1,5 @@
-//! The resources that all connections share: loaded once, kept up to date by events, told on to whoever is subscribed.
-//! Must not depend on access or on what a client has.
+//! The resources that all connections share: loaded once, kept up to date by events, told on to
+//! whoever is subscribed. Must not depend on access or on what a client has.
 
 mod fanout;
 mod idle;
@@ -57,8 +57,8 @@ pub(crate) enum Message {
 /// What subscribers are told.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    /// The resource is there, under this key from now on: another one than before if its query turned out to mean the same as
-    /// the query of another resource.
+    /// The resource is there, under this key from now on: another one than before if its query
+    /// turned out to mean the same as the query of another resource.
     Loaded(ResourceKey, Arc<Snapshot>),
     /// It could not be had, and is no longer in the cache.
     Failed(Error),
@@ -133,10 +133,12 @@ impl Cache {
         self.content_bytes
     }
 
-    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`] of it will come.
+    /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`]
+    /// of it will come.
     ///
     /// # Errors
-    /// If the connection is subscribed to it by too many names already, or the bus has refused its events.
+    /// If the connection is subscribed to it by too many names already, or the bus has refused its
+    /// events.
     pub(crate) fn subscribe(
         &mut self,
         rid: &ResourceId,
@@ -192,7 +194,8 @@ impl Cache {
     fn drop_if_unwanted(&mut self, key: ResourceKey, bus: &mut Bus) {
         let Some(resource) = self.resources.get_mut(&key) else { return };
         if resource.subscribers.is_empty() && resource.merging == 0 && resource.drop_at.is_none() {
-            // There may be any number of queries: none is kept for nobody, but often the next one comes at once.
+            // There may be any number of queries: none is kept for nobody, but often the next one
+            // comes at once.
             if self.idle.keeps_nothing() {
                 self.drop_resource(key, bus);
             } else if resource.query().is_some() {
@@ -225,8 +228,8 @@ impl Cache {
         }
     }
 
-    /// Takes the content of a resource that was loading. If its query means the same as that of another resource, the two are one
-    /// from now on.
+    /// Takes the content of a resource that was loading. If its query means the same as that of
+    /// another resource, the two are one from now on.
     fn fill(&mut self, key: ResourceKey, got: service::Resource<Verbatim>, bytes: usize, bus: &mut Bus) -> Vec<Notice> {
         let Some(resource) = self.resources.get(&key) else { return Vec::new() };
         let Some(name) = self.names.get(resource.rid.name()) else { return Vec::new() };
@@ -303,10 +306,12 @@ impl Cache {
         self.apply_plain(name, event, payload, bus).into_iter().collect()
     }
 
-    /// Lets an event happen to the resource of the name that has no query, however its subscribers call it.
+    /// Lets an event happen to the resource of the name that has no query, however its subscribers
+    /// call it.
     fn apply_plain(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
         let key = self.names.get(name)?.find(None)?;
-        // What is asked for without a query may be a query resource all the same. Such have query events and no others.
+        // What is asked for without a query may be a query resource all the same. Such have query
+        // events and no others.
         let is_plain = self.resources.get(&key)?.query().is_none();
         if is_plain { self.apply(key, event, payload, bus) } else { None }
     }

@@ -1,4 +1,5 @@
-//! One client: its token, its subscriptions, and what it is in the middle of. What it does is in the files of the folder beside.
+//! One client: its token, its subscriptions and its pending tasks. Each file of the folder beside
+//! is one thing that it does.
 
 mod access;
 mod call;
@@ -57,7 +58,8 @@ pub(crate) struct Shared {
     pub(crate) subscription_bytes: usize,
     /// Connections that have something to do in their turn, each of them once.
     pub(crate) ready: VecDeque<ConnectionKey>,
-    /// How many steps of their jobs connections do at once when they come up, and how many one does in a turn.
+    /// How many steps of their jobs connections do at once when they come up, and how many one does
+    /// in a turn.
     pub(crate) jobs_at_once: usize,
     pub(crate) jobs_a_turn: usize,
     /// How many of those at once are left for the input at hand.
@@ -121,7 +123,8 @@ impl Connection {
         })
     }
 
-    /// Ends all that the connection has asked for, but for its subscriptions and tasks, which [`Connection::close_next`] ends.
+    /// Ends all that the connection has asked for, but for its subscriptions and tasks, which
+    /// [`Connection::close_next`] ends.
     pub(crate) fn close(&mut self, shared: &mut Shared) {
         shared.bus.release(self.token_listener);
         if let Some(tag) = self.header_auth {
@@ -134,7 +137,8 @@ impl Connection {
         }
     }
 
-    /// Ends the next subscription or task of a connection that is closed. False if there is none left.
+    /// Ends the next subscription or task of a connection that is closed. False if there is none
+    /// left.
     pub(crate) fn close_next(&mut self, shared: &mut Shared) -> bool {
         let Some((rid, subscription)) = self.subscriptions.pop_first() else { return self.tasks.pop_first().is_some() };
         self.count_out(&rid, &subscription.target, shared);
@@ -209,7 +213,8 @@ impl Connection {
         }
         let remaining = direct.saturating_sub(count);
         subscription.direct = u32::try_from(remaining).unwrap_or(subscription.direct);
-        // Those that are not answered yet end with an error: the client must not take them for subscriptions.
+        // Those that are not answered yet end with an error: the client must not take them for
+        // subscriptions.
         let cancelled = usize::try_from(count.saturating_sub(direct)).unwrap_or(usize::MAX);
         for task in pending.into_iter().rev().take(cancelled) {
             self.fail_fetch(task, &Error::no_subscription(), shared);
@@ -252,7 +257,8 @@ impl Connection {
         }
     }
 
-    /// Takes a token event. What cannot be read is no event; a null is read as an object without a token.
+    /// Takes a token event. What cannot be read is no event; a null is read as an object without a
+    /// token.
     pub(crate) fn on_token(&mut self, payload: &[u8], shared: &mut Shared) {
         let payload = if payload.trim_ascii() == b"null" { b"{}" } else { payload };
         let Ok(TokenEvent { token, tid }) = TokenEvent::<Box<RawValue>>::parse(payload) else { return };

@@ -1,4 +1,5 @@
-//! What a resource holds at one moment, and its JSON text, made once however many connections it goes to.
+//! What a resource holds at one moment, and its JSON text, made once however many connections it
+//! goes to.
 
 use std::{
     collections::BTreeMap,

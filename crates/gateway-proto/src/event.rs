@@ -134,7 +134,8 @@ impl Event {
                 encode_event(rid, "add", Some(&AddEvent { idx: *idx, value, resources }))
             }
             Kind::Remove(idx, _) => encode_event(rid, "remove", Some(&RemoveEvent { idx: *idx })),
-            // Resgate writes a null where there are no data, and clients may have come to rely on the member.
+            // Resgate writes a null where there are no data, and clients may have come to rely on
+            // the member.
             Kind::Delete(data) => encode_event(rid, "delete", Some(data)),
             Kind::Custom(name, data) => encode_event(rid, name, Some(data)),
         };

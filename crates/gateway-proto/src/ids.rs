@@ -25,8 +25,8 @@ pub(crate) type Subscriber = (ConnectionKey, ResourceId);
 pub(crate) struct Heard {
     /// The number of the first notice that it lacks.
     pub(crate) lacks: u64,
-    /// The number of the last event of the resource's name, of those that it was told of, after which access must be requested
-    /// again.
+    /// The number of the last event of the resource's name, of those that it was told of, after
+    /// which access must be requested again.
     pub(crate) access: u64,
 }
 

@@ -1,8 +1,8 @@
 //! A RES gateway as a state machine.
 //!
-//! All connections of one process in one machine, so that what one of them has loaded serves the others. Pure: no async,
-//! no clock, no randomness, no I/O; a driver carries frames and bus messages to and fro. Knows RES, and neither sessions
-//! nor passwords. Start at [`Gateway`].
+//! All connections of one process in one machine, so that what one of them has loaded serves the
+//! others. Pure: no async, no clock, no randomness, no I/O; a driver carries frames and bus
+//! messages to and fro. Knows RES, and neither sessions nor passwords. Start at [`Gateway`].
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

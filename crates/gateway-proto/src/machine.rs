@@ -25,25 +25,30 @@ use crate::{
 ///
 /// # Contract
 ///
-/// The driver calls [`handle`](Self::handle) with one input after the other, takes [`poll_action`](Self::poll_action) until
-/// it is empty after each of them, and sees to it that [`Input::Timeout`] is handed in when the time of
-/// [`poll_timeout`](Self::poll_timeout) has come.
+/// The driver calls [`handle`](Self::handle) with one input after the other, takes
+/// [`poll_action`](Self::poll_action) until it is empty after each of them, and sees to it that
+/// [`Input::Timeout`] is handed in when the time of [`poll_timeout`](Self::poll_timeout) has come.
 ///
 /// - `now` is the time since any fixed moment. It never runs backwards.
-/// - Messages and replies of the bus are handed in in the order in which they arrived, subscriptions and requests taken
-///   together: the machine takes an event that is handed in before the answer to a get request as contained in that answer,
-///   and a token event must come before the answer to the auth request that caused it.
+/// - Messages and replies of the bus are handed in in the order in which they arrived,
+///   subscriptions and requests taken together: the machine takes an event that is handed in before
+///   the answer to a get request as contained in that answer, and a token event must come before
+///   the answer to the auth request that caused it.
 /// - A connection's frames are handed in once it is accepted ([`Action::Accept`]).
-/// - Each input costs a bounded amount of work. What is left to be done is wanted at once ([`poll_timeout`](Self::poll_timeout) has
-///   come already), a little with each [`Input::Timeout`]: a driver hands in what else there is in between.
-/// - While the machine [is behind](Self::is_behind), no messages and replies of the bus are handed in, so that they wait where
-///   they are bounded.
-/// - Actions are carried out in their order: a resource's events are subscribed to before the resource is asked for.
-/// - Each [`Input::Frame`] of a connection is followed by exactly one [`Action::Done`], once it is answered or turned out to
-///   need no answer, unless the connection ends before. A driver that hands in no more than so many frames ahead of their
-///   `Done` has bounded what the machine holds for that connection.
-/// - A tag is released exactly once ([`Action::Release`]), or was refused ([`Input::Refused`]). What arrives for it
-///   afterwards is ignored. So is what is handed in for a connection that is closed.
+/// - Each input costs a bounded amount of work. What is left to be done is wanted at once
+///   ([`poll_timeout`](Self::poll_timeout) has come already), a little with each
+///   [`Input::Timeout`]: a driver hands in what else there is in between.
+/// - While the machine [is behind](Self::is_behind), no messages and replies of the bus are handed
+///   in, so that they wait where they are bounded.
+/// - Actions are carried out in their order: a resource's events are subscribed to before the
+///   resource is asked for.
+/// - Each [`Input::Frame`] of a connection is followed by exactly one [`Action::Done`], once it is
+///   answered or turned out to need no answer, unless the connection ends before. A driver that
+///   hands in no more than so many frames ahead of their `Done` has bounded what the machine holds
+///   for that connection.
+/// - A tag is released exactly once ([`Action::Release`]), or was refused ([`Input::Refused`]).
+///   What arrives for it afterwards is ignored. So is what is handed in for a connection that is
+///   closed.
 #[derive(Debug)]
 pub struct Gateway {
     pub(crate) shared: Shared,
@@ -62,8 +67,8 @@ pub struct Gateway {
     pub(crate) inline: usize,
     /// How many subscribers may still be told of something at once, with the input at hand.
     tells_left: usize,
-    /// How much news connections are told at once before something else is done with them, with one input. If there is more,
-    /// something else has to wait.
+    /// How much news connections are told at once before something else is done with them, with one
+    /// input. If there is more, something else has to wait.
     pub(crate) catch_up: usize,
     catch_up_left: usize,
     is_up: bool,
@@ -75,17 +80,19 @@ type Answer = Result<(Response, usize), Error>;
 /// How much of what is left to be done is done when it is due.
 const SLICE: usize = 64;
 
-/// How much of it is done with each other input: little, so that it holds nobody up, but all of what there is most of the time.
+/// How much of it is done with each other input: little, so that it holds nobody up, but all of
+/// what there is most of the time.
 const INLINE: usize = 8;
 
-/// How many steps of their jobs connections do at once when they come up, all of them with one input: most of the time, that is
-/// all.
+/// How many steps of their jobs connections do at once when they come up, all of them with one
+/// input: most of the time, that is all.
 const JOBS_AT_ONCE: usize = 256;
 
 /// How many one does in a turn, if that was not all.
 const JOBS_A_TURN: usize = 8;
 
-/// How much news connections are told at once before something else is done with them, with one input.
+/// How much news connections are told at once before something else is done with them, with one
+/// input.
 const CATCH_UP: usize = 64;
 
 impl Gateway {
@@ -300,7 +307,8 @@ impl Gateway {
         }
     }
 
-    /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks of them.
+    /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks
+    /// of them.
     fn on_link_down(&mut self) {
         self.is_up = false;
         let wreck = wreck::Wreck::new(self);
@@ -312,8 +320,8 @@ impl Gateway {
         self.with(key, |connection, shared| connection.receive(arrival, shared));
     }
 
-    /// Does something with a connection, if it is still there, and closes it if that went wrong. What it is
-    /// still to be told comes before that.
+    /// Does something with a connection, if it is still there, and closes it if that went wrong.
+    /// What it is still to be told comes before that.
     fn with(&mut self, key: ConnectionKey, work: impl FnOnce(&mut Connection, &mut Shared)) {
         self.catch_up_with_news(key);
         self.with_as_it_is(key, work);

@@ -54,14 +54,17 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The normalised query, if the resource is a query resource: such get query events and no others.
+    /// The normalised query, if the resource is a query resource: such get query events and no
+    /// others.
     pub(crate) query: Option<String>,
-    /// A get request under way because the content may be out of date. Events are applied all the same: they make nothing
-    /// worse, the answer will set all right, and if none comes they were not lost.
+    /// A get request under way because the content may be out of date. Events are applied all the
+    /// same: they make nothing worse, the answer will set all right, and if none comes they were
+    /// not lost.
     pub(crate) reload: Option<Tag>,
 }
 
-/// What a resource costs beside its texts, in bytes: here, in the maps of the cache, and in the bus's subscription to its events.
+/// What a resource costs beside its texts, in bytes: here, in the maps of the cache, and in the
+/// bus's subscription to its events.
 const COST: usize = 1024;
 
 impl Resource {
@@ -79,17 +82,20 @@ impl Resource {
         }
     }
 
-    /// What it costs to keep it, in bytes: its name stands in the cache and in the subscription to its events, there twice.
+    /// What it costs to keep it, in bytes: its name stands in the cache and in the subscription to
+    /// its events, there twice.
     pub(crate) fn cost(&self) -> usize {
         Self::cost_of_name(self.rid.as_str()) + self.bytes
     }
 
-    /// What it costs to keep the subscription to the events of a name, in bytes, and at most one resource without content.
+    /// What it costs to keep the subscription to the events of a name, in bytes, and at most one
+    /// resource without content.
     pub(crate) fn cost_of_name(name: &str) -> usize {
         COST + 4 * name.len()
     }
 
-    /// The normalised query, if the resource is a query resource; while that is not known, the query that was asked for.
+    /// The normalised query, if the resource is a query resource; while that is not known, the
+    /// query that was asked for.
     pub(crate) fn query(&self) -> Option<&str> {
         match &self.state {
             State::Loading(_) => self.rid.query(),
@@ -113,7 +119,8 @@ impl Resource {
         }
     }
 
-    /// Takes note of an event, but for those that concern the cache as a whole. Returns what subscribers are to be told.
+    /// Takes note of an event, but for those that concern the cache as a whole. Returns what
+    /// subscribers are to be told.
     pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
         self.loaded()?;
         match name {
@@ -128,8 +135,8 @@ impl Resource {
         }
     }
 
-    /// Makes `content` the content. Returns what subscribers are to be told, in this order; `None` if a model has become a
-    /// collection, or the other way around.
+    /// Makes `content` the content. Returns what subscribers are to be told, in this order; `None`
+    /// if a model has become a collection, or the other way around.
     pub(crate) fn replace(&mut self, content: &Content) -> Option<Vec<Event>> {
         match (&self.loaded()?.snapshot.content, content) {
             (Content::Model(old), Content::Model(new)) => {

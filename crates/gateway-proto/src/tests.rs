@@ -1,5 +1,5 @@
-//! The machine against a scripted bus and scripted clients. A script is a text of inputs, with what the machine is to do
-//! indented below each of them.
+//! The machine against a scripted bus and scripted clients. A script is a text of inputs, with what
+//! the machine is to do indented below each of them.
 
 mod access;
 mod calls;
@@ -50,9 +50,10 @@ fn check_with(config: Config, script: &Expect) {
 ///
 /// Inputs of a script, one a line:
 /// - `open 1 c1`: connection 1 is opened with cid c1; `close 1`: it is closed;
-/// - `1> 7 get.a.b {…}`: it sends a request with id 7, a method, and maybe params; `1> {…}`: it sends this frame;
-/// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody listens; `= refused`: it
-///   cannot be sent;
+/// - `1> 7 get.a.b {…}`: it sends a request with id 7, a method, and maybe params; `1> {…}`: it
+///   sends this frame;
+/// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody
+///   listens; `= refused`: it cannot be sent;
 /// - `event.a.b.change {…}`, or any other subject: published to whoever listens;
 /// - `wait 3000`: so many milliseconds pass; `down`, `up`: the bus does that.
 struct Bench {

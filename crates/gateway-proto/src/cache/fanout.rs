@@ -1,5 +1,6 @@
-//! News on their way to subscribers: one subscriber after the other, in the order in which they came
-//! about. Whoever subscribes in between has the news in what it gets, and is not told of them.
+//! Delivers what happened to resources to their subscribers, one subscriber after the other, in the
+//! order in which it happened. Who subscribes in between gets the current content, and is not told
+//! of what came before.
 //! Must not depend on connections.
 
 use std::{
@@ -203,8 +204,9 @@ impl Cache {
         Some(Step::Told(self.told(resource, number, message, subscriber, heard)))
     }
 
-    /// What a connection is to be told next, before its turn. `lacks` is the number of the first notice
-    /// that it may lack, and goes on. `None` if it has been told everything before the notice `until`.
+    /// What a connection is to be told next, before its turn. `lacks` is the number of the first
+    /// notice that it may lack, and goes on. `None` if it has been told everything before the
+    /// notice `until`.
     pub(crate) fn tell_next_of(&mut self, connection: ConnectionKey, lacks: &mut u64, until: u64) -> Option<Told> {
         let first = self.fanout.first();
         *lacks = (*lacks).max(first);

@@ -1,6 +1,6 @@
-//! Resources that nobody is subscribed to, kept for a while in case somebody comes back: so many, of so many bytes, and the
-//! oldest go first. Of query resources, whose queries are any number, only the subscription to their name's events is kept: as in
-//! Resgate, they are fetched again.
+//! Resources that nobody is subscribed to, kept for a while in case somebody comes back: so many,
+//! of so many bytes, and the oldest go first. Of query resources, whose queries are any number,
+//! only the subscription to their name's events is kept: as in Resgate, they are fetched again.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -104,7 +104,8 @@ impl Idle {
 }
 
 impl Cache {
-    /// Drops the oldest of what nobody is subscribed to, if it is too much: some now, the others in their turn.
+    /// Drops the oldest of what nobody is subscribed to, if it is too much: some now, the others in
+    /// their turn.
     pub(crate) fn evict(&mut self, bus: &mut Bus) {
         for _ in 0..EVICTED {
             match self.idle.next() {

@@ -1,5 +1,5 @@
-//! A resource name and the queries that lead to its resources. Different queries may mean the same, which the answer to a get
-//! request tells: then they lead to one resource.
+//! A resource name and the queries that lead to its resources. Different queries may mean the same,
+//! which the answer to a get request tells: then they lead to one resource.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

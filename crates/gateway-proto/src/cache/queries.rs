@@ -1,5 +1,5 @@
-//! Query events: each query of the name is asked about once, and what comes in the meantime waits, so that all is told in the
-//! services' order.
+//! Query events: each query of the name is asked about once, and what comes in the meantime waits,
+//! so that all is told in the services' order.
 
 use std::{
     collections::BTreeSet,
@@ -163,7 +163,8 @@ impl Cache {
         self.keep_waiting(name, Waiting::Event(event.to_owned(), payload.to_owned()), bus);
     }
 
-    /// Keeps an answer to a get request in order with the events that wait: `None`, if there are such.
+    /// Keeps an answer to a get request in order with the events that wait: `None`, if there are
+    /// such.
     pub(crate) fn in_order(
         &mut self,
         key: ResourceKey,

@@ -1,5 +1,5 @@
-//! What a system reset does to a name: access is to be asked again, and resources are fetched again, so many at a time, each as
-//! soon as one before it is there.
+//! Fetches resources again that may be out of date, as after a system reset: a limited number at a
+//! time, each as soon as one before it is there.
 
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -38,8 +38,8 @@ impl Cache {
         !self.stale.is_empty() && self.reloading < self.max_reloads
     }
 
-    /// Fetches the next resource again that may be out of date. An answer that is under way may have been given before there
-    /// was reason to ask again.
+    /// Fetches the next resource again that may be out of date. An answer that is under way may
+    /// have been given before there was reason to ask again.
     pub(crate) fn reload_next(&mut self, bus: &mut Bus) {
         let Some(key) = self.stale.pop_front() else { return };
         let Some(resource) = self.resources.get_mut(&key) else { return };

@@ -42,7 +42,8 @@ impl Connection {
         self.subscriptions.get(rid).is_some_and(|subscription| subscription.is_outdated(self.epoch))
     }
 
-    /// Takes note, before its turn, that what is known of access to a resource holds no longer, if that is so.
+    /// Takes note, before its turn, that what is known of access to a resource holds no longer, if
+    /// that is so.
     pub(crate) fn catch_up_with_access(&mut self, rid: &ResourceId, shared: &mut Shared) {
         if let Some(key) = self.subscriptions.get(rid).and_then(|subscription| subscription.resource)
             && shared.cache.must_request_access(key, self.key, rid)
@@ -51,7 +52,8 @@ impl Connection {
         }
     }
 
-    /// Asks again for access to a resource, where somebody must know, because what is known holds no longer. True if it asked.
+    /// Asks again for access to a resource, where somebody must know, because what is known holds
+    /// no longer. True if it asked.
     pub(crate) fn recheck(&mut self, rid: &ResourceId, shared: &mut Shared) -> bool {
         self.end_turn(rid);
         self.see_to(rid);
@@ -80,7 +82,8 @@ impl Connection {
         if must_ask {
             self.ask_access(rid, tasks, shared);
         }
-        // Events may have waited for an answer about a direct subscription that the client has given up since.
+        // Events may have waited for an answer about a direct subscription that the client has
+        // given up since.
         self.pump(rid);
         must_ask
     }

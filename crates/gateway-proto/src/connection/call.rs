@@ -78,7 +78,8 @@ impl Connection {
         self.set_call(task, Stage::Result, tag);
     }
 
-    /// Asks the connection to authenticate anew, as a token reset says. The answer is of no interest.
+    /// Asks the connection to authenticate anew, as a token reset says. The answer is of no
+    /// interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
         let request = self.auth_request(None, None, false);
         shared.bus.ask(Asker::Connection(self.key), Purpose::TokenReset, subject.to_owned(), request);
@@ -90,7 +91,8 @@ impl Connection {
         self.origin.encode(CallRequest { cid, token, params, query, is_http })
     }
 
-    /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when that changes.
+    /// Asks for a call alone whether it is allowed: without a subscription, nobody would tell when
+    /// that changes.
     pub(crate) fn ask_call_access(&mut self, task: TaskId, shared: &mut Shared) {
         let Some(Task::Call(call)) = self.tasks.get(&task) else { return };
         let (subject, payload) = self.access_request(&call.target);
@@ -185,7 +187,8 @@ impl Connection {
     }
 }
 
-/// The params as services get them: Resgate writes a null for none, and services have come to rely on the member.
+/// The params as services get them: Resgate writes a null for none, and services have come to rely
+/// on the member.
 fn or_null(params: Option<Box<RawValue>>) -> Option<Box<RawValue>> {
     params.or_else(|| Some(RawValue::NULL.to_owned()))
 }

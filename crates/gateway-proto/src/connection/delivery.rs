@@ -1,4 +1,5 @@
-//! Events on their way to a client: held back while something must come first, sent with what they newly refer to.
+//! Sends events to a client: holds them back while something must come first, and sends them with
+//! the resources that they newly refer to.
 
 use std::sync::Arc;
 
@@ -82,7 +83,8 @@ impl Connection {
         self.then(Job::Complete(task));
     }
 
-    /// Sends an event, all that it newly refers to being there. The caller must [`Connection::pump`] on.
+    /// Sends an event, all that it newly refers to being there. The caller must
+    /// [`Connection::pump`] on.
     pub(crate) fn finish_delivery(&mut self, deliver: Deliver, gathered: &Gathered, shared: &mut Shared) {
         let Deliver { rid, event, wait } = deliver;
         let frame = event.frame_with(&rid, self.dialect(), self.texts(gathered));

@@ -1,5 +1,5 @@
-//! Getting resources to a client: waiting until they are there with all that they refer to, and sending what the client
-//! lacks.
+//! Getting resources to a client: waiting until they are there with all that they refer to, and
+//! sending what the client lacks.
 
 use std::{collections::BTreeSet, mem, sync::Arc};
 
@@ -170,7 +170,8 @@ impl Connection {
         self.then(Job::Gather(Box::new(Gathering { task, walk, seen, gathered })));
     }
 
-    /// A step of looking through all that a task has waited for, which finishes the task in the end.
+    /// A step of looking through all that a task has waited for, which finishes the task in the
+    /// end.
     pub(super) fn gather(&mut self, mut gathering: Box<Gathering>, shared: &mut Shared) {
         let Gathering { task, walk, seen, gathered } = &mut *gathering;
         let Some(visit) = walk.step(&self.subscriptions) else {

@@ -1,5 +1,5 @@
-//! A connection's subscriptions and what they refer to: begun when something needs them, ended when nothing does, and
-//! told apart by whether the client has them. What may be much is done by jobs.
+//! A connection's subscriptions and what they refer to: begun when something needs them, ended when
+//! nothing does, and told apart by whether the client has them. What may be much is done by jobs.
 
 use std::{mem, sync::Arc};
 
@@ -18,8 +18,8 @@ use crate::content::{References, Snapshot};
 const VALUES_A_STEP: usize = 16;
 
 impl Connection {
-    /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One that could not be had the
-    /// last time is asked for again.
+    /// Subscribes to a resource and to all that it refers to, as far as it is not so already. One
+    /// that could not be had the last time is asked for again.
     pub(crate) fn attach(&mut self, rid: &ResourceId, shared: &mut Shared) {
         match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
             Some(State::Failed(_)) => self.resubscribe(rid, shared),
@@ -36,7 +36,8 @@ impl Connection {
         }
     }
 
-    /// Loads a resource without its turn. Lets nothing go on that has waited for it: that has its turn.
+    /// Loads a resource without its turn. Lets nothing go on that has waited for it: that has its
+    /// turn.
     fn load(&mut self, rid: &ResourceId, shared: &mut Shared) {
         if let Some(snapshot) = self.subscribe_to_cache(rid, shared) {
             self.fill(rid, &snapshot);
@@ -114,7 +115,8 @@ impl Connection {
         self.then(Job::Fill(rid, snapshot, from + VALUES_A_STEP));
     }
 
-    /// Notes that one more resource refers to `child`, and subscribes to it if that is not so already.
+    /// Notes that one more resource refers to `child`, and subscribes to it if that is not so
+    /// already.
     pub(super) fn add_parent(&mut self, child: &ResourceId, shared: &mut Shared) {
         if !self.subscriptions.contains_key(child) && self.create(child, shared) {
             self.wait_for_turn(child);
@@ -124,14 +126,16 @@ impl Connection {
         }
     }
 
-    /// Notes that one resource less refers to `child`. The caller must [`Connection::release`] it or see to it otherwise.
+    /// Notes that one resource less refers to `child`. The caller must [`Connection::release`] it
+    /// or see to it otherwise.
     pub(super) fn remove_parent(&mut self, child: &ResourceId) {
         if let Some(child) = self.subscriptions.get_mut(child) {
             child.parents = child.parents.saturating_sub(1);
         }
     }
 
-    /// Notes that the client has a resource from now on, and that what refers to each of those below is with the client.
+    /// Notes that the client has a resource from now on, and that what refers to each of those
+    /// below is with the client.
     pub(super) fn show(&mut self, edge: &Edge) {
         match edge {
             Edge::Begin(rid) => {
@@ -148,7 +152,8 @@ impl Connection {
         }
     }
 
-    /// Notes that the client has a resource no longer; the caller must [`Connection::resubscribe`] or drop it.
+    /// Notes that the client has a resource no longer; the caller must [`Connection::resubscribe`]
+    /// or drop it.
     pub(super) fn hide(&mut self, edge: &Edge) {
         match edge {
             Edge::Begin(rid) => {
@@ -171,8 +176,8 @@ impl Connection {
         }
     }
 
-    /// Takes the content as it is now, from the cache or through it. The caller must [`Connection::release`] what it no longer
-    /// refers to.
+    /// Takes the content as it is now, from the cache or through it. The caller must
+    /// [`Connection::release`] what it no longer refers to.
     pub(crate) fn resubscribe(&mut self, rid: &ResourceId, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get_mut(rid) else { return };
         if matches!(subscription.state, State::Waiting) {
@@ -211,7 +216,8 @@ impl Connection {
         }
     }
 
-    /// Notes that `parent` refers to `child` once less. The caller must [`Connection::release`] the child.
+    /// Notes that `parent` refers to `child` once less. The caller must [`Connection::release`] the
+    /// child.
     pub(crate) fn unlink(&mut self, parent: &ResourceId, child: &ResourceId) {
         let Some(subscription) = self.subscriptions.get_mut(parent) else { return };
         let is_visible = subscription.is_visible();
@@ -240,8 +246,8 @@ impl Connection {
         }
     }
 
-    /// Drops a resource if nothing holds it any more, and what it refers to, and forgets that the client has what nothing holds
-    /// there.
+    /// Drops a resource if nothing holds it any more, and what it refers to, and forgets that the
+    /// client has what nothing holds there.
     pub(crate) fn release(&mut self, rid: ResourceId) {
         self.jobs.loose.push(rid);
         self.then(Job::Release);

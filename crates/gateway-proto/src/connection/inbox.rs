@@ -1,4 +1,5 @@
-//! What has come for a connection: taken in at once, or, while work of the connection is under way, in its turn.
+//! Messages and events for a connection: processed at once, or queued while the connection has
+//! pending jobs or lacks earlier events.
 
 use std::{borrow::Cow, collections::VecDeque, fmt, mem};
 
@@ -31,7 +32,8 @@ pub(crate) enum Arrival<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     arrivals: VecDeque<Arrival<'static>>,
-    /// While the connection lacks news: the number of the first notice that need not come before the rest.
+    /// While the connection lacks news: the number of the first notice that need not come before
+    /// the rest.
     catching_up: Option<u64>,
     /// What comes after the news.
     later: VecDeque<Arrival<'static>>,
@@ -105,13 +107,14 @@ impl Connection {
         self.inbox.catching_up.is_some()
     }
 
-    /// Lets whatever comes, and what waits for news already, wait until the connection has been told all before the notice `until`.
+    /// Lets whatever comes, and what waits for news already, wait until the connection has been
+    /// told all before the notice `until`.
     pub(crate) fn catch_up(&mut self, until: u64) {
         self.inbox.catching_up = Some(until);
     }
 
-    /// Takes in what has come, or lets it wait. If too much waits, more of it is done now; if that is not enough, the connection
-    /// fails.
+    /// Takes in what has come, or lets it wait. If too much waits, more of it is done now; if that
+    /// is not enough, the connection fails.
     pub(crate) fn receive(&mut self, arrival: Arrival<'_>, shared: &mut Shared) {
         if self.is_busy() {
             self.inbox.push(arrival.into_owned());
@@ -146,7 +149,8 @@ impl Connection {
         has_some
     }
 
-    /// The next of the news that the connection lacks. `None` if that is all: what waited for them is next.
+    /// The next of the news that the connection lacks. `None` if that is all: what waited for them
+    /// is next.
     fn next_missed(&mut self, shared: &mut Shared) -> Option<Arrival<'static>> {
         let until = self.inbox.catching_up?;
         if let Some(told) = shared.cache.tell_next_of(self.key, &mut self.lacks, until) {

@@ -1,6 +1,6 @@
-//! What a connection does one resource after the other, because there may be thousands: each job does a little, and says what is
-//! to be done next. While there are any, nothing else happens to the connection ([`super::inbox`]). Must not depend on how much
-//! is done at a time.
+//! What a connection does one resource after the other, because there may be thousands: each job
+//! does a little, and says what is to be done next. While there are any, nothing else happens to
+//! the connection ([`super::inbox`]). Must not depend on how much is done at a time.
 
 use std::{collections::BTreeSet, mem, sync::Arc, vec};
 
@@ -217,7 +217,8 @@ impl Connection {
             Job::FindUnheld(mut trial, hidden) => {
                 if trial.step(&self.subscriptions) {
                     self.then(Job::Drop(Edges::of(trial.unheld())));
-                    // What is left of them is needed by something that the client will get: from now on, as new.
+                    // What is left of them is needed by something that the client will get: from
+                    // now on, as new.
                     self.then(Job::Resubscribe(hidden.into_iter()));
                     self.then(Job::Release);
                 } else {

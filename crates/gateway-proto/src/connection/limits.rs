@@ -1,5 +1,5 @@
-//! What one client may make the machine keep: how long its resource ids are, what its subscriptions cost, and what it has asked of
-//! services.
+//! What one client may make the machine keep: how long its resource ids are, what its subscriptions
+//! cost, and what it has asked of services.
 
 use relogin_res::{
     Error, ResourceId,
@@ -10,7 +10,8 @@ use relogin_res::{
 use super::{Connection, Shared};
 use crate::bus::REQUEST_COST;
 
-/// What a subscription costs beside its texts, in bytes: here, in the cache and in the bus, with a small content.
+/// What a subscription costs beside its texts, in bytes: here, in the cache and in the bus, with a
+/// small content.
 const SUBSCRIPTION_COST: usize = 2048;
 
 impl Connection {
@@ -21,7 +22,8 @@ impl Connection {
     pub(super) fn admit(&self, request: &Request, shared: &Shared) -> Result<(), Error> {
         let Some(rid) = request.method.resource() else { return Ok(()) };
         self.check_length(rid, shared)?;
-        // What it will ask of services: nothing, whether it may and what there is, or whether it may and the call.
+        // What it will ask of services: nothing, whether it may and what there is, or whether it
+        // may and the call.
         let rounds = match request.method {
             Method::Version | Method::Unsubscribe(_) => return Ok(()),
             Method::Auth(..) => 1,
@@ -47,7 +49,8 @@ impl Connection {
             let tags = text.matches(CID_TAG).count();
             text.len().max(text.len() - tags * CID_TAG.len() + tags * self.cid.len())
         };
-        // The longest subjects are those of calls, but for the method: `access.`, `event.` and `.*` need no more than that.
+        // The longest subjects are those of calls, but for the method: `access.`, `event.` and `.*`
+        // need no more than that.
         if filled_in(rid.name()) + "access..*".len() > shared.config.max_subject {
             Err(Error::subject_too_long())
         } else if filled_in(rid.as_str()) > shared.config.max_rid {
@@ -79,7 +82,8 @@ impl Connection {
     }
 }
 
-/// What a subscription costs, in bytes: its id stands here, and parts of it stand several times in the cache and in the bus.
+/// What a subscription costs, in bytes: its id stands here, and parts of it stand several times in
+/// the cache and in the bus.
 pub(crate) fn cost(rid: &ResourceId, target: &ResourceId) -> usize {
     SUBSCRIPTION_COST + rid.as_str().len() + 4 * target.as_str().len()
 }

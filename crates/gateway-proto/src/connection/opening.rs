@@ -21,8 +21,9 @@ impl Connection {
             Some(shared.bus.ask(Asker::Connection(self.key), Purpose::HeaderAuth(self.key), subject, request));
     }
 
-    /// Takes what came of the header authentication. False if the connection does not open. An error alone, or no answer in time,
-    /// keeps nobody out: who has no right gets nothing by a WebSocket.
+    /// Takes what came of the header authentication. False if the connection does not open. An
+    /// error alone, or no answer in time, keeps nobody out: who has no right gets nothing by a
+    /// WebSocket.
     pub(crate) fn on_header_auth(&mut self, response: Response, shared: &mut Shared) -> bool {
         self.header_auth = None;
         let connection = self.key;

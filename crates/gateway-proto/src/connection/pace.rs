@@ -1,5 +1,6 @@
-//! What a connection does in its turn, so many requests at a time: asking for access again after a token event, and loading what
-//! its resources refer to. However much that is, what others want comes in between.
+//! What a connection does in its turn, so many requests at a time: asking for access again after a
+//! token event, and loading what its resources refer to. However much that is, what others want
+//! comes in between.
 
 use std::{
     collections::BTreeSet,
@@ -17,7 +18,8 @@ pub(crate) struct Pace {
     is_ready: bool,
     /// Resources to be asked for access again, because of events about them.
     outdated: BTreeSet<ResourceId>,
-    /// Where the look through all subscriptions is, because of a token event, and how many have not been seen to since.
+    /// Where the look through all subscriptions is, because of a token event, and how many have not
+    /// been seen to since.
     last_seen: Option<ResourceId>,
     left: usize,
     /// How many are being asked for access in their turn.
@@ -82,7 +84,8 @@ impl Connection {
         self.pace.led.remove(rid);
     }
 
-    /// Notes that it is seen to whether access answers about a resource hold, or that it is given up.
+    /// Notes that it is seen to whether access answers about a resource hold, or that it is given
+    /// up.
     pub(crate) fn see_to(&mut self, rid: &ResourceId) {
         self.pace.outdated.remove(rid);
         if let Some(subscription) = self.subscriptions.get_mut(rid) {

@@ -14,11 +14,12 @@ use crate::{
     ids::{ResourceKey, TaskId},
 };
 
-/// A connection's subscriptions, by the resource ids that its client uses. Boxed, because a map's node has room for eleven
-/// values, and most connections have few subscriptions.
+/// A connection's subscriptions, by the resource ids that its client uses. Boxed, because a map's
+/// node has room for eleven values, and most connections have few subscriptions.
 pub(crate) type Subscriptions = BTreeMap<ResourceId, Box<Subscription>>;
 
-/// A resource that a connection is subscribed to: directly, by a task under way, or because another one refers to it.
+/// A resource that a connection is subscribed to: directly, by a task under way, or because another
+/// one refers to it.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     /// The resource as services name it.
@@ -41,7 +42,8 @@ pub(crate) struct Subscription {
     /// The version of the content that the client has, or will have first.
     pub(crate) version: u64,
     pub(crate) access: AccessState,
-    /// Events that wait: until the client has the resource, until access is settled, until an event's references are there.
+    /// Events that wait: until the client has the resource, until access is settled, until an
+    /// event's references are there.
     pub(crate) held: Held,
     /// True while events wait for an access answer.
     pub(crate) rechecking: bool,
@@ -151,7 +153,8 @@ impl Subscription {
         }
     }
 
-    /// True if the cache tells of what happens to the resource: if it does not, no access answer can be kept.
+    /// True if the cache tells of what happens to the resource: if it does not, no access answer
+    /// can be kept.
     pub(crate) fn hears_events(&self) -> bool {
         matches!(self.state, State::Loading | State::Loaded(_) | State::Visible)
     }
@@ -171,7 +174,8 @@ impl Subscription {
         matches!(self.state, State::Waiting | State::Loading)
     }
 
-    /// True if what is known of access holds no longer after `epoch` token events, and nobody was asked since.
+    /// True if what is known of access holds no longer after `epoch` token events, and nobody was
+    /// asked since.
     pub(crate) fn is_outdated(&self, epoch: u64) -> bool {
         self.is_stale || self.epoch != epoch
     }

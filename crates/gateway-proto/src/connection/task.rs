@@ -28,8 +28,8 @@ pub(crate) struct Fetch {
     pub(crate) kind: FetchKind,
     /// True once access is known to be granted.
     pub(crate) granted: bool,
-    /// True while another task fetches the same resource, and this one waits for it: what many ask for at once is looked through
-    /// once.
+    /// True while another task fetches the same resource, and this one waits for it: what many ask
+    /// for at once is looked through once.
     pub(crate) follows: bool,
     pub(crate) wait: Wait,
 }

@@ -1,5 +1,5 @@
-//! Finding out what nothing holds any more, circles of references included: a step at a time, while nothing changes.
-//! Knows neither bus nor cache.
+//! Finding out what nothing holds any more, circles of references included: a step at a time, while
+//! nothing changes. Knows neither bus nor cache.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,8 @@ pub(crate) enum Hold {
     Visible,
 }
 
-/// Which of some resources and what they refer to nothing holds any more. Looks no further than the resources below them: it
-/// counts which references to them come from among themselves.
+/// Which of some resources and what they refer to nothing holds any more. Looks no further than the
+/// resources below them: it counts which references to them come from among themselves.
 #[derive(Debug)]
 pub(crate) struct Trial {
     hold: Hold,
@@ -36,7 +36,8 @@ pub(crate) struct Trial {
 enum Phase {
     /// Counting references.
     Count(Walk),
-    /// Looking for those to which there are more, which others hold. The last one that was looked at, and those that are held.
+    /// Looking for those to which there are more, which others hold. The last one that was looked
+    /// at, and those that are held.
     Compare(Option<ResourceId>, Vec<ResourceId>),
     /// Taking out those that are held, and what they hold.
     Spare(Walk),

@@ -1,5 +1,5 @@
-//! Going through what resources refer to, one reference after the other, so that it can be left and taken up again. What is gone
-//! through must stay as it is meanwhile. Knows neither bus nor cache.
+//! Going through what resources refer to, one reference after the other, so that it can be left and
+//! taken up again. What is gone through must stay as it is meanwhile. Knows neither bus nor cache.
 
 use std::{
     ops::Bound::{Excluded, Unbounded},

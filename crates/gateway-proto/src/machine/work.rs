@@ -1,5 +1,5 @@
-//! What is left to be done beside the input at hand: a little at a time, each kind in its turn, so that however much one client or
-//! service has ordered, others come in between.
+//! What is left to be done beside the input at hand: a little at a time, each kind in its turn, so
+//! that however much one client or service has ordered, others come in between.
 
 use std::{
     collections::BTreeSet,
@@ -73,8 +73,8 @@ const KINDS: [fn(&mut Gateway) -> bool; 10] = [
     Gateway::clear_wrecks,
 ];
 
-/// How many subscribers are told of what happened to a resource, for each step of other work: that is less
-/// work than most steps are.
+/// How many subscribers are told of what happened to a resource, for each step of other work: that
+/// is less work than most steps are.
 pub(super) const TOLD_A_STEP: usize = 8;
 
 impl Gateway {
@@ -165,8 +165,9 @@ impl Gateway {
         self.with_as_it_is(told.connection, |connection, shared| connection.receive(Arrival::News(told), shared));
     }
 
-    /// Tells a connection all that it lacks, before anything else is done with it: it must not be seen from
-    /// what it is told that others have been told before. If that is much, the rest is told in its turn.
+    /// Tells a connection all that it lacks, before anything else is done with it: it must not be
+    /// seen from what it is told that others have been told before. If that is much, the rest is
+    /// told in its turn.
     pub(super) fn catch_up_with_news(&mut self, key: ConnectionKey) {
         if !self.shared.cache.has_untold() {
             return;
@@ -206,7 +207,8 @@ impl Gateway {
         true
     }
 
-    /// Lets a name hear of what came before an event on it: the event must not be seen by who may no longer.
+    /// Lets a name hear of what came before an event on it: the event must not be seen by who may
+    /// no longer.
     pub(super) fn catch_up(&mut self, name: &str) {
         for reset in &mut self.resets {
             if reset.is_news_to(name) {

@@ -1,5 +1,6 @@
 //! What is left when the bus is lost: connections to be closed, requests and subscriptions to be
-//! released, a cache that is worth nothing any more. However much that is, it is done a little at a time.
+//! released, a cache that is worth nothing any more. However much that is, it is done a little at a
+//! time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -47,12 +48,14 @@ impl Wreck {
         }
     }
 
-    /// Forgets a request or subscription that the bus has refused. False if it is not of this wreck.
+    /// Forgets a request or subscription that the bus has refused. False if it is not of this
+    /// wreck.
     pub(super) fn forget(&mut self, tag: Tag) -> bool {
         self.abandoned.remove(tag)
     }
 
-    /// The next step: with something to be done, or none but to throw something away. `None` if nothing is left.
+    /// The next step: with something to be done, or none but to throw something away. `None` if
+    /// nothing is left.
     fn next(&mut self) -> Option<Option<Action>> {
         let after = self.closed.map_or(Unbounded, Excluded);
         if let Some((key, _)) = self.connections.range((after, Unbounded)).next() {

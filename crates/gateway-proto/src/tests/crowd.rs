@@ -1,4 +1,5 @@
-//! What concerns thousands of connections at once: it is done a little at a time, and nobody sees that.
+//! What concerns thousands of connections at once: it is done a little at a time, and nobody sees
+//! that.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -72,7 +73,8 @@ impl Desk {
         self.most_actions = self.most_actions.max(actions);
     }
 
-    /// Lets everything come to rest. Everybody may see everything, and each resource has this content.
+    /// Lets everything come to rest. Everybody may see everything, and each resource has this
+    /// content.
     fn settle(&mut self, content: &str) {
         loop {
             if self.gateway.has_work() {
@@ -119,7 +121,8 @@ fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     desk.frame(other, r#"{"id":1,"method":"version"}"#);
     assert_eq!(desk.texts[&other].len(), 1, "others come in between");
 
-    // Whoever comes in between has it all with the resource; whoever is told in between has it before.
+    // Whoever comes in between has it all with the resource; whoever is told in between has it
+    // before.
     desk.frame(other, r#"{"id":2,"method":"get.a"}"#);
     while !desk.asked.is_empty() {
         let (tag, _) = desk.asked.pop_front().unwrap();
@@ -140,7 +143,8 @@ fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
 }
 
-/// What is told before a resource is deleted comes before that, to everybody, although it is no more.
+/// What is told before a resource is deleted comes before that, to everybody, although it is no
+/// more.
 #[test]
 fn a_resource_that_is_deleted_is_told_of_to_the_end() {
     let mut desk = Desk::new(Config::default());

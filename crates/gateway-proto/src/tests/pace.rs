@@ -96,7 +96,8 @@ impl Desk {
         self.handle(Input::Message { tag, subject: &subject, payload: format!(r#"{{"token":{token}}}"#).as_bytes() });
     }
 
-    /// Answers the oldest request, or does a little of what is left to be done. False if there is neither.
+    /// Answers the oldest request, or does a little of what is left to be done. False if there is
+    /// neither.
     fn step(&mut self, content: impl Fn(&str) -> String) -> bool {
         if self.gateway.has_work() {
             self.handle(Input::Timeout);
@@ -122,7 +123,8 @@ fn empty(_: &str) -> String {
     r#"{"result":{"model":{}}}"#.to_owned()
 }
 
-/// Line t: each relogin of such a user was as many access requests as there are subscriptions, at once.
+/// Line t: each relogin of such a user was as many access requests as there are subscriptions, at
+/// once.
 #[test]
 fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
     const SUBSCRIPTIONS: usize = 5000;

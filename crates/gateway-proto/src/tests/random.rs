@@ -1,5 +1,6 @@
-//! Many random runs of clients and services against the machine. A client keeps what it was sent as the protocol says, and
-//! must never be told of what it has not got, lack what it was referred to, or end with anything else than the services have.
+//! Many random runs of clients and services against the machine. A client keeps what it was sent as
+//! the protocol says, and must never be told of what it has not got, lack what it was referred to,
+//! or end with anything else than the services have.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -399,7 +400,8 @@ impl Client {
                         *self.direct.entry(rid).or_default() += 1;
                     }
                     ("unsubscribe", Ok(None)) => {
-                        // Beyond those that were answered, it was open requests that ended, each with an error.
+                        // Beyond those that were answered, it was open requests that ended, each
+                        // with an error.
                         let direct = self.direct.entry(rid).or_default();
                         *direct = direct.saturating_sub(count);
                     }
