@@ -319,7 +319,17 @@ impl AuthContext {
             Route::Login | Route::HeaderLogin => self.peers.is_junior(),
             Route::Renew => self.peers.is_met(),
             Route::RenewAt(named) => self.instance.as_ref().is_some_and(|instance| instance != named),
-            _ => false,
+            // Named, so that whoever adds a method decides on it.
+            Route::Relogin
+            | Route::Logout
+            | Route::Challenge
+            | Route::Connect
+            | Route::UserAccess(_)
+            | Route::User(_)
+            | Route::MethodAccess
+            | Route::Exchange
+            | Route::UnknownMethod
+            | Route::UnknownResource => false,
         }
     }
 

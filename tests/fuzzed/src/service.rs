@@ -79,10 +79,13 @@ async fn serve(input: &[u8]) {
     running.await.unwrap();
 }
 
+/// What is called; one of them does not exist.
+const METHODS: [&str; 6] = ["login", "relogin", "logout", "challenge", "renew", "nothing"];
+
 /// A payload as it comes, or one that is nearly right, so that what lies behind the reading is reached too.
 fn request(supply: &mut Supply<'_>, key: &Json) -> (String, Vec<u8>) {
-    let method = ["login", "relogin", "logout", "challenge", "renew", "nothing"][usize::from(supply.below(6))];
-    let cid = ["c1", "c2", "c.3", "{cid}"][usize::from(supply.below(4))];
+    let method = supply.pick(&METHODS);
+    let cid = supply.pick(&["c1", "c2", "c.3", "{cid}"]);
     let subject = match supply.below(8) {
         0 => format!("access.session.user.{cid}"),
         1 => format!("get.session.user.{cid}"),

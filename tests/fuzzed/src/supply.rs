@@ -24,6 +24,11 @@ impl<'a> Supply<'a> {
         self.byte() % end
     }
 
+    /// One of `texts`, by the next byte.
+    pub(crate) fn pick<'t>(&mut self, texts: &[&'t str]) -> &'t str {
+        texts[usize::from(self.byte()) % texts.len()]
+    }
+
     pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.byte())
     }
