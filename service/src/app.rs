@@ -1,5 +1,6 @@
-//! The composition root: the only file that names concrete stores, buses and user directories.
-//! Starts the parts in the order of their dependencies, and stops them in reverse.
+//! The composition root. It and its folder `app` are all that opens concrete stores, buses and user
+//! directories (`app/open.rs`, `app/user_source.rs`). Starts the parts in the order of their
+//! dependencies, and stops them in reverse.
 
 pub mod copying;
 mod open;

@@ -253,7 +253,7 @@ impl Res {
         self.request("auth.session.login", Some(params)).await?.payload()
     }
 
-    /// Uses a relogin key, as a client of the guide's kind does, or with an attempt.
+    /// Uses a relogin key, as a legacy client does, or with an attempt.
     ///
     /// # Errors
     /// If the connection ends.

@@ -1,9 +1,12 @@
 //! The delay before the next try: exponential, with full jitter. Must not draw random values: they are
-//! arguments. Reconnects and repeated requests use it; the refresh of a key has `schedule.rs`.
+//! arguments.
+//!
+//! Whatever is tried again uses it: reconnects (`connection.rs` of relogin-client-proto, which also says when they
+//! begin anew), refused subscriptions, pending logouts, and uses of a key, which `schedule.rs` cuts to the key's life.
 
 use std::time::Duration;
 
-/// Longest delay of the first try. It is jittered too, so that a restarted gateway is not overrun.
+/// Longest delay of the first try; tests of relogin-client-proto count on it. It is jittered too, so that a restarted gateway is not overrun.
 const BASE: Duration = Duration::from_millis(250);
 /// Longest delay of all.
 const CAP: Duration = Duration::from_secs(30);

@@ -1,5 +1,10 @@
 //! Why a session ended whose key the service takes no more: by what was heard of the session. Must
 //! not ask anybody, for the service tells nobody: it may be a thief who asks.
+//!
+//! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
+//! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
+//! Who heard neither, because there was no connection, is told `Refused` (or `Expired`), even if the service has
+//! found the theft (`reuse_detected` in its audit trail).
 
 use crate::{
     EndReason,

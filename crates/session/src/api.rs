@@ -71,7 +71,7 @@ pub struct PublicKey {
 pub struct ReloginParams {
     /// The key to use.
     pub relogin_key: ReloginKey,
-    /// This use of the key; none from clients of the guide's kind.
+    /// This use of the key; none from legacy clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
     /// That the session's device sends it; for bound sessions.
@@ -110,7 +110,7 @@ pub struct Challenge {
     pub expires_in: u64,
 }
 
-/// Params of `auth.<name>.logout`; clients of the guide's kind send none.
+/// Params of `auth.<name>.logout`; legacy clients send none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogoutParams {
     /// The session to end: a logout that arrives late must not end the session that came after it.

@@ -101,7 +101,7 @@ pub enum Command {
     Logout {
         /// The connection that logs out.
         connection: ConnectionId,
-        /// The session that is to end; none from clients of the guide's kind, who mean the connection's.
+        /// The session that is to end; none from legacy clients, who mean the connection's.
         sid: Option<SessionId>,
         /// The session that the connection holds by the store.
         held: Option<SessionId>,

@@ -1,16 +1,17 @@
 //! Stored sessions: how they are encoded, and what a record says of its session. Must not depend on a store.
 //!
-//! The fields are in `record/v3.rs`. Records of earlier formats are read, each format decoding into the next.
+//! The fields, and how to add one, are in `record/current.rs`. Records of earlier formats are read, each format
+//! decoding into the next.
 
+mod current;
 mod v1;
 mod v2;
-mod v3;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-pub use self::v3::Record;
+pub use self::current::Record;
 use self::{v1::RecordV1, v2::RecordV2};
 use crate::{Attempt, ConnectionId, DeviceKey, SessionId, Timestamp, User};
 
@@ -58,7 +59,7 @@ impl Device {
 pub struct MadeBy {
     /// The connection it came on.
     pub connection: ConnectionId,
-    /// The attempt it carried; none from clients of the guide's kind.
+    /// The attempt it carried; none from legacy clients.
     pub attempt: Option<Attempt>,
     /// True once the request was repeated on another connection, which `connection` names since: two pairs of hands have had
     /// the generation's key, be they a browser's after a lost reply, or an owner's and a thief's.
@@ -185,7 +186,7 @@ impl Record {
     /// # Errors
     /// [`RecordError::Damaged`] if the serializer fails, which only a lack of memory could cause.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        Ok(postcard::to_extend(self, vec![v3::FORMAT])?)
+        Ok(postcard::to_extend(self, vec![current::FORMAT])?)
     }
 
     /// Reads stored bytes.
@@ -194,7 +195,7 @@ impl Record {
     /// [`RecordError`] if they are not a record of a known format.
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         match bytes.split_first() {
-            Some((&v3::FORMAT, body)) => Ok(postcard::from_bytes(body)?),
+            Some((&current::FORMAT, body)) => Ok(postcard::from_bytes(body)?),
             Some((&v2::FORMAT, body)) => Ok(postcard::from_bytes::<RecordV2>(body)?.into()),
             Some((&v1::FORMAT, body)) => Ok(RecordV2::from(postcard::from_bytes::<RecordV1>(body)?).into()),
             Some((&format, _)) => Err(RecordError::UnknownFormat(format)),

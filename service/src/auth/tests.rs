@@ -372,7 +372,7 @@ async fn logout_ends_the_session_that_it_names() {
     rig.log_in("c1").await;
     assert_eq!(rig.auth("logout", "c1", &json!({"sid": sid})).await, not_logged_in);
     assert!(logged_in().await, "a logout that arrives late");
-    // The guide's kind sends none, or what means nothing.
+    // A legacy client sends none, or what means nothing.
     assert_eq!(rig.auth("logout", "c1", &json!({})).await, json!({"result": null}));
     assert!(!logged_in().await);
 }

@@ -99,7 +99,8 @@ impl Sessions {
         Err(SessionsError::Contended)
     }
 
-    /// Tells log, audit trail and roll call what was done.
+    /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one that was made on an
+    /// old record, and is made again, is not counted.
     async fn note(&self, request: &Request, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),

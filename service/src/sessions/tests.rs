@@ -81,7 +81,7 @@ impl World {
         self.sessions.login(Login::new(cid(on), user)).await.unwrap()
     }
 
-    /// As a client of the guide's kind.
+    /// As a legacy client.
     pub(crate) async fn relogin(&self, on: &str, key: &ReloginKey) -> Answer {
         self.sessions.relogin(cid(on), &using(key, None), None, Browser::default()).await.unwrap()
     }

@@ -34,7 +34,7 @@ pub enum Use {
     AsTheOwner,
     /// The copied key, by an attempt of its own.
     ByItself,
-    /// The copied key, as clients of the guide's kind do.
+    /// The copied key, as legacy clients do.
     AsTheGuide,
     /// The newest key that it was given, by an attempt of its own.
     Onwards,

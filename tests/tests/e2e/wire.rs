@@ -97,7 +97,7 @@ async fn two_logins_at_once(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fault 9, from a client of the guide's kind.
+/// Fault 9, from a legacy client.
 async fn relogin_sent_twice_on_a_connection(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut res = stage.res().await?;

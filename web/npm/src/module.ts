@@ -54,6 +54,9 @@ export const hasBrowser = (): boolean => typeof indexedDB === "object" && typeof
 /** The error for calls where there is no browser. */
 export const noBrowser = (): ResError => new ResError("client.noBrowser", "this works in browsers only");
 
-/** Milliseconds until the next try after `failures` failures: exponential, with jitter. */
+/**
+ * Milliseconds until the client is downloaded again after `failures` failures: exponential, with
+ * jitter. Reconnects are not its business: the client has a back-off of its own.
+ */
 export const backoff = (failures: number): number =>
   Math.min(30_000, 500 * 2 ** Math.min(failures, 8)) * (0.75 + Math.random() / 2);

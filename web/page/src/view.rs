@@ -303,7 +303,7 @@ fn screen(state: &State) -> Screen {
     }
 }
 
-/// Why there is nobody logged in, as far as can be known.
+/// Why there is nobody logged in, as far as can be known: on the login form, and in the list of events.
 fn reason(why: EndReason) -> &'static str {
     match why {
         EndReason::LoggedOut => "You are logged out.",

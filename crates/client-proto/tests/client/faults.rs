@@ -85,7 +85,7 @@ fn fault_5_a_tab_that_lost_the_session_shows_nobody_and_makes_its_attempt() {
     let mut world = World::new(5);
     let profile = logged_in(&mut world, 1);
     let storage = profile.borrow().storage.clone().unwrap();
-    // A client of the guide's kind, with a stolen key: the session moves to its connection.
+    // A legacy client, with a stolen key: the session moves to its connection.
     let key: Json = serde_json::from_str(&storage).unwrap();
     let thief = ConnectionId::parse("thief").unwrap();
     let now = world.unix();

@@ -192,7 +192,7 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
         effects.extend(set(other, token.clone(), user.clone()));
     }
     effects.extend(set(connection, token, user).into_iter().skip(usize::from(in_place)));
-    // From a client of the guide's kind it may be a thief, and then the owner is among those who leave.
+    // From a legacy client it may be a thief, and then the owner is among those who leave.
     if !used.knows_of_others(record) && outcome == Outcome::Rotated {
         effects.extend(leaving.iter().map(|other| Effect::Rotated(other.clone(), next.generation)));
     }

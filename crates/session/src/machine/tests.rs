@@ -98,7 +98,7 @@ impl Use {
         }
     }
 
-    /// On a new connection, as a client of the guide's kind.
+    /// On a new connection, as a legacy client.
     fn guide(generation: u64) -> Self {
         Self { attempt: None, ..Self::of(generation) }
     }

@@ -1,4 +1,4 @@
-//! Format 2 of stored records. Decodes into format 3, which is [`Record`].
+//! Format 2 of stored records. Decodes into the next, which is the current one: [`Record`].
 
 use serde::Deserialize;
 

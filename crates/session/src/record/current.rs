@@ -1,7 +1,16 @@
-//! Format 3 of stored records, which is what the rules work on: [`Record`].
+//! The format in which records are stored, which is also what the rules work on: [`Record`].
 //!
-//! Stored bytes are positional, so each new field is a new format. To add one: copy this file's struct to a `RecordV3`
-//! that converts into [`Record`], as `v2.rs` does; then add the field here, to [`Record::new`], and raise [`FORMAT`].
+//! Stored bytes are positional, so each new field is a new format. To add one:
+//!
+//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to: the stored text `V3` of its tests.
+//! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with that number, and
+//!    let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into `RecordV3`.
+//! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
+//! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of older formats, a test
+//!    that reads `V3`, and the sizes that a test expects.
+//!
+//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for nothing but the sizes. An older
+//! service cannot read the new records (`RecordError::UnknownFormat`).
 
 use serde::{Deserialize, Serialize};
 
