@@ -183,7 +183,13 @@ impl RecordStorage {
 
     fn log_read(&mut self, log: Log) -> StorageAction {
         self.is_logged = true;
+        let is_behind = log.head().is_some() && self.known.as_ref().is_some_and(|known| known.unlogged.is_some());
         self.operation.log = log;
+        if is_behind {
+            // It answers again, and does not have what this page wrote meanwhile; nor may localStorage have it.
+            let local = std::mem::take(&mut self.operation.local);
+            self.operation.local = self.restored(local);
+        }
         self.decide()
     }
 

@@ -233,6 +233,51 @@ fn what_local_storage_loses_with_its_database_an_open_page_knows() {
     assert_eq!(tab.look(&mut places), None);
 }
 
+/// The database comes back while the page is open, as old as it was, and localStorage has not kept what was written meanwhile.
+#[test]
+fn what_local_storage_loses_until_the_database_is_back_an_open_page_knows() {
+    for lost in [None, Some(a(4)), Some(a(5))] {
+        let (mut places, mut tab) = with(&a(4));
+        places.is_silent = true;
+        assert_eq!(tab.swap(&mut places, Some(&a(4)), Some(&a(5))), Some(a(5)));
+        assert_eq!(tab.swap(&mut places, Some(&a(5)), Some(&begun(1, 6))), Some(begun(1, 6)));
+        places.local.clone_from(&lost);
+        places.is_silent = false;
+        assert_eq!(tab.swap(&mut places, lost.as_deref(), Some(&a(9))), Some(begun(1, 6)), "{lost:?}");
+        assert_eq!(places.logged(), [begun(1, 6)], "{lost:?}");
+        assert_eq!(Tab::default().look(&mut places), Some(begun(1, 6)), "{lost:?}");
+    }
+
+    // What others have done with the database meanwhile counts.
+    for (from, counts) in [(a(7), Some(a(7))), (b(1), Some(b(1)))] {
+        let (mut places, mut tab) = with(&a(4));
+        places.is_silent = true;
+        tab.swap(&mut places, Some(&a(4)), Some(&a(5)));
+        places.is_silent = false;
+        places.local = Some(a(4));
+        Tab::default().swap(&mut places, Some(&a(4)), Some(&from));
+        places.local = None;
+        assert_eq!(tab.swap(&mut places, None, Some(&a(9))), counts);
+    }
+    let (mut places, mut tab) = with(&a(4));
+    places.is_silent = true;
+    tab.swap(&mut places, Some(&a(4)), Some(&a(5)));
+    places.is_silent = false;
+    places.local = Some(a(4));
+    assert_eq!(Tab::default().swap(&mut places, Some(&a(4)), None), None);
+    places.local = None;
+    assert_eq!(tab.look(&mut places), None, "a logout that the log has");
+
+    // Somebody has cleared both.
+    let (mut places, mut tab) = with(&a(4));
+    places.is_silent = true;
+    tab.swap(&mut places, Some(&a(4)), Some(&a(5)));
+    places.is_silent = false;
+    places.local = None;
+    places.lose_log();
+    assert_eq!(tab.look(&mut places), None);
+}
+
 #[test]
 fn a_database_that_goes_between_look_and_swap_loses_nothing() {
     let (mut places, mut tab) = with(&a(1));
