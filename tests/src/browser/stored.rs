@@ -15,6 +15,15 @@ impl Browser {
         self.storage("read()", vec![]).await
     }
 
+    /// The record of a session that is logged in. A page is logged in by the user model, which comes before the answer with the
+    /// key: so this waits until the browser keeps one.
+    ///
+    /// # Errors
+    /// If that does not come in time.
+    pub async fn stored_session(&self) -> Result<Value> {
+        self.until_stored("a key", "record && record.key").await
+    }
+
     /// Waits until what the browser keeps makes the JavaScript expression `condition` on `record` true, and answers it.
     ///
     /// # Errors

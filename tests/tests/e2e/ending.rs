@@ -196,7 +196,7 @@ async fn a_page_that_reloads_right_after_a_logout(stage: &mut Stage) -> Result<(
     let front = stage.front().await?;
     let page = stage.page("jane", &front.url()).await?;
     page.log_in("jane", "jane").await?;
-    let key = page.stored().await?["key"].as_str().context("a key")?.to_owned();
+    let key = page.stored_session().await?["key"].as_str().context("a key")?.to_owned();
     ensure!(page.run(KEPT).await?.to_string().contains(&key), "this finds what the page keeps");
     front.rule(|frame| if frame.connection == 0 && frame.is_request(LOGOUT) { Fate::Lose } else { Fate::Pass });
     page.watch_for(View::Session).await?;

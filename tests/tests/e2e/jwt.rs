@@ -40,7 +40,7 @@ async fn keys_that_are_tokens_keep_a_session_and_others_verify_them(stage: &mut 
     let front = stage.front().await?;
     let browser = stage.page("owner", &front.url()).await?;
     browser.log_in("jane", "jane").await?;
-    let first = browser.stored().await?;
+    let first = browser.stored_session().await?;
     assert!(is_token(&first["key"]), "{first}");
     let verified = browser.ask(VERIFY, vec![first["key"].clone()]).await?;
     assert_eq!(verified["valid"], true, "{verified}");
@@ -93,7 +93,7 @@ async fn a_stolen_token_ends_a_bearer_session_and_opens_no_bound_one(stage: &mut
     for (kind, label) in [(Kind::Bearer, "bearer"), (Kind::Bound, "bound")] {
         let owner = stage.page(label, &kind.url(&front)).await?;
         owner.log_in("jane", "jane").await?;
-        let first = owner.stored().await?;
+        let first = owner.stored_session().await?;
         kind.assert_of(&first);
         let mark = front.mark();
         owner.reload().await?;

@@ -29,7 +29,7 @@ async fn refresh_falls_due_offline(stage: &mut Stage) -> Result<()> {
     page.log_in("jane", "jane").await?;
     let login = Instant::now();
     page.watch_views().await?;
-    let key = page.stored().await?["key"].clone();
+    let key = page.stored_session().await?["key"].clone();
 
     let mark = front.mark();
     front.shut();

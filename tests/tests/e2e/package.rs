@@ -85,7 +85,7 @@ async fn a_life_is_told_and_holds_no_key(stage: &mut Stage) -> Result<()> {
         browser.run("return page.session.login('jane', 'jane')").await?;
         is_jane(&browser).await?;
         let mut told = says(&browser, "generation 1, bound").await?;
-        let mut records = vec![browser.stored().await?];
+        let mut records = vec![browser.stored_session().await?];
         browser.reload().await?;
         is_jane(&browser).await?;
         told.extend(says(&browser, "generation 2, bound").await?);

@@ -270,7 +270,7 @@ async fn diagnostics_are_for_those_who_ask(stage: &mut Stage) -> Result<()> {
         let says = format!("document.getElementById('diagnostics-lines').textContent.includes('{line}')");
         page.until(line, &says).await?;
     }
-    let key = page.stored().await?["key"].as_str().context("there is a key")?.to_owned();
+    let key = page.stored_session().await?["key"].as_str().context("there is a key")?.to_owned();
     let told = page.text("#diagnostics").await?;
     ensure!(!told.contains(&key[..12]), "no key is told: {told}");
     Ok(())

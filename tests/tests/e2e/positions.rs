@@ -26,7 +26,7 @@ async fn breaks_at_each_message(stage: &mut Stage, kind: Kind) -> Result<()> {
     let front = stage.front().await?;
     let page = stage.page("jane", &kind.url(&front)).await?;
     page.log_in("jane", "jane").await?;
-    kind.assert_of(&page.stored().await?);
+    kind.assert_of(&page.stored_session().await?);
     page.watch_for(View::Login).await?;
     let mark = front.mark();
     page.reload().await?;
@@ -148,7 +148,7 @@ async fn closed_at_each_step(stage: &mut Stage, kind: Kind) -> Result<()> {
     let browser = stage.browser_for("jane", Loading::Ignored).await?;
     browser.open(&kind.url(&front)).await?;
     browser.log_in("jane", "jane").await?;
-    kind.assert_of(&browser.stored().await?);
+    kind.assert_of(&browser.stored_session().await?);
     browser.before_each_page(&stop_at(0)).await?;
     browser.reload().await?;
     browser.until("the page after the reload", "window.steps").await?;

@@ -118,7 +118,7 @@ async fn every_end_of_a_session(stage: &mut Stage) -> Result<()> {
     page.log_in("jane", "jane").await?;
     let (one, other) = page.open_tab(&front.url()).await?;
     page.is_user(JANE).await?;
-    let loot = page.stored().await?;
+    let loot = page.stored_session().await?;
     page.click("#logout").await?;
     ended(&page, "out").await?;
     page.turn_to(&one).await?;

@@ -29,7 +29,7 @@ async fn log_in_and_reload(stage: &mut Stage) -> Result<()> {
     page.is_user(ADMIN).await?;
     page.connection_is("connected").await?;
     page.counter_runs().await?;
-    let before = page.stored().await?;
+    let before = page.stored_session().await?;
 
     page.reload().await?;
     page.is_user(ADMIN).await?;

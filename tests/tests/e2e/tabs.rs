@@ -192,7 +192,7 @@ async fn three_tabs_without_indexeddb_and_locks(stage: &mut Stage) -> Result<()>
 /// Logs Jane in, in two tabs whose views are watched.
 async fn two_tabs(page: &Browser, front: &Front, kind: Kind) -> Result<[WindowHandle; 2]> {
     page.log_in("jane", "jane").await?;
-    kind.assert_of(&page.stored().await?);
+    kind.assert_of(&page.stored_session().await?);
     let (one, other) = page.open_tab(&kind.url(front)).await?;
     let tabs = [one, other];
     for tab in &tabs {

@@ -21,7 +21,7 @@ on!(embedded_alone: browsers_that_lack_something);
 
 /// What there is to copy: all but the device key, which the browser gives to nobody.
 async fn copied(owner: &Browser, kind: Kind) -> Result<Value> {
-    let loot = owner.stored().await?;
+    let loot = owner.stored_session().await?;
     assert!(loot["key"].is_string());
     kind.assert_of(&loot);
     Ok(loot)
@@ -191,7 +191,7 @@ async fn browsers_that_lack_something(stage: &mut Stage) -> Result<()> {
         if what == "IndexedDB" {
             kind.assert_of(&page.run("return JSON.parse(localStorage.getItem('relogin:session'))").await?);
         } else {
-            kind.assert_of(&page.stored().await?);
+            kind.assert_of(&page.stored_session().await?);
         }
         page.close().await?;
     }
