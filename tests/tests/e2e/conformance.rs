@@ -33,6 +33,9 @@ on!(nats:
     a_token_taken_away_by_null,
 );
 
+// Resgate returns the old error as long as something refers to the resource (docs/adr/0018).
+on!(over_nats: a_resource_that_comes_back);
+
 async fn frames_that_are_no_requests(stage: &mut Stage) -> Result<()> {
     play(
         stage,
@@ -132,6 +135,51 @@ async fn access_and_its_recheck(stage: &mut Stage) -> Result<()> {
         event.conf.a.change {"values":{"x":3}}
         1> 4 unsubscribe.conf.a
           1< {"error":{"code":"system.noSubscription","message":"No subscription"},"id":4}
+        "#,
+    )
+    .await
+}
+
+/// A denial that is sent while a subscribed resource could not be loaded counts once it is back through a reference.
+async fn a_resource_that_comes_back(stage: &mut Stage) -> Result<()> {
+    play(
+        stage,
+        r#"
+        1> 1 version {"protocol":"1.2.3"}
+          1< {"result":{"protocol":"1.2.3"},"id":1}
+        1> 2 auth.conf.a.make
+          auth.conf.a.make {"cid":"c1","token":null,"params":null}
+        auth.conf.a.make = {"resource":{"rid":"conf.r"}}
+          get.conf.r {}
+          access.conf.r {"cid":"c1","token":null}
+        access.conf.r = {"result":{"get":true}}
+        get.conf.r = {"error":{"code":"system.notFound","message":"Not found"}}
+          1< {"result":{"rid":"conf.r","errors":{"conf.r":{"code":"system.notFound","message":"Not found"}}},"id":2}
+        1> 3 subscribe.conf.a
+          get.conf.a {}
+          access.conf.a {"cid":"c1","token":null}
+        access.conf.a = {"result":{"get":true}}
+        get.conf.a = {"result":{"model":{}}}
+          1< {"result":{"models":{"conf.a":{}}},"id":3}
+        event.conf.r.reaccess
+        event.conf.a.change {"values":{"r":{"rid":"conf.r"}}}
+          get.conf.r {}
+          access.conf.r {"cid":"c1","token":null}
+        get.conf.r = {"result":{"model":{"x":1}}}
+          1< {"event":"conf.a.change","data":{"values":{"r":{"rid":"conf.r"}},"models":{"conf.r":{"x":1}}}}
+        access.conf.r = {"result":{"get":false}}
+          1< {"event":"conf.r.unsubscribe","data":{"reason":{"code":"system.accessDenied","message":"Access denied"}}}
+        event.conf.r.change {"values":{"x":2}}
+          1< {"event":"conf.r.change","data":{"values":{"x":2}}}
+        event.conf.a.change {"values":{"r":null}}
+          1< {"event":"conf.a.change","data":{"values":{"r":null}}}
+        event.conf.r.change {"values":{"x":3}}
+        1> 4 get.conf.nothing
+          get.conf.nothing {}
+          access.conf.nothing {"cid":"c1","token":null}
+        access.conf.nothing = {"result":{"get":false}}
+          1< {"error":{"code":"system.accessDenied","message":"Access denied"},"id":4}
+        get.conf.nothing = {"result":{"model":{}}}
         "#,
     )
     .await
