@@ -64,6 +64,9 @@ pub(crate) struct Shared {
     pub(crate) jobs_a_turn: usize,
     /// How many of those at once are left for the input at hand.
     pub(crate) jobs_left: usize,
+    /// How many bytes of resources may still be put into messages with the input at hand. The
+    /// message that comes to more is the last one.
+    pub(crate) texts_left: usize,
 }
 
 /// A client's connection.

@@ -88,6 +88,10 @@ const INLINE: usize = 8;
 /// input: most of the time, that is all.
 const JOBS_AT_ONCE: usize = 256;
 
+/// How many bytes of resources are put into messages with one input. A message with more is the
+/// only one of its input, for it is built as a whole.
+pub(crate) const TEXTS_AT_ONCE: usize = 64 << 10;
+
 /// How many one does in a turn, if that was not all.
 const JOBS_A_TURN: usize = 8;
 
@@ -113,6 +117,7 @@ impl Gateway {
                 jobs_at_once: JOBS_AT_ONCE,
                 jobs_a_turn: JOBS_A_TURN,
                 jobs_left: 0,
+                texts_left: 0,
             },
             connections: BTreeMap::new(),
             closing: VecDeque::new(),
@@ -132,6 +137,7 @@ impl Gateway {
     pub fn handle(&mut self, input: Input<'_>, now: Duration) {
         self.shared.bus.now = now;
         self.shared.jobs_left = self.shared.jobs_at_once;
+        self.shared.texts_left = TEXTS_AT_ONCE;
         self.catch_up_left = self.catch_up;
         self.tells_left = self.inline * work::TOLD_A_STEP;
         let is_due = matches!(input, Input::Timeout);

@@ -88,6 +88,7 @@ impl Connection {
     pub(crate) fn finish_delivery(&mut self, deliver: Deliver, gathered: &Gathered, shared: &mut Shared) {
         let Deliver { rid, event, wait } = deliver;
         let frame = event.frame_with(&rid, self.dialect(), self.texts(gathered));
+        shared.texts_left = shared.texts_left.saturating_sub(frame.len());
         self.send(frame, shared);
         if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.delivering = None;

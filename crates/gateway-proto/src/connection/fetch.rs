@@ -247,6 +247,7 @@ impl Connection {
             (FetchKind::Result, Some(error)) => encode_failed_result(id, &rid, error),
             (FetchKind::Result, None) => encode_resource(id, &rid, &self.texts(gathered)),
         };
+        shared.texts_left = shared.texts_left.saturating_sub(frame.len());
         self.answer(frame, shared);
         self.unpin(&rid);
         if error.is_some() {

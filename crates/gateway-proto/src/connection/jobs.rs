@@ -105,7 +105,10 @@ impl Connection {
             let Jobs { stack, added, .. } = &mut self.jobs;
             stack.extend(added.drain(..).rev());
             // A connection that has failed is closed.
-            let Some(job) = stack.pop().filter(|_| self.failure.is_none()) else { return done };
+            if shared.texts_left == 0 || self.failure.is_some() {
+                return done;
+            }
+            let Some(job) = stack.pop() else { return done };
             self.do_job(job, shared);
         }
         most

@@ -81,7 +81,7 @@ impl Gateway {
     /// Does so much of what is left to be done.
     pub(super) fn work(&mut self, most: usize) {
         for _ in 0..most {
-            if !self.work_on_one_kind() {
+            if self.shared.texts_left == 0 || !self.work_on_one_kind() {
                 break;
             }
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag, machine::TEXTS_AT_ONCE};
 
 /// A gateway, and what it does with each input.
 struct Bench {
@@ -22,6 +22,8 @@ struct Bench {
     /// one thing in the cache or of the connections came or went with it.
     most_actions: usize,
     most_changes: usize,
+    /// At the most, since then: how many messages of more than [`TEXTS_AT_ONCE`] came of one input.
+    most_large: usize,
     is_counting: bool,
 }
 
@@ -46,6 +48,7 @@ impl Bench {
             requests: 0,
             most_actions: 0,
             most_changes: 0,
+            most_large: 0,
             is_counting: false,
         };
         bench.handle(Input::Timeout);
@@ -55,6 +58,7 @@ impl Bench {
     /// Forgets what it has counted, and counts from now on.
     fn begin(&mut self) {
         (self.requests, self.most_actions, self.most_changes, self.is_counting) = (0, 0, 0, true);
+        self.most_large = 0;
         self.texts.clear();
     }
 
@@ -77,7 +81,7 @@ impl Bench {
         self.gateway.handle(input, self.now);
         let changed = self.sizes().into_iter().zip(before).map(|(after, before)| after.abs_diff(before));
         let changed = changed.max().unwrap_or(0).max(self.audience().saturating_sub(audience));
-        let mut actions = 0;
+        let (mut actions, mut large) = (0, 0);
         while let Some(action) = self.gateway.poll_action() {
             actions += 1;
             match action {
@@ -95,6 +99,7 @@ impl Bench {
                     self.listeners.insert(pattern, tag);
                 }
                 Action::Send { connection, frame } => {
+                    large += usize::from(frame.len() > TEXTS_AT_ONCE);
                     self.texts.entry(connection).or_default().push(String::from_utf8(frame.into()).unwrap());
                 }
                 Action::Close { reason, .. } => self.closed.push(reason),
@@ -102,6 +107,7 @@ impl Bench {
             }
         }
         self.most_actions = self.most_actions.max(actions);
+        self.most_large = self.most_large.max(large);
         self.most_changes = self.most_changes.max(changed);
     }
 
@@ -407,6 +413,28 @@ fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
     bench.settle(list);
     assert!(connections.iter().all(|connection| bench.texts[connection][0].contains("a.99")));
     bench.check("taken in");
+}
+
+#[test]
+fn large_answers_are_built_one_with_each_input() {
+    let mut bench = Bench::new(Config::default());
+    let connections: Vec<_> = (1..=20).map(|number| bench.open(number)).collect();
+    for connection in &connections {
+        bench.request(*connection, "subscribe.list");
+        bench.grant();
+    }
+    bench.begin();
+    let list = |subject: &str, payload: &str| match subject {
+        "get.list" => {
+            let references: Vec<_> = (0..MANY).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        }
+        _ => each(subject, payload),
+    };
+    bench.settle(list);
+    assert!(connections.iter().all(|connection| bench.texts[connection][0].len() > TEXTS_AT_ONCE));
+    assert_eq!(bench.most_large, 1);
+    bench.check("answered");
 }
 
 #[test]
