@@ -30,6 +30,9 @@ pub(crate) enum Curve {
     P256,
 }
 
+/// The resource name of a service that is given none.
+const NAME: &str = "session";
+
 enum Device {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair, SystemRandom),
@@ -38,6 +41,8 @@ enum Device {
 /// A connection and its session.
 pub(crate) struct Session {
     client: Client,
+    /// The resource name of the service.
+    name: String,
     connection: String,
     key: String,
     token: Value,
@@ -47,8 +52,13 @@ pub(crate) struct Session {
 /// Sessions on so many connections.
 pub(crate) async fn sessions(contender: &Contender, kind: Kind, count: usize) -> Vec<Session> {
     let client = async_nats::connect(contender.nats.url()).await.unwrap();
-    join_all((0..count).map(|n| Session::log_in(client.clone(), format!("{kind:?}{n}").replace(['(', ')'], ""), kind)))
-        .await
+    sessions_at(&client, NAME, kind, count).await
+}
+
+/// The same, of the service with this resource name.
+pub(crate) async fn sessions_at(client: &Client, name: &str, kind: Kind, count: usize) -> Vec<Session> {
+    let connection = |n| format!("{kind:?}{n}").replace(['(', ')'], "");
+    join_all((0..count).map(|n| Session::log_in(client.clone(), name, connection(n), kind))).await
 }
 
 /// One relogin after the other on each of the sessions, for so long.
@@ -65,7 +75,7 @@ pub(crate) async fn round(sessions: &mut Vec<Session>, measured: Duration) -> Ro
 }
 
 impl Session {
-    pub(crate) async fn log_in(client: Client, connection: String, kind: Kind) -> Self {
+    pub(crate) async fn log_in(client: Client, name: &str, connection: String, kind: Kind) -> Self {
         let mut tokens = client.subscribe(format!("conn.{connection}.token")).await.unwrap();
         client.flush().await.unwrap();
         let device = match kind {
@@ -76,7 +86,8 @@ impl Session {
         if let Some(device) = &device {
             params["device"] = json!({"publicKey": device.public_key()});
         }
-        let mut session = Self { client, connection, key: String::new(), token: Value::Null, device: None };
+        let mut session =
+            Self { client, name: name.to_owned(), connection, key: String::new(), token: Value::Null, device: None };
         session.key = session.ask("login", params).await["reloginKey"].as_str().unwrap().to_owned();
         if kind != Kind::Resume {
             // The constant responder sends none.
@@ -111,14 +122,14 @@ impl Session {
     /// Logs out.
     pub(crate) async fn end(&self) {
         let request = json!({"cid": self.connection, "token": null}).to_string();
-        self.client.request("auth.session.logout", request.into()).await.unwrap();
+        self.client.request(format!("auth.{}.logout", self.name), request.into()).await.unwrap();
     }
 
     /// The result of an auth method.
     pub(crate) async fn ask(&self, method: &str, params: Value) -> Value {
         let request = json!({"cid": self.connection, "token": self.token, "params": params}).to_string();
         let inbox = self.client.new_inbox();
-        let subject = format!("auth.session.{method}");
+        let subject = format!("auth.{}.{method}", self.name);
         let answer = if method == "login" {
             let mut answers = self.client.subscribe(inbox.clone()).await.unwrap();
             self.client.publish_with_reply(subject, inbox, request.into()).await.unwrap();

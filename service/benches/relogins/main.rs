@@ -6,13 +6,14 @@ mod client;
 mod contender;
 mod figures;
 mod flood;
+mod jetstream;
 mod million;
 mod pace;
 mod responder;
 
 use std::path::Path;
 
-const PARTS: [&str; 5] = ["pace", "single", "bound", "flood", "million"];
+const PARTS: [&str; 6] = ["pace", "single", "bound", "flood", "million", "jetstream"];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -36,6 +37,7 @@ fn run(part: &str, runtime: &tokio::runtime::Runtime) {
         "single" => runtime.block_on(pace::single()),
         "bound" => runtime.block_on(pace::bound()),
         "flood" => runtime.block_on(flood::flood()),
+        "jetstream" => runtime.block_on(jetstream::jetstream()),
         "million" => runtime.block_on(million::million()),
         _ => println!("  there is no such part; there are {PARTS:?}"),
     }

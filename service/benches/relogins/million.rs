@@ -109,7 +109,7 @@ async fn serve(folder: &Path) -> Process {
 }
 
 /// In megabytes.
-fn resident(service: &Process) -> u64 {
+pub(crate) fn resident(service: &Process) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", service.pid().unwrap().as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024 / 1_000_000
@@ -128,7 +128,7 @@ fn size(folder: &Path) -> u64 {
 }
 
 /// A session as a desktop browser's login leaves it.
-fn record(n: u64, generation: u64) -> Record {
+pub(crate) fn record(n: u64, generation: u64) -> Record {
     // The same for each run, and as good as random.
     let mix = |mut x: u64| {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
