@@ -9,6 +9,7 @@ use crate::EndReason;
 
 /// Something that the session manager saw or did. [`Display`](fmt::Display) says it in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Diagnostic {
     /// It has started: storage has the key of this generation, or none.
     Started(Option<u64>),
