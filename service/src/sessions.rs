@@ -15,6 +15,7 @@ mod connection_locks;
 mod cookie_session;
 mod liveness_probe;
 mod log;
+mod request;
 mod serve;
 mod several;
 mod user;
@@ -39,10 +40,7 @@ use tokio::time::Instant;
 
 pub use self::connection_locks::ConnectionGuard;
 use self::{
-    cap::Cap,
-    connection_locks::ConnectionLocks,
-    liveness_probe::LivenessProbe,
-    serve::{Request, granted},
+    cap::Cap, connection_locks::ConnectionLocks, liveness_probe::LivenessProbe, request::Request, serve::granted,
     several::Endings,
 };
 use crate::{

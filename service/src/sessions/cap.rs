@@ -9,7 +9,7 @@ use relogin_host::errors::Chain;
 use relogin_session::{Command, ConnectionId, UserId, machine::over_cap};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Sessions, SessionsError, serve::Request};
+use super::{Sessions, SessionsError, request::Request};
 
 /// The limit, and locks: of logins at the same time, one looks at the user's sessions.
 pub(super) struct Cap {

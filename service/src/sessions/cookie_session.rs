@@ -3,7 +3,7 @@
 
 use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, ReloginKey, exchange, machine::grant};
 
-use super::{Answer, Browser, Cookie, Sessions, SessionsError, serve::Request, serve::granted};
+use super::{Answer, Browser, Cookie, Sessions, SessionsError, request::Request, serve::granted};
 
 impl Sessions {
     /// The exchange text that script is given in place of the key of a session's answer.

@@ -3,7 +3,7 @@
 
 use relogin_session::{Outcome, Record};
 
-use super::serve::Request;
+use super::request::Request;
 use crate::audit::Event;
 
 /// The audit event of a decision; none for decisions without effect, which anybody can cause.

@@ -6,41 +6,14 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_host::errors::Chain;
 use relogin_session::{
-    Attempt, Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, PresentedKey, Proof, Record,
-    Relogin, Reply, SessionId, Timestamp, Token, User, Write, decide, machine::ended_by_logout,
+    Command, ConnectionId, Decision, Effect, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply,
+    SessionId, Timestamp, User, Write, decide, machine::ended_by_logout,
 };
 use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
 
-use super::{Answer, Browser, ConnectionGuard, Sessions, SessionsError, log, several::Settled};
+use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::Request, several::Settled};
 use crate::proof::Signed;
-
-/// What is asked of a session, before anything is looked up for it.
-pub(super) enum Request {
-    Login(Login),
-    Relogin {
-        connection: ConnectionId,
-        key: PresentedKey,
-        attempt: Option<Attempt>,
-        signed: Option<Signed>,
-        token: Option<Token>,
-        browser: Browser,
-    },
-    Refresh {
-        key: PresentedKey,
-        browser: Browser,
-    },
-    Logout {
-        connection: ConnectionId,
-        sid: Option<SessionId>,
-        token: Option<SessionId>,
-    },
-    UserChanged {
-        sid: SessionId,
-    },
-    /// A command that needs nothing but its session.
-    OnSession(SessionId, Command),
-}
 
 /// What is stored when a request is decided on, while nothing else happens to the connections that may be told of it.
 struct Found<'a> {
@@ -273,26 +246,6 @@ impl Found<'_> {
             Some(held) if held.record.sid != sid => OtherSession::Held(Box::new(held.record.clone())),
             None if left => OtherSession::Left,
             _ => OtherSession::None,
-        }
-    }
-}
-
-impl Request {
-    pub(super) fn connection(&self) -> Option<&ConnectionId> {
-        match self {
-            Self::Login(Login { connection, .. })
-            | Self::Relogin { connection, .. }
-            | Self::Logout { connection, .. } => Some(connection),
-            Self::Refresh { .. } | Self::UserChanged { .. } | Self::OnSession(..) => None,
-        }
-    }
-
-    /// Where it comes from, as far as that is known.
-    pub(super) fn remote_addr(&self) -> Option<&str> {
-        match self {
-            Self::Login(login) => login.device.remote_addr.as_deref(),
-            Self::Relogin { browser, .. } | Self::Refresh { browser, .. } => browser.remote_addr.as_deref(),
-            _ => None,
         }
     }
 }

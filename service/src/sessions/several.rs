@@ -22,7 +22,7 @@ use relogin_session::{Command, ConnectionId, Decision, Effect, Record, SessionId
 use relogin_store::{Revision, StoreError, Stored};
 use tokio::time::Instant;
 
-use super::{Sessions, SessionsError, serve::Request};
+use super::{Sessions, SessionsError, request::Request};
 
 /// How long the process that has marked a session as ended may take to tell its connections and to
 /// remove it, before others do.

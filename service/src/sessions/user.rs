@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use relogin_session::Command;
 use relogin_users::{UserChange, UserListener};
 
-use super::{Sessions, SessionsError, serve::Request};
+use super::{Sessions, SessionsError, request::Request};
 
 /// How many sessions are told at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;
