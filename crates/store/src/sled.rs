@@ -56,6 +56,7 @@
 //! All of the store's own system calls go through `sled/vfs.rs`, where tests let each of them fail.
 
 mod checkpointer;
+mod contents;
 mod database;
 mod opening;
 pub mod repair;

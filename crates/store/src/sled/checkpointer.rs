@@ -97,14 +97,14 @@ const REMINDER: Duration = Duration::from_secs(30);
 impl Checkpointer {
     /// Runs until nobody can send more jobs, and closes the database. What is still short then
     /// stays in the write-ahead log.
-    pub(super) fn run(mut self, errands: &Receiver<Job>) {
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         let _ended = Ended(Arc::clone(&self.shared));
         let (mut work, mut pause, mut said) = (Work::default(), PAUSES[0], None);
         loop {
             let job = if work.prepare || work.checkpoint.is_some() {
-                errands.recv_timeout(pause)
+                jobs.recv_timeout(pause)
             } else {
-                errands.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
             match job {
                 Ok(Job::Prepare) => work.prepare = true,
@@ -156,7 +156,7 @@ impl Checkpointer {
             match checkpointed {
                 Ok(()) => {
                     work.checkpoint = None;
-                    self.shared.lock().settling = None;
+                    self.shared.lock().checkpointing = None;
                 }
                 Err(Stop::Short(error)) => short = Some(Reason::new(error)),
                 Err(Stop::Failed(error)) => {
@@ -171,7 +171,7 @@ impl Checkpointer {
         let mut state = self.shared.lock();
         // Whoever has asked for a checkpoint in the meantime waits for its result, which may
         // release what is short.
-        let is_asked = state.settling.is_some() && work.checkpoint.is_none();
+        let is_asked = state.checkpointing.is_some() && work.checkpoint.is_none();
         if !is_asked {
             state.short.clone_from(&short);
         }

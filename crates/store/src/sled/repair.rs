@@ -23,8 +23,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::{
     super::index::Known,
     Damage, Revision, StoreError,
+    contents::{Found, read_snapshot},
     database::{self, Database, failed},
-    opening::{Found, read_snapshot},
     salvage,
     snapshot::SnapshotWriter,
     vfs::{Disk, FileError, Fs},

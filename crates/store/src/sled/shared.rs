@@ -113,7 +113,7 @@ impl Shared {
     pub(super) fn wait_for_checkpointer(&self) -> Checkpointed {
         let mut state = self.lock();
         let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
-        while state.settling.is_some() && state.short.is_none() && self.check().is_ok() {
+        while state.checkpointing.is_some() && state.short.is_none() && self.check().is_ok() {
             (state, _) = self.changed.wait_timeout(state, self.patience).unwrap_or_else(PoisonError::into_inner);
             let now = self.steps.load(Relaxed);
             if now != steps {
@@ -126,7 +126,7 @@ impl Shared {
         }
         match &*state {
             _ if self.check().is_err() => Checkpointed::Failed,
-            State { settling: Some(_), .. } => Checkpointed::Short,
+            State { checkpointing: Some(_), .. } => Checkpointed::Short,
             _ => Checkpointed::All,
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct State {
     /// What is durable in the write-ahead log and not yet given to sled.
     pub(super) recent: Values,
     /// What is being given to sled.
-    pub(super) settling: Option<Arc<Values>>,
+    pub(super) checkpointing: Option<Arc<Values>>,
     /// Groups that are not durable yet, oldest first. The writer may already have the frame of the
     /// first.
     groups: VecDeque<Group>,
@@ -140,7 +140,7 @@ impl State {
             index,
             damaged,
             recent,
-            settling: None,
+            checkpointing: None,
             groups: VecDeque::new(),
             staged: HashMap::new(),
             moved: HashMap::new(),
@@ -161,8 +161,8 @@ impl State {
         if let Some(stored) = self.decoded.get(sid, revision) {
             return Found::Session(Arc::clone(stored));
         }
-        let settling = || self.settling.as_ref()?.get(&sid);
-        match self.recent.get(&sid).or_else(settling) {
+        let checkpointing = || self.checkpointing.as_ref()?.get(&sid);
+        match self.recent.get(&sid).or_else(checkpointing) {
             Some(Some(value)) => Found::Value(revision, Arc::clone(value)),
             // Ended sessions are not in the index.
             Some(None) | None => Found::Database(Some(revision)),

@@ -98,7 +98,7 @@ impl Writer {
     /// Has the whole log checkpointed and waits for it. False if there is nothing to checkpoint, or
     /// it cannot be done now.
     fn checkpoint_now(&mut self) -> bool {
-        if self.shared.lock().settling.is_none() {
+        if self.shared.lock().checkpointing.is_none() {
             if self.wal.len() == 0 {
                 return false;
             }
@@ -135,7 +135,7 @@ impl Writer {
         }
         let state = self.shared.lock();
         let limit = sizes.limit(state.index.len());
-        let is_settling = state.settling.is_some();
+        let is_checkpointing = state.checkpointing.is_some();
         drop(state);
         if self.wal.len() > limit + sizes.slack {
             match self.shared.wait_for_checkpointer() {
@@ -150,7 +150,7 @@ impl Writer {
                 Checkpointed::Failed => return false,
             }
         }
-        if self.wal.len() > limit && !is_settling {
+        if self.wal.len() > limit && !is_checkpointing {
             self.checkpoint();
         }
         true
@@ -161,7 +161,7 @@ impl Writer {
         let (frame, segments) = (self.wal.last(), self.wal.cut());
         let mut state = self.shared.lock();
         let values = Arc::new(std::mem::take(&mut state.recent));
-        state.settling = Some(Arc::clone(&values));
+        state.checkpointing = Some(Arc::clone(&values));
         // Nobody knows of this yet.
         state.short = None;
         let damaged = state.damaged.iter().copied().collect();

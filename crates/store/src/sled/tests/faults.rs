@@ -395,10 +395,10 @@ impl Vfs for Rivals {
         let thread = thread::current();
         match thread.name() {
             Some("relogin-store") if !self.has_writer_met.swap(true, SeqCst) => Err(Errno::NOSPC.into()),
-            Some("relogin-settler") if !self.has_checkpointer_met.swap(true, SeqCst) => {
+            Some("relogin-checkpt") if !self.has_checkpointer_met.swap(true, SeqCst) => {
                 let since = Instant::now();
-                while self.shared.get().is_none_or(|shared| shared.lock().settling.is_none()) {
-                    assert!(since.elapsed() < DEADLINE, "nobody asks for a settlement");
+                while self.shared.get().is_none_or(|shared| shared.lock().checkpointing.is_none()) {
+                    assert!(since.elapsed() < DEADLINE, "nobody asks for a checkpoint");
                     thread::yield_now();
                 }
                 Err(Errno::NOSPC.into())
