@@ -1,4 +1,4 @@
-//! Validates subjects and patterns, by the same rules for every bus.
+//! Validates subjects and patterns. All buses use these rules.
 
 use super::BusError;
 

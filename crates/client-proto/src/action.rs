@@ -50,7 +50,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// What the session manager wants of the driver; `None`: it wants it of the connection, which is the client's.
+    /// Converts the session manager's actions for the driver; `None` for those that the client's
+    /// own connection carries out.
     #[must_use]
     pub fn of_session(action: manager::Action) -> Option<Self> {
         Some(match action {

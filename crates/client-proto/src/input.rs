@@ -62,7 +62,7 @@ impl Config {
         }
     }
 
-    /// What of it is the session manager's.
+    /// The part of the configuration that the session manager uses.
     pub(crate) fn of_session(&self) -> manager::Config {
         manager::Config {
             request_timeout: self.request_timeout,
@@ -124,7 +124,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// What of it is for the session manager alone; `None`: it is not, or not alone.
+    /// Converts inputs that only the session manager handles; `None` for all others.
     #[must_use]
     pub fn of_session(self) -> Option<manager::Input> {
         Some(match self {

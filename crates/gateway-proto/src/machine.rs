@@ -313,7 +313,7 @@ impl Gateway {
         }
     }
 
-    /// What was missed cannot be known, tokens included: clients begin anew, as the protocol asks
+    /// What was missed cannot be known, tokens included: clients start over, as the protocol asks
     /// of them.
     fn on_link_down(&mut self) {
         self.is_up = false;

@@ -2,7 +2,7 @@
 //! arguments.
 //!
 //! Whatever is tried again uses it: reconnects (`connection.rs` of relogin-client-proto, which also says when they
-//! begin anew), refused subscriptions, pending logouts, and uses of a key, which `schedule.rs` cuts to the key's life.
+//! start over), refused subscriptions, pending logouts, and uses of a key, which `schedule.rs` cuts to the key's life.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the bus over NATS keeps: the state of its connection, its subscribers and its pending requests.
+//! State of the bus over NATS: its connection, subscribers and pending requests.
 //! Must not send anything.
 
 use std::{
@@ -18,7 +18,7 @@ use crate::{
     reply_id::{self, ReplyId},
 };
 
-/// What a bus shares with its subscribers and the requests that wait.
+/// State that a bus shares with its subscribers and pending requests.
 pub(super) struct Shared {
     pub(super) link: watch::Sender<Link>,
     /// Bytes that were sent since the connection was lost.
@@ -33,7 +33,7 @@ pub(super) struct Shared {
     pub(super) refused: Notify,
 }
 
-/// What ends with the bus.
+/// Subscribers and pending requests; both end with the bus.
 #[derive(Default)]
 pub(super) struct Open {
     last: u64,

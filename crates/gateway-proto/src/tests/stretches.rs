@@ -394,44 +394,35 @@ fn a_connection_catches_up_with_so_much_news_at_a_time_before_its_own_requests()
     bench.check("caught up");
 }
 
-#[test]
-fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
+/// So many clients have waited for a list of so many resources, and got it; counted since the list was there.
+fn answered_with_a_list(clients: usize, resources: usize) -> (Bench, Vec<ConnectionKey>) {
     let mut bench = Bench::new(Config::default());
-    let connections: Vec<_> = (1..=200).map(|number| bench.open(number)).collect();
+    let connections: Vec<_> = (1..=clients).map(|number| bench.open(number)).collect();
     for connection in &connections {
         bench.request(*connection, "subscribe.list");
         bench.grant();
     }
     bench.begin();
-    let list = |subject: &str, payload: &str| match subject {
+    bench.settle(|subject, payload| match subject {
         "get.list" => {
-            let references: Vec<_> = (0..100).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
+            let references: Vec<_> = (0..resources).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
             format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
         }
         _ => each(subject, payload),
-    };
-    bench.settle(list);
+    });
+    (bench, connections)
+}
+
+#[test]
+fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
+    let (bench, connections) = answered_with_a_list(200, 100);
     assert!(connections.iter().all(|connection| bench.texts[connection][0].contains("a.99")));
     bench.check("taken in");
 }
 
 #[test]
 fn large_answers_are_built_one_with_each_input() {
-    let mut bench = Bench::new(Config::default());
-    let connections: Vec<_> = (1..=20).map(|number| bench.open(number)).collect();
-    for connection in &connections {
-        bench.request(*connection, "subscribe.list");
-        bench.grant();
-    }
-    bench.begin();
-    let list = |subject: &str, payload: &str| match subject {
-        "get.list" => {
-            let references: Vec<_> = (0..MANY).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
-            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
-        }
-        _ => each(subject, payload),
-    };
-    bench.settle(list);
+    let (bench, connections) = answered_with_a_list(20, MANY);
     assert!(connections.iter().all(|connection| bench.texts[connection][0].len() > TEXTS_AT_ONCE));
     assert_eq!(bench.most_large, 1);
     bench.check("answered");
