@@ -2,6 +2,7 @@
 //! directories (`app/open.rs`, `app/user_source.rs`). Starts the parts in the order of their
 //! dependencies, and stops them in reverse.
 
+pub mod config;
 pub mod copying;
 mod open;
 mod several;
@@ -25,15 +26,15 @@ use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use self::{
+    config::{Config, GatewayKind, UsersSource},
     open::{connect, make_folder, open_store, read_secret},
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
 use crate::{
-    audit::{Audit, AuditFile},
+    audit::{Audit, AuditFile, AuditTarget},
     auth::{self, Auth},
     clock::SteadyClock,
-    config::{AuditTarget, Config, GatewayKind, SecretSource, UsersSource},
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
@@ -45,7 +46,7 @@ use crate::{
     probing,
     reload::{self, Reloads, Secrets},
     reset::Resets,
-    secret,
+    secret::{self, SecretSource},
     sessions::Sessions,
 };
 

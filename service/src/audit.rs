@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::fold::Folds;
-pub use self::{fold::Folded, sink::AuditFile};
+pub use self::{
+    fold::Folded,
+    sink::{AuditFile, AuditTarget},
+};
 
 /// An event. Unknown members are left out of its line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -12,136 +12,18 @@ use relogin_session::Policy;
 pub use layers::{ConfigError, Layers, Origin};
 pub use options::Options;
 use relogin_users::cost::Cost;
-pub use stores::StoreKind;
 use values::Value;
 pub use values::{Problem, replicas};
 
 use crate::{
+    app::config::{BusKind, Config, GatewayKind, StoreKind, UsersSource},
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
     demo::DEMO_NAME,
     origins::AllowOrigin,
+    secret::SecretSource,
     signing::{KeyFormat, KeyTokens},
 };
-
-/// Everything that `relogin serve` needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Address of page, WebSocket and health check, as `host:port`; none: not served.
-    pub listen: Option<String>,
-    /// The message bus.
-    pub bus: BusKind,
-    /// Whether this process is also a gateway.
-    pub gateway: GatewayKind,
-    /// The folder for everything that must last.
-    pub data: PathBuf,
-    /// The session store.
-    pub store: StoreKind,
-    /// The resource name, one part.
-    pub name: String,
-    /// The user source.
-    pub users: UsersSource,
-    /// The cost of password hashes.
-    pub password_cost: Cost,
-    /// Whose failed logins delay the next ones.
-    pub throttle: ThrottleKind,
-    /// How many sessions a user may have at a time.
-    pub sessions_per_user: usize,
-    /// Whether sessions are bound to the cookies of browsers.
-    pub cookie: CookieKind,
-    /// The issuers file.
-    pub issuers: Option<PathBuf>,
-    /// Whether relogin keys travel in a cookie of the browser.
-    pub cookie_session: bool,
-    /// What relogin keys are made from.
-    pub secret: SecretSource,
-    /// How relogin keys are written.
-    pub keys: KeyTokens,
-    /// Lifetimes.
-    pub policy: Policy,
-    /// The server's public origins; empty: not known.
-    pub public_url: Vec<url::Origin>,
-    /// Which pages may open a WebSocket.
-    pub allow_origin: AllowOrigin,
-    /// The proxies that may name their clients.
-    pub trusted_proxies: TrustedProxies,
-    /// The limit of connections; none: what the limit of open files allows.
-    pub max_connections: Option<usize>,
-    /// The limit of connections from one address; none: the default of
-    /// [`crate::http::ConnectionLimits`].
-    pub max_connections_per_address: Option<usize>,
-    /// Where the audit trail is written.
-    pub audit: Option<AuditTarget>,
-    /// The NATS subject on which the audit trail is published.
-    pub audit_subject: Option<String>,
-    /// Whether the demo's ticker runs.
-    pub demo: bool,
-    /// The log filter, as in `RUST_LOG`; none: `RUST_LOG` decides.
-    pub log: Option<String>,
-}
-
-/// The message bus.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BusKind {
-    /// Within this process.
-    Local,
-    /// NATS.
-    Nats {
-        /// One or more addresses, separated by commas.
-        url: NatsUrl,
-        /// A credentials file.
-        credentials: Option<PathBuf>,
-    },
-}
-
-/// Addresses of NATS servers. Redacted in `Debug`, because they may contain passwords.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NatsUrl(pub String);
-
-/// Whether this process is a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GatewayKind {
-    /// It is.
-    Embedded,
-    /// Other gateways are on the bus.
-    None,
-}
-
-/// The user source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UsersSource {
-    /// The demo's four users.
-    Demo,
-    /// A file. One that was configured must exist; the default one may be created later.
-    File {
-        /// Where it is.
-        path: PathBuf,
-        /// Whether it is the default one.
-        is_default: bool,
-    },
-    /// A service on NATS that answers on this subject.
-    Nats(String),
-    /// A program, started for each request: its name or path, and its arguments.
-    Exec(String, Vec<String>),
-}
-
-/// Where the audit trail is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuditTarget {
-    /// To standard output.
-    Stdout,
-    /// Appended to a file.
-    File(PathBuf),
-}
-
-/// What relogin keys are made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// A file, created if it does not exist.
-    File(PathBuf),
-    /// Random bits in memory, lost with the sessions.
-    Memory,
-}
 
 /// The default users file.
 pub const DEFAULT_USERS: &str = "users.toml";
@@ -161,97 +43,95 @@ const DEFAULTS: Policy = Policy { key_lifetime: 24 * HOUR, session_lifetime: 30 
 /// A key lasts as long as the page promises, and is refreshed often enough to be seen.
 const DEMO_DEFAULTS: Policy = Policy { refresh: MINUTE, ..DEFAULTS };
 
-impl Config {
-    /// Resolves the options of `relogin serve`.
-    ///
-    /// # Errors
-    /// [`ConfigError`] if one of them is invalid, or they contradict each other.
-    pub fn resolve(layers: Layers) -> Result<Self, ConfigError> {
-        let options = layers.read()?;
-        let demo = options.demo()?.is_some_and(|demo| demo.value);
-        let nats = options.nats()?;
-        let gateway = options.gateway()?;
-        let listen = options.listen()?;
+/// Resolves the options of `relogin serve`.
+///
+/// # Errors
+/// [`ConfigError`] if one of them is invalid, or they contradict each other.
+pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
+    let options = layers.read()?;
+    let demo = options.demo()?.is_some_and(|demo| demo.value);
+    let nats = options.nats()?;
+    let gateway = options.gateway()?;
+    let listen = options.listen()?;
 
-        let (kind, default_listen) = match (&gateway, &nats) {
-            (Some(Value { value: GatewayKind::Embedded, .. }), _) | (None, None) => {
-                (GatewayKind::Embedded, Some(DEFAULT_LISTEN.to_owned()))
-            }
-            (Some(gateway), None) => return Err(gateway.is_wrong(Problem::NobodyCouldReachIt)),
-            (_, Some(_)) => (GatewayKind::None, None),
-        };
-        let bus = match nats {
-            None => BusKind::Local,
-            Some(url) => BusKind::Nats { url: url.value, credentials: options.nats_creds()?.map(|path| path.value) },
-        };
+    let (kind, default_listen) = match (&gateway, &nats) {
+        (Some(Value { value: GatewayKind::Embedded, .. }), _) | (None, None) => {
+            (GatewayKind::Embedded, Some(DEFAULT_LISTEN.to_owned()))
+        }
+        (Some(gateway), None) => return Err(gateway.is_wrong(Problem::NobodyCouldReachIt)),
+        (_, Some(_)) => (GatewayKind::None, None),
+    };
+    let bus = match nats {
+        None => BusKind::Local,
+        Some(url) => BusKind::Nats { url: url.value, credentials: options.nats_creds()?.map(|path| path.value) },
+    };
 
-        let data = data(&options)?;
-        let name = match options.name()? {
-            Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
-            Some(name) => name.value,
-            None => DEFAULT_NAME.to_owned(),
-        };
-        let store = stores::store(&options, &bus, &name)?;
-        let secret = match (options.secret_file()?, &store) {
-            (Some(path), _) => SecretSource::File(path.value),
-            (None, StoreKind::Memory) => SecretSource::Memory,
-            (None, _) => SecretSource::File(data.join("secret")),
-        };
-        let users = match options.users()? {
-            Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
-                return Err(users.is_wrong(Problem::NeedsNats));
-            }
-            Some(users) => users.value,
-            None if demo => UsersSource::Demo,
-            None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
-        };
-        let cookie = options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value);
-        let cookie_session = match options.cookie_session()? {
-            Some(it) if it.value && cookie == CookieKind::Off => return Err(it.is_wrong(Problem::NeedsCookies)),
-            it => it,
-        };
-        let audit_subject = match options.audit_subject()? {
-            Some(subject) if bus == BusKind::Local => return Err(subject.is_wrong(Problem::NeedsNats)),
-            subject => subject.map(|subject| subject.value),
-        };
-        let keys = KeyTokens {
-            format: options.key_format()?.map_or_else(KeyFormat::default, |format| format.value),
-            issuer: options.key_issuer()?.map_or_else(|| DEFAULT_ISSUER.to_owned(), |issuer| issuer.value),
-            audience: options.key_audience()?.map_or_else(|| name.clone(), |audience| audience.value),
-        };
-        Ok(Self {
-            listen: listen.map(|listen| listen.value).or(default_listen),
-            bus,
-            gateway: kind,
-            data,
-            store,
-            name,
-            users,
-            password_cost: password_cost(&options)?,
-            cookie,
-            cookie_session: cookie_session.is_some_and(|it| it.value),
-            throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
-            sessions_per_user: options.sessions_per_user()?.map_or(DEFAULT_SESSIONS_PER_USER, |most| most.value),
-            issuers: options.jwt_issuers()?.map(|path| path.value),
-            secret,
-            keys,
-            policy: policy(
-                options.key_lifetime()?.as_ref(),
-                options.session_lifetime()?.as_ref(),
-                options.refresh()?.as_ref(),
-                if demo { DEMO_DEFAULTS } else { DEFAULTS },
-            )?,
-            public_url: options.public_url()?.map_or_else(Vec::new, |urls| urls.value),
-            allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
-            trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
-            max_connections: options.max_connections()?.map(|count| count.value),
-            max_connections_per_address: options.max_connections_per_address()?.map(|count| count.value),
-            audit: options.audit()?.map(|audit| audit.value),
-            audit_subject,
-            demo,
-            log: options.log()?.map(|log| log.value),
-        })
-    }
+    let data = data(&options)?;
+    let name = match options.name()? {
+        Some(name) if demo && name.value == DEMO_NAME => return Err(name.is_wrong(Problem::NameOfTheDemo)),
+        Some(name) => name.value,
+        None => DEFAULT_NAME.to_owned(),
+    };
+    let store = stores::store(&options, &bus, &name)?;
+    let secret = match (options.secret_file()?, &store) {
+        (Some(path), _) => SecretSource::File(path.value),
+        (None, StoreKind::Memory) => SecretSource::Memory,
+        (None, _) => SecretSource::File(data.join("secret")),
+    };
+    let users = match options.users()? {
+        Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
+            return Err(users.is_wrong(Problem::NeedsNats));
+        }
+        Some(users) => users.value,
+        None if demo => UsersSource::Demo,
+        None => UsersSource::File { path: DEFAULT_USERS.into(), is_default: true },
+    };
+    let cookie = options.cookie()?.map_or_else(CookieKind::default, |cookie| cookie.value);
+    let cookie_session = match options.cookie_session()? {
+        Some(it) if it.value && cookie == CookieKind::Off => return Err(it.is_wrong(Problem::NeedsCookies)),
+        it => it,
+    };
+    let audit_subject = match options.audit_subject()? {
+        Some(subject) if bus == BusKind::Local => return Err(subject.is_wrong(Problem::NeedsNats)),
+        subject => subject.map(|subject| subject.value),
+    };
+    let keys = KeyTokens {
+        format: options.key_format()?.map_or_else(KeyFormat::default, |format| format.value),
+        issuer: options.key_issuer()?.map_or_else(|| DEFAULT_ISSUER.to_owned(), |issuer| issuer.value),
+        audience: options.key_audience()?.map_or_else(|| name.clone(), |audience| audience.value),
+    };
+    Ok(Config {
+        listen: listen.map(|listen| listen.value).or(default_listen),
+        bus,
+        gateway: kind,
+        data,
+        store,
+        name,
+        users,
+        password_cost: password_cost(&options)?,
+        cookie,
+        cookie_session: cookie_session.is_some_and(|it| it.value),
+        throttle: options.throttle()?.map_or_else(ThrottleKind::default, |throttle| throttle.value),
+        sessions_per_user: options.sessions_per_user()?.map_or(DEFAULT_SESSIONS_PER_USER, |most| most.value),
+        issuers: options.jwt_issuers()?.map(|path| path.value),
+        secret,
+        keys,
+        policy: policy(
+            options.key_lifetime()?.as_ref(),
+            options.session_lifetime()?.as_ref(),
+            options.refresh()?.as_ref(),
+            if demo { DEMO_DEFAULTS } else { DEFAULTS },
+        )?,
+        public_url: options.public_url()?.map_or_else(Vec::new, |urls| urls.value),
+        allow_origin: options.allow_origin()?.map_or_else(AllowOrigin::default, |origins| origins.value),
+        trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
+        max_connections: options.max_connections()?.map(|count| count.value),
+        max_connections_per_address: options.max_connections_per_address()?.map(|count| count.value),
+        audit: options.audit()?.map(|audit| audit.value),
+        audit_subject,
+        demo,
+        log: options.log()?.map(|log| log.value),
+    })
 }
 
 /// The users file of `relogin user`, and the cost of its password hashes.
@@ -310,12 +190,6 @@ fn policy(
     Ok(Policy { key_lifetime: key, session_lifetime: session, refresh })
 }
 
-impl std::fmt::Debug for NatsUrl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NatsUrl(…)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -323,7 +197,10 @@ mod tests {
     use relogin_store::jetstream::{BucketConfig, Replicas};
 
     use super::*;
-    use crate::cli::{Invocation, parse};
+    use crate::{
+        audit::AuditTarget,
+        cli::{Invocation, parse},
+    };
 
     /// Resolves a command line, with `file` as the configuration file.
     fn resolve(args: &str, file: &str) -> Result<Config, String> {
@@ -335,7 +212,7 @@ mod tests {
             Ok(Invocation::Serve(layers)) => layers,
             other => panic!("{other:?}"),
         };
-        Config::resolve(layers)
+        super::resolve(layers)
             .map_err(|error| relogin_host::errors::Chain(&error).to_string().replace(path.to_str().unwrap(), "FILE"))
     }
 

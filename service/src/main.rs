@@ -14,9 +14,9 @@ use std::{
 
 use anyhow::Context;
 use relogin::{
-    app::{App, Failure},
+    app::{App, Failure, config::Config},
     cli::{self, Invocation},
-    config::{self, Config},
+    config,
     log::{Log, LogGuard},
     repetitions::Repetitions,
 };
@@ -73,7 +73,7 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             runtime.block_on(copying.run(&mut io::stdout()))?;
         }
         Ok(Invocation::Serve(layers)) => {
-            let config = Config::resolve(layers)?;
+            let config = config::resolve(layers)?;
             let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;
             let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
             housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;

@@ -20,6 +20,15 @@ use relogin_session::Keyring;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+/// What relogin keys are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    /// A file, created if it does not exist.
+    File(PathBuf),
+    /// Random bits in memory, lost with the sessions.
+    Memory,
+}
+
 /// Unusable secrets. Never shows one.
 #[derive(Debug, Error)]
 pub enum SecretError {

@@ -11,11 +11,11 @@ use relogin_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::open::{connect, make_folder, open_store};
-use crate::{
+use super::{
     config::{BusKind, NatsUrl, StoreKind},
-    instance::{Claim, Peers},
+    open::{connect, make_folder, open_store},
 };
+use crate::instance::{Claim, Peers};
 
 /// Where sessions are.
 #[derive(Clone, Debug, PartialEq, Eq)]

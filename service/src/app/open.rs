@@ -10,10 +10,8 @@ use relogin_bus::{
 };
 use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
-use crate::{
-    config::{BusKind, SecretSource, StoreKind},
-    secret,
-};
+use super::config::{BusKind, StoreKind};
+use crate::secret::{self, SecretSource};
 
 /// Creates the data folder, accessible only to its owner.
 pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {

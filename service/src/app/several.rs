@@ -3,10 +3,8 @@
 
 use relogin_session::Keyring;
 
-use crate::{
-    config::{Config, StoreKind},
-    instance::Shared,
-};
+use super::config::{Config, StoreKind};
+use crate::instance::Shared;
 
 /// What this instance has; none if its store is its own.
 pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {

@@ -13,7 +13,8 @@ use relogin_users::{
     password::{PasswordChecks, PasswordHash},
 };
 
-use crate::config::{Config, UsersSource};
+use super::config::{Config, UsersSource};
+
 /// The user source, as far as it can be set up before there is a bus.
 pub(super) enum UserSource {
     Demo(Arc<ListDirectory>),

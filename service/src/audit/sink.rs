@@ -9,6 +9,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where the audit trail is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditTarget {
+    /// To standard output.
+    Stdout,
+    /// Appended to a file.
+    File(PathBuf),
+}
+
 /// A file that lines are appended to, or standard output.
 #[derive(Debug)]
 pub struct AuditFile(Kind);

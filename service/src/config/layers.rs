@@ -12,10 +12,12 @@ use relogin_users::cost::Cost;
 use thiserror::Error;
 
 use super::{
-    AuditTarget, GatewayKind, NatsUrl, Options, UsersSource,
+    Options,
     values::{self, Problem, StoreName, Value},
 };
 use crate::{
+    app::config::{GatewayKind, NatsUrl, UsersSource},
+    audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
     origins::AllowOrigin,

@@ -3,39 +3,11 @@
 use relogin_store::jetstream::BucketConfig;
 
 use super::{
-    BusKind, ConfigError,
+    ConfigError,
     layers::Given,
     values::{self, Problem, StoreName},
 };
-
-/// The session store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreKind {
-    /// In the data folder.
-    Sled,
-    /// In a bucket of JetStream.
-    JetStream(BucketConfig),
-    /// In memory: a restart ends them.
-    Memory,
-}
-
-impl StoreKind {
-    /// Whether several instances may use it at the same time.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::JetStream(_))
-    }
-
-    /// True if the store is in the data folder. Then what belongs to its sessions is kept there, too: the
-    /// session clock and the last seen users.
-    #[must_use]
-    pub fn is_in_data_folder(&self) -> bool {
-        match self {
-            Self::Sled => true,
-            Self::JetStream(_) | Self::Memory => false,
-        }
-    }
-}
+use crate::app::config::{BusKind, StoreKind};
 
 /// Where sessions are kept, and in what of it.
 pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreKind, ConfigError> {

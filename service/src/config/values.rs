@@ -15,8 +15,10 @@ use relogin_res::rid::is_part;
 use relogin_store::jetstream::Replicas;
 use relogin_users::cost::{Cost, CostError};
 
-use super::{AuditTarget, ConfigError, GatewayKind, NatsUrl, Origin, UsersSource};
+use super::{ConfigError, Origin};
 use crate::{
+    app::config::{GatewayKind, NatsUrl, UsersSource},
+    audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
     origins::{AllowOrigin, parse_public_url},

@@ -1,0 +1,153 @@
+//! What the service is to run with, all of it checked. Must not know how it was asked for: that is
+//! `config`.
+
+use std::{fmt, path::PathBuf};
+
+use relogin_session::Policy;
+use relogin_store::jetstream::BucketConfig;
+use relogin_users::cost::Cost;
+
+use crate::{
+    audit::AuditTarget,
+    auth::{CookieKind, ThrottleKind},
+    client_address::TrustedProxies,
+    origins::AllowOrigin,
+    secret::SecretSource,
+    signing::KeyTokens,
+};
+
+/// Everything that `relogin serve` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of page, WebSocket and health check, as `host:port`; none: not served.
+    pub listen: Option<String>,
+    /// The message bus.
+    pub bus: BusKind,
+    /// Whether this process is also a gateway.
+    pub gateway: GatewayKind,
+    /// The folder for everything that must last.
+    pub data: PathBuf,
+    /// The session store.
+    pub store: StoreKind,
+    /// The resource name, one part.
+    pub name: String,
+    /// The user source.
+    pub users: UsersSource,
+    /// The cost of password hashes.
+    pub password_cost: Cost,
+    /// Whose failed logins delay the next ones.
+    pub throttle: ThrottleKind,
+    /// How many sessions a user may have at a time.
+    pub sessions_per_user: usize,
+    /// Whether sessions are bound to the cookies of browsers.
+    pub cookie: CookieKind,
+    /// The issuers file.
+    pub issuers: Option<PathBuf>,
+    /// Whether relogin keys travel in a cookie of the browser.
+    pub cookie_session: bool,
+    /// What relogin keys are made from.
+    pub secret: SecretSource,
+    /// How relogin keys are written.
+    pub keys: KeyTokens,
+    /// Lifetimes.
+    pub policy: Policy,
+    /// The server's public origins; empty: not known.
+    pub public_url: Vec<url::Origin>,
+    /// Which pages may open a WebSocket.
+    pub allow_origin: AllowOrigin,
+    /// The proxies that may name their clients.
+    pub trusted_proxies: TrustedProxies,
+    /// The limit of connections; none: what the limit of open files allows.
+    pub max_connections: Option<usize>,
+    /// The limit of connections from one address; none: the default of
+    /// [`crate::http::ConnectionLimits`].
+    pub max_connections_per_address: Option<usize>,
+    /// Where the audit trail is written.
+    pub audit: Option<AuditTarget>,
+    /// The NATS subject on which the audit trail is published.
+    pub audit_subject: Option<String>,
+    /// Whether the demo's ticker runs.
+    pub demo: bool,
+    /// The log filter, as in `RUST_LOG`; none: `RUST_LOG` decides.
+    pub log: Option<String>,
+}
+
+/// The message bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusKind {
+    /// Within this process.
+    Local,
+    /// NATS.
+    Nats {
+        /// One or more addresses, separated by commas.
+        url: NatsUrl,
+        /// A credentials file.
+        credentials: Option<PathBuf>,
+    },
+}
+
+/// Addresses of NATS servers. Redacted in `Debug`, because they may contain passwords.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsUrl(pub String);
+
+/// The session store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data folder.
+    Sled,
+    /// In a bucket of JetStream.
+    JetStream(BucketConfig),
+    /// In memory: a restart ends them.
+    Memory,
+}
+
+impl StoreKind {
+    /// Whether several instances may use it at the same time.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::JetStream(_))
+    }
+
+    /// True if the store is in the data folder. Then what belongs to its sessions is kept there, too: the
+    /// session clock and the last seen users.
+    #[must_use]
+    pub fn is_in_data_folder(&self) -> bool {
+        match self {
+            Self::Sled => true,
+            Self::JetStream(_) | Self::Memory => false,
+        }
+    }
+}
+
+/// Whether this process is a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayKind {
+    /// It is.
+    Embedded,
+    /// Other gateways are on the bus.
+    None,
+}
+
+/// The user source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UsersSource {
+    /// The demo's four users.
+    Demo,
+    /// A file. One that was configured must exist; the default one may be created later.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it is the default one.
+        is_default: bool,
+    },
+    /// A service on NATS that answers on this subject.
+    Nats(String),
+    /// A program, started for each request: its name or path, and its arguments.
+    Exec(String, Vec<String>),
+}
+
+impl fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NatsUrl(…)")
+    }
+}
