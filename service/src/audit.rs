@@ -388,7 +388,8 @@ mod tests {
         assert_eq!(all, 10_100);
     }
 
-    /// A pipe that nobody reads: the first event that finds no room waits for a moment, and the others not at all.
+    /// A pipe that nobody reads: the first event that finds no room waits for a moment, and the
+    /// others not at all.
     #[tokio::test]
     async fn nobody_waits_for_a_pipe_that_is_not_read_and_what_is_lost_is_counted() {
         let folder = tempfile::tempdir().unwrap();

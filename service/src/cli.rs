@@ -1,5 +1,5 @@
-//! The command line: subcommands, options, and one-line errors. Must not interpret the options: that
-//! is what [`crate::config`] does.
+//! The command line: subcommands, options, and one-line errors. Must not interpret the options:
+//! that is what [`crate::config`] does.
 
 #[cfg(test)]
 mod reference;
@@ -31,7 +31,8 @@ struct Cli {
 enum CliCommand {
     /// Run the session service, and without --nats also the page and the gateway
     ///
-    /// Each option is taken from the command line, else from the environment, else from relogin.toml.
+    /// Each option is taken from the command line, else from the environment, else from
+    /// relogin.toml.
     Serve(Box<ServeArgs>),
     /// Edit the users file; a running service notices within a second or two
     User(UserArgs),
@@ -61,7 +62,8 @@ struct UserArgs {
     /// The users file [default: users.toml]
     #[arg(long, env = "RELOGIN_USERS", value_name = "FILE", global = true)]
     users: Option<PathBuf>,
-    /// Cost of password hashes: Argon2id's KiB of memory, passes and lanes [default: m=19456,t=2,p=1]
+    /// Cost of password hashes: Argon2id's KiB of memory, passes and lanes [default:
+    /// m=19456,t=2,p=1]
     #[arg(long, env = "RELOGIN_PASSWORD_COST", value_name = "COST", global = true)]
     password_cost: Option<String>,
     /// The data folder of the service, for `changed` [default: relogin-data]
@@ -87,8 +89,8 @@ struct StoreArgs {
 pub enum StoreCommand {
     /// Report whether the store is sound, and what is lost if it is not
     ///
-    /// Changes nothing. Exit codes: 0 if it is sound, 1 if something is damaged, 2 if it could not be
-    /// checked.
+    /// Changes nothing. Exit codes: 0 if it is sound, 1 if something is damaged, 2 if it could not
+    /// be checked.
     Check,
     /// Replace the store by one with everything that can be read, and keep the damaged one
     ///
@@ -106,8 +108,8 @@ enum StoreSubcommand {
     InPlace(StoreCommand),
     /// Copy all sessions into another store, while no service uses either
     ///
-    /// The target must be empty. A copy that was interrupted is completed by the same command. At the
-    /// end all sessions are compared. Exit codes: 0 if all are copied, 2 if not.
+    /// The target must be empty. A copy that was interrupted is completed by the same command. At
+    /// the end all sessions are compared. Exit codes: 0 if all are copied, 2 if not.
     Copy(CopyArgs),
 }
 
@@ -140,8 +142,8 @@ enum UserCommand {
     Edit(UserEdit),
     /// Tell the service that a user kept by your own program or service has changed
     ///
-    /// Takes effect within a second or two, or when the service starts: a removed or disabled user is
-    /// logged out, and a new name or role reaches all connections of the user.
+    /// Takes effect within a second or two, or when the service starts: a removed or disabled user
+    /// is logged out, and a new name or role reaches all connections of the user.
     Changed {
         /// The user's id
         #[arg(value_parser = parse_user_id)]

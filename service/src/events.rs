@@ -46,7 +46,8 @@ impl Events {
         Ok(())
     }
 
-    /// Asks gateways to call `auth.<name>.renew` for each connection whose token names one of the sessions.
+    /// Asks gateways to call `auth.<name>.renew` for each connection whose token names one of the
+    /// sessions.
     ///
     /// # Errors
     /// [`BusError`] if that could not be sent.

@@ -205,7 +205,8 @@ fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
 }
 
-/// True if the program was started with SIGHUP ignored. Where there is no procfs, that is not known.
+/// True if the program was started with SIGHUP ignored. Where there is no procfs, that is not
+/// known.
 fn is_hangup_ignored() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());

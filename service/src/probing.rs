@@ -148,7 +148,8 @@ mod tests {
         crowd.answer("c0").await;
         crowd.world.login("john", 2).await.unwrap();
         crowd.world.told();
-        // Pruned, or its session over: cleared. On another session by now: that one has told it what counts.
+        // Pruned, or its session over: cleared. On another session by now: that one has told it
+        // what counts.
         sessions.renew(&cid("gone"), crowd.sid).await.unwrap();
         sessions.renew(&cid("john"), crowd.sid).await.unwrap();
         assert_eq!(crowd.world.told(), "gone user null\ngone token null");

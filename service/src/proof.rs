@@ -186,7 +186,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// RFC 8032, section 7.1, test 3, and NIST's P-256 example of RFC 6979, A.2.5 ("sample"): not only what we sign ourselves.
+    /// RFC 8032, section 7.1, test 3, and NIST's P-256 example of RFC 6979, A.2.5 ("sample"): not
+    /// only what we sign ourselves.
     #[test]
     fn signatures_of_others_making_verify() {
         let public = bytes("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025");
@@ -230,7 +231,8 @@ pub(crate) mod tests {
         assert_eq!(admit(&ed25519(&point)), None);
     }
 
-    /// All points of order 1, 2, 4 and 8, in each form that some decoder takes: for such a key, anybody can sign.
+    /// All points of order 1, 2, 4 and 8, in each form that some decoder takes: for such a key,
+    /// anybody can sign.
     #[test]
     fn keys_of_small_order_are_refused() {
         for hex in [
@@ -254,7 +256,8 @@ pub(crate) mod tests {
         }
     }
 
-    /// A good key and a point of small order: its holder alone can sign, but it has eight forms that verify alike.
+    /// A good key and a point of small order: its holder alone can sign, but it has eight forms
+    /// that verify alike.
     #[test]
     fn keys_of_mixed_order_are_refused() {
         use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
@@ -267,7 +270,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_signature_proves_nothing() {
-        // The orders of the two groups: an s of the order or more is another text of a signature that verifies.
+        // The orders of the two groups: an s of the order or more is another text of a signature
+        // that verifies.
         let l = bytes("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
         for device in [TestDevice::ed25519(), TestDevice::p256()] {
             let admitted = admit(&device.public_key()).unwrap();

@@ -277,7 +277,8 @@ impl Sessions {
         Ok(reply.map(drop))
     }
 
-    /// `connection`, whose token names the session `token`, exists. If it has no session, it is told.
+    /// `connection`, whose token names the session `token`, exists. If it has no session, it is
+    /// told.
     ///
     /// # Errors
     /// [`SessionsError`] on an internal error.
@@ -306,8 +307,8 @@ impl Sessions {
         self.held_by(connection).await
     }
 
-    /// Locks `connection`: while this is held, nothing changes it and its gateways are told nothing.
-    /// So what is read and answered is not overtaken. Hold it until the answer is sent.
+    /// Locks `connection`: while this is held, nothing changes it and its gateways are told
+    /// nothing. So what is read and answered is not overtaken. Hold it until the answer is sent.
     pub async fn hold(&self, connection: &ConnectionId) -> ConnectionGuard<'_> {
         self.connection_locks.take([connection]).await
     }
@@ -359,7 +360,8 @@ impl Sessions {
         Ok(self.liveness_probe.next())
     }
 
-    /// Resolves when a session must be probed, even if nobody was waiting. For one task. Cancel safe.
+    /// Resolves when a session must be probed, even if nobody was waiting. For one task. Cancel
+    /// safe.
     pub(crate) async fn probe_wanted(&self) {
         self.liveness_probe.wanted().await;
     }

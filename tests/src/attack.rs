@@ -1,5 +1,6 @@
-//! Attacks that go on until they are told to stop: what the bench measures an honest client beside, and what the soak mixes in.
-//! They come from addresses of their own. Whoever is ended by the server comes back, as an attacker would.
+//! Attacks that go on until they are told to stop: what the bench measures an honest client beside,
+//! and what the soak mixes in. They come from addresses of their own. Whoever is ended by the
+//! server comes back, as an attacker would.
 //!
 //! Nothing is asserted here; the abuse suite has the bounds.
 
@@ -28,7 +29,8 @@ pub enum Attack {
     IdleConnections,
     /// One connection that pings and never reads.
     PingsWithoutReading,
-    /// Six connections that ask for the page's program, one request behind the other, and do not wait for answers.
+    /// Six connections that ask for the page's program, one request behind the other, and do not
+    /// wait for answers.
     PipelinedDownloads,
     /// Seventy connections with large heads that ask for one challenge after the other.
     ChallengesBehindLargeHeads,
@@ -86,7 +88,8 @@ impl Attack {
         }
     }
 
-    /// Attacks the demo at `to` until `stop` is true. `program` is the path of the page's largest file.
+    /// Attacks the demo at `to` until `stop` is true. `program` is the path of the page's largest
+    /// file.
     pub async fn run(self, to: SocketAddr, program: &str, stop: watch::Receiver<bool>) {
         let mut attackers = JoinSet::new();
         let (count, kept) = match self {

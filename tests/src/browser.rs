@@ -1,4 +1,5 @@
-//! A real browser through WebDriver: Chromium, or WebKit (`webkit`). Waits inside the page, on its mutations, instead of asking again and again.
+//! A real browser through WebDriver: Chromium, or WebKit (`webkit`). Waits inside the page, on its
+//! mutations, instead of asking again and again.
 //!
 //! Knows the page by its documented element ids and what docs/protocol.md says that it keeps.
 
@@ -24,8 +25,8 @@ use crate::{
 mod devtools;
 mod stored;
 
-/// A name of this machine that browsers do not trust as they do loopback addresses: to a page from there they give neither
-/// WebCrypto nor Web Locks.
+/// A name of this machine that browsers do not trust as they do loopback addresses: to a page from
+/// there they give neither WebCrypto nor Web Locks.
 pub const PLAIN_HOST: &str = "relogin.test";
 
 /// What the page shows: `data-view` of its body.
@@ -184,8 +185,8 @@ impl Browser {
         self.devtools("Page.bringToFront", json!({})).await.map(drop)
     }
 
-    /// Waits until the JavaScript expression `condition` is truthy, and answers its value. It is evaluated now and after
-    /// each change of the document.
+    /// Waits until the JavaScript expression `condition` is truthy, and answers its value. It is
+    /// evaluated now and after each change of the document.
     ///
     /// # Errors
     /// If that does not come in time.
@@ -229,7 +230,8 @@ impl Browser {
         self.until(&format!("the view {view:?}"), &condition).await.map(drop)
     }
 
-    /// Waits until the page says that its connection is `connecting`, `connected` or `reconnecting`.
+    /// Waits until the page says that its connection is `connecting`, `connected` or
+    /// `reconnecting`.
     ///
     /// # Errors
     /// If that does not come in time.
@@ -357,7 +359,8 @@ impl Browser {
         self.client.execute(script, vec![]).await.with_context(|| self.about(&format!("running {script}")))
     }
 
-    /// The cookies that the browser keeps for the page's host, also those that no script sees: names and values.
+    /// The cookies that the browser keeps for the page's host, also those that no script sees:
+    /// names and values.
     ///
     /// # Errors
     /// If the browser does not answer.
@@ -382,7 +385,8 @@ impl Browser {
     /// Saves what can be seen of the browser into `folder`: screenshot, page, console.
     pub async fn save_evidence(&self, folder: &Path) {
         let file = |kind: &str| folder.join(format!("{}.{kind}", self.label));
-        // What a dying browser does not give any more is missing from the evidence; the test has failed already.
+        // What a dying browser does not give any more is missing from the evidence; the test has
+        // failed already.
         if let Ok(picture) = self.client.screenshot().await {
             let _ = std::fs::write(file("png"), picture);
         }
@@ -417,7 +421,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Its driver is its parent and waits for it, so that the id is not another's yet while the driver runs.
+        // Its driver is its parent and waits for it, so that the id is not another's yet while the
+        // driver runs.
         if let Some(pid) = self.pid {
             let _ = kill_process(pid, Signal::KILL);
         }

@@ -1,4 +1,5 @@
-//! chromedriver: the program that starts browsers and drives them, and the commands that only it has.
+//! chromedriver: the program that starts browsers and drives them, and the commands that only it
+//! has.
 
 use std::path::Path;
 

@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::res::Res;
 
-/// Lets time pass, for what only time brings about: a deadline, a timer in a page that cannot be asked.
+/// Lets time pass, for what only time brings about: a deadline, a timer in a page that cannot be
+/// asked.
 #[derive(Debug)]
 pub struct Clock {
     guest: Res,

@@ -1,5 +1,6 @@
-//! JSON compared to the last digit: numbers, and strings that hold half a surrogate pair, are what they are written as. Space
-//! between parts, the order of members and which characters of a string are escaped make no difference.
+//! JSON compared to the last digit: numbers, and strings that hold half a surrogate pair, are what
+//! they are written as. Space between parts, the order of members and which characters of a string
+//! are escaped make no difference.
 
 use std::{collections::BTreeMap, fmt};
 

@@ -1,6 +1,7 @@
-//! A reverse proxy between a browser and the parts: one address that outlives them. It serves the page of one server, says
-//! in its `res-gateway` tag which gateway the page is to use, and passes WebSocket messages on to a gateway that tests can
-//! exchange, cut off and make lose messages. It keeps a record of all that passed.
+//! A reverse proxy between a browser and the parts: one address that outlives them. It serves the
+//! page of one server, says in its `res-gateway` tag which gateway the page is to use, and passes
+//! WebSocket messages on to a gateway that tests can exchange, cut off and make lose messages. It
+//! keeps a record of all that passed.
 //!
 //! Knows messages only as texts with a direction.
 
@@ -102,10 +103,12 @@ pub enum Fate {
     Break,
 }
 
-/// The path that is never answered: a page that asks for it and waits stops in the middle of what it does.
+/// The path that is never answered: a page that asks for it and waits stops in the middle of what
+/// it does.
 pub const HOLD: &str = "/hold";
 
-/// The path to which a page sends what a test is to know, by POST: where nobody drives the browser, that is the only way.
+/// The path to which a page sends what a test is to know, by POST: where nobody drives the browser,
+/// that is the only way.
 pub const REPORT: &str = "/report";
 
 type Rule = Box<dyn FnMut(&Frame) -> Fate + Send>;
@@ -189,13 +192,14 @@ impl Front {
         format!("http://{PLAIN_HOST}:{}/", self.addr.port())
     }
 
-    /// Sends connections to another gateway from now on; those there are stay where they are until [`Front::cut`].
+    /// Sends connections to another gateway from now on; those there are stay where they are until
+    /// [`Front::cut`].
     pub fn lead_to(&self, gateway: SocketAddr) {
         self.shared.state().gateway = Some(gateway);
     }
 
-    /// From now on it asks for the parts by their addresses, whatever the browser has asked for, and says in `X-Forwarded-For` that all
-    /// come from `client`: what a reverse proxy does.
+    /// From now on it asks for the parts by their addresses, whatever the browser has asked for,
+    /// and says in `X-Forwarded-For` that all come from `client`: what a reverse proxy does.
     pub fn stand_for(&self, client: &str) {
         self.shared.state().client = Some(client.to_owned());
     }

@@ -1,5 +1,6 @@
-//! An honest client beside an attack: logged in, it refreshes and comes back on connections and from an address of its own, and
-//! whatever is refused to it fails the test. Knows nothing of the attack.
+//! An honest client beside an attack: logged in, it refreshes and comes back on connections and
+//! from an address of its own, and whatever is refused to it fails the test. Knows nothing of the
+//! attack.
 
 use std::{
     net::Ipv4Addr,
@@ -56,7 +57,8 @@ impl Innocent {
     /// Waits until the client has done so many rounds more.
     ///
     /// # Errors
-    /// If it was refused something, or lost its session; then call [`Innocent::leave`] for the reason.
+    /// If it was refused something, or lost its session; then call [`Innocent::leave`] for the
+    /// reason.
     pub async fn goes_on(&mut self, rounds: u64) -> Result<()> {
         let until = *self.rounds.borrow() + rounds;
         in_time("what an honest client has asked for", async {
@@ -96,7 +98,8 @@ async fn go(
     while !*leaving.borrow() {
         for _ in 0..ROUNDS_ON_A_CONNECTION {
             attempt += 1;
-            // 128 bits in base64url, as the protocol has it: 22 characters, the last of which is one of four.
+            // 128 bits in base64url, as the protocol has it: 22 characters, the last of which is
+            // one of four.
             let text = format!("{attempt:021}A");
             let mut start = Instant::now();
             let mut took = || {

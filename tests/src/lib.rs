@@ -1,9 +1,11 @@
-//! The harness of the end-to-end tests: starts and ends real parts (the `relogin` binary, nats-server, Resgate, Chromium, WebKit,
-//! ResClient under node), stands between a page and its gateway, and keeps the evidence when a test fails.
+//! The harness of the end-to-end tests: starts and ends real parts (the `relogin` binary,
+//! nats-server, Resgate, Chromium, WebKit, ResClient under node), stands between a page and its
+//! gateway, and keeps the evidence when a test fails.
 //!
-//! Knows the parts only by what a user sees of them: their command lines, their sockets and the page's DOM. Nothing of the
-//! workspace is linked in, so a test here cannot agree with a fault there. Errors are `anyhow`'s: whoever reads them wants
-//! the story of what was waited for, and nobody handles them.
+//! Knows the parts only by what a user sees of them: their command lines, their sockets and the
+//! page's DOM. Nothing of the workspace is linked in, so a test here cannot agree with a fault
+//! there. Errors are `anyhow`'s: whoever reads them wants the story of what was waited for, and
+//! nobody handles them.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -32,11 +34,12 @@ pub mod stage;
 mod watch;
 pub mod webkit;
 
-/// How long anything is waited for. Long, because it only passes when a test fails: on a machine that is busy building,
-/// a browser may take many seconds to start.
+/// How long anything is waited for. Long, because it only passes when a test fails: on a machine
+/// that is busy building, a browser may take many seconds to start.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for `done`, but no longer than [`PATIENCE`] in all: what it takes in meanwhile is no sign that it will come to an end.
+/// Waits for `done`, but no longer than [`PATIENCE`] in all: what it takes in meanwhile is no sign
+/// that it will come to an end.
 ///
 /// # Errors
 /// As `done`, and if it is not done in time; `what` says what did not come.

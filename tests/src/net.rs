@@ -10,9 +10,9 @@ use tokio::{
 
 use crate::PATIENCE;
 
-/// An address kept for a server that is started, killed and started again there. The reservation is a bound socket that
-/// never listens: with `SO_REUSEADDR` (which every server sets) the server may bind beside it, but the system gives the
-/// port to nobody who asks for any.
+/// An address kept for a server that is started, killed and started again there. The reservation is
+/// a bound socket that never listens: with `SO_REUSEADDR` (which every server sets) the server may
+/// bind beside it, but the system gives the port to nobody who asks for any.
 #[derive(Debug)]
 pub struct Address {
     addr: SocketAddr,

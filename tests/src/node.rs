@@ -8,8 +8,8 @@ use tokio::{io::AsyncWriteExt, process::ChildStdin};
 
 use crate::{parts::Part, process::Process};
 
-/// A running script of `tests/resclient`. It says each step as a line of JSON `{"step": …}`, and goes on after some of them
-/// only when it is told to.
+/// A running script of `tests/resclient`. It says each step as a line of JSON `{"step": …}`, and
+/// goes on after some of them only when it is told to.
 #[derive(Debug)]
 pub struct Script {
     process: Process,

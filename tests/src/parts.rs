@@ -1,4 +1,5 @@
-//! Where the programs are: `cargo xtask test` says it in environment variables; without them, the usual places are searched.
+//! Where the programs are: `cargo xtask test` says it in environment variables; without them, the
+//! usual places are searched.
 
 use std::{
     env,
@@ -28,7 +29,8 @@ pub enum Part {
     Xvfb,
     /// Runs ResClient.
     Node,
-    /// The folder whose `node_modules` has `resclient` and what else scripts and pages of tests need.
+    /// The folder whose `node_modules` has `resclient` and what else scripts and pages of tests
+    /// need.
     Resclient,
     /// The package for JavaScript, built.
     Package,
@@ -89,7 +91,8 @@ impl Part {
     /// The path of the part.
     ///
     /// # Errors
-    /// A sentence that says what to do, if it is nowhere to be found. A test never skips: what did not run did not pass.
+    /// A sentence that says what to do, if it is nowhere to be found. A test never skips: what did
+    /// not run did not pass.
     pub fn path(self) -> Result<PathBuf> {
         if let Some(path) = env::var_os(self.variable()) {
             let path = PathBuf::from(path);

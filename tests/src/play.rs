@@ -17,9 +17,9 @@ use crate::{
     watch::{self, Watched},
 };
 
-/// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the embedded gateway over NATS
-/// too, `nats` on the latter two, `embedded` on the embedded gateway only,
-/// `embedded_alone` on that without NATS, `resgate` where there are two gateways.
+/// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the
+/// embedded gateway over NATS too, `nats` on the latter two, `embedded` on the embedded gateway
+/// only, `embedded_alone` on that without NATS, `resgate` where there are two gateways.
 #[macro_export]
 macro_rules! on {
     (both: $($scenario:ident),* $(,)?) => { $(mod $scenario {
@@ -57,8 +57,9 @@ macro_rules! on {
     };
 }
 
-/// What a scenario may take in all: several times what the longest takes on a busy machine. Whatever it waits for has a limit of its
-/// own; a driver or a browser that gives no answer at all has none.
+/// What a scenario may take in all: several times what the longest takes on a busy machine.
+/// Whatever it waits for has a limit of its own; a driver or a browser that gives no answer at all
+/// has none.
 pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());
 
 /// Why a scenario failed, told in one line a cause.

@@ -42,7 +42,8 @@ pub struct Process {
 const LET_HANG_UP: &[&str] = if cfg!(target_os = "linux") { &["env", "--default-signal=HUP"] } else { &[] };
 
 impl Process {
-    /// Starts `program`. Its output is appended to `log`, and can be waited for with [`Process::line`].
+    /// Starts `program`. Its output is appended to `log`, and can be waited for with
+    /// [`Process::line`].
     ///
     /// # Errors
     /// If the program cannot be started or the log not be written.
@@ -55,8 +56,8 @@ impl Process {
         Self::start_under(&[], program, args, log, adjust)
     }
 
-    /// As [`Process::start`], by a program that ends by running `program` in its own place: `prlimit`, `ip netns exec`. It is the
-    /// first of `wrapper`, the rest are its arguments.
+    /// As [`Process::start`], by a program that ends by running `program` in its own place:
+    /// `prlimit`, `ip netns exec`. It is the first of `wrapper`, the rest are its arguments.
     ///
     /// # Errors
     /// As [`Process::start`].
@@ -171,7 +172,8 @@ impl Process {
         Ok(())
     }
 
-    /// As [`Process::kill`], and waits until nobody is left who could write to its output: what it has started is gone, too.
+    /// As [`Process::kill`], and waits until nobody is left who could write to its output: what it
+    /// has started is gone, too.
     ///
     /// # Errors
     /// If it could not be killed.

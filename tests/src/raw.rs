@@ -1,5 +1,6 @@
-//! Raw sockets, for what no client sends: heads and frames byte by byte, and peers that never read. Knows HTTP/1.1 and
-//! WebSocket framing by hand, so that nothing between test and wire sets bounds of its own.
+//! Raw sockets, for what no client sends: heads and frames byte by byte, and peers that never read.
+//! Knows HTTP/1.1 and WebSocket framing by hand, so that nothing between test and wire sets bounds
+//! of its own.
 
 use std::{
     io,
@@ -130,8 +131,9 @@ impl Raw {
         in_time("room to send", async { Ok(self.stream.write_all(bytes).await?) }).await
     }
 
-    /// Sends `bytes` again and again, `total` bytes at least, and reads nothing. A part that the other side has no room for is waited
-    /// for, so this returns when all was taken or the connection was ended.
+    /// Sends `bytes` again and again, `total` bytes at least, and reads nothing. A part that the
+    /// other side has no room for is waited for, so this returns when all was taken or the
+    /// connection was ended.
     ///
     /// # Errors
     /// If the other side neither takes more nor ends the connection.
@@ -150,7 +152,8 @@ impl Raw {
         Ok(Flood::Taken)
     }
 
-    /// Sends `bytes` again and again until the other side ends the connection, and reads and forgets what it sends.
+    /// Sends `bytes` again and again until the other side ends the connection, and reads and
+    /// forgets what it sends.
     ///
     /// # Errors
     /// If the connection fails otherwise.

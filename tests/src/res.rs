@@ -1,4 +1,5 @@
-//! A RES client of a few lines, for what a well-behaved client would never send: the tests' own hand on the wire.
+//! A RES client of a few lines, for what a well-behaved client would never send: the tests' own
+//! hand on the wire.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -78,7 +79,8 @@ impl Res {
         Self::bringing(url, &[]).await.map(|(res, _)| res)
     }
 
-    /// As [`Res::connect`], with these headers in the request; answers the cookies that the response sets, too.
+    /// As [`Res::connect`], with these headers in the request; answers the cookies that the
+    /// response sets, too.
     ///
     /// # Errors
     /// As [`Res::connect`].
@@ -168,8 +170,8 @@ impl Res {
         self.answer(id).await
     }
 
-    /// Sends `count` requests of a method as fast as the gateway takes them, reads at the same time, and counts how many were
-    /// answered by a result.
+    /// Sends `count` requests of a method as fast as the gateway takes them, reads at the same
+    /// time, and counts how many were answered by a result.
     ///
     /// # Errors
     /// If one stays without an answer.
@@ -178,8 +180,8 @@ impl Res {
         Ok(answers.iter().filter(|answer| answer.code().is_none()).count())
     }
 
-    /// Sends requests of these methods as fast as the gateway takes them, and reads at the same time; the answers in the order
-    /// in which they came.
+    /// Sends requests of these methods as fast as the gateway takes them, and reads at the same
+    /// time; the answers in the order in which they came.
     ///
     /// # Errors
     /// If one stays without an answer.
@@ -210,8 +212,8 @@ impl Res {
         tokio::try_join!(send, receive).map(|((), results)| results)
     }
 
-    /// Waits for an event of this full name (`session.user.{cid}.change`), taking it and all that came before it off the
-    /// queue; answers its data.
+    /// Waits for an event of this full name (`session.user.{cid}.change`), taking it and all that
+    /// came before it off the queue; answers its data.
     ///
     /// # Errors
     /// If the connection ends first, or patience does.
@@ -238,7 +240,8 @@ impl Res {
         in_time(&what, search).await
     }
 
-    /// The events that have come and were not asked for; those the connection still holds are not among them.
+    /// The events that have come and were not asked for; those the connection still holds are not
+    /// among them.
     #[must_use]
     pub fn events(&self) -> &VecDeque<Value> {
         &self.events

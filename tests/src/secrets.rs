@@ -1,5 +1,5 @@
-//! What must not stand in anything that the `relogin` binary says: every line that any test of the suite hears of it is looked
-//! through. Knows what secrets look like, not where they come from.
+//! What must not stand in anything that the `relogin` binary says: every line that any test of the
+//! suite hears of it is looked through. Knows what secrets look like, not where they come from.
 
 /// The length of a relogin key as text: 56 bytes in base64url.
 const KEY: usize = 75;

@@ -1,4 +1,5 @@
-//! A RES service of a few lines, straight on NATS's protocol: what a gateway asks of it, and what it answers, is up to the test.
+//! A RES service of a few lines, straight on NATS's protocol: what a gateway asks of it, and what
+//! it answers, is up to the test.
 
 use std::collections::VecDeque;
 
@@ -61,7 +62,8 @@ impl Service {
         Ok(service)
     }
 
-    /// Waits for the next request to `subject`, passing over those to others, which can still be waited for.
+    /// Waits for the next request to `subject`, passing over those to others, which can still be
+    /// waited for.
     ///
     /// # Errors
     /// If none comes in time.

@@ -1,5 +1,6 @@
-//! A disk of a few megabytes for the data folder of a stage, which a test can fill and empty: a tmpfs in a mount namespace of its
-//! own, so that no privilege is needed. Knows nothing of what is stored.
+//! A disk of a few megabytes for the data folder of a stage, which a test can fill and empty: a
+//! tmpfs in a mount namespace of its own, so that no privilege is needed. Knows nothing of what is
+//! stored.
 
 use std::{
     fs::{self, File},
@@ -21,7 +22,8 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Puts a disk of `megabytes` where the stage's data are, and has the service started with it from its next start on.
+    /// Puts a disk of `megabytes` where the stage's data are, and has the service started with it
+    /// from its next start on.
     ///
     /// # Errors
     /// If the system lets nobody have a namespace.

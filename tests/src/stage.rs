@@ -1,4 +1,5 @@
-//! What a scenario plays on: the parts of one arrangement, started on demand, ended with the stage, and the evidence.
+//! What a scenario plays on: the parts of one arrangement, started on demand, ended with the stage,
+//! and the evidence.
 //!
 //! Every scenario plays on both arrangements; only this file knows how they differ.
 
@@ -101,8 +102,8 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Has the service started by a program that ends by running it in its own place, from the next start on: `prlimit
-    /// --nofile=1024`, `ip netns exec NAME`. No words: directly.
+    /// Has the service started by a program that ends by running it in its own place, from the next
+    /// start on: `prlimit --nofile=1024`, `ip netns exec NAME`. No words: directly.
     pub fn under(&mut self, wrapper: &[&str]) {
         self.wrapper = args(wrapper);
     }
@@ -123,7 +124,8 @@ impl Stage {
         self.service.process.take().context("the service does not run")?.ended().await
     }
 
-    /// Starts everything, with the demo's users and counter; `options` go to `relogin serve --demo`.
+    /// Starts everything, with the demo's users and counter; `options` go to `relogin serve
+    /// --demo`.
     ///
     /// # Errors
     /// If a part does not start.
@@ -146,7 +148,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts everything with a legacy service (tests/legacy/service.cjs) in place of ours, which serves the page and does nothing else.
+    /// Starts everything with a legacy service (tests/legacy/service.cjs) in place of ours, which
+    /// serves the page and does nothing else.
     ///
     /// # Errors
     /// If a part does not start.
@@ -282,7 +285,8 @@ impl Stage {
         Ok(front)
     }
 
-    /// Starts a browser with a profile of its own: empty, or what an earlier browser of this label left.
+    /// Starts a browser with a profile of its own: empty, or what an earlier browser of this label
+    /// left.
     ///
     /// # Errors
     /// If it does not start.
@@ -416,8 +420,8 @@ impl Stage {
         process.line("that it is ready", |line| line.starts_with("relogin: ready on ").then_some(())).await
     }
 
-    /// Starts the service, with the same options and data as before, waits until it has ended, and gives its exit code and what it
-    /// has said.
+    /// Starts the service, with the same options and data as before, waits until it has ended, and
+    /// gives its exit code and what it has said.
     ///
     /// # Errors
     /// If it does not end.
@@ -429,7 +433,8 @@ impl Stage {
         Ok((status.code(), lines.join("\n")))
     }
 
-    /// Runs `relogin` with these arguments to its end, and gives its exit code and what it has said.
+    /// Runs `relogin` with these arguments to its end, and gives its exit code and what it has
+    /// said.
     ///
     /// # Errors
     /// If it does not end.

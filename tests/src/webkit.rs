@@ -1,8 +1,9 @@
-//! Real WebKit, as WebKitGTK has it, on a screen in memory: driven by WebDriver, or as its users start it. WebKit is the engine
-//! of Safari and of every browser on iOS.
+//! Real WebKit, as WebKitGTK has it, on a screen in memory: driven by WebDriver, or as its users
+//! start it. WebKit is the engine of Safari and of every browser on iOS.
 //!
-//! A driven one ends when its network process does, and forgets everything with its end; so what is about either plays in
-//! [`MiniBrowser`], which nobody drives: its page has to tell the test what is to be known ([`crate::front::REPORT`]).
+//! A driven one ends when its network process does, and forgets everything with its end; so what is
+//! about either plays in [`MiniBrowser`], which nobody drives: its page has to tell the test what
+//! is to be known ([`crate::front::REPORT`]).
 
 use std::{
     fs,
@@ -55,7 +56,8 @@ impl Webkit {
         Ok(Self { logs: logs.to_owned(), driver: None, display: format!(":{number}"), _screen: screen })
     }
 
-    /// Starts a browser that WebDriver drives and that keeps nothing. One at a time is all that its driver has.
+    /// Starts a browser that WebDriver drives and that keeps nothing. One at a time is all that its
+    /// driver has.
     ///
     /// # Errors
     /// If it does not start.
@@ -110,8 +112,8 @@ impl Webkit {
 }
 
 impl MiniBrowser {
-    /// Kills the process that has its network and its databases (SIGKILL), as iOS does to one that takes too much memory. The
-    /// browser starts another one.
+    /// Kills the process that has its network and its databases (SIGKILL), as iOS does to one that
+    /// takes too much memory. The browser starts another one.
     ///
     /// # Errors
     /// If there is none, or it cannot be killed.
@@ -129,7 +131,8 @@ impl MiniBrowser {
         kill_process(pid, Signal::KILL).context("killing the network process")
     }
 
-    /// Kills the browser (SIGKILL), and waits until all its processes have ended: its profile is free then.
+    /// Kills the browser (SIGKILL), and waits until all its processes have ended: its profile is
+    /// free then.
     ///
     /// # Errors
     /// If they do not end in time.

@@ -6,13 +6,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{context::Context, no_arguments, npm, page, report, setup};
 
-/// The package whose benches run the product as it is shipped: they need all that the end-to-end tests need.
+/// The package whose benches run the product as it is shipped: they need all that the end-to-end
+/// tests need.
 const OF_THE_PRODUCT: &str = "relogin-tests";
 /// Their parts, and the program that has each part.
 const PRODUCT: [(&str, &str); 5] =
     [("browser", "browser"), ("resources", "browser"), ("reload", "browser"), ("abuse", "abuse"), ("storm", "abuse")];
 
-/// Runs the benches of each package that has a `benches` folder; with an argument, one part of them.
+/// Runs the benches of each package that has a `benches` folder; with an argument, one part of
+/// them.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let part = match arguments {
         [] => None,

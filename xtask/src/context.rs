@@ -1,4 +1,5 @@
-//! Where things are: the workspace, its target folder, the tool cache; and how a child program is started.
+//! Where things are: the workspace, its target folder, the tool cache; and how a child program is
+//! started.
 
 use std::{
     env,
@@ -51,8 +52,8 @@ impl Context {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).env("PATH", self.path());
-        // `cargo run` has set these variables for xtask; build scripts that watch them would run again for
-        // nothing.
+        // `cargo run` has set these variables for xtask; build scripts that watch them would run
+        // again for nothing.
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
             if text == "CARGO" || text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -72,7 +73,8 @@ impl Context {
     /// A program of one of these names: in the cache, on the path, or where servers are installed.
     pub(crate) fn find(&self, names: &[&str]) -> Option<PathBuf> {
         let path = self.path();
-        // Not on the path of everyone, but where distributions put servers and where Homebrew puts everything.
+        // Not on the path of everyone, but where distributions put servers and where Homebrew puts
+        // everything.
         let more = ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin", "/usr/local/bin"].map(PathBuf::from);
         let folders: Vec<PathBuf> = env::split_paths(&path).chain(more).collect();
         names.iter().find_map(|name| folders.iter().map(|folder| folder.join(name)).find(|file| file.is_file()))

@@ -1,6 +1,8 @@
-//! Builds the example in Rust, `examples/rust`, as its README says: by Trunk, from a workspace of its own.
+//! Builds the example in Rust, `examples/rust`, as its README says: by Trunk, from a workspace of
+//! its own.
 //!
-//! The other examples need no more than the npm package and what npm has: the end-to-end tests build them.
+//! The other examples need no more than the npm package and what npm has: the end-to-end tests
+//! build them.
 
 use std::{fs, path::PathBuf, process::Command};
 

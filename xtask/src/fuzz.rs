@@ -1,4 +1,5 @@
-//! `cargo xtask fuzz`: runs each fuzz target for a minute. The bodies of the targets are in `tests/fuzzed`.
+//! `cargo xtask fuzz`: runs each fuzz target for a minute. The bodies of the targets are in
+//! `tests/fuzzed`.
 
 use std::fs;
 

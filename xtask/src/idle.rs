@@ -1,9 +1,9 @@
 //! Idle connections to the server of wasm-bindgen's test runner, held open while it runs.
 //!
-//! That server (tiny_http 0.12) has four threads, and gives a new connection to an idle one, or else to a
-//! new thread. When a browser opens more than four connections at once, the server can count one idle
-//! thread for two of them. Then nobody serves one connection, and the page never loads. While the four
-//! threads are busy, each connection gets a thread of its own.
+//! That server (tiny_http 0.12) has four threads, and gives a new connection to an idle one, or
+//! else to a new thread. When a browser opens more than four connections at once, the server can
+//! count one idle thread for two of them. Then nobody serves one connection, and the page never
+//! loads. While the four threads are busy, each connection gets a thread of its own.
 
 use std::{
     io::{ErrorKind, Read},
@@ -18,8 +18,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-/// More than the threads that the server starts with: the extra ones wait for a thread that becomes free,
-/// so that it is not counted as idle either.
+/// More than the threads that the server starts with: the extra ones wait for a thread that becomes
+/// free, so that it is not counted as idle either.
 const CONNECTIONS: usize = 12;
 /// The interval of checks whether a server is there, or gone.
 const MOMENT: Duration = Duration::from_millis(20);

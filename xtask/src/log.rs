@@ -1,4 +1,5 @@
-//! Running child programs quietly: their output goes to a file under `target/xtask`, and only what matters reaches the terminal.
+//! Running child programs quietly: their output goes to a file under `target/xtask`, and only what
+//! matters reaches the terminal.
 
 use std::{
     borrow::BorrowMut,

@@ -1,8 +1,8 @@
 //! The project's own commands: `cargo xtask help` lists them.
 //!
-//! Each command sets up only what it needs, prints one line for each step that takes long, and writes the
-//! output of child programs to log files under `target/xtask`. Nothing of the product depends on this
-//! crate, and this crate uses the product only by its command line and its folders.
+//! Each command sets up only what it needs, prints one line for each step that takes long, and
+//! writes the output of child programs to log files under `target/xtask`. Nothing of the product
+//! depends on this crate, and this crate uses the product only by its command line and its folders.
 
 #![forbid(unsafe_code)]
 

@@ -1,5 +1,6 @@
-//! `cargo xtask npm`: the package for JavaScript, a folder that npm can pack: the WebAssembly module, and
-//! the TypeScript in `web/npm/src` on top of it, as esbuild and TypeScript's compiler make it.
+//! `cargo xtask npm`: the package for JavaScript, a folder that npm can pack: the WebAssembly
+//! module, and the TypeScript in `web/npm/src` on top of it, as esbuild and TypeScript's compiler
+//! make it.
 
 use std::{
     fs,
@@ -43,7 +44,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
 pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     let (package, sources) = (context.target.join("npm"), context.target.join("npm-sources"));
     let source = context.root.join("web/npm");
-    // The TypeScript imports the module from its own folder, so the module and its types are put there.
+    // The TypeScript imports the module from its own folder, so the module and its types are put
+    // there.
     let beside = sources.join("src");
     build_module(context, &["--lib", "--features", "bindings"], "relogin_web.wasm", MODULE, &beside)?;
     copy_folder(&source.join("src"), &beside)?;
@@ -70,8 +72,8 @@ pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     Ok(package)
 }
 
-/// TypeScript's compiler checks types and writes declarations; esbuild writes the scripts, as ES modules and
-/// as CommonJS.
+/// TypeScript's compiler checks types and writes declarations; esbuild writes the scripts, as ES
+/// modules and as CommonJS.
 fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
     let programs = npm_packages::builders(context).join("node_modules/.bin");
     let mut log = Log::create(context, "typescript")?;
@@ -88,7 +90,8 @@ fn compile(context: &Context, sources: &Path, package: &Path) -> Result<()> {
         esbuild.arg(format!("--format={format}")).arg(format!("--outdir={}", to.display()));
         esbuild
     };
-    // The module's script stays a file of its own: it names the WebAssembly beside it, which bundlers look for.
+    // The module's script stays a file of its own: it names the WebAssembly beside it, which
+    // bundlers look for.
     log.run(&mut esbuild(&[&format!("{MODULE}.js")], "esm", package))?;
     log.run(esbuild(ENTRIES, "esm", package).args(["--splitting", &format!("--external:./{MODULE}.js")]))?;
     // CommonJS scripts do not know where the WebAssembly is; pages pass it to `init`.
@@ -104,8 +107,8 @@ pub(crate) fn build_example(context: &Context) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript and their types
-/// into `folder`, called `name`.
+/// Builds a WebAssembly module of the crate `relogin-web`, and puts it with its JavaScript and
+/// their types into `folder`, called `name`.
 fn build_module(context: &Context, what: &[&str], built: &str, name: &str, folder: &Path) -> Result<()> {
     let mut log = Log::create(context, name)?;
     let mut cargo = context.cargo(&["build", "--package", "relogin-web", "--profile", PROFILE, "--target", TARGET]);

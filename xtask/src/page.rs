@@ -1,6 +1,7 @@
 //! Builds the product: the page by Trunk into `target/page`, then the binary that carries it.
 //!
-//! Trunk takes seconds even if nothing has changed, so it runs only when an input of the page has changed.
+//! Trunk takes seconds even if nothing has changed, so it runs only when an input of the page has
+//! changed.
 
 use std::{
     fs,
@@ -33,8 +34,8 @@ pub(crate) fn build(context: &Context) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// Where a release build of the page is put (Trunk.toml), and where the build of the binary finds it: not in
-/// CARGO_TARGET_DIR, which the binary's sources cannot know.
+/// Where a release build of the page is put (Trunk.toml), and where the build of the binary finds
+/// it: not in CARGO_TARGET_DIR, which the binary's sources cannot know.
 pub(crate) fn folder(context: &Context) -> PathBuf {
     context.root.join("target/page")
 }
@@ -69,8 +70,8 @@ const WITHOUT_WASM_OPT: &[&str] = &["--cargo-profile", "web", "--dist"];
 /// `trunk build` with these options.
 pub(crate) fn trunk(context: &Context, options: &[&str]) -> Command {
     let mut trunk = context.command("trunk");
-    // Trunk refuses a `NO_COLOR` other than `true` or `false`, and a back trace would hide the reason of a
-    // failure.
+    // Trunk refuses a `NO_COLOR` other than `true` or `false`, and a back trace would hide the
+    // reason of a failure.
     trunk.env_remove("NO_COLOR").env("RUST_BACKTRACE", "0");
     trunk.arg("build").args(options);
     trunk

@@ -18,7 +18,8 @@ pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
         serve.arg("--data").arg(context.target.join("relogin-demo"));
     }
     report::begin("log in as admin, guest, jane or john, the password being the name; Ctrl-C ends it");
-    // In this process's place, so that signals reach the service itself and its exit code is the command's.
+    // In this process's place, so that signals reach the service itself and its exit code is the
+    // command's.
     Err(serve.args(own).exec()).context("starting relogin")
 }
 

@@ -1,6 +1,8 @@
-//! `cargo xtask screenshots`: pictures of every state of the page, in light and in dark, narrow and wide.
+//! `cargo xtask screenshots`: pictures of every state of the page, in light and in dark, narrow and
+//! wide.
 //!
-//! The states are those of the end-to-end tests, which look at them with fewer eyes; this only says where the pictures go.
+//! The states are those of the end-to-end tests, which look at them with fewer eyes; this only says
+//! where the pictures go.
 
 use std::fs;
 

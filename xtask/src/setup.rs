@@ -1,7 +1,7 @@
 //! What the commands need beyond Cargo: found, else installed, each part once for a user.
 //!
-//! Each part is looked for itself; no record says that it was installed. So a part that somebody removes is
-//! installed again, and one that the machine has is used.
+//! Each part is looked for itself; no record says that it was installed. So a part that somebody
+//! removes is installed again, and one that the machine has is used.
 
 mod cargo_tools;
 mod components;

@@ -12,8 +12,8 @@ pub(crate) const PAGE: u64 = 120_000;
 /// The same for the npm package.
 pub(crate) const PACKAGE: u64 = 150_000;
 
-/// Checks the size of the scripts and the WebAssembly in `folder`, named `what` in messages. The package's
-/// CommonJS scripts do not count, because no page loads them beside the others.
+/// Checks the size of the scripts and the WebAssembly in `folder`, named `what` in messages. The
+/// package's CommonJS scripts do not count, because no page loads them beside the others.
 ///
 /// # Errors
 /// If they have more than `most` bytes.

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: thousands of clients that come and go among attackers, for an hour or another time.
+//! `cargo xtask soak`: thousands of clients that come and go among attackers, for an hour or
+//! another time.
 //!
 //! The scenario is part of the abuse suite, which runs it for a minute; here it runs longer.
 
@@ -9,7 +10,8 @@ use crate::{context::Context, no_arguments, page, report, setup};
 /// The default number of minutes.
 const MINUTES: u64 = 60;
 
-/// Builds the binary as it is shipped and runs the scenario, for as many minutes as the argument says.
+/// Builds the binary as it is shipped and runs the scenario, for as many minutes as the argument
+/// says.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
     let minutes = match arguments {
         [] => MINUTES,

@@ -180,8 +180,8 @@ fn browser_tests(workshop: &Workshop<'_>, idle: &Idle) -> Command {
     let mut tests = workshop.cargo(&["test", "--package", WEB, "--all-features", "--target", TARGET, "--tests"]);
     tests.arg("--no-fail-fast");
     tests.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", "wasm-bindgen-test-runner");
-    // For all tests together, in seconds. The default of 20 is too short for a busy machine. Each test has
-    // its own limits.
+    // For all tests together, in seconds. The default of 20 is too short for a busy machine. Each
+    // test has its own limits.
     tests.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
     tests.env("WASM_BINDGEN_TEST_ADDRESS", idle.address());
     tests

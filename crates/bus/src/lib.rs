@@ -84,8 +84,8 @@ pub trait Bus: Send + Sync {
     /// [`BusError`] if the pattern is invalid or the transport fails.
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
-    /// Like [`Bus::listen`], as one of a queue group: of all that listen to `pattern` in `group`, one
-    /// gets each message. A bus that has one process has one member for each group.
+    /// Like [`Bus::listen`], as one of a queue group: of all that listen to `pattern` in `group`,
+    /// one gets each message. A bus that has one process has one member for each group.
     ///
     /// # Errors
     /// [`BusError`] if the pattern is invalid or the transport fails.

@@ -54,8 +54,8 @@ mod tests {
         for (n, id) in ids.iter().enumerate() {
             assert_eq!(ReplyId::parse(&id.to_string()).and_then(|id| waiting.get(&id)), Some(&n));
         }
-        // Each bit is as often the same as in the id before as it is not: of 4,095 pairs, 2,048 give or take 32 (one standard
-        // deviation).
+        // Each bit is as often the same as in the id before as it is not: of 4,095 pairs, 2,048
+        // give or take 32 (one standard deviation).
         for bit in 0..64 {
             let same = ids.windows(2).filter(|pair| (pair[0].0 ^ pair[1].0) >> bit & 1 == 0).count();
             assert!((1_600..2_500).contains(&same), "bit {bit}: {same}");

@@ -1,4 +1,5 @@
-//! What comes out of the [`Client`](crate::Client): what its driver has to do, and what the page is told.
+//! What comes out of the [`Client`](crate::Client): what its driver has to do, and what the page is
+//! told.
 
 use std::time::Duration;
 
@@ -17,23 +18,25 @@ pub enum Action {
     SendFrame(SocketId, Secret),
     /// Close the socket, or stop opening it. Whether a `SocketClosed` follows does not matter.
     CloseSocket(SocketId),
-    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any other input. It may be
-    /// stale: what another tab has written a moment ago need not show yet.
+    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any
+    /// other input. It may be stale: what another tab has written a moment ago need not show yet.
     ReadStorage,
-    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come between. Then hand in what
-    /// storage has, whoever wrote it, as [`StorageRead`](crate::Input::StorageRead), before any other input. That is never
-    /// stale. Where storage is refused: keep the record in memory.
+    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come
+    /// between. Then hand in what storage has, whoever wrote it, as
+    /// [`StorageRead`](crate::Input::StorageRead), before any other input. That is never stale.
+    /// Where storage is refused: keep the record in memory.
     SwapStorage {
         /// What has to be there; `None`: nothing.
         from: Option<Secret>,
         /// What is to be there; `None`: nothing.
         to: Option<Secret>,
     },
-    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand the public half in as
-    /// [`Device`](crate::Input::Device) before any other input. Tabs that ask at the same time get the same pair.
+    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand
+    /// the public half in as [`Device`](crate::Input::Device) before any other input. Tabs that ask
+    /// at the same time get the same pair.
     MakeDevice,
-    /// Sign the text's bytes with that key pair; hand the signature in as [`Signed`](crate::Input::Signed) before any other
-    /// input. Never makes a pair.
+    /// Sign the text's bytes with that key pair; hand the signature in as
+    /// [`Signed`](crate::Input::Signed) before any other input. Never makes a pair.
     Sign(Secret),
     /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
     RequestLock(LockId),
@@ -85,8 +88,9 @@ pub enum Answer {
     Done,
     /// What a method answered.
     Payload(Json),
-    /// A resource that is subscribed to now: the one asked for, or the one that a method answered with, which the caller has
-    /// to unsubscribe from when done with it. Its values: [`Client::resource`](crate::Client::resource).
+    /// A resource that is subscribed to now: the one asked for, or the one that a method answered
+    /// with, which the caller has to unsubscribe from when done with it. Its values:
+    /// [`Client::resource`](crate::Client::resource).
     Resource(ResourceId),
     /// A resource that was read once.
     Got(Resource),
@@ -110,13 +114,15 @@ pub enum Event {
     Session(SessionState),
     /// What the session's key needs beside it is another thing, or there is no session any more.
     Binding(Option<Binding>),
-    /// The time of the next refresh is another one ([`Client::refresh_due`](crate::Client::refresh_due)).
+    /// The time of the next refresh is another one
+    /// ([`Client::refresh_due`](crate::Client::refresh_due)).
     Refresh(Option<Duration>),
     /// A subscribed resource changed, was loaded, or was brought up to date after a reconnect.
     Changed(ResourceId, ResourceChange),
     /// How far a subscribed resource's values can be trusted changed.
     Freshness(ResourceId, Freshness),
-    /// A resource that nobody wants any more, nor anything that is wanted refers to: its values are not kept any longer.
+    /// A resource that nobody wants any more, nor anything that is wanted refers to: its values are
+    /// not kept any longer.
     Forgotten(ResourceId),
     /// A custom event on a subscribed resource.
     Custom {
@@ -134,7 +140,8 @@ pub enum Event {
 pub enum ResourceChange {
     /// The resource is there, for the first time or as another kind than before.
     Loaded,
-    /// These members of a model have another value now, or are gone: their names, in order, and what became of them. Never empty.
+    /// These members of a model have another value now, or are gone: their names, in order, and
+    /// what became of them. Never empty.
     Model(Vec<(String, Change)>),
     /// A collection got or lost one value.
     Collection(Step),

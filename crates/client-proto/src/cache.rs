@@ -1,9 +1,10 @@
-//! Subscriptions and the values of resources: kept, stale, over a disconnect, and then brought up to date by the smallest
-//! change. Knows neither sessions nor sockets.
+//! Subscriptions and the values of resources: kept, stale, over a disconnect, and then brought up
+//! to date by the smallest change. Knows neither sessions nor sockets.
 //!
-//! A resource is subscribed directly by callers, who are counted here, so that the gateway sees one subscription; and
-//! indirectly by being referred to. A refused or revoked subscription that callers still want is tried again with back-off.
-//! What nobody wants any more is let go a while later (`sweep`).
+//! A resource is subscribed directly by callers, who are counted here, so that the gateway sees one
+//! subscription; and indirectly by being referred to. A refused or revoked subscription that
+//! callers still want is tried again with back-off. What nobody wants any more is let go a while
+//! later (`sweep`).
 
 mod entry;
 mod sweep;
@@ -19,7 +20,8 @@ use relogin_res::{
 use self::entry::Entry;
 use crate::{Answer, Event, Freshness, RequestError, Resource, ResourceChange, Token, Turn, outbox::Outbox};
 
-/// A resource that is refused this soon after the connection's token has changed may have been refused for the old one.
+/// A resource that is refused this soon after the connection's token has changed may have been
+/// refused for the old one.
 const AFTERMATH: Duration = Duration::from_secs(5);
 
 /// All resources that the client has or wants.
@@ -30,7 +32,8 @@ pub(crate) struct Cache {
     linger: Duration,
     /// Whether the connection takes subscriptions now.
     ready: bool,
-    /// Nothing is to be done before this. Looking through all entries at each input would make many of them slow.
+    /// Nothing is to be done before this. Looking through all entries at each input would make many
+    /// of them slow.
     due: Option<Duration>,
     /// When to look for what nobody wants any more; none if there is no such thing.
     sweep: Option<Duration>,
@@ -64,7 +67,8 @@ impl Cache {
         Some(&self.entries.get(rid)?.freshness)
     }
 
-    /// One subscription more. `token` settles when the resource is there or refused, or at `deadline`.
+    /// One subscription more. `token` settles when the resource is there or refused, or at
+    /// `deadline`.
     pub(crate) fn subscribe(&mut self, rid: &ResourceId, token: Option<(Token, Duration)>, out: &mut Outbox) {
         let entry = self.entries.or_insert_with(rid, Entry::boxed);
         entry.callers = entry.callers.saturating_add(1);
@@ -97,7 +101,8 @@ impl Cache {
         Ok(())
     }
 
-    /// The caller of this waits no more: takes the subscription back that was to settle it. `false` if there is none.
+    /// The caller of this waits no more: takes the subscription back that was to settle it. `false`
+    /// if there is none.
     pub(crate) fn forget(&mut self, token: Token, turn: &Turn, out: &mut Outbox) -> bool {
         let waits = |entry: &Entry| entry.waiting.iter().any(|(waiting, _)| *waiting == token);
         let Some((rid, entry)) = self.entries.iter_mut().find(|(_, entry)| waits(entry)) else { return false };
@@ -210,9 +215,11 @@ impl Cache {
         self.trust(out);
     }
 
-    /// A method answered with a resource: it is directly subscribed now, on behalf of whoever called the method.
+    /// A method answered with a resource: it is directly subscribed now, on behalf of whoever
+    /// called the method.
     pub(crate) fn adopt(&mut self, rid: &ResourceId, mut set: ResourceSet, turn: &mut Turn, out: &mut Outbox) {
-        // The method has succeeded, but its resource cannot be had: the gateway keeps no subscription, but its caller does.
+        // The method has succeeded, but its resource cannot be had: the gateway keeps no
+        // subscription, but its caller does.
         let refused = set.errors.remove(rid);
         self.merge(set, turn, out);
         let patient = self.aftermath <= turn.now;
@@ -238,14 +245,16 @@ impl Cache {
         self.trust(out);
     }
 
-    /// A method answered with a resource that nobody waits for any more. The gateway counts on us to have it all the same.
+    /// A method answered with a resource that nobody waits for any more. The gateway counts on us
+    /// to have it all the same.
     pub(crate) fn decline(&mut self, rid: &ResourceId, set: ResourceSet, turn: &mut Turn, out: &mut Outbox) {
         self.adopt(rid, set, turn, out);
         // There is one to take back: the one just made.
         let _ = self.unsubscribe(rid, turn, out);
     }
 
-    /// A resource that was read once: from the answer, or, as gateways leave out what we have, from here.
+    /// A resource that was read once: from the answer, or, as gateways leave out what we have, from
+    /// here.
     pub(crate) fn got(&self, rid: &ResourceId, mut set: ResourceSet) -> Result<Resource, RequestError> {
         if let Some(model) = set.models.remove(rid) {
             return Ok(Resource::Model(model));
@@ -263,7 +272,8 @@ impl Cache {
     pub(crate) fn event(&mut self, wire: Wire, turn: &mut Turn, out: &mut Outbox) -> bool {
         let Wire { rid, name, data } = wire;
         let rid = &rid;
-        // Of an old subscription, or of one that is only being made: nothing that our values could be changed by.
+        // Of an old subscription, or of one that is only being made: nothing that our values could
+        // be changed by.
         if !self.entries.get(rid).is_some_and(|entry| entry.in_step || entry.held > 0) {
             return false;
         }

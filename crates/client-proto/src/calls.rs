@@ -1,4 +1,5 @@
-//! Requests of callers: those that are made before the connection takes any wait here. Knows no sessions.
+//! Requests of callers: those that are made before the connection takes any wait here. Knows no
+//! sessions.
 
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ impl Calls {
         self.ready = false;
     }
 
-    /// Nobody waits for the call of this token. `false` if it is not among those that wait for the connection.
+    /// Nobody waits for the call of this token. `false` if it is not among those that wait for the
+    /// connection.
     pub(crate) fn forget(&mut self, token: Token) -> bool {
         self.queue.extract_if(.., |(call, _)| call.token == token).count() > 0
     }

@@ -1,5 +1,5 @@
-//! The socket: opened, shaken hands on, watched for signs of life, and opened again with back-off. Knows nothing of what
-//! goes over it.
+//! The socket: opened, shaken hands on, watched for signs of life, and opened again with back-off.
+//! Knows nothing of what goes over it.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::{
     outbox::{Outbox, Purpose},
 };
 
-/// A connection that lasted this long was a good one: the next try begins with the shortest wait again.
+/// A connection that lasted this long was a good one: the next try begins with the shortest wait
+/// again.
 const STEADY: Duration = Duration::from_secs(10);
 
 /// The way to a gateway.
@@ -26,7 +27,8 @@ pub(crate) struct Connection {
     backoff: Backoff,
     /// Whether there has been a connection, or a try at one.
     tried: bool,
-    /// Whether the browser says that there is no network. A hint: a frame that comes proves it wrong.
+    /// Whether the browser says that there is no network. A hint: a frame that comes proves it
+    /// wrong.
     offline: bool,
     last_heard: Duration,
     /// When the answer to a probe is overdue.
@@ -153,8 +155,8 @@ impl Connection {
         current
     }
 
-    /// The handshake was answered. A gateway that speaks another protocol may be replaced one day: it is tried again, but
-    /// without haste.
+    /// The handshake was answered. A gateway that speaks another protocol may be replaced one day:
+    /// it is tried again, but without haste.
     pub(crate) fn shaken(&mut self, result: Outcome, turn: &mut Turn, out: &mut Outbox) -> Link {
         let Phase::Opening { socket, .. } = self.phase else { return Link::Same };
         let version = match result {
@@ -177,7 +179,8 @@ impl Connection {
         link
     }
 
-    /// The page came back: is the connection still there? If there is none, waiting makes no sense any more.
+    /// The page came back: is the connection still there? If there is none, waiting makes no sense
+    /// any more.
     pub(crate) fn wake(&mut self, turn: &mut Turn, out: &mut Outbox) {
         self.probe(turn, out);
         self.hurry(turn);
@@ -191,7 +194,8 @@ impl Connection {
                 let sooner = turn.now + self.backoff.next(&mut turn.dice);
                 self.phase = Phase::Waiting { until: until.min(sooner) };
             }
-            // Maybe begun without a network, or before the machine slept: then another try gets there sooner.
+            // Maybe begun without a network, or before the machine slept: then another try gets
+            // there sooner.
             Phase::Opening { socket, deadline } => {
                 self.backoff.reset();
                 self.phase = Phase::Opening { socket, deadline: deadline.min(turn.now + PATIENCE) };
@@ -297,7 +301,8 @@ impl Connection {
     }
 }
 
-/// The wait while there is no network, or no gateway that speaks our protocol: trying costs little, but brings little.
+/// The wait while there is no network, or no gateway that speaks our protocol: trying costs little,
+/// but brings little.
 fn unhurried(turn: &mut Turn) -> Duration {
     Backoff::default().longest(&mut turn.dice)
 }

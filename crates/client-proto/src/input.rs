@@ -17,29 +17,31 @@ pub struct SocketId(pub u32);
 pub struct Config {
     /// The name of the session resource, as the service's `--name`.
     pub name: ResourceId,
-    /// How long a command may wait for a connection, and then for its answer, before it settles as timed out. Longer than
-    /// the 15 s that a login may queue at the service.
+    /// How long a command may wait for a connection, and then for its answer, before it settles as
+    /// timed out. Longer than the 15 s that a login may queue at the service.
     pub request_timeout: Duration,
     /// How long a socket may take to open and to answer the handshake.
     pub connect_timeout: Duration,
     /// How long one use of the relogin key waits for its answer before it is sent again.
     pub relogin_timeout: Duration,
-    /// How long the storage lock is waited for before it is stolen; up to half as long again, so that two tabs do not steal
-    /// it from each other.
+    /// How long the storage lock is waited for before it is stolen; up to half as long again, so
+    /// that two tabs do not steal it from each other.
     pub lock_timeout: Duration,
-    /// How often the key of a legacy service is used, which does not say it: well within the life of its keys.
+    /// How often the key of a legacy service is used, which does not say it: well within the life
+    /// of its keys.
     pub refresh: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub idle_timeout: Duration,
     /// How long that sign of life may take before the connection is given up.
     pub probe_timeout: Duration,
-    /// How long a resource that nobody wants any more is kept up to date, as somebody may want it again; and then how long it
-    /// is remembered, as the gateway may still count on us to know it.
+    /// How long a resource that nobody wants any more is kept up to date, as somebody may want it
+    /// again; and then how long it is remembered, as the gateway may still count on us to know it.
     pub linger: Duration,
     /// Whether a session is kept. Without: a plain RES client, whose logins are refused.
     pub keep_session: bool,
-    /// Whether the caller has something to do on each new connection before resources are subscribed again, such as to
-    /// authenticate itself: it begins when the connection's state is `Connected`, and says [`Input::Greeted`] when it is done.
+    /// Whether the caller has something to do on each new connection before resources are
+    /// subscribed again, such as to authenticate itself: it begins when the connection's state is
+    /// `Connected`, and says [`Input::Greeted`] when it is done.
     pub greet: bool,
 }
 
@@ -76,7 +78,8 @@ impl Config {
 /// Something that happened.
 #[derive(Debug)]
 pub enum Input {
-    /// Begin: look at the storage, connect. Does nothing after the first time, unless stopped in between.
+    /// Begin: look at the storage, connect. Does nothing after the first time, unless stopped in
+    /// between.
     Start,
     /// End: close the socket, settle what is open as lost. The session stays in storage.
     Stop,
@@ -89,8 +92,9 @@ pub enum Input {
     /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
     /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
     StorageRead(Option<Secret>),
-    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other input; `None` where the browser
-    /// can keep no key pair, or cannot now: a login does not wait for that.
+    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other
+    /// input; `None` where the browser can keep no key pair, or cannot now: a login does not wait
+    /// for that.
     Device(Option<PublicKey>),
     /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input.
     Signed(Signature),
@@ -98,26 +102,30 @@ pub enum Input {
     StorageChanged,
     /// The lock is ours, until released or stolen from us.
     LockGranted(LockId),
-    /// There is no lock to be had: the browser has none, or another tab stole it from us while we waited or held it.
+    /// There is no lock to be had: the browser has none, or another tab stole it from us while we
+    /// waited or held it.
     LockRefused(LockId),
-    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been late.
+    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been
+    /// late.
     Wake,
-    /// Whether the user looks at this page: of several tabs, that one takes back a session that can be on one connection only.
-    /// True until said otherwise.
+    /// Whether the user looks at this page: of several tabs, that one takes back a session that can
+    /// be on one connection only. True until said otherwise.
     Attention(bool),
     /// The network is there, says the browser.
     Online,
     /// It is not.
     Offline,
-    /// The user waits for a connection: it is tried at once if it is not there, whatever the back-off. A [`Command::Login`]
-    /// implies it.
+    /// The user waits for a connection: it is tried at once if it is not there, whatever the
+    /// back-off. A [`Command::Login`] implies it.
     ConnectNow,
-    /// The time of [`Client::poll_timeout`](crate::Client::poll_timeout) has come. Too early or too late does no harm.
+    /// The time of [`Client::poll_timeout`](crate::Client::poll_timeout) has come. Too early or too
+    /// late does no harm.
     Timer,
     /// The caller wants something.
     Command(Token, Command),
-    /// The caller waits for this command no more, and it will not be settled. What was not sent yet is not sent; a
-    /// subscription that it brings, or would have brought, is taken back. A login takes its course.
+    /// The caller waits for this command no more, and it will not be settled. What was not sent yet
+    /// is not sent; a subscription that it brings, or would have brought, is taken back. A login
+    /// takes its course.
     Forget(Token),
     /// See [`Config::greet`].
     Greeted,
@@ -154,10 +162,12 @@ pub enum Command {
         /// Wiped once sent.
         password: Secret,
     },
-    /// Log out, here and in all tabs. Takes effect on the page at once; settles with [`Answer::Done`](crate::Answer::Done)
-    /// when the service has answered or cannot be reached (the session is then ended as soon as it can be), and never fails.
+    /// Log out, here and in all tabs. Takes effect on the page at once; settles with
+    /// [`Answer::Done`](crate::Answer::Done) when the service has answered or cannot be reached
+    /// (the session is then ended as soon as it can be), and never fails.
     Logout,
-    /// Call a method of a resource. The method `new` goes to gateways before 1.2.0 as the request that they have for it.
+    /// Call a method of a resource. The method `new` goes to gateways before 1.2.0 as the request
+    /// that they have for it.
     Call {
         /// The resource.
         rid: ResourceId,
@@ -176,10 +186,12 @@ pub enum Command {
         params: Option<Json>,
     },
     /// Subscribe to a resource, once more for each time. Settles when the resource is there
-    /// ([`Answer::Resource`](crate::Answer::Resource)), or with the first refusal; the subscription stays either way, is kept
-    /// over reconnects, and is tried again with back-off and after each login, until unsubscribed.
+    /// ([`Answer::Resource`](crate::Answer::Resource)), or with the first refusal; the subscription
+    /// stays either way, is kept over reconnects, and is tried again with back-off and after each
+    /// login, until unsubscribed.
     Subscribe(ResourceId),
-    /// Take one subscription back. The gateway is told after [`Config::linger`], unless somebody subscribes by then.
+    /// Take one subscription back. The gateway is told after [`Config::linger`], unless somebody
+    /// subscribes by then.
     Unsubscribe(ResourceId),
     /// Read a resource once. Settles with [`Answer::Got`](crate::Answer::Got).
     Get(ResourceId),

@@ -1,4 +1,5 @@
-//! Where the parts of the client put what they want done: actions, and requests for the gateway. Decides nothing.
+//! Where the parts of the client put what they want done: actions, and requests for the gateway.
+//! Decides nothing.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -26,8 +27,8 @@ pub(crate) enum Purpose {
     Call(Token, CallKind),
     /// A caller's get.
     Get(Token, ResourceId),
-    /// Nobody's any more: the caller has been told that it timed out. The answer may still bring a subscription, to be given
-    /// back.
+    /// Nobody's any more: the caller has been told that it timed out. The answer may still bring a
+    /// subscription, to be given back.
     Abandoned,
 }
 
@@ -80,8 +81,8 @@ impl Outbox {
         self.push(Action::Settle(token, result));
     }
 
-    /// Sends a request, with params in JSON text, that is waited for until `deadline`. Without a socket the request times out: whoever sends is told
-    /// of the socket's end at the same time.
+    /// Sends a request, with params in JSON text, that is waited for until `deadline`. Without a
+    /// socket the request times out: whoever sends is told of the socket's end at the same time.
     pub(crate) fn send(&mut self, purpose: Purpose, method: &Method, params: Option<&str>, deadline: Option<Duration>) {
         let id = self.requests.add(purpose, deadline.unwrap_or(Duration::MAX));
         if let Some(socket) = self.socket {

@@ -8,7 +8,8 @@ pub(crate) struct Requests<T> {
     next_id: u64,
     /// In the order of their ids, which is that in which most are answered.
     pending: VecDeque<(u64, (T, Duration))>,
-    /// No request times out before this: looking through all of them at each input would make many of them slow.
+    /// No request times out before this: looking through all of them at each input would make many
+    /// of them slow.
     next: Duration,
 }
 
@@ -18,8 +19,8 @@ impl<T> Requests<T> {
         Self { next_id: 1, pending: VecDeque::new(), next: Duration::MAX }
     }
 
-    /// Notes a request that settles at `deadline` if nothing comes before. Returns the id to send it with; ids are never
-    /// used twice, not even on another connection.
+    /// Notes a request that settles at `deadline` if nothing comes before. Returns the id to send
+    /// it with; ids are never used twice, not even on another connection.
     pub(crate) fn add(&mut self, token: T, deadline: Duration) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -34,7 +35,8 @@ impl<T> Requests<T> {
         self.pending.remove(at).map(|(_, (token, _))| token)
     }
 
-    /// Takes out one request whose time is over; call until `None`. Its answer will be for `instead`.
+    /// Takes out one request whose time is over; call until `None`. Its answer will be for
+    /// `instead`.
     pub(crate) fn timed_out(&mut self, now: Duration, instead: T) -> Option<T> {
         if now < self.next {
             return None;
@@ -47,7 +49,8 @@ impl<T> Requests<T> {
         None
     }
 
-    /// Nobody waits for the request of which this is true any more: its answer will be for `instead`.
+    /// Nobody waits for the request of which this is true any more: its answer will be for
+    /// `instead`.
     pub(crate) fn forget(&mut self, is_it: impl Fn(&T) -> bool, instead: T) -> bool {
         let found = self.pending.iter_mut().map(|(_, pending)| pending).find(|(token, _)| is_it(token));
         found.map(|pending| *pending = (instead, Duration::MAX)).is_some()
@@ -59,7 +62,8 @@ impl<T> Requests<T> {
         std::mem::take(&mut self.pending).into_iter().map(|(_, (token, _))| token)
     }
 
-    /// When the next request may time out; a request that was answered meanwhile can make it too early.
+    /// When the next request may time out; a request that was answered meanwhile can make it too
+    /// early.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         Some(self.next).filter(|next| *next < Duration::MAX)
     }

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::responses::{merge, rejection};
 
-/// Answers an HTTP request of the connection id `cid`, whose client is described by `origin`, as the
-/// method `header_auth` (`resource.method`) says.
+/// Answers an HTTP request of the connection id `cid`, whose client is described by `origin`, as
+/// the method `header_auth` (`resource.method`) says.
 pub(crate) async fn authenticate(bus: &dyn Bus, header_auth: Option<&str>, cid: String, origin: Origin) -> Response {
     let unavailable = (StatusCode::SERVICE_UNAVAILABLE, "Nobody answers now.\n");
     let Some((name, method)) = header_auth.and_then(|method| method.rsplit_once('.')) else {

@@ -25,7 +25,8 @@ pub(crate) struct Pace {
     pub(crate) rate: usize,
 }
 
-/// A transport that fails with [`io::ErrorKind::TimedOut`] when a message takes too long, and counts what it holds in a [`Flow`].
+/// A transport that fails with [`io::ErrorKind::TimedOut`] when a message takes too long, and
+/// counts what it holds in a [`Flow`].
 pub(crate) struct Inbound<S> {
     io: S,
     flow: Arc<Flow>,

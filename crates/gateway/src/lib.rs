@@ -1,9 +1,10 @@
 //! The embedded gateway: carries frames between WebSockets and the state machine of
-//! `relogin-gateway-proto`, and messages between the state machine and a bus. Limits what one client
-//! can make it hold. Must not depend on the RES protocol or sessions.
+//! `relogin-gateway-proto`, and messages between the state machine and a bus. Limits what one
+//! client can make it hold. Must not depend on the RES protocol or sessions.
 //!
-//! One task owns the state machine (`driver`), one carries out its bus commands (`bus_commands`), and
-//! each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody else.
+//! One task owns the state machine (`driver`), one carries out its bus commands (`bus_commands`),
+//! and each WebSocket has its own (`socket`), so that a slow client or a slow bus delays nobody
+//! else.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,13 @@
-//! What one client may make the gateway hold, and how long the gateway waits for it. Must not know who
-//! obeys.
+//! What one client may make the gateway hold, and how long the gateway waits for it. Must not know
+//! who obeys.
 
 use std::time::Duration;
 
 /// Limits on what one client can make the gateway hold, and on how long the gateway waits for it.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest frame of a client, in bytes. A larger one ends the connection with close code 1009.
+    /// The largest frame of a client, in bytes. A larger one ends the connection with close code
+    /// 1009.
     pub frame: usize,
     /// How many of a client's frames may be unanswered. Its socket is not read until some are
     /// answered.

@@ -76,8 +76,8 @@ const CHUNK: usize = 16 << 10;
 /// How many bytes of answers to pings may wait to be sent.
 const PONGS: usize = 16 << 10;
 
-/// How many bytes the WebSocket library may hold without being able to send them, answers to pings included. It fills its buffer up
-/// to a chunk, and takes one more.
+/// How many bytes the WebSocket library may hold without being able to send them, answers to pings
+/// included. It fills its buffer up to a chunk, and takes one more.
 const UNSENT: usize = 2 * CHUNK + PONGS;
 
 /// How much of what a client still sends is read after an unreadable frame: so that the close frame
@@ -319,8 +319,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(1_000_000);
 
-    /// A socket under test, its client, and what its driver would hold. Time is virtual: it goes on when nobody has
-    /// anything to do.
+    /// A socket under test, its client, and what its driver would hold. Time is virtual: it goes on
+    /// when nobody has anything to do.
     struct Stage {
         client: WebSocketStream<DuplexStream>,
         line: Line,

@@ -2,7 +2,8 @@
 
 use std::{error::Error, fmt};
 
-/// An error and its sources on one line, from what failed to why: `users file users.toml: line 3: unknown field`.
+/// An error and its sources on one line, from what failed to why: `users file users.toml: line 3:
+/// unknown field`.
 #[derive(Clone, Copy, Debug)]
 pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 

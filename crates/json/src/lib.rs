@@ -1,12 +1,12 @@
 //! Reads and writes the JSON text of messages, as serde_json's values.
 //!
-//! It reads what serde_json reads, and to the same values. What serde_json refuses although it is JSON
-//! costs no more than itself: half a surrogate pair is read as U+FFFD (there are services that cut texts
-//! in the middle of one), a number that is too large as the largest, and an array or object that lies too
-//! deep as null. Of equal names in an object the last counts.
+//! It reads what serde_json reads, and to the same values. What serde_json refuses although it is
+//! JSON costs no more than itself: half a surrogate pair is read as U+FFFD (there are services that
+//! cut texts in the middle of one), a number that is too large as the largest, and an array or
+//! object that lies too deep as null. Of equal names in an object the last counts.
 //!
-//! serde_json does it, or, with the feature `lean`, code of our own that is less to download for a page.
-//! Both are held to the same tests. Must not depend on RES.
+//! serde_json does it, or, with the feature `lean`, code of our own that is less to download for a
+//! page. Both are held to the same tests. Must not depend on RES.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

@@ -8,8 +8,9 @@ use serde::{
 };
 use serde_json::Error;
 
-/// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read as U+FFFD: names of members, and
-/// what is for people to read. What says who somebody is, and what is a secret, is a [`String`].
+/// A string of a message in which half a surrogate pair, which Rust's strings cannot hold, is read
+/// as U+FFFD: names of members, and what is for people to read. What says who somebody is, and what
+/// is a secret, is a [`String`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lossy<'de>(Cow<'de, str>);
 
@@ -56,7 +57,8 @@ impl<'de> Visitor<'de> for LossyVisitor {
     }
 }
 
-/// A text as serde_json hands it out as bytes: UTF-8, but for halves of surrogate pairs, which take three bytes each.
+/// A text as serde_json hands it out as bytes: UTF-8, but for halves of surrogate pairs, which take
+/// three bytes each.
 fn with_replacements(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

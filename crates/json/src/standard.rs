@@ -1,5 +1,5 @@
-//! The way without the feature `lean`: serde_json's, and a second, slower one through the text for what
-//! that refuses although it is JSON.
+//! The way without the feature `lean`: serde_json's, and a second, slower one through the text for
+//! what that refuses although it is JSON.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! What a client and a gateway say to each other: requests, responses, events.
 //!
-//! Both directions, both ways: a client writes what a gateway reads, and reads what a gateway writes.
-//! [RES-Client protocol](https://resgate.io/docs/specification/res-client-protocol/).
+//! Both directions, both ways: a client writes what a gateway reads, and reads what a gateway
+//! writes. [RES-Client protocol](https://resgate.io/docs/specification/res-client-protocol/).
 
 use std::fmt;
 
@@ -19,8 +19,9 @@ pub use self::{
 };
 use crate::{Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, members, read, rid::is_part};
 
-/// A request of a client. [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests).
-/// Its `Debug` hides the params: they may be credentials.
+/// A request of a client.
+/// [Requests](https://resgate.io/docs/specification/res-client-protocol/#requests). Its `Debug`
+/// hides the params: they may be credentials.
 #[derive(Clone)]
 pub struct Request {
     /// Chosen by the client; comes back with the response.
@@ -31,7 +32,8 @@ pub struct Request {
     pub params: Option<Box<RawValue>>,
 }
 
-/// What a client asks for. [Request types](https://resgate.io/docs/specification/res-client-protocol/#request-types).
+/// What a client asks for. [Request
+/// types](https://resgate.io/docs/specification/res-client-protocol/#request-types).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Which protocol is spoken. Params: [`VersionParams`]; result: [`VersionResult`].
@@ -81,8 +83,8 @@ pub struct VersionResult {
     pub protocol: String,
 }
 
-/// Params of an unsubscribe request.
-/// [Unsubscribe request](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-request).
+/// Params of an unsubscribe request. [Unsubscribe
+/// request](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-request).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct UnsubscribeParams {
     /// How many direct subscriptions end; none means one.
@@ -90,8 +92,9 @@ pub struct UnsubscribeParams {
     pub count: Option<u64>,
 }
 
-/// Resources that the client did not have yet. `M` and `C` are how models and collections are held; a gateway holds
-/// them as JSON text. [Resource set](https://resgate.io/docs/specification/res-client-protocol/#resource-set).
+/// Resources that the client did not have yet. `M` and `C` are how models and collections are held;
+/// a gateway holds them as JSON text. [Resource
+/// set](https://resgate.io/docs/specification/res-client-protocol/#resource-set).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ResourceSet<M = Model, C = Collection> {
     /// Models.
@@ -115,7 +118,8 @@ impl Request {
     /// Reads a frame.
     ///
     /// # Errors
-    /// [`BadRequest::Malformed`] for what gateways ignore, [`BadRequest::Refused`] for what they answer with an error.
+    /// [`BadRequest::Malformed`] for what gateways ignore, [`BadRequest::Refused`] for what they
+    /// answer with an error.
     pub fn parse(frame: &str) -> Result<Self, BadRequest> {
         #[derive(Deserialize)]
         struct Wire<'a> {

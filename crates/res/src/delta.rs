@@ -9,8 +9,8 @@ use crate::{Change, Map, Value};
 /// What a change event carries: the members that change.
 pub type Changes<V = Value> = Map<String, Change<V>>;
 
-/// One step from a collection to another.
-/// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
+/// One step from a collection to another. [Collection add
+/// event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step<V = Value> {
     /// A value is put in at an index.
@@ -60,12 +60,12 @@ pub fn between_models<V: Clone + PartialEq>(old: &Map<String, V>, new: &Map<Stri
     gone.chain(differ.map(|(name, value)| (name.clone(), value.clone().into()))).collect()
 }
 
-/// How many values [`between_collections`] may find to differ before it gives up on the fewest steps: its time and memory grow
-/// with the square of them.
+/// How many values [`between_collections`] may find to differ before it gives up on the fewest
+/// steps: its time and memory grow with the square of them.
 const MOST_DIFFERENCES: usize = 1024;
 
-/// The steps that make the collection `old` the collection `new`, in the order in which they are to be taken: the
-/// removals first, back to front, then the additions, front to back.
+/// The steps that make the collection `old` the collection `new`, in the order in which they are to
+/// be taken: the removals first, back to front, then the additions, front to back.
 #[must_use]
 pub fn between_collections<T: PartialEq + Borrow<V>, V: Clone>(old: &[T], new: &[T]) -> Vec<Step<V>> {
     let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
@@ -83,11 +83,12 @@ pub fn between_collections<T: PartialEq + Borrow<V>, V: Clone>(old: &[T], new: &
         .collect()
 }
 
-/// The longest common subsequence, as pairs of indices in rising order; an empty one if finding it costs too much. After
-/// E. W. Myers, "An O(ND) difference algorithm and its variations", 1986.
+/// The longest common subsequence, as pairs of indices in rising order; an empty one if finding it
+/// costs too much. After E. W. Myers, "An O(ND) difference algorithm and its variations", 1986.
 fn longest_common<V: PartialEq>(a: &[V], b: &[V]) -> Vec<(usize, usize)> {
     let most = MOST_DIFFERENCES.min(a.len() + b.len());
-    // On the diagonal k, k - middle more values of `a` than of `b` are dealt with; and of `a`, furthest[k] at the most.
+    // On the diagonal k, k - middle more values of `a` than of `b` are dealt with; and of `a`,
+    // furthest[k] at the most.
     let middle = most + 1;
     let mut furthest = vec![0; 2 * middle + 1];
     let mut rounds = Vec::new();
@@ -109,8 +110,8 @@ fn longest_common<V: PartialEq>(a: &[V], b: &[V]) -> Vec<(usize, usize)> {
     Vec::new()
 }
 
-/// The diagonal from which, with one difference more, the diagonal `k` is reached, of those between `first` and `last`;
-/// `around`: how far its neighbours and itself have got.
+/// The diagonal from which, with one difference more, the diagonal `k` is reached, of those between
+/// `first` and `last`; `around`: how far its neighbours and itself have got.
 fn came_from(around: &[usize], k: usize, first: usize, last: usize) -> usize {
     if k == first || (k != last && around[0] < around[2]) { k + 1 } else { k - 1 }
 }

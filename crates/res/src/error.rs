@@ -28,14 +28,16 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Cow<'static, str>
     Ok(words.map_or(Cow::Borrowed(""), |words| words.into_owned().into()))
 }
 
-/// What no [`Json`] holds is read as the nearest that one does: the rest of the error is worth more.
+/// What no [`Json`] holds is read as the nearest that one does: the rest of the error is worth
+/// more.
 fn any_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
     let text = Box::<RawValue>::deserialize(deserializer)?;
     Ok(json::parse(text.get()).filter(|json| !json.is_null()))
 }
 
-/// The codes of [pre-defined errors](https://resgate.io/docs/specification/res-client-protocol/#pre-defined-errors),
-/// and those that Resgate adds.
+/// The codes of [pre-defined
+/// errors](https://resgate.io/docs/specification/res-client-protocol/#pre-defined-errors), and
+/// those that Resgate adds.
 pub mod code {
     /// A resource or a method may not be used.
     pub const ACCESS_DENIED: &str = "system.accessDenied";
@@ -179,7 +181,8 @@ impl Error {
         self.code == code
     }
 
-    /// True for errors that RES defines (`system.…`): they say nothing about what the service decided.
+    /// True for errors that RES defines (`system.…`): they say nothing about what the service
+    /// decided.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.code.starts_with("system.")

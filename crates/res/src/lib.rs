@@ -1,8 +1,9 @@
 //! RES protocol wire types.
 //!
-//! What browsers, gateways and services say to each other in RES 1.2.3, in both directions, so that the client, the
-//! gateway and the service share one reading of it. Pure: no async, no clock, no I/O. Reading is lenient (members that
-//! nobody knows are ignored) and never panics; writing is strict. Knows no sessions.
+//! What browsers, gateways and services say to each other in RES 1.2.3, in both directions, so that
+//! the client, the gateway and the service share one reading of it. Pure: no async, no clock, no
+//! I/O. Reading is lenient (members that nobody knows are ignored) and never panics; writing is
+//! strict. Knows no sessions.
 //!
 //! The specification: <https://resgate.io/docs/specification/res-protocol/>.
 #![doc = include_str!("../README.md")]
@@ -56,7 +57,8 @@ fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(des
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
-/// A member with any value, `null` included, told from no member: an `Option` would take both for none.
+/// A member with any value, `null` included, told from no member: an `Option` would take both for
+/// none.
 #[derive(Default)]
 struct Present<'a>(Option<&'a RawValue>);
 

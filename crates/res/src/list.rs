@@ -1,7 +1,9 @@
-//! A list for collections of any length: putting a value in or taking one out moves the places of those behind it, not the values.
+//! A list for collections of any length: putting a value in or taking one out moves the places of
+//! those behind it, not the values.
 //!
-//! In a vector of values, of ten thousand a hundred and sixty kilobytes are moved for each, on average: more than all else that an event
-//! costs. With each value in a box of its own, loading them takes as many allocations more.
+//! In a vector of values, of ten thousand a hundred and sixty kilobytes are moved for each, on
+//! average: more than all else that an event costs. With each value in a box of its own, loading
+//! them takes as many allocations more.
 
 use std::{fmt, mem};
 
@@ -52,7 +54,8 @@ impl<T: Default> List<T> {
     pub fn remove(&mut self, index: usize) -> Option<T> {
         (index < self.places.len()).then(|| {
             let removed = mem::take(&mut self.values[self.places.remove(index)]);
-            // Most of it is what is left of others: what is there moves together, once in as many removals as that takes moves.
+            // Most of it is what is left of others: what is there moves together, once in as many
+            // removals as that takes moves.
             if self.values.len() > 2 * self.places.len() {
                 let values = self.places.iter().map(|place| mem::take(&mut self.values[*place]));
                 *self = values.collect::<Vec<_>>().into();

@@ -1,7 +1,8 @@
 //! A map for models, events and the client's tables: keys and values in one sorted vector.
 //!
-//! The page downloads a copy of the map's code for each kind of key and value, and a B-tree's is ten times as large. Putting a key
-//! between others moves those behind it: fine for the members of a model, and for thousands of small values.
+//! The page downloads a copy of the map's code for each kind of key and value, and a B-tree's is
+//! ten times as large. Putting a key between others moves those behind it: fine for the members of
+//! a model, and for thousands of small values.
 
 use std::{borrow::Borrow, fmt, marker::PhantomData, mem};
 
@@ -240,7 +241,8 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for M
                 while let Some(entry) = access.next_entry()? {
                     entries.push(entry);
                 }
-                // All at once: one by one, many in a bad order would take long. Stable, so that of equal keys the last stays last.
+                // All at once: one by one, many in a bad order would take long. Stable, so that of
+                // equal keys the last stays last.
                 entries.sort_by(|(a, _): &(K, V), (b, _)| a.cmp(b));
                 entries.dedup_by(|(key, value), (kept, kept_value)| {
                     let again = key == kept;

@@ -1,10 +1,11 @@
 //! Reads the structs of the wire from JSON text.
 //!
-//! Serde's derived readers accept an array for a struct, its items for the fields in their order. On the wire,
-//! `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an object is a struct. Of equal names the last
-//! counts, as in `relogin_json`, in JavaScript and in Resgate; where a message says who somebody is, [`credentials`] refuses
-//! them. A name with half a surrogate pair is read with U+FFFD in its place. An untagged enum is out of reach: serde buffers it and
-//! reads the buffer itself.
+//! Serde's derived readers accept an array for a struct, its items for the fields in their order.
+//! On the wire, `{"result":[true,"*"]}` would then grant everything. Here, at any depth, only an
+//! object is a struct. Of equal names the last counts, as in `relogin_json`, in JavaScript and in
+//! Resgate; where a message says who somebody is, [`credentials`] refuses them. A name with half a
+//! surrogate pair is read with U+FFFD in its place. An untagged enum is out of reach: serde buffers
+//! it and reads the buffer itself.
 //!
 //! Must not depend on any message of RES.
 
@@ -28,8 +29,8 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error> {
     read(std::str::from_utf8(text).map_err(Error::custom)?, Equal::LastCounts)
 }
 
-/// Reads a struct from the text of an object that says who somebody is: a name of the struct's that comes twice is refused, because
-/// another reader may take the other value.
+/// Reads a struct from the text of an object that says who somebody is: a name of the struct's that
+/// comes twice is refused, because another reader may take the other value.
 ///
 /// # Errors
 /// The text is no JSON object, or the object is not such a struct.
@@ -38,11 +39,13 @@ pub fn credentials<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error
 }
 
 fn read<'de, T: Deserialize<'de>>(text: &'de str, equal: Equal) -> Result<T, Error> {
-    // One pass over the text, however large its members are: they are looked at by whoever reads them.
+    // One pass over the text, however large its members are: they are looked at by whoever reads
+    // them.
     T::deserialize(MapDeserializer::new(members(text, equal)?))
 }
 
-/// The name by which raw texts ask for themselves, serde_json's secret. A test tells when it changes, and then it is slower.
+/// The name by which raw texts ask for themselves, serde_json's secret. A test tells when it
+/// changes, and then it is slower.
 const RAW: &str = "$serde_json::private::RawValue";
 
 /// What becomes of members with equal names.
@@ -181,7 +184,8 @@ impl<'de> Deserializer<'de> for Text<'de> {
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
         if name == RAW {
-            // As serde_json hands out a text that it has found, without looking for its end once more.
+            // As serde_json hands out a text that it has found, without looking for its end once
+            // more.
             visitor.visit_map(MapDeserializer::new(iter::once((name, BorrowedStrDeserializer::new(self.0.get())))))
         } else if name.starts_with('$') {
             self.0.deserialize_newtype_struct(name, visitor)

@@ -6,11 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
 /// What a client writes in a resource id where the gateway is to put the connection's id.
-/// [Connection ID tag](https://resgate.io/docs/specification/res-client-protocol/#connection-id-tag).
+/// [Connection ID
+/// tag](https://resgate.io/docs/specification/res-client-protocol/#connection-id-tag).
 pub const CID_TAG: &str = "{cid}";
 
-/// Names a resource: a name of parts divided by dots, and maybe a query after a question mark. Cheap to clone.
-/// [Resource IDs](https://resgate.io/docs/specification/res-protocol/#resource-ids).
+/// Names a resource: a name of parts divided by dots, and maybe a query after a question mark.
+/// Cheap to clone. [Resource
+/// IDs](https://resgate.io/docs/specification/res-protocol/#resource-ids).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceId(Arc<str>);
 
@@ -20,7 +22,8 @@ pub struct ResourceId(Arc<str>);
 pub struct InvalidResourceId(String);
 
 /// A pattern over resource names: `*` stands for one part, `>` at the end for one or more.
-/// [Resource name pattern](https://resgate.io/docs/specification/res-service-protocol/#resource-name-pattern).
+/// [Resource name
+/// pattern](https://resgate.io/docs/specification/res-service-protocol/#resource-name-pattern).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
@@ -28,7 +31,8 @@ impl ResourceId {
     /// Reads a resource id.
     ///
     /// # Errors
-    /// [`InvalidResourceId`] if the name is empty, has an empty part, or a character that subjects cannot carry.
+    /// [`InvalidResourceId`] if the name is empty, has an empty part, or a character that subjects
+    /// cannot carry.
     pub fn parse(text: &str) -> Result<Self, InvalidResourceId> {
         let name = text.split_once('?').map_or(text, |(name, _)| name);
         if is_name(name) { Ok(Self(text.into())) } else { Err(InvalidResourceId(text.to_owned())) }
@@ -58,7 +62,8 @@ impl ResourceId {
         self.0.contains(CID_TAG)
     }
 
-    /// The id that services know: each tag replaced by `cid`. `None` if `cid` cannot stand in a name.
+    /// The id that services know: each tag replaced by `cid`. `None` if `cid` cannot stand in a
+    /// name.
     #[must_use]
     pub fn with_cid(&self, cid: &str) -> Option<Self> {
         if !self.has_cid_tag() {

@@ -1,7 +1,9 @@
-//! What gateways and services say to each other over the messaging system: requests, responses, events.
+//! What gateways and services say to each other over the messaging system: requests, responses,
+//! events.
 //!
-//! Both directions: a gateway writes requests and reads responses, a service reads requests and writes responses.
-//! [RES-Service protocol](https://resgate.io/docs/specification/res-service-protocol/).
+//! Both directions: a gateway writes requests and reads responses, a service reads requests and
+//! writes responses. [RES-Service
+//! protocol](https://resgate.io/docs/specification/res-service-protocol/).
 
 use std::{collections::BTreeMap, fmt};
 
@@ -165,7 +167,8 @@ impl fmt::Display for Subject {
     }
 }
 
-/// A payload of a request or an event: JSON bytes on the bus. An empty payload is read as an empty object.
+/// A payload of a request or an event: JSON bytes on the bus. An empty payload is read as an empty
+/// object.
 pub trait Payload: Serialize + for<'a> Deserialize<'a> {
     /// The bytes to send.
     #[must_use]
@@ -184,7 +187,8 @@ pub trait Payload: Serialize + for<'a> Deserialize<'a> {
 }
 
 impl Origin {
-    /// Adds a header of the HTTP request, whatever the case its name is written in. `Host` is none of them.
+    /// Adds a header of the HTTP request, whatever the case its name is written in. `Host` is none
+    /// of them.
     pub fn push_header(&mut self, name: &str, value: impl Into<String>) {
         let canonical = canonical_header(name);
         if canonical == "Host" {
@@ -244,8 +248,8 @@ impl fmt::Debug for EncodedOrigin {
     }
 }
 
-/// Reads the params of a method that takes an object. No params, and `null`, are read as an empty one; one that has a member twice is
-/// refused, because the params may be credentials.
+/// Reads the params of a method that takes an object. No params, and `null`, are read as an empty
+/// one; one that has a member twice is refused, because the params may be credentials.
 ///
 /// # Errors
 /// `system.invalidParams` if they are not what the method takes.

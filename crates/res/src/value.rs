@@ -105,7 +105,8 @@ impl Value {
         }
     }
 
-    /// What a client of a version before 1.2.1 understands: the id in place of a soft reference, a place-holder for data.
+    /// What a client of a version before 1.2.1 understands: the id in place of a soft reference, a
+    /// place-holder for data.
     #[must_use]
     pub fn without_soft_references_and_data(&self) -> Self {
         match self {

@@ -1,8 +1,9 @@
 //! Values as their service wrote them, digit by digit: what a gateway keeps and passes on.
 //!
-//! A gateway needs to know of a value which resource it refers to, and whether it is the one that was there before. Everything
-//! else in it is between the service and its clients: numbers of any size, halves of surrogate pairs, members of a reference
-//! that RES does not define. Clients that work with values read [`Value`](crate::Value)s instead.
+//! A gateway needs to know of a value which resource it refers to, and whether it is the one that
+//! was there before. Everything else in it is between the service and its clients: numbers of any
+//! size, halves of surrogate pairs, members of a reference that RES does not define. Clients that
+//! work with values read [`Value`](crate::Value)s instead.
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ use crate::{Change, InvalidValue, Map, ResourceId, read::Members};
 pub enum Verbatim {
     /// A string, number, boolean or null. A data value that holds one of these is read as this.
     Primitive(Box<RawValue>),
-    /// A resource that comes along with this one. Boxed: most values are none, and collections have thousands of them.
+    /// A resource that comes along with this one. Boxed: most values are none, and collections have
+    /// thousands of them.
     Reference(Box<Reference>),
     /// A resource that does not.
     SoftReference(Box<Reference>),
@@ -64,7 +66,8 @@ impl Verbatim {
         }
     }
 
-    /// What a client of a version before 1.2.1 understands: the id in place of a soft reference, a place-holder for data.
+    /// What a client of a version before 1.2.1 understands: the id in place of a soft reference, a
+    /// place-holder for data.
     #[must_use]
     pub fn without_soft_references_and_data(&self) -> Self {
         let string = |text: &str| {
@@ -119,9 +122,9 @@ impl Change<Verbatim> {
     }
 }
 
-/// True if a client can tell the values apart: primitives by their texts, references by what they refer to, data by what is in
-/// them. Texts, because a number need not fit into any of ours. Where there is doubt, values differ: a change that is told for
-/// nothing does no harm.
+/// True if a client can tell the values apart: primitives by their texts, references by what they
+/// refer to, data by what is in them. Texts, because a number need not fit into any of ours. Where
+/// there is doubt, values differ: a change that is told for nothing does no harm.
 impl PartialEq for Verbatim {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {

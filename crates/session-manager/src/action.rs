@@ -1,4 +1,5 @@
-//! What comes out of the [`SessionManager`](crate::SessionManager): what its driver has to do, and what the page is told.
+//! What comes out of the [`SessionManager`](crate::SessionManager): what its driver has to do, and
+//! what the page is told.
 
 use std::time::Duration;
 
@@ -9,34 +10,39 @@ use crate::{Diagnostic, EndReason, LockId, RequestError, RequestId, Secret, Toke
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Send a request on the current connection, at once. Answered by [`Answered`](crate::Input::Answered).
+    /// Send a request on the current connection, at once. Answered by
+    /// [`Answered`](crate::Input::Answered).
     Request(Request),
-    /// A request was not answered in time: find out whether the connection still works, if that is possible.
+    /// A request was not answered in time: find out whether the connection still works, if that is
+    /// possible.
     CheckConnection,
-    /// Requests of others may go out on this connection. Until then they had better wait, so that they go out with the
-    /// session resumed.
+    /// Requests of others may go out on this connection. Until then they had better wait, so that
+    /// they go out with the session resumed.
     Ready,
     /// The connection has got a session: what was refused before may be allowed now.
     Authenticated,
-    /// The connection is of no use: end it, and open another one. Nothing that was sent on it is answered any more.
+    /// The connection is of no use: end it, and open another one. Nothing that was sent on it is
+    /// answered any more.
     Replace,
-    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any other input. It may be
-    /// stale: what another tab has written a moment ago need not show yet.
+    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any
+    /// other input. It may be stale: what another tab has written a moment ago need not show yet.
     ReadStorage,
-    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come between. Then hand in what
-    /// storage has, whoever wrote it, as [`StorageRead`](crate::Input::StorageRead), before any other input. That is never
-    /// stale. Where storage is refused: keep the record in memory.
+    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come
+    /// between. Then hand in what storage has, whoever wrote it, as
+    /// [`StorageRead`](crate::Input::StorageRead), before any other input. That is never stale.
+    /// Where storage is refused: keep the record in memory.
     SwapStorage {
         /// What has to be there; `None`: nothing.
         from: Option<Secret>,
         /// What is to be there; `None`: nothing.
         to: Option<Secret>,
     },
-    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand the public half in as
-    /// [`Device`](crate::Input::Device) before any other input. Tabs that ask at the same time get the same pair.
+    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand
+    /// the public half in as [`Device`](crate::Input::Device) before any other input. Tabs that ask
+    /// at the same time get the same pair.
     MakeDevice,
-    /// Sign the text's bytes with that key pair; hand the signature in as [`Signed`](crate::Input::Signed) before any other
-    /// input. Never makes a pair.
+    /// Sign the text's bytes with that key pair; hand the signature in as
+    /// [`Signed`](crate::Input::Signed) before any other input. Never makes a pair.
     Sign(Secret),
     /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
     RequestLock(LockId),
@@ -68,7 +74,8 @@ pub enum Event {
     State(SessionState),
     /// What the session's key needs beside it is another thing, or there is no session any more.
     Binding(Option<Binding>),
-    /// The time of the next refresh is another one ([`SessionManager::refresh_due`](crate::SessionManager::refresh_due)).
+    /// The time of the next refresh is another one
+    /// ([`SessionManager::refresh_due`](crate::SessionManager::refresh_due)).
     Refresh(Option<Duration>),
 }
 
@@ -92,6 +99,7 @@ pub enum SessionState {
 pub enum Binding {
     /// The device that logged in: a key that was copied opens nothing.
     Bound,
-    /// Nothing: the browser could keep no device key. A key that was copied and used ends the session.
+    /// Nothing: the browser could keep no device key. A key that was copied and used ends the
+    /// session.
     Bearer,
 }

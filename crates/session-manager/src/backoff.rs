@@ -1,12 +1,14 @@
-//! The delay before the next try: exponential, with full jitter. Must not draw random values: they are
-//! arguments.
+//! The delay before the next try: exponential, with full jitter. Must not draw random values: they
+//! are arguments.
 //!
-//! Whatever is tried again uses it: reconnects (`connection.rs` of relogin-client-proto, which also says when they
-//! start over), refused subscriptions, pending logouts, and uses of a key, which `schedule.rs` cuts to the key's life.
+//! Whatever is tried again uses it: reconnects (`connection.rs` of relogin-client-proto, which also
+//! says when they start over), refused subscriptions, pending logouts, and uses of a key, which
+//! `schedule.rs` cuts to the key's life.
 
 use std::time::Duration;
 
-/// Longest delay of the first try; tests of relogin-client-proto count on it. It is jittered too, so that a restarted gateway is not overrun.
+/// Longest delay of the first try; tests of relogin-client-proto count on it. It is jittered too,
+/// so that a restarted gateway is not overrun.
 const BASE: Duration = Duration::from_millis(250);
 /// Longest delay of all.
 const CAP: Duration = Duration::from_secs(30);
@@ -40,8 +42,8 @@ impl Backoff {
     }
 }
 
-/// The jitter that one input may draw: the bits of its [`Moment`](crate::Moment), stretched (SplitMix64). No secret may
-/// come from it.
+/// The jitter that one input may draw: the bits of its [`Moment`](crate::Moment), stretched
+/// (SplitMix64). No secret may come from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Dice(u64);
 
@@ -61,7 +63,8 @@ impl Dice {
 
     /// A length of time from zero up to `bound`, in whole milliseconds.
     pub fn up_to(&mut self, bound: Duration) -> Duration {
-        // By hand: `as_millis` counts with 128 bits, whose division the page would have to download.
+        // By hand: `as_millis` counts with 128 bits, whose division the page would have to
+        // download.
         let ms = bound.as_secs().saturating_mul(1000).saturating_add(bound.subsec_millis().into());
         Duration::from_millis(self.roll() % ms.saturating_add(1))
     }

@@ -17,15 +17,19 @@ pub(crate) struct ConnectionNotes {
     pub(crate) gate: Gate,
     /// Who is logged in, as the user model says.
     pub(crate) observed_user: ObservedUser,
-    /// Who was logged in when the user logged out: not to be shown until the user model has caught up.
+    /// Who was logged in when the user logged out: not to be shown until the user model has caught
+    /// up.
     pub(crate) leaving_user: Option<User>,
-    /// The user model lost its user during an operation: maybe by that, so it is looked at again when that is over.
+    /// The user model lost its user during an operation: maybe by that, so it is looked at again
+    /// when that is over.
     pub(crate) has_lost_user: bool,
     /// A login or a key was sent: somebody may be logged in by it, and nobody know.
     pub(crate) is_used: bool,
-    /// The session whose key was sent, and no answer came: it may still arrive, and take the connection to that session.
+    /// The session whose key was sent, and no answer came: it may still arrive, and take the
+    /// connection to that session.
     pub(crate) unanswered: Option<Holding>,
-    /// A logout that names no session was sent, or something was done that we know nothing of: no session is to be taken up.
+    /// A logout that names no session was sent, or something was done that we know nothing of: no
+    /// session is to be taken up.
     pub(crate) is_tainted: bool,
     /// The user model says otherwise than storage: until when it may.
     pub(crate) orphan: Option<Duration>,
@@ -46,8 +50,8 @@ pub(crate) enum Gate {
     Open,
 }
 
-/// Challenges of the service, which a bound session's device signs: asked for while the connection opens, kept for its life,
-/// and asked for once more before they are too old.
+/// Challenges of the service, which a bound session's device signs: asked for while the connection
+/// opens, kept for its life, and asked for once more before they are too old.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Challenges {
     /// When the one that is under way was asked for.

@@ -19,7 +19,8 @@ pub enum RequestError {
     /// The answer is none that RES knows.
     #[error("the answer makes no sense")]
     Garbled,
-    /// A later command made it pointless: unsubscribed before the resource was there, logged out before logged in.
+    /// A later command made it pointless: unsubscribed before the resource was there, logged out
+    /// before logged in.
     #[error("a later command took its place")]
     Superseded,
     /// There is nothing to unsubscribe from. The session manager never says so; clients do.
@@ -28,7 +29,8 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The RES error code that says it: the gateway's or service's own, or the one that RES clients use.
+    /// The RES error code that says it: the gateway's or service's own, or the one that RES clients
+    /// use.
     #[must_use]
     pub fn code(&self) -> &str {
         match self {

@@ -3,8 +3,8 @@
 //!
 //! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
 //! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
-//! Who heard neither, because there was no connection, is told `Refused` (or `Expired`), even if the service has
-//! found the theft (`reuse_detected` in its audit trail).
+//! Who heard neither, because there was no connection, is told `Refused` (or `Expired`), even if
+//! the service has found the theft (`reuse_detected` in its audit trail).
 
 use crate::{
     EndReason,

@@ -1,6 +1,7 @@
 //! Names of what is under way: commands, requests, and requests for the lock.
 
-/// Names a command of the caller, who chooses it and gets it back in [`Action::Settle`](crate::Action::Settle), once.
+/// Names a command of the caller, who chooses it and gets it back in
+/// [`Action::Settle`](crate::Action::Settle), once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 

@@ -15,10 +15,11 @@ pub struct Config {
     pub request_timeout: Duration,
     /// How long one use of the relogin key waits for its answer before it is sent again.
     pub relogin_timeout: Duration,
-    /// How long the storage lock is waited for before it is stolen; up to half as long again, so that two tabs do not steal
-    /// it from each other.
+    /// How long the storage lock is waited for before it is stolen; up to half as long again, so
+    /// that two tabs do not steal it from each other.
     pub lock_timeout: Duration,
-    /// How often the key of a legacy service is used, which does not say it: well within the life of its keys.
+    /// How often the key of a legacy service is used, which does not say it: well within the life
+    /// of its keys.
     pub refresh: Duration,
 }
 
@@ -44,42 +45,50 @@ pub enum Input {
     /// A connection is being opened, and takes `auth` requests already, though their answers may be
     /// long in coming. Need not be told.
     Opening,
-    /// There is a new connection, on which requests can be answered. If there was one before, it is lost.
+    /// There is a new connection, on which requests can be answered. If there was one before, it is
+    /// lost.
     Connected,
     /// The connection is lost.
     Disconnected,
-    /// Something came over the connection: it works, whatever was said of the network. An answer says so, too.
+    /// Something came over the connection: it works, whatever was said of the network. An answer
+    /// says so, too.
     Heard,
     /// The answer to the request of this id: what the method gave back.
     Answered(RequestId, Result<Json, RequestError>),
-    /// The user model, `NAME.user.{cid}`, of this connection: it was loaded, has changed, or cannot be trusted any more.
+    /// The user model, `NAME.user.{cid}`, of this connection: it was loaded, has changed, or cannot
+    /// be trusted any more.
     User(ObservedUser),
     /// The custom event `rotated` of the user model, with its generation.
     Rotated(u64),
     /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
     /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
     StorageRead(Option<Secret>),
-    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other input; `None` where the browser
-    /// can keep no key pair, or cannot now: a login does not wait for that.
+    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other
+    /// input; `None` where the browser can keep no key pair, or cannot now: a login does not wait
+    /// for that.
     Device(Option<PublicKey>),
     /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input.
     Signed(Signature),
-    /// Another tab may have changed the storage record. A hint: the session manager looks for itself.
+    /// Another tab may have changed the storage record. A hint: the session manager looks for
+    /// itself.
     StorageChanged,
     /// The lock is ours, until released or stolen from us.
     LockGranted(LockId),
-    /// There is no lock to be had: the browser has none, or another tab stole it from us while we waited or held it.
+    /// There is no lock to be had: the browser has none, or another tab stole it from us while we
+    /// waited or held it.
     LockRefused(LockId),
-    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been late.
+    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been
+    /// late.
     Wake,
-    /// Whether the user looks at this page: of several tabs, that one takes back a session that can be on one connection only.
-    /// True until said otherwise.
+    /// Whether the user looks at this page: of several tabs, that one takes back a session that can
+    /// be on one connection only. True until said otherwise.
     Attention(bool),
     /// The network is there, says the browser.
     Online,
     /// It is not. A hint: what comes over the connection proves it wrong.
     Offline,
-    /// The time of [`SessionManager::poll_timeout`](crate::SessionManager::poll_timeout) has come. Too early or too late does no harm.
+    /// The time of [`SessionManager::poll_timeout`](crate::SessionManager::poll_timeout) has come.
+    /// Too early or too late does no harm.
     Timer,
     /// Log in. Settles once the relogin key is stored.
     Login {
@@ -90,19 +99,22 @@ pub enum Input {
         /// Wiped once sent.
         password: Secret,
     },
-    /// Log out, here and in all tabs. Takes effect on the page at once; settles when the service has answered or cannot be
-    /// reached (the session is then ended as soon as it can be), and never fails.
+    /// Log out, here and in all tabs. Takes effect on the page at once; settles when the service
+    /// has answered or cannot be reached (the session is then ended as soon as it can be), and
+    /// never fails.
     Logout(Token),
 }
 
 /// What came of [`Action::Sign`](crate::Action::Sign).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signature {
-    /// The signature: base64url, as [`SignedChallenge`](relogin_session::api::SignedChallenge) has it.
+    /// The signature: base64url, as [`SignedChallenge`](relogin_session::api::SignedChallenge) has
+    /// it.
     Made(String),
     /// There is no key pair (any more), and none that could come back.
     NoKey,
-    /// The place where the key pair lies does not answer now. Whatever needs the signature is put off.
+    /// The place where the key pair lies does not answer now. Whatever needs the signature is put
+    /// off.
     Unavailable,
 }
 
@@ -122,8 +134,8 @@ pub enum ObservedUser {
 const IDS: [&str; 4] = ["id", "userId", "username", "name"];
 
 impl ObservedUser {
-    /// Reads the user model by its members. A legacy service's may have others: without `id`, the first of `userId`,
-    /// `username` and `name` is the id.
+    /// Reads the user model by its members. A legacy service's may have others: without `id`, the
+    /// first of `userId`, `username` and `name` is the id.
     pub fn read<'a>(member: impl Fn(&str) -> Option<&'a Json>) -> Self {
         let text = |name| member(name).and_then(Json::as_str);
         let id = match IDS.into_iter().find_map(&member) {

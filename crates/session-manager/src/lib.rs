@@ -1,11 +1,11 @@
 //! The session manager of a RES client: keeps the relogin key, and decides when to use it.
 //!
-//! Pure: no async, no clock, no randomness, no I/O; builds for wasm32 and natively. It knows neither
-//! sockets nor resources. Whoever has those drives it: one machine, [`SessionManager`], takes an
-//! [`Input`] in a [`Turn`] and queues [`Action`]s and [`Event`]s. `relogin-client-proto` drives it
-//! for our own RES client, and the npm package for ResClient and others, by the same interface. What
-//! a session is to a browser is in docs/protocol.md, section 4; whether a key was stolen is never
-//! decided here.
+//! Pure: no async, no clock, no randomness, no I/O; builds for wasm32 and natively. It knows
+//! neither sockets nor resources. Whoever has those drives it: one machine, [`SessionManager`],
+//! takes an [`Input`] in a [`Turn`] and queues [`Action`]s and [`Event`]s. `relogin-client-proto`
+//! drives it for our own RES client, and the npm package for ResClient and others, by the same
+//! interface. What a session is to a browser is in docs/protocol.md, section 4; whether a key was
+//! stolen is never decided here.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

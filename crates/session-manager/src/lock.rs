@@ -1,9 +1,10 @@
-//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is right rests on it, but where
-//! the session is a legacy service's. There a second use of a key ends the session, so the lock is waited for until whoever
-//! has it must have done with its use.
+//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is
+//! right rests on it, but where the session is a legacy service's. There a second use of a key ends
+//! the session, so the lock is waited for until whoever has it must have done with its use.
 //!
-//! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little longer than the next, and
-//! anew when storage shows that somebody is at work after all: else they would steal from each other, one after the other.
+//! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little
+//! longer than the next, and anew when storage shows that somebody is at work after all: else they
+//! would steal from each other, one after the other.
 
 use std::time::Duration;
 
@@ -59,18 +60,21 @@ impl Lock {
         self.yielded_to = Some(attempt);
     }
 
-    /// Whether this use of the key, which storage has now, is another one than we have begun or waited for.
+    /// Whether this use of the key, which storage has now, is another one than we have begun or
+    /// waited for.
     pub(crate) fn is_other_use(&self, attempt: Option<Attempt>) -> bool {
         self.yielded_to != attempt
     }
 
-    /// True if this use of the key is likely to be a sibling's, who is about to store the successor. The lock would tell;
-    /// where there is none, each use that somebody else has begun is given as much time as a lock, once.
+    /// True if this use of the key is likely to be a sibling's, who is about to store the
+    /// successor. The lock would tell; where there is none, each use that somebody else has begun
+    /// is given as much time as a lock, once.
     pub(crate) fn yields_to(&mut self, attempt: Attempt) -> bool {
         self.yielded_to.replace(attempt) != Some(attempt) && self.state == State::Without
     }
 
-    /// Some time soon, by chance: where there is no lock, siblings do not do the same thing at one moment.
+    /// Some time soon, by chance: where there is no lock, siblings do not do the same thing at one
+    /// moment.
     pub(crate) fn own_moment(turn: &mut Turn) -> Duration {
         let wait = turn.dice.up_to(SPREAD);
         turn.after(wait)

@@ -8,7 +8,8 @@ use crate::{RequestError, operation::login::LoginRequest, outbox::Outbox};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct WaitingLogins {
     queue: Vec<LoginRequest>,
-    /// Whether a connection was given up so that they need not wait for the key that could not be used on it.
+    /// Whether a connection was given up so that they need not wait for the key that could not be
+    /// used on it.
     are_first: bool,
 }
 

@@ -1,5 +1,5 @@
-//! All that the session manager has in hand, and what each part of it does with it: connect and disconnect, replace a
-//! connection, break an operation off. What is next is not decided here.
+//! All that the session manager has in hand, and what each part of it does with it: connect and
+//! disconnect, replace a connection, break an operation off. What is next is not decided here.
 
 use crate::{
     Action, Config, ObservedUser, RequestError, Turn,
@@ -53,12 +53,14 @@ impl Machine {
         self.phase.is_connected() && !self.is_offline
     }
 
-    /// Whether the pending logouts concern this connection: it holds what is to end, or is to take it up next.
+    /// Whether the pending logouts concern this connection: it holds what is to end, or is to take
+    /// it up next.
     pub(crate) fn is_ending(&self) -> bool {
         self.pending_logouts.is_attached() || self.session.held().is_none() && !self.pending_logouts.is_empty()
     }
 
-    /// Whether the user that the user model names is to be shown: not one whom nobody has logged in, as far as the page knows.
+    /// Whether the user that the user model names is to be shown: not one whom nobody has logged
+    /// in, as far as the page knows.
     pub(crate) fn is_shown(&self) -> bool {
         let Some(connection) = self.phase.connection() else { return false };
         let is_accounted = match self.session.status {
@@ -180,8 +182,8 @@ impl Machine {
         }
     }
 
-    /// Whether a sibling is about to finish some of these logouts of storage: on a connection that is free for it, they
-    /// would be ours to finish.
+    /// Whether a sibling is about to finish some of these logouts of storage: on a connection that
+    /// is free for it, they would be ours to finish.
     pub(crate) fn has_leftovers(&self, pending: &[Record]) -> bool {
         let is_free = self.phase.is_connected() && self.session.held().is_none();
         is_free && pending.iter().any(|record| !self.pending_logouts.knows(record))

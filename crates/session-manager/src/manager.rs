@@ -1,10 +1,12 @@
-//! The session manager's interface: takes inputs, hands out actions and events. When the relogin key
-//! is used, what becomes of the answer, and what the page can say of the session: docs/protocol.md,
-//! section 4. Must not decide whether a key is stolen, and must not know sockets or resources.
+//! The session manager's interface: takes inputs, hands out actions and events. When the relogin
+//! key is used, what becomes of the answer, and what the page can say of the session:
+//! docs/protocol.md, section 4. Must not decide whether a key is stolen, and must not know sockets
+//! or resources.
 //!
-//! Everything that it sends (login, relogin, logout) is an *operation*, and operations run one at a time, so that a queued
-//! refresh, a reconnect and a logout never cross each other. What storage holds is read afresh for each of them, and changed
-//! only by swaps, so that tabs need no lock to agree.
+//! Everything that it sends (login, relogin, logout) is an *operation*, and operations run one at a
+//! time, so that a queued refresh, a reconnect and a logout never cross each other. What storage
+//! holds is read afresh for each of them, and changed only by swaps, so that tabs need no lock to
+//! agree.
 
 mod advance;
 mod next;
@@ -30,13 +32,14 @@ use crate::{
 
 /// Keeps a user logged in.
 ///
-/// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then take all actions from
-/// [`poll_action`](Self::poll_action) and carry them out in their order, then take all events from
-/// [`poll_event`](Self::poll_event), then set one timer to [`poll_timeout`](Self::poll_timeout), replacing the one before.
-/// What storage and the device are asked for ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage),
-/// [`MakeDevice`](Action::MakeDevice), [`Sign`](Action::Sign)) is answered as soon as its action is polled, before any other
-/// input and before the actions behind it are carried out. Inputs never fail and never panic; answers to requests and
-/// locks that are no more are ignored.
+/// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then
+/// take all actions from [`poll_action`](Self::poll_action) and carry them out in their order, then
+/// take all events from [`poll_event`](Self::poll_event), then set one timer to
+/// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device are
+/// asked for ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage),
+/// [`MakeDevice`](Action::MakeDevice), [`Sign`](Action::Sign)) is answered as soon as its action is
+/// polled, before any other input and before the actions behind it are carried out. Inputs never
+/// fail and never panic; answers to requests and locks that are no more are ignored.
 #[derive(Clone, Debug)]
 pub struct SessionManager {
     machine: Machine,
@@ -86,7 +89,8 @@ impl SessionManager {
         self.last_reported.next(state, binding, due)
     }
 
-    /// When [`Input::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things are.
+    /// When [`Input::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things
+    /// are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let machine = &self.machine;
@@ -115,20 +119,22 @@ impl SessionManager {
         }
     }
 
-    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
+    /// What somebody needs beside the session's relogin key to use it; `None` if there is no
+    /// session, as far as is known.
     #[must_use]
     pub fn binding(&self) -> Option<Binding> {
         self.machine.session.binding
     }
 
-    /// How often the session's relogin key has been exchanged, its first one counting; `None` while this connection does not hold
-    /// the session.
+    /// How often the session's relogin key has been exchanged, its first one counting; `None` while
+    /// this connection does not hold the session.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         self.machine.session.held().map(|holding| holding.generation)
     }
 
-    /// When the relogin key will be used next, on the clock of [`Turn::now`]; `None` if it need not be.
+    /// When the relogin key will be used next, on the clock of [`Turn::now`]; `None` if it need not
+    /// be.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
         self.machine.session.schedule.refresh()
@@ -199,7 +205,8 @@ impl SessionManager {
         }
     }
 
-    /// The page came back: what waits for a better time has waited long enough, and signs of siblings may have been missed.
+    /// The page came back: what waits for a better time has waited long enough, and signs of
+    /// siblings may have been missed.
     fn wake(&mut self) {
         let machine = &mut self.machine;
         machine.session.wait_until(None);

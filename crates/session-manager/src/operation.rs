@@ -25,7 +25,8 @@ use crate::{
     session::Session,
 };
 
-/// How often a key is put into storage before that is given up: only a browser that does not do as it says needs more.
+/// How often a key is put into storage before that is given up: only a browser that does not do as
+/// it says needs more.
 pub(crate) const MAX_TRIES: u8 = 16;
 
 /// The operation that runs.
@@ -95,7 +96,8 @@ pub(crate) struct Call {
     pub(crate) note: Diagnostic,
 }
 
-/// What operations may look at. They change nothing of it but what the lock knows of uses by siblings.
+/// What operations may look at. They change nothing of it but what the lock knows of uses by
+/// siblings.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) turn: &'a mut Turn,

@@ -1,5 +1,6 @@
-//! Logouts that the service has not confirmed. Each takes effect on the page at once, and at the service as soon as it can be
-//! reached; until then it is in storage, so that another page can finish it. Must not send anything but what callers wait for.
+//! Logouts that the service has not confirmed. Each takes effect on the page at once, and at the
+//! service as soon as it can be reached; until then it is in storage, so that another page can
+//! finish it. Must not send anything but what callers wait for.
 
 use std::time::Duration;
 
@@ -31,12 +32,14 @@ pub(crate) struct PendingLogouts {
 pub(crate) struct PendingLogout {
     /// `None`: whichever this connection holds.
     session: Option<SessionName>,
-    /// Its key, if we have it: it alone can end the session on another connection. As it is in storage, attempt and all,
-    /// whatever this tab has got for it since: so all who finish the logout repeat the same use of the key.
+    /// Its key, if we have it: it alone can end the session on another connection. As it is in
+    /// storage, attempt and all, whatever this tab has got for it since: so all who finish the
+    /// logout repeat the same use of the key.
     record: Option<Record>,
     /// Whether this connection holds it.
     is_attached: bool,
-    /// Whether a refusal of the key means that the session is over: it was used by an attempt that nobody else can know.
+    /// Whether a refusal of the key means that the session is over: it was used by an attempt that
+    /// nobody else can know.
     is_conclusive: bool,
 }
 
@@ -100,7 +103,8 @@ impl PendingLogouts {
         }
     }
 
-    /// The user logs out of the session that the connection holds: `session`, or whichever it is. Its key is `record`.
+    /// The user logs out of the session that the connection holds: `session`, or whichever it is.
+    /// Its key is `record`.
     pub(crate) fn add_held(&mut self, session: Option<SessionName>, record: Option<Record>) {
         self.push(PendingLogout::new(session, record, true));
     }
@@ -166,8 +170,8 @@ impl PendingLogouts {
         self.retry = Some(turn.now + self.backoff.next(&mut turn.dice));
     }
 
-    /// The session that the connection was to hold was taken off it, and may live on elsewhere: the key, if we have it, ends
-    /// it all the same.
+    /// The session that the connection was to hold was taken off it, and may live on elsewhere: the
+    /// key, if we have it, ends it all the same.
     pub(crate) fn was_elsewhere(&mut self, turn: &mut Turn) {
         self.attached_to(None);
         self.put_off(turn);
@@ -196,7 +200,8 @@ impl PendingLogouts {
         self.queue.insert(place, logout);
     }
 
-    /// The session of `new`, which is to end, is held by this connection now, and no other: by a use of `used`.
+    /// The session of `new`, which is to end, is held by this connection now, and no other: by a
+    /// use of `used`.
     fn attached(&mut self, used: Option<&Record>, new: Record) {
         let session = new.holding().session;
         let is_it = |logout: &PendingLogout| {
@@ -223,8 +228,9 @@ impl PendingLogouts {
         self.queue.retain_mut(stays);
     }
 
-    /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may know the attempt, that says
-    /// only that the use is an old one: by another attempt the key ends the session, if there is one.
+    /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may
+    /// know the attempt, that says only that the use is an old one: by another attempt the key ends
+    /// the session, if there is one.
     fn refused(&mut self, used: &Record) {
         let mut over = false;
         self.keep(&mut |logout| match &mut logout.record {

@@ -1,5 +1,5 @@
-//! The storage record: the relogin key that all tabs of a browser share, and the pending logouts beside it
-//! (docs/protocol.md, section 4). Reads and writes its text; decides nothing.
+//! The storage record: the relogin key that all tabs of a browser share, and the pending logouts
+//! beside it (docs/protocol.md, section 4). Reads and writes its text; decides nothing.
 
 use std::collections::VecDeque;
 
@@ -24,9 +24,11 @@ pub(crate) struct Record {
     pub(crate) generation: u64,
     /// Whether the key is of no use without a proof.
     pub(crate) bound: bool,
-    /// The use of the key that is under way, or whose answer never came. Whoever uses the key next repeats that use.
+    /// The use of the key that is under way, or whose answer never came. Whoever uses the key next
+    /// repeats that use.
     attempt: Option<String>,
-    /// For the session of a legacy service: what this browser calls it, as such a service's keys name no session.
+    /// For the session of a legacy service: what this browser calls it, as such a service's keys
+    /// name no session.
     legacy: Option<SessionId>,
 }
 
@@ -36,7 +38,8 @@ pub(crate) struct Stored {
     pub(crate) text: Option<Secret>,
     /// `None` if that is nothing, or nothing of ours.
     pub(crate) record: Option<Record>,
-    /// Keys of sessions that the user has logged out of, which the service has not confirmed. They can only end.
+    /// Keys of sessions that the user has logged out of, which the service has not confirmed. They
+    /// can only end.
     pub(crate) pending: Vec<Record>,
     /// Whether it really has that; else it may be what it had a moment ago.
     pub(crate) certain: bool,
@@ -71,7 +74,8 @@ pub(crate) enum SessionName {
 }
 
 impl Record {
-    /// Reads it. Members that are not ours are left out; one of ours of another type makes it no record.
+    /// Reads it. Members that are not ours are left out; one of ours of another type makes it no
+    /// record.
     ///
     /// By hand, and so is writing: serde's code for it would be several kB of a page.
     fn read(json: Json) -> Option<Self> {
@@ -111,7 +115,8 @@ impl Record {
     /// The record of a key that a legacy client has kept, of a service that may be one or not.
     fn adopted(key: &str, drawn: SessionId) -> Self {
         let key = ReloginKey::new(key.to_owned());
-        // A key of our form says which session it is of. Its generation is lower than any in an answer.
+        // A key of our form says which session it is of. Its generation is lower than any in an
+        // answer.
         let legacy = key.session().is_none().then_some(drawn);
         Self { key, generation: 0, bound: false, attempt: None, legacy }
     }
@@ -131,7 +136,8 @@ impl Record {
         self.legacy.or_else(|| self.key.session())
     }
 
-    /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a time.
+    /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a
+    /// time.
     pub(crate) fn is_legacy(&self) -> bool {
         self.legacy.is_some()
     }
@@ -174,7 +180,8 @@ impl Record {
 }
 
 impl Granted {
-    /// Takes the answer to the use of `used`, or to a login. `drawn`: what a legacy session is called that begins with it.
+    /// Takes the answer to the use of `used`, or to a login. `drawn`: what a legacy session is
+    /// called that begins with it.
     ///
     /// A service that says no generation is a legacy one, and its generations are counted here.
     pub(crate) fn read(answer: LoggedIn, used: Option<&Record>, drawn: Attempt) -> Result<Self, RequestError> {
@@ -254,8 +261,8 @@ fn rest(pending: &[Record]) -> Option<Secret> {
     (!pending.is_empty()).then(|| text(None, pending))
 }
 
-/// A record and the pending logouts beside it. Clients that know nothing of those look for a `key` beside the member, so to
-/// them a text with nothing else is no record.
+/// A record and the pending logouts beside it. Clients that know nothing of those look for a `key`
+/// beside the member, so to them a text with nothing else is no record.
 fn text(record: Option<&Record>, pending: &[Record]) -> Secret {
     let mut text = String::new();
     let mut object = Object::behind(&mut text);
@@ -301,7 +308,8 @@ impl SessionName {
     }
 }
 
-/// A relogin key that a legacy client of this origin has kept, and that is taken over once. Knows no storage.
+/// A relogin key that a legacy client of this origin has kept, and that is taken over once. Knows
+/// no storage.
 #[derive(Clone)]
 pub struct AdoptedKey {
     key: ReloginKey,
@@ -322,7 +330,8 @@ impl AdoptedKey {
         &self.text
     }
 
-    /// Whether storage, which has `text`, has the key, so that the legacy client's copy of it has to go.
+    /// Whether storage, which has `text`, has the key, so that the legacy client's copy of it has
+    /// to go.
     #[must_use]
     pub fn is_in(&self, text: Option<&Secret>) -> bool {
         Record::parse(text).is_some_and(|record| record.key == self.key)

@@ -1,5 +1,5 @@
-//! When the key is used next, and how long a use that failed may wait: by lengths of time only, counted from when the key was
-//! sent. Knows no clock on the wall.
+//! When the key is used next, and how long a use that failed may wait: by lengths of time only,
+//! counted from when the key was sent. Knows no clock on the wall.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::{backoff::Backoff, record::Granted, turn::Turn};
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 /// And one that is asked for later than this would outgrow the timers of browsers.
 const MAX_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
-/// How far from the service's clock ours may be when a key expires: by this, for messages take time, and by a hundredth of its
-/// life, for no two clocks go alike.
+/// How far from the service's clock ours may be when a key expires: by this, for messages take
+/// time, and by a hundredth of its life, for no two clocks go alike.
 const MARGIN: Duration = Duration::from_secs(1);
 /// No use that failed is tried again sooner than this, however short its key lives.
 const MIN_RETRY: Duration = Duration::from_millis(250);
@@ -70,7 +70,8 @@ impl Schedule {
         self.dead = Some(turn.after(self.expires_in));
     }
 
-    /// A sibling has made the key and will use it next; if it does not, because it is no more, we do.
+    /// A sibling has made the key and will use it next; if it does not, because it is no more, we
+    /// do.
     pub(crate) fn stand_by(&mut self, since: Duration, turn: &mut Turn) {
         let refresh_in = self.refresh_in;
         self.refresh_in = refresh_in.saturating_add(refresh_in / 2);
@@ -88,7 +89,8 @@ impl Schedule {
         (self.refresh, self.expires) = (None, None);
     }
 
-    /// When a use that failed is tried again: with back-off, but several times within what is left of the key's life.
+    /// When a use that failed is tried again: with back-off, but several times within what is left
+    /// of the key's life.
     pub(crate) fn retry(&mut self, turn: &mut Turn) -> Duration {
         let left = self.expires.and_then(|expires| expires.checked_sub(turn.now)).filter(|left| !left.is_zero());
         let longest = left.map_or(Duration::MAX, |left| (left / 4).max(MIN_RETRY));

@@ -1,5 +1,5 @@
-//! What is known of the session: whether there is a key, who is logged in by it, and that the key is
-//! to be used. Must not know connections, storage or operations.
+//! What is known of the session: whether there is a key, who is logged in by it, and that the key
+//! is to be used. Must not know connections, storage or operations.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(crate) enum SessionStatus {
     Attached { holding: Holding, stored: bool },
 }
 
-/// Why the key is to be used; the greater, the more pressing. Only the last one cannot be met by a sibling.
+/// Why the key is to be used; the greater, the more pressing. Only the last one cannot be met by a
+/// sibling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Want {
     /// It is time: unless storage has a newer key than this connection knows of.
@@ -60,8 +61,9 @@ pub(crate) struct Attached {
     pub(crate) sent: Duration,
 }
 
-/// Of the session of a legacy service, which is on one connection at a time (docs/protocol.md, section 4): it goes to the tab
-/// that the user looks at, and the others stand by. Ends with the connection.
+/// Of the session of a legacy service, which is on one connection at a time (docs/protocol.md,
+/// section 4): it goes to the tab that the user looks at, and the others stand by. Ends with the
+/// connection.
 #[derive(Clone, Debug, Default)]
 struct LegacyNotes {
     /// The session that this connection has held, with the newest generation that was seen of it.
@@ -87,7 +89,8 @@ pub(crate) struct Session {
     pub(crate) log: Vec<Diagnostic>,
     evidence: TheftEvidence,
     legacy: LegacyNotes,
-    /// Waits between relogins that follow the loss of the user; none before the first, which goes out at once.
+    /// Waits between relogins that follow the loss of the user; none before the first, which goes
+    /// out at once.
     losses: Option<Backoff>,
     /// Whether the user looks at this page.
     is_attended: bool,
@@ -144,7 +147,8 @@ impl Session {
         }
     }
 
-    /// A sibling has put a key into storage, and told all others at the same moment: it is to be used.
+    /// A sibling has put a key into storage, and told all others at the same moment: it is to be
+    /// used.
     pub(crate) fn want_with_all_others(&mut self) {
         self.want(Want::Resume);
         if let Some(wanted) = &mut self.wanted {
@@ -268,8 +272,8 @@ impl Session {
             }
     }
 
-    /// Storage has this key, of the session that the connection holds: a sibling was at work, or we were. `is_resuming`: the
-    /// session is being resumed already.
+    /// Storage has this key, of the session that the connection holds: a sibling was at work, or we
+    /// were. `is_resuming`: the session is being resumed already.
     pub(crate) fn caught_up(&mut self, record: &Record, is_resuming: bool, turn: &mut Turn) {
         let SessionStatus::Attached { holding, stored } = &mut self.status else { return };
         let newer = record.generation > holding.generation || !*stored;
@@ -287,13 +291,15 @@ impl Session {
         }
     }
 
-    /// Whether `record` shows that a sibling has used the key of the legacy session that this connection has held.
+    /// Whether `record` shows that a sibling has used the key of the legacy session that this
+    /// connection has held.
     pub(crate) fn is_ahead(&self, record: &Record) -> bool {
         let holding = record.holding();
         self.legacy.held.is_some_and(|held| held.is_same_session(holding) && held.generation < holding.generation)
     }
 
-    /// Whether a use of the key, for which `record` was found in storage, may be left to the sibling that made it.
+    /// Whether a use of the key, for which `record` was found in storage, may be left to the
+    /// sibling that made it.
     pub(crate) fn can_stand_by(&self, want: Want, record: &Record) -> bool {
         match want {
             Want::Resume => !self.is_attended && (self.legacy.is_displaced || self.is_ahead(record)),
@@ -301,8 +307,9 @@ impl Session {
         }
     }
 
-    /// A sibling has made `record`, and has the legacy session now: taken back if the user looks at this page. Else it is the
-    /// sibling's to use the key, and ours if that does not. `is_resuming`: as in [`Session::caught_up`].
+    /// A sibling has made `record`, and has the legacy session now: taken back if the user looks at
+    /// this page. Else it is the sibling's to use the key, and ours if that does not.
+    /// `is_resuming`: as in [`Session::caught_up`].
     pub(crate) fn displaced_by(&mut self, record: &Record, is_resuming: bool, turn: &mut Turn) {
         (self.legacy.is_displaced, self.legacy.held) = (true, Some(record.holding()));
         self.evidence.is_user_taken = false;
@@ -319,7 +326,8 @@ impl Session {
         self.schedule.stand_by(turn.since, turn);
     }
 
-    /// Whether the user looks at this page. True if a session that was displaced is to be taken back by that.
+    /// Whether the user looks at this page. True if a session that was displaced is to be taken
+    /// back by that.
     pub(crate) fn attend(&mut self, is_attended: bool) -> bool {
         self.is_attended = is_attended;
         is_attended && self.legacy.is_displaced
@@ -331,8 +339,9 @@ impl Session {
         self.legacy.lost_user = self.presumed_user.take();
     }
 
-    /// The user model says that nobody is logged in any more. With a key at hand, that is no logout of this browser's:
-    /// the key is tried at once, so that a stolen session ends and an innocent one goes on.
+    /// The user model says that nobody is logged in any more. With a key at hand, that is no logout
+    /// of this browser's: the key is tried at once, so that a stolen session ends and an innocent
+    /// one goes on.
     pub(crate) fn user_lost(&mut self, turn: &mut Turn) {
         match self.status {
             SessionStatus::Attached { stored: true, .. } => {
@@ -354,7 +363,8 @@ impl Session {
         }
     }
 
-    /// The session is to be on this connection again: at once, but with back-off if it is lost again and again.
+    /// The session is to be on this connection again: at once, but with back-off if it is lost
+    /// again and again.
     fn regain(&mut self, turn: &mut Turn) {
         self.want(Want::Resume);
         let until = self.losses.as_mut().map(|losses| turn.now + losses.next(&mut turn.dice));

@@ -1,9 +1,9 @@
-//! The storage record in two places: docs/protocol.md, section 4. localStorage has it at once, and the log of a database settles whose
-//! turn it is among tabs; what one of them has lost, the other restores. Pure: says what is to be read and written next, and knows no
-//! browser.
+//! The storage record in two places: docs/protocol.md, section 4. localStorage has it at once, and
+//! the log of a database settles whose turn it is among tabs; what one of them has lost, the other
+//! restores. Pure: says what is to be read and written next, and knows no browser.
 //!
-//! One operation at a time: [`StorageInput::Read`] or [`StorageInput::Swap`] begins it, each action is answered by one input, and
-//! [`StorageAction::Done`] ends it.
+//! One operation at a time: [`StorageInput::Read`] or [`StorageInput::Swap`] begins it, each action
+//! is answered by one input, and [`StorageAction::Done`] ends it.
 
 mod local;
 mod log;
@@ -18,8 +18,8 @@ use self::{
 };
 use crate::Secret;
 
-/// How often a text of localStorage is put into the log, and how often a refused append is tried, before the operation goes on
-/// without.
+/// How often a text of localStorage is put into the log, and how often a refused append is tried,
+/// before the operation goes on without.
 const MAX_TRIES: u8 = 2;
 
 /// What is to be done next.
@@ -27,20 +27,23 @@ const MAX_TRIES: u8 = 2;
 pub enum StorageAction {
     /// Read the entry of localStorage; answered by [`StorageInput::Local`].
     ReadLocal,
-    /// Write it, or remove it; answered by [`StorageInput::LocalWritten`]. What cannot be written is removed.
+    /// Write it, or remove it; answered by [`StorageInput::LocalWritten`]. What cannot be written
+    /// is removed.
     WriteLocal(Option<Secret>),
     /// Read all of the log in one transaction; answered by [`StorageInput::Log`].
     ReadLog,
-    /// Append to the log that was read last, in one transaction and to disk; answered by [`StorageInput::Appended`].
+    /// Append to the log that was read last, in one transaction and to disk; answered by
+    /// [`StorageInput::Appended`].
     Append(LogAppend),
     /// Remove from that log; answered by [`StorageInput::Removed`].
     Remove(LogRemoval),
-    /// Wait until other tabs' writes to localStorage have come here, and ours to them; answered by [`StorageInput::Settled`].
+    /// Wait until other tabs' writes to localStorage have come here, and ours to them; answered by
+    /// [`StorageInput::Settled`].
     Settle,
     /// The operation is done.
     Done {
-        /// The stored text. After a swap it is never stale as long as the log answers. If the swap has succeeded, it equals
-        /// the swap's own text to the letter.
+        /// The stored text. After a swap it is never stale as long as the log answers. If the swap
+        /// has succeeded, it equals the swap's own text to the letter.
         text: Option<Secret>,
         /// Whether other tabs are to be told that it has changed.
         is_changed: bool,
@@ -50,7 +53,8 @@ pub enum StorageAction {
 /// What begins an operation, and the answers to its actions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageInput {
-    /// Say what storage has; it may be what it had a moment ago. As [`Action::ReadStorage`](crate::Action::ReadStorage).
+    /// Say what storage has; it may be what it had a moment ago. As
+    /// [`Action::ReadStorage`](crate::Action::ReadStorage).
     Read,
     /// Exchange the text, as [`Action::SwapStorage`](crate::Action::SwapStorage).
     Swap {
@@ -65,7 +69,8 @@ pub enum StorageInput {
     LocalWritten(Result<(), Unavailable>),
     /// The log. An error: it does not answer, or not in time.
     Log(Result<Log, Unavailable>),
-    /// The number of the entry that was appended. An error: it was refused, or that log is gone, or nobody knows.
+    /// The number of the entry that was appended. An error: it was refused, or that log is gone, or
+    /// nobody knows.
     Appended(Result<u64, Unavailable>),
     /// It was removed, or could not be.
     Removed,
@@ -85,7 +90,8 @@ pub struct RecordStorage {
     held: Option<LocalEntry>,
     /// Whether the log answered last.
     is_logged: bool,
-    /// What counted last for this page. `None`: the log has never answered, and localStorage is all there is.
+    /// What counted last for this page. `None`: the log has never answered, and localStorage is all
+    /// there is.
     known: Option<LocalEntry>,
     operation: Operation,
 }
@@ -148,7 +154,8 @@ impl RecordStorage {
         }
     }
 
-    /// Whether an entry of localStorage that another tab has just written may mean a change: what the log has is told by other means.
+    /// Whether an entry of localStorage that another tab has just written may mean a change: what
+    /// the log has is told by other means.
     #[must_use]
     pub fn is_news(&self, entry: Option<Secret>) -> bool {
         let entry = LocalEntry::parse(entry);
@@ -186,7 +193,8 @@ impl RecordStorage {
         let is_behind = log.head().is_some() && self.known.as_ref().is_some_and(|known| known.unlogged.is_some());
         self.operation.log = log;
         if is_behind {
-            // It answers again, and does not have what this page wrote meanwhile; nor may localStorage have it.
+            // It answers again, and does not have what this page wrote meanwhile; nor may
+            // localStorage have it.
             let local = std::mem::take(&mut self.operation.local);
             self.operation.local = self.restored(local);
         }
@@ -230,7 +238,8 @@ impl RecordStorage {
     fn append_failed(&mut self) -> StorageAction {
         self.operation.failures += 1;
         if self.operation.failures < MAX_TRIES {
-            // The browser may have taken the database from us: there may be another, and localStorage may have moved on.
+            // The browser may have taken the database from us: there may be another, and
+            // localStorage may have moved on.
             self.operation.stage = Stage::ReadingLocal;
             return StorageAction::ReadLocal;
         }
@@ -326,8 +335,8 @@ impl RecordStorage {
         StorageAction::Done { text, is_changed }
     }
 
-    /// The entry, or what this page knows that it was. A browser that loses its databases while a page is open can lose what it has
-    /// not yet written of localStorage with them.
+    /// The entry, or what this page knows that it was. A browser that loses its databases while a
+    /// page is open can lose what it has not yet written of localStorage with them.
     fn restored(&self, entry: LocalEntry) -> LocalEntry {
         match &self.known {
             Some(known) if has_lost(&entry, known) => known.clone(),

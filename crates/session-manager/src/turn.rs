@@ -10,9 +10,11 @@ use crate::backoff::Dice;
 /// When something happened, and the random bits that may be spent on it.
 #[derive(Clone, Copy)]
 pub struct Moment {
-    /// Time since any fixed point; never goes back. It should go on while the machine sleeps, else refreshes come late.
+    /// Time since any fixed point; never goes back. It should go on while the machine sleeps, else
+    /// refreshes come late.
     pub now: Duration,
-    /// Fresh from a cryptographic generator for every input: they become attempts, which no thief may guess.
+    /// Fresh from a cryptographic generator for every input: they become attempts, which no thief
+    /// may guess.
     pub random: [u8; 24],
 }
 
@@ -20,7 +22,8 @@ pub struct Moment {
 pub struct Turn {
     /// When the input is taken in.
     pub now: Duration,
-    /// When what came in happened at the earliest: before now, if it waited for a tab that was frozen.
+    /// When what came in happened at the earliest: before now, if it waited for a tab that was
+    /// frozen.
     pub since: Duration,
     /// The attempt id of the one use of a key that an input can begin.
     pub attempt: Attempt,
@@ -40,8 +43,8 @@ pub struct Clock {
 const LATE: Duration = Duration::from_secs(1);
 
 impl Clock {
-    /// The turn of an input. `due`: when a timer was wanted. Frozen tabs get everything at once, and
-    /// late: if the timer is late, what comes in may have waited since the turn before.
+    /// The turn of an input. `due`: when a timer was wanted. Frozen tabs get everything at once,
+    /// and late: if the timer is late, what comes in may have waited since the turn before.
     pub fn turn(&mut self, moment: Moment, due: Option<Duration>) -> Turn {
         let now = moment.now.max(self.now);
         if due.is_some_and(|due| due + LATE < now) {

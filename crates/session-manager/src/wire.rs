@@ -1,5 +1,6 @@
-//! What the session's methods take and give back, as JSON: what `relogin_session::api` says through serde, by hand, for the page
-//! downloads serde's code anew for each type. A test holds both to the same.
+//! What the session's methods take and give back, as JSON: what `relogin_session::api` says through
+//! serde, by hand, for the page downloads serde's code anew for each type. A test holds both to the
+//! same.
 
 use relogin_res::json::Object;
 use relogin_session::api::{Challenge, LoginParams, LogoutParams, ReloginKey, ReloginParams};
@@ -59,7 +60,8 @@ pub(crate) fn logout(params: LogoutParams) -> String {
     })
 }
 
-/// The result of a login or a relogin: the key, and what else is said with it. A legacy service says nothing else.
+/// The result of a login or a relogin: the key, and what else is said with it. A legacy service
+/// says nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoggedIn {
     pub(crate) relogin_key: ReloginKey,
@@ -72,7 +74,8 @@ pub(crate) struct LoggedIn {
     pub(crate) bound: bool,
 }
 
-/// Reads the result of a login or a relogin. Of all members the key alone is required; one of another type is not ours.
+/// Reads the result of a login or a relogin. Of all members the key alone is required; one of
+/// another type is not ours.
 pub(crate) fn logged_in(result: Json) -> Option<LoggedIn> {
     let mut members = members(result)?;
     Some(LoggedIn {

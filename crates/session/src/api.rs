@@ -1,5 +1,5 @@
-//! What browsers send and get on the auth methods; shared with the browser. See docs/protocol.md, sections 1 and 3.
-//! Knows no RES message around them.
+//! What browsers send and get on the auth methods; shared with the browser. See docs/protocol.md,
+//! sections 1 and 3. Knows no RES message around them.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,7 +28,8 @@ pub struct LoginParams {
     pub device: Option<NewDevice>,
 }
 
-/// Params of `auth.<name>.headerLogin`: who logs in is said by a token in the headers of the connection.
+/// Params of `auth.<name>.headerLogin`: who logs in is said by a token in the headers of the
+/// connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderLoginParams {
     /// As in [`LoginParams`].
@@ -50,8 +51,8 @@ pub struct NewDevice {
     pub public_key: PublicKey,
 }
 
-/// A device's public key, as a JSON Web Key (RFC 7517): Ed25519 (RFC 8037) or ECDSA P-256. Whether it is a good one is the
-/// service's to find out.
+/// A device's public key, as a JSON Web Key (RFC 7517): Ed25519 (RFC 8037) or ECDSA P-256. Whether
+/// it is a good one is the service's to find out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublicKey {
     /// `OKP` or `EC`.
@@ -79,16 +80,19 @@ pub struct ReloginParams {
     pub proof: Option<SignedChallenge>,
 }
 
-/// The proof that a relogin comes from the session's device: the signature by the device key over [`proof_message`].
+/// The proof that a relogin comes from the session's device: the signature by the device key over
+/// [`proof_message`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedChallenge {
     /// The challenge, as `auth.<name>.challenge` gave it out.
     pub challenge: String,
-    /// The signature, base64url: 64 bytes for either kind of key (r ‖ s for ECDSA over SHA-256, as WebCrypto makes them).
+    /// The signature, base64url: 64 bytes for either kind of key (r ‖ s for ECDSA over SHA-256, as
+    /// WebCrypto makes them).
     pub signature: String,
 }
 
-/// What a device signs to use `key`: `"relogin/1" ‖ challenge ‖ reloginKey`, the texts as they are on the wire.
+/// What a device signs to use `key`: `"relogin/1" ‖ challenge ‖ reloginKey`, the texts as they are
+/// on the wire.
 #[must_use]
 pub fn proof_message(challenge: &str, key: &ReloginKey) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(proof_text(challenge, key).into_bytes())
@@ -158,11 +162,12 @@ pub enum Denied {
     /// The key is not genuine, expired, used, or its session is gone.
     #[error("Invalid relogin key")]
     InvalidReloginKey,
-    /// The session to log out of is not the connection's, or is over. The holder of its key can tell which, by using it.
+    /// The session to log out of is not the connection's, or is over. The holder of its key can
+    /// tell which, by using it.
     #[error("Not logged in")]
     NotLoggedIn,
-    /// The challenge that was signed is not one for this connection, or not any more. Nothing was decided: the key is as good as it
-    /// was, with a new challenge.
+    /// The challenge that was signed is not one for this connection, or not any more. Nothing was
+    /// decided: the key is as good as it was, with a new challenge.
     #[error("Invalid challenge")]
     InvalidChallenge,
     /// Logins are let in from browsers with our cookie alone, and none came along.

@@ -1,5 +1,6 @@
-//! base64url without padding, and in its canonical form alone, so that no two texts are the same bytes. In little code: the page downloads
-//! it. Nothing here is to be kept secret by how long it takes: whoever has the text has what it says.
+//! base64url without padding, and in its canonical form alone, so that no two texts are the same
+//! bytes. In little code: the page downloads it. Nothing here is to be kept secret by how long it
+//! takes: whoever has the text has what it says.
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 

@@ -1,8 +1,10 @@
-//! Challenges: what a device signs beside its relogin key, so that a proof is good on one connection and for a minute only.
-//! Stateless: minted and verified with the server's secrets alone. Knows no signatures.
+//! Challenges: what a device signs beside its relogin key, so that a proof is good on one
+//! connection and for a minute only. Stateless: minted and verified with the server's secrets
+//! alone. Knows no signatures.
 //!
-//! A challenge is `base64url(expiry[8, big endian, milliseconds since the epoch] ‖ tag[16])`, where the tag is the first half of
-//! HMAC-SHA256 over `cid ‖ expiry`, under HKDF-SHA256(server secret, no salt, "relogin challenge 1").
+//! A challenge is `base64url(expiry[8, big endian, milliseconds since the epoch] ‖ tag[16])`, where
+//! the tag is the first half of HMAC-SHA256 over `cid ‖ expiry`, under HKDF-SHA256(server secret,
+//! no salt, "relogin challenge 1").
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -31,7 +33,8 @@ pub fn verify(keyring: &Keyring, text: &str, connection: &ConnectionId, now: Tim
     for key in keyring.challenge_keys() {
         genuine |= tag(key, connection, expiry).ct_eq(&presented);
     }
-    // One from the future was made before the clock was set back: it would live for longer than it should.
+    // One from the future was made before the clock was set back: it would live for longer than it
+    // should.
     bool::from(genuine) && now < expiry && expiry.since(now) <= LIFETIME
 }
 
@@ -116,7 +119,8 @@ mod tests {
         assert!(!good(&old, &by(&both)) && !good(&new, &by(&old)));
     }
 
-    /// Of a service that is replaced under traffic, the new one takes the challenges of the old one.
+    /// Of a service that is replaced under traffic, the new one takes the challenges of the old
+    /// one.
     #[test]
     fn the_form_of_a_challenge_is_fixed() {
         expect_test::expect!["AAABoMRRVmBr8RI6ayKQcSn2bCDHZqW1"]

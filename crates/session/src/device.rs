@@ -1,6 +1,7 @@
-//! Device keys: the public half of the key pair that a bound session's device signs with, as it comes and as it is kept. Looks
-//! at the form alone: whether the bytes are a point of their curve, and what was signed, is for those to say who have the
-//! curve's arithmetic, which the browser does not load.
+//! Device keys: the public half of the key pair that a bound session's device signs with, as it
+//! comes and as it is kept. Looks at the form alone: whether the bytes are a point of their curve,
+//! and what was signed, is for those to say who have the curve's arithmetic, which the browser does
+//! not load.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -22,8 +23,9 @@ pub enum DeviceKey {
 }
 
 impl DeviceKey {
-    /// Reads the JSON Web Key of a login. `None` if it is not one of ours: another kind or curve, members that are missing, too
-    /// many, too long or too short, not in the one canonical form of base64url, or zero.
+    /// Reads the JSON Web Key of a login. `None` if it is not one of ours: another kind or curve,
+    /// members that are missing, too many, too long or too short, not in the one canonical form of
+    /// base64url, or zero.
     #[must_use]
     pub fn read(key: &PublicKey) -> Option<Self> {
         let y = key.y.as_deref();

@@ -1,8 +1,10 @@
-//! What script holds of a session whose key travels in a cookie: a text of a key's form that names the session and opens nothing. By HTTP
-//! it is exchanged for the cookie, for a minute and by the browser that logged in alone. Stateless, as challenges are.
+//! What script holds of a session whose key travels in a cookie: a text of a key's form that names
+//! the session and opens nothing. By HTTP it is exchanged for the cookie, for a minute and by the
+//! browser that logged in alone. Stateless, as challenges are.
 //!
-//! It is `base64url(sid[16] ‖ generation[8] ‖ expiry and tag of a challenge[24] ‖ "incookie")`, the challenge being one for the
-//! connection `exchange-<sid>`, which no gateway has. As a relogin key it is never genuine.
+//! It is `base64url(sid[16] ‖ generation[8] ‖ expiry and tag of a challenge[24] ‖ "incookie")`, the
+//! challenge being one for the connection `exchange-<sid>`, which no gateway has. As a relogin key
+//! it is never genuine.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

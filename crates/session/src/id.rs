@@ -6,12 +6,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::base64url;
 
-/// Names a session: 128 random bits, written as base64url. It opens nothing by itself, so it may stand in logs.
+/// Names a session: 128 random bits, written as base64url. It opens nothing by itself, so it may
+/// stand in logs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub [u8; 16]);
 
-/// One use of a relogin key, drawn by the client before it sends: 128 random bits, written as base64url.
-/// A retry carries the same attempt and gets the same successor (docs/protocol.md, section 2).
+/// One use of a relogin key, drawn by the client before it sends: 128 random bits, written as
+/// base64url. A retry carries the same attempt and gets the same successor (docs/protocol.md,
+/// section 2).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Attempt(pub [u8; 16]);
 

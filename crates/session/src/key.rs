@@ -1,8 +1,10 @@
-//! Relogin keys: mint, verify, parse. See docs/protocol.md, section 2. Must not know what a key means: that is `rotation`.
+//! Relogin keys: mint, verify, parse. See docs/protocol.md, section 2. Must not know what a key
+//! means: that is `rotation`.
 //!
-//! A key is `base64url(sid[16] ‖ generation[8, big endian] ‖ tag[32])`, where the tag is HMAC-SHA256 over what stands before
-//! it, under HKDF-SHA256(server secret, salt of the session, "relogin key 1"). Nothing of it is ever stored. The other format that a
-//! key may have, a JSON Web Token, is in [`jwt`].
+//! A key is `base64url(sid[16] ‖ generation[8, big endian] ‖ tag[32])`, where the tag is
+//! HMAC-SHA256 over what stands before it, under HKDF-SHA256(server secret, salt of the session,
+//! "relogin key 1"). Nothing of it is ever stored. The other format that a key may have, a JSON Web
+//! Token, is in [`jwt`].
 
 pub mod jwt;
 
@@ -36,8 +38,8 @@ impl ReloginKey {
         &self.0
     }
 
-    /// The session that the key names, whichever format it has. For those who hold keys and want to tell whose they are: nothing else is
-    /// looked at. `None` if it cannot be a key.
+    /// The session that the key names, whichever format it has. For those who hold keys and want to
+    /// tell whose they are: nothing else is looked at. `None` if it cannot be a key.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         if jwt::is_like(&self.0) {
@@ -48,8 +50,8 @@ impl ReloginKey {
         bytes.first_chunk().copied().map(SessionId)
     }
 
-    /// Takes the key apart, whichever format it has, without telling whether it is genuine. `None` if it cannot be a key. Services
-    /// read keys with [`Keyring::read`].
+    /// Takes the key apart, whichever format it has, without telling whether it is genuine. `None`
+    /// if it cannot be a key. Services read keys with [`Keyring::read`].
     #[must_use]
     pub fn parse(&self) -> Option<PresentedKey> {
         if jwt::is_like(&self.0) {
@@ -72,7 +74,8 @@ impl fmt::Debug for ReloginKey {
     }
 }
 
-/// The parts of a key that a client sent: whose it claims to be, and the proof of it. The proof is wiped on drop.
+/// The parts of a key that a client sent: whose it claims to be, and the proof of it. The proof is
+/// wiped on drop.
 #[derive(Clone)]
 pub struct PresentedKey {
     /// The session that the key names.
@@ -97,7 +100,8 @@ impl Drop for PresentedKey {
     }
 }
 
-/// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all verify. Wiped on drop.
+/// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all
+/// verify. Wiped on drop.
 pub struct Keyring {
     secrets: Vec<Secret>,
     tokens: Option<jwt::Tokens>,
@@ -113,7 +117,8 @@ impl Keyring {
     /// The length of the shortest secret that is taken, in bytes.
     pub const SECRET_MIN_LEN: usize = 32;
 
-    /// A keyring of `secrets`. `None` if there is none, or one is shorter than [`Keyring::SECRET_MIN_LEN`].
+    /// A keyring of `secrets`. `None` if there is none, or one is shorter than
+    /// [`Keyring::SECRET_MIN_LEN`].
     #[must_use]
     pub fn new(secrets: Vec<Vec<u8>>) -> Option<Self> {
         let secrets: Vec<_> = secrets.into_iter().map(Zeroizing::new).collect();
@@ -136,7 +141,8 @@ impl Keyring {
         ReloginKey(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
     }
 
-    /// True if one of our secrets made `key` for a session with this `salt`. Takes as long wherever the tag is wrong.
+    /// True if one of our secrets made `key` for a session with this `salt`. Takes as long wherever
+    /// the tag is wrong.
     #[must_use]
     pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
         let claims = claims_of(key.sid, key.generation);
@@ -147,7 +153,8 @@ impl Keyring {
         genuine.into()
     }
 
-    /// True if a secret of one is a secret of the other: then keys that either has made live on with the other.
+    /// True if a secret of one is a secret of the other: then keys that either has made live on
+    /// with the other.
     #[must_use]
     pub fn has_secret_of(&self, other: &Self) -> bool {
         let pairs = self.secrets.iter().flat_map(|ours| other.secrets.iter().map(move |theirs| (ours, theirs)));
@@ -245,7 +252,8 @@ mod tests {
         assert_eq!(keyring(&[2, 3]).count(), 2);
     }
 
-    /// Keys outlive the binary that made them: this form may only change with a new format beside it.
+    /// Keys outlive the binary that made them: this form may only change with a new format beside
+    /// it.
     #[test]
     fn the_form_of_a_key_is_fixed() {
         expect_test::expect!["BwcHBwcHBwcHBwcHBwcHBwAAAAAAAAACzYjHxHoFAR-8LzESrp1e0PwWsJD4FwcHLlBbHMH1vb0"]

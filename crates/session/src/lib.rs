@@ -1,7 +1,8 @@
 //! The rules of sessions and relogin keys.
 //!
-//! Pure: no async, no clock, no randomness, no I/O. Time and random values are arguments, so that the same code is
-//! shipped, simulated and fuzzed. Start at [`machine::decide`]; docs/protocol.md is the specification.
+//! Pure: no async, no clock, no randomness, no I/O. Time and random values are arguments, so that
+//! the same code is shipped, simulated and fuzzed. Start at [`machine::decide`]; docs/protocol.md
+//! is the specification.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

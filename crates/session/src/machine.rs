@@ -1,7 +1,8 @@
-//! What happens to a session: one pure function, [`decide`]. Knows no store, no RES and no password.
+//! What happens to a session: one pure function, [`decide`]. Knows no store, no RES and no
+//! password.
 //!
-//! A session is in one of three states: **none** (no record), **live**, and **over** (its deadline has passed, its record is
-//! still there). What each command does in each:
+//! A session is in one of three states: **none** (no record), **live**, and **over** (its deadline
+//! has passed, its record is still there). What each command does in each:
 //!
 //! | command | none | live | over |
 //! |---|---|---|---|
@@ -17,8 +18,9 @@
 //! | user changed | nothing | its connections set, or, user removed: removed, its connections cleared | nothing |
 //! | revoke, evict | nothing | removed, its connections cleared | as live |
 //!
-//! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never ends another one, and clears no
-//! connection that holds another one by now: it may have been doubled or delayed until after the next login.
+//! Which session a logout ends is said by [`ended_by_logout`]. One that names its session never
+//! ends another one, and clears no connection that holds another one by now: it may have been
+//! doubled or delayed until after the next login.
 //!
 //! and what a genuine key of a live session does, after the table in [`crate::rotation`]:
 //!
@@ -36,12 +38,12 @@
 //! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
 //!
-//! Of a session whose keys travel in a cookie, the key use is that of [`crate::rotation::in_cookie`], and relogins know of several
-//! connections.
+//! Of a session whose keys travel in a cookie, the key use is that of
+//! [`crate::rotation::in_cookie`], and relogins know of several connections.
 //!
-//! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither attempt nor proof knows
-//! nothing of several connections, so its relogin moves the session: the others are told `rotated`, cleared, and leave the record.
-//! Who is cleared is off the record, too.
+//! *Cleared*: user to nulls, then no token. *Set*: token, then user. A client that sends neither
+//! attempt nor proof knows nothing of several connections, so its relogin moves the session: the
+//! others are told `rotated`, cleared, and leave the record. Who is cleared is off the record, too.
 
 mod end;
 mod login;
@@ -87,8 +89,8 @@ pub enum Command {
     },
     /// A client uses its relogin key. The record is the session that the key names.
     Relogin(Relogin),
-    /// A browser brings the key of its cookie outside of any connection, for the next one. The record is the session that the key
-    /// names.
+    /// A browser brings the key of its cookie outside of any connection, for the next one. The
+    /// record is the session that the key names.
     Refresh {
         /// The key, taken apart.
         key: PresentedKey,
@@ -108,8 +110,8 @@ pub enum Command {
         /// The session that the connection's token names.
         token: Option<SessionId>,
     },
-    /// `connection` is about to hold another session: let go of this one. The connection is told nothing, since what the
-    /// other session tells it takes the place of all this one did.
+    /// `connection` is about to hold another session: let go of this one. The connection is told
+    /// nothing, since what the other session tells it takes the place of all this one did.
     Detach {
         /// The connection that leaves.
         connection: ConnectionId,
@@ -173,7 +175,8 @@ pub struct Decision {
 pub enum Next {
     /// The client is answered.
     Reply(Reply),
-    /// Something stood in the command's way, and is gone now: decide again, on what is stored by then.
+    /// Something stood in the command's way, and is gone now: decide again, on what is stored by
+    /// then.
     DecideAgain,
 }
 
@@ -196,7 +199,8 @@ pub enum Write {
 /// Something that gateways are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Token event: the connection's access token from now on (`None`: none), with the sid as token id.
+    /// Token event: the connection's access token from now on (`None`: none), with the sid as token
+    /// id.
     SetToken(ConnectionId, Option<Token>),
     /// Change event on the connection's user model (`None`: all members null).
     SetUser(ConnectionId, Option<User>),
@@ -283,7 +287,8 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Decides what `command` does to the session `record`. Safe to run again on a newer record after a conflict.
+/// Decides what `command` does to the session `record`. Safe to run again on a newer record after a
+/// conflict.
 #[must_use]
 pub fn decide(record: Option<&Record>, command: Command, rules: &Rules, now: Timestamp) -> Decision {
     match command {
@@ -360,7 +365,8 @@ pub fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
             generation: record.generation,
             user: &record.user_id,
             made: record.made,
-            // Not the record's deadline, which retries move: what is handed out again is to be the same.
+            // Not the record's deadline, which retries move: what is handed out again is to be the
+            // same.
             expires: key_deadline(record.session_deadline, rules, record.made),
         }),
         generation: record.generation,

@@ -1,7 +1,8 @@
-//! Stored sessions: how they are encoded, and what a record says of its session. Must not depend on a store.
+//! Stored sessions: how they are encoded, and what a record says of its session. Must not depend on
+//! a store.
 //!
-//! The fields, and how to add one, are in `record/current.rs`. Records of earlier formats are read, each format
-//! decoding into the next.
+//! The fields, and how to add one, are in `record/current.rs`. Records of earlier formats are read,
+//! each format decoding into the next.
 
 mod current;
 mod v1;
@@ -43,7 +44,8 @@ impl Device {
     /// The longest text that is kept of what a client says of itself, in bytes.
     pub const MAX_TEXT: usize = 256;
 
-    /// The same device, with the texts that anybody may send cut to [`Device::MAX_TEXT`]: a record must stay small.
+    /// The same device, with the texts that anybody may send cut to [`Device::MAX_TEXT`]: a record
+    /// must stay small.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         for text in [&mut self.user_agent, &mut self.remote_addr, &mut self.label].into_iter().flatten() {
@@ -61,13 +63,15 @@ pub struct MadeBy {
     pub connection: ConnectionId,
     /// The attempt it carried; none from legacy clients.
     pub attempt: Option<Attempt>,
-    /// True once the request was repeated on another connection, which `connection` names since: two pairs of hands have had
-    /// the generation's key, be they a browser's after a lost reply, or an owner's and a thief's.
+    /// True once the request was repeated on another connection, which `connection` names since:
+    /// two pairs of hands have had the generation's key, be they a browser's after a lost reply, or
+    /// an owner's and a thief's.
     pub retried: bool,
 }
 
-/// The first bits of an attempt that made an earlier generation; all zero if none did. What comes with such an attempt once more
-/// has been doubled or delayed on its way. 32 bits are enough: who has to guess them has one try, and gains nothing by it.
+/// The first bits of an attempt that made an earlier generation; all zero if none did. What comes
+/// with such an attempt once more has been doubled or delayed on its way. 32 bits are enough: who
+/// has to guess them has one try, and gains nothing by it.
 pub type PastAttempt = [u8; 4];
 
 fn past_attempt(attempt: Option<Attempt>) -> PastAttempt {
@@ -90,8 +94,9 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// How many attempts of earlier generations are remembered. A message that is delayed for longer is taken for a thief's. Each
-    /// refresh makes a generation, and so does each tab that comes back after a gateway's restart.
+    /// How many attempts of earlier generations are remembered. A message that is delayed for
+    /// longer is taken for a thief's. Each refresh makes a generation, and so does each tab that
+    /// comes back after a gateway's restart.
     pub const PAST_ATTEMPTS: usize = 24;
 
     /// When the session ends if its key is not used before.
@@ -113,8 +118,8 @@ impl Record {
         Some(User { id: self.user_id.clone(), name: name.clone(), role: role.clone() })
     }
 
-    /// The same session, over: what is stored while its end is being told. Of one that stays like this for a crash, the end
-    /// is told again as soon as its deadline is looked at.
+    /// The same session, over: what is stored while its end is being told. Of one that stays like
+    /// this for a crash, the end is told again as soon as its deadline is looked at.
     #[must_use]
     pub fn ended(&self) -> Self {
         Self { key_deadline: Timestamp(0), ..self.clone() }
@@ -132,15 +137,17 @@ impl Record {
         self.device.public_key.is_some()
     }
 
-    /// True if the session's keys may be used by a browser whose cookie has this digest; none if it brings none.
+    /// True if the session's keys may be used by a browser whose cookie has this digest; none if it
+    /// brings none.
     #[must_use]
     pub fn takes_cookie(&self, cookie: Option<[u8; 32]>) -> bool {
         // Takes as long wherever the digests differ.
         self.cookie.is_none_or(|bound| cookie.is_some_and(|cookie| bound.ct_eq(&cookie).into()))
     }
 
-    /// True if the session is orphaned: the process that made or last used it ended before its connection heard of it. It was not
-    /// used since this process `began`, and the connection's token names another session (`token`).
+    /// True if the session is orphaned: the process that made or last used it ended before its
+    /// connection heard of it. It was not used since this process `began`, and the connection's
+    /// token names another session (`token`).
     #[must_use]
     pub fn is_orphaned(&self, token: Option<SessionId>, began: Timestamp, now: Timestamp) -> bool {
         // What was last used in the future was used before the clock was set back.

@@ -1,4 +1,5 @@
-//! The table of docs/protocol.md, section 2, as a function. Knows keys by their generation only, and neither writes nor tells.
+//! The table of docs/protocol.md, section 2, as a function. Knows keys by their generation only,
+//! and neither writes nor tells.
 
 use std::cmp::Ordering;
 
@@ -11,11 +12,13 @@ pub enum KeyUse {
     Rotate,
     /// The request that made the newest generation, again: same answer.
     Retry,
-    /// The request that made an earlier generation, again: doubled or delayed on its way. Refused, nothing changes.
+    /// The request that made an earlier generation, again: doubled or delayed on its way. Refused,
+    /// nothing changes.
     StaleRetry,
     /// A proven device with an old key (bound sessions): hand it the newest.
     CatchUp,
-    /// A used key that somebody else brings (refresh token reuse detection, RFC 9700, section 4.14): nobody keeps the session.
+    /// A used key that somebody else brings (refresh token reuse detection, RFC 9700, section
+    /// 4.14): nobody keeps the session.
     ReuseDetected,
     /// A key newer than the record: the store has lost writes that were durable.
     StoreRolledBack,
@@ -64,9 +67,10 @@ pub fn rotation(
     }
 }
 
-/// The same for a session whose keys travel in a cookie. No script can note an attempt there, nor keep two tabs from sending it at
-/// once: so the key before the newest is as good as the newest, however late and from wherever it comes. What is older has been
-/// replaced twice, and its browser has had both.
+/// The same for a session whose keys travel in a cookie. No script can note an attempt there, nor
+/// keep two tabs from sending it at once: so the key before the newest is as good as the newest,
+/// however late and from wherever it comes. What is older has been replaced twice, and its browser
+/// has had both.
 #[must_use]
 pub fn in_cookie(record: &Record, presented: u64, is_young: bool) -> KeyUse {
     match presented.checked_add(1).map(|next| next.cmp(&record.generation)) {

@@ -15,7 +15,8 @@ pub struct User {
     pub role: String,
 }
 
-/// The model `<name>.user.<cid>` as it goes over the wire: all members null when nobody is logged in.
+/// The model `<name>.user.<cid>` as it goes over the wire: all members null when nobody is logged
+/// in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserModel {
     /// The user's id.
@@ -35,7 +36,8 @@ impl From<Option<User>> for UserModel {
     }
 }
 
-/// The access token that a connection gets: what services receive with each access, call and auth request.
+/// The access token that a connection gets: what services receive with each access, call and auth
+/// request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Token {

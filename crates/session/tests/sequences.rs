@@ -113,7 +113,8 @@ impl World {
         match step {
             Step::Wait { ms } => self.now = self.now.plus(ms),
             Step::Login { on, attempt, bound } => {
-                // The store has one session; a login on a connection that is not on it would make a second one.
+                // The store has one session; a login on a connection that is not on it would make a
+                // second one.
                 if self.record.as_ref().is_some_and(|record| !record.is_on(&cid(on))) {
                     return;
                 }
@@ -195,7 +196,8 @@ impl World {
         }
     }
 
-    /// The reply was lost: the same use on another connection gets the same key, and the record stays as it is.
+    /// The reply was lost: the same use on another connection gets the same key, and the record
+    /// stays as it is.
     fn retried(&mut self, on: u8, key: &ReloginKey, attempt: Option<u8>, proven: bool, first: &Decision) {
         let bound = self.record.as_ref().is_some_and(Record::is_bound);
         if !bound && attempt.is_none() {
@@ -263,7 +265,8 @@ impl World {
         decision
     }
 
-    /// Of all who have had the newest key by the same request, one at most keeps the session: the last who used it.
+    /// Of all who have had the newest key by the same request, one at most keeps the session: the
+    /// last who used it.
     fn used(&mut self, user: ConnectionId, outcome: Outcome) {
         let is_on = |on: &ConnectionId| self.record.as_ref().is_some_and(|record| record.is_on(on));
         match outcome {
@@ -341,7 +344,8 @@ proptest! {
         }
     }
 
-    /// The other way round: with an honest client, whatever is lost, doubled or delayed, no session ends before its deadline.
+    /// The other way round: with an honest client, whatever is lost, doubled or delayed, no session
+    /// ends before its deadline.
     #[test]
     fn an_honest_client_is_never_logged_out(
         uses in proptest::collection::vec((0..40_u8, 0..4_u8, 0..20_u64, proptest::option::of(0..60_usize)), 1..60)

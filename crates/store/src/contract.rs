@@ -1,8 +1,8 @@
 //! The contract of stores, as one test suite that every store runs. [`suite!`] generates its tests
 //! from a way to open an empty store.
 //!
-//! A store in another crate depends on this one with the feature `testing`, and on tokio with `macros` and
-//! `rt-multi-thread` for its tests; `crates/store/tests/outside.rs` shows how.
+//! A store in another crate depends on this one with the feature `testing`, and on tokio with
+//! `macros` and `rt-multi-thread` for its tests; `crates/store/tests/outside.rs` shows how.
 #![expect(clippy::unwrap_used, reason = "the tests of a suite fail by panicking")]
 
 use std::{pin::pin, sync::Arc};

@@ -163,8 +163,8 @@ impl Index {
         self.known_on(connection).max_by_key(|known| known.revision).map(|known| known.sid)
     }
 
-    /// The sessions of `connection`, the one written last first. Several only if different processes
-    /// have put it on them.
+    /// The sessions of `connection`, the one written last first. Several only if different
+    /// processes have put it on them.
     pub(super) fn sessions_on(&self, connection: &ConnectionId) -> Vec<SessionId> {
         let mut found: Vec<_> = self.known_on(connection).map(|known| (known.revision, known.sid)).collect();
         found.sort_unstable_by_key(|found| std::cmp::Reverse(*found));

@@ -1,25 +1,29 @@
-//! Sessions in a key-value bucket of NATS JetStream: the service keeps nothing on its own machine. Must not depend on rules, a
-//! clock, or the message bus.
+//! Sessions in a key-value bucket of NATS JetStream: the service keeps nothing on its own machine.
+//! Must not depend on rules, a clock, or the message bus.
 //!
-//! **Shape.** Each session is one key, `s.<sid>`, whose value is the encoded record. A session's revision is the sequence of its
-//! last message in the bucket's stream. A replica of the bucket in memory (`jetstream/replica.rs`) answers reads; a watch
-//! (`jetstream/follower.rs`) fills it when the store opens and keeps it current.
+//! **Shape.** Each session is one key, `s.<sid>`, whose value is the encoded record. A session's
+//! revision is the sequence of its last message in the bucket's stream. A replica of the bucket in
+//! memory (`jetstream/replica.rs`) answers reads; a watch (`jetstream/follower.rs`) fills it when
+//! the store opens and keeps it current.
 //!
-//! **A write** is a publish that names the last sequence of its subject, so the server compares and swaps. It returns once the
-//! server has acknowledged it, that is, once a quorum of the bucket's replicas has it. How well a server that has acknowledged
-//! keeps its word over a power loss is for its `sync_interval` to say.
+//! **A write** is a publish that names the last sequence of its subject, so the server compares and
+//! swaps. It returns once the server has acknowledged it, that is, once a quorum of the bucket's
+//! replicas has it. How well a server that has acknowledged keeps its word over a power loss is for
+//! its `sync_interval` to say.
 //!
-//! **A write without an answer** (a lost connection, a server that changes its leader) may have been done or not. Until the leader
-//! has said which, the session is *in doubt*: a read of it asks the leader first, and so does a read that looks for one of its
-//! connections. Only `STREAM.MSG.GET` goes to the leader; a direct get may be answered by a replica that is behind.
+//! **A write without an answer** (a lost connection, a server that changes its leader) may have
+//! been done or not. Until the leader has said which, the session is *in doubt*: a read of it asks
+//! the leader first, and so does a read that looks for one of its connections. Only
+//! `STREAM.MSG.GET` goes to the leader; a direct get may be answered by a replica that is behind.
 //!
-//! **Several processes** may have the bucket open. A replica may be behind, so a read that something depends on is preceded by a
-//! barrier (`jetstream/barrier.rs`): a write to a key of its own, which the watch then shows. That a connection is on one session
-//! is not for the server to check, as each session is a key of its own; the replica does it, and where two processes have put a
-//! connection on two sessions at once, both find both.
+//! **Several processes** may have the bucket open. A replica may be behind, so a read that
+//! something depends on is preceded by a barrier (`jetstream/barrier.rs`): a write to a key of its
+//! own, which the watch then shows. That a connection is on one session is not for the server to
+//! check, as each session is a key of its own; the replica does it, and where two processes have
+//! put a connection on two sessions at once, both find both.
 //!
-//! **Time to live.** A session that nobody disposes of after its deadline is removed by the server an hour later, and what marks a
-//! removed session goes after an hour too.
+//! **Time to live.** A session that nobody disposes of after its deadline is removed by the server
+//! an hour later, and what marks a removed session goes after an hour too.
 
 mod barrier;
 mod bucket;
@@ -179,7 +183,8 @@ impl JetStreamStore {
     }
 }
 
-/// A write under way. Dropped before it has ended, it is in doubt: also if the caller lost patience.
+/// A write under way. Dropped before it has ended, it is in doubt: also if the caller lost
+/// patience.
 struct Write<'a> {
     shared: &'a Shared,
     id: WriteId,

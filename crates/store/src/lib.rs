@@ -102,12 +102,12 @@ pub enum Damage {
 /// - **Durability.** All answers are about durable state: a write returns once it would survive a
 ///   power loss (the memory store: at once), and a read never shows a write that has not returned.
 /// - **Compare-and-swap.** A write names the revision that it was decided on, and is refused with
-///   [`StoreError::Conflict`] if that is not the newest. A revision is never used twice for a session
-///   id, not even after a removal.
+///   [`StoreError::Conflict`] if that is not the newest. A revision is never used twice for a
+///   session id, not even after a removal.
 /// - **A connection is on one session.** This is checked atomically with the write, over all
 ///   sessions: [`StoreError::ConnectionTaken`].
-/// - **All or nothing.** A write that returns an error has changed nothing, or the store can no longer
-///   write ([`SessionStore::failed`]).
+/// - **All or nothing.** A write that returns an error has changed nothing, or the store can no
+///   longer write ([`SessionStore::failed`]).
 ///
 /// # Order between processes
 ///
@@ -120,8 +120,9 @@ pub enum Damage {
 ///   [`SessionStore::load`] or [`SessionStore::find_by_connection`] of the same process shows the
 ///   write that won, or a later one. The service decides again on what it reads then, and gives up
 ///   after 32 rounds.
-/// - That a connection is on one session is checked against what the process knows. Two processes may
-///   put it on two at the same time, and [`SessionStore::find_all_by_connection`] then finds both.
+/// - That a connection is on one session is checked against what the process knows. Two processes
+///   may put it on two at the same time, and [`SessionStore::find_all_by_connection`] then finds
+///   both.
 /// - Within a process, events follow the order of writes, because the service locks connections.
 ///   Between processes they may cross; the service corrects that.
 /// - [`SessionStore::deadline_moved`] should also resolve for writes of other processes. Otherwise
@@ -134,7 +135,8 @@ pub trait SessionStore: Send + Sync {
     /// Stores a new session.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the sid exists, [`StoreError::ConnectionTaken`] if one of its connections is on another session.
+    /// [`StoreError::Conflict`] if the sid exists, [`StoreError::ConnectionTaken`] if one of its
+    /// connections is on another session.
     async fn create(&self, record: Record) -> Result<Revision, StoreError>;
 
     /// The session `sid`, if there is one.
@@ -146,7 +148,8 @@ pub trait SessionStore: Send + Sync {
     /// Stores the next revision of a session.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if `revision` is not its newest, [`StoreError::ConnectionTaken`] as with `create`.
+    /// [`StoreError::Conflict`] if `revision` is not its newest, [`StoreError::ConnectionTaken`] as
+    /// with `create`.
     async fn replace(&self, record: Record, revision: Revision) -> Result<Revision, StoreError>;
 
     /// Removes a session.

@@ -1,5 +1,5 @@
-//! The contract suite, run as a store in another crate runs it: on one of its own, which here keeps its sessions in
-//! memory and counts its writes.
+//! The contract suite, run as a store in another crate runs it: on one of its own, which here keeps
+//! its sessions in memory and counts its writes.
 
 use std::sync::{
     Arc,

@@ -195,7 +195,8 @@ mod tests {
         let directory = ListDirectory::new(jane(), PasswordChecks::new());
         assert!(is_right(&verify(&directory, "jANE", "sesame").await));
         assert_eq!(verify(&directory, "jane", "Sesame").await, PasswordCheck::Wrong(Some(UserId::Number(3))));
-        // The decoy that an unknown name is checked against is Jane's hash, and this is its password.
+        // The decoy that an unknown name is checked against is Jane's hash, and this is its
+        // password.
         assert_eq!(verify(&directory, "nobody", "sesame").await, PasswordCheck::Wrong(None));
 
         assert!(directory.find(&UserId::Number(3)).await.unwrap().is_some());
@@ -217,7 +218,8 @@ mod tests {
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
     }
 
-    /// Line z: what is one text to whoever types it is one name and one password, whichever form the keyboard sends.
+    /// Line z: what is one text to whoever types it is one name and one password, whichever form
+    /// the keyboard sends.
     #[tokio::test]
     async fn the_unicode_form_case_and_spaces_of_a_name_and_the_form_of_a_password_do_not_matter() {
         let mut users = Users::default();

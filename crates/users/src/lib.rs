@@ -1,9 +1,9 @@
-//! Who may log in: the trait of user directories, and the directories of Relogin. Must not depend on
-//! stores of sessions, or on RES but for reading JSON.
+//! Who may log in: the trait of user directories, and the directories of Relogin. Must not depend
+//! on stores of sessions, or on RES but for reading JSON.
 //!
 //! [`UserDirectory`] is implemented over a users file ([`mod@file`], [`follow`], [`edit`],
-//! [`directory`]), a service on NATS ([`nats`]) and a program ([`exec`]). [`password`] hashes and checks
-//! passwords, [`prepare`] makes one text of the spellings of a name or a password.
+//! [`directory`]), a service on NATS ([`nats`]) and a program ([`exec`]). [`password`] hashes and
+//! checks passwords, [`prepare`] makes one text of the spellings of a name or a password.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

@@ -115,7 +115,8 @@ mod tests {
 
     use super::*;
 
-    /// A directory, and a service that answers each request by `answer`, after a time; never, if that gives nothing.
+    /// A directory, and a service that answers each request by `answer`, after a time; never, if
+    /// that gives nothing.
     async fn rig(answer: fn(&str) -> Option<(Duration, &'static str)>) -> NatsDirectory {
         let bus = Arc::new(LocalBus::new());
         let mut requests = bus.subscribe(&["my.users".to_owned()]).await.unwrap();

@@ -140,7 +140,8 @@ mod tests {
             ("jane@example.org", "jane@example.org"),
             ("J\u{fc}rgen", "j\u{fc}rgen"),
             ("JU\u{308}RGEN", "j\u{fc}rgen"),
-            // Full width, as Japanese keyboards send; the signs of Kelvin and Angstrom; final sigma.
+            // Full width, as Japanese keyboards send; the signs of Kelvin and Angstrom; final
+            // sigma.
             ("\u{ff2a}\u{ff21}\u{ff2e}\u{ff25}", "jane"),
             ("\u{212a}\u{212b}", "k\u{e5}"),
             (
@@ -183,7 +184,8 @@ mod tests {
             ("pa\u{308}ss\u{a0}wo\u{308}rd", "p\u{e4}ss w\u{f6}rd"),
             (" Space, Case ", " Space, Case "),
             ("\u{ff2a}", "\u{ff2a}"),
-            // Neither a control character nor an emoji of Unicode 14 keeps a password from having one form.
+            // Neither a control character nor an emoji of Unicode 14 keeps a password from having
+            // one form.
             ("tab\tu\u{308}", "tab\t\u{fc}"),
             ("\u{1f979}u\u{308}", "\u{1f979}\u{fc}"),
             ("", ""),

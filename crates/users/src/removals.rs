@@ -78,7 +78,8 @@ impl PendingRemovals {
 mod tests {
     use super::*;
 
-    /// Looks once a second at who is missing; `None`: nothing can be seen. Gives when they counted as removed.
+    /// Looks once a second at who is missing; `None`: nothing can be seen. Gives when they counted
+    /// as removed.
     fn removed_at(looks: impl IntoIterator<Item = Option<bool>>) -> Vec<u64> {
         let (mut pending, begin, id) = (PendingRemovals::default(), Instant::now(), UserId::Number(1));
         let seconds = (0..).zip(looks);

@@ -1,5 +1,6 @@
 //! The users program (`--users exec:…`), with programs that run. In a test program of its own: a
-//! program that starts holds for a moment what its parent has open, also files that another test locks.
+//! program that starts holds for a moment what its parent has open, also files that another test
+//! locks.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
@@ -72,7 +73,8 @@ async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
     assert!(error.contains("cannot start the users program \"/no/such/program\": No such file"), "{error}");
 }
 
-/// A program that never answers and says so through a pipe, whose reader sees when no such program is left.
+/// A program that never answers and says so through a pipe, whose reader sees when no such program
+/// is left.
 fn hanging(pipe: &Path, deadline: Duration) -> ExecDirectory {
     rustix::fs::mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let limits = Limits { deadline, ..Limits::default() };

@@ -1,4 +1,5 @@
-//! A page in Yew: a form to log in with, and the demo's counter for who is. A reload stays logged in.
+//! A page in Yew: a form to log in with, and the demo's counter for who is. A reload stays logged
+//! in.
 
 use futures_util::StreamExt as _;
 use relogin_web::{Client, Error, Event, Model, Options, SessionState};
@@ -15,7 +16,8 @@ struct Ticker {
 #[derive(Default)]
 struct App {
     client: Option<Client>,
-    /// Subscribed as long as it is kept: at once where somebody is logged in, else when somebody is.
+    /// Subscribed as long as it is kept: at once where somebody is logged in, else when somebody
+    /// is.
     ticker: Option<Model<Ticker>>,
     failure: Option<String>,
 }

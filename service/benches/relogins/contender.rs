@@ -29,7 +29,8 @@ impl Contender {
         Self::start(program, serve).await
     }
 
-    /// The processor time that answering has cost so far: here, in the nats-server, and in this program, which asks.
+    /// The processor time that answering has cost so far: here, in the nats-server, and in this
+    /// program, which asks.
     pub(crate) fn processor_times(&self) -> [Duration; 3] {
         let pid = self.process.pid().unwrap().as_raw_nonzero().get().unsigned_abs();
         [pid, self.nats.child.id(), std::process::id()].map(processor_time)
@@ -51,7 +52,8 @@ impl Contender {
 /// The time that a process has run, in steps of 10 ms.
 fn processor_time(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // Behind the name, which may have blanks in it: user and system time are the twelfth and the thirteenth.
+    // Behind the name, which may have blanks in it: user and system time are the twelfth and the
+    // thirteenth.
     let rest = text.rsplit_once(')').unwrap().1;
     let ticks = rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>();
     Duration::from_millis(ticks * 10)

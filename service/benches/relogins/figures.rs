@@ -21,7 +21,8 @@ impl Round {
     }
 }
 
-/// Prints a contender's figures: the median of its rounds, and the median of what each round is of `base`'s round beside it.
+/// Prints a contender's figures: the median of its rounds, and the median of what each round is of
+/// `base`'s round beside it.
 pub(crate) fn print(name: &str, rounds: &[Round], base: &[Round]) {
     let pace = median(rounds.iter().map(|round| round.per_second));
     let p50 = median(rounds.iter().map(|round| ms(round.p50)));

@@ -1,5 +1,6 @@
-//! Relogins with sessions in JetStream, by one to three instances, on one nats-server and on three, beside plain updates of the same
-//! servers' key-value store: the same size, as many in flight, in turns. And what many sessions take of an instance.
+//! Relogins with sessions in JetStream, by one to three instances, on one nats-server and on three,
+//! beside plain updates of the same servers' key-value store: the same size, as many in flight, in
+//! turns. And what many sessions take of an instance.
 
 use std::{
     path::Path,
@@ -118,7 +119,8 @@ impl Plain {
     }
 }
 
-/// How soon an instance is ready with many sessions in the bucket, and what each takes of its memory.
+/// How soon an instance is ready with many sessions in the bucket, and what each takes of its
+/// memory.
 async fn many() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let kept = folder.path().join("nats");

@@ -1,5 +1,6 @@
-//! What Relogin costs, in parts that can be run one by one. Each part puts its figures beside those of a responder that answers
-//! the same bytes without doing anything, measured in turns with it: what counts is the ratio, for machines differ and are busy.
+//! What Relogin costs, in parts that can be run one by one. Each part puts its figures beside those
+//! of a responder that answers the same bytes without doing anything, measured in turns with it:
+//! what counts is the ratio, for machines differ and are busy.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a program for people who measure")]
 
 mod client;

@@ -1,4 +1,5 @@
-//! Many sessions: what they take of memory and disk, how soon a service with them is ready, and what a week of refreshes leaves.
+//! Many sessions: what they take of memory and disk, how soon a service with them is ready, and
+//! what a week of refreshes leaves.
 
 use std::{
     fs,

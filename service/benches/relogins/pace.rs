@@ -63,7 +63,8 @@ pub(crate) async fn single() {
     constant.process.kill().await.unwrap();
 }
 
-/// Relogin with each of the stores, and responders that do a part of what it does, beside the constant one.
+/// Relogin with each of the stores, and responders that do a part of what it does, beside the
+/// constant one.
 async fn compare(kind: Kind, stores: &[&str], ceilings: &[&str]) {
     let mut contenders = Vec::new();
     for part in [&[CONSTANT], ceilings].concat() {
@@ -90,7 +91,8 @@ struct Measured {
     contender: Contender,
     sessions: Vec<Session>,
     rounds: Vec<Round>,
-    /// Of each round, what a relogin has cost of processor time, in microseconds: [`Contender::processor_times`].
+    /// Of each round, what a relogin has cost of processor time, in microseconds:
+    /// [`Contender::processor_times`].
     costs: Vec<[f64; 3]>,
 }
 

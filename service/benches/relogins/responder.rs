@@ -1,5 +1,6 @@
-//! Responders that answer each request with the same bytes after a part of what a relogin takes: none of it, the wait for the
-//! disk, the look at a signature, or both. What they reach is the most that anything behind async-nats can that has this to do.
+//! Responders that answer each request with the same bytes after a part of what a relogin takes:
+//! none of it, the wait for the disk, the look at a signature, or both. What they reach is the most
+//! that anything behind async-nats can that has this to do.
 
 use std::{
     fs::OpenOptions,

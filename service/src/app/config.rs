@@ -108,8 +108,8 @@ impl StoreKind {
         matches!(self, Self::JetStream(_))
     }
 
-    /// True if the store is in the data folder. Then what belongs to its sessions is kept there, too: the
-    /// session clock and the last seen users.
+    /// True if the store is in the data folder. Then what belongs to its sessions is kept there,
+    /// too: the session clock and the last seen users.
     #[must_use]
     pub fn is_in_data_folder(&self) -> bool {
         match self {

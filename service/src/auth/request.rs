@@ -1,5 +1,5 @@
-//! Auth requests, parsed as every method needs them, and wiped once they are answered. Copies in the
-//! network stack and the gateway are theirs to handle. Must not know the methods.
+//! Auth requests, parsed as every method needs them, and wiped once they are answered. Copies in
+//! the network stack and the gateway are theirs to handle. Must not know the methods.
 
 use std::ops::Deref;
 

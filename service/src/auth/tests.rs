@@ -1,4 +1,5 @@
-//! The methods and resources as gateways see them, over a bus in this process and with a directory that can be held up.
+//! The methods and resources as gateways see them, over a bus in this process and with a directory
+//! that can be held up.
 
 mod cookie_session;
 mod cookies;
@@ -413,7 +414,8 @@ async fn a_device_registers_signs_and_refreshes() {
     }
 }
 
-/// What makes a good key and what does not is tested with `proof`; here, that it counts, and comes before the password.
+/// What makes a good key and what does not is tested with `proof`; here, that it counts, and comes
+/// before the password.
 #[tokio::test]
 async fn a_bad_device_key_is_refused_before_the_password_is_looked_at() {
     let rig = Rig::new().await;
@@ -582,7 +584,8 @@ async fn a_flood_of_logins_delays_no_relogin() {
     assert_eq!(relogin["result"]["generation"], 2, "{relogin}");
     assert_eq!(rig.auth("logout", "c1", &json!(null)).await, json!({"result": null}));
 
-    // The one too many was refused at once, the others were asked for patience, and get in when it is their turn.
+    // The one too many was refused at once, the others were asked for patience, and get in when it
+    // is their turn.
     let one_too_many = flood.pop().unwrap().answer().await;
     assert_eq!(
         (code(&one_too_many), &one_too_many["error"]["data"]),

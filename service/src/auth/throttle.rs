@@ -536,7 +536,8 @@ mod tests {
             assert_eq!(world.log_in(world.caller("jane", "1.1.1.2:1"), true), Err(1));
             assert_eq!(world.log_in(with(1), true), Ok(()), "{remote_addr:?}");
             assert!(with(1).party().is_known);
-            // A cookie that anybody can make up does not get around the name's failures, unless the address is known.
+            // A cookie that anybody can make up does not get around the name's failures, unless the
+            // address is known.
             let other = world.log_in(with(2), false);
             assert_eq!(other.is_ok(), remote_addr == Some("9.9.9.9:7"), "{remote_addr:?}");
         }

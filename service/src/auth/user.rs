@@ -42,8 +42,8 @@ pub(super) async fn hold<'a>(cx: &'a AuthContext, cid: &str) -> Option<Hold<'a>>
     Some(Hold { _guard: cx.sessions.hold(&connection).await, connection, answered: None })
 }
 
-/// The user on the held connection; none if its id is none. A get does not say who asks: the gateway
-/// keeps the answer from clients without access.
+/// The user on the held connection; none if its id is none. A get does not say who asks: the
+/// gateway keeps the answer from clients without access.
 pub(super) async fn get(cx: &AuthContext, hold: Option<&mut Hold<'_>>, payload: &[u8]) -> Result<Response, Failure> {
     GetRequest::parse(payload)?;
     let user = match hold {

@@ -276,7 +276,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("clock");
         let clock = SteadyClock::start(Some(path.clone()));
-        // As if the time of day had been three years behind when this process began, and was set since.
+        // As if the time of day had been three years behind when this process began, and was set
+        // since.
         *clock.steady() = Steady::new(Timestamp(SystemClock.now().0 - 3 * YEAR), since_boot());
         let stop = CancellationToken::new();
         stop.cancel();

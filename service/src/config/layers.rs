@@ -1,5 +1,5 @@
-//! Merges the layers of options (command line, environment, file) and remembers where each value was
-//! given. Must not know any defaults.
+//! Merges the layers of options (command line, environment, file) and remembers where each value
+//! was given. Must not know any defaults.
 
 use std::{
     collections::HashSet,

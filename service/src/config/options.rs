@@ -63,7 +63,8 @@ pub struct Options {
     /// `jetstream` needs --nats and --secret-file, and nothing on the machine; see scale.md.
     #[arg(long, env = "RELOGIN_STORE", value_name = "sled|jetstream|memory", help_heading = "Sessions and keys")]
     pub store: Option<String>,
-    /// Key-value bucket in JetStream for the sessions; created if it does not exist [default: relogin-NAME]
+    /// Key-value bucket in JetStream for the sessions; created if it does not exist [default:
+    /// relogin-NAME]
     #[arg(long, env = "RELOGIN_BUCKET", value_name = "BUCKET", help_heading = "Sessions and keys")]
     pub bucket: Option<String>,
     /// Number of NATS servers that keep each session in JetStream [default: 1]

@@ -18,7 +18,8 @@ pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreK
             if *bus == BusKind::Local {
                 return Err(store.is_wrong(Problem::NeedsNats));
             }
-            // A secret that is made here would end all sessions when the service moves to another machine.
+            // A secret that is made here would end all sessions when the service moves to another
+            // machine.
             if options.secret_file()?.is_none() {
                 return Err(store.is_wrong(Problem::NeedsSecretFile));
             }

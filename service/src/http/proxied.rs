@@ -80,7 +80,8 @@ mod tests {
         [&[192, 0, 2, 7, 198, 51, 100, 1][..], &ports].concat()
     }
 
-    /// Who is at the other end of a connection that begins with `text`, and what is read of it after that.
+    /// Who is at the other end of a connection that begins with `text`, and what is read of it
+    /// after that.
     async fn client(text: Vec<u8>, is_trusted: bool, deadline: Duration) -> Result<(String, Vec<u8>), ErrorKind> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -23,7 +23,8 @@ use super::{
 /// The year 2026, a whole second.
 pub(crate) const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const SECRET: [u8; 32] = [5; 32];
-/// A key pair for tests: `openssl genrsa 2048 | openssl pkcs8 -topk8 -nocrypt`, and the public half of it.
+/// A key pair for tests: `openssl genrsa 2048 | openssl pkcs8 -topk8 -nocrypt`, and the public half
+/// of it.
 const RSA: &str = include_str!("../../tests/issuers/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("../../tests/issuers/rsa.pub.pem");
 
@@ -166,7 +167,8 @@ fn tokens_of_all_four_algorithms_say_who_their_users_are() {
     }
 }
 
-/// RFC 7515, appendix A.1, A.2 and A.3, and RFC 8037, appendix A.4: not only what we sign ourselves.
+/// RFC 7515, appendix A.1, A.2 and A.3, and RFC 8037, appendix A.4: not only what we sign
+/// ourselves.
 #[test]
 fn signatures_of_others_making_verify() {
     for (jwk, token) in include_str!("../../tests/issuers/rfc.txt")
@@ -323,7 +325,8 @@ fn ids_are_the_issuers_own_if_that_is_wanted() {
     assert_eq!((said.id, said.name.as_str(), said.role.as_str()), (UserId::Number(7), "jane@example", "admin"));
 }
 
-/// An access token of the same issuer is no login, nor is one of our own keys, if the issuer says what a login is called.
+/// An access token of the same issuer is no login, nor is one of our own keys, if the issuer says
+/// what a login is called.
 #[test]
 fn a_token_of_another_type_is_refused() {
     let signer = ed25519(1);
@@ -493,7 +496,8 @@ fn a_token_is_looked_for_where_its_issuer_puts_it() {
     assert_eq!(bearer.user.id, UserId::Text("partner:john".to_owned()));
     assert_eq!(bearer.vouched.until, Some(Timestamp(NOW.0 + 60_000)), "no leeway, and the session ends with it");
     assert_eq!(admit(&[], true), Ok(None));
-    // Each issuer's word counts from its own place alone, and nobody can say which of two headers is meant.
+    // Each issuer's word counts from its own place alone, and nobody can say which of two headers
+    // is meant.
     assert_eq!(admit(&[("Authorization", &format!("Bearer {sso}"))], true), Err(Refusal::Algorithm));
     assert_eq!(admit(&[("Cookie", &format!("sso_token={partner}"))], true), Err(Refusal::Algorithm));
     assert_eq!(admit(&[("Authorization", &authorization), ("Authorization", &authorization)], true), Ok(None));

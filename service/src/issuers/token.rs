@@ -210,7 +210,8 @@ fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Resu
     }
 }
 
-/// Media types compare without regard to case, and `application/` may be left out (RFC 7515, section 4.1.9).
+/// Media types compare without regard to case, and `application/` may be left out (RFC 7515,
+/// section 4.1.9).
 fn is_kind(typ: Option<&str>, kind: Option<&str>) -> bool {
     let bare = |text: &str| {
         let text = text.to_ascii_lowercase();

@@ -105,7 +105,8 @@ fn with_a_public_url_nothing_else_is_our_own_origin() {
     assert!(may_connect(&origins, None, "chat.example"));
 }
 
-/// Line o: a page of `http://host` is not one of `https://host` where cookies count, for those go over TLS.
+/// Line o: a page of `http://host` is not one of `https://host` where cookies count, for those go
+/// over TLS.
 #[test]
 fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
     let host = "api.example.org";

@@ -15,7 +15,8 @@ use relogin_users::DirectoryError;
 use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::Request, several::Settled};
 use crate::proof::Signed;
 
-/// What is stored when a request is decided on, while nothing else happens to the connections that may be told of it.
+/// What is stored when a request is decided on, while nothing else happens to the connections that
+/// may be told of it.
 struct Found<'a> {
     /// The session that the request is about.
     session: Option<Arc<Stored>>,
@@ -29,13 +30,13 @@ pub(super) fn granted(reply: Reply) -> Answer {
     reply.map(|logged_in| logged_in.expect("decide() answers a login and a relogin with a key or a denial"))
 }
 
-/// How often a decision is made again when others were faster. Each time somebody else got on, so more than a few say that
-/// something is wrong.
+/// How often a decision is made again when others were faster. Each time somebody else got on, so
+/// more than a few say that something is wrong.
 const TRIES: usize = 32;
 
 impl Sessions {
-    /// Does what is asked: decides, carries the decision out, and again if somebody else was faster, or if something had to make
-    /// way first.
+    /// Does what is asked: decides, carries the decision out, and again if somebody else was
+    /// faster, or if something had to make way first.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
         let mut left = false;
         let mut is_fresh = !self.store.is_shared();
@@ -72,8 +73,8 @@ impl Sessions {
         Err(SessionsError::Contended)
     }
 
-    /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one that was made on an
-    /// old record, and is made again, is not counted.
+    /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one
+    /// that was made on an old record, and is made again, is not counted.
     async fn note(&self, request: &Request, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
@@ -162,7 +163,8 @@ impl Sessions {
         }
     }
 
-    /// Whether the session's device has signed. Looked at for a genuine key only: it costs more than all the rest.
+    /// Whether the session's device has signed. Looked at for a genuine key only: it costs more
+    /// than all the rest.
     fn proof(&self, record: &Record, key: &PresentedKey, signed: Option<&Signed>) -> Proof {
         match (&record.device.public_key, signed) {
             (Some(device), Some(signed)) if self.rules().keyring.verify(key, &record.salt) && signed.is_by(device) => {
@@ -172,7 +174,8 @@ impl Sessions {
         }
     }
 
-    /// Writes and tells what was decided. False if somebody else was faster: then nothing was written.
+    /// Writes and tells what was decided. False if somebody else was faster: then nothing was
+    /// written.
     async fn carry_out(&self, found: &Found<'_>, decision: &Decision, now: Timestamp) -> Result<bool, SessionsError> {
         match self.write_and_tell(found.changed(decision), decision, now).await {
             Ok(()) => Ok(true),
@@ -210,7 +213,8 @@ impl Sessions {
                 self.events.publish(effects).await?;
                 match self.store.remove(stored.record.sid, revision).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
-                    // The session is over and everybody told: what is left of it is taken away as overdue.
+                    // The session is over and everybody told: what is left of it is taken away as
+                    // overdue.
                     Err(error) if revision != stored.revision => {
                         tracing::warn!(session = %stored.record.sid, "cannot remove an ended session yet: {}", Chain(&error));
                     }
@@ -255,8 +259,8 @@ fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Itera
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
 }
 
-/// True if nothing comes of the decision unless what it was made on is the newest: its only write is refused otherwise, and
-/// comes before everything that is told.
+/// True if nothing comes of the decision unless what it was made on is the newest: its only write
+/// is refused otherwise, and comes before everything that is told.
 fn is_proven_by_its_write(decision: &Decision) -> bool {
     let effects = &decision.effects;
     matches!(decision.write, Write::Replace(_)) && !effects.iter().any(|effect| leaves(effect, effects))

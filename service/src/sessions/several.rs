@@ -3,9 +3,9 @@
 //!
 //! - **No verdict on a stale read.** What is not proven by a write is decided after a read barrier.
 //! - **The last word is the store's.** Events of two processes may cross. So whoever has told a
-//!   connection something looks again, after a read barrier, at what the store says of it, and tells
-//!   that if it is something else, before the answer. The barrier travels behind the events, on the
-//!   same connection to NATS.
+//!   connection something looks again, after a read barrier, at what the store says of it, and
+//!   tells that if it is something else, before the answer. The barrier travels behind the events,
+//!   on the same connection to NATS.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.

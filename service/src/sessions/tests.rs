@@ -53,7 +53,8 @@ impl World {
         Self::over(store, users, Arc::new(RuntimeClock::new()), keyring).await
     }
 
-    /// The next process, on the same store and with the same users. Gateways and what they know live on.
+    /// The next process, on the same store and with the same users. Gateways and what they know
+    /// live on.
     async fn restarted(self) -> Self {
         // Its start takes a moment.
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -290,8 +291,9 @@ async fn a_relogin_takes_the_connection_off_its_other_session() {
     assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
 }
 
-/// The relogin has taken `a` off its session when the others get their turns: `a` logs in anew, and the session that the
-/// relogin is for ends. What the relogin then says to `a` must not be what it would have said before.
+/// The relogin has taken `a` off its session when the others get their turns: `a` logs in anew, and
+/// the session that the relogin is for ends. What the relogin then says to `a` must not be what it
+/// would have said before.
 #[tokio::test(start_paused = true)]
 async fn a_refused_relogin_leaves_a_login_alone_that_was_faster() {
     let mut world = World::new().await;
@@ -421,7 +423,8 @@ async fn of_two_logins_at_once_one_wins_and_no_session_is_left_over() {
     }
 }
 
-/// Whatever happens at once to a few connections, in the end each was told last what the store has for it.
+/// Whatever happens at once to a few connections, in the end each was told last what the store has
+/// for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_hear_of_it_in_the_order_in_which_it_was_stored() {
     let mut world = World::new().await;

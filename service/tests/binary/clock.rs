@@ -1,4 +1,5 @@
-//! The system's clock is set while the service runs, and between two runs; it is libfaketime that sets it, for this process alone.
+//! The system's clock is set while the service runs, and between two runs; it is libfaketime that
+//! sets it, for this process alone.
 
 use std::{
     fs,
@@ -61,7 +62,8 @@ async fn relogin(on: &mut Res, key: &Value) -> Value {
     next
 }
 
-/// A jump of 26 hours, with keys that live for a day, and sessions for a month; and of three years, as of a board without a battery.
+/// A jump of 26 hours, with keys that live for a day, and sessions for a month; and of three years,
+/// as of a board without a battery.
 #[tokio::test]
 async fn a_clock_that_jumps_while_it_runs_ends_no_session() {
     let folder = Folder::new();

@@ -1,8 +1,9 @@
-//! SIGKILL at random moments, hundreds of times, with logins, relogins and logouts in flight; behind the embedded gateway and
-//! over NATS. What was answered holds, what was not is wholly there or not at all, and a client that repeats itself gets on.
+//! SIGKILL at random moments, hundreds of times, with logins, relogins and logouts in flight;
+//! behind the embedded gateway and over NATS. What was answered holds, what was not is wholly there
+//! or not at all, and a client that repeats itself gets on.
 //!
-//! The moment of the kill and what each client does come from a seed, which a failure prints: `RELOGIN_SEED=7` plays it again,
-//! as far as two processes can be made to do the same twice.
+//! The moment of the kill and what each client does come from a seed, which a failure prints:
+//! `RELOGIN_SEED=7` plays it again, as far as two processes can be made to do the same twice.
 
 mod client;
 mod line;
@@ -59,7 +60,8 @@ async fn crash_again_and_again(server: Option<&NatsServer>) {
             None => Front::Embedded(&service),
         };
 
-        // Whatever was in flight, each client gets on: on the connection it had, where that outlives a crash, or on a new one.
+        // Whatever was in flight, each client gets on: on the connection it had, where that
+        // outlives a crash, or on a new one.
         let resumed = clients.iter_mut().zip(lines).map(|(client, line)| {
             let stays = rng.random_bool(0.5);
             let front = &front;
@@ -78,7 +80,8 @@ async fn crash_again_and_again(server: Option<&NatsServer>) {
         let victim = round % CLIENTS;
         clients[victim].is_robbed(&front, rng.random()).await;
 
-        // Killed in the middle of it, sooner or later: after so many answers, and then at any point of what comes next.
+        // Killed in the middle of it, sooner or later: after so many answers, and then at any point
+        // of what comes next.
         let (answers, mut count) = watch::channel(0_u32);
         let (kill_after, moment) = (rng.random_range(0..40), Duration::from_micros(rng.random_range(0..4000)));
         let busy = clients.iter_mut().zip(&mut connected).map(|(client, line)| {

@@ -1,4 +1,5 @@
-//! The `relogin` program from outside: command line, environment, standard streams, sockets, signals.
+//! The `relogin` program from outside: command line, environment, standard streams, sockets,
+//! signals.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that draws a seed says which")]
 

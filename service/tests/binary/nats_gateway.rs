@@ -1,4 +1,5 @@
-//! A gateway of a few lines: what Resgate would say to the service over NATS, and what it would hear.
+//! A gateway of a few lines: what Resgate would say to the service over NATS, and what it would
+//! hear.
 
 use std::time::Duration;
 
@@ -27,8 +28,9 @@ impl Gateway {
         Self::hearing(">", options, url).await
     }
 
-    /// A gateway that hears only what matches `pattern`, as real ones do. While somebody listens to everything and answers
-    /// nothing, each start of the service takes 750 ms: that may be another instance.
+    /// A gateway that hears only what matches `pattern`, as real ones do. While somebody listens to
+    /// everything and answers nothing, each start of the service takes 750 ms: that may be another
+    /// instance.
     pub(crate) async fn hearing(pattern: &'static str, options: ConnectOptions, url: &str) -> Self {
         let client = options.connect(url).await.unwrap();
         let events = client.subscribe(pattern).await.unwrap();

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::{nats_gateway::Gateway, program::Folder};
 
-/// A server with two users: `service`, with these permissions, and `gateway`, which may do everything.
+/// A server with two users: `service`, with these permissions, and `gateway`, which may do
+/// everything.
 struct Permitting {
     folder: Folder,
     server: NatsServer,

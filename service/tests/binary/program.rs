@@ -33,7 +33,8 @@ impl Folder {
 
     /// The program with `args`, in this folder, with none of our environment but what it needs.
     pub(crate) fn command(&self, args: &str) -> Command {
-        // Nobody can be asked for a password in a session of its own, where the terminal of whoever runs the tests is not.
+        // Nobody can be asked for a password in a session of its own, where the terminal of whoever
+        // runs the tests is not.
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_relogin"));
         command.args(args.split(' ')).current_dir(self.0.path()).env_clear();
@@ -129,7 +130,8 @@ impl Service {
 }
 
 impl Folder {
-    /// Starts `relogin serve` with a free port, unless the options say otherwise, and waits until it is ready.
+    /// Starts `relogin serve` with a free port, unless the options say otherwise, and waits until
+    /// it is ready.
     pub(crate) async fn serve(&self, options: &str) -> Service {
         self.serve_with(options, &[]).await
     }
@@ -139,7 +141,8 @@ impl Folder {
         self.start(&[], options, env, Stdio::null()).await
     }
 
-    /// The same, by a program that ends by running `relogin` in its own place, and with this standard input.
+    /// The same, by a program that ends by running `relogin` in its own place, and with this
+    /// standard input.
     pub(crate) async fn serve_under(&self, wrapper: &[&str], options: &str, input: Stdio) -> Service {
         let path = std::env::var("PATH").unwrap_or_default();
         self.start(wrapper, options, &[("PATH", &path)], input).await

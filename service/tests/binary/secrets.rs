@@ -1,4 +1,5 @@
-//! What the program says, at its most talkative, of all that passes through it: everything but the secrets.
+//! What the program says, at its most talkative, of all that passes through it: everything but the
+//! secrets.
 
 use std::fs;
 
@@ -22,7 +23,8 @@ fn with_jane() -> Folder {
     folder
 }
 
-/// Fails if anything that the service has said holds one of `secrets`, or what looks like one. Gives the audit trail.
+/// Fails if anything that the service has said holds one of `secrets`, or what looks like one.
+/// Gives the audit trail.
 async fn looked_through(folder: &Folder, service: Service, secrets: &[Value]) -> Vec<Value> {
     service.stop().await;
     let log = fs::read_to_string(folder.path("log")).unwrap();

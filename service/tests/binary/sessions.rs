@@ -1,4 +1,5 @@
-//! Sessions over restarts, crashes and the end of a service that has work to do; through the embedded gateway and over NATS.
+//! Sessions over restarts, crashes and the end of a service that has work to do; through the
+//! embedded gateway and over NATS.
 
 use std::fs;
 
@@ -43,7 +44,8 @@ async fn a_session_survives_stop_and_crash_and_its_used_keys_do_not() {
         assert_eq!(res.user().await.unwrap(), jane());
         let used = std::mem::replace(&mut key, next["reloginKey"].take());
         service.kill().await;
-        // A used key in other hands ends the session, also when the service that took it is no more.
+        // A used key in other hands ends the session, also when the service that took it is no
+        // more.
         if round == 2 {
             let service = folder.serve("--demo").await;
             let mut thief = service.connect().await;
@@ -83,7 +85,8 @@ async fn a_session_that_expired_while_nobody_was_there_is_over() {
     service.stop().await;
 }
 
-/// What a restart did to those who stayed connected (to another gateway, over NATS), in the guide's own service.
+/// What a restart did to those who stayed connected (to another gateway, over NATS), in the guide's
+/// own service.
 #[tokio::test]
 async fn over_nats_a_restart_changes_nothing_for_those_who_are_logged_in() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
@@ -141,7 +144,8 @@ async fn nats_lost_for_a_while_is_no_end() {
     service.stop().await;
 }
 
-/// A server that stands still is found out by its silence, which takes a while. No stop waits for that.
+/// A server that stands still is found out by its silence, which takes a while. No stop waits for
+/// that.
 #[tokio::test]
 async fn a_stop_does_not_wait_for_nats() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));

@@ -40,7 +40,8 @@ async fn user_on(gateway: &Gateway, on: &str) -> Value {
     gateway.ask(&format!("get.session.user.{on}"), json!({})).await["result"]["model"]["name"].take()
 }
 
-/// NATS picks one of three for each request, so a session that only one knew of would be lost before long.
+/// NATS picks one of three for each request, so a session that only one knew of would be lost
+/// before long.
 #[tokio::test]
 async fn whichever_answers_a_session_goes_on_and_ends_everywhere() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());

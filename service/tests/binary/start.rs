@@ -39,7 +39,8 @@ fn standard_output_has_the_ready_line_alone() {
     assert_eq!(rest, "");
 }
 
-/// The audit trail ends when nobody is left to write to it, which may be before it is told to. That is no failure.
+/// The audit trail ends when nobody is left to write to it, which may be before it is told to. That
+/// is no failure.
 #[tokio::test]
 async fn a_stop_is_clean_whatever_ends_first() {
     let folder = Folder::new();
@@ -93,7 +94,8 @@ async fn pipes_that_nobody_reads_hold_nobody_up() {
     let address = line.trim().strip_prefix("relogin: ready on http://").unwrap();
     let mut res = relogin_tests::res::Res::connect(&format!("ws://{address}/")).await.unwrap();
     let mut key = res.log_in("jane", "jane").await.unwrap()["reloginKey"].take();
-    // 200 bytes of each in the trail and more in the log, a pipe holds 64 kB, and what waits is 4,096 lines.
+    // 200 bytes of each in the trail and more in the log, a pipe holds 64 kB, and what waits is
+    // 4,096 lines.
     for _ in 0..6_000 {
         key = res.relogin(&key, None).await.unwrap().payload().unwrap()["reloginKey"].take();
     }

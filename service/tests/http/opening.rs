@@ -84,7 +84,8 @@ async fn who_asks_for_a_name_that_is_not_ours_gets_nothing() {
     }
 }
 
-/// Lines o and aa: behind a proxy that asks for us by our loopback address, it is the public URL that counts.
+/// Lines o and aa: behind a proxy that asks for us by our loopback address, it is the public URL
+/// that counts.
 #[tokio::test]
 async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() {
     let setup = Setup { public_url: vec!["https://chat.example"], ..Setup::default() };
@@ -98,7 +99,8 @@ async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() 
     assert!(page.contains("set-cookie: __Host-relogin-session=") && page.contains("SameSite=Strict; Secure"), "{page}");
 }
 
-/// Line l: the address that services, throttle and audit go by is the client's, as far as a proxy may say so.
+/// Line l: the address that services, throttle and audit go by is the client's, as far as a proxy
+/// may say so.
 #[tokio::test]
 async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
     let forwarded = ("X-Forwarded-For", "198.51.100.9, 192.0.2.7");
@@ -116,7 +118,8 @@ async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
     }
 }
 
-/// Line l: the PROXY protocol, too; and what the client itself then says in a header counts for nothing.
+/// Line l: the PROXY protocol, too; and what the client itself then says in a header counts for
+/// nothing.
 #[tokio::test]
 async fn a_trusted_proxy_may_name_its_client_before_the_request() {
     let ports = [4711_u16.to_be_bytes(), 80_u16.to_be_bytes()].concat();

@@ -87,7 +87,8 @@ async fn a_browser_that_asks_for_the_page_gets_its_cookie_once() {
     }
 }
 
-/// A link on another site leads to the page: the browser keeps its cookie to itself, and must not be given another in its place.
+/// A link on another site leads to the page: the browser keeps its cookie to itself, and must not
+/// be given another in its place.
 #[tokio::test]
 async fn a_browser_that_does_not_show_its_cookie_is_given_none() {
     let stage = Stage::new().await;

@@ -1,5 +1,6 @@
-//! What an honest client notices of attacks: the time its requests take, alone and beside each attack, and the service's memory.
-//! What counts is the ratio within a run. The figures are nobody's to fail by: the bounds are the abuse suite's.
+//! What an honest client notices of attacks: the time its requests take, alone and beside each
+//! attack, and the service's memory. What counts is the ratio within a run. The figures are
+//! nobody's to fail by: the bounds are the abuse suite's.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people who measure")]
 
@@ -55,7 +56,8 @@ fn main() -> Result<()> {
             runtime()?.block_on(attack.run(to.parse()?, program, never));
             Ok(())
         }
-        // Cargo says --bench; without, somebody runs all targets as tests. Other parts are of other programs.
+        // Cargo says --bench; without, somebody runs all targets as tests. Other parts are of other
+        // programs.
         ["--bench"] | ["abuse", "--bench"] | ["--bench", "abuse"] => runtime()?.block_on(measure()),
         ["storm", "--bench"] | ["--bench", "storm"] => runtime()?.block_on(measure_storm()),
         _ => Ok(()),
@@ -81,7 +83,8 @@ async fn measure() -> Result<()> {
                 play(Arrangement::Embedded, &name, async |stage: &mut Stage| beside(stage, number, done).await);
             played.await.map_err(|failure| anyhow::anyhow!("{failure:?}"))
         });
-        // The next attack begins while this one's memory is watched: its server has nothing to do then.
+        // The next attack begins while this one's memory is watched: its server has nothing to do
+        // then.
         is_done.await.ok();
     }
     while let Some(ended) = watching.join_next().await {
@@ -95,7 +98,8 @@ async fn measure_storm() -> Result<()> {
     storm.map_err(|failure| anyhow::anyhow!("{failure:?}"))
 }
 
-/// How long it takes each of many who are logged in to be so again, when the service has crashed and all come back at once.
+/// How long it takes each of many who are logged in to be so again, when the service has crashed
+/// and all come back at once.
 async fn storm(stage: &mut Stage) -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raising our own limit")?;
@@ -133,7 +137,8 @@ async fn storm(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// All who have these keys connect and log in again at once. The time until each of them had, sorted; and their next keys.
+/// All who have these keys connect and log in again at once. The time until each of them had,
+/// sorted; and their next keys.
 async fn come_back(url: &str, keys: Vec<Value>) -> Result<(Vec<Duration>, Vec<Value>)> {
     let begin = Instant::now();
     let mut clients = JoinSet::new();

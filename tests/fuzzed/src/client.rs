@@ -1,5 +1,5 @@
-//! The client machine, fed with whatever a gateway, a browser and a caller may bring, in any order: it neither panics, nor
-//! settles a command twice, nor sends on what is not open.
+//! The client machine, fed with whatever a gateway, a browser and a caller may bring, in any order:
+//! it neither panics, nor settles a command twice, nor sends on what is not open.
 
 use std::{collections::BTreeSet, time::Duration};
 

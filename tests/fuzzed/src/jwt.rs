@@ -1,4 +1,5 @@
-//! JSON Web Tokens, our own keys and those of issuers: what nobody has signed is refused, and what is signed is read or refused.
+//! JSON Web Tokens, our own keys and those of issuers: what nobody has signed is refused, and what
+//! is signed is read or refused.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -57,7 +58,8 @@ pub(crate) fn key(input: &[u8]) {
 const SECRET: [u8; 32] = [9; 32];
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
-/// Tokens of an issuer: as they come, and with a header and claims that it has signed, whatever they are.
+/// Tokens of an issuer: as they come, and with a header and claims that it has signed, whatever
+/// they are.
 pub(crate) fn issuer(input: &[u8]) {
     let keys = keys_in(&"09".repeat(32)).unwrap();
     let rules = Rules {

@@ -1,5 +1,6 @@
-//! The rules of sessions under any sequence of commands: what is written follows from what was there, only genuine keys are
-//! given out, and whoever has no proof gets nothing of a bound session.
+//! The rules of sessions under any sequence of commands: what is written follows from what was
+//! there, only genuine keys are given out, and whoever has no proof gets nothing of a bound
+//! session.
 
 use relogin_session::{
     Attempt, Command, ConnectionId, Device, DeviceKey, Effect, Keyring, Login, Next, OtherSession, Outcome, Policy,

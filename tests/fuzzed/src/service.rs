@@ -1,5 +1,5 @@
-//! The service on its bus, fed with any payloads on every subject it has: each request gets one answer, which is RES, and no
-//! failure of ours.
+//! The service on its bus, fed with any payloads on every subject it has: each request gets one
+//! answer, which is RES, and no failure of ours.
 
 use std::sync::Arc;
 
@@ -82,7 +82,8 @@ async fn serve(input: &[u8]) {
 /// What is called; one of them does not exist.
 const METHODS: [&str; 6] = ["login", "relogin", "logout", "challenge", "renew", "nothing"];
 
-/// A payload as it comes, or one that is nearly right, so that what lies behind the reading is reached too.
+/// A payload as it comes, or one that is nearly right, so that what lies behind the reading is
+/// reached too.
 fn request(supply: &mut Supply<'_>, key: &Json) -> (String, Vec<u8>) {
     let method = supply.pick(&METHODS);
     let cid = supply.pick(&["c1", "c2", "c.3", "{cid}"]);

@@ -1,4 +1,5 @@
-//! An input, taken piece by piece. What is missing at its end is nought, so that every input means something.
+//! An input, taken piece by piece. What is missing at its end is nought, so that every input means
+//! something.
 
 /// The bytes of an input.
 pub(crate) struct Supply<'a>(&'a [u8]);

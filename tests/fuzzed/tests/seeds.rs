@@ -1,4 +1,5 @@
-//! Every seed that is kept, through the body of its target: what a fuzzer has found once is never lost again.
+//! Every seed that is kept, through the body of its target: what a fuzzer has found once is never
+//! lost again.
 
 use std::{collections::BTreeSet, fs, panic::AssertUnwindSafe, path::Path};
 

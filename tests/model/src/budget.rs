@@ -5,7 +5,8 @@ use crate::mutant::Mutant;
 /// How often each thing may happen, over the whole of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Budget {
-    /// A tab's timer fires: refreshes, retries, steals of the lock, time-outs while an answer is still on its way.
+    /// A tab's timer fires: refreshes, retries, steals of the lock, time-outs while an answer is
+    /// still on its way.
     pub timers: u8,
     /// A connection is lost, with all that was on its way over it.
     pub drops: u8,

@@ -1,6 +1,6 @@
-//! A client's state as a number: equal for clients that do the same from here on. Made of its `Debug` form, which has all of
-//! it but the texts of keys; those are told apart by session and generation, which stand beside them. Times are replaced by
-//! their order.
+//! A client's state as a number: equal for clients that do the same from here on. Made of its
+//! `Debug` form, which has all of it but the texts of keys; those are told apart by session and
+//! generation, which stand beside them. Times are replaced by their order.
 
 use std::{
     collections::hash_map::DefaultHasher,

@@ -1,5 +1,5 @@
-//! A gateway: tokens and subscriptions of connections, and what is on its way to them. What it does here at once, the shipped
-//! one does as it should: its own tests show that.
+//! A gateway: tokens and subscriptions of connections, and what is on its way to them. What it does
+//! here at once, the shipped one does as it should: its own tests show that.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,7 +20,8 @@ pub struct Connection {
     pub token: Option<Token>,
     /// The user model, if it is subscribed to.
     pub model: Option<Option<User>>,
-    /// What is on its way: answers, and events of the user model. Each in its order, but not among each other.
+    /// What is on its way: answers, and events of the user model. Each in its order, but not among
+    /// each other.
     pub lanes: [VecDeque<String>; 2],
 }
 

@@ -1,5 +1,6 @@
-//! The two places that the storage record lies in, and what can become of them: a localStorage that loses what it had, or goes back to
-//! what it had before (a browser writes it to disk a while later, and may crash), and a database that is deleted or does not answer.
+//! The two places that the storage record lies in, and what can become of them: a localStorage that
+//! loses what it had, or goes back to what it had before (a browser writes it to disk a while
+//! later, and may crash), and a database that is deleted or does not answer.
 
 use std::{fmt, hash::Hash};
 
@@ -43,7 +44,8 @@ impl Operation {
         Self { action: storage.handle(input), database: 0, has_waited: false, seen }
     }
 
-    /// Whether others can come before its next step, or a crash: it has read, and is about to write.
+    /// Whether others can come before its next step, or a crash: it has read, and is about to
+    /// write.
     #[must_use]
     pub fn is_about_to_write(&self) -> bool {
         match self.action {

@@ -48,8 +48,8 @@ fn nobody_is_logged_out(state: &State) -> bool {
     all_in && state.stored().is_some()
 }
 
-/// Once nothing goes wrong any more, all tabs are logged in after a while, and stay so over a refresh; also if one of them is
-/// frozen for good, whatever it holds.
+/// Once nothing goes wrong any more, all tabs are logged in after a while, and stay so over a
+/// refresh; also if one of them is frozen for good, whatever it holds.
 fn has_way_back(config: &Config, state: &State) -> bool {
     if state.thief.has_acted || state.left != Left::Never || !state.is_quiet() {
         return true;
@@ -86,7 +86,8 @@ fn has_not_two_holders(config: &Config, state: &State) -> bool {
     if !state.is_quiet() || !both_used(state) || !both_hold(state) {
         return true;
     }
-    // What a tab puts off for a moment, for a sibling's sake, it still does. One without a connection may never come back.
+    // What a tab puts off for a moment, for a sibling's sake, it still does. One without a
+    // connection may never come back.
     let mut later = state.clone();
     for tab in (0..later.tabs.len()).filter(|tab| state.tabs[*tab].socket.is_some()) {
         let soon = later.tabs[tab].now + Duration::from_secs(20);
@@ -117,8 +118,8 @@ fn has_token(state: &State, cid: &ConnectionId) -> bool {
     token.is_some_and(|token| state.service.is_live(&token.sid))
 }
 
-/// After a logout nobody is logged in, and the session is over, whatever becomes of the page; after a login that was confirmed,
-/// everybody is.
+/// After a logout nobody is logged in, and the session is over, whatever becomes of the page; after
+/// a login that was confirmed, everybody is.
 fn is_logout_final(config: &Config, state: &State) -> bool {
     if state.left == Left::Never || !state.is_quiet() {
         return true;
@@ -143,8 +144,8 @@ fn is_logout_final(config: &Config, state: &State) -> bool {
     !is_confirmed || (0..count).all(|tab| later.is_logged_in(tab))
 }
 
-/// Of two places, one may have given back a logout that was confirmed before: that ends nothing more, and the next page is done
-/// with it. No key is among what it gives back.
+/// Of two places, one may have given back a logout that was confirmed before: that ends nothing
+/// more, and the next page is done with it. No key is among what it gives back.
 fn is_left_with_nothing(config: &Config, mut state: State) -> bool {
     let has_pending_only = |text: String| {
         let json: serde_json::Value = serde_json::from_str(&text).expect("what is stored is JSON");

@@ -26,7 +26,8 @@ pub struct Found {
     pub failures: Vec<(&'static str, String)>,
 }
 
-/// Goes through all states of a world, or until one of `awaited` does not hold (none named: anything), or for `limit`.
+/// Goes through all states of a world, or until one of `awaited` does not hold (none named:
+/// anything), or for `limit`.
 #[must_use]
 pub fn run(config: &Config, awaited: &[&'static str], limit: Duration) -> Found {
     let start = Instant::now();

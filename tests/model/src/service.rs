@@ -1,7 +1,8 @@
-//! The service: the shipped rules, and around them the steps of `service/src/sessions.rs` in its order: what clears a
-//! connection that leaves, the write, the other events, the reply; a session that ends is first stored as over. A crash may
-//! come between any two of them: then the record is what was written, and after the restart sessions that are over are
-//! brought to their end, and gateways ask for everything again.
+//! The service: the shipped rules, and around them the steps of `service/src/sessions.rs` in its
+//! order: what clears a connection that leaves, the write, the other events, the reply; a session
+//! that ends is first stored as over. A crash may come between any two of them: then the record is
+//! what was written, and after the restart sessions that are over are brought to their end, and
+//! gateways ask for everything again.
 
 use std::collections::BTreeMap;
 
@@ -109,7 +110,8 @@ fn rules() -> Rules {
 }
 
 impl Service {
-    /// How many steps carrying out the request takes; a crash can come before each of them, but for the first.
+    /// How many steps carrying out the request takes; a crash can come before each of them, but for
+    /// the first.
     #[must_use]
     pub fn steps(&self, request: &Request, mutant: Option<Mutant>) -> u8 {
         u8::try_from(self.clone().plan(request, mutant).1.len()).expect("few steps")

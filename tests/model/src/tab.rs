@@ -47,7 +47,8 @@ pub struct Tab {
     pub hint: bool,
     /// Whether a login that was asked for here was confirmed.
     pub is_login_confirmed: bool,
-    /// Whether keys of more than one session can be about, so that a generation does not say which key it is.
+    /// Whether keys of more than one session can be about, so that a generation does not say which
+    /// key it is.
     many_sessions: bool,
     /// The last frames that had keys, of which the client's `Debug` form shows the generation only.
     secrets: [Option<String>; 2],

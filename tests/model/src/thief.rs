@@ -1,5 +1,5 @@
-//! Somebody who reads the browser's storage once, and nothing else: neither the device's private key nor what goes over the
-//! wire. Uses what was there on a connection of its own.
+//! Somebody who reads the browser's storage once, and nothing else: neither the device's private
+//! key nor what goes over the wire. Uses what was there on a connection of its own.
 
 use relogin_session::{Attempt, ConnectionId, LoggedIn, ReloginKey};
 

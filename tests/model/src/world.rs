@@ -326,7 +326,8 @@ impl State {
             Ask::Relogin { key, .. } => key.parse().and_then(|key| self.service.records.get(&key.sid)).cloned(),
             _ => None,
         };
-        // On the connection that made the newest generation, using its predecessor once more is no second use.
+        // On the connection that made the newest generation, using its predecessor once more is no
+        // second use.
         let is_own = before.as_ref().is_some_and(|record| record.made_by.connection == request.cid);
         let report = self.service.serve(request, fate, &mut self.gateway, config.mutant);
         if request.cid == Thief::cid() {
@@ -343,7 +344,8 @@ impl State {
 
     /// What a request came to, where that matters later.
     fn note(&mut self, request: &Request, report: &Report, config: &Config) {
-        // A key that the service did not take for one, or that came too late for anything, was not used.
+        // A key that the service did not take for one, or that came too late for anything, was not
+        // used.
         let is_use = !matches!(report.outcome, Outcome::Refused | Outcome::StaleRetry | Outcome::ProofMissing);
         if let Ask::Relogin { key, attempt, .. } = &request.ask
             && config.budget.copies > 0

@@ -1,5 +1,5 @@
-//! What the shipped rules and the shipped client promise holds in every state of these worlds. Each test says how many states
-//! its world has, and how far the farthest lies (`--nocapture`).
+//! What the shipped rules and the shipped client promise holds in every state of these worlds. Each
+//! test says how many states its world has, and how far the farthest lies (`--nocapture`).
 
 #![expect(clippy::print_stderr, reason = "how much was seen is what these tests are read for")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]

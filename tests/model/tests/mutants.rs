@@ -1,5 +1,5 @@
-//! Each rule, broken on purpose, is missed: the check finds a way to what must not be. The worlds are those of `holds.rs`, or
-//! smaller.
+//! Each rule, broken on purpose, is missed: the check finds a way to what must not be. The worlds
+//! are those of `holds.rs`, or smaller.
 
 #![expect(clippy::print_stderr, reason = "how each is caught is what these tests are read for")]
 

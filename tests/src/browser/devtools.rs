@@ -36,7 +36,8 @@ impl Browser {
         Ok(self.run(&format!("return sessionStorage.getItem('saw-{}')", view.name())).await? == "1")
     }
 
-    /// Makes the current tab stand still, as the system does to one in the background and to all when a laptop sleeps.
+    /// Makes the current tab stand still, as the system does to one in the background and to all
+    /// when a laptop sleeps.
     ///
     /// # Errors
     /// If the browser does not do it.
@@ -70,8 +71,8 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
     }
 
-    /// Lets no timer ring that the page in the current tab sets from now on, until it is reloaded: whoever waits for time to pass waits for
-    /// ever.
+    /// Lets no timer ring that the page in the current tab sets from now on, until it is reloaded:
+    /// whoever waits for time to pass waits for ever.
     ///
     /// # Errors
     /// If the page cannot be told.
@@ -79,8 +80,8 @@ impl Browser {
         self.run("globalThis.setTimeout = () => 0;").await.map(drop)
     }
 
-    /// Gives the current tab this width, in CSS pixels, and the colours that users of dark screens ask for, or of light ones. Nothing
-    /// moves from then on, as for users who ask for that.
+    /// Gives the current tab this width, in CSS pixels, and the colours that users of dark screens
+    /// ask for, or of light ones. Nothing moves from then on, as for users who ask for that.
     ///
     /// # Errors
     /// If the browser does not do it.

@@ -15,8 +15,8 @@ impl Browser {
         self.storage("read()", vec![]).await
     }
 
-    /// The record of a session that is logged in. A page is logged in by the user model, which comes before the answer with the
-    /// key: so this waits until the browser keeps one.
+    /// The record of a session that is logged in. A page is logged in by the user model, which
+    /// comes before the answer with the key: so this waits until the browser keeps one.
     ///
     /// # Errors
     /// If that does not come in time.
@@ -24,7 +24,8 @@ impl Browser {
         self.until_stored("a key", "record && record.key").await
     }
 
-    /// Waits until what the browser keeps makes the JavaScript expression `condition` on `record` true, and answers it.
+    /// Waits until what the browser keeps makes the JavaScript expression `condition` on `record`
+    /// true, and answers it.
     ///
     /// # Errors
     /// If that does not come in time.
@@ -37,7 +38,8 @@ impl Browser {
         Ok(found["record"].take())
     }
 
-    /// Puts a record into this browser, as if it had it from somewhere else. Key pairs cannot be had from elsewhere.
+    /// Puts a record into this browser, as if it had it from somewhere else. Key pairs cannot be
+    /// had from elsewhere.
     ///
     /// # Errors
     /// If the page cannot be told.

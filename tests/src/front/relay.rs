@@ -172,7 +172,8 @@ async fn relay(shared: &Shared, connection: usize, mut page: WebSocket, mut gate
                     Fate::Break => false,
                 },
                 Some(Ok(PageMessage::Close(_)) | Err(_)) | None => false,
-                // Pings, pongs and binary messages are no RES; both sides answer pings by themselves.
+                // Pings, pongs and binary messages are no RES; both sides answer pings by
+                // themselves.
                 Some(Ok(_)) => true,
             },
             message = gateway.next() => match message {

@@ -1,4 +1,5 @@
-//! A RES client of a test's own: frames over a WebSocket, and nothing that a client would do by itself.
+//! A RES client of a test's own: frames over a WebSocket, and nothing that a client would do by
+//! itself.
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};

@@ -1,6 +1,6 @@
 //! What the suites of several crates need: a nats-server of a test's own ([`nats_server`]) or three
-//! ([`nats_cluster`]), a scripted RES service on a bus ([`service`]) and a bare RES client ([`client`]).
-//! Panics where a test would. Must not depend on what is tested, except for the bus.
+//! ([`nats_cluster`]), a scripted RES service on a bus ([`service`]) and a bare RES client
+//! ([`client`]). Panics where a test would. Must not depend on what is tested, except for the bus.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,5 +1,6 @@
 //! Three nats-servers on loopback that are one cluster with JetStream. Clients and the servers
-//! themselves reach each other over wires, so a server is found where it was when it is started again.
+//! themselves reach each other over wires, so a server is found where it was when it is started
+//! again.
 
 use std::time::Duration;
 

@@ -30,7 +30,8 @@ impl NatsServer {
     /// Starts one with further arguments. Returns once it is ready.
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
-        // Cargo's own runs know only what is on the path; `cargo xtask test` names the one that it has set up.
+        // Cargo's own runs know only what is on the path; `cargo xtask test` names the one that it
+        // has set up.
         let program = env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
         let mut child = Command::new(program)
             .args(["--addr", "127.0.0.1", "--port", "-1"])
@@ -61,7 +62,8 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
-    /// Sends a signal. After SIGSTOP, returns only once every thread stands still: until then, the server may still answer.
+    /// Sends a signal. After SIGSTOP, returns only once every thread stands still: until then, the
+    /// server may still answer.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();

@@ -1,4 +1,5 @@
-//! A RES service of a test's own, which answers requests as the test says. Must not depend on a gateway.
+//! A RES service of a test's own, which answers requests as the test says. Must not depend on a
+//! gateway.
 
 use std::sync::Arc;
 

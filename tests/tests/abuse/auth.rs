@@ -1,4 +1,5 @@
-//! Attacks on logins: on the memory that password checks take, on honest users' turns, and on the disk by way of log and audit.
+//! Attacks on logins: on the memory that password checks take, on honest users' turns, and on the
+//! disk by way of log and audit.
 
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
@@ -43,8 +44,8 @@ const TOKEN: &str = concat!(
     "9q5D9YxRpvgD-SXXSrEQGXLCFQpG772g",
 );
 
-/// Line i: after many logins, one after the other and in a storm, the service holds the memory of the checks that may run at
-/// once, and gives that back when nobody logs in any more.
+/// Line i: after many logins, one after the other and in a storm, the service holds the memory of
+/// the checks that may run at once, and gives that back when nobody logs in any more.
 async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     stage.up(&["--throttle", "off"]).await?;
     let url = stage.gateway_url();
@@ -90,7 +91,8 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line i: however many logins there were, what is kept of them is what the sessions are that there are still.
+/// Line i: however many logins there were, what is kept of them is what the sessions are that there
+/// are still.
 async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     const AT_ONCE: usize = 20;
     let users = cheap_users(stage, &["jane", "john"]).await?;
@@ -116,7 +118,8 @@ async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result
     Ok(())
 }
 
-/// Guesses names on connections of their own, as fast as the service answers, until they are told to stop.
+/// Guesses names on connections of their own, as fast as the service answers, until they are told
+/// to stop.
 struct Guessers {
     guessing: JoinSet<Result<u64>>,
     /// How many guesses were answered.
@@ -128,7 +131,8 @@ impl Guessers {
     /// How many guesses each has on its way.
     const AT_ONCE: usize = 100;
 
-    /// One for each of `places`, which are the headers of its connection. Returns when all of them are at it.
+    /// One for each of `places`, which are the headers of its connection. Returns when all of them
+    /// are at it.
     async fn start(url: &str, places: &[&[(&str, &str)]], username: Option<&'static str>) -> Result<Self> {
         let (stop, stopped) = watch::channel(false);
         let (count, answered) = watch::channel(0);
@@ -189,7 +193,8 @@ async fn eight_get_in(url: &str, headers: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Line l: right passwords get in through a proxy on the same machine while others guess names through it.
+/// Line l: right passwords get in through a proxy on the same machine while others guess names
+/// through it.
 async fn login_attempts_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
@@ -204,7 +209,8 @@ async fn login_attempts_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) ->
     eight_get_in(&url, &[("X-Forwarded-For", "198.51.100.7")]).await?;
     innocent.goes_on(10).await?;
     guessers.stop().await?;
-    // The addresses are what is counted: nobody gets in from one of them for now, whatever the name and the password.
+    // The addresses are what is counted: nobody gets in from one of them for now, whatever the name
+    // and the password.
     let (mut other, _) = Res::bringing(&url, places[0]).await?;
     let params = json!({ "username": "jane", "password": "jane" });
     let refused = other.request("auth.session.login", Some(params)).await?;
@@ -226,7 +232,8 @@ async fn login_attempts_without_addresses_hold_up_nobody_else(stage: &mut Stage)
     Ok(())
 }
 
-/// Line l: who has logged in from somewhere before is not locked out there by guesses at their name from elsewhere.
+/// Line l: who has logged in from somewhere before is not locked out there by guesses at their name
+/// from elsewhere.
 async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
@@ -258,7 +265,8 @@ async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Res
     Ok(())
 }
 
-/// Line m: whoever guesses passwords writes a trickle to audit trail and log, and none of it is forgotten.
+/// Line m: whoever guesses passwords writes a trickle to audit trail and log, and none of it is
+/// forgotten.
 async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--audit", trail.to_str().context("a folder with a name")?]).await?;
@@ -285,7 +293,8 @@ async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result
     Ok(())
 }
 
-/// Line s: whoever may log in once makes no more sessions than a user may have, and others keep theirs.
+/// Line s: whoever may log in once makes no more sessions than a user may have, and others keep
+/// theirs.
 async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--sessions-per-user", "10", "--audit", trail.to_str().context("a folder with a name")?]).await?;

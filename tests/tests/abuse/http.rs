@@ -47,7 +47,8 @@ async fn upgrade(to: SocketAddr, host: &str, page: &str) -> Result<String> {
     Ok(raw.head().await?.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Line e: the program, asked for a hundred times on each of six connections, which read nothing of it.
+/// Line e: the program, asked for a hundred times on each of six connections, which read nothing of
+/// it.
 async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -101,7 +102,8 @@ async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: DNS rebinding. A page of a name that its owner has lead to this machine is of the same origin as what it asks.
+/// Line o: DNS rebinding. A page of a name that its owner has lead to this machine is of the same
+/// origin as what it asks.
 async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -148,8 +150,8 @@ async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: `http://host` is not `https://host`, where a page acts with cookies. The honest one is the page that may: there is no key to
-/// refresh, and it is told so.
+/// Line o: `http://host` is not `https://host`, where a page acts with cookies. The honest one is
+/// the page that may: there is no key to refresh, and it is told so.
 async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Result<()> {
     stage.up(&["--public-url", "https://chat.example", "--cookie-session"]).await?;
     let to = stage.gateway_addr();
@@ -167,7 +169,8 @@ async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Res
     Ok(())
 }
 
-/// Line aa: what nginx does by default, one thing after another: another `Host`, no `Upgrade`, HTTP/1.0.
+/// Line aa: what nginx does by default, one thing after another: another `Host`, no `Upgrade`,
+/// HTTP/1.0.
 async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -205,7 +208,8 @@ async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// Line l: a proxy that everybody comes through. Who guesses waits; who knows the password gets in, from the same proxy.
+/// Line l: a proxy that everybody comes through. Who guesses waits; who knows the password gets in,
+/// from the same proxy.
 async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let through =
@@ -236,7 +240,8 @@ async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut St
     anyhow::bail!("64 guesses, and none has to wait")
 }
 
-/// Line l: the PROXY protocol of who is no proxy, too long, and never finished. What a proxy says before it stops counts for nothing.
+/// Line l: the PROXY protocol of who is no proxy, too long, and never finished. What a proxy says
+/// before it stops counts for nothing.
 async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let to = stage.gateway_addr();
@@ -272,7 +277,8 @@ async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -
     Ok(())
 }
 
-/// Rule 2: requests with bodies that come byte by byte. Nobody reads bodies, so they are answered without, and that is their end.
+/// Rule 2: requests with bodies that come byte by byte. Nobody reads bodies, so they are answered
+/// without, and that is their end.
 async fn bodies_that_take_their_time_are_not_waited_for(stage: &mut Stage) -> Result<()> {
     stage.up(&["--cookie-session"]).await?;
     let to = stage.gateway_addr();
@@ -303,7 +309,8 @@ async fn bodies_that_take_their_time_are_not_waited_for(stage: &mut Stage) -> Re
     Ok(())
 }
 
-/// Line a: a client behind a proxy has as many connections as it may, and others theirs, from the same proxy.
+/// Line a: a client behind a proxy has as many connections as it may, and others theirs, from the
+/// same proxy.
 async fn behind_a_proxy_each_client_has_its_places(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66", "--max-connections-per-address", "3"]).await?;
     let to = stage.gateway_addr();

@@ -1,4 +1,5 @@
-//! Attacks on what the gateway keeps and does for one client: subscriptions, cached resources, requests, access asked again.
+//! Attacks on what the gateway keeps and does for one client: subscriptions, cached resources,
+//! requests, access asked again.
 
 use std::collections::BTreeMap;
 

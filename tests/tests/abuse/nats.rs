@@ -1,5 +1,5 @@
-//! Bad days of NATS and of the clock: two instances of one name, a service that answers in another's name, a clock that jumps, a
-//! pipe that nobody reads, a server that is gone.
+//! Bad days of NATS and of the clock: two instances of one name, a service that answers in
+//! another's name, a clock that jumps, a pipe that nobody reads, a server that is gone.
 
 use std::{fs, path::PathBuf};
 
@@ -14,7 +14,8 @@ on!(embedded_alone: a_pipe_that_nobody_reads_is_in_nobodys_way);
 #[cfg(target_os = "linux")]
 on!(embedded_alone: a_clock_that_jumps_ends_no_session);
 
-/// Line j: the second instance of a name says that it is the second, and does not start; nobody notices.
+/// Line j: the second instance of a name says that it is the second, and does not start; nobody
+/// notices.
 async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -31,7 +32,8 @@ async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line n: a service that is asked something learns nothing by that of where others are to send their answers.
+/// Line n: a service that is asked something learns nothing by that of where others are to send
+/// their answers.
 async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -68,7 +70,8 @@ async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line ab, and what a stop waits for: a NATS server that is gone is no reason not to stop, nor is an audit trail.
+/// Line ab, and what a stop waits for: a NATS server that is gone is no reason not to stop, nor is
+/// an audit trail.
 async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
     stage.up(&["--audit", "audit", "--audit-subject", "my.audit"]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;

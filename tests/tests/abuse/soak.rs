@@ -1,5 +1,6 @@
-//! The soak: thousands of honest clients that come, resume, refresh, subscribe and go, with all attacks mixed in, pass by pass. At
-//! the end memory is what it was after the first pass, and nobody honest was refused anything.
+//! The soak: thousands of honest clients that come, resume, refresh, subscribe and go, with all
+//! attacks mixed in, pass by pass. At the end memory is what it was after the first pass, and
+//! nobody honest was refused anything.
 //!
 //! A minute by itself; `cargo xtask soak` makes it an hour, or as many minutes as it is told.
 
@@ -36,8 +37,9 @@ const USERS: usize = 100;
 const REST: Duration = Duration::from_secs(4);
 /// How often a client uses its connection.
 const PAUSE: Duration = Duration::from_secs(4);
-/// How much more memory there may be at the end than after the first pass, in percent: in a run of ten minutes or more, in which that pass
-/// takes two, and in a short one, in which what somebody has just let go of counts for more.
+/// How much more memory there may be at the end than after the first pass, in percent: in a run of
+/// ten minutes or more, in which that pass takes two, and in a short one, in which what somebody
+/// has just let go of counts for more.
 const GROWTH: [u64; 2] = [10, 25];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +150,8 @@ async fn add_users(stage: &Stage) -> Result<()> {
     Ok(fs::write(&users, file.clone() + &more)?)
 }
 
-/// Comes, subscribes, refreshes, goes without a word, resumes; logs out in the end, and begins once more.
+/// Comes, subscribes, refreshes, goes without a word, resumes; logs out in the end, and begins once
+/// more.
 async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Receiver<bool>) -> Result<()> {
     let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
     let from = Ipv4Addr::new(127, 1, high, low);
@@ -181,8 +184,8 @@ async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Re
     Ok(())
 }
 
-/// Logs in, or uses the key by an attempt, as our clients do: what was not answered in time is sent again by the same attempt, and who is
-/// told to come later does. Answers the next key.
+/// Logs in, or uses the key by an attempt, as our clients do: what was not answered in time is sent
+/// again by the same attempt, and who is told to come later does. Answers the next key.
 async fn enter(connection: &mut Res, number: usize, key: Option<Value>, attempt: u32) -> Result<Value> {
     let attempt = format!("{attempt:021}A");
     let until = Instant::now() + PATIENCE;

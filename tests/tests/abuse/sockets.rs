@@ -78,7 +78,8 @@ async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
     for _ in 0..4 {
         unfinished.push(Raw::websocket(address, STRANGER, &[]).await?);
         let mut raw = Raw::websocket(address, STRANGER, &[]).await?;
-        // More than the system keeps for a socket: whoever is not ended for it cannot be written to.
+        // More than the system keeps for a socket: whoever is not ended for it cannot be written
+        // to.
         raw.flood(&pings, 24 << 20).await?;
         unfinished.push(raw);
     }
@@ -148,7 +149,8 @@ async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -
     let attackers = try_join_all(attackers).await?;
     stage.service_says("that connections were ended", "clients hold too much memory").await?;
     innocent.goes_on(5).await?;
-    // The allocator gives back what was freed a second later: until then it is there beside what is held.
+    // The allocator gives back what was freed a second later: until then it is there beside what is
+    // held.
     let peak = stage.service()?.memory()?.peak;
     ensure!(peak < before + 384 * MIB, "{} MiB more at the peak", (peak - before) / MIB);
     // 256 MiB, and an eighth for the allocator's classes.
@@ -174,7 +176,8 @@ async fn large_heads_are_refused(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line f: a few bytes make a request of 16 kB, and there are more of them than the service can answer.
+/// Line f: a few bytes make a request of 16 kB, and there are more of them than the service can
+/// answer.
 async fn tiny_requests_behind_large_heads_wait_for_each_other(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -243,7 +246,8 @@ async fn one_address_leaves_places_for_others(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line a: idle connections of many addresses. Who is in goes on, and whoever comes later gets in when they have left.
+/// Line a: idle connections of many addresses. Who is in goes on, and whoever comes later gets in
+/// when they have left.
 async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &mut Stage) -> Result<()> {
     raise_own_limit()?;
     stage.under(&["prlimit", "--nofile=64:1024"]);
@@ -290,7 +294,8 @@ async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &m
 /// A network of the service's own, whose counters nobody else touches.
 const OWN_NETWORK: [&str; 5] = ["unshare", "--net", "sh", "-c", r#"ip link set lo up && exec "$0" "$@""#];
 
-/// Does something in the service's network, and looks whether a listen queue has dropped a connection meanwhile.
+/// Does something in the service's network, and looks whether a listen queue has dropped a
+/// connection meanwhile.
 async fn in_its_network<T: Send + 'static>(
     stage: &Stage,
     clients: impl AsyncFnOnce() -> Result<T> + Send + 'static,
@@ -320,7 +325,8 @@ async fn no_connection_is_dropped_when_all_clients_come_at_once(stage: &mut Stag
     Ok(())
 }
 
-/// Line h: two thousand who are logged in come back at once, the service having crashed. None is dropped, and none is out.
+/// Line h: two thousand who are logged in come back at once, the service having crashed. None is
+/// dropped, and none is out.
 async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
     const CLIENTS: usize = 2000;
     const AT_ONCE: usize = 16;
@@ -356,7 +362,8 @@ async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line a: no descriptor is left for a connection. It waits, others go on, and it is taken when there are some.
+/// Line a: no descriptor is left for a connection. It waits, others go on, and it is taken when
+/// there are some.
 async fn without_descriptors_connections_wait_and_are_taken_afterwards(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let (address, pid) = (stage.gateway_addr(), stage.service()?.pid()?);

@@ -1,5 +1,6 @@
-//! Bad days of the disk: no room, no descriptors, writes that fail, bits that flip, files that are gone. What was acknowledged
-//! holds, and the service goes on, or ends so that a supervisor starts it again.
+//! Bad days of the disk: no room, no descriptors, writes that fail, bits that flip, files that are
+//! gone. What was acknowledged holds, and the service goes on, or ends so that a supervisor starts
+//! it again.
 
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 
@@ -25,7 +26,8 @@ on!(embedded_alone:
     an_unfinished_snapshot_is_no_obstacle,
 );
 
-/// More than fit into the journal's files that are ready: two of 4 MiB, 4 KiB for each relogin that is alone.
+/// More than fit into the journal's files that are ready: two of 4 MiB, 4 KiB for each relogin that
+/// is alone.
 const MORE_THAN_READY: u32 = 2_500;
 
 /// One client's session, and what it knows of it.
@@ -45,7 +47,8 @@ impl Owner {
 
     /// Uses the key once. False if it was refused for now; then it is as good as before.
     async fn refresh(&mut self) -> Result<bool> {
-        // The attempt is another for each key that was acknowledged, and the same when the use is repeated.
+        // The attempt is another for each key that was acknowledged, and the same when the use is
+        // repeated.
         let attempt = format!("{:021}A", self.uses);
         let answer = self.connection.relogin(&self.key["reloginKey"], Some(&attempt)).await?;
         match answer.code() {
@@ -66,8 +69,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Refreshes more often than the journal has room for, and answers how often that was not refused for now. It need not be at all:
-    /// what is settled gives its room back.
+    /// Refreshes more often than the journal has room for, and answers how often that was not
+    /// refused for now. It need not be at all: what is settled gives its room back.
     async fn refresh_much(&mut self) -> Result<u32> {
         let mut taken = 0;
         for _ in 0..MORE_THAN_READY {
@@ -107,7 +110,8 @@ fn limit(stage: &Stage, limit: &str) -> Result<()> {
     Ok(())
 }
 
-/// Line a: strangers have all descriptors. None is left for a file that was only to be ready for later.
+/// Line a: strangers have all descriptors. None is left for a file that was only to be ready for
+/// later.
 async fn a_store_without_descriptors_refuses_and_goes_on(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
@@ -180,7 +184,8 @@ async fn a_start_on_a_full_disk_loses_nothing(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Lines a and b: a write of the journal that fails leaves unknown what is on disk. Nobody answers as if it were known.
+/// Lines a and b: a write of the journal that fails leaves unknown what is on disk. Nobody answers
+/// as if it were known.
 async fn a_write_that_fails_ends_the_process_and_loses_nothing(stage: &mut Stage) -> Result<()> {
     // So that the bound is an error, and no signal.
     stage.under(&["env", "--ignore-signal=XFSZ"]);
@@ -238,7 +243,8 @@ async fn a_flipped_bit_is_repaired(stage: &mut Stage) -> Result<()> {
     innocent.leave().await.map(drop)
 }
 
-/// Flips bits of sled's log, one after the other, until one is in something that sled reads when it opens it.
+/// Flips bits of sled's log, one after the other, until one is in something that sled reads when it
+/// opens it.
 async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
     let path = stage.data().join("sessions/sessions/db");
     let whole = fs::read(&path)?;

@@ -1,4 +1,5 @@
-//! What happens to the users file on a bad day, and what keyboards send: nobody's session ends, and nobody is kept out.
+//! What happens to the users file on a bad day, and what keyboards send: nobody's session ends, and
+//! nobody is kept out.
 
 use std::{
     fs,

@@ -1,10 +1,12 @@
-//! The embedded gateway answers as Resgate does: one script of a client and a service, and one expectation for both.
+//! The embedded gateway answers as Resgate does: one script of a client and a service, and one
+//! expectation for both.
 //!
-//! Inputs stand at the margin, and below each of them, indented, what must come of it: requests to the service in any
-//! order, frames to a client in theirs.
+//! Inputs stand at the margin, and below each of them, indented, what must come of it: requests to
+//! the service in any order, frames to a client in theirs.
 //! - `1> 7 get.conf.a {…}`: client 1 sends a request; `1> {…}`: any text;
 //! - `get.conf.a = {…}`: the service answers the request of that subject that came last;
-//! - `event.conf.a.change {…}`: the service tells of something; `c1` in a subject or a text is the cid of client 1;
+//! - `event.conf.a.change {…}`: the service tells of something; `c1` in a subject or a text is the
+//!   cid of client 1;
 //! - `"…"` in what must come is any string. Numbers must be the same to the last digit.
 
 use std::collections::BTreeMap;
@@ -140,7 +142,8 @@ async fn access_and_its_recheck(stage: &mut Stage) -> Result<()> {
     .await
 }
 
-/// A denial that is sent while a subscribed resource could not be loaded counts once it is back through a reference.
+/// A denial that is sent while a subscribed resource could not be loaded counts once it is back
+/// through a reference.
 async fn a_resource_that_comes_back(stage: &mut Stage) -> Result<()> {
     play(
         stage,

@@ -20,7 +20,8 @@ on!(both:
 
 on!(embedded_alone: the_page_breaks_no_rule_of_its_own);
 
-/// What makes a browser's sessions bearer ones, so that the cookie alone stands between a stolen key and the session.
+/// What makes a browser's sessions bearer ones, so that the cookie alone stands between a stolen
+/// key and the session.
 const NO_CRYPTO: &str = "Object.defineProperty(crypto, 'subtle', { value: undefined });";
 
 async fn key_stolen_without_its_cookie(stage: &mut Stage) -> Result<()> {
@@ -101,7 +102,8 @@ async fn exchanged(page: &Browser, method: &str, times: usize) -> Result<()> {
     page.run(&wait).await.map(drop)
 }
 
-/// Log in, reload, refresh, a second tab, a restart, a thief, and log out: the key is in the browser's cookie alone all the while.
+/// Log in, reload, refresh, a second tab, a restart, a thief, and log out: the key is in the
+/// browser's cookie alone all the while.
 async fn a_session_whose_key_no_script_sees(stage: &mut Stage) -> Result<()> {
     stage.up(&["--cookie-session", "--refresh", "3s", "--allow-origin", "null"]).await?;
     let front = stage.front().await?;
@@ -156,7 +158,8 @@ async fn a_session_whose_key_no_script_sees(stage: &mut Stage) -> Result<()> {
     page.shows(View::Login).await
 }
 
-/// Tabs that open at once, responses that were lost: whatever comes of them, the browser's next connection has its session.
+/// Tabs that open at once, responses that were lost: whatever comes of them, the browser's next
+/// connection has its session.
 async fn key_cookies_on_many_connections_at_once(stage: &mut Stage) -> Result<()> {
     stage.up(&["--cookie-session"]).await?;
     let front = stage.front().await?;
@@ -178,7 +181,8 @@ async fn key_cookies_on_many_connections_at_once(stage: &mut Stage) -> Result<()
     page.is_user(JANE).await
 }
 
-/// All rules that the page's head sets are kept by the page itself, from the first load over a login to the next; and they hold.
+/// All rules that the page's head sets are kept by the page itself, from the first load over a
+/// login to the next; and they hold.
 async fn the_page_breaks_no_rule_of_its_own(stage: &mut Stage) -> Result<()> {
     const WATCH: &str = "
         window.broken = [];
@@ -236,7 +240,8 @@ async fn the_page_breaks_no_rule_of_its_own(stage: &mut Stage) -> Result<()> {
 async fn complaints(page: &Browser) -> Result<Vec<String>> {
     let words = ["Content Security Policy", "Permissions policy", "Permissions-Policy", "integrity", "preload"];
     let lines = page.console().await?;
-    // What a preload's fetch is checked by is its own `integrity`; Chromium says that it does not look at the link's.
+    // What a preload's fetch is checked by is its own `integrity`; Chromium says that it does not
+    // look at the link's.
     let is_known = |line: &str| line.contains("currently ignored for preload destinations");
     Ok(lines.into_iter().filter(|line| words.iter().any(|word| line.contains(word)) && !is_known(line)).collect())
 }

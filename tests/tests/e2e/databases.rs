@@ -1,4 +1,5 @@
-//! Browsers whose IndexedDB breaks, or gives no answer: no page waits for it for ever, and nobody is logged out by it.
+//! Browsers whose IndexedDB breaks, or gives no answer: no page waits for it for ever, and nobody
+//! is logged out by it.
 
 use anyhow::{Context, Result};
 use relogin_tests::{browser::View, stage::Stage};
@@ -12,7 +13,8 @@ on!(embedded_alone:
     a_page_knows_its_session_without_its_database,
 );
 
-/// What WebKit does when the system ends the process that has its databases: from then on, everything fails.
+/// What WebKit does when the system ends the process that has its databases: from then on,
+/// everything fails.
 const BREAKS: &str = r"
     const breaks = () => { throw new DOMException('Connection to Indexed Database server lost', 'UnknownError'); };
     IDBDatabase.prototype.transaction = breaks;
@@ -27,7 +29,8 @@ const TRANSACTIONS_NEVER_END: &str = r"
     const objectStore = () => new Proxy({}, { get: () => request });
     IDBDatabase.prototype.transaction = () => Object.assign(new EventTarget(), { objectStore });";
 
-/// A bound session's key pair was read before: it signs on. What localStorage loses at the same time, as in WebKit, the page knows.
+/// A bound session's key pair was read before: it signs on. What localStorage loses at the same
+/// time, as in WebKit, the page knows.
 async fn breaks_while_the_page_is_open(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;

@@ -1,4 +1,5 @@
-//! How a login ends: logged out, expired, its user removed. And that it ends for those it should, and for nobody else.
+//! How a login ends: logged out, expired, its user removed. And that it ends for those it should,
+//! and for nobody else.
 
 use std::path::Path;
 
@@ -49,7 +50,8 @@ async fn log_out(stage: &mut Stage) -> Result<()> {
     stays.reload().await?;
     stays.is_user(JANE).await?;
 
-    // Whatever the page does on its own account, it has done by the time that it has logged in again.
+    // Whatever the page does on its own account, it has done by the time that it has logged in
+    // again.
     page.log_in("admin", "admin").await?;
     page.is_user(ADMIN).await?;
     assert_eq!(relogins_after_logout(&one, mark)?, 0, "a relogin followed the logout");
@@ -188,8 +190,8 @@ async fn a_logout_without_a_network_is_finished_by_the_next_page(stage: &mut Sta
     Ok(())
 }
 
-/// As `logout(); location.reload()` in a page: the service hears nothing of the logout from that page. The next one finishes it, and
-/// no place has the key any more.
+/// As `logout(); location.reload()` in a page: the service hears nothing of the logout from that
+/// page. The next one finishes it, and no place has the key any more.
 async fn a_page_that_reloads_right_after_a_logout(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;

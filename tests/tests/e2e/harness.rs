@@ -1,4 +1,5 @@
-//! The harness itself, tried on a page of its own and on the third-party parts: when a scenario fails, it is not for this.
+//! The harness itself, tried on a page of its own and on the third-party parts: when a scenario
+//! fails, it is not for this.
 
 use std::net::SocketAddr;
 
@@ -18,7 +19,8 @@ use relogin_tests::{
 use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-/// A page that connects where its tag says, sends what `say` is called with, and shows each answer as a list item.
+/// A page that connects where its tag says, sends what `say` is called with, and shows each answer
+/// as a list item.
 const PAGE: &str = r#"<!doctype html><head><meta name="res-gateway" content=""></head>
 <body data-view="login" data-connection="connecting"><ul></ul><script>
     const url = document.querySelector("meta[name=res-gateway]").content;

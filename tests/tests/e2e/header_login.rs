@@ -1,4 +1,5 @@
-//! Logins by tokens of somebody else's issuer: a token that a browser signs for itself, here, and brings in a cookie.
+//! Logins by tokens of somebody else's issuer: a token that a browser signs for itself, here, and
+//! brings in a cookie.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
@@ -23,7 +24,8 @@ keys = "sso.secret"
 cookie = "sso_token"
 "#;
 
-/// In the page: signs a token with WebCrypto, puts it into the cookie, opens a WebSocket and asks what is to be asked.
+/// In the page: signs a token with WebCrypto, puts it into the cookie, opens a WebSocket and asks
+/// what is to be asked.
 const PLAY: &str = r"
     const [claims, head, requests, done] = arguments;
     const b64 = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)))
@@ -95,7 +97,8 @@ async fn a_browser_is_logged_in_by_the_token_in_its_cookie(stage: &mut Stage) ->
     assert_eq!(user(&answers[1]), "jane@sso", "before the first message: {answers:?}");
     assert_eq!(answers[2]["code"], "session.alreadyLoggedIn");
 
-    // By a call, where it gives a key; and from here on the browser has the cookie that sessions are bound to.
+    // By a call, where it gives a key; and from here on the browser has the cookie that sessions
+    // are bound to.
     let requests = json!([
         ["version", { "protocol": "1.2.3" }],
         ["auth.session.logout", null],

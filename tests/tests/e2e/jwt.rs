@@ -1,4 +1,5 @@
-//! Relogin keys that are JSON Web Tokens: the page keeps its session by them, and others verify them by what is published.
+//! Relogin keys that are JSON Web Tokens: the page keeps its session by them, and others verify
+//! them by what is published.
 
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{browser::View, stage::Stage};
@@ -14,7 +15,8 @@ on!(both:
 
 const FORMAT: [&str; 4] = ["--key-format", "jwt", "--key-issuer", "https://login.example"];
 
-/// In the page: WebCrypto on the published keys, as any other service would do it, and what the token claims.
+/// In the page: WebCrypto on the published keys, as any other service would do it, and what the
+/// token claims.
 const VERIFY: &str = r"
     const [token, done] = arguments;
     const bytes = (text) => Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (c) => c.charCodeAt(0));

@@ -1,5 +1,7 @@
-//! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of ours, behind Resgate: with our
-//! page, and with the package on ResClient. And legacy clients, whose keys pages of ours take over. The native client has its own test, crates/client-tokio/tests/legacy.rs.
+//! A legacy service (docs/protocol.md, section 2), written after Resgate's guide and on nothing of
+//! ours, behind Resgate: with our page, and with the package on ResClient. And legacy clients,
+//! whose keys pages of ours take over. The native client has its own test,
+//! crates/client-tokio/tests/legacy.rs.
 
 use std::sync::Arc;
 
@@ -209,7 +211,8 @@ async fn a_legacy_client_of_a_legacy_service_gives_way_to_a_page_of_ours(stage: 
     a_key_is_taken_over(stage).await
 }
 
-/// Nobody has to log in again, once; and a key that a legacy client has kept after a logout of ours is left alone.
+/// Nobody has to log in again, once; and a key that a legacy client has kept after a logout of ours
+/// is left alone.
 async fn a_key_is_taken_over(stage: &mut Stage) -> Result<()> {
     let ours = include_str!("../../pages/session.js")
         .replace("new Session(client)", "new Session(client, { adopt: 'reloginKey' })");
@@ -269,7 +272,8 @@ async fn our_page_takes_a_key_over(stage: &mut Stage) -> Result<()> {
     browser.until("Jane", "document.body.dataset.user === 'Jane Doe' && localStorage.reloginKey").await?;
     let key = browser.run("return localStorage.reloginKey").await?;
 
-    // To the origin of our page, where the legacy client's was. (Each origin of a test has a port of its own.)
+    // To the origin of our page, where the legacy client's was. (Each origin of a test has a port
+    // of its own.)
     browser.open(&format!("{}healthz", front.url())).await?;
     browser.run(&format!("localStorage.reloginKey = {key}")).await?;
     browser.before_each_page(NAMED).await?;
@@ -306,7 +310,8 @@ async fn a_page_says_how_often_a_key_of_a_legacy_service_is_used(stage: &mut Sta
         let (browser, site) = session_with(stage, client, options).await?;
         browser.open(&format!("{}?client={client}&gateway={}", site.url(), web_socket(&front.url()))).await?;
         let refresh_in = refresh_after_login(&browser).await?;
-        // By chance a little sooner or later, so that not all pages do it at once; and some of it has gone by.
+        // By chance a little sooner or later, so that not all pages do it at once; and some of it
+        // has gone by.
         assert!(refresh_in < wish * 1.2 && refresh_in > wish - 20_000.0, "{client}, {options}: {refresh_in}");
         for _ in 0..if wish < 20_000.0 { 3 } else { 0 } {
             let mark = front.mark();

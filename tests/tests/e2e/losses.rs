@@ -1,4 +1,5 @@
-//! Messages that are lost, doubled or late, networks that are gone, tabs that sleep: no honest client is logged out by them.
+//! Messages that are lost, doubled or late, networks that are gone, tabs that sleep: no honest
+//! client is logged out by them.
 
 use anyhow::Result;
 use relogin_tests::{
@@ -21,7 +22,8 @@ on!(both:
     database_is_deleted,
 );
 
-/// Faults 2 and 3: offline, the refresh waits and the key stays; then one relogin does for reconnect and refresh.
+/// Faults 2 and 3: offline, the refresh waits and the key stays; then one relogin does for
+/// reconnect and refresh.
 async fn refresh_falls_due_offline(stage: &mut Stage) -> Result<()> {
     stage.up(&["--refresh", "3s"]).await?;
     let front = stage.front().await?;
@@ -35,8 +37,8 @@ async fn refresh_falls_due_offline(stage: &mut Stage) -> Result<()> {
     front.shut();
     page.set_offline(true).await?;
     page.connection_is("reconnecting").await?;
-    // The browser knows that it is offline; the page's own tries, which the front sees once the browser is back online but
-    // the gateway is not, tell the time: by then the refresh is overdue.
+    // The browser knows that it is offline; the page's own tries, which the front sees once the
+    // browser is back online but the gateway is not, tell the time: by then the refresh is overdue.
     page.set_offline(false).await?;
     let overdue = login + std::time::Duration::from_secs(4);
     front
@@ -128,7 +130,8 @@ async fn page_reloads_before_it_has_the_new_key(stage: &mut Stage) -> Result<()>
     Ok(())
 }
 
-/// Which use of which key a relogin is. Its proof is another each time: it is over what the connection was asked.
+/// Which use of which key a relogin is. Its proof is another each time: it is over what the
+/// connection was asked.
 fn use_of(relogin: &Frame) -> [Value; 2] {
     ["reloginKey", "attempt"].map(|member| relogin.json["params"][member].clone())
 }
@@ -153,7 +156,8 @@ async fn tab_sleeps_through_its_refresh(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// What the user has cleared, the log restores: in the tab that is open, in another one, and after a reload.
+/// What the user has cleared, the log restores: in the tab that is open, in another one, and after
+/// a reload.
 async fn local_storage_is_cleared(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
@@ -179,7 +183,8 @@ async fn local_storage_is_cleared(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// A bearer session is restored from localStorage. A bound one has lost its key pair: it ends, and the page says that it was refused.
+/// A bearer session is restored from localStorage. A bound one has lost its key pair: it ends, and
+/// the page says that it was refused.
 async fn database_is_deleted(stage: &mut Stage) -> Result<()> {
     const NO_CRYPTO: &str = "Object.defineProperty(crypto, 'subtle', { value: undefined });";
     const DELETE: &str = "return new Promise((resolve, reject) => {

@@ -1,7 +1,8 @@
-//! The end-to-end tests: one binary, so that one link step and one machine's worth of parallelism serve them all.
+//! The end-to-end tests: one binary, so that one link step and one machine's worth of parallelism
+//! serve them all.
 //!
-//! A scenario is one function; [`on`] makes a test of it for each arrangement that it plays on. README.md has the table of
-//! the faults that they stand against.
+//! A scenario is one function; [`on`] makes a test of it for each arrangement that it plays on.
+//! README.md has the table of the faults that they stand against.
 #![forbid(unsafe_code)]
 
 #[macro_use(on)]
@@ -48,8 +49,8 @@ const ADMIN: [&str; 3] = ["1", "Administrator", "admin"];
 const JANE: [&str; 3] = ["3", "Jane Doe", "user"];
 const JOHN: [&str; 3] = ["4", "John Doe", "user"];
 
-/// Fails if a key was used twice, but for a repetition of the same use, with the same attempt: what a service has to take for
-/// theft (faults 3, 4 and 10).
+/// Fails if a key was used twice, but for a repetition of the same use, with the same attempt: what
+/// a service has to take for theft (faults 3, 4 and 10).
 fn assert_no_key_used_twice(front: &Front) {
     let frames = front.frames(0);
     let uses: Vec<&Frame> = frames.iter().filter(|frame| frame.is_request(RELOGIN)).collect();
@@ -86,7 +87,8 @@ impl Kind {
     }
 }
 
-/// Waits until so many tabs have got back in, each by a use of the key on another connection, since `mark`.
+/// Waits until so many tabs have got back in, each by a use of the key on another connection, since
+/// `mark`.
 async fn back_in(front: &Front, mark: usize, tabs: usize) -> Result<()> {
     let (mut uses, mut back) = (Vec::<Frame>::new(), HashSet::new());
     let is_last = |frame: &Frame| {

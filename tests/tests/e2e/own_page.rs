@@ -1,4 +1,5 @@
-//! The page in docs/client.md that keeps the key itself, with ResClient and without our package, as it stands there.
+//! The page in docs/client.md that keeps the key itself, with ResClient and without our package, as
+//! it stands there.
 
 use anyhow::Result;
 use relogin_tests::{browser::Browser, site::Site, stage::Stage};
@@ -65,7 +66,8 @@ async fn survives_restarts(stage: &mut Stage, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The page in docs/client.md, bundled as it stands. Below it: who is logged in, as pages show it; and its functions, for the test.
+/// The page in docs/client.md, bundled as it stands. Below it: who is logged in, as pages show it;
+/// and its functions, for the test.
 async fn page(stage: &Stage) -> Result<Site> {
     const MORE: &str = "
         Object.assign(window, { load, login, logout });

@@ -134,7 +134,8 @@ async fn says(browser: &Browser, text: &str) -> Result<Vec<String>> {
     Ok(told.lines().map(str::to_owned).collect())
 }
 
-/// A WebAssembly module that cannot be fetched says nothing of the session: it has not ended, and goes on when the module is there.
+/// A WebAssembly module that cannot be fetched says nothing of the session: it has not ended, and
+/// goes on when the module is there.
 async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
@@ -175,7 +176,8 @@ async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut St
     Ok(())
 }
 
-/// A network that is down, a server that answers every address with its page, and a Content-Security-Policy.
+/// A network that is down, a server that answers every address with its page, and a
+/// Content-Security-Policy.
 async fn whatever_keeps_the_module_from_loading_is_no_end(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     const POLICY: &str = "<meta http-equiv=\"Content-Security-Policy\" content=\"script-src 'self' 'unsafe-inline'\">";
@@ -259,8 +261,9 @@ async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
     let browser = stage.browser("thousand").await?;
     browser.open(&site.url()).await?;
     browser.until("the page", "document.body.dataset.state === 'there'").await?;
-    // Until its tables have their size. Memory never shrinks, and how much of it some clients need depends a little on the order in which their
-    // timers ring: it is made large enough for a few more of them than come then. Of 35 bytes left by each it has no room for those of so many.
+    // Until its tables have their size. Memory never shrinks, and how much of it some clients need
+    // depends a little on the order in which their timers ring: it is made large enough for a few
+    // more of them than come then. Of 35 bytes left by each it has no room for those of so many.
     browser.run("return page.close(120, 30)").await?;
     let before = browser.run("return page.bytes()").await?;
     for _ in 0..8 {
@@ -295,7 +298,8 @@ async fn who_waits_for_a_client_is_told(stage: &mut Stage) -> Result<()> {
     browser.until("the connection", "document.body.dataset.waited === 'told'").await.map(drop)
 }
 
-/// Models and collections: of the same frames both clients make the same objects, and tell of the same changes.
+/// Models and collections: of the same frames both clients make the same objects, and tell of the
+/// same changes.
 async fn resources_are_what_resclient_makes_of_them(stage: &mut Stage) -> Result<()> {
     let site = Site::open(page(include_str!("../../pages/resources.js"))?).await?;
     let browser = stage.browser("resources").await?;

@@ -1,5 +1,5 @@
-//! The package for JavaScript where people use packages: bundled by each tool, typed in each way to resolve modules, held by frameworks,
-//! and where there is no browser.
+//! The package for JavaScript where people use packages: bundled by each tool, typed in each way to
+//! resolve modules, held by frameworks, and where there is no browser.
 
 use std::{
     fs,
@@ -42,8 +42,8 @@ async fn bundles_of_vite(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Pages that Vite's server gives out while somebody works on them. It puts modules that npm has installed together by itself; those that
-/// are links it takes for the project's own.
+/// Pages that Vite's server gives out while somebody works on them. It puts modules that npm has
+/// installed together by itself; those that are links it takes for the project's own.
 async fn pages_of_vites_server(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let browser = stage.browser("vite-dev").await?;
@@ -99,7 +99,8 @@ async fn behind_the_proxies_of_vue(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Each effect runs, is undone and runs again: what the first session has left is taken up by the second one.
+/// Each effect runs, is undone and runs again: what the first session has left is taken up by the
+/// second one.
 async fn in_reacts_strict_mode(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let site = frameworks(stage).await?;
@@ -113,7 +114,8 @@ async fn in_reacts_strict_mode(stage: &mut Stage) -> Result<()> {
         browser.run("return page.session.login('jane', 'jane')").await?;
         browser.until("the user", "document.body.innerText === 'loggedIn Jane Doe'").await?;
         browser.run("return page.client.get('ticker.model').then(() => {})").await?;
-        // A session that comes, on a client that is connected, before the one that it follows has gone.
+        // A session that comes, on a client that is connected, before the one that it follows has
+        // gone.
         browser.run("page.swap()").await?;
         browser.until("the other session", "document.body.dataset.other === 'loggedIn'").await?;
         browser.run("return page.other.logout()").await?;
@@ -186,8 +188,8 @@ async fn frameworks(stage: &Stage) -> Result<Site> {
     Site::open(Pages::default().with("/index.html", INDEX).with_folder("/", project.join("dist"))).await
 }
 
-/// Where there is no browser, nothing throws, nothing is rejected that nobody waits for, and nothing keeps the process from ending: each is
-/// an exit code other than 0.
+/// Where there is no browser, nothing throws, nothing is rejected that nobody waits for, and
+/// nothing keeps the process from ending: each is an exit code other than 0.
 #[tokio::test]
 async fn a_server_that_renders_pages_has_sessions_in_their_first_state() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -276,7 +278,8 @@ pub(crate) async fn project(stage: &Stage, name: &str, how: &str) -> Result<Path
     let project = stage.folder().join(name);
     fs::create_dir_all(&project)?;
     fs::write(project.join("package.json"), r#"{"type":"module","dependencies":{"relogin":"*"}}"#)?;
-    // A link leads out of the project, where Vite's server gives out nothing that it is not told of.
+    // A link leads out of the project, where Vite's server gives out nothing that it is not told
+    // of.
     let allowed = json!([fs::canonicalize(Part::Package.path()?)?, &project]);
     fs::write(
         project.join("vite.config.js"),

@@ -19,8 +19,9 @@ on!(embedded_alone:
     behind_a_proxy_the_public_url_lets_the_page_in,
 );
 
-/// Lines l, o and aa: a proxy that asks for the service by its own address, as nginx does. Without the option the page cannot connect, and
-/// the log says what to do; with it cookies are as that says, and the audit trail knows who came.
+/// Lines l, o and aa: a proxy that asks for the service by its own address, as nginx does. Without
+/// the option the page cannot connect, and the log says what to do; with it cookies are as that
+/// says, and the audit trail knows who came.
 async fn behind_a_proxy_the_public_url_lets_the_page_in(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
@@ -48,7 +49,8 @@ async fn behind_a_proxy_the_public_url_lets_the_page_in(stage: &mut Stage) -> Re
     Ok(())
 }
 
-/// Notes from the beginning of each document on what may be painted: the view of each frame, and of each change of the document.
+/// Notes from the beginning of each document on what may be painted: the view of each frame, and of
+/// each change of the document.
 const WATCH: &str = r"
     window.painted = [];
     const note = () => {
@@ -187,7 +189,8 @@ async fn the_login_form_spares_its_users_what_it_can(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// Titles, a logout that is called one, a way out where nothing works; and no gaps for messages that are not there.
+/// Titles, a logout that is called one, a way out where nothing works; and no gaps for messages
+/// that are not there.
 async fn each_state_has_its_words_and_no_more_room_than_they_take(stage: &mut Stage) -> Result<()> {
     const GAPS: &str = r"
         const shown = [...document.querySelectorAll('.view')].find((view) => getComputedStyle(view).visibility === 'visible');

@@ -1,4 +1,5 @@
-//! A use of the key that is cut short, at every place that there is: at each message, and at each step of the page.
+//! A use of the key that is cut short, at every place that there is: at each message, and at each
+//! step of the page.
 
 use anyhow::{Context, Result};
 use relogin_tests::{
@@ -20,7 +21,8 @@ async fn a_connection_of_bearers_breaks_at_each_message(stage: &mut Stage) -> Re
     breaks_at_each_message(stage, Kind::Bearer).await
 }
 
-/// Connecting with a key, and refreshing it, with the connection lost at each of their messages in turn.
+/// Connecting with a key, and refreshing it, with the connection lost at each of their messages in
+/// turn.
 async fn breaks_at_each_message(stage: &mut Stage, kind: Kind) -> Result<()> {
     stage.up(&["--refresh", "2s"]).await?;
     let front = stage.front().await?;
@@ -76,7 +78,8 @@ async fn breaks_at_each_message(stage: &mut Stage, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Fault 10, third half: the connection lives on, the answer never comes. On connecting, and at a refresh.
+/// Fault 10, third half: the connection lives on, the answer never comes. On connecting, and at a
+/// refresh.
 async fn a_relogins_answer_is_lost_without_a_word(stage: &mut Stage) -> Result<()> {
     stage.up(&["--refresh", "3s"]).await?;
     let front = stage.front().await?;
@@ -116,8 +119,8 @@ async fn a_page_of_bearers_is_closed_at_each_step(stage: &mut Stage) -> Result<(
     closed_at_each_step(stage, Kind::Bearer).await
 }
 
-/// A tab whose page stops for good before its nth step with socket, database or key pair, and is closed then: between receiving and
-/// storing, too.
+/// A tab whose page stops for good before its nth step with socket, database or key pair, and is
+/// closed then: between receiving and storing, too.
 async fn closed_at_each_step(stage: &mut Stage, kind: Kind) -> Result<()> {
     const STOP: &str = r"
         let step = 0;
@@ -144,7 +147,8 @@ async fn closed_at_each_step(stage: &mut Stage, kind: Kind) -> Result<()> {
     let stop_at = |step: u64| STOP.replace("HOLD", HOLD).replace("STOP_AT", &step.to_string());
     stage.up(&[]).await?;
     let front = stage.front().await?;
-    // Whatever the driver did after a page has begun to load would wait for it, and the page has stopped by then.
+    // Whatever the driver did after a page has begun to load would wait for it, and the page has
+    // stopped by then.
     let browser = stage.browser_for("jane", Loading::Ignored).await?;
     browser.open(&kind.url(&front)).await?;
     browser.log_in("jane", "jane").await?;

@@ -1,4 +1,5 @@
-//! The tables of README.md, tests/README.md, docs/protocol.md and docs/security.md name existing tests.
+//! The tables of README.md, tests/README.md, docs/protocol.md and docs/security.md name existing
+//! tests.
 
 use std::{fs, path::Path};
 
@@ -34,7 +35,8 @@ fn every_line_beside_others_names_its_test() -> Result<()> {
     Ok(())
 }
 
-/// Why a session ended has one name in Rust, from which the package's types are made, and in the package's README.
+/// Why a session ended has one name in Rust, from which the package's types are made, and in the
+/// package's README.
 #[test]
 fn every_reason_why_a_session_ends_is_documented_by_its_name() -> Result<()> {
     let types = fs::read_to_string(Part::Package.path()?.join("types/relogin.d.ts"))?;
@@ -75,7 +77,8 @@ fn whatever_is_refused_to_an_attacker_has_a_test() -> Result<()> {
     Ok(())
 }
 
-/// Looks the names up that stand in the last columns of the one table after `heading` in `page`. Returns how many rows it has.
+/// Looks the names up that stand in the last columns of the one table after `heading` in `page`.
+/// Returns how many rows it has.
 fn check(page: &str, heading: &str) -> Result<usize> {
     let text = fs::read_to_string(workspace()?.join(page))?;
     let (_, section) = text.split_once(heading).with_context(|| format!("{page} has no {heading}"))?;

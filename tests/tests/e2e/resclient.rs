@@ -1,4 +1,5 @@
-//! ResClient from npm against the gateways: a client, and a reading of the protocol, that is not ours.
+//! ResClient from npm against the gateways: a client, and a reading of the protocol, that is not
+//! ours.
 
 use anyhow::Result;
 use relogin_tests::stage::Stage;

@@ -1,5 +1,6 @@
-//! What README.md, the package's README and docs/client.md show, letter by letter, as somebody who copies it has it: the package and
-//! ResClient come from npm's folder, by names alone. Only the gateway's address leads elsewhere.
+//! What README.md, the package's README and docs/client.md show, letter by letter, as somebody who
+//! copies it has it: the package and ResClient come from npm's folder, by names alone. Only the
+//! gateway's address leads elsewhere.
 
 use std::{
     fs,
@@ -67,7 +68,8 @@ async fn what_readme_shows_in_rust(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// What the package's README shows comes to its end: bundled by Vite, and, but for what tests of pages import, without a bundler.
+/// What the package's README shows comes to its end: bundled by Vite, and, but for what tests of
+/// pages import, without a bundler.
 async fn what_the_packages_readme_shows(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let import_map = block(PACKAGE, "```html\n")?;
@@ -126,7 +128,8 @@ fn package_blocks() -> Result<Vec<String>> {
     Ok(blocks)
 }
 
-/// A site with `page` as its index, and the script `main.js` if there is one, as Vite has bundled them.
+/// A site with `page` as its index, and the script `main.js` if there is one, as Vite has bundled
+/// them.
 pub(crate) async fn bundled(stage: &Stage, name: &str, page: &str, script: Option<&str>) -> Result<Site> {
     let dist = bundle(stage, name, page, script).await?;
     Site::open(Pages::default().with_folder("/", dist)).await

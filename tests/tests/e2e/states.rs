@@ -1,5 +1,6 @@
-//! Every state of the page, in light and in dark, narrow and wide: usable by everybody (by axe-core), and nothing of it beside the
-//! window. With `RELOGIN_PICTURES` naming a folder, pictures are left there: `cargo xtask screenshots` does that.
+//! Every state of the page, in light and in dark, narrow and wide: usable by everybody (by
+//! axe-core), and nothing of it beside the window. With `RELOGIN_PICTURES` naming a folder,
+//! pictures are left there: `cargo xtask screenshots` does that.
 
 use std::{env, path::Path};
 

@@ -13,8 +13,8 @@ on!(all: log_in_and_reload);
 on!(both: gateway_restarts, service_is_killed, service_stops_cleanly, browser_restarts, two_tabs_through_a_restart);
 on!(resgate: connection_moves, nats_restarts);
 
-/// The page straight from the service, and its connection straight to the gateway: nothing of the tests' in between, but for
-/// what tells the page where Resgate is.
+/// The page straight from the service, and its connection straight to the gateway: nothing of the
+/// tests' in between, but for what tells the page where Resgate is.
 async fn log_in_and_reload(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = match stage.arrangement() {
@@ -196,7 +196,8 @@ async fn two_tabs_through_a_restart(stage: &mut Stage) -> Result<()> {
             page.counter_runs().await?;
         }
     }
-    // Both timers of the two tabs run for the same key: whoever refreshes, the other has to take note.
+    // Both timers of the two tabs run for the same key: whoever refreshes, the other has to take
+    // note.
     for _ in 0..2 {
         front.payload(front.mark(), RELOGIN).await?;
     }
@@ -207,8 +208,8 @@ async fn two_tabs_through_a_restart(stage: &mut Stage) -> Result<()> {
     }
     assert_no_key_used_twice(&front);
 
-    // Logged out in one is logged out in both, without either trying to get back in. Right after a refresh, so that the next
-    // one's time is not now.
+    // Logged out in one is logged out in both, without either trying to get back in. Right after a
+    // refresh, so that the next one's time is not now.
     front.payload(front.mark(), RELOGIN).await?;
     let mark = front.mark();
     page.click("#logout").await?;

@@ -1,5 +1,5 @@
-//! Tabs of one browser: through restarts, with one of them frozen, all asleep, and with nothing to take turns by. Bound and
-//! bearer: a page from a plain address has neither device keys nor locks.
+//! Tabs of one browser: through restarts, with one of them frozen, all asleep, and with nothing to
+//! take turns by. Bound and bearer: a page from a plain address has neither device keys nor locks.
 
 use anyhow::{Context, Result};
 use fantoccini::wd::WindowHandle;
@@ -134,8 +134,8 @@ async fn laptop_sleeps_over_two_refreshes(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// As on a page from plain http in a browser that keeps IndexedDB from it: tabs share localStorage, which lags between processes, and
-/// have nothing to take turns by.
+/// As on a page from plain http in a browser that keeps IndexedDB from it: tabs share localStorage,
+/// which lags between processes, and have nothing to take turns by.
 const BARE: &str = r"
     Object.defineProperty(window, 'indexedDB', { value: undefined });
     Object.defineProperty(Navigator.prototype, 'locks', { value: undefined });";

@@ -1,4 +1,5 @@
-//! What a browser keeps is copied to somebody else: keys of bearer sessions end them, keys of bound ones open nothing.
+//! What a browser keeps is copied to somebody else: keys of bearer sessions end them, keys of bound
+//! ones open nothing.
 
 use anyhow::{Context, Result};
 use relogin_tests::{
@@ -88,7 +89,8 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
         page.until_stored("nothing", "record === null").await?;
     }
 
-    // One message delay: what the second use brings about, it brings about at once, before the thief does anything with its key.
+    // One message delay: what the second use brings about, it brings about at once, before the
+    // thief does anything with its key.
     let frames = front.frames(mark);
     let second_use = frames.iter().position(of_owner).context("it was seen")?;
     let since: Vec<_> = frames[second_use..].iter().filter(|frame| frame.connection != owners).collect();
@@ -110,7 +112,8 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     owner.counter_runs().await
 }
 
-/// Fault 5, where the session moves: the owner's page is told, in place of a key that silently stops working.
+/// Fault 5, where the session moves: the owner's page is told, in place of a key that silently
+/// stops working.
 async fn key_stolen_by_a_client_of_the_guides_kind(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;

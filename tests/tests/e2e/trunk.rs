@@ -1,4 +1,5 @@
-//! What people do with Trunk by hand: `trunk serve` while they work on the page, and a build where wasm-opt cannot be had.
+//! What people do with Trunk by hand: `trunk serve` while they work on the page, and a build where
+//! wasm-opt cannot be had.
 
 use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 

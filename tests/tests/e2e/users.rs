@@ -1,4 +1,5 @@
-//! Users that a service of somebody else knows: the example of docs/users.md, as it stands there, under node.
+//! Users that a service of somebody else knows: the example of docs/users.md, as it stands there,
+//! under node.
 
 use std::{fs, path::Path};
 

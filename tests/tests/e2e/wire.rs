@@ -1,4 +1,5 @@
-//! What no well-behaved client sends, on the wire itself: through the embedded gateway and through Resgate.
+//! What no well-behaved client sends, on the wire itself: through the embedded gateway and through
+//! Resgate.
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
@@ -169,7 +170,8 @@ async fn everything_holds_over_a_restart(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fault 6, for those who were there before: refresh and logout on their own connections, and an end that is told.
+/// Fault 6, for those who were there before: refresh and logout on their own connections, and an
+/// end that is told.
 async fn old_connections_go_on_over_a_restart(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let (mut one, mut sibling, mut other) = (stage.res().await?, stage.res().await?, stage.res().await?);
@@ -198,7 +200,8 @@ async fn old_connections_go_on_over_a_restart(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// A gateway that is asked by `system.tokenReset` answers for its open connections, and the others leave the session.
+/// A gateway that is asked by `system.tokenReset` answers for its open connections, and the others
+/// leave the session.
 async fn closed_connections_are_detached(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let nats = async_nats::connect(stage.nats_url()).await?;

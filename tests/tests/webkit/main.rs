@@ -1,4 +1,5 @@
-//! The end-to-end tests in WebKit, apart from the others: where WebKitGTK cannot be had, `cargo xtask test` leaves them out.
+//! The end-to-end tests in WebKit, apart from the others: where WebKitGTK cannot be had, `cargo
+//! xtask test` leaves them out.
 #![forbid(unsafe_code)]
 
 #[macro_use(on)]
@@ -58,8 +59,8 @@ async fn a_session_lives_its_life(stage: &mut Stage) -> Result<()> {
     page.close().await
 }
 
-/// What iOS does when it needs the memory: databases fail from then on, until the page is loaded again. A bound session has
-/// the key pair that it has read, and signs on.
+/// What iOS does when it needs the memory: databases fail from then on, until the page is loaded
+/// again. A bound session has the key pair that it has read, and signs on.
 async fn the_network_process_is_killed(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;
@@ -100,7 +101,8 @@ async fn the_network_process_is_killed(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// The next use of the key since `mark` carries a proof and is answered, and the page has no databases after it.
+/// The next use of the key since `mark` carries a proof and is answered, and the page has no
+/// databases after it.
 async fn used_without_database(front: &Front, mark: usize) -> Result<()> {
     let (request, _) = front.exchange(mark, RELOGIN).await?;
     assert!(request.json["params"]["proof"]["signature"].is_string(), "{}", request.json);

@@ -1,4 +1,5 @@
-//! Shows what the clients of this page, the thief's too, log of their session managers. Decides nothing.
+//! Shows what the clients of this page, the thief's too, log of their session managers. Decides
+//! nothing.
 
 use log::{LevelFilter, Log, Metadata, Record};
 

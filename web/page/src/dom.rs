@@ -1,6 +1,8 @@
-//! The page's elements, by web-sys: puts a [`View`] into them, and tells what the user does. Depends on no client.
+//! The page's elements, by web-sys: puts a [`View`] into them, and tells what the user does.
+//! Depends on no client.
 //!
-//! Text goes in as text, never as HTML. What is as it should be is not touched: a screen reader repeats what is written again.
+//! Text goes in as text, never as HTML. What is as it should be is not touched: a screen reader
+//! repeats what is written again.
 
 mod fields;
 mod lines;
@@ -132,7 +134,8 @@ pub(crate) fn set_hidden(id: &str, hidden: bool) {
     }
 }
 
-/// Opens a view, and takes the user along to `target`, if there is one, unless they are busy elsewhere on the page.
+/// Opens a view, and takes the user along to `target`, if there is one, unless they are busy
+/// elsewhere on the page.
 fn open(view: &str, target: Option<&'static str>) {
     if body().dataset().get("view").as_deref() == Some(view) {
         return;
@@ -184,8 +187,8 @@ fn focus(id: &str) {
     }
 }
 
-/// Focuses an element once the view is complete. A browser lays out the page before it moves the focus,
-/// and would have to do so again after further changes.
+/// Focuses an element once the view is complete. A browser lays out the page before it moves the
+/// focus, and would have to do so again after further changes.
 fn focus_later(id: &'static str) {
     Timeout::new(0, move || focus(id)).forget();
 }

@@ -5,8 +5,9 @@ use web_sys::{HtmlDetailsElement, Storage};
 
 use crate::dom::{document, listen_to, window};
 
-/// Unfolds what was unfolded when the page was here last, and remembers from now on. The style sheet shows folds only once the
-/// page knows what to show: what is unfolded before that moves nothing that was seen.
+/// Unfolds what was unfolded when the page was here last, and remembers from now on. The style
+/// sheet shows folds only once the page knows what to show: what is unfolded before that moves
+/// nothing that was seen.
 pub(crate) fn keep() {
     // In a browser that keeps nothing all is folded, as at first.
     let Ok(Some(storage)) = window().local_storage() else { return };

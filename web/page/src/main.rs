@@ -1,4 +1,5 @@
-//! The page: shows what the client says, and tells it what the user wants. Knows neither RES nor keys.
+//! The page: shows what the client says, and tells it what the user wants. Knows neither RES nor
+//! keys.
 #![forbid(unsafe_code)]
 
 mod diagnostics;
@@ -48,7 +49,8 @@ enum Happening {
 }
 
 fn main() {
-    // For developers. What users see of a panic is start.js's, which hears of it as of any trap: its text is not shipped.
+    // For developers. What users see of a panic is start.js's, which hears of it as of any trap:
+    // its text is not shipped.
     #[cfg(debug_assertions)]
     std::panic::set_hook(Box::new(|panic| {
         web_sys::console::error_1(&panic.to_string().into());

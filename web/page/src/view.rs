@@ -85,7 +85,8 @@ pub(crate) enum Screen {
     Session {
         user: User,
         id: String,
-        /// What is to be known of a session that is not bound to the browser; empty for one that is.
+        /// What is to be known of a session that is not bound to the browser; empty for one that
+        /// is.
         binding: &'static str,
         refresh: String,
         seconds: String,
@@ -153,8 +154,8 @@ impl View {
     }
 }
 
-/// What of `event` there is to tell. `connection`: its state before; `resumes`: the user has not just logged in; `key`: its
-/// generation by now, and how long until it is used.
+/// What of `event` there is to tell. `connection`: its state before; `resumes`: the user has not
+/// just logged in; `key`: its generation by now, and how long until it is used.
 pub(crate) fn news(
     event: &Event,
     connection: ConnectionState,
@@ -185,7 +186,8 @@ pub(crate) fn news(
     })
 }
 
-/// `event`, for those who look for a fault; none for what happens to resources. `key`: as for [`news`].
+/// `event`, for those who look for a fault; none for what happens to resources. `key`: as for
+/// [`news`].
 pub(crate) fn diagnosis(event: &Event, (generation, due): (Option<u64>, Option<Duration>)) -> Option<String> {
     let generation = generation.map_or_else(|| NOTHING.to_owned(), number);
     Some(match event {
@@ -303,7 +305,8 @@ fn screen(state: &State) -> Screen {
     }
 }
 
-/// Why there is nobody logged in, as far as can be known: on the login form, and in the list of events.
+/// Why there is nobody logged in, as far as can be known: on the login form, and in the list of
+/// events.
 fn reason(why: EndReason) -> &'static str {
     match why {
         EndReason::LoggedOut => "You are logged out.",
@@ -328,7 +331,8 @@ fn refresh(wait: Option<Duration>) -> String {
     }
 }
 
-/// The digits of a number. (Not by `to_string`: that is the machinery which the client does without.)
+/// The digits of a number. (Not by `to_string`: that is the machinery which the client does
+/// without.)
 pub(crate) fn number(number: u64) -> String {
     let mut text = String::new();
     json::write_number(number, &mut text);

@@ -1,7 +1,7 @@
-//! The storage record, which has the relogin key: in localStorage, under `relogin:<session>`, and in
-//! the log of the IndexedDB database of that name (`record_log.rs`; the device key is in the same
-//! database, `device_key.rs`). `StorageMode` in `session.rs` makes the name, and the session manager
-//! the text. Of a cookie session there is no key, but a text that names the session.
+//! The storage record, which has the relogin key: in localStorage, under `relogin:<session>`, and
+//! in the log of the IndexedDB database of that name (`record_log.rs`; the device key is in the
+//! same database, `device_key.rs`). `StorageMode` in `session.rs` makes the name, and the session
+//! manager the text. Of a cookie session there is no key, but a text that names the session.
 //!
 //! Carries out the actions of `RecordStorage`, which decides what is read and written
 //! (docs/protocol.md, section 4). Must not decide anything.

@@ -1,5 +1,5 @@
-//! The tools that Cargo installs: Trunk, which builds the page, wasm-bindgen's command line, which it calls,
-//! and tools of the tests and the fuzzer.
+//! The tools that Cargo installs: Trunk, which builds the page, wasm-bindgen's command line, which
+//! it calls, and tools of the tests and the fuzzer.
 
 use std::{
     env, fs,
@@ -104,8 +104,8 @@ pub(super) fn ensure_geckodriver(context: &Context) -> Result<PathBuf> {
 }
 
 fn clean_up(context: &Context) -> Result<()> {
-    // Removed only when all is installed: what was compiled for one tool is used for the next, also after an
-    // interruption.
+    // Removed only when all is installed: what was compiled for one tool is used for the next, also
+    // after an interruption.
     let build = build_folder(context);
     if build.exists() {
         fs::remove_dir_all(&build).with_context(|| format!("removing {}", build.display()))?;
@@ -186,7 +186,8 @@ fn build_folder(context: &Context) -> PathBuf {
     context.cache.join("build")
 }
 
-/// The version of a package in Cargo.lock: wasm-bindgen's library and command line must be of one version.
+/// The version of a package in Cargo.lock: wasm-bindgen's library and command line must be of one
+/// version.
 fn locked_version(root: &Path, package: &str) -> Result<String> {
     let lock = fs::read_to_string(root.join("Cargo.lock")).context("reading Cargo.lock")?;
     let name = format!("name = \"{package}\"");

@@ -1,5 +1,6 @@
-//! Programs that Go builds, each at the version that the tests are made for: Resgate, which the end-to-end tests set beside the
-//! embedded gateway, and nats-server, of which package managers have versions too old for JetStream as it is used here.
+//! Programs that Go builds, each at the version that the tests are made for: Resgate, which the
+//! end-to-end tests set beside the embedded gateway, and nats-server, of which package managers
+//! have versions too old for JetStream as it is used here.
 
 use std::{
     env, fs,
@@ -54,8 +55,8 @@ impl GoProgram {
         }
         let Self { name, module, version, .. } = self;
         report::begin(format_args!("{name} {version}: building it with Go (usually 40 s)"));
-        // A module of our own that requires it, where `go install` would do: that one asks for all its versions too, which
-        // not every proxy answers.
+        // A module of our own that requires it, where `go install` would do: that one asks for all
+        // its versions too, which not every proxy answers.
         let scratch = context.cache.join(format!("{name}-scratch"));
         fs::create_dir_all(&scratch)?;
         fs::write(scratch.join("go.mod"), format!("module scratch\n\ngo 1.20\n\nrequire {module} {version}\n"))?;
@@ -74,8 +75,8 @@ impl GoProgram {
     }
 }
 
-/// A Go that is new enough: the machine's, or one that the machine's Go downloads as a module, which every
-/// version can do.
+/// A Go that is new enough: the machine's, or one that the machine's Go downloads as a module,
+/// which every version can do.
 fn go(context: &Context) -> Result<PathBuf> {
     let found = context.find(&["go"]).context("Go is missing")?;
     let about =

@@ -1,4 +1,5 @@
-//! The nightly compiler that fuzz targets are built with, added by rustup where it is missing. Nothing that is shipped is built with it.
+//! The nightly compiler that fuzz targets are built with, added by rustup where it is missing.
+//! Nothing that is shipped is built with it.
 
 use std::time::Duration;
 

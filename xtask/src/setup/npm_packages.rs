@@ -1,5 +1,5 @@
-//! Packages from npm, as the repository's lock files pin them: those that build the package (`web/npm`),
-//! and those that the end-to-end tests need (`tests/resclient`).
+//! Packages from npm, as the repository's lock files pin them: those that build the package
+//! (`web/npm`), and those that the end-to-end tests need (`tests/resclient`).
 
 use std::{
     env, fs,
@@ -20,8 +20,8 @@ pub(crate) fn builders(context: &Context) -> PathBuf {
     context.cache.join("package-tools")
 }
 
-/// ResClient, the JavaScript client that most pages use; frameworks of pages and their tests; and axe-core,
-/// which checks accessibility. Returns the folder that has `node_modules`.
+/// ResClient, the JavaScript client that most pages use; frameworks of pages and their tests; and
+/// axe-core, which checks accessibility. Returns the folder that has `node_modules`.
 pub(super) fn ensure_for_tests(context: &Context) -> Result<PathBuf> {
     if let Some(folder) = env::var_os("RESCLIENT_DIR") {
         return Ok(PathBuf::from(folder));

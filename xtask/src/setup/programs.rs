@@ -1,4 +1,5 @@
-//! Programs that come from the machine's package manager: found on it, else installed by apt or Homebrew.
+//! Programs that come from the machine's package manager: found on it, else installed by apt or
+//! Homebrew.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -69,8 +70,8 @@ pub(super) const FIREFOX: Program = Program {
     brew: &["--cask", "firefox"],
 };
 
-/// Drives WebKit, as Safari and iOS have it; in Debian it comes with the browser that it drives. The tests do without it
-/// where it cannot be had.
+/// Drives WebKit, as Safari and iOS have it; in Debian it comes with the browser that it drives.
+/// The tests do without it where it cannot be had.
 const WEBKIT_DRIVER: Program = Program {
     what: "WebKitWebDriver",
     variable: Some("WEBKIT_DRIVER"),

@@ -1,8 +1,8 @@
 //! wasm-opt, which Trunk runs over the page's WebAssembly: from npm's package `binaryen`, in the
 //! version that Trunk.toml names.
 //!
-//! Trunk could download it by itself. npm checks the integrity of packages, has it for all platforms, and
-//! is available to machines that reach registries only.
+//! Trunk could download it by itself. npm checks the integrity of packages, has it for all
+//! platforms, and is available to machines that reach registries only.
 
 use std::{fs, os::unix::fs::symlink};
 

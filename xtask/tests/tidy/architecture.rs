@@ -71,7 +71,8 @@ fn named_paths(text: &str) -> Vec<(usize, Vec<String>)> {
     found
 }
 
-/// A line of a tree: names, and after two spaces what they are for, in which files of a folder may be named too.
+/// A line of a tree: names, and after two spaces what they are for, in which files of a folder may
+/// be named too.
 fn tree_line(line: &str, stack: &mut Vec<(usize, String)>) -> Vec<Vec<String>> {
     let indent = line.len() - line.trim_start().len();
     let (names, about) = line.trim_start().split_once("  ").unwrap_or((line.trim_start(), ""));
@@ -109,8 +110,8 @@ pub(crate) fn exists(path: &str) -> bool {
     found(path).is_some()
 }
 
-/// The path from the root: as it stands, in a package's sources, or in those of `service` or `web`, so
-/// that `auth.rs` and `crates/session/key.rs` are found.
+/// The path from the root: as it stands, in a package's sources, or in those of `service` or `web`,
+/// so that `auth.rs` and `crates/session/key.rs` are found.
 fn found(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.trim_end_matches('/').split('/').collect();
     let with_src = (0..=parts.len()).map(|at| [&parts[..at], &["src"], &parts[at..]].concat().join("/"));

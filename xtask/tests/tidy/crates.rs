@@ -1,5 +1,5 @@
-//! Each crate explains itself: its README has an example that runs as a test, and those that others may
-//! use have what a registry asks for.
+//! Each crate explains itself: its README has an example that runs as a test, and those that others
+//! may use have what a registry asks for.
 
 use std::{env, fs, process::Command};
 

@@ -1,4 +1,5 @@
-//! Dependencies point down: which package may use which, and which module of the service which other.
+//! Dependencies point down: which package may use which, and which module of the service which
+//! other.
 
 use super::{
     imports::{has_word, module, paths_from, reexports},
@@ -6,7 +7,8 @@ use super::{
     sources::{self, Source},
 };
 
-/// Which packages of the workspace each package may use. Those not listed (tests, xtask) may use any.
+/// Which packages of the workspace each package may use. Those not listed (tests, xtask) may use
+/// any.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("relogin-json", &[]),
     ("relogin-res", &["relogin-json"]),

@@ -1,4 +1,5 @@
-//! The paths that a piece of code names: `use crate::a::{B, c::D}` is `crate::a::B` and `crate::a::c::D`.
+//! The paths that a piece of code names: `use crate::a::{B, c::D}` is `crate::a::B` and
+//! `crate::a::c::D`.
 
 use std::collections::BTreeMap;
 
@@ -45,8 +46,8 @@ pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
     names
 }
 
-/// The top-level module that a file belongs to: `nats` for `crates/bus/src/nats/connect.rs`; `None` for
-/// `lib.rs`.
+/// The top-level module that a file belongs to: `nats` for `crates/bus/src/nats/connect.rs`; `None`
+/// for `lib.rs`.
 pub(crate) fn module(source: &Source) -> Option<String> {
     let (_, inside) = source.path.split_once("/src/")?;
     let module = inside.split('/').next()?.trim_end_matches(".rs");

@@ -9,7 +9,8 @@ use super::{
 
 const PAGE: &str = "docs/limits.md";
 
-/// The columns: what is limited, its default, its option, what happens beyond it, how that is seen, its test.
+/// The columns: what is limited, its default, its option, what happens beyond it, how that is seen,
+/// its test.
 const COLUMNS: usize = 6;
 
 #[test]

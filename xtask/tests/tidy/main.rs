@@ -1,4 +1,5 @@
-//! The rules of this project that no compiler checks, as tests whose messages say what to do instead.
+//! The rules of this project that no compiler checks, as tests whose messages say what to do
+//! instead.
 //!
 //! They read the sources as text; ARCHITECTURE.md says what the rules are for.
 

@@ -1,5 +1,5 @@
-//! Pure crates take time and random values as arguments, so that the same code is simulated, fuzzed and
-//! shipped.
+//! Pure crates take time and random values as arguments, so that the same code is simulated, fuzzed
+//! and shipped.
 
 use super::{
     imports::{has_word, paths_from},
@@ -16,7 +16,8 @@ const PURE_CRATES: &[&str] = &[
     "crates/gateway-proto",
 ];
 
-/// The libraries that they may use: none of them does I/O, looks at a clock, draws random values or waits.
+/// The libraries that they may use: none of them does I/O, looks at a clock, draws random values or
+/// waits.
 const PURE: &[&str] = &[
     "base64",
     "base64ct",

@@ -1,5 +1,5 @@
-//! CONTRIBUTING.md has a recipe for each everyday task, ARCHITECTURE.md a row, and the files that they
-//! name exist.
+//! CONTRIBUTING.md has a recipe for each everyday task, ARCHITECTURE.md a row, and the files that
+//! they name exist.
 
 use std::fs;
 

@@ -131,7 +131,8 @@ fn skipped_length(text: &str, before: Option<char>) -> usize {
     }
 }
 
-/// Length of a literal that begins and ends with `quote`, in which a backslash takes the meaning from what follows it.
+/// Length of a literal that begins and ends with `quote`, in which a backslash takes the meaning
+/// from what follows it.
 fn escaped(text: &str, quote: char) -> usize {
     let mut is_escaped = false;
     for (at, character) in text.char_indices().skip(1) {

@@ -98,8 +98,8 @@ impl Others {
     }
 }
 
-/// Returns the refused act and subject, if the event reports a refusal: `Permissions Violation for Publish to "subject"`,
-/// or `Subscription to`.
+/// Returns the refused act and subject, if the event reports a refusal: `Permissions Violation for
+/// Publish to "subject"`, or `Subscription to`.
 fn refusal(event: &Event) -> Option<(Act, &str)> {
     let Event::ServerError(ServerError::Other(text)) = event else { return None };
     let text = text.strip_prefix("Permissions Violation for ")?;

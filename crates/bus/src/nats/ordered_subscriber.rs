@@ -3,8 +3,8 @@
 //! async-nats has a queue for each subject pattern, and so forgets which message of two queues came
 //! first: a gateway could apply a token event after the answer that followed it. The order is
 //! visible at one moment: the client's single reader puts message after message into the queues,
-//! and each time wakes the reader of that queue immediately. A [`OrderedSubscriber`] is that waker. It empties
-//! its queue while it is being woken, into wherever the messages belong.
+//! and each time wakes the reader of that queue immediately. A [`OrderedSubscriber`] is that waker.
+//! It empties its queue while it is being woken, into wherever the messages belong.
 //!
 //! Must not depend on mailboxes or RES.
 
@@ -36,7 +36,8 @@ struct Flow {
 }
 
 impl OrderedSubscriber {
-    /// Opens a subscriber: from now on `deliver` is called with each message as it arrives, one at a time. It must not block.
+    /// Opens a subscriber: from now on `deliver` is called with each message as it arrives, one at
+    /// a time. It must not block.
     pub(super) fn open(subscriber: Subscriber, deliver: impl Fn(Message) + Send + Sync + 'static) -> Arc<Self> {
         let flow = Flow { subscriber, deliver: Box::new(deliver) };
         let subscriber = Arc::new(Self { wakes: AtomicUsize::new(0), flow: Mutex::new(Some(flow)) });

@@ -70,7 +70,8 @@ pub(crate) async fn a_subscription_is_in_force_when_it_is_returned(ends: Ends) {
     }
 }
 
-/// The order that gateways rest on: a token event, a change event, then the answer of the request that caused them.
+/// The order that gateways rest on: a token event, a change event, then the answer of the request
+/// that caused them.
 pub(crate) async fn order_holds_across_subjects_and_answers(ends: Ends) {
     const ROUNDS: usize = 5_000;
     let (mailbox, mut deliveries) = Mailbox::new();
@@ -123,7 +124,8 @@ pub(crate) async fn a_request_may_have_several_answers(ends: Ends) {
     }
 }
 
-/// Who answers one request knows by that nothing of the subject that the answer to the next one goes to.
+/// Who answers one request knows by that nothing of the subject that the answer to the next one
+/// goes to.
 pub(crate) async fn reply_subjects_cannot_be_guessed(ends: Ends) {
     let mut service = ends.far.subscribe(&["call.>".into()]).await.unwrap();
     let (mailbox, mut deliveries) = Mailbox::new();

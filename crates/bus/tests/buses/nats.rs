@@ -133,7 +133,8 @@ async fn what_waits_for_a_lost_connection_is_bounded() {
     assert!(matches!(bus.publish("a", Bytes::new()).await, Err(BusError::Closed)));
 }
 
-/// A server that does not read, as one that is overloaded: the connection is there, and nothing goes through it.
+/// A server that does not read, as one that is overloaded: the connection is there, and nothing
+/// goes through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_server_that_stands_still() {
     let server = NatsServer::start(&[]);

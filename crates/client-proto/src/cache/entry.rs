@@ -1,4 +1,5 @@
-//! One resource of the cache: who wants it, what the gateway has been asked for, and the last known values.
+//! One resource of the cache: who wants it, what the gateway has been asked for, and the last known
+//! values.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ pub(super) struct Entry {
     /// The last known values.
     pub(super) value: Option<Resource>,
     pub(super) freshness: Freshness,
-    /// Whether the gateway counts on us to know the values, as far as we can know: it leaves them out when they would be part
-    /// of an answer, and sends what changes of them. True for a while longer than somebody wants them.
+    /// Whether the gateway counts on us to know the values, as far as we can know: it leaves them
+    /// out when they would be part of an answer, and sends what changes of them. True for a while
+    /// longer than somebody wants them.
     pub(super) in_step: bool,
     /// How often callers have subscribed.
     pub(super) callers: u32,
@@ -69,7 +71,8 @@ impl Entry {
             return;
         }
         (self.asking, self.ask_again, self.retry) = (true, false, None);
-        // No deadline: given up and asked again, the resource could be subscribed twice. Callers have their own.
+        // No deadline: given up and asked again, the resource could be subscribed twice. Callers
+        // have their own.
         out.send(Purpose::Subscribe(rid.clone()), &Method::Subscribe(rid.clone()), None, None);
     }
 

@@ -1,7 +1,7 @@
 //! What nobody wants any more, and what the gateway no longer tells us about. Asks for nothing.
 //!
-//! Both follow from who refers to whom, circles and all, and so from a look at all entries: that is taken a while after
-//! something may have become unwanted, once for all that did by then.
+//! Both follow from who refers to whom, circles and all, and so from a look at all entries: that is
+//! taken a while after something may have become unwanted, once for all that did by then.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::{Cache, earliest, entry::Entry, references};
 use crate::{Answer, Event, Freshness, RequestError, Resource, Turn, outbox::Outbox};
 
 impl Cache {
-    /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody wants.
+    /// Does what is due: retries, lets go of callers who waited long enough, and of what nobody
+    /// wants.
     pub(crate) fn tick(&mut self, turn: &Turn, out: &mut Outbox) {
         let now = turn.now;
         if self.due.is_none_or(|due| due > now) {
@@ -49,8 +50,8 @@ impl Cache {
         self.note(Some(sweep));
     }
 
-    /// Gives back what nobody has wanted for long enough, and forgets it once nobody has for as long again. Only then, as the
-    /// gateway can have left it out of what it is about to send.
+    /// Gives back what nobody has wanted for long enough, and forgets it once nobody has for as
+    /// long again. Only then, as the gateway can have left it out of what it is about to send.
     fn sweep(&mut self, now: Duration, out: &mut Outbox) {
         let wanted =
             self.reachable(|entry| entry.callers > 0 || entry.asking || entry.held > 0 || entry.leaving, |_| true);
@@ -90,8 +91,8 @@ impl Cache {
                 entry.ask(rid, out);
             }
         } else if !done && count > 1 && !entry.crossed {
-            // It takes all or nothing, and we had some less than we thought. (Taken away before, there was nothing to give back, and what is
-            // there since is not to be given back.)
+            // It takes all or nothing, and we had some less than we thought. (Taken away before,
+            // there was nothing to give back, and what is there since is not to be given back.)
             return out.give_back(rid, count - 1);
         }
         (entry.leaving, entry.crossed) = (false, false);

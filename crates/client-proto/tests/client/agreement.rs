@@ -1,5 +1,5 @@
-//! Logins and logouts in several tabs, in the orders that a seed chooses: in the end all tabs agree with storage, and storage
-//! with the service.
+//! Logins and logouts in several tabs, in the orders that a seed chooses: in the end all tabs agree
+//! with storage, and storage with the service.
 
 use std::collections::BTreeSet;
 

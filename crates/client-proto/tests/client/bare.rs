@@ -1,11 +1,13 @@
-//! Browsers without locks: tabs that hear of a key at the same moment do not use it at the same moment.
+//! Browsers without locks: tabs that hear of a key at the same moment do not use it at the same
+//! moment.
 
 use crate::{
     login::{key, record},
     support::{Browser, Tab, ms},
 };
 
-/// When each of three tabs of a profile without locks, in which somebody has just logged in, sends the key; in milliseconds.
+/// When each of three tabs of a profile without locks, in which somebody has just logged in, sends
+/// the key; in milliseconds.
 fn moments(seed: usize) -> Vec<Option<u64>> {
     let profile = Browser::profile();
     profile.borrow_mut().no_locks = true;

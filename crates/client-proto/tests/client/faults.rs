@@ -1,4 +1,5 @@
-//! The faults of the guide's own example (resgate.md, at the end), as far as they concern a client: none of them here.
+//! The faults of the guide's own example (resgate.md, at the end), as far as they concern a client:
+//! none of them here.
 
 use relogin_client_proto::{Answer, Command, EndReason, Input, SessionState};
 use relogin_session::{Attempt, ConnectionId, Denied, Outcome};
@@ -114,7 +115,8 @@ fn fault_8_logging_out_shows_no_error() {
 
 #[test]
 fn fault_9_one_relogin_sent_twice_gets_one_answer_twice() {
-    // The service's rule; that the client repeats the attempt, so that the rule applies, is shown here.
+    // The service's rule; that the client repeats the attempt, so that the rule applies, is shown
+    // here.
     let mut world = World::new(9);
     let cid = ConnectionId::parse("c").unwrap();
     let (_, reply) = world.service.auth(&cid, "login", &json!({"username": "admin", "password": "admin"}), None, 0);
@@ -141,7 +143,8 @@ fn fault_9_one_relogin_sent_twice_gets_one_answer_twice() {
 
 #[test]
 fn fault_10_a_reply_that_is_lost_is_no_theft() {
-    // Lost at the service, on the way, and by a reload before it could be stored: each many times over.
+    // Lost at the service, on the way, and by a reload before it could be stored: each many times
+    // over.
     for_seeds(50, |world| {
         logged_in(world, 1);
         let mut number = 0;

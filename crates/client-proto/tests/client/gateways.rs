@@ -8,7 +8,8 @@ use crate::{
     support::{Tab, admin, rid, s},
 };
 
-/// What gateways answer to a version request: one that knows none, and others that say what they speak.
+/// What gateways answer to a version request: one that knows none, and others that say what they
+/// speak.
 fn old_gateways() -> [Json; 3] {
     let unknown = json!({"error": {"code": "system.invalidRequest", "message": "Invalid request"}});
     [unknown, json!({"result": {"protocol": "1.1.1"}}), json!({"result": {"protocol": "1.0.0"}})]

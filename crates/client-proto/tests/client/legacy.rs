@@ -1,4 +1,5 @@
-//! Sessions of legacy services, whose answers have a relogin key and nothing else: docs/protocol.md, section 4.
+//! Sessions of legacy services, whose answers have a relogin key and nothing else:
+//! docs/protocol.md, section 4.
 
 use relogin_client_proto::{Answer, Command, EndReason, Event, Freshness, Input, LockId, SessionState};
 use relogin_session::ConnectionId;
@@ -247,7 +248,8 @@ fn a_sibling_that_logged_out_ends_it_for_a_page_that_stands_by() {
     assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
 }
 
-/// A world with a legacy service, whose user is logged in in the first of `count` tabs of a browser, which the user looks at.
+/// A world with a legacy service, whose user is logged in in the first of `count` tabs of a
+/// browser, which the user looks at.
 fn world_of(world: &mut World, count: usize) -> Profile {
     let mut legacy = Legacy::new(world.rng.next());
     legacy.clears_old_user = world.rng.chance(50);

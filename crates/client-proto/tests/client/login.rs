@@ -31,7 +31,8 @@ pub(crate) fn anonymous() -> Tab {
     tab
 }
 
-/// A tab in which the administrator has logged in, with key `k1` of generation 1, which does not show its session.
+/// A tab in which the administrator has logged in, with key `k1` of generation 1, which does not
+/// show its session.
 pub(crate) fn logged_in() -> Tab {
     logged_in_with("k1")
 }

@@ -1,4 +1,5 @@
-//! Logging out: at once on the page, brought to its end at the service, and never undone by what was under way.
+//! Logging out: at once on the page, brought to its end at the service, and never undone by what
+//! was under way.
 
 use relogin_client_proto::{Answer, Command, EndReason, Input, RequestError, SessionState};
 use serde_json::json;
@@ -79,7 +80,8 @@ fn a_logout_whose_connection_is_lost_is_finished_on_the_next() {
     tab.drop_socket();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     tab.reconnect();
-    // It had arrived: there is no session left. But the attempt was in storage, where a thief may have read it.
+    // It had arrived: there is no session left. But the attempt was in storage, where a thief may
+    // have read it.
     for _ in 0..2 {
         assert_eq!(tab.pending(), ["k1"]);
         let id = tab.take("auth.session.relogin").id;
@@ -117,7 +119,8 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
     let sent = tab.take("auth.session.relogin");
     let token = tab.command(Command::Logout);
     tab.error(sent.id, "session.invalidReloginKey");
-    // A thief who has copied the attempt, too, may have used it and what came of it: then it was an old one, and no more.
+    // A thief who has copied the attempt, too, may have used it and what came of it: then it was an
+    // old one, and no more.
     let last = tab.take("auth.session.relogin");
     assert_eq!(last.params["reloginKey"], sent.params["reloginKey"]);
     assert_ne!(last.params["attempt"], sent.params["attempt"]);
@@ -130,7 +133,8 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
 fn a_logout_on_a_connection_that_has_lost_the_session_ends_it_by_its_key() {
     let mut tab = logged_in_with(&key(1, 1));
     let token = tab.command(Command::Logout);
-    // Somebody who had copied storage in the middle of a use has taken it, and the user model does not say so yet.
+    // Somebody who had copied storage in the middle of a use has taken it, and the user model does
+    // not say so yet.
     let id = tab.take("auth.session.logout").id;
     tab.error(id, "session.notLoggedIn");
     tab.pass(s(1));

@@ -1,7 +1,8 @@
 //! The client machine in virtual time, without a browser and without a network.
 //!
-//! Two stages: one [`support::Tab`] against frames written by hand, where each order can be forced; and a
-//! [`support::World`] of browsers, tabs, a gateway and a service with the real session rules, where a seed chooses it.
+//! Two stages: one [`support::Tab`] against frames written by hand, where each order can be forced;
+//! and a [`support::World`] of browsers, tabs, a gateway and a service with the real session rules,
+//! where a seed chooses it.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,6 +1,6 @@
-//! Resources in every order in which a gateway may send what belongs to them: seeds decide what callers want, what the
-//! service changes, and what arrives when. In the end the client has what the service has, knows what it does not have, and
-//! has given back what nobody wants.
+//! Resources in every order in which a gateway may send what belongs to them: seeds decide what
+//! callers want, what the service changes, and what arrives when. In the end the client has what
+//! the service has, knows what it does not have, and has given back what nobody wants.
 
 use std::collections::{BTreeMap, BTreeSet};
 

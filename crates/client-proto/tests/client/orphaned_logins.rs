@@ -1,5 +1,5 @@
-//! What nobody knows of, or everybody has forgotten: logins whose answer was lost, sessions whose key is gone, requests that
-//! arrive when they are not expected any more.
+//! What nobody knows of, or everybody has forgotten: logins whose answer was lost, sessions whose
+//! key is gone, requests that arrive when they are not expected any more.
 
 use relogin_client_proto::{Answer, Command, EndReason, Event, RequestError, SessionState};
 use relogin_session::SessionId;
@@ -16,7 +16,8 @@ fn sid(session: u8) -> Json {
     json!({"sid": SessionId([session; 16]).to_string()})
 }
 
-/// A tab whose login nobody has answered, not even when it was repeated; the user model shows that it was carried out.
+/// A tab whose login nobody has answered, not even when it was repeated; the user model shows that
+/// it was carried out.
 fn unanswered_login() -> Tab {
     let mut tab = anonymous();
     let token = tab.login("admin");
@@ -177,7 +178,8 @@ fn a_second_logout_does_not_forget_the_first() {
     let mut tab = logged_in_with(&key(1, 1));
     tab.drop_socket();
     tab.command(Command::Logout);
-    // Before there is a connection again, a sibling logs in, and here the user logs out of that, too.
+    // Before there is a connection again, a sibling logs in, and here the user logs out of that,
+    // too.
     tab.profile.borrow_mut().write(9, Some(&record(&key(2, 1), 1)));
     tab.browse();
     assert_eq!(tab.state(), SessionState::Resuming);

@@ -308,7 +308,8 @@ fn a_logout_names_its_session_and_shows_at_once() {
     other.answer(sent.id, Ok(Json::Null));
     other.user(None);
     assert_eq!(other.settled[&token], Ok(()));
-    // The key named no session, so copies of that logout would end any: the next login gets a connection of its own.
+    // The key named no session, so copies of that logout would end any: the next login gets a
+    // connection of its own.
     other.login();
     assert_eq!((other.replaced, other.sent.len()), (1, 0));
     other.connect();
@@ -324,8 +325,8 @@ fn stopped_it_settles_what_waits_and_wants_nothing_more() {
     assert_eq!(other.manager.poll_timeout(), None);
 }
 
-/// Tabs on the clients of others, the service with the real rules, and connections that break at any point: nobody honest is
-/// logged out, and no key is taken for a stolen one.
+/// Tabs on the clients of others, the service with the real rules, and connections that break at
+/// any point: nobody honest is logged out, and no key is taken for a stolen one.
 #[test]
 fn whatever_breaks_nobody_is_logged_out() {
     for seed in 0..400 {

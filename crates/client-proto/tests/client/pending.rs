@@ -1,5 +1,5 @@
-//! Logouts that the service has not confirmed when their page goes: the next page finishes them, and nobody is logged in by
-//! what they leave in storage.
+//! Logouts that the service has not confirmed when their page goes: the next page finishes them,
+//! and nobody is logged in by what they leave in storage.
 
 use relogin_client_proto::{Answer, Command, EndReason, Input, SessionState};
 use serde_json::json;
@@ -11,7 +11,8 @@ use crate::{
     worlds::for_seeds,
 };
 
-/// A profile in which somebody has logged out of session 1, and the page went before the service heard of it.
+/// A profile in which somebody has logged out of session 1, and the page went before the service
+/// heard of it.
 fn left_behind() -> Profile {
     let mut tab = logged_in_with(&key(1, 3));
     tab.drop_socket();
@@ -96,7 +97,8 @@ fn a_login_in_another_tab_leaves_it_where_it_is() {
     assert_eq!((tab.stored().unwrap()["key"].clone(), tab.pending()), (json!(key(2, 1)), vec![key(1, 3)]));
     tab.change_user(Some(&guest()));
     assert_eq!(tab.state(), SessionState::LoggedIn(guest()));
-    // Its refresh leaves it there, too, and does not end it on the connection that has the other session.
+    // Its refresh leaves it there, too, and does not end it on the connection that has the other
+    // session.
     let due = tab.client.refresh_due().unwrap();
     tab.live(due - tab.now + ms(1));
     let sent = tab.take("auth.session.relogin");
@@ -167,8 +169,8 @@ fn a_page_that_is_connected_already_does_nothing_if_the_other_has_finished_it() 
     assert_eq!(tab.methods(), [""; 0]);
 }
 
-/// A page is closed at any moment after its user has logged out, whatever is lost on the way: the next page ends the session,
-/// and nobody is logged in.
+/// A page is closed at any moment after its user has logged out, whatever is lost on the way: the
+/// next page ends the session, and nobody is logged in.
 #[test]
 fn whenever_the_page_goes_the_session_ends() {
     for_seeds(300, |world: &mut World| {

@@ -1,5 +1,5 @@
-//! The storage record in localStorage and in the log of a database: tabs that come between each other's steps, and places that lose
-//! what they had or do not answer.
+//! The storage record in localStorage and in the log of a database: tabs that come between each
+//! other's steps, and places that lose what they had or do not answer.
 
 use std::collections::BTreeSet;
 
@@ -192,7 +192,8 @@ fn what_one_place_lost_the_other_restores() {
     assert_eq!(places.local, Some(a(2)));
 }
 
-/// WebKit, whose network process ends: with the databases it takes what it has not yet written to disk of localStorage.
+/// WebKit, whose network process ends: with the databases it takes what it has not yet written to
+/// disk of localStorage.
 #[test]
 fn what_local_storage_loses_with_its_database_an_open_page_knows() {
     let (mut places, mut tab) = with(&a(4));
@@ -233,7 +234,8 @@ fn what_local_storage_loses_with_its_database_an_open_page_knows() {
     assert_eq!(tab.look(&mut places), None);
 }
 
-/// The database comes back while the page is open, as old as it was, and localStorage has not kept what was written meanwhile.
+/// The database comes back while the page is open, as old as it was, and localStorage has not kept
+/// what was written meanwhile.
 #[test]
 fn what_local_storage_loses_until_the_database_is_back_an_open_page_knows() {
     for lost in [None, Some(a(4)), Some(a(5))] {
@@ -321,8 +323,8 @@ fn what_the_log_did_not_take_moves_in_once_it_answers() {
     }
 }
 
-/// A sibling hears of the mark in localStorage, and is the first to put the text into the log. Who swaps knows that it has succeeded
-/// by the text, so that is the same to the letter.
+/// A sibling hears of the mark in localStorage, and is the first to put the text into the log. Who
+/// swaps knows that it has succeeded by the text, so that is the same to the letter.
 #[test]
 fn a_swap_that_a_sibling_has_finished_succeeds_to_the_letter() {
     let (mut places, mut tab) = with(&a(1));
@@ -489,10 +491,11 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 proptest! {
-    /// Each tab counts the generation up. Whatever the order of steps, whoever is closed, and whichever place is lost: the text is never
-    /// gone, no tab sees it go back, and of two swaps from one text only one succeeds. (The database is not deleted between the moment
-    /// in which a swap is settled and that in which localStorage has it for good; an operation that is under way when it is deleted may
-    /// see an older text once; and two may succeed then.)
+    /// Each tab counts the generation up. Whatever the order of steps, whoever is closed, and
+    /// whichever place is lost: the text is never gone, no tab sees it go back, and of two swaps
+    /// from one text only one succeeds. (The database is not deleted between the moment in which a
+    /// swap is settled and that in which localStorage has it for good; an operation that is under
+    /// way when it is deleted may see an older text once; and two may succeed then.)
     #[test]
     fn swaps_are_in_one_order(
         mut happenings in prop::collection::vec(happening(), 20..600),

@@ -1,4 +1,5 @@
-//! The client without a session of its own: what a caller can do on a connection, and with what it has asked for.
+//! The client without a session of its own: what a caller can do on a connection, and with what it
+//! has asked for.
 
 use relogin_client_proto::{Answer, Command, ConnectionState, Event, Freshness, Input, RequestError, Resource, Token};
 use serde_json::{Value as Json, json};
@@ -220,7 +221,8 @@ fn what_the_gateway_leaves_out_because_we_had_it_is_still_there() {
     subscribe(&mut tab, "b");
     let id = tab.take("subscribe.b").id;
     tab.ok(id, &json!({}));
-    // The gateway had the second reference in hand, waiting for something else, when the first one went.
+    // The gateway had the second reference in hand, waiting for something else, when the first one
+    // went.
     tab.event("a.change", &json!({"values": {"it": null}}));
     tab.event("x.change", &json!({"values": {"n": 2}}));
     tab.pass(s(6));

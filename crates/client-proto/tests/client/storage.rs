@@ -1,4 +1,5 @@
-//! Storage that shows what it had a moment ago, and tabs that come between: nothing is believed but what a swap has shown.
+//! Storage that shows what it had a moment ago, and tabs that come between: nothing is believed but
+//! what a swap has shown.
 
 use relogin_client_proto::{Answer, Command, EndReason, SessionState};
 use relogin_session::SessionId;
@@ -19,7 +20,8 @@ fn sid(session: u8) -> Json {
     json!({"sid": SessionId([session; 16]).to_string()})
 }
 
-/// A tab that comes to use the key in storage when `shown` is all that it can read, and storage has `truth`.
+/// A tab that comes to use the key in storage when `shown` is all that it can read, and storage has
+/// `truth`.
 fn misled(shown: Option<&str>, truth: Option<&str>) -> Tab {
     let profile = Browser::profile();
     profile.borrow_mut().storage = Some(record(&key(1, 1), 1));

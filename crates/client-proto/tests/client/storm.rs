@@ -1,6 +1,6 @@
-//! Everything at once: several tabs of one browser, a service that crashes after it has written, gateways that restart, requests
-//! that are lost, doubled, delayed and overtaken, frozen tabs, clocks that are wrong, storage that shows what it had a moment
-//! ago, and a thief who copies it.
+//! Everything at once: several tabs of one browser, a service that crashes after it has written,
+//! gateways that restart, requests that are lost, doubled, delayed and overtaken, frozen tabs,
+//! clocks that are wrong, storage that shows what it had a moment ago, and a thief who copies it.
 
 use std::collections::BTreeSet;
 
@@ -158,7 +158,8 @@ fn whatever_happens_nobody_honest_is_logged_out_and_no_thief_stays() {
                 assert_eq!(world.state(*number), SessionState::LoggedIn(admin()), "tab {number}");
             }
         }
-        // A session that was stolen is over for everybody or somebody's alone, and the tabs know which.
+        // A session that was stolen is over for everybody or somebody's alone, and the tabs know
+        // which.
         storm.assert_one_holder(world);
         assert_agreed(world, &storm.profile, storm.open.iter().copied());
         if robbery {

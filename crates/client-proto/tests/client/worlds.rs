@@ -1,6 +1,7 @@
-//! Browsers, a gateway and a service with the real session rules, in the orders that a seed chooses. A failure names its
-//! seed: with `RELOGIN_SEED=7` that one runs alone, with `RELOGIN_TRACE=1` all that happens is said, and with
-//! `RELOGIN_SEEDS=100` a hundred times as many seeds are tried as usual.
+//! Browsers, a gateway and a service with the real session rules, in the orders that a seed
+//! chooses. A failure names its seed: with `RELOGIN_SEED=7` that one runs alone, with
+//! `RELOGIN_TRACE=1` all that happens is said, and with `RELOGIN_SEEDS=100` a hundred times as many
+//! seeds are tried as usual.
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
 
@@ -42,7 +43,8 @@ pub(crate) fn logged_in(world: &mut World, count: usize) -> Profile {
     profile
 }
 
-/// All of the first `count` tabs show the administrator and a running counter, and storage can go on.
+/// All of the first `count` tabs show the administrator and a running counter, and storage can go
+/// on.
 pub(crate) fn assert_logged_in(world: &World, count: usize) {
     for number in 0..count {
         let tab = &world.tabs[number].tab;

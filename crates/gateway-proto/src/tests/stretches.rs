@@ -394,7 +394,8 @@ fn a_connection_catches_up_with_so_much_news_at_a_time_before_its_own_requests()
     bench.check("caught up");
 }
 
-/// So many clients have waited for a list of so many resources, and got it; counted since the list was there.
+/// So many clients have waited for a list of so many resources, and got it; counted since the list
+/// was there.
 fn answered_with_a_list(clients: usize, resources: usize) -> (Bench, Vec<ConnectionKey>) {
     let mut bench = Bench::new(Config::default());
     let connections: Vec<_> = (1..=clients).map(|number| bench.open(number)).collect();

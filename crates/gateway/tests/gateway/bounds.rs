@@ -51,8 +51,8 @@ async fn only_so_many_frames_are_ahead_of_their_answers() {
         assert_eq!(request.params(), &json!(n));
         waiting.push(request);
         if waiting.len() == LIMIT {
-            // Others are served meanwhile. And what their round trips give the first client's next frame time for does not
-            // come: it would be the next request here.
+            // Others are served meanwhile. And what their round trips give the first client's next
+            // frame time for does not come: it would be the next request here.
             for _ in 0..5 {
                 let mut other = stage.client().await;
                 other.send("auth.test.other", json!("other")).await;

@@ -1,8 +1,9 @@
-//! Decimals to the nearest floating point number, and back: exactly, with whole numbers of any length. Slow, at some hundred
-//! nanoseconds, for what does not fit into one multiplication, but without the tables that fast ways need: they are a sixth of
-//! what the page may weigh.
+//! Decimals to the nearest floating point number, and back: exactly, with whole numbers of any
+//! length. Slow, at some hundred nanoseconds, for what does not fit into one multiplication, but
+//! without the tables that fast ways need: they are a sixth of what the page may weigh.
 
-/// More digits than this only say on which side of it a number is: half way between two numbers ends before.
+/// More digits than this only say on which side of it a number is: half way between two numbers
+/// ends before.
 const MOST_DIGITS: usize = 800;
 
 /// The number nearest to a decimal's digits. `None` if it is too large.
@@ -71,7 +72,8 @@ pub(super) fn write(float: f64, out: &mut String) {
     }
 }
 
-/// The first `length` digits of a number that is not zero, rounded, and the exponent of the last of them.
+/// The first `length` digits of a number that is not zero, rounded, and the exponent of the last of
+/// them.
 fn rounded(float: f64, length: u32) -> (u64, i32) {
     let (bits, field) = (float.to_bits() & ((1 << 52) - 1), (float.to_bits() >> 52) as i32);
     let (bits, shift) = if field == 0 { (bits, -1074) } else { (bits | 1 << 52, field - 1075) };
@@ -119,7 +121,8 @@ fn nearest(mut big: Big, digits: i64, exponent: i64) -> Option<f64> {
         bits = big.divide(unit, 3);
         shift += 1;
     }
-    // The first bit of 53 adds one to the exponent, as does the one too many that rounding can bring.
+    // The first bit of 53 adds one to the exponent, as does the one too many that rounding can
+    // bring.
     let field = u64::from((shift + 1076).unsigned_abs());
     (field < 2047).then(|| f64::from_bits(bits + (field << 52))).filter(|float| float.is_finite())
 }
@@ -191,7 +194,8 @@ impl Big {
         enough
     }
 
-    /// A quotient of less than 62 bits without its last `off` ones, rounded to the nearest, or to the even one of two.
+    /// A quotient of less than 62 bits without its last `off` ones, rounded to the nearest, or to
+    /// the even one of two.
     fn divide(mut self, mut by: Self, off: u32) -> u64 {
         let mut quotient = 0;
         by.shift(61);

@@ -6,7 +6,8 @@ use serde_json::Value as Json;
 use super::{ResourceSet, encode};
 use crate::{Change, Collection, Error, Members, Model, ResourceId, Value, delta::Changes, members};
 
-/// An event. [Event object](https://resgate.io/docs/specification/res-client-protocol/#event-object).
+/// An event. [Event
+/// object](https://resgate.io/docs/specification/res-client-protocol/#event-object).
 #[derive(Clone, Debug)]
 pub struct Event {
     /// The resource.
@@ -34,8 +35,8 @@ pub enum EventKind {
     Custom(Json),
 }
 
-/// Data of a change event.
-/// [Model change event](https://resgate.io/docs/specification/res-client-protocol/#model-change-event).
+/// Data of a change event. [Model change
+/// event](https://resgate.io/docs/specification/res-client-protocol/#model-change-event).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangeEvent<V = Changes, M = Model, C = Collection> {
     /// The members that changed.
@@ -45,8 +46,8 @@ pub struct ChangeEvent<V = Changes, M = Model, C = Collection> {
     pub resources: ResourceSet<M, C>,
 }
 
-/// Data of an add event.
-/// [Collection add event](https://resgate.io/docs/specification/res-client-protocol/#collection-add-event).
+/// Data of an add event. [Collection add
+/// event](https://resgate.io/docs/specification/res-client-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AddEvent<V = Value, M = Model, C = Collection> {
     /// Where the value is put in.
@@ -58,16 +59,16 @@ pub struct AddEvent<V = Value, M = Model, C = Collection> {
     pub resources: ResourceSet<M, C>,
 }
 
-/// Data of a remove event.
-/// [Collection remove event](https://resgate.io/docs/specification/res-client-protocol/#collection-remove-event).
+/// Data of a remove event. [Collection remove
+/// event](https://resgate.io/docs/specification/res-client-protocol/#collection-remove-event).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RemoveEvent {
     /// Where the value was.
     pub idx: usize,
 }
 
-/// Data of an unsubscribe event.
-/// [Unsubscribe event](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-event).
+/// Data of an unsubscribe event. [Unsubscribe
+/// event](https://resgate.io/docs/specification/res-client-protocol/#unsubscribe-event).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct UnsubscribeEvent {
     /// Why.
@@ -75,7 +76,8 @@ pub struct UnsubscribeEvent {
 }
 
 impl EventKind {
-    /// Reads the data of an event called `name`. `None` if it is one that RES defines and its data are not as RES says.
+    /// Reads the data of an event called `name`. `None` if it is one that RES defines and its data
+    /// are not as RES says.
     #[must_use]
     pub fn read(name: &str, data: Option<Json>) -> Option<Self> {
         match name {

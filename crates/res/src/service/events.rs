@@ -20,8 +20,9 @@ pub const SYSTEM_RESET: &str = "system.reset";
 /// The subject of [`TokenReset`].
 pub const SYSTEM_TOKEN_RESET: &str = "system.tokenReset";
 
-/// Payload of `conn.<cid>.token`: the connection's access token from now on. `T` is how the token is held.
-/// [Connection token event](https://resgate.io/docs/specification/res-service-protocol/#connection-token-event).
+/// Payload of `conn.<cid>.token`: the connection's access token from now on. `T` is how the token
+/// is held. [Connection token
+/// event](https://resgate.io/docs/specification/res-service-protocol/#connection-token-event).
 #[derive(Clone, Serialize, Deserialize)]
 pub struct TokenEvent<T = Box<RawValue>> {
     /// The token; none takes it away.
@@ -31,8 +32,8 @@ pub struct TokenEvent<T = Box<RawValue>> {
     pub tid: Option<String>,
 }
 
-/// Payload of `system.reset`: what gateways can no longer trust their copy of.
-/// [System reset event](https://resgate.io/docs/specification/res-service-protocol/#system-reset-event).
+/// Payload of `system.reset`: what gateways can no longer trust their copy of. [System reset
+/// event](https://resgate.io/docs/specification/res-service-protocol/#system-reset-event).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
     /// Patterns of resources to be fetched again.
@@ -44,7 +45,8 @@ pub struct Reset {
 }
 
 /// Payload of `system.tokenReset`: every connection with such a token is to authenticate anew.
-/// [System token reset event](https://resgate.io/docs/specification/res-service-protocol/#system-token-reset-event).
+/// [System token reset
+/// event](https://resgate.io/docs/specification/res-service-protocol/#system-token-reset-event).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenReset {
     /// Token ids.
@@ -53,8 +55,8 @@ pub struct TokenReset {
     pub subject: String,
 }
 
-/// Payload of an add event.
-/// [Collection add event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
+/// Payload of an add event. [Collection add
+/// event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Add<V = Value> {
     /// Where the value is put in.
@@ -63,8 +65,8 @@ pub struct Add<V = Value> {
     pub value: V,
 }
 
-/// Payload of a remove event.
-/// [Collection remove event](https://resgate.io/docs/specification/res-service-protocol/#collection-remove-event).
+/// Payload of a remove event. [Collection remove
+/// event](https://resgate.io/docs/specification/res-service-protocol/#collection-remove-event).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remove {
     /// Where the value was.
@@ -114,8 +116,9 @@ pub fn token_subject(cid: &str) -> String {
     format!("conn.{cid}.token")
 }
 
-/// The payload of a change event: [`Changes`], or a model of primitive values all of which are to be set.
-/// [Model change event](https://resgate.io/docs/specification/res-service-protocol/#model-change-event).
+/// The payload of a change event: [`Changes`], or a model of primitive values all of which are to
+/// be set. [Model change
+/// event](https://resgate.io/docs/specification/res-service-protocol/#model-change-event).
 #[must_use]
 pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
     #[derive(Serialize)]
@@ -125,7 +128,8 @@ pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
     encode(&Wire { values })
 }
 
-/// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if it is none.
+/// Reads the payload of a change event, of RES 1.0 as well, where the members stand bare. `None` if
+/// it is none.
 #[must_use]
 pub fn parse_change(payload: &[u8]) -> Option<Changes<Verbatim>> {
     let members = Members::parse(std::str::from_utf8(payload).ok()?).ok()?;

@@ -19,7 +19,8 @@ pub struct Meta {
     pub header: Headers,
 }
 
-/// Headers that say how the response itself is to be read, or who may: the gateway's, whatever a service asks for.
+/// Headers that say how the response itself is to be read, or who may: the gateway's, whatever a
+/// service asks for.
 const PROTECTED: [&str; 12] = [
     "Access-Control-Allow-Credentials",
     "Access-Control-Allow-Origin",
@@ -36,7 +37,8 @@ const PROTECTED: [&str; 12] = [
 ];
 
 impl Meta {
-    /// The header whose values are added to those that are there; of all others, the values take their place.
+    /// The header whose values are added to those that are there; of all others, the values take
+    /// their place.
     pub const SET_COOKIE: &str = "Set-Cookie";
 
     /// One more cookie to set.
@@ -44,8 +46,9 @@ impl Meta {
         self.header.entry(Self::SET_COOKIE.to_owned()).or_default().push(cookie.into());
     }
 
-    /// The status that the gateway is to answer with at once, whatever was asked for: a redirection, or an error. None if the
-    /// request goes on, as it does with a status that the protocol has no meaning for.
+    /// The status that the gateway is to answer with at once, whatever was asked for: a
+    /// redirection, or an error. None if the request goes on, as it does with a status that the
+    /// protocol has no meaning for.
     #[must_use]
     pub fn direct_status(&self) -> Option<u16> {
         self.status.filter(|status| (300..600).contains(status))

@@ -1,5 +1,6 @@
-//! Query events: a service tells that query resources may have changed, and is asked once for each query how they did.
-//! [Query resources](https://resgate.io/docs/specification/res-service-protocol/#query-resources).
+//! Query events: a service tells that query resources may have changed, and is asked once for each
+//! query how they did. [Query
+//! resources](https://resgate.io/docs/specification/res-service-protocol/#query-resources).
 
 use std::fmt;
 

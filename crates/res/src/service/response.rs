@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::{Meta, encode, is_false};
 use crate::{Error, Map, Present, ResourceId, Value, Verbatim, null_is_default, read};
 
-/// An answer to a request. [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
+/// An answer to a request.
+/// [Response](https://resgate.io/docs/specification/res-service-protocol/#response).
 #[derive(Clone, Debug)]
 pub struct Response {
     /// What came of the request.
@@ -217,7 +218,8 @@ pub fn encode_pre_response(timeout: Duration) -> Vec<u8> {
     format!("timeout:\"{}\"", timeout.as_millis()).into_bytes()
 }
 
-/// A pre-response, which starts with a letter as no JSON object does: the time it asks for, none if it asks for none.
+/// A pre-response, which starts with a letter as no JSON object does: the time it asks for, none if
+/// it asks for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PreResponse {
     /// From the receipt of the pre-response on.

@@ -1,4 +1,5 @@
-//! Hands events to the operation that runs, does the step that it wants, and applies what it came to.
+//! Hands events to the operation that runs, does the step that it wants, and applies what it came
+//! to.
 
 use relogin_session::api::Challenge;
 use serde_json::Value as Json;
@@ -190,7 +191,8 @@ fn logout_over(machine: &mut Machine, outcome: LogoutOutcome, turn: &mut Turn) {
     }
 }
 
-/// The service could not be asked. The page need not know; a login that waits for the connection must.
+/// The service could not be asked. The page need not know; a login that waits for the connection
+/// must.
 fn put_off_logouts(machine: &mut Machine, error: &RequestError, turn: &mut Turn) {
     machine.pending_logouts.put_off(turn);
     machine.pending_logouts.settle(&mut machine.out);

@@ -1,5 +1,5 @@
-//! Decides what comes next on a connection where nothing is under way: logouts, then logins, then the key. Begins operations,
-//! and does nothing with what they come to.
+//! Decides what comes next on a connection where nothing is under way: logouts, then logins, then
+//! the key. Begins operations, and does nothing with what they come to.
 
 use std::time::Duration;
 
@@ -12,11 +12,12 @@ use crate::{
     session::{SessionStatus, Want, Wanted},
 };
 
-/// How long the user model may say otherwise than storage: time enough for the logout of a sibling, and for the model itself.
+/// How long the user model may say otherwise than storage: time enough for the logout of a sibling,
+/// and for the model itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Begins the next operation, if there is one and its time has come. Its first step, if it has one beside the lock, is to be
-/// done by the caller.
+/// Begins the next operation, if there is one and its time has come. Its first step, if it has one
+/// beside the lock, is to be done by the caller.
 pub(super) fn begin_next(machine: &mut Machine, turn: &mut Turn) -> Option<Step> {
     if !is_idle(machine) || !machine.queries.is_empty() {
         return None;
@@ -65,9 +66,10 @@ pub(super) fn begin_next(machine: &mut Machine, turn: &mut Turn) -> Option<Step>
     None
 }
 
-/// Notes whether the user model says otherwise than storage and what was answered: after a logout elsewhere that the service
-/// has not heard of, after a login whose answer nobody got, or of which a second copy came, or after a loss of the session
-/// that was too quick for the user model to show.
+/// Notes whether the user model says otherwise than storage and what was answered: after a logout
+/// elsewhere that the service has not heard of, after a login whose answer nobody got, or of which
+/// a second copy came, or after a loss of the session that was too quick for the user model to
+/// show.
 pub(super) fn look_for_orphan(machine: &mut Machine, turn: &Turn) {
     let is_orphan = is_orphan(machine);
     if let Some(connection) = machine.phase.connection_mut() {

@@ -42,8 +42,8 @@ pub(super) fn storage_read(machine: &mut Machine, text: Option<Secret>, turn: &m
     }
 }
 
-/// Finishes here what storage still has of pending logouts, once a sibling has had its time for that; unless the connection
-/// has a session, which it would lose by that.
+/// Finishes here what storage still has of pending logouts, once a sibling has had its time for
+/// that; unless the connection has a session, which it would lose by that.
 pub(super) fn account_for_leftovers(machine: &mut Machine, turn: &Turn) {
     let Some(connection) = machine.phase.connection_mut() else { return };
     if connection.leftovers.take_if(|due| *due <= turn.now).is_some() && machine.session.held().is_none() {
@@ -93,7 +93,8 @@ fn is_resuming(machine: &Machine) -> bool {
     matches!(machine.phase.operation(), Some(Operation::Relogin(relogin)) if relogin.want == Want::Resume)
 }
 
-/// Notes whether storage has logouts that a sibling should be about to finish, and until when it may.
+/// Notes whether storage has logouts that a sibling should be about to finish, and until when it
+/// may.
 fn look_for_leftovers(machine: &mut Machine, pending: &[Record], turn: &mut Turn) {
     let is_left = machine.has_leftovers(pending);
     let patience = PATIENCE.saturating_add(turn.dice.up_to(PATIENCE / 2));
@@ -113,7 +114,8 @@ fn clear_over(machine: &mut Machine, tries: u8, stored: Stored) {
     }
 }
 
-/// A logout: the key goes, whatever it is, so that nothing here or in other tabs can use it but to end its session.
+/// A logout: the key goes, whatever it is, so that nothing here or in other tabs can use it but to
+/// end its session.
 fn logout(machine: &mut Machine, token: Token, removed: Option<Record>, stored: Stored, turn: &mut Turn) {
     let out = &mut machine.out;
     match &stored.record {
@@ -128,7 +130,8 @@ fn logout(machine: &mut Machine, token: Token, removed: Option<Record>, stored: 
         }
         None if !stored.certain => machine.queries.look(StorageQuery::Logout { token, removed }, out),
         None => {
-            // By the attempt that is noted there, which is a sibling's if that was first to log out.
+            // By the attempt that is noted there, which is a sibling's if that was first to log
+            // out.
             let is_removed = |pending: &&Record| removed.as_ref().is_some_and(|removed| pending.is_of_session(removed));
             let removed = stored.pending.iter().find(is_removed).cloned();
             key_removed(machine, token, removed, &stored.pending);
@@ -136,7 +139,8 @@ fn logout(machine: &mut Machine, token: Token, removed: Option<Record>, stored: 
     }
 }
 
-/// The user logs out, and storage has no key any more: `removed` was there, and `pending` logouts are.
+/// The user logs out, and storage has no key any more: `removed` was there, and `pending` logouts
+/// are.
 fn key_removed(machine: &mut Machine, token: Token, mut removed: Option<Record>, pending: &[Record]) {
     let held = machine.session.held();
     match machine.phase.running() {

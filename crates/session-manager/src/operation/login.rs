@@ -1,5 +1,6 @@
-//! A login: find out what device this is, send, and put the key into storage, whatever is there. One whose answer was lost is
-//! repeated once, with its own attempt, so that what it made is not left behind.
+//! A login: find out what device this is, send, and put the key into storage, whatever is there.
+//! One whose answer was lost is repeated once, with its own attempt, so that what it made is not
+//! left behind.
 //!
 //! | stage | event | next |
 //! |---|---|---|
@@ -179,8 +180,8 @@ impl Login {
         Step::Send(Call { method: "login", params: Some(wire::login(&params)), note })
     }
 
-    /// What storage has after the login's key was put there: in the place of whatever was there, for the user has just said
-    /// who they are.
+    /// What storage has after the login's key was put there: in the place of whatever was there,
+    /// for the user has just said who they are.
     fn store(&mut self, granted: Granted, sent: Duration, tries: u8, stored: &Stored) -> Next<LoginOutcome> {
         let is_stored = stored.has_key_of(&granted.record);
         if !is_stored && tries < MAX_TRIES {

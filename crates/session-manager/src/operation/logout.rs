@@ -1,5 +1,5 @@
-//! One step of a pending logout towards its end. A session that the connection holds is ended; one that it does not hold is
-//! taken up by its key first. Which is next is not decided here.
+//! One step of a pending logout towards its end. A session that the connection holds is ended; one
+//! that it does not hold is taken up by its key first. Which is next is not decided here.
 //!
 //! | stage | event | next |
 //! |---|---|---|

@@ -28,7 +28,8 @@ pub(crate) enum ProofNext {
 }
 
 impl Proof {
-    /// Begins to use `record`'s key: what is to be done, and the proof that waits for it, unless that is the request already.
+    /// Begins to use `record`'s key: what is to be done, and the proof that waits for it, unless
+    /// that is the request already.
     pub(crate) fn begin(record: &Record, facts: &Facts<'_>) -> (Option<Self>, Step) {
         if !record.bound {
             return (None, request(record, None));
@@ -68,7 +69,8 @@ impl Proof {
 
 /// The use of a key.
 fn request(record: &Record, proof: Option<SignedChallenge>) -> Step {
-    // A legacy service may refuse params that it does not know. The attempt in storage is for our siblings to see.
+    // A legacy service may refuse params that it does not know. The attempt in storage is for our
+    // siblings to see.
     let attempt = record.attempt().filter(|_| !record.is_legacy());
     let note = Diagnostic::KeySent {
         generation: record.generation,

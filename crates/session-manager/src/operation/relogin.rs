@@ -1,8 +1,10 @@
-//! One use of the key in storage: claim it there, send it, put the successor in its place. And what follows from each answer:
-//! a transient one keeps the key, a refused key gets a second look at storage.
+//! One use of the key in storage: claim it there, send it, put the successor in its place. And what
+//! follows from each answer: a transient one keeps the key, a refused key gets a second look at
+//! storage.
 //!
-//! What is read may be stale; what follows a swap is what storage really has. So nothing is concluded from a read but that
-//! a sibling is ahead, and every other conclusion begins with a swap.
+//! What is read may be stale; what follows a swap is what storage really has. So nothing is
+//! concluded from a read but that a sibling is ahead, and every other conclusion begins with a
+//! swap.
 //!
 //! | stage | event | next |
 //! |---|---|---|
@@ -91,7 +93,8 @@ pub(crate) enum ReloginOutcome {
     NeedsNewConnection,
     /// A sibling uses the key: not before this time.
     Yielded(Duration),
-    /// Nothing was decided. The key and its attempt stay where they are: the next use repeats this one.
+    /// Nothing was decided. The key and its attempt stay where they are: the next use repeats this
+    /// one.
     Failed,
     /// The key was removed by somebody else.
     KeyGone,
@@ -178,7 +181,8 @@ impl Relogin {
         Next::Do(step)
     }
 
-    /// Notes in storage that the key is being used, and how. If it is being used already, that use is repeated.
+    /// Notes in storage that the key is being used, and how. If it is being used already, that use
+    /// is repeated.
     fn claim(&mut self, stored: &Stored, facts: &mut Facts<'_>) -> NextStep {
         let itself = || Step::Swap { from: stored.text.clone(), to: stored.text.clone() };
         let Some(record) = &stored.record else {
@@ -237,8 +241,8 @@ impl Relogin {
         }
     }
 
-    /// What storage has after the successor was put over its predecessor only: neither over a sibling's newer key or another
-    /// session's, nor where a logout has left nothing.
+    /// What storage has after the successor was put over its predecessor only: neither over a
+    /// sibling's newer key or another session's, nor where a logout has left nothing.
     fn store(&mut self, granted: Granted, sent: Duration, tries: u8, stored: &Stored) -> NextStep {
         let new = &granted.record;
         let old = stored.record.as_ref();

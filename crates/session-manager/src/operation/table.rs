@@ -159,7 +159,8 @@ fn text(text: Option<&Secret>) -> String {
     Record::parse(text).map_or_else(|| "nothing".to_owned(), |record| name(&record))
 }
 
-/// Each line of the table is a state, an event, and what is next; whatever is not on it is no event of that state.
+/// Each line of the table is a state, an event, and what is next; whatever is not on it is no event
+/// of that state.
 pub(crate) fn check(table: &[(&str, &str, &str)], mut next: impl FnMut(&str, Event) -> String, states: &[&str]) {
     let mut found = Vec::new();
     for state in states {

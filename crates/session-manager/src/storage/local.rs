@@ -1,11 +1,12 @@
-//! The entry of localStorage. It is the storage text itself, so that people find the key where they expect it; only a text that the
-//! log has not taken says so, in one member more, before its own. Those stay as they are, to the letter.
+//! The entry of localStorage. It is the storage text itself, so that people find the key where they
+//! expect it; only a text that the log has not taken says so, in one member more, before its own.
+//! Those stay as they are, to the letter.
 
 use super::text::Content;
 use crate::Secret;
 
-/// The start of a text that is not in the log yet. The value of this member lists the replaced sessions, separated by spaces, each
-/// as `name=generation`; it contains no quotes.
+/// The start of a text that is not in the log yet. The value of this member lists the replaced
+/// sessions, separated by spaces, each as `name=generation`; it contains no quotes.
 const MARK: &str = r#"{"unlogged":""#;
 
 /// How many sessions a mark can name.
@@ -20,8 +21,8 @@ pub(super) struct LocalEntry {
     pub(super) unlogged: Option<Replaced>,
 }
 
-/// Sessions that a text has replaced or removed, each with the generation that it had. They are few: a map would be a kilobyte
-/// and more in a page.
+/// Sessions that a text has replaced or removed, each with the generation that it had. They are
+/// few: a map would be a kilobyte and more in a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Replaced(Vec<(String, u64)>);
 

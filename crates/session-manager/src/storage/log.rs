@@ -1,17 +1,19 @@
-//! The log: which of its entries counts, and how another is appended. A swap appends one entry that names the entry it follows; of two
-//! that follow the same, the first alone counts. So who was first is settled by the order in which the browser took the entries, and
-//! every tab reads the same.
+//! The log: which of its entries counts, and how another is appended. A swap appends one entry that
+//! names the entry it follows; of two that follow the same, the first alone counts. So who was
+//! first is settled by the order in which the browser took the entries, and every tab reads the
+//! same.
 //!
-//! The texts lie beside the entries, under random names: a swap removes the text of the entry that it follows, and leaves the entry,
-//! without which a swap that comes too late would look like the first of the log.
+//! The texts lie beside the entries, under random names: a swap removes the text of the entry that
+//! it follows, and leaves the entry, without which a swap that comes too late would look like the
+//! first of the log.
 
 use relogin_session::SessionId;
 
 use super::{local::Replaced, text::Content};
 use crate::Secret;
 
-/// How many ended sessions an entry remembers. They matter only to a text in localStorage that is marked as unlogged and outlived its
-/// session there, which takes a crash.
+/// How many ended sessions an entry remembers. They matter only to a text in localStorage that is
+/// marked as unlogged and outlived its session there, which takes a crash.
 const MAX_ENDED: usize = 32;
 
 /// One entry.
@@ -36,8 +38,8 @@ pub struct Log {
     pub texts: Vec<(String, Secret)>,
 }
 
-/// What one transaction is to do: append an entry, and remove what no longer counts. All of it is committed at once, whatever the log
-/// has by then.
+/// What one transaction is to do: append an entry, and remove what no longer counts. All of it is
+/// committed at once, whatever the log has by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogAppend {
     /// The number of the entry that the new one follows.
@@ -81,7 +83,8 @@ impl Log {
         Some(Head { at: entry.at, text: text.map(|(_, text)| text.clone()), ended: entry.ended.clone() })
     }
 
-    /// The entries that follow each other; the last one counts. The first one that is left has followed the last that was removed.
+    /// The entries that follow each other; the last one counts. The first one that is left has
+    /// followed the last that was removed.
     fn chain(&self) -> impl Iterator<Item = &LogEntry> {
         let mut last = None;
         self.entries.iter().filter(move |entry| {

@@ -1,4 +1,5 @@
-//! Says which counts when localStorage and the log differ: docs/protocol.md, section 4. Has no state.
+//! Says which counts when localStorage and the log differ: docs/protocol.md, section 4. Has no
+//! state.
 
 use relogin_session::SessionId;
 
@@ -13,8 +14,9 @@ pub(super) enum Verdict {
     Local,
 }
 
-/// Of two texts of one session the newer generation counts, of two sessions the log's. A removal is told from a loss: the log of a
-/// removal has an entry, and a removal that the log was not there to take is marked in localStorage.
+/// Of two texts of one session the newer generation counts, of two sessions the log's. A removal is
+/// told from a loss: the log of a removal has an entry, and a removal that the log was not there to
+/// take is marked in localStorage.
 pub(super) fn reconcile(local: &LocalEntry, head: Option<&Head>) -> Verdict {
     let is_local = match head {
         // The database is new, or was cleared.
@@ -24,9 +26,10 @@ pub(super) fn reconcile(local: &LocalEntry, head: Option<&Head>) -> Verdict {
     if is_local { Verdict::Local } else { Verdict::Log }
 }
 
-/// Whether localStorage has gone back behind `known`, which it had. What a log that does not answer cannot settle, localStorage
-/// settles by what it has: a text of another session, and a removal that is marked. One that is not may be a loss; if it is none,
-/// the service tells, for the session has ended.
+/// Whether localStorage has gone back behind `known`, which it had. What a log that does not answer
+/// cannot settle, localStorage settles by what it has: a text of another session, and a removal
+/// that is marked. One that is not may be a loss; if it is none, the service tells, for the session
+/// has ended.
 pub(super) fn has_lost(local: &LocalEntry, known: &LocalEntry) -> bool {
     use Content::{Key, Nothing};
     match (Content::of(local.text.as_ref()), Content::of(known.text.as_ref())) {

@@ -44,7 +44,8 @@ impl Content {
         self.session().map_or_else(String::new, SessionId::to_text)
     }
 
-    /// True if both are keys of one session. Where keys do not show it: if nothing speaks against it.
+    /// True if both are keys of one session. Where keys do not show it: if nothing speaks against
+    /// it.
     pub(super) fn is_same_session(self, other: Self) -> bool {
         self.is_key() && other.is_key() && self.session() == other.session()
     }

@@ -1,10 +1,11 @@
-//! Relogin keys as JSON Web Tokens, for those whose other services are to verify them: what is in one, and whether one is ours.
-//! Knows no curves: whoever can sign and verify is handed in.
+//! Relogin keys as JSON Web Tokens, for those whose other services are to verify them: what is in
+//! one, and whether one is ours. Knows no curves: whoever can sign and verify is handed in.
 //!
-//! The header is `{"alg":"EdDSA","typ":"relogin+jwt","kid":…}`, the claims are those of `Claims` below, in that order. The claim `jti` is the
-//! tag that the same key has in the other format, so all that holds for that one holds for this: the secret alone makes no key of a
-//! session whose salt it does not know. The signature is for others, and keeps each key to one text: what is not, byte for
-//! byte, what we would have written is refused, whatever else it may say.
+//! The header is `{"alg":"EdDSA","typ":"relogin+jwt","kid":…}`, the claims are those of `Claims`
+//! below, in that order. The claim `jti` is the tag that the same key has in the other format, so
+//! all that holds for that one holds for this: the secret alone makes no key of a session whose
+//! salt it does not know. The signature is for others, and keeps each key to one text: what is not,
+//! byte for byte, what we would have written is refused, whatever else it may say.
 
 use std::fmt;
 
@@ -16,8 +17,8 @@ use zeroize::Zeroizing;
 use super::{Keyring, PresentedKey, ReloginKey, TAG_BYTES, Tag, derived};
 use crate::{SessionId, Timestamp, UserId, base64url};
 
-/// An Ed25519 key pair (RFC 8032). Pure: the same message has the same signature always, so that the same successor of a key can be
-/// handed out again.
+/// An Ed25519 key pair (RFC 8032). Pure: the same message has the same signature always, so that
+/// the same successor of a key can be handed out again.
 pub trait Signer: Send + Sync {
     /// The public half.
     fn public_key(&self) -> [u8; 32];
@@ -74,13 +75,15 @@ struct Claims {
     sub: String,
     /// When the generation was made, in seconds since the epoch.
     iat: u64,
-    /// When it expires if it is not used, in seconds since the epoch. For others: what ends a session is its record's deadline.
+    /// When it expires if it is not used, in seconds since the epoch. For others: what ends a
+    /// session is its record's deadline.
     exp: u64,
     iss: String,
     aud: String,
 }
 
-/// The longest JWT that is taken for a key, and that is handed out, in bytes: all of it fits into a cookie.
+/// The longest JWT that is taken for a key, and that is handed out, in bytes: all of it fits into a
+/// cookie.
 pub const MAX_LEN: usize = 4000;
 
 const TYPE: &str = "relogin+jwt";
@@ -93,8 +96,9 @@ const NAMING: usize = BEGIN.len() + SESSION_CHARS;
 const SESSION_CHARS: usize = 22;
 
 impl Tokens {
-    /// Keys of `issuer` for `audience`, signed by the first of `signers`, verified by all. With `is_minted`, keys are handed out like this;
-    /// without, those that were handed out before are still taken.
+    /// Keys of `issuer` for `audience`, signed by the first of `signers`, verified by all. With
+    /// `is_minted`, keys are handed out like this; without, those that were handed out before are
+    /// still taken.
     #[must_use]
     pub fn new(issuer: String, audience: String, is_minted: bool, signers: Vec<Box<dyn Signer>>) -> Self {
         let signers = signers.into_iter().map(|signer| {
@@ -105,7 +109,8 @@ impl Tokens {
         Self { issuer, audience, is_minted, signers: signers.collect() }
     }
 
-    /// The public keys as a JWK Set (RFC 7517), for others to verify with; none if no such keys are handed out.
+    /// The public keys as a JWK Set (RFC 7517), for others to verify with; none if no such keys are
+    /// handed out.
     #[must_use]
     pub fn jwks(&self) -> Option<String> {
         #[derive(Serialize)]
@@ -129,7 +134,8 @@ impl Tokens {
         self.is_minted.then(|| written(&Set { keys: keys.collect() }))
     }
 
-    /// The key of these claims. None if there is nobody to sign it, or it would be longer than is taken.
+    /// The key of these claims. None if there is nobody to sign it, or it would be longer than is
+    /// taken.
     fn mint(&self, claims: &Claims) -> Option<ReloginKey> {
         let Named { signer, head, .. } = self.signers.first()?;
         let payload = Zeroizing::new(written(claims));
@@ -206,8 +212,8 @@ impl Keyring {
         token.unwrap_or(key)
     }
 
-    /// Reads what a client sent for a key, of either format. `None` if it cannot be one of ours. Whether it is genuine is found
-    /// out by [`Keyring::verify`] for both.
+    /// Reads what a client sent for a key, of either format. `None` if it cannot be one of ours.
+    /// Whether it is genuine is found out by [`Keyring::verify`] for both.
     #[must_use]
     pub fn read(&self, key: &ReloginKey) -> Option<PresentedKey> {
         let parts = key.parse()?;
@@ -280,7 +286,8 @@ mod tests {
 
     use super::*;
 
-    /// Signs with HMAC, for want of a curve: what is looked at here is what is signed, and what becomes of the signature.
+    /// Signs with HMAC, for want of a curve: what is looked at here is what is signed, and what
+    /// becomes of the signature.
     struct Fake(Zeroizing<[u8; 32]>);
 
     impl Signer for Fake {
@@ -344,7 +351,8 @@ mod tests {
             .unwrap()
     }
 
-    /// A text with this header and payload, with our own signature: what only a mistake of ours could make.
+    /// A text with this header and payload, with our own signature: what only a mistake of ours
+    /// could make.
     fn signed(head: &str, payload: &str) -> ReloginKey {
         let signer = Fake(keyring(&[1], true).signing_seeds().remove(0));
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(head), URL_SAFE_NO_PAD.encode(payload));
@@ -368,7 +376,8 @@ mod tests {
         assert_eq!(key, keyring.hand_out(FACTS), "the same successor can be handed out again");
     }
 
-    /// Both ways: whoever has a key of the other format keeps the session, and gets a key of this one at its next use.
+    /// Both ways: whoever has a key of the other format keeps the session, and gets a key of this
+    /// one at its next use.
     #[test]
     fn keys_of_both_formats_open_a_session_whichever_is_handed_out() {
         let (opaque, jwt) = (keyring(&[1], false), keyring(&[1], true));
@@ -460,8 +469,8 @@ mod tests {
         }
     }
 
-    /// Whatever is signed, only what we would have written ourselves is a key: a claim twice, one too many or too few, of another
-    /// type or in another order; white space; escapes.
+    /// Whatever is signed, only what we would have written ourselves is a key: a claim twice, one
+    /// too many or too few, of another type or in another order; white space; escapes.
     #[test]
     fn claims_have_one_form() {
         let keyring = keyring(&[1], true);

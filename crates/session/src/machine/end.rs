@@ -1,5 +1,5 @@
-//! The ends of sessions, and of a connection's part in one: logout, expiry, a connection that leaves for another session, and
-//! those that are no more.
+//! The ends of sessions, and of a connection's part in one: logout, expiry, a connection that
+//! leaves for another session, and those that are no more.
 
 use super::{Decision, Effect, Next, Outcome, Write, cleared};
 use crate::{ConnectionId, Denied, Record, SessionId, Timestamp};
@@ -7,8 +7,9 @@ use crate::{ConnectionId, Denied, Record, SessionId, Timestamp};
 /// There is nothing to answer but that it is done.
 const DONE: Next = Next::Reply(Ok(None));
 
-/// The session that a logout is about, if there is one: the one that it names (`sid`), if that is the connection's by the store
-/// (`held`) or by its token (`token`); if it names none, the one by the store before the one by the token.
+/// The session that a logout is about, if there is one: the one that it names (`sid`), if that is
+/// the connection's by the store (`held`) or by its token (`token`); if it names none, the one by
+/// the store before the one by the token.
 #[must_use]
 pub fn ended_by_logout(sid: Option<SessionId>, held: Option<SessionId>, token: Option<SessionId>) -> Option<SessionId> {
     match sid {
@@ -50,7 +51,8 @@ pub(super) fn detach(record: Option<&Record>, connection: &ConnectionId) -> Deci
 }
 
 pub(super) fn abandon(record: Option<&Record>, connection: &ConnectionId) -> Decision {
-    // The first key of such a session was never used, and as its login was not answered, nobody has it.
+    // The first key of such a session was never used, and as its login was not answered, nobody has
+    // it.
     let is_unheard_of = |record: &Record| record.generation == 1 && record.connections == [connection.clone()];
     if record.is_some_and(is_unheard_of) {
         return Decision { write: Write::Remove, effects: Vec::new(), next: DONE, outcome: Outcome::Abandoned };

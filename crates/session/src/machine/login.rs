@@ -79,7 +79,8 @@ fn made(record: &Record, login: &Login) -> bool {
         && login.user.id == record.user_id
 }
 
-/// The reply came too late, and the token and the user may have been lost on the way too: everything is said again.
+/// The reply came too late, and the token and the user may have been lost on the way too:
+/// everything is said again.
 fn repeated(record: &Record, login: Login, rules: &Rules, now: Timestamp) -> Decision {
     let Login { connection, user, .. } = login;
     Decision {

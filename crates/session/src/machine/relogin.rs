@@ -7,8 +7,9 @@ use crate::{
     rotation::{KeyUse, Proof, in_cookie, rotation},
 };
 
-/// How many connections a session has at most: the longest unused one leaves for the next. RES tells no service when a
-/// connection ends, so without a bound each reload of a page would leave one behind for as long as the session lives.
+/// How many connections a session has at most: the longest unused one leaves for the next. RES
+/// tells no service when a connection ends, so without a bound each reload of a page would leave
+/// one behind for as long as the session lives.
 pub const MAX_CONNECTIONS: usize = 32;
 
 /// A use of a relogin key.
@@ -44,7 +45,8 @@ pub enum OtherSession {
     Left,
 }
 
-/// How long a key that travels in a cookie is kept at least, in milliseconds, where refreshes leave it that time.
+/// How long a key that travels in a cookie is kept at least, in milliseconds, where refreshes leave
+/// it that time.
 const MIN_AGE: u64 = 60_000;
 
 impl Relogin {
@@ -73,7 +75,8 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
     } else {
         rotation(record, used.key.generation, &used.connection, used.attempt, used.proof)
     };
-    // Before anything else that a stolen key could bring about: without its cookie it does not even end the session.
+    // Before anything else that a stolen key could bring about: without its cookie it does not even
+    // end the session.
     if verdict != KeyUse::ProofMissing && !record.takes_cookie(used.cookie) {
         return refused(Outcome::CookieMismatch);
     }
@@ -132,8 +135,8 @@ fn opens(key: &PresentedKey, record: &Record, rules: &Rules, now: Timestamp) -> 
     record.sid == key.sid && !record.is_expired(now) && rules.keyring.verify(key, &record.salt)
 }
 
-/// True if the newest key is not to be replaced yet. Browsers write their cookies to disk with a delay: what a crash takes away must
-/// not be more than one key.
+/// True if the newest key is not to be replaced yet. Browsers write their cookies to disk with a
+/// delay: what a crash takes away must not be more than one key.
 fn is_young(record: &Record, rules: &Rules, now: Timestamp) -> bool {
     now.since(record.made) < MIN_AGE.min(rules.policy.refresh / 2)
 }
@@ -142,8 +145,8 @@ fn refused(outcome: Outcome) -> Decision {
     Decision::keep(Err(Denied::InvalidReloginKey), outcome)
 }
 
-/// The owner's client is to know why: it is told of a generation that no storage has. To the thief that says nothing which the
-/// end of the session does not.
+/// The owner's client is to know why: it is told of a generation that no storage has. To the thief
+/// that says nothing which the end of the session does not.
 fn reuse_detected(record: &Record) -> Decision {
     let next = record.generation.saturating_add(1);
     let told = record.connections.iter().map(|connection| Effect::Rotated(connection.clone(), next));
@@ -174,17 +177,19 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
 
     let token = token_of(record, &user);
     let held = used.token.as_ref();
-    // A connection that is not on the record may have been cleared after its gateway sent this request, token and all.
+    // A connection that is not on the record may have been cleared after its gateway sent this
+    // request, token and all.
     let in_place = record.is_on(connection) && held == Some(&token);
-    // The user has another role than when the token was given out, and so has every connection of the session.
+    // The user has another role than when the token was given out, and so has every connection of
+    // the session.
     let outdated = held.is_some_and(|held| held.sid == token.sid && *held != token);
     let mut effects = Vec::new();
-    // First of all: a crash must not come between a thief's token and what lets the owner find out. A repetition may come
-    // because of such a crash, so it tells them again.
-    // (Of keys in a cookie no script could tell whether its browser has them.)
+    // First of all: a crash must not come between a thief's token and what lets the owner find out.
+    // A repetition may come because of such a crash, so it tells them again. (Of keys in a cookie
+    // no script could tell whether its browser has them.)
     if matches!(outcome, Outcome::Rotated | Outcome::Retried) && !record.in_cookie {
-        // Of a generation that was retried elsewhere, no storage may have what the others are told of: an honest one uses the
-        // newest key at once, and so finds out who has retried.
+        // Of a generation that was retried elsewhere, no storage may have what the others are told
+        // of: an honest one uses the newest key at once, and so finds out who has retried.
         let told = next.generation.saturating_add(u64::from(next.made_by.retried));
         effects.extend(staying.iter().map(|other| Effect::Rotated(other.clone(), told)));
     }
@@ -213,8 +218,9 @@ fn others(record: &Record, used: &Relogin, outcome: Outcome) -> (Vec<ConnectionI
     (staying, leaving)
 }
 
-/// True if `other` has made the newest generation, by a request that a second pair of hands had too: of the two, only the one
-/// that came last keeps the session. The other, if it is an honest one, has the newest key in its storage.
+/// True if `other` has made the newest generation, by a request that a second pair of hands had
+/// too: of the two, only the one that came last keeps the session. The other, if it is an honest
+/// one, has the newest key in its storage.
 fn gives_way(record: &Record, other: &ConnectionId, outcome: Outcome) -> bool {
     let is_shared = match outcome {
         Outcome::Retried => true,

@@ -31,7 +31,8 @@ fn janes_token() -> Token {
     Token { sid: SID, user_id: UserId::Number(3), role: "user".to_owned() }
 }
 
-/// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`. [`EARLIER`] made generation 4.
+/// Generation 5, on `maker` (which made it, by [`MADE`]) and `other`. [`EARLIER`] made generation
+/// 4.
 fn live() -> Record {
     let new = Record::new(SID, SALT, UserId::Number(3), cid("maker"), NOW);
     Record {
@@ -196,7 +197,8 @@ fn login_on_a_session_that_is_over_ends_that_first() {
     );
 }
 
-/// A process that began after the session's last use finds it on a connection that has no token of it.
+/// A process that began after the session's last use finds it on a connection that has no token of
+/// it.
 #[test]
 fn login_on_an_orphaned_session_leaves_that_first() {
     let began = NOW.plus(1);
@@ -248,7 +250,8 @@ fn relogin_on_a_connection_of_another_session_leaves_that_first() {
     }
 }
 
-/// Somebody else was faster: the connection has left its session for nothing, and is told that it holds none.
+/// Somebody else was faster: the connection has left its session for nothing, and is told that it
+/// holds none.
 #[test]
 fn a_connection_that_left_its_session_and_is_refused_is_cleared() {
     let left = Use { other: OtherSession::Left, genuine: false, ..Use::of(5) };
@@ -515,7 +518,8 @@ fn the_last_attempts_are_remembered_and_no_more() {
         };
         assert_eq!(decide(Some(&record), doubled.command(), &rules(), NOW).outcome, expected, "{generation}");
     }
-    // A use without an attempt is remembered as one, and nobody can repeat it by an attempt that looks like none.
+    // A use without an attempt is remembered as one, and nobody can repeat it by an attempt that
+    // looks like none.
     let after = rotated(&rotated(&record, Use::guide(60)), Use::of(61));
     for (generation, used, expected) in [
         (59, attempt(59), Outcome::StaleRetry),
@@ -666,7 +670,8 @@ fn what_does_not_open_a_session_changes_nothing() {
     }
 }
 
-/// Whatever the key, the owner stays in: neither a used key nor one newer than the record ends the session.
+/// Whatever the key, the owner stays in: neither a used key nor one newer than the record ends the
+/// session.
 #[test]
 fn without_its_cookie_a_key_opens_and_ends_nothing() {
     for (record, proof) in [(live(), Proof::None), (bound(), Proof::Valid)] {
@@ -722,7 +727,8 @@ fn a_token_in_place_is_not_sent_again() {
             maker: user Some("Jane Doe")
             key 6 for 120, refresh in 60"#]],
     );
-    // The gateway sent the request before it heard that the session had moved away from this connection.
+    // The gateway sent the request before it heard that the session had moved away from this
+    // connection.
     let away = Record { connections: vec![cid("other")], ..live() };
     check(
         Some(&away),
@@ -895,7 +901,8 @@ fn a_logout_that_names_its_session_ends_no_other() {
             other: token None
             null"#]],
     );
-    // Doubled or delayed until after the next login on the connection, whose it is not to take away.
+    // Doubled or delayed until after the next login on the connection, whose it is not to take
+    // away.
     check(
         Some(&live()),
         logout(Some(ELSE), Some(SID)),
@@ -908,7 +915,8 @@ fn a_logout_that_names_its_session_ends_no_other() {
     // It was the connection's: it is over, and known to be.
     let over = decide(None, logout(Some(ELSE), Some(SID)), &rules(), NOW);
     assert_eq!(shown(&over), "NotLoggedIn: keep\nnull");
-    // It is not the connection's: it may live on elsewhere, which whoever wants it ended must not take for a success.
+    // It is not the connection's: it may live on elsewhere, which whoever wants it ended must not
+    // take for a success.
     for decision in [
         decide(Some(&Record { sid: ELSE, ..live() }), logout(Some(ELSE), Some(ELSE)), &rules(), NOW),
         decide(None, logout(None, Some(ELSE)), &rules(), NOW),
@@ -1123,7 +1131,8 @@ fn the_newest_key_of_a_cookie_is_replaced_and_all_connections_stay() {
     );
 }
 
-/// Two tabs that open at once, a response that was lost, and one that came late: nothing that script could tell from each other.
+/// Two tabs that open at once, a response that was lost, and one that came late: nothing that
+/// script could tell from each other.
 #[test]
 fn the_key_before_the_newest_gets_the_newest_from_anywhere_at_any_time() {
     for on in ["new", "maker", "other"] {

@@ -15,8 +15,9 @@ pub(super) fn changed(record: Option<&Record>, user: Option<User>, now: Timestam
     Decision { write: Write::Keep, effects, next: Next::Reply(Ok(None)), outcome: Outcome::UserChanged }
 }
 
-/// The sessions of a user who may have `most`, given all that they have with the times of their last use: those that are to end, the
-/// least recently used first. Never `newest`, which has just been made.
+/// The sessions of a user who may have `most`, given all that they have with the times of their
+/// last use: those that are to end, the least recently used first. Never `newest`, which has just
+/// been made.
 #[must_use]
 pub fn over_cap(mut sessions: Vec<(Timestamp, SessionId)>, newest: SessionId, most: usize) -> Vec<SessionId> {
     let excess = sessions.len().saturating_sub(most);

@@ -2,15 +2,17 @@
 //!
 //! Stored bytes are positional, so each new field is a new format. To add one:
 //!
-//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to: the stored text `V3` of its tests.
-//! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with that number, and
-//!    let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into `RecordV3`.
+//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to: the stored text
+//!    `V3` of its tests.
+//! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with
+//!    that number, and let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into
+//!    `RecordV3`.
 //! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
-//! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of older formats, a test
-//!    that reads `V3`, and the sizes that a test expects.
+//! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of
+//!    older formats, a test that reads `V3`, and the sizes that a test expects.
 //!
-//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for nothing but the sizes. An older
-//! service cannot read the new records (`RecordError::UnknownFormat`).
+//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for nothing but
+//! the sizes. An older service cannot read the new records (`RecordError::UnknownFormat`).
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +22,8 @@ use crate::{ConnectionId, SessionId, Timestamp, UserId};
 /// The first byte of a stored record of this format.
 pub(super) const FORMAT: u8 = 3;
 
-/// A session as it is stored. Holds no relogin key and no hash of one: keys are derived from the server's secret and
-/// `salt`.
+/// A session as it is stored. Holds no relogin key and no hash of one: keys are derived from the
+/// server's secret and `salt`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The session's id.
@@ -50,17 +52,19 @@ pub struct Record {
     pub cookie: Option<[u8; 32]>,
     /// The request that made `generation`.
     pub made_by: MadeBy,
-    /// The attempts that made the generations before it, of bearer sessions: at most [`Record::PAST_ATTEMPTS`], the
-    /// last one that of the generation before the newest.
+    /// The attempts that made the generations before it, of bearer sessions: at most
+    /// [`Record::PAST_ATTEMPTS`], the last one that of the generation before the newest.
     pub past: Vec<PastAttempt>,
     /// Who the user is according to a token issuer; `None` if the user directory knows.
     pub claims: Option<Claims>,
-    /// Whether the session's keys travel in a cookie, where no script reads them; then `cookie` is set, too.
+    /// Whether the session's keys travel in a cookie, where no script reads them; then `cookie` is
+    /// set, too.
     pub in_cookie: bool,
 }
 
 impl Record {
-    /// A bearer session at its first generation, on one connection, made at the time `now`, with no deadline.
+    /// A bearer session at its first generation, on one connection, made at the time `now`, with no
+    /// deadline.
     #[must_use]
     pub fn new(sid: SessionId, salt: [u8; 16], user_id: UserId, connection: ConnectionId, now: Timestamp) -> Self {
         Self {

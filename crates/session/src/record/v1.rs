@@ -1,4 +1,5 @@
-//! Format 1 of stored records, for sessions made by an early version of the service. Decodes into format 2.
+//! Format 1 of stored records, for sessions made by an early version of the service. Decodes into
+//! format 2.
 
 use serde::Deserialize;
 

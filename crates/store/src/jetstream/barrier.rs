@@ -1,8 +1,8 @@
-//! Read barriers: after one, the replica has every write that was acknowledged before it began. Must not depend on what the replica
-//! has.
+//! Read barriers: after one, the replica has every write that was acknowledged before it began.
+//! Must not depend on what the replica has.
 //!
-//! A barrier is a write to a key of its own and costs what a write costs. Whoever comes while one is under way shares the next, so
-//! there is at most one at a time, however many wait.
+//! A barrier is a write to a key of its own and costs what a write costs. Whoever comes while one
+//! is under way shares the next, so there is at most one at a time, however many wait.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -29,8 +29,9 @@ struct Last {
     is_passed: bool,
 }
 
-/// How long the watch may take to show a barrier that was acknowledged, before the bucket is followed anew: the server that the
-/// watch is at may be gone, which the watch itself notices after some ten seconds.
+/// How long the watch may take to show a barrier that was acknowledged, before the bucket is
+/// followed anew: the server that the watch is at may be gone, which the watch itself notices after
+/// some ten seconds.
 const LAG: Duration = Duration::from_secs(1);
 
 impl Barriers {

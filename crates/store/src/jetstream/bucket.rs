@@ -1,4 +1,5 @@
-//! The bucket's messages: making it, publishing to it under a revision, and asking its leader. Must not depend on the replica.
+//! The bucket's messages: making it, publishing to it under a revision, and asking its leader. Must
+//! not depend on the replica.
 
 use std::time::Duration;
 
@@ -77,7 +78,8 @@ pub(super) struct Bucket {
 /// How long a server has for its answer. An election of a new leader takes less.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(4);
 
-/// For how long a removed session's marker stays, and a session that is over and that nobody disposes of.
+/// For how long a removed session's marker stays, and a session that is over and that nobody
+/// disposes of.
 const GRACE: Duration = Duration::from_secs(3_600);
 
 const PREFIX: &str = "s.";
@@ -131,9 +133,11 @@ impl Bucket {
         Ok(Self { client: client.clone(), context, store })
     }
 
-    /// Stores a change of a session whose last message has the sequence `expected` (0: it has none).
+    /// Stores a change of a session whose last message has the sequence `expected` (0: it has
+    /// none).
     pub(super) async fn publish(&self, sid: SessionId, expected: Revision, change: &Change) -> Published {
-        // The client would keep it until the connection is back, long after its caller was told that it failed.
+        // The client would keep it until the connection is back, long after its caller was told
+        // that it failed.
         if self.client.connection_state() != State::Connected {
             return Published::Refused("the connection to NATS is lost".into());
         }
@@ -162,8 +166,9 @@ impl Bucket {
         }
     }
 
-    /// Writes to the bucket, and returns the sequence of that write: whatever was acknowledged before has a lower one. Only a write
-    /// says so. A leader that was deposed and has not noticed would still answer a read.
+    /// Writes to the bucket, and returns the sequence of that write: whatever was acknowledged
+    /// before has a lower one. Only a write says so. A leader that was deposed and has not noticed
+    /// would still answer a read.
     pub(super) async fn publish_barrier(&self) -> Result<Revision, StoreError> {
         if self.client.connection_state() != State::Connected {
             return Err(StoreError::Shortage("the connection to NATS is lost".into()));
@@ -176,7 +181,8 @@ impl Bucket {
             .map_err(|error| StoreError::Backend(error.into()))
     }
 
-    /// What the bucket's leader has of a session: its last sequence and what that has done; sequence 0 if there is nothing.
+    /// What the bucket's leader has of a session: its last sequence and what that has done;
+    /// sequence 0 if there is nothing.
     pub(super) async fn ask_leader(&self, sid: SessionId) -> Result<(Revision, Change), StoreError> {
         let subject = format!("{}{}", self.store.prefix, key(sid));
         match self.store.stream.get_last_raw_message_by_subject(&subject).await {
@@ -218,8 +224,9 @@ fn is_removal(headers: &HeaderMap) -> bool {
         || headers.get("Nats-Marker-Reason").is_some()
 }
 
-/// From its last use to its deadline, and the time in which somebody should have disposed of it. A store reads no clock: a record
-/// that is written is mostly one that was just used, and else it stays a little longer.
+/// From its last use to its deadline, and the time in which somebody should have disposed of it. A
+/// store reads no clock: a record that is written is mostly one that was just used, and else it
+/// stays a little longer.
 fn time_to_live(record: &Record) -> Duration {
     Duration::from_millis(record.deadline().0.saturating_sub(record.last_seen.0)) + GRACE
 }

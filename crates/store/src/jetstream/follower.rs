@@ -1,4 +1,5 @@
-//! Reads all of the bucket when the store opens, and follows it from then on. Must not decide what counts: that is the replica's.
+//! Reads all of the bucket when the store opens, and follows it from then on. Must not decide what
+//! counts: that is the replica's.
 
 use std::{collections::HashSet, pin::Pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
@@ -19,8 +20,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 type Entries = Pin<Box<Watch>>;
 
-/// Reads all of the bucket, and returns the watch that shows what comes then. The watch has shown all once it shows the barrier
-/// that was written after it was opened, or a later one in its place.
+/// Reads all of the bucket, and returns the watch that shows what comes then. The watch has shown
+/// all once it shows the barrier that was written after it was opened, or a later one in its place.
 pub(super) async fn catch_up(shared: &Shared) -> Result<Entries, OpenError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| OpenError::Bucket {
         bucket: shared.bucket.store.name.clone(),
@@ -101,8 +102,8 @@ async fn again(shared: &Shared) -> Entries {
     }
 }
 
-/// Returns the session that the entry is about, if it is about one. A record that cannot be read leaves its session in doubt: an
-/// error for whoever loads that one, and for nobody else.
+/// Returns the session that the entry is about, if it is about one. A record that cannot be read
+/// leaves its session in doubt: an error for whoever loads that one, and for nobody else.
 fn take_up(shared: &Shared, entry: &kv::Entry) -> Option<SessionId> {
     let revision = Revision(entry.revision);
     let sid = bucket::session(&entry.key)?;

@@ -1,5 +1,5 @@
-//! The bucket as this process knows it: the newest record of each session, what finds it, and what is in doubt. Must not depend on
-//! NATS.
+//! The bucket as this process knows it: the newest record of each session, what finds it, and what
+//! is in doubt. Must not depend on NATS.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -43,7 +43,8 @@ pub(super) enum Change {
 pub(super) struct Replica {
     records: HashMap<SessionId, Box<[u8]>>,
     index: Index,
-    /// Sessions whose removal is acknowledged and was not seen by the watch yet: older messages may still come.
+    /// Sessions whose removal is acknowledged and was not seen by the watch yet: older messages may
+    /// still come.
     removed: HashMap<SessionId, Revision>,
     /// How far the watch has come.
     followed: Revision,
@@ -121,8 +122,8 @@ impl Replica {
         }
     }
 
-    /// Takes up what the leader has answered, who was asked when `known` was the last that was known. That counts even if it is
-    /// older: then a server has lost what it had acknowledged.
+    /// Takes up what the leader has answered, who was asked when `known` was the last that was
+    /// known. That counts even if it is older: then a server has lost what it had acknowledged.
     pub(super) fn take_up(&mut self, sid: SessionId, known: Option<Revision>, revision: Revision, change: Change) {
         if self.last(sid) == known {
             self.set(sid, revision, change);
@@ -152,7 +153,8 @@ impl Replica {
     pub(super) fn begin(&mut self, sid: SessionId, connections: &[ConnectionId]) -> Result<WriteId, StoreError> {
         for connection in connections {
             let holders = self.index.sessions_on(connection);
-            // Also if another process has put it on a second one: that is settled by whoever wrote last.
+            // Also if another process has put it on a second one: that is settled by whoever wrote
+            // last.
             if holders.contains(&sid) {
                 continue;
             }

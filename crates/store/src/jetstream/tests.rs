@@ -209,7 +209,8 @@ async fn a_write_without_an_answer_is_in_doubt_until_the_leader_says() {
     assert!(store.shared.replica().is_in_doubt(sid(1)));
     assert_eq!(store.shared.replica().doubted_holder(&cid("b")), Some(sid(1)));
     bed.server.signal(Signal::CONT);
-    // It was sent, so it was done, and whoever reads sees it, by its id and by the connection that it may have got.
+    // It was sent, so it was done, and whoever reads sees it, by its id and by the connection that
+    // it may have got.
     let read = store.find_by_connection(&cid("b")).await.unwrap().unwrap();
     assert!(read.revision > first);
     assert_eq!(store.load(sid(1)).await.unwrap(), Some(read));

@@ -1,14 +1,17 @@
-//! Reads what is whole in sled's files, whether sled can open them or not: all values in messages whose checksums are right, also
-//! such as were written over since. Which of them still count is for others to say. Changes nothing, and knows no sessions.
+//! Reads what is whole in sled's files, whether sled can open them or not: all values in messages
+//! whose checksums are right, also such as were written over since. Which of them still count is
+//! for others to say. Changes nothing, and knows no sessions.
 //!
-//! sled 0.34's log is a file of segments of 512 KiB: a head of 20 bytes, then messages one behind the other. A message has a
-//! head (CRC-32 of the rest and the body, kind, and three numbers: length of the body, number of the segment, page) and a body,
-//! which for a leaf is all of its keys and values, and for a link one of both. A body of more than 128 KiB is a file in `blobs`.
-//! Behind a damaged message the next one is looked for byte by byte.
+//! sled 0.34's log is a file of segments of 512 KiB: a head of 20 bytes, then messages one behind
+//! the other. A message has a head (CRC-32 of the rest and the body, kind, and three numbers:
+//! length of the body, number of the segment, page) and a body, which for a leaf is all of its keys
+//! and values, and for a link one of both. A body of more than 128 KiB is a file in `blobs`. Behind
+//! a damaged message the next one is looked for byte by byte.
 //!
-//! sled takes the first damaged message for the end of its log, and **overwrites what is behind it** when it opens, also if it then
-//! refuses to. After a power loss that is right: the write-ahead log has it. If the disk has lost something, it destroys what could be
-//! read. So [`is_suspect`] is asked first.
+//! sled takes the first damaged message for the end of its log, and **overwrites what is behind
+//! it** when it opens, also if it then refuses to. After a power loss that is right: the
+//! write-ahead log has it. If the disk has lost something, it destroys what could be read. So
+//! [`is_suspect`] is asked first.
 
 use std::{fs::File, os::unix::fs::FileExt, path::Path};
 
@@ -269,7 +272,8 @@ mod tests {
 
     use super::{super::vfs::Disk, *};
 
-    /// The values that are read of a database of `count` values of `length` bytes, after `damage` to its log.
+    /// The values that are read of a database of `count` values of `length` bytes, after `damage`
+    /// to its log.
     fn read_back(count: u32, length: usize, damage: impl FnOnce(&mut Vec<u8>)) -> (BTreeSet<u32>, bool) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sessions");

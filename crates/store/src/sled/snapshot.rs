@@ -1,9 +1,10 @@
-//! The index on disk, so that a start need not read all sessions: what the index knew once all frames of the write-ahead log up to some
-//! number were in it. Whatever follows in the write-ahead log is applied on top. It may have seen a part of what follows already: each
-//! entry of the write-ahead log is a session's whole state, so that does no harm.
+//! The index on disk, so that a start need not read all sessions: what the index knew once all
+//! frames of the write-ahead log up to some number were in it. Whatever follows in the write-ahead
+//! log is applied on top. It may have seen a part of what follows already: each entry of the
+//! write-ahead log is a session's whole state, so that does no harm.
 //!
-//! One file, written beside the old one, synced, and put in its place. A file that is not whole, by its checksum, is no file:
-//! then all sessions are read.
+//! One file, written beside the old one, synced, and put in its place. A file that is not whole, by
+//! its checksum, is no file: then all sessions are read.
 //!
 //! | bytes, little-endian | |
 //! |---|---|

@@ -30,8 +30,9 @@ fn opened() -> (SledStore, TempDir) {
 
 contract::suite!(async || opened());
 
-/// Stands in for the disk: says when a group is to be synced, and ends that when the test says so. To wait for it blocks: beside
-/// the test there must be a thread that runs tasks, for one of them wakes the writer.
+/// Stands in for the disk: says when a group is to be synced, and ends that when the test says so.
+/// To wait for it blocks: beside the test there must be a thread that runs tasks, for one of them
+/// wakes the writer.
 struct Gate {
     began: channel::Receiver<()>,
     end: channel::Sender<io::Result<()>>,
@@ -374,7 +375,8 @@ async fn take(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The store on disk and the one in memory answer alike, whatever is asked and whenever the process ends.
+    /// The store on disk and the one in memory answer alike, whatever is asked and whenever the
+    /// process ends.
     #[test]
     fn memory_and_disk_agree(steps in proptest::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

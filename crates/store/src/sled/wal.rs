@@ -124,9 +124,9 @@ struct Blanks {
 
 impl Wal {
     /// Opens the log in `folder`, which is created if it does not exist, and passes the writes of
-    /// all frames to `each`, in order, with the numbers of their frames. All frames up to `checkpointed`
-    /// are durable elsewhere; numbers continue from there at least. `is_listed`: there must be a
-    /// manifest.
+    /// all frames to `each`, in order, with the numbers of their frames. All frames up to
+    /// `checkpointed` are durable elsewhere; numbers continue from there at least. `is_listed`:
+    /// there must be a manifest.
     pub(super) fn open(
         folder: &Path,
         fs: &Fs,

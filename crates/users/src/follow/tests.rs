@@ -88,7 +88,8 @@ impl Following {
         self.look().await.ok();
     }
 
-    /// Lets the time go on until something is so; reading takes its own, which virtual time does not know.
+    /// Lets the time go on until something is so; reading takes its own, which virtual time does
+    /// not know.
     async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while !is_so(self) {
@@ -377,9 +378,10 @@ enum Way {
 }
 
 proptest! {
-    /// Any old and any new list, written in either way and in any pieces, looked at at any moments, while the writer never pauses for as
-    /// long as the follower waits ([`AGREEMENT`]; over what was there, until two looks see the same): nothing happens to those who are in the
-    /// old and in the new one, and in the end the new list counts.
+    /// Any old and any new list, written in either way and in any pieces, looked at at any moments,
+    /// while the writer never pauses for as long as the follower waits ([`AGREEMENT`]; over what
+    /// was there, until two looks see the same): nothing happens to those who are in the old and in
+    /// the new one, and in the end the new list counts.
     #[test]
     fn no_way_to_write_a_file_does_anything_to_who_is_in_the_old_and_in_the_new_one(
         old in proptest::collection::btree_set(1_u8..10, 1..8),

@@ -157,7 +157,8 @@ async fn without_issuers_there_is_no_such_method() {
     assert_eq!(code(&rig.header_login(&request).await), "system.methodNotFound");
 }
 
-/// A user directory that has somebody of the same id has no say in it, but for a new password of theirs.
+/// A user directory that has somebody of the same id has no say in it, but for a new password of
+/// theirs.
 #[tokio::test]
 async fn a_session_by_claims_is_not_the_directorys() {
     let (rig, _folder) = rig("").await;

@@ -1,11 +1,13 @@
-//! What gateways hear of a connection's user, by answers and by events, is in the order in which it came about.
+//! What gateways hear of a connection's user, by answers and by events, is in the order in which it
+//! came about.
 
 use tokio::task::yield_now;
 
 use super::*;
 use crate::sessions::tests::World;
 
-/// A gateway drops the events that come before the answer to its get: that answer has to know of them.
+/// A gateway drops the events that come before the answer to its get: that answer has to know of
+/// them.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_follows_an_event_knows_of_it() {
     let mut is_overtaken = false;

@@ -120,8 +120,8 @@ async fn a_challenge_is_good_for_one_connection_and_a_minute() {
     relogin(&world, "b", &proven(&world, &device, "b", &first.relogin_key)).await.unwrap();
 }
 
-/// A signature of ECDSA has a second form that anybody can make of the first. As both are for the same challenge and key, it is
-/// the same request once more.
+/// A signature of ECDSA has a second form that anybody can make of the first. As both are for the
+/// same challenge and key, it is the same request once more.
 #[tokio::test(start_paused = true)]
 async fn the_second_form_of_a_signature_buys_nothing() {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -146,7 +146,8 @@ async fn the_second_form_of_a_signature_buys_nothing() {
     assert_eq!(relogin(&world, "b", &second_form).await, Err(Denied::InvalidChallenge));
 }
 
-/// The tabs of a browser, and the part that made the newest generation: nobody is cleared, whoever comes when.
+/// The tabs of a browser, and the part that made the newest generation: nobody is cleared, whoever
+/// comes when.
 #[tokio::test(start_paused = true)]
 async fn bound_sessions_never_move() {
     for (mut world, device, first) in worlds().await {
@@ -190,7 +191,8 @@ impl<S: Subscriber> Layer<S> for Lines {
 async fn a_missing_proof_is_in_the_log_and_a_late_message_is_not() {
     let (world, device, first) = worlds().await.remove(0);
     let lines = Lines::default();
-    // With one subscriber in all, an event that another thread is the first to reach counts as one that nobody wants, for good.
+    // With one subscriber in all, an event that another thread is the first to reach counts as one
+    // that nobody wants, for good.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _log = tracing::subscriber::set_default(
         tracing_subscriber::registry().with(lines.clone().with_filter(tracing_subscriber::filter::LevelFilter::INFO)),

@@ -1,4 +1,5 @@
-//! Sessions whose keys are JSON Web Tokens: the same rules, and a change from one format to the other and back.
+//! Sessions whose keys are JSON Web Tokens: the same rules, and a change from one format to the
+//! other and back.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 

@@ -3,7 +3,8 @@
 use super::*;
 
 impl World {
-    /// A login whose process ends between the write and the first event: gateway and browser hear nothing of it.
+    /// A login whose process ends between the write and the first event: gateway and browser hear
+    /// nothing of it.
     async fn login_unheard_of(self, on: &str, attempt: Option<u8>) -> Self {
         self.bus.fails.store(true, SeqCst);
         assert!(matches!(self.log_in(on, 1, attempt, None).await, Err(SessionsError::Bus(_))));

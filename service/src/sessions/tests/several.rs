@@ -1,4 +1,5 @@
-//! Several processes on one store, each of which sees what the others have written as late as it may.
+//! Several processes on one store, each of which sees what the others have written as late as it
+//! may.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 

@@ -1,6 +1,6 @@
-//! What the session manager makes a browser do, without the browser: it notes what it is about to do, does it, and notes the
-//! answer.
-//! After a crash it knows its note, and by that what it may find.
+//! What the session manager makes a browser do, without the browser: it notes what it is about to
+//! do, does it, and notes the answer. After a crash it knows its note, and by that what it may
+//! find.
 
 use rand::{RngExt, rngs::StdRng};
 use relogin_tests::res::Answer;

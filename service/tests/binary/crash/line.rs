@@ -1,4 +1,5 @@
-//! A connection to the service: through its embedded gateway, which goes with it, or over NATS, where it outlives a crash.
+//! A connection to the service: through its embedded gateway, which goes with it, or over NATS,
+//! where it outlives a crash.
 
 use std::{
     collections::HashMap,
@@ -106,8 +107,8 @@ impl Line {
         }
     }
 
-    /// Whether somebody is logged in on this connection. `None` if the service went before it answered, or if nobody but a
-    /// client of the embedded gateway could ask.
+    /// Whether somebody is logged in on this connection. `None` if the service went before it
+    /// answered, or if nobody but a client of the embedded gateway could ask.
     pub(super) async fn has_user(&self) -> Option<bool> {
         let Self::Nats { wire, cid } = self else { return None };
         match wire.ask(&format!("get.session.user.{cid}"), json!({})).await? {

@@ -43,9 +43,9 @@ impl State {
         self.work(tab, true, config);
     }
 
-    /// Does what a tab does, until it waits at storage. Where it would wait before it has looked there (`is_fresh`), it need
-    /// not: that is as if what it has just heard had come later. Nor where it only looks: the others can come in between
-    /// before it writes.
+    /// Does what a tab does, until it waits at storage. Where it would wait before it has looked
+    /// there (`is_fresh`), it need not: that is as if what it has just heard had come later. Nor
+    /// where it only looks: the others can come in between before it writes.
     pub(super) fn work(&mut self, tab: usize, mut is_fresh: bool, config: &Config) {
         while let Some(deed) = self.tab(tab).deed() {
             match deed {
@@ -180,7 +180,8 @@ impl State {
         tab.operation = Some(Operation::begin(&mut tab.storage, input));
     }
 
-    /// Goes on with what a tab does in the two places, until it is about to write and has not waited for that. True if it is done.
+    /// Goes on with what a tab does in the two places, until it is about to write and has not
+    /// waited for that. True if it is done.
     pub(super) fn operate(&mut self, tab: usize, config: &Config) -> bool {
         let (Some(mut operation), Some(mut places)) = (self.tab(tab).operation.take(), self.places.take()) else {
             return false;

@@ -1,4 +1,5 @@
-//! The login form's fields: what is in them, and whether the password can be read. Knows nothing of logins.
+//! The login form's fields: what is in them, and whether the password can be read. Knows nothing of
+//! logins.
 
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlInputElement;
@@ -23,7 +24,8 @@ pub(crate) fn clear_credentials() {
     show_password(false);
 }
 
-/// Puts the user into a field of the login form to mend what is in it: the password, or else the username.
+/// Puts the user into a field of the login form to mend what is in it: the password, or else the
+/// username.
 pub(crate) fn focus_field(password: bool) {
     if let Some(field) = field(if password { "password" } else { "username" }) {
         // (It never fails.)

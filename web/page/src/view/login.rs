@@ -9,7 +9,8 @@ use super::{Screen, State, number};
 
 /// The longest username that is sent: services take no longer one.
 const MAX_USERNAME: usize = 512;
-/// The longest password that is sent, in characters: however they are written, they fit into what services read.
+/// The longest password that is sent, in characters: however they are written, they fit into what
+/// services read.
 const MAX_PASSWORD: usize = 8192;
 
 /// How far the user is with logging in.

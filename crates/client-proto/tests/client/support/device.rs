@@ -1,4 +1,5 @@
-//! A device's key pair, in place of a real one: it signs by adding up, but what is not signed by it does not verify.
+//! A device's key pair, in place of a real one: it signs by adding up, but what is not signed by it
+//! does not verify.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

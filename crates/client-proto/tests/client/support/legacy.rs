@@ -1,5 +1,5 @@
-//! A model of a legacy service: it answers with a relogin key of any form and nothing else, knows no attempts, refuses params
-//! that it does not know, and has one connection a session.
+//! A model of a legacy service: it answers with a relogin key of any form and nothing else, knows
+//! no attempts, refuses params that it does not know, and has one connection a session.
 
 use relogin_session::{ConnectionId, Denied, Effect, SessionId, Token, User};
 use serde_json::{Value as Json, json};

@@ -1,6 +1,6 @@
-//! A gateway of one connection, made for trouble: it loads what it is asked for in any order, and leaves out of its answers
-//! and events what it counts on the client to have, as Resgate does. A written-down opinion of what gateways may do, not of
-//! how to be one.
+//! A gateway of one connection, made for trouble: it loads what it is asked for in any order, and
+//! leaves out of its answers and events what it counts on the client to have, as Resgate does. A
+//! written-down opinion of what gateways may do, not of how to be one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -142,7 +142,8 @@ impl Scripted {
     /// The client may not have `rid` any more.
     pub(crate) fn deny(&mut self, rid: &str) {
         self.denied.insert(rid.to_owned());
-        // Asked for, it is answered as it would have been a moment ago: that order, too, is possible.
+        // Asked for, it is answered as it would have been a moment ago: that order, too, is
+        // possible.
         if self.waiting.iter().any(|waiting| waiting.rid == rid) {
             return;
         }
@@ -224,7 +225,8 @@ impl Scripted {
         false
     }
 
-    /// What of `roots`, and what they refer to, the client does not have; `None` while some of it is being loaded.
+    /// What of `roots`, and what they refer to, the client does not have; `None` while some of it
+    /// is being loaded.
     fn gather(&mut self, roots: &[String]) -> Option<Vec<String>> {
         let (mut open, mut seen, mut fresh, mut loading) = (roots.to_vec(), BTreeSet::new(), Vec::new(), false);
         while let Some(rid) = open.pop() {

@@ -19,7 +19,8 @@ pub(crate) struct Service {
     pub(crate) records: BTreeMap<SessionId, Record>,
     /// What became of each request, in order.
     pub(crate) outcomes: Vec<Outcome>,
-    /// The end of a session that was written and may not have been told: told again by the next process.
+    /// The end of a session that was written and may not have been told: told again by the next
+    /// process.
     pub(crate) untold: Vec<Effect>,
     /// When this process began.
     pub(crate) began: Timestamp,
@@ -223,7 +224,8 @@ impl Thief {
         Self { cid: ConnectionId::parse("thief").expect("a cid"), key, begun }
     }
 
-    /// Uses the newest key there is, by an attempt of the thief's own or, if it was copied in mid-use, maybe by that one.
+    /// Uses the newest key there is, by an attempt of the thief's own or, if it was copied in
+    /// mid-use, maybe by that one.
     pub(crate) fn strike(&mut self, service: &mut Service, rng: &mut Rng, now: u64) -> Reply {
         let begun = self.begun.take().filter(|_| rng.chance(70));
         let attempt = Some(begun.unwrap_or_else(|| Attempt(rng.bytes())));

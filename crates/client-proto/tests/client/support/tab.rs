@@ -1,4 +1,5 @@
-//! One tab: a client machine, driven as a browser would drive it, with the promises of its contract checked all the way.
+//! One tab: a client machine, driven as a browser would drive it, with the promises of its contract
+//! checked all the way.
 
 use std::{
     collections::{BTreeMap, VecDeque},

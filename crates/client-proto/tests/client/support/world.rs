@@ -1,6 +1,6 @@
-//! Browsers, tabs, a gateway and a service in virtual time. A seed decides how long each message takes, and which gateway:
-//! a model of one, behind which messages of different resources overtake each other, as RES allows; or the machine that is
-//! shipped, with a message bus behind it.
+//! Browsers, tabs, a gateway and a service in virtual time. A seed decides how long each message
+//! takes, and which gateway: a model of one, behind which messages of different resources overtake
+//! each other, as RES allows; or the machine that is shipped, with a message bus behind it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,9 +38,11 @@ pub(crate) struct World {
     pub(crate) lose_replies: u64,
     /// How many of a hundred requests reach the service twice.
     pub(crate) double_requests: u64,
-    /// How many of a hundred requests, and of their copies, take so long that others overtake them and nobody waits any more.
+    /// How many of a hundred requests, and of their copies, take so long that others overtake them
+    /// and nobody waits any more.
     pub(crate) delay_requests: u64,
-    /// How many of a hundred requests the service does not survive: it has written, but not told everybody, nor answered.
+    /// How many of a hundred requests the service does not survive: it has written, but not told
+    /// everybody, nor answered.
     pub(crate) crash: u64,
     /// How wrong the service's clock is.
     pub(crate) clock_error: i64,
@@ -241,10 +243,12 @@ impl World {
         seat.tab.now = self.now + seat.skew;
     }
 
-    /// The service ends; what it has not said yet, it will not say. The next process comes after a while.
+    /// The service ends; what it has not said yet, it will not say. The next process comes after a
+    /// while.
     pub(crate) fn crash_service(&mut self) {
         self.service_up = false;
-        // What is slow about a login is its password, which waits in the service: such a one is lost with it.
+        // What is slow about a login is its password, which waits in the service: such a one is
+        // lost with it.
         self.queue.retain(|_, happening| match happening {
             Happening::Asked(_, _, subject, _) => !subject.ends_with(".login"),
             Happening::AtService(_, sent, _) => !sent.method.ends_with(".login"),
@@ -568,7 +572,8 @@ impl World {
         (0..times).map(way).collect()
     }
 
-    /// Tells everybody what has been written, unless the service ends before or meanwhile. True if it lives on.
+    /// Tells everybody what has been written, unless the service ends before or meanwhile. True if
+    /// it lives on.
     fn tell_all(&mut self, effects: Vec<Effect>) -> bool {
         if !self.rng.chance(self.crash) {
             self.effects(effects);
@@ -585,7 +590,8 @@ impl World {
         false
     }
 
-    /// The service has begun anew: it tells what it cannot be sure to have told, and gateways ask for all there is.
+    /// The service has begun anew: it tells what it cannot be sure to have told, and gateways ask
+    /// for all there is.
     fn service_back(&mut self) {
         self.service_up = true;
         self.service.began = Timestamp(self.unix());

@@ -1,6 +1,7 @@
-//! Faults: each system call that the store makes itself fails once, at each of its positions, with each kind of error, in a life
-//! of the store that begins after a crash, fills the write-ahead log several times and ends. What was answered holds, what was
-//! refused has not happened, and the store either goes on or says that it has failed.
+//! Faults: each system call that the store makes itself fails once, at each of its positions, with
+//! each kind of error, in a life of the store that begins after a crash, fills the write-ahead log
+//! several times and ends. What was answered holds, what was refused has not happened, and the
+//! store either goes on or says that it has failed.
 //!
 //! sled's own calls are not met by this: full disks (`tests/tests/abuse/store.rs`) are.
 
@@ -182,7 +183,8 @@ fn at_step(n: u8, step: u64) -> Record {
     Record { generation: step, ..record(n, &[&format!("c{n}-{}", step / 3)]) }
 }
 
-/// One write of session `n`. `Ok` once it was answered, after refusals that say that something is short.
+/// One write of session `n`. `Ok` once it was answered, after refusals that say that something is
+/// short.
 async fn write(store: &SledStore, n: u8, step: u64, context: &str) -> Result<Option<u64>, StoreError> {
     let since = tokio::time::Instant::now();
     loop {
@@ -250,7 +252,8 @@ async fn live(folder: &Path, faulty: &Arc<Faulty>, mut model: Model, context: &s
     (model, closed.is_err())
 }
 
-/// Opens what a store has left that has ended. In one process, its threads and sled's may hold the files for a moment.
+/// Opens what a store has left that has ended. In one process, its threads and sled's may hold the
+/// files for a moment.
 async fn open_again(folder: &Path, context: &str) -> SledStore {
     let since = tokio::time::Instant::now();
     loop {
@@ -310,7 +313,8 @@ async fn whichever_call_fails_what_was_answered_holds_and_the_store_goes_on_or_e
     assert!(seen["ended"] > 20 && seen["went on"] > 60, "{seen:?}");
 }
 
-/// One call fails in a life of the store, and another life finds what there must be. Gives what has become of the first.
+/// One call fails in a life of the store, and another life finds what there must be. Gives what has
+/// become of the first.
 async fn fail_once(folder: &Path, model: Model, (call, position, errno): (Call, usize, Errno)) -> &'static str {
     let context = format!("{call:?} for the {position}th time: {errno:?}");
     let faulty = Faulty::failing(call, position, errno);
@@ -381,8 +385,9 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
     store.close().await.unwrap();
 }
 
-/// Stands in for a disk on which two threads take room for the write-ahead log at the same time, so that neither gets it: each finds none
-/// once, and the one with time says so only when the other has asked it to checkpoint the write-ahead log.
+/// Stands in for a disk on which two threads take room for the write-ahead log at the same time, so
+/// that neither gets it: each finds none once, and the one with time says so only when the other
+/// has asked it to checkpoint the write-ahead log.
 #[derive(Debug, Default)]
 struct Rivals {
     shared: OnceLock<Arc<Shared>>,

@@ -1,11 +1,12 @@
-//! Power loss: what the disk would have kept, at random moments of a store at work, is opened as a store, and must hold all that
-//! was answered by then.
+//! Power loss: what the disk would have kept, at random moments of a store at work, is opened as a
+//! store, and must hold all that was answered by then.
 //!
-//! [`Disk`](super::Disk) is replaced by one that notes what each sync makes durable: a file's content, or a folder's names. All
-//! else that was done since may have got to the disk or not: each block of a file by itself, or a part of it, a file's
-//! length, each name. So this does not depend on who writes a file: sled's are held to it as the write-ahead log's are. (Only
-//! sled's `snap.*` count as durable when they are there: sled makes and syncs them by itself, as `snap.*.generating`, before it
-//! gives them that name.)
+//! [`Disk`](super::Disk) is replaced by one that notes what each sync makes durable: a file's
+//! content, or a folder's names. All else that was done since may have got to the disk or not: each
+//! block of a file by itself, or a part of it, a file's length, each name. So this does not depend
+//! on who writes a file: sled's are held to it as the write-ahead log's are. (Only sled's `snap.*`
+//! count as durable when they are there: sled makes and syncs them by itself, as
+//! `snap.*.generating`, before it gives them that name.)
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -56,7 +57,8 @@ struct Cut {
     during: Kind,
 }
 
-/// How far each session is: the number of its last step that was answered, and of the last that was asked for.
+/// How far each session is: the number of its last step that was answered, and of the last that was
+/// asked for.
 #[derive(Debug)]
 struct Progress {
     answered: Vec<AtomicUsize>,
@@ -125,7 +127,8 @@ fn what_was_answered_survives_a_power_loss_at_any_moment() {
     assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
-/// Opens the store, lets all workers step on from where their sessions are, and gives what power losses would have left.
+/// Opens the store, lets all workers step on from where their sessions are, and gives what power
+/// losses would have left.
 async fn live(folder: &Path, steps: &mut [usize], random: &mut Random) -> Vec<Cut> {
     let all = |steps: &[usize]| steps.iter().map(|&step| AtomicUsize::new(step)).collect::<Vec<_>>();
     let progress = Arc::new(Progress { answered: all(steps), asked: all(steps) });

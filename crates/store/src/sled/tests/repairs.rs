@@ -27,8 +27,8 @@ fn sid(n: u16) -> SessionId {
     SessionId(sid)
 }
 
-/// Sessions in sled, some of them changed or ended there, and others changed, made or ended in the write-ahead log of a service that was
-/// killed. In a folder of its own, as `data/sessions`.
+/// Sessions in sled, some of them changed or ended there, and others changed, made or ended in the
+/// write-ahead log of a service that was killed. In a folder of its own, as `data/sessions`.
 async fn killed() -> (TempDir, Model) {
     let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut model = Model::new();

@@ -1,7 +1,8 @@
 //! How a group of writes stands in the write-ahead log: one frame. Knows no files.
 //!
-//! A frame begins at a multiple of [`BLOCK`] and is filled up with zeros to the next one, so that a write never touches a block
-//! in which an acknowledged one stands. It has a head and a body, each with a checksum, all numbers little-endian:
+//! A frame begins at a multiple of [`BLOCK`] and is filled up with zeros to the next one, so that a
+//! write never touches a block in which an acknowledged one stands. It has a head and a body, each
+//! with a checksum, all numbers little-endian:
 //!
 //! | bytes | |
 //! |---|---|
@@ -12,7 +13,8 @@
 //! | 4 | length of the body |
 //! | 4 | CRC-32 of the body |
 //!
-//! The body is the group's writes: sid (16), revision (8), length (4), value. A removed session has the length [`REMOVED`].
+//! The body is the group's writes: sid (16), revision (8), length (4), value. A removed session has
+//! the length [`REMOVED`].
 
 use relogin_session::SessionId;
 

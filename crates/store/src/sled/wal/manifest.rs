@@ -1,10 +1,11 @@
-//! the write-ahead log's list of its files, and how far its writes are durable elsewhere: so a file that somebody has taken away is
-//! missed, be it the newest. Knows no frames.
+//! the write-ahead log's list of its files, and how far its writes are durable elsewhere: so a file
+//! that somebody has taken away is missed, be it the newest. Knows no frames.
 //!
-//! One file of two slots. Each state of the list goes to the slot in which the state before it is not, and is synced before
-//! anything is done that rests on it; of two whole slots the one with the higher number counts. A file is listed once it is
-//! on disk and before a frame is in it, and is taken off the list before its name goes. So a crash leaves files that are not
-//! listed, and never lists one that is not there.
+//! One file of two slots. Each state of the list goes to the slot in which the state before it is
+//! not, and is synced before anything is done that rests on it; of two whole slots the one with the
+//! higher number counts. A file is listed once it is on disk and before a frame is in it, and is
+//! taken off the list before its name goes. So a crash leaves files that are not listed, and never
+//! lists one that is not there.
 //!
 //! | bytes of a slot, little-endian | |
 //! |---|---|

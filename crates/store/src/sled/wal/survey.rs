@@ -87,8 +87,8 @@ pub(in super::super) fn survey(
     Ok(Survey { segments, blanks, manifest, last_name, last: reader.next - 1, damage })
 }
 
-/// The number of the segment in a file; none if the file is blank. All frames up to `checkpointed` are
-/// checkpointed: anything else in a file that starts with no frame is left from an earlier use.
+/// The number of the segment in a file; none if the file is blank. All frames up to `checkpointed`
+/// are checkpointed: anything else in a file that starts with no frame is left from an earlier use.
 fn segment_of(file: &[u8], checkpointed: u64) -> Option<u64> {
     if let Some(head) = Head::read(file) {
         return Some(head.segment);
