@@ -1,6 +1,6 @@
 //! Three nats-servers on loopback that are one cluster with JetStream. Clients and the servers
 //! themselves reach each other over wires, so a server is found where it was when it is started
-//! again.
+//! again, and can be cut off.
 
 use std::time::Duration;
 
@@ -27,22 +27,23 @@ struct Node {
     /// None while it is killed.
     server: Option<NatsServer>,
     clients: Wire,
-    routes: Wire,
+    /// What the servers reach it by, each over its own; nobody uses its own one.
+    routes: Vec<Wire>,
 }
+
+/// Where a server says that others reach it. Nobody does: they know each other by their wires, and
+/// a way past those could not be cut.
+const NOWHERE: &str = "127.0.0.1:1";
 
 impl Cluster {
     /// Starts three, and waits until they keep streams on all of them.
     pub async fn start() -> Self {
         let mut nodes = Vec::new();
         for n in 0..3 {
-            let (clients, routes) = (Wire::to_nowhere().await, Wire::to_nowhere().await);
-            nodes.push(Node {
-                name: format!("n{n}"),
-                folder: tempfile::tempdir().unwrap(),
-                server: None,
-                clients,
-                routes,
-            });
+            let clients = Wire::to_nowhere().await;
+            let routes = vec![Wire::to_nowhere().await, Wire::to_nowhere().await, Wire::to_nowhere().await];
+            let folder = tempfile::tempdir().unwrap();
+            nodes.push(Node { name: format!("n{n}"), folder, server: None, clients, routes });
         }
         let mut cluster = Self { nodes };
         for n in 0..3 {
@@ -89,7 +90,8 @@ impl Cluster {
 
     /// Starts a server that was killed, on what it has on its disk.
     pub fn restart(&mut self, n: usize) {
-        let routes: Vec<_> = self.nodes.iter().map(|node| node.routes.url()).collect();
+        let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != n);
+        let routes: Vec<_> = others.map(|(_, other)| other.routes[n].url()).collect();
         let node = &mut self.nodes[n];
         let server = NatsServer::start(&[
             "--jetstream",
@@ -102,19 +104,46 @@ impl Cluster {
             "--cluster",
             "nats://127.0.0.1:-1",
             "--cluster_advertise",
-            &node.routes.address.to_string(),
+            NOWHERE,
             "--routes",
             &routes.join(","),
             "--no_advertise",
         ]);
         node.clients.lead_to(&server.address);
-        node.routes.lead_to(server.routes.as_ref().unwrap());
+        for route in &node.routes {
+            route.lead_to(server.routes.as_ref().unwrap());
+        }
         node.server = Some(server);
     }
 
     /// Sends a signal to a server.
     pub fn signal(&self, n: usize, signal: Signal) {
         self.nodes[n].server.as_ref().unwrap().signal(signal);
+    }
+
+    /// Cuts a server off from the others. Its clients still reach it.
+    pub fn isolate(&self, n: usize) {
+        self.routes_of(n).for_each(Wire::cut);
+    }
+
+    /// Undoes [`Cluster::isolate`].
+    pub fn rejoin(&self, n: usize) {
+        self.routes_of(n).for_each(Wire::mend);
+    }
+
+    /// Cuts a server off from its clients.
+    pub fn cut_clients(&self, n: usize) {
+        self.nodes[n].clients.cut();
+    }
+
+    /// Undoes [`Cluster::cut_clients`].
+    pub fn mend_clients(&self, n: usize) {
+        self.nodes[n].clients.mend();
+    }
+
+    /// The wires that lead to a server from the others, and from it to them.
+    fn routes_of(&self, n: usize) -> impl Iterator<Item = &Wire> {
+        self.nodes[n].routes.iter().chain(self.nodes.iter().map(move |node| &node.routes[n]))
     }
 
     /// Waits until all of the stream's servers have all of it, and gives the number of its leader.
