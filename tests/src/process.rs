@@ -206,6 +206,14 @@ impl Process {
         Ok(status)
     }
 
+    /// Waits until it has ended by itself, however long that takes. Cancel safe.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub async fn gone(&mut self) -> Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("waiting for {}", self.name))
+    }
+
     /// As [`Process::ended`], with all lines that it has put out.
     ///
     /// # Errors

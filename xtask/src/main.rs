@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod chaos;
 mod context;
 mod dist;
 mod examples;
@@ -85,6 +86,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[MINUTES]",
         about: "let thousands of clients come and go among attackers, for an hour",
         run: soak::command,
+    },
+    Command {
+        name: "chaos",
+        arguments: "[MINUTES] [SEED]",
+        about: "kill, halt and cut off servers, instances and gateways under 200 clients, for ten minutes",
+        run: chaos::command,
     },
     Command {
         name: "screenshots",

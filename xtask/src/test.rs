@@ -140,7 +140,7 @@ fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
 }
 
 fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
-    let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--no-fail-fast"];
+    let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--exclude", CHAOS, "--no-fail-fast"];
     workshop.tests("native", &mut workshop.cargo(&arguments))
 }
 
@@ -217,6 +217,7 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
 
 const WEB: &str = "relogin-web";
 const END_TO_END: &str = "relogin-tests";
+const CHAOS: &str = "relogin-chaos";
 
 impl Workshop<'_> {
     fn cargo(&self, arguments: &[&str]) -> Command {
