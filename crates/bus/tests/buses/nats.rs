@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use relogin_bus::{
-    Bus, BusError, Delivery, Link, Mailbox, Tag,
+    Bus, BusError, Delivery, Link, Mailbox, Need, Tag,
     nats::{ConnectError, NatsBus, NatsConfig},
 };
 use relogin_test_support::{
@@ -12,7 +12,10 @@ use relogin_test_support::{
     soon,
 };
 use rustix::process::Signal;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+};
 
 use super::connect;
 
@@ -41,6 +44,39 @@ async fn what_is_no_nats_server_is_refused() {
     let error = refusal(&url).await;
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     other.await.unwrap();
+}
+
+/// The permissions are tried on a connection of their own, to which no message comes.
+#[tokio::test]
+async fn a_server_that_says_nothing_of_permissions_is_not_waited_for_for_ever() {
+    let server = NatsServer::start(&[]);
+    let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), server.address.clone());
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for is_first in [true, false] {
+            let ((mut client, _), mut server) = (listener.accept().await?, TcpStream::connect(&to).await?);
+            tokio::spawn(async move {
+                if is_first {
+                    return copy_bidirectional(&mut client, &mut server).await.map(drop);
+                }
+                let ((mut asked, mut told), (from, mut server)) = (client.split(), server.split());
+                let answers = async {
+                    let mut lines = BufReader::new(from).lines();
+                    while let Some(line) = lines.next_line().await? {
+                        if ["INFO", "PONG"].iter().any(|answer| line.starts_with(answer)) {
+                            told.write_all(format!("{line}\r\n").as_bytes()).await?;
+                        }
+                    }
+                    Ok(())
+                };
+                tokio::try_join!(copy(&mut asked, &mut server), answers).map(drop)
+            });
+        }
+        std::io::Result::Ok(())
+    });
+    let bus = connect(&url).await;
+    let error = soon(bus.require(vec![Need::subscribe("a".to_owned())], Vec::new())).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unchecked { source: None, .. }), "{error:?}");
 }
 
 #[tokio::test]

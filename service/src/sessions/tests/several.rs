@@ -219,6 +219,27 @@ async fn what_was_told_while_a_get_was_answered_is_told_again_after_it() {
     assert!(several.told().ends_with("b user null\nb token null\nb token \"user\"\nb user \"jane\""));
 }
 
+/// Others may change without end what a connection is to be told.
+#[tokio::test(start_paused = true)]
+async fn what_a_connection_was_told_is_corrected_so_often_at_most() {
+    let mut several = Several::new(2).await;
+    several.login(1, "a", None).await.unwrap();
+    let Instance { sessions, view, .. } = &several.instances[0];
+    let (sessions, view) = (sessions.clone(), view.clone());
+    let (session, _) = sessions.session_on(&cid("a")).await.unwrap();
+    several.told();
+
+    view.flips.store(15, SeqCst);
+    sessions.confirm_session(&cid("a"), session).await.unwrap();
+    let told = several.told();
+    assert_eq!(told.matches("a token").count(), 15, "{told}");
+    assert!(told.ends_with("a user null\na token null"), "{told}");
+
+    view.flips.store(16, SeqCst);
+    let contended = sessions.confirm_session(&cid("a"), None).await;
+    assert!(matches!(contended, Err(SessionsError::Contended)), "{contended:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn of_two_logins_at_once_on_one_connection_one_wins_and_no_session_is_left_over() {
     for attempts in [[None, None], [Some(1), Some(2)]] {

@@ -28,6 +28,10 @@ pub(super) struct View {
     truth: Arc<Mutex<Truth>>,
     seen: Mutex<Records>,
     moved: Notify,
+    /// At so many read barriers, others have changed everything since the last one: what was stored
+    /// is gone, and what was gone is stored.
+    pub(super) flips: AtomicUsize,
+    gone: Mutex<Records>,
 }
 
 impl View {
@@ -140,6 +144,9 @@ impl SessionStore for View {
 
     async fn read_barrier(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
+        if self.flips.fetch_update(SeqCst, SeqCst, |flips| flips.checked_sub(1)).is_ok() {
+            std::mem::swap(&mut self.truth.lock().unwrap().records, &mut self.gone.lock().unwrap());
+        }
         self.catch_up();
         Ok(())
     }
