@@ -88,6 +88,22 @@ impl Service {
         self.tell(&request.reply, answer).await
     }
 
+    /// From now on lets everybody get everything, which is this model.
+    pub fn grants_all(mut self, model: &str) {
+        let model = format!(r#"{{"result":{{"model":{model}}}}}"#);
+        tokio::spawn(async move {
+            while self.read().await.is_ok() {
+                for request in std::mem::take(&mut self.asked) {
+                    let is_access = request.subject.starts_with("access.");
+                    let answer = if is_access { r#"{"result":{"get":true}}"# } else { &model };
+                    if self.answer(&request, answer).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+
     /// Publishes an event.
     ///
     /// # Errors
@@ -103,6 +119,11 @@ impl Service {
     pub async fn unexpected(&mut self) -> Result<Vec<String>> {
         self.settle().await?;
         Ok(self.asked.iter().map(|request| format!("{} {}", request.subject, request.text)).collect())
+    }
+
+    /// The same, to be answered.
+    pub fn take(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.asked).into()
     }
 
     /// Waits until the server has dealt with all that was written.
