@@ -16,7 +16,7 @@ use relogin_tests::{
 
 on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
     a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
-    a_proxy_that_leaves_things_out_is_told_of_in_the_log, many_strange_pages_are_few_lines_in_the_log,
+    a_proxy_that_leaves_things_out_is_told_of_in_the_log, behind_a_proxy_cookies_are_as_secure_as_the_site, many_strange_pages_are_few_lines_in_the_log,
     headers_of_proxies_are_read_of_proxies_and_bounded, bodies_that_take_their_time_are_not_waited_for,
     behind_a_proxy_each_client_has_its_places);
 on!(embedded: login_attempts_behind_a_proxy_hold_up_nobody_elses_login);
@@ -25,7 +25,7 @@ on!(embedded: login_attempts_behind_a_proxy_hold_up_nobody_elses_login);
 const MEMORY: u64 = 64 << 20;
 
 /// What the page's program is asked for as.
-async fn program(to: SocketAddr) -> Result<String> {
+pub(super) async fn program(to: SocketAddr) -> Result<String> {
     let index = answer(to, &format!("GET / HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n")).await?;
     let path =
         index.split('"').find(|word| word.ends_with(".wasm")).context("no page: `cargo xtask test` builds it")?;
@@ -178,16 +178,39 @@ async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage)
     ensure!(upgrade(to, &to.to_string(), "https://chat.example").await? == "403");
     stage.service_says("which option would let it in", "--public-url \"https://chat.example\"").await?;
     let whole = Raw::upgrade(to, &[]);
-    for lost in
-        [whole.replace("Upgrade: websocket\r\n", "").replace("n: Upgrade", "n: close"), whole.replace("/1.1", "/1.0")]
-    {
-        let mut raw = Raw::connect(to, STRANGER).await?;
-        raw.send(lost.as_bytes()).await?;
-        let head = raw.head().await?;
-        ensure!(head.contains(" 426 ") && head.contains("upgrade: websocket\r\n"), "{lost} {head}");
-    }
+    let lost =
+        [whole.replace("Upgrade: websocket\r\n", "").replace("n: Upgrade", "n: close"), whole.replace("/1.1", "/1.0")];
+    in_time("a line about what the proxy loses", async {
+        // One line a second is about strangers.
+        while !stage.service()?.lines().iter().any(|line| line.contains("refused a WebSocket without the header")) {
+            for lost in &lost {
+                let mut raw = Raw::connect(to, STRANGER).await?;
+                raw.send(lost.as_bytes()).await?;
+                let head = raw.head().await?;
+                ensure!(head.contains(" 426 ") && head.contains("upgrade: websocket\r\n"), "{lost} {head}");
+            }
+        }
+        Ok(())
+    })
+    .await?;
     innocent.goes_on(2).await?;
     innocent.leave().await?;
+    Ok(())
+}
+
+/// Line aa: a proxy whose `Host` is that of this machine. Cookies of the site with TLS are for TLS
+/// all the same.
+async fn behind_a_proxy_cookies_are_as_secure_as_the_site(stage: &mut Stage) -> Result<()> {
+    for (options, is_secure) in [(&[][..], false), (&["--public-url", "https://chat.example"], true)] {
+        stage.up(options).await?;
+        let to = stage.gateway_addr();
+        let request = format!("GET / HTTP/1.1\r\nHost: {to}\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\r\n");
+        let page = answer(to, &request).await?;
+        let (_, cookie) = page.split_once("set-cookie: ").context("no cookie")?;
+        let cookie = cookie.lines().next().unwrap_or_default();
+        ensure!(cookie.contains("Secure") == is_secure && cookie.starts_with("__Host-") == is_secure, "{cookie}");
+        stage.stop_service().await?;
+    }
     Ok(())
 }
 
