@@ -194,6 +194,15 @@ impl Process {
         self.ended().await
     }
 
+    /// As [`Process::stop`], with all lines that it has put out.
+    ///
+    /// # Errors
+    /// As [`Process::stop`].
+    pub async fn stop_saying(self) -> Result<(ExitStatus, Vec<String>)> {
+        kill_process(self.pid()?, Signal::TERM).with_context(|| format!("stopping {}", self.name))?;
+        self.ended_saying().await
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Errors

@@ -53,7 +53,10 @@ impl Raw {
     /// # Errors
     /// If nobody takes the connection.
     pub async fn connect(to: SocketAddr, from: Ipv4Addr) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
+        Self::connect_by(TcpSocket::new_v4()?, to, from).await
+    }
+
+    async fn connect_by(socket: TcpSocket, to: SocketAddr, from: Ipv4Addr) -> Result<Self> {
         // Thousands of them leave as many ports behind.
         socket.set_reuseaddr(true)?;
         socket.bind((from, 0).into()).context("taking an address of this machine")?;
@@ -67,13 +70,26 @@ impl Raw {
     /// # Errors
     /// If the answer is not 101.
     pub async fn websocket(to: SocketAddr, from: Ipv4Addr, headers: &[(&str, &str)]) -> Result<Self> {
-        let mut raw = Self::connect(to, from).await?;
-        raw.send(Self::upgrade(to, headers).as_bytes()).await?;
-        let head = raw.head().await?;
+        Self::connect(to, from).await?.into_websocket(to, headers).await
+    }
+
+    /// The same; this side's system keeps next to nothing of what is not read.
+    ///
+    /// # Errors
+    /// As [`Raw::websocket`].
+    pub async fn websocket_of_small_buffers(to: SocketAddr, from: Ipv4Addr) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(4 << 10)?;
+        Self::connect_by(socket, to, from).await?.into_websocket(to, &[]).await
+    }
+
+    async fn into_websocket(mut self, to: SocketAddr, headers: &[(&str, &str)]) -> Result<Self> {
+        self.send(Self::upgrade(to, headers).as_bytes()).await?;
+        let head = self.head().await?;
         if !head.starts_with("HTTP/1.1 101 ") {
             bail!("no WebSocket: {head}");
         }
-        Ok(raw)
+        Ok(self)
     }
 
     /// The head of a request for a WebSocket.

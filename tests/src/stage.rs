@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt, process::Command, sync::watch};
 
@@ -404,9 +404,22 @@ impl Stage {
     /// Asks the service to stop (SIGTERM) and waits for that.
     ///
     /// # Errors
-    /// If it does not.
+    /// If it does not, or reports an error meanwhile; but what is lost of an audit trail is one.
     pub async fn stop_service(&mut self) -> Result<ExitStatus> {
-        self.service.process.take().context("the service does not run")?.stop().await
+        Ok(self.stop_service_saying().await?.0)
+    }
+
+    /// As [`Stage::stop_service`], with all lines that it has put out.
+    ///
+    /// # Errors
+    /// As [`Stage::stop_service`].
+    pub async fn stop_service_saying(&mut self) -> Result<(ExitStatus, Vec<String>)> {
+        let process = self.service.process.take().context("the service does not run")?;
+        let (status, lines) = process.stop_saying().await?;
+        let meanwhile = lines.iter().skip_while(|line| !line.contains("stopping; send the signal again"));
+        let errors: Vec<_> = meanwhile.filter(|line| line.contains(" ERROR ") && !line.contains("audit")).collect();
+        ensure!(errors.is_empty(), "errors of a stop: {errors:#?}");
+        Ok((status, lines))
     }
 
     /// Starts the service, with the same options and data as before.

@@ -476,6 +476,7 @@ mod tests {
                         stage.client.send(Message::Ping(Bytes::new())).await.unwrap();
                     }
                 }
+                assert!(start.elapsed() < Duration::from_secs(100), "the message is waited for");
             };
             assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "message not finished in time"));
             // Ten seconds, and one for each 16 KiB. (Time is virtual.)
