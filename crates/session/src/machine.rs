@@ -34,6 +34,7 @@
 //! | stale retry | kept | nothing | `InvalidReloginKey` |
 //! | reuse detected | removed | all told `rotated` with the next generation, then cleared | `InvalidReloginKey` |
 //! | store rolled back | removed | all cleared | `InvalidReloginKey` |
+//! | recover | generation of the key + 1, deadlines moved | as rotate | the new key |
 //! | proof missing | kept | nothing | `InvalidReloginKey` |
 //! | (any, the session is bound to another cookie than came along) | kept | nothing | `InvalidReloginKey` |
 //! | (any that would succeed, user removed) | removed | all cleared | `InvalidReloginKey` |
@@ -227,6 +228,9 @@ pub enum Outcome {
     ReuseDetected,
     /// A key was newer than the record, so the store has lost writes; the session was disposed of.
     StoreRolledBack,
+    /// A proven device came with a key newer than the record, so the store has lost writes; a new
+    /// generation was made.
+    Recovered,
     /// A bound session's key came without a proof.
     ProofMissing,
     /// A key came without the cookie that its session is bound to.
@@ -269,6 +273,7 @@ impl fmt::Display for Outcome {
             Self::StaleRetry => "stale_retry",
             Self::ReuseDetected => "reuse_detected",
             Self::StoreRolledBack => "store_rolled_back",
+            Self::Recovered => "recovered",
             Self::ProofMissing => "proof_missing",
             Self::CookieMismatch => "cookie_mismatch",
             Self::Refused => "refused",

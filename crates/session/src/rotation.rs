@@ -22,6 +22,9 @@ pub enum KeyUse {
     ReuseDetected,
     /// A key newer than the record: the store has lost writes that were durable.
     StoreRolledBack,
+    /// The same, of a proven device: nobody else can have the key, so the next generation is made
+    /// from it.
+    Recover,
     /// A bound session's key without its device: refused, nothing changes.
     ProofMissing,
 }
@@ -48,7 +51,7 @@ pub fn rotation(
         return KeyUse::ProofMissing;
     }
     if presented > record.generation {
-        return KeyUse::StoreRolledBack;
+        return if record.is_bound() { KeyUse::Recover } else { KeyUse::StoreRolledBack };
     }
     if presented == record.generation {
         return KeyUse::Rotate;
@@ -157,8 +160,8 @@ mod tests {
             n=g-3, when no attempt made g-2: bearer ReuseDetected, bound ProofMissing, proven CatchUp
             n=g-4 by the attempt that made g-3: bearer StaleRetry, bound ProofMissing, proven CatchUp
             n<g-1 otherwise: bearer ReuseDetected, bound ProofMissing, proven CatchUp
-            n=g+1: bearer StoreRolledBack, bound ProofMissing, proven StoreRolledBack
-            n>g+1: bearer StoreRolledBack, bound ProofMissing, proven StoreRolledBack
+            n=g+1: bearer StoreRolledBack, bound ProofMissing, proven Recover
+            n>g+1: bearer StoreRolledBack, bound ProofMissing, proven Recover
         "#]]
         .assert_eq(&table);
     }

@@ -22,35 +22,36 @@
 //! check, as each session is a key of its own; the replica does it, and where two processes have
 //! put a connection on two sessions at once, both find both.
 //!
+//! **A bucket that has lost writes** (its server lost power before they were on disk, it was
+//! deleted or restored) has fewer than the replica. `jetstream/progress.rs` says how that is
+//! noticed; all of the bucket is read again then, and what it has counts.
+//!
 //! **Time to live.** A session that nobody disposes of after its deadline is removed by the server
 //! an hour later, and what marks a removed session goes after an hour too.
 
 mod barrier;
 mod bucket;
 mod follower;
+mod progress;
 mod replica;
+mod watch;
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_nats::{Client, connection::State};
 use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId};
 use thiserror::Error;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-};
+use tokio::{sync::Notify, task::JoinHandle};
 
 pub use self::bucket::{BucketConfig, Replicas};
 use self::{
     barrier::Barriers,
-    bucket::{Bucket, Published},
+    bucket::{ANSWER_DEADLINE, Bucket, Published},
+    progress::{Position, Progress},
     replica::{Change, Encoded, Replica, WriteId},
 };
 use crate::{Revision, SessionStore, StoreError, Stored, index::is_earlier};
@@ -77,6 +78,9 @@ pub enum OpenError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no such bucket.
+    #[error("there is no JetStream bucket {0:?}")]
+    Missing(String),
     /// There is a bucket of this name that is made in another way.
     #[error("the JetStream bucket {bucket:?} keeps {found}, but {wanted} is asked for")]
     Different {
@@ -99,12 +103,7 @@ struct Shared {
     replica: Mutex<Replica>,
     deadline_moved: Notify,
     barriers: Barriers,
-    /// The sequence up to which the replica has everything.
-    reached: watch::Sender<Revision>,
-    /// The watch has not shown in time what was acknowledged.
-    lagging: Notify,
-    /// Set while the follower hears from the server.
-    is_following: AtomicBool,
+    progress: Progress,
 }
 
 impl JetStreamStore {
@@ -113,16 +112,27 @@ impl JetStreamStore {
     /// # Errors
     /// [`OpenError`] if the bucket cannot be used, or not be read.
     pub async fn open(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
-        let bucket = Bucket::open(&client, config).await?;
+        let bucket = Bucket::open(&client, config, false).await?;
+        Self::follow(client, bucket).await
+    }
+
+    /// The same, of a bucket that must be there.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the bucket is not there, cannot be used, or not be read.
+    pub async fn open_existing(client: Client, config: &BucketConfig) -> Result<Self, OpenError> {
+        let bucket = Bucket::open(&client, config, true).await?;
+        Self::follow(client, bucket).await
+    }
+
+    async fn follow(client: Client, bucket: Bucket) -> Result<Self, OpenError> {
         let shared = Arc::new(Shared {
             bucket,
-            client,
             replica: Mutex::default(),
             deadline_moved: Notify::new(),
             barriers: Barriers::default(),
-            reached: watch::Sender::new(Revision::default()),
-            lagging: Notify::new(),
-            is_following: AtomicBool::new(false),
+            progress: Progress::new(&client),
+            client,
         });
         let watch = follower::catch_up(&shared).await?;
         let follower = tokio::spawn(follower::follow(Arc::clone(&shared), watch));
@@ -155,6 +165,7 @@ impl JetStreamStore {
             Some(record) => Change::Put(Encoded::new(record)?),
             None => Change::Remove,
         };
+        let before = shared.progress.now();
         let published = match shared.bucket.publish(sid, expected, &change).await {
             Published::Conflict if revision.is_none() => match shared.marker(sid).await? {
                 Some(marker) => shared.bucket.publish(sid, marker, &change).await,
@@ -164,6 +175,7 @@ impl JetStreamStore {
         };
         match published {
             Published::Done(written) => {
+                shared.compare(before, written);
                 shared.change(|replica| replica.apply(sid, written, change));
                 write.end();
                 Ok(written)
@@ -173,6 +185,11 @@ impl JetStreamStore {
                 // What won is what the caller decides on next.
                 shared.refresh(sid).await?;
                 Err(StoreError::Conflict)
+            }
+            Published::Nobody => {
+                write.end();
+                shared.progress.suspect(before.round);
+                Err(StoreError::Shortage("there is no such bucket, or it has no leader".into()))
             }
             Published::Refused(error) => {
                 write.end();
@@ -228,22 +245,41 @@ impl Shared {
     /// The replica has everything up to this sequence.
     fn reached(&self, sequence: Revision) {
         self.replica().followed(sequence);
-        self.reached.send_if_modified(|reached| {
-            sequence > *reached && {
-                *reached = sequence;
-                true
-            }
-        });
+        self.progress.advance(sequence);
+    }
+
+    /// A write was acknowledged that began when the replica was at `before`: if the replica knows
+    /// as much already, of other writes, the bucket has lost them.
+    fn compare(&self, before: Position, written: Revision) {
+        if written <= before.sequence {
+            self.progress.suspect(before.round);
+        }
+    }
+
+    /// Writes a barrier when the replica is at `before`.
+    async fn publish_barrier(&self, before: Position) -> Result<Revision, StoreError> {
+        if self.client.connection_state() != State::Connected {
+            return Err(StoreError::Shortage("the connection to NATS is lost".into()));
+        }
+        let published = self.bucket.publish_barrier().await;
+        match &published {
+            Ok(written) => self.compare(before, *written),
+            Err(StoreError::Shortage(_)) => self.progress.suspect(before.round),
+            Err(_) => {}
+        }
+        published
     }
 
     /// Sees to it that the replica has what the leader has of `sid`, if that is in doubt.
     async fn certain(&self, sid: SessionId) -> Result<(), StoreError> {
+        self.progress.reliable(ANSWER_DEADLINE).await?;
         let in_doubt = self.open()?.is_in_doubt(sid);
         if in_doubt { self.refresh(sid).await.map(drop) } else { Ok(()) }
     }
 
     /// The same for the session that may hold `connection`.
     async fn certain_of(&self, connection: &ConnectionId) -> Result<(), StoreError> {
+        self.progress.reliable(ANSWER_DEADLINE).await?;
         let doubted = self.open()?.doubted_holder(connection);
         match doubted {
             Some(sid) => self.refresh(sid).await.map(drop),
@@ -326,7 +362,7 @@ impl SessionStore for JetStreamStore {
         if self.shared.client.connection_state() != State::Connected {
             return Err(StoreError::Shortage("the connection to NATS is lost".into()));
         }
-        if !self.shared.is_following.load(Ordering::Acquire) {
+        if !self.shared.progress.is_following() {
             return Err(StoreError::Shortage("the bucket does not answer".into()));
         }
         Ok(())

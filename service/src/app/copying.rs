@@ -7,7 +7,7 @@ use relogin_bus::nats::NatsBus;
 use relogin_store::{
     SessionStore,
     copy::{Copied, copy},
-    jetstream::{BucketConfig, Replicas},
+    jetstream::{BucketConfig, JetStreamStore, Replicas},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -61,14 +61,10 @@ impl Copying {
             None => None,
         };
         let bus = nats.as_ref().map(|(nats, _)| nats);
-        for place in [&self.from, &self.to] {
-            if let Place::Sled(data) = place {
-                let is_there = data.join("sessions").is_dir();
-                anyhow::ensure!(*place == self.to || is_there, "there is no session store in {}", data.display());
-                make_folder(data)?;
-            }
+        let from = open_source(&self.from, self.replicas, bus).await?;
+        if let Place::Sled(data) = &self.to {
+            make_folder(data)?;
         }
-        let from = open(&self.from, self.replicas, bus).await?;
         let to = open(&self.to, self.replicas, bus).await?;
         let mut failed = None;
         let mut report = |line: String| {
@@ -83,6 +79,26 @@ impl Copying {
         to.close().await.context("cannot close the copy")?;
         failed.map_or(Ok(()), Err).context("cannot write the report")
     }
+}
+
+/// What is copied must be there: a store that was made just now would be an empty one under a
+/// mistyped name.
+async fn open_source(
+    place: &Place,
+    replicas: Replicas,
+    nats: Option<&Arc<NatsBus>>,
+) -> anyhow::Result<Arc<dyn SessionStore>> {
+    match (place, nats) {
+        (Place::Sled(data), _) => {
+            anyhow::ensure!(data.join("sessions").is_dir(), "there is no session store in {}", data.display());
+        }
+        (Place::JetStream(name), Some(nats)) => {
+            let bucket = BucketConfig { name: name.clone(), replicas };
+            return Ok(Arc::new(JetStreamStore::open_existing(nats.client(), &bucket).await?));
+        }
+        (Place::JetStream(_), None) => {}
+    }
+    open(place, replicas, nats).await
 }
 
 async fn open(place: &Place, replicas: Replicas, nats: Option<&Arc<NatsBus>>) -> anyhow::Result<Arc<dyn SessionStore>> {

@@ -16,6 +16,7 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
         | Outcome::StaleRetry
         | Outcome::ReuseDetected
         | Outcome::StoreRolledBack
+        | Outcome::Recovered
         | Outcome::ProofMissing
         | Outcome::CookieMismatch
         | Outcome::UserRemoved
@@ -66,6 +67,12 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         Outcome::ReuseDetected => line!(warn, "relogin key used twice (reuse detected): session ended"),
         Outcome::StoreRolledBack => {
             line!(error, "relogin key newer than its session: the store has lost writes (rolled back?); session ended");
+        }
+        Outcome::Recovered => {
+            line!(
+                error,
+                "relogin key newer than its session: the store has lost writes (rolled back?); its device goes on"
+            );
         }
         // Anybody can cause the rest, or it happens all the time: it must not fill a log.
         Outcome::Refused

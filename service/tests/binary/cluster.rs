@@ -1,13 +1,14 @@
 //! Three instances on a bucket that three NATS servers keep: the loss of one is a wait, and no end.
 
-use std::time::Duration;
-
 use async_nats::Client;
 use relogin_test_support::nats_cluster::Cluster;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::program::{Folder, Service};
+use crate::{
+    nats_gateway::insist,
+    program::{Folder, Service},
+};
 
 const STREAM: &str = "KV_relogin-session";
 
@@ -20,20 +21,8 @@ struct Browser<'a> {
 }
 
 impl Browser<'_> {
-    /// The answer to a request, which gateways give up after 3 s and clients send again.
     async fn ask(&self, method: &str, params: Value) -> Value {
-        let payload = json!({"cid": self.on, "token": null, "params": params}).to_string();
-        loop {
-            let request =
-                async_nats::Request::new().payload(payload.clone().into()).timeout(Some(Duration::from_secs(3)));
-            if let Ok(answer) = self.client.send_request(format!("auth.session.{method}"), request).await
-                && let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload)
-                && answer["error"]["code"] != "system.internalError"
-            {
-                break answer;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        insist(self.client, method, &self.on, params).await.0
     }
 
     async fn login(client: &Client, n: usize) -> Browser<'_> {

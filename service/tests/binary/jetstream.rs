@@ -1,5 +1,6 @@
 //! Sessions in JetStream: what one machine has begun, another goes on with.
 
+use futures_util::TryStreamExt;
 use relogin_test_support::nats_server::NatsServer;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -71,6 +72,25 @@ async fn a_server_without_jetstream_is_refused_in_one_line() {
     let (nats, folder) = (NatsServer::start(&[]), Folder::new());
     let ran = folder.run(&format!("serve {}", options(&nats, &folder)), "");
     assert!(ran.refused().contains("cannot use the JetStream bucket \"relogin-session\""), "{}", ran.refused());
+}
+
+/// A mistyped name is no empty store.
+#[tokio::test]
+async fn a_source_that_is_not_there_is_not_made_and_not_copied() {
+    let ((nats, _kept), folder) = (jetstream(), Folder::new());
+    for _ in 0..2 {
+        for (from, to, said) in [
+            ("jetstream:typo", "sled:copy", "there is no JetStream bucket \"typo\""),
+            ("sled:typo", "jetstream:copy", "there is no session store in typo"),
+        ] {
+            let line = folder.run(&format!("store copy --from {from} --to {to} --nats {}", nats.url()), "").refused();
+            assert!(line.contains(said), "{line}");
+        }
+    }
+    assert!(!folder.path("typo").exists() && !folder.path("copy").exists());
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let streams = async_nats::jetstream::new(client).stream_names().try_collect::<Vec<_>>().await.unwrap();
+    assert!(streams.is_empty(), "{streams:?}");
 }
 
 #[tokio::test]

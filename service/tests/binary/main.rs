@@ -15,6 +15,7 @@ mod nats_gateway;
 mod permissions;
 mod program;
 mod reload;
+mod rollback;
 mod secrets;
 mod sessions;
 mod several;

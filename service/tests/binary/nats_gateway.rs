@@ -11,9 +11,31 @@ use tokio::time::timeout;
 /// How long anything is waited for; only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long one request may take before it is sent again. Gateways give up after 3 s; here the
+/// machine may be busy.
+const ANSWER: Duration = Duration::from_secs(10);
+
 pub(crate) struct Gateway {
-    client: Client,
+    pub(crate) client: Client,
     events: Subscriber,
+}
+
+/// Calls an auth method as clients do: again, until it is answered. Returns also how often it was
+/// sent.
+pub(crate) async fn insist(client: &Client, method: &str, cid: &str, params: Value) -> (Value, u32) {
+    let payload = json!({"cid": cid, "token": null, "params": params}).to_string();
+    let mut sent = 0;
+    loop {
+        sent += 1;
+        let request = async_nats::Request::new().payload(payload.clone().into()).timeout(Some(ANSWER));
+        if let Ok(answer) = client.send_request(format!("auth.session.{method}"), request).await
+            && let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload)
+            && answer["error"]["code"] != "system.internalError"
+        {
+            break (answer, sent);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// A request that waits for its answer.

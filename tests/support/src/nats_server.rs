@@ -1,9 +1,10 @@
 //! A nats-server of the test's own, and a wire to it that can be cut.
 
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -62,6 +63,18 @@ impl NatsServer {
         format!("nats://{}", self.address)
     }
 
+    /// One that keeps JetStream in `folder`, on `port` (-1: a free one).
+    #[must_use]
+    pub fn with_jetstream(folder: &Path, port: &str) -> Self {
+        Self::start(&["--jetstream", "--store_dir", folder.to_str().unwrap(), "--port", port])
+    }
+
+    /// Ends it without a warning. Returns the port that it had.
+    #[must_use]
+    pub fn kill(self) -> String {
+        self.address.rsplit(':').next().unwrap().to_owned()
+    }
+
     /// Sends a signal. After SIGSTOP, returns only once every thread stands still: until then, the
     /// server may still answer.
     pub fn signal(&self, signal: Signal) {
@@ -78,6 +91,20 @@ impl Drop for NatsServer {
     fn drop(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+}
+
+/// Copies a folder, for one that is to come back as it was.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

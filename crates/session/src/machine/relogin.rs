@@ -86,6 +86,7 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
         KeyUse::CatchUp => Outcome::CaughtUp,
         KeyUse::ReuseDetected => return reuse_detected(record),
         KeyUse::StoreRolledBack => return disposed(record, Outcome::StoreRolledBack),
+        KeyUse::Recover => Outcome::Recovered,
         KeyUse::StaleRetry => return refused(Outcome::StaleRetry),
         KeyUse::ProofMissing => return refused(Outcome::ProofMissing),
     };
@@ -168,7 +169,8 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
     next.key_deadline = key_deadline(record.session_deadline, rules, now);
     next.connections.clone_from(&staying);
     next.connections.push(connection.clone());
-    if outcome == Outcome::Rotated {
+    if matches!(outcome, Outcome::Rotated | Outcome::Recovered) {
+        next.generation = used.key.generation;
         next.rotate(connection.clone(), used.attempt, now);
     } else if has_moved {
         next.made_by.connection.clone_from(connection);
@@ -187,7 +189,7 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
     // First of all: a crash must not come between a thief's token and what lets the owner find out.
     // A repetition may come because of such a crash, so it tells them again. (Of keys in a cookie
     // no script could tell whether its browser has them.)
-    if matches!(outcome, Outcome::Rotated | Outcome::Retried) && !record.in_cookie {
+    if matches!(outcome, Outcome::Rotated | Outcome::Retried | Outcome::Recovered) && !record.in_cookie {
         // Of a generation that was retried elsewhere, no storage may have what the others are told
         // of: an honest one uses the newest key at once, and so finds out who has retried.
         let told = next.generation.saturating_add(u64::from(next.made_by.retried));

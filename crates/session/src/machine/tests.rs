@@ -580,7 +580,7 @@ Invalid relogin key";
 }
 
 #[test]
-fn a_key_from_the_future_ends_any_session() {
+fn a_key_from_the_future_ends_a_bearer_session_and_a_proven_device_goes_on_from_it() {
     check(
         Some(&live()),
         Use::of(6).command(),
@@ -592,8 +592,17 @@ fn a_key_from_the_future_ends_any_session() {
             other: token None
             Invalid relogin key"#]],
     );
-    let proven = Use { proof: Proof::Valid, ..Use::of(6) };
-    assert_eq!(decide(Some(&bound()), proven.command(), &rules(), NOW).outcome, Outcome::StoreRolledBack);
+    for generation in [6, 9] {
+        let proven = Use { proof: Proof::Valid, ..Use::of(generation) };
+        let decision = decide(Some(&bound()), proven.command(), &rules(), NOW);
+        assert_eq!((decision.outcome, granted(&decision).generation), (Outcome::Recovered, generation + 1));
+        let Write::Replace(next) = &decision.write else { panic!("{decision:?}") };
+        // Its answer may be lost.
+        let again = decide(Some(next), proven.command(), &rules(), NOW);
+        assert_eq!((again.outcome, granted(&again)), (Outcome::CaughtUp, granted(&decision)));
+        let told = shown(&decision);
+        assert!(told.contains(&format!("other: rotated {}", generation + 1)), "{told}");
+    }
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, time::timeout};
+use tokio::sync::Mutex;
 
-use super::{Shared, bucket::ANSWER_DEADLINE};
+use super::{Shared, bucket::ANSWER_DEADLINE, progress::Position};
 use crate::StoreError;
 
 /// The barriers of one replica.
@@ -29,8 +29,8 @@ struct Last {
     is_passed: bool,
 }
 
-/// How long the watch may take to show a barrier that was acknowledged, before the bucket is
-/// followed anew: the server that the watch is at may be gone, which the watch itself notices after
+/// How long the watch may take to show a barrier that was acknowledged, before all of the bucket is
+/// read again: the server that the watch is at may be gone, which the watch itself notices after
 /// some ten seconds.
 const LAG: Duration = Duration::from_secs(1);
 
@@ -52,11 +52,18 @@ impl Barriers {
 }
 
 async fn is_passed(shared: &Shared) -> bool {
-    let Ok(barrier) = shared.bucket.publish_barrier().await else { return false };
-    let mut reached = shared.reached.subscribe();
-    if timeout(LAG, reached.wait_for(|reached| *reached >= barrier)).await.is_ok() {
+    let progress = &shared.progress;
+    let before = progress.now();
+    let Ok(barrier) = shared.publish_barrier(before).await else { return false };
+    if barrier > before.sequence
+        && progress
+            .wait_for(LAG, |position| position.round >= before.round && position.sequence >= barrier)
+            .await
+            .is_ok()
+    {
         return true;
     }
-    shared.lagging.notify_one();
-    timeout(ANSWER_DEADLINE, reached.wait_for(|reached| *reached >= barrier)).await.is_ok()
+    progress.suspect(before.round);
+    let is_passed = |position: Position| position.round > before.round && position.sequence >= barrier;
+    progress.wait_for(ANSWER_DEADLINE, is_passed).await.is_ok()
 }

@@ -8,10 +8,10 @@ use async_nats::{
     connection::State,
     jetstream::{
         self, Context, ErrorCode,
-        context::{CreateKeyValueErrorKind, PublishErrorKind},
-        kv::{self, Operation, Store},
+        context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishErrorKind},
+        kv::{self, Store},
         message::PublishMessage,
-        stream::{LastRawMessageErrorKind, StorageType},
+        stream::{ConsumerErrorKind, LastRawMessageErrorKind, StorageType},
     },
 };
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -21,6 +21,7 @@ use relogin_session::{Record, SessionId};
 use super::{
     OpenError,
     replica::{Change, Encoded},
+    watch::{Entry, Watch},
 };
 use crate::{Revision, StoreError};
 
@@ -61,6 +62,8 @@ pub(super) enum Published {
     Done(Revision),
     /// The subject's last sequence is another one. Nothing was stored.
     Conflict,
+    /// There is no bucket, or it has no leader.
+    Nobody,
     /// It was not stored.
     Refused(Box<dyn std::error::Error + Send + Sync>),
     /// It may have been stored.
@@ -88,7 +91,8 @@ const PREFIX: &str = "s.";
 const BARRIER: &str = "barrier";
 
 impl Bucket {
-    pub(super) async fn open(client: &Client, config: &BucketConfig) -> Result<Self, OpenError> {
+    /// Opens the bucket. If it is not there, it is made, unless it `must_exist`.
+    pub(super) async fn open(client: &Client, config: &BucketConfig, must_exist: bool) -> Result<Self, OpenError> {
         if !client.is_server_compatible(2, 12, 0) {
             return Err(OpenError::ServerTooOld(client.server_info().version));
         }
@@ -107,6 +111,13 @@ impl Bucket {
             bucket: config.name.clone(),
             source,
         };
+        if must_exist {
+            match context.get_stream(format!("KV_{}", config.name)).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error.kind()) => return Err(OpenError::Missing(config.name.clone())),
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
         let mut store = match context.create_key_value(wanted).await {
             Ok(store) => store,
             // One that is made in another way.
@@ -157,28 +168,49 @@ impl Bucket {
             Ok(acknowledged) => Published::Done(Revision(acknowledged.sequence)),
             Err(error) => match error.kind() {
                 PublishErrorKind::WrongLastSequence => Published::Conflict,
-                // Nobody was there to take it.
-                PublishErrorKind::StreamNotFound
-                | PublishErrorKind::MaxAckPending
-                | PublishErrorKind::MaxPayloadExceeded => Published::Refused(error.into()),
+                PublishErrorKind::StreamNotFound => Published::Nobody,
+                PublishErrorKind::MaxAckPending | PublishErrorKind::MaxPayloadExceeded => {
+                    Published::Refused(error.into())
+                }
                 _ => Published::Unknown(error.into()),
             },
         }
     }
 
+    /// Shows what the bucket has, and then what comes.
+    pub(super) async fn watch(&self) -> Result<Watch, OpenError> {
+        Watch::open(&self.client, &self.context, &self.store).await.map_err(|error| match error.kind() {
+            ConsumerErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                OpenError::Missing(self.store.name.clone())
+            }
+            _ => OpenError::Bucket { bucket: self.store.name.clone(), source: error.into() },
+        })
+    }
+
+    /// The session that a message is about, if it is about one.
+    pub(super) fn session(&self, subject: &str) -> Option<SessionId> {
+        let key = subject.strip_prefix(self.store.prefix.as_str())?;
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(key.strip_prefix(PREFIX)?).ok()?;
+        Some(SessionId(bytes.try_into().ok()?))
+    }
+
     /// Writes to the bucket, and returns the sequence of that write: whatever was acknowledged
     /// before has a lower one. Only a write says so. A leader that was deposed and has not noticed
-    /// would still answer a read.
+    /// would still answer a read. The client must be connected: else it would keep the write until
+    /// it is.
+    ///
+    /// # Errors
+    /// [`StoreError::Shortage`] if nobody is there to take it.
     pub(super) async fn publish_barrier(&self) -> Result<Revision, StoreError> {
-        if self.client.connection_state() != State::Connected {
-            return Err(StoreError::Shortage("the connection to NATS is lost".into()));
-        }
         let subject = format!("{}{BARRIER}", self.store.prefix);
         let sent = self.context.send_publish(subject, PublishMessage::build()).await;
         let acknowledged = sent.map_err(|error| StoreError::Backend(error.into()))?.await;
-        acknowledged
-            .map(|acknowledged| Revision(acknowledged.sequence))
-            .map_err(|error| StoreError::Backend(error.into()))
+        acknowledged.map(|acknowledged| Revision(acknowledged.sequence)).map_err(|error| match error.kind() {
+            PublishErrorKind::StreamNotFound => {
+                StoreError::Shortage("there is no such bucket, or it has no leader".into())
+            }
+            _ => StoreError::Backend(error.into()),
+        })
     }
 
     /// What the bucket's leader has of a session: its last sequence and what that has done;
@@ -206,17 +238,15 @@ impl Bucket {
 }
 
 /// The change of the session `sid` that an entry of the watch makes.
-pub(super) fn change(sid: SessionId, entry: &kv::Entry) -> Result<Change, StoreError> {
-    Ok(match entry.operation {
-        Operation::Put => Change::Put(Encoded::decode(sid, &entry.value)?),
-        Operation::Delete | Operation::Purge => Change::Remove,
+pub(super) fn change(sid: SessionId, entry: &Entry) -> Result<Change, StoreError> {
+    Ok(match &entry.headers {
+        Some(headers) if is_removal(headers) => Change::Remove,
+        _ => Change::Put(Encoded::decode(sid, &entry.value)?),
     })
 }
 
-/// The session that a key belongs to, if it is a key of ours.
-pub(super) fn session(key: &str) -> Option<SessionId> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(key.strip_prefix(PREFIX)?).ok()?;
-    Some(SessionId(bytes.try_into().ok()?))
+fn is_missing(kind: &GetStreamErrorKind) -> bool {
+    matches!(kind, GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn is_removal(headers: &HeaderMap) -> bool {

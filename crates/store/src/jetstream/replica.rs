@@ -111,8 +111,36 @@ impl Replica {
         self.index.next_deadline()
     }
 
-    pub(super) fn sids(&self) -> impl Iterator<Item = SessionId> + '_ {
-        self.records.keys().copied()
+    /// All of the bucket is going to be read again, and what it has then counts. Returns what is
+    /// known now.
+    pub(super) fn restart(&mut self) -> HashMap<SessionId, Revision> {
+        self.followed = Revision::default();
+        let removed = self.removed.iter().map(|(sid, marker)| (*sid, *marker));
+        let there = self.records.keys().filter_map(|sid| Some((*sid, self.index.revision(*sid)?)));
+        there.chain(removed).collect()
+    }
+
+    /// Forgets sessions that the bucket has not shown, and returns how many there were. Those that
+    /// are not as they were `known` before are added to `unsure`.
+    pub(super) fn keep_only(
+        &mut self,
+        shown: &HashSet<SessionId>,
+        known: &HashMap<SessionId, Revision>,
+        unsure: &mut Vec<SessionId>,
+    ) -> usize {
+        self.removed.retain(|sid, marker| shown.contains(sid) || known.get(sid) != Some(marker));
+        let missing = self.records.keys().filter(|sid| !shown.contains(sid)).copied().collect::<Vec<_>>();
+        let mut dropped = 0;
+        for sid in missing {
+            if self.revision(sid) == known.get(&sid).copied() {
+                self.index.remove(sid);
+                self.records.remove(&sid);
+                dropped += 1;
+            } else {
+                unsure.push(sid);
+            }
+        }
+        dropped
     }
 
     /// Takes up a message of the bucket, unless a newer one is known.
@@ -217,7 +245,8 @@ impl Replica {
         }
     }
 
-    fn set(&mut self, sid: SessionId, revision: Revision, change: Change) {
+    /// Makes this what is known of a session.
+    pub(super) fn set(&mut self, sid: SessionId, revision: Revision, change: Change) {
         match change {
             Change::Put(Encoded { record, bytes }) => {
                 self.removed.remove(&sid);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::TryStreamExt;
-use relogin_test_support::nats_server::NatsServer;
+use relogin_test_support::nats_server::{NatsServer, copy_folder};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
@@ -25,11 +25,7 @@ struct Bed {
 impl Bed {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { server: Self::server(&folder, "-1"), folder }
-    }
-
-    fn server(folder: &TempDir, port: &str) -> NatsServer {
-        NatsServer::start(&["--jetstream", "--store_dir", folder.path().to_str().unwrap(), "--port", port])
+        Self { server: NatsServer::with_jetstream(folder.path(), "-1"), folder }
     }
 
     async fn client(&self) -> Client {
@@ -44,12 +40,15 @@ impl Bed {
         JetStreamStore::open(self.client().await, &config(Replicas::One)).await.unwrap()
     }
 
+    /// Ends the server without a warning. Returns its folder, and its port.
+    fn stop(self) -> (TempDir, String) {
+        (self.folder, self.server.kill())
+    }
+
     /// Ends the server without a warning, and starts it again at the same address.
     fn crash(self) -> Self {
-        let Self { server, folder } = self;
-        let port = server.address.rsplit(':').next().unwrap().to_owned();
-        drop(server);
-        Self { server: Self::server(&folder, &port), folder }
+        let (folder, port) = self.stop();
+        Self { server: NatsServer::with_jetstream(folder.path(), &port), folder }
     }
 }
 
@@ -235,15 +234,13 @@ async fn without_a_server_nothing_is_written_and_all_is_well_when_it_is_back() {
     let store = bed.store().await;
     let first = store.create(record(1, &["a"])).await.unwrap();
     store.check().await.unwrap();
-    let port = bed.server.address.rsplit(':').next().unwrap().to_owned();
-    let Bed { server, folder } = bed;
-    drop(server);
+    let (folder, port) = bed.stop();
     until(async || store.check().await.err()).await;
     let refused = store.replace(record(1, &["b"]), first).await;
     assert!(matches!(refused, Err(StoreError::Shortage(_))), "{refused:?}");
     assert!(store.load(sid(1)).await.unwrap().is_some(), "what was written is still read");
 
-    let _bed = Bed { server: Bed::server(&folder, &port), folder };
+    let _bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
     let written = until(async || store.replace(record(1, &["b"]), first).await.ok()).await;
     assert!(written > first);
     until(async || store.check().await.ok()).await;
@@ -310,6 +307,101 @@ async fn an_older_server_is_refused() {
     server.abort();
 }
 
+/// Two processes whose server comes back with what it had a while ago: a power loss took what it
+/// had acknowledged since.
+#[tokio::test]
+async fn what_a_server_has_lost_both_processes_read_as_it_is_now() {
+    let bed = Bed::new();
+    let first = bed.store().await;
+    let old = first.create(record(1, &["a"])).await.unwrap();
+    let removed = first.create(record(3, &["c"])).await.unwrap();
+    first.close().await.unwrap();
+    drop(first);
+    let (folder, port) = bed.stop();
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(folder.path(), copy.path());
+
+    let bed = Bed { server: NatsServer::with_jetstream(folder.path(), &port), folder };
+    let (ours, theirs) = (bed.store().await, bed.store().await);
+    let mut newest = old;
+    for n in 0..100 {
+        newest = ours.replace(record(1, &[&format!("b{n}")]), newest).await.unwrap();
+    }
+    ours.create(record(2, &["lost"])).await.unwrap();
+    ours.remove(sid(3), removed).await.unwrap();
+    theirs.read_barrier().await.unwrap();
+    assert_eq!(theirs.load(sid(1)).await.unwrap().unwrap().revision, newest);
+    bed.stop();
+
+    let bed = Bed { server: NatsServer::with_jetstream(copy.path(), &port), folder: copy };
+    for store in [&ours, &theirs] {
+        // The very first read after the connection is back.
+        let read = until(async || store.read_barrier().await.ok().and(store.load(sid(1)).await.ok())).await;
+        assert_eq!(read.map(|stored| (stored.revision, stored.record.clone())), Some((old, record(1, &["a"]))));
+        assert_eq!(store.load(sid(2)).await.unwrap(), None);
+        assert_eq!(store.find_by_connection(&cid("lost")).await.unwrap(), None);
+        assert_eq!(store.load(sid(3)).await.unwrap().map(|stored| stored.revision), Some(removed));
+        store.check().await.unwrap();
+    }
+    // The sequences of what was lost are given out once more.
+    let mut again = old;
+    for n in 0..10 {
+        again = theirs.replace(record(1, &[&format!("d{n}")]), again).await.unwrap();
+        ours.read_barrier().await.unwrap();
+        assert_eq!(ours.load(sid(1)).await.unwrap().map(|stored| stored.revision), Some(again));
+    }
+    assert!(again <= newest, "or this test shows nothing");
+    assert_eq!(bed.store().await.load(sid(1)).await.unwrap(), ours.load(sid(1)).await.unwrap());
+}
+
+/// On the same connection, and the new bucket is ahead of the old one before anybody looks.
+#[tokio::test]
+async fn a_bucket_that_was_made_again_is_read_again() {
+    let bed = Bed::new();
+    let ours = bed.store().await;
+    let before = ours.create(record(1, &["a"])).await.unwrap();
+    let context = async_nats::jetstream::new(bed.client().await);
+    context.delete_key_value("sessions").await.unwrap();
+    let theirs = bed.store().await;
+    let mut newest = theirs.create(record(2, &["b"])).await.unwrap();
+    while newest.0 < before.0 + 10 {
+        newest = theirs.replace(record(2, &["b"]), newest).await.unwrap();
+    }
+    ours.read_barrier().await.unwrap();
+    assert_eq!(ours.load(sid(1)).await.unwrap(), None);
+    assert_eq!(ours.find_by_connection(&cid("a")).await.unwrap(), None);
+    assert_eq!(ours.load(sid(2)).await.unwrap().map(|stored| stored.revision), Some(newest));
+}
+
+#[tokio::test]
+async fn without_its_bucket_nothing_is_written_or_read_until_it_is_there() {
+    let bed = Bed::new();
+    let store = bed.store().await;
+    let first = store.create(record(1, &["a"])).await.unwrap();
+    let context = async_nats::jetstream::new(bed.client().await);
+    context.delete_key_value("sessions").await.unwrap();
+    let refused = store.replace(record(1, &["b"]), first).await;
+    assert!(matches!(refused, Err(StoreError::Shortage(_))), "{refused:?}");
+    assert!(matches!(store.check().await, Err(StoreError::Shortage(_))));
+    let stale = store.load(sid(1)).await;
+    assert!(matches!(stale, Err(StoreError::Shortage(_))), "{stale:?}");
+    assert!(store.read_barrier().await.is_err());
+    bed.store().await;
+    until(async || store.check().await.ok()).await;
+    store.create(record(1, &["a"])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bucket_that_must_be_there_is_not_made() {
+    let bed = Bed::new();
+    for _ in 0..2 {
+        let error = JetStreamStore::open_existing(bed.client().await, &config(Replicas::One)).await.unwrap_err();
+        assert!(matches!(&error, OpenError::Missing(bucket) if bucket == "sessions"), "{error:?}");
+    }
+    bed.store().await;
+    JetStreamStore::open_existing(bed.client().await, &config(Replicas::One)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_session_that_nobody_disposes_of_has_a_time_to_live() {
     let bed = Bed::new();
@@ -349,6 +441,22 @@ mod replica {
         assert_eq!(revision(&replica), None);
         replica.followed(Revision(6));
         assert_eq!(replica.removed(sid(1)), None, "nothing older can come");
+    }
+
+    #[test]
+    fn what_the_bucket_does_not_show_is_dropped_unless_it_was_written_meanwhile() {
+        let mut replica = Replica::default();
+        replica.apply(sid(1), Revision(5), put(1, &["a"]));
+        replica.apply(sid(2), Revision(6), put(2, &["b"]));
+        replica.apply(sid(3), Revision(7), put(3, &["c"]));
+        replica.apply(sid(4), Revision(9), Change::Remove);
+        let known = replica.restart();
+        replica.apply(sid(2), Revision(8), put(2, &["b"]));
+        let mut unsure = Vec::new();
+        assert_eq!(replica.keep_only(&[sid(3)].into(), &known, &mut unsure), 1);
+        assert_eq!(unsure, [sid(2)]);
+        assert_eq!((replica.last(sid(1)), replica.last(sid(3))), (None, Some(Revision(7))));
+        assert_eq!((replica.last(sid(4)), replica.session_on(&cid("a"))), (None, None));
     }
 
     #[test]
