@@ -46,6 +46,7 @@ use crate::{
     probing,
     reload::{self, Reloads, Secrets},
     reset::Resets,
+    retelling,
     secret::{self, SecretSource},
     sessions::Sessions,
 };
@@ -215,6 +216,10 @@ impl App {
         services.open("answering requests", |stop| auth.run(stop));
         background.open("asking who is there", |stop| probing::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
+        if is_shared {
+            let peers = peers.clone();
+            background.open("missing instances", |stop| retelling::run(Arc::clone(&sessions), peers, stop));
+        }
         if user_source.announces() {
             let (announced, sessions) = (ChangeSpool::in_folder(&config.data), Arc::clone(&sessions));
             background.open("following the changes of users", |stop| async move {
@@ -250,7 +255,10 @@ impl App {
             GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), header_auth, Limits::default()))),
             GatewayKind::None => None,
         };
-        claim.as_ref().map_or(Ok(()), Claim::ready)?;
+        if let Some(claim) = &claim {
+            claim.ready()?;
+            claim.announce().await;
+        }
         let resets = Resets::new(Arc::clone(&bus), names);
         match &nats {
             Some(nats) => {

@@ -13,6 +13,7 @@ mod cookie_refresh;
 mod header_login;
 mod login;
 mod logout;
+pub(crate) mod outcomes;
 mod queue;
 mod relogin;
 mod renew;
@@ -41,7 +42,7 @@ use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
 pub use self::throttle::ThrottleKind;
-use self::{answer::Failure, batch::Batch, queue::Queue, route::Route, throttle::Throttle};
+use self::{answer::Failure, batch::Batch, outcomes::Outcomes, queue::Queue, route::Route, throttle::Throttle};
 use crate::{
     client_address::TrustedProxies,
     cookie::{BrowserCookie, KeyCookie},
@@ -90,6 +91,8 @@ struct AuthContext {
     peers: Peers,
     /// The id of this instance, if several share the store.
     instance: Option<String>,
+    /// How the instances tell each other how logins have ended.
+    outcomes: Option<Outcomes>,
     proxies: TrustedProxies,
 }
 
@@ -147,7 +150,7 @@ impl Auth {
         let requests = match &instance {
             // What comes for this instance comes to one of the group, too, which leaves it.
             Some(instance) => {
-                let own = [format!("auth.{name}.renew.{instance}")];
+                let own = [format!("auth.{name}.renew.{instance}"), outcomes::subject(name)];
                 bus.subscribe_with_group(&own, &format!("relogin-{name}"), &patterns).await?
             }
             None => bus.subscribe(&patterns).await?,
@@ -166,6 +169,7 @@ impl Auth {
             key_cookie: cookie_session.then(|| KeyCookie::new(name, Arc::clone(&origins))),
             origins,
             peers,
+            outcomes: instance.as_ref().map(|instance| Outcomes::new(name, instance)),
             instance,
             proxies,
         };
@@ -198,6 +202,11 @@ impl Auth {
         let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some((Message { subject, reply, payload }, since)) = next {
+            if let Some(outcomes) = self.cx.outcomes.as_ref().filter(|outcomes| outcomes.subject == subject) {
+                outcomes.hear(&payload, &self.cx.throttle);
+                next = if batch.is_full() { None } else { self.requests.try_next_since() };
+                continue;
+            }
             let route = Route::of(&subject, &self.cx.name);
             match (reply, &route) {
                 (Some(_), _) if since.elapsed() > PATIENCE => self.drop_overdue(payload),

@@ -216,6 +216,13 @@ impl Claim {
         Ok(())
     }
 
+    /// Tells the others that this instance answers now, so that they miss it from the first moment.
+    pub async fn announce(&self) {
+        if let Err(error) = self.bus.publish(&self.subject, self.words()).await {
+            debug!("cannot tell other instances that this one is ready: {}", Chain(&error));
+        }
+    }
+
     fn check(&self) -> Result<(), ClaimError> {
         let contradiction = self.state().goes_before.clone();
         contradiction.map_or(Ok(()), |contradiction| Err(self.refused(contradiction)))
@@ -358,6 +365,9 @@ impl Watcher {
             let mut state = self.claim.state();
             (state.hear(&other), state.me.clone())
         };
+        if other.id != me.id && me.contradicts(&other).is_none() {
+            self.peers.belongs(&other);
+        }
         if is_conflict {
             self.peers.meet(&me, other, &self.claim.name);
         } else {
@@ -507,6 +517,39 @@ mod tests {
         start_with(&bus, shared("bucket", "10m", &["new", "old"])).await.unwrap();
         tokio::time::sleep(LOOK * 3).await;
         assert!(started.iter().all(|started| !started.peers.is_met()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_goes_without_a_word_is_missed_and_who_says_so_is_not() {
+        let bus = Arc::new(LocalBus::new());
+        let belonging = || start_with(&bus, shared("bucket", "10m", &["new"]));
+        let (first, second) = (belonging().await.unwrap(), belonging().await.unwrap());
+        second.claim.announce().await;
+        let stop = CancellationToken::new();
+        let (claim, watcher) =
+            Claim::ask(bus.clone(), "session", shared("bucket", "10m", &["new"]), Peers::default()).await.unwrap();
+        let leaving = tokio::spawn(watcher.run(stop.clone()));
+        claim.settle().await.unwrap();
+        claim.ready().unwrap();
+        claim.announce().await;
+        let mut missed = first.peers.missed();
+        tokio::time::sleep(LOOK * 2).await;
+        stop.cancel();
+        leaving.await.unwrap();
+        tokio::time::sleep((GONE + LOOK) * 2).await;
+        assert!(!missed.has_changed().unwrap());
+        second._watching.abort();
+        let began = Instant::now();
+        missed.changed().await.unwrap();
+        assert!(began.elapsed() <= GONE + LOOK * 2 && *missed.borrow_and_update() == 1);
+        tokio::time::sleep((GONE + LOOK) * 2).await;
+        assert!(!missed.has_changed().unwrap(), "once");
+        // However short its life was.
+        let third = belonging().await.unwrap();
+        third.claim.announce().await;
+        tokio::task::yield_now().await;
+        third._watching.abort();
+        missed.changed().await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

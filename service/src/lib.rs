@@ -24,6 +24,7 @@ pub mod proof;
 pub mod reload;
 pub mod repetitions;
 pub mod reset;
+pub mod retelling;
 pub mod secret;
 pub mod sessions;
 pub mod signing;

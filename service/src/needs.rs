@@ -4,7 +4,7 @@
 use relogin_bus::Need;
 use relogin_res::service::{SYSTEM_RESET, SYSTEM_TOKEN_RESET, event_subject, token_subject};
 
-use crate::demo::DEMO_NAME;
+use crate::{auth::outcomes, demo::DEMO_NAME};
 
 /// A connection id that belongs to nobody: no gateway acts on messages to it.
 const PROBE: &str = "reloginprobe";
@@ -70,6 +70,10 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
             Need::publish(format!("access.{name}.user.*"), format!("access.{user}"), "{}"),
             Need::publish(format!("get.{name}.user.*"), format!("get.{user}"), "{}"),
         ]);
+    }
+    if uses.shared {
+        let logins = outcomes::subject(name);
+        needs.extend([Need::subscribe(logins.clone()), Need::publish(logins.clone(), logins, "")]);
     }
     if uses.gateway && uses.shared {
         // Each instance is answered at a method of its own.

@@ -40,8 +40,12 @@ use tokio::time::Instant;
 
 pub use self::connection_locks::ConnectionGuard;
 use self::{
-    cap::Cap, connection_locks::ConnectionLocks, liveness_probe::LivenessProbe, request::Request, serve::granted,
-    several::Endings,
+    cap::Cap,
+    connection_locks::ConnectionLocks,
+    liveness_probe::LivenessProbe,
+    request::Request,
+    serve::granted,
+    several::{Endings, ToldLately},
 };
 use crate::{
     audit::{Audit, Event},
@@ -65,6 +69,7 @@ pub struct Sessions {
     audit: Audit,
     cap: Option<Cap>,
     endings: Endings,
+    told_lately: ToldLately,
 }
 
 /// What is known of the browser that uses a key.
@@ -146,6 +151,7 @@ impl Sessions {
             audit,
             cap: None,
             endings: Endings::default(),
+            told_lately: ToldLately::default(),
         }
     }
 

@@ -78,6 +78,10 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
         PasswordCheck::Right(_) => guess.right(Instant::now()),
         PasswordCheck::Wrong(_) => guess.wrong(Instant::now()),
     }
+    if let Some(outcomes) = &cx.outcomes {
+        let is_right = matches!(verdict, PasswordCheck::Right(_));
+        outcomes.tell(cx.bus.as_ref(), &username, place, is_right).await;
+    }
     drop(turn);
     let user = match verdict {
         PasswordCheck::Right(user) => user,

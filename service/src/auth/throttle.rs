@@ -7,6 +7,9 @@
 //! from elsewhere does not keep the owner out. A guess counts from the moment its check begins, as
 //! if it were wrong: of guesses sent at once, no more are checked than of guesses sent one by one.
 //! Guesses over the allowance wait until the outcomes of the others are known.
+//!
+//! Of several instances each counts what all have checked (`outcomes.rs`). What is being checked
+//! elsewhere is not known: of guesses sent at once, each of n instances checks what one would.
 
 mod expiring_map;
 
@@ -218,6 +221,17 @@ impl Throttle {
         }
         counts.each_table(&caller, Table::begin);
         Ok(LoginAttempt { throttle: self, caller })
+    }
+
+    /// Another instance has checked a password.
+    pub(super) fn count(&self, username: &str, place: Place<'_>, is_right: bool, now: Instant) {
+        let caller = self.caller(username, place, now);
+        let mut counts = self.lock();
+        if is_right {
+            counts.right(&caller, now);
+        } else {
+            counts.each_table(&caller, |table, key| table.fail(key, now));
+        }
     }
 
     /// Accepts a third-party token; refused with the time to wait if too many tokens with wrong
@@ -576,6 +590,26 @@ mod tests {
             assert!(party(kind, "john", "1.1.1.2:1", "a"), "{kind:?}");
             assert!(!party(kind, "jane", "1.1.1.1:1", "b"), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn what_another_instance_has_checked_counts_as_if_it_was_here() {
+        let mut world = World::new(ThrottleKind::All);
+        fn place(remote_addr: &str) -> Place<'_> {
+            Place { remote_addr: Some(remote_addr), cookie: None, connection: "c" }
+        }
+        for n in 0..6 {
+            let from = format!("1.1.1.{n}:1");
+            world.throttle.count("jane", place(&from), false, world.now);
+        }
+        assert_eq!(world.login("jane", "9.9.9.9:1", true), Err(1));
+        world.now += SECOND;
+        world.throttle.count("jane", place("9.9.9.9:1"), true, world.now);
+        for n in 0..6 {
+            assert_eq!(world.fail("jane", &format!("1.1.1.{n}:1")), Ok(()), "a right one clears what was there");
+        }
+        assert_eq!(world.login("jane", "1.1.1.9:1", true), Err(1));
+        assert_eq!(world.login("jane", "9.9.9.9:1", true), Ok(()), "and its place is known");
     }
 
     #[test]

@@ -1,21 +1,35 @@
-//! What an instance knows of others that do not belong to it. Must not depend on the bus.
+//! What an instance knows of others: those that do not belong to it, and those that share its
+//! store. Must not depend on the bus.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tracing::{error, info};
 
 use super::{GONE, Instance, shared::Contradiction};
 
 /// What an instance knows of others of its name. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Peers(Arc<Mutex<Met>>);
+pub struct Peers(Arc<Known>);
 
-/// Another instance that was heard.
+#[derive(Debug, Default)]
+struct Known {
+    met: Mutex<Met>,
+    /// How many of those with the same store went without a word.
+    missed: watch::Sender<u64>,
+}
+
+/// Other instances that were heard.
 #[derive(Debug, Default)]
 struct Met {
+    /// One that does not belong to this.
     other: Option<(Instance, Instant)>,
     is_senior: bool,
+    /// Those with the same store, and when they were heard last.
+    belonging: HashMap<String, Instant>,
 }
 
 impl Peers {
@@ -30,6 +44,22 @@ impl Peers {
     pub fn is_junior(&self) -> bool {
         let met = self.met();
         met.other.is_some() && !met.is_senior
+    }
+
+    /// How many instances with the same store have gone without a word; changes with each.
+    #[must_use]
+    pub fn missed(&self) -> watch::Receiver<u64> {
+        self.0.missed.subscribe()
+    }
+
+    /// An instance with the same store was heard.
+    pub(super) fn belongs(&self, other: &Instance) {
+        let mut met = self.met();
+        if other.ready {
+            met.belonging.insert(other.id.clone(), Instant::now());
+        } else {
+            met.belonging.remove(&other.id);
+        }
     }
 
     pub(super) fn meet(&self, me: &Instance, other: Instance, name: &str) {
@@ -59,6 +89,13 @@ impl Peers {
     /// Forgets an instance that has not been heard for long.
     pub(super) fn forget(&self) {
         self.forget_if(|_, heard| heard.elapsed() > GONE);
+        let mut met = self.met();
+        let gone: Vec<_> = met.belonging.extract_if(|_, heard| heard.elapsed() > GONE).collect();
+        drop(met);
+        for (other, _) in gone {
+            info!(other, "an instance with the same sessions is gone without a word");
+            self.0.missed.send_modify(|missed| *missed += 1);
+        }
     }
 
     fn forget_if(&self, is_gone: impl Fn(&Instance, Instant) -> bool) {
@@ -70,6 +107,6 @@ impl Peers {
 
     /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
     fn met(&self) -> MutexGuard<'_, Met> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

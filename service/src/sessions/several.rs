@@ -9,11 +9,13 @@
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
+//! - **What a process that crashed has told late** is corrected by the others: each knows which
+//!   connections it has told something lately. Two that cross have told the same connection.
 //! - **One process tells an end.** Whose write marks the session as ended does; the others leave it
 //!   to that one, and look again after a while, in case it crashed in between.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +29,14 @@ use super::{Sessions, SessionsError, request::Request};
 /// How long the process that has marked a session as ended may take to tell its connections and to
 /// remove it, before others do.
 pub(crate) const ENDING: Duration = Duration::from_secs(10);
+
+/// For how long the connections that were told something are known, and how many at most. Longer
+/// than it takes until an instance that is gone is missed.
+const LATELY: Duration = Duration::from_secs(60);
+const TOLD_AT_MOST: usize = 65_536;
+
+/// How many connections are told again at once.
+const AGAIN_AT_ONCE: usize = 128;
 
 /// How often what was told is corrected. Each time, another process has changed it meanwhile.
 const CORRECTIONS: usize = 16;
@@ -51,6 +61,26 @@ impl Endings {
     fn forget_old(&self) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, (_, since)| since.elapsed() < ENDING * 6);
+    }
+}
+
+/// The connections that this process has told something lately, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct ToldLately(Mutex<VecDeque<(Instant, ConnectionId)>>);
+
+impl ToldLately {
+    fn add<'a>(&self, connections: impl Iterator<Item = &'a ConnectionId>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        told.extend(connections.map(|connection| (now, connection.clone())));
+        let surplus = told.len().saturating_sub(TOLD_AT_MOST);
+        let old = told.iter().take_while(|(since, _)| now.duration_since(*since) > LATELY).count();
+        told.drain(..surplus.max(old));
+    }
+
+    fn connections(&self) -> HashSet<ConnectionId> {
+        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.iter().filter(|(since, _)| since.elapsed() <= LATELY).map(|(_, connection)| connection.clone()).collect()
     }
 }
 
@@ -119,8 +149,40 @@ impl Sessions {
             return Ok(Vec::new());
         }
         let connections: Vec<_> = told_last.keys().copied().collect();
+        self.told_lately.add(connections.iter().copied());
         self.correct(told_last).await?;
         self.apart(effects, connections).await
+    }
+
+    /// Another process is gone without a word, and may have told something late that it can no
+    /// longer correct: tells the connections that this process has told something lately what the
+    /// store says of them. Returns how many they were.
+    ///
+    /// # Errors
+    /// [`SessionsError`] on an internal error.
+    pub(crate) async fn tell_again(&self) -> Result<usize, SessionsError> {
+        let connections: Vec<_> = self.told_lately.connections().into_iter().collect();
+        for some in connections.chunks(AGAIN_AT_ONCE) {
+            let _guard = self.connection_locks.take(some).await;
+            self.store.read_barrier().await?;
+            let mut told_last = HashMap::new();
+            for connection in some {
+                told_last.insert(connection, self.tell(connection).await?);
+            }
+            self.correct(told_last).await?;
+        }
+        Ok(connections.len())
+    }
+
+    /// Tells `connection` what the replica has of it, and returns its session.
+    async fn tell(&self, connection: &ConnectionId) -> Result<Option<SessionId>, SessionsError> {
+        let held = self.held_by(connection).await?;
+        let user = match &held {
+            Some(record) => self.find_user(record).await?,
+            None => None,
+        };
+        self.events.publish(&told(connection, held.as_ref().zip(user))).await?;
+        Ok(held.map(|record| record.sid))
     }
 
     /// Tells `connection`, which is held and has been answered the user of `session`, whose user it
@@ -141,25 +203,17 @@ impl Sessions {
     async fn correct(&self, mut told_last: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
         for _ in 0..CORRECTIONS {
             self.store.read_barrier().await?;
-            let mut again = Vec::new();
+            let mut corrected = 0;
             for (&connection, last) in &mut told_last {
-                let held = self.held_by(connection).await?;
-                let sid = held.as_ref().map(|record| record.sid);
-                if sid == *last {
-                    continue;
+                if self.held_by(connection).await?.map(|record| record.sid) != *last {
+                    *last = self.tell(connection).await?;
+                    corrected += 1;
                 }
-                let user = match &held {
-                    Some(record) => self.find_user(record).await?,
-                    None => None,
-                };
-                again.extend(told(connection, held.as_ref().zip(user)));
-                *last = sid;
             }
-            if again.is_empty() {
+            if corrected == 0 {
                 return Ok(());
             }
-            tracing::debug!(events = again.len(), "another process was faster: connections are told again");
-            self.events.publish(&again).await?;
+            tracing::debug!(connections = corrected, "another process was faster: connections are told again");
         }
         Err(SessionsError::Contended)
     }

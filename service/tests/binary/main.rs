@@ -16,6 +16,7 @@ mod permissions;
 mod program;
 mod reload;
 mod rollback;
+mod rolling;
 mod secrets;
 mod sessions;
 mod several;

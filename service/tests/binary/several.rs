@@ -164,6 +164,53 @@ async fn what_is_overdue_is_ended_by_one_of_them_and_told_once() {
     assert!(told.values().all(|&times| times == 1), "{told:?}");
 }
 
+/// Of three instances, each has checked some of the passwords.
+#[tokio::test]
+async fn failed_logins_count_at_all_instances() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let instances = start(3, &options).await;
+    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    for round in 0..3 {
+        // A user who does not exist is as good.
+        let guess = async |n: i32| {
+            let params = json!({"username": format!("nobody{round}"), "password": "guess"});
+            gateway.auth("login", &format!("c{round}-{n}"), params).await["error"]["code"].take()
+        };
+        for n in 0..6 {
+            assert_eq!(guess(n).await, "session.wrongUsernamePassword");
+        }
+        assert_eq!(guess(7).await, "session.tooManyAttempts");
+    }
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
+
+/// What a killed instance may have told late, another one tells right.
+#[tokio::test]
+async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let options = options(&nats, &secret);
+    let mut instances = start(2, &options).await;
+    let mut gateway = Gateway::hearing("conn.*.token", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let (_, killed) = instances.pop().unwrap();
+    killed.kill().await;
+    // Until NATS has noticed, some requests go to the dead.
+    let answer = loop {
+        let asked = gateway.auth("login", "c1", jane());
+        if let Ok(answer) = tokio::time::timeout(std::time::Duration::from_secs(3), asked).await {
+            break answer;
+        }
+    };
+    assert!(answer["result"]["reloginKey"].is_string() || answer["error"]["code"] == "session.alreadyLoggedIn");
+    let token = gateway.hears("conn.c1.token").await;
+    let (_, survivor) = instances.pop().unwrap();
+    survivor.says("another instance is gone without a word: connections are told again connections=1").await;
+    assert_eq!(gateway.hears("conn.c1.token").await, token);
+    survivor.stop().await;
+}
+
 /// The answers to a liveness probe come to the instance that has asked, whichever that was.
 #[tokio::test]
 async fn a_probe_finds_who_is_there_whoever_asks() {

@@ -196,6 +196,42 @@ async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
     assert!(told.ends_with("b user null\nb token null"), "{told}");
 }
 
+/// As above, but the one that was late is killed before it has looked again.
+#[tokio::test(start_paused = true)]
+async fn what_one_has_told_late_that_was_killed_then_is_corrected_by_the_other() {
+    let mut several = Several::new(2).await;
+    let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let relogin =
+        tokio::spawn(async move { late.relogin(cid("b"), &using(&key, Some(2)), None, Browser::default()).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    several.logout(1, "b").await.unwrap();
+    several.told();
+    several.instances[0].bus.is_open.send_replace(true);
+    let mut told = String::new();
+    while !told.contains("b user \"jane\"") {
+        tokio::task::yield_now().await;
+        told += &several.told();
+    }
+    relogin.abort();
+    assert!(relogin.await.is_err() && !told.contains("b user null"), "{told}");
+    assert_eq!(several.user_on(1, "b").await, None, "its gateway has a user and the store has none");
+    assert_eq!(several.instances[1].sessions.tell_again().await.unwrap(), 2);
+    let told = several.told();
+    for line in ["a user null", "a token null", "b user null", "b token null"] {
+        assert!(told.contains(line), "{told}");
+    }
+    // What was told long ago is not told again.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(several.instances[1].sessions.tell_again().await.unwrap(), 0);
+    // And who is logged in stays so.
+    several.login(1, "c", None).await.unwrap();
+    several.told();
+    several.instances[1].sessions.tell_again().await.unwrap();
+    assert_eq!(several.told(), "c token \"user\"\nc user \"jane\"");
+}
+
 /// Gateways drop the events that come before the answer to a get.
 #[tokio::test(start_paused = true)]
 async fn what_was_told_while_a_get_was_answered_is_told_again_after_it() {
