@@ -5,6 +5,7 @@
 pub mod config;
 pub mod copying;
 mod open;
+pub mod secrets;
 mod several;
 mod tasks;
 mod user_source;
@@ -46,8 +47,7 @@ use crate::{
     probing,
     reload::{self, Reloads, Secrets},
     reset::Resets,
-    retelling,
-    secret::{self, SecretSource},
+    retelling, secret,
     sessions::Sessions,
 };
 
@@ -124,8 +124,11 @@ impl App {
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
         // Instances that share a store compare secrets before one of them answers anything.
-        let secret = config.store.is_shared().then(|| read_secret(&config.secret)).transpose()?;
-        let shared = secret.as_ref().and_then(|secret| several::shared(&config, &secret.keyring));
+        let secret = match config.store.is_shared() {
+            true => Some(read_secret(&config.secret, nats.as_deref()).await?),
+            false => None,
+        };
+        let shared = secret.as_ref().and_then(|(secret, _)| several::shared(&config, &secret.keyring));
         let is_shared = shared.is_some();
         if let Some(nats) = &nats {
             let uses = Uses {
@@ -159,8 +162,11 @@ impl App {
         if config.store.is_in_data_folder() || user_source.announces() {
             make_folder(&config.data)?;
         }
-        let secret::FromFile { keyring, is_new: is_new_secret } =
-            secret.map_or_else(|| read_secret(&config.secret), Ok)?;
+        let (secret, secret_place) = match secret {
+            Some(secret) => secret,
+            None => read_secret(&config.secret, nats.as_deref()).await?,
+        };
+        let secret::FromFile { keyring, is_new: is_new_secret } = secret;
         let store = open_store(&config.store, &config.data, nats.as_deref()).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
@@ -189,10 +195,10 @@ impl App {
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let has_issuers = issuers.is_some();
         let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
-        if let SecretSource::File(path) = config.secret {
+        if let Some(place) = secret_place {
             let sessions = Arc::clone(&sessions);
             let claim = claim.as_ref().map(Claim::handle);
-            reloads.secrets = Some(Secrets { path, keys: config.keys, sessions, jwks: serve_jwks, claim });
+            reloads.secrets = Some(Secrets { place, keys: config.keys, sessions, jwks: serve_jwks, claim });
         }
         if let Some(issuers) = issuers.clone() {
             background.open("following the keys of issuers", |stop| async move {
@@ -291,6 +297,12 @@ impl App {
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
+        let reloads = Arc::new(reloads);
+        let following = Arc::clone(&reloads);
+        background.open("following the secrets", |stop| async move {
+            stop.run_until_cancelled(following.follow_secrets()).await;
+            stop.cancelled().await;
+        });
         Ok(Self {
             store,
             bus,
@@ -301,7 +313,7 @@ impl App {
             background,
             trails,
             watch,
-            reloads: Arc::new(reloads),
+            reloads,
             _stopping: stopping,
         })
     }

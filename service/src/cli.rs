@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod reference;
+mod secret;
 pub mod store;
 pub mod user;
 
@@ -14,7 +15,10 @@ use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
 use crate::{
-    app::copying::{Copying, Place},
+    app::{
+        copying::{Copying, Place},
+        secrets::SecretChange,
+    },
     config::{self, Layers, Options},
 };
 
@@ -38,6 +42,8 @@ enum CliCommand {
     User(UserArgs),
     /// Check or repair the session store of a stopped service
     Store(StoreArgs),
+    /// Change the secrets that services keep in NATS (--secret-passphrase), while they run
+    Secret(SecretArgs),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +142,12 @@ struct CopyArgs {
     replicas: Replicas,
 }
 
+#[derive(Debug, Args)]
+struct SecretArgs {
+    #[command(subcommand)]
+    command: secret::SecretCommand,
+}
+
 #[derive(Debug, Subcommand)]
 enum UserCommand {
     #[command(flatten)]
@@ -225,6 +237,8 @@ pub enum Invocation {
     Store(Layers, StoreCommand),
     /// `relogin store copy`.
     Copy(Copying),
+    /// `relogin secret`.
+    Secret(SecretChange),
     /// Help or version was asked for: print this and succeed.
     Print(String),
 }
@@ -254,6 +268,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
                 Invocation::Copy(Copying { from, to, nats, name, replicas })
             }
         },
+        CliCommand::Secret(SecretArgs { command }) => Invocation::Secret(secret::change(command)),
         CliCommand::User(UserArgs { config, users, password_cost, data, command }) => {
             let options = Options { users, password_cost, data, ..Options::default() };
             let layers = layers(options, config, matches);

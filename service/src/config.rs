@@ -5,7 +5,7 @@ mod options;
 mod stores;
 mod values;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use relogin_session::Policy;
 
@@ -21,7 +21,7 @@ use crate::{
     client_address::TrustedProxies,
     demo::DEMO_NAME,
     origins::AllowOrigin,
-    secret::SecretSource,
+    secret::{self, SecretSource},
     signing::{KeyFormat, KeyTokens},
 };
 
@@ -73,11 +73,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         None => DEFAULT_NAME.to_owned(),
     };
     let store = stores::store(&options, &bus, &name)?;
-    let secret = match (options.secret_file()?, &store) {
-        (Some(path), _) => SecretSource::File(path.value),
-        (None, StoreKind::Memory) => SecretSource::Memory,
-        (None, _) => SecretSource::File(data.join("secret")),
-    };
+    let secret = secret_source(&options, &store, &data)?;
     let users = match options.users()? {
         Some(users) if matches!(users.value, UsersSource::Nats(_)) && bus == BusKind::Local => {
             return Err(users.is_wrong(Problem::NeedsNats));
@@ -190,9 +186,26 @@ fn policy(
     Ok(Policy { key_lifetime: key, session_lifetime: session, refresh })
 }
 
+/// What relogin keys are made from.
+fn secret_source(options: &layers::Given, store: &StoreKind, data: &Path) -> Result<SecretSource, ConfigError> {
+    let (file, passphrase) = (options.secret_file()?, options.secret_passphrase()?);
+    Ok(match (file, passphrase, store) {
+        (Some(_), Some(passphrase), _) => return Err(passphrase.is_wrong(Problem::TwoSecrets)),
+        (None, Some(passphrase), StoreKind::JetStream(bucket)) => SecretSource::Bucket {
+            name: secret::bucket_name(&bucket.name),
+            replicas: bucket.replicas.number(),
+            passphrase: passphrase.value,
+        },
+        (None, Some(passphrase), _) => return Err(passphrase.is_wrong(Problem::NeedsJetStream)),
+        (Some(path), None, _) => SecretSource::File(path.value),
+        (None, None, StoreKind::Memory) => SecretSource::Memory,
+        (None, None, _) => SecretSource::File(data.join("secret")),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use relogin_store::jetstream::{BucketConfig, Replicas};
 
@@ -264,6 +277,10 @@ mod tests {
         let arguments = ["-m", "my users", "--db=a b", "$HOME"].map(str::to_owned).into();
         assert_eq!(ok("", file).users, UsersSource::Exec("python3".into(), arguments));
         assert_eq!(ok("--store memory", "").secret, SecretSource::Memory);
+        let in_bucket =
+            ok("--store jetstream --nats nats://a --bucket b --replicas 3 --secret-passphrase p", "").secret;
+        let (name, passphrase) = ("b-secrets".to_owned(), "p".into());
+        assert_eq!(in_bucket, SecretSource::Bucket { name, replicas: 3, passphrase });
         let jetstream = |args: &str| ok(&format!("--store jetstream --nats nats://a --secret-file s {args}"), "").store;
         let bucket = |name: &str, replicas| StoreKind::JetStream(BucketConfig { name: name.to_owned(), replicas });
         assert_eq!(jetstream(""), bucket("relogin-session", Replicas::One));
@@ -365,10 +382,16 @@ mod tests {
             ("--listen localhost:99999", "", "--listen \"localhost:99999\" is not an address"),
             ("--store redis", "", "--store \"redis\" is not a valid value; expected sled, jetstream or memory"),
             ("--store jetstream --secret-file s", "", "--store needs --nats"),
+            ("--secret-passphrase p", "", "--secret-passphrase needs --store jetstream"),
+            (
+                "--store jetstream --nats nats://a --secret-file s --secret-passphrase p",
+                "",
+                "--secret-passphrase does not go with --secret-file",
+            ),
             (
                 "--store jetstream --nats nats://a",
                 "",
-                "--store needs --secret-file: sessions that outlive this machine",
+                "--store needs --secret-file or --secret-passphrase: sessions that outlive this machine",
             ),
             (
                 "--store jetstream --nats nats://a --secret-file s --replicas 2",

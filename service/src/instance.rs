@@ -8,6 +8,7 @@
 //! answer. Of two that start at the same moment at least one hears the other's question, because
 //! each listens before it asks; the one with the lower id stays.
 
+mod fingerprints;
 mod peers;
 mod shared;
 
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::shared::Contradiction;
-pub use self::{peers::Peers, shared::Shared};
+pub use self::{fingerprints::fingerprints, peers::Peers, shared::Shared};
 
 /// An instance, as others hear it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -72,6 +72,10 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
             runtime.block_on(copying.run(&mut io::stdout()))?;
         }
+        Ok(Invocation::Secret(change)) => {
+            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+            runtime.block_on(change.run(&mut io::stdout()))?;
+        }
         Ok(Invocation::Serve(layers)) => {
             let config = config::resolve(layers)?;
             let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;

@@ -1,7 +1,7 @@
 //! Reloads users, secrets and issuers of a running service. If something cannot be used, the old
 //! state stays. Must not depend on signals.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use relogin_host::errors::Chain;
 use relogin_session::{Keyring, key::jwt::Tokens};
@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     instance::Claim,
     issuers::Issuers,
-    secret,
+    secret::{self, SecretBucket},
     sessions::Sessions,
     signing::{self, KeyTokens},
 };
@@ -33,11 +33,23 @@ pub struct Reloads {
     pub turn: Mutex<()>,
 }
 
-/// The secret file, and who uses it.
+/// How often the bucket with the secrets is looked at.
+pub const LOOK_AT_SECRETS: Duration = Duration::from_secs(2);
+
+/// Where secrets are read again.
+#[derive(Clone, Debug)]
+pub enum SecretPlace {
+    /// In a file.
+    File(PathBuf),
+    /// In a bucket.
+    Bucket(Arc<SecretBucket>),
+}
+
+/// The secrets, and who uses them.
 #[derive(Debug)]
 pub struct Secrets {
-    /// The file.
-    pub path: PathBuf,
+    /// Where they are.
+    pub place: SecretPlace,
     /// How keys are written.
     pub keys: KeyTokens,
     /// Creates and verifies keys.
@@ -76,6 +88,28 @@ impl Reloads {
     }
 }
 
+impl Reloads {
+    /// Takes up what changes in the bucket with the secrets.
+    pub async fn follow_secrets(&self) {
+        let Some(secrets) = &self.secrets else { return };
+        let SecretPlace::Bucket(bucket) = &secrets.place else { return };
+        loop {
+            tokio::time::sleep(LOOK_AT_SECRETS).await;
+            match bucket.is_changed().await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let _turn = self.turn.lock().await;
+                    match secrets.reload().await {
+                        Ok(secrets) => info!(secrets, "the secrets in the bucket have changed"),
+                        Err(reason) => warn!("the secrets are unchanged: {reason}"),
+                    }
+                }
+                Err(error) => tracing::debug!("cannot look at the secrets: {}", Chain(&error)),
+            }
+        }
+    }
+}
+
 async fn ask(follower: &mpsc::Sender<LookRequest>) -> Result<usize, String> {
     let (request, answer) = oneshot::channel();
     let gone = || "nobody follows the users file any more".to_owned();
@@ -85,10 +119,17 @@ async fn ask(follower: &mpsc::Sender<LookRequest>) -> Result<usize, String> {
 
 impl Secrets {
     async fn reload(&self) -> Result<usize, String> {
-        let (path, rules) = (self.path.clone(), self.sessions.rules());
-        let read =
-            spawn_blocking(move || secret::again(&path, &rules.keyring).map_err(|error| Chain(&error).to_string()));
-        let keyring = read.await.unwrap_or_else(|panic| Err(panic.to_string()))?;
+        let rules = self.sessions.rules();
+        let keyring = match self.place.clone() {
+            SecretPlace::Bucket(bucket) => {
+                bucket.again(&rules.keyring).await.map_err(|error| Chain(&error).to_string())?
+            }
+            SecretPlace::File(path) => {
+                let read = spawn_blocking(move || secret::again(&path, &rules.keyring));
+                let read = read.await.map_err(|panic| panic.to_string())?;
+                read.map_err(|error| Chain(&error).to_string())?
+            }
+        };
         let count = keyring.count();
         if let Some(claim) = &self.claim {
             claim.exchange_secrets(keyring.fingerprints());

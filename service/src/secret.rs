@@ -1,8 +1,12 @@
-//! The file with the server's secrets, from which relogin keys are made. Must not depend on keys.
+//! The server's secrets, from which relogin keys are made: in a file, or in a bucket of NATS
+//! (`secret/bucket.rs`). Must not depend on keys.
 //!
-//! It has one secret per line, in base64 (either alphabet, padded or not) or in hexadecimal digits.
+//! The file has one secret per line, in base64 (either alphabet, padded or not) or in hexadecimal digits.
 //! Empty lines and lines that begin with `#` are skipped. The first secret signs, all verify. To
 //! rotate, add a new line at the top, and remove the old ones once the longest session is over.
+
+mod bucket;
+mod sealed;
 
 use std::{
     fs, io,
@@ -20,11 +24,23 @@ use relogin_session::Keyring;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+pub use self::bucket::{Entry, SecretBucket};
+
 /// What relogin keys are made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
     /// A file, created if it does not exist.
     File(PathBuf),
+    /// A bucket of NATS, made if it does not exist, on so many servers; and the file with the
+    /// passphrase.
+    Bucket {
+        /// The bucket's name.
+        name: String,
+        /// On how many servers it is kept.
+        replicas: usize,
+        /// The file.
+        passphrase: PathBuf,
+    },
     /// Random bits in memory, lost with the sessions.
     Memory,
 }
@@ -94,6 +110,36 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// The bucket with the secrets cannot be used.
+    #[error("cannot use the JetStream bucket {bucket:?} for secrets")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// The reason.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The passphrase is another one.
+    #[error(
+        "the passphrase does not open the secrets in the bucket {bucket:?}; give the one that they were stored with"
+    )]
+    Passphrase {
+        /// The bucket.
+        bucket: String,
+    },
+    /// The passphrase is too short.
+    #[error(
+        "the passphrase in {} has {len} bytes and needs {min} or more; make one with: openssl rand -base64 24",
+        path.display()
+    )]
+    ShortPassphrase {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it has.
+        len: usize,
+        /// How many it needs.
+        min: usize,
+    },
     /// The system returned no randomness.
     #[error("the system returned no random bits")]
     Random(#[source] rand::rngs::SysError),
@@ -102,6 +148,10 @@ pub enum SecretError {
 impl SecretError {
     /// The shortest accepted secret, in bytes.
     pub const MIN_LEN: usize = 32;
+
+    fn bucket(bucket: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Bucket { bucket: bucket.to_owned(), source: source.into() }
+    }
 }
 
 /// Keys from a file.
@@ -151,9 +201,31 @@ pub fn in_memory() -> Result<Keyring, SecretError> {
     Ok(Keyring::new(vec![random()?.to_vec()]).expect("one secret of 32 bytes makes a keyring"))
 }
 
+/// A new secret, as a line of the file.
+///
+/// # Errors
+/// [`SecretError::Random`] if the system returns no randomness.
+pub fn fresh_line() -> Result<Zeroizing<String>, SecretError> {
+    Ok(Zeroizing::new(STANDARD.encode(*random()?) + "\n"))
+}
+
+/// The text of a secret file.
+///
+/// # Errors
+/// [`SecretError`] if it cannot be read.
+pub fn text_of(path: &Path) -> Result<Zeroizing<String>, SecretError> {
+    read_private(path)
+}
+
+/// The bucket for the secrets of the services that have their sessions in `sessions`.
+#[must_use]
+pub fn bucket_name(sessions: &str) -> String {
+    format!("{sessions}-secrets")
+}
+
 /// Creates the file. False if somebody else has created it in the meantime.
 fn make(path: &Path) -> Result<bool, SecretError> {
-    let line = Zeroizing::new(STANDARD.encode(*random()?) + "\n");
+    let line = fresh_line()?;
     match disk::create(path, line.as_bytes()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -162,6 +234,11 @@ fn make(path: &Path) -> Result<bool, SecretError> {
 }
 
 fn read(path: &Path) -> Result<Keyring, SecretError> {
+    parse(&read_private(path)?, path)
+}
+
+/// The text of a file that is not for others.
+fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
     // A group may read, because orchestrators hand secrets to a service's user that way. Nobody
@@ -169,7 +246,11 @@ fn read(path: &Path) -> Result<Keyring, SecretError> {
     if mode & 0o027 != 0 {
         return Err(SecretError::TooOpen { path: path.to_owned(), mode });
     }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
+    Ok(Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?))
+}
+
+/// The secrets in the text of the file `path`.
+fn parse(text: &str, path: &Path) -> Result<Keyring, SecretError> {
     let mut secrets = Vec::new();
     for (line, text) in (1..).zip(text.lines().map(str::trim)) {
         if text.is_empty() || text.starts_with('#') {

@@ -11,7 +11,10 @@ use relogin_bus::{
 use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
 use super::config::{BusKind, StoreKind};
-use crate::secret::{self, SecretSource};
+use crate::{
+    reload::SecretPlace,
+    secret::{self, SecretBucket, SecretSource},
+};
 
 /// Creates the data folder, accessible only to its owner.
 pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {
@@ -22,11 +25,19 @@ pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))
 }
 
-/// What keys are made from.
-pub(super) fn read_secret(source: &SecretSource) -> anyhow::Result<secret::FromFile> {
+/// What keys are made from, and where that is read again.
+pub(super) async fn read_secret(
+    source: &SecretSource,
+    nats: Option<&NatsBus>,
+) -> anyhow::Result<(secret::FromFile, Option<SecretPlace>)> {
     Ok(match source {
-        SecretSource::Memory => secret::FromFile { keyring: secret::in_memory()?, is_new: false },
-        SecretSource::File(path) => secret::from_file(path)?,
+        SecretSource::Memory => (secret::FromFile { keyring: secret::in_memory()?, is_new: false }, None),
+        SecretSource::File(path) => (secret::from_file(path)?, Some(SecretPlace::File(path.clone()))),
+        SecretSource::Bucket { name, replicas, passphrase } => {
+            let nats = nats.context("secrets in a bucket need a connection to NATS")?;
+            let bucket = SecretBucket::open(nats.client(), name, *replicas, passphrase).await?;
+            (bucket.load().await?, Some(SecretPlace::Bucket(Arc::new(bucket))))
+        }
     })
 }
 

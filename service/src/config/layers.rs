@@ -132,6 +132,7 @@ options! {
     cookie: "cookie" "RELOGIN_COOKIE" values::cookie => CookieKind;
     cookie_session: "cookie-session" "RELOGIN_COOKIE_SESSION" values::yes_or_no => bool;
     secret_file: "secret-file" "RELOGIN_SECRET_FILE" values::path => PathBuf;
+    secret_passphrase: "secret-passphrase" "RELOGIN_SECRET_PASSPHRASE" values::path => PathBuf;
     jwt_issuers: "jwt-issuers" "RELOGIN_JWT_ISSUERS" values::path => PathBuf;
     key_format: "key-format" "RELOGIN_KEY_FORMAT" values::key_format => KeyFormat;
     key_issuer: "key-issuer" "RELOGIN_KEY_ISSUER" values::claim => String;

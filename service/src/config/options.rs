@@ -60,7 +60,8 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// Keep sessions in the data folder, in JetStream, or only in memory [default: sled]
     ///
-    /// `jetstream` needs --nats and --secret-file, and nothing on the machine; see scale.md.
+    /// `jetstream` needs --nats and --secret-file or --secret-passphrase, and nothing on the
+    /// machine; see scale.md.
     #[arg(long, env = "RELOGIN_STORE", value_name = "sled|jetstream|memory", help_heading = "Sessions and keys")]
     pub store: Option<String>,
     /// Key-value bucket in JetStream for the sessions; created if it does not exist [default:
@@ -90,6 +91,13 @@ pub struct Options {
     /// The first secret signs, all of them verify.
     #[arg(long, env = "RELOGIN_SECRET_FILE", value_name = "FILE", help_heading = "Sessions and keys")]
     pub secret_file: Option<PathBuf>,
+    /// Keep the secrets in NATS, encrypted under the passphrase in the first line of this file,
+    /// instead of in a secret file [default: none]
+    ///
+    /// Needs --store jetstream. All instances take them from the bucket BUCKET-secrets, which the
+    /// first one makes. `relogin secret rotate` replaces them while the instances run.
+    #[arg(long, env = "RELOGIN_SECRET_PASSPHRASE", value_name = "FILE", help_heading = "Sessions and keys")]
+    pub secret_passphrase: Option<PathBuf>,
     /// Write relogin keys as opaque bytes or as JSON Web Tokens [default: opaque]
     ///
     /// Other services can verify tokens with /.well-known/jwks.json. Both formats are always read.

@@ -20,7 +20,7 @@ pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreK
             }
             // A secret that is made here would end all sessions when the service moves to another
             // machine.
-            if options.secret_file()?.is_none() {
+            if options.secret_file()?.is_none() && options.secret_passphrase()?.is_none() {
                 return Err(store.is_wrong(Problem::NeedsSecretFile));
             }
             let name = match bucket {

@@ -71,6 +71,8 @@ pub enum Problem {
     NeedsJetStream,
     /// Sessions in JetStream, but no secret that outlives the machine.
     NeedsSecretFile,
+    /// Secrets in a file, and in a bucket.
+    TwoSecrets,
     /// Not the name of a bucket.
     Bucket(String),
     /// Keys in cookies, but cookies are off.
@@ -350,9 +352,11 @@ impl fmt::Display for Problem {
             }
             Self::NeedsNats => f.write_str("needs --nats"),
             Self::NeedsJetStream => f.write_str("needs --store jetstream"),
-            Self::NeedsSecretFile => {
-                f.write_str("needs --secret-file: sessions that outlive this machine need a secret that does, too")
-            }
+            Self::NeedsSecretFile => f.write_str(
+                "needs --secret-file or --secret-passphrase: sessions that outlive this machine need a secret that \
+                     does, too",
+            ),
+            Self::TwoSecrets => f.write_str("does not go with --secret-file; use one of them"),
             Self::Bucket(text) => {
                 write!(
                     f,

@@ -18,6 +18,7 @@ mod reload;
 mod rollback;
 mod rolling;
 mod secrets;
+mod secrets_in_nats;
 mod sessions;
 mod several;
 mod start;

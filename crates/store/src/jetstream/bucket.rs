@@ -47,7 +47,9 @@ pub enum Replicas {
 }
 
 impl Replicas {
-    fn number(self) -> usize {
+    /// The number of servers.
+    #[must_use]
+    pub fn number(self) -> usize {
         match self {
             Self::One => 1,
             Self::Three => 3,

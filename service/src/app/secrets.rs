@@ -1,0 +1,140 @@
+//! `relogin secret`: changes the secrets in the bucket while services use them.
+
+use std::{io::Write, path::PathBuf, time::Duration};
+
+use anyhow::Context;
+use relogin_bus::{Bus, nats::NatsBus};
+use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
+
+use super::{
+    config::{BusKind, NatsUrl},
+    open::connect,
+};
+use crate::{
+    instance,
+    reload::LOOK_AT_SECRETS,
+    secret::{self, SecretBucket},
+};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Make a new secret, which signs from now on.
+    Rotate,
+    /// Forget all secrets but the one that signs.
+    Prune,
+    /// Take those of a file.
+    Import(PathBuf),
+}
+
+/// A change of the secrets in a bucket.
+#[derive(Clone, Debug)]
+pub struct SecretChange {
+    /// What is to be done.
+    pub what: What,
+    /// NATS servers.
+    pub nats: String,
+    /// Credentials file for them.
+    pub credentials: Option<PathBuf>,
+    /// The resource name of the services that use the secrets.
+    pub name: String,
+    /// The bucket of their sessions.
+    pub bucket: String,
+    /// On how many servers the bucket of the secrets is kept, if it is made now.
+    pub replicas: usize,
+    /// The file with the passphrase.
+    pub passphrase: PathBuf,
+}
+
+/// How long instances may take to take up a new secret.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often in a row all instances that answer must know the new secret, before it signs: one may
+/// have been too busy to answer the first time.
+const KNOWN_ROUNDS: u32 = 3;
+
+impl SecretChange {
+    /// Does it, and reports to `out`.
+    ///
+    /// # Errors
+    /// Why it was not done, or not to its end.
+    pub async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
+        let kind = BusKind::Nats { url: NatsUrl(self.nats.clone()), credentials: self.credentials.clone() };
+        let (bus, nats) = connect(kind).await?;
+        let nats: &NatsBus = nats.as_deref().context("secrets in a bucket need NATS")?;
+        let name = secret::bucket_name(&self.bucket);
+        let bucket = SecretBucket::open(nats.client(), &name, self.replicas, &self.passphrase).await?;
+        let secret::Entry { text, revision } = bucket.read().await?;
+        let said = match &self.what {
+            What::Import(path) => {
+                anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");
+                let text = secret::text_of(path)?;
+                let count = bucket.parse(&text)?.count();
+                write(&bucket, &text, 0).await?;
+                format!("secrets in the bucket {name}: {count}")
+            }
+            _ if revision == 0 => {
+                anyhow::bail!("there are no secrets in the bucket {name} yet; the first service makes one")
+            }
+            What::Prune => {
+                let first = lines(&text).next().unwrap_or_default();
+                write(&bucket, first, revision).await?;
+                "all secrets but the one that signs are forgotten".to_owned()
+            }
+            What::Rotate => {
+                let new = secret::fresh_line()?;
+                let fingerprint = bucket.parse(&new)?.fingerprints().concat();
+                let mut all: Vec<_> = lines(&text).collect();
+                all.insert(1, new.trim());
+                let revision = write(&bucket, &joined(&all), revision).await?;
+                // Nothing is signed with it before everybody can verify that.
+                let knows = |known: &[String]| known.contains(&fingerprint);
+                wait_until_all(bus.as_ref(), &self.name, KNOWN_ROUNDS, knows).await?;
+                all.swap(0, 1);
+                write(&bucket, &joined(&all), revision).await?;
+                let signs = |known: &[String]| known.first() == Some(&fingerprint);
+                let instances = wait_until_all(bus.as_ref(), &self.name, 1, signs).await?;
+                format!("the new secret signs; instances: {instances}; secrets: {}", all.len())
+            }
+        };
+        writeln!(out, "{said}").context("cannot write the report")
+    }
+}
+
+async fn write(bucket: &SecretBucket, text: &str, revision: u64) -> anyhow::Result<u64> {
+    let written = bucket.write(text, revision).await?;
+    written.context("somebody else changes the secrets at the same time; run the command again")
+}
+
+/// How many instances answer, once all of them have taken up the secret, as often in a row as this.
+async fn wait_until_all(
+    bus: &dyn Bus,
+    name: &str,
+    wanted: u32,
+    has_it: impl Fn(&[String]) -> bool,
+) -> anyhow::Result<usize> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut rounds = 0;
+    loop {
+        let known = instance::fingerprints(bus, name).await?;
+        let lack = known.iter().filter(|known| !has_it(known)).count();
+        rounds = if lack == 0 { rounds + 1 } else { 0 };
+        if rounds == wanted {
+            return Ok(known.len());
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "instances that do not take up the new secret: {lack}; look at their logs, then run the command again"
+        );
+        sleep(LOOK_AT_SECRETS).await;
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn joined(lines: &[&str]) -> Zeroizing<String> {
+    Zeroizing::new(lines.join("\n") + "\n")
+}

@@ -1,0 +1,71 @@
+//! The arguments of `relogin secret …`. Must not do what they ask for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use relogin_store::jetstream::Replicas;
+
+use super::parse_replicas;
+use crate::app::secrets::{SecretChange, What};
+
+/// What to do to the secrets in NATS.
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretCommand {
+    /// Make a new secret, which signs once all running services know it; no key is refused
+    Rotate(SecretPlaceArgs),
+    /// Forget all secrets but the one that signs
+    ///
+    /// Ends the sessions whose keys were not used since it signs: wait until the longest session is
+    /// over.
+    Prune(SecretPlaceArgs),
+    /// Take the secrets of a secret file, before the first service with --secret-passphrase starts
+    Import {
+        /// The secret file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: SecretPlaceArgs,
+    },
+}
+
+/// Where services keep their secrets.
+#[derive(Debug, Args)]
+pub(super) struct SecretPlaceArgs {
+    /// NATS servers of the services
+    #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
+    nats: String,
+    /// Credentials file for NATS
+    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
+    nats_creds: Option<PathBuf>,
+    /// Resource name of the services
+    #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", default_value = "session")]
+    name: String,
+    /// Bucket of their sessions [default: relogin-NAME]
+    #[arg(long, env = "RELOGIN_BUCKET", value_name = "BUCKET")]
+    bucket: Option<String>,
+    /// Number of NATS servers that keep the secrets, if their bucket is created
+    #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
+    replicas: Replicas,
+    /// File with the passphrase
+    #[arg(long, env = "RELOGIN_SECRET_PASSPHRASE", value_name = "FILE")]
+    secret_passphrase: PathBuf,
+}
+
+/// The change that a command asks for.
+pub(super) fn change(command: SecretCommand) -> SecretChange {
+    let (what, place) = match command {
+        SecretCommand::Rotate(place) => (What::Rotate, place),
+        SecretCommand::Prune(place) => (What::Prune, place),
+        SecretCommand::Import { file, place } => (What::Import(file), place),
+    };
+    let SecretPlaceArgs { nats, nats_creds, name, bucket, replicas, secret_passphrase } = place;
+    SecretChange {
+        what,
+        nats,
+        credentials: nats_creds,
+        bucket: bucket.unwrap_or_else(|| format!("relogin-{name}")),
+        name,
+        replicas: replicas.number(),
+        passphrase: secret_passphrase,
+    }
+}
