@@ -66,6 +66,24 @@ impl Verbatim {
         }
     }
 
+    /// The resource that it refers to and that does not come along.
+    #[must_use]
+    pub fn soft_reference(&self) -> Option<&ResourceId> {
+        match self {
+            Self::SoftReference(reference) => Some(&reference.rid),
+            _ => None,
+        }
+    }
+
+    /// The array or object of a data value.
+    #[must_use]
+    pub fn data(&self) -> Option<&RawValue> {
+        match self {
+            Self::Data(text) => Members::parse(text.get()).ok()?.get("data"),
+            _ => None,
+        }
+    }
+
     /// What a client of a version before 1.2.1 understands: the id in place of a soft reference, a
     /// place-holder for data.
     #[must_use]
