@@ -250,7 +250,15 @@ impl App {
 
         let sets_cookie = config.cookie != auth::CookieKind::Off;
         let cookie = sets_cookie.then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
-        let header_auth = (sets_cookie || has_issuers).then(|| format!("{}.connect", config.name));
+        let connect = format!("{}.connect", config.name);
+        let mut options = config.gateway_options;
+        if sets_cookie || has_issuers {
+            options.ws_header_auth.get_or_insert_with(|| connect.clone());
+        }
+        if config.cookie_session {
+            options.header_auth.get_or_insert(connect);
+        }
+        let has_header_auth = options.header_auth.is_some();
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;
@@ -258,7 +266,7 @@ impl App {
             names.push(DEMO_NAME.to_owned());
         }
         let gateway = match config.gateway {
-            GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), header_auth, Limits::default()))),
+            GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), options, Limits::default()))),
             GatewayKind::None => None,
         };
         if let Some(claim) = &claim {
@@ -282,7 +290,8 @@ impl App {
                 jwks,
                 demo: config.demo,
                 cookie,
-                api: config.cookie_session,
+                ws_paths: config.ws_paths,
+                has_header_auth,
                 proxies: config.trusted_proxies,
                 origins,
             };

@@ -1,12 +1,17 @@
 //! Resolves and checks the options of `relogin serve`. Must not start anything.
 
+mod gateway;
 mod layers;
 mod options;
 mod stores;
 mod values;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use relogin_gateway::{HttpApi, Methods};
 use relogin_session::Policy;
 
 pub use layers::{ConfigError, Layers, Origin};
@@ -29,6 +34,8 @@ use crate::{
 pub const DEFAULT_USERS: &str = "users.toml";
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// That of Resgate, and that of our clients for browsers.
+const DEFAULT_WS_PATHS: [&str; 2] = ["/", "/ws"];
 const DEFAULT_DATA: &str = "relogin-data";
 const DEFAULT_NAME: &str = "session";
 const DEFAULT_ISSUER: &str = "relogin";
@@ -100,6 +107,10 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         listen: listen.map(|listen| listen.value).or(default_listen),
         bus,
         gateway: kind,
+        gateway_options: gateway_options(&options)?,
+        ws_paths: options
+            .ws_path()?
+            .map_or_else(|| DEFAULT_WS_PATHS.map(str::to_owned).into(), |path| vec![path.value]),
         data,
         store,
         name,
@@ -154,6 +165,26 @@ pub fn data_folder(layers: Layers) -> Result<PathBuf, ConfigError> {
 
 fn data(options: &layers::Given) -> Result<PathBuf, ConfigError> {
     Ok(options.data()?.map_or_else(|| PathBuf::from(DEFAULT_DATA), |data| data.value))
+}
+
+fn gateway_options(options: &layers::Given) -> Result<relogin_gateway::Options, ConfigError> {
+    let default = HttpApi::default();
+    Ok(relogin_gateway::Options {
+        ws_header_auth: options.ws_header_auth()?.map(|method| method.value),
+        header_auth: options.header_auth()?.map(|method| method.value),
+        api: HttpApi {
+            path: options.api_path()?.map_or(default.path, |path| path.value),
+            encoding: options.api_encoding()?.map_or(default.encoding, |encoding| encoding.value),
+            methods: Methods {
+                put: options.put_method()?.map(|method| method.value),
+                patch: options.patch_method()?.map(|method| method.value),
+                delete: options.delete_method()?.map(|method| method.value),
+            },
+        },
+        request_timeout: options.request_timeout()?.map(|time| Duration::from_millis(time.value)),
+        reset_throttle: options.reset_throttle()?.map(|count| count.value),
+        reference_throttle: options.reference_throttle()?.map(|count| count.value),
+    })
 }
 
 fn password_cost(options: &layers::Given) -> Result<Cost, ConfigError> {

@@ -1,7 +1,8 @@
-//! HTTP: the page, the health check, and upgrades to WebSockets on any path. Must not depend on
+//! HTTP: the page, the health check, the HTTP API, and upgrades to WebSockets. Must not depend on
 //! sessions or RES.
 
 mod accept;
+mod api;
 mod encoding;
 mod health;
 mod jwks;
@@ -61,8 +62,10 @@ pub struct Site {
     pub demo: bool,
     /// The cookie for a browser that asks for the page and has none yet; none if cookies are off.
     pub cookie: Option<BrowserCookie>,
-    /// Whether POST requests below `/api/` go to the gateway's header authentication.
-    pub api: bool,
+    /// The paths of WebSockets.
+    pub ws_paths: Vec<String>,
+    /// Whether a header authentication may act by the cookies of HTTP requests.
+    pub has_header_auth: bool,
     /// The proxies that may name their clients.
     pub proxies: TrustedProxies,
     /// Which hosts are the server's own, and whose pages may connect.
@@ -161,8 +164,7 @@ pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, st
 
 fn router(site: Arc<Site>) -> Router {
     let policy = PAGE.policy();
-    let mut router =
-        Router::new().route(HEALTH, get(check_health)).route(jwks::PATH, get(jwks::serve)).fallback(serve_page);
+    let mut router = Router::new().route(HEALTH, get(check_health)).route(jwks::PATH, get(jwks::serve)).fallback(serve);
     for (name, value) in HEADERS {
         router = router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)));
     }
@@ -204,7 +206,7 @@ async fn identify(
 const FORWARDED: [&str; 6] =
     ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-real-ip"];
 
-/// WebSockets go to the gateway, whatever the path, and so do calls.
+/// WebSockets go to the gateway.
 async fn upgrade(
     State(site): State<Arc<Site>>,
     Extension(client): Extension<ClientAddress>,
@@ -216,8 +218,8 @@ async fn upgrade(
     }
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && request.version() >= Version::HTTP_11;
-    let is_call = site.api && request.method() == Method::POST && request.uri().path().starts_with("/api/");
+        && request.version() >= Version::HTTP_11
+        && site.ws_paths.iter().any(|path| path == request.uri().path());
     match &site.gateway {
         Some(gateway) if is_websocket => {
             let origin = origin_of(request.headers(), request.uri(), client.into());
@@ -231,9 +233,6 @@ async fn upgrade(
             site.origins.note_lost_upgrade();
             let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
             (StatusCode::UPGRADE_REQUIRED, headers, LOST_UPGRADE).into_response()
-        }
-        Some(gateway) if is_call => {
-            gateway.authenticate(origin_of(request.headers(), request.uri(), client.into())).await
         }
         _ => next.run(request).await,
     }
@@ -280,11 +279,21 @@ async fn check_health(State(site): State<Arc<Site>>) -> Response {
     (status, text).into_response()
 }
 
-async fn serve_page(
+/// Serves the HTTP API, and the page everywhere else.
+async fn serve(
     State(site): State<Arc<Site>>,
     Extension(client): Extension<ClientAddress>,
     request: Request,
 ) -> Response {
+    match &site.gateway {
+        Some(gateway) if request.uri().path().starts_with(&gateway.api().path) => {
+            api::respond(gateway, &site.origins, site.has_header_auth, client, request).await
+        }
+        _ => serve_page(&site, client, request),
+    }
+}
+
+fn serve_page(site: &Site, client: ClientAddress, request: Request) -> Response {
     let (parts, _) = request.into_parts();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, READ_ONLY)];

@@ -140,6 +140,12 @@ impl Origins {
         }
     }
 
+    /// True if pages of every origin may connect.
+    #[must_use]
+    pub fn allow_all(&self) -> bool {
+        self.allow == AllowOrigin::Any
+    }
+
     /// True if the page that sends the request may act with its visitor's cookies: it states its
     /// origin, and that is this server's own, or one that is allowed by name. That all pages may
     /// connect does not mean that all may act for their visitors.

@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use relogin_res::service::{Headers, Origin};
 
+use crate::http::{Answer, Operation};
+
 /// Names a connection between driver and machine. Chosen by the driver, never used twice, never on
 /// the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,17 @@ pub enum Input<'a> {
         /// What it is opened with. Goes out with its auth requests.
         origin: Origin,
     },
+    /// An HTTP request of the HTTP API. It is answered by [`Action::Respond`] or [`Action::Close`].
+    Request {
+        /// How the driver will call it. It is a connection that makes one request.
+        connection: ConnectionKey,
+        /// As that of a WebSocket.
+        cid: String,
+        /// What the request says about its client. Goes out with its auth requests.
+        origin: Origin,
+        /// What is asked for.
+        operation: Operation,
+    },
     /// A client sent a frame. Costs one credit, which [`Action::Done`] gives back.
     Frame {
         /// Whose.
@@ -35,8 +48,9 @@ pub enum Input<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// A client's WebSocket is closed, by whichever side, or not wanted any more. After
-    /// [`Action::Close`] and [`Action::Reject`] it may be left out.
+    /// A client's WebSocket is closed, by whichever side, or not wanted any more, or the client does
+    /// not wait for the response any more. After [`Action::Close`], [`Action::Reject`] and
+    /// [`Action::Respond`] it may be left out.
     Closed {
         /// Whose.
         connection: ConnectionKey,
@@ -77,7 +91,6 @@ pub enum Input<'a> {
 }
 
 /// What is to be done outside, in this order.
-#[derive(Clone, PartialEq, Eq)]
 pub enum Action {
     /// Send a text frame. Frames that say the same to many connections share one buffer.
     Send {
@@ -111,8 +124,15 @@ pub enum Action {
         /// A RES error as JSON; none with a redirection.
         body: Bytes,
     },
-    /// Close the WebSocket, or open none (HTTP status 503). The machine has forgotten the
-    /// connection already.
+    /// Send the response to an HTTP request. The machine has forgotten the connection already.
+    Respond {
+        /// Whose.
+        connection: ConnectionKey,
+        /// What it says.
+        answer: Box<Answer>,
+    },
+    /// Close the WebSocket, or open none and answer no request (HTTP status 503). The machine has
+    /// forgotten the connection already.
     Close {
         /// Whose.
         connection: ConnectionKey,
@@ -151,6 +171,8 @@ pub enum Action {
 pub struct Config {
     /// The method that is asked before a WebSocket opens, as `resource.method`: it may set headers,
     /// a token, or reject. What fails about it rejects nothing. None: nobody is asked.
+    pub ws_header_auth: Option<String>,
+    /// The method that is asked before an HTTP request of the HTTP API is carried out, likewise.
     pub header_auth: Option<String>,
     /// How long a service has for an answer, unless it asks for more.
     pub request_timeout: Duration,
@@ -218,6 +240,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            ws_header_auth: None,
             header_auth: None,
             request_timeout: Duration::from_secs(3),
             unsubscribe_delay: Duration::from_secs(5),
@@ -260,6 +283,7 @@ impl fmt::Debug for Input<'_> {
         // Frames and payloads may be credentials.
         match self {
             Self::Opening { connection, cid, .. } => write!(f, "Opening({}, {cid})", connection.0),
+            Self::Request { connection, cid, .. } => write!(f, "Request({}, {cid})", connection.0),
             Self::Frame { connection, .. } => write!(f, "Frame({})", connection.0),
             Self::Closed { connection } => write!(f, "Closed({})", connection.0),
             Self::Message { tag, subject, .. } => write!(f, "Message({}, {subject})", tag.0),
@@ -281,6 +305,7 @@ impl fmt::Debug for Action {
             Self::Done { connection } => write!(f, "Done({})", connection.0),
             Self::Accept { connection, .. } => write!(f, "Accept({})", connection.0),
             Self::Reject { connection, status, .. } => write!(f, "Reject({}, {status})", connection.0),
+            Self::Respond { connection, .. } => write!(f, "Respond({})", connection.0),
             Self::Close { connection, code, reason } => write!(f, "Close({}, {code} {reason})", connection.0),
             Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
             Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),

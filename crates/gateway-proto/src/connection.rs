@@ -4,6 +4,7 @@
 mod access;
 mod call;
 mod delivery;
+mod exchange;
 mod fetch;
 mod graph;
 pub(crate) mod inbox;
@@ -34,6 +35,7 @@ use relogin_res::{
 use serde_json::value::RawValue;
 
 use self::{
+    exchange::Exchange,
     inbox::Inbox,
     jobs::{Job, Jobs},
     pace::Pace,
@@ -45,6 +47,7 @@ use crate::{
     bus::{Bus, Listener},
     cache::{Cache, News, Told},
     content::Dialect,
+    http::Operation,
     ids::TaskId,
 };
 
@@ -93,13 +96,24 @@ pub(crate) struct Connection {
     token_listener: Tag,
     /// Under way while the WebSocket is not open yet.
     header_auth: Option<Tag>,
+    /// The HTTP request that the connection is; none if it is a WebSocket.
+    exchange: Option<Box<Exchange>>,
+    /// True once the driver knows that there is nothing more to come.
+    pub(crate) is_over: bool,
     /// Why the connection must end, once the input at hand is dealt with.
     pub(crate) failure: Option<(u16, &'static str)>,
 }
 
 impl Connection {
-    /// A connection that is about to open. `None` if its cid cannot be one.
-    pub(crate) fn open(key: ConnectionKey, cid: String, origin: &Origin, shared: &mut Shared) -> Option<Self> {
+    /// A connection that is about to open: a WebSocket, or an HTTP request for `operation`. `None`
+    /// if its cid cannot be one.
+    pub(crate) fn open(
+        key: ConnectionKey,
+        cid: String,
+        origin: &Origin,
+        operation: Option<Operation>,
+        shared: &mut Shared,
+    ) -> Option<Self> {
         if !rid::is_part(&cid) {
             return None;
         }
@@ -110,7 +124,7 @@ impl Connection {
             origin: EncodedOrigin::new(origin),
             token: None,
             tid: None,
-            version: Version::UNSTATED,
+            version: if operation.is_some() { Version::CURRENT } else { Version::UNSTATED },
             subscriptions: Subscriptions::new(),
             subscription_bytes: 0,
             tasks: BTreeMap::new(),
@@ -122,6 +136,8 @@ impl Connection {
             lacks: shared.cache.next_notice(),
             token_listener,
             header_auth: None,
+            exchange: operation.map(|operation| Box::new(Exchange::new(operation))),
+            is_over: false,
             failure: None,
         })
     }
@@ -158,7 +174,7 @@ impl Connection {
     pub(crate) fn on_frame(&mut self, text: &str, shared: &mut Shared) {
         match Request::parse(text) {
             Ok(request) => self.on_request(request, shared),
-            Err(BadRequest::Refused { id, error }) => self.answer(encode_error(id, &error), shared),
+            Err(BadRequest::Refused { id, error }) => self.refuse(id, &error, shared),
             Err(BadRequest::Malformed) => shared.bus.act(Action::Done { connection: self.key }),
         }
     }
@@ -166,7 +182,7 @@ impl Connection {
     fn on_request(&mut self, request: Request, shared: &mut Shared) {
         let id = request.id;
         if let Err(error) = self.admit(&request, shared) {
-            return self.answer(encode_error(id, &error), shared);
+            return self.refuse(id, &error, shared);
         }
         match request.method {
             Method::Version => {
@@ -182,7 +198,7 @@ impl Connection {
                 let result = request.parse_params().and_then(|params| self.unsubscribe(rid, params, shared));
                 match result {
                     Ok(()) => self.then(Job::Answer(encode_result(id, None::<&()>).into())),
-                    Err(error) => self.answer(encode_error(id, &error), shared),
+                    Err(error) => self.refuse(id, &error, shared),
                 }
             }
             Method::Call(rid, method) => self.call(id, &rid, method, request.params, false, shared),

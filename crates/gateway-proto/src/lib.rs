@@ -12,6 +12,7 @@ mod cache;
 mod connection;
 mod content;
 mod event;
+pub mod http;
 mod ids;
 mod machine;
 mod resource;

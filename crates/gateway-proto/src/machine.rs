@@ -19,6 +19,7 @@ use crate::{
     bus::{Bus, Listener, Purpose},
     cache::{Cache, Queried, Waiting},
     connection::{Connection, Shared, inbox::Arrival},
+    http::Operation,
 };
 
 /// A RES gateway.
@@ -142,7 +143,10 @@ impl Gateway {
         self.tells_left = self.inline * work::TOLD_A_STEP;
         let is_due = matches!(input, Input::Timeout);
         match input {
-            Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin),
+            Input::Opening { connection, cid, origin } => self.open(connection, cid, &origin, None),
+            Input::Request { connection, cid, origin, operation } => {
+                self.open(connection, cid, &origin, Some(operation));
+            }
             Input::Frame { connection, text } => self.receive(connection, Arrival::Frame(text.into())),
             Input::Closed { connection } => {
                 self.close(connection);
@@ -190,14 +194,14 @@ impl Gateway {
         [at_once, bus.next_deadline(), cache.next_deadline()].into_iter().flatten().min()
     }
 
-    fn open(&mut self, key: ConnectionKey, cid: String, origin: &service::Origin) {
+    fn open(&mut self, key: ConnectionKey, cid: String, origin: &service::Origin, operation: Option<Operation>) {
         if self.connections.contains_key(&key) {
             return;
         }
         if !self.is_up {
             return self.act_close(key, close::TRY_AGAIN_LATER, "the message bus is not connected");
         }
-        match Connection::open(key, cid, origin, &mut self.shared) {
+        match Connection::open(key, cid, origin, operation, &mut self.shared) {
             Some(connection) => {
                 self.connections.insert(key, connection);
                 self.with(key, Connection::knock);
@@ -276,11 +280,11 @@ impl Gateway {
                 self.tell(notices);
             }
             Purpose::Access(key, rid) => {
-                let result = answer.and_then(|(response, _)| response.into_result::<Access>());
+                let result = self.access_of(key, answer);
                 self.receive(key, Arrival::Access(tag, rid, result));
             }
             Purpose::CallAccess(key, task) => {
-                let result = answer.and_then(|(response, _)| response.into_result::<Access>());
+                let result = self.access_of(key, answer);
                 self.receive(key, Arrival::CallAccess(tag, task, result));
             }
             Purpose::Method(key, task) => {
@@ -289,13 +293,23 @@ impl Gateway {
             }
             Purpose::HeaderAuth(key) => {
                 let response = answer.map_or_else(Response::error, |(response, _)| response);
-                let Some(connection) = self.connections.get_mut(&key) else { return };
-                if !connection.on_header_auth(response, &mut self.shared) {
-                    self.close(key);
-                }
+                self.with(key, |connection, shared| connection.on_header_auth(response, shared));
             }
             Purpose::TokenReset => {}
         }
+    }
+
+    /// What an answer says about access. What it says about an HTTP response is taken note of.
+    fn access_of(&mut self, key: ConnectionKey, answer: Answer) -> Result<Access, Error> {
+        let (mut response, _) = answer?;
+        let meta = response.meta.take();
+        let result = response.into_result();
+        if meta.is_some() {
+            self.with(key, |connection, shared| {
+                connection.hear_meta(meta, result.as_ref().err(), shared);
+            });
+        }
+        result
     }
 
     fn on_refused(&mut self, tag: Tag) {
@@ -337,7 +351,9 @@ impl Gateway {
         let Some(connection) = self.connections.get_mut(&key) else { return };
         work(connection, &mut self.shared);
         connection.get_ready(&mut self.shared);
-        if let Some((code, reason)) = connection.failure {
+        if connection.is_over {
+            self.close(key);
+        } else if let Some((code, reason)) = connection.failure {
             self.close(key);
             self.act_close(key, code, reason);
         }

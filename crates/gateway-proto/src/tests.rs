@@ -5,6 +5,7 @@ mod access;
 mod calls;
 mod crowd;
 mod events;
+mod http;
 mod invariants;
 mod limits;
 mod opening;
@@ -27,7 +28,10 @@ use relogin_res::{
     service::{Headers, Origin},
 };
 
-use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use crate::{
+    Action, Config, ConnectionKey, Gateway, Input, Tag,
+    http::{Encoding, HttpResponse, Methods, operation},
+};
 
 /// Runs the inputs of a script from the beginning, and compares what the machine does.
 fn check(script: &Expect) {
@@ -50,6 +54,8 @@ fn check_with(config: Config, script: &Expect) {
 ///
 /// Inputs of a script, one a line:
 /// - `open 1 c1`: connection 1 is opened with cid c1; `close 1`: it is closed;
+/// - `request 1 c1 GET a/b {…}`: an HTTP request, as connection 1 with cid c1, for this path below the
+///   API's, and maybe with a body;
 /// - `1> 7 get.a.b {…}`: it sends a request with id 7, a method, and maybe params; `1> {…}`: it
 ///   sends this frame;
 /// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody
@@ -77,7 +83,7 @@ fn head(header: &Headers) -> String {
 impl Bench {
     fn new(config: Config) -> Self {
         let mut bench = Self {
-            has_header_auth: config.header_auth.is_some(),
+            has_header_auth: config.ws_header_auth.is_some(),
             gateway: Gateway::new(config),
             now: Duration::ZERO,
             requests: BTreeMap::new(),
@@ -108,6 +114,7 @@ impl Bench {
                 self.frames.insert(key(connection), 0);
                 self.handle(Input::Opening { connection: key(connection), cid: cid.into(), origin });
             }
+            "request" => self.request(rest),
             "close" => {
                 self.frames.remove(&key(rest));
                 self.handle(Input::Closed { connection: key(rest) });
@@ -124,6 +131,19 @@ impl Bench {
             _ if rest.starts_with("= ") => self.answer(first, &rest[2..]),
             subject => self.publish(subject, rest),
         }
+    }
+
+    fn request(&mut self, text: &str) {
+        let mut words = text.splitn(5, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let (connection, cid, http_method, path) = (word(), word(), word(), word());
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let connection = ConnectionKey(connection.parse().unwrap());
+        let methods = Methods { put: Some("set".into()), ..Methods::default() };
+        let operation = operation(http_method, path, query, word().as_bytes(), &methods).unwrap();
+        let origin = Origin { remote_addr: Some("[::1]:1".into()), ..Origin::default() };
+        self.frames.insert(connection, 0);
+        self.handle(Input::Request { connection, cid: cid.into(), origin, operation });
     }
 
     fn frame(&mut self, connection: ConnectionKey, text: &str) {
@@ -215,6 +235,14 @@ impl Bench {
                     assert!(self.frames.remove(&connection).is_some(), "closed twice");
                     let body = String::from_utf8(body.into()).unwrap();
                     let line = format!("  {} reject {status} {} {body}", connection.0, head(&header));
+                    writeln!(self.log, "{}", line.trim_end()).unwrap();
+                }
+                Action::Respond { connection, answer } => {
+                    assert!(self.frames.remove(&connection).is_some(), "answered twice");
+                    let HttpResponse { status, header, body } =
+                        answer.into_response("GET", Encoding::Json, "/api/", 1 << 20);
+                    let body = String::from_utf8(body).unwrap();
+                    let line = format!("  {} respond {status} {} {body}", connection.0, head(&header));
                     writeln!(self.log, "{}", line.trim_end()).unwrap();
                 }
                 Action::Close { connection, code, reason } => {

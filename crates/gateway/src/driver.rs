@@ -11,16 +11,17 @@ use relogin_bus::{Bus, Deliveries, Delivery, Link, Mailbox};
 use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 use relogin_res::service::PreResponse;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::yield_now,
     time::{Instant, sleep_until},
 };
 
 use crate::{
     bus_commands,
+    connection::{Connection, Way},
     event::{Event, Verdict},
     flow::Debt,
-    line::{CloseReason, Line},
+    line::CloseReason,
     memory::{LastShared, Memory},
     requests::{CloseOnDrop, Requests},
     stop::stopped,
@@ -68,24 +69,6 @@ struct Driver {
     ended: Vec<Debt>,
 }
 
-struct Connection {
-    way: Way,
-    unanswered: usize,
-    /// It is among those that take turns.
-    has_turn: bool,
-    /// Its WebSocket is closed, and it only waits for the last of its frames to be taken.
-    is_closing: bool,
-}
-
-/// How a client is reached.
-enum Way {
-    /// Through the response to its request for a WebSocket.
-    Verdict(oneshot::Sender<Verdict>),
-    /// Not at all until its WebSocket is open: until the client has sent a frame, nothing is sent.
-    Accepted,
-    Line(Line),
-}
-
 /// How much of one kind is processed before the others have a turn.
 const BATCH: usize = 128;
 
@@ -93,7 +76,7 @@ const BATCH: usize = 128;
 const WORK: usize = 512;
 
 /// Drives a gateway until it is told to stop, then until all frames are answered or `drain` ends.
-pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Duration) {
+pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
     let Outside { bus, mut events, mut stopping, memory } = outside;
     let (mailbox, mut deliveries) = Mailbox::new();
     let requests = Arc::new(Requests::default());
@@ -103,7 +86,7 @@ pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     tokio::spawn(bus_commands::run(bus, mailbox, Arc::clone(&requests), refuse));
 
     let max_subject = relogin_bus::MAX_SUBJECT.min(Config::default().max_subject);
-    let config = Config { header_auth, max_subject, ..Config::default() };
+    let config = Config { max_subject, ..config };
     let mut driver = Driver {
         machine: Gateway::new(config),
         started: Instant::now(),
@@ -182,20 +165,6 @@ pub(crate) async fn run(outside: Outside, header_auth: Option<String>, drain: Du
     }
 }
 
-impl Connection {
-    /// How many bytes are held for it.
-    fn debt(&self) -> usize {
-        if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
-    }
-
-    /// Closes it. One that is not open yet is told by the missing verdict.
-    fn hang_up(self, close_reason: CloseReason) {
-        if let Way::Line(line) = self.way {
-            line.hang_up(close_reason);
-        }
-    }
-}
-
 impl Driver {
     fn take_events(&mut self, first: Event, more: &mut mpsc::UnboundedReceiver<Event>) {
         self.take_event(first);
@@ -210,11 +179,13 @@ impl Driver {
 
     fn take_event(&mut self, event: Event) {
         match event {
+            Event::Request { key, cid, origin, operation, answer } => {
+                self.connections.insert(key, Connection { unanswered: 1, ..Connection::new(Way::Answer(answer)) });
+                self.unanswered += 1;
+                self.tell(Input::Request { connection: key, cid, origin, operation });
+            }
             Event::Opening { key, cid, origin, verdict } => {
-                self.connections.insert(
-                    key,
-                    Connection { way: Way::Verdict(verdict), unanswered: 0, has_turn: false, is_closing: false },
-                );
+                self.connections.insert(key, Connection::new(Way::Verdict(verdict)));
                 self.tell(Input::Opening { connection: key, cid, origin });
             }
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
@@ -340,6 +311,11 @@ impl Driver {
                 Action::Reject { connection: key, status, header, body } => {
                     if let Some(Connection { way: Way::Verdict(verdict), .. }) = self.remove(key) {
                         verdict.send(Verdict::Reject { status, header, body }).ok();
+                    }
+                }
+                Action::Respond { connection: key, answer } => {
+                    if let Some(Connection { way: Way::Answer(way), .. }) = self.remove(key) {
+                        way.send(*answer).ok();
                     }
                 }
                 Action::Close { connection: key, code, reason } => {

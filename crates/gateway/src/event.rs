@@ -1,22 +1,27 @@
-//! Events from WebSockets to the driver, and the answer to a request to open one. Must not know the
-//! state machine's rules.
+//! Events from WebSockets and HTTP requests to the driver, and its answers. Must not know the state
+//! machine's rules.
 
 use bytes::Bytes;
-use relogin_gateway_proto::ConnectionKey;
+use relogin_gateway_proto::{
+    ConnectionKey,
+    http::{Answer, Operation},
+};
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::oneshot;
 
 use crate::line::Line;
 
-/// What WebSockets tell.
+/// What WebSockets and HTTP requests tell.
 pub(crate) enum Event {
     /// A WebSocket is requested. The verdict says whether it opens; without one, it does not.
     Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
+    /// An HTTP request of the HTTP API. Without an answer, there is none.
+    Request { key: ConnectionKey, cid: String, origin: Origin, operation: Operation, answer: oneshot::Sender<Answer> },
     /// One is open.
     Opened { key: ConnectionKey, line: Line },
     /// A client has sent frames, the first since all were taken.
     Frames { key: ConnectionKey },
-    /// One is closed.
+    /// One is closed, or nobody waits for the answer to the request any more.
     Closed { key: ConnectionKey },
 }
 

@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
@@ -17,15 +18,15 @@ use axum::{
 use hyper_util::rt::TokioIo;
 use rand::RngExt;
 use relogin_bus::Bus;
-use relogin_gateway_proto::ConnectionKey;
-use relogin_res::service::Origin;
+use relogin_gateway_proto::{Config, ConnectionKey};
+use relogin_res::{Error, service::Origin};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use crate::{
     driver,
     event::{Event, Verdict},
-    http_auth,
+    http_api::{self, HttpApi},
     limits::Limits,
     memory::Memory,
     responses::{merge, no_handshake, rejection},
@@ -38,29 +39,52 @@ pub struct Gateway {
     /// True once it is to stop. Every task of the gateway holds a receiver as long as it lives.
     stopping: watch::Sender<bool>,
     last_key: AtomicU64,
-    bus: Arc<dyn Bus>,
-    header_auth: Option<String>,
+    api: HttpApi,
     limits: Arc<Limits>,
     memory: Arc<Memory>,
+    /// What is held for HTTP requests.
+    http_memory: Arc<Memory>,
+}
+
+/// What a gateway does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The method, as `resource.method`, that is called before a WebSocket opens.
+    pub ws_header_auth: Option<String>,
+    /// The method that is called before an HTTP request is carried out.
+    pub header_auth: Option<String>,
+    /// The HTTP API.
+    pub api: HttpApi,
+    /// How long a service has for an answer, unless it asks for more.
+    pub request_timeout: Option<Duration>,
+    /// How many resources are fetched again at a time after a system reset.
+    pub reset_throttle: Option<usize>,
+    /// How many resources that others refer to one connection has loaded at a time.
+    pub reference_throttle: Option<usize>,
 }
 
 impl Gateway {
-    /// Starts a gateway on `bus`. Before each WebSocket opens, it calls the method `header_auth`
-    /// (`resource.method`), if there is one. Must be called in a Tokio runtime.
+    /// Starts a gateway on `bus`. Must be called in a Tokio runtime.
     #[must_use]
-    pub fn start(bus: Arc<dyn Bus>, header_auth: Option<String>, limits: Limits) -> Self {
+    pub fn start(bus: Arc<dyn Bus>, options: Options, limits: Limits) -> Self {
+        let Options { ws_header_auth, header_auth, api, .. } = options;
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let limits = Arc::new(limits);
         let memory = Arc::new(Memory::new(limits.memory));
-        let outside = driver::Outside {
-            bus: Arc::clone(&bus),
-            events,
-            stopping: stopping.subscribe(),
-            memory: Arc::clone(&memory),
+        let http_memory = Arc::new(Memory::new(limits.http_memory));
+        let outside = driver::Outside { bus, events, stopping: stopping.subscribe(), memory: Arc::clone(&memory) };
+        let default = Config::default();
+        let config = Config {
+            ws_header_auth,
+            header_auth,
+            request_timeout: options.request_timeout.unwrap_or(default.request_timeout),
+            max_reloads: options.reset_throttle.unwrap_or(default.max_reloads),
+            max_reference_loads: options.reference_throttle.unwrap_or(default.max_reference_loads),
+            ..default
         };
-        tokio::spawn(driver::run(outside, header_auth.clone(), limits.drain));
-        Self { driver, stopping, last_key: AtomicU64::new(0), bus, header_auth, limits, memory }
+        tokio::spawn(driver::run(outside, config, limits.drain));
+        Self { driver, stopping, last_key: AtomicU64::new(0), api, limits, memory, http_memory }
     }
 
     /// Answers an HTTP request for a WebSocket, whose client is described by `origin`.
@@ -73,7 +97,7 @@ impl Gateway {
             Err(error) => return no_handshake(&error),
         };
         let upgrade = hyper::upgrade::on(&mut request);
-        let key = ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed));
+        let key = self.next_key();
         let (verdict, judged) = oneshot::channel();
         self.driver.send(Event::Opening { key, cid: draw_cid(), origin, verdict }).ok();
         let opening = socket::Opening {
@@ -96,10 +120,44 @@ impl Gateway {
         response
     }
 
-    /// Answers an HTTP request, whose client is described by `origin`, as the header authentication
-    /// says.
-    pub async fn authenticate(&self, origin: Origin) -> Response {
-        http_auth::authenticate(self.bus.as_ref(), self.header_auth.as_deref(), draw_cid(), origin).await
+    /// Answers an HTTP request of the HTTP API, whose client is described by `origin`.
+    pub async fn respond(&self, request: Request<Body>, origin: Origin) -> Response {
+        let Self { api, limits, http_memory: memory, .. } = self;
+        if *self.stopping.borrow() {
+            return http_api::unavailable(memory);
+        }
+        let http_method = request.method().to_string();
+        let (operation, held) = match http_api::read(request, api, limits, memory).await {
+            Ok(read) => read,
+            Err(response) => return response,
+        };
+        let key = self.next_key();
+        let (answer, answered) = oneshot::channel();
+        self.driver.send(Event::Request { key, cid: draw_cid(), origin, operation, answer }).ok();
+        // If the client does not wait for it, this is dropped.
+        let _closed = socket::Closed { key, driver: self.driver.clone() };
+        let answer = answered.await;
+        drop(held);
+        match answer {
+            Ok(answer) => http_api::write(answer, http_method, api, limits, memory).await,
+            Err(_) => http_api::unavailable(memory),
+        }
+    }
+
+    /// The response to a request of the HTTP API by a page that may not make it.
+    #[must_use]
+    pub fn forbid(&self) -> Response {
+        http_api::refuse(Error::new("system.forbidden", "Forbidden origin"), &self.http_memory)
+    }
+
+    /// How the HTTP API is served.
+    #[must_use]
+    pub fn api(&self) -> &HttpApi {
+        &self.api
+    }
+
+    fn next_key(&self) -> ConnectionKey {
+        ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed))
     }
 
     /// False once the gateway can serve nobody any more.

@@ -10,11 +10,12 @@
 
 mod backpressure;
 mod bus_commands;
+mod connection;
 mod driver;
 mod event;
 mod flow;
 mod gateway;
-mod http_auth;
+mod http_api;
 mod inbound;
 mod limits;
 mod line;
@@ -25,6 +26,8 @@ mod responses;
 mod socket;
 mod stop;
 
-pub use gateway::Gateway;
+pub use gateway::{Gateway, Options};
+pub use http_api::HttpApi;
 pub use limits::Limits;
 pub use origin::origin_of;
+pub use relogin_gateway_proto::http::{Encoding, Methods};

@@ -25,6 +25,10 @@ pub struct Config {
     pub bus: BusKind,
     /// Whether this process is also a gateway.
     pub gateway: GatewayKind,
+    /// What the gateway does beside that: what is not given here depends on the other options.
+    pub gateway_options: relogin_gateway::Options,
+    /// The paths of WebSockets.
+    pub ws_paths: Vec<String>,
     /// The folder for everything that must last.
     pub data: PathBuf,
     /// The session store.

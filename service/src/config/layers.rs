@@ -7,12 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relogin_gateway::Encoding;
 use relogin_store::jetstream::Replicas;
 use relogin_users::cost::Cost;
 use thiserror::Error;
 
 use super::{
-    Options,
+    Options, gateway,
     values::{self, Problem, StoreName, Value},
 };
 use crate::{
@@ -119,7 +120,18 @@ options! {
     listen: "listen" "RELOGIN_LISTEN" values::listen => String;
     nats: "nats" "RELOGIN_NATS" values::nats => NatsUrl;
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
-    gateway: "gateway" "RELOGIN_GATEWAY" values::gateway => GatewayKind;
+    gateway: "gateway" "RELOGIN_GATEWAY" gateway::gateway => GatewayKind;
+    ws_path: "ws-path" "RELOGIN_WS_PATH" gateway::url_path => String;
+    ws_header_auth: "ws-header-auth" "RELOGIN_WS_HEADER_AUTH" gateway::method => String;
+    api_path: "api-path" "RELOGIN_API_PATH" gateway::url_folder => String;
+    api_encoding: "api-encoding" "RELOGIN_API_ENCODING" gateway::encoding => Encoding;
+    header_auth: "header-auth" "RELOGIN_HEADER_AUTH" gateway::method => String;
+    put_method: "put-method" "RELOGIN_PUT_METHOD" gateway::method_part => String;
+    patch_method: "patch-method" "RELOGIN_PATCH_METHOD" gateway::method_part => String;
+    delete_method: "delete-method" "RELOGIN_DELETE_METHOD" gateway::method_part => String;
+    request_timeout: "request-timeout" "RELOGIN_REQUEST_TIMEOUT" values::lifetime => u64;
+    reset_throttle: "reset-throttle" "RELOGIN_RESET_THROTTLE" values::count => usize;
+    reference_throttle: "reference-throttle" "RELOGIN_REFERENCE_THROTTLE" values::count => usize;
     data: "data" "RELOGIN_DATA" values::path => PathBuf;
     store: "store" "RELOGIN_STORE" values::store => StoreName;
     bucket: "bucket" "RELOGIN_BUCKET" values::bucket => String;

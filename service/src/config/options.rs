@@ -55,6 +55,48 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_TRUSTED_PROXY", value_name = "ADDRESS[/BITS]", help_heading = "Addresses and bus")]
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxy: Option<Vec<String>>,
+    /// Path of WebSockets on the embedded gateway [default: / and /ws]
+    #[arg(long, env = "RELOGIN_WS_PATH", value_name = "PATH", help_heading = "Gateway")]
+    pub ws_path: Option<String>,
+    /// Method that the embedded gateway calls before a WebSocket opens, as RESOURCE.METHOD
+    /// [default: NAME.connect, if there are cookies or issuers]
+    #[arg(long, env = "RELOGIN_WS_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
+    pub ws_header_auth: Option<String>,
+    /// Path below which the embedded gateway serves resources and methods over HTTP [default: /api/]
+    ///
+    /// Described in docs/gateway.md.
+    #[arg(long, env = "RELOGIN_API_PATH", value_name = "PATH", help_heading = "Gateway")]
+    pub api_path: Option<String>,
+    /// Write references in HTTP responses with their paths, or their content alone [default: json]
+    #[arg(long, env = "RELOGIN_API_ENCODING", value_name = "json|jsonflat", help_heading = "Gateway")]
+    pub api_encoding: Option<String>,
+    /// Method that the embedded gateway calls before each HTTP request, as RESOURCE.METHOD [default:
+    /// none, with --cookie-session: NAME.connect]
+    #[arg(long, env = "RELOGIN_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
+    pub header_auth: Option<String>,
+    /// Method of resources that PUT calls [default: none, PUT is not allowed]
+    #[arg(long, env = "RELOGIN_PUT_METHOD", value_name = "METHOD", help_heading = "Gateway")]
+    pub put_method: Option<String>,
+    /// Method of resources that PATCH calls [default: none, PATCH is not allowed]
+    #[arg(long, env = "RELOGIN_PATCH_METHOD", value_name = "METHOD", help_heading = "Gateway")]
+    pub patch_method: Option<String>,
+    /// Method of resources that DELETE calls [default: none, DELETE is not allowed]
+    #[arg(long, env = "RELOGIN_DELETE_METHOD", value_name = "METHOD", help_heading = "Gateway")]
+    pub delete_method: Option<String>,
+    /// How long services may take for an answer to the embedded gateway, unless they ask for more
+    /// [default: 3s]
+    #[arg(long, env = "RELOGIN_REQUEST_TIMEOUT", value_name = "TIME", help_heading = "Gateway")]
+    pub request_timeout: Option<String>,
+    /// Resources that the embedded gateway fetches again at a time after a system reset [default:
+    /// 64]
+    #[arg(long, env = "RELOGIN_RESET_THROTTLE", value_name = "N", help_heading = "Gateway")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub reset_throttle: Option<String>,
+    /// Resources referred to by others that the embedded gateway loads at a time for one connection
+    /// [default: 64]
+    #[arg(long, env = "RELOGIN_REFERENCE_THROTTLE", value_name = "N", help_heading = "Gateway")]
+    #[serde(deserialize_with = "number_as_text")]
+    pub reference_throttle: Option<String>,
     /// Folder for the sessions and the secret [default: relogin-data]
     #[arg(long, env = "RELOGIN_DATA", value_name = "DIR", help_heading = "Sessions and keys")]
     pub data: Option<PathBuf>,

@@ -17,7 +17,7 @@ use relogin_users::cost::{Cost, CostError};
 
 use super::{ConfigError, Origin};
 use crate::{
-    app::config::{GatewayKind, NatsUrl, UsersSource},
+    app::config::{NatsUrl, UsersSource},
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
@@ -51,6 +51,12 @@ pub enum Problem {
     Choice(String, &'static str),
     /// Not one part of a resource name.
     Name(String),
+    /// Not the path of a URL.
+    UrlPath(String),
+    /// Not a resource and a method.
+    Method(String),
+    /// Not a method.
+    MethodPart(String),
     /// The name of the demo's own resource.
     NameOfTheDemo,
     /// Not the origin of a page.
@@ -122,14 +128,6 @@ pub(super) fn count(text: String) -> Result<usize, Problem> {
 
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, Problem> {
     if path.as_os_str().is_empty() { Err(Problem::EmptyPath) } else { Ok(path) }
-}
-
-pub(super) fn gateway(text: String) -> Result<GatewayKind, Problem> {
-    match text.as_str() {
-        "embedded" => Ok(GatewayKind::Embedded),
-        "none" => Ok(GatewayKind::None),
-        _ => Err(Problem::Choice(text, "embedded or none")),
-    }
 }
 
 /// What `--store` may say.
@@ -329,6 +327,11 @@ impl fmt::Display for Problem {
                 write!(f, "is not shorter than the key lifetime of {}; make it shorter, or the key's longer", time(key))
             }
             Self::Listen(text) => write!(f, "{text:?} is not an address to listen on; write it like 127.0.0.1:8080"),
+            Self::UrlPath(text) => write!(f, "{text:?} is not the path of a URL; write it like /api/"),
+            Self::Method(text) => {
+                write!(f, "{text:?} is not a resource and a method; write them like session.connect")
+            }
+            Self::MethodPart(text) => write!(f, "{text:?} is not a method; write it like set"),
             Self::EmptyPath => f.write_str("is empty; write a path, or leave the option out"),
             Self::Choice(text, choices) => write!(f, "{text:?} is not a valid value; expected {choices}"),
             Self::Name(text) => write!(

@@ -11,16 +11,6 @@ use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Error};
 use super::stage::{Setup, Stage};
 
 #[tokio::test]
-async fn a_websocket_opens_on_any_path() {
-    let stage = Stage::new().await;
-    for path in ["/", "/ws", "/x/y", "/healthz", "/index.html", "/ws?a=b", "/%20"] {
-        let mut client = stage.open(path, &[]).await.unwrap();
-        let answer = client.ask("version", json!({ "protocol": "1.2.3" })).await;
-        assert_eq!(answer["result"]["protocol"], "1.2.3", "{path}");
-    }
-}
-
-#[tokio::test]
 async fn pages_of_other_origins_must_be_named() {
     let stage = Stage::with(AllowOrigin::List(vec!["https://app.example".into()])).await;
     let same = format!("http://{}", stage.address);

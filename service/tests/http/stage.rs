@@ -35,6 +35,7 @@ pub(crate) struct Setup {
     pub(crate) public_url: Vec<&'static str>,
     pub(crate) allow_origin: AllowOrigin,
     pub(crate) header_auth: Option<String>,
+    pub(crate) http_header_auth: Option<String>,
     pub(crate) proxies: TrustedProxies,
     pub(crate) connections: ConnectionLimits,
 }
@@ -45,6 +46,7 @@ impl Default for Setup {
             public_url: Vec::new(),
             allow_origin: AllowOrigin::default(),
             header_auth: None,
+            http_header_auth: None,
             proxies: TrustedProxies::default(),
             connections: ConnectionLimits { total: 100_000, per_address: None },
         }
@@ -77,12 +79,18 @@ impl Stage {
     }
 
     pub(crate) async fn set(bus: Arc<dyn Bus>, setup: Setup) -> Self {
-        let Setup { public_url, allow_origin, header_auth, proxies, connections } = setup;
+        let Setup { public_url, allow_origin, header_auth, http_header_auth, proxies, connections } = setup;
+        let has_header_auth = http_header_auth.is_some();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let public_url = public_url.into_iter().map(|url| parse_public_url(url).unwrap()).collect();
         let origins = Arc::new(Origins::new(public_url, allow_origin, Some(address), !proxies.is_empty()));
-        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), header_auth, patient()));
+        let options = relogin_gateway::Options {
+            ws_header_auth: header_auth,
+            header_auth: http_header_auth,
+            ..Default::default()
+        };
+        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), options, patient()));
         let store = Arc::new(MemoryStore::new());
         let health = Health {
             store: store.clone(),
@@ -96,7 +104,8 @@ impl Stage {
             jwks: tokio::sync::watch::channel(Some(JWKS.to_owned())).1,
             demo: false,
             cookie: Some(BrowserCookie::new("session", Arc::clone(&origins))),
-            api: false,
+            ws_paths: vec!["/".to_owned(), "/ws".to_owned()],
+            has_header_auth,
             proxies,
             origins,
         };

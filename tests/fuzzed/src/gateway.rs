@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_gateway_proto::{
+    Action, Config, ConnectionKey, Gateway, Input, Tag,
+    http::{Encoding, Methods, operation},
+};
 use relogin_res::service::Origin;
 use serde_json::value::RawValue;
 
@@ -18,6 +21,8 @@ struct Rig {
     next: u64,
     /// The open connections, and how many of their frames are being dealt with.
     open: BTreeMap<ConnectionKey, u32>,
+    /// HTTP requests that are not answered.
+    requests: BTreeSet<ConnectionKey>,
     listening: BTreeMap<Tag, String>,
     asked: BTreeSet<Tag>,
 }
@@ -25,14 +30,22 @@ struct Rig {
 pub(crate) fn machine(input: &[u8]) {
     let mut supply = Supply::new(input);
     // Small bounds are reached by small inputs.
-    let header_auth = (supply.below(2) == 1).then(|| "a.connect".to_owned());
-    let config =
-        Config { header_auth, max_direct_subscriptions: 3, max_resources: 4, max_held_events: 3, ..Config::default() };
+    let ws_header_auth = (supply.below(2) == 1).then(|| "a.connect".to_owned());
+    let header_auth = ws_header_auth.clone();
+    let config = Config {
+        ws_header_auth,
+        header_auth,
+        max_direct_subscriptions: 3,
+        max_resources: 4,
+        max_held_events: 3,
+        ..Config::default()
+    };
     let mut rig = Rig {
         gateway: Gateway::new(config),
         now: Duration::from_secs(1000),
         next: 0,
         open: BTreeMap::new(),
+        requests: BTreeSet::new(),
         listening: BTreeMap::new(),
         asked: BTreeSet::new(),
     };
@@ -44,6 +57,7 @@ pub(crate) fn machine(input: &[u8]) {
 impl Rig {
     fn step(&mut self, supply: &mut Supply<'_>) {
         match supply.below(16) {
+            0 if supply.below(2) == 1 => self.request(supply),
             0 => {
                 let connection = ConnectionKey(self.next);
                 self.next += 1;
@@ -121,6 +135,23 @@ impl Rig {
         }
     }
 
+    fn request(&mut self, supply: &mut Supply<'_>) {
+        let http_method = ["GET", "POST", "PUT", "DELETE"][usize::from(supply.below(4))];
+        let (path, body) = (supply.text(), supply.line());
+        let (path, query) = path.split_once('?').map_or((&*path, None), |(path, query)| (path, Some(query)));
+        let methods = Methods { put: Some("set".to_owned()), ..Methods::default() };
+        let Ok(operation) = operation(http_method, path, query, body, &methods) else { return };
+        let connection = ConnectionKey(self.next);
+        self.next += 1;
+        self.requests.insert(connection);
+        let (cid, origin) = (format!("c{}", connection.0), Origin::default());
+        self.input(Input::Request { connection, cid, origin, operation });
+        if supply.below(8) == 0 {
+            self.requests.remove(&connection);
+            self.input(Input::Closed { connection });
+        }
+    }
+
     fn connection(&self, supply: &mut Supply<'_>) -> Option<ConnectionKey> {
         nth(&self.open.keys().copied().collect(), supply.byte())
     }
@@ -140,7 +171,15 @@ impl Rig {
                 }
                 Action::Accept { connection, .. } => assert!(self.open.contains_key(&connection), "opens who is gone"),
                 Action::Close { connection, .. } | Action::Reject { connection, .. } => {
-                    assert!(self.open.remove(&connection).is_some(), "closes who is gone");
+                    let is_there = self.open.remove(&connection).is_some() || self.requests.remove(&connection);
+                    assert!(is_there, "closes who is gone");
+                }
+                Action::Respond { connection, answer } => {
+                    assert!(self.requests.remove(&connection), "answers who is gone");
+                    let response = answer.into_response("GET", Encoding::Json, "/api/", 1 << 20);
+                    if !response.body.is_empty() {
+                        serde_json::from_slice::<&RawValue>(&response.body).expect("bodies are JSON");
+                    }
                 }
                 Action::Listen { tag, pattern } => {
                     assert!(self.listening.insert(tag, pattern).is_none(), "one tag twice");

@@ -54,20 +54,35 @@ impl Service {
     /// The next request to a method. Access and get requests are answered on the way.
     pub async fn next(&mut self) -> Option<Request> {
         loop {
-            let Message { subject, reply, payload } = self.requests.next().await?;
-            let payload = serde_json::from_slice(&payload).unwrap();
-            let request = Request { subject, payload, reply: reply.unwrap() };
+            let request = self.receive().await?;
             let answer = match request.subject.split_once('.').unwrap().0 {
                 "access" => json!({ "result": { "get": true, "call": "*" } }),
                 "get" => json!({ "result": { "model": {} } }),
                 _ => {
-                    // Tests take their time.
-                    self.bus.publish(&request.reply, Bytes::from(r#"timeout:"3600000""#)).await.unwrap();
+                    self.ask_for_time(&request).await;
                     return Some(request);
                 }
             };
             self.answer(&request, &answer).await;
         }
+    }
+
+    /// The next request of any kind.
+    pub async fn next_of_all(&mut self) -> Option<Request> {
+        let request = self.receive().await?;
+        self.ask_for_time(&request).await;
+        Some(request)
+    }
+
+    async fn receive(&mut self) -> Option<Request> {
+        let Message { subject, reply, payload } = self.requests.next().await?;
+        let payload = serde_json::from_slice(&payload).unwrap();
+        Some(Request { subject, payload, reply: reply.unwrap() })
+    }
+
+    /// Tests take their time.
+    async fn ask_for_time(&self, request: &Request) {
+        self.bus.publish(&request.reply, Bytes::from(r#"timeout:"3600000""#)).await.unwrap();
     }
 
     /// Answers a request.

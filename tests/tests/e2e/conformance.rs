@@ -5,6 +5,8 @@
 //! the service in any order, frames to a client in theirs.
 //! - `1> 7 get.conf.a {…}`: client 1 sends a request; `1> {…}`: any text;
 //! - `get.conf.a = {…}`: the service answers the request of that subject that came last;
+//! - `GET /api/conf/a {…}`: an HTTP request, and below it what must come back, `200 {…}`, and any of
+//!   its headers after that, `Location: /api/conf/b`;
 //! - `event.conf.a.change {…}`: the service tells of something; `c1` in a subject or a text is the
 //!   cid of client 1;
 //! - `"…"` in what must come is any string. Numbers must be the same to the last digit.
@@ -19,7 +21,10 @@ use relogin_tests::{
     stage::Stage,
 };
 
+mod http;
 mod values;
+
+use http::Http;
 
 on!(nats:
     frames_that_are_no_requests,
@@ -489,10 +494,11 @@ async fn a_token_taken_away_by_null(stage: &mut Stage) -> Result<()> {
     .await
 }
 
-/// A service, two clients, and what the service was asked last on each subject.
+/// A service, two clients, whoever sends HTTP requests, and what the service was asked last on each subject.
 struct Cast {
     service: Service,
     clients: Vec<(Res, String)>,
+    http: Http,
     asked: BTreeMap<String, Request>,
 }
 
@@ -509,7 +515,8 @@ async fn play(stage: &mut Stage, script: &str) -> Result<()> {
         let cid = request.payload["cid"].as_str().context("no cid")?.to_owned();
         clients.push((client, cid));
     }
-    let mut cast = Cast { service, clients, asked: BTreeMap::new() };
+    let http = Http::new(stage.gateway_addr());
+    let mut cast = Cast { service, clients, http, asked: BTreeMap::new() };
     for line in script.lines().map(|line| line.strip_prefix("        ").unwrap_or(line)).filter(|line| !line.is_empty())
     {
         let (first, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
@@ -531,6 +538,9 @@ impl Cast {
                 None => rest.to_owned(),
             };
             self.client(number)?.send_text(text).await
+        } else if rest.starts_with('/') {
+            self.http.send(first, rest);
+            Ok(())
         } else if let Some(answer) = rest.strip_prefix("= ") {
             let request = self.asked.get(first).context("it was not asked")?;
             self.service.answer(request, answer).await
@@ -541,6 +551,9 @@ impl Cast {
     }
 
     async fn expect(&mut self, first: &str, rest: &str) -> Result<()> {
+        if first.parse::<u16>().is_ok() || first.ends_with(':') {
+            return self.http.expect(first, rest).await;
+        }
         let rest = self.with_cids(rest);
         let expected = Exact::parse(&rest)?;
         if let Some(number) = first.strip_suffix('<') {

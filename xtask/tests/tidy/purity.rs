@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "bytes",
     "hkdf",
     "hmac",
+    "percent-encoding",
     "postcard",
     "serde",
     "serde_json",

@@ -103,7 +103,7 @@ impl Connection {
             cid: self.cid.clone(),
             token: self.token.clone(),
             query: target.query().map(str::to_owned),
-            is_http: false,
+            is_http: self.is_http(),
         };
         (Subject::Access(target.name().to_owned()).to_string(), request.encode())
     }

@@ -60,7 +60,7 @@ impl Connection {
     ) {
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
         if is_too_long(&target, method, shared) {
-            return self.answer(encode_error(id, &Error::subject_too_long()), shared);
+            return self.refuse(id, &Error::subject_too_long(), shared);
         }
         let request = self.auth_request(or_null(params), target.query(), false);
         let subject = Subject::Auth(target.name().to_owned(), method.to_owned()).to_string();
@@ -81,7 +81,7 @@ impl Connection {
     /// Asks the connection to authenticate anew, as a token reset says. The answer is of no
     /// interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
-        let request = self.auth_request(None, None, false);
+        let request = self.auth_request(None, None, self.is_http());
         shared.bus.ask(Asker::Connection(self.key), Purpose::TokenReset, subject.to_owned(), request);
     }
 
@@ -134,7 +134,7 @@ impl Connection {
                     token: self.token.clone(),
                     params: call.params.take(),
                     query: call.target.query().map(str::to_owned),
-                    is_http: false,
+                    is_http: self.exchange.is_some(),
                 };
                 let subject = Subject::Call(call.target.name().to_owned(), call.method.clone()).to_string();
                 let tag = shared.bus.ask(
@@ -148,9 +148,9 @@ impl Connection {
             Ok(_) => &Error::access_denied(),
             Err(error) => error,
         };
-        let frame = encode_error(call.id, error);
+        let id = call.id;
         self.tasks.remove(&task);
-        self.answer(frame, shared);
+        self.refuse(id, error, shared);
     }
 
     fn set_call(&mut self, task: TaskId, stage: Stage, tag: Tag) {
@@ -170,6 +170,9 @@ impl Connection {
             Outcome::Result(result) => legacy_new(&result).map_or(Outcome::Result(result), Outcome::Resource),
             resource @ Outcome::Resource(_) => resource,
         });
+        if self.is_http() {
+            return self.respond_by_method(Response { outcome, meta: response.meta }, shared);
+        }
         let has_result_object = self.version.has_call_result_object();
         let frame = match outcome {
             Err(error) => encode_error(id, &error),

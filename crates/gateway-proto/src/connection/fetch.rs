@@ -29,11 +29,18 @@ pub(crate) struct Gathered {
     failed: Vec<ResourceId>,
 }
 
+impl Gathered {
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ResourceId> {
+        self.fresh.iter().chain(&self.failed)
+    }
+}
+
 impl Connection {
     /// Begins to get a resource for the request `id`, which is answered in the end.
     pub(crate) fn fetch(&mut self, id: u64, rid: &ResourceId, kind: FetchKind, shared: &mut Shared) {
         if self.is_full(rid, kind, shared) {
-            return self.answer(encode_error(id, &Error::subscription_limit_exceeded()), shared);
+            return self.refuse(id, &Error::subscription_limit_exceeded(), shared);
         }
         self.attach(rid, shared);
         self.pin(rid);
@@ -221,7 +228,7 @@ impl Connection {
     /// What is to be sent of `gathered`.
     pub(crate) fn texts(&self, gathered: &Gathered) -> Texts<'_> {
         let mut texts = Texts::default();
-        for rid in gathered.fresh.iter().chain(&gathered.failed) {
+        for rid in gathered.all() {
             match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
                 Some(State::Loaded(snapshot)) => snapshot.put_into(&mut texts, rid, self.dialect()),
                 Some(State::Failed(error)) => {
@@ -241,6 +248,12 @@ impl Connection {
             Some(State::Deleted) => Some(Error::deleted()),
             _ => None,
         };
+        if self.is_http() {
+            return match &error {
+                Some(error) => self.refuse(id, error, shared),
+                None => self.respond_by_resources(rid, gathered, shared),
+            };
+        }
         let frame = match (kind, &error) {
             (FetchKind::Subscribe | FetchKind::Get, Some(error)) => encode_error(id, error),
             (FetchKind::Subscribe | FetchKind::Get, None) => encode_result(id, Some(&self.texts(gathered))),
@@ -267,11 +280,10 @@ impl Connection {
     pub(crate) fn fail_fetch(&mut self, task: TaskId, error: &Error, shared: &mut Shared) {
         let Some(Task::Fetch(Fetch { id, rid, kind, .. })) = self.tasks.remove(&task) else { return };
         self.forget_fetch(&rid, task);
-        let frame = match kind {
-            FetchKind::Subscribe | FetchKind::Get => encode_error(id, error),
-            FetchKind::Result => encode_failed_result(id, &rid, error),
-        };
-        self.answer(frame, shared);
+        match kind {
+            FetchKind::Subscribe | FetchKind::Get => self.refuse(id, error, shared),
+            FetchKind::Result => self.answer(encode_failed_result(id, &rid, error), shared),
+        }
         self.unpin(&rid);
         self.release(rid);
     }

@@ -30,7 +30,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
                 Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
                 Action::Release { .. } | Action::Listen { .. } => {}
                 Action::Accept { .. } => {}
-                Action::Close { .. } | Action::Reject { .. } => panic!("closed"),
+                Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
             }
         }
         assert!(in_flight <= CREDITS && asked.len() <= CREDITS);

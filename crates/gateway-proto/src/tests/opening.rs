@@ -6,7 +6,7 @@ use super::check_with;
 use crate::Config;
 
 fn check(script: &Expect) {
-    check_with(Config { header_auth: Some("session.connect".into()), ..Config::default() }, script);
+    check_with(Config { ws_header_auth: Some("session.connect".into()), ..Config::default() }, script);
 }
 
 #[test]

@@ -362,7 +362,7 @@ impl World {
                 }
                 Action::Done { connection } => self.clients.get_mut(&connection).unwrap().done += 1,
                 Action::Accept { .. } => {}
-                Action::Close { .. } | Action::Reject { .. } => panic!("closed"),
+                Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(tag, pattern);
                 }

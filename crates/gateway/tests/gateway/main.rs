@@ -4,5 +4,6 @@
 
 mod bounds;
 mod ending;
+mod http_api;
 mod opening;
 mod stage;

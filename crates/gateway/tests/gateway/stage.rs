@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use relogin_bus::{Bus, local::LocalBus};
-use relogin_gateway::{Gateway, Limits, origin_of};
+use relogin_gateway::{Gateway, Limits, Options, origin_of};
 use relogin_test_support::{
     client::Client,
     service::{self, Service},
@@ -54,10 +54,11 @@ impl Stage {
         Self::set(Arc::new(LocalBus::new()), Some(method.to_owned()), patient()).await
     }
 
-    async fn set(bus: Arc<dyn Bus>, header_auth: Option<String>, limits: Limits) -> Self {
+    async fn set(bus: Arc<dyn Bus>, ws_header_auth: Option<String>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), header_auth, limits));
+        let gateway =
+            Arc::new(Gateway::start(Arc::clone(&bus), Options { ws_header_auth, ..Options::default() }, limits));
         let router = Router::new().fallback(upgrade).with_state(Arc::clone(&gateway));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
@@ -105,12 +106,15 @@ impl Stage {
     }
 }
 
-/// All requests are for WebSockets.
+/// Requests below the path of the HTTP API are for that, and all others for WebSockets.
 async fn upgrade(
     State(gateway): State<Arc<Gateway>>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response {
     let origin = origin_of(request.headers(), request.uri(), client);
+    if request.uri().path().starts_with(&gateway.api().path) {
+        return gateway.respond(request, origin).await;
+    }
     gateway.upgrade(request, origin).await
 }

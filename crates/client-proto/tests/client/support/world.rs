@@ -423,7 +423,9 @@ impl World {
                     self.on_channel(&cid, "down", |cid| Happening::AtTab(cid, frame));
                 }
                 Action::Accept { .. } => {}
-                Action::Reject { connection, .. } => panic!("rejects {connection:?}"),
+                Action::Reject { connection, .. } | Action::Respond { connection, .. } => {
+                    panic!("rejects {connection:?}")
+                }
                 Action::Close { connection, reason, .. } => panic!("closes {connection:?}: {reason}"),
                 Action::Ask { tag, subject, payload, .. } => {
                     let ways = if subject.starts_with("auth.") { self.ways() } else { vec![ms(self.rng.range(1, 31))] };
