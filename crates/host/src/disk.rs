@@ -11,6 +11,12 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+/// How the names of files begin that are not finished yet.
+const UNFINISHED: &str = ".relogin-";
+
+/// How old an unfinished file must be for nobody to be writing it any more.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
+
 /// What distinguishes two states of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -121,6 +127,25 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     sync_folder(folder_of(&target))
 }
 
+/// Removes the unfinished files that crashes of programs have left in `folder`, if they have been
+/// there for an hour at the time `now`. What cannot be removed stays.
+///
+/// # Errors
+/// [`io::Error`] if the folder cannot be read.
+pub fn remove_unfinished(folder: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes()) {
+            continue;
+        }
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        if written.is_ok_and(|written| now.duration_since(written).is_ok_and(|age| age >= ABANDONED)) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+    Ok(())
+}
+
 /// Makes the names in `folder` durable: the sync of a file in it does not.
 ///
 /// # Errors
@@ -142,7 +167,7 @@ pub fn lock_folder(path: &Path) -> io::Result<File> {
 
 /// A temporary file beside `path`, of mode 0600, with `content` on disk.
 fn written_beside(path: &Path, content: &[u8]) -> io::Result<NamedTempFile> {
-    let mut file = NamedTempFile::new_in(folder_of(path))?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder_of(path))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
@@ -182,6 +207,20 @@ mod tests {
         assert_eq!(create(&path, b"two").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_a_crash_has_left_unfinished_is_removed_after_an_hour() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        create(&path, b"one").unwrap();
+        // As a crash does, before it has the name.
+        let left = written_beside(&path, b"two").unwrap().keep().unwrap().1;
+        let now = SystemTime::now();
+        remove_unfinished(folder.path(), now + ABANDONED / 2).unwrap();
+        assert!(left.exists(), "somebody may be writing it");
+        remove_unfinished(folder.path(), now + ABANDONED * 2).unwrap();
+        assert!(!left.exists() && path.exists());
     }
 
     #[test]

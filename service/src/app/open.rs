@@ -1,6 +1,6 @@
 //! Opens what a service stands on: bus, store, data folder and secret. Must not start anything.
 
-use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
 use relogin_bus::{
@@ -8,6 +8,7 @@ use relogin_bus::{
     local::LocalBus,
     nats::{NatsBus, NatsConfig},
 };
+use relogin_host::{disk, errors::Chain};
 use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
 use super::config::{BusKind, StoreKind};
@@ -16,13 +17,17 @@ use crate::{
     secret::{self, SecretBucket, SecretSource},
 };
 
-/// Creates the data folder, accessible only to its owner.
+/// Creates the data folder, accessible only to its owner, and removes what crashes have left in it.
 pub(super) fn make_folder(path: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))
+        .with_context(|| format!("cannot create the data folder {}; choose another one with --data", path.display()))?;
+    if let Err(error) = disk::remove_unfinished(path, SystemTime::now()) {
+        tracing::warn!("cannot look for unfinished files in {}: {}", path.display(), Chain(&error));
+    }
+    Ok(())
 }
 
 /// What keys are made from, and where that is read again.
