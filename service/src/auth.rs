@@ -69,6 +69,7 @@ pub struct Auth {
     requests: Subscription,
     limits: ConcurrencyLimits,
     overdue: LogThrottle,
+    batch: Batch,
     cx: Arc<AuthContext>,
 }
 
@@ -173,7 +174,13 @@ impl Auth {
             instance,
             proxies,
         };
-        Ok(Self { requests, limits: ConcurrencyLimits::new(), overdue: LogThrottle::default(), cx: Arc::new(cx) })
+        Ok(Self {
+            requests,
+            limits: ConcurrencyLimits::new(),
+            overdue: LogThrottle::default(),
+            batch: Batch::default(),
+            cx: Arc::new(cx),
+        })
     }
 
     /// Answers until it is told to stop. Then it accepts no new request, and returns once all that
@@ -199,12 +206,11 @@ impl Auth {
 
     /// Processes a request, and those that wait behind it.
     async fn take(&mut self, first: (Message, Instant), tasks: &TaskTracker) {
-        let mut batch = Batch::default();
         let mut next = Some(first);
         while let Some((Message { subject, reply, payload }, since)) = next {
             if let Some(outcomes) = self.cx.outcomes.as_ref().filter(|outcomes| outcomes.subject == subject) {
                 outcomes.hear(&payload, &self.cx.throttle);
-                next = if batch.is_full() { None } else { self.requests.try_next_since() };
+                next = if self.batch.is_full() { None } else { self.requests.try_next_since() };
                 continue;
             }
             let route = Route::of(&subject, &self.cx.name);
@@ -217,17 +223,17 @@ impl Auth {
                         None => {
                             // The requests of the batch hold places, and have to finish to free
                             // some.
-                            batch.start(tasks);
+                            self.batch.start(tasks);
                             self.limits.wait_and_enter().await
                         }
                     };
-                    batch.push(Arc::clone(&self.cx).serve(route, payload, reply, place));
+                    self.batch.push(Arc::clone(&self.cx).serve(route, payload, reply, place));
                 }
                 (None, _) => debug!(?subject, "ignored a request without a reply subject"),
             }
-            next = if batch.is_full() { None } else { self.requests.try_next_since() };
+            next = if self.batch.is_full() { None } else { self.requests.try_next_since() };
         }
-        batch.start(tasks);
+        self.batch.start(tasks);
     }
 
     /// Drops a request whose sender no longer waits: processing it would only delay those behind
@@ -240,7 +246,7 @@ impl Auth {
         }
     }
 
-    async fn take_login(&self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
+    async fn take_login(&mut self, route: Route, payload: Bytes, reply: String, tasks: &TaskTracker) {
         match self.limits.enter_login() {
             Some(place) => {
                 // Boxed: otherwise a future of some kilobytes is copied each time it is passed on
