@@ -1,6 +1,7 @@
 //! The command line: subcommands, options, and one-line errors. Must not interpret the options:
 //! that is what [`crate::config`] does.
 
+mod nats;
 #[cfg(test)]
 mod reference;
 mod secret;
@@ -14,6 +15,7 @@ use relogin_session::{SessionId, UserId};
 use relogin_store::jetstream::Replicas;
 use relogin_users::UserChange;
 
+use self::nats::NatsLogin;
 use crate::{
     app::{
         copying::{Copying, Place},
@@ -116,7 +118,7 @@ enum StoreSubcommand {
     ///
     /// The target must be empty. A copy that was interrupted is completed by the same command. At
     /// the end all sessions are compared. Exit codes: 0 if all are copied, 2 if not.
-    Copy(CopyArgs),
+    Copy(Box<CopyArgs>),
 }
 
 /// What to copy.
@@ -131,9 +133,8 @@ struct CopyArgs {
     /// NATS servers of the bucket
     #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
     nats: Option<String>,
-    /// Credentials file for NATS
-    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
-    nats_creds: Option<PathBuf>,
+    #[command(flatten)]
+    login: NatsLogin,
     /// Resource name of the services that use the bucket
     #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", default_value = "session")]
     name: String,
@@ -263,8 +264,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
             StoreSubcommand::InPlace(command) => {
                 Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
             }
-            StoreSubcommand::Copy(CopyArgs { from, to, nats, nats_creds, name, replicas }) => {
-                let nats = nats.map(|url| (url, nats_creds));
+            StoreSubcommand::Copy(args) => {
+                let CopyArgs { from, to, nats, login, name, replicas } = *args;
+                let nats = nats.map(|url| login.to(url));
                 Invocation::Copy(Copying { from, to, nats, name, replicas })
             }
         },

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use relogin_bus::nats::NatsConfig;
 use relogin_gateway::{HttpApi, Methods};
 use relogin_session::Policy;
 
@@ -70,7 +71,17 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
     };
     let bus = match nats {
         None => BusKind::Local,
-        Some(url) => BusKind::Nats { url: url.value, credentials: options.nats_creds()?.map(|path| path.value) },
+        Some(url) => BusKind::Nats(NatsConfig {
+            url: url.value,
+            credentials: options.nats_creds()?.map(|path| path.value),
+            ca: options.nats_ca()?.map(|path| path.value),
+            certificate: match (options.nats_cert()?, options.nats_key()?) {
+                (Some(certificate), Some(key)) => Some((certificate.value, key.value)),
+                (Some(certificate), None) => return Err(certificate.is_wrong(Problem::NeedsOther("--nats-key"))),
+                (None, Some(key)) => return Err(key.is_wrong(Problem::NeedsOther("--nats-cert"))),
+                (None, None) => None,
+            },
+        }),
     };
 
     let data = data(&options)?;
@@ -459,6 +470,13 @@ mod tests {
             ("--nats nats://a --users nats:my.>", "", "--users \"nats:my.>\" names no subject"),
             ("--users exec:", "", "--users \"exec:\" names no program"),
             ("", "users = \"exec:a 'b\"", "FILE: users \"exec:a 'b\" names no program"),
+            ("--nats nats://a --nats-cert a.pem", "", "--nats-cert is of no use without --nats-key; give both"),
+            ("--nats nats://a --nats-key a.key", "", "--nats-key is of no use without --nats-cert; give both"),
+            ("--api-path api", "", "--api-path \"api\" is not the path of a URL; write it like /api/"),
+            ("--ws-path /a?b", "", "--ws-path \"/a?b\" is not the path of a URL; write it like /api/"),
+            ("--header-auth connect", "", "--header-auth \"connect\" is not a resource and a method; write"),
+            ("--put-method a.b", "", "--put-method \"a.b\" is not a method; write it like set"),
+            ("--api-encoding xml", "", "--api-encoding \"xml\" is not a valid value; expected json or jsonflat"),
             ("--key-format pem", "", "--key-format \"pem\" is not a valid value; expected opaque or jwt"),
             ("", "key-issuer = \"\"", "FILE: key-issuer must have 1 to 256 characters"),
             ("--throttle maybe", "", "--throttle \"maybe\" is not a valid value; expected all, user or off"),

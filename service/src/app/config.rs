@@ -1,8 +1,9 @@
 //! What the service is to run with, all of it checked. Must not know how it was asked for: that is
 //! `config`.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
+use relogin_bus::nats::NatsConfig;
 use relogin_session::Policy;
 use relogin_store::jetstream::BucketConfig;
 use relogin_users::cost::Cost;
@@ -82,17 +83,8 @@ pub enum BusKind {
     /// Within this process.
     Local,
     /// NATS.
-    Nats {
-        /// One or more addresses, separated by commas.
-        url: NatsUrl,
-        /// A credentials file.
-        credentials: Option<PathBuf>,
-    },
+    Nats(NatsConfig),
 }
-
-/// Addresses of NATS servers. Redacted in `Debug`, because they may contain passwords.
-#[derive(Clone, PartialEq, Eq)]
-pub struct NatsUrl(pub String);
 
 /// The session store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,10 +140,4 @@ pub enum UsersSource {
     Nats(String),
     /// A program, started for each request: its name or path, and its arguments.
     Exec(String, Vec<String>),
-}
-
-impl fmt::Debug for NatsUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NatsUrl(…)")
-    }
 }

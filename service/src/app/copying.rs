@@ -3,7 +3,7 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use relogin_bus::nats::NatsBus;
+use relogin_bus::nats::{NatsBus, NatsConfig};
 use relogin_store::{
     SessionStore,
     copy::{Copied, copy},
@@ -12,7 +12,7 @@ use relogin_store::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::{BusKind, NatsUrl, StoreKind},
+    config::{BusKind, StoreKind},
     open::{connect, make_folder, open_store},
 };
 use crate::instance::{Claim, Peers};
@@ -33,8 +33,8 @@ pub struct Copying {
     pub from: Place,
     /// The store that is to have them.
     pub to: Place,
-    /// NATS servers, and a credentials file.
-    pub nats: Option<(String, Option<PathBuf>)>,
+    /// NATS servers.
+    pub nats: Option<NatsConfig>,
     /// The resource name of the services that use the bucket.
     pub name: String,
     /// How a bucket is made that does not exist.
@@ -48,9 +48,8 @@ impl Copying {
     /// Why the sessions were not all copied.
     pub async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
         let nats = match &self.nats {
-            Some((url, credentials)) => {
-                let kind = BusKind::Nats { url: NatsUrl(url.clone()), credentials: credentials.clone() };
-                let (bus, nats) = connect(kind).await?;
+            Some(nats) => {
+                let (bus, nats) = connect(BusKind::Nats(nats.clone())).await?;
                 // A running service is found, and none starts until this is done.
                 let (claim, watcher) = Claim::ask(bus, &self.name, None, Peers::default()).await?;
                 let watching = tokio::spawn(watcher.run(CancellationToken::new()));

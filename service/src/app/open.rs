@@ -3,11 +3,7 @@
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
-use relogin_bus::{
-    Bus,
-    local::LocalBus,
-    nats::{NatsBus, NatsConfig},
-};
+use relogin_bus::{Bus, local::LocalBus, nats::NatsBus};
 use relogin_host::{disk, errors::Chain};
 use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
@@ -50,8 +46,8 @@ pub(super) async fn read_secret(
 pub(super) async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Option<Arc<NatsBus>>)> {
     Ok(match kind {
         BusKind::Local => (Arc::new(LocalBus::new()), None),
-        BusKind::Nats { url, credentials } => {
-            let nats = Arc::new(NatsBus::connect(&NatsConfig { url: url.0, credentials }).await?);
+        BusKind::Nats(nats) => {
+            let nats = Arc::new(NatsBus::connect(&nats).await?);
             (Arc::clone(&nats) as _, Some(nats))
         }
     })

@@ -3,14 +3,14 @@
 use std::{io::Write, path::PathBuf, time::Duration};
 
 use anyhow::Context;
-use relogin_bus::{Bus, nats::NatsBus};
+use relogin_bus::{
+    Bus,
+    nats::{NatsBus, NatsConfig},
+};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use super::{
-    config::{BusKind, NatsUrl},
-    open::connect,
-};
+use super::{config::BusKind, open::connect};
 use crate::{
     instance,
     reload::LOOK_AT_SECRETS,
@@ -34,9 +34,7 @@ pub struct SecretChange {
     /// What is to be done.
     pub what: What,
     /// NATS servers.
-    pub nats: String,
-    /// Credentials file for them.
-    pub credentials: Option<PathBuf>,
+    pub nats: NatsConfig,
     /// The resource name of the services that use the secrets.
     pub name: String,
     /// The bucket of their sessions.
@@ -60,8 +58,7 @@ impl SecretChange {
     /// # Errors
     /// Why it was not done, or not to its end.
     pub async fn run(self, out: &mut impl Write) -> anyhow::Result<()> {
-        let kind = BusKind::Nats { url: NatsUrl(self.nats.clone()), credentials: self.credentials.clone() };
-        let (bus, nats) = connect(kind).await?;
+        let (bus, nats) = connect(BusKind::Nats(self.nats.clone())).await?;
         let nats: &NatsBus = nats.as_deref().context("secrets in a bucket need NATS")?;
         let name = secret::bucket_name(&self.bucket);
         let bucket = SecretBucket::open(nats.client(), &name, self.replicas, &self.passphrase).await?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use relogin_store::jetstream::Replicas;
 
-use super::parse_replicas;
+use super::{nats::NatsLogin, parse_replicas};
 use crate::app::secrets::{SecretChange, What};
 
 /// What to do to the secrets in NATS.
@@ -34,9 +34,8 @@ pub(super) struct SecretPlaceArgs {
     /// NATS servers of the services
     #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
     nats: String,
-    /// Credentials file for NATS
-    #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE")]
-    nats_creds: Option<PathBuf>,
+    #[command(flatten)]
+    login: NatsLogin,
     /// Resource name of the services
     #[arg(long, env = "RELOGIN_NAME", value_name = "NAME", default_value = "session")]
     name: String,
@@ -58,11 +57,10 @@ pub(super) fn change(command: SecretCommand) -> SecretChange {
         SecretCommand::Prune(place) => (What::Prune, place),
         SecretCommand::Import { file, place } => (What::Import(file), place),
     };
-    let SecretPlaceArgs { nats, nats_creds, name, bucket, replicas, secret_passphrase } = place;
+    let SecretPlaceArgs { nats, login, name, bucket, replicas, secret_passphrase } = place;
     SecretChange {
         what,
-        nats,
-        credentials: nats_creds,
+        nats: login.to(nats),
         bucket: bucket.unwrap_or_else(|| format!("relogin-{name}")),
         name,
         replicas: replicas.number(),

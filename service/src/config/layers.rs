@@ -17,7 +17,7 @@ use super::{
     values::{self, Problem, StoreName, Value},
 };
 use crate::{
-    app::config::{GatewayKind, NatsUrl, UsersSource},
+    app::config::{GatewayKind, UsersSource},
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
@@ -118,8 +118,11 @@ macro_rules! options {
 
 options! {
     listen: "listen" "RELOGIN_LISTEN" values::listen => String;
-    nats: "nats" "RELOGIN_NATS" values::nats => NatsUrl;
+    nats: "nats" "RELOGIN_NATS" values::nats => String;
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
+    nats_ca: "nats-ca" "RELOGIN_NATS_CA" values::path => PathBuf;
+    nats_cert: "nats-cert" "RELOGIN_NATS_CERT" values::path => PathBuf;
+    nats_key: "nats-key" "RELOGIN_NATS_KEY" values::path => PathBuf;
     gateway: "gateway" "RELOGIN_GATEWAY" gateway::gateway => GatewayKind;
     ws_path: "ws-path" "RELOGIN_WS_PATH" gateway::url_path => String;
     ws_header_auth: "ws-header-auth" "RELOGIN_WS_HEADER_AUTH" gateway::method => String;

@@ -25,6 +25,16 @@ pub struct Options {
     /// Credentials file for NATS
     #[arg(long, env = "RELOGIN_NATS_CREDS", value_name = "FILE", help_heading = "Addresses and bus")]
     pub nats_creds: Option<PathBuf>,
+    /// Certificates of the authorities that vouch for the NATS servers, in PEM [default: those that
+    /// the system trusts]
+    #[arg(long, env = "RELOGIN_NATS_CA", value_name = "FILE", help_heading = "Addresses and bus")]
+    pub nats_ca: Option<PathBuf>,
+    /// Certificate by which NATS servers recognise this one, in PEM; needs --nats-key
+    #[arg(long, env = "RELOGIN_NATS_CERT", value_name = "FILE", help_heading = "Addresses and bus")]
+    pub nats_cert: Option<PathBuf>,
+    /// Key of --nats-cert, in PEM
+    #[arg(long, env = "RELOGIN_NATS_KEY", value_name = "FILE", help_heading = "Addresses and bus")]
+    pub nats_key: Option<PathBuf>,
     /// Run the embedded gateway, or leave that to Resgate [default: embedded, with --nats: none]
     #[arg(long, env = "RELOGIN_GATEWAY", value_name = "embedded|none", help_heading = "Addresses and bus")]
     pub gateway: Option<String>,

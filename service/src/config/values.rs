@@ -17,7 +17,7 @@ use relogin_users::cost::{Cost, CostError};
 
 use super::{ConfigError, Origin};
 use crate::{
-    app::config::{NatsUrl, UsersSource},
+    app::config::UsersSource,
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
@@ -71,6 +71,8 @@ pub enum Problem {
     Nats,
     /// Neither a gateway nor NATS.
     NobodyCouldReachIt,
+    /// A certificate without its key, or the other way around: what is missing.
+    NeedsOther(&'static str),
     /// Needs NATS.
     NeedsNats,
     /// A bucket of JetStream, without `--store jetstream`.
@@ -114,9 +116,9 @@ pub(super) fn listen(text: String) -> Result<String, Problem> {
     if is_address { Ok(text) } else { Err(Problem::Listen(text)) }
 }
 
-pub(super) fn nats(text: String) -> Result<NatsUrl, Problem> {
+pub(super) fn nats(text: String) -> Result<String, Problem> {
     let is_url = |url: &str| url.trim().parse::<async_nats::ServerAddr>().is_ok_and(|url| !url.host().is_empty());
-    if text.split(',').all(is_url) { Ok(NatsUrl(text)) } else { Err(Problem::Nats) }
+    if text.split(',').all(is_url) { Ok(text) } else { Err(Problem::Nats) }
 }
 
 pub(super) fn count(text: String) -> Result<usize, Problem> {
@@ -332,6 +334,7 @@ impl fmt::Display for Problem {
                 write!(f, "{text:?} is not a resource and a method; write them like session.connect")
             }
             Self::MethodPart(text) => write!(f, "{text:?} is not a method; write it like set"),
+            Self::NeedsOther(other) => write!(f, "is of no use without {other}; give both"),
             Self::EmptyPath => f.write_str("is empty; write a path, or leave the option out"),
             Self::Choice(text, choices) => write!(f, "{text:?} is not a valid value; expected {choices}"),
             Self::Name(text) => write!(

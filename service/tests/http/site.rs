@@ -131,7 +131,7 @@ async fn the_server_as_a_whole_has_options_and_nothing_else() {
 async fn the_health_check_fails_while_the_bus_is_lost() {
     let server = NatsServer::start(&[]);
     let wire = Wire::to(&server).await;
-    let bus = Arc::new(NatsBus::connect(&NatsConfig { url: wire.url(), credentials: None }).await.unwrap());
+    let bus = Arc::new(NatsBus::connect(&NatsConfig { url: wire.url(), ..NatsConfig::default() }).await.unwrap());
     let mut link = bus.link();
     let stage = Stage::set(bus, Setup::default()).await;
     assert!(stage.http("GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));

@@ -9,19 +9,29 @@ use thiserror::Error;
 use crate::{BusError, Permission};
 
 /// Where NATS is, and how to log in.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct NatsConfig {
     /// `nats://host:4222` or `tls://host`, or several of one cluster separated by commas.
     /// `user:password@` or `token@` may precede the host.
     pub url: String,
     /// A credentials file, as `nsc` creates it.
     pub credentials: Option<PathBuf>,
+    /// A file with the certificates (PEM) of the authorities that vouch for the servers, beside
+    /// those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// Files with a certificate and its key (PEM), by which servers recognise this client.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Debug for NatsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let servers: Vec<_> = self.url.split(',').map(without_login).collect();
-        f.debug_struct("NatsConfig").field("url", &servers.join(",")).field("credentials", &self.credentials).finish()
+        f.debug_struct("NatsConfig")
+            .field("url", &servers.join(","))
+            .field("credentials", &self.credentials)
+            .field("ca", &self.ca)
+            .field("certificate", &self.certificate)
+            .finish()
     }
 }
 
@@ -41,6 +51,15 @@ pub enum ConnectError {
     /// The credentials file cannot be used.
     #[error("cannot read the NATS credentials in {}", path.display())]
     Credentials {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("cannot read the certificate or key for NATS in {}", path.display())]
+    Certificate {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
@@ -119,6 +138,18 @@ pub(super) async fn prepare(config: &NatsConfig) -> Result<(Vec<ServerAddr>, Con
     if let Some(path) = &config.credentials {
         let error = |source| ConnectError::Credentials { path: path.clone(), source };
         options = options.credentials_file(path).await.map_err(error)?;
+    }
+    // Read here, so that the error names the file.
+    let files = config.ca.iter().chain(config.certificate.iter().flat_map(|(certificate, key)| [certificate, key]));
+    for path in files {
+        let error = |source| ConnectError::Certificate { path: path.clone(), source };
+        tokio::fs::read(path).await.map_err(error)?;
+    }
+    if let Some(ca) = &config.ca {
+        options = options.add_root_certificates(ca.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &config.certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone()).require_tls(true);
     }
     let mut servers = Vec::new();
     for url in config.url.split(',').map(str::trim) {
@@ -209,7 +240,7 @@ mod tests {
     async fn a_bad_address_is_refused_without_showing_its_password() {
         for url in ["", "http://jane:secret@h", "nats://", "nats://jane:secret@", "nats://jane:secret@h:port", "ws://h"]
         {
-            let config = NatsConfig { url: url.into(), credentials: None };
+            let config = NatsConfig { url: url.into(), ..NatsConfig::default() };
             let error = prepare(&config).await.err().unwrap();
             assert!(matches!(error, ConnectError::Url { .. }), "{url}: {error}");
             assert!(!format!("{error} {error:?} {config:?}").contains("secret"), "{url}: {error:?}");
@@ -218,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn several_addresses() {
-        let config = NatsConfig { url: "nats://a:1, b:2".into(), credentials: None };
+        let config = NatsConfig { url: "nats://a:1, b:2".into(), ..NatsConfig::default() };
         let (servers, _) = prepare(&config).await.unwrap();
         assert_eq!(names(&servers), "nats://a:1, nats://b:2");
     }

@@ -3,6 +3,7 @@
 
 mod contract;
 mod nats;
+mod tls;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ async fn over_nats() -> Ends {
 }
 
 async fn connect(url: &str) -> NatsBus {
-    NatsBus::connect(&NatsConfig { url: url.to_owned(), credentials: None }).await.unwrap()
+    NatsBus::connect(&NatsConfig { url: url.to_owned(), ..NatsConfig::default() }).await.unwrap()
 }
 
 macro_rules! contract {

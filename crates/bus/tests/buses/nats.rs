@@ -20,7 +20,7 @@ use tokio::{
 use super::connect;
 
 async fn refusal(url: &str) -> ConnectError {
-    soon(NatsBus::connect(&NatsConfig { url: url.to_owned(), credentials: None })).await.unwrap_err()
+    soon(NatsBus::connect(&NatsConfig { url: url.to_owned(), ..NatsConfig::default() })).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -100,7 +100,11 @@ async fn a_login_in_the_address_is_used() {
 
 #[tokio::test]
 async fn credentials_that_are_not_there_are_an_error() {
-    let config = NatsConfig { url: "nats://127.0.0.1:1".into(), credentials: Some("/nonexistent/me.creds".into()) };
+    let config = NatsConfig {
+        url: "nats://127.0.0.1:1".into(),
+        credentials: Some("/nonexistent/me.creds".into()),
+        ..NatsConfig::default()
+    };
     let error = NatsBus::connect(&config).await.unwrap_err();
     assert!(matches!(error, ConnectError::Credentials { .. }), "{error:?}");
 }

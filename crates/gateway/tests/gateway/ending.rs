@@ -85,7 +85,8 @@ async fn a_client_that_leaves_is_forgotten() {
 async fn when_the_bus_is_lost_clients_reconnect() {
     let server = NatsServer::start(&[]);
     let wire = Wire::to(&server).await;
-    let connect = |url| async { Arc::new(NatsBus::connect(&NatsConfig { url, credentials: None }).await.unwrap()) };
+    let connect =
+        |url| async { Arc::new(NatsBus::connect(&NatsConfig { url, ..NatsConfig::default() }).await.unwrap()) };
     let (near, far) = (connect(wire.url()).await, connect(server.url()).await);
     Service::on(far).await.echo();
     let mut link = near.link();
@@ -117,7 +118,7 @@ async fn when_the_bus_is_lost_clients_reconnect() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_bus_does_not_take_is_an_error_for_who_sent_it() {
     let server = NatsServer::start(&[]);
-    let bus = NatsBus::connect(&NatsConfig { url: server.url(), credentials: None }).await.unwrap();
+    let bus = NatsBus::connect(&NatsConfig { url: server.url(), ..NatsConfig::default() }).await.unwrap();
     let stage = Stage::on(Arc::new(bus), patient()).await;
     stage.service().await.echo();
     let mut client = stage.client().await;
