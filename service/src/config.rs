@@ -3,6 +3,7 @@
 mod gateway;
 mod layers;
 mod options;
+mod origin;
 mod stores;
 mod values;
 
@@ -15,10 +16,11 @@ use relogin_bus::nats::NatsConfig;
 use relogin_gateway::{HttpApi, Methods};
 use relogin_session::Policy;
 
-pub use layers::{ConfigError, Layers, Origin};
+pub use layers::Layers;
 pub use options::Options;
+use origin::Value;
+pub use origin::{ConfigError, Origin};
 use relogin_users::cost::Cost;
-use values::Value;
 pub use values::{Problem, replicas};
 
 use crate::{

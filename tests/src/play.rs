@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::{
     PATIENCE, parts,
     stage::{Arrangement, Stage},
-    watch::{self, Watched},
+    watch::{self, LIMIT, Watched},
 };
 
 /// Makes tests of scenarios: `both` plays on the embedded gateway and on Resgate, `all` on the
@@ -56,11 +56,6 @@ macro_rules! on {
         }
     };
 }
-
-/// What a scenario may take in all: several times what the longest takes on a busy machine.
-/// Whatever it waits for has a limit of its own; a driver or a browser that gives no answer at all
-/// has none.
-pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());
 
 /// Why a scenario failed, told in one line a cause.
 pub struct Failure {

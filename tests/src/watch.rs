@@ -10,7 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{PATIENCE, play::LIMIT};
+use crate::PATIENCE;
+
+/// What a scenario may take in all: several times what the longest takes on a busy machine.
+/// Whatever it waits for has a limit of its own; a driver or a browser that gives no answer at all
+/// has none.
+pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());
 
 /// For how long nothing may begin or end while the tests' process is there.
 const SILENCE: Duration = Duration::from_secs(LIMIT.as_secs() + 3 * PATIENCE.as_secs());

@@ -8,6 +8,7 @@ mod names;
 mod queries;
 mod reload;
 mod remains;
+mod round;
 mod sweep;
 
 use std::{
@@ -24,8 +25,9 @@ use relogin_res::{
 use self::{fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
     fanout::{Step, Told},
-    queries::{Queried, Waiting},
+    queries::Queried,
     remains::Remains,
+    round::Waiting,
     sweep::Swept,
 };
 use crate::{

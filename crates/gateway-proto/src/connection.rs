@@ -6,6 +6,7 @@ mod call;
 mod delivery;
 mod exchange;
 mod fetch;
+mod gathering;
 mod graph;
 pub(crate) mod inbox;
 mod jobs;

@@ -59,6 +59,7 @@ mod checkpointer;
 mod contents;
 mod database;
 mod opening;
+mod reason;
 pub mod repair;
 mod salvage;
 mod shared;

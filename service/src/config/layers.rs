@@ -3,18 +3,18 @@
 
 use std::{
     collections::HashSet,
-    fmt, fs, io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use relogin_gateway::Encoding;
 use relogin_store::jetstream::Replicas;
 use relogin_users::cost::Cost;
-use thiserror::Error;
 
 use super::{
     Options, gateway,
-    values::{self, Problem, StoreName, Value},
+    origin::{ConfigError, Origin, Value},
+    values::{self, Problem, StoreName},
 };
 use crate::{
     app::config::{GatewayKind, UsersSource},
@@ -34,49 +34,6 @@ pub struct Layers {
     pub from_env: HashSet<String>,
     /// The configured file.
     pub config: Option<PathBuf>,
-}
-
-/// Where an option was given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// On the command line.
-    Flag(&'static str),
-    /// In the environment.
-    Environment(&'static str),
-    /// In the file.
-    File(PathBuf, &'static str),
-}
-
-/// Options that the service cannot run with.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// The configuration file cannot be read.
-    #[error("cannot read the configuration file {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: io::Error,
-    },
-    /// The configuration file is not TOML, or has an unknown option.
-    #[error("{}, line {line}: {message}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The parser's message.
-        message: String,
-    },
-    /// An option's value is invalid.
-    #[error("{origin} {problem}")]
-    Value {
-        /// Where it was given.
-        origin: Origin,
-        /// What is wrong with it.
-        problem: Problem,
-    },
 }
 
 /// The default configuration file, which need not exist.
@@ -184,15 +141,6 @@ impl Given {
         match read(text) {
             Ok(value) => Ok(Some(Value { value, origin })),
             Err(problem) => Err(ConfigError::Value { origin, problem }),
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(name) | Self::Environment(name) => f.write_str(name),
-            Self::File(path, key) => write!(f, "{}: {key}", path.display()),
         }
     }
 }

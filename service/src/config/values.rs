@@ -15,7 +15,6 @@ use relogin_res::rid::is_part;
 use relogin_store::jetstream::Replicas;
 use relogin_users::cost::{Cost, CostError};
 
-use super::{ConfigError, Origin};
 use crate::{
     app::config::UsersSource,
     audit::AuditTarget,
@@ -24,12 +23,6 @@ use crate::{
     origins::{AllowOrigin, parse_public_url},
     signing::KeyFormat,
 };
-
-/// A value, and where it was given.
-pub(super) struct Value<T> {
-    pub(super) value: T,
-    pub(super) origin: Origin,
-}
 
 /// What is wrong with an option's value, and what to write instead: the rest of a sentence that
 /// starts with the option.
@@ -99,12 +92,6 @@ pub enum Problem {
     Claim,
     /// Not a filter for logs.
     Log(String),
-}
-
-impl<T> Value<T> {
-    pub(super) fn is_wrong(&self, problem: Problem) -> ConfigError {
-        ConfigError::Value { origin: self.origin.clone(), problem }
-    }
 }
 
 pub(super) fn listen(text: String) -> Result<String, Problem> {

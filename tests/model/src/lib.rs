@@ -48,6 +48,7 @@
 pub mod budget;
 pub mod canon;
 pub mod gateway;
+pub mod model;
 pub mod mutant;
 pub mod places;
 pub mod properties;
@@ -55,4 +56,5 @@ pub mod run;
 pub mod service;
 pub mod tab;
 pub mod thief;
+pub mod trace;
 pub mod world;

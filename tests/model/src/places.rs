@@ -9,7 +9,7 @@ use relogin_client_proto::{
     storage::{Log, LogEntry, LogRemoval, RecordStorage, StorageAction, StorageInput, Unavailable},
 };
 
-use crate::{mutant::Mutant, tab::short};
+use crate::{mutant::Mutant, trace::short};
 
 /// Both places.
 #[derive(Clone, Default)]

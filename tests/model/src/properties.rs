@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use relogin_client_proto::SessionState;
 use relogin_session::ConnectionId;
-use stateright::Property;
 
 use crate::{
     budget::Config,
     thief::Thief,
-    world::{Left, State, Step, World},
+    world::{Left, State, Step},
 };
 
 /// By name.
@@ -25,20 +24,7 @@ pub const NOTHING_FOR_THIEVES: &str = "a thief without the device key never gets
 /// By name.
 pub const LOGOUT_IS_FINAL: &str = "a logout ends the session for everybody, and nothing that comes after it";
 
-/// All of them.
-#[must_use]
-pub fn all() -> Vec<Property<World>> {
-    vec![
-        Property::always(NOBODY_IS_LOGGED_OUT, |_, state| nobody_is_logged_out(state)),
-        Property::always(WAY_BACK, |world, state| has_way_back(&world.0, state)),
-        Property::always(NOT_TWO_HOLDERS, |world, state| has_not_two_holders(&world.0, state)),
-        Property::always(NOBODY_AFTER_THEFT, |world, state| world.0.bound || nobody_has_stolen_goods(state)),
-        Property::always(NOTHING_FOR_THIEVES, |world, state| !world.0.bound || !has_token(state, &Thief::cid())),
-        Property::always(LOGOUT_IS_FINAL, |world, state| is_logout_final(&world.0, state)),
-    ]
-}
-
-fn nobody_is_logged_out(state: &State) -> bool {
+pub(crate) fn nobody_is_logged_out(state: &State) -> bool {
     if state.thief.has_acted || state.left != Left::Never {
         return true;
     }
@@ -50,7 +36,7 @@ fn nobody_is_logged_out(state: &State) -> bool {
 
 /// Once nothing goes wrong any more, all tabs are logged in after a while, and stay so over a
 /// refresh; also if one of them is frozen for good, whatever it holds.
-fn has_way_back(config: &Config, state: &State) -> bool {
+pub(crate) fn has_way_back(config: &Config, state: &State) -> bool {
     if state.thief.has_acted || state.left != Left::Never || !state.is_quiet() {
         return true;
     }
@@ -79,7 +65,7 @@ fn gets_back_in(config: &Config, mut state: State, frozen: Option<usize>) -> boo
 }
 
 /// At rest, that is: what there is to be told has been told.
-fn has_not_two_holders(config: &Config, state: &State) -> bool {
+pub(crate) fn has_not_two_holders(config: &Config, state: &State) -> bool {
     let owner_holds =
         |state: &State| (0..state.tabs.len()).any(|tab| state.cid(tab).is_some_and(|cid| has_token(state, &cid)));
     let both_hold = |state: &State| has_token(state, &Thief::cid()) && owner_holds(state);
@@ -105,7 +91,7 @@ fn both_used(state: &State) -> bool {
     first.is_some_and(|first| state.uses.owner.iter().any(|(_, generation, _)| generation >= first))
 }
 
-fn nobody_has_stolen_goods(state: &State) -> bool {
+pub(crate) fn nobody_has_stolen_goods(state: &State) -> bool {
     let twice = state.uses.thief.iter().find(|(sid, generation, attempt)| {
         let is_other = |(other, same, another): &(_, _, _)| (other, same) == (sid, generation) && another != attempt;
         state.uses.owner.iter().any(is_other)
@@ -113,14 +99,14 @@ fn nobody_has_stolen_goods(state: &State) -> bool {
     twice.is_none_or(|(sid, ..)| !state.service.is_live(sid))
 }
 
-fn has_token(state: &State, cid: &ConnectionId) -> bool {
+pub(crate) fn has_token(state: &State, cid: &ConnectionId) -> bool {
     let token = state.gateway.0.get(cid).and_then(|connection| connection.token.as_ref());
     token.is_some_and(|token| state.service.is_live(&token.sid))
 }
 
 /// After a logout nobody is logged in, and the session is over, whatever becomes of the page; after
 /// a login that was confirmed, everybody is.
-fn is_logout_final(config: &Config, state: &State) -> bool {
+pub(crate) fn is_logout_final(config: &Config, state: &State) -> bool {
     if state.left == Left::Never || !state.is_quiet() {
         return true;
     }

@@ -7,7 +7,7 @@ use std::{
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use crate::{budget::Config, world::World};
+use crate::{budget::Config, model::World};
 
 /// What was found.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use relogin_session::Attempt;
 use crate::{
     canon::{self, Canon, DAWN},
     places::Operation,
+    trace::short,
 };
 
 /// Names the command of each login.
@@ -287,14 +288,4 @@ impl fmt::Debug for News {
             Self::Frame(text) => f.write_str(text),
         }
     }
-}
-
-/// A storage record, for a reader of a trace.
-#[must_use]
-pub fn short(record: Option<&str>) -> String {
-    let Some(text) = record else { return "nothing".to_owned() };
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else { return text.to_owned() };
-    let attempt = json["attempt"].as_str().map(|attempt| format!(" by {}", &attempt[..4])).unwrap_or_default();
-    let pending = json["pendingLogouts"].as_array().map_or(0, Vec::len);
-    format!("key {}{attempt}, {pending} pending logouts", json["generation"])
 }

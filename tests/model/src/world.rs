@@ -8,21 +8,15 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use relogin_client_proto::{Command, Input, LockId, Secret, SessionState, Token as CommandToken};
 use relogin_session::{Attempt, ConnectionId, Outcome, SessionId};
-use stateright::{Model, Property};
 
 use crate::{
     budget::{Budget, Config},
     gateway::{Connection, Gateway},
     places::Places,
-    properties,
     service::{Ask, Fate, Report, Request, Service},
     tab::{LOGIN, Tab},
     thief::{Thief, Use},
 };
-
-/// A world to be checked.
-#[derive(Clone, Debug)]
-pub struct World(pub Config);
 
 /// All there is at one moment.
 #[derive(Clone)]
@@ -118,37 +112,9 @@ pub enum Step {
     Use(Use, Fate),
 }
 
-impl Model for World {
-    type State = State;
-    type Action = Step;
-
-    fn init_states(&self) -> Vec<State> {
-        vec![State::logged_in(&self.0)]
-    }
-
-    fn actions(&self, state: &State, actions: &mut Vec<Step>) {
-        state.possible(&self.0, actions);
-    }
-
-    fn next_state(&self, last: &State, step: Step) -> Option<State> {
-        let mut next = last.clone();
-        next.happen(step, &self.0);
-        next.seal();
-        Some(next)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        properties::all()
-    }
-
-    fn format_action(&self, step: &Step) -> String {
-        format!("{step:?}")
-    }
-}
-
 impl State {
     /// The browser is logged in, in all tabs, and nothing is on its way.
-    fn logged_in(config: &Config) -> Self {
+    pub(crate) fn logged_in(config: &Config) -> Self {
         let many = config.budget.logins > 0;
         let mut state = Self {
             tabs: (0..config.tabs).map(|number| Arc::new(Tab::new(number, many))).collect(),
@@ -383,7 +349,7 @@ impl State {
     }
 
     /// Makes the numbers of tabs afresh, where something has happened.
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         for tab in self.tabs.iter_mut().filter(|tab| tab.is_changed) {
             Arc::make_mut(tab).seal();
         }

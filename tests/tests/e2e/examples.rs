@@ -14,7 +14,10 @@ use relogin_tests::{
 };
 use serde_json::{Value, json};
 
-use crate::packaging::{copy_folder, link_modules, node};
+use crate::{
+    packaging::{copy_folder, link_modules, node},
+    redirect::{DEMO, leads_to},
+};
 
 on!(embedded_alone: the_plain_page, the_page_on_resclient, the_page_in_react, the_page_in_vue, the_page_in_rust);
 
@@ -104,18 +107,6 @@ async fn counts(browser: &Browser) -> Result<()> {
     const SECONDS: &str = "document.querySelector('#seconds')?.textContent";
     let shown = browser.until("a counter", &format!("/^[0-9]+$/.test({SECONDS}) && {SECONDS}")).await?;
     browser.until("a running counter", &format!("/^[0-9]+$/.test({SECONDS}) && {SECONDS} !== {shown}")).await.map(drop)
-}
-
-/// Where the demo's gateway is.
-pub(crate) const DEMO: &str = "ws://localhost:8080";
-
-/// A script that leads what connects to the gateway at `from` to the one at `to`.
-pub(crate) fn leads_to(from: &str, to: &str) -> String {
-    format!(
-        "window.WebSocket = class extends WebSocket {{
-            constructor(url) {{ super(['{from}', '{from}/'].includes(String(url)) ? '{to}' : url); }}
-        }};"
-    )
 }
 
 /// Each example asks npm for the versions that it is tested with.

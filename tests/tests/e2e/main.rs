@@ -30,6 +30,7 @@ mod packaging;
 mod page;
 mod positions;
 mod readme;
+mod redirect;
 mod resclient;
 mod snippets;
 mod states;

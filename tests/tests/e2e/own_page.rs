@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     assert_no_key_refused, back_in,
-    examples::{DEMO, leads_to},
+    redirect::{DEMO, leads_to},
     snippets::{block, bundled},
 };
 

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::{
-    examples::{DEMO, leads_to},
+    redirect::{DEMO, leads_to},
     trunk::succeeds,
 };
 

@@ -16,8 +16,8 @@ use relogin_tests::{
 };
 
 use crate::{
-    examples::{DEMO, leads_to},
     packaging::{esbuild, node, project},
+    redirect::{DEMO, leads_to},
 };
 
 on!(embedded_alone: what_readme_shows_in_javascript, what_readme_shows_in_rust, what_the_packages_readme_shows, what_the_packages_readme_shows_esbuild);

@@ -14,7 +14,7 @@ use relogin_tests::{
 };
 use tokio::process::Command;
 
-use crate::{JANE, examples::leads_to};
+use crate::{JANE, redirect::leads_to};
 
 /// Compiling takes its time, on a machine that is busy.
 const COMPILING: Duration = Duration::from_secs(900);

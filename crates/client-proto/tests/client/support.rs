@@ -23,7 +23,11 @@ use std::time::Duration;
 
 use relogin_client_proto::User;
 use relogin_res::ResourceId;
-use relogin_session::UserId;
+use relogin_session::{Denied, Effect, UserId};
+use serde_json::Value as Json;
+
+/// What a service makes of a request: what gateways are told, then the reply.
+pub(crate) type Reply = (Vec<Effect>, Result<Json, Denied>);
 
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)

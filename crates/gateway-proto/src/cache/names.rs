@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::queries::{Round, Waiting};
+use super::round::{Round, Waiting};
 use crate::{api::Tag, ids::ResourceKey, resource::Resource};
 
 /// All resources of one name: they share a subscription to its events.
@@ -83,6 +83,10 @@ impl Name {
         self.waiting_bytes = 0;
     }
 
+    /// True if what comes for the name has to wait.
+    pub(super) fn is_locked(&self) -> bool {
+        self.round.is_some() || !self.waiting.is_empty()
+    }
     pub(super) fn is_empty(&self) -> bool {
         self.resources.is_empty()
     }

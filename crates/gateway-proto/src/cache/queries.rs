@@ -12,37 +12,20 @@ use relogin_res::{
     service::{Payload, QueryEvent, QueryRequest, QueryResult},
 };
 
-use super::{Cache, Fetched, News, Notice, notice};
+use super::{
+    Cache, Fetched, News, Notice,
+    names::Name,
+    notice,
+    round::{Round, Waiting},
+};
 use crate::{
     bus::{Asker, Bus, Purpose},
     ids::ResourceKey,
     resource::Resource,
 };
 
-/// What services are being asked because of a query event.
-#[derive(Debug)]
-pub(super) struct Round {
-    subject: String,
-    /// The last resource that was looked at, and the last one that there was when the event came.
-    last: Option<ResourceKey>,
-    until: ResourceKey,
-    /// What is being asked about.
-    asked: BTreeSet<ResourceKey>,
-}
-
 /// How many resources are looked at in a step, to find those that a query event concerns.
 const LOOKS: usize = 64;
-
-/// What came for a name while its query requests were under way.
-#[derive(Debug)]
-pub(crate) enum Waiting {
-    /// An event, and its payload.
-    Event(String, Vec<u8>),
-    /// The answer to a get request.
-    Loaded(ResourceKey, Fetched),
-    /// The answer to a get request for something that was cached already.
-    Reloaded(ResourceKey, Fetched),
-}
 
 /// What came of a query request.
 pub(crate) enum Queried {
@@ -50,23 +33,6 @@ pub(crate) enum Queried {
     Answer(Result<QueryResult, Error>, usize),
     /// Nobody has answered.
     Silence,
-}
-
-impl Waiting {
-    fn bytes(&self) -> usize {
-        let text = match self {
-            Self::Event(name, payload) => name.len() + payload.len(),
-            Self::Loaded(_, fetched) | Self::Reloaded(_, fetched) => fetched.as_ref().map_or(0, |(_, bytes)| *bytes),
-        };
-        size_of::<Self>() + text
-    }
-}
-
-impl super::names::Name {
-    /// True if what comes for the name has to wait.
-    pub(super) fn is_locked(&self) -> bool {
-        self.round.is_some() || !self.waiting.is_empty()
-    }
 }
 
 impl Cache {
@@ -174,7 +140,7 @@ impl Cache {
     ) -> Option<Fetched> {
         let name = self.resources.get(&key).map(|resource| resource.rid.name().to_owned());
         match name {
-            Some(name) if self.names.get(&name).is_some_and(super::names::Name::is_locked) => {
+            Some(name) if self.names.get(&name).is_some_and(Name::is_locked) => {
                 self.keep_waiting(&name, waiting(key, fetched), bus);
                 None
             }

@@ -7,7 +7,7 @@ use relogin_res::{Error, ResourceId};
 
 use super::{
     Connection, Shared,
-    fetch::Gathered,
+    gathering::Gathered,
     jobs::Job,
     subscription::State,
     task::{Deliver, Task, Wait},

@@ -9,7 +9,7 @@ use relogin_res::{
     service::{self, Headers, Meta, Response},
 };
 
-use super::{Connection, Shared, fetch::Gathered, subscription::State};
+use super::{Connection, Shared, gathering::Gathered, subscription::State};
 use crate::{
     api::Action,
     http::{Answer, Operation, Outcome, Resources, resources::Found},

@@ -10,7 +10,8 @@ use relogin_res::{
 
 use super::{
     Connection, Shared,
-    jobs::{Gathering, Job},
+    gathering::{Gathered, Gathering},
+    jobs::Job,
     subscription::State,
     task::{Fetch, FetchKind, Task, Wait},
     walk::{Edges, Visit, Walk},
@@ -19,22 +20,6 @@ use crate::{
     content::{Snapshot, Texts},
     ids::TaskId,
 };
-
-/// Resources below some roots, by what is to be sent of them.
-#[derive(Debug, Default)]
-pub(crate) struct Gathered {
-    /// There, and not with the client yet.
-    pub(crate) fresh: Vec<ResourceId>,
-    /// Not to be had.
-    failed: Vec<ResourceId>,
-}
-
-impl Gathered {
-    /// All of them.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &ResourceId> {
-        self.fresh.iter().chain(&self.failed)
-    }
-}
 
 impl Connection {
     /// Begins to get a resource for the request `id`, which is answered in the end.

@@ -2,14 +2,14 @@
 //! does a little, and says what is to be done next. While there are any, nothing else happens to
 //! the connection ([`super::inbox`]). Must not depend on how much is done at a time.
 
-use std::{collections::BTreeSet, mem, sync::Arc, vec};
+use std::{mem, sync::Arc, vec};
 
 use bytes::Bytes;
 use relogin_res::ResourceId;
 
 use super::{
     Connection, Shared,
-    fetch::Gathered,
+    gathering::Gathering,
     subscription::AccessResult,
     trial::{Hold, Trial},
     walk::{Edges, Walk},
@@ -78,15 +78,6 @@ pub(crate) enum Job {
     NeedAccess(ResourceId, TaskId),
     /// Tells a task what may be done.
     Access(TaskId, AccessResult),
-}
-
-/// A look through all that a task has waited for.
-#[derive(Debug)]
-pub(crate) struct Gathering {
-    pub(super) task: TaskId,
-    pub(super) walk: Walk,
-    pub(super) seen: BTreeSet<ResourceId>,
-    pub(super) gathered: Gathered,
 }
 
 impl Connection {

@@ -20,7 +20,8 @@ use relogin_session::SessionId;
 use super::{
     StoreError,
     database::Database,
-    shared::{Ended, Reason, Shared},
+    reason::Reason,
+    shared::{Ended, Shared},
     snapshot::SnapshotWriter,
     state::{Phase, Values},
     vfs::{FileError, Fs},

@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    fmt,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -14,6 +13,7 @@ use tokio::sync::{Notify, SetOnce};
 
 use super::{
     StoreError,
+    reason::Reason,
     state::{Phase, State},
 };
 
@@ -33,10 +33,6 @@ pub(super) struct Shared {
     /// How long the checkpointer may make no progress while somebody waits for it.
     patience: Duration,
 }
-
-/// An error that many are told.
-#[derive(Clone, Debug)]
-pub(super) struct Reason(Arc<dyn Error + Send + Sync>);
 
 /// The result of waiting for the checkpointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,28 +153,5 @@ impl Drop for Ended {
         if is_open || std::thread::panicking() {
             self.0.fail(Stopped);
         }
-    }
-}
-
-impl Reason {
-    pub(super) fn new(error: impl Error + Send + Sync + 'static) -> Self {
-        Self(Arc::new(error))
-    }
-
-    /// As the answer to a write that this prevents.
-    pub(super) fn as_shortage(&self) -> StoreError {
-        StoreError::Shortage(Box::new(self.clone()))
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Error for Reason {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::SetOnce;
 use super::{
     super::index::Index,
     Revision, StoreError, Stored, database,
-    shared::Reason,
+    reason::Reason,
     wal::{Entry, Frame},
 };
 

@@ -6,7 +6,8 @@ use std::sync::{Arc, mpsc};
 use super::{
     super::index::is_earlier,
     checkpointer::{Checkpoint, Job},
-    shared::{Checkpointed, Ended, Reason, Shared},
+    reason::Reason,
+    shared::{Checkpointed, Ended, Shared},
     state::{Group, Phase},
     vfs::FileError,
     wal::Wal,

@@ -13,7 +13,7 @@ use super::{Left, State, Step};
 
 impl State {
     /// Adds all that can happen to `steps`.
-    pub(super) fn possible(&self, config: &Config, steps: &mut Vec<Step>) {
+    pub(crate) fn possible(&self, config: &Config, steps: &mut Vec<Step>) {
         let budget = &self.budget;
         for (number, tab) in self.tabs.iter().enumerate() {
             if tab.is_waiting() {

@@ -11,8 +11,8 @@ use crate::{
     canon::DAWN,
     gateway::Connection,
     service::{Ask, Request},
-    tab::short,
     thief::Thief,
+    trace::short,
 };
 
 use super::State;

@@ -4,7 +4,7 @@
 use relogin_session::{ConnectionId, Denied, Effect, SessionId, Token, User};
 use serde_json::{Value as Json, json};
 
-use super::{Rng, admin, guest, service::Reply};
+use super::{Reply, Rng, admin, guest};
 
 /// Its sessions.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use relogin_session::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{Legacy, Rng, admin, device, guest};
+use super::{Legacy, Reply, Rng, admin, device, guest};
 
 /// Sessions on a store that loses nothing.
 #[derive(Debug)]
@@ -28,9 +28,6 @@ pub(crate) struct Service {
     pub(crate) legacy: Option<Legacy>,
     rng: Rng,
 }
-
-/// What a request came to: what gateways are told, then the reply.
-pub(crate) type Reply = (Vec<Effect>, Result<Json, Denied>);
 
 /// As `Reply`, before it is put into words.
 type Decided = (Vec<Effect>, Result<Option<LoggedIn>, Denied>);

@@ -1,0 +1,39 @@
+//! What is remembered for a name during the query requests of a query event. Must not decide when one
+//! is sent.
+
+use std::collections::BTreeSet;
+
+use super::Fetched;
+use crate::ids::ResourceKey;
+
+/// What services are being asked because of a query event.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) subject: String,
+    /// The last resource that was looked at, and the last one that there was when the event came.
+    pub(super) last: Option<ResourceKey>,
+    pub(super) until: ResourceKey,
+    /// What is being asked about.
+    pub(super) asked: BTreeSet<ResourceKey>,
+}
+
+/// What came for a name while its query requests were under way.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// An event, and its payload.
+    Event(String, Vec<u8>),
+    /// The answer to a get request.
+    Loaded(ResourceKey, Fetched),
+    /// The answer to a get request for something that was cached already.
+    Reloaded(ResourceKey, Fetched),
+}
+
+impl Waiting {
+    pub(super) fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Event(name, payload) => name.len() + payload.len(),
+            Self::Loaded(_, fetched) | Self::Reloaded(_, fetched) => fetched.as_ref().map_or(0, |(_, bytes)| *bytes),
+        };
+        size_of::<Self>() + text
+    }
+}
