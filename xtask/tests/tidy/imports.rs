@@ -8,18 +8,57 @@ use super::sources::{Source, all};
 /// A path from its root word on.
 pub(crate) type Path = Vec<String>;
 
+/// A path in a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// The modules inside the file, from the outermost on, around the place.
+    pub(crate) inside: Path,
+    pub(crate) path: Path,
+    /// What comes after `as`.
+    pub(crate) alias: Option<String>,
+    /// Whether it is in a `use`.
+    pub(crate) is_import: bool,
+}
+
 /// The paths in the code that begin with `root`, and have more than it.
 pub(crate) fn paths_from(code: &str, root: &str) -> Vec<Path> {
+    let paths = named_in(code).into_iter().map(|named| named.path);
+    paths.filter(|path| path.len() > 1 && path[0] == root).collect()
+}
+
+/// All imports in the code, and all its other paths of at least two words.
+pub(crate) fn named_in(code: &str) -> Vec<Named> {
     let tokens = tokens(code);
-    let mut paths = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        let goes_on = tokens.get(at + 1).is_some_and(|next| *next == "::");
-        let is_first = at == 0 || tokens[at - 1] != "::";
-        if *token == root && goes_on && is_first {
-            read_tree(&tokens[at..], &mut vec![], &mut paths);
+    let mut named = Vec::new();
+    let (mut inside, mut depth, mut at) = (Vec::new(), 0, 0);
+    while let Some(token) = tokens.get(at) {
+        let is_import = *token == "use";
+        let is_path = is_name(token) && tokens.get(at + 1) == Some(&"::") && (at == 0 || tokens[at - 1] != "::");
+        if is_import || is_path {
+            let mut found = Vec::new();
+            at += usize::from(is_import);
+            at += read_tree(&tokens[at..], &mut vec![], &mut found).max(usize::from(is_path));
+            let inside: Path = inside.iter().map(|(name, _): &(String, usize)| name.clone()).collect();
+            named.extend(found.into_iter().map(|(path, alias)| Named {
+                inside: inside.clone(),
+                path,
+                alias,
+                is_import,
+            }));
+            continue;
         }
+        match *token {
+            "mod" if tokens.get(at + 2) == Some(&"{") => inside.push((tokens[at + 1].to_owned(), depth)),
+            "{" => depth += 1,
+            "}" => {
+                depth = depth.saturating_sub(1);
+                inside.retain(|(_, outside)| *outside < depth);
+            }
+            _ => {}
+        }
+        at += 1;
     }
-    paths
+    named
 }
 
 /// Whether the word stands in the code.
@@ -38,7 +77,7 @@ pub(crate) fn reexports(package: &str) -> BTreeMap<String, String> {
         if tokens[at..].starts_with(&["pub", "use"]) {
             let mut paths = Vec::new();
             read_tree(&tokens[at + 2..], &mut vec![], &mut paths);
-            for path in paths.iter().filter(|path| path.len() > 1) {
+            for (path, _) in paths.iter().filter(|(path, _)| path.len() > 1) {
                 names.insert(path[path.len() - 1].clone(), path[0].clone());
             }
         }
@@ -54,8 +93,8 @@ pub(crate) fn module(source: &Source) -> Option<String> {
     (module != "lib").then(|| module.to_owned())
 }
 
-/// Reads one branch after another; answers how many tokens it took.
-fn read_tree(tokens: &[&str], stem: &mut Path, paths: &mut Vec<Path>) -> usize {
+/// Reads a path with all its branches, each with its alias; returns how many tokens it took.
+fn read_tree(tokens: &[&str], stem: &mut Path, paths: &mut Vec<(Path, Option<String>)>) -> usize {
     let depth = stem.len();
     let mut at = 0;
     while let Some(token) = tokens.get(at) {
@@ -63,10 +102,6 @@ fn read_tree(tokens: &[&str], stem: &mut Path, paths: &mut Vec<Path>) -> usize {
             at += 1;
             while tokens.get(at).is_some_and(|token| *token != "}") {
                 at += read_tree(&tokens[at..], stem, paths).max(1);
-                // A name given with `as`, and the comma.
-                while tokens.get(at).is_some_and(|token| !matches!(*token, "," | "}")) {
-                    at += 1;
-                }
                 at += usize::from(tokens.get(at) == Some(&","));
             }
             stem.truncate(depth);
@@ -83,7 +118,9 @@ fn read_tree(tokens: &[&str], stem: &mut Path, paths: &mut Vec<Path>) -> usize {
         at += 1;
     }
     if stem.len() > depth {
-        paths.push(stem.clone());
+        let alias = (tokens.get(at) == Some(&"as")).then(|| tokens.get(at + 1).copied().unwrap_or_default());
+        at += if alias.is_some() { 2 } else { 0 };
+        paths.push((stem.clone(), alias.map(str::to_owned)));
     }
     stem.truncate(depth);
     at
@@ -116,4 +153,14 @@ fn trees_and_plain_paths_are_read_alike() {
     let code = "use crate::{a::{B, c::D as E}, f, g::*}; fn h() -> crate::i::J<crate::K> { other::crate::l() }";
     let paths: Vec<String> = paths_from(code, "crate").iter().map(|path| path.join("::")).collect();
     assert_eq!(paths, ["crate::a::B", "crate::a::c::D", "crate::f", "crate::g::*", "crate::i::J", "crate::K"]);
+}
+
+#[test]
+fn a_path_has_the_modules_around_it_and_its_alias() {
+    let code = "mod a { mod b { use super::{c as d}; } fn e() { f::g() } } use h;";
+    let named = named_in(code).into_iter();
+    let named: Vec<String> = named
+        .map(|named| format!("{}: {} as {:?}", named.inside.join("::"), named.path.join("::"), named.alias))
+        .collect();
+    assert_eq!(named, ["a::b: super::c as Some(\"d\")", "a: f::g as None", ": h as None"]);
 }

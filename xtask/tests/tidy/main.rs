@@ -13,6 +13,7 @@ mod docs;
 mod imports;
 mod limits;
 mod manifests;
+mod modules;
 mod purity;
 mod recipes;
 mod sources;

@@ -31,6 +31,11 @@ impl Source {
         tests.map_or(&self.text, |(newline, _)| &self.text[..=newline])
     }
 
+    /// All code without comments and the contents of strings.
+    pub(crate) fn code(&self) -> String {
+        strip(&self.text)
+    }
+
     /// The product's code without comments and the contents of strings.
     pub(crate) fn product_code(&self) -> String {
         strip(self.product_text())
