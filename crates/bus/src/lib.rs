@@ -84,21 +84,13 @@ pub trait Bus: Send + Sync {
     /// [`BusError`] if the pattern is invalid or the transport fails.
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError>;
 
-    /// Like [`Bus::listen`], as one of a queue group: of all that listen to `pattern` in `group`,
-    /// one gets each message. A bus that has one process has one member for each group.
+    /// Like [`Bus::listen`], as one of a queue group: of all processes that listen to `pattern` in
+    /// `group`, one gets each message. Whoever listens twice in one process may get it twice.
     ///
     /// # Errors
     /// [`BusError`] if the pattern is invalid or the transport fails.
-    async fn listen_in_group(
-        &self,
-        pattern: &str,
-        group: &str,
-        mailbox: &Mailbox,
-        tag: Tag,
-    ) -> Result<Guard, BusError> {
-        let _ = group;
-        self.listen(pattern, mailbox, tag).await
-    }
+    async fn listen_in_group(&self, pattern: &str, group: &str, mailbox: &Mailbox, tag: Tag)
+    -> Result<Guard, BusError>;
 
     /// Sends a request. Any number of answers (RES pre-responses precede the answer) is put into
     /// `mailbox` under `tag` until the guard is dropped; or [`Delivery::NoResponders`], if nobody

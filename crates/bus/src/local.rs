@@ -63,6 +63,17 @@ impl Bus for LocalBus {
         Ok(Guard::new(move || lock(&switchboard).hang_up(&pattern, id)))
     }
 
+    async fn listen_in_group(
+        &self,
+        pattern: &str,
+        _group: &str,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        // This process is the only member that a group can have.
+        self.listen(pattern, mailbox, tag).await
+    }
+
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
         check_subject(subject)?;
         let mut open = self.open()?;

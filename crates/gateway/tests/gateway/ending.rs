@@ -151,6 +151,16 @@ impl Bus for LossyBus {
         self.inner.listen(pattern, mailbox, tag).await
     }
 
+    async fn listen_in_group(
+        &self,
+        pattern: &str,
+        group: &str,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        self.inner.listen_in_group(pattern, group, mailbox, tag).await
+    }
+
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
         self.inner.ask(subject, payload, mailbox, tag).await
     }

@@ -38,6 +38,16 @@ impl Bus for Gate {
         self.bus.listen(pattern, mailbox, tag).await
     }
 
+    async fn listen_in_group(
+        &self,
+        pattern: &str,
+        group: &str,
+        mailbox: &Mailbox,
+        tag: Tag,
+    ) -> Result<Guard, BusError> {
+        self.bus.listen_in_group(pattern, group, mailbox, tag).await
+    }
+
     async fn ask(&self, subject: &str, payload: Bytes, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
         self.bus.ask(subject, payload, mailbox, tag).await
     }
