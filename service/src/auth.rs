@@ -41,8 +41,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-pub use self::throttle::ThrottleKind;
 use self::{answer::Failure, batch::Batch, outcomes::Outcomes, queue::Queue, route::Route, throttle::Throttle};
+pub use self::{route::methods, throttle::ThrottleKind};
 use crate::{
     client_address::TrustedProxies,
     cookie::{BrowserCookie, KeyCookie},

@@ -41,6 +41,22 @@ pub(super) enum Route {
     UnknownResource,
 }
 
+/// The auth methods by name.
+const METHODS: [(&str, Route); 7] = [
+    ("login", Route::Login),
+    ("relogin", Route::Relogin),
+    ("logout", Route::Logout),
+    ("challenge", Route::Challenge),
+    ("connect", Route::Connect),
+    ("headerLogin", Route::HeaderLogin),
+    ("renew", Route::Renew),
+];
+
+/// The names of all auth methods.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    METHODS.iter().map(|(name, _)| *name)
+}
+
 impl Route {
     /// Parses the subject of a request to the service `name`.
     pub(super) fn of(subject: &str, name: &str) -> Self {
@@ -50,16 +66,10 @@ impl Route {
             (!cid.contains('.')).then(|| cid.to_owned())
         };
         match Subject::parse(subject) {
-            Some(Subject::Auth(resource, method)) if resource == name => match method.as_str() {
-                "login" => Self::Login,
-                "relogin" => Self::Relogin,
-                "logout" => Self::Logout,
-                "challenge" => Self::Challenge,
-                "connect" => Self::Connect,
-                "headerLogin" => Self::HeaderLogin,
-                "renew" => Self::Renew,
-                _ => Self::UnknownMethod,
-            },
+            Some(Subject::Auth(resource, method)) if resource == name => {
+                let found = METHODS.iter().find(|(name, _)| *name == method);
+                found.map_or(Self::UnknownMethod, |(_, route)| route.clone())
+            }
             Some(Subject::Auth(resource, instance)) if resource.strip_prefix(name) == Some(".renew") => {
                 Self::RenewAt(instance)
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relogin::{
-    auth::{Auth, Options, ThrottleKind},
+    auth::{Auth, Options, ThrottleKind, methods},
     sessions::Sessions,
 };
 use relogin_bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
@@ -79,13 +79,11 @@ async fn serve(input: &[u8]) {
     running.await.unwrap();
 }
 
-/// What is called; one of them does not exist.
-const METHODS: [&str; 6] = ["login", "relogin", "logout", "challenge", "renew", "nothing"];
-
 /// A payload as it comes, or one that is nearly right, so that what lies behind the reading is
 /// reached too.
 fn request(supply: &mut Supply<'_>, key: &Json) -> (String, Vec<u8>) {
-    let method = supply.pick(&METHODS);
+    // One of them does not exist.
+    let method = supply.pick(&methods().chain(["nothing"]).collect::<Vec<_>>());
     let cid = supply.pick(&["c1", "c2", "c.3", "{cid}"]);
     let subject = match supply.below(8) {
         0 => format!("access.session.user.{cid}"),
