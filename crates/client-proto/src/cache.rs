@@ -89,9 +89,10 @@ impl Cache {
     /// One subscription less.
     ///
     /// # Errors
-    /// [`RequestError::NotSubscribed`] if there is none.
+    /// [`RequestError::Refused`] if there is none, as a gateway would say.
     pub(crate) fn unsubscribe(&mut self, rid: &ResourceId, turn: &Turn, out: &mut Outbox) -> Result<(), RequestError> {
-        let entry = self.entries.get_mut(rid).filter(|entry| entry.callers > 0).ok_or(RequestError::NotSubscribed)?;
+        let none = || RequestError::Refused(Error::no_subscription());
+        let entry = self.entries.get_mut(rid).filter(|entry| entry.callers > 0).ok_or_else(none)?;
         entry.callers -= 1;
         if entry.callers == 0 {
             (entry.retry, entry.idle) = (None, Some(turn.now));

@@ -86,7 +86,8 @@ impl Resource {
     #[must_use]
     pub fn freshness(&self) -> Freshness {
         let state = self.held.shared().lock();
-        state.machine.freshness(&self.held.rid).cloned().unwrap_or(Freshness::Failed(RequestError::NotSubscribed))
+        let none = || Freshness::Failed(RequestError::Refused(relogin_res::Error::no_subscription()));
+        state.machine.freshness(&self.held.rid).cloned().unwrap_or_else(none)
     }
 
     /// A stream of the newest values after each change, as a `T`.

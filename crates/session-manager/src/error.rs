@@ -23,9 +23,6 @@ pub enum RequestError {
     /// before logged in.
     #[error("a later command took its place")]
     Superseded,
-    /// There is nothing to unsubscribe from. The session manager never says so; clients do.
-    #[error("not subscribed")]
-    NotSubscribed,
 }
 
 impl RequestError {
@@ -39,7 +36,6 @@ impl RequestError {
             Self::ConnectionLost => "system.connectionError",
             Self::Garbled => code::INTERNAL_ERROR,
             Self::Superseded => "client.superseded",
-            Self::NotSubscribed => code::NO_SUBSCRIPTION,
         }
     }
 }

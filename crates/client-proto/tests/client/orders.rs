@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use relogin_client_proto::{Answer, Command, Event, Freshness, Input, RequestError, Resource, ResourceChange, Token};
 use relogin_res::{
-    ResourceId,
+    Error, ResourceId,
     delta::{self, Step},
 };
 use serde_json::{Value as Json, json};
@@ -114,7 +114,7 @@ impl Play {
         let id = self.any_rid();
         let token = self.tab.command(Command::Unsubscribe(rid(&id)));
         let count = self.wanted.get(&id).copied().unwrap_or(0);
-        let expected = if count > 0 { Ok(Answer::Done) } else { Err(RequestError::NotSubscribed) };
+        let expected = if count > 0 { Ok(Answer::Done) } else { Err(RequestError::Refused(Error::no_subscription())) };
         assert_eq!(self.tab.settled[&token], expected);
         self.wanted.insert(id, count.saturating_sub(1));
     }

@@ -2,6 +2,7 @@
 
 use expect_test::{Expect, expect};
 use relogin_client_proto::{Answer, Command, Event, Freshness, RequestError, Resource};
+use relogin_res::Error;
 use serde_json::{Value as Json, json};
 
 use crate::{
@@ -96,7 +97,7 @@ fn callers_are_counted_and_the_gateway_sees_one() {
     }
     tab.command(Command::Unsubscribe(rid("a")));
     let token = tab.command(Command::Unsubscribe(rid("a")));
-    assert_eq!(tab.settled[&token], Err(RequestError::NotSubscribed));
+    assert_eq!(tab.settled[&token], Err(RequestError::Refused(Error::no_subscription())));
     tab.pass(s(5));
     tab.take("unsubscribe.a");
 }

@@ -107,7 +107,7 @@ fn words(error: &RequestError) -> Cow<'static, str> {
         RequestError::Refused(_) => "The server refused the login.",
         RequestError::TimedOut => "The server cannot be reached. Check your connection and try again.",
         RequestError::ConnectionLost => "The connection was lost. Please try again.",
-        RequestError::Garbled | RequestError::Superseded | RequestError::NotSubscribed => {
+        RequestError::Garbled | RequestError::Superseded => {
             "This page does not understand the server's answer. Please try again later."
         }
     };
