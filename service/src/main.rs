@@ -128,8 +128,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let code = loop {
         tokio::select! {
             told = signals.next() => match told {
-                Told::Stop => break ExitCode::SUCCESS,
-                Told::Reload => app.reload(),
+                SignalMeaning::Stop => break ExitCode::SUCCESS,
+                SignalMeaning::Reload => app.reload(),
             },
             failure = app.failed() => {
                 if failure == Failure::Store {
@@ -163,7 +163,7 @@ struct Signals {
 }
 
 /// The meaning of a signal.
-enum Told {
+enum SignalMeaning {
     Stop,
     /// Read the files again.
     Reload,
@@ -188,7 +188,7 @@ impl Signals {
     }
 
     /// The meaning of the next signal. Cancel safe.
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> SignalMeaning {
         let hangup = async {
             match &mut self.hangup {
                 Some(hangup) => hangup.recv().await,
@@ -196,10 +196,10 @@ impl Signals {
             }
         };
         tokio::select! {
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.terminate.recv() => SignalMeaning::Stop,
+            _ = self.interrupt.recv() => SignalMeaning::Stop,
             // A closed terminal ends what runs in it.
-            _ = hangup => if self.had_terminal && !has_terminal() { Told::Stop } else { Told::Reload },
+            _ = hangup => if self.had_terminal && !has_terminal() { SignalMeaning::Stop } else { SignalMeaning::Reload },
         }
     }
 }

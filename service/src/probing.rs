@@ -46,7 +46,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     /// Jane on as many connections, `c0` to `c<n>`, with the pruning at work.
-    struct Crowd {
+    struct Probed {
         world: World,
         key: ReloginKey,
         sid: SessionId,
@@ -55,17 +55,17 @@ mod tests {
         _running: JoinHandle<()>,
     }
 
-    impl Crowd {
+    impl Probed {
         async fn of(connections: u8) -> Self {
             let world = World::new().await;
             let key = world.login("c0", 1).await.unwrap().relogin_key;
             let (sid, stop) = (key.parse().unwrap().sid, CancellationToken::new());
             let running = tokio::spawn(run(world.sessions.clone(), stop.clone()));
-            let mut crowd = Self { world, key, sid, uses: 0, stop, _running: running };
+            let mut probed = Self { world, key, sid, uses: 0, stop, _running: running };
             for n in 1..connections {
-                crowd.relogin(&format!("c{n}")).await;
+                probed.relogin(&format!("c{n}")).await;
             }
-            crowd
+            probed
         }
 
         async fn relogin(&mut self, on: &str) {
@@ -93,69 +93,69 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn few_connections_are_not_asked() {
-        let mut crowd = Crowd::of(4).await;
-        assert_eq!(crowd.told_for(PATIENCE * 2).await, "");
-        crowd.relogin("c0").await;
-        assert_eq!(crowd.told_for(PATIENCE * 2).await, "");
+        let mut probed = Probed::of(4).await;
+        assert_eq!(probed.told_for(PATIENCE * 2).await, "");
+        probed.relogin("c0").await;
+        assert_eq!(probed.told_for(PATIENCE * 2).await, "");
     }
 
     #[tokio::test(start_paused = true)]
     async fn unresponsive_connections_are_detached_and_told() {
-        let mut crowd = Crowd::of(5).await;
-        assert_eq!(crowd.told_for(PATIENCE / 2).await, "who is there of 1");
+        let mut probed = Probed::of(5).await;
+        assert_eq!(probed.told_for(PATIENCE / 2).await, "who is there of 1");
         for on in ["c0", "c3", "c4"] {
-            crowd.answer(on).await;
+            probed.answer(on).await;
         }
-        assert_eq!(crowd.told_for(PATIENCE / 2 - Duration::from_millis(1)).await, "");
-        assert_eq!(crowd.connections().await, "c0 c1 c2 c3 c4", "there is time yet");
-        let told = crowd.told_for(Duration::from_millis(2)).await;
+        assert_eq!(probed.told_for(PATIENCE / 2 - Duration::from_millis(1)).await, "");
+        assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4", "there is time yet");
+        let told = probed.told_for(Duration::from_millis(2)).await;
         assert_eq!(told, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
-        assert_eq!(crowd.connections().await, "c0 c3 c4");
-        crowd.stop.cancel();
+        assert_eq!(probed.connections().await, "c0 c3 c4");
+        probed.stop.cancel();
     }
 
     /// A gateway that does not know the question, or is cut off, must not cost anybody the session.
     #[tokio::test(start_paused = true)]
     async fn silence_of_all_says_nothing() {
-        let mut crowd = Crowd::of(6).await;
-        assert_eq!(crowd.told_for(PATIENCE * 2).await, "who is there of 1");
-        assert_eq!(crowd.connections().await, "c0 c1 c2 c3 c4 c5");
+        let mut probed = Probed::of(6).await;
+        assert_eq!(probed.told_for(PATIENCE * 2).await, "who is there of 1");
+        assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4 c5");
         // It is asked again, for nothing was learned.
-        crowd.relogin("c5").await;
-        assert_eq!(crowd.told_for(PATIENCE * 2).await, "who is there of 1");
+        probed.relogin("c5").await;
+        assert_eq!(probed.told_for(PATIENCE * 2).await, "who is there of 1");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_session_is_asked_once_at_a_time_and_who_relogins_is_there() {
         // The fifth connection is the reason to ask; the sixth comes while they are asked.
-        let mut crowd = Crowd::of(6).await;
-        crowd.relogin("c1").await;
-        crowd.relogin("c6").await;
-        crowd.answer("c4").await;
-        crowd.answer("c0").await;
-        let told = crowd.told_for(PATIENCE * 2).await;
+        let mut probed = Probed::of(6).await;
+        probed.relogin("c1").await;
+        probed.relogin("c6").await;
+        probed.answer("c4").await;
+        probed.answer("c0").await;
+        let told = probed.told_for(PATIENCE * 2).await;
         // Not c1 that has relogged in, and not c5 and c6 that were not there to be asked.
         let left = "c2 user null\nc2 token null\nc3 user null\nc3 token null";
         assert_eq!(told, format!("who is there of 1\n{left}"));
-        assert_eq!(crowd.connections().await, "c0 c4 c5 c1 c6");
+        assert_eq!(probed.connections().await, "c0 c4 c5 c1 c6");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_renewal_of_a_token_without_its_session_clears_it() {
-        let mut crowd = Crowd::of(1).await;
-        let sessions = crowd.world.sessions.clone();
-        crowd.world.told();
-        crowd.answer("c0").await;
-        crowd.world.login("john", 2).await.unwrap();
-        crowd.world.told();
+        let mut probed = Probed::of(1).await;
+        let sessions = probed.world.sessions.clone();
+        probed.world.told();
+        probed.answer("c0").await;
+        probed.world.login("john", 2).await.unwrap();
+        probed.world.told();
         // Pruned, or its session over: cleared. On another session by now: that one has told it
         // what counts.
-        sessions.renew(&cid("gone"), crowd.sid).await.unwrap();
-        sessions.renew(&cid("john"), crowd.sid).await.unwrap();
-        assert_eq!(crowd.world.told(), "gone user null\ngone token null");
+        sessions.renew(&cid("gone"), probed.sid).await.unwrap();
+        sessions.renew(&cid("john"), probed.sid).await.unwrap();
+        assert_eq!(probed.world.told(), "gone user null\ngone token null");
         sessions.logout(cid("c0"), None, None).await.unwrap().unwrap();
-        crowd.world.told();
-        crowd.answer("c0").await;
-        assert_eq!(crowd.world.told(), "c0 user null\nc0 token null");
+        probed.world.told();
+        probed.answer("c0").await;
+        assert_eq!(probed.world.told(), "c0 user null\nc0 token null");
     }
 }

@@ -115,7 +115,7 @@ type Rule = Box<dyn FnMut(&Frame) -> Fate + Send>;
 
 /// Which gateway the page is told to use.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum PageGateway {
     /// None: it uses the server that it came from, which is the front.
     Nothing,
     /// The front, by its address in the tag.
@@ -155,13 +155,13 @@ impl Front {
     ///
     /// # Errors
     /// If no port is free.
-    pub async fn start(page: SocketAddr, gateway: SocketAddr, told: Told) -> Result<Self> {
+    pub async fn start(page: SocketAddr, gateway: SocketAddr, told: PageGateway) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("binding the front")?;
         let addr = listener.local_addr()?;
         let tag = match told {
-            Told::Nothing => None,
-            Told::Front => Some(format!("ws://{addr}/")),
-            Told::Url(url) => Some(url),
+            PageGateway::Nothing => None,
+            PageGateway::Front => Some(format!("ws://{addr}/")),
+            PageGateway::Url(url) => Some(url),
         };
         let current = Current { gateway: Some(gateway), connections: 0, rule: Box::new(|_| Fate::Pass), client: None };
         let shared = Arc::new(Shared {

@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_found_and_what_is_none_is_not() {
+    fn secrets_are_found_and_other_texts_are_not() {
         let key = "AQEBAQEBAQEBAQEBAQEBAQAAAAAAAAABmO0JoII2Yfpv_Sr2usOFKfaSJbxDedPHsIUs6oJaUNQ";
         for line in [
             format!("relogin with {key}"),

@@ -19,7 +19,7 @@ use crate::{
     browser::{Browser, Loading, PLAIN_HOST},
     chromedriver::Chromedriver,
     clock::Clock,
-    front::{Front, Happening, Told},
+    front::{Front, Happening, PageGateway},
     net::Address,
     node::Script,
     parts::Part,
@@ -277,8 +277,8 @@ impl Stage {
     /// If it does not start.
     pub async fn front(&mut self) -> Result<Front> {
         let told = match self.arrangement {
-            Arrangement::Embedded | Arrangement::EmbeddedOverNats => Told::Nothing,
-            Arrangement::Resgate => Told::Front,
+            Arrangement::Embedded | Arrangement::EmbeddedOverNats => PageGateway::Nothing,
+            Arrangement::Resgate => PageGateway::Front,
         };
         let front = Front::start(self.service_addr(), self.gateway_addr(), told).await?;
         self.fronts.push(front.record());

@@ -41,7 +41,7 @@ pub enum Input<'a> {
         /// What is asked for.
         operation: Operation,
     },
-    /// A client sent a frame. Costs one credit, which [`Action::Done`] gives back.
+    /// A client sent a frame. It counts as unanswered until [`Action::Done`].
     Frame {
         /// Whose.
         connection: ConnectionKey,
@@ -99,7 +99,7 @@ pub enum Action {
         /// UTF-8.
         frame: Bytes,
     },
-    /// A frame that was handed in is dealt with: the connection has one credit more.
+    /// A frame that was handed in is dealt with: the connection may send one more.
     Done {
         /// Whose frame it was.
         connection: ConnectionKey,

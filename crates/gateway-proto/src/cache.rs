@@ -24,7 +24,7 @@ use relogin_res::{
 
 use self::{fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
-    fanout::{Step, Told},
+    fanout::{Notification, Step},
     queries::Queried,
     remains::Remains,
     round::Waiting,

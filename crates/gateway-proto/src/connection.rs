@@ -46,7 +46,7 @@ use self::{
 use crate::{
     api::{Action, Config, ConnectionKey, Tag, close},
     bus::{Bus, Listener},
-    cache::{Cache, News, Told},
+    cache::{Cache, News, Notification},
     content::Dialect,
     http::Operation,
     ids::TaskId,
@@ -255,7 +255,7 @@ impl Connection {
     }
 
     /// Takes news of a resource.
-    fn on_news(&mut self, Told { rid, resource, number, news, .. }: &Told, shared: &mut Shared) {
+    fn on_news(&mut self, Notification { rid, resource, number, news, .. }: &Notification, shared: &mut Shared) {
         let Some(subscription) = self.subscriptions.get(rid) else { return };
         if subscription.resource != Some(*resource) {
             return;

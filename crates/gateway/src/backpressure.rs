@@ -11,9 +11,9 @@ use tokio::sync::Semaphore;
 
 use crate::memory::Memory;
 
-/// The credits of one connection.
+/// What one connection has in use, and what is left to it.
 #[derive(Debug)]
-pub(crate) struct Credits {
+pub(crate) struct Backpressure {
     frames: Semaphore,
     bytes: Semaphore,
     max_bytes: usize,
@@ -27,8 +27,8 @@ pub(crate) struct Credits {
 /// once.
 const UNIT: usize = 1024;
 
-impl Credits {
-    /// Credits for `frames` frames of `bytes` bytes together, which are counted in `memory`. A
+impl Backpressure {
+    /// Room for `frames` frames of `bytes` bytes together, which are counted in `memory`. A
     /// single frame may use all of them, and a larger one counts as that.
     pub(crate) fn new(frames: usize, bytes: usize, memory: Arc<Memory>) -> Self {
         let max_bytes = bytes.div_ceil(UNIT).min(u32::MAX as usize);
@@ -36,12 +36,12 @@ impl Credits {
         Self { frames, bytes, max_bytes, memory, owed: Mutex::default() }
     }
 
-    /// Waits until one more frame may be read, and takes its credit. True if it had to wait.
+    /// Waits until one more frame may be read, and counts it. True if it had to wait.
     pub(crate) async fn take_frame(&self) -> bool {
         take(&self.frames, 1).await
     }
 
-    /// Waits until a frame of this size may be passed on, and takes credit for its bytes. True if
+    /// Waits until a frame of this size may be passed on, and counts its bytes. True if
     /// it had to wait.
     pub(crate) async fn take_bytes(&self, size: usize) -> bool {
         let cost = size.div_ceil(UNIT).min(self.max_bytes);
@@ -73,19 +73,19 @@ impl Credits {
     }
 }
 
-impl Drop for Credits {
+impl Drop for Backpressure {
     fn drop(&mut self) {
         let owed: usize = self.owed().drain().map(|Reverse(cost)| cost as usize).sum();
         self.memory.remove(owed * UNIT);
     }
 }
 
-async fn take(credits: &Semaphore, count: u32) -> bool {
-    if let Ok(taken) = credits.try_acquire_many(count) {
+async fn take(room: &Semaphore, count: u32) -> bool {
+    if let Ok(taken) = room.try_acquire_many(count) {
         taken.forget();
         return false;
     }
-    credits.acquire_many(count).await.expect("nobody closes the semaphore").forget();
+    room.acquire_many(count).await.expect("nobody closes the semaphore").forget();
     true
 }
 
@@ -95,64 +95,64 @@ mod tests {
 
     use super::*;
 
-    fn credits(frames: usize, bytes: usize) -> Credits {
-        Credits::new(frames, bytes, Arc::new(Memory::new(usize::MAX)))
+    fn backpressure(frames: usize, bytes: usize) -> Backpressure {
+        Backpressure::new(frames, bytes, Arc::new(Memory::new(usize::MAX)))
     }
 
-    fn frame(credits: &Credits, size: usize) -> bool {
-        credits.take_frame().now_or_never().is_some() && credits.take_bytes(size).now_or_never().is_some()
+    fn frame(backpressure: &Backpressure, size: usize) -> bool {
+        backpressure.take_frame().now_or_never().is_some() && backpressure.take_bytes(size).now_or_never().is_some()
     }
 
     #[test]
     fn so_many_frames() {
-        let credits = credits(3, 1 << 20);
-        assert!((0..3).all(|_| frame(&credits, 10)));
-        assert!(!frame(&credits, 10));
-        credits.give_back();
-        assert!(frame(&credits, 10));
-        assert!(!frame(&credits, 10));
+        let backpressure = backpressure(3, 1 << 20);
+        assert!((0..3).all(|_| frame(&backpressure, 10)));
+        assert!(!frame(&backpressure, 10));
+        backpressure.give_back();
+        assert!(frame(&backpressure, 10));
+        assert!(!frame(&backpressure, 10));
     }
 
     #[test]
     fn so_many_bytes_whatever_frame_is_answered_first() {
-        let credits = credits(100, 100 * UNIT);
-        assert!(frame(&credits, 60 * UNIT));
-        assert!(frame(&credits, 10 * UNIT));
+        let backpressure = backpressure(100, 100 * UNIT);
+        assert!(frame(&backpressure, 60 * UNIT));
+        assert!(frame(&backpressure, 10 * UNIT));
         // Whichever of both it was: what is left may be the large one.
-        credits.give_back();
-        assert!(credits.take_bytes(41 * UNIT).now_or_never().is_none());
-        assert!(credits.take_bytes(40 * UNIT).now_or_never().is_some());
-        credits.give_back();
-        credits.give_back();
-        assert!(credits.take_bytes(100 * UNIT).now_or_never().is_some());
+        backpressure.give_back();
+        assert!(backpressure.take_bytes(41 * UNIT).now_or_never().is_none());
+        assert!(backpressure.take_bytes(40 * UNIT).now_or_never().is_some());
+        backpressure.give_back();
+        backpressure.give_back();
+        assert!(backpressure.take_bytes(100 * UNIT).now_or_never().is_some());
     }
 
     #[test]
     fn nothing_is_given_back_that_was_not_taken() {
-        let credits = credits(1, UNIT);
-        credits.give_back();
-        assert!(frame(&credits, 0));
-        assert!(!frame(&credits, 0));
+        let backpressure = backpressure(1, UNIT);
+        backpressure.give_back();
+        assert!(frame(&backpressure, 0));
+        assert!(!frame(&backpressure, 0));
     }
 
     #[test]
     fn what_is_owed_is_counted_until_it_is_given_back_or_the_connection_ends() {
         let memory = Arc::new(Memory::new(usize::MAX));
-        let credits = Credits::new(8, 100 * UNIT, Arc::clone(&memory));
-        assert!(frame(&credits, 10 * UNIT) && frame(&credits, 1) && frame(&credits, 2 * UNIT));
-        assert_eq!((memory.held(), credits.owed_bytes()), (13 * UNIT, 13 * UNIT));
-        credits.give_back();
-        assert_eq!((memory.held(), credits.owed_bytes()), (12 * UNIT, 12 * UNIT));
-        drop(credits);
+        let backpressure = Backpressure::new(8, 100 * UNIT, Arc::clone(&memory));
+        assert!(frame(&backpressure, 10 * UNIT) && frame(&backpressure, 1) && frame(&backpressure, 2 * UNIT));
+        assert_eq!((memory.held(), backpressure.owed_bytes()), (13 * UNIT, 13 * UNIT));
+        backpressure.give_back();
+        assert_eq!((memory.held(), backpressure.owed_bytes()), (12 * UNIT, 12 * UNIT));
+        drop(backpressure);
         assert_eq!(memory.held(), 0);
     }
 
     #[test]
     fn a_frame_that_is_larger_than_all_credit_waits_for_all_of_it_and_not_for_ever() {
-        let credits = credits(8, 10 * UNIT);
-        assert!(frame(&credits, 11 * UNIT));
-        assert!(!frame(&credits, 1));
-        credits.give_back();
-        assert!(frame(&credits, 11 * UNIT));
+        let backpressure = backpressure(8, 10 * UNIT);
+        assert!(frame(&backpressure, 11 * UNIT));
+        assert!(!frame(&backpressure, 1));
+        backpressure.give_back();
+        assert!(frame(&backpressure, 11 * UNIT));
     }
 }

@@ -13,12 +13,12 @@ use std::{
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
-use crate::{backpressure::Credits, limits::Limits, memory::Memory};
+use crate::{backpressure::Backpressure, limits::Limits, memory::Memory};
 
 /// The account of one connection. What it holds is returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    pub(crate) credits: Credits,
+    pub(crate) backpressure: Backpressure,
     memory: Arc<Memory>,
     inbox: Mutex<Inbox>,
     /// Bytes waiting to be sent, and how many of them are in buffers that are counted elsewhere.
@@ -63,7 +63,7 @@ impl Debt {
 impl Flow {
     pub(crate) fn new(limits: &Limits, memory: Arc<Memory>) -> Self {
         Self {
-            credits: Credits::new(limits.frames, limits.frame_bytes, Arc::clone(&memory)),
+            backpressure: Backpressure::new(limits.frames, limits.frame_bytes, Arc::clone(&memory)),
             memory,
             inbox: Mutex::default(),
             backlog: AtomicUsize::new(0),
@@ -158,13 +158,13 @@ impl Flow {
     }
 
     fn debt(&self) -> usize {
-        self.backlog.load(Ordering::Acquire) + self.incoming.load(Ordering::Acquire) + self.credits.owed_bytes()
+        self.backlog.load(Ordering::Acquire) + self.incoming.load(Ordering::Acquire) + self.backpressure.owed_bytes()
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        // The credits return what the frames owe.
+        // Backpressure returns what the frames owe.
         let own = *self.backlog.get_mut() - *self.shared.get_mut() + *self.incoming.get_mut();
         self.memory.remove(own);
     }

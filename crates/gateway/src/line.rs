@@ -80,7 +80,7 @@ impl Line {
 
     /// A frame of the client was answered.
     pub(crate) fn give_back(&self) {
-        self.flow.credits.give_back();
+        self.flow.backpressure.give_back();
     }
 
     /// Closes the connection after the frames that wait.

@@ -166,7 +166,7 @@ async fn read(
     loop {
         // Without credit nothing is read, so that the client's writes block; and its silence does
         // not count.
-        if flow.credits.take_frame().await {
+        if flow.backpressure.take_frame().await {
             flow.resume();
         }
         let text = loop {
@@ -191,7 +191,7 @@ async fn read(
                 Err(_) => return Ending::Gone,
             }
         };
-        if flow.credits.take_bytes(text.len()).await {
+        if flow.backpressure.take_bytes(text.len()).await {
             flow.resume();
         }
         if flow.put(text) && driver.send(Event::Frames { key }).is_err() {

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_there_is_said_in_words() {
+    async fn missing_pages_are_answered_in_words() {
         let response = fixture().serve("nothing", &HeaderMap::new(), false);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         assert_eq!(text(response).await, NOT_FOUND);

@@ -9,11 +9,11 @@ use std::{
 
 /// What was reported within the hour.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<Told>);
+pub(super) struct Complaints(Mutex<Reported>);
 
 #[derive(Debug, Default)]
-struct Told {
-    told: HashSet<(&'static str, String)>,
+struct Reported {
+    recent: HashSet<(&'static str, String)>,
     since: Option<Instant>,
     last: Option<Instant>,
 }
@@ -32,16 +32,16 @@ impl Complaints {
     /// much has.
     pub(super) fn note(&self, kind: &'static str, what: &str, now: Instant) -> Option<String> {
         let words: String = what.chars().take(MAX_WORDS).collect();
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
-            told.told.clear();
-            told.since = Some(now);
+        let mut reported = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.since.is_none_or(|since| now.duration_since(since) >= PERIOD) {
+            reported.recent.clear();
+            reported.since = Some(now);
         }
-        let is_too_soon = told.last.is_some_and(|last| now.duration_since(last) < PAUSE);
-        if is_too_soon || told.told.len() >= MAX || !told.told.insert((kind, words.clone())) {
+        let is_too_soon = reported.last.is_some_and(|last| now.duration_since(last) < PAUSE);
+        if is_too_soon || reported.recent.len() >= MAX || !reported.recent.insert((kind, words.clone())) {
             return None;
         }
-        told.last = Some(now);
+        reported.last = Some(now);
         Some(words)
     }
 }
@@ -59,8 +59,8 @@ mod tests {
         assert!(!tell("b", 0) && tell("b", 1) && !tell("b", 2));
         assert!(complaints.note("y", "a", start + Duration::from_secs(2)).is_some(), "of another kind");
         assert!(tell("a", 3600) && !tell("a", 3601));
-        let told = (0..1000).filter(|i| tell(&i.to_string(), 3602 + i)).count();
-        assert_eq!(told, MAX - 1);
+        let reported = (0..1000).filter(|i| tell(&i.to_string(), 3602 + i)).count();
+        assert_eq!(reported, MAX - 1);
         assert!(tell("b", 7200));
     }
 

@@ -128,7 +128,7 @@ async fn token_event(heard: &mut Gateway, is_it: impl Fn(&Value) -> bool) -> Str
 }
 
 #[tokio::test]
-async fn what_ended_while_nobody_was_there_is_told_after_the_start() {
+async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let mut gateway = Gateway::connect(&nats.url()).await;
     let options = format!("--demo --key-lifetime 2s --nats {}", nats.url());
@@ -155,7 +155,7 @@ async fn what_ended_while_nobody_was_there_is_told_after_the_start() {
 }
 
 #[tokio::test]
-async fn a_device_proves_itself_to_whichever_process_is_there() {
+async fn a_device_proves_itself_to_the_next_process_too() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let gateway = Gateway::connect(&nats.url()).await;
     let options = format!("--demo --nats {}", nats.url());

@@ -51,7 +51,7 @@ async fn a_session_goes_on_at_another_machine_and_its_used_keys_end_it() {
 }
 
 #[tokio::test]
-async fn nats_that_stands_still_is_no_end() {
+async fn a_frozen_nats_server_does_not_end_the_service() {
     let (nats, _kept) = jetstream();
     let folder = Folder::new();
     let mut gateway = Gateway::connect(&nats.url()).await;

@@ -53,7 +53,7 @@ fn write(folder: &Folder, permissions: &str) {
 const ALL: &str = r#"publish: ">", subscribe: ">""#;
 
 #[tokio::test]
-async fn what_nats_does_not_allow_is_said_at_the_start() {
+async fn missing_nats_permissions_are_reported_at_the_start() {
     let folder = Folder::new();
     for (permissions, options, expected) in [
         (r#"publish: ">", subscribe: { deny: "auth.session.>" }"#, "", r#"subscribe to "auth.session.>""#),
@@ -114,7 +114,7 @@ async fn with_the_documented_permissions_it_starts_and_works() {
 }
 
 #[tokio::test]
-async fn what_nats_comes_to_refuse_is_told_and_gets_well_again() {
+async fn a_withdrawn_nats_permission_is_reported_until_it_is_back() {
     let nats = Permitting::start(ALL);
     let gateway = nats.gateway().await;
     let folder = Folder::new();
@@ -153,7 +153,7 @@ async fn what_nats_comes_to_refuse_is_told_and_gets_well_again() {
 
 /// Others are not noticed then, and all else works.
 #[tokio::test]
-async fn without_the_subject_of_instances_it_starts_and_says_so() {
+async fn without_permission_for_the_instance_subject_it_starts_with_a_warning() {
     let nats = Permitting::start(r#"publish: { deny: "relogin.>" }, subscribe: { deny: "relogin.>" }"#);
     let folder = Folder::new();
     let service = folder.serve(&format!("--demo --store memory --nats {}", nats.url())).await;

@@ -95,7 +95,7 @@ async fn files_that_cannot_be_used_leave_all_as_it_was_and_the_log_says_why() {
 }
 
 #[tokio::test]
-async fn a_terminal_that_closes_ends_what_runs_in_it_and_cleanly() {
+async fn a_closed_terminal_stops_the_service_cleanly() {
     let folder = Folder::new();
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&terminal).unwrap();
@@ -110,7 +110,7 @@ async fn a_terminal_that_closes_ends_what_runs_in_it_and_cleanly() {
 }
 
 #[tokio::test]
-async fn who_is_told_to_ignore_hangups_does() {
+async fn under_nohup_hangups_are_ignored() {
     let folder = Folder::new();
     let service = folder.serve_under(&["nohup"], "--demo", Stdio::null()).await;
     service.signal(Signal::HUP);

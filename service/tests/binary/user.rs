@@ -47,7 +47,7 @@ fn users_are_added_listed_changed_and_removed() {
 }
 
 #[test]
-fn what_cannot_be_done_is_said_in_one_line() {
+fn failed_user_commands_are_reported_in_one_line() {
     let folder = Folder::new();
     let refused = |args: &str, input: &str| folder.run(args, input).refused();
 
@@ -108,7 +108,7 @@ fn user_is(folder: &Folder, user: &str) {
 }
 
 #[tokio::test]
-async fn what_happens_to_a_programs_users_is_announced() {
+async fn changes_of_a_programs_users_are_announced() {
     let (folder, change) = (Folder::new(), "session.user.{cid}.change");
     users_program(&folder);
     user_is(&folder, r#"{"id":3,"name":"Jane Doe","role":"user"}"#);
@@ -140,7 +140,7 @@ async fn what_happens_to_a_programs_users_is_announced() {
 }
 
 #[test]
-fn nothing_is_announced_to_nobody() {
+fn an_announcement_needs_the_data_folder_of_a_service() {
     let folder = Folder::new();
     let refused = |args: &str| folder.run(args, "").refused();
     assert_eq!(

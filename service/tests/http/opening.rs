@@ -45,7 +45,7 @@ async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
 
 /// Line o: DNS rebinding. A page of any name may have that name resolve to this machine.
 #[tokio::test]
-async fn who_asks_for_a_name_that_is_not_ours_gets_nothing() {
+async fn requests_for_foreign_hosts_are_refused() {
     let chat = &["https://chat.example"][..];
     for (urls, allow, host, is_ours) in [
         (&[][..], &[][..], "evil.example", false),
@@ -92,7 +92,7 @@ async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() 
 /// Line l: the address that services, throttle and audit go by is the client's, as far as a proxy
 /// may say so.
 #[tokio::test]
-async fn behind_a_trusted_proxy_the_client_is_whom_it_names() {
+async fn a_trusted_proxy_names_the_client() {
     let forwarded = ("X-Forwarded-For", "198.51.100.9, 192.0.2.7");
     for (proxies, is_believed) in [(&["127.0.0.0/8"][..], true), (&["192.0.2.0/24"], false), (&[], false)] {
         let stage = Stage::behind(proxies).await;

@@ -38,7 +38,7 @@ async fn the_public_keys_are_for_everybody() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_in_words() {
+async fn missing_pages_are_answered_in_words() {
     let stage = Stage::new().await;
     for path in ["/nothing", "/ws", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "//etc/passwd"] {
         let response = stage.http(&format!("GET {path} HTTP/1.1")).await;
@@ -90,7 +90,7 @@ async fn a_browser_that_asks_for_the_page_gets_its_cookie_once() {
 /// A link on another site leads to the page: the browser keeps its cookie to itself, and must not
 /// be given another in its place.
 #[tokio::test]
-async fn a_browser_that_does_not_show_its_cookie_is_given_none() {
+async fn a_browser_that_withholds_its_cookie_gets_no_other() {
     let stage = Stage::new().await;
     for from in ["\r\nSec-Fetch-Site: cross-site", ""] {
         let page = stage.http(&format!("GET / HTTP/1.1{from}")).await;

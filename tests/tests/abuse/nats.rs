@@ -9,7 +9,7 @@ use serde_json::json;
 
 on!(nats: a_second_instance_ends_no_session, a_stop_without_nats_is_clean);
 on!(over_nats: nobody_answers_in_another_s_name);
-on!(embedded_alone: a_pipe_that_nobody_reads_is_in_nobodys_way);
+on!(embedded_alone: an_unread_pipe_delays_no_request);
 
 #[cfg(target_os = "linux")]
 on!(embedded_alone: a_clock_that_jumps_ends_no_session);
@@ -84,7 +84,7 @@ async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
 }
 
 /// Line v: the audit trail goes to a pipe that nobody reads.
-async fn a_pipe_that_nobody_reads_is_in_nobodys_way(stage: &mut Stage) -> Result<()> {
+async fn an_unread_pipe_delays_no_request(stage: &mut Stage) -> Result<()> {
     let pipe = stage.folder().join("pipe");
     let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await?;
     ensure!(made.success(), "mkfifo: {made}");

@@ -16,7 +16,7 @@ on!(embedded_alone:
     an_emptied_users_file_ends_no_session,
     a_start_with_an_emptied_users_file_ends_no_session,
     a_users_file_that_arrives_in_pieces_ends_no_session,
-    who_is_deleted_from_the_users_file_is_out,
+    a_user_deleted_from_the_users_file_is_logged_out,
     a_name_and_a_password_in_either_unicode_form_get_in,
     a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key,
     a_users_program_that_fails_for_a_while_ends_no_session
@@ -129,7 +129,7 @@ async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) 
 }
 
 /// Lines k and y must not keep in whoever is meant to go.
-async fn who_is_deleted_from_the_users_file_is_out(stage: &mut Stage) -> Result<()> {
+async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane", "john", "mary"]).await?;
     serve(stage, &path).await?;
     let mut jane = innocent(stage, "jane").await?;

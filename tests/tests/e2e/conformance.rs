@@ -28,7 +28,7 @@ mod values;
 use http::Http;
 
 on!(nats:
-    frames_that_are_no_requests,
+    frames_other_than_requests,
     subscriptions,
     access_and_its_recheck,
     tokens,
@@ -44,7 +44,7 @@ on!(nats:
 // Resgate returns the old error as long as something refers to the resource (docs/adr/0018).
 on!(over_nats: a_resource_that_comes_back);
 
-async fn frames_that_are_no_requests(stage: &mut Stage) -> Result<()> {
+async fn frames_other_than_requests(stage: &mut Stage) -> Result<()> {
     play(
         stage,
         r#"

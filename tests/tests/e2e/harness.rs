@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use relogin_tests::{
-    front::{Direction, Fate, Front, Happening, Told},
+    front::{Direction, Fate, Front, Happening, PageGateway},
     play::{Failure, play},
     res::Res,
     stage::Arrangement,
@@ -55,7 +55,7 @@ async fn parrot() -> Result<(SocketAddr, JoinHandle<()>)> {
 async fn a_front_passes_loses_doubles_and_cuts() -> Result<(), Failure> {
     play(Arrangement::Embedded, "a_front_passes_loses_doubles_and_cuts", async |stage| {
         let (server, _task) = parrot().await?;
-        let front = Front::start(server, server, Told::Front).await?;
+        let front = Front::start(server, server, PageGateway::Front).await?;
         let browser = stage.page("reader", &format!("{}page", front.url())).await?;
         browser.connection_is("connected").await?;
 
@@ -92,7 +92,7 @@ async fn a_front_passes_loses_doubles_and_cuts() -> Result<(), Failure> {
 async fn a_wait_goes_on_over_a_reload_and_storage_stays_with_its_profile() -> Result<(), Failure> {
     play(Arrangement::Embedded, "a_wait_goes_on_over_a_reload_and_storage_stays_with_its_profile", async |stage| {
         let (server, _task) = parrot().await?;
-        let front = Front::start(server, server, Told::Url(format!("ws://{server}/"))).await?;
+        let front = Front::start(server, server, PageGateway::Url(format!("ws://{server}/"))).await?;
         let url = format!("{}page", front.url());
         let browser = stage.page("owner", &url).await?;
         browser.store(&json!({ "key": "k" })).await?;

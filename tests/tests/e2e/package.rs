@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{LOGIN, RELOGIN};
 
 on!(both: a_session_on_our_client, a_session_on_resclient);
-on!(embedded_alone: a_life_is_told_and_holds_no_key, connecting_and_a_login_wait_for_no_back_off, a_module_that_does_not_load_is_no_end_and_is_tried_again, whatever_keeps_the_module_from_loading_is_no_end, the_module_comes_from_where_the_page_says, a_thousand_leave_nothing, who_waits_for_a_client_is_told, resources_are_what_resclient_makes_of_them);
+on!(embedded_alone: session_events_tell_a_whole_session_without_its_key, connecting_and_a_login_wait_for_no_back_off, loading_the_module_is_retried, any_failure_to_load_the_module_can_be_retried, the_module_comes_from_where_the_page_says, a_thousand_clients_leave_nothing_behind, a_client_that_is_waited_for_is_kept, resources_are_what_resclient_makes_of_them);
 
 async fn a_session_on_our_client(stage: &mut Stage) -> Result<()> {
     a_session(stage, "relogin").await
@@ -74,7 +74,7 @@ async fn a_session(stage: &mut Stage, client: &str) -> Result<()> {
 }
 
 /// Login, relogin and logout, each by what it does, and nothing in it that is of use to somebody.
-async fn a_life_is_told_and_holds_no_key(stage: &mut Stage) -> Result<()> {
+async fn session_events_tell_a_whole_session_without_its_key(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
     for client in ["relogin", "resclient"] {
@@ -136,7 +136,7 @@ async fn says(browser: &Browser, text: &str) -> Result<Vec<String>> {
 
 /// A WebAssembly module that cannot be fetched says nothing of the session: it has not ended, and
 /// goes on when the module is there.
-async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut Stage) -> Result<()> {
+async fn loading_the_module_is_retried(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let site = Site::open(page(include_str!("../../pages/session.js"))?).await?;
     for client in ["relogin", "resclient"] {
@@ -178,7 +178,7 @@ async fn a_module_that_does_not_load_is_no_end_and_is_tried_again(stage: &mut St
 
 /// A network that is down, a server that answers every address with its page, and a
 /// Content-Security-Policy.
-async fn whatever_keeps_the_module_from_loading_is_no_end(stage: &mut Stage) -> Result<()> {
+async fn any_failure_to_load_the_module_can_be_retried(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     const POLICY: &str = "<meta http-equiv=\"Content-Security-Policy\" content=\"script-src 'self' 'unsafe-inline'\">";
     let answer = |answer: &str| format!("window.fetch = async () => {{ {answer} }};");
@@ -256,7 +256,7 @@ async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Resul
 }
 
 /// Who makes thousands of clients with sessions, and closes or drops them, has what it had before.
-async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
+async fn a_thousand_clients_leave_nothing_behind(stage: &mut Stage) -> Result<()> {
     let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
     let browser = stage.browser("thousand").await?;
     browser.open(&site.url()).await?;
@@ -284,7 +284,7 @@ async fn a_thousand_leave_nothing(stage: &mut Stage) -> Result<()> {
 }
 
 /// A client that somebody waits for stays, whatever the browser collects meanwhile.
-async fn who_waits_for_a_client_is_told(stage: &mut Stage) -> Result<()> {
+async fn a_client_that_is_waited_for_is_kept(stage: &mut Stage) -> Result<()> {
     let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
     let browser = stage.browser("waits").await?;
     browser.open(&site.url()).await?;

@@ -12,8 +12,8 @@ on!(embedded_alone:
     a_login_and_a_retry_wait_for_no_back_off,
     the_login_form_spares_its_users_what_it_can,
     each_state_has_its_words_and_no_more_room_than_they_take,
-    what_becomes_of_thief_and_owner_is_in_view,
-    diagnostics_are_for_those_who_ask,
+    the_page_shows_what_becomes_of_thief_and_owner,
+    diagnostics_appear_only_on_request,
     the_strip_tells_what_happens_and_stays_unfolded,
     a_stolen_key_is_shown_for_what_it_is_worth,
     behind_a_proxy_the_public_url_lets_the_page_in,
@@ -231,7 +231,7 @@ async fn each_state_has_its_words_and_no_more_room_than_they_take(stage: &mut St
 }
 
 /// On a screen of 1280 by 860, without scrolling, for both kinds of sessions.
-async fn what_becomes_of_thief_and_owner_is_in_view(stage: &mut Stage) -> Result<()> {
+async fn the_page_shows_what_becomes_of_thief_and_owner(stage: &mut Stage) -> Result<()> {
     const OUT_OF_VIEW: &str = r"
         return [...document.querySelectorAll('#thief, #owner')]
             .map((element) => element.getBoundingClientRect().bottom - innerHeight).filter((below) => below > 0);";
@@ -257,7 +257,7 @@ async fn what_becomes_of_thief_and_owner_is_in_view(stage: &mut Stage) -> Result
     Ok(())
 }
 
-async fn diagnostics_are_for_those_who_ask(stage: &mut Stage) -> Result<()> {
+async fn diagnostics_appear_only_on_request(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
     let page = stage.page("jane", &front.url()).await?;

@@ -5,9 +5,9 @@ use anyhow::Result;
 use relogin_tests::stage::Stage;
 use serde_json::json;
 
-on!(all: a_client_of_the_guides_kind);
+on!(all: a_legacy_client);
 
-async fn a_client_of_the_guides_kind(stage: &mut Stage) -> Result<()> {
+async fn a_legacy_client(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut script = stage.script("guide")?;
     let nobody = json!({ "id": null, "name": null, "role": null });

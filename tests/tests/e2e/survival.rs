@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use relogin_tests::{
     browser::View,
-    front::{Front, Told},
+    front::{Front, PageGateway},
     stage::{Arrangement, Stage},
 };
 
@@ -19,7 +19,7 @@ async fn log_in_and_reload(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = match stage.arrangement() {
         Arrangement::Resgate => {
-            Some(Front::start(stage.service_addr(), stage.gateway_addr(), Told::Url(stage.gateway_url())).await?)
+            Some(Front::start(stage.service_addr(), stage.gateway_addr(), PageGateway::Url(stage.gateway_url())).await?)
         }
         _ => None,
     };

@@ -14,7 +14,7 @@ use crate::{JANE, Kind, RELOGIN};
 on!(both:
     storage_of_a_bound_session_is_copied,
     key_stolen_by_another_browser,
-    key_stolen_by_a_client_of_the_guides_kind,
+    key_stolen_by_a_legacy_client,
     key_stolen_while_the_owner_is_away,
 );
 
@@ -95,7 +95,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     let second_use = frames.iter().position(of_owner).context("it was seen")?;
     let since: Vec<_> = frames[second_use..].iter().filter(|frame| frame.connection != owners).collect();
     let taken = |frame: &&Frame| {
-        // Told, or not yet subscribed and then seen.
+        // PageGateway, or not yet subscribed and then seen.
         let user = match frame.is_event("session.user.{cid}", "change") {
             true => &frame.json["data"]["values"],
             false => &frame.json["result"]["models"]["session.user.{cid}"],
@@ -114,7 +114,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
 
 /// Fault 5, where the session moves: the owner's page is told, in place of a key that silently
 /// stops working.
-async fn key_stolen_by_a_client_of_the_guides_kind(stage: &mut Stage) -> Result<()> {
+async fn key_stolen_by_a_legacy_client(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
     let owner = stage.page("owner", &front.plain_url()).await?;

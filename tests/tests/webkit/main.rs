@@ -8,7 +8,7 @@ extern crate relogin_tests;
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{
     browser::View,
-    front::{Front, Told},
+    front::{Front, PageGateway},
     parts::Part,
     site::{Pages, Site},
     stage::Stage,
@@ -68,7 +68,7 @@ async fn the_network_process_is_killed(stage: &mut Stage) -> Result<()> {
         .with("/index.html", include_str!("../../pages/reporting.html"))
         .with_folder("/relogin/", Part::Package.path()?);
     let site = Site::open(pages).await?;
-    let front = Front::start(site.addr(), stage.gateway_addr(), Told::Nothing).await?;
+    let front = Front::start(site.addr(), stage.gateway_addr(), PageGateway::Nothing).await?;
     stage.keep_record(&front);
     let webkit = Webkit::start(stage.evidence()).await?;
     let profile = stage.folder().join("webkit");

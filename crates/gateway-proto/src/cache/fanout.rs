@@ -20,7 +20,7 @@ use crate::{
 
 /// What one subscriber is to be told.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct Notification {
     pub(crate) connection: ConnectionKey,
     /// What the connection calls the resource.
     pub(crate) rid: ResourceId,
@@ -34,7 +34,7 @@ pub(crate) struct Told {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// To be told.
-    Told(Told),
+    Notification(Notification),
     /// Somebody knew already, or a notice has reached everybody.
     Nobody,
 }
@@ -201,13 +201,18 @@ impl Cache {
             return Some(Step::Nobody);
         }
         let message = notice.message.clone();
-        Some(Step::Told(self.told(resource, number, message, subscriber, heard)))
+        Some(Step::Notification(self.notification(resource, number, message, subscriber, heard)))
     }
 
     /// What a connection is to be told next, before its turn. `lacks` is the number of the first
     /// notice that it may lack, and goes on. `None` if it has been told everything before the
     /// notice `until`.
-    pub(crate) fn tell_next_of(&mut self, connection: ConnectionKey, lacks: &mut u64, until: u64) -> Option<Told> {
+    pub(crate) fn next_notification_for(
+        &mut self,
+        connection: ConnectionKey,
+        lacks: &mut u64,
+        until: u64,
+    ) -> Option<Notification> {
         let first = self.fanout.first();
         *lacks = (*lacks).max(first);
         while *lacks < until {
@@ -225,27 +230,27 @@ impl Cache {
                 if message.is_last() {
                     self.fanout.forget_gone(resource, &subscriber);
                 }
-                return Some(self.told(resource, number, message, subscriber, before));
+                return Some(self.notification(resource, number, message, subscriber, before));
             }
             *lacks += 1;
         }
         None
     }
 
-    fn told(
+    fn notification(
         &mut self,
         resource: ResourceKey,
         number: u64,
         message: Message,
         subscriber: Subscriber,
         heard: Heard,
-    ) -> Told {
+    ) -> Notification {
         let news = match message {
             Message::News(news) => news,
             Message::Merged => self.move_subscriber(resource, &subscriber, &heard),
         };
         let (connection, rid) = subscriber;
-        Told { connection, rid, resource, number, news }
+        Notification { connection, rid, resource, number, news }
     }
 
     fn finish_notice(&mut self, bus: &mut Bus) {

@@ -22,8 +22,8 @@ pub(super) struct Name {
     /// The number of the last event after which access must be requested again.
     pub(super) reaccess: u64,
     /// True while subscribers are told of it, and true if they must be told once more after that.
-    pub(super) is_telling_access: bool,
-    pub(super) must_tell_access_again: bool,
+    pub(super) is_notifying_of_access: bool,
+    pub(super) must_notify_of_access_again: bool,
     /// True once the bus has refused the subscription to its events.
     pub(super) is_refused: bool,
     /// What the services are being asked because of a query event.
@@ -50,8 +50,8 @@ impl Name {
             resources: BTreeSet::new(),
             links: BTreeMap::new(),
             reaccess: 0,
-            is_telling_access: false,
-            must_tell_access_again: false,
+            is_notifying_of_access: false,
+            must_notify_of_access_again: false,
             is_refused: false,
             round: None,
             waiting: VecDeque::new(),

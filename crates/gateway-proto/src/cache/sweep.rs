@@ -9,7 +9,7 @@ use std::{
 
 use relogin_res::{Error, ResourceId};
 
-use super::{Cache, News, Notice, Told, names::Name};
+use super::{Cache, News, Notice, Notification, names::Name};
 use crate::{
     api::ConnectionKey,
     bus::Bus,
@@ -41,7 +41,7 @@ enum Task {
 #[derive(Debug)]
 pub(crate) enum Swept {
     /// A subscriber is to be told.
-    Told(Told),
+    Notification(Notification),
     /// Subscribers of a resource are to be told, if there are any.
     Notices(Vec<Notice>),
 }
@@ -66,8 +66,8 @@ impl Cache {
     /// Tells those subscribers of a name who do not know it that access must be requested again.
     pub(super) fn tell_access(&mut self, name: &str) {
         let Some(it) = self.names.get_mut(name) else { return };
-        if std::mem::replace(&mut it.is_telling_access, true) {
-            it.must_tell_access_again = true;
+        if std::mem::replace(&mut it.is_notifying_of_access, true) {
+            it.must_notify_of_access_again = true;
         } else {
             let task = Task::TellAccess(None);
             self.sweeps.push_back(Sweep { name: name.to_owned(), task });
@@ -183,7 +183,9 @@ impl Cache {
         let Sweep { name, task } = self.sweeps.remove(at)?;
         Some(Swept::Notices(match task {
             Task::TellAccess(last) => {
-                return Some(self.tell_next_access(name, last).map_or(Swept::Notices(Vec::new()), Swept::Told));
+                return Some(
+                    self.notify_next_of_access(name, last).map_or(Swept::Notices(Vec::new()), Swept::Notification),
+                );
             }
             Task::Fetch { after, until, is_for_queries } => {
                 self.fetch_again(&name, after, until, is_for_queries);
@@ -201,13 +203,17 @@ impl Cache {
         }))
     }
 
-    fn tell_next_access(&mut self, text: String, last: Option<(ResourceKey, Option<Subscriber>)>) -> Option<Told> {
+    fn notify_next_of_access(
+        &mut self,
+        text: String,
+        last: Option<(ResourceKey, Option<Subscriber>)>,
+    ) -> Option<Notification> {
         let name = self.names.get_mut(&text)?;
         let (at, last) = last.map_or((None, None), |(key, last)| (Some(key), last));
         let same = at.filter(|key| last.is_some() && self.resources.contains_key(key));
         let Some(key) = same.or_else(|| name.resources_after(at).next()) else {
-            name.is_telling_access = false;
-            if std::mem::take(&mut name.must_tell_access_again) {
+            name.is_notifying_of_access = false;
+            if std::mem::take(&mut name.must_notify_of_access_again) {
                 self.tell_access(&text);
             }
             return None;
@@ -220,7 +226,7 @@ impl Cache {
         let told = next.filter(|(_, heard)| heard.access < reaccess).map(|(subscriber, heard)| {
             heard.access = reaccess;
             let (connection, rid) = subscriber.clone();
-            Told { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess }
+            Notification { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess }
         });
         self.sweeps.push_front(Sweep { name: text, task: Task::TellAccess(Some((key, last))) });
         told

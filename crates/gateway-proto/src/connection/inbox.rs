@@ -8,7 +8,7 @@ use relogin_res::{ResourceId, service::Response};
 use super::{Connection, Shared, subscription::AccessResult};
 use crate::{
     api::{Tag, close},
-    cache::Told,
+    cache::Notification,
     ids::TaskId,
 };
 
@@ -25,7 +25,7 @@ pub(crate) enum Arrival<'a> {
     /// The result of a method, which had so many bytes.
     Method(TaskId, Response, usize),
     /// News of a resource.
-    News(Told),
+    News(Notification),
 }
 
 /// What has to wait, in this order.
@@ -153,7 +153,7 @@ impl Connection {
     /// is next.
     fn next_missed(&mut self, shared: &mut Shared) -> Option<Arrival<'static>> {
         let until = self.inbox.catching_up?;
-        if let Some(told) = shared.cache.tell_next_of(self.key, &mut self.lacks, until) {
+        if let Some(told) = shared.cache.next_notification_for(self.key, &mut self.lacks, until) {
             return Some(Arrival::News(told));
         }
         self.inbox.catching_up = None;

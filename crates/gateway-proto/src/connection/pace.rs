@@ -50,7 +50,7 @@ impl Connection {
     pub(crate) fn set_all_outdated(&mut self, shared: &mut Shared) {
         self.epoch += 1;
         self.pace.left = self.subscriptions.len();
-        // There are no more of them than the client has credits.
+        // There are no more of them than frames that the client may have unanswered.
         let fetched = |task: &Task| if let Task::Fetch(fetch) = task { Some(fetch.rid.clone()) } else { None };
         let fetched: BTreeSet<_> = self.tasks.values().filter_map(fetched).collect();
         for rid in fetched {

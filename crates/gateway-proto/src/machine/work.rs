@@ -11,7 +11,7 @@ use relogin_res::Pattern;
 use super::Gateway;
 use crate::{
     api::ConnectionKey,
-    cache::{Notice, Step, Swept, Told},
+    cache::{Notice, Notification, Step, Swept},
     connection::{Connection, Shared, inbox::Arrival},
     ids::ResourceKey,
 };
@@ -134,9 +134,9 @@ impl Gateway {
             let Shared { cache, bus, .. } = &mut self.shared;
             let Some(swept) = cache.sweep_next(bus) else { break };
             has_some = true;
-            let is_told = matches!(swept, Swept::Told(_));
+            let is_notification = matches!(swept, Swept::Notification(_));
             self.take_swept(swept);
-            if !is_told {
+            if !is_notification {
                 break;
             }
         }
@@ -145,7 +145,7 @@ impl Gateway {
 
     fn take_swept(&mut self, swept: Swept) {
         match swept {
-            Swept::Told(told) => self.tell_one(told),
+            Swept::Notification(told) => self.notify_one(told),
             Swept::Notices(notices) => self.shared.cache.announce(notices),
         }
     }
@@ -155,13 +155,13 @@ impl Gateway {
         let Shared { cache, bus, .. } = &mut self.shared;
         let step = cache.tell_next(bus);
         let has_some = step.is_some();
-        if let Some(Step::Told(told)) = step {
-            self.tell_one(told);
+        if let Some(Step::Notification(told)) = step {
+            self.notify_one(told);
         }
         has_some
     }
 
-    fn tell_one(&mut self, told: Told) {
+    fn notify_one(&mut self, told: Notification) {
         self.with_as_it_is(told.connection, |connection, shared| connection.receive(Arrival::News(told), shared));
     }
 
@@ -176,9 +176,9 @@ impl Gateway {
             let cache = &mut self.shared.cache;
             let until = cache.next_notice();
             let Some(connection) = self.connections.get_mut(&key).filter(|it| !it.is_catching_up()) else { break };
-            let Some(told) = cache.tell_next_of(key, &mut connection.lacks, until) else { return };
+            let Some(told) = cache.next_notification_for(key, &mut connection.lacks, until) else { return };
             self.catch_up_left -= 1;
-            self.tell_one(told);
+            self.notify_one(told);
         }
         let Shared { cache, .. } = &self.shared;
         if let Some(connection) = self.connections.get_mut(&key).filter(|it| it.lacks < cache.next_notice()) {

@@ -9,7 +9,7 @@ use std::{
 use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 
 /// A gateway, what services were asked of it, and what its clients got.
-struct Desk {
+struct Bench {
     gateway: Gateway,
     asked: VecDeque<(Tag, String)>,
     listeners: BTreeMap<String, Tag>,
@@ -20,7 +20,7 @@ struct Desk {
     most_actions: usize,
 }
 
-impl Desk {
+impl Bench {
     fn new(config: Config) -> Self {
         Self {
             gateway: Gateway::new(config),
@@ -97,68 +97,68 @@ const CROWD: u64 = 2000;
 const EMPTY: &str = r#"{"result":{"model":{"n":0}}}"#;
 
 /// A model that a crowd is subscribed to, each of whom has heard nothing since.
-fn crowd(desk: &mut Desk) -> Vec<ConnectionKey> {
-    let crowd: Vec<_> = (1..=CROWD).map(|number| desk.open(number)).collect();
+fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
+    let crowd: Vec<_> = (1..=CROWD).map(|number| bench.open(number)).collect();
     for connection in &crowd {
-        desk.frame(*connection, r#"{"id":1,"method":"subscribe.a"}"#);
-        desk.settle(EMPTY);
+        bench.frame(*connection, r#"{"id":1,"method":"subscribe.a"}"#);
+        bench.settle(EMPTY);
     }
-    desk.texts.clear();
-    desk.most_actions = 0;
+    bench.texts.clear();
+    bench.most_actions = 0;
     crowd
 }
 
 /// Rule 4: an event was as much work in one stretch as it has subscribers.
 #[test]
 fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
-    let mut desk = Desk::new(Config::default());
-    let crowd = crowd(&mut desk);
-    let other = desk.open(CROWD + 1);
+    let mut bench = Bench::new(Config::default());
+    let crowd = crowd(&mut bench);
+    let other = bench.open(CROWD + 1);
     for n in 1..=3 {
-        desk.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
+        bench.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
     }
-    assert!(desk.gateway.has_work(), "not all have been told");
-    desk.frame(other, r#"{"id":1,"method":"version"}"#);
-    assert_eq!(desk.texts[&other].len(), 1, "others come in between");
+    assert!(bench.gateway.has_work(), "not all have been told");
+    bench.frame(other, r#"{"id":1,"method":"version"}"#);
+    assert_eq!(bench.texts[&other].len(), 1, "others come in between");
 
     // Whoever comes in between has it all with the resource; whoever is told in between has it
     // before.
-    desk.frame(other, r#"{"id":2,"method":"get.a"}"#);
-    while !desk.asked.is_empty() {
-        let (tag, _) = desk.asked.pop_front().unwrap();
-        desk.handle(Input::Reply { tag, payload: br#"{"result":{"get":true}}"# });
+    bench.frame(other, r#"{"id":2,"method":"get.a"}"#);
+    while !bench.asked.is_empty() {
+        let (tag, _) = bench.asked.pop_front().unwrap();
+        bench.handle(Input::Reply { tag, payload: br#"{"result":{"get":true}}"# });
     }
-    assert!(desk.texts[&other][1].contains(r#""a":{"n":3}"#), "{:?}", desk.texts[&other]);
+    assert!(bench.texts[&other][1].contains(r#""a":{"n":3}"#), "{:?}", bench.texts[&other]);
     let last = crowd[crowd.len() - 1];
-    assert_eq!(desk.texts.get(&last), None);
-    desk.frame(last, r#"{"id":2,"method":"version"}"#);
-    assert_eq!(desk.texts[&last].len(), 4, "what it is told of later must not overtake what it was to be told before");
-    desk.settle(EMPTY);
+    assert_eq!(bench.texts.get(&last), None);
+    bench.frame(last, r#"{"id":2,"method":"version"}"#);
+    assert_eq!(bench.texts[&last].len(), 4, "what it is told of later must not overtake what it was to be told before");
+    bench.settle(EMPTY);
     for connection in &crowd {
-        let texts = desk.texts[connection].iter().filter(|text| text.contains("event"));
+        let texts = bench.texts[connection].iter().filter(|text| text.contains("event"));
         let expected = (1..=3).map(|n| format!(r#"{{"event":"a.change","data":{{"values":{{"n":{n}}}}}}}"#));
-        assert!(texts.eq(expected.collect::<Vec<_>>().iter()), "{:?}", desk.texts[connection]);
+        assert!(texts.eq(expected.collect::<Vec<_>>().iter()), "{:?}", bench.texts[connection]);
     }
-    assert_eq!(desk.texts[&other].len(), 2);
-    assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
+    assert_eq!(bench.texts[&other].len(), 2);
+    assert!(bench.most_actions <= 600, "{} actions in one stretch", bench.most_actions);
 }
 
 /// What is told before a resource is deleted comes before that, to everybody, although it is no
 /// more.
 #[test]
 fn a_resource_that_is_deleted_is_told_of_to_the_end() {
-    let mut desk = Desk::new(Config::default());
-    let crowd = crowd(&mut desk);
-    desk.event("a", "change", r#"{"values":{"n":1}}"#);
-    desk.event("a", "custom", "7");
-    desk.event("a", "delete", "");
+    let mut bench = Bench::new(Config::default());
+    let crowd = crowd(&mut bench);
+    bench.event("a", "change", r#"{"values":{"n":1}}"#);
+    bench.event("a", "custom", "7");
+    bench.event("a", "delete", "");
     // Who has it anew hears nothing of that.
-    let other = desk.open(CROWD + 1);
-    desk.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
-    desk.settle(r#"{"result":{"model":{"n":5}}}"#);
-    assert_eq!(desk.texts[&other], [r#"{"result":{"models":{"a":{"n":5}}},"id":1}"#]);
+    let other = bench.open(CROWD + 1);
+    bench.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
+    bench.settle(r#"{"result":{"model":{"n":5}}}"#);
+    assert_eq!(bench.texts[&other], [r#"{"result":{"models":{"a":{"n":5}}},"id":1}"#]);
     for connection in &crowd {
-        let texts: Vec<_> = desk.texts[connection].iter().map(String::as_str).collect();
+        let texts: Vec<_> = bench.texts[connection].iter().map(String::as_str).collect();
         let [change, custom, delete, unsubscribe] = texts[..] else { panic!("{texts:?}") };
         assert_eq!(change, r#"{"event":"a.change","data":{"values":{"n":1}}}"#);
         assert_eq!(custom, r#"{"event":"a.custom","data":7}"#);
@@ -169,60 +169,60 @@ fn a_resource_that_is_deleted_is_told_of_to_the_end() {
 /// What a service takes back is not seen by anybody whom the news has not reached yet.
 #[test]
 fn access_that_may_have_changed_is_asked_for_before_anything_else_is_done() {
-    let mut desk = Desk::new(Config::default());
-    let crowd = crowd(&mut desk);
-    desk.event("a", "reaccess", "");
+    let mut bench = Bench::new(Config::default());
+    let crowd = crowd(&mut bench);
+    bench.event("a", "reaccess", "");
     let last = crowd[crowd.len() - 1];
-    desk.asked.clear();
-    desk.frame(last, r#"{"id":2,"method":"get.a"}"#);
-    let text = desk.texts.get(&last);
+    bench.asked.clear();
+    bench.frame(last, r#"{"id":2,"method":"get.a"}"#);
+    let text = bench.texts.get(&last);
     assert!(text.is_none(), "answered by what was known of access before: {text:?}");
 }
 
 /// Rule 4: the oldest news was told to all subscribers at once.
 #[test]
 fn while_too_much_is_to_be_told_nothing_more_is_wanted_of_the_bus() {
-    let mut desk = Desk::new(Config { max_untold_notices: 3, ..Config::default() });
-    let crowd = crowd(&mut desk);
+    let mut bench = Bench::new(Config { max_untold_notices: 3, ..Config::default() });
+    let crowd = crowd(&mut bench);
     for n in 1..=4 {
-        assert!(!desk.gateway.is_behind());
-        desk.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
+        assert!(!bench.gateway.is_behind());
+        bench.event("a", "change", &format!(r#"{{"values":{{"n":{n}}}}}"#));
     }
-    assert_eq!(desk.texts.get(&crowd[crowd.len() - 1]), None);
+    assert_eq!(bench.texts.get(&crowd[crowd.len() - 1]), None);
     // Clients and what is left to be done come in between.
-    desk.frame(crowd[0], r#"{"id":2,"method":"version"}"#);
-    while desk.gateway.is_behind() {
-        desk.handle(Input::Timeout);
+    bench.frame(crowd[0], r#"{"id":2,"method":"version"}"#);
+    while bench.gateway.is_behind() {
+        bench.handle(Input::Timeout);
     }
-    desk.event("a", "change", r#"{"values":{"n":5}}"#);
-    assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
-    desk.settle(EMPTY);
-    desk.texts.get_mut(&crowd[0]).unwrap().retain(|text| text.contains("event"));
-    assert!(crowd.iter().all(|connection| desk.texts[connection].len() == 5));
+    bench.event("a", "change", r#"{"values":{"n":5}}"#);
+    assert!(bench.most_actions <= 600, "{} actions in one stretch", bench.most_actions);
+    bench.settle(EMPTY);
+    bench.texts.get_mut(&crowd[0]).unwrap().retain(|text| text.contains("event"));
+    assert!(crowd.iter().all(|connection| bench.texts[connection].len() == 5));
 }
 
 /// Rule 4: a lost bus was as much work in one stretch as there were connections and subscriptions.
 #[test]
 fn a_lost_bus_ends_connections_and_requests_so_many_at_a_time() {
-    let mut desk = Desk::new(Config::default());
-    let crowd = crowd(&mut desk);
-    desk.frame(crowd[0], r#"{"id":2,"method":"call.a.b"}"#);
-    let (tag, _) = desk.asked.front().cloned().unwrap();
-    desk.handle(Input::LinkDown);
+    let mut bench = Bench::new(Config::default());
+    let crowd = crowd(&mut bench);
+    bench.frame(crowd[0], r#"{"id":2,"method":"call.a.b"}"#);
+    let (tag, _) = bench.asked.front().cloned().unwrap();
+    bench.handle(Input::LinkDown);
     // What the bus has refused is not released.
-    desk.handle(Input::Refused { tag });
-    desk.handle(Input::LinkUp);
-    let other = desk.open(CROWD + 1);
-    assert!(desk.gateway.has_work(), "not all are closed");
-    desk.frame(other, r#"{"id":1,"method":"version"}"#);
-    assert_eq!(desk.texts[&other].len(), 1, "new ones are served meanwhile");
+    bench.handle(Input::Refused { tag });
+    bench.handle(Input::LinkUp);
+    let other = bench.open(CROWD + 1);
+    assert!(bench.gateway.has_work(), "not all are closed");
+    bench.frame(other, r#"{"id":1,"method":"version"}"#);
+    assert_eq!(bench.texts[&other].len(), 1, "new ones are served meanwhile");
     // Of those that do not know it yet nothing is taken.
-    desk.frame(crowd[crowd.len() - 1], r#"{"id":9,"method":"version"}"#);
-    desk.settle(EMPTY);
-    assert_eq!(desk.closed, crowd);
-    assert!(!desk.released.contains(&tag));
-    assert!(crowd.iter().all(|connection| !desk.texts.contains_key(connection)));
-    assert!(desk.most_actions <= 600, "{} actions in one stretch", desk.most_actions);
-    let mut listeners = crowd.iter().map(|connection| &desk.listeners[&format!("conn.c{}.token", connection.0)]);
-    assert!(listeners.all(|tag| desk.released.contains(tag)));
+    bench.frame(crowd[crowd.len() - 1], r#"{"id":9,"method":"version"}"#);
+    bench.settle(EMPTY);
+    assert_eq!(bench.closed, crowd);
+    assert!(!bench.released.contains(&tag));
+    assert!(crowd.iter().all(|connection| !bench.texts.contains_key(connection)));
+    assert!(bench.most_actions <= 600, "{} actions in one stretch", bench.most_actions);
+    let mut listeners = crowd.iter().map(|connection| &bench.listeners[&format!("conn.c{}.token", connection.0)]);
+    assert!(listeners.all(|tag| bench.released.contains(tag)));
 }

@@ -11,7 +11,7 @@ use super::check_with;
 use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag};
 
 /// A gateway and what services were asked of it, answered one by one.
-struct Desk {
+struct Bench {
     gateway: Gateway,
     asked: VecDeque<(Tag, String)>,
     token_listeners: BTreeMap<String, Tag>,
@@ -26,7 +26,7 @@ struct Desk {
     last: BTreeMap<ConnectionKey, String>,
 }
 
-impl Desk {
+impl Bench {
     fn new(config: Config) -> Self {
         Self {
             gateway: Gateway::new(config),
@@ -128,46 +128,46 @@ fn empty(_: &str) -> String {
 #[test]
 fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
     const SUBSCRIPTIONS: usize = 5000;
-    let mut desk = Desk::new(Config::default());
-    let (many, other) = (desk.open(1), desk.open(2));
+    let mut bench = Bench::new(Config::default());
+    let (many, other) = (bench.open(1), bench.open(2));
     for number in 0..SUBSCRIPTIONS {
-        desk.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number}"}}"#));
-        while desk.step(empty) {}
+        bench.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number}"}}"#));
+        while bench.step(empty) {}
     }
-    assert_eq!(desk.frames[&many], SUBSCRIPTIONS);
-    desk.token(1, 0);
-    desk.settle(empty);
-    (desk.requests, desk.most_actions) = (0, 0);
+    assert_eq!(bench.frames[&many], SUBSCRIPTIONS);
+    bench.token(1, 0);
+    bench.settle(empty);
+    (bench.requests, bench.most_actions) = (0, 0);
     // Two keys, in turn, each before all is asked because of the one before.
     for token in 1..=200 {
-        desk.token(1, token);
-        assert!(desk.asked.len() <= 32, "{} requests at once", desk.asked.len());
-        desk.frame(other, r#"{"id":1,"method":"get.b"}"#);
+        bench.token(1, token);
+        assert!(bench.asked.len() <= 32, "{} requests at once", bench.asked.len());
+        bench.frame(other, r#"{"id":1,"method":"get.b"}"#);
         // What the other has asked is behind 32 requests at the most.
         for _ in 0..100 {
-            desk.step(empty);
+            bench.step(empty);
         }
-        assert_eq!(desk.frames[&other], usize::try_from(token).unwrap());
+        assert_eq!(bench.frames[&other], usize::try_from(token).unwrap());
     }
-    assert!(desk.requests < 200 * 140, "{} requests", desk.requests);
-    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+    assert!(bench.requests < 200 * 140, "{} requests", bench.requests);
+    assert!(bench.most_actions <= 200, "{} actions came of one input", bench.most_actions);
     // Where services take their time, requests do not pile up either.
     for token in 300..400 {
-        desk.token(1, token);
+        bench.token(1, token);
         for _ in 0..40 {
-            desk.handle(Input::Timeout);
+            bench.handle(Input::Timeout);
         }
-        let asked = desk.asked.len();
+        let asked = bench.asked.len();
         for _ in 0..asked {
-            desk.step(empty);
+            bench.step(empty);
         }
-        assert!(desk.asked.len() <= 32, "{} requests at once", desk.asked.len());
+        assert!(bench.asked.len() <= 32, "{} requests at once", bench.asked.len());
     }
-    desk.settle(empty);
-    desk.requests = 0;
-    desk.token(1, 1000);
-    desk.settle(empty);
-    assert_eq!(desk.requests, SUBSCRIPTIONS, "each subscription is asked about in the end");
+    bench.settle(empty);
+    bench.requests = 0;
+    bench.token(1, 1000);
+    bench.settle(empty);
+    assert_eq!(bench.requests, SUBSCRIPTIONS, "each subscription is asked about in the end");
 }
 
 #[test]
@@ -179,34 +179,34 @@ fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
         }
         _ => r#"{"result":{"model":{}}}"#.to_owned(),
     };
-    let mut desk = Desk::new(Config::default());
-    let (many, other) = (desk.open(1), desk.open(2));
-    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    let mut bench = Bench::new(Config::default());
+    let (many, other) = (bench.open(1), bench.open(2));
+    bench.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
     let mut steps = 0;
-    while desk.step(content) {
+    while bench.step(content) {
         steps += 1;
-        assert!(desk.asked.len() <= 64 + 2, "{} requests at once", desk.asked.len());
+        assert!(bench.asked.len() <= 64 + 2, "{} requests at once", bench.asked.len());
         if steps == 100 {
-            desk.frame(other, r#"{"id":1,"method":"get.b"}"#);
+            bench.frame(other, r#"{"id":1,"method":"get.b"}"#);
         }
         if steps == 300 {
-            assert_eq!((desk.frames.get(&many), desk.frames[&other]), (None, 1), "the other waits no longer");
+            assert_eq!((bench.frames.get(&many), bench.frames[&other]), (None, 1), "the other waits no longer");
         }
     }
-    assert_eq!(desk.frames[&many], 1);
-    (desk.most_actions, desk.requests) = (0, 0);
+    assert_eq!(bench.frames[&many], 1);
+    (bench.most_actions, bench.requests) = (0, 0);
     // What is cached needs no requests, and takes its time as well.
-    let third = desk.open(3);
-    desk.frame(third, r#"{"id":1,"method":"subscribe.list"}"#);
-    desk.settle(content);
-    assert_eq!((desk.frames[&third], desk.requests), (1, 1));
+    let third = bench.open(3);
+    bench.frame(third, r#"{"id":1,"method":"subscribe.list"}"#);
+    bench.settle(content);
+    assert_eq!((bench.frames[&third], bench.requests), (1, 1));
     // A connection ends bit by bit, too.
     for connection in [many, third] {
-        desk.handle(Input::Closed { connection });
+        bench.handle(Input::Closed { connection });
     }
-    desk.settle(content);
-    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
-    assert_eq!(desk.gateway.shared.subscription_bytes, 0);
+    bench.settle(content);
+    assert!(bench.most_actions <= 200, "{} actions came of one input", bench.most_actions);
+    assert_eq!(bench.gateway.shared.subscription_bytes, 0);
 }
 
 /// A list of so many models, and the models.
@@ -227,110 +227,110 @@ fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
     const REFERENCES: usize = 5000;
     let content = list_of(REFERENCES);
     // What nobody wants goes at once: so it is seen how much that is.
-    let mut desk = Desk::new(Config { unsubscribe_delay: Duration::ZERO, ..Config::default() });
-    let (many, other) = (desk.open(1), desk.open(2));
+    let mut bench = Bench::new(Config { unsubscribe_delay: Duration::ZERO, ..Config::default() });
+    let (many, other) = (bench.open(1), bench.open(2));
     let mut others = 0;
     for turn in 1..=2 {
-        desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+        bench.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
         // All but the last answer.
-        while desk.gateway.has_work() || desk.asked.len() != 1 || desk.subscriptions() <= REFERENCES {
-            assert!(desk.step(&content));
+        while bench.gateway.has_work() || bench.asked.len() != 1 || bench.subscriptions() <= REFERENCES {
+            assert!(bench.step(&content));
         }
-        while !desk.gateway.has_work() {
-            assert!(desk.step(&content));
+        while !bench.gateway.has_work() {
+            assert!(bench.step(&content));
         }
-        desk.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
+        bench.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
         others += 1;
         assert_eq!(
-            (desk.frames.get(&many), desk.frames[&other]),
+            (bench.frames.get(&many), bench.frames[&other]),
             ((turn > 1).then_some(&2), others),
             "the tree is out"
         );
-        desk.settle(&content);
-        assert_eq!(desk.last[&many].matches("\"a.").count(), 2 * REFERENCES);
-        desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
-        desk.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
+        bench.settle(&content);
+        assert_eq!(bench.last[&many].matches("\"a.").count(), 2 * REFERENCES);
+        bench.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+        bench.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
         others += 1;
-        assert_eq!((desk.frames[&many], desk.frames[&other]), (2 * turn - 1, others), "it is gone already");
-        desk.settle(&content);
-        assert_eq!((desk.frames[&many], desk.subscriptions()), (2 * turn, 0));
+        assert_eq!((bench.frames[&many], bench.frames[&other]), (2 * turn - 1, others), "it is gone already");
+        bench.settle(&content);
+        assert_eq!((bench.frames[&many], bench.subscriptions()), (2 * turn, 0));
     }
-    assert!(desk.most_actions <= 300, "{} actions came of one input", desk.most_actions);
-    assert!(desk.most_changes <= 600, "{} subscriptions came or went with one input", desk.most_changes);
-    assert_eq!(desk.gateway.shared.subscription_bytes, 0);
+    assert!(bench.most_actions <= 300, "{} actions came of one input", bench.most_actions);
+    assert!(bench.most_changes <= 600, "{} subscriptions came or went with one input", bench.most_changes);
+    assert_eq!(bench.gateway.shared.subscription_bytes, 0);
 }
 
 /// What comes for a connection whose tree is being dropped is as if the tree was gone already.
 #[test]
 fn what_comes_while_a_tree_is_dropped_comes_after_that() {
     let content = list_of(3000);
-    let mut desk = Desk::new(Config::default());
-    let (many, other) = (desk.open(1), desk.open(2));
+    let mut bench = Bench::new(Config::default());
+    let (many, other) = (bench.open(1), bench.open(2));
     for connection in [many, other] {
-        desk.frame(connection, r#"{"id":1,"method":"subscribe.list"}"#);
-        desk.settle(&content);
+        bench.frame(connection, r#"{"id":1,"method":"subscribe.list"}"#);
+        bench.settle(&content);
     }
-    desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+    bench.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
     for number in [0, 1500, 2999] {
-        desk.event(&format!("a.{number}"), "custom", "1");
+        bench.event(&format!("a.{number}"), "custom", "1");
     }
-    desk.frame(many, r#"{"id":3,"method":"subscribe.a.2999"}"#);
-    desk.event("a.2999", "change", r#"{"values":{"x":1}}"#);
-    desk.token(1, 7);
-    assert_eq!((desk.frames[&many], desk.frames[&other]), (1, 5), "what is others' does not wait");
-    desk.settle(&content);
+    bench.frame(many, r#"{"id":3,"method":"subscribe.a.2999"}"#);
+    bench.event("a.2999", "change", r#"{"values":{"x":1}}"#);
+    bench.token(1, 7);
+    assert_eq!((bench.frames[&many], bench.frames[&other]), (1, 5), "what is others' does not wait");
+    bench.settle(&content);
     // The answers to the two requests, the second with the resource as it is now; no event.
-    assert_eq!(desk.frames[&many], 3);
-    assert_eq!(desk.last[&many], r#"{"result":{"models":{"a.2999":{"x":1}}},"id":3}"#);
-    desk.event("a.2999", "change", r#"{"values":{"x":2}}"#);
-    assert_eq!(desk.last[&many], r#"{"event":"a.2999.change","data":{"values":{"x":2}}}"#);
+    assert_eq!(bench.frames[&many], 3);
+    assert_eq!(bench.last[&many], r#"{"result":{"models":{"a.2999":{"x":1}}},"id":3}"#);
+    bench.event("a.2999", "change", r#"{"values":{"x":2}}"#);
+    assert_eq!(bench.last[&many], r#"{"event":"a.2999.change","data":{"values":{"x":2}}}"#);
 }
 
 /// It may have been given for the token of before.
 #[test]
 fn an_access_answer_that_waits_behind_a_token_is_asked_for_again() {
     let content = list_of(3000);
-    let mut desk = Desk::new(Config::default());
-    let many = desk.open(1);
-    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
-    desk.settle(&content);
-    desk.frame(many, r#"{"id":2,"method":"subscribe.b"}"#);
-    desk.frame(many, r#"{"id":3,"method":"call.c.do"}"#);
-    let asked = std::mem::take(&mut desk.asked);
+    let mut bench = Bench::new(Config::default());
+    let many = bench.open(1);
+    bench.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    bench.settle(&content);
+    bench.frame(many, r#"{"id":2,"method":"subscribe.b"}"#);
+    bench.frame(many, r#"{"id":3,"method":"call.c.do"}"#);
+    let asked = std::mem::take(&mut bench.asked);
     assert_eq!(asked.iter().map(|(_, it)| it.as_str()).collect::<Vec<_>>(), ["get.b", "access.b", "access.c"]);
-    desk.frame(many, r#"{"id":4,"method":"unsubscribe.list"}"#);
-    desk.token(1, 7);
+    bench.frame(many, r#"{"id":4,"method":"unsubscribe.list"}"#);
+    bench.token(1, 7);
     for (tag, subject) in asked {
         let payload = if subject == "get.b" { empty("b") } else { r#"{"result":{"get":true,"call":"*"}}"#.to_owned() };
-        desk.handle(Input::Reply { tag, payload: payload.as_bytes() });
+        bench.handle(Input::Reply { tag, payload: payload.as_bytes() });
     }
-    while desk.gateway.has_work() {
-        desk.handle(Input::Timeout);
+    while bench.gateway.has_work() {
+        bench.handle(Input::Timeout);
     }
-    assert_eq!(desk.last[&many], r#"{"id":4}"#);
-    assert_eq!(desk.asked.iter().map(|(_, it)| it.as_str()).collect::<Vec<_>>(), ["access.b", "access.c"]);
-    desk.settle(&content);
-    assert_eq!(desk.frames[&many], 4);
+    assert_eq!(bench.last[&many], r#"{"id":4}"#);
+    assert_eq!(bench.asked.iter().map(|(_, it)| it.as_str()).collect::<Vec<_>>(), ["access.b", "access.c"]);
+    bench.settle(&content);
+    assert_eq!(bench.frames[&many], 4);
 }
 
 #[test]
 fn while_too_much_waits_for_a_connection_more_is_done_with_each_input() {
     let content = list_of(2000);
-    let mut desk = Desk::new(Config { max_held_events: 150, ..Config::default() });
-    let many = desk.open(1);
-    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
-    desk.settle(&content);
-    desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
-    (desk.gateway.inline, desk.most_changes) = (0, 0);
+    let mut bench = Bench::new(Config { max_held_events: 150, ..Config::default() });
+    let many = bench.open(1);
+    bench.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    bench.settle(&content);
+    bench.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+    (bench.gateway.inline, bench.most_changes) = (0, 0);
     for n in 0..150 {
-        assert_eq!((desk.frames[&many], desk.subscriptions()), (1, 2001), "{n} wait");
-        desk.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
+        assert_eq!((bench.frames[&many], bench.subscriptions()), (1, 2001), "{n} wait");
+        bench.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
     }
     for _ in 150..300 {
-        desk.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
+        bench.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
     }
-    assert!(desk.most_changes <= 256, "{} at once", desk.most_changes);
-    assert_eq!(desk.subscriptions(), 0);
+    assert!(bench.most_changes <= 256, "{} at once", bench.most_changes);
+    assert_eq!(bench.subscriptions(), 0);
 }
 
 /// Rule 4: all of it was done at once.
@@ -338,17 +338,17 @@ fn while_too_much_waits_for_a_connection_more_is_done_with_each_input() {
 #[should_panic(expected = "closed: too many events are waiting")]
 fn if_too_much_waits_for_a_connection_all_the_same_it_is_closed() {
     let content = list_of(3000);
-    let mut desk = Desk::new(Config { max_held_events: 10, ..Config::default() });
-    let many = desk.open(1);
-    desk.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
-    desk.settle(&content);
-    desk.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
-    desk.gateway.inline = 0;
+    let mut bench = Bench::new(Config { max_held_events: 10, ..Config::default() });
+    let many = bench.open(1);
+    bench.frame(many, r#"{"id":1,"method":"subscribe.list"}"#);
+    bench.settle(&content);
+    bench.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
+    bench.gateway.inline = 0;
     for _ in 0..20 {
-        assert_eq!(desk.frames[&many], 1);
-        desk.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
+        assert_eq!(bench.frames[&many], 1);
+        bench.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
     }
-    desk.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
+    bench.frame(many, r#"{"id":3,"method":"unsubscribe.b"}"#);
 }
 
 #[test]
@@ -360,64 +360,64 @@ fn what_many_requests_ask_for_is_looked_through_once() {
         }
         _ => r#"{"result":{"model":{}}}"#.to_owned(),
     };
-    let mut desk = Desk::new(Config::default());
-    let many = desk.open(1);
+    let mut bench = Bench::new(Config::default());
+    let many = bench.open(1);
     for id in 0..200 {
         let kind = if id % 2 == 0 { "subscribe" } else { "get" };
-        desk.frame(many, &format!(r#"{{"id":{id},"method":"{kind}.list"}}"#));
+        bench.frame(many, &format!(r#"{{"id":{id},"method":"{kind}.list"}}"#));
     }
     let mut most_waiting = 0;
-    while desk.step(content) {
-        let connection = &desk.gateway.connections[&many];
+    while bench.step(content) {
+        let connection = &bench.gateway.connections[&many];
         let waiting = connection.subscriptions.values().map(|subscription| subscription.waiting.len());
         most_waiting = most_waiting.max(waiting.sum());
     }
-    assert_eq!(desk.frames[&many], 200);
+    assert_eq!(bench.frames[&many], 200);
     assert!(most_waiting <= 301, "{most_waiting} times somebody waited for a resource");
 }
 
 #[test]
 fn names_hear_of_a_system_reset_one_after_the_other_and_before_their_events() {
-    let mut desk = Desk::new(Config::default());
-    let many = desk.open(1);
+    let mut bench = Bench::new(Config::default());
+    let many = bench.open(1);
     for number in 0..1000 {
-        desk.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number:03}"}}"#));
-        while desk.step(empty) {}
+        bench.frame(many, &format!(r#"{{"id":{number},"method":"subscribe.a.{number:03}"}}"#));
+        while bench.step(empty) {}
     }
-    (desk.most_actions, desk.requests) = (0, 0);
+    (bench.most_actions, bench.requests) = (0, 0);
     let payload = r#"{"resources":[">"],"access":["a.*"]}"#;
-    desk.handle(Input::Message { tag: Tag(1), subject: "system.reset", payload: payload.as_bytes() });
-    assert!(desk.gateway.has_work());
+    bench.handle(Input::Message { tag: Tag(1), subject: "system.reset", payload: payload.as_bytes() });
+    assert!(bench.gateway.has_work());
     // The last of them has not heard of it. Its event waits all the same.
     let subject = "event.a.999.custom";
-    let frames = desk.frames[&many];
-    let tag = desk.event_listeners["event.a.999.*"];
-    desk.handle(Input::Message { tag, subject, payload: b"1" });
-    assert_eq!(desk.frames[&many], frames);
-    desk.settle(empty);
-    assert_eq!(desk.frames[&many], frames + 1);
-    assert!((2000..=2001).contains(&desk.requests), "{} requests", desk.requests);
-    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+    let frames = bench.frames[&many];
+    let tag = bench.event_listeners["event.a.999.*"];
+    bench.handle(Input::Message { tag, subject, payload: b"1" });
+    assert_eq!(bench.frames[&many], frames);
+    bench.settle(empty);
+    assert_eq!(bench.frames[&many], frames + 1);
+    assert!((2000..=2001).contains(&bench.requests), "{} requests", bench.requests);
+    assert!(bench.most_actions <= 200, "{} actions came of one input", bench.most_actions);
 }
 
 #[test]
 fn connections_hear_of_a_token_reset_one_after_the_other() {
-    let mut desk = Desk::new(Config::default());
+    let mut bench = Bench::new(Config::default());
     for number in 0..500 {
-        desk.open(number);
+        bench.open(number);
         let subject = format!("conn.c{number}.token");
         let payload = format!(r#"{{"token":1,"tid":"t{number}"}}"#);
-        let tag = desk.token_listeners[&subject];
-        desk.handle(Input::Message { tag, subject: &subject, payload: payload.as_bytes() });
+        let tag = bench.token_listeners[&subject];
+        bench.handle(Input::Message { tag, subject: &subject, payload: payload.as_bytes() });
     }
-    desk.most_actions = 0;
+    bench.most_actions = 0;
     let tids: Vec<_> = (0..500).map(|number| format!("t{number}")).collect();
     let payload = serde_json::json!({ "tids": tids, "subject": "auth.renew" }).to_string();
     // The second subscription that the machine has made.
-    desk.handle(Input::Message { tag: Tag(2), subject: "system.tokenReset", payload: payload.as_bytes() });
-    desk.settle(empty);
-    assert_eq!(desk.requests, 500);
-    assert!(desk.most_actions <= 200, "{} actions came of one input", desk.most_actions);
+    bench.handle(Input::Message { tag: Tag(2), subject: "system.tokenReset", payload: payload.as_bytes() });
+    bench.settle(empty);
+    assert_eq!(bench.requests, 500);
+    assert!(bench.most_actions <= 200, "{} actions came of one input", bench.most_actions);
 }
 
 #[test]

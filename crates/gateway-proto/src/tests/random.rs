@@ -68,7 +68,7 @@ struct World {
 struct Client {
     /// Also how many requests there were.
     last_id: u64,
-    /// How many credits came back.
+    /// How many frames were dealt with.
     done: u64,
     /// Requests that wait for an answer.
     open: BTreeMap<u64, (String, ResourceId, u32)>,

@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::check;
 
 #[test]
-fn frames_that_are_no_requests_cost_nothing_but_a_credit() {
+fn frames_other_than_requests_cost_nothing() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

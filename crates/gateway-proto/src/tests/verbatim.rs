@@ -131,7 +131,7 @@ fn an_error_with_odd_data_is_still_that_error() {
 }
 
 #[test]
-fn an_array_is_no_object() {
+fn arrays_are_not_objects() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

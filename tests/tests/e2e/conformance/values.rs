@@ -10,7 +10,7 @@ on!(nats:
     values_pass_verbatim,
     references_pass_verbatim,
     collections_pass_verbatim,
-    an_array_is_no_object,
+    arrays_are_not_objects,
     params_left_out_are_null,
     a_name_that_comes_twice,
     a_method_with_too_long_a_name,
@@ -101,7 +101,7 @@ async fn collections_pass_verbatim(stage: &mut Stage) -> Result<()> {
     .await
 }
 
-async fn an_array_is_no_object(stage: &mut Stage) -> Result<()> {
+async fn arrays_are_not_objects(stage: &mut Stage) -> Result<()> {
     play(
         stage,
         r#"
