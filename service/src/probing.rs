@@ -45,7 +45,7 @@ mod tests {
     /// How long a session's connections have for their answers.
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// Jane on as many connections, `c0` to `c<n>`, with the pruning at work.
+    /// Jane on as many connections, `c0` to `c<n>`, with the liveness probe running.
     struct Probed {
         world: World,
         key: ReloginKey,

@@ -1,6 +1,6 @@
-//! Attacks that go on until they are told to stop: what the bench measures an honest client beside,
-//! and what the soak mixes in. They come from addresses of their own. Whoever is ended by the
-//! server comes back, as an attacker would.
+//! Attacks that go on until they are stopped, for the bench, which measures an honest client beside
+//! them, and for the soak. They come from addresses of their own, and reconnect when the server
+//! ends them, as an attacker would.
 //!
 //! Nothing is asserted here; the abuse suite has the bounds.
 

@@ -131,7 +131,7 @@ impl Browser {
         self.client.goto(url).await.with_context(|| self.about(&format!("opening {url}")))
     }
 
-    /// Loads the page anew.
+    /// Reloads the page.
     ///
     /// # Errors
     /// If it does not load.
@@ -305,7 +305,7 @@ impl Browser {
         self.until(&format!("the user {name}"), &condition).await.map(drop)
     }
 
-    /// Waits until the demo's counter has changed twice. (Started anew, it counts from zero.)
+    /// Waits until the demo's counter has changed twice. (Restarted, it counts from zero.)
     ///
     /// # Errors
     /// If it stands still.

@@ -84,7 +84,7 @@ pub enum Happening {
     Frame(Frame, Fate),
     /// A connection ended.
     Closed(usize),
-    /// A page asked for [`HOLD`], and will wait for an answer for ever.
+    /// A page asked for [`HOLD`], and will wait for an answer forever.
     Held,
     /// A page has sent this text to [`REPORT`].
     Reported(String),

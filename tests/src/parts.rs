@@ -1,5 +1,5 @@
-//! Where the programs are: `cargo xtask test` says it in environment variables; without them, the
-//! usual places are searched.
+//! Paths of the programs: from the environment variables that `cargo xtask test` sets, else from
+//! the usual places.
 
 use std::{
     env,

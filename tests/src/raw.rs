@@ -278,7 +278,7 @@ impl Raw {
     }
 }
 
-/// What comes next of `bytes`, which are repeated for ever, when `sent` bytes are gone.
+/// What comes next of `bytes`, which are repeated forever, when `sent` bytes are gone.
 fn bytes_from(bytes: &[u8], sent: usize) -> &[u8] {
     &bytes[sent % bytes.len()..]
 }

@@ -1,5 +1,5 @@
-//! What must not stand in anything that the `relogin` binary says: every line that any test of the
-//! suite hears of it is looked through. Knows what secrets look like, not where they come from.
+//! Finds secrets in the output of the `relogin` binary: every line that any test of the suite reads
+//! is searched. Knows the form of secrets, not where they come from.
 
 /// The length of a relogin key as text: 56 bytes in base64url.
 const KEY: usize = 75;

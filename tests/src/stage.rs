@@ -1,5 +1,5 @@
-//! What a scenario plays on: the parts of one arrangement, started on demand, ended with the stage,
-//! and the evidence.
+//! The stage of a scenario: the parts of one arrangement, started on demand and stopped with the
+//! stage, and the evidence.
 //!
 //! Every scenario plays on both arrangements; only this file knows how they differ.
 

@@ -1,5 +1,4 @@
-//! Where things are: the workspace, its target folder, the tool cache; and how a child program is
-//! started.
+//! Paths of the workspace, its target folder and the tool cache; starts child programs.
 
 use std::{
     env,

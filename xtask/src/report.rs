@@ -1,4 +1,4 @@
-//! What is printed to the terminal: one line for each step, with the time since the start.
+//! Prints to the terminal: one line for each step, with the time since the start.
 //!
 //! The only place of this crate that prints; output of child programs goes to [`crate::log`].
 

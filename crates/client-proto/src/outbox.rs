@@ -1,5 +1,5 @@
-//! Where the parts of the client put what they want done: actions, and requests for the gateway.
-//! Decides nothing.
+//! Collects the actions of the client's parts, and their requests to the gateway. Must not decide
+//! anything.
 
 use std::{collections::VecDeque, time::Duration};
 

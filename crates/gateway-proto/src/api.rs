@@ -1,4 +1,4 @@
-//! What a driver hands to the machine and takes from it. Knows no rules.
+//! Inputs, actions and configuration of the machine. Must not decide anything.
 
 use std::{fmt, time::Duration};
 
@@ -214,7 +214,7 @@ pub struct Config {
     /// How many bytes they may have.
     pub max_held_bytes: usize,
     /// How many events of one name, and answers to get requests, may wait for the answers to query
-    /// requests. Beyond it, the query resources are fetched anew.
+    /// requests. Beyond it, the query resources are fetched again.
     pub max_waiting_events: usize,
     /// How many bytes they may have.
     pub max_waiting_bytes: usize,

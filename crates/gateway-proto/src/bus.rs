@@ -251,7 +251,7 @@ impl Abandoned {
         request.or_else(|| self.listeners.pop_first().map(|(tag, _)| tag))
     }
 
-    /// Takes one out. False if it is none of them.
+    /// Takes one out. False if it is not one of them.
     pub(crate) fn remove(&mut self, tag: Tag) -> bool {
         self.requests.remove(&tag).is_some() || self.listeners.remove(&tag).is_some()
     }

@@ -1,5 +1,4 @@
-//! What a resource holds at one moment, and its JSON text, made once however many connections it
-//! goes to.
+//! A snapshot of a resource, and its JSON text, which is encoded once for all connections.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! How the machine's parts name each other's things.
+//! Ids by which the machine's parts refer to each other's state.
 
 use std::{
     collections::BTreeMap,

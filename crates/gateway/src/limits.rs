@@ -1,5 +1,4 @@
-//! What one client may make the gateway hold, and how long the gateway waits for it. Must not know
-//! who obeys.
+//! Limits of one client: memory, frames and times. Must not know who enforces them.
 
 use std::time::Duration;
 

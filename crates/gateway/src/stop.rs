@@ -1,4 +1,4 @@
-//! How the gateway's tasks learn that they are to stop.
+//! Tells the gateway's tasks to stop.
 
 use tokio::sync::watch;
 

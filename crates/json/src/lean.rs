@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::DEEPEST;
 
-/// Reads a JSON text. `None` if it is none.
+/// Reads a JSON text. `None` if it is not valid.
 pub(crate) fn parse(text: &str) -> Option<Json> {
     let mut reader = Reader { text, at: 0 };
     let json = reader.value(DEEPEST)?;

@@ -27,7 +27,7 @@ use standard as with;
 /// How deep arrays and objects may lie in each other: as deep as serde_json reads them.
 const DEEPEST: u8 = 127;
 
-/// Reads a JSON text. `None` if it is none.
+/// Reads a JSON text. `None` if it is not valid.
 #[must_use]
 pub fn parse(text: &str) -> Option<Json> {
     with::parse(text)

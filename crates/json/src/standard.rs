@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json, value::RawValue};
 
 use crate::{DEEPEST, Lossy};
 
-/// Reads a JSON text. `None` if it is none.
+/// Reads a JSON text. `None` if it is not valid.
 pub(crate) fn parse(text: &str) -> Option<Json> {
     let read = serde_json::from_str(text).ok();
     // Rare, so it may go through the text once more for each level.

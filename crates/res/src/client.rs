@@ -1,4 +1,4 @@
-//! What a client and a gateway say to each other: requests, responses, events.
+//! Messages between a client and a gateway: requests, responses, events.
 //!
 //! Both directions, both ways: a client writes what a gateway reads, and reads what a gateway
 //! writes. [RES-Client protocol](https://resgate.io/docs/specification/res-client-protocol/).
@@ -147,7 +147,7 @@ impl Request {
 }
 
 impl Method {
-    /// Reads a request method. `None` if it is none.
+    /// Reads a request method. `None` if it is not one.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Some((kind, rest)) = text.split_once('.') else {
@@ -225,7 +225,7 @@ impl VersionParams {
 }
 
 impl VersionResult {
-    /// Reads the result. `None` if it is none.
+    /// Reads the result. `None` if it is not one.
     #[must_use]
     pub fn read(json: &Json) -> Option<Self> {
         json.get("protocol")?.as_str().map(|protocol| Self { protocol: protocol.to_owned() })
@@ -262,7 +262,7 @@ impl<M, C> Default for ResourceSet<M, C> {
 }
 
 impl ResourceSet {
-    /// Reads a resource set. `None` if it is none.
+    /// Reads a resource set. `None` if it is not one.
     #[must_use]
     pub fn read(json: Json) -> Option<Self> {
         Self::take_from(&mut members(json)?)

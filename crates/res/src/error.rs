@@ -49,7 +49,7 @@ pub mod code {
     pub const INVALID_PARAMS: &str = "system.invalidParams";
     /// The query is not one of the resource's.
     pub const INVALID_QUERY: &str = "system.invalidQuery";
-    /// The request is none that the gateway knows.
+    /// The gateway does not know the request.
     pub const INVALID_REQUEST: &str = "system.invalidRequest";
     /// The resource has no such method.
     pub const METHOD_NOT_FOUND: &str = "system.methodNotFound";
@@ -166,7 +166,7 @@ impl Error {
         Self::new(code::UNSUPPORTED_PROTOCOL, "Unsupported protocol")
     }
 
-    /// Reads an error, as serde does. `None` if it is none.
+    /// Reads an error, as serde does. `None` if it is not one.
     #[must_use]
     pub fn read(json: Json) -> Option<Self> {
         let mut members = members(json)?;

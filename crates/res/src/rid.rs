@@ -86,7 +86,8 @@ pub fn is_part(text: &str) -> bool {
 }
 
 impl Pattern {
-    /// Reads a pattern. `None` if it is none; services send such at times, and it matches nothing.
+    /// Reads a pattern. `None` if it is not one; services send invalid ones at times, and it
+    /// matches nothing.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let parts = text.strip_suffix(".>").unwrap_or(text);

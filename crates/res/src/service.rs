@@ -1,5 +1,4 @@
-//! What gateways and services say to each other over the messaging system: requests, responses,
-//! events.
+//! Messages between gateways and services over the messaging system: requests, responses, events.
 //!
 //! Both directions: a gateway writes requests and reads responses, a service reads requests and
 //! writes responses. [RES-Service

@@ -66,7 +66,7 @@ impl Value {
     /// Reads a value.
     ///
     /// # Errors
-    /// [`InvalidValue`] if the JSON is none, or a delete action.
+    /// [`InvalidValue`] if the JSON is not a value, or a delete action.
     pub fn parse(json: Json) -> Result<Self, InvalidValue> {
         match json {
             Json::Object(_) | Json::Array(_) => match Change::parse(json)? {

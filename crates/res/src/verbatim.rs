@@ -40,7 +40,7 @@ impl Verbatim {
     /// Reads a value.
     ///
     /// # Errors
-    /// [`InvalidValue`] if the JSON is none, or a delete action.
+    /// [`InvalidValue`] if the JSON is not a value, or a delete action.
     pub fn parse(text: &RawValue) -> Result<Self, InvalidValue> {
         match Change::<Self>::parse_text(text)? {
             Change::Set(value) => Ok(value),

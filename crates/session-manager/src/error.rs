@@ -16,7 +16,7 @@ pub enum RequestError {
     /// The connection went after the request was sent. The request may have been carried out.
     #[error("the connection was lost")]
     ConnectionLost,
-    /// The answer is none that RES knows.
+    /// The answer is not RES.
     #[error("the answer makes no sense")]
     Garbled,
     /// A later command made it pointless: unsubscribed before the resource was there, logged out

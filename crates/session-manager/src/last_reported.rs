@@ -1,4 +1,4 @@
-//! What the page was told last, so that it is told only of what is otherwise.
+//! The events that the page was sent last, so that only changes are reported.
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 //! the session, so the lock is waited for until whoever has it must have done with its use.
 //!
 //! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little
-//! longer than the next, and anew when storage shows that somebody is at work after all: else they
+//! longer than the next, and again when storage shows that somebody is at work after all: else they
 //! would steal from each other, one after the other.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Where the parts of the session manager put what they want done: actions, and requests, each with
-//! its deadline. Must not decide anything.
+//! Collects the actions and requests of the session manager, each request with its deadline. Must
+//! not decide anything.
 
 use std::time::Duration;
 

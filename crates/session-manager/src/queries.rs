@@ -1,4 +1,4 @@
-//! What was asked of storage, and not answered yet. Answers come in the order of the questions.
+//! Pending queries to storage. Answers come in the order of the queries.
 
 use crate::{
     Action, Secret, Token,

@@ -1,5 +1,5 @@
-//! What is known of the session: whether there is a key, who is logged in by it, and that the key
-//! is to be used. Must not know connections, storage or operations.
+//! The session status: whether there is a key, who is logged in by it, and that the key is to be
+//! used. Must not know connections, storage or operations.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! What the session's methods take and give back, as JSON: what `relogin_session::api` says through
-//! serde, by hand, for the page downloads serde's code anew for each type. A test holds both to the
-//! same.
+//! serde, by hand, for the page downloads serde's code again for each type. A test holds both to
+//! the same.
 
 use relogin_res::json::Object;
 use relogin_session::api::{Challenge, LoginParams, LogoutParams, ReloginKey, ReloginParams};

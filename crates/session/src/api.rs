@@ -176,7 +176,7 @@ pub enum Denied {
     /// The token of an issuer is good for nothing, or there is none. Why, is for the log to say.
     #[error("Invalid token")]
     InvalidToken,
-    /// The method is none of ours.
+    /// There is no such method.
     #[error("Method not found")]
     MethodNotFound,
 }

@@ -1,4 +1,4 @@
-//! How long things live.
+//! Lifetimes of keys and sessions.
 
 /// Lifetimes, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

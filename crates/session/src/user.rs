@@ -1,4 +1,4 @@
-//! Who is logged in, and what services are told of it.
+//! The logged-in user, and the access token and user model that services see.
 
 use serde::{Deserialize, Serialize};
 

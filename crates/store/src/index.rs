@@ -1,4 +1,4 @@
-//! What embedded stores keep in memory for every session: its newest revision, and lookups by
+//! The index of embedded stores in memory: the newest revision of every session, and lookups by
 //! connection, by user and by deadline. Must not depend on the disk.
 //!
 //! A million sessions must fit in 400 MB beside the database's own cache, so nothing of a record is

@@ -1,4 +1,4 @@
-//! What the service is to run with, all of it checked. Must not know how it was asked for: that is
+//! The checked configuration of the service. Must not know how options are written: that is for
 //! `config`.
 
 use std::path::PathBuf;

@@ -42,7 +42,7 @@ pub(super) async fn hold<'a>(cx: &'a AuthContext, cid: &str) -> Option<Hold<'a>>
     Some(Hold { _guard: cx.sessions.hold(&connection).await, connection, answered: None })
 }
 
-/// The user on the held connection; none if its id is none. A get does not say who asks: the
+/// The user on the held connection; none if its id is not one. A get does not say who asks: the
 /// gateway keeps the answer from clients without access.
 pub(super) async fn get(cx: &AuthContext, hold: Option<&mut Hold<'_>>, payload: &[u8]) -> Result<Response, Failure> {
     GetRequest::parse(payload)?;

@@ -279,7 +279,7 @@ fn expiry_and_beginning_count_with_the_leeway_and_no_longer() {
     for exp in [json!(null), json!("9999999999"), json!(-1), json!(1e300), json!([now + 60]), json!(true)] {
         assert_eq!(outcome("exp", exp.clone()), Some(Refusal::Expired), "{exp}");
     }
-    assert_eq!(of_claims(&without("exp"), &rules()), Err(Refusal::Expired), "none that lasts for ever");
+    assert_eq!(of_claims(&without("exp"), &rules()), Err(Refusal::Expired), "none that lasts forever");
     for (nbf, refused) in [(now, false), (now + 30, false), (now + 31, true), (u64::MAX, true)] {
         assert_eq!(outcome("nbf", json!(nbf)), refused.then_some(Refusal::NotYet), "{nbf}");
     }

@@ -1,4 +1,4 @@
-//! What may be asked of a session. Must not decide anything.
+//! Requests to a session. Must not decide anything.
 
 use relogin_session::{Attempt, Command, ConnectionId, Login, PresentedKey, SessionId, Token};
 

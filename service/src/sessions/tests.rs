@@ -291,9 +291,9 @@ async fn a_relogin_takes_the_connection_off_its_other_session() {
     assert_eq!(world.user_on("a").await.as_deref(), Some("john"));
 }
 
-/// The relogin has taken `a` off its session when the others get their turns: `a` logs in anew, and
-/// the session that the relogin is for ends. What the relogin then says to `a` must not be what it
-/// would have said before.
+/// The relogin has taken `a` off its session when the others get their turns: `a` logs in again,
+/// and the session that the relogin is for ends. What the relogin then says to `a` must not be what
+/// it would have said before.
 #[tokio::test(start_paused = true)]
 async fn a_refused_relogin_leaves_a_login_alone_that_was_faster() {
     let mut world = World::new().await;

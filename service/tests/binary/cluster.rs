@@ -1,4 +1,5 @@
-//! Three instances on a bucket that three NATS servers keep: the loss of one is a wait, and no end.
+//! Three instances on a bucket with three replicas: when a NATS server is lost, sessions wait and
+//! go on.
 
 use async_nats::Client;
 use relogin_test_support::nats_cluster::Cluster;

@@ -1,5 +1,5 @@
-//! Connections that are no more, that the service does not know of, or whose device proves itself;
-//! over NATS, where gateways and their connections live on while the service does not.
+//! Closed connections, connections that the service does not know, and proofs of possession; over
+//! NATS, where gateways and their connections outlive the service.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use relogin_session::{ReloginKey, api::proof_message};

@@ -1,6 +1,6 @@
 //! SIGKILL at random moments, hundreds of times, with logins, relogins and logouts in flight;
-//! behind the embedded gateway and over NATS. What was answered holds, what was not is wholly there
-//! or not at all, and a client that repeats itself gets on.
+//! behind the embedded gateway and over NATS. Answered requests are durable, the others are done
+//! completely or not at all, and a client that retries goes on.
 //!
 //! The moment of the kill and what each client does come from a seed, which a failure prints:
 //! `RELOGIN_SEED=7` plays it again, as far as two processes can be made to do the same twice.

@@ -1,4 +1,4 @@
-//! Sessions in JetStream: what one machine has begun, another goes on with.
+//! Sessions in JetStream: another machine continues them.
 
 use futures_util::TryStreamExt;
 use relogin_test_support::nats_server::NatsServer;

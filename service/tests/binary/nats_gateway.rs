@@ -1,5 +1,4 @@
-//! A gateway of a few lines: what Resgate would say to the service over NATS, and what it would
-//! hear.
+//! A minimal gateway on NATS: sends requests to the service and receives events as Resgate does.
 
 use std::time::Duration;
 

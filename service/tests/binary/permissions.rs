@@ -1,4 +1,4 @@
-//! What a NATS server does not allow: said at the start, and when it comes to that later.
+//! Missing NATS permissions are reported at the start, and when they are withdrawn later.
 
 use std::fs;
 

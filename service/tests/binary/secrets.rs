@@ -1,5 +1,4 @@
-//! What the program says, at its most talkative, of all that passes through it: everything but the
-//! secrets.
+//! No secret is in the log at its most verbose level, or in the audit trail.
 
 use std::fs;
 

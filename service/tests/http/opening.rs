@@ -1,4 +1,4 @@
-//! Where and from which pages WebSockets are opened, and whom proxies may name as their clients.
+//! WebSocket upgrades: paths, origins, hosts, and client addresses behind proxies.
 
 use std::sync::Arc;
 

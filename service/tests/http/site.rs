@@ -1,4 +1,4 @@
-//! What is served by plain HTTP.
+//! Plain HTTP: page, health check, public keys, cookies and errors.
 
 use std::sync::Arc;
 

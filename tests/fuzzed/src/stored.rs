@@ -1,4 +1,4 @@
-//! What is read back from disks and browsers: whatever is there, it is a record or none.
+//! Records from disks and browsers: any text is either a record or rejected.
 
 use relogin_client_proto::{Client, Config, Input, SessionState};
 use relogin_res::ResourceId;

@@ -1,4 +1,4 @@
-//! How much of what may go wrong, and what this world is like.
+//! The configuration of a world: which faults may happen how often.
 
 use crate::mutant::Mutant;
 
@@ -10,7 +10,7 @@ pub struct Budget {
     pub timers: u8,
     /// A connection is lost, with all that was on its way over it.
     pub drops: u8,
-    /// A tab is loaded anew.
+    /// A tab is reloaded.
     pub reloads: u8,
     /// A request is lost on its way to the service.
     pub lost: u8,

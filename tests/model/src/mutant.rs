@@ -1,5 +1,5 @@
-//! What can be broken on purpose, so that the check is seen to notice it. Each is made by altering
-//! what goes into the shipped code or what comes out of it; none is in it.
+//! Mutants: rules broken on purpose, which the check must notice. Each alters an input or an output
+//! of the shipped code, never the code itself.
 
 /// One thing that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -129,7 +129,7 @@ impl Tab {
         }
     }
 
-    /// The tab that is there once it is loaded anew.
+    /// The tab that is there once it is reloaded.
     #[must_use]
     pub fn reloaded(&self) -> Self {
         Self { draws: self.draws, sockets: self.sockets, ..Self::new(self.number, self.many_sessions) }

@@ -88,7 +88,7 @@ pub enum Step {
     Timer(usize),
     /// A tab loses its connection.
     Drop(usize),
-    /// A tab is loaded anew.
+    /// A tab is reloaded.
     Reload(usize),
     /// The user logs out in a tab.
     Logout(usize),

@@ -1,4 +1,4 @@
-//! What only the Chrome DevTools protocol can do to a browser.
+//! Commands to a browser that only the Chrome DevTools protocol has.
 
 use anyhow::{Context, Result};
 use fantoccini::wd::WindowHandle;
@@ -72,7 +72,7 @@ impl Browser {
     }
 
     /// Lets no timer ring that the page in the current tab sets from now on, until it is reloaded:
-    /// whoever waits for time to pass waits for ever.
+    /// whoever waits for time to pass waits forever.
     ///
     /// # Errors
     /// If the page cannot be told.

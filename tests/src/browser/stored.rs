@@ -1,4 +1,4 @@
-//! What the page keeps in the browser, read and written as docs/protocol.md, section 4, says.
+//! Reads and writes the storage record of the page, as docs/protocol.md, section 4, describes it.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};

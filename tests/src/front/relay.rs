@@ -1,4 +1,4 @@
-//! How what comes to the front gets to its parts: pages by HTTP, messages by WebSocket.
+//! Relays the front's traffic: pages by HTTP, messages by WebSocket.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What the suite stands on is right: an honest client notices what is refused to it.
+//! Tests of the harness: an honest client notices when it is refused.
 
 use anyhow::{Result, ensure};
 use relogin_tests::{

@@ -1,5 +1,5 @@
-//! What happens to the users file on a bad day, and what keyboards send: nobody's session ends, and
-//! nobody is kept out.
+//! Mishaps of the users file, and Unicode forms of names and passwords: no session ends, and nobody
+//! is kept out.
 
 use std::{
     fs,

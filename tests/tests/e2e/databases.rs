@@ -1,4 +1,4 @@
-//! Browsers whose IndexedDB breaks, or gives no answer: no page waits for it for ever, and nobody
+//! Browsers whose IndexedDB breaks, or gives no answer: no page waits for it forever, and nobody
 //! is logged out by it.
 
 use anyhow::{Context, Result};

@@ -1,5 +1,5 @@
-//! How a login ends: logged out, expired, its user removed. And that it ends for those it should,
-//! and for nobody else.
+//! Ends of sessions: by logout, by expiry, by the removal of the user; for everybody concerned, and
+//! for nobody else.
 
 use std::path::Path;
 
@@ -83,7 +83,7 @@ async fn key_expires_while_the_page_is_closed(stage: &mut Stage) -> Result<()> {
     page.counter_runs().await
 }
 
-/// Fault 12: a session that refreshes itself for ever still ends.
+/// Fault 12: a session that refreshes itself forever still ends.
 async fn session_reaches_its_lifetime(stage: &mut Stage) -> Result<()> {
     stage.up(&["--session-lifetime", "6s", "--key-lifetime", "4s", "--refresh", "2s"]).await?;
     let front = stage.front().await?;

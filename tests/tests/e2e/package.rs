@@ -236,7 +236,7 @@ async fn the_module_comes_from_where_the_page_says(stage: &mut Stage) -> Result<
     Ok(())
 }
 
-/// The browser's timers stand still: who waited for back-off would wait for ever.
+/// The browser's timers stand still: who waited for back-off would wait forever.
 async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;

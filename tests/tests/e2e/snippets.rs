@@ -1,6 +1,6 @@
-//! What README.md, the package's README and docs/client.md show, letter by letter, as somebody who
-//! copies it has it: the package and ResClient come from npm's folder, by names alone. Only the
-//! gateway's address leads elsewhere.
+//! The snippets of README.md, the package's README and docs/client.md, letter by letter: the
+//! package and ResClient come from npm's folder, by names alone. Only the gateway's address is
+//! redirected.
 
 use std::{
     fs,

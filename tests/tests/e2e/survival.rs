@@ -1,4 +1,4 @@
-//! What a login survives: reloads, restarts of every part, a move to another gateway, a second tab.
+//! A login survives reloads, restarts of every part, a move to another gateway, a second tab.
 
 use anyhow::{Context, Result};
 use relogin_tests::{

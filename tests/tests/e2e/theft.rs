@@ -1,5 +1,5 @@
-//! What a browser keeps is copied to somebody else: keys of bearer sessions end them, keys of bound
-//! ones open nothing.
+//! Copies of a browser's storage: used keys of bearer sessions end them, keys of bound sessions
+//! open nothing.
 
 use anyhow::{Context, Result};
 use relogin_tests::{

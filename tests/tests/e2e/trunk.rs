@@ -1,5 +1,4 @@
-//! What people do with Trunk by hand: `trunk serve` while they work on the page, and a build where
-//! wasm-opt cannot be had.
+//! Trunk by hand: `trunk serve` while working on the page, and a build without wasm-opt.
 
 use std::{env, fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 

@@ -1,5 +1,4 @@
-//! What no well-behaved client sends, on the wire itself: through the embedded gateway and through
-//! Resgate.
+//! Requests that no well-behaved client sends, through the embedded gateway and through Resgate.
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;

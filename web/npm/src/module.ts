@@ -46,7 +46,7 @@ const attempt = async (): Promise<void> => {
 };
 
 /**
- * Whether this runs in a browser. Servers that render pages are none, nor are jsdom and happy-dom,
+ * Whether this runs in a browser. Servers that render pages are not, nor are jsdom and happy-dom,
  * which have no database: without that, no session can be kept.
  */
 export const hasBrowser = (): boolean => typeof indexedDB === "object" && typeof WebSocket === "function";

@@ -166,7 +166,7 @@ fn set_flag(id: &str, name: &str, value: bool) {
     let Some(target) = element(id) else { return };
     let value = if value { "true" } else { "false" };
     if target.get_attribute(name).as_deref() != Some(value) {
-        // (It fails for names that are none.)
+        // (It fails for names that are not valid.)
         let _ = target.set_attribute(name, value);
     }
 }
@@ -175,7 +175,7 @@ fn set_flag(id: &str, name: &str, value: bool) {
 fn set_state(name: &str, value: &str) {
     let states = body().dataset();
     if states.get(name).as_deref() != Some(value) {
-        // (It fails for names that are none.)
+        // (It fails for names that are not valid.)
         let _ = states.set(name, value);
     }
 }

@@ -1,4 +1,4 @@
-//! What the page shows, worked out from what is known: words and nothing else. Knows no DOM.
+//! Computes the words of the page from its state. Must not know the DOM.
 
 mod login;
 

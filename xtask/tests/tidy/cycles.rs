@@ -1,7 +1,7 @@
 //! No modules with the same parent use each other in a cycle, neither in the product nor in tests.
 //!
-//! What a module and those below it name of each other is not counted: they are one thing in several
-//! files. Tests beside a file count as a part of it only among themselves.
+//! Uses between a module and those below it are not counted: they are one module in several files.
+//! Tests beside a file count as a part of it only among themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What every bus promises.
+//! The contract of every bus.
 
 use bytes::Bytes;
 use relogin_bus::{BusError, Deliveries, Delivery, Guard, Link, MAX_SUBJECT, Mailbox, Tag};

@@ -1,4 +1,4 @@
-//! What only a bus over a network has: getting in, losing the connection, getting it back.
+//! Only for a bus over a network: authentication, losing the connection, reconnecting.
 
 use std::task::Poll;
 

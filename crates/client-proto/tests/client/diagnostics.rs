@@ -1,4 +1,4 @@
-//! What the session manager tells of a whole life of a session, which holds no key.
+//! The session manager's diagnostics over a whole session: they contain no key.
 
 use std::collections::BTreeSet;
 

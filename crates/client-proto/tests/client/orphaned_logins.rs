@@ -1,5 +1,5 @@
-//! What nobody knows of, or everybody has forgotten: logins whose answer was lost, sessions whose
-//! key is gone, requests that arrive when they are not expected any more.
+//! Orphaned logins: those whose answer was lost, sessions whose key is gone, and requests that
+//! arrive late.
 
 use relogin_client_proto::{Answer, Command, EndReason, Event, RequestError, SessionState};
 use relogin_session::SessionId;

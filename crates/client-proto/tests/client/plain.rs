@@ -83,7 +83,7 @@ fn a_greeting_that_never_ends_holds_nothing_up_for_ever() {
     tab.drop_socket();
     tab.input(Input::Greeted);
     tab.reconnect();
-    assert_eq!(tab.methods(), [""; 0], "the next connection is greeted anew");
+    assert_eq!(tab.methods(), [""; 0], "the next connection is greeted again");
 }
 
 #[test]

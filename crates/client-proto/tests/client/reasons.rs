@@ -21,7 +21,7 @@ fn storage(profile: &Profile) -> String {
     profile.borrow().storage.clone().expect("a key in storage")
 }
 
-/// A thief with a legacy client, who knows nothing of attempts, uses `storage`.
+/// A thief with a legacy client, which sends no attempts, uses `storage`.
 fn strike_plainly(world: &mut World, storage: &str) {
     let record: Json = serde_json::from_str(storage).expect("storage has JSON");
     let (thief, now) = (ConnectionId::parse("thief").expect("a cid"), world.unix());

@@ -1,4 +1,4 @@
-//! What the tests stand on.
+//! Helpers of these tests: scripted gateways, services and browsers.
 
 mod browser;
 mod device;

@@ -157,7 +157,7 @@ impl Cache {
         }
     }
 
-    /// Waits no longer for answers to query requests: the resources are fetched anew instead.
+    /// Waits no longer for answers to query requests: the resources are fetched again instead.
     fn abandon_round(&mut self, name: &str, bus: &mut Bus) {
         let Some(queries) = self.names.get_mut(name) else { return };
         let Some(Round { last, until, asked, .. }) = queries.round.take() else { return };

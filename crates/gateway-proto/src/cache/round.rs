@@ -1,5 +1,4 @@
-//! What is remembered for a name during the query requests of a query event. Must not decide when one
-//! is sent.
+//! The state of a name while the query requests of a query event are pending. Must not send any.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! What a connection may do with a resource: asked once, kept until something may have changed it.
+//! A connection's access to a resource: requested once, and kept until something may have changed
+//! it.
 
 use std::mem;
 

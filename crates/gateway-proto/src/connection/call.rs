@@ -78,7 +78,7 @@ impl Connection {
         self.set_call(task, Stage::Result, tag);
     }
 
-    /// Asks the connection to authenticate anew, as a token reset says. The answer is of no
+    /// Asks the connection to authenticate again, as a token reset says. The answer is of no
     /// interest.
     pub(crate) fn renew_token(&self, subject: &str, shared: &mut Shared) {
         let request = self.auth_request(None, None, self.is_http());

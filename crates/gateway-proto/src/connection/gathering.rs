@@ -1,5 +1,4 @@
-//! What is found below the resources that a task has waited for. Must not decide what is done with
-//! it.
+//! Collects the resources below those that a task has waited for. Must not send them.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! What a connection does one resource after the other, because there may be thousands: each job
-//! does a little, and says what is to be done next. While there are any, nothing else happens to
-//! the connection ([`super::inbox`]). Must not depend on how much is done at a time.
+//! The jobs of a connection, which handle one resource at a time because there may be thousands:
+//! each does one step and returns what is to be done next. While there are any, nothing else
+//! happens to the connection ([`super::inbox`]). Must not depend on how much is done at a time.
 
 use std::{mem, sync::Arc, vec};
 

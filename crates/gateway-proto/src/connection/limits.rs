@@ -1,5 +1,5 @@
-//! What one client may make the machine keep: how long its resource ids are, what its subscriptions
-//! cost, and what it has asked of services.
+//! Limits of one client: the length of its resource ids, the cost of its subscriptions, and its
+//! pending requests to services.
 
 use relogin_res::{
     Error, ResourceId,

@@ -1,4 +1,4 @@
-//! How a connection opens: what the header authentication makes of it, where there is one.
+//! Opens a connection, after header authentication if that is configured.
 
 use relogin_res::service::{Headers, Meta, Response, Subject};
 

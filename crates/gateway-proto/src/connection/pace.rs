@@ -1,6 +1,5 @@
-//! What a connection does in its turn, so many requests at a time: asking for access again after a
-//! token event, and loading what its resources refer to. However much that is, what others want
-//! comes in between.
+//! Paces the requests of a connection, a few at a time: access requests after a token event, and
+//! loading what its resources refer to. Requests of other connections come in between.
 
 use std::{
     collections::BTreeSet,

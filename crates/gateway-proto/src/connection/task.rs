@@ -1,4 +1,4 @@
-//! What a connection can be in the middle of.
+//! The tasks of a connection: requests that wait for services or resources.
 
 use std::{collections::BTreeSet, sync::Arc};
 

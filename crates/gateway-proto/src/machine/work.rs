@@ -1,5 +1,5 @@
-//! What is left to be done beside the input at hand: a little at a time, each kind in its turn, so
-//! that however much one client or service has ordered, others come in between.
+//! Work that is left over from earlier inputs: a little with each input, each kind in turn, so that
+//! one client or service with much work does not delay the others.
 
 use std::{
     collections::BTreeSet,

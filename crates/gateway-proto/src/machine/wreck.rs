@@ -1,6 +1,5 @@
-//! What is left when the bus is lost: connections to be closed, requests and subscriptions to be
-//! released, a cache that is worth nothing any more. However much that is, it is done a little at a
-//! time.
+//! Cleans up after the bus is lost: closes connections, releases requests and subscriptions, and
+//! drops the cache, a little at a time.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,4 @@
-//! What is known of access, until when, and what waits for it.
+//! Access: requested when, cached how long, and what waits for it.
 
 use expect_test::expect;
 

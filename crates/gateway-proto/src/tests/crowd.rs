@@ -1,5 +1,5 @@
-//! What concerns thousands of connections at once: it is done a little at a time, and nobody sees
-//! that.
+//! Work for thousands of connections at once: it is done a little at a time, and no client can
+//! tell.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -152,7 +152,7 @@ fn a_resource_that_is_deleted_is_told_of_to_the_end() {
     bench.event("a", "change", r#"{"values":{"n":1}}"#);
     bench.event("a", "custom", "7");
     bench.event("a", "delete", "");
-    // Who has it anew hears nothing of that.
+    // Who gets it again hears nothing of that.
     let other = bench.open(CROWD + 1);
     bench.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
     bench.settle(r#"{"result":{"model":{"n":5}}}"#);

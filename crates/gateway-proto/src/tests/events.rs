@@ -1,4 +1,4 @@
-//! What services tell of resources, and what of it reaches whom.
+//! Events of services, and which client receives which of them.
 
 use expect_test::expect;
 

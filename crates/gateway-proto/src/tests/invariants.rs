@@ -1,4 +1,4 @@
-//! What must hold of the machine's books after every input.
+//! Invariants of the machine's state, checked after every input.
 
 use std::collections::BTreeMap;
 

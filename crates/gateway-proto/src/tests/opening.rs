@@ -1,4 +1,4 @@
-//! What is asked before a connection opens, and what the answers make of it.
+//! Header authentication before a connection opens, and the effects of its answers.
 
 use expect_test::{Expect, expect};
 

@@ -1,4 +1,4 @@
-//! What services say of themselves: their resources are to be fetched again.
+//! System resets: the resources of a service are fetched again.
 
 use expect_test::expect;
 

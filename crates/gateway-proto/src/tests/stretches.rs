@@ -1,5 +1,4 @@
-//! What concerns thousands of resources or subscribers of one name is done a little with each
-//! input.
+//! Work for thousands of resources or subscribers of one name is done a little with each input.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,4 +1,4 @@
-//! What one client can make the gateway hold, and that the others do not feel it.
+//! The limits of one client hold, and do not affect the others.
 
 use std::{collections::HashSet, time::Duration};
 

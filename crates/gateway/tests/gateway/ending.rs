@@ -1,4 +1,4 @@
-//! How connections end: by the client, by silence, by a stop, by the loss of the bus.
+//! Ends of connections: by the client, by silence, by a stop, by the loss of the bus.
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,4 +1,4 @@
-//! What a client reads: the frames of gateways.
+//! Parses the frames that gateways send to clients.
 
 use std::fmt;
 
@@ -57,7 +57,7 @@ impl Message {
 }
 
 impl CallResult {
-    /// Reads the result of a call, auth or new request, as since 1.2.0. `None` if it is none.
+    /// Reads the result of a call, auth or new request, as since 1.2.0. `None` if it is not one.
     #[must_use]
     pub fn read(result: Json) -> Option<Self> {
         let mut members = members(result)?;

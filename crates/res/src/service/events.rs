@@ -44,7 +44,7 @@ pub struct Reset {
     pub access: Vec<String>,
 }
 
-/// Payload of `system.tokenReset`: every connection with such a token is to authenticate anew.
+/// Payload of `system.tokenReset`: every connection with such a token is to authenticate again.
 /// [System token reset
 /// event](https://resgate.io/docs/specification/res-service-protocol/#system-token-reset-event).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

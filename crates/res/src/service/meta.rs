@@ -1,4 +1,4 @@
-//! What a service asks of an HTTP response, and which of it a gateway may do.
+//! Changes that a service asks for in an HTTP response, and which of them a gateway may make.
 
 use std::fmt;
 

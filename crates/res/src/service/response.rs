@@ -1,4 +1,4 @@
-//! What a service answers.
+//! Responses of services.
 
 use std::{fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What storage says, and what it means for this tab; and the logout, which begins at storage.
+//! Handles answers of storage, and the logout, which begins there.
 
 use crate::{
     Binding, Diagnostic, EndReason, ObservedUser, RequestError, Secret, Token, Turn,

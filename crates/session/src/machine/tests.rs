@@ -790,7 +790,7 @@ fn a_proven_device_s_tabs_are_told_as_any_others() {
             other: user Some("Jane Doe")
             key 5 for 120, refresh in 60"#]],
     );
-    // A token in place is not given anew, and the oldest connection leaves a full session.
+    // A token in place is not given again, and the oldest connection leaves a full session.
     let here = Use { token: Some(janes_token()), ..proven(2) };
     assert_eq!(decide(Some(&bound()), here.command(), &rules(), NOW).effects.len(), 1);
     let names: Vec<_> = (0..MAX_CONNECTIONS).map(|n| cid(&format!("c{n}"))).collect();

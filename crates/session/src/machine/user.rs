@@ -1,4 +1,4 @@
-//! What becomes of a session when its user changes, or when somebody ends it from elsewhere.
+//! Applies changes of a user to a session, and ends sessions on request of an operator.
 
 use super::{Decision, Effect, Next, Outcome, Write, end::all_cleared, set, token_of};
 use crate::{Record, SessionId, Timestamp, User};

@@ -1,5 +1,5 @@
-//! What the files of a store have: the index from its snapshot or from sled, and what the
-//! write-ahead log has beyond that. Must not start anything or write.
+//! Reads the files of a store: the index from its snapshot or from sled, and what the write-ahead
+//! log has beyond that. Must not start anything or write.
 
 use std::{collections::HashSet, path::Path};
 

@@ -1,4 +1,5 @@
-//! Why something cannot be written, for all that wait for it. Must not depend on what they wait for.
+//! Why something cannot be written, for all that wait for it. Must not depend on what they wait
+//! for.
 
 use std::{error::Error, fmt, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! What only a store on disk must do, beside the suite of all stores.
+//! Tests of the store on disk beyond the suite of all stores.
 
 mod faults;
 mod power;

@@ -1,5 +1,5 @@
-//! What gateways hear of a connection's user, by answers and by events, is in the order in which it
-//! came about.
+//! Answers and events about a connection's user reach gateways in the order in which they came
+//! about.
 
 use tokio::task::yield_now;
 

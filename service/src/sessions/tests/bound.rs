@@ -112,7 +112,7 @@ async fn a_challenge_is_good_for_one_connection_and_a_minute() {
     }
     tokio::time::advance(Duration::from_millis(LIFETIME)).await;
     assert_eq!(relogin(&world, "b", &params).await, Err(Denied::InvalidChallenge), "expired");
-    // Also of a key that is none: nobody learns by it which key is genuine.
+    // Also of an invalid key: nobody learns by it which key is genuine.
     let unknown = ReloginParams { relogin_key: ReloginKey::new("x".to_owned()), ..params };
     assert_eq!(relogin(&world, "b", &unknown).await, Err(Denied::InvalidChallenge));
     assert_eq!(world.told(), "");

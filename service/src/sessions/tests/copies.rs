@@ -1,4 +1,4 @@
-//! What copies of the store and of the secret are worth, in either format of keys.
+//! A copy of the store or of the secret alone opens no session, in either format of keys.
 
 use super::*;
 use crate::signing::{self, KeyFormat};

@@ -1,4 +1,4 @@
-//! What a process finds that the former one has left, while gateways and browsers live on.
+//! A restart of the service, while gateways and browsers go on.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the sessions of a user hear when the user changes.
+//! Changes of a user reach all sessions of that user.
 
 use relogin_users::UserChange;
 

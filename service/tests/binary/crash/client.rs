@@ -1,6 +1,6 @@
-//! What the session manager makes a browser do, without the browser: it notes what it is about to
-//! do, does it, and notes the answer. After a crash it knows its note, and by that what it may
-//! find.
+//! A client that behaves as the session manager in a browser does: it stores what it is about to
+//! do, does it, and stores the answer. After a crash, what it stored tells which states are
+//! allowed.
 
 use rand::{RngExt, rngs::StdRng};
 use relogin_tests::res::Answer;

@@ -1,4 +1,4 @@
-//! What can happen next.
+//! The steps that are possible in a state.
 
 use relogin_client_proto::SessionState;
 

@@ -1,5 +1,5 @@
-//! What stands in messages: values as their services write them, objects that are arrays, names
-//! that come twice, params that are left out.
+//! Values in messages: verbatim values, arrays in place of objects, duplicate names, omitted
+//! params.
 
 use anyhow::Result;
 use relogin_tests::stage::Stage;

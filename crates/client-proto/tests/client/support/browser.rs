@@ -1,4 +1,4 @@
-//! What the tabs of one browser profile share: storage, the lock, and the device's key pair.
+//! One browser profile, which its tabs share: storage, the lock, and the device's key pair.
 
 use std::{
     cell::RefCell,

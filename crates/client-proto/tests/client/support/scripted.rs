@@ -287,7 +287,7 @@ impl Scripted {
                 None if sub.loaded => open.extend(self.truth.get(&rid).map(references).unwrap_or_default()),
                 None => {}
             }
-            // In hand: not sent, but not to be loaded anew either.
+            // In hand: not sent, but not to be reloaded either.
             open.extend(sub.queue.front().map(|(name, data)| brought(name, data)).unwrap_or_default());
         }
         self.subs.retain(|rid, _| seen.contains(rid));

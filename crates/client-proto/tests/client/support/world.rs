@@ -141,7 +141,7 @@ impl World {
         self.hung_up(number);
     }
 
-    /// A tab is loaded anew. Returns its new number.
+    /// A tab is reloaded. Returns its new number.
     pub(crate) fn reload(&mut self, number: usize) -> usize {
         let profile = self.tabs[number].tab.profile.clone();
         self.close_tab(number);
@@ -592,7 +592,7 @@ impl World {
         false
     }
 
-    /// The service has begun anew: it tells what it cannot be sure to have told, and gateways ask
+    /// The service has restarted: it tells what it cannot be sure to have told, and gateways ask
     /// for all there is.
     fn service_back(&mut self) {
         self.service_up = true;

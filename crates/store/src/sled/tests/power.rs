@@ -189,7 +189,7 @@ fn state(n: u8, step: usize) -> Option<Record> {
 
 fn sid(n: u8) -> SessionId {
     let mut sid = [n; 16];
-    // Neighbours by number are none in sled.
+    // Neighbours by number are not neighbours in sled.
     sid[0] = n.wrapping_mul(101);
     SessionId(sid)
 }

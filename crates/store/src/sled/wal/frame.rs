@@ -1,4 +1,4 @@
-//! How a group of writes stands in the write-ahead log: one frame. Knows no files.
+//! The format of a group of writes in the write-ahead log: one frame. Must not know files.
 //!
 //! A frame begins at a multiple of [`BLOCK`] and is filled up with zeros to the next one, so that a
 //! write never touches a block in which an acknowledged one stands. It has a head and a body, each
