@@ -28,7 +28,8 @@ const parts = {
     const model = await client.get("bench.model");
     const count = {};
     for (let n = 0; n < 1000; n += 1) model.on("change", () => count.tell());
-    // A page's clock is no finer than a tenth of a millisecond: several changes, one after the other.
+    // A page's clock is no finer than a tenth of a millisecond: several changes, one after the
+    // other.
     let sum = 0;
     for (let n = 0; n < 10; n += 1) sum += await timed(client, "change", count, 1000);
     return [sum / 10, model.value, (state) => state.value];

@@ -1,4 +1,5 @@
-// The package as frameworks hold it: behind Vue's proxies, or in React's strict mode. `?framework=` and `?client=` say which.
+// The package as frameworks hold it: behind Vue's proxies, or in React's strict mode. `?framework=`
+// and `?client=` say which.
 import { StrictMode, createElement, useEffect, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { isReactive, reactive } from "vue";

@@ -1,4 +1,5 @@
-// A legacy client (docs/protocol.md, section 2): the page of Resgate's guide on client sessions, which keeps its key by itself.
+// A legacy client (docs/protocol.md, section 2): the page of Resgate's guide on client sessions,
+// which keeps its key by itself.
 import ResClient from "resclient";
 
 const client = new ResClient(new URLSearchParams(location.search).get("gateway"), { reconnectDelay: 200 });

@@ -1,4 +1,5 @@
-// A page with a session on a client, which is ours or ResClient; `?client=` says which. What it knows stands in the body's data.
+// A page with a session on a client, which is ours or ResClient; `?client=` says which. What it
+// knows stands in the body's data.
 import ResClient from "resclient";
 import { Client, Session } from "relogin";
 

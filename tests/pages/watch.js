@@ -1,4 +1,5 @@
-// Notes when the user is logged in, and when the page waited for the server until then. Runs before the page's own scripts.
+// Notes when the user is logged in, and when the page waited for the server until then. Runs before
+// the page's own scripts.
 (() => {
   const [sockets, requests, open] = [[], [], new Map()];
   let [loggedIn, started] = [null, null];

@@ -22,7 +22,7 @@ use crate::{
     res::Res,
 };
 
-/// What somebody does to a gateway.
+/// A kind of attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attack {
     /// A thousand WebSockets that do nothing.
@@ -53,7 +53,7 @@ pub enum Attack {
 }
 
 impl Attack {
-    /// All of them.
+    /// All attacks.
     pub const ALL: [Self; 12] = [
         Self::IdleConnections,
         Self::PingsWithoutReading,
@@ -69,7 +69,7 @@ impl Attack {
         Self::MalformedFrames,
     ];
 
-    /// What it is, in a few words.
+    /// Its description.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -188,10 +188,10 @@ impl Attack {
     }
 }
 
-/// How soon an attacker is back whom the server has ended.
+/// The pause before an attacker reconnects.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// What makes a name long, and stays below the bound of a resource id.
+/// Padding for long names, below the limit of a resource id.
 const LONG: &str = {
     const BYTES: [u8; 3_500] = [b'a'; 3_500];
     match std::str::from_utf8(&BYTES) {

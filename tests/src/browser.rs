@@ -29,7 +29,7 @@ mod stored;
 /// there they give neither WebCrypto nor Web Locks.
 pub const PLAIN_HOST: &str = "relogin.test";
 
-/// What the page shows: `data-view` of its body.
+/// The view of the page: `data-view` of its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum View {
     /// The login form.
@@ -53,9 +53,9 @@ impl View {
 /// Whether commands wait until the page has loaded that the browser is on its way to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loading {
-    /// As a user does.
+    /// Waits, as a user does.
     Awaited,
-    /// For pages that never load to their end.
+    /// Does not wait, for pages that never finish loading.
     Ignored,
 }
 
@@ -102,7 +102,7 @@ impl Browser {
             "goog:chromeOptions": { "binary": Part::Chromium.path()?, "args": args },
             "goog:loggingPrefs": { "browser": "ALL" },
             "pageLoadStrategy": loading.strategy(),
-            // Ours end first, and say what was waited for.
+            // Our deadlines come first, and name what was waited for.
             "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
         });
         let capabilities: Capabilities = serde_json::from_value(capabilities)?;
@@ -153,7 +153,7 @@ impl Browser {
     /// Opens an empty tab and turns to it.
     ///
     /// # Errors
-    /// If there is none.
+    /// If it cannot be opened.
     pub async fn empty_tab(&self) -> Result<WindowHandle> {
         let tab = self.client.new_window(true).await?.handle;
         self.turn_to(&tab).await?;

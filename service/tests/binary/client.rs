@@ -22,7 +22,7 @@ fn connect(service: &Service, storage: impl Storage) -> Client {
     Options::new(format!("ws://{}/", service.address)).session("session", storage).unwrap().connect()
 }
 
-/// Waits for what must happen. The deadline is there only to end a test that has failed.
+/// Waits for an event. The deadline only ends a test that has failed.
 async fn soon<T>(happening: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(60), happening).await.expect("did not happen")
 }
@@ -49,7 +49,7 @@ async fn ticks(ticker: &Model<Ticker>) {
     assert_ne!(next(&mut changes).await.unwrap().seconds, first.seconds);
 }
 
-/// `{listen}` for a service that is to be found where it was.
+/// A fixed `--listen` address, so that a restarted service is found again.
 fn again(service: &Service) -> String {
     format!("--demo --listen {}", service.address)
 }
@@ -114,7 +114,7 @@ async fn a_plain_client_calls_authenticates_and_reads() {
     let folder = Folder::new();
     let service = folder.serve("--demo").await;
     let client = Options::new(format!("ws://{}/", service.address)).connect();
-    // A subscription of before the login is granted by it, at once.
+    // The login grants a subscription from before it, at once.
     let user = soon(client.model::<Value>("session.user.{cid}")).await.unwrap();
     assert_eq!(user.get().unwrap()["id"], Value::Null);
     let mut changes = user.changes();

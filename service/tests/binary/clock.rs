@@ -18,7 +18,7 @@ struct FakeTime {
 }
 
 impl FakeTime {
-    /// As the system has it.
+    /// The system's own time.
     fn new(folder: &Folder) -> Self {
         let library = fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
         let library = library
@@ -32,7 +32,7 @@ impl FakeTime {
         fake
     }
 
-    /// Sets it, by so much from what the system has.
+    /// Sets it, relative to the system's time.
     fn set(&self, offset: &str) {
         fs::write(&self.file, offset).unwrap();
     }
@@ -55,7 +55,7 @@ async fn login(service: &Service) -> (Res, Value) {
     (res, key)
 }
 
-/// Uses a key, and gives the next one.
+/// Uses a key, and returns its successor.
 async fn relogin(on: &mut Res, key: &Value) -> Value {
     let next = on.relogin(key, None).await.unwrap().payload().unwrap()["reloginKey"].take();
     assert!(next.is_string(), "{next}");
@@ -73,13 +73,13 @@ async fn a_clock_that_jumps_while_it_runs_ends_no_session() {
     let (mut res, mut key) = login(&service).await;
     for offset in ["+26h", "-1095d", "+0", "-26h"] {
         time.set(offset);
-        // The audit trail has the time of day, and so says that it is set.
+        // The audit trail has the time of day, and so shows that it was set.
         let before = fs::read_to_string(folder.path("audit")).unwrap().lines().count();
         key = relogin(&mut res, &key).await;
         while fs::read_to_string(folder.path("audit")).unwrap().lines().count() == before {
             tokio::task::yield_now().await;
         }
-        // What is overdue is disposed of whenever a deadline is set, as by another login.
+        // Expired sessions are disposed of whenever a deadline is set, as by another login.
         login(&service).await;
         assert_eq!(res.request("get.ticker.model", None).await.unwrap().code(), None, "{offset}");
         key = relogin(&mut res, &key).await;

@@ -13,7 +13,7 @@ use crate::{
 
 const STREAM: &str = "KV_relogin-session";
 
-/// What a browser does: it has a key, and repeats itself until it is answered.
+/// A browser: it has a key, and retries until it gets an answer.
 struct Browser<'a> {
     client: &'a Client,
     on: String,
@@ -63,7 +63,7 @@ async fn relogin_all(browsers: &mut [Browser<'_>]) {
     futures_util::future::join_all(browsers.iter_mut().map(Browser::relogin)).await;
 }
 
-/// With what they have answered, and in the middle of what they have not.
+/// While some requests were answered and others are pending.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_go_on_when_the_bucket_s_leader_is_killed() {
     let (mut cluster, secret) = (Cluster::start().await, Folder::new());
@@ -93,7 +93,7 @@ async fn sessions_go_on_when_the_bucket_s_leader_is_killed() {
     }
 }
 
-/// One that stands still is not noticed at once, and says old things when it goes on.
+/// A frozen server is not noticed at once, and returns stale data when it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_go_on_when_the_bucket_s_leader_stands_still() {
     let (cluster, secret) = (Cluster::start().await, Folder::new());
@@ -117,7 +117,7 @@ async fn sessions_go_on_when_the_bucket_s_leader_stands_still() {
     relogin_all(&mut browsers).await;
 }
 
-/// What an operator starts with.
+/// The configurations that operators start from.
 #[test]
 fn the_configurations_in_deploy_are_valid() {
     let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());

@@ -58,7 +58,7 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     }
     assert_eq!(detached, ["conn.c0.token", "conn.c2.token", "conn.c3.token"]);
 
-    // One that lives after all comes back; and one that did not hear of it is told when it renews.
+    // A connection that is alive after all comes back; one that missed it is told when it renews.
     let params = json!({"reloginKey": key, "attempt": attempt(10)});
     let back = gateway.auth("relogin", "c2", params).await;
     assert!(back["result"]["reloginKey"].is_string(), "{back}");
@@ -71,7 +71,7 @@ async fn unresponsive_connections_are_detached_and_those_whose_session_is_gone_a
     service.stop().await;
 }
 
-/// The same with the gateway that is shipped: it asks its connections by itself.
+/// The same with the embedded gateway, which probes its connections by itself.
 #[tokio::test]
 async fn closed_connections_are_detached_and_open_ones_stay() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
@@ -98,7 +98,7 @@ async fn closed_connections_are_detached_and_open_ones_stay() {
         let gone = cleared(&mut heard).await;
         assert!(tabs.iter().all(|(there, _)| *there != gone), "{gone} is open");
     }
-    // Whoever is there still is logged in; and the round is over, for the next one begins.
+    // Open connections are still logged in; and the probe has ended, since the next one begins.
     for (_, tab) in &mut tabs {
         assert_eq!(tab.user().await.unwrap()["id"], 3);
     }
@@ -136,7 +136,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     gateway.auth("login", "c1", credentials()).await;
     let over = Instant::now() + Duration::from_secs(2);
     service.kill().await;
-    // Time has to pass, and nothing else.
+    // Only time has to pass.
     sleep_until(over).await;
     let service = folder.serve(&options).await;
     gateway.hears("system.reset").await;
@@ -145,7 +145,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     let model = gateway.ask("get.session.user.c1", json!({})).await["result"]["model"].take();
     assert_eq!(model["id"], Value::Null);
     service.stop().await;
-    // Told once more it may be, but it was told.
+    // It may be told again, but it was told.
     let mut told = Vec::new();
     while !told.contains(&"conn.c1.token null".to_owned()) {
         let (subject, payload) = gateway.hears_next().await;
@@ -176,7 +176,7 @@ async fn a_device_proves_itself_to_the_next_process_too() {
         let proof = json!({"challenge": challenge, "signature": signature});
         gateway.auth("relogin", "c1", json!({"reloginKey": key, "proof": proof})).await
     };
-    // The answer is lost with the process, and the challenge is of the one before.
+    // The answer is lost with the process, and the challenge is the former process's.
     let first = &login["reloginKey"];
     let challenge = gateway.auth("challenge", "c1", Value::Null).await["result"]["challenge"].take();
     let second = use_of(first, &challenge).await["result"].take();

@@ -26,7 +26,7 @@ const ROUNDS: usize = 260;
 const ROUNDS_OVER_NATS: usize = 130;
 const CLIENTS: usize = 6;
 
-/// Passwords are not what is tried here, and thousands of them are checked.
+/// Cheap hashes: thousands of passwords are checked, and they are not what is tested.
 const CHEAP: &str = "--password-cost m=8,t=1,p=1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +62,7 @@ async fn crash_again_and_again(server: Option<&NatsServer>, rounds: usize) {
             None => Front::Embedded(&service),
         };
 
-        // Whatever was in flight, each client gets on: on the connection it had, where that
+        // Whatever was in flight, each client goes on: on the connection it had, where that
         // outlives a crash, or on a new one.
         let resumed = clients.iter_mut().zip(lines).map(|(client, line)| {
             let stays = rng.random_bool(0.5);
@@ -104,7 +104,7 @@ async fn crash_again_and_again(server: Option<&NatsServer>, rounds: usize) {
         lines = connected.into_iter().map(Some).collect();
     }
     eprintln!("{rounds} crashes; in flight: {spree:?}; what became of them: {:?}", client::fates(&clients));
-    // Or else it was no test of what happens to requests in flight.
+    // Otherwise no request was in flight, and nothing was tested.
     assert!(spree.relogins > rounds && spree.logins > rounds / 20 && spree.logouts > rounds / 20, "{spree:?}");
     assert!(client::fates(&clients).is_varied(), "{:?}", client::fates(&clients));
 }

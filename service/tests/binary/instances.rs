@@ -15,7 +15,7 @@ async fn a_second_instance_of_a_name_does_not_start() {
     // Another name is another service.
     let other = folder.serve(&options("three").replace("--demo", "--name other")).await;
     other.stop().await;
-    // What was killed leaves its name.
+    // A killed instance releases the name.
     for _ in 0..3 {
         let killed = folder.serve(&options("four").replace("--demo", "--name killed")).await;
         killed.kill().await;
@@ -25,7 +25,7 @@ async fn a_second_instance_of_a_name_does_not_start() {
 }
 
 #[tokio::test]
-async fn of_two_that_start_at_once_one_stays() {
+async fn one_of_two_instances_that_start_at_once_stays() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     for _ in 0..5 {
         let start = |data: &str| {
@@ -34,7 +34,7 @@ async fn of_two_that_start_at_once_one_stays() {
             command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
         };
         let mut both = [start("one"), start("two")];
-        // One of them ends by itself; which one, nobody knows before.
+        // One of them ends by itself; which one is not determined.
         let loser = loop {
             if let Some(n) = (0..2).find(|n| both[*n].try_wait().unwrap().is_some()) {
                 break n;
@@ -70,7 +70,7 @@ async fn those_that_meet_later_say_so_and_end_no_session() {
     first.says("another instance named \"session\" answers on this NATS").await;
     second.says("another instance named \"session\" answers on this NATS").await;
     assert_eq!((first.get("/healthz").await, second.get("/healthz").await), (503, 503));
-    // Both sessions live on: whoever has one answers, and the other keeps silent.
+    // Both sessions go on: the instance that has one answers, and the other does not.
     for (on, key) in [("c3", &old), ("c4", &new)] {
         let answer = gateway.auth("relogin", on, json!({"reloginKey": key})).await;
         assert!(answer["result"]["reloginKey"].is_string(), "{answer}");

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-/// How long anything is waited for; only a test that fails waits so long.
+/// The deadline of every wait; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one request may take before it is sent again. Gateways give up after 3 s; here the

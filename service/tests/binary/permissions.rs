@@ -24,7 +24,7 @@ impl Permitting {
         Self { folder, server }
     }
 
-    /// The service's permissions are others from now on.
+    /// Changes the service's permissions.
     fn change(&self, permissions: &str) {
         write(&self.folder, permissions);
         self.server.signal(Signal::HUP);
@@ -89,7 +89,7 @@ async fn missing_nats_permissions_are_reported_at_the_start() {
         );
         assert_eq!(line, expected, "{permissions}");
     }
-    // Not even what anybody needs who wants an answer.
+    // Not even those that every request needs.
     for permissions in [r#"subscribe: { deny: "_INBOX.>" }"#, r#"publish: { deny: "_INBOX.>" }"#] {
         let nats = Permitting::start(permissions);
         let line = folder.run(&format!("serve --demo --store memory --nats {}", nats.url()), "").refused();
@@ -151,7 +151,7 @@ async fn a_withdrawn_nats_permission_is_reported_until_it_is_back() {
     service.stop().await;
 }
 
-/// Others are not noticed then, and all else works.
+/// Other instances are then not noticed, and everything else works.
 #[tokio::test]
 async fn without_permission_for_the_instance_subject_it_starts_with_a_warning() {
     let nats = Permitting::start(r#"publish: { deny: "relogin.>" }, subscribe: { deny: "relogin.>" }"#);
@@ -161,7 +161,7 @@ async fn without_permission_for_the_instance_subject_it_starts_with_a_warning() 
     service.stop().await;
 }
 
-/// One with other options would not be noticed.
+/// An instance with other options would not be noticed.
 #[tokio::test]
 async fn instances_that_could_not_find_each_other_do_not_share_sessions() {
     let permitting = Permitting::start(r#"publish: ">", subscribe: { deny: "relogin.session.instance" }"#);

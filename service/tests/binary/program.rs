@@ -16,7 +16,7 @@ use tokio::{
 /// A working directory that is removed at the end.
 pub(crate) struct Folder(tempfile::TempDir);
 
-/// What a run came to.
+/// The result of a run.
 pub(crate) struct Ran {
     args: String,
     output: Output,
@@ -57,7 +57,7 @@ impl Folder {
 }
 
 impl Ran {
-    /// What a run that succeeded wrote.
+    /// The output of a run that succeeded.
     pub(crate) fn success(&self) -> String {
         let Output { status, stdout, stderr } = &self.output;
         assert_eq!((status.code(), String::from_utf8_lossy(stderr).as_ref()), (Some(0), ""), "{}", self.args);
@@ -103,7 +103,7 @@ impl Service {
         self.process.line(text, |line| line.contains(text).then_some(())).await.unwrap();
     }
 
-    /// All that it has said.
+    /// Its whole output.
     pub(crate) fn said(&self) -> String {
         self.process.lines().join("\n")
     }
@@ -112,7 +112,7 @@ impl Service {
         kill_process(self.process.pid().unwrap(), signal).unwrap();
     }
 
-    /// Waits for its end, and gives the exit code.
+    /// Waits for its end, and returns the exit code.
     pub(crate) async fn ended(self) -> Option<i32> {
         self.process.ended().await.unwrap().code()
     }

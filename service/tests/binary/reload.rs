@@ -18,7 +18,7 @@ fn add(folder: &Folder, name: &str) {
     folder.run(&format!("user add {name} --password-stdin --password-cost m=8,t=1,p=1"), name).success();
 }
 
-/// Reads the files again, and waits until the log says what came of it.
+/// Has the files read again, and waits for the result in the log.
 async fn reload(service: &Service, says: &str) {
     service.signal(Signal::HUP);
     service.says(says).await;
@@ -56,7 +56,7 @@ async fn a_hangup_reads_users_secrets_and_issuers_again() {
     relogin(&mut jane, &mut key).await;
     relogin(&mut jane, &mut key).await;
 
-    // The old secret is taken away: keys by the new one live on.
+    // The old secret is removed: keys by the new one stay valid.
     fs::write(&secret, "b".repeat(64)).unwrap();
     reload(&service, "reloaded: 2 users, 1 secret, 2 issuers").await;
     relogin(&mut jane, &mut key).await;

@@ -22,8 +22,8 @@ fn with_jane() -> Folder {
     folder
 }
 
-/// Fails if anything that the service has said holds one of `secrets`, or what looks like one.
-/// Gives the audit trail.
+/// Fails if the service's output contains one of `secrets`, or something that looks like one.
+/// Returns the audit trail.
 async fn looked_through(folder: &Folder, service: Service, secrets: &[Value]) -> Vec<Value> {
     service.stop().await;
     let log = fs::read_to_string(folder.path("log")).unwrap();
@@ -92,7 +92,7 @@ async fn no_secret_is_in_log_or_audit_trail_over_nats() {
     let nats = NatsServer::start(&["--user", "relogin", "--pass", NATS_PASSWORD]);
     let folder = with_jane();
     let url = nats.url().replace("nats://", &format!("nats://relogin:{NATS_PASSWORD}@"));
-    // Not on the command line, which the log of the tests has, and anybody on the machine can see.
+    // Not on the command line, which is in the tests' log and visible on the machine.
     fs::write(folder.path("relogin.toml"), format!("nats = \"{url}\"\n")).unwrap();
     let options = "--log trace --audit audit --audit-subject my.audit --password-cost m=16,t=1,p=1";
     let service = folder.serve(options).await;

@@ -1,4 +1,4 @@
-//! Starting and stopping: what is said, where, and with which exit code.
+//! Starting and stopping: output and exit codes.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::program::Folder;
 
 #[tokio::test]
-async fn it_says_where_it_is_ready_and_ends_cleanly() {
+async fn the_ready_line_names_the_address_and_the_stop_is_clean() {
     for signal in [Signal::TERM, Signal::INT] {
         let folder = Folder::new();
         let service = folder.serve("--demo").await;
@@ -51,9 +51,9 @@ async fn a_stop_is_clean_whatever_ends_first() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
-/// Line o: what cannot be known is asked for.
+/// Line o: the log asks for what the service cannot know.
 #[tokio::test]
-async fn who_listens_beyond_this_machine_is_asked_for_the_public_url() {
+async fn listening_beyond_this_machine_asks_for_the_public_url() {
     for (options, is_asked) in [
         ("--listen 0.0.0.0:0", true),
         ("--listen 0.0.0.0:0 --public-url https://chat.example", false),
@@ -67,7 +67,7 @@ async fn who_listens_beyond_this_machine_is_asked_for_the_public_url() {
 }
 
 #[tokio::test]
-async fn a_demo_that_others_reach_is_warned_of() {
+async fn a_demo_that_others_can_reach_logs_a_warning() {
     let folder = Folder::new();
     for (address, is_warned) in [("127.0.0.1", false), ("[::1]", false), ("0.0.0.0", true)] {
         let service = folder.serve(&format!("--demo --store memory --listen {address}:0")).await;
@@ -121,7 +121,7 @@ async fn a_secret_and_sessions_are_for_their_owner_alone() {
     let log = fs::read_to_string(folder.path("log")).unwrap();
     assert!(!log.contains(secret.trim()));
 
-    // With nothing to keep, nothing is written.
+    // Without anything to store, nothing is written.
     let folder = Folder::new();
     folder.serve("--demo --store memory").await.stop().await;
     let names: Vec<_> = fs::read_dir(folder.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -129,7 +129,7 @@ async fn a_secret_and_sessions_are_for_their_owner_alone() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_is_said_in_one_line() {
+async fn obstacles_at_the_start_are_reported_in_one_line() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let busy = taken.local_addr().unwrap();
@@ -234,7 +234,7 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
 }
 
 #[tokio::test]
-async fn over_nats_alone_there_is_no_http() {
+async fn with_nats_alone_there_is_no_http() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;
     assert_eq!(service.address, "", "relogin: ready on nats");

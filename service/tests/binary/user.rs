@@ -102,7 +102,7 @@ fn users_program(folder: &Folder) {
 }
 
 fn user_is(folder: &Folder, user: &str) {
-    // In one step: the program may be reading.
+    // Atomically: the program may be reading it.
     fs::write(folder.path("user.new"), format!("{user}\n")).unwrap();
     fs::rename(folder.path("user.new"), folder.path("user")).unwrap();
 }
@@ -123,7 +123,7 @@ async fn changes_of_a_programs_users_are_announced() {
     assert_eq!(changed("").success(), "the service is told that user 3 has changed\n");
     res.event_where(change, |data| data["values"]["role"] == "admin").await.unwrap();
 
-    // What is announced while the service is away counts when it is back.
+    // An announcement while the service is stopped takes effect at its start.
     service.stop().await;
     changed("--password").success();
     let service = folder.serve(serve).await;

@@ -102,7 +102,7 @@ async fn a_trusted_proxy_names_the_client() {
         let payload = soon(service.next()).await.unwrap().payload;
         let peer = client.socket.get_ref().local_addr().unwrap().to_string();
         assert_eq!(payload["remoteAddr"], if is_believed { "192.0.2.7:0" } else { peer.as_str() }, "{proxies:?}");
-        // Where some are believed, services may believe what they find.
+        // If a proxy is trusted, services may trust the headers that remain.
         let is_there = payload["header"].get("X-Forwarded-Proto").is_some();
         assert_eq!(is_there, is_believed || proxies.is_empty(), "{proxies:?}");
     }
@@ -139,7 +139,7 @@ async fn pages_that_may_not_connect_are_refused_before_a_service_is_asked() {
         Setup { header_auth: Some("test.connect".to_owned()), ..Setup::default() },
     )
     .await;
-    // Nobody answers this service's requests.
+    // No service answers.
     let _service = stage.service().await;
     let refused = stage.open("/", &[("Origin", "https://evil.example")]).await.err();
     assert!(matches!(refused, Some(Error::Http(response)) if response.status() == 403));

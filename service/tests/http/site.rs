@@ -110,7 +110,7 @@ async fn a_head_that_is_too_large_is_refused() {
         let response = stage.http(&format!("GET / HTTP/1.1\r\nX-Large: {}", "x".repeat(size))).await;
         assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
     }
-    // Cookies of a site that sets many.
+    // A large cookie header.
     let response = stage.http(&format!("GET /healthz HTTP/1.1\r\nX-Large: {}", "x".repeat(15 << 10))).await;
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 }

@@ -21,16 +21,16 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder};
 
-/// No clock ends anything.
+/// Without timeouts.
 fn patient() -> Limits {
     let hour = Duration::from_secs(3600);
     Limits { ping: hour, silence: hour, write: hour, close: hour, drain: hour, ..Limits::default() }
 }
 
-/// What the site serves for public keys.
+/// The public keys that the site serves.
 pub(crate) const JWKS: &str = r#"{"keys":[]}"#;
 
-/// How a site is set up.
+/// The configuration of a site.
 pub(crate) struct Setup {
     pub(crate) public_url: Vec<&'static str>,
     pub(crate) allow_origin: AllowOrigin,

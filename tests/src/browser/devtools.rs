@@ -103,7 +103,7 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", size).await.map(drop)
     }
 
-    /// What axe-core finds wrong with the page, all its rules together: a line for each fault.
+    /// The violations that axe-core finds in the page, by all its rules: one per line.
     ///
     /// # Errors
     /// If axe-core is not there, or does not run.

@@ -1,5 +1,5 @@
-// What the page keeps, as docs/protocol.md, section 4, says. Run inside the page. Reads the log, for localStorage lags between
-// processes; and localStorage where there is no log yet.
+// What the page keeps, as docs/protocol.md, section 4, says. Run inside the page. Reads the log,
+// for localStorage lags between processes; and localStorage where there is no log yet.
 
 // Null if there is no database.
 const open = () =>

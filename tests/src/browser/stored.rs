@@ -7,7 +7,7 @@ use super::Browser;
 use crate::PATIENCE;
 
 impl Browser {
-    /// What the browser keeps for the session: the record's JSON, or null.
+    /// The storage record of the session as JSON, or null.
     ///
     /// # Errors
     /// If the page cannot be asked.

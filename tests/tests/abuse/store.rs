@@ -23,7 +23,7 @@ on!(embedded_alone:
     a_write_that_fails_ends_the_process_and_loses_nothing,
     a_flipped_bit_is_repaired,
     a_missing_file_of_the_write_ahead_log_is_named,
-    an_unfinished_snapshot_is_no_obstacle,
+    an_unfinished_snapshot_is_ignored,
 );
 
 /// More than fit into the journal's files that are ready: two of 4 MiB, 4 KiB for each relogin that
@@ -288,7 +288,7 @@ async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Re
 }
 
 /// Line w: what sled leaves when it is ended while it writes a snapshot.
-async fn an_unfinished_snapshot_is_no_obstacle(stage: &mut Stage) -> Result<()> {
+async fn an_unfinished_snapshot_is_ignored(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
     stage.stop_service().await?;

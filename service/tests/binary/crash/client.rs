@@ -19,7 +19,7 @@ pub(super) struct Client {
     fates: Fates,
 }
 
-/// What storage has.
+/// The content of storage.
 #[derive(Clone, Debug)]
 enum Note {
     /// Nobody is logged in; the attempt of a login without an answer.
@@ -38,7 +38,7 @@ pub(super) struct Spree {
     pub(super) logouts: usize,
 }
 
-/// Which of them turned out to have been carried out, and which not.
+/// Which of them were carried out, and which were not.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fates {
     logins_done: usize,
@@ -47,7 +47,7 @@ pub(super) struct Fates {
     logouts_undone: usize,
 }
 
-/// What was cut short.
+/// The request that was cut short.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Cut {
     Login,
@@ -60,7 +60,7 @@ impl Client {
         Self { name, attempts: 0, note: Note::Out(None), used: Vec::new(), fates: Fates::default() }
     }
 
-    /// Gets on after a crash, or the first time; logged in at the end.
+    /// Recovers after a crash, or logs in the first time; logged in at the end.
     pub(super) async fn recover(&mut self, line: &mut Line, front: &Front<'_>) {
         match self.note.clone() {
             Note::Out(None) => {}
@@ -98,7 +98,7 @@ impl Client {
         }
     }
 
-    /// Does this and that until the service is gone; answers what that has cut short.
+    /// Makes random requests until the service is gone; returns the one that was cut short.
     pub(super) async fn work_until_killed(
         &mut self,
         line: &mut Line,
@@ -123,7 +123,7 @@ impl Client {
     /// A thief brings a used key of any age; nobody keeps the session.
     pub(super) async fn is_robbed(&mut self, front: &Front<'_>, age: u16) {
         let Note::In(key, ..) = &self.note else { return };
-        // One that came with no attempt of ours is no message of ours.
+        // A message without one of our attempts is not ours.
         let Some(used) = self.used.get(usize::from(age) % self.used.len().max(1)) else { return };
         for key in [used, key] {
             let answer = front.connect().await.auth("relogin", json!({"reloginKey": key})).await.unwrap();
@@ -214,7 +214,7 @@ impl Fates {
     }
 }
 
-/// What became of what was cut short.
+/// The fate of a request that was cut short.
 pub(super) fn fates(clients: &[Client]) -> Fates {
     clients.iter().fold(Fates::default(), |sum, client| Fates {
         logins_done: sum.logins_done + client.fates.logins_done,

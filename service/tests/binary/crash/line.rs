@@ -29,7 +29,7 @@ pub(super) enum Line {
     Nats { wire: Arc<Wire>, cid: String },
 }
 
-/// What a gateway on NATS has of all its connections.
+/// The state of all connections of a gateway on NATS.
 pub(super) struct Wire {
     gateway: Gateway,
     next: AtomicU32,
@@ -66,7 +66,7 @@ impl Bus {
         Arc::clone(&self.0)
     }
 
-    /// The service is gone: what it has not answered, it never will.
+    /// The service is gone: pending requests are never answered.
     pub(super) fn down(&self) {
         self.0.is_up.send_replace(false);
     }
@@ -85,7 +85,7 @@ impl Front<'_> {
 }
 
 impl Line {
-    /// Whether it can be used on: the embedded gateway's cannot, after a crash.
+    /// Whether it survived: connections of the embedded gateway do not survive a crash.
     pub(super) fn is_open(&self) -> bool {
         matches!(self, Self::Nats { .. })
     }
@@ -125,7 +125,7 @@ impl Wire {
             let mut asked = self.gateway.send(subject, payload).await;
             loop {
                 let text = asked.next().await;
-                // Nobody listens: NATS has noticed sooner than we have.
+                // No responders: NATS has noticed sooner than we have.
                 if text.is_empty() {
                     return None;
                 }
