@@ -103,11 +103,11 @@ impl Drop for PresentedKey {
 /// The server's secrets, each at least [`Keyring::SECRET_MIN_LEN`] bytes: the first signs, all
 /// verify. Wiped on drop.
 pub struct Keyring {
-    secrets: Vec<Secret>,
+    secrets: Vec<ServerSecret>,
     tokens: Option<jwt::Tokens>,
 }
 
-struct Secret {
+struct ServerSecret {
     secret: Zeroizing<Vec<u8>>,
     /// Derived once, for challenges do not differ in a salt as keys do.
     challenge_key: Zeroizing<[u8; 32]>,
@@ -125,7 +125,7 @@ impl Keyring {
         let good = !secrets.is_empty() && secrets.iter().all(|secret| secret.len() >= Self::SECRET_MIN_LEN);
         let secrets = secrets.into_iter().map(|secret| {
             let challenge_key = derived(&secret, None, CHALLENGE_INFO);
-            Secret { secret, challenge_key }
+            ServerSecret { secret, challenge_key }
         });
         good.then(|| Self { secrets: secrets.collect(), tokens: None })
     }
@@ -147,7 +147,7 @@ impl Keyring {
     pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
         let claims = claims_of(key.sid, key.generation);
         let mut genuine = Choice::from(0);
-        for Secret { secret, .. } in &self.secrets {
+        for ServerSecret { secret, .. } in &self.secrets {
             genuine |= tag(secret, salt, &claims).ct_eq(&key.tag);
         }
         genuine.into()
@@ -165,7 +165,7 @@ impl Keyring {
     /// that it cannot be found from.
     #[must_use]
     pub fn fingerprints(&self) -> Vec<String> {
-        let of = |secret: &Secret| URL_SAFE_NO_PAD.encode(&derived(&secret.secret, None, FINGERPRINT_INFO)[..16]);
+        let of = |secret: &ServerSecret| URL_SAFE_NO_PAD.encode(&derived(&secret.secret, None, FINGERPRINT_INFO)[..16]);
         self.secrets.iter().map(of).collect()
     }
 
