@@ -191,6 +191,12 @@ impl JetStreamStore {
                 shared.progress.suspect(before.round);
                 Err(StoreError::Shortage("there is no such bucket, or it has no leader".into()))
             }
+            Published::Late => {
+                write.end();
+                // Until then nobody knows what the other write has come to.
+                shared.barriers.pass(shared).await?;
+                Err(StoreError::Conflict)
+            }
             Published::Refused(error) => {
                 write.end();
                 Err(StoreError::Shortage(error))

@@ -1,14 +1,14 @@
 //! The bucket's messages: making it, publishing to it under a revision, and asking its leader. Must
 //! not depend on the replica.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use async_nats::{
     Client, HeaderMap,
     connection::State,
     jetstream::{
         self, Context, ErrorCode,
-        context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishErrorKind},
+        context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
         kv::{self, Store},
         message::PublishMessage,
         stream::{ConsumerErrorKind, LastRawMessageErrorKind, StorageType},
@@ -66,6 +66,8 @@ pub(super) enum Published {
     Conflict,
     /// There is no bucket, or it has no leader.
     Nobody,
+    /// Another write of the subject is under way, and may yet fail. Nothing was stored.
+    Late,
     /// It was not stored.
     Refused(Box<dyn std::error::Error + Send + Sync>),
     /// It may have been stored.
@@ -170,6 +172,7 @@ impl Bucket {
             Ok(acknowledged) => Published::Done(Revision(acknowledged.sequence)),
             Err(error) => match error.kind() {
                 PublishErrorKind::WrongLastSequence => Published::Conflict,
+                _ if is_late(&error) => Published::Late,
                 PublishErrorKind::StreamNotFound => Published::Nobody,
                 PublishErrorKind::MaxAckPending | PublishErrorKind::MaxPayloadExceeded => {
                     Published::Refused(error.into())
@@ -265,4 +268,11 @@ fn time_to_live(record: &Record) -> Duration {
 
 pub(super) fn key(sid: SessionId) -> String {
     format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(sid.0))
+}
+
+/// True if the leader has another write of the subject in hand that its followers have not taken
+/// yet. With one replica there are no such writes.
+fn is_late(error: &PublishError) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    source.is_some_and(|source| source.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT)
 }

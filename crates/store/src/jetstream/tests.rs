@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::Stream;
 use futures_util::TryStreamExt;
-use relogin_test_support::nats_server::{NatsServer, copy_folder};
+use relogin_test_support::{
+    nats_cluster::Cluster,
+    nats_server::{NatsServer, copy_folder},
+};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::{
@@ -72,6 +75,30 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
         }
     };
     timeout(Duration::from_secs(20), looking).await.expect("it should have come to this")
+}
+
+/// Until the followers have the first one, the leader does not compare the second one's revision.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_writes_at_once_to_three_servers_one_is_a_conflict() {
+    let cluster = Cluster::start().await;
+    let open = async || {
+        let client = async_nats::connect(cluster.addresses()).await.unwrap();
+        JetStreamStore::open(client, &config(Replicas::Three)).await.unwrap()
+    };
+    let (one, other) = (open().await, open().await);
+    let mut revision = one.create(record(1, &["a"])).await.unwrap();
+    for _ in 0..50 {
+        other.read_barrier().await.unwrap();
+        let next = record(1, &["a"]);
+        let both = tokio::join!(one.replace(next.clone(), revision), other.replace(next, revision));
+        revision = match both {
+            (Ok(revision), Err(StoreError::Conflict)) | (Err(StoreError::Conflict), Ok(revision)) => revision,
+            both => panic!("{both:?}"),
+        };
+        for store in [&one, &other] {
+            assert_eq!(store.load(sid(1)).await.unwrap().unwrap().revision, revision);
+        }
+    }
 }
 
 #[tokio::test]
