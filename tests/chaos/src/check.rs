@@ -162,12 +162,18 @@ fn what_was_acknowledged_holds(facts: &Facts<'_>) -> Vec<String> {
     }
     for (session, uses) in &facts.uses {
         let mut seen = BTreeSet::new();
+        // A message that comes when the next key was used already is a stale retry, and means nothing.
+        let is_overtaken = |generation: u64, by: usize| {
+            let earlier = uses.iter().filter(|exchange| exchange.sent < by);
+            earlier.filter_map(Exchange::used).any(|(key, _)| key.generation > generation)
+        };
         for exchange in uses.iter().filter(|exchange| !exchange.is_theft()) {
             let Some((key, _)) = exchange.used() else { continue };
             let is_first = seen.insert(key.generation);
             let Some(refused) = exchange.refused() else { continue };
             let browser = exchange.browser();
-            if (is_first || facts.is_bound(browser)) && !facts.may_be_over(browser, *session, refused) {
+            let has_to_open = is_first && !is_overtaken(key.generation, refused) || facts.is_bound(browser);
+            if has_to_open && !facts.may_be_over(browser, *session, refused) {
                 wrong
                     .push(format!("key {} of {session} was refused to browser {browser} at {refused}", key.generation));
             }

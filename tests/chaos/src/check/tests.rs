@@ -146,8 +146,11 @@ fn an_acknowledged_write_that_is_lost_is_found() {
     };
     refused(BEARER, 3).breaks("key 3 of");
     refused(BOUND, 1).breaks("key 1 of");
-    // A bearer's stale retry is refused, and what has ended is.
+    // A bearer's stale retry is refused, even if it was sent first, and what has ended is.
     refused(BEARER, 1).holds();
+    let story = Story::new().logs_in(BEARER).uses(Sender::Owner(BEARER), 1, 1, "a");
+    let story = story.uses(Sender::Owner(BEARER), 2, 1, "a").gets(Answer::Key(key(2)));
+    story.uses(Sender::Owner(BEARER), 2, 2, "b").gets_back(2, Answer::Refused).holds();
     let story = Story::new().lives(BEARER).event(Event::LogsOut { browser: BEARER });
     story.uses(Sender::Owner(BEARER), 9, 3, "c").gets(Answer::Refused).holds();
 }
