@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: three of everything, and faults at random, for ten minutes or another time.
 //!
-//! The suite has the same run, with the faults of one seed and for less than a minute.
+//! The suite has the tests of the checker only, and not the run.
 
 use std::hash::{BuildHasher as _, RandomState};
 

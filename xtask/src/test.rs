@@ -141,7 +141,9 @@ fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
 
 fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
     let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--exclude", CHAOS, "--no-fail-fast"];
-    workshop.tests("native", &mut workshop.cargo(&arguments))
+    workshop.tests("native", &mut workshop.cargo(&arguments))?;
+    // Its run is a command of its own.
+    workshop.tests("chaos", &mut workshop.cargo(&["test", "--package", CHAOS, "--lib"]))
 }
 
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
