@@ -1,4 +1,5 @@
-//! The task that owns the gateway's state machine. Knows sockets only as [`Line`]s.
+//! The task that owns the gateway's state machine. Knows sockets only as lines
+//! (`line.rs`).
 
 use std::{
     collections::{HashMap, VecDeque},
