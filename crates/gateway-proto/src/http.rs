@@ -1,7 +1,7 @@
 //! The HTTP API: which request means what, and what its response is. Must not depend on
 //! connections or the cache.
 //!
-//! [RES client protocol over HTTP](https://resgate.io/docs/get-started/http-api/), as Resgate has it.
+//! RES does not define it; this is what Resgate does. docs/gateway.md has the differences.
 
 mod encoding;
 mod path;

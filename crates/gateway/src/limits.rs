@@ -13,8 +13,8 @@ pub struct Limits {
     pub frames: usize,
     /// How many bytes these frames may have together.
     pub frame_bytes: usize,
-    /// How many bytes may wait to be sent to a client, or be in the body of an HTTP response. More of them close the connection with close
-    /// code 1008.
+    /// How many bytes may wait to be sent to a client, or be in the body of an HTTP response. More
+    /// of them close the connection with close code 1008.
     pub backlog: usize,
     /// How many bytes may be held for all clients together: what waits to be sent, unfinished
     /// messages, unanswered frames. Beyond it, the clients that hold the most are closed with close
@@ -23,8 +23,8 @@ pub struct Limits {
     /// How many bytes the bodies of HTTP requests and responses may have together. Beyond it, those
     /// that need more than 64 KiB are answered 503.
     pub http_memory: usize,
-    /// How long a message may take once it has begun, and the body of an HTTP request. After that, the connection is closed with
-    /// close code 1008.
+    /// How long a message may take once it has begun, and the body of an HTTP request. After that,
+    /// the connection is closed with close code 1008.
     pub message: Duration,
     /// For each this many of its bytes, a message has a second more.
     pub message_rate: usize,

@@ -39,7 +39,7 @@ async fn a_server_that_wants_certificates_gets_them() {
     // Nobody vouches for the server, or for the client.
     assert!(matches!(connect(None, client()).await, Err(ConnectError::Unreachable { .. })));
     assert!(connect(Some(path("ca.pem")), None).await.is_err());
-    // What cannot be read is named.
+    // The error names the file that cannot be read.
     let error = connect(Some(path("nothing.pem")), client()).await.unwrap_err();
     assert!(matches!(&error, ConnectError::Certificate { .. }), "{error:?}");
     assert!(error.to_string().contains("nothing.pem"), "{error}");

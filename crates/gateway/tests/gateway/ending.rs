@@ -54,14 +54,13 @@ async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stopping_has_a_deadline() {
-    let limits = Limits { drain: Duration::from_millis(50), close: Duration::from_millis(50), ..patient() };
-    let stage = Stage::with(limits).await;
+    let stage = Stage::with(Limits { drain: Duration::from_millis(50), ..patient() }).await;
     let mut service = stage.service().await;
     let mut client = stage.client().await;
     client.send("auth.test.login", Value::Null).await;
     let _never_answered = soon(service.next()).await.unwrap();
-    soon(stage.gateway.stop()).await;
-    assert_eq!(client.end().await, Some(1001));
+    let ((), code) = soon(async { tokio::join!(stage.gateway.stop(), client.end()) }).await;
+    assert_eq!(code, Some(1001));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
