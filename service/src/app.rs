@@ -60,6 +60,7 @@ pub struct App {
     store: Arc<dyn SessionStore>,
     bus: Arc<dyn Bus>,
     gateway: Option<Arc<Gateway>>,
+    drain: Duration,
     address: Option<SocketAddr>,
     /// Stops what accepts requests from outside.
     doors: Tasks,
@@ -118,6 +119,7 @@ impl App {
                 "listening beyond this machine without --public-url: every requested host counts as this server's name"
             );
         }
+        let gateway_options = config.gateway();
         let (bus, nats) = connect(config.bus.clone()).await?;
         let watch = Watch::default();
         let stopping = watch.stopping.clone().drop_guard();
@@ -193,7 +195,6 @@ impl App {
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
         background.open("keeping the time", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
-        let has_issuers = issuers.is_some();
         let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
         if let Some(place) = secret_place {
             let sessions = Arc::clone(&sessions);
@@ -250,15 +251,7 @@ impl App {
 
         let sets_cookie = config.cookie != auth::CookieKind::Off;
         let cookie = sets_cookie.then(|| BrowserCookie::new(&config.name, Arc::clone(&origins)));
-        let connect = format!("{}.connect", config.name);
-        let mut options = config.gateway_options;
-        if sets_cookie || has_issuers {
-            options.ws_header_auth.get_or_insert_with(|| connect.clone());
-        }
-        if config.cookie_session {
-            options.header_auth.get_or_insert(connect);
-        }
-        let has_header_auth = options.header_auth.is_some();
+        let has_header_auth = gateway_options.header_auth.is_some();
         let mut names = vec![config.name];
         if config.demo {
             let ticker = Ticker::new(Arc::clone(&bus)).await?;
@@ -266,7 +259,9 @@ impl App {
             names.push(DEMO_NAME.to_owned());
         }
         let gateway = match config.gateway {
-            GatewayKind::Embedded => Some(Arc::new(Gateway::start(Arc::clone(&bus), options, Limits::default()))),
+            GatewayKind::Embedded => {
+                Some(Arc::new(Gateway::start(Arc::clone(&bus), gateway_options, Limits::default())))
+            }
             GatewayKind::None => None,
         };
         if let Some(claim) = &claim {
@@ -283,7 +278,13 @@ impl App {
         }
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         if let Some(listener) = listener {
-            let health = Health { store: Arc::clone(&store), bus: Arc::clone(&bus), peers, gateway: gateway.clone() };
+            let health = Health {
+                store: Arc::clone(&store),
+                bus: Arc::clone(&bus),
+                peers,
+                gateway: gateway.clone(),
+                stopping: watch.stopping.clone(),
+            };
             let site = Site {
                 gateway: gateway.clone(),
                 health,
@@ -316,6 +317,7 @@ impl App {
             store,
             bus,
             gateway,
+            drain: config.drain,
             address,
             doors,
             services,
@@ -354,13 +356,17 @@ impl App {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.trails.close()).await;
     }
 
-    /// Stops the service: accepts no new request, answers those it has, and writes what is left to
-    /// write.
+    /// Stops the service: closes the gateway's connections one after the other, accepts no new
+    /// request, answers those it has, and writes what is left to write.
     ///
     /// # Errors
     /// What was not completed.
     pub async fn stop(self) -> anyhow::Result<()> {
+        // From now on the health check fails.
         self.watch.stopping.cancel();
+        if let Some(gateway) = &self.gateway {
+            gateway.drain(self.drain).await;
+        }
         let stopped = async {
             // The gateway waits for the answers of the services, so they stop after it.
             self.doors.stop.cancel();

@@ -43,6 +43,7 @@ const DEFAULT_DATA: &str = "relogin-data";
 const DEFAULT_NAME: &str = "session";
 const DEFAULT_ISSUER: &str = "relogin";
 const DEFAULT_SESSIONS_PER_USER: usize = 100;
+const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;
@@ -147,6 +148,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
         trusted_proxies: options.trusted_proxy()?.map_or_else(TrustedProxies::default, |proxies| proxies.value),
         max_connections: options.max_connections()?.map(|count| count.value),
         max_connections_per_address: options.max_connections_per_address()?.map(|count| count.value),
+        drain: options.drain()?.map_or(DEFAULT_DRAIN, |time| time.value),
         audit: options.audit()?.map(|audit| audit.value),
         audit_subject,
         demo,
@@ -311,6 +313,8 @@ mod tests {
         assert_eq!((demo.demo, demo.users), (true, UsersSource::Demo));
         assert_eq!(ok("--demo --users u", "").users, UsersSource::File { path: "u".into(), is_default: false });
         assert_eq!((demo.audit, demo.audit_subject), (None, None));
+        assert_eq!((demo.drain, ok("--drain 0s", "").drain), (Duration::from_secs(5), Duration::ZERO));
+        assert_eq!(ok("", "drain = \"1m\"").drain, Duration::from_secs(60));
         let audited = ok("--nats nats://a --audit - --audit-subject my.audit", "");
         assert_eq!((audited.audit, audited.audit_subject.as_deref()), (Some(AuditTarget::Stdout), Some("my.audit")));
         assert_eq!(ok("--audit=a", "").audit, Some(AuditTarget::File("a".into())));
@@ -415,6 +419,7 @@ mod tests {
         for (args, file, expected) in [
             ("--refresh 5x", "", "--refresh \"5x\" is not a duration; write it like 90s, 10m, 24h or 30d"),
             ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is not a duration"),
+            ("--drain 5", "", "--drain \"5\" is not a duration; write it like 90s, 10m, 24h or 30d"),
             ("--refresh 0s", "", "--refresh \"0s\" is out of range"),
             ("--refresh 24h --key-lifetime 24h", "", "--refresh is not shorter than the key lifetime of 1day"),
             ("--key-lifetime 2h --session-lifetime 1h", "", "--key-lifetime is longer than the session lifetime of 1h"),

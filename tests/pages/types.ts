@@ -16,6 +16,9 @@ export async function resources(client: Client): Promise<number> {
   await soft.get();
   await client.authenticate(called.id, "method");
   client.on("state", (state) => state === "connected").on("connect", () => {});
+  new Client(["wss://one.example", "wss://other.example"], { spread: 40_000 });
+  // @ts-expect-error: addresses are texts.
+  new Client([1]);
   client.setOnConnect(async (client) => client.call("a", "b"));
   // @ts-expect-error: there is no such state.
   client.on("state", (state) => state === "gone");

@@ -31,7 +31,7 @@ use wasm_bindgen::{JsCast as _, JsValue};
 
 use self::event_queue::EventQueue;
 pub(crate) use self::{
-    address::gateway,
+    address::gateways,
     clock::now,
     io::BrowserIo,
     random::{moment, moment_at},

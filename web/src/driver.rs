@@ -6,7 +6,7 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use relogin_client::{Client, Engine};
+use relogin_client::{Addresses, Client, Engine};
 use relogin_client_proto::{Action, Config, Event, Input};
 use relogin_res::{InvalidResourceId, ResourceId};
 use wasm_bindgen_futures::spawn_local;
@@ -16,22 +16,26 @@ use crate::browser::{self, BrowserIo, Exception, StorageMode, moment, moment_at}
 /// How to connect, and whether to keep a session.
 #[derive(Clone, Debug)]
 pub struct Options {
-    gateway: String,
+    gateways: Vec<String>,
     config: Config,
     adopt: Option<String>,
     storage_mode: StorageMode,
 }
 
 impl Options {
-    /// A plain RES client of the gateway at `gateway`, without a session. The address may be
+    /// A plain RES client of the gateway at this address, without a session. The address may be
     /// absolute or relative, with `ws:`, `wss:`, `http:` or `https:`; an empty one is `/ws` on the
-    /// origin that served the page.
+    /// origin that served the page. Of several addresses it uses one that works:
+    /// `Options::new(["wss://one.example", "wss://other.example"])`. They share what is stored: the
+    /// session is kept under its name, whichever they are.
     #[must_use]
-    pub fn new(gateway: impl Into<String>) -> Self {
+    pub fn new(gateways: impl Into<Addresses>) -> Self {
+        let gateways = gateways.into().into_vec();
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
         let mut config = Config::new(name);
         config.keep_session = false;
-        Self { gateway: gateway.into(), config, adopt: None, storage_mode: StorageMode::Bound }
+        config.gateways = gateways.len();
+        Self { gateways, config, adopt: None, storage_mode: StorageMode::Bound }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`. All tabs of this
@@ -81,7 +85,7 @@ impl Options {
     /// once: they wait for the connection.
     ///
     /// # Errors
-    /// If the gateway's address is not a URL, or the browser has no generator of random values.
+    /// If an address is not a URL, or the browser has no generator of random values.
     pub async fn connect(self) -> Result<Client, Exception> {
         self.connect_observed(None).await
     }
@@ -89,7 +93,7 @@ impl Options {
     /// Does what [`Options::connect`] does. Tells `observer`, if there is one, of all events of all
     /// resources.
     pub(crate) async fn connect_observed(self, observer: Option<Observer>) -> Result<Client, Exception> {
-        let mut io = BrowserIo::new(browser::gateway(&self.gateway)?)?;
+        let mut io = BrowserIo::new(browser::gateways(&self.gateways)?)?;
         if self.config.keep_session {
             io.keep_session(self.config.name.as_str(), &self.storage_mode, self.adopt.as_deref())?;
         }

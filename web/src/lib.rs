@@ -40,8 +40,9 @@ mod driver;
 pub use browser::Exception;
 pub use driver::Options;
 pub use relogin_client::{
-    Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events, Freshness, Model,
-    Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned, SessionState, Typed, User,
+    Addresses, Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events,
+    Freshness, Model, Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned, SessionState, Typed,
+    User,
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
 

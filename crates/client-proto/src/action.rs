@@ -12,8 +12,9 @@ use crate::{Binding, Diagnostic, LockId, RequestError, Secret, SessionState, Soc
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Open a socket to the gateway. Answered by `SocketOpened` or `SocketClosed`.
-    OpenSocket(SocketId),
+    /// Open a socket to the gateway at this of the addresses, which are counted from zero. Answered
+    /// by `SocketOpened` or `SocketClosed`.
+    OpenSocket(SocketId, usize),
     /// Send a text frame.
     SendFrame(SocketId, Secret),
     /// Close the socket, or stop opening it. Whether a `SocketClosed` follows does not matter.

@@ -186,8 +186,8 @@ impl Client {
                     }
                 }
             }
-            Input::SocketClosed(socket) => {
-                let link = self.connection.closed(socket, turn, out);
+            Input::SocketClosed(socket, closing) => {
+                let link = self.connection.closed(socket, closing, turn, out);
                 self.linked(link, turn);
             }
             Input::ConnectNow => self.connection.connect_now(turn, out),

@@ -10,7 +10,8 @@ use relogin_res::{
 };
 
 use crate::{
-    Action, Backoff, Config, ConnectionState, RequestError, SocketId, Turn,
+    Action, Backoff, Closing, Config, ConnectionState, RequestError, SocketId, Turn,
+    addresses::Addresses,
     answers::Outcome,
     outbox::{Outbox, Purpose},
 };
@@ -24,7 +25,10 @@ const STEADY: Duration = Duration::from_secs(10);
 pub(crate) struct Connection {
     phase: Phase,
     next_socket: u32,
+    addresses: Addresses,
     backoff: Backoff,
+    /// The longest wait before the first try.
+    first: Duration,
     /// Whether there has been a connection, or a try at one.
     tried: bool,
     /// Whether the browser says that there is no network. A hint: a frame that comes proves it
@@ -36,6 +40,7 @@ pub(crate) struct Connection {
     connect_timeout: Duration,
     idle_timeout: Duration,
     probe_timeout: Duration,
+    spread: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,9 @@ enum Phase {
         since: Duration,
     },
 }
+
+/// As good as a word from the gateway: it does not answer.
+const GONE: Closing = Closing { is_leaving: true, retry_after: None };
 
 /// How long a try to connect is still believed in after the page or the network came back.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -76,7 +84,9 @@ impl Connection {
         Self {
             phase: Phase::Stopped,
             next_socket: 0,
+            addresses: Addresses::new(config.gateways),
             backoff: Backoff::default(),
+            first: Duration::ZERO,
             tried: false,
             offline: false,
             last_heard: Duration::ZERO,
@@ -84,6 +94,7 @@ impl Connection {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
             probe_timeout: config.probe_timeout,
+            spread: config.spread,
         }
     }
 
@@ -109,9 +120,10 @@ impl Connection {
     }
 
     /// The first try, without delay: a page that was just loaded is no part of a stampede.
-    pub(crate) fn start(&mut self, turn: &Turn, out: &mut Outbox) {
+    pub(crate) fn start(&mut self, turn: &mut Turn, out: &mut Outbox) {
         if self.is_stopped() {
             self.tried = false;
+            self.addresses.shuffle(&mut turn.dice);
             self.open(turn, out);
         }
     }
@@ -134,11 +146,11 @@ impl Connection {
 
     /// The connection works, but another one is wanted in its place.
     pub(crate) fn replace(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
-        self.fail(turn, out)
+        self.fail(None, turn, out)
     }
 
-    pub(crate) fn closed(&mut self, socket: SocketId, turn: &mut Turn, out: &mut Outbox) -> Link {
-        if self.socket() == Some(socket) { self.fail(turn, out) } else { Link::Same }
+    pub(crate) fn closed(&mut self, socket: SocketId, closing: Closing, turn: &mut Turn, out: &mut Outbox) -> Link {
+        if self.socket() == Some(socket) { self.fail(Some(closing), turn, out) } else { Link::Same }
     }
 
     /// Whether the browser says that there is no network, and nothing came since.
@@ -172,10 +184,15 @@ impl Connection {
             out.protocol = version;
             self.phase = Phase::Open { socket, since: turn.now };
             self.tried = true;
+            self.addresses.works();
             return Link::Up;
         }
         let link = self.hang_up(out);
-        self.wait(unhurried(turn), turn);
+        if self.addresses.fail() {
+            self.open(turn, out);
+        } else {
+            self.wait(unhurried(turn), turn);
+        }
         link
     }
 
@@ -190,14 +207,14 @@ impl Connection {
     pub(crate) fn hurry(&mut self, turn: &mut Turn) {
         match self.phase {
             Phase::Waiting { until } if !self.offline => {
-                self.backoff.reset();
-                let sooner = turn.now + self.backoff.next(&mut turn.dice);
+                self.start_over(Duration::ZERO);
+                let sooner = turn.now + self.backoff.next_within(self.first, &mut turn.dice);
                 self.phase = Phase::Waiting { until: until.min(sooner) };
             }
             // Maybe begun without a network, or before the machine slept: then another try gets
             // there sooner.
             Phase::Opening { socket, deadline } => {
-                self.backoff.reset();
+                self.start_over(Duration::ZERO);
                 self.phase = Phase::Opening { socket, deadline: deadline.min(turn.now + PATIENCE) };
             }
             _ => {}
@@ -208,7 +225,7 @@ impl Connection {
     pub(crate) fn connect_now(&mut self, turn: &mut Turn, out: &mut Outbox) {
         match self.phase {
             Phase::Waiting { .. } => {
-                self.backoff.reset();
+                self.start_over(Duration::ZERO);
                 self.open(turn, out);
             }
             // The very first try has as long as it takes: nothing speaks against it yet.
@@ -240,9 +257,9 @@ impl Connection {
     pub(crate) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
         match self.phase {
             Phase::Waiting { until } if until <= turn.now => self.open(turn, out),
-            Phase::Opening { deadline, .. } if deadline <= turn.now => return self.fail(turn, out),
+            Phase::Opening { deadline, .. } if deadline <= turn.now => return self.fail(Some(GONE), turn, out),
             Phase::Open { .. } if self.probe.is_some_and(|deadline| deadline <= turn.now) => {
-                return self.fail(turn, out);
+                return self.fail(Some(GONE), turn, out);
             }
             Phase::Open { .. } if self.last_heard.saturating_add(self.idle_timeout) <= turn.now => {
                 self.probe(turn, out);
@@ -273,18 +290,39 @@ impl Connection {
         self.next_socket = self.next_socket.wrapping_add(1);
         self.phase = Phase::Opening { socket, deadline: turn.after(self.connect_timeout) };
         (self.last_heard, self.probe) = (turn.now, None);
-        out.push(Action::OpenSocket(socket));
+        out.push(Action::OpenSocket(socket, self.addresses.current()));
     }
 
-    /// The socket is of no use any more: the next one, after a while.
-    fn fail(&mut self, turn: &mut Turn, out: &mut Outbox) -> Link {
-        if matches!(self.phase, Phase::Open { since, .. } if since + STEADY <= turn.now) {
-            self.backoff.reset();
-        }
-        let wait = if self.offline { unhurried(turn) } else { self.backoff.next(&mut turn.dice) };
+    /// The socket is of no use any more: the next one, after a while; or at once, while there are
+    /// addresses that were not tried in this round. `closing`: what the gateway says; none if it is
+    /// we who end it.
+    fn fail(&mut self, closing: Option<Closing>, turn: &mut Turn, out: &mut Outbox) -> Link {
+        let since = if let Phase::Open { since, .. } = self.phase { Some(since) } else { None };
         let link = self.hang_up(out);
+        if let Some(since) = since {
+            let lasted = since + STEADY <= turn.now;
+            if lasted {
+                self.start_over(self.spread);
+            }
+            if closing.is_some_and(|closing| closing.is_leaving || !lasted) {
+                self.addresses.leave();
+            }
+        } else if self.addresses.fail() && !self.offline {
+            self.open(turn, out);
+            return link;
+        }
+        if let Some(time) = closing.and_then(|closing| closing.retry_after) {
+            self.first = time;
+        }
+        let wait = if self.offline { unhurried(turn) } else { self.backoff.next_within(self.first, &mut turn.dice) };
         self.wait(wait, turn);
         link
+    }
+
+    /// What failed before counts no more, and the first wait is at most this long.
+    fn start_over(&mut self, first: Duration) {
+        self.backoff.reset();
+        self.first = first;
     }
 
     fn wait(&mut self, time: Duration, turn: &Turn) {

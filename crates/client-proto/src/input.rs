@@ -6,7 +6,7 @@ use relogin_res::ResourceId;
 use relogin_session_manager as manager;
 use serde_json::Value as Json;
 
-use crate::{LockId, PublicKey, Secret, Signature, Token};
+use crate::{Closing, LockId, PublicKey, Secret, Signature, Token};
 
 /// Names a socket that the client asked for; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +39,13 @@ pub struct Config {
     pub linger: Duration,
     /// Whether a session is kept. Without: a plain RES client, whose logins are refused.
     pub keep_session: bool,
+    /// How many gateway addresses the driver has. They are tried in turn.
+    pub gateways: usize,
+    /// Within which time the first try to reconnect is made, at random, when a connection that
+    /// lasted is lost and the gateway has not said how long that should be. Up to 250 ms it is the
+    /// usual back-off. To be set where so many clients share a gateway that they must not come back
+    /// at once after a crash.
+    pub spread: Duration,
     /// Whether the caller has something to do on each new connection before resources are
     /// subscribed again, such as to authenticate itself: it begins when the connection's state is
     /// `Connected`, and says [`Input::Greeted`] when it is done.
@@ -60,6 +67,8 @@ impl Config {
             probe_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(5),
             keep_session: true,
+            gateways: 1,
+            spread: Duration::ZERO,
             greet: false,
         }
     }
@@ -88,7 +97,7 @@ pub enum Input {
     /// A text frame came.
     Frame(SocketId, Secret),
     /// The socket closed, failed, or could not be opened. The last that is heard of it.
-    SocketClosed(SocketId),
+    SocketClosed(SocketId, Closing),
     /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
     /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
     StorageRead(Option<Secret>),

@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod action;
+mod addresses;
 mod answers;
 mod cache;
 mod calls;
 mod client;
+mod closing;
 mod connection;
 mod input;
 mod outbox;
@@ -19,6 +21,7 @@ mod requests;
 
 pub use action::{Action, Answer, ConnectionState, Event, Freshness, Resource, ResourceChange};
 pub use client::Client;
+pub use closing::Closing;
 pub use input::{Command, Config, Input, SocketId};
 pub use relogin_session_manager::{
     AdoptedKey, Binding, Diagnostic, EndReason, LockId, Moment, PublicKey, RequestError, Secret, SessionState,

@@ -3,7 +3,7 @@
 
 use std::{future::pending, time::Duration};
 
-use relogin_client::{Client, Engine};
+use relogin_client::{Addresses, Client, Engine};
 use relogin_client_proto::{Action, Config, Input, LockId, Moment, Secret, Signature, SocketId};
 use relogin_res::{InvalidResourceId, ResourceId};
 use tokio::time::{Instant, sleep_until};
@@ -16,7 +16,7 @@ use crate::{
 /// How to connect, and whether to keep a session.
 #[derive(Debug)]
 pub struct Options {
-    url: String,
+    gateways: Vec<String>,
     config: Config,
     storage: Box<dyn Storage>,
 }
@@ -33,13 +33,16 @@ enum Wake {
 }
 
 impl Options {
-    /// A plain RES client of the gateway at `url` (`ws://…`), without a session.
+    /// A plain RES client of the gateway at this address (`ws://…`), without a session. Of several
+    /// addresses it uses one that works: `Options::new(["ws://one", "ws://other"])`.
     #[must_use]
-    pub fn new(url: impl Into<String>) -> Self {
+    pub fn new(gateways: impl Into<Addresses>) -> Self {
+        let gateways = gateways.into().into_vec();
         let name = ResourceId::parse("session").expect("a name of one part is a resource id");
         let mut config = Config::new(name);
         config.keep_session = false;
-        Self { url: url.into(), config, storage: Box::new(MemoryStorage::default()) }
+        config.gateways = gateways.len();
+        Self { gateways, config, storage: Box::new(MemoryStorage::default()) }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, and its relogin key
@@ -73,7 +76,7 @@ impl Options {
         let driver = Driver {
             engine,
             start,
-            url: self.url,
+            gateways: self.gateways,
             storage: Some(self.storage),
             refused: None,
             socket: None,
@@ -89,7 +92,7 @@ impl Options {
 struct Driver {
     engine: Engine,
     start: Instant,
-    url: String,
+    gateways: Vec<String>,
     /// `None` only while it is used on a blocking thread, or after it has panicked.
     storage: Option<Box<dyn Storage>>,
     /// The text that the storage could not keep.
@@ -111,9 +114,9 @@ impl Driver {
                 Wake::Handle(None) => return,
                 Wake::Socket(id, SocketEvent::Opened) => Input::SocketOpened(id),
                 Wake::Socket(id, SocketEvent::Frame(text)) => Input::Frame(id, Secret::new(text.as_str().to_owned())),
-                Wake::Socket(id, SocketEvent::Closed) => {
+                Wake::Socket(id, SocketEvent::Closed(closing)) => {
                     self.socket = None;
-                    Input::SocketClosed(id)
+                    Input::SocketClosed(id, closing)
                 }
                 Wake::Timer => Input::Timer,
                 Wake::Lock(id) => match self.try_lock(id).await {
@@ -166,7 +169,11 @@ impl Driver {
 
     async fn carry_out(&mut self, action: Action) {
         match action {
-            Action::OpenSocket(id) => self.socket = Some((id, Socket::open(self.url.clone()))),
+            Action::OpenSocket(id, gateway) => {
+                // If the configuration counts more gateways than there are, those cannot be had.
+                let url = self.gateways.get(gateway).cloned().unwrap_or_default();
+                self.socket = Some((id, Socket::open(url)));
+            }
             Action::SendFrame(id, frame) => {
                 if let Some((_, socket)) = self.socket.as_ref().filter(|(open, _)| *open == id) {
                     socket.send(frame.expose());

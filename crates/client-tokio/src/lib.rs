@@ -12,8 +12,9 @@ mod storage;
 
 pub use driver::Options;
 pub use relogin_client::{
-    Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events, Freshness, Model,
-    Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned, SessionState, Typed, User,
+    Addresses, Binding, Changes, Client, Collection, Config, ConnectionState, EndReason, Error, Event, Events,
+    Freshness, Model, Reference, RequestError, Resource, ResourceChange, ResourceValues, Returned, SessionState, Typed,
+    User,
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
 pub use storage::{FileStorage, MemoryStorage, Storage};

@@ -2,10 +2,11 @@
 //! it. Must not depend on what the frames say.
 
 use futures_util::{SinkExt, StreamExt};
+use relogin_client_proto::Closing;
 use tokio::sync::mpsc;
 use tokio_tungstenite::{
     connect_async,
-    tungstenite::{Message, Utf8Bytes},
+    tungstenite::{Message, Utf8Bytes, protocol::CloseFrame},
 };
 
 /// How many frames may wait for the driver before no more are read from the gateway.
@@ -24,7 +25,7 @@ pub(crate) enum SocketEvent {
     Opened,
     Frame(Utf8Bytes),
     /// It has closed, or could not be opened. The last event.
-    Closed,
+    Closed(Closing),
 }
 
 impl Socket {
@@ -43,7 +44,7 @@ impl Socket {
 
     /// The next event.
     pub(crate) async fn next(&mut self) -> SocketEvent {
-        self.events.recv().await.unwrap_or(SocketEvent::Closed)
+        self.events.recv().await.unwrap_or(SocketEvent::Closed(Closing::default()))
     }
 }
 
@@ -62,6 +63,10 @@ async fn run(url: String, mut to_send: mpsc::UnboundedReceiver<String>, happens:
         while let Some(Ok(message)) = source.next().await {
             let sent = match message {
                 Message::Text(text) => happens.send(SocketEvent::Frame(text)).await,
+                Message::Close(Some(CloseFrame { code, reason })) => {
+                    let closing = Closing::read(code.into(), reason.as_str());
+                    happens.send(SocketEvent::Closed(closing)).await
+                }
                 _ => Ok(()),
             };
             if sent.is_err() {

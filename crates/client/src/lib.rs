@@ -11,6 +11,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod client;
 mod engine;
 mod error;
@@ -21,6 +22,7 @@ mod resource;
 mod shared;
 mod stream;
 
+pub use addresses::Addresses;
 pub use client::{Client, Returned};
 pub use engine::Engine;
 pub use error::Error;
@@ -29,6 +31,6 @@ pub use resource::{Collection, Model, Resource, ResourceValues, Typed};
 pub use stream::{Changes, Events};
 
 pub use relogin_client_proto::{
-    Action, Binding, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, RequestError, ResourceChange,
-    Secret, SessionState, SocketId, User,
+    Action, Binding, Closing, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, RequestError,
+    ResourceChange, Secret, SessionState, SocketId, User,
 };

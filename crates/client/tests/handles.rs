@@ -6,8 +6,8 @@ use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use relogin_client::{
-    Action, Client, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, Reference, RequestError,
-    ResourceChange, ResourceValues, Returned, Secret, SocketId,
+    Action, Client, Closing, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, Reference,
+    RequestError, ResourceChange, ResourceValues, Returned, Secret, SocketId,
 };
 use relogin_res::{ResourceId, Value, client::Request};
 use serde::Deserialize;
@@ -38,7 +38,7 @@ impl Stage {
         self.engine.handle(input, Moment { now: self.now, random: [7; 24] });
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::OpenSocket(id) => self.socket = Some(id),
+                Action::OpenSocket(id, _) => self.socket = Some(id),
                 Action::CloseSocket(_) => self.socket = None,
                 Action::SendFrame(_, frame) => {
                     let request = Request::parse(frame.expose()).unwrap();
@@ -363,7 +363,7 @@ fn the_last_one_to_go_stops_the_engine_and_what_waits_is_told() {
 fn the_state_of_the_connection_streams() {
     let (client, mut stage) = Stage::new();
     let mut events = client.events();
-    stage.input(Input::SocketClosed(stage.socket.unwrap()));
+    stage.input(Input::SocketClosed(stage.socket.unwrap(), Closing::default()));
     assert!(matches!(next(&mut events), Some(Some(Event::Connection(ConnectionState::Reconnecting { .. })))));
     stage.pass(s(1));
     stage.connect();
@@ -398,7 +398,7 @@ fn what_is_followed_comes_when_it_can_be_had() {
 fn how_long_it_is_until_the_next_try_is_told_by_the_drivers_clock() {
     let (client, mut stage) = Stage::new();
     assert_eq!(client.retry_in(), None);
-    stage.input(Input::SocketClosed(stage.socket.unwrap()));
+    stage.input(Input::SocketClosed(stage.socket.unwrap(), Closing::default()));
     let due = stage.engine.poll_timeout().unwrap();
     assert_eq!(client.retry_in(), Some(due), "the clock of these tests stands still");
     assert_eq!((client.refresh_in(), client.binding()), (None, None));

@@ -11,6 +11,7 @@ mod bus;
 mod cache;
 mod connection;
 mod content;
+mod crowd;
 mod event;
 pub mod http;
 mod ids;
@@ -20,4 +21,5 @@ mod resource;
 mod tests;
 
 pub use api::{Action, Config, ConnectionKey, Input, Tag};
+pub use crowd::time_to_come_back;
 pub use machine::Gateway;

@@ -1,7 +1,9 @@
 //! A client as the driver sees it: how it is reached, and what is still to be done for it. Must not
 //! know the state machine.
 
-use relogin_gateway_proto::http::Answer;
+use std::collections::HashMap;
+
+use relogin_gateway_proto::{ConnectionKey, http::Answer};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -36,6 +38,11 @@ impl Connection {
         Self { way, unanswered: 0, has_turn: false, is_closing: false }
     }
 
+    /// Whether it is an open WebSocket, and nothing that its client has sent waits for an answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.way, Way::Line(_)) && self.unanswered == 0 && !self.has_turn
+    }
+
     /// How many bytes are held for it.
     pub(crate) fn debt(&self) -> usize {
         if let Way::Line(line) = &self.way { line.debt().bytes() } else { 0 }
@@ -48,4 +55,19 @@ impl Connection {
             line.hang_up(close_reason);
         }
     }
+}
+
+/// The connections for which the most is held: as many as hold `excess` bytes.
+pub(crate) fn largest(connections: &HashMap<ConnectionKey, Connection>, mut excess: usize) -> Vec<ConnectionKey> {
+    let mut debts: Vec<_> = connections.iter().map(|(key, connection)| (connection.debt(), *key)).collect();
+    debts.sort_unstable_by(|a, b| b.cmp(a));
+    let mut largest = Vec::new();
+    for (debt, key) in debts {
+        if excess == 0 || debt == 0 {
+            break;
+        }
+        excess = excess.saturating_sub(debt);
+        largest.push(key);
+    }
+    largest
 }

@@ -1,5 +1,4 @@
-//! The task that owns the gateway's state machine. Knows sockets only as lines
-//! (`line.rs`).
+//! The task that owns the gateway's state machine. Knows sockets only as lines (`line.rs`).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,7 +18,8 @@ use tokio::{
 
 use crate::{
     bus_commands,
-    connection::{Connection, Way},
+    connection::{self, Connection, Way},
+    drain::{self, Drain},
     event::{Event, Verdict},
     flow::Debt,
     line::CloseReason,
@@ -48,6 +48,7 @@ enum Wake {
     Timeout,
     /// More is held for all clients than allowed.
     Excess,
+    LeaveInTurn,
     Stop,
     /// The time to wait for answers is over.
     Drained,
@@ -68,6 +69,9 @@ struct Driver {
     last_shared: LastShared,
     /// Connections that were closed because of what they held, and may still hold it.
     ended: Vec<Debt>,
+    drain: Option<Drain>,
+    /// How many connections there were when their end began: so many clients come back.
+    crowd: usize,
 }
 
 /// How much of one kind is processed before the others have a turn.
@@ -99,6 +103,8 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
         memory: Arc::clone(&memory),
         last_shared: LastShared::default(),
         ended: Vec::new(),
+        drain: None,
+        crowd: 0,
     };
     driver.act();
     if *link.borrow_and_update() == Link::Down {
@@ -125,6 +131,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             () = yield_now(), if is_due => Wake::Timeout,
             () = &mut clock, if timeout.is_some() && !is_due => Wake::Timeout,
             () = memory.exceeded() => Wake::Excess,
+            () = drain::next(driver.drain.as_ref()), if driver.drain.is_some() => Wake::LeaveInTurn,
             // Also if nobody is left to say so.
             () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
             () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
@@ -140,6 +147,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             Wake::Link(Link::Up) => driver.resume(),
             Wake::Timeout => driver.tell(Input::Timeout),
             Wake::Excess => driver.cut_largest(),
+            Wake::LeaveInTurn => driver.go_on_leaving(),
             Wake::Stop => patience = Some(Instant::now() + drain),
             Wake::Drained => break,
         }
@@ -154,14 +162,15 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             yield_now().await;
         }
     }
+    let stopped = CloseReason::STOPPED.to_a_crowd_of(driver.crowd.max(driver.connections.len()));
     for (_, connection) in driver.connections {
-        connection.hang_up(CloseReason::STOPPED);
+        connection.hang_up(stopped);
     }
     // Those that open only now.
     events.close();
     while let Some(event) = events.recv().await {
         if let Event::Opened { line, .. } = event {
-            line.hang_up(CloseReason::STOPPED);
+            line.hang_up(stopped);
         }
     }
 }
@@ -192,7 +201,7 @@ impl Driver {
             Event::Opened { key, line } => match self.connections.get_mut(&key) {
                 Some(connection) => connection.way = Way::Line(line),
                 // The state machine has closed it while its WebSocket was being created.
-                None => line.hang_up(CloseReason::RESTART),
+                None => line.hang_up(CloseReason::RESTART.to_a_crowd_of(self.crowd)),
             },
             Event::Frames { key } => {
                 if let Some(connection) = self.connections.get_mut(&key) {
@@ -205,6 +214,10 @@ impl Driver {
                 Some(connection) if connection.has_turn => connection.is_closing = true,
                 _ => self.close(key),
             },
+            Event::Drain { within, done } => {
+                self.crowd = self.connections.len();
+                self.drain = Some(Drain::new(self.connections.keys().copied(), within, Instant::now(), done));
+            }
         }
     }
 
@@ -274,7 +287,24 @@ impl Driver {
         self.tell(Input::LinkUp);
     }
 
+    /// Closes the connections whose turn it is. Those with unanswered requests stay.
+    fn go_on_leaving(&mut self) {
+        let Some(drain) = &mut self.drain else { return };
+        for key in drain.due(Instant::now(), BATCH) {
+            if self.connections.get(&key).is_some_and(Connection::is_idle)
+                && let Some(connection) = self.remove(key)
+            {
+                connection.hang_up(CloseReason::STOPPED.to_a_crowd_of(self.crowd));
+                self.tell(Input::Closed { connection: key });
+            }
+        }
+        self.drain.take_if(|drain| drain.is_over());
+    }
+
     fn tell(&mut self, input: Input<'_>) {
+        if matches!(input, Input::LinkDown) {
+            self.crowd = self.connections.len();
+        }
         self.work += 1;
         self.machine.handle(input, self.started.elapsed());
         self.act();
@@ -320,8 +350,9 @@ impl Driver {
                     }
                 }
                 Action::Close { connection: key, code, reason } => {
+                    let crowd = self.crowd;
                     if let Some(connection) = self.remove(key) {
-                        connection.hang_up(CloseReason { code, reason });
+                        connection.hang_up(CloseReason::of_the_machine(code, reason).to_a_crowd_of(crowd));
                     }
                 }
                 Action::Listen { tag, pattern } => self.requests.listen(relogin_bus::Tag(tag.0), pattern),
@@ -337,21 +368,13 @@ impl Driver {
     /// Closes the connections that hold the most, until the rest fits. Small ones are never closed.
     fn cut_largest(&mut self) {
         self.ended.retain(|debt| debt.bytes() > 0);
-        let mut excess = self.memory.excess().saturating_sub(self.ended.iter().map(Debt::bytes).sum());
+        let excess = self.memory.excess().saturating_sub(self.ended.iter().map(Debt::bytes).sum());
         if excess == 0 {
             return;
         }
-        let mut debts: Vec<_> = self.connections.iter().map(|(key, connection)| (connection.debt(), *key)).collect();
-        debts.sort_unstable_by(|a, b| b.cmp(a));
-        let mut ended = 0_usize;
-        for (debt, key) in debts {
-            if excess == 0 || debt == 0 {
-                break;
-            }
-            excess = excess.saturating_sub(debt);
-            ended += 1;
-            self.cut(key, CloseReason::CROWDED);
-        }
+        let largest = connection::largest(&self.connections, excess);
+        let ended = largest.len();
+        largest.into_iter().for_each(|key| self.cut(key, CloseReason::CROWDED));
         tracing::warn!(ended, "closed connections: clients hold too much memory, and these hold the most");
         self.act();
     }

@@ -1,5 +1,7 @@
-//! Events from WebSockets and HTTP requests to the driver, and its answers. Must not know the state
-//! machine's rules.
+//! Events from WebSockets, HTTP requests and the gateway to the driver, and its answers. Must not
+//! know the state machine's rules.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use relogin_gateway_proto::{
@@ -11,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::line::Line;
 
-/// What WebSockets and HTTP requests tell.
+/// What WebSockets, HTTP requests and the gateway tell.
 pub(crate) enum Event {
     /// A WebSocket is requested. The verdict says whether it opens; without one, it does not.
     Opening { key: ConnectionKey, cid: String, origin: Origin, verdict: oneshot::Sender<Verdict> },
@@ -23,6 +25,8 @@ pub(crate) enum Event {
     Frames { key: ConnectionKey },
     /// One is closed, or nobody waits for the answer to the request any more.
     Closed { key: ConnectionKey },
+    /// The gateway is to close all within this time. `done` is dropped when it has.
+    Drain { within: Duration, done: oneshot::Sender<()> },
 }
 
 /// The answer to a request for a WebSocket.

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +38,8 @@ pub struct Gateway {
     driver: mpsc::UnboundedSender<Event>,
     /// True once it is to stop. Every task of the gateway holds a receiver as long as it lives.
     stopping: watch::Sender<bool>,
+    /// True once no WebSocket is opened any more.
+    draining: AtomicBool,
     last_key: AtomicU64,
     api: HttpApi,
     limits: Arc<Limits>,
@@ -84,12 +86,13 @@ impl Gateway {
             ..default
         };
         tokio::spawn(driver::run(outside, config, limits.drain));
-        Self { driver, stopping, last_key: AtomicU64::new(0), api, limits, memory, http_memory }
+        let (draining, last_key) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { driver, stopping, draining, last_key, api, limits, memory, http_memory }
     }
 
     /// Answers an HTTP request for a WebSocket, whose client is described by `origin`.
     pub async fn upgrade(&self, mut request: Request<Body>, origin: Origin) -> Response {
-        if *self.stopping.borrow() {
+        if self.draining.load(Ordering::Relaxed) || *self.stopping.borrow() {
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
         }
         let mut response = match create_response_with_body(&request, Body::empty) {
@@ -164,6 +167,17 @@ impl Gateway {
     #[must_use]
     pub fn is_running(&self) -> bool {
         !self.driver.is_closed()
+    }
+
+    /// Opens no WebSockets any more, and closes those that are open with close code 1001: one after
+    /// the other within this time, or sooner if they are few. Each client is told within which time
+    /// to come back. Those that wait for answers stay open until [`Gateway::stop`].
+    pub async fn drain(&self, within: Duration) {
+        self.draining.store(true, Ordering::Relaxed);
+        let (done, is_done) = oneshot::channel();
+        // Fails only if the driver has ended, and then there is nobody to wait for.
+        self.driver.send(Event::Drain { within, done }).ok();
+        is_done.await.ok();
     }
 
     /// Stops the gateway: reads nothing more from clients, sends the answers to their requests, and

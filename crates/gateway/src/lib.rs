@@ -11,6 +11,7 @@
 mod backpressure;
 mod bus_commands;
 mod connection;
+mod drain;
 mod driver;
 mod event;
 mod flow;

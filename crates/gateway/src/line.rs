@@ -1,11 +1,13 @@
 //! The driver's end of a connection: frames to its client, and its end. Must not know the socket or
 //! the state machine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use relogin_gateway_proto::time_to_come_back;
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::{Utf8Bytes, protocol::CloseFrame};
 
 use crate::{
     flow::{Debt, Flow},
@@ -23,8 +25,10 @@ pub(crate) struct Line {
 /// Why a connection is closed, in words for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CloseReason {
-    pub(crate) code: u16,
-    pub(crate) reason: &'static str,
+    code: u16,
+    reason: &'static str,
+    /// Within which time the client is to come back, at random.
+    retry_after: Option<Duration>,
 }
 
 /// More waits for the client than allowed.
@@ -39,14 +43,42 @@ pub(crate) enum Outbound {
 }
 
 impl CloseReason {
-    pub(crate) const STOPPED: Self = Self { code: 1001, reason: "the server is being stopped" };
-    pub(crate) const BEHIND: Self = Self { code: 1008, reason: "too much waits to be read" };
-    pub(crate) const CROWDED: Self = Self { code: 1013, reason: "the server is short of memory" };
-    pub(crate) const RESTART: Self = Self { code: 1012, reason: "the message bus was lost" };
-    pub(crate) const TOO_LARGE: Self = Self { code: 1009, reason: "frame too large" };
-    pub(crate) const UNFINISHED: Self = Self { code: 1008, reason: "message not finished in time" };
-    pub(crate) const NO_TEXT: Self = Self { code: 1007, reason: "text that is no UTF-8" };
-    pub(crate) const NO_WEBSOCKET: Self = Self { code: 1002, reason: "not as the WebSocket protocol has it" };
+    pub(crate) const STOPPED: Self = Self::new(1001, "the server is being stopped");
+    pub(crate) const BEHIND: Self = Self::new(1008, "too much waits to be read");
+    pub(crate) const CROWDED: Self = Self::new(1013, "the server is short of memory");
+    pub(crate) const RESTART: Self = Self::new(1012, "the message bus was lost");
+    pub(crate) const TOO_LARGE: Self = Self::new(1009, "frame too large");
+    pub(crate) const UNFINISHED: Self = Self::new(1008, "message not finished in time");
+    pub(crate) const NO_TEXT: Self = Self::new(1007, "text that is no UTF-8");
+    pub(crate) const NO_WEBSOCKET: Self = Self::new(1002, "not as the WebSocket protocol has it");
+
+    const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason, retry_after: None }
+    }
+
+    /// Why the state machine closes it.
+    pub(crate) fn of_the_machine(code: u16, reason: &'static str) -> Self {
+        Self::new(code, reason)
+    }
+
+    /// The same, to as many clients as `crowd`: if the service restarts, or cannot be had now, they
+    /// are told to come back one after the other.
+    pub(crate) fn to_a_crowd_of(self, crowd: usize) -> Self {
+        let comes_back = matches!(self.code, 1001 | 1012 | 1013);
+        Self { retry_after: comes_back.then(|| time_to_come_back(crowd)), ..self }
+    }
+
+    /// The close frame that says it. Its reason is JSON if it has a member for the client.
+    pub(crate) fn frame(self) -> CloseFrame {
+        let reason = match self.retry_after {
+            Some(time) => {
+                let retry_after = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+                json!({ "message": self.reason, "retryAfter": retry_after }).to_string().into()
+            }
+            None => self.reason.into(),
+        };
+        CloseFrame { code: self.code.into(), reason }
+    }
 }
 
 impl Line {

@@ -17,7 +17,7 @@ use tokio_tungstenite::{
         Error, Message, Utf8Bytes,
         error::CapacityError,
         protocol::{
-            CloseFrame, Role, WebSocketConfig,
+            Role, WebSocketConfig,
             frame::{
                 Frame,
                 coding::{Data, OpCode},
@@ -279,8 +279,7 @@ async fn part<S>(mut stream: WebSocketStream<S>, ending: Ending)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let close =
-        |CloseReason { code, reason }| Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+    let close = |close_reason: CloseReason| Message::Close(Some(close_reason.frame()));
     match ending {
         Ending::Gone | Ending::Dropped(_) => {}
         // Reading on sends the answer to the client's close frame.
@@ -300,11 +299,11 @@ where
 }
 
 /// Says why, and reads nothing more.
-async fn part_without_handshake<S>(mut io: S, CloseReason { code, reason }: CloseReason) -> io::Result<()>
+async fn part_without_handshake<S>(mut io: S, close_reason: CloseReason) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let close = Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+    let close = Frame::close(Some(close_reason.frame()));
     let mut bytes = Vec::new();
     close.format(&mut bytes).map_err(io::Error::other)?;
     io.write_all(&bytes).await?;

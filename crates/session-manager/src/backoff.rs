@@ -12,6 +12,8 @@ use std::time::Duration;
 const BASE: Duration = Duration::from_millis(250);
 /// Longest delay of all.
 const CAP: Duration = Duration::from_secs(30);
+/// The longest first bound that is believed, whoever asks for it.
+const LONGEST: Duration = Duration::from_secs(300);
 /// After this many doublings the delay exceeds the cap.
 const DOUBLINGS: u32 = (CAP.as_millis() / BASE.as_millis()).ilog2() + 1;
 
@@ -24,7 +26,15 @@ pub struct Backoff {
 impl Backoff {
     /// The delay before the next try: uniform between zero and a bound that doubles with each try.
     pub fn next(&mut self, dice: &mut Dice) -> Duration {
-        let bound = CAP.min(BASE * 2_u32.pow(self.failures.min(DOUBLINGS)));
+        self.next_within(BASE, dice)
+    }
+
+    /// The same, but the first bound is `first`, or the usual one if that is longer: for a crowd
+    /// that has to come back one after the other. The second bound is twice that, and so are all
+    /// later ones once they exceed the usual cap.
+    pub fn next_within(&mut self, first: Duration, dice: &mut Dice) -> Duration {
+        let first = first.clamp(BASE, LONGEST);
+        let bound = CAP.max(first * 2).min(first * 2_u32.pow(self.failures.min(DOUBLINGS)));
         self.failures = self.failures.saturating_add(1);
         // Never zero: a timer that is due when it is set would look like a busy loop.
         dice.up_to(bound).max(Duration::from_millis(1))
@@ -59,6 +69,12 @@ impl Dice {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// One of `count` things, from zero on. Of none: zero.
+    pub fn pick(&mut self, count: usize) -> usize {
+        // As 64 bits are many more than there are things, none of them is preferred.
+        (self.roll() % (count.max(1) as u64)) as usize
     }
 
     /// A length of time from zero up to `bound`, in whole milliseconds.
@@ -96,6 +112,35 @@ mod tests {
             assert!(longest[n] <= bound && longest[n] > bound * 9 / 10, "try {n}: {:?}", longest[n]);
             assert!(shortest[n] < bound / 10, "try {n}: {:?}", shortest[n]);
         }
+    }
+
+    #[test]
+    fn a_crowd_has_a_longer_first_wait_that_doubles_once() {
+        let check = |first: Duration, bounds_ms: [u64; 4]| {
+            let mut longest = [Duration::ZERO; 4];
+            for seed in 0..2000_u64 {
+                let (mut backoff, mut dice) = (Backoff::default(), Dice::new(seed.to_le_bytes()));
+                for longest in &mut longest {
+                    *longest = backoff.next_within(first, &mut dice).max(*longest);
+                }
+            }
+            for (longest, bound) in longest.into_iter().zip(bounds_ms.map(Duration::from_millis)) {
+                assert!(longest <= bound && longest > bound * 9 / 10, "{first:?}: {longest:?} of {bound:?}");
+            }
+        };
+        check(Duration::from_secs(40), [40_000, 80_000, 80_000, 80_000]);
+        check(Duration::from_secs(8), [8000, 16_000, 30_000, 30_000]);
+        check(Duration::ZERO, [250, 500, 1000, 2000]);
+        check(Duration::MAX, [300_000, 600_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn each_of_several_is_picked() {
+        let picked = |count| (0..100_u64).map(|seed| Dice::new(seed.to_le_bytes()).pick(count)).collect::<Vec<_>>();
+        for which in 0..3 {
+            assert!(picked(3).iter().filter(|picked| **picked == which).count() > 20, "{which}");
+        }
+        assert!(picked(1).iter().chain(&picked(0)).all(|picked| *picked == 0));
     }
 
     #[test]

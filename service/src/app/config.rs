@@ -1,7 +1,7 @@
 //! The checked configuration of the service. Must not know how options are written: that is for
 //! `config`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use relogin_bus::nats::NatsConfig;
 use relogin_session::Policy;
@@ -67,6 +67,8 @@ pub struct Config {
     /// The limit of connections from one address; none: the default of
     /// [`crate::http::ConnectionLimits`].
     pub max_connections_per_address: Option<usize>,
+    /// How long a stop may take to close the gateway's connections.
+    pub drain: Duration,
     /// Where the audit trail is written.
     pub audit: Option<AuditTarget>,
     /// The NATS subject on which the audit trail is published.
@@ -75,6 +77,23 @@ pub struct Config {
     pub demo: bool,
     /// The log filter, as in `RUST_LOG`; none: `RUST_LOG` decides.
     pub log: Option<String>,
+}
+
+impl Config {
+    /// What the gateway does: without a header authentication that was asked for, the service's own
+    /// is called where that has something to do.
+    #[must_use]
+    pub fn gateway(&self) -> relogin_gateway::Options {
+        let mut options = self.gateway_options.clone();
+        let connect = || format!("{}.connect", self.name);
+        if self.cookie != CookieKind::Off || self.issuers.is_some() {
+            options.ws_header_auth.get_or_insert_with(connect);
+        }
+        if self.cookie_session {
+            options.header_auth.get_or_insert_with(connect);
+        }
+        options
+    }
 }
 
 /// The message bus.

@@ -5,6 +5,7 @@ use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use relogin_gateway::Encoding;
@@ -117,6 +118,7 @@ options! {
     trusted_proxy: "trusted-proxy" "RELOGIN_TRUSTED_PROXY" values::trusted_proxies => TrustedProxies;
     max_connections: "max-connections" "RELOGIN_MAX_CONNECTIONS" values::count => usize;
     max_connections_per_address: "max-connections-per-address" "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS" values::count => usize;
+    drain: "drain" "RELOGIN_DRAIN" values::wait => Duration;
     audit: "audit" "RELOGIN_AUDIT" values::audit => AuditTarget;
     audit_subject: "audit-subject" "RELOGIN_AUDIT_SUBJECT" values::subject => String;
     demo: "demo" "RELOGIN_DEMO" values::yes_or_no => bool;

@@ -224,6 +224,13 @@ pub struct Options {
     #[arg(long, env = "RELOGIN_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT", help_heading = "Limits and logs")]
     #[serde(deserialize_with = "number_as_text")]
     pub max_connections_per_address: Option<String>,
+    /// How long a stop may take to close the connections of the embedded gateway, one after the
+    /// other [default: 5s]
+    ///
+    /// A few are closed at once. Each client is told within which time to come back, so that many
+    /// do not come at once.
+    #[arg(long, env = "RELOGIN_DRAIN", value_name = "TIME", help_heading = "Limits and logs")]
+    pub drain: Option<String>,
     /// Write the audit trail here, one line of JSON per event; - is standard output [default: not
     /// written]
     ///

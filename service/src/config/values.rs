@@ -168,6 +168,11 @@ pub(super) fn lifetime(text: String) -> Result<u64, Problem> {
     }
 }
 
+/// A time that may be zero.
+pub(super) fn wait(text: String) -> Result<Duration, Problem> {
+    humantime::parse_duration(&text).map_err(|_| Problem::Lifetime(text))
+}
+
 pub(super) fn users(text: PathBuf) -> Result<UsersSource, Problem> {
     let form = text.to_str().unwrap_or_default();
     if let Some(subject) = form.strip_prefix("nats:") {

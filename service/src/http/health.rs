@@ -7,6 +7,7 @@ use relogin_gateway::Gateway;
 use relogin_store::{SessionStore, StoreError};
 use thiserror::Error;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::instance::Peers;
 
@@ -21,6 +22,8 @@ pub struct Health {
     pub peers: Peers,
     /// The embedded gateway, if there is one.
     pub gateway: Option<Arc<Gateway>>,
+    /// Cancelled once the service stops.
+    pub stopping: CancellationToken,
 }
 
 /// Why this process cannot do its work.
@@ -36,6 +39,8 @@ pub(super) enum Unhealthy {
     Denied(Permission),
     #[error("another instance of the same name answers on this NATS; stop one of the two")]
     AnotherInstance,
+    #[error("the service is being stopped")]
+    IsStopping,
     #[error("the gateway has ended")]
     GatewayHasEnded,
 }
@@ -45,6 +50,9 @@ const STORE_DEADLINE: Duration = Duration::from_secs(3);
 
 impl Health {
     pub(super) async fn check(&self) -> Result<(), Unhealthy> {
+        if self.stopping.is_cancelled() {
+            return Err(Unhealthy::IsStopping);
+        }
         timeout(STORE_DEADLINE, self.store.check())
             .await
             .map_err(|_| Unhealthy::StoreIsSilent)?

@@ -151,6 +151,23 @@ async fn where_nobody_answers_commands_wait_and_then_end() {
     service.stop().await;
 }
 
+#[tokio::test]
+async fn of_several_gateways_a_client_uses_one_that_is_there() {
+    let folders = [Folder::new(), Folder::new()];
+    let [first, second] = [folders[0].serve("--demo").await, folders[1].serve("--demo").await];
+    let options = again(&first);
+    let client = Options::new([&first, &second].map(|service| format!("ws://{}/", service.address))).connect();
+    // What was asked while the connection was being lost fails.
+    let works = async || soon(async { while client.get::<Value>("session.user.{cid}").await.is_err() {} }).await;
+    works().await;
+    first.stop().await;
+    works().await;
+    let first = folders[0].serve(&options).await;
+    second.stop().await;
+    works().await;
+    first.stop().await;
+}
+
 #[test]
 fn clients_go_from_thread_to_thread() {
     fn shared<T: Send + Sync + 'static>() {}

@@ -178,6 +178,24 @@ async fn told_to_stop_it_answers_what_clients_have_asked() {
 }
 
 #[tokio::test]
+async fn told_to_stop_it_closes_a_few_connections_at_once_and_says_when_to_come_back() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --drain 1d").await;
+    let mut clients = Vec::new();
+    for _ in 0..5 {
+        clients.push(service.connect().await);
+    }
+    service.signal(Signal::TERM);
+    for res in clients {
+        let frame = res.closed().await.unwrap().unwrap();
+        assert_eq!(frame.code, 1001.into());
+        let reason: serde_json::Value = serde_json::from_str(&frame.reason).unwrap();
+        assert_eq!(reason["retryAfter"], 2, "of 2,500 a second");
+    }
+    assert_eq!(service.ended().await, Some(0));
+}
+
+#[tokio::test]
 async fn told_to_stop_it_answers_what_came_over_nats() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let gateway = Gateway::connect(&nats.url()).await;

@@ -28,6 +28,15 @@ async fn the_health_check_asks_the_store() {
 }
 
 #[tokio::test]
+async fn the_health_check_fails_once_the_service_stops() {
+    let stage = Stage::new().await;
+    assert!(stage.http("GET /healthz HTTP/1.1").await.starts_with("HTTP/1.1 200 "));
+    stage.stopping.cancel();
+    let response = stage.http("GET /healthz HTTP/1.1").await;
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("is being stopped"), "{response}");
+}
+
+#[tokio::test]
 async fn the_public_keys_are_for_everybody() {
     let stage = Stage::new().await;
     let response = stage.http("GET /.well-known/jwks.json HTTP/1.1").await;

@@ -20,6 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder};
+use tokio_util::sync::CancellationToken;
 
 /// Without timeouts.
 fn patient() -> Limits {
@@ -58,6 +59,7 @@ pub(crate) struct Stage {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) address: SocketAddr,
+    pub(crate) stopping: CancellationToken,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
@@ -92,11 +94,13 @@ impl Stage {
         };
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), options, patient()));
         let store = Arc::new(MemoryStore::new());
+        let stopping = CancellationToken::new();
         let health = Health {
             store: store.clone(),
             bus: Arc::clone(&bus),
             peers: Peers::default(),
             gateway: Some(Arc::clone(&gateway)),
+            stopping: stopping.clone(),
         };
         let site = Site {
             gateway: Some(Arc::clone(&gateway)),
@@ -111,7 +115,7 @@ impl Stage {
         };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(http::run(listener, site, connections, async { stopped.await.unwrap_or_default() }));
-        Self { bus, gateway, store, address, stop: Some(stop), server }
+        Self { bus, gateway, store, address, stopping, stop: Some(stop), server }
     }
 
     pub(crate) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Result<Client, tungstenite::Error> {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use rand::{RngExt, rngs::StdRng};
 use relogin_client::{Client, Engine};
-use relogin_client_proto::{Action, Config, Event as Told, Input, Moment, Secret, SessionState, SocketId};
+use relogin_client_proto::{Action, Closing, Config, Event as Told, Input, Moment, Secret, SessionState, SocketId};
 use relogin_res::ResourceId;
 use relogin_session::SessionId;
 use serde_json::Value;
@@ -203,7 +203,7 @@ impl Driver {
             }
             SocketEvent::Closed => {
                 self.leave();
-                self.take_in(Input::SocketClosed(id));
+                self.take_in(Input::SocketClosed(id, Closing::default()));
             }
         }
     }
@@ -218,7 +218,7 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         let tab = self.number;
         match action {
-            Action::OpenSocket(id) => {
+            Action::OpenSocket(id, _) => {
                 let gateways = &self.place.gateways;
                 let url = gateways[self.rng.random_range(0..gateways.len())].clone();
                 self.socket = Some(Open::new(id, self.place.recorder.number(), url));

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use relogin_client_proto::{
-    Action, Client, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token,
+    Action, Client, Closing, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token,
 };
 use relogin_res::ResourceId;
 
@@ -108,7 +108,7 @@ impl Driver {
             1 => {
                 self.socket = None;
                 self.requests.clear();
-                self.input(Input::SocketClosed(socket));
+                self.input(Input::SocketClosed(socket, Closing::default()));
             }
             2 => {
                 let text = supply.text();
@@ -194,7 +194,7 @@ impl Driver {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::OpenSocket(id) => {
+            Action::OpenSocket(id, _) => {
                 assert!(self.socket.is_none(), "two sockets at once");
                 self.socket = Some((id, false));
             }

@@ -164,7 +164,7 @@ impl Tab {
                 self.deeds += 1;
             }
             match action {
-                Action::OpenSocket(id) => self.wanted = Some(id),
+                Action::OpenSocket(id, _) => self.wanted = Some(id),
                 Action::CloseSocket(_) => {
                     self.wanted = None;
                     if self.socket.is_some() {

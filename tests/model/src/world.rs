@@ -6,7 +6,7 @@ mod view;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use relogin_client_proto::{Command, Input, LockId, Secret, SessionState, Token as CommandToken};
+use relogin_client_proto::{Closing, Command, Input, LockId, Secret, SessionState, Token as CommandToken};
 use relogin_session::{Attempt, ConnectionId, Outcome, SessionId};
 
 use crate::{
@@ -205,7 +205,7 @@ impl State {
                 self.budget.drops -= 1;
                 self.hang_up(tab);
                 if let Some((socket, _)) = self.tab(tab).socket.take() {
-                    self.input(tab, Input::SocketClosed(socket), config);
+                    self.input(tab, Input::SocketClosed(socket, Closing::default()), config);
                 }
             }
             Step::Reload(tab) => {

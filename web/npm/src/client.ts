@@ -15,6 +15,11 @@ const TIMEOUT = 20_000;
 export interface ClientOptions {
   /** See `Client.setOnConnect`. */
   onConnect?: OnConnect | null;
+  /**
+   * Within how many milliseconds the client reconnects, at random, when a connection that lasted is
+   * lost without a word of the gateway. To be set where very many clients share one; 250 otherwise.
+   */
+  spread?: number;
 }
 
 type OnConnect = (client: Client) => unknown;
@@ -26,10 +31,10 @@ export class Client {
 
   /**
    * `url`: the gateway's address, absolute or relative; an empty one is `/ws` on the origin that
-   * served the page. Never throws.
+   * served the page. Of several addresses the client uses one that works. Never throws.
    */
-  constructor(url = "", options: ClientOptions = {}) {
-    const core = new ClientCore(this, String(url), options?.onConnect ?? null);
+  constructor(url: string | readonly string[] = "", options: ClientOptions = {}) {
+    const core = new ClientCore(this, [url].flat().map(String), options ?? {});
     this[inner] = () => core;
   }
 
@@ -123,7 +128,8 @@ export class ClientCore {
   state: ConnectionState = "stopped";
   isOpen = false;
   onConnect: OnConnect | null;
-  readonly #url: string;
+  readonly #urls: string[];
+  readonly #spread: number;
   #raw: RawClient | null = null;
   #starting: Promise<RawClient> | null = null;
   /** Counts starts and stops, to tell apart what belongs to an earlier start. */
@@ -139,10 +145,11 @@ export class ClientCore {
   readonly #waiting = new Set<Waiter>();
   #keep: Keep | null = null;
 
-  constructor(face: Client, url: string, onConnect: OnConnect | null) {
+  constructor(face: Client, urls: string[], { onConnect, spread }: ClientOptions) {
     this.face = face;
-    this.#url = url;
-    this.onConnect = onConnect;
+    this.#urls = urls;
+    this.#spread = Number(spread) || 0;
+    this.onConnect = onConnect ?? null;
   }
 
   /** Adds a session: `keep` runs on each connection. */
@@ -246,7 +253,10 @@ export class ClientCore {
     try {
       if (!hasBrowser()) throw noBrowser();
       await loaded();
-      const raw = await RawClient.connect({ url: this.#url, greet: true }, ClientCore.#observer(new WeakRef(this), life));
+      const raw = await RawClient.connect(
+        { urls: this.#urls, spread: this.#spread, greet: true },
+        ClientCore.#observer(new WeakRef(this), life),
+      );
       if (life !== this.#life) {
         raw.free();
         throw lost();

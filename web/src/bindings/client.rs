@@ -1,7 +1,7 @@
 //! A plain RES client for JavaScript: commands are promises, and events go to an observer. Must not
 //! depend on sessions.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, time::Duration};
 
 use js_sys::{Array, Promise};
 use relogin_client::Engine;
@@ -22,9 +22,11 @@ use crate::{Client, Error, Event, Options, Resource, Returned};
 /// How to connect.
 #[derive(Debug, Deserialize, Tsify)]
 pub struct ClientOptions {
-    /// The gateway's address, absolute or relative; an empty one is `/ws` on the origin that served
-    /// the page.
-    pub url: String,
+    /// The gateways' addresses, absolute or relative; an empty one is `/ws` on the origin that
+    /// served the page.
+    pub urls: Vec<String>,
+    /// `Config::spread`, in milliseconds.
+    pub spread: f64,
     /// Whether each connection is greeted ([`RawClient::greeted`]) before resources are subscribed
     /// again.
     pub greet: bool,
@@ -88,10 +90,13 @@ impl RawClient {
     /// come before or after the one that refers to it.
     ///
     /// # Errors
-    /// If the gateway's address is not a URL.
+    /// If an address is not a URL.
     pub async fn connect(options: Ts<ClientOptions>, observer: ClientObserver) -> Result<RawClient, JsValue> {
-        let ClientOptions { url, greet } = options.to_rust().map_err(ErrorValue::invalid)?;
-        let options = Options::new(url).configure(|config| config.greet = greet);
+        let ClientOptions { urls, spread, greet } = options.to_rust().map_err(ErrorValue::invalid)?;
+        let options = Options::new(urls).configure(|config| {
+            config.greet = greet;
+            config.spread = Duration::from_millis(spread as u64);
+        });
         let telling = Telling { observer, pending: RefCell::default(), ids: RefCell::default(), _alive: Alive::new() };
         let observer = Box::new(move |event: Option<&Event>, engine: &Engine| telling.tell(event, engine));
         let client = options.connect_observed(Some(observer)).await.map_err(ErrorValue::invalid)?;

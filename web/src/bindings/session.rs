@@ -76,7 +76,7 @@ impl RawSession {
     pub async fn start(options: Ts<RawSessionOptions>, observer: SessionObserver) -> Result<RawSession, JsValue> {
         let RawSessionOptions { name, adopt, refresh } = options.to_rust().map_err(ErrorValue::invalid)?;
         ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
-        let mut io = BrowserIo::new(String::new()).map_err(ErrorValue::invalid)?;
+        let mut io = BrowserIo::new(vec![String::new()]).map_err(ErrorValue::invalid)?;
         io.keep_session(&name, &StorageMode::Bound, adopt.as_deref()).map_err(ErrorValue::invalid)?;
         let mut config = Config::default();
         if let Some(refresh) = refresh.filter(|refresh| *refresh > 0.0) {

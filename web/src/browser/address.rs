@@ -4,12 +4,20 @@ use web_sys::Url;
 
 use super::{Exception, global};
 
+/// The WebSocket URLs of the gateways at `addresses`.
+///
+/// # Errors
+/// If one of them is not a URL.
+pub(crate) fn gateways(addresses: &[String]) -> Result<Vec<String>, Exception> {
+    addresses.iter().map(|address| gateway(address)).collect()
+}
+
 /// The WebSocket URL of the gateway at `address`, which may be absolute or relative, with `ws:`,
 /// `wss:`, `http:` or `https:`; an empty one is `/ws` on the origin that served the page.
 ///
 /// # Errors
 /// If it is not a URL.
-pub(crate) fn gateway(address: &str) -> Result<String, Exception> {
+fn gateway(address: &str) -> Result<String, Exception> {
     let address = address.trim();
     let url = resolve(if address.is_empty() { "/ws" } else { address })?;
     url.set_protocol(if is_safe(&url) { "wss:" } else { "ws:" });

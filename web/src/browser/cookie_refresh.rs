@@ -48,25 +48,25 @@ fn name_in(text: &str) -> Option<String> {
 /// Requests one change after the other, so that the last one wins.
 #[derive(Debug)]
 pub(super) struct CookieRefresher {
-    changes: UnboundedSender<CookieChange>,
+    changes: UnboundedSender<(String, CookieChange)>,
 }
 
 impl CookieRefresher {
-    /// A refresher that sends requests to the URL `methods` with the method's name appended.
-    pub(super) fn new(methods: String) -> Self {
-        let (changes, mut wanted) = mpsc::unbounded();
+    pub(super) fn new() -> Self {
+        let (changes, mut wanted) = mpsc::unbounded::<(String, CookieChange)>();
         spawn_local(async move {
-            while let Some(change) = wanted.next().await {
+            while let Some((methods, change)) = wanted.next().await {
                 ask(&methods, &change).await;
             }
         });
         Self { changes }
     }
 
-    /// Requests a change after those before it, even if this is dropped meanwhile.
-    pub(super) fn ask(&self, change: CookieChange) {
+    /// Requests a change after those before it, even if this is dropped meanwhile: at the URL
+    /// `methods` with the method's name appended.
+    pub(super) fn ask(&self, methods: String, change: CookieChange) {
         // It fails only if the task has ended, which it does with us.
-        let _ = self.changes.unbounded_send(change);
+        let _ = self.changes.unbounded_send((methods, change));
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_client_proto::{Action, Input, SocketId};
+use relogin_client_proto::{Action, Closing, Input, SocketId};
 
 use super::{
     EventQueue, Exception, StorageMode, random, session::SessionIo, socket::Socket, timer::Timer, wake_ups::WakeUps,
@@ -15,7 +15,7 @@ use super::{
 /// The I/O of a machine. Dropping it ends all of it.
 #[derive(Debug)]
 pub(crate) struct BrowserIo {
-    gateway: String,
+    gateways: Vec<String>,
     events: EventQueue,
     timer: Timer,
     socket: Option<(SocketId, Socket)>,
@@ -24,30 +24,30 @@ pub(crate) struct BrowserIo {
 }
 
 impl BrowserIo {
-    /// The I/O of a machine whose sockets go to `gateway`: a valid address, or empty if the machine
-    /// opens no sockets.
+    /// The I/O of a machine whose sockets go to `gateways`: valid addresses, or an empty one if the
+    /// machine opens no sockets.
     ///
     /// # Errors
     /// If the browser has no generator of random values.
-    pub(crate) fn new(gateway: String) -> Result<Self, Exception> {
+    pub(crate) fn new(gateways: Vec<String>) -> Result<Self, Exception> {
         random::check()?;
         let events = EventQueue::default();
         let (timer, wake_ups) = (Timer::new(&events), WakeUps::new(&events));
-        Ok(Self { gateway, events, timer, socket: None, session: None, _wake_ups: wake_ups })
+        Ok(Self { gateways, events, timer, socket: None, session: None, _wake_ups: wake_ups })
     }
 
     /// Keeps the session of the session resource `session`. For `adopt` see
     /// [`Options::adopt`](crate::Options::adopt).
     ///
     /// # Errors
-    /// If the gateway's address is not a URL.
+    /// If a gateway's address is not a URL.
     pub(crate) fn keep_session(
         &mut self,
         session: &str,
         mode: &StorageMode,
         adopt: Option<&str>,
     ) -> Result<(), Exception> {
-        self.session = Some(SessionIo::open(session, &self.gateway, mode, adopt, &self.events)?);
+        self.session = Some(SessionIo::open(session, &self.gateways, mode, adopt, &self.events)?);
         Ok(())
     }
 
@@ -78,7 +78,7 @@ impl BrowserIo {
     /// machine before any other input, and before it carries out another action.
     pub(crate) async fn carry_out(&mut self, action: &Action) -> Option<Input> {
         match action {
-            Action::OpenSocket(id) => self.open_socket(*id),
+            Action::OpenSocket(id, gateway) => self.open_socket(*id, *gateway),
             Action::SendFrame(id, frame) => {
                 if let Some((_, socket)) = self.socket.as_ref().filter(|(open, _)| open == id) {
                     socket.send(frame.expose());
@@ -91,12 +91,16 @@ impl BrowserIo {
     }
 
     /// Opens a socket; closes the one before.
-    fn open_socket(&mut self, id: SocketId) {
+    fn open_socket(&mut self, id: SocketId, gateway: usize) {
         self.socket = None;
-        match Socket::open(id, &self.gateway, &self.events) {
+        if let Some(session) = &mut self.session {
+            session.goes_to(gateway);
+        }
+        let url = self.gateways.get(gateway).map_or("", String::as_str);
+        match Socket::open(id, url, &self.events) {
             Ok(socket) => self.socket = Some((id, socket)),
             // The machine treats a refusal by the browser as a gateway that cannot be reached.
-            Err(_) => self.events.push(Input::SocketClosed(id)),
+            Err(_) => self.events.push(Input::SocketClosed(id, Closing::default())),
         }
     }
 }

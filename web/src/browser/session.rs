@@ -47,19 +47,24 @@ pub(super) struct SessionIo {
     adoption: Option<Adoption>,
     device_key: Option<DeviceKey>,
     cookie: Option<CookieRefresher>,
+    /// Where the gateways take HTTP requests.
+    methods: Vec<String>,
+    /// Which of them the socket goes to.
+    gateway: usize,
     lock: Option<(LockId, Lock)>,
     events: EventQueue,
 }
 
 impl SessionIo {
-    /// The I/O of the session resource `session`, whose gateway is at `gateway`: a valid address,
-    /// or empty. `adopt`: the name of a legacy client's key that is to be taken over.
+    /// The I/O of the session resource `session`, whose gateways are at `gateways`: valid
+    /// addresses, or an empty one, which is the origin that served the page. `adopt`: the name of a
+    /// legacy client's key that is to be taken over.
     ///
     /// # Errors
-    /// If `gateway` is not a URL.
+    /// If one of `gateways` is not a URL.
     pub(super) fn open(
         session: &str,
-        gateway: &str,
+        gateways: &[String],
         mode: &StorageMode,
         adopt: Option<&str>,
         events: &EventQueue,
@@ -68,7 +73,7 @@ impl SessionIo {
         let is_shared = !matches!(mode, StorageMode::Copy(_));
         let adoption = adopt.filter(|_| is_shared).and_then(|key| Adoption::begin(key, &name));
         let database = Database::new(&name);
-        let methods = http_methods(gateway, session)?;
+        let methods = gateways.iter().map(|gateway| http_methods(gateway, session)).collect::<Result<_, _>>()?;
         let heard = {
             let events = events.clone();
             move || events.push(Input::StorageChanged)
@@ -77,11 +82,26 @@ impl SessionIo {
             // The browser's cookie is not this copy's.
             StorageMode::Copy(original) => (Storage::copy(original), None),
             StorageMode::Bound | StorageMode::Bearer => {
-                (Storage::open(&name, &database, heard), Some(CookieRefresher::new(methods)))
+                (Storage::open(&name, &database, heard), Some(CookieRefresher::new()))
             }
         };
         let device_key = matches!(mode, StorageMode::Bound).then(|| DeviceKey::new(&database));
-        Ok(Self { name, storage, adoption, device_key, cookie, lock: None, events: events.clone() })
+        Ok(Self {
+            name,
+            storage,
+            adoption,
+            device_key,
+            cookie,
+            methods,
+            gateway: 0,
+            lock: None,
+            events: events.clone(),
+        })
+    }
+
+    /// The socket goes to this one of the gateways, and so do requests by HTTP.
+    pub(super) fn goes_to(&mut self, gateway: usize) {
+        self.gateway = gateway;
     }
 
     /// Carries out an action, like [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
@@ -119,7 +139,8 @@ impl SessionIo {
         if let Some(cookie) = self.cookie.as_ref().filter(|_| there.as_ref() == to)
             && let Some(change) = CookieChange::of(from.map(Secret::expose), to.map(Secret::expose))
         {
-            cookie.ask(change);
+            // The machine names no gateway that it was not told of.
+            cookie.ask(self.methods.get(self.gateway).cloned().unwrap_or_default(), change);
         }
         Input::StorageRead(there)
     }

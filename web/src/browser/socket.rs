@@ -1,9 +1,9 @@
 //! The WebSocket to the gateway. Must not depend on what the frames say.
 
 use gloo_events::EventListener;
-use relogin_client_proto::{Input, Secret, SocketId};
+use relogin_client_proto::{Closing, Input, Secret, SocketId};
 use wasm_bindgen::JsCast as _;
-use web_sys::{MessageEvent, WebSocket};
+use web_sys::{CloseEvent, Event, MessageEvent, WebSocket};
 
 use super::{EventQueue, Exception, burst::Burst};
 
@@ -23,12 +23,12 @@ impl Socket {
     pub(super) fn open(id: SocketId, url: &str, events: &EventQueue) -> Result<Self, Exception> {
         let frames = Burst::new(events)?;
         let socket = WebSocket::new(url)?;
-        let on = |name: &'static str, event: fn(SocketId) -> Input| {
+        let on = |name: &'static str, input: fn(SocketId, &Event) -> Input| {
             let events = events.clone();
-            EventListener::new(&socket, name, move |_| events.push(event(id)))
+            EventListener::new(&socket, name, move |event| events.push(input(id, event)))
         };
         // The event "error" says nothing more, and "close" always follows it.
-        let mut listeners = vec![on("open", Input::SocketOpened), on("close", Input::SocketClosed)];
+        let mut listeners = vec![on("open", |id, _| Input::SocketOpened(id)), on("close", closed)];
         listeners.push(EventListener::new(&socket, "message", move |event| {
             // RES uses text frames; others are ignored.
             if let Some(frame) = event.unchecked_ref::<MessageEvent>().data().as_string() {
@@ -43,6 +43,11 @@ impl Socket {
         // It fails if the socket is not open. Then the event "close" follows.
         let _ = self.socket.send_with_str(frame);
     }
+}
+
+fn closed(id: SocketId, event: &Event) -> Input {
+    let event: &CloseEvent = event.unchecked_ref();
+    Input::SocketClosed(id, Closing::read(event.code(), &event.reason()))
 }
 
 impl Drop for Socket {

@@ -58,7 +58,7 @@ fn code(error: &JsValue) -> Option<String> {
 async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
     install();
     let (observer, told) = noting();
-    let options = object(&json!({ "url": "/raw", "greet": false }));
+    let options = object(&json!({ "urls": ["/raw"], "spread": 0, "greet": false }));
     let client = within("the start", RawClient::connect(options, observer)).await.unwrap();
     let mut gateway = Gateway::accept("raw").await;
     let got = JsFuture::from(client.get("a.model".to_owned()));
@@ -93,7 +93,7 @@ async fn all_that_happens_to_a_resource_is_told_and_errors_have_codes() {
 async fn collections_cross_whole() {
     install();
     let (observer, told) = noting();
-    let options = object(&json!({ "url": "/collections", "greet": false }));
+    let options = object(&json!({ "urls": ["/collections"], "spread": 0, "greet": false }));
     let client = within("the start", RawClient::connect(options, observer)).await.unwrap();
     let mut gateway = Gateway::accept("collections").await;
     let contents = [
@@ -126,10 +126,11 @@ fn events_have_a_typescript_of_their_own() {
 #[wasm_bindgen_test]
 async fn an_unusable_address_or_name_is_refused_and_leaves_nothing() {
     let before = alive();
-    let options = object(&json!({ "url": "http://", "greet": false }));
+    let options = object(&json!({ "urls": ["http://"], "spread": 0, "greet": false }));
     let error = RawClient::connect(options, noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));
-    let error = RawClient::connect(object(&json!({ "url": 7 })), noting().0).await.unwrap_err();
+    let error =
+        RawClient::connect(object(&json!({ "urls": 7, "spread": 0, "greet": false })), noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));
     let error = RawSession::start(object(&json!({ "name": "not a name" })), noting().0).await.unwrap_err();
     assert_eq!(code(&error).as_deref(), Some("client.invalid"));

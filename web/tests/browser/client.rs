@@ -65,6 +65,59 @@ async fn a_login_is_stored_and_a_reload_resumes_it_before_anything_else() {
 }
 
 #[wasm_bindgen_test]
+async fn the_next_address_is_tried_at_once_and_the_session_is_the_same_at_each() {
+    install();
+    let addresses = ["wss://one.example/", "wss://other.example/"];
+    let mut page = Page::load_for("addresses", &addresses).await;
+    let refused = Gateway::refuse_connection().await;
+    let mut gateway = Gateway::accept("addresses").await;
+    let mut tried = [refused, gateway.address()];
+    tried.sort();
+    assert_eq!(tried, addresses);
+    let login = async {
+        let request = gateway.expect("auth.addresses.login").await;
+        gateway.set_user(jane());
+        gateway.answer_key(&request, 1, LATER);
+    };
+    let (outcome, ()) = futures_util::future::join(page.client.login("jane", "secret"), login).await;
+    outcome.unwrap();
+    gateway.serve("the user", page.until("the user", is_jane)).await;
+    drop(page);
+
+    let page = Page::load("addresses").await;
+    assert_eq!(page.client.session(), SessionState::Resuming);
+    let mut gateway = Gateway::accept("addresses").await;
+    assert!(gateway.address().ends_with("/ws"));
+    relogin(&mut gateway, "addresses", 1).await;
+}
+
+#[wasm_bindgen_test]
+async fn what_a_gateway_says_when_it_goes_is_heard() {
+    install();
+    let mut page = Page::load("goes").await;
+    let mut waits = Vec::new();
+    // Drawn between nothing and five minutes, so three times.
+    for _ in 0..3 {
+        let mut gateway = Gateway::accept("goes").await;
+        let connected = async {
+            while page.client.connection() != ConnectionState::Connected {
+                page.next_event().await;
+            }
+        };
+        gateway.serve("the connection", connected).await;
+        gateway.part(1001, r#"{"message":"the server is being stopped","retryAfter":300000}"#);
+        while page.client.connection() == ConnectionState::Connected {
+            page.next_event().await;
+        }
+        waits.extend(page.client.retry_in());
+        if waits.len() < 3 {
+            page.client.connect_now();
+        }
+    }
+    assert!(waits.iter().any(|wait| *wait > Duration::from_secs(5)), "{waits:?}");
+}
+
+#[wasm_bindgen_test]
 async fn a_lost_connection_keeps_the_user_and_a_lost_answer_repeats_the_attempt() {
     let (mut page, gateway) = logged_in("lost").await;
     gateway.hang_up();

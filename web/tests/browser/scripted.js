@@ -35,10 +35,10 @@ class ScriptedSocket extends EventTarget {
     for (const reader of this.readers.splice(0)) reader();
   }
 
-  end() {
+  end(why = {}) {
     this.readyState = 3;
     this.wake();
-    this.dispatchEvent(new CloseEvent("close"));
+    this.dispatchEvent(new CloseEvent("close", why));
   }
 }
 
@@ -67,6 +67,16 @@ export function say(socket, frame) {
 /** Ends the connection. */
 export function hangUp(socket) {
   if (socket.readyState !== 3) socket.end();
+}
+
+/** Ends the connection with a close frame. */
+export function part(socket, code, reason) {
+  socket.end({ code, reason });
+}
+
+/** The address to which the page has opened the socket. */
+export function addressOf(socket) {
+  return socket.url;
 }
 
 /**

@@ -23,6 +23,11 @@ extern "C" {
     #[wasm_bindgen(js_name = hangUp)]
     fn hang_up(socket: &JsValue);
 
+    fn part(socket: &JsValue, code: u16, reason: &str);
+
+    #[wasm_bindgen(js_name = addressOf)]
+    fn address_of(socket: &JsValue) -> String;
+
     #[wasm_bindgen(js_name = frameWaits)]
     fn frame_waits(socket: &JsValue) -> js_sys::Promise;
 
@@ -88,6 +93,24 @@ impl Gateway {
         let socket = within("a socket", JsFuture::from(next_socket())).await.unwrap();
         accept(&socket);
         Self { socket, name: name.to_owned(), user: nobody() }
+    }
+
+    /// Refuses the next connection that the page opens. Returns where that would have gone.
+    pub(crate) async fn refuse_connection() -> String {
+        let socket = within("a socket", JsFuture::from(next_socket())).await.unwrap();
+        let address = address_of(&socket);
+        hang_up(&socket);
+        address
+    }
+
+    /// Where the page has opened the connection.
+    pub(crate) fn address(&self) -> String {
+        address_of(&self.socket)
+    }
+
+    /// Ends the connection with a close frame.
+    pub(crate) fn part(&self, code: u16, reason: &str) {
+        part(&self.socket, code, reason);
     }
 
     /// Returns the next request for `method`, and answers the handshake and the user model before
@@ -194,7 +217,12 @@ pub(crate) struct Page {
 impl Page {
     /// A page that has just been loaded, of the session resource `name`.
     pub(crate) async fn load(name: &str) -> Self {
-        let client = within("the start", Options::new("").session(name).unwrap().connect()).await.unwrap();
+        Self::load_for(name, &[""]).await
+    }
+
+    /// The same, for gateways at these addresses.
+    pub(crate) async fn load_for(name: &str, gateways: &[&str]) -> Self {
+        let client = within("the start", Options::new(gateways).session(name).unwrap().connect()).await.unwrap();
         Self { events: client.events(), client }
     }
 

@@ -1,6 +1,8 @@
 //! The connection, and requests over it.
 
-use relogin_client_proto::{Answer, Command, ConnectionState, Event, Input, RequestError, Resource, Secret, SocketId};
+use relogin_client_proto::{
+    Answer, Closing, Command, ConnectionState, Event, Input, RequestError, Resource, Secret, SocketId,
+};
 use serde_json::json;
 
 use crate::{
@@ -104,12 +106,12 @@ fn what_comes_from_an_old_socket_is_not_heard() {
     let mut tab = anonymous();
     let old = tab.socket.unwrap();
     tab.drop_socket();
-    tab.input(Input::SocketClosed(old));
+    tab.input(Input::SocketClosed(old, Closing::default()));
     tab.input(Input::SocketOpened(old));
     tab.input(Input::Frame(old, Secret::new(json!({"id": 1, "result": {}}).to_string())));
     tab.await_socket();
     assert_ne!(tab.socket, Some(old));
-    tab.input(Input::SocketClosed(old));
+    tab.input(Input::SocketClosed(old, Closing::default()));
     tab.input(Input::SocketOpened(SocketId(99)));
     tab.connect();
     assert!(tab.is_connected());

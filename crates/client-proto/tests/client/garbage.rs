@@ -1,7 +1,7 @@
 //! Whatever comes, in whatever order: the machine neither panics, nor settles twice, nor spins.
 
 use proptest::prelude::*;
-use relogin_client_proto::{Command, Input, LockId, Secret, Signature, SocketId};
+use relogin_client_proto::{Closing, Command, Input, LockId, Secret, Signature, SocketId};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Tab, admin, ms, rid, s};
@@ -152,7 +152,7 @@ fn take(tab: &mut Tab, step: Step) {
         Step::Event(..) => {}
         Step::Open if tab.socket.is_some() && !tab.is_open => tab.open(),
         Step::Open => tab.input(Input::SocketOpened(socket)),
-        Step::Close => tab.input(Input::SocketClosed(socket)),
+        Step::Close => tab.input(Input::SocketClosed(socket, Closing::default())),
         Step::Pass(time) => tab.pass(ms(time)),
         Step::Hint(0) => tab.input(Input::Wake),
         Step::Hint(1) => tab.input(Input::Online),

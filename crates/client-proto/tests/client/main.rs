@@ -12,11 +12,13 @@
 
 mod support;
 
+mod addresses;
 mod agreement;
 
 mod bare;
 mod bound;
 mod connection;
+mod crowd;
 mod diagnostics;
 mod faults;
 mod garbage;

@@ -7,6 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use relogin_bus::{
     Bus, BusError, Delivery, Guard, Link, Mailbox, Tag,
     local::LocalBus,
@@ -14,13 +15,14 @@ use relogin_bus::{
 };
 use relogin_gateway::Limits;
 use relogin_test_support::{
+    client::Client,
     nats_server::{NatsServer, Wire},
     service::Service,
     soon,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 
 use super::stage::{Stage, patient};
 
@@ -50,6 +52,80 @@ async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
     assert_eq!(idle.end().await, Some(1001));
     soon(stopping).await.unwrap();
     assert!(!stage.gateway.is_running());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn draining_closes_who_waits_for_nothing_and_says_when_to_come_back() {
+    let stage = Stage::new().await;
+    let mut service = stage.service().await;
+    let (mut client, mut idle) = (stage.client().await, stage.client().await);
+    client.send("auth.test.login", Value::Null).await;
+    let request = soon(service.next()).await.unwrap();
+
+    // Again and again, as the gateway may not have opened one yet when it has told its client so.
+    let draining = async {
+        loop {
+            stage.gateway.drain(Duration::from_secs(3600)).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let drained = tokio::select! {
+        frame = close_frame(&mut idle) => frame.unwrap(),
+        () = draining => unreachable!(),
+    };
+    // The last one may still be on its way, and must not find the other client idle.
+    soon(stage.gateway.drain(Duration::from_secs(3600))).await;
+    assert_eq!(u16::from(drained.code), 1001);
+    let reason: Value = serde_json::from_str(&drained.reason).unwrap();
+    assert_eq!(reason, json!({ "message": "the server is being stopped", "retryAfter": 0 }), "they are few");
+    let refused = stage.open("/", &[]).await.unwrap_err();
+    assert!(matches!(refused, Error::Http(response) if response.status() == 503));
+    assert!(stage.gateway.is_running());
+
+    // The other one is still served.
+    service.answer(&request, &json!({ "result": "welcome" })).await;
+    assert_eq!(client.next().await.unwrap()["result"], "welcome");
+    client.send("auth.test.more", Value::Null).await;
+    let request = soon(service.next()).await.unwrap();
+    service.answer(&request, &json!({ "result": "more" })).await;
+    assert_eq!(client.next().await.unwrap()["result"], "more");
+    let ((), code) = soon(async { tokio::join!(stage.gateway.stop(), client.end()) }).await;
+    assert_eq!(code, Some(1001));
+    soon(stage.gateway.drain(Duration::from_secs(3600))).await;
+}
+
+/// The frame that ends a connection.
+async fn close_frame(client: &mut Client) -> Option<CloseFrame> {
+    loop {
+        match soon(client.socket.next()).await {
+            Some(Ok(Message::Close(frame))) => {
+                // Reading on is what answers it.
+                while let Some(Ok(_)) = soon(client.socket.next()).await {}
+                return frame;
+            }
+            Some(Ok(_)) => {}
+            end => unreachable!("{end:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_are_told_to_come_back_one_after_the_other_when_the_bus_is_lost() {
+    let server = NatsServer::start(&[]);
+    let wire = Wire::to(&server).await;
+    let bus = NatsBus::connect(&NatsConfig { url: wire.url(), ..NatsConfig::default() }).await.unwrap();
+    let stage = Stage::on(Arc::new(bus), patient()).await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(stage.client().await);
+    }
+    wire.cut();
+    for client in &mut clients {
+        let frame = close_frame(client).await.unwrap();
+        assert_eq!(u16::from(frame.code), 1012);
+        let reason: Value = serde_json::from_str(&frame.reason).unwrap();
+        assert_eq!(reason["retryAfter"], 20, "2,500 a second, whoever is closed first");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

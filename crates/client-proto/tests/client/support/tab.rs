@@ -7,8 +7,8 @@ use std::{
 };
 
 use relogin_client_proto::{
-    Action, Answer, Client, Command, Config, ConnectionState, Diagnostic, Event, Input, Moment, RequestError, Secret,
-    SessionState, SocketId, Token,
+    Action, Answer, Client, Closing, Command, Config, ConnectionState, Diagnostic, Event, Input, Moment, RequestError,
+    Secret, SessionState, SocketId, Token,
 };
 use relogin_res::client::Request;
 use serde_json::{Value as Json, json};
@@ -38,6 +38,8 @@ pub(crate) struct Tab {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Sockets opened so far.
     pub(crate) sockets: usize,
+    /// The addresses at which they were.
+    pub(crate) gateways: Vec<usize>,
     rng: Rng,
     next_token: u64,
 }
@@ -72,6 +74,7 @@ impl Tab {
             events: Vec::new(),
             diagnostics: Vec::new(),
             sockets: 0,
+            gateways: Vec::new(),
             rng: Rng::new(seed),
             next_token: 0,
         }
@@ -102,7 +105,8 @@ impl Tab {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::OpenSocket(id) => {
+            Action::OpenSocket(id, gateway) => {
+                self.gateways.push(gateway);
                 assert!(self.socket.is_none(), "two sockets at once");
                 (self.socket, self.is_open) = (Some(id), false);
                 self.sockets += 1;
@@ -212,8 +216,13 @@ impl Tab {
 
     /// The socket closes.
     pub(crate) fn drop_socket(&mut self) {
+        self.close_socket(Closing::default());
+    }
+
+    /// The socket closes, and the gateway says this.
+    pub(crate) fn close_socket(&mut self, closing: Closing) {
         let socket = self.socket.expect("a socket to close");
-        self.input(Input::SocketClosed(socket));
+        self.input(Input::SocketClosed(socket, closing));
         self.browse();
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use relogin_client_proto::{Command, Input, Secret, SessionState, SocketId, User};
+use relogin_client_proto::{Closing, Command, Input, Secret, SessionState, SocketId, User};
 use relogin_gateway_proto::{Action, Tag};
 use relogin_session::{ConnectionId, Denied, Effect, Outcome, Timestamp, Token};
 use serde_json::{Value as Json, json};
@@ -370,7 +370,7 @@ impl World {
                 self.input(number, Input::SocketOpened(socket));
             }
             Happening::Opened(..) => {}
-            Happening::Closed(number, socket) => self.input(number, Input::SocketClosed(socket)),
+            Happening::Closed(number, socket) => self.input(number, Input::SocketClosed(socket, Closing::default())),
             Happening::AtGateway(cid, sent) => self.at_gateway(&cid, &sent),
             Happening::AtService(cid, sent, token) => self.at_service(&cid, &sent, token.as_ref()),
             Happening::AtTab(cid, frame) => {
