@@ -7,7 +7,7 @@ use relogin_res::{Change, List, Model, ResourceId, Value, delta::Step};
 use relogin_session_manager as manager;
 use serde_json::Value as Json;
 
-use crate::{Binding, Diagnostic, LockId, RequestError, Secret, SessionState, SocketId, Token};
+use crate::{Binding, Diagnostic, PlatformAction, RequestError, Secret, SessionState, SocketId, Token};
 
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,32 +19,8 @@ pub enum Action {
     SendFrame(SocketId, Secret),
     /// Close the socket, or stop opening it. Whether a `SocketClosed` follows does not matter.
     CloseSocket(SocketId),
-    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any
-    /// other input. It may be stale: what another tab has written a moment ago need not show yet.
-    ReadStorage,
-    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come
-    /// between. Then hand in what storage has, whoever wrote it, as
-    /// [`StorageRead`](crate::Input::StorageRead), before any other input. That is never stale.
-    /// Where storage is refused: keep the record in memory.
-    SwapStorage {
-        /// What has to be there; `None`: nothing.
-        from: Option<Secret>,
-        /// What is to be there; `None`: nothing.
-        to: Option<Secret>,
-    },
-    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand
-    /// the public half in as [`Device`](crate::Input::Device) before any other input. Tabs that ask
-    /// at the same time get the same pair.
-    MakeDevice,
-    /// Sign the text's bytes with that key pair; hand the signature in as
-    /// [`Signed`](crate::Input::Signed) before any other input. Never makes a pair.
-    Sign(Secret),
-    /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
-    RequestLock(LockId),
-    /// Take the storage lock from whoever has it. Answered likewise.
-    StealLock(LockId),
-    /// Give the lock back; if it was not granted yet, stop asking.
-    ReleaseLock(LockId),
+    /// The platform has something to do.
+    Platform(PlatformAction),
     /// A command came to its end.
     Settle(Token, Result<Answer, RequestError>),
     /// Tell the page.
@@ -54,23 +30,6 @@ pub enum Action {
 }
 
 impl Action {
-    /// Converts the session manager's actions for the driver; `None` for those that the client's
-    /// own connection carries out.
-    #[must_use]
-    pub fn of_session(action: manager::Action) -> Option<Self> {
-        Some(match action {
-            manager::Action::ReadStorage => Self::ReadStorage,
-            manager::Action::SwapStorage { from, to } => Self::SwapStorage { from, to },
-            manager::Action::MakeDevice => Self::MakeDevice,
-            manager::Action::Sign(text) => Self::Sign(text),
-            manager::Action::RequestLock(id) => Self::RequestLock(id),
-            manager::Action::StealLock(id) => Self::StealLock(id),
-            manager::Action::ReleaseLock(id) => Self::ReleaseLock(id),
-            manager::Action::Settle(token, result) => Self::Settle(token, result.map(|()| Answer::Done)),
-            _ => return None,
-        })
-    }
-
     /// How the session manager's event is told.
     pub(crate) fn of_event(event: manager::Event) -> Self {
         match event {

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::{
     Action, Answer, Binding, Command, Config, ConnectionState, Event, Freshness, Input, Moment, ObservedUser,
-    RequestError, Resource, Secret, SessionState, Token, Turn,
+    PlatformEvent, RequestError, Resource, Secret, SessionCommand, SessionState, Token, Turn,
     answers::{Outcome, call_result, resource_set},
     cache::Cache,
     calls::Calls,
@@ -23,13 +23,14 @@ use crate::{
 
 /// A RES client that keeps its user logged in.
 ///
-/// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then take all actions from
-/// [`poll_action`](Self::poll_action) and carry them out in their order, then set one timer to
-/// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device are asked for
-/// ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage), [`MakeDevice`](Action::MakeDevice),
-/// [`Sign`](Action::Sign)) is answered as soon as its action is polled, before any other input and before the actions behind
-/// it are carried out, however long the browser takes; what that answer asks for in turn comes behind those. Inputs never
-/// fail and never panic, whatever the gateway sends and however late; those for sockets and locks that are no more are ignored.
+/// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then
+/// take all actions from [`poll_action`](Self::poll_action) and carry them out in their order, then
+/// set one timer to [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage
+/// and the device key are asked for ([`PlatformAction`](crate::PlatformAction)) is answered as soon
+/// as its action is polled, before any other input and before the actions behind it are carried
+/// out, however long the browser takes; what that answer asks for in turn comes behind those.
+/// Inputs never fail and never panic, whatever the gateway sends and however late; those for
+/// sockets and locks that are no more are ignored.
 #[derive(Clone, Debug)]
 pub struct Client {
     request_timeout: Duration,
@@ -57,7 +58,7 @@ impl Client {
     /// A client that does nothing until [`Input::Start`].
     #[must_use]
     pub fn new(config: Config) -> Self {
-        // Here and below, texts are put together without `format!`: its machinery is a fiftieth of what the page downloads.
+        // Without `format!`, here and below: its machinery is a fiftieth of the page's download.
         let user = [config.name.name(), ".user.", CID_TAG].concat();
         Self {
             request_timeout: config.request_timeout,
@@ -91,7 +92,7 @@ impl Client {
         self.out.actions.pop_front()
     }
 
-    /// When [`Input::Timer`] is wanted, on the clock of [`Moment::now`]; `None`: never, as things are.
+    /// When [`PlatformEvent::Timer`] is due, on the clock of [`Moment::now`], if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let deadlines = [
@@ -117,26 +118,26 @@ impl Client {
         self.manager.as_ref().map_or(SessionState::Resuming, SessionManager::state)
     }
 
-    /// What somebody needs beside the session's relogin key to use it; `None` if there is no session, as far as is known.
+    /// Whether the relogin key works on this device only; `None` if no session is known.
     #[must_use]
     pub fn binding(&self) -> Option<Binding> {
         self.manager.as_ref()?.binding()
     }
 
-    /// How often the session's relogin key has been exchanged, its first one counting; `None` while this connection does not hold
-    /// the session.
+    /// The generation of the session's relogin key, from 1 on; `None` while this connection does
+    /// not hold the session.
     #[must_use]
     pub fn generation(&self) -> Option<u64> {
         self.manager.as_ref()?.generation()
     }
 
-    /// When the relogin key will be used next, on the clock of [`Moment::now`]; `None` if it need not be.
+    /// When the relogin key will be used next, on the clock of [`Moment::now`], if at all.
     #[must_use]
     pub fn refresh_due(&self) -> Option<Duration> {
         self.manager.as_ref()?.refresh_due()
     }
 
-    /// The values of a subscribed resource, or of one that such a resource refers to, as far as they are known.
+    /// The values of a subscribed resource, or of one that such a resource refers to, if known.
     #[must_use]
     pub fn resource(&self, rid: &ResourceId) -> Option<&Resource> {
         self.cache.resource(rid)
@@ -194,18 +195,16 @@ impl Client {
             Input::Command(token, command) => self.command(token, command, turn),
             Input::Forget(token) => self.forget(token, turn),
             Input::Greeted => self.greeted(),
-            input => {
-                match input {
+            Input::Platform(event) => {
+                match event {
                     // A sibling writes when it is connected.
-                    Input::StorageChanged if self.manager.is_some() => self.connection.hurry(turn),
-                    Input::Wake => self.connection.wake(turn, out),
-                    Input::Online => self.connection.online(turn, out),
-                    Input::Offline => self.connection.offline(turn, out),
+                    PlatformEvent::StorageChanged if self.manager.is_some() => self.connection.hurry(turn),
+                    PlatformEvent::Wake => self.connection.wake(turn, out),
+                    PlatformEvent::Online => self.connection.online(turn, out),
+                    PlatformEvent::Offline => self.connection.offline(turn, out),
                     _ => {}
                 }
-                if let Some(input) = input.of_session() {
-                    self.manage(input, turn);
-                }
+                self.manage(manager::Input::Platform(event), turn);
             }
         }
     }
@@ -228,7 +227,8 @@ impl Client {
                     let link = self.connection.replace(turn, &mut self.out);
                     self.linked(link, turn);
                 }
-                action => self.out.actions.extend(Action::of_session(action)),
+                manager::Action::Platform(action) => self.out.push(Action::Platform(action)),
+                manager::Action::Settle(token, result) => self.out.settle(token, result.map(|()| Answer::Done)),
             }
         }
     }
@@ -248,15 +248,16 @@ impl Client {
         let out = &mut self.out;
         let deadline = self.calls.deadline(turn);
         match command {
-            Command::Login { .. } if self.manager.is_none() => {
+            Command::Session(SessionCommand::Login { .. }) if self.manager.is_none() => {
                 out.settle(token, Err(RequestError::Refused(Error::method_not_found())));
             }
-            Command::Logout if self.manager.is_none() => out.settle(token, Ok(Answer::Done)),
-            Command::Login { username, password } => {
-                self.connection.connect_now(turn, out);
-                self.manage(manager::Input::Login { token, username, password }, turn);
+            Command::Session(SessionCommand::Logout) if self.manager.is_none() => out.settle(token, Ok(Answer::Done)),
+            Command::Session(command) => {
+                if matches!(command, SessionCommand::Login { .. }) {
+                    self.connection.connect_now(turn, out);
+                }
+                self.manage(manager::Input::Command(token, command), turn);
             }
-            Command::Logout => self.manage(manager::Input::Logout(token), turn),
             Command::Call { rid, method, params } => {
                 self.calls.call(token, method, params.as_ref(), |method| Method::Call(rid, method), turn, out);
             }

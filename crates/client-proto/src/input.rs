@@ -6,7 +6,7 @@ use relogin_res::ResourceId;
 use relogin_session_manager as manager;
 use serde_json::Value as Json;
 
-use crate::{Closing, LockId, PublicKey, Secret, Signature, Token};
+use crate::{Closing, PlatformEvent, Secret, SessionCommand, Token};
 
 /// Names a socket that the client asked for; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,38 +98,11 @@ pub enum Input {
     Frame(SocketId, Secret),
     /// The socket closed, failed, or could not be opened. The last that is heard of it.
     SocketClosed(SocketId, Closing),
-    /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
-    /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
-    StorageRead(Option<Secret>),
-    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other
-    /// input; `None` where the browser can keep no key pair, or cannot now: a login does not wait
-    /// for that.
-    Device(Option<PublicKey>),
-    /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input.
-    Signed(Signature),
-    /// Another tab may have changed the storage record. A hint: the client looks for itself.
-    StorageChanged,
-    /// The lock is ours, until released or stolen from us.
-    LockGranted(LockId),
-    /// There is no lock to be had: the browser has none, or another tab stole it from us while we
-    /// waited or held it.
-    LockRefused(LockId),
-    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been
-    /// late.
-    Wake,
-    /// Whether the user looks at this page: of several tabs, that one takes back a session that can
-    /// be on one connection only. True until said otherwise.
-    Attention(bool),
-    /// The network is there, says the browser.
-    Online,
-    /// It is not.
-    Offline,
+    /// Something happened on the platform.
+    Platform(PlatformEvent),
     /// The user waits for a connection: it is tried at once if it is not there, whatever the
-    /// back-off. A [`Command::Login`] implies it.
+    /// back-off. A [`SessionCommand::Login`] implies it.
     ConnectNow,
-    /// The time of [`Client::poll_timeout`](crate::Client::poll_timeout) has come. Too early or too
-    /// late does no harm.
-    Timer,
     /// The caller wants something.
     Command(Token, Command),
     /// The caller waits for this command no more, and it will not be settled. What was not sent yet
@@ -140,41 +113,17 @@ pub enum Input {
     Greeted,
 }
 
-impl Input {
-    /// Converts inputs that only the session manager handles; `None` for all others.
-    #[must_use]
-    pub fn of_session(self) -> Option<manager::Input> {
-        Some(match self {
-            Self::StorageRead(text) => manager::Input::StorageRead(text),
-            Self::Device(device) => manager::Input::Device(device),
-            Self::Signed(signature) => manager::Input::Signed(signature),
-            Self::StorageChanged => manager::Input::StorageChanged,
-            Self::LockGranted(id) => manager::Input::LockGranted(id),
-            Self::LockRefused(id) => manager::Input::LockRefused(id),
-            Self::Wake => manager::Input::Wake,
-            Self::Attention(attended) => manager::Input::Attention(attended),
-            Self::Online => manager::Input::Online,
-            Self::Offline => manager::Input::Offline,
-            Self::Timer => manager::Input::Timer,
-            _ => return None,
-        })
+impl From<PlatformEvent> for Input {
+    fn from(event: PlatformEvent) -> Self {
+        Self::Platform(event)
     }
 }
 
 /// What a caller can want.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Log in. Settles with [`Answer::Done`](crate::Answer::Done) once the relogin key is stored.
-    Login {
-        /// Compared without regard to case.
-        username: String,
-        /// Wiped once sent.
-        password: Secret,
-    },
-    /// Log out, here and in all tabs. Takes effect on the page at once; settles with
-    /// [`Answer::Done`](crate::Answer::Done) when the service has answered or cannot be reached
-    /// (the session is then ended as soon as it can be), and never fails.
-    Logout,
+    /// Log in or out. Settles with [`Answer::Done`](crate::Answer::Done).
+    Session(SessionCommand),
     /// Call a method of a resource. The method `new` goes to gateways before 1.2.0 as the request
     /// that they have for it.
     Call {

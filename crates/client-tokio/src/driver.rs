@@ -4,7 +4,9 @@
 use std::{future::pending, time::Duration};
 
 use relogin_client::{Addresses, Client, Engine};
-use relogin_client_proto::{Action, Config, Input, LockId, Moment, Secret, Signature, SocketId};
+use relogin_client_proto::{
+    Action, Config, Input, LockId, Moment, PlatformAction, PlatformEvent, Secret, Signature, SocketId,
+};
 use relogin_res::{InvalidResourceId, ResourceId};
 use tokio::time::{Instant, sleep_until};
 
@@ -118,9 +120,9 @@ impl Driver {
                     self.socket = None;
                     Input::SocketClosed(id, closing)
                 }
-                Wake::Timer => Input::Timer,
+                Wake::Timer => PlatformEvent::Timer.into(),
                 Wake::Lock(id) => match self.try_lock(id).await {
-                    Some(input) => input,
+                    Some(event) => event.into(),
                     None => continue,
                 },
             };
@@ -180,38 +182,44 @@ impl Driver {
                 }
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| *open == id)),
-            Action::ReadStorage => self.read_storage().await,
-            Action::SwapStorage { from, to } => self.swap_storage(from, to).await,
-            // Without a device key, all sessions are bearer sessions.
-            Action::MakeDevice => self.engine.handle(Input::Device(None), self.moment()),
-            Action::Sign(_) => self.engine.handle(Input::Signed(Signature::NoKey), self.moment()),
-            Action::RequestLock(id) => self.lock = Some((id, Instant::now())),
-            // The lock of a file cannot be stolen.
-            Action::StealLock(id) => self.engine.handle(Input::LockRefused(id), self.moment()),
-            Action::ReleaseLock(_) => {
-                self.lock = None;
-                if let Some(storage) = &mut self.storage {
-                    storage.unlock();
-                }
-            }
+            Action::Platform(action) => self.carry_out_platform(action).await,
             Action::Diagnose(diagnostic) => log::debug!(target: "relogin", "{diagnostic}"),
             // The engine handles these.
             Action::Settle(..) | Action::Emit(_) => {}
         }
     }
 
+    async fn carry_out_platform(&mut self, action: PlatformAction) {
+        match action {
+            PlatformAction::ReadStorage => self.read_storage().await,
+            PlatformAction::SwapStorage { from, to } => self.swap_storage(from, to).await,
+            // Without a device key, all sessions are bearer sessions.
+            PlatformAction::MakeDevice => self.answer(PlatformEvent::Device(None)),
+            PlatformAction::Sign(_) => self.answer(PlatformEvent::Signed(Signature::NoKey)),
+            PlatformAction::RequestLock(id) => self.lock = Some((id, Instant::now())),
+            // The lock of a file cannot be stolen.
+            PlatformAction::StealLock(id) => self.answer(PlatformEvent::LockRefused(id)),
+            PlatformAction::ReleaseLock(_) => {
+                self.lock = None;
+                if let Some(storage) = &mut self.storage {
+                    storage.unlock();
+                }
+            }
+        }
+    }
+
     /// Tries to take the lock; `None`: somebody else has it, and it is tried again.
-    async fn try_lock(&mut self, id: LockId) -> Option<Input> {
-        let input = match self.with_storage(Storage::try_lock).await {
-            Some(true) => Input::LockGranted(id),
+    async fn try_lock(&mut self, id: LockId) -> Option<PlatformEvent> {
+        let event = match self.with_storage(Storage::try_lock).await {
+            Some(true) => PlatformEvent::LockGranted(id),
             Some(false) => {
                 self.lock = Some((id, Instant::now() + LOCK_EVERY));
                 return None;
             }
-            None => Input::LockRefused(id),
+            None => PlatformEvent::LockRefused(id),
         };
         self.lock = None;
-        Some(input)
+        Some(event)
     }
 
     async fn read_storage(&mut self) {
@@ -219,7 +227,7 @@ impl Driver {
             Some(kept) => kept,
             None => self.with_storage(Storage::read).await.unwrap_or_default(),
         };
-        self.engine.handle(Input::StorageRead(read.map(Secret::new)), self.moment());
+        self.answer(PlatformEvent::StorageRead(read.map(Secret::new)));
     }
 
     async fn swap_storage(&mut self, from: Option<Secret>, to: Option<Secret>) {
@@ -241,7 +249,7 @@ impl Driver {
                 now
             }
         };
-        self.engine.handle(Input::StorageRead(now.map(Secret::new)), self.moment());
+        self.answer(PlatformEvent::StorageRead(now.map(Secret::new)));
     }
 
     /// Uses the storage on a thread that may block. `None` if that fails.
@@ -258,6 +266,12 @@ impl Driver {
         let (storage, result) = done.await.ok()?;
         self.storage = Some(storage);
         result.ok()
+    }
+
+    /// Hands in what the platform answers.
+    fn answer(&mut self, event: PlatformEvent) {
+        let moment = self.moment();
+        self.engine.handle(event.into(), moment);
     }
 
     fn moment(&self) -> Moment {

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use relogin_client_proto::{Answer, Binding, Command, ConnectionState, Input, RequestError, Secret, SessionState};
+use relogin_client_proto::{
+    Answer, Binding, Command, ConnectionState, Input, RequestError, Secret, SessionCommand, SessionState,
+};
 use relogin_res::ResourceId;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value as Json;
@@ -139,7 +141,8 @@ impl Client {
     /// [`Error::Request`]: the login is refused, not answered, or superseded by a logout.
     pub async fn login(&self, username: &str, password: &str) -> Result<(), Error> {
         let password = Secret::new(password.to_owned());
-        self.command(Command::Login { username: username.to_owned(), password }).await?;
+        let command = SessionCommand::Login { username: username.to_owned(), password };
+        self.command(Command::Session(command)).await?;
         Ok(())
     }
 
@@ -147,7 +150,7 @@ impl Client {
     /// and the logout is completed on a later connection.
     pub async fn logout(&self) {
         // Fails only if the client has ended.
-        let _ = self.command(Command::Logout).await;
+        let _ = self.command(Command::Session(SessionCommand::Logout)).await;
     }
 
     /// The session's state.

@@ -84,7 +84,8 @@ impl Engine {
         action
     }
 
-    /// When [`Input::Timer`] is due, on the clock of [`Moment::now`]; `None` if no timer is needed.
+    /// When [`PlatformEvent::Timer`](relogin_client_proto::PlatformEvent::Timer) is due, on the
+    /// clock of [`Moment::now`]; `None` if no timer is needed.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         self.shared.lock().machine.poll_timeout()

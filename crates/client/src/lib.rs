@@ -31,6 +31,6 @@ pub use resource::{Collection, Model, Resource, ResourceValues, Typed};
 pub use stream::{Changes, Events};
 
 pub use relogin_client_proto::{
-    Action, Binding, Closing, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, RequestError,
-    ResourceChange, Secret, SessionState, SocketId, User,
+    Action, Binding, Closing, Config, ConnectionState, EndReason, Event, Freshness, Input, Moment, PlatformAction,
+    PlatformEvent, RequestError, ResourceChange, Secret, SessionState, SocketId, User,
 };

@@ -6,8 +6,8 @@ use std::{collections::VecDeque, pin::pin, time::Duration};
 
 use futures_util::{FutureExt, Stream, StreamExt};
 use relogin_client::{
-    Action, Client, Closing, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, Reference,
-    RequestError, ResourceChange, ResourceValues, Returned, Secret, SocketId,
+    Action, Client, Closing, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, PlatformEvent,
+    Reference, RequestError, ResourceChange, ResourceValues, Returned, Secret, SocketId,
 };
 use relogin_res::{ResourceId, Value, client::Request};
 use serde::Deserialize;
@@ -34,8 +34,8 @@ impl Stage {
         (client, stage)
     }
 
-    fn input(&mut self, input: Input) {
-        self.engine.handle(input, Moment { now: self.now, random: [7; 24] });
+    fn input(&mut self, input: impl Into<Input>) {
+        self.engine.handle(input.into(), Moment { now: self.now, random: [7; 24] });
         while let Some(action) = self.engine.poll_action() {
             match action {
                 Action::OpenSocket(id, _) => self.socket = Some(id),
@@ -96,7 +96,7 @@ impl Stage {
         let until = self.now + time;
         while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.input(Input::Timer);
+            self.input(PlatformEvent::Timer);
         }
         self.now = until;
     }

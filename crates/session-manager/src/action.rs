@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use relogin_session::User;
 
-use crate::{Diagnostic, EndReason, LockId, RequestError, RequestId, Secret, Token};
+use crate::{Diagnostic, EndReason, PlatformAction, RequestError, RequestId, Secret, Token};
 
 /// Something to be done, in the order in which it was polled.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,34 +24,16 @@ pub enum Action {
     /// The connection is of no use: end it, and open another one. Nothing that was sent on it is
     /// answered any more.
     Replace,
-    /// Read the storage record; hand it in as [`StorageRead`](crate::Input::StorageRead) before any
-    /// other input. It may be stale: what another tab has written a moment ago need not show yet.
-    ReadStorage,
-    /// If storage has exactly `from`, put `to` there, in one step that no other tab can come
-    /// between. Then hand in what storage has, whoever wrote it, as
-    /// [`StorageRead`](crate::Input::StorageRead), before any other input. That is never stale.
-    /// Where storage is refused: keep the record in memory.
-    SwapStorage {
-        /// What has to be there; `None`: nothing.
-        from: Option<Secret>,
-        /// What is to be there; `None`: nothing.
-        to: Option<Secret>,
-    },
-    /// Find the browser's key pair for this session's name, or make one that nobody can read; hand
-    /// the public half in as [`Device`](crate::Input::Device) before any other input. Tabs that ask
-    /// at the same time get the same pair.
-    MakeDevice,
-    /// Sign the text's bytes with that key pair; hand the signature in as
-    /// [`Signed`](crate::Input::Signed) before any other input. Never makes a pair.
-    Sign(Secret),
-    /// Ask for the storage lock. Answered by `LockGranted` or `LockRefused`.
-    RequestLock(LockId),
-    /// Take the storage lock from whoever has it. Answered likewise.
-    StealLock(LockId),
-    /// Give the lock back; if it was not granted yet, stop asking.
-    ReleaseLock(LockId),
+    /// The platform has something to do.
+    Platform(PlatformAction),
     /// A command came to its end.
     Settle(Token, Result<(), RequestError>),
+}
+
+impl From<PlatformAction> for Action {
+    fn from(action: PlatformAction) -> Self {
+        Self::Platform(action)
+    }
 }
 
 /// A request for an `auth` method of the session resource.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use relogin_res::json;
-use relogin_session::{User, UserId, api::PublicKey};
+use relogin_session::{User, UserId};
 use serde_json::Value as Json;
 
-use crate::{LockId, RequestError, RequestId, Secret, Token};
+use crate::{PlatformEvent, RequestError, RequestId, Secret, Token};
 
 /// Lengths of time that do not change from input to input.
 #[derive(Clone, Debug)]
@@ -60,40 +60,23 @@ pub enum Input {
     User(ObservedUser),
     /// The custom event `rotated` of the user model, with its generation.
     Rotated(u64),
-    /// The answer to [`Action::ReadStorage`](crate::Action::ReadStorage) or
-    /// [`Action::SwapStorage`](crate::Action::SwapStorage), given before any other input.
-    StorageRead(Option<Secret>),
-    /// The answer to [`Action::MakeDevice`](crate::Action::MakeDevice), given before any other
-    /// input; `None` where the browser can keep no key pair, or cannot now: a login does not wait
-    /// for that.
-    Device(Option<PublicKey>),
-    /// The answer to [`Action::Sign`](crate::Action::Sign), given before any other input.
-    Signed(Signature),
-    /// Another tab may have changed the storage record. A hint: the session manager looks for
-    /// itself.
-    StorageChanged,
-    /// The lock is ours, until released or stolen from us.
-    LockGranted(LockId),
-    /// There is no lock to be had: the browser has none, or another tab stole it from us while we
-    /// waited or held it.
-    LockRefused(LockId),
-    /// The page came back: it was hidden, frozen, or out of the history, and timers may have been
-    /// late.
-    Wake,
-    /// Whether the user looks at this page: of several tabs, that one takes back a session that can
-    /// be on one connection only. True until said otherwise.
-    Attention(bool),
-    /// The network is there, says the browser.
-    Online,
-    /// It is not. A hint: what comes over the connection proves it wrong.
-    Offline,
-    /// The time of [`SessionManager::poll_timeout`](crate::SessionManager::poll_timeout) has come.
-    /// Too early or too late does no harm.
-    Timer,
+    /// Something happened on the platform.
+    Platform(PlatformEvent),
+    /// The caller wants something.
+    Command(Token, SessionCommand),
+}
+
+impl From<PlatformEvent> for Input {
+    fn from(event: PlatformEvent) -> Self {
+        Self::Platform(event)
+    }
+}
+
+/// What a caller can want of a session.
+#[derive(Clone, Debug)]
+pub enum SessionCommand {
     /// Log in. Settles once the relogin key is stored.
     Login {
-        /// Names the command.
-        token: Token,
         /// Compared without regard to case.
         username: String,
         /// Wiped once sent.
@@ -102,20 +85,7 @@ pub enum Input {
     /// Log out, here and in all tabs. Takes effect on the page at once; settles when the service
     /// has answered or cannot be reached (the session is then ended as soon as it can be), and
     /// never fails.
-    Logout(Token),
-}
-
-/// What came of [`Action::Sign`](crate::Action::Sign).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// The signature: base64url, as [`SignedChallenge`](relogin_session::api::SignedChallenge) has
-    /// it.
-    Made(String),
-    /// There is no key pair (any more), and none that could come back.
-    NoKey,
-    /// The place where the key pair lies does not answer now. Whatever needs the signature is put
-    /// off.
-    Unavailable,
+    Logout,
 }
 
 /// Who is logged in on the connection, as the user model says.

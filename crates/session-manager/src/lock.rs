@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use relogin_session::Attempt;
 
-use crate::{Action, LockId, outbox::Outbox, turn::Turn};
+use crate::{LockId, PlatformAction, outbox::Outbox, turn::Turn};
 
 /// How far apart siblings without a lock use a key that they hear of at the same moment.
 const SPREAD: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ impl Lock {
     /// Asks for the lock. One of the next three functions will say when to go on.
     pub(crate) fn request(&mut self, turn: &mut Turn, out: &mut Outbox) {
         let id = self.ask(turn, false);
-        out.push(Action::RequestLock(id));
+        out.push(PlatformAction::RequestLock(id));
     }
 
     /// Whoever has the lock is not frozen: worth waiting for.
@@ -134,20 +134,20 @@ impl Lock {
         if turn.now < deadline {
             return false;
         }
-        out.push(Action::ReleaseLock(id));
+        out.push(PlatformAction::ReleaseLock(id));
         if stealing {
             self.state = State::Without;
             return true;
         }
         let id = self.ask(turn, true);
-        out.push(Action::StealLock(id));
+        out.push(PlatformAction::StealLock(id));
         false
     }
 
     /// Gives the lock back, or stops asking for it.
     pub(crate) fn release(&mut self, out: &mut Outbox) {
         if let State::StorageQuery { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
-            out.push(Action::ReleaseLock(id));
+            out.push(PlatformAction::ReleaseLock(id));
         }
     }
 

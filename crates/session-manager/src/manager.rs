@@ -20,7 +20,8 @@ use self::{
     stored::{account_for_leftovers, storage_read},
 };
 use crate::{
-    Action, Binding, Config, Diagnostic, Event, Input, ObservedUser, RequestError, SessionState, Turn,
+    Action, Binding, Config, Diagnostic, Event, Input, ObservedUser, PlatformEvent, RequestError, SessionCommand,
+    SessionState, Turn,
     connection::Gate,
     last_reported::LastReported,
     machine::Machine,
@@ -35,9 +36,8 @@ use crate::{
 /// The contract with its driver: call [`handle`](Self::handle) for each thing that happens, then
 /// take all actions from [`poll_action`](Self::poll_action) and carry them out in their order, then
 /// take all events from [`poll_event`](Self::poll_event), then set one timer to
-/// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device are
-/// asked for ([`ReadStorage`](Action::ReadStorage), [`SwapStorage`](Action::SwapStorage),
-/// [`MakeDevice`](Action::MakeDevice), [`Sign`](Action::Sign)) is answered as soon as its action is
+/// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device key
+/// are asked for ([`PlatformAction`](crate::PlatformAction)) is answered as soon as its action is
 /// polled, before any other input and before the actions behind it are carried out. Inputs never
 /// fail and never panic; answers to requests and locks that are no more are ignored.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl SessionManager {
         self.last_reported.next(state, binding, due)
     }
 
-    /// When [`Input::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things
+    /// When [`PlatformEvent::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things
     /// are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
@@ -163,45 +163,52 @@ impl SessionManager {
             }
             Input::User(user) => machine.observe(user, turn),
             Input::Rotated(generation) => machine.session.rotated(generation),
-            Input::StorageRead(text) => storage_read(machine, text, turn),
-            Input::Device(device) => advance(machine, OperationEvent::Device(device), turn),
-            Input::Signed(signature) => advance(machine, OperationEvent::Signed(signature), turn),
-            Input::StorageChanged => {
+            Input::Platform(event) => self.take_in_event(event, turn),
+            Input::Command(token, SessionCommand::Login { username, password }) => {
+                let deadline = turn.after(machine.config.request_timeout);
+                machine.login(LoginRequest { token, username, password, deadline, is_second_try: false });
+            }
+            Input::Command(token, SessionCommand::Logout) => {
+                machine.logins.refuse(&RequestError::Superseded, &mut machine.out);
+                // What can be read at once is removed at once: the page may be about to go.
+                machine.queries.read(StorageQuery::Logout { token, removed: None }, &mut machine.out);
+            }
+        }
+    }
+
+    fn take_in_event(&mut self, event: PlatformEvent, turn: &mut Turn) {
+        let machine = &mut self.machine;
+        match event {
+            PlatformEvent::StorageRead(text) => storage_read(machine, text, turn),
+            PlatformEvent::Device(device) => advance(machine, OperationEvent::Device(device), turn),
+            PlatformEvent::Signed(signature) => advance(machine, OperationEvent::Signed(signature), turn),
+            PlatformEvent::StorageChanged => {
                 machine.lock.wait_on(turn);
                 machine.queries.look(StorageQuery::Check, &mut machine.out);
             }
-            Input::LockGranted(id) => {
+            PlatformEvent::LockGranted(id) => {
                 if machine.lock.granted(id) {
                     advance(machine, OperationEvent::Locked, turn);
                 }
             }
-            Input::LockRefused(id) => {
+            PlatformEvent::LockRefused(id) => {
                 if machine.lock.refused(id) {
                     machine.session.note(Diagnostic::WithoutLock);
                     go_without_lock(machine, turn);
                 }
             }
-            Input::Wake => self.wake(),
-            Input::Online => {
+            PlatformEvent::Wake => self.wake(),
+            PlatformEvent::Online => {
                 machine.is_offline = false;
                 self.wake();
             }
-            Input::Offline => machine.is_offline = true,
-            Input::Attention(is_attended) => {
+            PlatformEvent::Offline => machine.is_offline = true,
+            PlatformEvent::Attention(is_attended) => {
                 if machine.session.attend(is_attended) && machine.phase.operation().is_none() {
                     machine.session.want_now();
                 }
             }
-            Input::Timer => {}
-            Input::Login { token, username, password } => {
-                let deadline = turn.after(machine.config.request_timeout);
-                machine.login(LoginRequest { token, username, password, deadline, is_second_try: false });
-            }
-            Input::Logout(token) => {
-                machine.logins.refuse(&RequestError::Superseded, &mut machine.out);
-                // What can be read at once is removed at once: the page may be about to go.
-                machine.queries.read(StorageQuery::Logout { token, removed: None }, &mut machine.out);
-            }
+            PlatformEvent::Timer => {}
         }
     }
 

@@ -24,8 +24,8 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn push(&mut self, action: Action) {
-        self.actions.push(action);
+    pub(crate) fn push(&mut self, action: impl Into<Action>) {
+        self.actions.push(action.into());
     }
 
     /// The next action.

@@ -1,7 +1,7 @@
 //! Pending queries to storage. Answers come in the order of the queries.
 
 use crate::{
-    Action, Secret, Token,
+    PlatformAction, Secret, Token,
     outbox::Outbox,
     record::{Record, Stored},
 };
@@ -35,7 +35,7 @@ impl PendingQueries {
     /// Asks what storage has; the answer may be stale.
     pub(crate) fn read(&mut self, query: StorageQuery, out: &mut Outbox) {
         self.0.push((query, false));
-        out.push(Action::ReadStorage);
+        out.push(PlatformAction::ReadStorage);
     }
 
     /// Asks what storage really has.
@@ -46,7 +46,7 @@ impl PendingQueries {
     /// Puts `to` in the place of `from`, and asks what storage has then.
     pub(crate) fn swap(&mut self, query: StorageQuery, from: Option<Secret>, to: Option<Secret>, out: &mut Outbox) {
         self.0.push((query, true));
-        out.push(Action::SwapStorage { from, to });
+        out.push(PlatformAction::SwapStorage { from, to });
     }
 
     /// The next answer has come. `None` if nobody asked.

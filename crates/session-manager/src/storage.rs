@@ -54,9 +54,9 @@ pub enum StorageAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StorageInput {
     /// Say what storage has; it may be what it had a moment ago. As
-    /// [`Action::ReadStorage`](crate::Action::ReadStorage).
+    /// [`PlatformAction::ReadStorage`](crate::PlatformAction::ReadStorage).
     Read,
-    /// Exchange the text, as [`Action::SwapStorage`](crate::Action::SwapStorage).
+    /// Exchange the text, as [`PlatformAction::SwapStorage`](crate::PlatformAction::SwapStorage).
     Swap {
         /// What has to be there.
         from: Option<Secret>,

@@ -9,7 +9,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rand::RngExt;
-use relogin_client_proto::{Input, LockId, PublicKey, Secret, Signature, stored_key};
+use relogin_client_proto::{LockId, PlatformEvent, PublicKey, Secret, Signature, stored_key};
 use relogin_session::SessionId;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::sync::mpsc;
@@ -31,7 +31,7 @@ struct Shared {
     used: Vec<String>,
     holder: Option<(u64, LockId)>,
     waiting: VecDeque<(u64, LockId)>,
-    tabs: BTreeMap<u64, mpsc::UnboundedSender<Input>>,
+    tabs: BTreeMap<u64, mpsc::UnboundedSender<PlatformEvent>>,
 }
 
 impl Browser {
@@ -44,7 +44,7 @@ impl Browser {
     }
 
     /// A tab is opened: where it hears of others.
-    pub fn open(&self, tab: u64) -> mpsc::UnboundedReceiver<Input> {
+    pub fn open(&self, tab: u64) -> mpsc::UnboundedReceiver<PlatformEvent> {
         let (hears, heard) = mpsc::unbounded_channel();
         self.shared().tabs.insert(tab, hears);
         heard
@@ -74,7 +74,7 @@ impl Browser {
             }
             shared.text = to.map(str::to_owned);
             let others = shared.tabs.iter().filter(|(other, _)| **other != tab);
-            others.for_each(|(_, hears)| drop(hears.send(Input::StorageChanged)));
+            others.for_each(|(_, hears)| drop(hears.send(PlatformEvent::StorageChanged)));
         }
         shared.text.clone()
     }
@@ -107,7 +107,7 @@ impl Browser {
     pub fn steal(&self, tab: u64, id: LockId) {
         let mut shared = self.shared();
         if let Some((robbed, of)) = shared.holder.take() {
-            shared.tell(robbed, Input::LockRefused(of));
+            shared.tell(robbed, PlatformEvent::LockRefused(of));
         }
         shared.waiting.push_front((tab, id));
         shared.pass_on();
@@ -151,13 +151,13 @@ impl Shared {
     fn pass_on(&mut self) {
         self.holder = self.waiting.pop_front();
         if let Some((tab, id)) = self.holder {
-            self.tell(tab, Input::LockGranted(id));
+            self.tell(tab, PlatformEvent::LockGranted(id));
         }
     }
 
-    fn tell(&self, tab: u64, input: Input) {
+    fn tell(&self, tab: u64, event: PlatformEvent) {
         if let Some(hears) = self.tabs.get(&tab) {
-            let _ = hears.send(input);
+            let _ = hears.send(event);
         }
     }
 }

@@ -6,7 +6,10 @@ use std::{collections::HashMap, future::pending, sync::Arc, time::Duration};
 use futures_util::{SinkExt, StreamExt};
 use rand::{RngExt, rngs::StdRng};
 use relogin_client::{Client, Engine};
-use relogin_client_proto::{Action, Closing, Config, Event as Told, Input, Moment, Secret, SessionState, SocketId};
+use relogin_client_proto::{
+    Action, Closing, Config, Event as Told, Input, Moment, PlatformAction, PlatformEvent, Secret, SessionState,
+    SocketId,
+};
 use relogin_res::ResourceId;
 use relogin_session::SessionId;
 use serde_json::Value;
@@ -119,7 +122,7 @@ struct Driver {
     rng: StdRng,
     engine: Engine,
     start: Instant,
-    heard: mpsc::UnboundedReceiver<Input>,
+    heard: mpsc::UnboundedReceiver<PlatformEvent>,
     disturbed: mpsc::UnboundedReceiver<Disturbance>,
     socket: Option<Open>,
     /// The requests that are written down and not answered: their numbers there, and the key that
@@ -164,7 +167,7 @@ impl Driver {
                 Wake::Disturbed(Disturbance::Cut) => self.socket_event(SocketEvent::Closed),
                 Wake::Disturbed(Disturbance::Freeze(length)) => {
                     sleep(length).await;
-                    self.take_in(Input::Wake);
+                    self.take_in(PlatformEvent::Wake);
                 }
             }
         }
@@ -187,8 +190,8 @@ impl Driver {
         tokio::select! {
             input = self.engine.next_input() => Wake::Input(input),
             event = socket => Wake::Socket(event),
-            () = timer => Wake::Input(Some(Input::Timer)),
-            Some(input) = self.heard.recv() => Wake::Input(Some(input)),
+            () = timer => Wake::Input(Some(PlatformEvent::Timer.into())),
+            Some(event) = self.heard.recv() => Wake::Input(Some(event.into())),
             Some(disturbance) = self.disturbed.recv() => Wake::Disturbed(disturbance),
         }
     }
@@ -208,15 +211,14 @@ impl Driver {
         }
     }
 
-    fn take_in(&mut self, input: Input) {
-        self.engine.handle(input, self.moment());
+    fn take_in(&mut self, input: impl Into<Input>) {
+        self.engine.handle(input.into(), self.moment());
         while let Some(action) = self.engine.poll_action() {
             self.carry_out(action);
         }
     }
 
     fn carry_out(&mut self, action: Action) {
-        let tab = self.number;
         match action {
             Action::OpenSocket(id, _) => {
                 let gateways = &self.place.gateways;
@@ -225,25 +227,36 @@ impl Driver {
             }
             Action::SendFrame(id, frame) => self.send(id, frame.expose()),
             Action::CloseSocket(id) if self.socket.as_ref().is_some_and(|open| open.id == id) => self.leave(),
-            Action::ReadStorage => self.stored(self.browser.read()),
-            Action::SwapStorage { from, to } => {
-                let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
-                self.stored(self.browser.swap(tab, text(&from).as_deref(), text(&to).as_deref()));
-            }
-            Action::MakeDevice => self.engine.handle(Input::Device(self.browser.device()), self.moment()),
-            Action::Sign(text) => self.engine.handle(Input::Signed(self.browser.sign(&text)), self.moment()),
-            Action::RequestLock(id) => self.browser.lock(tab, id),
-            Action::StealLock(id) => self.browser.steal(tab, id),
-            Action::ReleaseLock(id) => self.browser.unlock(tab, id),
+            Action::Platform(action) => self.carry_out_platform(action),
             Action::Emit(Told::Session(state)) => self.shows(state),
             // Told by the engine, or of no interest.
             Action::CloseSocket(_) | Action::Settle(..) | Action::Emit(_) | Action::Diagnose(_) => {}
         }
     }
 
+    fn carry_out_platform(&mut self, action: PlatformAction) {
+        let tab = self.number;
+        match action {
+            PlatformAction::ReadStorage => self.stored(self.browser.read()),
+            PlatformAction::SwapStorage { from, to } => {
+                let text = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_owned());
+                self.stored(self.browser.swap(tab, text(&from).as_deref(), text(&to).as_deref()));
+            }
+            PlatformAction::MakeDevice => self.answer(PlatformEvent::Device(self.browser.device())),
+            PlatformAction::Sign(text) => self.answer(PlatformEvent::Signed(self.browser.sign(&text))),
+            PlatformAction::RequestLock(id) => self.browser.lock(tab, id),
+            PlatformAction::StealLock(id) => self.browser.steal(tab, id),
+            PlatformAction::ReleaseLock(id) => self.browser.unlock(tab, id),
+        }
+    }
+
     fn stored(&mut self, text: Option<String>) {
         self.session = browser::session(text.as_deref()).or(self.session);
-        self.engine.handle(Input::StorageRead(text.map(Secret::new)), self.moment());
+        self.answer(PlatformEvent::StorageRead(text.map(Secret::new)));
+    }
+
+    fn answer(&mut self, event: PlatformEvent) {
+        self.engine.handle(event.into(), self.moment());
     }
 
     fn shows(&self, state: SessionState) {

@@ -4,7 +4,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use relogin_client_proto::{
-    Action, Client, Closing, Command, Config, Input, LockId, Moment, Secret, Signature, SocketId, Token,
+    Action, Client, Closing, Command, Config, Input, LockId, Moment, PlatformAction, PlatformEvent, Secret,
+    SessionCommand, Signature, SocketId, Token,
 };
 use relogin_res::ResourceId;
 
@@ -40,7 +41,7 @@ pub(crate) fn machine(input: &[u8]) {
     driver.assert_sound();
     // What waits for the network, the lock or the user model has let go of the callers by then.
     driver.now += Duration::from_secs(120);
-    driver.input(Input::Timer);
+    driver.input(PlatformEvent::Timer);
     assert!(driver.open.is_empty(), "commands that never settle: {:?}", driver.open);
 }
 
@@ -59,12 +60,12 @@ impl Driver {
     }
 
     /// Hands in an input and does all that follows from it.
-    pub(crate) fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: impl Into<Input>) {
         self.draws += 1;
         let mut random = [0; 24];
         random[..8].copy_from_slice(&self.draws.to_le_bytes());
         random[16..].copy_from_slice(&self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        self.client.handle(input, Moment { now: self.now, random });
+        self.client.handle(input.into(), Moment { now: self.now, random });
         while let Some(action) = self.client.poll_action() {
             self.carry_out(action);
         }
@@ -125,25 +126,25 @@ impl Driver {
             }
             6 => {
                 self.now += Duration::from_millis(u64::from(supply.byte()) * 300);
-                self.input(Input::Timer);
+                self.input(PlatformEvent::Timer);
                 self.assert_sound();
             }
             7 => {
                 if let Some(due) = self.client.poll_timeout() {
                     self.now = self.now.max(due);
-                    self.input(Input::Timer);
+                    self.input(PlatformEvent::Timer);
                     self.assert_sound();
                 }
             }
             8 => {
                 let text = supply.text();
                 self.storage = Some(text).filter(|text| !text.is_empty());
-                self.input(Input::StorageChanged);
+                self.input(PlatformEvent::StorageChanged);
             }
-            9 => self.input(Input::LockGranted(LockId(u32::from(supply.below(8))))),
-            10 => self.input(Input::LockRefused(LockId(u32::from(supply.below(8))))),
-            11 => self.input(Input::Wake),
-            12 => self.input(if supply.below(2) == 0 { Input::Online } else { Input::Offline }),
+            9 => self.input(PlatformEvent::LockGranted(LockId(u32::from(supply.below(8))))),
+            10 => self.input(PlatformEvent::LockRefused(LockId(u32::from(supply.below(8))))),
+            11 => self.input(PlatformEvent::Wake),
+            12 => self.input(if supply.below(2) == 0 { PlatformEvent::Online } else { PlatformEvent::Offline }),
             13 => self.input(if supply.below(2) == 0 { Input::Start } else { Input::Stop }),
             14 => {
                 // The answer to a relogin or a login, near to what the service says.
@@ -179,8 +180,11 @@ impl Driver {
     fn command(&mut self, supply: &mut Supply<'_>) {
         let rid = || ResourceId::parse("a.b").unwrap();
         let command = match supply.below(6) {
-            0 => Command::Login { username: "u".to_owned(), password: Secret::new("p".to_owned()) },
-            1 => Command::Logout,
+            0 => Command::Session(SessionCommand::Login {
+                username: "u".to_owned(),
+                password: Secret::new("p".to_owned()),
+            }),
+            1 => Command::Session(SessionCommand::Logout),
             2 => Command::Subscribe(rid()),
             3 => Command::Unsubscribe(rid()),
             4 => Command::Get(rid()),
@@ -207,18 +211,26 @@ impl Driver {
                 self.socket = None;
                 self.requests.clear();
             }
-            Action::ReadStorage => self.input(Input::StorageRead(self.storage.clone().map(Secret::new))),
-            Action::SwapStorage { from, to } => {
+            Action::Platform(action) => self.carry_out_platform(action),
+            Action::Settle(Token(token), _) => assert!(self.open.remove(&token), "settles twice, or what nobody asked"),
+            Action::Emit(_) | Action::Diagnose(_) => {}
+        }
+    }
+
+    fn carry_out_platform(&mut self, action: PlatformAction) {
+        match action {
+            PlatformAction::ReadStorage => {
+                self.input(PlatformEvent::StorageRead(self.storage.clone().map(Secret::new)));
+            }
+            PlatformAction::SwapStorage { from, to } => {
                 if self.storage.as_deref() == from.as_ref().map(Secret::expose) {
                     self.storage = to.map(|to| to.expose().to_owned());
                 }
-                self.input(Input::StorageRead(self.storage.clone().map(Secret::new)));
+                self.input(PlatformEvent::StorageRead(self.storage.clone().map(Secret::new)));
             }
-            Action::MakeDevice => self.input(Input::Device(None)),
-            Action::Sign(_) => self.input(Input::Signed(Signature::NoKey)),
-            Action::Settle(Token(token), _) => assert!(self.open.remove(&token), "settles twice, or what nobody asked"),
-            Action::RequestLock(_) | Action::StealLock(_) | Action::ReleaseLock(_) => {}
-            Action::Emit(_) | Action::Diagnose(_) => {}
+            PlatformAction::MakeDevice => self.input(PlatformEvent::Device(None)),
+            PlatformAction::Sign(_) => self.input(PlatformEvent::Signed(Signature::NoKey)),
+            PlatformAction::RequestLock(_) | PlatformAction::StealLock(_) | PlatformAction::ReleaseLock(_) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Records from disks and browsers: any text is either a record or rejected.
 
-use relogin_client_proto::{Client, Config, Input, SessionState};
+use relogin_client_proto::{Client, Config, Input, PlatformEvent, SessionState};
 use relogin_res::ResourceId;
 use relogin_session::Record;
 
@@ -22,7 +22,7 @@ pub(crate) fn storage_record(input: &[u8]) {
     driver.input(Input::Start);
     let state = driver.client.session();
     assert!(matches!(state, SessionState::Resuming | SessionState::Anonymous), "{state:?}");
-    driver.input(Input::StorageChanged);
+    driver.input(PlatformEvent::StorageChanged);
     assert_eq!(driver.client.session(), state);
     driver.connect();
     driver.input(Input::Stop);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use relogin_client_proto::{
-    Action, Client, Config, Input, LockId, Moment, Secret, SocketId, Token, storage::RecordStorage,
+    Action, Client, Config, Input, LockId, Moment, PlatformAction, Secret, SocketId, Token, storage::RecordStorage,
 };
 use relogin_res::{
     ResourceId,
@@ -148,7 +148,8 @@ impl Tab {
     }
 
     /// Hands in what happened.
-    pub fn take(&mut self, input: Input) {
+    pub fn take(&mut self, input: impl Into<Input>) {
+        let input = input.into();
         if let Input::Frame(_, text) = &input {
             self.secrets[0] = Some(text.expose().to_owned());
         }
@@ -179,18 +180,18 @@ impl Tab {
                     }
                     return Some(Deed::Send(request));
                 }
-                Action::ReadStorage => return Some(Deed::Storage(StorageAction::Read)),
-                Action::SwapStorage { from, to } => {
+                Action::Platform(PlatformAction::ReadStorage) => return Some(Deed::Storage(StorageAction::Read)),
+                Action::Platform(PlatformAction::SwapStorage { from, to }) => {
                     let text = |secret: Option<Secret>| secret.map(|secret| secret.expose().to_owned());
                     let (from, to) = (text(from), text(to));
                     self.drawn(to.as_deref().unwrap_or_default());
                     return Some(Deed::Storage(StorageAction::Swap(from, to)));
                 }
-                Action::RequestLock(id) => return Some(Deed::Lock(id, false)),
-                Action::StealLock(id) => return Some(Deed::Lock(id, true)),
-                Action::ReleaseLock(id) => return Some(Deed::Unlock(id)),
-                Action::MakeDevice => return Some(Deed::MakeDevice),
-                Action::Sign(text) => return Some(Deed::Sign(text.expose().to_owned())),
+                Action::Platform(PlatformAction::RequestLock(id)) => return Some(Deed::Lock(id, false)),
+                Action::Platform(PlatformAction::StealLock(id)) => return Some(Deed::Lock(id, true)),
+                Action::Platform(PlatformAction::ReleaseLock(id)) => return Some(Deed::Unlock(id)),
+                Action::Platform(PlatformAction::MakeDevice) => return Some(Deed::MakeDevice),
+                Action::Platform(PlatformAction::Sign(text)) => return Some(Deed::Sign(text.expose().to_owned())),
                 Action::Settle(token, result) => self.is_login_confirmed |= token == LOGIN && result.is_ok(),
                 Action::Emit(_) | Action::Diagnose(_) => {}
             }
@@ -214,7 +215,7 @@ impl Tab {
             while let Some(action) = copy.poll_action() {
                 rest.push(match action {
                     Action::SendFrame(_, frame) => frame.expose().to_owned(),
-                    Action::SwapStorage { from, to } => {
+                    Action::Platform(PlatformAction::SwapStorage { from, to }) => {
                         [from, to].into_iter().flatten().map(|text| text.expose().to_owned()).collect()
                     }
                     action => format!("{action:?}"),

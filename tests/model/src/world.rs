@@ -6,7 +6,9 @@ mod view;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use relogin_client_proto::{Closing, Command, Input, LockId, Secret, SessionState, Token as CommandToken};
+use relogin_client_proto::{
+    Closing, Command, Input, LockId, PlatformEvent, Secret, SessionCommand, SessionState, Token as CommandToken,
+};
 use relogin_session::{Attempt, ConnectionId, Outcome, SessionId};
 
 use crate::{
@@ -181,7 +183,7 @@ impl State {
             }
             Step::Hint(tab) => {
                 self.tab(tab).hint = false;
-                self.input(tab, Input::StorageChanged, config);
+                self.input(tab, PlatformEvent::StorageChanged, config);
             }
             Step::Deliver(tab, lane) => {
                 if let Some(frame) = self.connection_mut(tab).and_then(|connection| connection.lanes[lane].pop_front())
@@ -194,7 +196,7 @@ impl State {
                     let ringing = self.tab(tab);
                     ringing.now = ringing.now.max(due);
                     let deeds = ringing.deeds;
-                    self.input(tab, Input::Timer, config);
+                    self.input(tab, PlatformEvent::Timer, config);
                     // Tidying up is free.
                     if self.tabs[tab].deeds != deeds {
                         self.budget.timers = self.budget.timers.saturating_sub(1);
@@ -222,7 +224,7 @@ impl State {
             Step::Logout(tab) => {
                 self.budget.logouts -= 1;
                 self.left = Left::Out;
-                self.input(tab, Input::Command(CommandToken(8), Command::Logout), config);
+                self.input(tab, Input::Command(CommandToken(8), Command::Session(SessionCommand::Logout)), config);
             }
             Step::Login(tab) => {
                 self.budget.logins -= 1;
@@ -270,7 +272,8 @@ impl State {
     }
 
     fn login(&mut self, tab: usize, config: &Config) {
-        let command = Command::Login { username: "jane".to_owned(), password: Secret::new("sesame".to_owned()) };
+        let (username, password) = ("jane".to_owned(), Secret::new("sesame".to_owned()));
+        let command = Command::Session(SessionCommand::Login { username, password });
         self.input(tab, Input::Command(LOGIN, command), config);
     }
 

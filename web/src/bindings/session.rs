@@ -9,10 +9,11 @@ use futures_channel::{
 };
 use futures_util::StreamExt as _;
 use js_sys::Promise;
-use relogin_client_proto::Action as BrowserAction;
+use relogin_client_proto::Input as BrowserEvent;
 use relogin_res::{ResourceId, json};
 use relogin_session_manager::{
-    Action, Clock, Config, Event, Input, ObservedUser, Request, RequestError, RequestId, Secret, SessionManager, Token,
+    Action, Clock, Config, Event, Input, ObservedUser, Request, RequestError, RequestId, Secret, SessionCommand,
+    SessionManager, Token,
 };
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -61,11 +62,8 @@ pub struct RawSession {
 enum Ask {
     Input(Input),
     /// A command, and who waits for its outcome.
-    Command(Command, oneshot::Sender<Result<(), RequestError>>),
+    Command(SessionCommand, oneshot::Sender<Result<(), RequestError>>),
 }
-
-/// Makes the input of a command from the command's token.
-type Command = Box<dyn FnOnce(Token) -> Input>;
 
 #[wasm_bindgen]
 impl RawSession {
@@ -141,17 +139,16 @@ impl RawSession {
     /// Logs in. Fulfilled once the key is stored.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn login(&self, username: String, password: String) -> Promise {
-        let password = Secret::new(password);
-        self.command(Box::new(|token| Input::Login { token, username, password }))
+        self.command(SessionCommand::Login { username, password: Secret::new(password) })
     }
 
     /// Logs out.
     #[wasm_bindgen(unchecked_return_type = "Promise<void>")]
     pub fn logout(&self) -> Promise {
-        self.command(Box::new(Input::Logout))
+        self.command(SessionCommand::Logout)
     }
 
-    fn command(&self, command: Command) -> Promise {
+    fn command(&self, command: SessionCommand) -> Promise {
         let (settle, settled) = oneshot::channel();
         self.ask(Ask::Command(command, settle));
         promise(Box::pin(async move {
@@ -196,22 +193,24 @@ impl Driver {
         self.take_in(Input::Stop).await;
     }
 
+    /// The next input; `None` once the handle is dropped.
     async fn next_input(&mut self) -> Option<Input> {
-        loop {
-            let asked = poll_fn(|context| match self.io.poll_event(context) {
-                Poll::Ready(event) => Poll::Ready(event.of_session().map(Ask::Input).map(Some)),
-                Poll::Pending => self.asked.poll_next_unpin(context).map(Some),
-            });
-            match asked.await {
-                // An event that is not for a session: the other client has its own sockets.
-                None => {}
-                Some(None) => return None,
-                Some(Some(Ask::Input(input))) => return Some(input),
-                Some(Some(Ask::Command(command, settle))) => {
-                    self.next_token += 1;
-                    self.waiting.push((self.next_token, settle));
-                    return Some(command(Token(self.next_token)));
+        let asked = poll_fn(|context| {
+            loop {
+                match self.io.poll_event(context) {
+                    Poll::Ready(BrowserEvent::Platform(event)) => return Poll::Ready(Some(Ask::Input(event.into()))),
+                    // The other client has its own sockets.
+                    Poll::Ready(_) => {}
+                    Poll::Pending => return self.asked.poll_next_unpin(context),
                 }
+            }
+        });
+        match asked.await? {
+            Ask::Input(input) => Some(input),
+            Ask::Command(command, settle) => {
+                self.next_token += 1;
+                self.waiting.push((self.next_token, settle));
+                Some(Input::Command(Token(self.next_token), command))
             }
         }
     }
@@ -260,7 +259,7 @@ impl Driver {
             }
             // The other client looks after its connection and its resources itself.
             Action::CheckConnection | Action::Authenticated => {}
-            action => return self.io.carry_out(&BrowserAction::of_session(action)?).await?.of_session(),
+            Action::Platform(action) => return self.io.carry_out_platform(&action).await.map(Input::Platform),
         }
         None
     }

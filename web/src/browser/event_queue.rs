@@ -23,8 +23,8 @@ struct State {
 
 impl EventQueue {
     /// Adds an event, and wakes the driver.
-    pub(super) fn push(&self, event: Input) {
-        self.add(event);
+    pub(super) fn push(&self, event: impl Into<Input>) {
+        self.add(event.into());
         self.wake();
     }
 
@@ -55,10 +55,14 @@ impl EventQueue {
         next.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// The next event; for tests.
+    /// The next event that is not the socket's; for tests.
     #[cfg(all(test, target_arch = "wasm32"))]
-    pub(super) async fn next(&self) -> Input {
-        std::future::poll_fn(|context| self.poll_next(context)).await
+    pub(super) async fn next(&self) -> relogin_client_proto::PlatformEvent {
+        loop {
+            if let Input::Platform(event) = std::future::poll_fn(|context| self.poll_next(context)).await {
+                return event;
+            }
+        }
     }
 
     /// Whether there is an event; for tests.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_client_proto::{Action, Closing, Input, SocketId};
+use relogin_client_proto::{Action, Closing, Input, PlatformAction, PlatformEvent, SocketId};
 
 use super::{
     EventQueue, Exception, StorageMode, random, session::SessionIo, socket::Socket, timer::Timer, wake_ups::WakeUps,
@@ -63,13 +63,13 @@ impl BrowserIo {
     }
 
     fn taken(&mut self, event: Input) -> Input {
-        if matches!(event, Input::Timer) {
+        if matches!(event, Input::Platform(PlatformEvent::Timer)) {
             self.timer.fired();
         }
         event
     }
 
-    /// Queues [`Input::Timer`] at the time `due`, or sooner; replaces the time set before.
+    /// Queues [`PlatformEvent::Timer`] at the time `due`, or sooner; replaces the time set before.
     pub(crate) fn wake_at(&mut self, due: Option<Duration>) {
         self.timer.set(due);
     }
@@ -85,9 +85,17 @@ impl BrowserIo {
                 }
             }
             Action::CloseSocket(id) => drop(self.socket.take_if(|(open, _)| open == id)),
-            _ => return self.session.as_mut()?.carry_out(action).await,
+            Action::Platform(action) => return self.carry_out_platform(action).await.map(Input::Platform),
+            // The driver handles these.
+            Action::Settle(..) | Action::Emit(_) | Action::Diagnose(_) => {}
         }
         None
+    }
+
+    /// Carries out an action of the session that is kept, if one is, like
+    /// [`carry_out`](Self::carry_out).
+    pub(crate) async fn carry_out_platform(&mut self, action: &PlatformAction) -> Option<PlatformEvent> {
+        self.session.as_mut()?.carry_out(action).await
     }
 
     /// Opens a socket; closes the one before.

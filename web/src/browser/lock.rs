@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use futures_channel::oneshot;
 use js_sys::{Object, Promise};
-use relogin_client_proto::{Input, LockId};
+use relogin_client_proto::{LockId, PlatformEvent};
 use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
 use wasm_bindgen_futures::{future_to_promise, spawn_local};
 use web_sys::{AbortController, AbortSignal};
@@ -59,8 +59,8 @@ enum State {
 
 impl Lock {
     /// Requests the lock `name`: waits for its turn or, with `steal`, takes it from its holder.
-    /// [`Input::LockGranted`] says that we hold it; [`Input::LockRefused`], the last event, that
-    /// there is none, or that it was stolen from us.
+    /// [`PlatformEvent::LockGranted`] says that we hold it; [`PlatformEvent::LockRefused`], the
+    /// last event, that there is none, or that it was stolen from us.
     pub(super) fn request(id: LockId, name: &str, steal: bool, events: &EventQueue) -> Self {
         let options: LockOptions = Object::new().unchecked_into();
         let controller = AbortController::new().ok();
@@ -75,7 +75,7 @@ impl Lock {
             move |_lock: JsValue| -> JsValue {
                 let held = hold(&state);
                 if held.is_some() {
-                    events.push(Input::LockGranted(id));
+                    events.push(PlatformEvent::LockGranted(id));
                 }
                 held.into()
             }
@@ -91,7 +91,7 @@ impl Lock {
             drop(granted);
             // Stolen, or not available to this page.
             if !is_over && !matches!(*state.borrow(), State::Released) {
-                events.push(Input::LockRefused(id));
+                events.push(PlatformEvent::LockRefused(id));
             }
         });
         lock
@@ -139,14 +139,14 @@ mod tests {
     async fn a_lock_is_given_to_one_after_the_other() {
         let events = EventQueue::default();
         let first = request("unit:lock", 1, false, &events);
-        assert!(matches!(events.next().await, Input::LockGranted(LockId(1))));
+        assert!(matches!(events.next().await, PlatformEvent::LockGranted(LockId(1))));
         let second = request("unit:lock", 2, false, &events);
         let third = request("unit:lock", 3, false, &events);
         drop(second);
         TimeoutFuture::new(50).await;
         assert!(events.is_empty(), "one holds it, and who has left the line hears nothing");
         drop(first);
-        assert!(matches!(events.next().await, Input::LockGranted(LockId(3))));
+        assert!(matches!(events.next().await, PlatformEvent::LockGranted(LockId(3))));
         drop(third);
     }
 
@@ -154,13 +154,13 @@ mod tests {
     async fn a_lock_can_be_stolen() {
         let events = EventQueue::default();
         let held = request("unit:steal", 1, false, &events);
-        assert!(matches!(events.next().await, Input::LockGranted(LockId(1))));
+        assert!(matches!(events.next().await, PlatformEvent::LockGranted(LockId(1))));
         let stolen = request("unit:steal", 2, true, &events);
         let mut told = [events.next().await, events.next().await].map(|event| format!("{event:?}"));
         told.sort_unstable();
         assert_eq!(told, ["LockGranted(LockId(2))", "LockRefused(LockId(1))"]);
         drop((held, stolen));
         let _next = request("unit:steal", 3, false, &events);
-        assert!(matches!(events.next().await, Input::LockGranted(LockId(3))), "the thief gave it back");
+        assert!(matches!(events.next().await, PlatformEvent::LockGranted(LockId(3))), "the thief gave it back");
     }
 }

@@ -1,6 +1,6 @@
 //! The browser I/O of a session: storage, device key, lock and cookie. Must not depend on sockets.
 
-use relogin_client_proto::{Action, Input, LockId, Secret, Signature};
+use relogin_client_proto::{LockId, PlatformAction, PlatformEvent, Secret, Signature};
 
 use super::{
     EventQueue, Exception,
@@ -76,7 +76,7 @@ impl SessionIo {
         let methods = gateways.iter().map(|gateway| http_methods(gateway, session)).collect::<Result<_, _>>()?;
         let heard = {
             let events = events.clone();
-            move || events.push(Input::StorageChanged)
+            move || events.push(PlatformEvent::StorageChanged)
         };
         let (storage, cookie) = match mode {
             // The browser's cookie is not this copy's.
@@ -105,33 +105,25 @@ impl SessionIo {
     }
 
     /// Carries out an action, like [`BrowserIo::carry_out`](super::BrowserIo::carry_out).
-    pub(super) async fn carry_out(&mut self, action: &Action) -> Option<Input> {
+    pub(super) async fn carry_out(&mut self, action: &PlatformAction) -> Option<PlatformEvent> {
         match action {
             // Only the log says whether to take a key over: localStorage does not show a logout.
-            Action::ReadStorage if self.adoption.is_some() => Some(self.swap(None, None).await),
-            Action::ReadStorage => Some(Input::StorageRead(self.storage.read().await)),
-            Action::SwapStorage { from, to } => Some(self.swap(from.as_ref(), to.as_ref()).await),
-            Action::MakeDevice => Some(self.make_device().await),
-            Action::Sign(message) => Some(self.sign(message).await),
-            _ => {
-                self.take_turns(action);
+            PlatformAction::ReadStorage if self.adoption.is_some() => Some(self.swap(None, None).await),
+            PlatformAction::ReadStorage => Some(PlatformEvent::StorageRead(self.storage.read().await)),
+            PlatformAction::SwapStorage { from, to } => Some(self.swap(from.as_ref(), to.as_ref()).await),
+            PlatformAction::MakeDevice => Some(self.make_device().await),
+            PlatformAction::Sign(message) => Some(self.sign(message).await),
+            PlatformAction::RequestLock(id) => self.lock(*id, false),
+            PlatformAction::StealLock(id) => self.lock(*id, true),
+            PlatformAction::ReleaseLock(id) => {
+                self.lock.take_if(|(held, _)| held == id);
                 None
             }
         }
     }
 
-    fn take_turns(&mut self, action: &Action) {
-        match action {
-            Action::RequestLock(id) => self.lock(*id, false),
-            Action::StealLock(id) => self.lock(*id, true),
-            Action::ReleaseLock(id) => drop(self.lock.take_if(|(held, _)| held == id)),
-            // The driver handles all others.
-            _ => {}
-        }
-    }
-
     /// Swaps the storage record. If that succeeds, the cookie follows.
-    async fn swap(&mut self, from: Option<&Secret>, to: Option<&Secret>) -> Input {
+    async fn swap(&mut self, from: Option<&Secret>, to: Option<&Secret>) -> PlatformEvent {
         let there = self.storage.swap(from, to).await;
         if let Some(adoption) = self.adoption.take() {
             adoption.end(there.as_ref());
@@ -142,27 +134,28 @@ impl SessionIo {
             // The machine names no gateway that it was not told of.
             cookie.ask(self.methods.get(self.gateway).cloned().unwrap_or_default(), change);
         }
-        Input::StorageRead(there)
+        PlatformEvent::StorageRead(there)
     }
 
-    async fn make_device(&self) -> Input {
-        Input::Device(match &self.device_key {
+    async fn make_device(&self) -> PlatformEvent {
+        PlatformEvent::Device(match &self.device_key {
             Some(key) => key.make().await,
             None => None,
         })
     }
 
-    async fn sign(&self, message: &Secret) -> Input {
-        Input::Signed(match &self.device_key {
+    async fn sign(&self, message: &Secret) -> PlatformEvent {
+        PlatformEvent::Signed(match &self.device_key {
             Some(key) => key.sign(message.expose()).await,
             None => Signature::NoKey,
         })
     }
 
     /// Asks for the lock, in place of the one before.
-    fn lock(&mut self, id: LockId, steal: bool) {
+    fn lock(&mut self, id: LockId, steal: bool) -> Option<PlatformEvent> {
         // Given back first: who asks stands in line behind it.
         self.lock = None;
         self.lock = Some((id, Lock::request(id, &self.name, steal, &self.events)));
+        None
     }
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use gloo_timers::callback::Timeout;
-use relogin_client_proto::Input;
+use relogin_client_proto::PlatformEvent;
 
 use super::{EventQueue, now};
 
 /// `setTimeout` takes a 32-bit number of milliseconds and fires at once on a larger one.
 const LONGEST: u32 = i32::MAX as u32;
 
-/// Queues [`Input::Timer`] at the time that was set, unless it is dropped before.
+/// Queues [`PlatformEvent::Timer`] at the time that was set, unless it is dropped before.
 #[derive(Debug)]
 pub(super) struct Timer {
     events: EventQueue,
@@ -35,7 +35,7 @@ impl Timer {
             return;
         }
         let (events, wait) = (self.events.clone(), milliseconds(due.saturating_sub(now())));
-        self.set = Some((due, Timeout::new(wait, move || events.push(Input::Timer))));
+        self.set = Some((due, Timeout::new(wait, move || events.push(PlatformEvent::Timer))));
     }
 
     /// The timer has fired, and is no longer set.
@@ -81,7 +81,7 @@ mod tests {
             timer.set(due(3_600_000));
             timer.set(due(1));
             timer.set(due(3_600_000));
-            assert!(matches!(events.next().await, Input::Timer));
+            assert!(matches!(events.next().await, PlatformEvent::Timer));
             timer.fired();
             timer.set(due(1));
             timer.set(None);

@@ -2,7 +2,7 @@
 //! the network has come or gone. Must not depend on what they cause.
 
 use gloo_events::EventListener;
-use relogin_client_proto::Input;
+use relogin_client_proto::PlatformEvent;
 use web_sys::EventTarget;
 
 use super::{EventQueue, global};
@@ -16,7 +16,7 @@ pub(super) struct WakeUps {
 impl WakeUps {
     /// Begins to listen.
     pub(super) fn new(events: &EventQueue) -> Self {
-        let on = |target: &EventTarget, name: &'static str, event: fn() -> Option<Input>| {
+        let on = |target: &EventTarget, name: &'static str, event: fn() -> Option<PlatformEvent>| {
             let events = events.clone();
             EventListener::new(target, name, move |_| {
                 if let Some(event) = event() {
@@ -28,19 +28,19 @@ impl WakeUps {
         // Timers do not fire while a tab or a laptop sleeps. Once the page is visible again, or has
         // left the back/forward cache, the machine has to check its deadlines.
         let mut listeners = vec![
-            on(&global, "pageshow", || Some(Input::Wake)),
-            on(&global, "online", || Some(Input::Online)),
-            on(&global, "offline", || Some(Input::Offline)),
+            on(&global, "pageshow", || Some(PlatformEvent::Wake)),
+            on(&global, "online", || Some(PlatformEvent::Online)),
+            on(&global, "offline", || Some(PlatformEvent::Offline)),
         ];
         // A worker has no document.
         if let Some(document) = global.document() {
-            listeners.push(on(&document, "visibilitychange", || is_visible().then_some(Input::Wake)));
-            listeners.push(on(&document, "visibilitychange", || Some(Input::Attention(is_visible()))));
+            listeners.push(on(&document, "visibilitychange", || is_visible().then_some(PlatformEvent::Wake)));
+            listeners.push(on(&document, "visibilitychange", || Some(PlatformEvent::Attention(is_visible()))));
             // Two windows can be visible, but only one has the focus.
-            listeners.push(on(&global, "focus", || Some(Input::Attention(is_visible()))));
-            listeners.push(on(&global, "blur", || Some(Input::Attention(false))));
+            listeners.push(on(&global, "focus", || Some(PlatformEvent::Attention(is_visible()))));
+            listeners.push(on(&global, "blur", || Some(PlatformEvent::Attention(false))));
             if !is_visible() {
-                events.push(Input::Attention(false));
+                events.push(PlatformEvent::Attention(false));
             }
         }
         Self { _listeners: listeners }
@@ -69,20 +69,20 @@ mod tests {
         }
         happens(&global.document().unwrap(), "visibilitychange");
         if !is_visible() {
-            assert!(matches!(events.next().await, Input::Attention(false)));
+            assert!(matches!(events.next().await, PlatformEvent::Attention(false)));
         }
-        assert!(matches!(events.next().await, Input::Wake));
-        assert!(matches!(events.next().await, Input::Offline));
-        assert!(matches!(events.next().await, Input::Online));
+        assert!(matches!(events.next().await, PlatformEvent::Wake));
+        assert!(matches!(events.next().await, PlatformEvent::Offline));
+        assert!(matches!(events.next().await, PlatformEvent::Online));
         if is_visible() {
-            assert!(matches!(events.next().await, Input::Wake));
+            assert!(matches!(events.next().await, PlatformEvent::Wake));
         }
-        assert!(matches!(events.next().await, Input::Attention(attended) if attended == is_visible()));
+        assert!(matches!(events.next().await, PlatformEvent::Attention(attended) if attended == is_visible()));
         assert!(events.is_empty(), "a page that is hidden did not come back");
         happens(&global, "blur");
-        assert!(matches!(events.next().await, Input::Attention(false)));
+        assert!(matches!(events.next().await, PlatformEvent::Attention(false)));
         happens(&global, "focus");
-        assert!(matches!(events.next().await, Input::Attention(attended) if attended == is_visible()));
+        assert!(matches!(events.next().await, PlatformEvent::Attention(attended) if attended == is_visible()));
         drop(listening);
         while !events.is_empty() {
             events.next().await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use relogin_client_proto::{Closing, ConnectionState, Input};
+use relogin_client_proto::{Closing, ConnectionState, Input, PlatformEvent};
 
 use crate::support::{Tab, ms, s};
 
@@ -142,7 +142,7 @@ fn a_person_who_waits_does_not_wait_for_the_crowd() {
 
     let mut tab = steady(2, 1);
     tab.close_socket(goes(r#"{"retryAfter":40000}"#));
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Wake);
     assert!(wait(&tab) <= ms(250));
 }
 
@@ -161,13 +161,13 @@ fn a_gateway_that_always_says_to_come_back_at_once_is_not_called_without_end() {
 #[test]
 fn without_a_network_no_round_is_finished_in_haste() {
     let mut tab = tab(1, 3);
-    tab.input(Input::Offline);
+    tab.input(PlatformEvent::Offline);
     tab.drop_socket();
     assert_eq!(tab.gateways.len(), 1);
     let waits: BTreeSet<_> = (0..50)
         .map(|seed| {
             let mut tab = Tab::plain(seed, |config| config.gateways = 3);
-            tab.input(Input::Offline);
+            tab.input(PlatformEvent::Offline);
             tab.drop_socket();
             wait(&tab)
         })

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use relogin_client_proto::{Command, EndReason, Event, Input, SessionState};
+use relogin_client_proto::{EndReason, Event, PlatformEvent, SessionState};
 use relogin_session::{Outcome, ReloginKey, SessionId};
 
 use crate::{
@@ -83,7 +83,7 @@ fn after_any_logins_and_logouts_all_tabs_agree() {
             match world.rng.range(0, 14) {
                 0..=3 => drop(world.login(number, ["admin", "guest", "nobody"][number])),
                 4 | 5 => drop(world.login(number, "admin")),
-                6 | 7 => drop(world.command(number, Command::Logout)),
+                6 | 7 => drop(world.logout(number)),
                 8 => world.drop_connection(number),
                 9 => {
                     world.stop_gateway();
@@ -101,7 +101,7 @@ fn after_any_logins_and_logouts_all_tabs_agree() {
                         world.thaw(number);
                     }
                 }
-                _ => world.input(number, Input::Wake),
+                _ => world.input(number, PlatformEvent::Wake),
             }
             let time = if world.rng.chance(70) { world.rng.range(0, 500) } else { world.rng.range(0, 15_000) };
             world.run(ms(time));

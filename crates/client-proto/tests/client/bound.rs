@@ -1,6 +1,6 @@
 //! Bound sessions: a device registered at login, and its proof with every use of the key.
 
-use relogin_client_proto::{Answer, Binding, Command, EndReason, Event, SessionState};
+use relogin_client_proto::{Answer, Binding, EndReason, Event, SessionState};
 use relogin_session::{ReloginKey, SessionId, api::proof_message};
 use serde_json::{Value as Json, json};
 
@@ -74,7 +74,7 @@ fn a_login_registers_the_device_and_the_page_hears_of_it() {
     tab.change_user(Some(&admin()));
     assert_eq!(tab.stored().unwrap()["bound"], true);
     assert_eq!(tab.client.binding(), Some(Binding::Bound));
-    tab.command(Command::Logout);
+    tab.logout();
     let told: Vec<_> = tab.events.iter().filter(|event| matches!(event, Event::Binding(_))).collect();
     assert_eq!(told, [&Event::Binding(None), &Event::Binding(Some(Binding::Bound)), &Event::Binding(None)]);
 }
@@ -138,7 +138,7 @@ fn a_key_pair_that_cannot_be_had_now_puts_the_use_off_and_ends_nothing() {
 fn a_pending_logout_that_cannot_be_proven_now_keeps_no_login_waiting() {
     let mut tab = resumed();
     tab.drop_socket();
-    tab.command(Command::Logout);
+    tab.logout();
     tab.profile.borrow_mut().silent_keys = 100;
     tab.reconnect();
     let asked = tab.find("auth.session.challenge");
@@ -270,7 +270,7 @@ fn a_logout_on_a_new_connection_proves_itself_too() {
     let record = json!({"key": key(1, 1), "generation": 1, "bound": true}).to_string();
     profile.borrow_mut().storage = Some(record);
     let mut tab = Tab::start_in(&profile, 0);
-    tab.command(Command::Logout);
+    tab.logout();
     assert_eq!(tab.stored(), None);
     tab.connect();
     let id = tab.take("auth.session.challenge").id;

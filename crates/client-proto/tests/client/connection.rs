@@ -1,7 +1,7 @@
 //! The connection, and requests over it.
 
 use relogin_client_proto::{
-    Answer, Closing, Command, ConnectionState, Event, Input, RequestError, Resource, Secret, SocketId,
+    Answer, Closing, Command, ConnectionState, Event, Input, PlatformEvent, RequestError, Resource, Secret, SocketId,
 };
 use serde_json::json;
 
@@ -219,9 +219,9 @@ fn a_silent_connection_is_asked_for_a_sign_of_life_and_then_given_up() {
 #[test]
 fn waking_up_asks_for_a_sign_of_life() {
     let mut tab = logged_in();
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Wake);
     tab.take("version");
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Wake);
     assert_eq!(tab.methods(), [""; 0], "one at a time");
     tab.pass(s(5));
     assert!(!tab.is_connected(), "the network did not wake up with the machine");
@@ -234,7 +234,7 @@ fn waking_up_ends_a_long_wait() {
         tab.await_socket();
         tab.drop_socket();
     }
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Wake);
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
     assert!(next_try - tab.now <= ms(250));
 }
@@ -259,7 +259,7 @@ fn who_wants_to_connect_now_is_not_kept_waiting() {
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
     assert!(next_try - tab.now <= ms(250), "back-off begins again: somebody is there who waits");
     // The browser may be wrong about the network.
-    tab.input(Input::Offline);
+    tab.input(PlatformEvent::Offline);
     tab.await_socket();
     tab.drop_socket();
     let sockets = tab.sockets;
@@ -274,7 +274,7 @@ fn who_wants_to_connect_now_is_not_kept_waiting() {
 fn a_login_connects_at_once() {
     let mut tab = long_unreachable();
     let (sockets, now) = (tab.sockets, tab.now);
-    tab.command(Command::Login { username: "jane".into(), password: Secret::new("jane".into()) });
+    tab.login("jane");
     assert_eq!((tab.sockets, tab.now), (sockets + 1, now));
     tab.connect();
     tab.find("auth.session.login");
@@ -283,7 +283,7 @@ fn a_login_connects_at_once() {
 #[test]
 fn the_first_try_to_connect_is_not_cut_short_by_a_login() {
     let mut tab = Tab::start(None);
-    tab.command(Command::Login { username: "jane".into(), password: Secret::new("jane".into()) });
+    tab.login("jane");
     tab.input(Input::ConnectNow);
     tab.pass(s(9));
     assert_eq!(tab.sockets, 1);
@@ -315,7 +315,7 @@ fn a_try_that_was_begun_before_the_network_came_back_is_soon_replaced() {
     let mut tab = Tab::start(None);
     let first = tab.socket;
     tab.pass(s(1));
-    tab.input(Input::Online);
+    tab.input(PlatformEvent::Online);
     tab.pass(ms(2500));
     assert!(tab.socket.is_some() && tab.socket != first);
 }
@@ -324,14 +324,14 @@ fn a_try_that_was_begun_before_the_network_came_back_is_soon_replaced() {
 fn offline_nothing_but_a_sign_of_life_is_asked_for() {
     let mut tab = logged_in();
     tab.pass(s(29));
-    tab.input(Input::Offline);
+    tab.input(PlatformEvent::Offline);
     assert_eq!(tab.methods(), ["version"]);
     tab.now += s(40);
-    tab.input(Input::StorageChanged);
+    tab.input(PlatformEvent::StorageChanged);
     assert!(!tab.methods().contains(&"auth.session.relogin"), "{:?}", tab.methods());
     tab.pass(s(5));
     assert!(!tab.is_connected());
-    tab.input(Input::Online);
+    tab.input(PlatformEvent::Online);
     tab.pass(ms(250));
     tab.connect();
     tab.take("auth.session.relogin");
@@ -340,7 +340,7 @@ fn offline_nothing_but_a_sign_of_life_is_asked_for() {
 #[test]
 fn a_gateway_on_this_machine_is_there_without_a_network() {
     let mut tab = logged_in();
-    tab.input(Input::Offline);
+    tab.input(PlatformEvent::Offline);
     let id = tab.take("version").id;
     tab.ok(id, &json!({"protocol": "1.2.3"}));
     for _ in 0..3 {
@@ -358,9 +358,9 @@ fn starting_twice_and_stopping_twice_is_once() {
     tab.input(Input::Stop);
     tab.input(Input::Stop);
     assert_eq!(tab.client.connection(), ConnectionState::Stopped);
-    tab.input(Input::Wake);
-    tab.input(Input::Online);
-    tab.input(Input::Timer);
+    tab.input(PlatformEvent::Wake);
+    tab.input(PlatformEvent::Online);
+    tab.input(PlatformEvent::Timer);
     assert_eq!((tab.sockets, tab.client.poll_timeout()), (1, None));
 }
 

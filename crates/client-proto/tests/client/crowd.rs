@@ -3,7 +3,7 @@
 
 use std::{ops::Range, time::Duration};
 
-use relogin_client_proto::{Action, Client, Closing, Config, Input, Moment, Secret};
+use relogin_client_proto::{Action, Client, Closing, Config, Input, Moment, PlatformEvent, Secret};
 use relogin_gateway_proto::time_to_come_back;
 
 use crate::support::{Rng, rid, s};
@@ -42,7 +42,7 @@ fn tries(story: Story, clients: Range<usize>) -> Vec<usize> {
             machine.input(Input::SocketClosed(socket, closing), now);
             now = loop {
                 let due = machine.client.poll_timeout().expect("a next try");
-                machine.input(Input::Timer, due);
+                machine.input(PlatformEvent::Timer, due);
                 if machine.open.is_some() {
                     break due;
                 }
@@ -66,8 +66,8 @@ struct Machine {
 }
 
 impl Machine {
-    fn input(&mut self, input: Input, now: Duration) {
-        self.client.handle(input, Moment { now, random: self.rng.bytes() });
+    fn input(&mut self, input: impl Into<Input>, now: Duration) {
+        self.client.handle(input.into(), Moment { now, random: self.rng.bytes() });
         while let Some(action) = self.client.poll_action() {
             match action {
                 Action::OpenSocket(id, _) => self.open = Some(id),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use relogin_client_proto::{Command, Diagnostic, EndReason, SessionState};
+use relogin_client_proto::{Diagnostic, EndReason, SessionState};
 use serde_json::Value as Json;
 
 use crate::{
@@ -38,7 +38,7 @@ fn a_whole_life_is_told_without_a_key() {
     for_seeds(10, |world| {
         let (profile, mut secrets) = (logged_in(world, 2), BTreeSet::new());
         run(world, &profile, 200, &mut secrets);
-        world.command(0, Command::Logout);
+        world.logout(0);
         run(world, &profile, 10, &mut secrets);
         assert!(secrets.len() > 3, "there were refreshes");
         let told: Vec<Vec<Diagnostic>> = world.tabs.iter().map(|seat| seat.tab.diagnostics.clone()).collect();

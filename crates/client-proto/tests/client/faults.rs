@@ -1,7 +1,7 @@
 //! The faults of the guide's own example (resgate.md, at the end), as far as they concern a client:
 //! none of them here.
 
-use relogin_client_proto::{Answer, Command, EndReason, Input, SessionState};
+use relogin_client_proto::{Answer, EndReason, PlatformEvent, SessionState};
 use relogin_session::{Attempt, ConnectionId, Denied, Outcome};
 use serde_json::{Value as Json, json};
 
@@ -17,14 +17,14 @@ fn fault_2_a_refresh_that_falls_due_without_a_network_removes_no_key() {
         let profile = logged_in(world, 1);
         // The browser says so, or it does not.
         if world.rng.chance(50) {
-            world.input(0, Input::Offline);
+            world.input(0, PlatformEvent::Offline);
         }
         world.tabs[0].cut = true;
         world.run(s(80));
         assert!(profile.borrow().storage.is_some());
         assert_eq!(world.state(0), SessionState::Reconnecting(admin()));
         world.tabs[0].cut = false;
-        world.input(0, Input::Online);
+        world.input(0, PlatformEvent::Online);
         world.run(s(15));
         assert_logged_in(world, 1);
     });
@@ -41,17 +41,17 @@ fn fault_3_a_reconnect_and_a_refresh_that_is_due_send_one_key_once() {
     // Overdue when the connection is back, by the timer, by waking up, and by the network.
     tab.now = due + s(1);
     tab.open();
-    tab.input(Input::Online);
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Online);
+    tab.input(PlatformEvent::Wake);
     let id = tab.take("version").id;
     tab.ok(id, &json!({"protocol": "1.2.3"}));
-    tab.input(Input::Wake);
-    tab.input(Input::Timer);
+    tab.input(PlatformEvent::Wake);
+    tab.input(PlatformEvent::Timer);
     tab.browse();
     let id = tab.find("auth.session.relogin").id;
     assert!(!tab.methods().contains(&"auth.session.relogin"), "{:?}", tab.methods());
     tab.payload(id, &answer("k2", 2));
-    tab.input(Input::Wake);
+    tab.input(PlatformEvent::Wake);
     assert!(!tab.methods().contains(&"auth.session.relogin"), "{:?}", tab.methods());
 
     for_seeds(50, |world| {
@@ -104,7 +104,7 @@ fn fault_8_logging_out_shows_no_error() {
     for_seeds(30, |world| {
         logged_in(world, 2);
         let before = world.service.outcomes.len();
-        let token = world.command(0, Command::Logout);
+        let token = world.logout(0);
         world.run(s(200));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
         assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
@@ -154,7 +154,7 @@ fn fault_10_a_reply_that_is_lost_is_no_theft() {
             match world.rng.range(0, 3) {
                 0 => world.drop_connection(number),
                 1 => number = world.reload(number),
-                _ => world.input(number, Input::Wake),
+                _ => world.input(number, PlatformEvent::Wake),
             }
             world.run(ms(time));
         }
@@ -187,7 +187,7 @@ fn fault_11_no_timer_of_a_session_that_was_logged_out_takes_over_a_later_one() {
     let mut tab = crate::login::logged_in_with(&key(1, 1));
     let old = tab.client.refresh_due().unwrap();
     tab.pass(s(20));
-    tab.command(Command::Logout);
+    tab.logout();
     assert_eq!(tab.client.refresh_due(), None);
     let id = tab.find("auth.session.logout").id;
     tab.payload(id, &json!(null));

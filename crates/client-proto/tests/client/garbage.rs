@@ -1,7 +1,7 @@
 //! Whatever comes, in whatever order: the machine neither panics, nor settles twice, nor spins.
 
 use proptest::prelude::*;
-use relogin_client_proto::{Closing, Command, Input, LockId, Secret, Signature, SocketId};
+use relogin_client_proto::{Closing, Command, Input, LockId, PlatformEvent, Secret, Signature, SocketId};
 use serde_json::{Value as Json, json};
 
 use crate::support::{Tab, admin, ms, rid, s};
@@ -154,24 +154,24 @@ fn take(tab: &mut Tab, step: Step) {
         Step::Open => tab.input(Input::SocketOpened(socket)),
         Step::Close => tab.input(Input::SocketClosed(socket, Closing::default())),
         Step::Pass(time) => tab.pass(ms(time)),
-        Step::Hint(0) => tab.input(Input::Wake),
-        Step::Hint(1) => tab.input(Input::Online),
-        Step::Hint(2) => tab.input(Input::Offline),
-        Step::Hint(3) => tab.input(Input::Timer),
+        Step::Hint(0) => tab.input(PlatformEvent::Wake),
+        Step::Hint(1) => tab.input(PlatformEvent::Online),
+        Step::Hint(2) => tab.input(PlatformEvent::Offline),
+        Step::Hint(3) => tab.input(PlatformEvent::Timer),
         Step::Hint(4) => tab.input(Input::Stop),
         Step::Hint(5) => tab.input(Input::Start),
-        Step::Hint(6) => tab.input(Input::Device(None)),
-        Step::Hint(_) => tab.input(Input::Signed(Signature::Made("s".to_owned()))),
+        Step::Hint(6) => tab.input(PlatformEvent::Device(None)),
+        Step::Hint(_) => tab.input(PlatformEvent::Signed(Signature::Made("s".to_owned()))),
         Step::Storage(text) => {
             tab.profile.borrow_mut().write(9, text.as_deref());
             tab.browse();
         }
-        Step::Lock(id, true) => tab.input(Input::LockGranted(LockId(id))),
+        Step::Lock(id, true) => tab.input(PlatformEvent::LockGranted(LockId(id))),
         // It was not stolen.
         Step::Lock(_, false) if tab.profile.borrow().is_held_by(0) => {}
-        Step::Lock(id, false) => tab.input(Input::LockRefused(LockId(id))),
+        Step::Lock(id, false) => tab.input(PlatformEvent::LockRefused(LockId(id))),
         Step::Command(0) => drop(tab.login("admin")),
-        Step::Command(1) => drop(tab.command(Command::Logout)),
+        Step::Command(1) => drop(tab.logout()),
         Step::Command(2) => drop(tab.command(Command::Subscribe(rid("a.b")))),
         Step::Command(3) => drop(tab.command(Command::Unsubscribe(rid("a.b")))),
         Step::Command(4) => drop(tab.command(Command::Get(rid("a.b")))),

@@ -1,7 +1,7 @@
 //! Sessions of legacy services, whose answers have a relogin key and nothing else:
 //! docs/protocol.md, section 4.
 
-use relogin_client_proto::{Answer, Command, EndReason, Event, Freshness, Input, LockId, SessionState};
+use relogin_client_proto::{Answer, EndReason, Event, Freshness, LockId, PlatformEvent, SessionState};
 use relogin_session::ConnectionId;
 use serde_json::{Value as Json, json};
 
@@ -110,7 +110,7 @@ fn a_bound_session_is_never_a_legacy_one() {
 #[test]
 fn a_logout_names_no_session() {
     let mut tab = resumed();
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, Json::Null);
     tab.payload(sent.id, &Json::Null);
@@ -131,7 +131,7 @@ fn a_refused_key_ends_the_session() {
 #[test]
 fn a_user_who_is_lost_with_no_sibling_ahead_is_a_reason_to_use_the_key_at_once() {
     let mut tab = resumed();
-    tab.input(Input::Attention(false));
+    tab.input(PlatformEvent::Attention(false));
     tab.change_user(None);
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params, json!({"reloginKey": "k2"}));
@@ -175,7 +175,7 @@ fn a_page_that_nobody_looks_at_leaves_the_session_to_a_sibling_until_somebody_do
     for user_first in [true, false] {
         let mut tab = resumed();
         let profile = tab.profile.clone();
-        tab.input(Input::Attention(false));
+        tab.input(PlatformEvent::Attention(false));
         if user_first {
             // A sibling uses the key, and holds the lock.
             profile.borrow_mut().request(9, LockId(0), false);
@@ -199,7 +199,7 @@ fn a_page_that_nobody_looks_at_leaves_the_session_to_a_sibling_until_somebody_do
             tab.browse();
             assert_eq!(tab.methods(), [""; 0]);
         }
-        tab.input(Input::Attention(true));
+        tab.input(PlatformEvent::Attention(true));
         tab.browse();
         let sent = tab.take("auth.session.relogin");
         assert_eq!(sent.params, json!({"reloginKey": "k7"}));
@@ -214,7 +214,7 @@ fn a_page_that_nobody_looks_at_leaves_the_session_to_a_sibling_until_somebody_do
 fn a_page_that_stands_by_uses_the_key_when_the_sibling_does_not() {
     let mut tab = resumed();
     let profile = tab.profile.clone();
-    tab.input(Input::Attention(false));
+    tab.input(PlatformEvent::Attention(false));
     profile.borrow_mut().write(9, Some(&record("k3", 3)));
     tab.browse();
     tab.change_user(None);
@@ -239,7 +239,7 @@ fn a_page_that_somebody_looks_at_takes_the_session_back() {
 #[test]
 fn a_sibling_that_logged_out_ends_it_for_a_page_that_stands_by() {
     let mut tab = resumed();
-    tab.input(Input::Attention(false));
+    tab.input(PlatformEvent::Attention(false));
     tab.profile.borrow_mut().write(9, Some(&record("k3", 3)));
     tab.browse();
     tab.change_user(None);
@@ -262,7 +262,7 @@ fn world_of(world: &mut World, count: usize) -> Profile {
     assert_eq!(world.tabs[first].tab.settled[&token], Ok(Answer::Done));
     for _ in 1..count {
         let tab = world.open_tab(&profile);
-        world.input(tab, Input::Attention(false));
+        world.input(tab, PlatformEvent::Attention(false));
     }
     world.run(s(3));
     assert_logged_in(world, 0..count, 0);
@@ -288,9 +288,9 @@ fn tabs_take_turns() {
         world_of(world, 3);
         let mut looked_at = 0;
         for _ in 0..4 {
-            world.input(looked_at, Input::Attention(false));
+            world.input(looked_at, PlatformEvent::Attention(false));
             looked_at = usize::try_from(world.rng.range(0, 3)).unwrap();
-            world.input(looked_at, Input::Attention(true));
+            world.input(looked_at, PlatformEvent::Attention(true));
             world.run(s(3));
             assert_logged_in(world, 0..3, looked_at);
             let time = world.rng.range(10_000, 200_000);
@@ -304,7 +304,7 @@ fn tabs_take_turns() {
 fn the_only_tab_is_logged_in_whether_it_is_looked_at_or_not() {
     for_seeds(20, |world| {
         world_of(world, 1);
-        world.input(0, Input::Attention(false));
+        world.input(0, PlatformEvent::Attention(false));
         for _ in 0..5 {
             world.stop_gateway();
             world.run(s(2));
@@ -366,7 +366,7 @@ fn a_stolen_key_ends_the_session_for_owner_and_thief() {
 fn a_logout_ends_it_everywhere_and_the_next_login_is_another_session() {
     for_seeds(50, |world| {
         world_of(world, 2);
-        let token = world.command(0, Command::Logout);
+        let token = world.logout(0);
         world.run(s(5));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
         assert_eq!(world.service.legacy.as_ref().unwrap().count(), 0);

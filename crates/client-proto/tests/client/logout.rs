@@ -1,7 +1,7 @@
 //! Logging out: at once on the page, brought to its end at the service, and never undone by what
 //! was under way.
 
-use relogin_client_proto::{Answer, Command, EndReason, Input, RequestError, SessionState};
+use relogin_client_proto::{Answer, EndReason, PlatformEvent, RequestError, SessionState};
 use serde_json::json;
 
 use crate::{
@@ -15,7 +15,7 @@ const OUT: SessionState = SessionState::Ended(EndReason::LoggedOut);
 fn the_key_goes_first_and_nothing_follows() {
     for user_first in [true, false] {
         let mut tab = logged_in();
-        let token = tab.command(Command::Logout);
+        let token = tab.logout();
         assert_eq!((tab.stored(), tab.state()), (None, OUT));
         assert_eq!(tab.pending(), ["k1"], "for another page to finish, if this one goes");
         let id = tab.take("auth.session.logout").id;
@@ -39,7 +39,7 @@ fn the_key_goes_first_and_nothing_follows() {
 #[test]
 fn a_logout_that_fails_in_transit_shows_no_error_and_is_made_again() {
     let mut tab = logged_in();
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     let id = tab.take("auth.session.logout").id;
     tab.error(id, "system.timeout");
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
@@ -56,7 +56,7 @@ fn a_logout_that_fails_in_transit_shows_no_error_and_is_made_again() {
 fn a_logout_without_a_connection_takes_effect_at_once_and_ends_the_session_at_the_next_connection() {
     let mut tab = logged_in();
     tab.drop_socket();
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     assert_eq!((tab.stored(), tab.state()), (None, OUT));
     tab.reconnect();
@@ -75,7 +75,7 @@ fn a_logout_without_a_connection_takes_effect_at_once_and_ends_the_session_at_th
 #[test]
 fn a_logout_whose_connection_is_lost_is_finished_on_the_next() {
     let mut tab = logged_in();
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     tab.take("auth.session.logout");
     tab.drop_socket();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
@@ -99,7 +99,7 @@ fn a_relogin_under_way_does_not_bring_the_key_back() {
     tab.drop_socket();
     tab.reconnect();
     let id = tab.take("auth.session.relogin").id;
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!((tab.stored(), tab.state()), (None, OUT));
     assert_eq!(tab.methods(), [""; 0], "a logout must not overtake the relogin it is to undo");
     tab.payload(id, &answer("k2", 2));
@@ -117,7 +117,7 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
     tab.drop_socket();
     tab.reconnect();
     let sent = tab.take("auth.session.relogin");
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     tab.error(sent.id, "session.invalidReloginKey");
     // A thief who has copied the attempt, too, may have used it and what came of it: then it was an
     // old one, and no more.
@@ -132,7 +132,7 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
 #[test]
 fn a_logout_on_a_connection_that_has_lost_the_session_ends_it_by_its_key() {
     let mut tab = logged_in_with(&key(1, 1));
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     // Somebody who had copied storage in the middle of a use has taken it, and the user model does
     // not say so yet.
     let id = tab.take("auth.session.logout").id;
@@ -156,7 +156,7 @@ fn an_older_key_that_is_refused_says_nothing_of_the_newer_one_that_a_logout_has_
     let late = tab.take("auth.session.relogin");
     // A sibling was faster, and went on.
     tab.profile.borrow_mut().write(9, Some(&record(&key(1, 3), 3)));
-    tab.command(Command::Logout);
+    tab.logout();
     tab.error(late.id, "session.invalidReloginKey");
     let sent = tab.take("auth.session.relogin");
     assert_eq!(sent.params["reloginKey"], key(1, 3));
@@ -171,7 +171,7 @@ fn a_login_under_way_is_undone() {
     let mut tab = anonymous();
     let login = tab.login("admin");
     let id = tab.take("auth.session.login").id;
-    let logout = tab.command(Command::Logout);
+    let logout = tab.logout();
     tab.change_user(Some(&admin()));
     assert_eq!(tab.state(), OUT);
     tab.payload(id, &answer("k1", 1));
@@ -187,7 +187,7 @@ fn a_login_under_way_is_undone() {
 #[test]
 fn logging_in_again_waits_for_the_logout() {
     let mut tab = logged_in_with(&key(1, 1));
-    tab.command(Command::Logout);
+    tab.logout();
     let login = tab.login("admin");
     let id = tab.take("auth.session.logout").id;
     assert_eq!(tab.methods(), [""; 0]);
@@ -205,11 +205,11 @@ fn logging_in_again_waits_for_the_logout() {
 #[test]
 fn logging_in_again_makes_a_failed_logout_try_once_more() {
     let mut tab = logged_in_with(&key(1, 1));
-    tab.command(Command::Logout);
+    tab.logout();
     for _ in 0..8 {
         let id = tab.take("auth.session.logout").id;
         tab.error(id, "system.timeout");
-        tab.input(Input::Wake);
+        tab.input(PlatformEvent::Wake);
         tab.sent.retain(|sent| sent.method != "version");
     }
     let id = tab.take("auth.session.logout").id;
@@ -230,20 +230,20 @@ fn logging_in_again_makes_a_failed_logout_try_once_more() {
 #[test]
 fn nobody_can_log_out_too() {
     let mut tab = anonymous();
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     assert_eq!(tab.methods(), [""; 0]);
 
     let mut tab = Tab::start(None);
     tab.connect();
     tab.find("subscribe.session.user.{cid}");
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     let id = tab.take("auth.session.logout").id;
     tab.payload(id, &json!(null));
     assert_eq!(tab.settled[&token], Ok(Answer::Done), "somebody may be, for all we know");
 
     let mut tab = Tab::start(None);
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     tab.connect();
     assert_eq!(tab.methods(), ["subscribe.session.user.{cid}"]);
@@ -252,7 +252,7 @@ fn nobody_can_log_out_too() {
 #[test]
 fn logging_out_twice_settles_both() {
     let mut tab = logged_in();
-    let (first, second) = (tab.command(Command::Logout), tab.command(Command::Logout));
+    let (first, second) = (tab.logout(), tab.logout());
     let id = tab.take("auth.session.logout").id;
     tab.payload(id, &json!(null));
     while let Some(sent) = tab.sent.pop_front() {

@@ -1,7 +1,7 @@
 //! Orphaned logins: those whose answer was lost, sessions whose key is gone, and requests that
 //! arrive late.
 
-use relogin_client_proto::{Answer, Command, EndReason, Event, RequestError, SessionState};
+use relogin_client_proto::{Answer, EndReason, Event, RequestError, SessionState};
 use relogin_session::SessionId;
 use serde_json::{Value as Json, json};
 
@@ -107,7 +107,7 @@ fn a_connection_on_which_somebody_is_logged_in_unknown_to_us_is_replaced() {
 #[test]
 fn a_second_copy_of_a_login_is_undone() {
     let mut tab = logged_in_with(&key(1, 1));
-    tab.command(Command::Logout);
+    tab.logout();
     let id = tab.take("auth.session.logout").id;
     tab.change_user(None);
     tab.payload(id, &json!(null));
@@ -125,7 +125,7 @@ fn somebody_who_is_logged_in_by_other_means_is_left_alone() {
     assert_eq!(tab.state(), SessionState::LoggedIn(guest()));
     tab.live(s(60));
     assert_eq!(tab.methods(), [""; 0]);
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, json!(null));
     tab.change_user(None);
@@ -154,7 +154,7 @@ fn a_logout_ends_the_session_of_the_connection_and_the_one_in_storage() {
     let mut tab = logged_in_with(&key(1, 1));
     // A sibling has logged in as somebody else; we have not heard of it.
     tab.profile.borrow_mut().storage = Some(record(&key(2, 1), 1));
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!(tab.stored(), None);
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, sid(1));
@@ -177,13 +177,13 @@ fn a_logout_ends_the_session_of_the_connection_and_the_one_in_storage() {
 fn a_second_logout_does_not_forget_the_first() {
     let mut tab = logged_in_with(&key(1, 1));
     tab.drop_socket();
-    tab.command(Command::Logout);
+    tab.logout();
     // Before there is a connection again, a sibling logs in, and here the user logs out of that,
     // too.
     tab.profile.borrow_mut().write(9, Some(&record(&key(2, 1), 1)));
     tab.browse();
     assert_eq!(tab.state(), SessionState::Resuming);
-    tab.command(Command::Logout);
+    tab.logout();
     tab.reconnect();
     for session in [1, 2] {
         let sent = tab.take("auth.session.relogin");
@@ -199,7 +199,7 @@ fn a_second_logout_does_not_forget_the_first() {
 #[test]
 fn a_late_logout_names_the_session_it_means() {
     let mut tab = logged_in_with(&key(1, 1));
-    tab.command(Command::Logout);
+    tab.logout();
     assert_eq!(tab.take("auth.session.logout").params, sid(1));
 }
 

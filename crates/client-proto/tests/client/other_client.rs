@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use relogin_res::Error;
 use relogin_session::{ConnectionId, Effect, Outcome};
 use relogin_session_manager::{
-    Action, Clock, Config, EndReason, Event, Input, Moment, ObservedUser, RequestError, RequestId, Secret,
-    SessionManager, SessionState, Signature, Token, User,
+    Action, Clock, Config, EndReason, Event, Input, Moment, ObservedUser, PlatformAction, PlatformEvent, RequestError,
+    RequestId, Secret, SessionCommand, SessionManager, SessionState, Signature, Token, User,
 };
 use serde_json::{Value as Json, json};
 
@@ -62,10 +62,10 @@ impl Other {
         Self::start_in(&profile, 0)
     }
 
-    fn input(&mut self, input: Input) {
+    fn input(&mut self, input: impl Into<Input>) {
         let moment = Moment { now: self.now, random: self.rng.bytes() };
         let turn = &mut self.clock.turn(moment, self.manager.poll_timeout());
-        self.manager.handle(input, turn);
+        self.manager.handle(input.into(), turn);
         while let Some(action) = self.manager.poll_action() {
             self.carry_out(action);
         }
@@ -77,29 +77,8 @@ impl Other {
     }
 
     fn carry_out(&mut self, action: Action) {
-        let profile = self.profile.clone();
         match action {
-            Action::ReadStorage => {
-                let text = profile.borrow_mut().read();
-                self.input(Input::StorageRead(text.map(Secret::new)));
-            }
-            Action::SwapStorage { from, to } => {
-                let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
-                let text = profile.borrow_mut().swap(self.number, from, to);
-                self.input(Input::StorageRead(text.map(Secret::new)));
-            }
-            Action::MakeDevice => {
-                let device = profile.borrow_mut().make_device();
-                self.input(Input::Device(device));
-            }
-            Action::Sign(message) => {
-                let device = profile.borrow().device.clone();
-                let signed = device.map(|device| device.sign(message.expose().as_bytes()));
-                self.input(Input::Signed(signed.map_or(Signature::NoKey, Signature::Made)));
-            }
-            Action::RequestLock(id) => profile.borrow_mut().request(self.number, id, false),
-            Action::StealLock(id) => profile.borrow_mut().request(self.number, id, true),
-            Action::ReleaseLock(id) => profile.borrow_mut().release(self.number, id),
+            Action::Platform(action) => self.carry_out_platform(action),
             Action::Settle(Token(token), result) => {
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
@@ -116,11 +95,38 @@ impl Other {
         }
     }
 
+    fn carry_out_platform(&mut self, action: PlatformAction) {
+        let profile = self.profile.clone();
+        match action {
+            PlatformAction::ReadStorage => {
+                let text = profile.borrow_mut().read();
+                self.input(PlatformEvent::StorageRead(text.map(Secret::new)));
+            }
+            PlatformAction::SwapStorage { from, to } => {
+                let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
+                let text = profile.borrow_mut().swap(self.number, from, to);
+                self.input(PlatformEvent::StorageRead(text.map(Secret::new)));
+            }
+            PlatformAction::MakeDevice => {
+                let device = profile.borrow_mut().make_device();
+                self.input(PlatformEvent::Device(device));
+            }
+            PlatformAction::Sign(message) => {
+                let device = profile.borrow().device.clone();
+                let signed = device.map(|device| device.sign(message.expose().as_bytes()));
+                self.input(PlatformEvent::Signed(signed.map_or(Signature::NoKey, Signature::Made)));
+            }
+            PlatformAction::RequestLock(id) => profile.borrow_mut().request(self.number, id, false),
+            PlatformAction::StealLock(id) => profile.borrow_mut().request(self.number, id, true),
+            PlatformAction::ReleaseLock(id) => profile.borrow_mut().release(self.number, id),
+        }
+    }
+
     fn browse(&mut self) {
         loop {
             let news = self.profile.borrow_mut().news(self.number);
-            let Some(input) = news else { return };
-            self.input(input.of_session().expect("a browser has no sockets"));
+            let Some(event) = news else { return };
+            self.input(event);
         }
     }
 
@@ -129,7 +135,7 @@ impl Other {
         let until = self.now + time;
         while let Some(due) = self.manager.poll_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
-            self.input(Input::Timer);
+            self.input(PlatformEvent::Timer);
             self.browse();
         }
         self.now = until;
@@ -158,16 +164,16 @@ impl Other {
         self.browse();
     }
 
-    fn command(&mut self, command: impl FnOnce(Token) -> Input) -> u64 {
+    fn command(&mut self, command: SessionCommand) -> u64 {
         self.tokens += 1;
-        self.input(command(Token(self.tokens)));
+        self.input(Input::Command(Token(self.tokens), command));
         self.browse();
         self.tokens
     }
 
     fn login(&mut self) -> u64 {
         let (username, password) = ("admin".into(), Secret::new("admin".into()));
-        self.command(|token| Input::Login { token, username, password })
+        self.command(SessionCommand::Login { username, password })
     }
 
     fn stored(&self) -> Option<Json> {
@@ -278,10 +284,10 @@ fn a_refused_key_is_forgotten() {
 #[test]
 fn the_key_is_refreshed_in_time_and_not_without_a_network() {
     let mut other = Other::resumed();
-    other.input(Input::Offline);
+    other.input(PlatformEvent::Offline);
     other.pass(s(80));
     assert_eq!(other.sent.len(), 0);
-    other.input(Input::Online);
+    other.input(PlatformEvent::Online);
     other.pass(ms(1));
     let sent = other.take("relogin");
     assert_eq!(sent.params["reloginKey"], "k2");
@@ -302,7 +308,7 @@ fn a_sibling_that_was_faster_is_followed() {
 #[test]
 fn a_logout_names_its_session_and_shows_at_once() {
     let mut other = Other::resumed();
-    let token = other.command(Input::Logout);
+    let token = other.command(SessionCommand::Logout);
     assert_eq!((other.stored(), other.manager.state()), (None, SessionState::Ended(EndReason::LoggedOut)));
     let sent = other.take("logout");
     other.answer(sent.id, Ok(Json::Null));

@@ -1,7 +1,7 @@
 //! Logouts that the service has not confirmed when their page goes: the next page finishes them,
 //! and nobody is logged in by what they leave in storage.
 
-use relogin_client_proto::{Answer, Command, EndReason, Input, SessionState};
+use relogin_client_proto::{Answer, EndReason, PlatformEvent, SessionState};
 use serde_json::json;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 fn left_behind() -> Profile {
     let mut tab = logged_in_with(&key(1, 3));
     tab.drop_socket();
-    tab.command(Command::Logout);
+    tab.logout();
     tab.profile.clone()
 }
 
@@ -56,7 +56,7 @@ fn a_use_that_is_under_way_when_the_user_logs_out_is_the_one_that_is_repeated() 
     let mut tab = Tab::start(Some(&record(&key(1, 1), 1)));
     tab.connect();
     let begun = tab.take("auth.session.relogin").params["attempt"].clone();
-    tab.command(Command::Logout);
+    tab.logout();
     let mut next = Tab::start_in(&tab.profile, 1);
     next.connect();
     assert_eq!(next.take("auth.session.relogin").params["attempt"], begun);
@@ -187,10 +187,10 @@ fn whenever_the_page_goes_the_session_ends() {
         match world.rng.range(0, 4) {
             0 => world.stop_gateway(),
             1 => world.drop_connection(0),
-            2 => world.input(0, Input::Wake),
+            2 => world.input(0, PlatformEvent::Wake),
             _ => {}
         }
-        world.command(0, Command::Logout);
+        world.logout(0);
         let time = if world.rng.chance(50) { 0 } else { world.rng.range(0, 400) };
         world.run(ms(time));
         for number in 0..tabs {

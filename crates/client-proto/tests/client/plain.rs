@@ -40,7 +40,7 @@ fn without_a_session_nothing_is_asked_for_by_itself() {
     assert!(told, "{:?}", tab.events);
     let token = tab.login("admin");
     assert!(matches!(tab.settled[&token], Err(RequestError::Refused(_))));
-    let token = tab.command(Command::Logout);
+    let token = tab.logout();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
     tab.drop_socket();
     tab.reconnect();
@@ -124,7 +124,7 @@ fn what_was_refused_is_asked_for_again_after_a_logout() {
     subscribe(&mut tab, "for.guests");
     let id = tab.take("subscribe.for.guests").id;
     tab.error(id, "system.accessDenied");
-    tab.command(Command::Logout);
+    tab.logout();
     let id = tab.take("auth.session.logout").id;
     tab.payload(id, &json!(null));
     tab.change_user(None);

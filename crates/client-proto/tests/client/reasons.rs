@@ -1,6 +1,6 @@
 //! Why a session is over, as far as a client can know it: told, and never more than that.
 
-use relogin_client_proto::{Command, EndReason, SessionState};
+use relogin_client_proto::{EndReason, SessionState};
 use relogin_session::{ConnectionId, Outcome};
 use serde_json::{Value as Json, json};
 
@@ -34,7 +34,7 @@ fn strike_plainly(world: &mut World, storage: &str) {
 fn logged_out_here_and_in_another_tab() {
     for_seeds(20, |world| {
         logged_in(world, 2);
-        world.command(0, Command::Logout);
+        world.logout(0);
         world.run(s(10));
         assert_ended(world, 1, EndReason::LoggedOut);
         assert_eq!(world.state(1), SessionState::Ended(EndReason::LoggedOutElsewhere));

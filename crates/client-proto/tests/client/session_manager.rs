@@ -1,6 +1,6 @@
 //! The session manager's rules, one by one: docs/protocol.md, section 4.
 
-use relogin_client_proto::{Command, EndReason, Input, RequestError, Secret, SessionState};
+use relogin_client_proto::{Command, EndReason, Input, PlatformEvent, RequestError, Secret, SessionState};
 use relogin_session::SessionId;
 use serde_json::json;
 
@@ -238,7 +238,7 @@ fn a_siblings_key_that_waited_for_a_frozen_tab_does_not_put_the_next_refresh_off
 
 #[test]
 fn waking_up_makes_an_overdue_refresh() {
-    for sign in [|| Input::Wake, || Input::Online] {
+    for sign in [|| PlatformEvent::Wake, || PlatformEvent::Online] {
         let mut tab = logged_in();
         // The machine slept: no timer fired.
         tab.now += s(100);
@@ -459,7 +459,7 @@ fn logged_out_in_another_tab_is_logged_out_here_when_the_user_model_says_so() {
             // The storage event is late, but what is read is what is there.
             tab.profile.borrow_mut().storage = None;
             tab.change_user(None);
-            tab.input(Input::StorageChanged);
+            tab.input(PlatformEvent::StorageChanged);
         }
         assert_eq!(tab.state(), SessionState::Ended(EndReason::LoggedOutElsewhere));
         tab.live(s(300));
@@ -523,8 +523,8 @@ fn stopping_keeps_the_key_and_starting_again_uses_it() {
 #[test]
 fn an_unasked_read_of_storage_is_harmless() {
     let mut tab = logged_in();
-    tab.input(Input::StorageRead(Some(Secret::new(KEY.into()))));
-    tab.input(Input::StorageRead(None));
+    tab.input(PlatformEvent::StorageRead(Some(Secret::new(KEY.into()))));
+    tab.input(PlatformEvent::StorageRead(None));
     assert_eq!(tab.state(), SessionState::LoggedIn(admin()));
     assert_eq!(tab.methods(), [""; 0]);
 }

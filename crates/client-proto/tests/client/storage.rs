@@ -1,7 +1,7 @@
 //! Storage that shows what it had a moment ago, and tabs that come between: nothing is believed but
 //! what a swap has shown.
 
-use relogin_client_proto::{Answer, Command, EndReason, SessionState};
+use relogin_client_proto::{Answer, EndReason, PlatformEvent, SessionState};
 use relogin_session::SessionId;
 use serde_json::{Value as Json, json};
 
@@ -135,7 +135,7 @@ fn a_logout_removes_whatever_came_between_and_ends_it() {
     let mut tab = logged_in_with(&key(1, 1));
     tab.profile.borrow_mut().storage = Some(record(&key(1, 2), 2));
     tab.profile.borrow_mut().intruder = Some(Some(record(&key(1, 3), 3)));
-    tab.command(Command::Logout);
+    tab.logout();
     assert_eq!(tab.stored(), None);
     let sent = tab.take("auth.session.logout");
     assert_eq!(sent.params, sid(1));
@@ -161,13 +161,13 @@ fn waking_up_looks_at_what_was_missed() {
     let mut tab = logged_in_with(&key(1, 1));
     // Hints do not reach a page that was put away.
     tab.profile.borrow_mut().storage = Some(record(&key(2, 1), 1));
-    tab.input(relogin_client_proto::Input::Wake);
+    tab.input(PlatformEvent::Wake);
     tab.browse();
     assert_eq!(tab.find("auth.session.logout").params, sid(1));
 
     let mut tab = anonymous();
     tab.profile.borrow_mut().storage = Some(record(&key(2, 1), 1));
-    tab.input(relogin_client_proto::Input::Online);
+    tab.input(PlatformEvent::Online);
     tab.browse();
     let id = tab.find("auth.session.relogin").id;
     tab.payload(id, &answer(&key(2, 2), 2));

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use relogin_client_proto::{Input, SessionState};
+use relogin_client_proto::{Input, PlatformEvent, SessionState};
 use relogin_session::{Effect, Outcome};
 
 use crate::{
@@ -69,8 +69,12 @@ impl Storm {
             8 => world.crash_service(),
             9 => world.clock_error = i64::try_from(world.rng.range(0, 200_000)).unwrap() - 100_000,
             _ => {
-                let hint = [Input::Wake, Input::Online, Input::Offline, Input::ConnectNow];
-                let hint = hint.into_iter().nth(number % 4).unwrap();
+                let hint = match number % 4 {
+                    0 => PlatformEvent::Wake.into(),
+                    1 => PlatformEvent::Online.into(),
+                    2 => PlatformEvent::Offline.into(),
+                    _ => Input::ConnectNow,
+                };
                 world.input(number, hint);
             }
         }

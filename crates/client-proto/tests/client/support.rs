@@ -16,7 +16,7 @@ pub(crate) use rng::Rng;
 pub(crate) use scripted::Scripted;
 pub(crate) use service::{Service, Thief};
 pub(crate) use shipped::Shipped;
-pub(crate) use tab::{Sent, Tab};
+pub(crate) use tab::{Sent, Tab, login};
 pub(crate) use world::World;
 
 use std::time::Duration;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, panic::AssertUnwindSafe, time::Duration};
 
-use relogin_client_proto::{Answer, Command, EndReason, Input, Resource, SessionState};
+use relogin_client_proto::{Answer, EndReason, Input, PlatformEvent, Resource, SessionState};
 use relogin_res::Value;
 use relogin_session::Outcome;
 
@@ -213,7 +213,7 @@ fn logging_out_reaches_every_tab_and_nothing_comes_back() {
         }
         let time = if world.rng.chance(60) { world.rng.range(0, 1500) } else { world.rng.range(0, 90_000) };
         world.run(ms(time));
-        let token = world.command(0, Command::Logout);
+        let token = world.logout(0);
         assert_eq!(world.state(0), SessionState::Ended(EndReason::LoggedOut));
         world.run(s(40));
         assert_eq!(world.tabs[0].tab.settled[&token], Ok(Answer::Done));
@@ -233,7 +233,7 @@ fn logging_out_reaches_every_tab_and_nothing_comes_back() {
 fn logging_in_again_logs_every_tab_in_again() {
     for_seeds(50, |world| {
         logged_in(world, 3);
-        world.command(0, Command::Logout);
+        world.logout(0);
         // As soon as the other tab shows the login form.
         while !matches!(world.state(1), SessionState::Ended(_)) {
             world.run(ms(1));
@@ -374,9 +374,9 @@ fn nothing_at_all_logs_anybody_out() {
 /// Something that a browser says at any time.
 fn hint(number: usize) -> Input {
     match number % 4 {
-        0 => Input::Wake,
-        1 => Input::Online,
+        0 => PlatformEvent::Wake.into(),
+        1 => PlatformEvent::Online.into(),
         2 => Input::ConnectNow,
-        _ => Input::Offline,
+        _ => PlatformEvent::Offline.into(),
     }
 }

@@ -5,7 +5,7 @@ use relogin_session::api::Challenge;
 use serde_json::Value as Json;
 
 use crate::{
-    Action, Diagnostic, RequestError, Turn,
+    Action, Diagnostic, PlatformAction, RequestError, Turn,
     lock::Lock,
     machine::Machine,
     operation::{
@@ -51,9 +51,9 @@ pub(super) fn do_step(machine: &mut Machine, step: Step, turn: &Turn) {
     match step {
         Step::Read => machine.queries.read(StorageQuery::Operation, &mut machine.out),
         Step::Swap { from, to } => machine.queries.swap(StorageQuery::Operation, from, to, &mut machine.out),
-        Step::MakeDevice => machine.out.push(Action::MakeDevice),
+        Step::MakeDevice => machine.out.push(PlatformAction::MakeDevice),
         Step::AskChallenge => machine.ask_challenge(turn),
-        Step::Sign(text) => machine.out.push(Action::Sign(text)),
+        Step::Sign(text) => machine.out.push(PlatformAction::Sign(text)),
         Step::Send(Call { method, params, note }) => {
             let is_login = matches!(machine.phase.operation(), Some(Operation::Login(_)));
             let timeout = if is_login { machine.config.request_timeout } else { machine.config.relogin_timeout };

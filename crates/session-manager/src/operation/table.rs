@@ -10,7 +10,7 @@ use relogin_session::{
 
 use super::{Call, Event, Facts, Next, Step};
 use crate::{
-    RequestError, Secret, Signature, Turn,
+    Action, PlatformAction, RequestError, Secret, Signature, Turn,
     connection::ConnectionNotes,
     lock::Lock,
     outbox::Outbox,
@@ -54,7 +54,9 @@ impl World {
     pub(crate) fn without_lock(mut self) -> Self {
         let mut out = Outbox::default();
         self.lock.request(&mut self.turn, &mut out);
-        let Some(crate::Action::RequestLock(id)) = out.next() else { panic!("no lock was asked for") };
+        let Some(Action::Platform(PlatformAction::RequestLock(id))) = out.next() else {
+            panic!("no lock was asked for")
+        };
         assert!(self.lock.refused(id));
         self
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use relogin_client_proto::{Input, LockId, Secret, Signature, storage::StorageInput};
+use relogin_client_proto::{Input, LockId, PlatformEvent, Secret, Signature, storage::StorageInput};
 use relogin_res::client::{Method, Request as Frame, encode_result};
 use relogin_session::{
     Attempt,
@@ -38,7 +38,7 @@ impl State {
     }
 
     /// Hands an input to a tab, and does what it does.
-    pub(super) fn input(&mut self, tab: usize, input: Input, config: &Config) {
+    pub(super) fn input(&mut self, tab: usize, input: impl Into<Input>, config: &Config) {
         self.tab(tab).take(input);
         self.work(tab, true, config);
     }
@@ -77,12 +77,12 @@ impl State {
                         x: "device".to_owned(),
                         y: None,
                     };
-                    self.tab(tab).take(Input::Device(config.bound.then(public_key)));
+                    self.tab(tab).take(PlatformEvent::Device(config.bound.then(public_key)));
                 }
                 Deed::Sign(message) => {
                     let made = || Signature::Made(signature(message.as_bytes()));
                     let signature = if config.bound { made() } else { Signature::NoKey };
-                    self.tab(tab).take(Input::Signed(signature));
+                    self.tab(tab).take(PlatformEvent::Signed(signature));
                 }
             }
         }
@@ -95,8 +95,8 @@ impl State {
             let Some(tab) = self.tabs.iter().find(ready).map(|tab| tab.number) else { break };
             if let Some(news) = self.tab(tab).news.pop_front() {
                 match news {
-                    News::Granted(id) => self.input(tab, Input::LockGranted(id), config),
-                    News::Refused(id) => self.input(tab, Input::LockRefused(id), config),
+                    News::Granted(id) => self.input(tab, PlatformEvent::LockGranted(id), config),
+                    News::Refused(id) => self.input(tab, PlatformEvent::LockRefused(id), config),
                     News::Frame(frame) => self.frame(tab, frame, config),
                 }
             } else {
@@ -161,7 +161,7 @@ impl State {
             StorageAction::Read => self.storage.clone(),
             StorageAction::Swap(from, to) => self.swap(tab, from.as_ref(), to.as_ref(), config),
         };
-        self.tab(tab).take(Input::StorageRead(answer.map(Secret::new)));
+        self.tab(tab).take(PlatformEvent::StorageRead(answer.map(Secret::new)));
     }
 
     /// What storage has for a page that looks at it.
@@ -206,7 +206,7 @@ impl State {
         if is_changed {
             self.hint_others(tab);
         }
-        self.tab(tab).take(Input::StorageRead(text));
+        self.tab(tab).take(PlatformEvent::StorageRead(text));
         true
     }
 

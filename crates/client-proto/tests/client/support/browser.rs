@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use relogin_client_proto::{Input, LockId, PublicKey, Signature};
+use relogin_client_proto::{LockId, PlatformEvent, PublicKey, Signature};
 use serde_json::Value as Json;
 
 use super::{Rng, device};
@@ -39,7 +39,7 @@ pub(crate) struct Browser {
     rng: Option<Rng>,
     holder: Option<(usize, LockId)>,
     waiting: VecDeque<(usize, LockId)>,
-    inbox: BTreeMap<usize, VecDeque<Input>>,
+    inbox: BTreeMap<usize, VecDeque<PlatformEvent>>,
 }
 
 impl Browser {
@@ -134,17 +134,17 @@ impl Browser {
         }
         self.storage.clone_from(&text);
         for (_, inbox) in self.inbox.iter_mut().filter(|(other, _)| **other != tab) {
-            inbox.push_back(Input::StorageChanged);
+            inbox.push_back(PlatformEvent::StorageChanged);
         }
         self.history.push(text);
     }
 
     pub(crate) fn request(&mut self, tab: usize, id: LockId, steal: bool) {
         if self.no_locks {
-            self.tell(tab, Input::LockRefused(id));
+            self.tell(tab, PlatformEvent::LockRefused(id));
         } else if steal {
             if let Some((holder, id)) = self.holder.take() {
-                self.tell(holder, Input::LockRefused(id));
+                self.tell(holder, PlatformEvent::LockRefused(id));
             }
             self.grant(tab, id);
         } else if self.holder.is_none() {
@@ -158,7 +158,7 @@ impl Browser {
         self.waiting.retain(|waiter| *waiter != (tab, id));
         // What was granted and given back before the tab was told is not told any more.
         if let Some(inbox) = self.inbox.get_mut(&tab) {
-            inbox.retain(|input| !matches!(input, Input::LockGranted(granted) if *granted == id));
+            inbox.retain(|event| !matches!(event, PlatformEvent::LockGranted(granted) if *granted == id));
         }
         if self.holder == Some((tab, id)) {
             self.hand_on();
@@ -177,7 +177,7 @@ impl Browser {
         self.inbox.get(&tab).is_some_and(|inbox| !inbox.is_empty())
     }
 
-    pub(crate) fn news(&mut self, tab: usize) -> Option<Input> {
+    pub(crate) fn news(&mut self, tab: usize) -> Option<PlatformEvent> {
         self.inbox.get_mut(&tab)?.pop_front()
     }
 
@@ -190,12 +190,12 @@ impl Browser {
 
     fn grant(&mut self, tab: usize, id: LockId) {
         self.holder = Some((tab, id));
-        self.tell(tab, Input::LockGranted(id));
+        self.tell(tab, PlatformEvent::LockGranted(id));
     }
 
-    fn tell(&mut self, tab: usize, input: Input) {
+    fn tell(&mut self, tab: usize, event: PlatformEvent) {
         if let Some(inbox) = self.inbox.get_mut(&tab) {
-            inbox.push_back(input);
+            inbox.push_back(event);
         }
     }
 }

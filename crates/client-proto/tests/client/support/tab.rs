@@ -7,8 +7,8 @@ use std::{
 };
 
 use relogin_client_proto::{
-    Action, Answer, Client, Closing, Command, Config, ConnectionState, Diagnostic, Event, Input, Moment, RequestError,
-    Secret, SessionState, SocketId, Token,
+    Action, Answer, Client, Closing, Command, Config, ConnectionState, Diagnostic, Event, Input, Moment,
+    PlatformAction, PlatformEvent, RequestError, Secret, SessionCommand, SessionState, SocketId, Token,
 };
 use relogin_res::client::Request;
 use serde_json::{Value as Json, json};
@@ -95,9 +95,9 @@ impl Tab {
     }
 
     /// Hands in an input and does all that follows from it in this turn of the event loop.
-    pub(crate) fn input(&mut self, input: Input) {
+    pub(crate) fn input(&mut self, input: impl Into<Input>) {
         let moment = Moment { now: self.now, random: self.rng.bytes() };
-        self.client.handle(input, moment);
+        self.client.handle(input.into(), moment);
         while let Some(action) = self.client.poll_action() {
             self.carry_out(action);
         }
@@ -122,32 +122,38 @@ impl Tab {
                 self.is_open = false;
                 self.sent.clear();
             }
-            Action::ReadStorage => {
-                let text = self.profile.borrow_mut().read();
-                self.input(Input::StorageRead(text.map(Secret::new)));
-            }
-            Action::SwapStorage { from, to } => {
-                let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
-                let text = self.profile.borrow_mut().swap(self.number, from, to);
-                self.input(Input::StorageRead(text.map(Secret::new)));
-            }
-            Action::MakeDevice => {
-                let device = self.profile.borrow_mut().make_device();
-                self.input(Input::Device(device));
-            }
-            Action::Sign(message) => {
-                let signature = self.profile.borrow_mut().sign(message.expose());
-                self.input(Input::Signed(signature));
-            }
-            Action::RequestLock(id) => self.profile.borrow_mut().request(self.number, id, false),
-            Action::StealLock(id) => self.profile.borrow_mut().request(self.number, id, true),
-            Action::ReleaseLock(id) => self.profile.borrow_mut().release(self.number, id),
+            Action::Platform(action) => self.carry_out_platform(action),
             Action::Settle(Token(token), result) => {
                 assert!(token < self.next_token, "settles what was never asked");
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
             Action::Emit(event) => self.events.push(event),
             Action::Diagnose(diagnostic) => self.diagnostics.push(diagnostic),
+        }
+    }
+
+    fn carry_out_platform(&mut self, action: PlatformAction) {
+        match action {
+            PlatformAction::ReadStorage => {
+                let text = self.profile.borrow_mut().read();
+                self.input(PlatformEvent::StorageRead(text.map(Secret::new)));
+            }
+            PlatformAction::SwapStorage { from, to } => {
+                let (from, to) = (from.as_ref().map(Secret::expose), to.as_ref().map(Secret::expose));
+                let text = self.profile.borrow_mut().swap(self.number, from, to);
+                self.input(PlatformEvent::StorageRead(text.map(Secret::new)));
+            }
+            PlatformAction::MakeDevice => {
+                let device = self.profile.borrow_mut().make_device();
+                self.input(PlatformEvent::Device(device));
+            }
+            PlatformAction::Sign(message) => {
+                let signature = self.profile.borrow_mut().sign(message.expose());
+                self.input(PlatformEvent::Signed(signature));
+            }
+            PlatformAction::RequestLock(id) => self.profile.borrow_mut().request(self.number, id, false),
+            PlatformAction::StealLock(id) => self.profile.borrow_mut().request(self.number, id, true),
+            PlatformAction::ReleaseLock(id) => self.profile.borrow_mut().release(self.number, id),
         }
     }
 
@@ -186,7 +192,7 @@ impl Tab {
     /// The timer fires, which was due at `due`.
     pub(crate) fn ring(&mut self, due: Duration) {
         self.now = self.now.max(due);
-        self.input(Input::Timer);
+        self.input(PlatformEvent::Timer);
         let next = self.client.poll_timeout();
         assert!(next.is_none_or(|next| next > self.now), "a timer that is due after it has fired: {next:?}");
     }
@@ -307,7 +313,11 @@ impl Tab {
     }
 
     pub(crate) fn login(&mut self, username: &str) -> u64 {
-        self.command(Command::Login { username: username.into(), password: Secret::new(username.into()) })
+        self.command(login(username))
+    }
+
+    pub(crate) fn logout(&mut self) -> u64 {
+        self.command(Command::Session(SessionCommand::Logout))
     }
 
     pub(crate) fn state(&self) -> SessionState {
@@ -341,6 +351,11 @@ impl Tab {
         });
         states.collect()
     }
+}
+
+/// The login of a user whose password is the user's name.
+pub(crate) fn login(username: &str) -> Command {
+    Command::Session(SessionCommand::Login { username: username.into(), password: Secret::new(username.into()) })
 }
 
 fn members(user: Option<&relogin_client_proto::User>) -> Json {

@@ -9,12 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use relogin_client_proto::{Closing, Command, Input, Secret, SessionState, SocketId, User};
+use relogin_client_proto::{
+    Closing, Command, Input, PlatformEvent, Secret, SessionCommand, SessionState, SocketId, User,
+};
 use relogin_gateway_proto::{Action, Tag};
 use relogin_session::{ConnectionId, Denied, Effect, Outcome, Timestamp, Token};
 use serde_json::{Value as Json, json};
 
-use super::{Profile, Rng, Sent, Service, Shipped, Tab, ms, rid, s, shipped::Delivery};
+use super::{Profile, Rng, Sent, Service, Shipped, Tab, login, ms, rid, s, shipped::Delivery};
 
 const USER: &str = "session.user.{cid}";
 const TICKER: &str = "ticker.model";
@@ -159,7 +161,7 @@ impl World {
         for input in std::mem::take(&mut self.tabs[number].backlog) {
             self.input(number, input);
         }
-        self.input(number, Input::Wake);
+        self.input(number, PlatformEvent::Wake);
     }
 
     /// All connections end.
@@ -193,10 +195,15 @@ impl World {
     }
 
     pub(crate) fn login(&mut self, number: usize, name: &str) -> u64 {
-        self.command(number, Command::Login { username: name.into(), password: Secret::new(name.into()) })
+        self.command(number, login(name))
     }
 
-    pub(crate) fn input(&mut self, number: usize, input: Input) {
+    pub(crate) fn logout(&mut self, number: usize) -> u64 {
+        self.command(number, Command::Session(SessionCommand::Logout))
+    }
+
+    pub(crate) fn input(&mut self, number: usize, input: impl Into<Input>) {
+        let input = input.into();
         let seat = &mut self.tabs[number];
         if seat.frozen {
             seat.backlog.push(input);
