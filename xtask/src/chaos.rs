@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: three of everything, and faults at random, for ten minutes or another time.
 //!
-//! The suite has the tests of the checker only, and not the run.
+//! The suite has a run of 40 s, with one seed.
 
 use std::hash::{BuildHasher as _, RandomState};
 

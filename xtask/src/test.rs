@@ -51,6 +51,7 @@ const STAGES: &[Stage] = &[
         run: product,
     },
     Stage { name: "end-to-end", what: "real browser, real gateways", usually: "5 min", run: end_to_end },
+    Stage { name: "chaos", what: "three of everything under faults", usually: "2 min", run: chaos },
 ];
 
 /// What the stages work with.
@@ -142,8 +143,8 @@ fn dependencies(workshop: &Workshop<'_>) -> Result<Outcome> {
 fn native(workshop: &Workshop<'_>) -> Result<Outcome> {
     let arguments = ["test", "--workspace", "--exclude", END_TO_END, "--exclude", CHAOS, "--no-fail-fast"];
     workshop.tests("native", &mut workshop.cargo(&arguments))?;
-    // Its run is a command of its own.
-    workshop.tests("chaos", &mut workshop.cargo(&["test", "--package", CHAOS, "--lib"]))
+    // Its run is a stage of its own.
+    workshop.tests("native-chaos", &mut workshop.cargo(&["test", "--package", CHAOS, "--lib"]))
 }
 
 fn browser(workshop: &Workshop<'_>) -> Result<Outcome> {
@@ -215,6 +216,13 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package);
     tests.env("RELOGIN_HELLO", hello).env("RELOGIN_RUST_EXAMPLE", rust_example);
     workshop.tests("end-to-end", &mut tests)
+}
+
+/// Always the same faults, so that a failure is the change's more likely than the seed's.
+fn chaos(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let binary = page::build(workshop.context)?;
+    let mut run = workshop.cargo(&["test", "--package", CHAOS, "--test", "minute"]);
+    workshop.tests("chaos", run.env("RELOGIN_BIN", binary))
 }
 
 const WEB: &str = "relogin-web";
