@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// The deadline of every wait; only a failing test waits so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one request may take before it is sent again. Gateways give up after 3 s; here the
 /// machine may be busy.
@@ -23,18 +23,39 @@ pub(crate) struct Gateway {
 /// sent.
 pub(crate) async fn insist(client: &Client, method: &str, cid: &str, params: Value) -> (Value, u32) {
     let payload = json!({"cid": cid, "token": null, "params": params}).to_string();
+    let subject = format!("auth.session.{method}");
     let mut sent = 0;
-    loop {
-        sent += 1;
-        let request = async_nats::Request::new().payload(payload.clone().into()).timeout(Some(ANSWER));
-        if let Ok(answer) = client.send_request(format!("auth.session.{method}"), request).await
-            && let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload)
-            && answer["error"]["code"] != "system.internalError"
-        {
-            break (answer, sent);
+    let insisting = async {
+        loop {
+            sent += 1;
+            if let Some(answer) = answer_of(client, &subject, &payload).await
+                && answer["error"]["code"] != "system.internalError"
+            {
+                break answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let answer = timeout(PATIENCE, insisting).await;
+    (answer.unwrap_or_else(|_| panic!("no answer to {subject} of {cid}, however often it was sent")), sent)
+}
+
+/// The answer, if there is one in time. A pre-response asks for more time.
+async fn answer_of(client: &Client, subject: &str, payload: &str) -> Option<Value> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.ok()?;
+    client.publish_with_reply(subject.to_owned(), inbox, payload.to_owned().into()).await.ok()?;
+    loop {
+        let message = timeout(ANSWER, answers.next()).await.ok()??;
+        if !is_pre_response(&message.payload) {
+            return serde_json::from_slice(&message.payload).ok();
+        }
     }
+}
+
+/// True of `timeout:"15000"`.
+fn is_pre_response(payload: &[u8]) -> bool {
+    payload.first().is_some_and(u8::is_ascii_alphabetic)
 }
 
 /// A request that waits for its answer.
@@ -115,7 +136,7 @@ impl Asked {
     pub(crate) async fn answer(mut self) -> Value {
         loop {
             let text = self.next().await;
-            if !text.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            if !is_pre_response(text.as_bytes()) {
                 return serde_json::from_str(&text).unwrap();
             }
         }

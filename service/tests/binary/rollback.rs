@@ -1,6 +1,8 @@
 //! A NATS server that has lost what it had acknowledged, as after a power loss without
 //! `sync_interval: always`; and a bucket that is deleted.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use relogin_session::{ReloginKey, api::proof_message};
 use relogin_test_support::nats_server::{NatsServer, copy_folder};
@@ -9,9 +11,10 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
-    nats_gateway::{Gateway, insist},
+    nats_gateway::{Gateway, PATIENCE, insist},
     program::{Folder, Service},
 };
 
@@ -166,9 +169,12 @@ async fn without_its_bucket_an_instance_answers_nothing_and_ends_no_session_unti
     assert_eq!(service.get("/healthz").await, 503);
     // It is made again, by an instance that starts.
     let another = start(1, &nats, &secret).await;
-    while service.get("/healthz").await != 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    let healthy = async {
+        while service.get("/healthz").await != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, healthy).await.expect("it goes on with the bucket");
     let (ended, _) = insist(&gateway.client, "relogin", "c1", json!({"reloginKey": browser.key})).await;
     assert_eq!(ended["error"]["code"], "session.invalidReloginKey", "it was deleted with all others");
     for (_, service) in instances.into_iter().chain(another) {

@@ -64,9 +64,7 @@ impl Bed {
 }
 
 async fn login(gateway: &Gateway, on: &str) -> Value {
-    // Its answer may be late on a busy machine.
-    let params = json!({"username": "jane", "password": "jane", "attempt": "AAAAAAAAAAAAAAAAAAAAAA"});
-    insist(&gateway.client, "login", on, params).await.0["result"]["reloginKey"].take()
+    gateway.auth("login", on, json!({"username": "jane", "password": "jane"})).await["result"]["reloginKey"].take()
 }
 
 async fn relogin(gateway: &Gateway, on: &str, key: &Value) -> Value {

@@ -1,13 +1,18 @@
 //! Several instances on one bucket of JetStream: whichever answers, all is as with one.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use relogin_test_support::nats_server::NatsServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::{
-    nats_gateway::Gateway,
+    nats_gateway::{Gateway, PATIENCE},
     program::{Folder, Service},
 };
 
@@ -187,6 +192,24 @@ async fn failed_logins_count_at_all_instances() {
     }
 }
 
+/// As pages do that store the key themselves. Each connection gets its key, whoever answers and
+/// however long the passwords queue.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_at_once_without_an_attempt_id_all_get_their_key() {
+    const LOGINS: usize = 24;
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let instances = start(3, &options(&nats, &secret)).await;
+    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let answers = join_all((0..LOGINS).map(async |n| gateway.auth("login", &format!("c{n}"), jane()).await)).await;
+    assert!(answers.iter().all(|answer| answer["result"]["reloginKey"].is_string()), "{answers:?}");
+    for n in 0..LOGINS {
+        assert_eq!(user_on(&gateway, &format!("c{n}")).await, "Jane Doe");
+    }
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
+
 /// What a killed instance may have told late, another one tells right.
 #[tokio::test]
 async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
@@ -197,12 +220,15 @@ async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
     let (_, killed) = instances.pop().unwrap();
     killed.kill().await;
     // Until NATS has noticed, some requests go to the dead.
-    let answer = loop {
-        let asked = gateway.auth("login", "c1", jane());
-        if let Ok(answer) = tokio::time::timeout(std::time::Duration::from_secs(3), asked).await {
-            break answer;
+    let asking = async {
+        loop {
+            let asked = gateway.auth("login", "c1", jane());
+            if let Ok(answer) = timeout(Duration::from_secs(3), asked).await {
+                break answer;
+            }
         }
     };
+    let answer = timeout(PATIENCE, asking).await.expect("the other one answers");
     assert!(answer["result"]["reloginKey"].is_string() || answer["error"]["code"] == "session.alreadyLoggedIn");
     let token = gateway.hears("conn.c1.token").await;
     let (_, survivor) = instances.pop().unwrap();
