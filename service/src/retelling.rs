@@ -1,6 +1,6 @@
-//! Tells connections again what the store says of them, when another instance is gone without a
-//! word: it may have told some of them something late, and was not there to correct that. Must not
-//! depend on the store, RES or the rules.
+//! Tells connections again what the store says of them: when another instance is gone without a
+//! word, for it may have told some of them something late, and was not there to correct that; and
+//! what this one has told and not looked at again. Must not depend on the store, RES or the rules.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{instance::Peers, sessions::Sessions};
 
-/// The sleep after an error.
+/// The sleep after an error, and for how long what is to be looked at gathers.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells them each time that an instance is missed, until `stop`.
+/// Tells them each time that an instance is missed, and each second what has to be told, until
+/// `stop`.
 pub async fn run(sessions: Arc<Sessions>, peers: Peers, stop: CancellationToken) {
+    let confirming = async {
+        loop {
+            sessions.confirm_wanted().await;
+            sleep(PAUSE).await;
+            if let Err(error) = sessions.confirm_late().await {
+                tracing::debug!("cannot look yet at what connections were told: {}", Chain(&error));
+            }
+        }
+    };
     let telling = async {
         let mut missed = peers.missed();
         while missed.changed().await.is_ok() {
@@ -33,5 +43,5 @@ pub async fn run(sessions: Arc<Sessions>, peers: Peers, stop: CancellationToken)
             }
         }
     };
-    stop.run_until_cancelled(telling).await;
+    stop.run_until_cancelled(async { tokio::join!(confirming, telling) }).await;
 }

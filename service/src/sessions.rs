@@ -45,7 +45,7 @@ use self::{
     liveness_probe::LivenessProbe,
     request::Request,
     serve::granted,
-    several::{Endings, ToldLately},
+    several::{Endings, ToldLately, Unconfirmed},
 };
 use crate::{
     audit::{Audit, Event},
@@ -70,6 +70,7 @@ pub struct Sessions {
     cap: Option<Cap>,
     endings: Endings,
     told_lately: ToldLately,
+    unconfirmed: Unconfirmed,
 }
 
 /// What is known of the browser that uses a key.
@@ -152,6 +153,7 @@ impl Sessions {
             cap: None,
             endings: Endings::default(),
             told_lately: ToldLately::default(),
+            unconfirmed: Unconfirmed::default(),
         }
     }
 
@@ -298,7 +300,7 @@ impl Sessions {
                 tracing::debug!(%connection, session = %token, "renewal of a token without its session");
                 let effects = cleared(connection);
                 self.events.publish(&effects).await?;
-                self.confirm(&effects).await?;
+                self.confirm(&effects, None).await?;
             }
         }
         Ok(())

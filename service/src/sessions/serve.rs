@@ -60,7 +60,8 @@ impl Sessions {
                 continue;
             }
             self.note(request, &found, &decision).await;
-            let apart = self.confirm(&decision.effects).await?;
+            let goes_on = if let Write::Replace(next) = &decision.write { Some(next.sid) } else { None };
+            let apart = self.confirm(&decision.effects, goes_on).await?;
             drop(found);
             if self.settle(&decision, apart).await? == Settled::Elsewhere {
                 continue;

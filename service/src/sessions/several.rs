@@ -5,7 +5,9 @@
 //! - **The last word is the store's.** Events of two processes may cross. So whoever has told a
 //!   connection something looks again, after a read barrier, at what the store says of it, and
 //!   tells that if it is something else, before the answer. The barrier travels behind the events,
-//!   on the same connection to NATS.
+//!   on the same connection to NATS. What could not be looked at, because the store did not answer,
+//!   and connections that were shown a user only, as in each refresh, are looked at a moment later,
+//!   together.
 //! - **A connection on two sessions** is found by both processes that put it there. It stays on the
 //!   one that was written last. A login that loses it in this way was not answered, and leaves no
 //!   session behind.
@@ -16,13 +18,13 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use relogin_session::{Command, ConnectionId, Decision, Effect, Record, SessionId, Token, Write, machine::told};
 use relogin_store::{Revision, StoreError, Stored};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{Sessions, SessionsError, request::Request};
 
@@ -33,7 +35,7 @@ pub(crate) const ENDING: Duration = Duration::from_secs(10);
 /// For how long the connections that were told something are known, and how many at most. Longer
 /// than it takes until an instance that is gone is missed.
 const LATELY: Duration = Duration::from_secs(60);
-const TOLD_AT_MOST: usize = 65_536;
+pub(super) const TOLD_AT_MOST: usize = 65_536;
 
 /// How many connections are told again at once.
 const AGAIN_AT_ONCE: usize = 128;
@@ -81,6 +83,39 @@ impl ToldLately {
     fn connections(&self) -> HashSet<ConnectionId> {
         let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         told.iter().filter(|(since, _)| since.elapsed() <= LATELY).map(|(_, connection)| connection.clone()).collect()
+    }
+}
+
+/// The connections that were told something and not looked at again yet, and the session that each
+/// knows.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed {
+    told: Mutex<HashMap<ConnectionId, Option<SessionId>>>,
+    added: Notify,
+}
+
+impl Unconfirmed {
+    pub(super) fn add(&self, told: impl IntoIterator<Item = (ConnectionId, Option<SessionId>)>) {
+        let mut unconfirmed = self.lock();
+        for (connection, session) in told {
+            if unconfirmed.len() < TOLD_AT_MOST {
+                unconfirmed.insert(connection, session);
+            }
+        }
+        self.added.notify_one();
+    }
+
+    fn remove<'a>(&self, connections: impl Iterator<Item = &'a ConnectionId>) {
+        let mut unconfirmed = self.lock();
+        if !unconfirmed.is_empty() {
+            for connection in connections {
+                unconfirmed.remove(connection);
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Option<SessionId>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,15 +172,31 @@ impl Sessions {
         Ok(ours)
     }
 
-    /// Makes sure that connections know what the store says by now, after they were told `effects`.
-    /// Their guard must be held. Returns those that are on several sessions, or on another one.
-    pub(super) async fn confirm(&self, effects: &[Effect]) -> Result<Vec<Apart>, SessionsError> {
+    /// Makes sure that connections know what the store says by now, after they were told `effects`,
+    /// of `session` if that goes on. Their guard must be held. Returns those that are on several
+    /// sessions, or on another one.
+    pub(super) async fn confirm(
+        &self,
+        effects: &[Effect],
+        session: Option<SessionId>,
+    ) -> Result<Vec<Apart>, SessionsError> {
         let told_last = effects.iter().filter_map(|effect| match effect {
             Effect::SetToken(connection, token) => Some((connection, token.as_ref().map(|token| token.sid))),
             Effect::SetUser(..) | Effect::Rotated(..) => None,
         });
         let told_last: HashMap<_, _> = told_last.collect();
-        if !self.store.is_shared() || told_last.is_empty() {
+        if !self.store.is_shared() {
+            return Ok(Vec::new());
+        }
+        let shown = effects.iter().filter_map(|effect| match effect {
+            Effect::SetUser(connection, Some(_)) if !told_last.contains_key(connection) => {
+                Some((connection.clone(), Some(session?)))
+            }
+            _ => None,
+        });
+        // A barrier for each refresh would be a second write.
+        self.unconfirmed.add(shown);
+        if told_last.is_empty() {
             return Ok(Vec::new());
         }
         let connections: Vec<_> = told_last.keys().copied().collect();
@@ -198,13 +249,53 @@ impl Sessions {
         if self.store.is_shared() { self.correct([(connection, session)].into()).await } else { Ok(()) }
     }
 
+    /// Resolves when there are connections to be looked at, even if nobody was waiting. For one
+    /// task. Cancel safe.
+    pub(crate) async fn confirm_wanted(&self) {
+        while self.unconfirmed.lock().is_empty() {
+            self.unconfirmed.added.notified().await;
+        }
+    }
+
+    /// Looks at the connections that were told something and not looked at since.
+    ///
+    /// # Errors
+    /// [`SessionsError`] on an internal error. What was not looked at is wanted again.
+    pub(crate) async fn confirm_late(&self) -> Result<(), SessionsError> {
+        let connections: Vec<_> = self.unconfirmed.lock().keys().cloned().collect();
+        for some in connections.chunks(AGAIN_AT_ONCE) {
+            let _guard = self.connection_locks.take(some).await;
+            // Without those that were told something else meanwhile.
+            let told = {
+                let mut unconfirmed = self.unconfirmed.lock();
+                some.iter().filter_map(|connection| Some((connection, unconfirmed.remove(connection)?))).collect()
+            };
+            self.correct(told).await?;
+        }
+        Ok(())
+    }
+
     /// Tells connections the session that the store has for them, unless they were `told_last` just
-    /// that. Their guard must be held.
+    /// that; if the store does not answer, later. Their guard must be held.
     async fn correct(&self, mut told_last: HashMap<&ConnectionId, Option<SessionId>>) -> Result<(), SessionsError> {
+        let corrected = self.try_to_correct(&mut told_last).await;
+        match corrected {
+            Ok(()) => self.unconfirmed.remove(told_last.into_keys()),
+            Err(_) => {
+                self.unconfirmed.add(told_last.into_iter().map(|(connection, session)| (connection.clone(), session)));
+            }
+        }
+        corrected
+    }
+
+    async fn try_to_correct(
+        &self,
+        told_last: &mut HashMap<&ConnectionId, Option<SessionId>>,
+    ) -> Result<(), SessionsError> {
         for _ in 0..CORRECTIONS {
             self.store.read_barrier().await?;
             let mut corrected = 0;
-            for (&connection, last) in &mut told_last {
+            for (&connection, last) in &mut *told_last {
                 if self.held_by(connection).await?.map(|record| record.sid) != *last {
                     *last = self.tell(connection).await?;
                     corrected += 1;

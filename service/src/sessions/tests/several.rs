@@ -7,7 +7,7 @@ use super::{
     views::{Truth, View},
     *,
 };
-use crate::sessions::several::ENDING;
+use crate::sessions::several::{ENDING, TOLD_AT_MOST, Unconfirmed};
 use relogin_users::UserChange;
 
 /// One of them.
@@ -113,6 +113,12 @@ impl Several {
         self.users.known.lock().unwrap()[&UserId::Number(user)].clone()
     }
 
+    /// What gateways have of the first user, but for the session.
+    fn token(&self) -> Token {
+        let User { id, role, .. } = self.user(1);
+        Token { sid: SessionId([0; 16]), user_id: id, role }
+    }
+
     async fn login(&self, at: usize, on: &str, attempt: Option<u8>) -> Answer {
         let attempt = attempt.map(|attempt| Attempt([attempt; 16]));
         let login = Login { attempt, ..Login::new(cid(on), self.user(1)) };
@@ -204,6 +210,81 @@ async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
     let told = several.told();
     assert!(told.contains("b token \"user\""), "{told}");
     assert!(told.ends_with("b user null\nb token null"), "{told}");
+}
+
+/// A refresh tells the user only, and does not look again before its answer. The model found this.
+#[tokio::test(start_paused = true)]
+async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
+    let mut several = Several::new(2).await;
+    let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    let sid = ReloginKey::session(&key).unwrap();
+    several.told();
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let token = Token { sid, ..several.token() };
+    let using = using(&key, Some(2));
+    let refresh = tokio::spawn({
+        let late = late.clone();
+        async move { late.relogin(cid("a"), &using, Some(token), Browser::default()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    several.logout(1, "a").await.unwrap();
+    several.told();
+    several.instances[0].bus.is_open.send_replace(true);
+    refresh.await.unwrap().unwrap().unwrap();
+    assert_eq!(several.told(), "a user \"jane\"", "and nobody is logged in");
+    late.confirm_wanted().await;
+    late.confirm_late().await.unwrap();
+    assert_eq!(several.told(), "a user null\na token null");
+    late.confirm_late().await.unwrap();
+    assert_eq!(several.told(), "", "once");
+    // Who is right is told nothing more, and an end at the same instance is told once.
+    let key = several.login(0, "a", Some(2)).await.unwrap().relogin_key;
+    for attempt in 3..5 {
+        let token = Token { sid: ReloginKey::session(&key).unwrap(), ..several.token() };
+        let params = self::using(&key, Some(attempt));
+        late.relogin(cid("a"), &params, Some(token), Browser::default()).await.unwrap().ok();
+        several.told();
+        if attempt == 4 {
+            several.logout(0, "a").await.unwrap();
+            assert_eq!(several.told(), "a user null\na token null");
+        }
+        late.confirm_late().await.unwrap();
+        assert_eq!(several.told(), "");
+    }
+}
+
+/// The last look fails, because the store does not answer.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_looked_at_is_corrected_once_the_store_answers() {
+    let mut several = Several::new(2).await;
+    let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let relogin = tokio::spawn({
+        let late = late.clone();
+        async move { late.relogin(cid("b"), &using(&key, Some(2)), None, Browser::default()).await }
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    several.logout(1, "b").await.unwrap();
+    several.told();
+    several.instances[0].view.failures.store(2, SeqCst);
+    several.instances[0].bus.is_open.send_replace(true);
+    relogin.await.unwrap().unwrap_err();
+    assert!(several.told().ends_with("b token \"user\"\nb user \"jane\""));
+    late.confirm_wanted().await;
+    late.confirm_late().await.unwrap_err();
+    assert_eq!(several.told(), "", "the store says nothing yet");
+    late.confirm_wanted().await;
+    late.confirm_late().await.unwrap();
+    assert_eq!(several.told(), "b user null\nb token null");
+}
+
+#[test]
+fn so_many_connections_wait_for_a_look_at_most() {
+    let unconfirmed = Unconfirmed::default();
+    unconfirmed.add((0..=TOLD_AT_MOST).map(|n| (cid(&format!("c{n}")), None)));
+    assert_eq!(unconfirmed.lock().len(), TOLD_AT_MOST);
 }
 
 /// As above, but the one that was late is killed before it has looked again.

@@ -32,6 +32,8 @@ pub(super) struct View {
     /// is gone, and what was gone is stored.
     pub(super) flips: AtomicUsize,
     gone: Mutex<Records>,
+    /// So many read barriers fail.
+    pub(super) failures: AtomicUsize,
 }
 
 impl View {
@@ -144,6 +146,9 @@ impl SessionStore for View {
 
     async fn read_barrier(&self) -> Result<(), StoreError> {
         tokio::task::yield_now().await;
+        if self.failures.fetch_update(SeqCst, SeqCst, |failures| failures.checked_sub(1)).is_ok() {
+            return Err(StoreError::Shortage("the bucket does not answer".into()));
+        }
         if self.flips.fetch_update(SeqCst, SeqCst, |flips| flips.checked_sub(1)).is_ok() {
             std::mem::swap(&mut self.truth.lock().unwrap().records, &mut self.gone.lock().unwrap());
         }
