@@ -47,7 +47,9 @@ impl Sessions {
     }
 
     async fn end_excess(&self, cap: &Cap, connection: &ConnectionId) -> Result<(), SessionsError> {
-        let Some(newest) = self.store.find_by_connection(connection).await? else { return Ok(()) };
+        // If a later login has ended it meanwhile, that one counts.
+        let newest = self.store.find_by_connection(connection).await?.filter(|stored| !stored.record.is_ending());
+        let Some(newest) = newest else { return Ok(()) };
         let user = &newest.record.user_id;
         if self.store.find_by_user(user).await?.len() <= cap.most {
             return Ok(());
@@ -55,7 +57,11 @@ impl Sessions {
         let _lock = cap.lock(user).await;
         let mut sessions = Vec::new();
         for sid in self.store.find_by_user(user).await? {
-            if let Some(stored) = self.store.load(sid).await? {
+            let Some(stored) = self.store.load(sid).await? else { continue };
+            // Of logins at once at several processes the last one counts all. If each ended the
+            // others' sessions, none would be left.
+            let is_later_login = stored.record.generation == 1 && stored.revision > newest.revision;
+            if !(self.store.is_shared() && is_later_login) {
                 sessions.push((stored.record.last_seen, sid));
             }
         }

@@ -475,6 +475,16 @@ async fn a_change_of_a_user_and_the_limit_of_sessions_count_the_sessions_of_all(
     }
 }
 
+/// The model found this: each ended the sessions that the others had just made.
+#[tokio::test(start_paused = true)]
+async fn of_logins_at_once_at_several_instances_as_many_stay_as_may_be() {
+    let several = Several::new(5).await;
+    let on = ["a", "b", "c", "d", "e"];
+    let logins = join_all((0..5).map(|at| several.login(at, on[at], None))).await;
+    assert!(logins.iter().all(Result::is_ok), "{logins:?}");
+    assert_eq!(several.sessions_of(1).await, 3);
+}
+
 /// Many clients and three processes, in an order that the seed decides.
 #[tokio::test(start_paused = true)]
 async fn whatever_crosses_in_the_end_everybody_knows_what_is_stored() {
