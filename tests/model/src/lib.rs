@@ -54,6 +54,7 @@ pub mod places;
 pub mod properties;
 pub mod run;
 pub mod service;
+pub mod several;
 pub mod tab;
 pub mod thief;
 pub mod trace;

@@ -1,7 +1,8 @@
 //! Goes through a world from end to end.
 
 use std::{
-    fmt::Write,
+    fmt::{Debug, Write},
+    hash::Hash,
     time::{Duration, Instant},
 };
 
@@ -26,17 +27,28 @@ pub struct Found {
     pub failures: Vec<(&'static str, String)>,
 }
 
+/// Goes through all states of a world of browsers.
+#[must_use]
+pub fn run(config: &Config, awaited: &[&'static str], limit: Duration) -> Found {
+    explore(World(config.clone()), awaited, limit)
+}
+
 /// Goes through all states of a world, or until one of `awaited` does not hold (none named:
 /// anything), or for `limit`.
 #[must_use]
-pub fn run(config: &Config, awaited: &[&'static str], limit: Duration) -> Found {
+pub fn explore<M>(world: M, awaited: &[&'static str], limit: Duration) -> Found
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
+    M::Action: Clone + Debug + PartialEq + Send + Sync + 'static,
+{
     let start = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let end = match awaited {
         [] => HasDiscoveries::AnyFailures,
         some => HasDiscoveries::AnyOf(some.iter().copied().collect()),
     };
-    let checker = World(config.clone()).checker().threads(threads).finish_when(end);
+    let checker = world.checker().threads(threads).finish_when(end);
     let checker = checker.timeout(limit).spawn_bfs().join();
     let time = start.elapsed();
     let failures: Vec<_> = checker

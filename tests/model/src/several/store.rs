@@ -1,0 +1,137 @@
+//! The bucket, and how an instance sees it. Must not know what records mean.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use relogin_session::{ConnectionId, Record, SessionId};
+
+/// A session in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its record.
+    pub record: Record,
+    /// The sequence that wrote it.
+    pub revision: u64,
+}
+
+/// The bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// The sessions.
+    pub records: BTreeMap<SessionId, Stored>,
+    last: u64,
+}
+
+/// A write that may still be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Floating {
+    /// Of which session.
+    pub sid: SessionId,
+    /// The revision that it names; 0: there must be none.
+    pub expected: u64,
+    /// The record; none: it is removed.
+    pub next: Option<Record>,
+}
+
+/// A replica of the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    known: BTreeMap<SessionId, Stored>,
+    /// What was written until then it has never been shown.
+    since: u64,
+    /// Sessions of which only the bucket's leader can say what they are.
+    in_doubt: BTreeSet<SessionId>,
+}
+
+impl Truth {
+    /// Writes, if the revision is the expected one or nobody compares; returns the new one.
+    pub fn swap(&mut self, sid: SessionId, expected: u64, next: Option<Record>, compares: bool) -> Option<u64> {
+        let newest = self.records.get(&sid).map_or(0, |stored| stored.revision);
+        if compares && newest != expected {
+            return None;
+        }
+        self.last += 1;
+        match next {
+            Some(record) => drop(self.records.insert(sid, Stored { record, revision: self.last })),
+            None => drop(self.records.remove(&sid)),
+        }
+        Some(self.last)
+    }
+}
+
+impl View {
+    /// One that has read all of the bucket.
+    #[must_use]
+    pub fn of(truth: &Truth) -> Self {
+        let mut view = Self::default();
+        view.catch_up(truth);
+        view
+    }
+
+    /// One that has read nothing and believes that it has.
+    #[must_use]
+    pub fn from_now_on(truth: &Truth) -> Self {
+        Self { since: truth.last, ..Self::default() }
+    }
+
+    /// The watch shows everything.
+    pub fn catch_up(&mut self, truth: &Truth) {
+        let is_shown = |stored: &&Stored| stored.revision > self.since;
+        self.known =
+            truth.records.values().filter(is_shown).map(|stored| (stored.record.sid, stored.clone())).collect();
+    }
+
+    /// Whether the watch has nothing to show.
+    #[must_use]
+    pub fn is_current(&self, truth: &Truth) -> bool {
+        let shown = truth.records.values().filter(|stored| stored.revision > self.since);
+        shown.eq(self.known.values())
+    }
+
+    /// Asks the leader for a session.
+    pub fn refresh(&mut self, sid: SessionId, truth: &Truth) {
+        match truth.records.get(&sid) {
+            Some(stored) => drop(self.known.insert(sid, stored.clone())),
+            None => drop(self.known.remove(&sid)),
+        }
+        self.in_doubt.remove(&sid);
+    }
+
+    /// Asks the leader for whatever is in doubt.
+    pub fn be_certain(&mut self, truth: &Truth) {
+        for sid in std::mem::take(&mut self.in_doubt) {
+            self.refresh(sid, truth);
+        }
+    }
+
+    /// A write got no answer.
+    pub fn doubt(&mut self, sid: SessionId) {
+        self.in_doubt.insert(sid);
+    }
+
+    /// A write was done.
+    pub fn apply(&mut self, sid: SessionId, revision: u64, next: Option<Record>) {
+        match next {
+            Some(record) => drop(self.known.insert(sid, Stored { record, revision })),
+            None => drop(self.known.remove(&sid)),
+        }
+    }
+
+    /// A session.
+    #[must_use]
+    pub fn load(&self, sid: SessionId) -> Option<&Stored> {
+        self.known.get(&sid)
+    }
+
+    /// The sessions on a connection, the one that was written last first.
+    #[must_use]
+    pub fn all_on(&self, connection: &ConnectionId) -> Vec<&Stored> {
+        let mut on: Vec<_> = self.known.values().filter(|stored| stored.record.is_on(connection)).collect();
+        on.sort_by_key(|stored| std::cmp::Reverse(stored.revision));
+        on
+    }
+
+    /// All sessions.
+    pub fn records(&self) -> impl Iterator<Item = &Stored> {
+        self.known.values()
+    }
+}

@@ -1,0 +1,119 @@
+//! Several instances on one store: what holds in every state of these worlds, and that each rule,
+//! broken on purpose, is missed.
+
+#![expect(clippy::print_stderr, reason = "how much was seen is what these tests are read for")]
+#![expect(clippy::panic, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use relogin_model::{
+    run::explore,
+    several::{
+        Config, Mutant,
+        properties::{AS_STORED, NO_USED_KEY, NOBODY_IS_REFUSED, NOT_LESS, ON_ONE_SESSION, TOLD_ONCE, WITHIN_CAP},
+        scripts::Ask,
+    },
+};
+
+const fn relogin(on: &'static str, attempt: u8) -> Ask {
+    Ask::Relogin { on, attempt }
+}
+
+const fn login(on: &'static str) -> Ask {
+    Ask::Login { on, attempt: None }
+}
+
+const OUT: Ask = Ask::Logout { on: "a" };
+const WHO: Ask = Ask::Get { on: "a" };
+
+/// A page that goes on, is loaded again, and comes back.
+const USES: &[Ask] = &[relogin("a", 2), relogin("b", 3)];
+const THREE_USES: &[Ask] = &[relogin("a", 2), relogin("b", 3), relogin("a", 4)];
+const ONE_USE: &[Ask] = &[relogin("a", 2)];
+const MOVES: &[Ask] = &[relogin("b", 2)];
+
+fn holds(name: &str, config: Config) {
+    let found = explore(config, &[], limit());
+    eprintln!("{name}: {}", found.line());
+    if let Some((what, trace)) = found.failures.first() {
+        panic!("{trace}\ndoes not hold: {what}");
+    }
+    assert!(found.is_exhausted, "there was no time to see all of it");
+}
+
+macro_rules! holds {
+    ($($name:ident: $scripts:expr, {$($what:ident: $value:expr),*})*) => {$(
+        #[test]
+        fn $name() {
+            const SCRIPTS: &[&[Ask]] = $scripts;
+            holds(stringify!($name), Config { scripts: SCRIPTS, $($what: $value,)* ..Config::CALM });
+        }
+    )*};
+}
+
+holds! {
+    keys_are_used_at_either: &[THREE_USES], {doubled: 1}
+    keys_are_used_and_writes_get_no_answer: &[USES], {unknown: 1, doubled: 1}
+    keys_are_used_and_one_is_killed: &[USES], {kills: 1, doubled: 1}
+    keys_are_used_and_one_starts: &[USES], {starts: true, doubled: 1}
+    keys_are_used_while_a_secret_is_rotated: &[USES], {rotates: true}
+    a_key_is_used_by_two: &[ONE_USE, &[relogin("t", 9)]], {doubled: 1}
+    a_key_is_used_by_two_and_a_write_gets_no_answer: &[ONE_USE, &[relogin("t", 9)]], {unknown: 1}
+    a_key_is_used_and_the_user_logs_out: &[MOVES, &[OUT]], {doubled: 1}
+    a_key_is_used_the_user_logs_out_and_a_write_gets_no_answer: &[MOVES, &[OUT]], {unknown: 1}
+    a_key_is_used_the_user_logs_out_and_one_is_killed: &[MOVES, &[OUT]], {kills: 1}
+    it_is_asked_who_is_there: &[MOVES, &[WHO]], {doubled: 1}
+    a_key_is_used_where_the_token_is_and_the_user_logs_out: &[ONE_USE, &[OUT]], {unknown: 1}
+    it_is_asked_who_is_there_when_somebody_logs_out: &[&[OUT], &[WHO]], {doubled: 1}
+    two_log_in_on_one_connection: &[&[], &[login("c")], &[login("c")]], {}
+    two_log_in_and_two_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
+    two_log_in_and_one_may_be: &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
+    a_session_is_over: &[&[]], {ends: true}
+    a_session_is_over_and_one_is_killed: &[&[]], {ends: true, kills: 1}
+    a_session_is_over_while_its_key_is_used: &[MOVES], {ends: true}
+}
+
+/// The check must find that one of `broken` does not hold.
+fn is_caught(mutant: Mutant, broken: &[&'static str], config: &Config) {
+    let found = explore(Config { mutant: Some(mutant), ..config.clone() }, broken, limit());
+    let is_broken = |(what, _): &&(&str, String)| broken.contains(what);
+    let (what, trace) = found.failures.iter().find(is_broken).expect("a mutant that nobody misses");
+    let steps: Vec<_> = trace.lines().filter_map(|line| line.strip_prefix("=> Some(")?.strip_suffix(')')).collect();
+    eprintln!("{mutant:?}: {}\nbroken: {what}\n{}", found.line(), steps.join(", "));
+}
+
+macro_rules! caught {
+    ($($name:ident: $mutant:ident, $broken:expr, $scripts:expr, {$($what:ident: $value:expr),*})*) => {$(
+        #[test]
+        fn $name() {
+            const SCRIPTS: &[&[Ask]] = $scripts;
+            is_caught(Mutant::$mutant, &$broken, &Config { scripts: SCRIPTS, $($what: $value,)* ..Config::CALM });
+        }
+    )*};
+}
+
+caught! {
+    a_verdict_on_a_stale_record: StaleVerdict, [NOBODY_IS_REFUSED], &[&[], &[login("c"), relogin("c", 2)]], {}
+    an_answer_from_a_stale_replica: StaleAnswer, [NOT_LESS], &[&[relogin("b", 2), Ask::Get { on: "b" }]], {}
+    an_answer_that_nobody_looks_behind: NoLookBehindAnswer, [AS_STORED], &[MOVES, &[Ask::Get { on: "b" }]], {}
+    an_instance_that_is_ready_too_early: ReadyTooEarly, [NOBODY_IS_REFUSED], &[USES], {starts: true}
+    events_that_nobody_looks_at_again: NoSecondLook, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
+    events_that_are_looked_at_too_early: SecondLookIsStale, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {}
+    a_connection_that_stays_on_two_sessions: NobodySettles, [ON_ONE_SESSION], &[&[], &[login("c")], &[login("c")]], {}
+    an_end_that_nobody_marks: EndIsNotMarked, [TOLD_ONCE], &[&[]], {ends: true}
+    an_end_that_the_loser_tells_too: LoserTellsToo, [TOLD_ONCE], &[&[]], {ends: true}
+    writes_that_name_no_revision: NoCompare, [NO_USED_KEY], &[ONE_USE, &[relogin("t", 9)]], {}
+    silence_that_is_taken_for_consent: SilenceIsConsent, [NOBODY_IS_REFUSED], &[USES], {unknown: 1}
+    connections_of_the_killed_that_nobody_tells_again: NobodyTellsAgain, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {kills: 1}
+    a_user_that_nobody_looks_at: ShownOnly, [AS_STORED], &[ONE_USE, &[OUT]], {}
+    a_look_that_fails_and_is_forgotten: FailedLookIsForgotten, [AS_STORED], &[MOVES, &[Ask::Logout { on: "b" }]], {unknown: 1}
+    a_limit_that_counts_one_s_own: CapOfOwn, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(2)}
+    a_limit_that_ends_later_logins: CapOfAll, [WITHIN_CAP], &[&[], &[login("c")], &[login("d")]], {cap: Some(1)}
+    a_secret_that_signs_too_early: SignsTooEarly, [NOBODY_IS_REFUSED], &[USES], {rotates: true}
+}
+
+fn limit() -> Duration {
+    Duration::from_secs(
+        std::env::var("MODEL_SECONDS").ok().map_or(600, |text| text.parse().expect("a number of seconds")),
+    )
+}
