@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use self::{
     config::{Config, GatewayKind, UsersSource},
-    open::{connect, make_folder, open_store, read_secret},
+    open::{check_permissions, connect, make_folder, open_store, read_secret},
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
@@ -40,9 +40,9 @@ use crate::{
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
     http::{self, ConnectionLimits, Health, Site},
-    instance::{self, Claim, Peers},
+    instance::{Claim, Peers},
     issuers,
-    needs::{self, Uses},
+    needs::Uses,
     origins::Origins,
     probing,
     reload::{self, Reloads, Secrets},
@@ -144,7 +144,7 @@ impl App {
                 },
                 audit: config.audit_subject.clone(),
             };
-            if let Some(refused) = nats.require(needs::needs(&uses), instance::wishes(&config.name)).await?.first() {
+            if let Some(refused) = check_permissions(nats, &uses).await? {
                 anyhow::ensure!(
                     !is_shared,
                     "NATS does not permit this user to {refused}, by which instances with the same sessions find each other"

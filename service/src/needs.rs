@@ -61,7 +61,7 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
     }
     if uses.gateway {
         needs.extend([
-            Need::subscribe_to("conn.*.token", token_subject(PROBE)),
+            Need::subscribe("conn.*.token"),
             Need::subscribe_to(format!("event.{name}.user.*.*"), event_subject(&user, "*")),
             Need::subscribe(SYSTEM_RESET),
             Need::subscribe(SYSTEM_TOKEN_RESET),
@@ -84,6 +84,12 @@ pub fn needs(uses: &Uses) -> Vec<Need> {
     }
     needs.extend(uses.audit.as_ref().map(Need::untried));
     needs
+}
+
+/// What a gateway would rather listen to than to thousands of names and connections one by one.
+#[must_use]
+pub fn wildcards(uses: &Uses) -> Vec<Need> {
+    if uses.gateway { vec![Need::subscribe("event.>"), Need::subscribe("conn.*.token")] } else { Vec::new() }
 }
 
 #[cfg(test)]

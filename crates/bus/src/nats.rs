@@ -6,6 +6,7 @@ mod denied;
 mod ordered_subscriber;
 mod permitted;
 mod shared;
+mod wide;
 
 use std::{
     fmt,
@@ -25,13 +26,14 @@ use tokio::{
 };
 
 use super::{
-    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Permission, Tag, check_pattern, check_subject,
+    Bus, BusError, Delivery, Guard, Link, Mailbox, Message, Need, Permission, Tag, check_pattern, check_subject,
     reply_id::ReplyId,
 };
 use ordered_subscriber::OrderedSubscriber;
-use shared::{Shared, Waiting};
+use shared::{Open, Shared, Waiting};
 
 pub use connect::{ConnectError, NatsConfig};
+pub use wide::OWN_SUBSCRIPTIONS;
 
 /// A bus over NATS. After its first connection it reconnects by itself indefinitely, with all its
 /// subscriptions. While the connection is lost, a limited amount of what is sent waits for its
@@ -83,6 +85,15 @@ impl NatsBus {
         }
     }
 
+    /// Lets listeners share subscriptions to `wildcards`, which the server permits, and to parts of
+    /// them (`event.user.>` for `event.>`), from the time on when the process has `own` others. From
+    /// now on these wildcards are needed: see [`NatsBus::require`].
+    pub fn share_subscriptions(&self, wildcards: Vec<Need>, own: usize) {
+        let patterns = wildcards.iter().map(|need| need.permission.pattern.clone()).collect();
+        self.shared.open().wide.allow(patterns, own);
+        self.shared.denials.require_too(wildcards);
+    }
+
     /// The connection, for what is kept at the server. It is drained when the bus is closed.
     #[must_use]
     pub fn client(&self) -> async_nats::Client {
@@ -110,6 +121,16 @@ impl NatsBus {
         group: Option<&str>,
         deliver: impl Fn(async_nats::Message) + Send + Sync + 'static,
     ) -> Result<u64, BusError> {
+        let opened = self.subscriber(pattern, group, deliver).await?;
+        self.shared.add(|open, id| open.subscribers.insert(id, Arc::clone(&opened))).inspect_err(|_| opened.shut())
+    }
+
+    async fn subscriber(
+        &self,
+        pattern: &str,
+        group: Option<&str>,
+        deliver: impl Fn(async_nats::Message) + Send + Sync + 'static,
+    ) -> Result<Arc<OrderedSubscriber>, BusError> {
         self.shared.check_open()?;
         let subscribed = match group {
             Some(group) => {
@@ -119,8 +140,30 @@ impl NatsBus {
             None => self.unless_down(self.client.subscribe(pattern.to_owned())).await?,
         };
         let flow = subscribed.map_err(|error| BusError::Transport(error.into()))?;
-        let opened = OrderedSubscriber::open(flow, deliver);
-        self.shared.add(|open, id| open.subscribers.insert(id, Arc::clone(&opened))).inspect_err(|_| opened.shut())
+        Ok(OrderedSubscriber::open(flow, deliver))
+    }
+
+    /// Listens by a subscription to `wide`, which other listeners use, too.
+    async fn listen_within(&self, wide: String, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
+        let id = loop {
+            if let Some(id) = self.shared.open().wide.join(&wide, pattern, mailbox, tag) {
+                break id;
+            }
+            let routes = wide::no_routes();
+            let behind = Arc::clone(&routes);
+            let opened =
+                self.subscriber(&wide, None, move |message| wide::deliver(&behind, &received(message))).await?;
+            let mut redundant = None;
+            let add = |open: &mut Open, _| redundant = open.wide.add(&wide, Arc::clone(&opened), routes);
+            self.shared.add(add).inspect_err(|_| opened.shut())?;
+            // Somebody else has opened it in the meantime.
+            redundant.inspect(|subscriber| subscriber.shut());
+        };
+        let (shared, pattern) = (Arc::clone(&self.shared), pattern.to_owned());
+        Ok(Guard::new(move || {
+            let subscriber = shared.open().wide.leave(&wide, &pattern, id);
+            subscriber.inspect(|subscriber| subscriber.shut());
+        }))
     }
 
     async fn listen_to(
@@ -130,16 +173,8 @@ impl NatsBus {
         mailbox: &Mailbox,
         tag: Tag,
     ) -> Result<Guard, BusError> {
-        check_pattern(pattern)?;
         let mailbox = mailbox.clone();
-        let deliver = move |message: async_nats::Message| {
-            let message = Message {
-                subject: message.subject.into_string(),
-                reply: message.reply.map(async_nats::Subject::into_string),
-                payload: message.payload,
-            };
-            mailbox.put(Delivery::Message { tag, message });
-        };
+        let deliver = move |message| mailbox.put(Delivery::Message { tag, message: received(message) });
         let id = self.open_subscriber(pattern, group, deliver).await?;
         let shared = Arc::clone(&self.shared);
         Ok(Guard::new(move || {
@@ -212,7 +247,12 @@ impl NatsBus {
 #[async_trait]
 impl Bus for NatsBus {
     async fn listen(&self, pattern: &str, mailbox: &Mailbox, tag: Tag) -> Result<Guard, BusError> {
-        self.listen_to(pattern, None, mailbox, tag).await
+        check_pattern(pattern)?;
+        let wide = self.shared.open().choose_wide(pattern);
+        match wide {
+            Some(wide) => self.listen_within(wide, pattern, mailbox, tag).await,
+            None => self.listen_to(pattern, None, mailbox, tag).await,
+        }
     }
 
     async fn listen_in_group(
@@ -222,6 +262,7 @@ impl Bus for NatsBus {
         mailbox: &Mailbox,
         tag: Tag,
     ) -> Result<Guard, BusError> {
+        check_pattern(pattern)?;
         self.listen_to(pattern, Some(group), mailbox, tag).await
     }
 
@@ -261,6 +302,14 @@ impl Bus for NatsBus {
             self.unless_down(self.client.drain()).await.ok();
         }
         flushed
+    }
+}
+
+fn received(message: async_nats::Message) -> Message {
+    Message {
+        subject: message.subject.into_string(),
+        reply: message.reply.map(async_nats::Subject::into_string),
+        payload: message.payload,
     }
 }
 

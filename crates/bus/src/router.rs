@@ -55,6 +55,11 @@ impl<T> Router<T> {
         self.root.remove(pattern.split('.'), id);
     }
 
+    /// True if no value is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+
     /// Calls `found` with each value whose pattern matches `subject`.
     pub(super) fn find(&self, subject: &str, found: &mut impl FnMut(&T)) {
         self.root.find(Some(subject), found);
@@ -157,7 +162,7 @@ mod tests {
             for ((pattern, _), id) in patterns.iter().zip(&ids) {
                 router.remove(pattern, *id);
             }
-            prop_assert!(router.root.is_empty());
+            prop_assert!(router.is_empty());
         }
     }
 }

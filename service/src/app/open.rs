@@ -3,12 +3,18 @@
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::SystemTime};
 
 use anyhow::Context;
-use relogin_bus::{Bus, local::LocalBus, nats::NatsBus};
+use relogin_bus::{
+    Bus, Permission,
+    local::LocalBus,
+    nats::{NatsBus, OWN_SUBSCRIPTIONS},
+};
 use relogin_host::{disk, errors::Chain};
 use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
 use super::config::{BusKind, StoreKind};
 use crate::{
+    instance,
+    needs::{self, Uses},
     reload::SecretPlace,
     secret::{self, SecretBucket, SecretSource},
 };
@@ -51,6 +57,26 @@ pub(super) async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Opti
             (Arc::clone(&nats) as _, Some(nats))
         }
     })
+}
+
+/// Checks that NATS permits what is needed. Returns what it does not permit of that by which other
+/// instances are noticed.
+pub(super) async fn check_permissions(nats: &NatsBus, uses: &Uses) -> anyhow::Result<Option<Permission>> {
+    let (needs, mut wildcards, mut wishes) = (needs::needs(uses), needs::wildcards(uses), instance::wishes(&uses.name));
+    wishes.extend(wildcards.iter().filter(|wildcard| !needs.contains(wildcard)).cloned());
+    let mut refused = nats.require(needs, wishes).await?;
+    wildcards.retain(|wildcard| match refused.iter().position(|refused| *refused == wildcard.permission) {
+        Some(at) => {
+            let refused = refused.remove(at);
+            tracing::warn!(
+                "NATS does not permit this user to {refused}: each name that clients subscribe to takes 8 KiB of memory more"
+            );
+            false
+        }
+        None => true,
+    });
+    nats.share_subscriptions(wildcards, OWN_SUBSCRIPTIONS);
+    Ok(refused.pop())
 }
 
 /// The session store.

@@ -161,6 +161,29 @@ async fn without_permission_for_the_instance_subject_it_starts_with_a_warning() 
     service.stop().await;
 }
 
+/// Thousands of names then have a subscription each, and everything works.
+#[tokio::test]
+async fn a_gateway_that_may_not_listen_to_all_events_starts_with_a_warning() {
+    let subscribe = r#"["auth.session.>", "access.session", "access.session.>", "get.session.>", "call.session.>",
+        "_INBOX.>", "relogin.session.instance", "access.ticker.>", "get.ticker.>", "conn.*.token", "system.*""#;
+    let warning = r#"subscribe to "event.>": each name that clients subscribe to takes 8 KiB of memory more"#;
+    for (events, warns) in [(r#""event.>""#, false), (r#""event.session.>", "event.ticker.>""#, true)] {
+        let nats = Permitting::start(&format!(r#"publish: ">", subscribe: {subscribe}, {events}]"#));
+        let folder = Folder::new();
+        let options =
+            format!("--demo --store memory --listen 127.0.0.1:0 --gateway embedded --log warn --nats {}", nats.url());
+        let service = folder.serve(&options).await;
+        if warns {
+            service.says(warning).await;
+        }
+        assert_eq!(service.get("/healthz").await, 200);
+        service.stop().await;
+        let log = fs::read_to_string(folder.path("log")).unwrap();
+        assert_eq!(log.contains("WARN"), warns, "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
+    }
+}
+
 /// An instance with other options would not be noticed.
 #[tokio::test]
 async fn instances_that_could_not_find_each_other_do_not_share_sessions() {

@@ -46,6 +46,17 @@ impl Denials {
         self.state().needed = Some(Needed::new(needs));
     }
 
+    /// The same, for what is needed besides.
+    pub(super) fn require_too(&self, needs: Vec<Need>) {
+        let mut all = self.needs();
+        for need in needs {
+            if !all.contains(&need) {
+                all.push(need);
+            }
+        }
+        self.require(all);
+    }
+
     pub(super) fn needs(&self) -> Vec<Need> {
         self.state().needed.as_ref().map(|needed| needed.needs.clone()).unwrap_or_default()
     }

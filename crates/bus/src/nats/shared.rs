@@ -12,7 +12,7 @@ use std::{
 use async_nats::{Event, StatusCode};
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::{denied::Denials, ordered_subscriber::OrderedSubscriber};
+use super::{denied::Denials, ordered_subscriber::OrderedSubscriber, wide::WideSubscriptions};
 use crate::{
     BusError, Delivery, Guard, Link, Mailbox, Tag,
     reply_id::{self, ReplyId},
@@ -38,6 +38,7 @@ pub(super) struct Shared {
 pub(super) struct Open {
     last: u64,
     pub(super) subscribers: HashMap<u64, Arc<OrderedSubscriber>>,
+    pub(super) wide: WideSubscriptions,
     /// Pending requests, by the last part of the reply subject.
     waiting: HashMap<ReplyId, Waiting>,
 }
@@ -53,6 +54,13 @@ const HELD: usize = 8 << 20;
 
 /// How many requests may be pending; more are refused.
 const MAX_WAITING: usize = 1 << 18;
+
+impl Open {
+    /// The wide subscription that a listener to `pattern` should share, if any.
+    pub(super) fn choose_wide(&self, pattern: &str) -> Option<String> {
+        self.wide.choose(pattern, self.subscribers.len())
+    }
+}
 
 impl Shared {
     pub(super) fn new() -> Self {
@@ -148,12 +156,12 @@ impl Shared {
     }
 
     pub(super) fn close(&self) {
-        let Open { subscribers, waiting, .. } = {
+        let Open { subscribers, wide, waiting, .. } = {
             let mut open = self.open();
             self.is_closed.store(true, Ordering::Release);
             std::mem::take(&mut *open)
         };
-        subscribers.values().for_each(|subscriber| subscriber.shut());
+        subscribers.values().chain(wide.subscribers()).for_each(|subscriber| subscriber.shut());
         drop(waiting);
     }
 

@@ -8,7 +8,7 @@ mod tls;
 use std::sync::Arc;
 
 use relogin_bus::{
-    Bus,
+    Bus, Need,
     local::LocalBus,
     nats::{NatsBus, NatsConfig},
 };
@@ -32,6 +32,14 @@ async fn over_nats() -> Ends {
     Ends { near: Arc::new(near), far: Arc::new(far), _server: Some(server) }
 }
 
+/// All that one end listens to is shared, as far as a wildcard covers it.
+async fn over_nats_by_wildcards() -> Ends {
+    let server = NatsServer::start(&[]);
+    let (near, far) = (connect(&server.url()).await, connect(&server.url()).await);
+    near.share_subscriptions(vec![Need::subscribe(">")], 0);
+    Ends { near: Arc::new(near), far: Arc::new(far), _server: Some(server) }
+}
+
 async fn connect(url: &str) -> NatsBus {
     NatsBus::connect(&NatsConfig { url: url.to_owned(), ..NatsConfig::default() }).await.unwrap()
 }
@@ -48,6 +56,12 @@ macro_rules! contract {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 super::contract::$name(super::over_nats().await).await;
+            })*
+        }
+        mod on_nats_by_wildcards {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::contract::$name(super::over_nats_by_wildcards().await).await;
             })*
         }
     };

@@ -138,6 +138,63 @@ async fn a_lost_connection_comes_back_with_its_subscriptions() {
     }
 }
 
+/// Listeners beyond the first ones share subscriptions to parts of a wildcard, which end with the
+/// last of them.
+#[tokio::test]
+async fn many_listeners_share_a_subscription_that_ends_with_the_last() {
+    let server = NatsServer::start(&[]);
+    let (near, far) = (connect(&server.url()).await, connect(&server.url()).await);
+    // One is the inbox's.
+    near.share_subscriptions(vec![Need::subscribe("a.>")], 2);
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let mut guards = Vec::new();
+    let patterns = ["a.own.1", "a.b.2", "a.b.*", "a.c.4", "a.b.2", "other.6"];
+    for (tag, pattern) in (0..).zip(patterns) {
+        guards.push(near.listen(pattern, &mailbox, Tag(tag)).await.unwrap());
+    }
+    near.flush().await.unwrap();
+    for (subject, tags) in [
+        ("a.b.2", &[1, 2, 4][..]),
+        ("a.own.1", &[0]),
+        ("a.c.5", &[]),
+        ("a.c.4", &[3]),
+        ("a.b.7", &[2]),
+        ("other.6", &[5]),
+    ] {
+        far.publish(subject, Bytes::new()).await.unwrap();
+        let mut found = Vec::new();
+        for _ in tags {
+            let Some(Delivery::Message { tag, message }) = soon(deliveries.next()).await else { panic!("no message") };
+            assert_eq!(message.subject, subject);
+            found.push(tag.0);
+        }
+        found.sort_unstable();
+        assert_eq!(found, tags, "{subject}");
+    }
+    // To the server, somebody listens to all of what is shared.
+    for (subject, is_heard) in [("a.b.8.9", true), ("a.c.8", true), ("a.own.8", false), ("a.d.8", false)] {
+        assert_eq!(is_listened_to(&far, subject).await, is_heard, "{subject}");
+    }
+    // The last listener to a.c, and one of those to a.b.
+    guards.drain(3..5);
+    soon(async { while is_listened_to(&far, "a.c.8").await {} }).await;
+    far.publish("a.b.2", Bytes::new()).await.unwrap();
+    let found = [soon(deliveries.next()).await, soon(deliveries.next()).await];
+    assert!(found.iter().all(|found| matches!(found, Some(Delivery::Message { tag: Tag(1 | 2), .. }))), "{found:?}");
+    drop(guards);
+    soon(async { while is_listened_to(&far, "a.b.8.9").await {} }).await;
+    assert_eq!(deliveries.try_next(), None);
+}
+
+/// True if the server knows somebody who listens to this subject.
+async fn is_listened_to(bus: &NatsBus, subject: &str) -> bool {
+    let (mailbox, mut deliveries) = Mailbox::new();
+    let _waits = bus.ask(subject, Bytes::new(), &mailbox, Tag(1)).await.unwrap();
+    // The server says at once that there is nobody.
+    bus.flush().await.unwrap();
+    deliveries.try_next().is_none()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_lost_connection_is_bounded() {
     let server = NatsServer::start(&[]);
