@@ -5,6 +5,7 @@ const session = new Session(client); // before the client connects
 
 const find = (selector) => document.querySelector(selector);
 const [form, main, alert] = [find("form"), find("main"), find("[role=alert]")];
+const report = (error) => { alert.textContent = error.message; };
 
 /** The counter, once somebody is logged in who may see it. */
 let ticker;
@@ -19,15 +20,15 @@ session.on("change", () => {
   form.hidden = !["anonymous", "ended"].includes(session.state); // "resuming": no form yet
   main.hidden = !session.user;
   find("#user").textContent = session.user?.name ?? "";
-  if (session.state === "loadFailed") alert.textContent = session.error.message;
-  if (session.state === "loggedIn" && !ticker) follow().catch((error) => { alert.textContent = error.message; });
+  if (session.state === "loadFailed") report(session.error);
+  if (session.state === "loggedIn" && !ticker) follow().catch(report);
 });
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   alert.textContent = "";
   const { username, password } = Object.fromEntries(new FormData(form));
-  await session.login(username, password).then(() => form.reset(), (error) => { alert.textContent = error.message; });
+  await session.login(username, password).then(() => form.reset(), report);
 });
 
 find("#logout").addEventListener("click", () => session.logout());

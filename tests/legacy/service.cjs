@@ -1,9 +1,11 @@
-// A legacy service (docs/protocol.md, section 2), written after Resgate's guide on client sessions and on nothing else: in memory,
-// one connection a session, keys of any form that are used once, and answers of a key and nothing else. Beside it a counter that
-// only users may see. Says "ready" when it answers, and each session that ends by a key that was used twice.
+// A legacy service (docs/protocol.md, section 2), written after Resgate's guide on client sessions
+// and on nothing else: in memory, one connection a session, keys of any form that are used once,
+// and answers of a key and nothing else. Beside it a counter that only users may see. Says "ready"
+// when it answers, and each session that ends by a key that was used twice.
 //
-// What it is told on the command line: the address of NATS; then `strict`, and a relogin with params that it does not know is
-// refused; `quiet`, and a connection that has lost its session to another one keeps its user model, as in the guide's example.
+// What it is told on the command line: the address of NATS; then `strict`, and a relogin with
+// params that it does not know is refused; `quiet`, and a connection that has lost its session to
+// another one keeps its user model, as in the guide's example.
 "use strict";
 
 const { randomBytes } = require("node:crypto");
@@ -38,7 +40,8 @@ async function main() {
           const request = message.data.length === 0 ? {} : message.json();
           response = { result: answer(request, message.subject) };
         } catch (error) {
-          response = { error: { code: error.code ?? "system.internalError", message: error.message } };
+          const code = error.code ?? "system.internalError";
+          response = { error: { code, message: error.message } };
         }
         message.respond(JSON.stringify(response));
       },
@@ -107,7 +110,9 @@ async function main() {
       console.log("a key was used twice");
       dispose(session);
     }
-    if (session?.keys.at(-1) !== reloginKey) refuse("session.invalidReloginKey", "Invalid relogin key");
+    if (session?.keys.at(-1) !== reloginKey) {
+      refuse("session.invalidReloginKey", "Invalid relogin key");
+    }
     if (session.cid !== cid) putOn(session, cid);
     return issueKey(session);
   });

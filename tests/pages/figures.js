@@ -19,7 +19,9 @@ const timed = async (client, method, count, wanted) => {
 };
 
 const check = (what, found, expected) => {
-  if (JSON.stringify(found) !== JSON.stringify(expected)) throw new Error(`${what} is not what the service has`);
+  if (JSON.stringify(found) !== JSON.stringify(expected)) {
+    throw new Error(`${what} is not what the service has`);
+  }
 };
 
 /** Each answers the time, what the client has, and what the service has. */

@@ -11,7 +11,8 @@ import wasm from "relogin/relogin_bg.wasm";
 init(wasm);
 const asked = new URLSearchParams(location.search);
 const url = asked.get("gateway");
-const connection = () => (asked.get("client") === "resclient" ? new ResClient(url) : new Client(url));
+const isResClient = asked.get("client") === "resclient";
+const connection = () => (isResClient ? new ResClient(url) : new Client(url));
 
 const vue = () => {
   const client = reactive(connection());
@@ -24,11 +25,13 @@ const vue = () => {
     const user = reactive(await client.get("session.user.{cid}"));
     const change = () => {};
     user.on("change", change).off("change", change);
-    if (!(session.refreshIn > 0) || session.error || session.reason) throw new Error("nothing to wait for");
+    if (!(session.refreshIn > 0)) throw new Error("no refresh to wait for");
+    if (session.error || session.reason) throw new Error("the session is over");
     const test = reactive(new TestSession());
     test.on("change", () => {});
     await test.login("jane", "jane");
-    const same = session.user.name === user.name && (user.props ?? user).name === user.toJSON().name;
+    const names = [user.name, (user.props ?? user).name, user.toJSON().name];
+    const same = names.every((name) => name === session.user.name);
     return { user: user.name, same, test: test.state };
   };
   window.page = { client, session, use };

@@ -2,7 +2,8 @@
 // which keeps its key by itself.
 import ResClient from "resclient";
 
-const client = new ResClient(new URLSearchParams(location.search).get("gateway"), { reconnectDelay: 200 });
+const url = new URLSearchParams(location.search).get("gateway");
+const client = new ResClient(url, { reconnectDelay: 200 });
 const RELOGIN_DURATION = 60_000;
 let reloginTimer = null;
 
@@ -27,4 +28,5 @@ client.get("session.user.{cid}").then((user) => {
   show();
 });
 
-window.login = (username, password) => client.authenticate("session", "login", { username, password }).then(keep);
+window.login = (username, password) =>
+  client.authenticate("session", "login", { username, password }).then(keep);

@@ -29,7 +29,8 @@ class Gateway extends EventTarget {
 
   send(frame) {
     const { id, method, params } = JSON.parse(frame);
-    if (method !== "version") this.sent.push(params === undefined ? method : `${method} ${JSON.stringify(params)}`);
+    const sent = params === undefined ? method : `${method} ${JSON.stringify(params)}`;
+    if (method !== "version") this.sent.push(sent);
     const [result, error] = answers(method);
     setTimeout(() => this.say(error ? { id, error } : { id, result }));
   }
@@ -56,7 +57,8 @@ const answers = (method) => {
     case "unsubscribe.library":
       return [null];
   }
-  return [undefined, { code: "system.accessDenied", message: "Access denied", data: { why: "so" } }];
+  const [code, message] = ["system.accessDenied", "Access denied"];
+  return [undefined, { code, message, data: { why: "so" } }];
 };
 
 const beginning = () => ({
@@ -73,13 +75,21 @@ const beginning = () => ({
     "book.1": { title: "A" },
     "book.2": { title: "B" },
   },
-  collections: { books: [{ rid: "book.1" }, { rid: "book.2" }], marks: ["a", "", "\u00e4\u{1f4d6}", ""], odd: ["b\0c", "d"] },
+  collections: {
+    books: [{ rid: "book.1" }, { rid: "book.2" }],
+    marks: ["a", "", "\u00e4\u{1f4d6}", ""],
+    odd: ["b\0c", "d"],
+  },
 });
 
 /** Values that refer to nothing. */
-const PLAIN = ["", "two words", "\u00e4\u{1f4d6}", "e\0f", '"\\', 0, 7, -0.5, 1e300, 12345678901234567890, true, false, null];
+const TEXTS = ["", "two words", "\u00e4\u{1f4d6}", "e\0f", '"\\'];
+const PLAIN = [...TEXTS, 0, 7, -0.5, 1e300, 12345678901234567890, true, false, null];
 
-/** Long enough to go over in one piece; what is not ASCII stands at the front, in the middle, and where there is hardly room for it. */
+/**
+ * Long enough to be copied to WebAssembly in one piece; what is not ASCII stands at the front, in
+ * the middle, and where there is hardly room for it.
+ */
 const LONG = ["", "\u00e4", "\u20ac", "\u{1f4d6}"].flatMap((letter) => {
   const long = "long".repeat(600);
   return [`${letter}${long}`, `${long}${letter}${long}`, `${long}${letter}`];
@@ -93,20 +103,27 @@ const play = async (client) => {
   const note = (...what) => lines.push(JSON.stringify(what));
   world = beginning();
   const library = await client.get("library");
-  note("got", library, library.name, library.props.tags, library.owner.rid, library.getResourceId());
+  note("got", library, library.name, library.props.tags);
+  note("ids", library.owner.rid, library.getResourceId());
   const { books } = library;
-  note("books", books.length, [...books].map((book) => book.title), books.atIndex(1).title, books.indexOf(books.atIndex(1)));
+  note("books", books.length, [...books].map((book) => book.title));
+  note("second", books.atIndex(1).title, books.indexOf(books.atIndex(1)));
   note("the same", (await client.get("library")) === library);
 
-  library.on("change", (before) => note("change", Object.entries(before), library.name, library.open ?? "gone"));
+  library.on("change", (before) => {
+    note("change", Object.entries(before), library.name, library.open ?? "gone");
+  });
   library.on("rang", (data) => note("rang", data));
   books.on("add", ({ item, idx }) => note("add", idx, item.title));
   books.on("remove", ({ item, idx }) => note("remove", idx, item.title));
   const changed = (before) => note("book", before);
   books.atIndex(0).on("change", changed);
-  gateway.event("library.change", { values: { name: "M", open: { action: "delete" }, tags: { data: [1, 2] } } });
+  gateway.event("library.change", {
+    values: { name: "M", open: { action: "delete" }, tags: { data: [1, 2] } },
+  });
   gateway.event("library.rang", { bell: 1 });
-  gateway.event("books.add", { idx: 1, value: { rid: "book.3" }, models: { "book.3": { title: "C" } } });
+  const models = { "book.3": { title: "C" } };
+  gateway.event("books.add", { idx: 1, value: { rid: "book.3" }, models });
   gateway.event("book.1.change", { values: { title: "AA" } });
   await settled();
   gateway.event("books.remove", { idx: 2 });
@@ -133,9 +150,12 @@ const play = async (client) => {
   await settled();
   note("plain now", marks.toArray(), library.props.open);
 
-  note("called", await client.call("library", "lend", { to: "jane" }), (await library.call("find")).title);
+  note("called", await client.call("library", "lend", { to: "jane" }));
+  note("found", (await library.call("find")).title);
   for (const to of LONG) await client.call("library", "lend", to);
-  await library.call("burn").catch((error) => note("refused", error.code, error.message, error.data));
+  await library.call("burn").catch(({ code, message, data }) => {
+    note("refused", code, message, data);
+  });
   await client.get("secret").catch((error) => note("denied", error.code));
   note("sent", gateway.sent);
 
@@ -154,5 +174,8 @@ const play = async (client) => {
 };
 
 /** What each has made of it. */
-window.compare = async () => [await play(new ResClient("ws://gateway/")), await play(new Client("ws://gateway/"))];
+window.compare = async () => {
+  const url = "ws://gateway/";
+  return [await play(new ResClient(url)), await play(new Client(url))];
+};
 document.body.dataset.state = "there";

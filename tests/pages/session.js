@@ -5,7 +5,8 @@ import { Client, Session } from "relogin";
 
 const asked = new URLSearchParams(location.search);
 const url = asked.get("gateway");
-const client = asked.get("client") === "resclient" ? new ResClient(url, { reconnectDelay: 200 }) : new Client(url);
+const isResClient = asked.get("client") === "resclient";
+const client = isResClient ? new ResClient(url, { reconnectDelay: 200 }) : new Client(url);
 const session = new Session(client);
 const { ready } = session;
 const seen = [];

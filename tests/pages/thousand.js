@@ -5,7 +5,10 @@ import load, { alive } from "/relogin/relogin.js";
 /** Opens the sockets that are late. */
 const late = [];
 
-/** A gateway at hand, which has nobody logged in: a browser opens one real connection after the other. */
+/**
+ * A gateway in the page, on which nobody is logged in: a browser opens real connections one after
+ * the other.
+ */
 class AtHand extends EventTarget {
   constructor(url) {
     super();
@@ -17,10 +20,11 @@ class AtHand extends EventTarget {
   send(frame) {
     const { id, method } = JSON.parse(frame);
     const user = "subscribe.session.user.{cid}";
-    const results = { version: { protocol: "1.2.3" }, [user]: { models: { "session.user.{cid}": { id: null } } } };
+    const models = { "session.user.{cid}": { id: null } };
+    const results = { version: { protocol: "1.2.3" }, [user]: { models } };
     const result = results[method] ?? null;
-    const answer = result ? { id, result } : { id, error: { code: "system.notFound", message: "Not found" } };
-    const data = JSON.stringify(answer);
+    const error = { code: "system.notFound", message: "Not found" };
+    const data = JSON.stringify(result ? { id, result } : { id, error });
     setTimeout(() => this.dispatchEvent(new MessageEvent("message", { data })));
   }
 
@@ -34,8 +38,14 @@ const { memory } = await load();
 let listening = 0;
 for (const target of [window, document]) {
   const [add, remove] = [target.addEventListener, target.removeEventListener];
-  target.addEventListener = function (...how) { listening += 1; return add.apply(this, how); };
-  target.removeEventListener = function (...how) { listening -= 1; return remove.apply(this, how); };
+  target.addEventListener = function (...how) {
+    listening += 1;
+    return add.apply(this, how);
+  };
+  target.removeEventListener = function (...how) {
+    listening -= 1;
+    return remove.apply(this, how);
+  };
 }
 
 /** A client and a session at work. */
@@ -77,7 +87,9 @@ window.page = {
   /** Never more than `together` are there: what is needed for those is all that is ever needed. */
   close: (count, together) => many(close, count, together, over),
   /** Waits for a client that nobody else knows. */
-  wait: () => { new Client("/late").connect().then(() => { document.body.dataset.waited = "told"; }); },
+  wait: () => {
+    new Client("/late").connect().then(() => { document.body.dataset.waited = "told"; });
+  },
   open: () => late.forEach((open) => open()),
   drop: (count) => many(async () => void (await make()), count, 20),
 };

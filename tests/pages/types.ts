@@ -6,8 +6,12 @@ interface Ticker { seconds: number }
 
 export async function resources(client: Client): Promise<number> {
   const ticker = await client.get<Model<Ticker>>("ticker.model");
-  ticker.on("change", (before) => { const seconds: number | undefined = before.seconds; return seconds; });
-  ticker.on("rang", (data) => data.bell).on("unsubscribe", (error) => error.code).on("live", () => {});
+  ticker.on("change", (before) => {
+    const seconds: number | undefined = before.seconds;
+    return seconds;
+  });
+  ticker.on("rang", (data) => data.bell).on("unsubscribe", (error) => error.code);
+  ticker.on("live", () => {});
   const books = await client.get<Collection<Model>>("books");
   books.on("add", ({ item, idx }) => [item.title, idx]);
   for (const book of books) book.call("lend", { to: "jane" });
@@ -30,7 +34,8 @@ export async function resources(client: Client): Promise<number> {
 export function session(): SessionState {
   const session = new Session(new Client("/ws", { onConnect: () => {} }), { name: "session" });
   session.on("change", ({ state, user, reason }) => show(state, user, reason));
-  session.login("jane", "secret").catch((error: ResError<{ retryAfter: number }>) => error.data?.retryAfter);
+  const retryAfter = (error: ResError<{ retryAfter: number }>) => error.data?.retryAfter;
+  session.login("jane", "secret").catch(retryAfter);
   session.logout().then(() => session.close());
   // @ts-expect-error: it is no client.
   new Session({});

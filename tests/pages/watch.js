@@ -38,7 +38,8 @@
   /** How long at least one of these waits lasted, until the user was in. */
   const sum = (waits) => {
     let [total, until] = [0, 0];
-    for (const [from, to] of waits.map(([from, to]) => [from, Math.min(to, loggedIn)]).sort(([a], [b]) => a - b)) {
+    const ended = waits.map(([from, to]) => [from, Math.min(to, loggedIn)]);
+    for (const [from, to] of ended.sort(([a], [b]) => a - b)) {
       total += Math.max(0, to - Math.max(from, until));
       until = Math.max(until, to);
     }
@@ -49,7 +50,9 @@
     if (loggedIn === null) return null;
     const [document] = performance.getEntriesByType("navigation");
     const files = [[0, document.responseEnd]];
-    for (const { startTime, responseEnd } of performance.getEntriesByType("resource")) files.push([startTime, responseEnd]);
+    for (const { startTime, responseEnd } of performance.getEntriesByType("resource")) {
+      files.push([startTime, responseEnd]);
+    }
     return {
       loggedIn,
       started,

@@ -1,5 +1,5 @@
-// A page of the guide's kind, without the page: logs in with ResClient, keeps the relogin key, uses it on each connect.
-// Each step is a line of JSON on standard output; tests/src/node.rs reads them.
+// A legacy client without a page: logs in with ResClient, keeps the relogin key, uses it on each
+// connect. Each step is a line of JSON on standard output; tests/src/node.rs reads them.
 "use strict";
 
 const ResClient = require("resclient").default;
@@ -9,7 +9,7 @@ const url = process.argv[2];
 const say = (step, more) => console.log(JSON.stringify({ step, ...more }));
 const goOn = () => new Promise((resolve) => process.stdin.once("data", resolve));
 
-/** Resolves with the first change of `model` after which `isIt(model)` holds; at once if it holds already. */
+/** Resolves once `isIt(model)` holds: at once, or with a change of `model`. */
 const until = (model, isIt) =>
   new Promise((resolve) => {
     const look = () => {
@@ -26,7 +26,8 @@ const props = ({ id, name, role }) => ({ id, name, role });
 
 async function main() {
   let reloginKey = null;
-  const client = new ResClient(() => new WebSocket(url), { reconnectDelay: 100, subscribeStaleDelay: 500 });
+  const delays = { reconnectDelay: 100, subscribeStaleDelay: 500 };
+  const client = new ResClient(() => new WebSocket(url), delays);
   client.setOnConnect(() => {
     if (!reloginKey) return undefined;
     return client.authenticate("session", "relogin", { reloginKey }).then(
@@ -48,7 +49,8 @@ async function main() {
     (error) => say("denied", { code: error.code }),
   );
 
-  ({ reloginKey } = await client.authenticate("session", "login", { username: "jane", password: "jane" }));
+  const jane = { username: "jane", password: "jane" };
+  ({ reloginKey } = await client.authenticate("session", "login", jane));
   await until(user, (user) => user.id === 3);
   say("in", { user: props(user) });
 

@@ -20,7 +20,10 @@ function Login() {
   return (
     <form action={login}>
       <label>Name <input name="username" autoComplete="username" required /></label>
-      <label>Password <input name="password" type="password" autoComplete="current-password" required /></label>
+      <label>
+        Password
+        <input name="password" type="password" autoComplete="current-password" required />
+      </label>
       <button disabled={isPending}>Log in</button>
       <p role="alert">{failure}</p>
     </form>

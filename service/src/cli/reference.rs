@@ -18,9 +18,9 @@ const INTRODUCTION: &str = "# Options of `relogin serve`
 
 Each option is taken from the command line, else from the environment variable, else from the
 configuration file. The file is `relogin.toml` in the working directory, or what `--config FILE`
-(`RELOGIN_CONFIG`) names; its keys are the option names without dashes in front
-(`listen = \"127.0.0.1:8080\"`). An empty environment variable counts as not set. Times are written
-like `90s`, `10m`, `24h` or `30d`. Running the service is described in [operations.md](operations.md).
+(`RELOGIN_CONFIG`) names; its keys are the option names without the dashes, as in
+`listen = \"127.0.0.1:8080\"`. An empty environment variable counts as not set. Times are written
+like `90s`, `10m`, `24h` or `30d`. [operations.md](operations.md) describes running the service.
 ";
 
 #[test]

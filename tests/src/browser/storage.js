@@ -7,7 +7,10 @@ const open = () =>
     const opening = indexedDB.open("relogin:session");
     opening.onupgradeneeded = () => opening.transaction.abort();
     opening.onsuccess = () => resolve(opening.result);
-    opening.onerror = () => (opening.error.name === "AbortError" ? resolve(null) : reject(opening.error));
+    opening.onerror = () => {
+      if (opening.error.name === "AbortError") resolve(null);
+      else reject(opening.error);
+    };
   });
 
 // Does something with the log in one transaction; resolves to the results of what it asked for.
@@ -33,7 +36,8 @@ const read = async () => {
     texts.getAllKeys(),
     texts.getAll(),
   ]);
-  const last = entries.reduce((head, entry) => (!head || entry.from === head.at ? entry : head), null);
+  const next = (head, entry) => (!head || entry.from === head.at ? entry : head);
+  const last = entries.reduce(next, null);
   if (!last) return JSON.parse(localStorage.getItem("relogin:session"));
   return last.text ? JSON.parse(all[names.indexOf(last.text)]) : null;
 };

@@ -54,7 +54,7 @@ fn every_reason_why_a_session_ends_is_documented_by_its_name() -> Result<()> {
 fn whatever_is_refused_to_an_attacker_has_a_test() -> Result<()> {
     const MODES: [&str; 5] = ["bearer", "bound", "cookie-bound", "cookie session", "JWT key"];
     let text = fs::read_to_string(workspace()?.join("docs/security.md"))?;
-    let (_, section) = text.split_once("\n## What an attacker can do\n").context("there is no such section")?;
+    let (_, section) = text.split_once("\n## Attackers\n").context("there is no such section")?;
     let (section, _) = section.split_once("\n## ").context("it has no end")?;
     let sources = sources()?;
     let threats: Vec<&str> = section.split("\n### ").skip(1).collect();
