@@ -1,9 +1,10 @@
 //! The server's secrets, from which relogin keys are made: in a file, or in a bucket of NATS
 //! (`secret/bucket.rs`). Must not depend on keys.
 //!
-//! The file has one secret per line, in base64 (either alphabet, padded or not) or in hexadecimal digits.
-//! Empty lines and lines that begin with `#` are skipped. The first secret signs, all verify. To
-//! rotate, add a new line at the top, and remove the old ones once the longest session is over.
+//! The file has one secret per line, in base64 (either alphabet, padded or not) or in hexadecimal
+//! digits. Empty lines and lines that begin with `#` are skipped. The first secret signs, all
+//! verify. To rotate, add a new line at the top, and remove the old ones once the longest session
+//! is over.
 
 mod bucket;
 mod sealed;

@@ -48,8 +48,8 @@ pub enum Input<'a> {
         /// What it says.
         text: &'a str,
     },
-    /// A client's WebSocket is closed, by whichever side, or not wanted any more, or the client does
-    /// not wait for the response any more. After [`Action::Close`], [`Action::Reject`] and
+    /// A client's WebSocket is closed, by whichever side, or not wanted any more, or the client
+    /// does not wait for the response any more. After [`Action::Close`], [`Action::Reject`] and
     /// [`Action::Respond`] it may be left out.
     Closed {
         /// Whose.

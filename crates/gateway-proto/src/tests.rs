@@ -54,8 +54,8 @@ fn check_with(config: Config, script: &Expect) {
 ///
 /// Inputs of a script, one a line:
 /// - `open 1 c1`: connection 1 is opened with cid c1; `close 1`: it is closed;
-/// - `request 1 c1 GET a/b {…}`: an HTTP request, as connection 1 with cid c1, for this path below the
-///   API's, and maybe with a body;
+/// - `request 1 c1 GET a/b {…}`: an HTTP request, as connection 1 with cid c1, for this path below
+///   the API's, and maybe with a body;
 /// - `1> 7 get.a.b {…}`: it sends a request with id 7, a method, and maybe params; `1> {…}`: it
 ///   sends this frame;
 /// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody

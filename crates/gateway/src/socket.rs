@@ -426,7 +426,7 @@ mod tests {
         stage.server.await.unwrap();
     }
 
-    /// Line c: pings whose answers nobody reads.
+    /// Pings whose answers nobody reads.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_pings_and_never_reads_is_ended() {
         let limits = Limits { ping: LONG, silence: LONG, ..limits() };
@@ -458,7 +458,7 @@ mod tests {
         assert!(!stage.server.is_finished());
     }
 
-    /// Line q: what keeps a connection alive does not keep a message that is never finished.
+    /// What keeps a connection alive does not keep a message that is never finished.
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_not_finished_in_time_ends_its_connection() {
         for first_part in [100, 200_000] {
@@ -552,8 +552,7 @@ mod tests {
         stage.server.await.unwrap();
         assert_eq!(memory.held(), 0);
     }
-
-    /// Line d: a stop does not wait for who does not read.
+    /// A stop does not wait for a client that does not read.
     #[tokio::test(start_paused = true)]
     async fn a_stop_ends_who_does_not_read() {
         let limits = Limits { write: LONG, ping: LONG, silence: LONG, ..Limits::default() };

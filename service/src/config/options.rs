@@ -72,7 +72,8 @@ pub struct Options {
     /// [default: NAME.connect, if there are cookies or issuers]
     #[arg(long, env = "RELOGIN_WS_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
     pub ws_header_auth: Option<String>,
-    /// Path below which the embedded gateway serves resources and methods over HTTP [default: /api/]
+    /// Path below which the embedded gateway serves resources and methods over HTTP [default:
+    /// /api/]
     ///
     /// Described in docs/gateway.md.
     #[arg(long, env = "RELOGIN_API_PATH", value_name = "PATH", help_heading = "Gateway")]
@@ -80,8 +81,8 @@ pub struct Options {
     /// Write references in HTTP responses with their paths, or their content alone [default: json]
     #[arg(long, env = "RELOGIN_API_ENCODING", value_name = "json|jsonflat", help_heading = "Gateway")]
     pub api_encoding: Option<String>,
-    /// Method that the embedded gateway calls before each HTTP request, as RESOURCE.METHOD [default:
-    /// none, with --cookie-session: NAME.connect]
+    /// Method that the embedded gateway calls before each HTTP request, as RESOURCE.METHOD
+    /// [default: none, with --cookie-session: NAME.connect]
     #[arg(long, env = "RELOGIN_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
     pub header_auth: Option<String>,
     /// Method of resources that PUT calls [default: none, PUT is not allowed]

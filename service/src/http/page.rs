@@ -225,7 +225,7 @@ mod tests {
         }
     }
 
-    /// Line e: what is sent compressed was compressed when the service was built.
+    /// What is sent compressed was compressed when the service was built.
     #[tokio::test]
     async fn a_file_goes_out_in_the_form_that_the_client_likes_best() {
         for demo in [false, true] {

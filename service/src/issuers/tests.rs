@@ -555,8 +555,7 @@ fn other_keys_are_taken_up_and_unusable_ones_change_nothing() {
     issuers.look(Instant::now() + keys::AGREEMENT);
     assert!(!is_in(&ed25519(1), "a") && is_in(&ed25519(2), "b"), "what was taken away opens nothing any more");
 }
-
-/// Lines k and y, of key files: one that arrives in pieces, each of which has a key or two.
+/// A key file that arrives in pieces, each of which has a key or two.
 #[test]
 fn a_key_that_is_missing_for_a_moment_opens_as_ever_and_a_new_one_at_once() {
     let folder = folder("");

@@ -74,7 +74,7 @@ fn other_pages_must_be_named() {
     assert_eq!(named.check_page(&two), Err(Refusal::Page));
 }
 
-/// Line o: a page without an origin is anybody's: a frame that any page may make.
+/// A page without an origin is anybody's: a frame that any page may make.
 #[test]
 fn pages_without_an_origin_connect_where_they_are_named_and_never_act_with_cookies() {
     let named = Origins::new(Vec::new(), allow(&["null", "capacitor://localhost"]), None, false);
@@ -86,7 +86,7 @@ fn pages_without_an_origin_connect_where_they_are_named_and_never_act_with_cooki
     }
 }
 
-/// Line o: only the public URL, with its scheme, host and port, is our own origin once it is given.
+/// Only the public URL, with its scheme, host and port, is our own origin once it is given.
 #[test]
 fn with_a_public_url_nothing_else_is_our_own_origin() {
     let origins = public(&["https://chat.example", "http://intra.example:8080"]);
@@ -105,8 +105,7 @@ fn with_a_public_url_nothing_else_is_our_own_origin() {
     assert!(may_connect(&origins, None, "chat.example"));
 }
 
-/// Line o: a page of `http://host` is not one of `https://host` where cookies count, for those go
-/// over TLS.
+/// A page of `http://host` is not one of `https://host` where cookies count, for those go over TLS.
 #[test]
 fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
     let host = "api.example.org";
@@ -139,7 +138,7 @@ fn names_that_are_too_long_to_be_any_are_not_read() {
     assert_eq!(Origins::default().check_host(Some(&name(301))), Err(Refusal::Host));
 }
 
-/// Line o: the scheme counts where a trusted proxy says which it was, and only then.
+/// The scheme counts where a trusted proxy says which it was, and only then.
 #[test]
 fn the_scheme_is_compared_where_it_is_known() {
     let forwarded = |origins: &Origins, scheme: &str, page: &str| {
@@ -161,7 +160,7 @@ fn the_scheme_is_compared_where_it_is_known() {
     }
 }
 
-/// Line o: a name that somebody else can have resolve to this machine is not ours.
+/// A name that somebody else can have resolve to this machine is not ours.
 #[test]
 fn hosts_are_ours_by_where_we_listen_and_by_name() {
     let none = || AllowOrigin::default();
@@ -220,7 +219,7 @@ fn without_a_public_url_loopback_is_what_host_and_page_say() {
     assert!(Origins::new(Vec::new(), AllowOrigin::default(), None, true).are_cookies_secure(&behind));
 }
 
-/// Line aa: a proxy asks us for a loopback address, whatever the browser has asked it for.
+/// A proxy asks us for a loopback address, whatever the browser has asked it for.
 #[test]
 fn cookies_are_as_secure_as_the_public_url() {
     let (tls, plain) = (&["https://chat.example"][..], &["http://chat.example"][..]);

@@ -1,9 +1,9 @@
-//! Secrets in a bucket of NATS, encrypted: all instances have the same, and no file has to be carried
-//! from machine to machine. Must not know what the secrets are for.
+//! Secrets in a bucket of NATS, encrypted: all instances have the same, and no file has to be
+//! carried from machine to machine. Must not know what the secrets are for.
 //!
 //! The bucket has one key, whose value is the text of a secret file, sealed (`sealed.rs`). It is
-//! created and changed by compare-and-swap, so of instances that start at the same time all take the
-//! secret of one.
+//! created and changed by compare-and-swap, so of instances that start at the same time all take
+//! the secret of one.
 
 use std::{
     path::Path,
@@ -140,8 +140,8 @@ impl SecretBucket {
         Ok(Entry { text, revision: entry.revision })
     }
 
-    /// Stores this text in place of what has `revision` (0: of nothing), and returns its revision. None
-    /// if there is something else by now.
+    /// Stores this text in place of what has `revision` (0: of nothing), and returns its revision.
+    /// None if there is something else by now.
     ///
     /// # Errors
     /// [`SecretError`] if it cannot be written.

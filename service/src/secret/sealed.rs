@@ -2,8 +2,8 @@
 //! is.
 //!
 //! A sealed text is `1 ‖ salt (16 bytes) ‖ nonce (12 bytes) ‖ ciphertext and tag`:
-//! ChaCha20-Poly1305 under a key that Argon2id makes of passphrase and salt. Salt and nonce are drawn
-//! for each text.
+//! ChaCha20-Poly1305 under a key that Argon2id makes of passphrase and salt. Salt and nonce are
+//! drawn for each text.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use rand::{TryRng, rngs::SysRng};

@@ -71,8 +71,8 @@ async fn relogin(gateway: &Gateway, on: &str, key: &Value) -> Value {
     insist(&gateway.client, "relogin", on, json!({"reloginKey": key})).await.0
 }
 
-/// Three that start at the same time make one secret; it is replaced twice while keys are used at all of them, and in the end
-/// the former ones are forgotten.
+/// Three that start at the same time make one secret; it is replaced twice while keys are used at
+/// all of them, and in the end the former ones are forgotten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_is_rotated_while_three_instances_run_and_no_key_is_refused() {
     let bed = Bed::new();

@@ -51,7 +51,7 @@ async fn a_stop_is_clean_whatever_ends_first() {
     assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
 }
 
-/// Line o: the log asks for what the service cannot know.
+/// The log asks for what the service cannot know.
 #[tokio::test]
 async fn listening_beyond_this_machine_asks_for_the_public_url() {
     for (options, is_asked) in [

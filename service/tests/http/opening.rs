@@ -26,7 +26,7 @@ async fn pages_of_other_origins_must_be_named() {
     open.open("/", &[("Origin", "https://evil.example")]).await.unwrap();
 }
 
-/// Line aa: a proxy that passes everything on but what makes it a WebSocket.
+/// A proxy that passes everything on but what makes it a WebSocket.
 #[tokio::test]
 async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
     let stage = Stage::new().await;
@@ -43,7 +43,7 @@ async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
     assert!(page.starts_with("HTTP/1.1 404 "), "{page}");
 }
 
-/// Line o: DNS rebinding. A page of any name may have that name resolve to this machine.
+/// DNS rebinding. A page of any name may have that name resolve to this machine.
 #[tokio::test]
 async fn requests_for_foreign_hosts_are_refused() {
     let chat = &["https://chat.example"][..];
@@ -74,8 +74,7 @@ async fn requests_for_foreign_hosts_are_refused() {
     }
 }
 
-/// Lines o and aa: behind a proxy that asks for us by our loopback address, it is the public URL
-/// that counts.
+/// Behind a proxy that asks for us by our loopback address, it is the public URL that counts.
 #[tokio::test]
 async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() {
     let setup = Setup { public_url: vec!["https://chat.example"], ..Setup::default() };
@@ -89,8 +88,8 @@ async fn with_a_public_url_its_pages_connect_whatever_host_the_proxy_asks_for() 
     assert!(page.contains("set-cookie: __Host-relogin-session=") && page.contains("SameSite=Strict; Secure"), "{page}");
 }
 
-/// Line l: the address that services, throttle and audit go by is the client's, as far as a proxy
-/// may say so.
+/// The address that services, throttle and audit go by is the client's, as far as a proxy may say
+/// so.
 #[tokio::test]
 async fn a_trusted_proxy_names_the_client() {
     let forwarded = ("X-Forwarded-For", "198.51.100.9, 192.0.2.7");
@@ -108,8 +107,7 @@ async fn a_trusted_proxy_names_the_client() {
     }
 }
 
-/// Line l: the PROXY protocol, too; and what the client itself then says in a header counts for
-/// nothing.
+/// The PROXY protocol, too; and what the client itself then says in a header counts for nothing.
 #[tokio::test]
 async fn a_trusted_proxy_may_name_its_client_before_the_request() {
     let ports = [4711_u16.to_be_bytes(), 80_u16.to_be_bytes()].concat();

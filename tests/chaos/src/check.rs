@@ -162,7 +162,8 @@ fn what_was_acknowledged_holds(facts: &Facts<'_>) -> Vec<String> {
     }
     for (session, uses) in &facts.uses {
         let mut seen = BTreeSet::new();
-        // A message that comes when the next key was used already is a stale retry, and means nothing.
+        // A message that comes when the next key was used already is a stale retry, and means
+        // nothing.
         let is_overtaken = |generation: u64, by: usize| {
             let earlier = uses.iter().filter(|exchange| exchange.sent < by);
             earlier.filter_map(Exchange::used).any(|(key, _)| key.generation > generation)
@@ -182,8 +183,8 @@ fn what_was_acknowledged_holds(facts: &Facts<'_>) -> Vec<String> {
     wrong
 }
 
-/// Once a thief and the owner have both used a key of a bearer session, nobody holds the session; where
-/// nothing disturbs it, the owner's page says why.
+/// Once a thief and the owner have both used a key of a bearer session, nobody holds the session;
+/// where nothing disturbs it, the owner's page says why.
 fn a_theft_ends_the_session(facts: &Facts<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (session, uses) in &facts.uses {

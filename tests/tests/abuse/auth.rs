@@ -44,8 +44,8 @@ const TOKEN: &str = concat!(
     "9q5D9YxRpvgD-SXXSrEQGXLCFQpG772g",
 );
 
-/// Line i: after many logins, one after the other and in a storm, the service holds the memory of
-/// the checks that may run at once, and gives that back when nobody logs in any more.
+/// After many logins, one after the other and in a storm, the service holds the memory of the
+/// checks that may run at once, and gives that back when nobody logs in any more.
 async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     stage.up(&["--throttle", "off"]).await?;
     let url = stage.gateway_url();
@@ -91,8 +91,8 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line i: however many logins there were, what is kept of them is what the sessions are that there
-/// are still.
+/// However many logins there were, what is kept of them is what the sessions are that there are
+/// still.
 async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     const AT_ONCE: usize = 20;
     let users = cheap_users(stage, &["jane", "john"]).await?;
@@ -193,8 +193,7 @@ async fn eight_get_in(url: &str, headers: &[(&str, &str)]) -> Result<()> {
     Ok(())
 }
 
-/// Line l: right passwords get in through a proxy on the same machine while others guess names
-/// through it.
+/// Right passwords get in through a proxy on the same machine while others guess names through it.
 async fn login_attempts_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
@@ -219,7 +218,7 @@ async fn login_attempts_behind_a_proxy_hold_up_nobody_else(stage: &mut Stage) ->
     Ok(())
 }
 
-/// Line l, where no proxy is trusted: all come from this machine, so connections take turns.
+/// Where no proxy is trusted: all come from this machine, so connections take turns.
 async fn login_attempts_without_addresses_hold_up_nobody_else(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let url = stage.gateway_url();
@@ -232,8 +231,8 @@ async fn login_attempts_without_addresses_hold_up_nobody_else(stage: &mut Stage)
     Ok(())
 }
 
-/// Line l: who has logged in from somewhere before is not locked out there by guesses at their name
-/// from elsewhere.
+/// Who has logged in from somewhere before is not locked out there by guesses at their name from
+/// elsewhere.
 async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
     let url = stage.gateway_url();
@@ -265,8 +264,7 @@ async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Res
     Ok(())
 }
 
-/// Line m: whoever guesses passwords writes a trickle to audit trail and log, and none of it is
-/// forgotten.
+/// Whoever guesses passwords writes a trickle to audit trail and log, and none of it is forgotten.
 async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--audit", trail.to_str().context("a folder with a name")?]).await?;
@@ -293,8 +291,7 @@ async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result
     Ok(())
 }
 
-/// Line s: whoever may log in once makes no more sessions than a user may have, and others keep
-/// theirs.
+/// Whoever may log in once makes no more sessions than a user may have, and others keep theirs.
 async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--sessions-per-user", "10", "--audit", trail.to_str().context("a folder with a name")?]).await?;
@@ -325,7 +322,7 @@ async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line s: one issuer's token makes no more sessions by upgrades than a user may have.
+/// One issuer's token makes no more sessions by upgrades than a user may have.
 async fn one_token_makes_so_many_sessions(stage: &mut Stage) -> Result<()> {
     let folder = stage.folder();
     fs::write(folder.join("issuers.toml"), ISSUER)?;

@@ -1,4 +1,4 @@
-//! What strangers do by HTTP, and what proxies leave out: lines e, l, o and aa.
+//! What strangers do by HTTP, and what proxies leave out.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -47,8 +47,7 @@ async fn upgrade(to: SocketAddr, host: &str, page: &str) -> Result<String> {
     Ok(raw.head().await?.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Line e: the program, asked for a hundred times on each of six connections, which read nothing of
-/// it.
+/// The program, asked for a hundred times on each of six connections, which read nothing of it.
 async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -75,7 +74,7 @@ async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<(
     Ok(())
 }
 
-/// Line e: the same by connections that do read, and come again. Each form is what it says.
+/// The same by connections that do read, and come again. Each form is what it says.
 async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -102,8 +101,8 @@ async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: DNS rebinding. A page of a name that its owner has lead to this machine is of the same
-/// origin as what it asks.
+/// DNS rebinding. A page of a name that its owner has lead to this machine is of the same origin as
+/// what it asks.
 async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -121,7 +120,7 @@ async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: any page has a frame that says it is of no origin.
+/// Any page has a frame that says it is of no origin.
 async fn pages_of_nobody_open_nothing(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -133,7 +132,7 @@ async fn pages_of_nobody_open_nothing(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: scheme, host and port, all three.
+/// Scheme, host and port, all three.
 async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
     stage.up(&["--public-url", "https://chat.example"]).await?;
     let to = stage.gateway_addr();
@@ -150,8 +149,8 @@ async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line o: `http://host` is not `https://host`, where a page acts with cookies. The honest one is
-/// the page that may: there is no key to refresh, and it is told so.
+/// `http://host` is not `https://host`, where a page acts with cookies. The honest one is the page
+/// that may: there is no key to refresh, and it is told so.
 async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Result<()> {
     stage.up(&["--public-url", "https://chat.example", "--cookie-session"]).await?;
     let to = stage.gateway_addr();
@@ -169,8 +168,7 @@ async fn pages_without_tls_do_nothing_with_its_cookies(stage: &mut Stage) -> Res
     Ok(())
 }
 
-/// Line aa: what nginx does by default, one thing after another: another `Host`, no `Upgrade`,
-/// HTTP/1.0.
+/// What nginx does by default, one thing after another: another `Host`, no `Upgrade`, HTTP/1.0.
 async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -198,8 +196,8 @@ async fn a_proxy_that_leaves_things_out_is_told_of_in_the_log(stage: &mut Stage)
     Ok(())
 }
 
-/// Line aa: a proxy whose `Host` is that of this machine. Cookies of the site with TLS are for TLS
-/// all the same.
+/// A proxy whose `Host` is that of this machine. Cookies of the site with TLS are for TLS all the
+/// same.
 async fn behind_a_proxy_cookies_are_as_secure_as_the_site(stage: &mut Stage) -> Result<()> {
     for (options, is_secure) in [(&[][..], false), (&["--public-url", "https://chat.example"], true)] {
         stage.up(options).await?;
@@ -213,8 +211,7 @@ async fn behind_a_proxy_cookies_are_as_secure_as_the_site(stage: &mut Stage) -> 
     }
     Ok(())
 }
-
-/// Line aa and rule 5: strangers choose what is told of them.
+/// Strangers choose what is reported of them.
 async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
@@ -231,8 +228,8 @@ async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// Line l: a proxy that everybody comes through. Who guesses waits; who knows the password gets in,
-/// from the same proxy.
+/// A proxy that everybody comes through. Who guesses waits; who knows the password gets in, from
+/// the same proxy.
 async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let through =
@@ -262,9 +259,8 @@ async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut St
     }
     anyhow::bail!("64 guesses, and none has to wait")
 }
-
-/// Line l: the PROXY protocol of who is no proxy, too long, and never finished. What a proxy says
-/// before it stops counts for nothing.
+/// PROXY headers from clients that are no proxies, too long ones, and ones that are never finished.
+/// What a proxy sends before it stops counts for nothing.
 async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let to = stage.gateway_addr();
@@ -300,7 +296,7 @@ async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -
     Ok(())
 }
 
-/// Rule 2: requests with bodies that come byte by byte. Only the HTTP API reads bodies, and not for
+/// Requests with bodies that come byte by byte. Only the HTTP API reads bodies, and not for
 /// long; all others are answered without, and that is their end.
 async fn bodies_that_take_their_time_are_not_waited_for(stage: &mut Stage) -> Result<()> {
     stage.up(&["--cookie-session"]).await?;
@@ -329,8 +325,8 @@ async fn bodies_that_take_their_time_are_not_waited_for(stage: &mut Stage) -> Re
     Ok(())
 }
 
-/// Line a: a client behind a proxy has as many connections as it may, and others theirs, from the
-/// same proxy.
+/// A client behind a proxy has as many connections as it may, and others theirs, from the same
+/// proxy.
 async fn behind_a_proxy_each_client_has_its_places(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66", "--max-connections-per-address", "3"]).await?;
     let to = stage.gateway_addr();

@@ -48,7 +48,7 @@ fn one_of_many(number: usize, bytes: usize) -> String {
     format!("subscribe.many.n{number}?{number:0bytes$}")
 }
 
-/// Line g: 16,836 of these took 3,000 MB.
+/// 16,836 of these took 3,000 MB.
 async fn subscriptions_with_long_queries_are_refused(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -68,7 +68,7 @@ async fn subscriptions_with_long_queries_are_refused(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// Line g: queries as long as they may be, and short ones, each of a resource of its own.
+/// Queries as long as they may be, and short ones, each of a resource of its own.
 async fn subscriptions_of_one_connection_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     Service::connect(&stage.nats_url(), "many").await?.grants_all(r#"{"a":1}"#);
@@ -95,7 +95,7 @@ async fn subscriptions_of_one_connection_are_bounded_in_bytes(stage: &mut Stage)
     Ok(())
 }
 
-/// Line g, from many connections: those who have little are served all the same.
+/// From many connections: those who have little are served all the same.
 async fn subscriptions_of_all_connections_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     Service::connect(&stage.nats_url(), "many").await?.grants_all(r#"{"a":1}"#);
@@ -126,7 +126,7 @@ async fn subscriptions_of_all_connections_are_bounded_in_bytes(stage: &mut Stage
     Ok(())
 }
 
-/// Line r: 102,724 of these in 15 s took 923 MB for 5 s.
+/// 102,724 of these in 15 s took 923 MB for 5 s.
 async fn resources_that_nobody_wants_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -145,7 +145,7 @@ async fn resources_that_nobody_wants_are_bounded_in_bytes(stage: &mut Stage) -> 
     Ok(())
 }
 
-/// Line t: each relogin of a user with 65,000 subscriptions was as many access requests at once.
+/// Each relogin of a user with 65,000 subscriptions was as many access requests at once.
 async fn relogins_with_many_subscriptions_hold_up_nobody(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -173,8 +173,8 @@ async fn relogins_with_many_subscriptions_hold_up_nobody(stage: &mut Stage) -> R
     Ok(())
 }
 
-/// Line t: after a login, a service is asked again for access to what the user is subscribed to, so
-/// much at a time.
+/// After a login, a service is asked again for access to what the user is subscribed to, so much at
+/// a time.
 async fn access_is_asked_again_so_much_at_a_time(stage: &mut Stage) -> Result<()> {
     const SUBSCRIPTIONS: usize = 100;
     const AT_ONCE: usize = 32;

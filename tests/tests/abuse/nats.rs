@@ -14,8 +14,7 @@ on!(embedded_alone: an_unread_pipe_delays_no_request);
 #[cfg(target_os = "linux")]
 on!(embedded_alone: a_clock_that_jumps_ends_no_session);
 
-/// Line j: the second instance of a name says that it is the second, and does not start; nobody
-/// notices.
+/// The second instance of a name says that it is the second, and does not start; nobody notices.
 async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -32,8 +31,8 @@ async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line n: a service that is asked something learns nothing by that of where others are to send
-/// their answers.
+/// A service that is asked something learns nothing by that of where others are to send their
+/// answers.
 async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -69,9 +68,7 @@ async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     innocent.leave().await?;
     Ok(())
 }
-
-/// Line ab, and what a stop waits for: a NATS server that is gone is no reason not to stop, nor is
-/// an audit trail.
+/// A stop waits neither for a NATS server that is gone nor for an audit trail that nobody reads.
 async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
     stage.up(&["--audit", "audit", "--audit-subject", "my.audit"]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -83,7 +80,7 @@ async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line v: the audit trail goes to a pipe that nobody reads.
+/// The audit trail goes to a pipe that nobody reads.
 async fn an_unread_pipe_delays_no_request(stage: &mut Stage) -> Result<()> {
     let pipe = stage.folder().join("pipe");
     let made = tokio::process::Command::new("mkfifo").arg(&pipe).status().await?;
@@ -97,7 +94,7 @@ async fn an_unread_pipe_delays_no_request(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line x: the clock is 26 hours ahead for a while, or years behind until it is set.
+/// The clock is 26 hours ahead for a while, or years behind until it is set.
 #[cfg(target_os = "linux")]
 async fn a_clock_that_jumps_ends_no_session(stage: &mut Stage) -> Result<()> {
     let time = stage.folder().join("time");

@@ -44,7 +44,7 @@ on!(over_nats: a_stop_does_not_wait_for_who_does_not_read);
 
 const MIB: u64 = 1 << 20;
 
-/// Line c: the answers to pings that nobody reads.
+/// The answers to pings that nobody reads.
 async fn a_client_that_pings_and_never_reads_is_ended(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -61,7 +61,7 @@ async fn a_client_that_pings_and_never_reads_is_ended(stage: &mut Stage) -> Resu
     Ok(())
 }
 
-/// Line d: clients that do not read, and requests that never end, while the service stops.
+/// Clients that do not read, and requests that never end, while the service stops.
 async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let address = stage.gateway_addr();
@@ -116,8 +116,8 @@ async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line d: answers that nobody reads, more than the system keeps for a socket and less than a
-/// client may have waiting.
+/// Answers that nobody reads, more than the system keeps for a socket and less than a client may
+/// have waiting.
 async fn a_stop_does_not_wait_for_who_does_not_read(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let model = format!(r#"{{"large":"{}"}}"#, "x".repeat(900_000));
@@ -139,7 +139,7 @@ async fn a_stop_does_not_wait_for_who_does_not_read(stage: &mut Stage) -> Result
     Ok(())
 }
 
-/// Line q: messages that are kept unfinished, on connections that are kept alive by pings.
+/// Messages that are kept unfinished, on connections that are kept alive by pings.
 async fn messages_that_are_never_finished_end_their_connections(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -165,7 +165,7 @@ async fn messages_that_are_never_finished_end_their_connections(stage: &mut Stag
     Ok(())
 }
 
-/// Line q: what they hold is bounded for all connections together, and whoever holds little stays.
+/// What they hold is bounded for all connections together, and whoever holds little stays.
 async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -192,7 +192,7 @@ async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -
     Ok(())
 }
 
-/// Line f: a head goes out with each auth request.
+/// A head goes out with each auth request.
 async fn large_heads_are_refused(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -208,8 +208,7 @@ async fn large_heads_are_refused(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line f: a few bytes make a request of 16 kB, and there are more of them than the service can
-/// answer.
+/// A few bytes make a request of 16 kB, and there are more of them than the service can answer.
 async fn tiny_requests_behind_large_heads_wait_for_each_other(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -255,7 +254,7 @@ async fn settles(stage: &Stage, most: u64) -> Result<()> {
 /// How the service is asked whether it is well.
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
 
-/// Line a: idle connections of one address, more than the service has descriptors for.
+/// Idle connections of one address, more than the service has descriptors for.
 async fn one_address_leaves_places_for_others(stage: &mut Stage) -> Result<()> {
     raise_own_limit()?;
     stage.under(&["prlimit", "--nofile=64:1024"]);
@@ -278,8 +277,8 @@ async fn one_address_leaves_places_for_others(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line a: idle connections of many addresses. Who is in goes on, and whoever comes later gets in
-/// when they have left.
+/// Idle connections of many addresses. Who is in goes on, and whoever comes later gets in when they
+/// have left.
 async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &mut Stage) -> Result<()> {
     raise_own_limit()?;
     stage.under(&["prlimit", "--nofile=64:1024"]);
@@ -345,7 +344,7 @@ async fn in_its_network<T: Send + 'static>(
     tokio::task::spawn_blocking(move || clients.join()).await?.map_err(|_| anyhow!("the clients panicked"))?
 }
 
-/// Line h: all clients come at once, as after a restart.
+/// All clients come at once, as after a restart.
 async fn no_connection_is_dropped_when_all_clients_come_at_once(stage: &mut Stage) -> Result<()> {
     const CLIENTS: usize = 2000;
     raise_own_limit()?;
@@ -357,8 +356,8 @@ async fn no_connection_is_dropped_when_all_clients_come_at_once(stage: &mut Stag
     Ok(())
 }
 
-/// Line h: two thousand who are logged in come back at once, the service having crashed. None is
-/// dropped, and none is out.
+/// Two thousand who are logged in come back at once, the service having crashed. None is dropped,
+/// and none is out.
 async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
     const CLIENTS: usize = 2000;
     const AT_ONCE: usize = 16;
@@ -394,8 +393,8 @@ async fn everybody_is_back_after_a_crash(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Line a: no descriptor is left for a connection. It waits, others go on, and it is taken when
-/// there are some.
+/// No descriptor is left for a connection. It waits, others go on, and it is taken when there are
+/// some.
 async fn without_descriptors_connections_wait_and_are_taken_afterwards(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let (address, pid) = (stage.gateway_addr(), stage.service()?.pid()?);

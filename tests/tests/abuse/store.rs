@@ -110,8 +110,7 @@ fn limit(stage: &Stage, limit: &str) -> Result<()> {
     Ok(())
 }
 
-/// Line a: strangers have all descriptors. None is left for a file that was only to be ready for
-/// later.
+/// Strangers have all descriptors. None is left for a file that was only to be ready for later.
 async fn a_store_without_descriptors_refuses_and_goes_on(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
@@ -129,8 +128,7 @@ async fn a_store_without_descriptors_refuses_and_goes_on(stage: &mut Stage) -> R
     stage.start_service().await?;
     owner.returns(stage).await
 }
-
-/// Line b: the disk full for a moment, at any moment of the journal's.
+/// The disk is full for a moment, whatever the write-ahead log is doing.
 async fn a_full_disk_is_refused_and_forgiven(stage: &mut Stage) -> Result<()> {
     let disk = SmallDisk::under(stage, 14).await?;
     stage.up(&[]).await?;
@@ -151,8 +149,7 @@ async fn a_full_disk_is_refused_and_forgiven(stage: &mut Stage) -> Result<()> {
     stage.start_service().await?;
     owner.returns(stage).await
 }
-
-/// Line w: the disk full when the service starts, which is when sled writes a snapshot.
+/// The disk is full when the service starts, which is when sled writes a snapshot.
 async fn a_start_on_a_full_disk_loses_nothing(stage: &mut Stage) -> Result<()> {
     let disk = SmallDisk::under(stage, 14).await?;
     stage.up(&[]).await?;
@@ -183,9 +180,8 @@ async fn a_start_on_a_full_disk_loses_nothing(stage: &mut Stage) -> Result<()> {
     }
     Ok(())
 }
-
-/// Lines a and b: a write of the journal that fails leaves unknown what is on disk. Nobody answers
-/// as if it were known.
+/// After a failed write of the write-ahead log it is unknown what is on disk, and nothing is
+/// answered as if it were known.
 async fn a_write_that_fails_ends_the_process_and_loses_nothing(stage: &mut Stage) -> Result<()> {
     // So that the bound is an error, and no signal.
     stage.under(&["env", "--ignore-signal=XFSZ"]);
@@ -209,8 +205,7 @@ async fn a_write_that_fails_ends_the_process_and_loses_nothing(stage: &mut Stage
     stage.start_service().await?;
     owner.returns(stage).await
 }
-
-/// Line p: one bit flipped in sled's log.
+/// One bit is flipped in sled's log.
 async fn a_flipped_bit_is_repaired(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
@@ -259,8 +254,7 @@ async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
     }
     bail!("sled minds no bit of its log");
 }
-
-/// Line p: a file of the journal removed, and with it acknowledged sessions.
+/// A file of the write-ahead log is removed, and with it acknowledged sessions.
 async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut settled = Owner::enter(stage).await?;
@@ -287,7 +281,7 @@ async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Re
     Ok(())
 }
 
-/// Line w: what sled leaves when it is ended while it writes a snapshot.
+/// What sled leaves when it is ended while it writes a snapshot.
 async fn an_unfinished_snapshot_is_ignored(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;

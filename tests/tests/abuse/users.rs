@@ -52,8 +52,7 @@ async fn serve(stage: &mut Stage, path: &Path) -> Result<()> {
 async fn innocent(stage: &Stage, name: &str) -> Result<Innocent> {
     Innocent::enter_as(&stage.gateway_url(), name, std::time::Duration::from_millis(20)).await
 }
-
-/// Line k: emptied as by `cp`, `>` or an editor, and then missing, and then no list.
+/// Emptied as by `cp`, `>` or an editor, then missing, then invalid.
 async fn an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane", "john"]).await?;
     serve(stage, &path).await?;
@@ -77,7 +76,7 @@ async fn an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> 
     Ok(())
 }
 
-/// Line k: the service is started while the file is empty.
+/// The service is started while the file is empty.
 async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane"]).await?;
     serve(stage, &path).await?;
@@ -109,7 +108,7 @@ async fn a_start_with_an_emptied_users_file_ends_no_session(stage: &mut Stage) -
     Ok(())
 }
 
-/// Line y: cut between two users, for as long as the service needs to see it.
+/// Cut between two users, for as long as the service needs to see it.
 async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane", "john"]).await?;
     serve(stage, &path).await?;
@@ -128,7 +127,7 @@ async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) 
     Ok(())
 }
 
-/// Lines k and y must not keep in whoever is meant to go.
+/// A file that is incomplete for a moment must not keep in whoever is meant to go.
 async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane", "john", "mary"]).await?;
     serve(stage, &path).await?;
@@ -151,7 +150,7 @@ async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> 
     Ok(())
 }
 
-/// Line z: "jürgen" and "päss wörd" as one code point a letter, and as two.
+/// "jürgen" and "päss wörd" as one code point a letter, and as two.
 async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane"]).await?;
     let (name, password) = (["j\u{fc}rgen", "Ju\u{308}rgen "], ["p\u{e4}ss w\u{f6}rd", "pa\u{308}ss wo\u{308}rd"]);
@@ -171,7 +170,7 @@ async fn a_name_and_a_password_in_either_unicode_form_get_in(stage: &mut Stage) 
     Ok(())
 }
 
-/// Line u: as `systemctl reload` or logrotate send it, with the secret rotated under live sessions.
+/// As `systemctl reload` or logrotate send it, with the secret rotated under live sessions.
 async fn a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane"]).await?;
     serve(stage, &path).await?;
@@ -192,8 +191,7 @@ async fn a_hangup_ends_nothing_and_a_rotated_secret_refuses_no_key(stage: &mut S
     ensure!(stage.stop_service().await?.code() == Some(0));
     Ok(())
 }
-
-/// Rule 6, of users whom a program knows; and line z: it is asked by the prepared name.
+/// Users whom a program knows. It is asked by the prepared name.
 async fn a_users_program_that_fails_for_a_while_ends_no_session(stage: &mut Stage) -> Result<()> {
     let program = stage.folder().join("users");
     let script = "#!/bin/sh\nread -r question\ncase $(cat state) in down) exit 1;; mad) echo '{}'; exit;; esac\n\

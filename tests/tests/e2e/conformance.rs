@@ -5,8 +5,8 @@
 //! the service in any order, frames to a client in theirs.
 //! - `1> 7 get.conf.a {…}`: client 1 sends a request; `1> {…}`: any text;
 //! - `get.conf.a = {…}`: the service answers the request of that subject that came last;
-//! - `GET /api/conf/a {…}`: an HTTP request, and below it what must come back, `200 {…}`, and any of
-//!   its headers after that, `Location: /api/conf/b`;
+//! - `GET /api/conf/a {…}`: an HTTP request, and below it what must come back, `200 {…}`, and any
+//!   of its headers after that, `Location: /api/conf/b`;
 //! - `event.conf.a.change {…}`: the service tells of something; `c1` in a subject or a text is the
 //!   cid of client 1;
 //! - `"…"` in what must come is any string. Numbers must be the same to the last digit.
@@ -495,7 +495,8 @@ async fn a_token_taken_away_by_null(stage: &mut Stage) -> Result<()> {
     .await
 }
 
-/// A service, two clients, whoever sends HTTP requests, and what the service was asked last on each subject.
+/// A service, two clients, whoever sends HTTP requests, and what the service was asked last on each
+/// subject.
 struct Cast {
     service: Service,
     clients: Vec<(Res, String)>,

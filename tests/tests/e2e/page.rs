@@ -19,9 +19,9 @@ on!(embedded_alone:
     behind_a_proxy_the_public_url_lets_the_page_in,
 );
 
-/// Lines l, o and aa: a proxy that asks for the service by its own address, as nginx does. Without
-/// the option the page cannot connect, and the log says what to do; with it cookies are as that
-/// says, and the audit trail knows who came.
+/// A proxy that asks for the service by its own address, as nginx does. Without the option the page
+/// cannot connect, and the log says what to do; with it cookies are as that says, and the audit
+/// trail knows who came.
 async fn behind_a_proxy_the_public_url_lets_the_page_in(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;

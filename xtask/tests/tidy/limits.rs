@@ -1,5 +1,5 @@
-//! docs/limits.md is a table of limits, each row of which names a test. What docs/security.md and it
-//! name as tests are tests.
+//! docs/limits.md is a table of limits, each row of which names a test. What docs/security.md and
+//! it name as tests are tests.
 
 use std::{collections::HashSet, fs};
 

@@ -107,8 +107,7 @@ fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
     bench.most_actions = 0;
     crowd
 }
-
-/// Rule 4: an event was as much work in one stretch as it has subscribers.
+/// An event was once as much work in one go as it has subscribers.
 #[test]
 fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     let mut bench = Bench::new(Config::default());
@@ -178,8 +177,7 @@ fn access_that_may_have_changed_is_asked_for_before_anything_else_is_done() {
     let text = bench.texts.get(&last);
     assert!(text.is_none(), "answered by what was known of access before: {text:?}");
 }
-
-/// Rule 4: the oldest news was told to all subscribers at once.
+/// The oldest news was once told to all subscribers in one go.
 #[test]
 fn while_too_much_is_to_be_told_nothing_more_is_wanted_of_the_bus() {
     let mut bench = Bench::new(Config { max_untold_notices: 3, ..Config::default() });
@@ -200,8 +198,7 @@ fn while_too_much_is_to_be_told_nothing_more_is_wanted_of_the_bus() {
     bench.texts.get_mut(&crowd[0]).unwrap().retain(|text| text.contains("event"));
     assert!(crowd.iter().all(|connection| bench.texts[connection].len() == 5));
 }
-
-/// Rule 4: a lost bus was as much work in one stretch as there were connections and subscriptions.
+/// A lost bus was once as much work in one go as there were connections and subscriptions.
 #[test]
 fn a_lost_bus_ends_connections_and_requests_so_many_at_a_time() {
     let mut bench = Bench::new(Config::default());

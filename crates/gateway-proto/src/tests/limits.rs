@@ -689,7 +689,7 @@ fn requests_under_way_are_counted_in_bytes() {
     );
 }
 
-/// Line g: as many subscriptions as one frame after the other can make, as long as they are let be.
+/// As many subscriptions as one frame after the other can make, as long as they are let be.
 #[test]
 fn a_connection_gets_no_more_subscriptions_than_it_may_have_bytes() {
     let config = Config { max_subscription_bytes: 2 << 20, ..Config::default() };

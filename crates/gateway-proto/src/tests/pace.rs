@@ -123,8 +123,7 @@ fn empty(_: &str) -> String {
     r#"{"result":{"model":{}}}"#.to_owned()
 }
 
-/// Line t: each relogin of such a user was as many access requests as there are subscriptions, at
-/// once.
+/// Each relogin of such a user was as many access requests as there are subscriptions, at once.
 #[test]
 fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
     const SUBSCRIPTIONS: usize = 5000;
@@ -220,8 +219,7 @@ fn list_of(references: usize) -> impl Fn(&str) -> String {
         }
     }
 }
-
-/// Rule 4: a tree was taken in, sent, and dropped in one stretch each, however large it was.
+/// A tree was once taken in, sent and dropped in one go each, however large it was.
 #[test]
 fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
     const REFERENCES: usize = 5000;
@@ -332,8 +330,7 @@ fn while_too_much_waits_for_a_connection_more_is_done_with_each_input() {
     assert!(bench.most_changes <= 256, "{} at once", bench.most_changes);
     assert_eq!(bench.subscriptions(), 0);
 }
-
-/// Rule 4: all of it was done at once.
+/// All of it was once done in one go.
 #[test]
 #[should_panic(expected = "closed: too many events are waiting")]
 fn if_too_much_waits_for_a_connection_all_the_same_it_is_closed() {

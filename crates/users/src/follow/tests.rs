@@ -202,7 +202,7 @@ async fn what_could_not_be_told_is_told_again() {
     following.stop(&files.known).await;
 }
 
-/// Line k: `cp`, `>` and editors leave the file empty for a moment.
+/// `cp`, `>` and editors leave the file empty for a moment.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_empty_or_gone_for_a_while_ends_no_session_and_keeps_no_one_out() {
     let files = Files::new(&list([1, 2]));
@@ -230,7 +230,7 @@ async fn a_file_that_is_empty_or_gone_for_a_while_ends_no_session_and_keeps_no_o
     assert_eq!(following.live().await, [1]);
 }
 
-/// Line k, with a restart at the wrong moment.
+/// The same with a restart at the wrong moment.
 #[tokio::test(start_paused = true)]
 async fn a_start_with_an_empty_missing_or_partial_file_ends_no_session() {
     let files = Files::new(&list([1, 2]));
@@ -256,7 +256,7 @@ async fn a_start_with_an_empty_missing_or_partial_file_ends_no_session() {
     assert_eq!(following.live().await, [2]);
 }
 
-/// Line y: a file that arrives in pieces, each of which is a list.
+/// A file that arrives in pieces, each of which is a list.
 #[tokio::test(start_paused = true)]
 async fn while_a_file_arrives_nobody_is_removed_however_long_it_takes() {
     let files = Files::new(&list(1..=9));
