@@ -193,7 +193,7 @@ impl App {
         let clock = Arc::new(SteadyClock::start(config.store.is_in_data_folder().then(|| config.data.join("clock"))));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
-        background.open("keeping the time", |stop| async move { clock.keep(stop).await });
+        background.open("saving the session clock", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
         if let Some(place) = secret_place {
@@ -221,7 +221,7 @@ impl App {
         };
         let auth = Auth::new(&config.name, Arc::clone(&bus), Arc::clone(&sessions), directory, options).await?;
         services.open("answering requests", |stop| auth.run(stop));
-        background.open("asking who is there", |stop| probing::run(Arc::clone(&sessions), stop));
+        background.open("probing connections", |stop| probing::run(Arc::clone(&sessions), stop));
         background.open("disposing of sessions", |stop| expiry::run(Arc::clone(&sessions), stop));
         if is_shared {
             let peers = peers.clone();
@@ -244,7 +244,7 @@ impl App {
             }
             UserSource::Nats(subject) => {
                 let changes = Changes::new(Arc::clone(&bus), &subject, sessions).await?;
-                background.open("hearing of users", |stop| changes.run(stop));
+                background.open("following announced users", |stop| changes.run(stop));
             }
             UserSource::Demo(_) | UserSource::Exec(_) => {}
         }

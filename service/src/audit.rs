@@ -103,10 +103,10 @@ const WAITING: usize = 4096;
 
 /// The longest wait. A disk takes thousands of events in that time; a pipe that takes none is not
 /// being read, and no login waits for it.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WRITE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How often it is reported that nothing is read.
-const TELL: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How many are written together.
 const AT_ONCE: usize = 512;
@@ -142,7 +142,7 @@ impl Audit {
             Err(TrySendError::Full(event)) => event,
         };
         if !state.is_stuck.load(Relaxed) {
-            if events.send_timeout(event, PATIENCE).await.is_ok() {
+            if events.send_timeout(event, WRITE_DEADLINE).await.is_ok() {
                 return;
             }
             state.is_stuck.store(true, Relaxed);
@@ -228,11 +228,11 @@ impl Trail {
         loop {
             tokio::select! {
                 written = &mut writing => return Some(written),
-                () = tokio::time::sleep(TELL) => {
+                () = tokio::time::sleep(REPORT_INTERVAL) => {
                     let lost = self.state.lost.load(Relaxed);
                     error!(lost, "the audit trail is not being read; check the process at the other end of the pipe");
                 }
-                () = self.stop.cancelled() => return tokio::time::timeout(PATIENCE, writing).await.ok(),
+                () = self.stop.cancelled() => return tokio::time::timeout(WRITE_DEADLINE, writing).await.ok(),
             }
         }
     }
@@ -240,7 +240,7 @@ impl Trail {
     async fn publish(&mut self, line: &str) {
         let Some((bus, subject)) = &self.subject else { return };
         let line = line.trim_end().to_owned();
-        let published = tokio::time::timeout(PATIENCE, bus.publish(subject, line.into())).await;
+        let published = tokio::time::timeout(WRITE_DEADLINE, bus.publish(subject, line.into())).await;
         match published.unwrap_or(Err(BusError::Disconnected)) {
             Ok(()) if self.unpublished > 0 => {
                 error!(lost = self.unpublished, "publishing the audit trail works again; some events were lost");

@@ -128,7 +128,7 @@ struct ConcurrencyLimits {
 /// How long a request may wait before it is processed. Its sender waits 3 s, both Resgate and the
 /// embedded gateway; the rest is for the work and the way back. A login that queues for its
 /// password check has passed this wait, and has asked for more time.
-const PATIENCE: Duration = Duration::from_millis(2500);
+const MAX_WAIT: Duration = Duration::from_millis(2500);
 
 /// The longest payload that is parsed, in bytes.
 const MAX_PAYLOAD: usize = 64 * 1024;
@@ -215,7 +215,7 @@ impl Auth {
             }
             let route = Route::of(&subject, &self.cx.name);
             match (reply, &route) {
-                (Some(_), _) if since.elapsed() > PATIENCE => self.drop_overdue(payload),
+                (Some(_), _) if since.elapsed() > MAX_WAIT => self.drop_overdue(payload),
                 (Some(reply), Route::Login) => self.take_login(route, payload, reply, tasks).await,
                 (Some(reply), _) => {
                     let place = match self.limits.enter() {
@@ -342,7 +342,7 @@ impl AuthContext {
             | Route::UserAccess(_)
             | Route::User(_)
             | Route::MethodAccess
-            | Route::Exchange
+            | Route::AfterHeaderAuth
             | Route::UnknownMethod
             | Route::UnknownResource => false,
         }
@@ -364,12 +364,12 @@ impl AuthContext {
             Route::Connect => Box::pin(connect::connect(self, payload)).await,
             Route::HeaderLogin => Box::pin(header_login::header_login(self, payload)).await,
             Route::MethodAccess if self.key_cookie.is_some() => Ok(cookie_refresh::access()),
-            Route::Exchange if self.key_cookie.is_some() => Ok(Response::null()),
+            Route::AfterHeaderAuth if self.key_cookie.is_some() => Ok(Response::null()),
             Route::Renew => renew::renew(self, payload).await,
             Route::RenewAt(_) if self.instance.is_some() => renew::renew(self, payload).await,
             Route::UserAccess(cid) => user::access(cid, payload),
             Route::User(_) => user::get(self, held, payload).await,
-            Route::UnknownMethod | Route::Exchange | Route::RenewAt(_) => {
+            Route::UnknownMethod | Route::AfterHeaderAuth | Route::RenewAt(_) => {
                 Err(route::check(payload).map_or_else(|error| error, |()| Failure::method_not_found()))
             }
             Route::UnknownResource | Route::MethodAccess => {

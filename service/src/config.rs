@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_that_were_not_given_bow_to_those_that_were() {
+    fn default_lifetimes_adapt_to_those_given() {
         let times = |args: &str| {
             let Policy { key_lifetime, session_lifetime, refresh } = ok(args, "").policy;
             (key_lifetime / 1000, session_lifetime / 1000, refresh as f64 / 1000.0)
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_do_is_refused_with_its_name_and_what_to_do() {
+    fn invalid_options_are_refused_by_name_with_what_to_do() {
         for (args, file, expected) in [
             ("--refresh 5x", "", "--refresh \"5x\" is not a duration; write it like 90s, 10m, 24h or 30d"),
             ("", "refresh = \"5x\"", "FILE: refresh \"5x\" is not a duration"),

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_we_could_have_made_is_a_cookie_of_ours() {
+    fn only_values_that_the_service_could_have_made_count() {
         let ours = |name: &str, value: &str| format!("{name}={value}");
         let name = "__Host-relogin-session";
         let good = brought("example.org", &[&ours(name, VALUE)]);

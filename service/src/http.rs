@@ -245,7 +245,7 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let host = hosts.next().map(|host| String::from_utf8_lossy(host.as_bytes()));
     if hosts.next().is_some() {
-        return (StatusCode::BAD_REQUEST, "More than one Host.\n").into_response();
+        return (StatusCode::BAD_REQUEST, "The request has more than one Host.\n").into_response();
     }
     // Health checks and key verifiers come from inside, under any name.
     if matches!(request.uri().path(), HEALTH | jwks::PATH) {
@@ -297,7 +297,7 @@ fn serve_page(site: &Site, client: ClientAddress, request: Request) -> Response 
     let (parts, _) = request.into_parts();
     if !matches!(parts.method, Method::GET | Method::HEAD) {
         let allow = [(header::ALLOW, READ_ONLY)];
-        return (StatusCode::METHOD_NOT_ALLOWED, allow, "There is only something to read here.\n").into_response();
+        return (StatusCode::METHOD_NOT_ALLOWED, allow, "Only GET and HEAD are allowed here.\n").into_response();
     }
     let path = path(&parts.uri);
     let mut response = PAGE.serve(path, &parts.headers, site.demo);

@@ -102,13 +102,13 @@ const ANSWER: Tag = Tag(1);
 
 /// How long a subscriber may take to answer before this instance starts all the same: it may be a
 /// wiretap on all subjects, or an instance whose machine is gone, until the server notices.
-const PATIENCE: Duration = Duration::from_millis(750);
+const ANSWER_DEADLINE: Duration = Duration::from_millis(750);
 
 /// After how long the question is repeated, because the server may have noticed.
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long to listen for instances that start at the same time: at least this long, and on a busy
-/// machine this many times as long as this instance needs to hear itself, up to [`PATIENCE`].
+/// machine this many times as long as this instance needs to hear itself, up to [`ANSWER_DEADLINE`].
 const SIMULTANEOUS: Duration = Duration::from_millis(40);
 const TIMES: u32 = 20;
 
@@ -126,7 +126,7 @@ pub fn subject(name: &str) -> String {
 
 /// The permissions that an instance needs to find others.
 #[must_use]
-pub fn wishes(name: &str) -> Vec<Need> {
+pub fn needs(name: &str) -> Vec<Need> {
     let subject = subject(name);
     vec![Need::subscribe(subject.clone()), Need::publish(subject.clone(), subject, "")]
 }
@@ -161,8 +161,8 @@ impl Claim {
     /// Asks while this instance does not listen: if nobody does, the bus reports that at once.
     async fn ask_for_running(&self) -> Result<(), ClaimError> {
         let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
-        let (patience, mut asking) = (Instant::now() + PATIENCE, Vec::new());
-        while Instant::now() < patience {
+        let (deadline, mut asking) = (Instant::now() + ANSWER_DEADLINE, Vec::new());
+        while Instant::now() < deadline {
             // An answer to an earlier question counts as well.
             asking.push(self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?);
             match timeout(AGAIN, answers.next()).await {
@@ -193,13 +193,13 @@ impl Claim {
         let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
         let _asking = self.bus.ask(&self.subject, self.words(), &mailbox, ANSWER).await?;
         let asked = Instant::now();
-        let (mut patience, own) = (asked + PATIENCE, self.state().me.id.clone());
-        while let Ok(Some(delivery)) = timeout_at(patience, answers.next()).await {
+        let (mut deadline, own) = (asked + ANSWER_DEADLINE, self.state().me.id.clone());
+        while let Ok(Some(delivery)) = timeout_at(deadline, answers.next()).await {
             if let Delivery::Reply { payload, .. } = delivery
                 && let Some(other) = Instance::read(&payload)
             {
                 if other.id == own {
-                    patience = asked + (asked.elapsed() * TIMES).clamp(SIMULTANEOUS, PATIENCE);
+                    deadline = asked + (asked.elapsed() * TIMES).clamp(SIMULTANEOUS, ANSWER_DEADLINE);
                 }
                 self.state().hear(&other);
             }
@@ -467,7 +467,7 @@ mod tests {
         let _gone = bus.subscribe(&[subject("session")]).await.unwrap();
         let begin = Instant::now();
         start(&bus).await.unwrap();
-        assert!(begin.elapsed() < PATIENCE + AGAIN + SIMULTANEOUS * 2);
+        assert!(begin.elapsed() < ANSWER_DEADLINE + AGAIN + SIMULTANEOUS * 2);
     }
 
     /// Two that have started apart from each other, as in the two halves of a network.

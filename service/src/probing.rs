@@ -43,7 +43,7 @@ mod tests {
     use crate::sessions::tests::{World, cid};
 
     /// How long a session's connections have for their answers.
-    const PATIENCE: Duration = Duration::from_secs(5);
+    const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
     /// Jane on as many connections, `c0` to `c<n>`, with the liveness probe running.
     struct Probed {
@@ -81,7 +81,7 @@ mod tests {
         async fn told_for(&mut self, pause: Duration) -> String {
             tokio::time::sleep(pause).await;
             let told = self.world.told();
-            told.lines().filter(|line| line.contains("null") || line.contains("who")).collect::<Vec<_>>().join("\n")
+            told.lines().filter(|line| line.contains("null") || line.contains("probe")).collect::<Vec<_>>().join("\n")
         }
 
         async fn connections(&self) -> String {
@@ -94,19 +94,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn few_connections_are_not_asked() {
         let mut probed = Probed::of(4).await;
-        assert_eq!(probed.told_for(PATIENCE * 2).await, "");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "");
         probed.relogin("c0").await;
-        assert_eq!(probed.told_for(PATIENCE * 2).await, "");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "");
     }
 
     #[tokio::test(start_paused = true)]
     async fn unresponsive_connections_are_detached_and_told() {
         let mut probed = Probed::of(5).await;
-        assert_eq!(probed.told_for(PATIENCE / 2).await, "who is there of 1");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE / 2).await, "probe of 1");
         for on in ["c0", "c3", "c4"] {
             probed.answer(on).await;
         }
-        assert_eq!(probed.told_for(PATIENCE / 2 - Duration::from_millis(1)).await, "");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE / 2 - Duration::from_millis(1)).await, "");
         assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4", "there is time yet");
         let told = probed.told_for(Duration::from_millis(2)).await;
         assert_eq!(told, "c1 user null\nc1 token null\nc2 user null\nc2 token null");
@@ -118,11 +118,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_of_all_says_nothing() {
         let mut probed = Probed::of(6).await;
-        assert_eq!(probed.told_for(PATIENCE * 2).await, "who is there of 1");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "probe of 1");
         assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4 c5");
         // It is asked again, for nothing was learned.
         probed.relogin("c5").await;
-        assert_eq!(probed.told_for(PATIENCE * 2).await, "who is there of 1");
+        assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "probe of 1");
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,10 +133,10 @@ mod tests {
         probed.relogin("c6").await;
         probed.answer("c4").await;
         probed.answer("c0").await;
-        let told = probed.told_for(PATIENCE * 2).await;
+        let told = probed.told_for(ANSWER_DEADLINE * 2).await;
         // Not c1 that has relogged in, and not c5 and c6 that were not there to be asked.
         let left = "c2 user null\nc2 token null\nc3 user null\nc3 token null";
-        assert_eq!(told, format!("who is there of 1\n{left}"));
+        assert_eq!(told, format!("probe of 1\n{left}"));
         assert_eq!(probed.connections().await, "c0 c4 c5 c1 c6");
     }
 

@@ -189,7 +189,7 @@ pub(crate) mod tests {
     /// RFC 8032, section 7.1, test 3, and NIST's P-256 example of RFC 6979, A.2.5 ("sample"): not
     /// only what we sign ourselves.
     #[test]
-    fn signatures_of_others_making_verify() {
+    fn signatures_made_by_others_verify() {
         let public = bytes("fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025");
         let r = bytes("6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac");
         let s = bytes("18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a");
@@ -212,7 +212,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn keys_that_are_no_points_are_refused() {
+    fn keys_that_are_not_points_are_refused() {
         let x = bytes("60fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6");
         let y = bytes("7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299");
         assert!(admit(&p256(&x, &y)).is_some());
@@ -269,7 +269,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_signature_proves_nothing() {
+    fn malformed_signatures_prove_nothing() {
         // The orders of the two groups: an s of the order or more is another text of a signature
         // that verifies.
         let l = bytes("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");

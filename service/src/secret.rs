@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_do_is_refused_without_showing_it() {
+    fn unusable_secrets_are_refused_without_showing_them() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let good = STANDARD.encode([1; 32]);

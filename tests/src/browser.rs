@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    PATIENCE,
+    DEADLINE,
     chromedriver::{Chromedriver, Extension},
     parts::Part,
 };
@@ -103,7 +103,7 @@ impl Browser {
             "goog:loggingPrefs": { "browser": "ALL" },
             "pageLoadStrategy": loading.strategy(),
             // Our deadlines come first, and name what was waited for.
-            "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
+            "timeouts": { "script": 2 * DEADLINE.as_millis(), "pageLoad": 2 * DEADLINE.as_millis() },
         });
         let capabilities: Capabilities = serde_json::from_value(capabilities)?;
         Self::connect(driver.url(), label, capabilities).await
@@ -201,7 +201,7 @@ impl Browser {
             observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
             look();";
         let script = WAIT.replace("CONDITION", condition);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left < Duration::from_millis(1) {

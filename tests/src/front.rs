@@ -20,7 +20,7 @@ use hyper_util::{
 use serde_json::Value;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle, time::timeout};
 
-use crate::{PATIENCE, browser::PLAIN_HOST};
+use crate::{DEADLINE, browser::PLAIN_HOST};
 
 mod relay;
 
@@ -276,7 +276,7 @@ impl Front {
                 }
             }
         };
-        timeout(PATIENCE, search).await.unwrap_or_else(|_| Err(anyhow!("the front did not see {what} in time")))
+        timeout(DEADLINE, search).await.unwrap_or_else(|_| Err(anyhow!("the front did not see {what} in time")))
     }
 
     /// Waits for a message since `mark`.

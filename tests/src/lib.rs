@@ -36,13 +36,13 @@ pub mod webkit;
 
 /// How long anything is waited for. Long, because it only passes when a test fails: on a machine
 /// that is busy building, a browser may take many seconds to start.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Waits for `done`, but no longer than [`PATIENCE`] in all: what it takes in meanwhile is no sign
+/// Waits for `done`, but no longer than [`DEADLINE`] in all: what it takes in meanwhile is no sign
 /// that it will come to an end.
 ///
 /// # Errors
 /// As `done`, and if it is not done in time; `what` says what did not come.
 pub async fn in_time<T>(what: &str, done: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, done).await.unwrap_or_else(|_| Err(anyhow!("{what} did not come in time")))
+    tokio::time::timeout(DEADLINE, done).await.unwrap_or_else(|_| Err(anyhow!("{what} did not come in time")))
 }

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::PATIENCE;
+use crate::DEADLINE;
 
 /// An address kept for a server that is started, killed and started again there. The reservation is
 /// a bound socket that never listens: with `SO_REUSEADDR` (which every server sets) the server may
@@ -48,7 +48,7 @@ impl Address {
     /// # Errors
     /// If none does in time.
     pub async fn listens(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         while TcpStream::connect(self.addr).await.is_err() {
             if Instant::now() > deadline {
                 bail!("nobody listens on {}", self.addr);

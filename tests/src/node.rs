@@ -35,7 +35,7 @@ impl Script {
     /// Waits for a step, and answers what the script says with it.
     ///
     /// # Errors
-    /// If the script ends before, or patience does.
+    /// If the script ends before, or the deadline passes.
     pub async fn step(&self, step: &str) -> Result<Value> {
         let find = |line: &str| serde_json::from_str::<Value>(line).ok().filter(|said| said["step"] == step);
         self.process.line(&format!("the step {step}"), find).await

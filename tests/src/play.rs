@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use crate::{
-    PATIENCE, parts,
+    DEADLINE, parts,
     stage::{Arrangement, Stage},
     watch::{self, LIMIT, Watched},
 };
@@ -117,7 +117,7 @@ async fn play_on(mut stage: Stage, limit: Duration, act: impl AsyncFnOnce(&mut S
     });
     if !matches!(outcome, Ok(Ok(()))) {
         // Whoever gave no answer before may give none now.
-        let _ = timeout(PATIENCE, stage.save_evidence()).await;
+        let _ = timeout(DEADLINE, stage.save_evidence()).await;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))
 }

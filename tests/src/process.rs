@@ -18,7 +18,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{PATIENCE, secrets};
+use crate::{DEADLINE, secrets};
 
 /// How much memory a process holds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Process {
     /// Waits for a line of output for which `find` has an answer, from the start on.
     ///
     /// # Errors
-    /// If the program ends its output without one, or patience does. The error has the last lines.
+    /// If the program ends its output without one, or the deadline passes. The error has the last lines.
     pub async fn line<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let mut output = self.output.clone();
         let mut seen = 0;
@@ -118,7 +118,7 @@ impl Process {
                 }
             }
         };
-        timeout(PATIENCE, search)
+        timeout(DEADLINE, search)
             .await
             .unwrap_or_else(|_| Err(anyhow!("{} did not say {what} in time", self.name)))
             .with_context(|| self.last_words())
@@ -208,7 +208,7 @@ impl Process {
     /// # Errors
     /// If it does not in time.
     pub async fn ended(mut self) -> Result<ExitStatus> {
-        let status = timeout(PATIENCE, self.child.wait())
+        let status = timeout(DEADLINE, self.child.wait())
             .await
             .map_err(|_| anyhow!("{} did not end in time\n{}", self.name, self.last_words()))??;
         self.finish().await;
@@ -238,7 +238,7 @@ impl Process {
     /// # Errors
     /// If it fails, with its last words.
     pub async fn succeeds(mut self) -> Result<()> {
-        let status = timeout(PATIENCE, self.child.wait()).await;
+        let status = timeout(DEADLINE, self.child.wait()).await;
         self.finish().await;
         match status {
             Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => Ok(()),

@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::{PATIENCE, in_time};
+use crate::{DEADLINE, in_time};
 
 /// WebSocket opcodes (RFC 6455, section 5.2).
 pub mod opcode {
@@ -243,7 +243,7 @@ impl Raw {
     /// Reads to the end of the connection, and answers all that had not been taken.
     ///
     /// # Errors
-    /// If it is not ended within [`PATIENCE`].
+    /// If it is not ended within [`DEADLINE`].
     pub async fn ended(mut self) -> Result<Vec<u8>> {
         in_time("the end of a connection", async {
             while self.read_some_at_all().await? > 0 {}
@@ -265,7 +265,7 @@ impl Raw {
     }
 
     async fn read_some(&mut self) -> Result<usize> {
-        tokio::time::timeout(PATIENCE, self.read_some_at_all()).await.context("nothing came in time")?
+        tokio::time::timeout(DEADLINE, self.read_some_at_all()).await.context("nothing came in time")?
     }
 
     /// A reset is an end.

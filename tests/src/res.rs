@@ -20,7 +20,7 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
-use crate::{PATIENCE, in_time};
+use crate::{DEADLINE, in_time};
 
 /// A RES connection.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Res {
     /// Waits for the answer to a request.
     ///
     /// # Errors
-    /// If the connection ends first, or patience does.
+    /// If the connection ends first, or the deadline passes.
     pub async fn answer(&mut self, id: u64) -> Result<Answer> {
         let what = format!("the answer to request {id}");
         let search = async {
@@ -216,7 +216,7 @@ impl Res {
     /// came before it off the queue; answers its data.
     ///
     /// # Errors
-    /// If the connection ends first, or patience does.
+    /// If the connection ends first, or the deadline passes.
     pub async fn event(&mut self, name: &str) -> Result<Value> {
         self.event_where(name, |_| true).await
     }
@@ -281,7 +281,7 @@ impl Res {
     /// Waits for the next frame, whatever it is; none that another way of waiting has taken in.
     ///
     /// # Errors
-    /// If the connection ends first, or patience does.
+    /// If the connection ends first, or the deadline passes.
     pub async fn frame(&mut self) -> Result<Value> {
         serde_json::from_str(&self.frame_text().await?).context("reading a frame")
     }
@@ -292,7 +292,7 @@ impl Res {
     /// As [`Res::frame`].
     pub async fn frame_text(&mut self) -> Result<String> {
         loop {
-            let message = timeout(PATIENCE, self.socket.next()).await.map_err(|_| anyhow!("no frame in time"))?;
+            let message = timeout(DEADLINE, self.socket.next()).await.map_err(|_| anyhow!("no frame in time"))?;
             if let Message::Text(text) = message.context("the connection has ended")?? {
                 return Ok(text.to_string());
             }
@@ -350,7 +350,7 @@ async fn take_in(
     answers: &mut HashMap<u64, Answer>,
     events: &mut VecDeque<Value>,
 ) -> Result<()> {
-    let message = timeout(PATIENCE, message).await.map_err(|_| anyhow!("no message in time"))?;
+    let message = timeout(DEADLINE, message).await.map_err(|_| anyhow!("no message in time"))?;
     let text = match message.context("the connection has ended")?? {
         Message::Text(text) => text,
         Message::Close(frame) => bail!("the gateway closed the connection: {frame:?}"),

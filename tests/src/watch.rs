@@ -10,15 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::PATIENCE;
+use crate::DEADLINE;
 
 /// What a scenario may take in all: several times what the longest takes on a busy machine.
 /// Whatever it waits for has a limit of its own; a driver or a browser that gives no answer at all
 /// has none.
-pub(crate) const LIMIT: Duration = Duration::from_secs(8 * PATIENCE.as_secs());
+pub(crate) const LIMIT: Duration = Duration::from_secs(8 * DEADLINE.as_secs());
 
 /// For how long nothing may begin or end while the tests' process is there.
-const SILENCE: Duration = Duration::from_secs(LIMIT.as_secs() + 3 * PATIENCE.as_secs());
+const SILENCE: Duration = Duration::from_secs(LIMIT.as_secs() + 3 * DEADLINE.as_secs());
 
 /// A scenario that is being played, until this is dropped.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ fn note(change: impl FnOnce(&mut Playing)) {
 
 fn watch() {
     loop {
-        thread::sleep(PATIENCE);
+        thread::sleep(DEADLINE);
         let playing = PLAYING.lock().unwrap_or_else(PoisonError::into_inner);
         if playing.since.is_some_and(|since| since.elapsed() > SILENCE) {
             // Not by `eprintln`: the runner keeps that for the test that it never hears of again.

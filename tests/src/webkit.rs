@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{PATIENCE, browser::Browser, in_time, net::Address, parts::Part, process::Process};
+use crate::{DEADLINE, browser::Browser, in_time, net::Address, parts::Part, process::Process};
 
 /// A screen, and what is shown on it.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Webkit {
         let driver = self.driver.as_ref().context("the driver was started")?;
         let capabilities: Capabilities = serde_json::from_value(json!({
             "webkitgtk:browserOptions": { "binary": Part::MiniBrowser.path()?, "args": ["--automation"] },
-            "timeouts": { "script": 2 * PATIENCE.as_millis(), "pageLoad": 2 * PATIENCE.as_millis() },
+            "timeouts": { "script": 2 * DEADLINE.as_millis(), "pageLoad": 2 * DEADLINE.as_millis() },
         }))?;
         Ok(Arc::new(Browser::connect(&format!("http://{}", driver.address.get()), label, capabilities).await?))
     }

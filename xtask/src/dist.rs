@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{context::Context, no_arguments, page, report, setup};
 
 /// The deadline for the binary to get ready, generous for any machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Builds `dist/relogin` and checks that it serves the whole page by itself.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
@@ -64,7 +64,7 @@ fn is_own_file(word: &str) -> bool {
 
 fn get(address: &str, path: &str) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(READY_DEADLINE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(|| format!("reading {path}"))?;

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt};
 use log::{Log, Metadata, Record};
 use relogin_client_tokio::{Client, EndReason, FileStorage, Model, Options, SessionState};
 use relogin_tests::{
-    PATIENCE,
+    DEADLINE,
     play::{Failure, play},
     stage::{Arrangement, Stage},
 };
@@ -48,7 +48,7 @@ fn connect(stage: &Stage, file: &Path) -> Client {
 }
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> S::Item {
-    timeout(PATIENCE, stream.next()).await.expect("did not happen").expect("the client is at work")
+    timeout(DEADLINE, stream.next()).await.expect("did not happen").expect("the client is at work")
 }
 
 async fn session(client: &Client, is_it: impl Fn(&SessionState) -> bool) {

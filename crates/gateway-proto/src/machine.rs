@@ -1,4 +1,4 @@
-//! The machine's face: inputs in, actions out.
+//! The machine's interface: inputs in, actions out.
 
 mod work;
 mod wreck;
@@ -204,7 +204,7 @@ impl Gateway {
         match Connection::open(key, cid, origin, operation, &mut self.shared) {
             Some(connection) => {
                 self.connections.insert(key, connection);
-                self.with(key, Connection::knock);
+                self.with(key, Connection::ask_whether_it_opens);
             }
             None => self.act_close(key, close::INTERNAL_ERROR, "no connection id"),
         }

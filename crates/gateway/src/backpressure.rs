@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_is_larger_than_all_credit_waits_for_all_of_it_and_not_for_ever() {
+    fn a_frame_larger_than_all_credit_waits_for_all_of_it_and_is_read_then() {
         let backpressure = backpressure(8, 10 * UNIT);
         assert!(frame(&backpressure, 11 * UNIT));
         assert!(!frame(&backpressure, 1));

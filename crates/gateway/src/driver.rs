@@ -113,7 +113,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
 
     let clock = sleep_until(driver.started);
     tokio::pin!(clock);
-    let mut patience = None;
+    let mut deadline = None;
     loop {
         let timeout = driver.timeout();
         // The machine has work left, or is late: others go first, but not indefinitely.
@@ -133,8 +133,8 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             () = memory.exceeded() => Wake::Excess,
             () = drain::next(driver.drain.as_ref()), if driver.drain.is_some() => Wake::LeaveInTurn,
             // Also if nobody is left to say so.
-            () = stopped(&mut stopping), if patience.is_none() => Wake::Stop,
-            () = sleep_until(patience.unwrap_or(driver.started)), if patience.is_some() => Wake::Drained,
+            () = stopped(&mut stopping), if deadline.is_none() => Wake::Stop,
+            () = sleep_until(deadline.unwrap_or(driver.started)), if deadline.is_some() => Wake::Drained,
         };
         let is_overtaken = is_due && !matches!(wake, Wake::Timeout);
         match wake {
@@ -148,13 +148,13 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
             Wake::Timeout => driver.tell(Input::Timeout),
             Wake::Excess => driver.cut_largest(),
             Wake::LeaveInTurn => driver.go_on_leaving(),
-            Wake::Stop => patience = Some(Instant::now() + drain),
+            Wake::Stop => deadline = Some(Instant::now() + drain),
             Wake::Drained => break,
         }
         if is_overtaken {
             driver.tell(Input::Timeout);
         }
-        if patience.is_some() && driver.unanswered == 0 && driver.turns.is_empty() && events.is_empty() {
+        if deadline.is_some() && driver.unanswered == 0 && driver.turns.is_empty() && events.is_empty() {
             break;
         }
         if driver.work >= WORK {

@@ -110,7 +110,7 @@ pub fn proof_text(challenge: &str, key: &ReloginKey) -> String {
 pub struct Challenge {
     /// To be signed and sent back as it is.
     pub challenge: String,
-    /// Milliseconds until it is no good any more.
+    /// Milliseconds until it expires.
     pub expires_in: u64,
 }
 
@@ -146,7 +146,7 @@ pub struct Rotated {
     pub generation: u64,
 }
 
-/// What is the caller's fault. Maps to a RES error by [`Denied::code`] and its message.
+/// An error of the caller. Maps to a RES error by [`Denied::code`] and its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum Denied {
@@ -170,10 +170,10 @@ pub enum Denied {
     /// decided: the key is as good as it was, with a new challenge.
     #[error("Invalid challenge")]
     InvalidChallenge,
-    /// Logins are let in from browsers with our cookie alone, and none came along.
+    /// Logins require the browser's cookie, and the request has none.
     #[error("Cookie required")]
     CookieRequired,
-    /// The token of an issuer is good for nothing, or there is none. Why, is for the log to say.
+    /// The token of an issuer is missing or unusable; the log says why.
     #[error("Invalid token")]
     InvalidToken,
     /// There is no such method.
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_guide_s_params_are_taken_and_unknown_members_ignored() {
+    fn legacy_params_are_accepted_and_unknown_members_ignored() {
         let login: LoginParams =
             serde_json::from_str(r#"{"username":"Jane","password":"p","remember":true,"attempt":null}"#).unwrap();
         assert_eq!((login.username.as_str(), login.password.expose(), login.attempt), ("Jane", "p", None));

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_challenge_is_none() {
+    fn a_changed_challenge_is_refused() {
         let keyring = keyring(&[1]);
         let text = mint(&keyring, &cid("a"), NOW).challenge;
         let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();

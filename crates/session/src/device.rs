@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_and_curves_are_none_of_ours() {
+    fn other_kinds_and_curves_are_refused() {
         let (x, y) = (text(1), text(2));
         for (kty, crv, y) in [
             ("OKP", "X25519", None),

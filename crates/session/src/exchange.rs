@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_changed_is_none() {
+    fn a_changed_text_is_refused() {
         let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
         let text = mint(&keyring, SID, 7, NOW).expose().to_owned();
         for at in (0..text.len()).filter(|at| !(22..32).contains(at)) {

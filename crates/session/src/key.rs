@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_are_no_keys_are_none() {
+    fn texts_that_are_not_keys_are_refused() {
         for text in ["", "constructor", "__proto__", "é", "=", &"A".repeat(75), &"é".repeat(40), &"A".repeat(100_000)]
         {
             assert!(ReloginKey::new(text.to_owned()).parse().is_none(), "{text:.20}");

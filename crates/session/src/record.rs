@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_says_why() {
+    fn bytes_that_are_not_a_record_are_refused_with_a_reason() {
         assert!(matches!(Record::decode(&[]), Err(RecordError::Empty)));
         assert!(matches!(Record::decode(&[9, 1, 2]), Err(RecordError::UnknownFormat(9))));
         let whole = typical().encode().unwrap();

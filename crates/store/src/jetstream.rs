@@ -96,7 +96,7 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// What the store's face and its follower share.
+/// What the store and its follower share.
 struct Shared {
     bucket: Bucket,
     client: Client,
@@ -206,8 +206,7 @@ impl JetStreamStore {
     }
 }
 
-/// A write under way. Dropped before it has ended, it is in doubt: also if the caller lost
-/// patience.
+/// A write under way. Dropped before it has ended, also by a caller that gives up, it is in doubt.
 struct Write<'a> {
     shared: &'a Shared,
     id: WriteId,

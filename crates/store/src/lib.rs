@@ -97,7 +97,7 @@ pub enum Damage {
 
 /// Stores sessions.
 ///
-/// # What is asked of a store
+/// # Requirements
 ///
 /// - **Durability.** All answers are about durable state: a write returns once it would survive a
 ///   power loss (the memory store: at once), and a read never shows a write that has not returned.

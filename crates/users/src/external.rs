@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_nobody_s_wrong_password_and_is_not_repeated() {
+    fn an_unusable_answer_is_no_wrong_password_and_is_not_quoted() {
         for text in [
             "",
             "hunter2",

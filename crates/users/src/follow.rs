@@ -31,7 +31,7 @@ use crate::{
 pub type LookRequest = oneshot::Sender<Result<usize, String>>;
 
 /// How long to wait for a file that changes between any two looks.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// A users file, and what is known of its users.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl Watch {
         let is_within = |at: Option<Instant>, span| at.is_some_and(|at| now.duration_since(at) < span);
         let is_unsure =
             self.written_at == Some(now) || self.file.ends_within_a_line() && is_within(self.written_at, AGREEMENT);
-        self.is_new && is_unsure && is_within(self.new_since, PATIENCE)
+        self.is_new && is_unsure && is_within(self.new_since, LONGEST_WAIT)
     }
 
     /// The file's content is not known now, so neither is how long anything has been so.

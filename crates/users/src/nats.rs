@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_answer_and_what_is_no_answer_are_failures_of_ours() {
+    async fn missing_and_unusable_answers_are_internal_errors() {
         let queued = AtomicUsize::new(0);
         let silent = rig(|_| None).await;
         let begin = Instant::now();

@@ -55,7 +55,7 @@ async fn the_program_is_asked_and_believed() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_a_failure_of_ours_and_is_not_repeated() {
+async fn an_unusable_answer_is_an_internal_error_and_is_not_quoted() {
     for (script, expected) in [
         ("cat", "failed: its answer cannot be read"),
         ("", "failed: its answer cannot be read"),

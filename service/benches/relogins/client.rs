@@ -135,7 +135,7 @@ impl Session {
             self.client.publish_with_reply(subject, inbox, request.into()).await.unwrap();
             loop {
                 let answer = answers.next().await.unwrap().payload;
-                // Not a request for patience while the password check queues.
+                // Not a request for more time while the password check queues.
                 if answer.starts_with(b"{") {
                     break answer;
                 }

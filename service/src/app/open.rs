@@ -62,9 +62,10 @@ pub(super) async fn connect(kind: BusKind) -> anyhow::Result<(Arc<dyn Bus>, Opti
 /// Checks that NATS permits what is needed. Returns what it does not permit of that by which other
 /// instances are noticed.
 pub(super) async fn check_permissions(nats: &NatsBus, uses: &Uses) -> anyhow::Result<Option<Permission>> {
-    let (needs, mut wildcards, mut wishes) = (needs::needs(uses), needs::wildcards(uses), instance::wishes(&uses.name));
-    wishes.extend(wildcards.iter().filter(|wildcard| !needs.contains(wildcard)).cloned());
-    let mut refused = nats.require(needs, wishes).await?;
+    let (needs, mut wildcards, mut optional) =
+        (needs::needs(uses), needs::wildcards(uses), instance::needs(&uses.name));
+    optional.extend(wildcards.iter().filter(|wildcard| !needs.contains(wildcard)).cloned());
+    let mut refused = nats.require(needs, optional).await?;
     wildcards.retain(|wildcard| match refused.iter().position(|refused| *refused == wildcard.permission) {
         Some(at) => {
             let refused = refused.remove(at);

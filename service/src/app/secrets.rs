@@ -19,7 +19,7 @@ use crate::{
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum SecretAction {
     /// Make a new secret, which signs from now on.
     Rotate,
     /// Forget all secrets but the one that signs.
@@ -32,7 +32,7 @@ pub enum What {
 #[derive(Clone, Debug)]
 pub struct SecretChange {
     /// What is to be done.
-    pub what: What,
+    pub what: SecretAction,
     /// NATS servers.
     pub nats: NatsConfig,
     /// The resource name of the services that use the secrets.
@@ -46,7 +46,7 @@ pub struct SecretChange {
 }
 
 /// How long instances may take to take up a new secret.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TAKE_UP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often in a row all instances that answer must know the new secret, before it signs: one may
 /// have been too busy to answer the first time.
@@ -64,7 +64,7 @@ impl SecretChange {
         let bucket = SecretBucket::open(nats.client(), &name, self.replicas, &self.passphrase).await?;
         let secret::Entry { text, revision } = bucket.read().await?;
         let said = match &self.what {
-            What::Import(path) => {
+            SecretAction::Import(path) => {
                 anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");
                 let text = secret::text_of(path)?;
                 let count = bucket.parse(&text)?.count();
@@ -74,12 +74,12 @@ impl SecretChange {
             _ if revision == 0 => {
                 anyhow::bail!("there are no secrets in the bucket {name} yet; the first service makes one")
             }
-            What::Prune => {
+            SecretAction::Prune => {
                 let first = lines(&text).next().unwrap_or_default();
                 write(&bucket, first, revision).await?;
                 "all secrets but the one that signs are forgotten".to_owned()
             }
-            What::Rotate => {
+            SecretAction::Rotate => {
                 let new = secret::fresh_line()?;
                 let fingerprint = bucket.parse(&new)?.fingerprints().concat();
                 let mut all: Vec<_> = lines(&text).collect();
@@ -111,7 +111,7 @@ async fn wait_until_all(
     wanted: u32,
     has_it: impl Fn(&[String]) -> bool,
 ) -> anyhow::Result<usize> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TAKE_UP_DEADLINE;
     let mut rounds = 0;
     loop {
         let known = instance::fingerprints(bus, name).await?;

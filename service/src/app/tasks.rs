@@ -75,7 +75,7 @@ mod tests {
 
     /// The audit trail ends with the last of those who write to it, before anybody has told it to.
     #[tokio::test]
-    async fn a_part_that_ends_with_what_feeds_it_while_the_service_stops_is_no_failure() {
+    async fn a_part_that_ends_with_what_feeds_it_while_the_service_stops_has_not_failed() {
         let watch = Watch::default();
         let (feeding, fed) = (Tasks::new(&watch), Tasks::new(&watch));
         let (feed, ended) = tokio::sync::oneshot::channel::<()>();

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_moved_away_is_begun_anew() {
+    fn a_file_that_is_moved_away_is_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let (path, kept) = (folder.path().join("audit"), folder.path().join("audit.1"));
         fs::write(&path, "old\n").unwrap();

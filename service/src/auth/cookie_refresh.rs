@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The header with the exchange text that script was given in place of a key.
-const SHOWN: &str = "X-Relogin";
+const EXCHANGE_HEADER: &str = "X-Relogin";
 
 /// What an HTTP request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +61,11 @@ pub(super) async fn carry_out(
     meta.header.insert("Cache-Control".to_owned(), vec!["no-store".to_owned()]);
     match action {
         CookieAction::Refresh => {
-            let shown =
-                origin.header.get(SHOWN).and_then(|shown| shown.first()).map(|text| ReloginKey::new(text.clone()));
+            let shown = origin
+                .header
+                .get(EXCHANGE_HEADER)
+                .and_then(|shown| shown.first())
+                .map(|text| ReloginKey::new(text.clone()));
             let granted = cx.sessions.refresh(presented.as_ref(), shown.as_ref(), cx.browser_of(request)).await?.ok();
             let Some(LoggedIn { relogin_key, expires_in, .. }) = granted else {
                 let denied = Denied::InvalidReloginKey;

@@ -18,7 +18,7 @@ use super::{
 use crate::{audit::Event, proof};
 
 /// How long a gateway is asked to wait for a password check that queues.
-const PATIENCE: Duration = Duration::from_secs(15);
+const EXTRA_TIME: Duration = Duration::from_secs(15);
 
 /// When to try again if the caller's share of the queue is full.
 const FULL: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
     let begun = match poll!(&mut beginning) {
         Poll::Ready(begun) => begun,
         Poll::Pending => {
-            cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
             beginning.await
         }
     };
@@ -110,7 +110,7 @@ async fn turn(cx: &AuthContext, party: Party, reply: &str) -> Option<Turn> {
     match cx.queue.enter(party) {
         Entered::Turn(turn) => Some(turn),
         Entered::Waiting(waiting) => {
-            cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+            cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
             waiting.turn().await
         }
         Entered::Full => None,
@@ -127,7 +127,7 @@ async fn verify(cx: &AuthContext, credentials: Credentials<'_>, reply: &str) -> 
         verdict = &mut verifying => return Ok(verdict?),
         () = queued.notified() => {}
     }
-    cx.send_bytes(reply, encode_pre_response(PATIENCE)).await;
+    cx.send_bytes(reply, encode_pre_response(EXTRA_TIME)).await;
     Ok(verifying.await?)
 }
 

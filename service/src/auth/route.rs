@@ -34,7 +34,7 @@ pub(super) enum Route {
     MethodAccess,
     /// `call.<name>.refresh` and `.logout`: what remains of an HTTP request after its header
     /// authentication has done everything.
-    Exchange,
+    AfterHeaderAuth,
     /// A method that does not exist.
     UnknownMethod,
     /// A resource that does not exist.
@@ -76,7 +76,7 @@ impl Route {
             Some(Subject::Call(resource, method))
                 if resource == name && matches!(method.as_str(), "refresh" | "logout") =>
             {
-                Self::Exchange
+                Self::AfterHeaderAuth
             }
             Some(Subject::Auth(..) | Subject::Call(..)) => Self::UnknownMethod,
             Some(Subject::Access(resource)) if resource == name => Self::MethodAccess,
@@ -102,7 +102,7 @@ impl fmt::Display for Route {
             Self::UserAccess(_) => "access to a user",
             Self::User(_) => "get of a user",
             Self::MethodAccess => "access to methods",
-            Self::Exchange => "end of an exchange",
+            Self::AfterHeaderAuth => "cookie refresh or logout",
             Self::UnknownMethod => "unknown method",
             Self::UnknownResource => "unknown resource",
         })
@@ -142,8 +142,8 @@ mod tests {
             ("auth.session.renewal.i1", Route::UnknownMethod),
             ("call.session.renew.i1", Route::UnknownMethod),
             ("access.session", Route::MethodAccess),
-            ("call.session.refresh", Route::Exchange),
-            ("call.session.logout", Route::Exchange),
+            ("call.session.refresh", Route::AfterHeaderAuth),
+            ("call.session.logout", Route::AfterHeaderAuth),
             ("access.session.user.c1", Route::UserAccess("c1".into())),
             ("get.session.user.c1", Route::User("c1".into())),
             ("auth.session.constructor", Route::UnknownMethod),

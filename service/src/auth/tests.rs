@@ -276,7 +276,7 @@ async fn a_key_opens_once_and_its_request_sent_twice_gets_the_same_successor() {
 }
 
 #[tokio::test]
-async fn nobody_is_harmed_by_keys_that_are_none() {
+async fn malformed_keys_harm_nobody() {
     let rig = Rig::new().await;
     let key = rig.log_in("c1").await["reloginKey"].as_str().unwrap().to_owned();
     for bad in [
@@ -347,7 +347,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
 }
 
 #[test]
-fn only_an_object_is_a_token_of_ours() {
+fn only_an_object_can_be_a_token_of_the_service() {
     let of = |json: Json| super::request::token_of(Some(&serde_json::value::to_raw_value(&json).unwrap()));
     let token = json!({"sid": "AAAAAAAAAAAAAAAAAAAAAA", "userId": 3, "role": "user"});
     let array = json!([token["sid"], token["userId"], token["role"]]);
@@ -491,7 +491,7 @@ async fn a_user_is_shown_to_its_own_connection_alone() {
 }
 
 #[tokio::test]
-async fn what_there_is_not_is_not_found() {
+async fn unknown_resources_and_methods_are_not_found() {
     let rig = Rig::new().await;
     for subject in
         ["auth.session.constructor", "auth.session.user.c1.login", "call.session.login", "call.session.user.c1.set"]
@@ -584,7 +584,7 @@ async fn a_flood_of_logins_delays_no_relogin() {
     assert_eq!(relogin["result"]["generation"], 2, "{relogin}");
     assert_eq!(rig.auth("logout", "c1", &json!(null)).await, json!({"result": null}));
 
-    // The one too many was refused at once, the others were asked for patience, and get in when it
+    // The one too many was refused at once, the others were asked to wait, and get in when it
     // is their turn.
     let one_too_many = flood.pop().unwrap().answer().await;
     assert_eq!(

@@ -62,7 +62,7 @@ impl Hold<'_> {
     /// to the gateway before the answer, which drops it: then it is told again.
     pub(super) async fn confirm(self, cx: &AuthContext) {
         if let Err(error) = cx.sessions.confirm_session(&self.connection, self.answered).await {
-            debug!(connection = %self.connection, "cannot look again at whose user was answered: {}", Chain(&error));
+            debug!(connection = %self.connection, "cannot check again which user was answered: {}", Chain(&error));
         }
     }
 }

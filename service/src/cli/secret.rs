@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use relogin_store::jetstream::Replicas;
 
 use super::{nats::NatsLogin, parse_replicas};
-use crate::app::secrets::{SecretChange, What};
+use crate::app::secrets::{SecretAction, SecretChange};
 
 /// What to do to the secrets in NATS.
 #[derive(Debug, Subcommand)]
@@ -53,9 +53,9 @@ pub(super) struct SecretPlaceArgs {
 /// The change that a command asks for.
 pub(super) fn change(command: SecretCommand) -> SecretChange {
     let (what, place) = match command {
-        SecretCommand::Rotate(place) => (What::Rotate, place),
-        SecretCommand::Prune(place) => (What::Prune, place),
-        SecretCommand::Import { file, place } => (What::Import(file), place),
+        SecretCommand::Rotate(place) => (SecretAction::Rotate, place),
+        SecretCommand::Prune(place) => (SecretAction::Prune, place),
+        SecretCommand::Import { file, place } => (SecretAction::Import(file), place),
     };
     let SecretPlaceArgs { nats, login, name, bucket, replicas, secret_passphrase } = place;
     SecretChange {

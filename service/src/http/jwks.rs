@@ -32,7 +32,7 @@ pub(super) async fn serve(State(site): State<Arc<Site>>) -> Response {
         )
             .into_response(),
         None => {
-            (StatusCode::NOT_FOUND, "Relogin keys are no JSON Web Tokens here; see --key-format.\n").into_response()
+            (StatusCode::NOT_FOUND, "Relogin keys are not JSON Web Tokens here; see --key-format.\n").into_response()
         }
     }
 }

@@ -25,10 +25,10 @@ const QUEUE: u32 = 4096;
 pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
     open(address).await.map_err(|source| {
         let advice = match source.kind() {
-            io::ErrorKind::AddrInUse => "another program has this port; stop it, or take another port with --listen",
-            io::ErrorKind::PermissionDenied => "ports below 1024 are root's; take another with --listen",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address; take another with --listen",
-            _ => "take another address with --listen",
+            io::ErrorKind::AddrInUse => "another program has this port; stop it, or choose another port with --listen",
+            io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose another with --listen",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
+            _ => "choose another address with --listen",
         };
         ListenError { address: address.to_owned(), advice, source }
     })

@@ -47,7 +47,7 @@ const NOT_FOUND: &str = "There is nothing here. The page is at /.\n";
 const GATEWAY: &str = r#"<meta name="res-gateway" content=""#;
 
 /// How long an immutable file may be cached, as a header value: a year, the usual maximum.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 impl Page {
     /// The file at `path`, or a text that says why there is none. With `demo` the page is told that
@@ -106,7 +106,7 @@ fn respond(file: &File, request: &HeaderMap) -> Response {
     let caching = match file.path {
         // It may set a cookie, which is for one browser only.
         INDEX => "no-store",
-        path if is_named_by_content(path) => FOR_EVER,
+        path if is_named_by_content(path) => IMMUTABLE,
         _ => "no-cache",
     };
     let headers =
@@ -150,7 +150,7 @@ mod tests {
     };
 
     #[test]
-    fn only_what_is_named_by_its_content_is_kept_for_ever() {
+    fn only_files_named_by_their_content_are_immutable() {
         for path in ["page-3f2a9c0d1e4b5a67.js", "page-3f2a9c0d1e4b5a67_bg.wasm", "style-0123456789abcdef.css"] {
             assert!(is_named_by_content(path), "{path}");
         }
@@ -206,8 +206,8 @@ mod tests {
     async fn files_go_out_with_their_type_and_as_long_as_they_may_be_kept() {
         for (path, kind, caching) in [
             ("index.html", "text/html; charset=utf-8", "no-store"),
-            ("style-0123456789abcdef.css", "text/css; charset=utf-8", FOR_EVER),
-            ("page-0123456789abcdef_bg.wasm", "application/wasm", FOR_EVER),
+            ("style-0123456789abcdef.css", "text/css; charset=utf-8", IMMUTABLE),
+            ("page-0123456789abcdef_bg.wasm", "application/wasm", IMMUTABLE),
         ] {
             let response = fixture().serve(path, &HeaderMap::new(), false);
             assert_eq!(response.status(), StatusCode::OK);

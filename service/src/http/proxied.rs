@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_of_version_2_ends_the_connection() {
+    async fn a_malformed_proxy_header_ends_the_connection() {
         for text in [
             header(0x21, 0x11, &v4()[..11]),
             header(0x21, 0x41, &v4()),

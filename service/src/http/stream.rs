@@ -21,15 +21,15 @@ use super::places::Place;
 /// this long.
 pub(super) struct ClientStream<S = TcpStream> {
     stream: S,
-    patience: Duration,
+    deadline: Duration,
     /// Runs while a write waits. Boxed, because hardly any connection has one.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Option<Arc<Place>>,
 }
 
 impl<S> ClientStream<S> {
-    pub(super) fn new(stream: S, patience: Duration, place: Option<Arc<Place>>) -> Self {
-        Self { stream, patience, stalled: None, _place: place }
+    pub(super) fn new(stream: S, deadline: Duration, place: Option<Arc<Place>>) -> Self {
+        Self { stream, deadline, stalled: None, _place: place }
     }
 
     fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -37,8 +37,8 @@ impl<S> ClientStream<S> {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let deadline = self.deadline;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(deadline)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -87,24 +87,24 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const DEADLINE: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_is_given_up() {
         let (near, _far) = tokio::io::duplex(10);
-        let mut stream = ClientStream::new(near, PATIENCE, None);
+        let mut stream = ClientStream::new(near, DEADLINE, None);
         let start = Instant::now();
         let failed = stream.write_all(&[0; 11]).await.unwrap_err();
-        assert_eq!((failed.kind(), start.elapsed()), (io::ErrorKind::TimedOut, PATIENCE));
+        assert_eq!((failed.kind(), start.elapsed()), (io::ErrorKind::TimedOut, DEADLINE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_a_little_at_a_time_is_not() {
         let (near, mut far) = tokio::io::duplex(10);
-        let mut stream = ClientStream::new(near, PATIENCE, None);
+        let mut stream = ClientStream::new(near, DEADLINE, None);
         let reading = tokio::spawn(async move {
             for _ in 0..100 {
-                sleep(PATIENCE - Duration::from_secs(1)).await;
+                sleep(DEADLINE - Duration::from_secs(1)).await;
                 far.read_u8().await.unwrap();
             }
             far

@@ -3,7 +3,7 @@
 use relogin_bus::{Bus, BusError, Delivery, Mailbox};
 use tokio::time::{Instant, timeout_at};
 
-use super::{ANSWER, Instance, PATIENCE, subject};
+use super::{ANSWER, ANSWER_DEADLINE, Instance, subject};
 
 /// The fingerprints of the secrets of each instance of `name` that answers within a second.
 ///
@@ -14,8 +14,8 @@ pub async fn fingerprints(bus: &dyn Bus, name: &str) -> Result<Vec<Vec<String>>,
     // The highest id: it takes precedence over nobody.
     let me = Instance { id: "f".repeat(32), began: 0, ready: false, shared: None };
     let _asking = bus.ask(&subject(name), me.words(), &mailbox, ANSWER).await?;
-    let (patience, mut known) = (Instant::now() + PATIENCE, Vec::new());
-    while let Ok(Some(delivery)) = timeout_at(patience, answers.next()).await {
+    let (deadline, mut known) = (Instant::now() + ANSWER_DEADLINE, Vec::new());
+    while let Ok(Some(delivery)) = timeout_at(deadline, answers.next()).await {
         match delivery {
             Delivery::Reply { payload, .. } => {
                 known.extend(Instance::read(&payload).and_then(|other| other.shared).map(|shared| shared.secrets));

@@ -170,7 +170,7 @@ fn tokens_of_all_four_algorithms_say_who_their_users_are() {
 /// RFC 7515, appendix A.1, A.2 and A.3, and RFC 8037, appendix A.4: not only what we sign
 /// ourselves.
 #[test]
-fn signatures_of_others_making_verify() {
+fn signatures_made_by_others_verify() {
     for (jwk, token) in include_str!("../../tests/issuers/rfc.txt")
         .split("\n\n")
         .map(|example| example.trim().split_once('\n').unwrap())
@@ -346,7 +346,7 @@ fn a_token_of_another_type_is_refused() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn malformed_tokens_are_refused() {
     let signer = ed25519(1);
     let keys = keys(&[(&signer, "a")]);
     let head = json!({ "alg": "EdDSA" });
@@ -624,7 +624,7 @@ fn key_files_of_all_forms_are_read() {
 }
 
 #[test]
-fn an_issuers_file_that_will_not_do_says_why() {
+fn an_unusable_issuers_file_is_refused_with_a_reason() {
     let refused = |from: &str, to: &str| {
         let folder = folder("");
         let path = folder.path().join("issuers.toml");

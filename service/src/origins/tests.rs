@@ -31,7 +31,7 @@ fn may_act(origins: &Origins, pages: &[&str], host: &str) -> bool {
 }
 
 #[test]
-fn pages_of_the_same_origin_and_what_is_no_page_may_connect() {
+fn pages_of_the_same_origin_and_programs_may_connect() {
     for (page, host) in [
         (None, "example.org"),
         (Some("https://example.org"), "example.org"),

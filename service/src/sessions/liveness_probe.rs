@@ -19,7 +19,7 @@ use tokio::{sync::Notify, time::Instant};
 pub(crate) const THRESHOLD: usize = 4;
 
 /// How long an answer may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The sessions that are being probed.
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl LivenessProbe {
         let mut rounds = self.rounds();
         for sid in sids {
             if let Some(round) = rounds.get_mut(sid) {
-                round.until = Some(now + PATIENCE);
+                round.until = Some(now + ANSWER_DEADLINE);
             }
         }
     }

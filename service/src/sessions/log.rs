@@ -60,7 +60,7 @@ pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) 
         Outcome::Expired => line!(info, "session expired"),
         Outcome::Revoked => line!(info, "session revoked"),
         Outcome::Evicted => line!(info, "session ended: its user has more than they may have"),
-        Outcome::UserRemoved => line!(info, "the session's user is no more: session disposed of"),
+        Outcome::UserRemoved => line!(info, "session ended: its user was removed or disabled"),
         // Only with a genuine key, so strangers cannot fill a log with it.
         Outcome::ProofMissing => line!(info, "relogin key of a bound session without its device's proof: refused"),
         Outcome::CookieMismatch => line!(info, "relogin key without the cookie that its session is bound to: refused"),

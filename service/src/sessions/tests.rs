@@ -123,7 +123,7 @@ fn told_to(told: &mut Subscription) -> String {
             ["event", "session", "user", on, "rotated"] => format!("{on} rotated {}", payload["generation"]),
             ["system", "tokenReset"] => {
                 assert_eq!(payload["subject"], "auth.session.renew");
-                format!("who is there of {}", payload["tids"].as_array().unwrap().len())
+                format!("probe of {}", payload["tids"].as_array().unwrap().len())
             }
             _ => panic!("{}", message.subject),
         });
@@ -155,7 +155,7 @@ async fn login_tells_before_it_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_guides_relogin_moves_the_session_and_a_used_key_ends_it() {
+async fn a_legacy_relogin_moves_the_session_and_a_used_key_ends_it() {
     let mut world = World::new().await;
     let first = world.login("a", 1).await.unwrap().relogin_key;
     world.told();
@@ -240,7 +240,7 @@ async fn a_logout_that_comes_late_ends_no_later_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_key_changes_nothing() {
+async fn malformed_and_forged_keys_change_nothing() {
     let mut world = World::new().await;
     let logged_in = world.login("a", 1).await.unwrap();
     world.told();

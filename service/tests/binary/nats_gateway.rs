@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 /// The deadline of every wait; only a failing test waits so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long one request may take before it is sent again. Gateways give up after 3 s; here the
 /// machine may be busy.
@@ -36,7 +36,7 @@ pub(crate) async fn insist(client: &Client, method: &str, cid: &str, params: Val
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let answer = timeout(PATIENCE, insisting).await;
+    let answer = timeout(DEADLINE, insisting).await;
     (answer.unwrap_or_else(|_| panic!("no answer to {subject} of {cid}, however often it was sent")), sent)
 }
 
@@ -120,7 +120,7 @@ impl Gateway {
 
     /// The next message, whatever it is: its subject and payload.
     pub(crate) async fn hears_next(&mut self) -> (String, Vec<u8>) {
-        let message = timeout(PATIENCE, self.events.next()).await.expect("what is to be heard comes in time");
+        let message = timeout(DEADLINE, self.events.next()).await.expect("what is to be heard comes in time");
         let message = message.unwrap();
         (message.subject.to_string(), message.payload.to_vec())
     }
@@ -129,7 +129,7 @@ impl Gateway {
 impl Asked {
     /// The next message, pre-responses included.
     pub(crate) async fn next(&mut self) -> String {
-        let message = timeout(PATIENCE, self.0.next()).await.expect("an answer comes in time").unwrap();
+        let message = timeout(DEADLINE, self.0.next()).await.expect("an answer comes in time").unwrap();
         String::from_utf8(message.payload.to_vec()).unwrap()
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    nats_gateway::{Gateway, PATIENCE, insist},
+    nats_gateway::{DEADLINE, Gateway, insist},
     program::{Folder, Service},
 };
 
@@ -174,7 +174,7 @@ async fn without_its_bucket_an_instance_answers_nothing_and_ends_no_session_unti
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, healthy).await.expect("it goes on with the bucket");
+    timeout(DEADLINE, healthy).await.expect("it goes on with the bucket");
     let (ended, _) = insist(&gateway.client, "relogin", "c1", json!({"reloginKey": browser.key})).await;
     assert_eq!(ended["error"]["code"], "session.invalidReloginKey", "it was deleted with all others");
     for (_, service) in instances.into_iter().chain(another) {

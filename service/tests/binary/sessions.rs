@@ -205,7 +205,7 @@ async fn told_to_stop_it_answers_what_came_over_nats() {
         let payload = json!({"cid": format!("c{n}"), "token": null, "params": credentials()});
         logins.push(gateway.send("auth.session.login", payload).await);
     }
-    // The last one was either answered or asked for patience: it has arrived.
+    // The last one was either answered or asked for more time: it has arrived.
     let mut last = logins.pop().unwrap();
     last.next().await;
     service.signal(Signal::TERM);
@@ -269,7 +269,7 @@ async fn requests_sent_twice_on_one_connection_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_ends_neither_the_service_nor_a_session() {
+async fn a_malformed_key_ends_neither_the_service_nor_a_session() {
     let folder = Folder::new();
     let service = folder.serve("--demo").await;
     let mut guest = service.connect().await;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use crate::{
-    nats_gateway::{Gateway, PATIENCE},
+    nats_gateway::{DEADLINE, Gateway},
     program::{Folder, Service},
 };
 
@@ -228,7 +228,7 @@ async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
             }
         }
     };
-    let answer = timeout(PATIENCE, asking).await.expect("the other one answers");
+    let answer = timeout(DEADLINE, asking).await.expect("the other one answers");
     assert!(answer["result"]["reloginKey"].is_string() || answer["error"]["code"] == "session.alreadyLoggedIn");
     let token = gateway.hears("conn.c1.token").await;
     let (_, survivor) = instances.pop().unwrap();

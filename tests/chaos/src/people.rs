@@ -101,7 +101,7 @@ impl Person {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        let in_time = timeout(relogin_tests::PATIENCE, users()).await;
+        let in_time = timeout(relogin_tests::DEADLINE, users()).await;
         let browser = self.browser.number;
         for user in in_time.unwrap_or_else(|_| self.tabs.iter().map(Tab::user).collect()) {
             self.place.recorder.event(Event::AtLast { browser, user });
@@ -212,7 +212,7 @@ impl Thief {
                 }
             }
         };
-        timeout(relogin_tests::PATIENCE, using).await.context("a thief gets no answer")
+        timeout(relogin_tests::DEADLINE, using).await.context("a thief gets no answer")
     }
 
     async fn strike(&mut self, victim: usize, text: &str, attempt: &str) -> Result<Answer> {

@@ -33,7 +33,7 @@ pub struct Spec {
 #[derive(Debug)]
 pub struct Program {
     orders: mpsc::UnboundedSender<(Order, oneshot::Sender<()>)>,
-    keeper: JoinHandle<Result<Ends>>,
+    supervisor: JoinHandle<Result<Ends>>,
 }
 
 /// How often a program has ended, and how the last time.
@@ -62,7 +62,7 @@ impl Program {
         let ready = spec.ready;
         process.line("that it is ready", |line| line.contains(ready).then_some(())).await?;
         let (orders, ordered) = mpsc::unbounded_channel();
-        Ok(Self { orders, keeper: tokio::spawn(keep(spec, process, ordered)) })
+        Ok(Self { orders, supervisor: tokio::spawn(keep(spec, process, ordered)) })
     }
 
     /// Kills it, and starts it again after so long; returns when that is done.
@@ -81,12 +81,12 @@ impl Program {
     /// If it did or does otherwise.
     pub async fn stop(self) -> Result<Ends> {
         drop(self.orders);
-        self.keeper.await?
+        self.supervisor.await?
     }
 
     async fn order(&self, order: Order) {
         let (done, is_done) = oneshot::channel();
-        // A keeper that has failed says so when it is stopped.
+        // A supervisor that has failed says so when it is stopped.
         let _ = self.orders.send((order, done));
         let _ = is_done.await;
     }
@@ -148,7 +148,7 @@ async fn keep(
                 if let Ok(pid) = process.pid() {
                     kill_process(pid, Signal::TERM).context("asking it to end")?;
                 }
-                let status = tokio::time::timeout(relogin_tests::PATIENCE, process.gone()).await;
+                let status = tokio::time::timeout(relogin_tests::DEADLINE, process.gone()).await;
                 let status =
                     status.with_context(|| format!("{} does not end\n{}", spec.label, process.last_words()))??;
                 spec.judge(status, &process)?;

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
-use relogin_tests::{PATIENCE, parts::target};
+use relogin_tests::{DEADLINE, parts::target};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -83,7 +83,7 @@ pub async fn run(seed: u64, length: Duration) -> Result<Report> {
         while let Some(thief) = thieves.join_next().await {
             thief??;
         }
-        timeout(PATIENCE, world.agrees()).await.context("the NATS servers do not agree")?;
+        timeout(DEADLINE, world.agrees()).await.context("the NATS servers do not agree")?;
         let began = Instant::now();
         let mut people = people.join_all().await;
         people.sort_by_key(|person| person.browser.number);
@@ -109,7 +109,7 @@ pub async fn run(seed: u64, length: Duration) -> Result<Report> {
 }
 
 async fn come_back(people: &mut [Person]) -> Result<()> {
-    let all = timeout(PATIENCE, join_all(people.iter_mut().map(Person::come_back))).await;
+    let all = timeout(DEADLINE, join_all(people.iter_mut().map(Person::come_back))).await;
     let mut out = String::new();
     for person in people.iter().filter(|person| !person.is_in()) {
         let states: Vec<_> = person.tabs.iter().map(|tab| (tab.client.session(), tab.client.connection())).collect();
@@ -130,7 +130,7 @@ async fn calm_thefts(people: &mut [Person], place: &Place, seed: u64) -> Result<
             person.recover().await;
             anyhow::Ok(())
         };
-        timeout(PATIENCE, robbed).await.context("whoever was stolen from is not in again")??;
+        timeout(DEADLINE, robbed).await.context("whoever was stolen from is not in again")??;
     }
     Ok(())
 }

@@ -27,8 +27,7 @@
 //!
 //! - *What is told late that changes nothing.* A timer that only tidies up costs nothing; sockets
 //!   open at once.
-//! - *Pruning* of silent connections, users that change, and several sessions but for the worlds
-//!   with a login.
+//! - *The liveness probe*, users that change, and several sessions but for the worlds with a login.
 //!
 //! In most worlds storage is one text, and a swap is one step. In those of [two
 //! places](budget::Config::places) a swap is made by the shipped code

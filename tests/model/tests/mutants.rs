@@ -1,5 +1,5 @@
-//! Each rule, broken on purpose, is missed: the check finds a way to what must not be. The worlds
-//! are those of `holds.rs`, or smaller.
+//! Each rule that is broken on purpose is noticed: the check finds a way to a state that must not
+//! be. The worlds are those of `holds.rs`, or smaller.
 
 #![expect(clippy::print_stderr, reason = "how each is caught is what these tests are read for")]
 
@@ -88,7 +88,7 @@ fn an_attempt_that_is_not_written_before_it_is_sent() {
 }
 
 #[test]
-fn an_attempt_that_is_drawn_anew_for_each_try() {
+fn an_attempt_that_is_drawn_again_for_each_try() {
     let budget = Budget { mute: 1, timers: 1, drops: 1, ..Budget::NOTHING };
     is_caught(&Config { tabs: 1, ..bearer(Mutant::AttemptDrawnAnew, budget) }, &[NOBODY_IS_LOGGED_OUT, WAY_BACK]);
 }

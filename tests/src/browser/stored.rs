@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::Browser;
-use crate::PATIENCE;
+use crate::DEADLINE;
 
 impl Browser {
     /// The storage record of the session as JSON, or null.
@@ -31,7 +31,7 @@ impl Browser {
     /// If that does not come in time.
     pub async fn until_stored(&self, what: &str, condition: &str) -> Result<Value> {
         let until = format!("until((record) => {condition}, args[0])");
-        let mut found = self.storage(&until, vec![json!(PATIENCE.as_millis())]).await?;
+        let mut found = self.storage(&until, vec![json!(DEADLINE.as_millis())]).await?;
         if found == false {
             bail!("{}", self.about(&format!("{what} was not stored in time")));
         }

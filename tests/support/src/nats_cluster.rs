@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::nats_server::{NatsServer, Wire};
 
 /// How long the cluster may take to agree; only a test that fails waits so long.
-const PATIENCE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// The servers.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Cluster {
                 }
             }
         };
-        timeout(PATIENCE, made).await.expect("the servers find each other");
+        timeout(DEADLINE, made).await.expect("the servers find each other");
         cluster
     }
 
@@ -156,7 +156,7 @@ impl Cluster {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(PATIENCE, agreed).await.expect("the servers agree")
+        timeout(DEADLINE, agreed).await.expect("the servers agree")
     }
 
     async fn agreed(&self, stream: &str) -> Option<usize> {

@@ -16,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use relogin_tests::{
-    PATIENCE,
+    DEADLINE,
     attack::Attack,
     in_time,
     play::{Failure, goes_on, play_for},
@@ -188,7 +188,7 @@ async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Re
 /// again by the same attempt, and who is told to come later does. Answers the next key.
 async fn enter(connection: &mut Res, number: usize, key: Option<Value>, attempt: u32) -> Result<Value> {
     let attempt = format!("{attempt:021}A");
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + DEADLINE;
     loop {
         let answer = match &key {
             None => {
@@ -214,7 +214,7 @@ async fn enter(connection: &mut Res, number: usize, key: Option<Value>, attempt:
 
 /// Asks until there is an answer.
 async fn ask(connection: &mut Res, method: &str) -> Result<()> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + DEADLINE;
     loop {
         let answer = connection.request(method, None).await?;
         if answer.code() != Some("system.timeout") {

@@ -247,7 +247,7 @@ async fn settles(stage: &Stage, most: u64) -> Result<()> {
         }
         anyhow::Ok(())
     };
-    let settled = tokio::time::timeout(relogin_tests::PATIENCE, settling).await;
+    let settled = tokio::time::timeout(relogin_tests::DEADLINE, settling).await;
     settled.with_context(|| format!("{} MiB stay", resident / MIB))?
 }
 
@@ -315,7 +315,7 @@ async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &m
             }
         }
     };
-    tokio::time::timeout(relogin_tests::PATIENCE, healthy).await.context("it is not well again")??;
+    tokio::time::timeout(relogin_tests::DEADLINE, healthy).await.context("it is not well again")??;
     let mut innocent = Innocent::enter_as(&stage.gateway_url(), "john", Duration::ZERO).await?;
     innocent.goes_on(12).await?;
     innocent.leave().await?;

@@ -26,7 +26,7 @@ on!(embedded_alone:
     an_unfinished_snapshot_is_ignored,
 );
 
-/// More than fit into the journal's files that are ready: two of 4 MiB, 4 KiB for each relogin that
+/// More than fit into the log files that are ready: two of 4 MiB, 4 KiB for each relogin that
 /// is alone.
 const MORE_THAN_READY: u32 = 2_500;
 
@@ -69,8 +69,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Refreshes more often than the journal has room for, and answers how often that was not
-    /// refused for now. It need not be at all: what is settled gives its room back.
+    /// Refreshes more often than the write-ahead log has room for, and answers how often that was
+    /// not refused for now. It need not be at all: a checkpoint gives the room back.
     async fn refresh_much(&mut self) -> Result<u32> {
         let mut taken = 0;
         for _ in 0..MORE_THAN_READY {
@@ -133,7 +133,7 @@ async fn a_full_disk_is_refused_and_forgiven(stage: &mut Stage) -> Result<()> {
     let disk = SmallDisk::under(stage, 14).await?;
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
-    // More than the disk holds: the journal is settled and its files are used again.
+    // More than the disk holds: checkpoints let the log's files be used again.
     for _ in 0..2 {
         disk.fill()?;
         owner.refresh_much().await?;
@@ -257,7 +257,7 @@ async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
 /// A file of the write-ahead log is removed, and with it acknowledged sessions.
 async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
-    let mut settled = Owner::enter(stage).await?;
+    let mut early = Owner::enter(stage).await?;
     stage.stop_service().await?;
     stage.start_service().await?;
     let mut lost = Owner::enter(stage).await?;
@@ -275,7 +275,7 @@ async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Re
     let repaired = stage.relogin_says(&["store", "repair", "--data", &data]).await?;
     ensure!(repaired.0 == Some(1) && repaired.1.contains(&gone.display().to_string()), "{repaired:?}");
     stage.start_service().await?;
-    settled.returns(stage).await?;
+    early.returns(stage).await?;
     lost.connection = stage.res().await?;
     ensure!(lost.refresh().await.is_err(), "what is lost is not there");
     Ok(())

@@ -77,7 +77,7 @@ async fn relogin_is_doubled(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fault 10, first half: the connection breaks with the answer on its way.
+/// Fault 10, first case: the connection breaks with the answer on its way.
 async fn relogins_answer_is_lost(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
@@ -105,7 +105,7 @@ async fn relogins_answer_is_lost(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Fault 10, second half.
+/// Fault 10, second case.
 async fn page_reloads_before_it_has_the_new_key(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use relogin_tests::{
-    PATIENCE,
+    DEADLINE,
     browser::Browser,
     parts::Part,
     site::{Pages, Site},
@@ -273,7 +273,7 @@ async fn a_thousand_clients_leave_nothing_behind(stage: &mut Stage) -> Result<()
     assert_eq!(browser.run("return [page.alive(), page.listening()]").await?, json!([0, 0]));
 
     browser.run("return page.drop(100)").await?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DEADLINE;
     // The browser says when it has collected, and clears up after that, in its own time.
     while browser.run("return page.alive()").await? != 0 {
         ensure!(Instant::now() < deadline, "what was dropped is still at work");

@@ -78,7 +78,7 @@ async fn breaks_at_each_message(stage: &mut Stage, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Fault 10, third half: the connection lives on, the answer never comes. On connecting, and at a
+/// Fault 10, third case: the connection lives on, the answer never comes. On connecting, and at a
 /// refresh.
 async fn a_relogins_answer_is_lost_without_a_word(stage: &mut Stage) -> Result<()> {
     stage.up(&["--refresh", "3s"]).await?;

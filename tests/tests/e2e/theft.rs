@@ -95,7 +95,7 @@ async fn key_stolen_by_another_browser(stage: &mut Stage) -> Result<()> {
     let second_use = frames.iter().position(of_owner).context("it was seen")?;
     let since: Vec<_> = frames[second_use..].iter().filter(|frame| frame.connection != owners).collect();
     let taken = |frame: &&Frame| {
-        // PageGateway, or not yet subscribed and then seen.
+        // Told, or not yet subscribed and then seen.
         let user = match frame.is_event("session.user.{cid}", "change") {
             true => &frame.json["data"]["values"],
             false => &frame.json["result"]["models"]["session.user.{cid}"],

@@ -208,7 +208,7 @@ async fn closed_connections_are_detached(stage: &mut Stage) -> Result<()> {
     nats.flush().await?;
     let (mut tabs, mut key) = (Vec::<(String, Res)>::new(), Value::Null);
     for n in 0..6 {
-        // The fifth connection makes it a crowd, of which three have closed.
+        // The fifth connection exceeds the probe threshold; three have closed.
         if n == 4 {
             for (_, closing) in tabs.drain(1..) {
                 closing.close().await?;

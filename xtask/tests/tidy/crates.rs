@@ -82,7 +82,7 @@ fn has_example(readme: &str) -> bool {
 }
 
 #[test]
-fn an_example_that_does_not_run_is_none() {
+fn an_example_that_does_not_run_does_not_count() {
     assert!(has_example("# A\n\n```rust\nlet a = 1;\n```\n"));
     assert!(!has_example("# A\n\n```rust,no_run\nlet a = 1;\n```\n"));
 }

@@ -16,13 +16,12 @@ const RECHECK: Duration = Duration::from_secs(5);
 
 impl NatsBus {
     /// Checks that the server permits what is needed. From now on, refusals of that are available
-    /// from [`denied`](crate::Bus::denied). Returns the refused ones of `wishes`, which are
-    /// optional.
+    /// from [`denied`](crate::Bus::denied). Returns those of `optional` that are refused.
     ///
     /// # Errors
     /// [`ConnectError`] if it does not permit them, or does not answer.
-    pub async fn require(&self, needs: Vec<Need>, wishes: Vec<Need>) -> Result<Vec<Permission>, ConnectError> {
-        let all: Vec<_> = needs.iter().chain(&wishes).filter(|need| !need.is_used_at_start).cloned().collect();
+    pub async fn require(&self, needs: Vec<Need>, optional: Vec<Need>) -> Result<Vec<Permission>, ConnectError> {
+        let all: Vec<_> = needs.iter().chain(&optional).filter(|need| !need.is_used_at_start).cloned().collect();
         let (mut denied, mut unfulfilled) = (denied::check(&self.config, &all).await?, Vec::new());
         denied.retain(|permission| {
             let is_needed = needs.iter().any(|need| need.permission == *permission);

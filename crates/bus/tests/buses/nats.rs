@@ -33,7 +33,7 @@ async fn where_nobody_listens_connecting_fails_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_no_nats_server_is_refused() {
+async fn a_server_that_does_not_speak_nats_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
     let other = tokio::spawn(async move {
@@ -48,7 +48,7 @@ async fn what_is_no_nats_server_is_refused() {
 
 /// The permissions are tried on a connection of their own, to which no message comes.
 #[tokio::test]
-async fn a_server_that_says_nothing_of_permissions_is_not_waited_for_for_ever() {
+async fn a_server_that_does_not_report_permissions_is_not_waited_for() {
     let server = NatsServer::start(&[]);
     let (listener, to) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), server.address.clone());
     let url = format!("nats://{}", listener.local_addr().unwrap());

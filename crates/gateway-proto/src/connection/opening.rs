@@ -10,7 +10,7 @@ use crate::{
 
 impl Connection {
     /// Asks whether and how the connection may open, or has it opened if there is nobody to ask.
-    pub(crate) fn knock(&mut self, shared: &mut Shared) {
+    pub(crate) fn ask_whether_it_opens(&mut self, shared: &mut Shared) {
         let config = &shared.config;
         let method = if self.is_http() { &config.header_auth } else { &config.ws_header_auth };
         let Some((name, method)) = method.as_deref().and_then(|method| method.rsplit_once('.')) else {

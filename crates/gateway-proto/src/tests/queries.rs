@@ -397,7 +397,7 @@ fn so_many_query_requests_are_under_way_at_a_time() {
 }
 
 #[test]
-fn when_too_much_waits_for_query_requests_the_resources_are_fetched_anew() {
+fn when_too_much_waits_for_query_requests_the_resources_are_fetched_again() {
     check_with(
         Config { max_waiting_events: 2, ..Config::default() },
         &expect![[r#"

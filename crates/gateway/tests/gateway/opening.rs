@@ -10,7 +10,7 @@ use tokio::{
 use super::stage::Stage;
 
 #[tokio::test]
-async fn what_is_no_proper_upgrade_is_refused_in_words() {
+async fn a_malformed_upgrade_is_refused_in_words() {
     let stage = Stage::new().await;
     let response = stage.http("GET / HTTP/1.1\r\nUpgrade: websocket").await;
     assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
@@ -142,7 +142,7 @@ async fn who_leaves_while_a_service_thinks_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_none_is_told_the_version() {
+async fn a_malformed_handshake_is_told_the_version() {
     let stage = Stage::new().await;
     const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
     for (method, rest, status) in [

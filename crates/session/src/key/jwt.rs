@@ -507,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_or_truncated_text_is_none() {
+    fn a_changed_or_truncated_text_is_refused() {
         let keyring = keyring(&[1], true);
         let good = keyring.hand_out(FACTS);
         let text = good.expose();

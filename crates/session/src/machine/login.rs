@@ -10,7 +10,7 @@ pub struct Login {
     pub connection: ConnectionId,
     /// Who logs in.
     pub user: User,
-    /// By whose word the user is who they are; none if their password was right.
+    /// The issuer that vouches for the user; none if a password did.
     pub vouched: Option<Vouched>,
     /// The client's id of this login.
     pub attempt: Option<Attempt>,

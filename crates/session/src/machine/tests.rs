@@ -100,7 +100,7 @@ impl Use {
     }
 
     /// On a new connection, as a legacy client.
-    fn guide(generation: u64) -> Self {
+    fn legacy(generation: u64) -> Self {
         Self { attempt: None, ..Self::of(generation) }
     }
 
@@ -338,10 +338,10 @@ fn the_newest_key_rotates_and_the_others_are_told() {
 }
 
 #[test]
-fn the_guides_newest_key_rotates_and_moves_the_session() {
+fn a_legacy_clients_newest_key_rotates_and_moves_the_session() {
     check(
         Some(&live()),
-        Use::guide(5).command(),
+        Use::legacy(5).command(),
         expect![[r#"
         Rotated: replace g6 until +120 of +500 on new made by new None
         new: token Some("user")
@@ -356,7 +356,7 @@ fn the_guides_newest_key_rotates_and_moves_the_session() {
     );
     check(
         Some(&live()),
-        Use { on: "other", ..Use::guide(5) }.command(),
+        Use { on: "other", ..Use::legacy(5) }.command(),
         expect![[r#"
         Rotated: replace g6 until +120 of +500 on other made by other None
         other: token Some("user")
@@ -520,7 +520,7 @@ fn the_last_attempts_are_remembered_and_no_more() {
     }
     // A use without an attempt is remembered as one, and nobody can repeat it by an attempt that
     // looks like none.
-    let after = rotated(&rotated(&record, Use::guide(60)), Use::of(61));
+    let after = rotated(&rotated(&record, Use::legacy(60)), Use::of(61));
     for (generation, used, expected) in [
         (59, attempt(59), Outcome::StaleRetry),
         (60, Attempt([0; 16]), Outcome::ReuseDetected),
@@ -533,7 +533,7 @@ fn the_last_attempts_are_remembered_and_no_more() {
     // What has nothing to be remembered takes no room, and a bound session has no use for it.
     let mut guides = record;
     for generation in 60..90 {
-        guides = rotated(&guides, Use::guide(generation));
+        guides = rotated(&guides, Use::legacy(generation));
     }
     assert_eq!(guides.past, [[0; 4]; 0]);
     assert_eq!(rotated(&bound(), Use { proof: Proof::Valid, ..Use::of(5) }).past, bound().past);
@@ -543,7 +543,7 @@ fn the_last_attempts_are_remembered_and_no_more() {
 fn the_same_connection_retries() {
     check(
         Some(&live()),
-        Use { on: "maker", ..Use::guide(4) }.command(),
+        Use { on: "maker", ..Use::legacy(4) }.command(),
         expect![[r#"
             Retried: replace g5 until +120 of +500 on maker made by maker Some(1)
             maker: token Some("user")
@@ -574,13 +574,13 @@ maker: token None
 other: user None
 other: token None
 Invalid relogin key";
-    for used in [Use::of(4), Use::guide(4), Use::of(3), Use { attempt: Some(MADE), on: "maker", ..Use::of(3) }] {
+    for used in [Use::of(4), Use::legacy(4), Use::of(3), Use { attempt: Some(MADE), on: "maker", ..Use::of(3) }] {
         assert_eq!(shown(&decide(Some(&live()), used.command(), &rules(), NOW)), expected, "{}", used.generation);
     }
 }
 
 #[test]
-fn a_key_from_the_future_ends_a_bearer_session_and_a_proven_device_goes_on_from_it() {
+fn a_key_newer_than_its_record_ends_a_bearer_session_and_a_proven_device_goes_on() {
     check(
         Some(&live()),
         Use::of(6).command(),
@@ -618,7 +618,7 @@ fn a_bound_session_changes_nothing_without_proof() {
 
 #[test]
 fn a_proven_device_rotates_or_catches_up_and_never_ends_its_session() {
-    let proven = |generation| Use { proof: Proof::Valid, ..Use::guide(generation) };
+    let proven = |generation| Use { proof: Proof::Valid, ..Use::legacy(generation) };
     check(
         Some(&bound()),
         proven(5).command(),
@@ -772,7 +772,7 @@ fn a_changed_role_reaches_all_connections() {
 #[test]
 fn a_proven_device_s_tabs_are_told_as_any_others() {
     // A rotation tells them; that a device which was behind has caught up does not concern them.
-    let proven = |generation| Use { proof: Proof::Valid, on: "other", ..Use::guide(generation) };
+    let proven = |generation| Use { proof: Proof::Valid, on: "other", ..Use::legacy(generation) };
     let rotated = decide(Some(&bound()), proven(5).command(), &rules(), NOW);
     assert!(rotated.effects.contains(&Effect::Rotated(cid("maker"), 6)));
     let caught_up = decide(Some(&bound()), proven(2).command(), &rules(), NOW);
@@ -1001,7 +1001,7 @@ fn expiry_ends_only_what_is_over() {
 }
 
 #[test]
-fn a_session_that_nobody_heard_of_is_no_more() {
+fn an_orphaned_session_is_removed() {
     let abandon = || Command::Abandon { connection: cid("maker") };
     let unheard_of = Record { generation: 1, connections: vec![cid("maker")], ..live() };
     check(
@@ -1025,7 +1025,7 @@ fn a_session_that_nobody_heard_of_is_no_more() {
 }
 
 #[test]
-fn silent_connections_leave() {
+fn unresponsive_connections_leave() {
     let prune =
         |unresponsive: &[&str]| Command::Prune { unresponsive: unresponsive.iter().map(|on| cid(on)).collect() };
     check(
@@ -1116,7 +1116,7 @@ fn in_cookie() -> Record {
 }
 
 fn by_cookie(generation: u64) -> Use {
-    Use { cookie: Some([1; 32]), ..Use::guide(generation) }
+    Use { cookie: Some([1; 32]), ..Use::legacy(generation) }
 }
 
 #[test]

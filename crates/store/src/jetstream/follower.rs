@@ -18,7 +18,7 @@ use super::{
 use crate::Revision;
 
 /// How long a message of the bucket may take while all of it is read.
-const PATIENCE: Duration = Duration::from_secs(5);
+const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long to wait after a failure, and between two looks at what is in doubt.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub(super) async fn catch_up(shared: &Shared) -> Result<Watch, OpenError> {
     let end = shared.bucket.publish_barrier().await.map_err(|error| failed(error.into()))?;
     let (mut reached, mut shown, mut unsure) = (Revision::default(), HashSet::new(), Vec::new());
     while reached < end {
-        let entry = match timeout(PATIENCE, watch.next()).await {
+        let entry = match timeout(MESSAGE_DEADLINE, watch.next()).await {
             Ok(entry) => entry.map_err(|error| failed(error.into()))?,
             Err(_) => return Err(failed("the server sends no more of it".into())),
         };

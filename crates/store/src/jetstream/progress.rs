@@ -118,26 +118,22 @@ impl Progress {
     /// Returns once the round can be relied on, as far as anybody knows.
     ///
     /// # Errors
-    /// [`StoreError::Shortage`] if that takes longer than `patience`.
-    pub(super) async fn reliable(&self, patience: Duration) -> Result<(), StoreError> {
+    /// [`StoreError::Shortage`] if that takes longer than `limit`.
+    pub(super) async fn reliable(&self, limit: Duration) -> Result<(), StoreError> {
         if self.is_reliable(self.now()) {
             return Ok(());
         }
         self.look();
-        self.wait_for(patience, |position| self.is_reliable(position)).await
+        self.wait_for(limit, |position| self.is_reliable(position)).await
     }
 
     /// Returns once the replica has come to a position that will do.
     ///
     /// # Errors
-    /// [`StoreError::Shortage`] if that takes longer than `patience`.
-    pub(super) async fn wait_for(
-        &self,
-        patience: Duration,
-        will_do: impl Fn(Position) -> bool,
-    ) -> Result<(), StoreError> {
+    /// [`StoreError::Shortage`] if that takes longer than `limit`.
+    pub(super) async fn wait_for(&self, limit: Duration, will_do: impl Fn(Position) -> bool) -> Result<(), StoreError> {
         let mut position = self.position.subscribe();
-        let waited = timeout(patience, position.wait_for(|position| will_do(*position))).await;
+        let waited = timeout(limit, position.wait_for(|position| will_do(*position))).await;
         waited.map(drop).map_err(|_| StoreError::Shortage("the bucket does not answer".into()))
     }
 }

@@ -57,7 +57,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     );
     let Found { index, damaged, recent, last, .. } = found;
     let shared =
-        Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.patience));
+        Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.stall_limit));
     let (jobs, jobs_come) = mpsc::channel();
     let files = Arc::clone(wal.files());
     let checkpointer = Checkpointer { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     /// Increases with each step of the checkpointer's progress.
     steps: AtomicU64,
     /// How long the checkpointer may make no progress while somebody waits for it.
-    patience: Duration,
+    stall_limit: Duration,
 }
 
 /// The result of waiting for the checkpointer.
@@ -60,7 +60,7 @@ struct Stopped;
 pub(super) struct Ended(pub(super) Arc<Shared>);
 
 impl Shared {
-    pub(super) fn new(state: State, patience: Duration) -> Self {
+    pub(super) fn new(state: State, stall_limit: Duration) -> Self {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
@@ -68,7 +68,7 @@ impl Shared {
             failure: SetOnce::new(),
             is_told: AtomicBool::new(false),
             steps: AtomicU64::new(0),
-            patience,
+            stall_limit,
         }
     }
 
@@ -110,13 +110,13 @@ impl Shared {
         let mut state = self.lock();
         let (mut steps, mut since) = (self.steps.load(Relaxed), Instant::now());
         while state.checkpointing.is_some() && state.short.is_none() && self.check().is_ok() {
-            (state, _) = self.changed.wait_timeout(state, self.patience).unwrap_or_else(PoisonError::into_inner);
+            (state, _) = self.changed.wait_timeout(state, self.stall_limit).unwrap_or_else(PoisonError::into_inner);
             let now = self.steps.load(Relaxed);
             if now != steps {
                 (steps, since) = (now, Instant::now());
-            } else if since.elapsed() >= self.patience {
+            } else if since.elapsed() >= self.stall_limit {
                 drop(state);
-                self.fail(Stuck(self.patience));
+                self.fail(Stuck(self.stall_limit));
                 return Checkpointed::Failed;
             }
         }

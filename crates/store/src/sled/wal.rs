@@ -57,7 +57,7 @@ pub(super) struct Sizes {
     pub(super) slack: usize,
     /// How long a checkpoint may make no progress while somebody waits for it. sled 0.34 can wait
     /// forever for a write that failed.
-    pub(super) patience: Duration,
+    pub(super) stall_limit: Duration,
 }
 
 impl Sizes {
@@ -70,7 +70,7 @@ impl Sizes {
         shortest: 8 << 20,
         longest: 32 << 20,
         slack: 32 << 20,
-        patience: Duration::from_secs(60),
+        stall_limit: Duration::from_secs(60),
     };
 
     /// How long the log of this many sessions may become until it is checkpointed.
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_of_ours_is_left_alone() {
+    fn an_unknown_file_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("notes.txt"), "mine").unwrap();
         opened(&folder);

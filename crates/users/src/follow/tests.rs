@@ -301,7 +301,7 @@ async fn what_takes_something_from_a_user_counts_at_once_and_what_gives_it_back_
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_a_line_is_no_user() {
+async fn half_a_line_does_not_make_a_user() {
     let files = Files::new(&list([1]));
     let following = files.follow();
     let twelve = "[[user]]\nusername = \"u12\"\nname = \"N\"\nrole = \"user\"\n".to_owned()

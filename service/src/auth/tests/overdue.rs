@@ -23,7 +23,7 @@ async fn what_nobody_waits_for_any_more_is_not_done() {
         ask(1, "relogin", "c2", &relogin("AAAAAAAAAAAAAAAAAAAAAA")).await,
         ask(2, "login", "c3", &credentials()).await,
     ];
-    tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
+    tokio::time::advance(MAX_WAIT + Duration::from_millis(1)).await;
     let _in_time = ask(3, "relogin", "c2", &relogin("BBBBBBBBBBBBBBBBBBBBBA")).await;
     let stop = CancellationToken::new();
     let running = tokio::spawn(auth.run(stop.clone()));

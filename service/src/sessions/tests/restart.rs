@@ -29,7 +29,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_nobody_heard_of_is_in_nobody_s_way() {
+async fn an_orphaned_login_blocks_nobody() {
     for (first, second) in [(None, None), (None, Some(1)), (Some(1), None), (Some(1), Some(2))] {
         let mut world = World::new().await.login_unheard_of("a", first).await;
         let answer = world.log_in("a", 1, second, None).await.unwrap().unwrap();

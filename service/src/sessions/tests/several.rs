@@ -169,7 +169,7 @@ async fn a_session_of_one_goes_on_at_the_other_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_is_newer_than_a_stale_record_is_no_sign_of_a_store_rolled_back() {
+async fn a_key_newer_than_a_stale_record_does_not_mean_a_store_rolled_back() {
     let several = Several::new(2).await;
     let mut key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[1].view.catch_up();

@@ -39,7 +39,7 @@ async fn another_role_reaches_all_connections_of_all_sessions_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_user_who_is_no_more_is_out_at_once() {
+async fn a_removed_user_is_logged_out_at_once() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.login("b", 1).await.unwrap();

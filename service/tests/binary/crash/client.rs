@@ -87,7 +87,7 @@ impl Client {
                         assert_ne!(line.has_user().await, Some(true), "a logout that was half done");
                     }
                 }
-                // EndReason, by now, for everybody.
+                // Ended, by now, for everybody.
                 let again = front.connect().await.auth("relogin", json!({"reloginKey": key})).await.unwrap();
                 self.assert_refused(&again);
                 self.note = Note::Out(None);

@@ -116,7 +116,7 @@ fn a_used_key_that_is_accepted_is_found() {
 }
 
 #[test]
-fn rotations_that_are_no_line_are_found() {
+fn rotations_out_of_line_are_found() {
     let then = |browser, used, made| {
         let story = Story::new().lives(browser).uses(Sender::Owner(browser), 2, used, "c");
         story.gets(Answer::Key(made))

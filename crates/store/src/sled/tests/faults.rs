@@ -444,7 +444,7 @@ impl Vfs for Silent {
 async fn a_database_that_gives_no_answer_ends_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let silent = Arc::new(Silent::default());
-    let sizes = Sizes { patience: Duration::from_millis(100), ..TINY };
+    let sizes = Sizes { stall_limit: Duration::from_millis(100), ..TINY };
     let store = SledStore::open_with(folder.path(), Arc::clone(&silent) as Arc<dyn Vfs>, sizes).unwrap();
     silent.0.store(true, SeqCst);
     let mut model = Model::default();
@@ -500,7 +500,7 @@ async fn a_store_of_before_there_were_manifests_opens() {
 }
 
 #[tokio::test]
-async fn what_sled_has_not_finished_writing_is_no_snapshot() {
+async fn a_snapshot_that_sled_has_not_finished_is_not_used() {
     let (folder, model) = killed().await;
     let unfinished = folder.path().join("sessions/snap.FFFFFFFFFFFFFFFF.generating");
     fs::write(&unfinished, "").unwrap();
@@ -511,7 +511,7 @@ async fn what_sled_has_not_finished_writing_is_no_snapshot() {
 }
 
 #[tokio::test]
-async fn what_is_missing_is_named() {
+async fn a_missing_file_is_named() {
     for gone in ["sessions/db", "journal/manifest"] {
         let (folder, _) = killed().await;
         SledStore::open_with(folder.path(), Arc::new(Disk), TINY).unwrap().close().await.unwrap();

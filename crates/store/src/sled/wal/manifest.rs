@@ -1,4 +1,4 @@
-//! the write-ahead log's list of its files, and how far its writes are durable elsewhere: so a file
+//! The write-ahead log's list of its files, and how far its writes are durable elsewhere: so a file
 //! that somebody has taken away is missed, be it the newest. Knows no frames.
 //!
 //! One file of two slots. Each state of the list goes to the slot in which the state before it is
