@@ -25,6 +25,14 @@ struct Found<'a> {
     _guard: ConnectionGuard<'a>,
 }
 
+/// What the rounds of a request have led to so far.
+struct Progress {
+    /// Whether nothing that is read now can be stale.
+    is_fresh: bool,
+    /// Whether the connection has left another session.
+    left: bool,
+}
+
 /// The answer to a login or a relogin.
 pub(super) fn granted(reply: Reply) -> Answer {
     reply.map(|logged_in| logged_in.expect("decide() answers a login and a relogin with a key or a denial"))
@@ -35,43 +43,44 @@ pub(super) fn granted(reply: Reply) -> Answer {
 const TRIES: usize = 32;
 
 impl Sessions {
-    /// Does what is asked: decides, carries the decision out, and again if somebody else was
-    /// faster, or if something had to make way first.
+    /// Does what is asked, in as many rounds as it takes.
     pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
-        let mut left = false;
-        let mut is_fresh = !self.store.is_shared();
+        let mut progress = Progress { is_fresh: !self.store.is_shared(), left: false };
         for _ in 0..TRIES {
-            let Some(found) = self.find(request).await? else { continue };
-            if self.is_ending_elsewhere(request, found.session.as_deref()) {
-                return Ok(Ok(None));
-            }
-            let (now, rules) = (self.clock.now(), self.rules());
-            let decision = decide(found.record(), self.command(request, &found, left).await?, &rules, now);
-            if !is_fresh && !is_proven_by_its_write(&decision) {
-                drop(found);
-                self.store.read_barrier().await?;
-                is_fresh = true;
-                continue;
-            }
-            if !self.carry_out(&found, &decision, now).await? {
-                if self.is_left_to_the_winner(request) {
-                    return Ok(Ok(None));
-                }
-                continue;
-            }
-            self.note(request, &found, &decision).await;
-            let goes_on = if let Write::Replace(next) = &decision.write { Some(next.sid) } else { None };
-            let apart = self.confirm(&decision.effects, goes_on).await?;
-            drop(found);
-            if self.settle(&decision, apart).await? == Settled::Elsewhere {
-                continue;
-            }
-            match decision.next {
-                Next::Reply(reply) => return Ok(reply),
-                Next::DecideAgain => left |= decision.outcome == Outcome::Detached,
+            if let Next::Reply(reply) = self.decide_once(request, &mut progress).await? {
+                return Ok(reply);
             }
         }
         Err(SessionsError::Contended)
+    }
+
+    /// One round: decides, and carries the decision out. Another one is needed if somebody else was
+    /// faster, if what was read may be stale, or if something had to make way first.
+    async fn decide_once(&self, request: &Request, progress: &mut Progress) -> Result<Next, SessionsError> {
+        let Some(found) = self.find(request).await? else { return Ok(Next::DecideAgain) };
+        if self.is_ending_elsewhere(request, found.session.as_deref()) {
+            return Ok(Next::Reply(Ok(None)));
+        }
+        let (now, rules) = (self.clock.now(), self.rules());
+        let decision = decide(found.record(), self.command(request, &found, progress.left).await?, &rules, now);
+        if !progress.is_fresh && !is_proven_by_its_write(&decision) {
+            drop(found);
+            self.store.read_barrier().await?;
+            progress.is_fresh = true;
+            return Ok(Next::DecideAgain);
+        }
+        if !self.carry_out(&found, &decision, now).await? {
+            return Ok(self.after_conflict(request));
+        }
+        self.note(request, &found, &decision).await;
+        let goes_on = if let Write::Replace(next) = &decision.write { Some(next.sid) } else { None };
+        let apart = self.confirm(&decision.effects, goes_on).await?;
+        drop(found);
+        if self.settle(&decision, apart).await? == Settled::Elsewhere {
+            return Ok(Next::DecideAgain);
+        }
+        progress.left |= matches!((&decision.next, decision.outcome), (Next::DecideAgain, Outcome::Detached));
+        Ok(decision.next)
     }
 
     /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use relogin_session::{Command, ConnectionId, Decision, Effect, Record, SessionId, Token, Write, machine::told};
+use relogin_session::{Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Token, Write, machine::told};
 use relogin_store::{Revision, StoreError, Stored};
 use tokio::{sync::Notify, time::Instant};
 
@@ -147,9 +147,13 @@ impl Sessions {
             && stored.is_some_and(|stored| stored.record.is_ending() && self.endings.is_told_by_another(stored))
     }
 
-    /// True if nothing is left to do of a request that another process was faster with.
-    pub(super) fn is_left_to_the_winner(&self, request: &Request) -> bool {
-        self.store.is_shared() && matches!(request, Request::OnSession(_, Command::Expire))
+    /// What is next after another process was faster: a new decision, unless that process has ended
+    /// the session that was to be disposed of.
+    pub(super) fn after_conflict(&self, request: &Request) -> Next {
+        match request {
+            Request::OnSession(_, Command::Expire) if self.store.is_shared() => Next::Reply(Ok(None)),
+            _ => Next::DecideAgain,
+        }
     }
 
     /// The overdue sessions among `sids` that are for this process to dispose of.
