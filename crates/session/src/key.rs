@@ -16,37 +16,38 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, Zeroizing};
 
-use crate::{SessionId, base64url};
+use crate::{Secret, SessionId, base64url};
 
-/// The text of a relogin key, on its way from or to a client. Redacted in `Debug`, wiped on drop.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+/// The text of a relogin key, on its way from or to a client: a [`Secret`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ReloginKey(String);
+pub struct ReloginKey(Secret);
 
 impl ReloginKey {
     /// Takes the text as it is; whether it is a key is found out by [`ReloginKey::parse`].
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(Secret::new(text))
     }
 
     /// The text, for the wire and for storage.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose()
     }
 
     /// The session that the key names, whichever format it has. For those who hold keys and want to
     /// tell whose they are: nothing else is looked at. `None` if it cannot be a key.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
-        if jwt::is_like(&self.0) {
-            return jwt::session(&self.0);
+        let text = self.expose();
+        if jwt::is_like(text) {
+            return jwt::session(text);
         }
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        base64url::decode(self.0.as_bytes(), bytes.as_mut())?;
+        base64url::decode(text.as_bytes(), bytes.as_mut())?;
         bytes.first_chunk().copied().map(SessionId)
     }
 
@@ -54,23 +55,18 @@ impl ReloginKey {
     /// if it cannot be a key. Services read keys with [`Keyring::read`].
     #[must_use]
     pub fn parse(&self) -> Option<PresentedKey> {
-        if jwt::is_like(&self.0) {
-            return jwt::parse(&self.0);
+        let text = self.expose();
+        if jwt::is_like(text) {
+            return jwt::parse(text);
         }
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         // What is longer is refused before any work is done on it; and no two texts are one key.
-        base64url::decode(self.0.as_bytes(), bytes.as_mut())?;
+        base64url::decode(text.as_bytes(), bytes.as_mut())?;
         let (sid, rest) = bytes.split_first_chunk::<16>()?;
         let (generation, rest) = rest.split_first_chunk::<8>()?;
         let generation = u64::from_be_bytes(*generation);
         // Login makes generation 1: there never is a key of generation 0.
         (generation > 0).then_some(PresentedKey { sid: SessionId(*sid), generation, tag: *rest.first_chunk()? })
-    }
-}
-
-impl fmt::Debug for ReloginKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReloginKey(…)")
     }
 }
 
@@ -138,7 +134,7 @@ impl Keyring {
         let (claims, tag) = bytes.split_at_mut(KEY_BYTES - TAG_BYTES);
         claims.copy_from_slice(&claims_of(sid, generation));
         tag.copy_from_slice(self::tag(signing, salt, claims).as_ref());
-        ReloginKey(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+        ReloginKey::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
     }
 
     /// True if one of our secrets made `key` for a session with this `salt`. Takes as long wherever
@@ -315,7 +311,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let keyring = keyring(&[1]);
         let key = keyring.mint(SID, &SALT, 1);
-        assert_eq!(format!("{key:?} {keyring:?}"), "ReloginKey(…) Keyring(1 secrets)");
+        assert_eq!(format!("{key:?} {keyring:?}"), "ReloginKey(Secret(…)) Keyring(1 secrets)");
         let parsed = format!("{:?}", key.parse().unwrap());
         assert_eq!(parsed, format!("PresentedKey {{ sid: {SID:?}, generation: 1, .. }}"));
     }

@@ -563,6 +563,6 @@ mod tests {
     fn debug_shows_no_secret() {
         let keyring = keyring(&[1], true);
         let shown = format!("{:?} {:?}", keyring.tokens(), keyring.hand_out(FACTS));
-        assert!(shown.ends_with("ReloginKey(…)") && !shown.contains("01010101"), "{shown}");
+        assert!(shown.ends_with("ReloginKey(Secret(…))") && !shown.contains("01010101"), "{shown}");
     }
 }
