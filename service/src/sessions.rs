@@ -213,7 +213,7 @@ impl Sessions {
     /// Creates a session for a user whose identity is proven.
     ///
     /// # Errors
-    /// [`SessionsError`] if something of ours fails.
+    /// [`SessionsError`] on an internal error.
     pub async fn login(&self, login: Login) -> Result<Answer, SessionsError> {
         let connection = login.connection.clone();
         let answer = self.serve(&Request::Login(login)).await.map(granted)?;

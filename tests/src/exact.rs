@@ -25,7 +25,7 @@ impl Exact {
     /// Reads a JSON text.
     ///
     /// # Errors
-    /// If it is none.
+    /// If it is not JSON.
     pub fn parse(text: &str) -> Result<Self> {
         let raw: &RawValue = serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))?;
         let text = raw.get();

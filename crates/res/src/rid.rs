@@ -18,7 +18,7 @@ pub struct ResourceId(Arc<str>);
 
 /// A text that is no resource id.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{0:?} is no resource id")]
+#[error("{0:?} is not a resource id")]
 pub struct InvalidResourceId(String);
 
 /// A pattern over resource names: `*` stands for one part, `>` at the end for one or more.

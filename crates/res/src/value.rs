@@ -55,7 +55,7 @@ pub enum InvalidValue {
     #[error("unknown action")]
     Action,
     /// A delete action where there is nothing to delete from.
-    #[error("a delete action is no value")]
+    #[error("a delete action is not a value")]
     Delete,
 }
 

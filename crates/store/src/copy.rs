@@ -26,7 +26,7 @@ pub enum CopyError {
     /// The target failed. What was copied stays; another copy goes on from there.
     #[error("cannot write the copy; run the same command again to complete it")]
     Target(#[source] StoreError),
-    /// The target is no part of a copy. Nothing was written.
+    /// The target has sessions that are not part of this copy. Nothing was written.
     #[error("the target has {0} sessions that are missing from the source or differ from it; copy into an empty store")]
     Foreign(usize),
     /// What was written is not what is read.

@@ -211,7 +211,7 @@ fn a_token_of_one_algorithm_is_not_verified_by_a_key_of_another() {
             assert_eq!(refused.err(), expected, "{} as {}", signer.alg(), other.alg());
         }
     }
-    // The texts that are to be had of a public key, as HMAC secrets.
+    // The texts of a public key, as HMAC secrets.
     let pair = ed25519(1);
     let Signer::EdDsa(ed) = &pair else { panic!() };
     for secret in [RSA_PUBLIC.as_bytes(), ed.public_key().as_ref(), pair.jwk("a").to_string().as_bytes()] {

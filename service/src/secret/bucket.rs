@@ -167,7 +167,7 @@ impl SecretBucket {
     /// The keyring of such a text.
     ///
     /// # Errors
-    /// [`SecretError`] if it is no text of a secret file.
+    /// [`SecretError`] if it is not the text of a secret file.
     pub fn parse(&self, text: &str) -> Result<Keyring, SecretError> {
         parse(text, &self.name())
     }

@@ -1,5 +1,5 @@
 //! The gateway machine, fed with whatever clients and services may bring, in any order: it neither
-//! panics, nor speaks to who is gone, nor keeps a credit, nor sends what is no JSON.
+//! panics, nor speaks to who is gone, nor keeps a credit, nor sends anything but JSON.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,4 @@
-//! Relogin keys: what is no key is refused, what is a key has one text, and only ours verify.
+//! Relogin keys: malformed ones are refused, each has one text, and only the service's own verify.
 
 use relogin_session::{Keyring, ReloginKey, SessionId};
 

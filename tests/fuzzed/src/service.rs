@@ -1,5 +1,5 @@
 //! The service on its bus, fed with any payloads on every subject it has: each request gets one
-//! answer, which is RES, and no failure of ours.
+//! answer, which is RES, and never an internal error.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! An input, taken piece by piece. What is missing at its end is nought, so that every input means
+//! An input, taken piece by piece. What is missing at its end reads as 0, so that every input means
 //! something.
 
 /// The bytes of an input.

@@ -83,7 +83,7 @@ impl Fanout {
         }
     }
 
-    /// Forgets a subscriber of a resource that is gone. False if it is none.
+    /// Forgets a subscriber of a resource that is gone. False if it was not one.
     pub(super) fn forget_gone(&mut self, key: ResourceKey, subscriber: &Subscriber) -> bool {
         self.gone.get_mut(&key).is_some_and(|subscribers| subscribers.remove(subscriber).is_some())
     }

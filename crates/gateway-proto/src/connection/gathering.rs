@@ -21,7 +21,7 @@ pub(crate) struct Gathering {
 pub(crate) struct Gathered {
     /// There, and not with the client yet.
     pub(super) fresh: Vec<ResourceId>,
-    /// Not to be had.
+    /// Could not be loaded.
     pub(super) failed: Vec<ResourceId>,
 }
 

@@ -140,7 +140,7 @@ impl Response {
     /// Reads the result of an answer to an access or get request.
     ///
     /// # Errors
-    /// The answer's error, or `system.internalError` if its result is none of this kind.
+    /// The answer's error, or `system.internalError` if its result is not of this kind.
     pub fn into_result<T: for<'a> Deserialize<'a>>(self) -> Result<T, Error> {
         match self.outcome? {
             Outcome::Result(result) => read::object(result.get().as_bytes()).map_err(|_| invalid_response()),
