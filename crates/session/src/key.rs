@@ -126,27 +126,25 @@ impl Keyring {
         good.then(|| Self { secrets: secrets.collect(), tokens: None })
     }
 
+    /// What makes and verifies the keys of the sessions with this `salt`: deriving it costs more
+    /// than a key.
+    #[must_use]
+    pub fn of_session<'a>(&'a self, salt: &'a [u8; 16]) -> SessionKeyring<'a> {
+        let signing = self.secrets.first().expect("a keyring is never made without a secret");
+        SessionKeyring { keyring: self, salt, signing: mac_of(&signing.secret, salt) }
+    }
+
     /// The key of generation `generation` of a session. The same arguments give the same key.
     #[must_use]
     pub fn mint(&self, sid: SessionId, salt: &[u8; 16], generation: u64) -> ReloginKey {
-        let signing = &self.secrets.first().expect("a keyring is never made without a secret").secret;
-        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
-        let (claims, tag) = bytes.split_at_mut(KEY_BYTES - TAG_BYTES);
-        claims.copy_from_slice(&claims_of(sid, generation));
-        tag.copy_from_slice(self::tag(signing, salt, claims).as_ref());
-        ReloginKey::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+        self.of_session(salt).mint(sid, generation)
     }
 
     /// True if one of our secrets made `key` for a session with this `salt`. Takes as long wherever
     /// the tag is wrong.
     #[must_use]
     pub fn verify(&self, key: &PresentedKey, salt: &[u8; 16]) -> bool {
-        let claims = claims_of(key.sid, key.generation);
-        let mut genuine = Choice::from(0);
-        for ServerSecret { secret, .. } in &self.secrets {
-            genuine |= tag(secret, salt, &claims).ct_eq(&key.tag);
-        }
-        genuine.into()
+        self.of_session(salt).verify(key)
     }
 
     /// True if a secret of one is a secret of the other: then keys that either has made live on
@@ -177,6 +175,43 @@ impl Keyring {
     }
 }
 
+/// A [`Keyring`] for the keys of one session.
+pub struct SessionKeyring<'a> {
+    keyring: &'a Keyring,
+    salt: &'a [u8; 16],
+    /// Of the secret that signs. Wiped on drop.
+    signing: Hmac<Sha256>,
+}
+
+impl SessionKeyring<'_> {
+    /// See [`Keyring::mint`].
+    #[must_use]
+    pub fn mint(&self, sid: SessionId, generation: u64) -> ReloginKey {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        let (claims, tag) = bytes.split_at_mut(KEY_BYTES - TAG_BYTES);
+        claims.copy_from_slice(&claims_of(sid, generation));
+        tag.copy_from_slice(self::tag(self.signing.clone(), claims).as_ref());
+        ReloginKey::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+    }
+
+    /// See [`Keyring::verify`].
+    #[must_use]
+    pub fn verify(&self, key: &PresentedKey) -> bool {
+        let claims = claims_of(key.sid, key.generation);
+        let mut genuine = tag(self.signing.clone(), &claims).ct_eq(&key.tag);
+        for ServerSecret { secret, .. } in self.keyring.secrets.iter().skip(1) {
+            genuine |= tag(mac_of(secret, self.salt), &claims).ct_eq(&key.tag);
+        }
+        genuine.into()
+    }
+}
+
+impl fmt::Debug for SessionKeyring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionKeyring").field("keyring", &self.keyring).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keyring({} secrets)", self.secrets.len())
@@ -200,9 +235,12 @@ fn claims_of(sid: SessionId, generation: u64) -> [u8; KEY_BYTES - TAG_BYTES] {
     claims
 }
 
-fn tag(secret: &[u8], salt: &[u8; 16], claims: &[u8]) -> Zeroizing<Tag> {
+fn mac_of(secret: &[u8], salt: &[u8; 16]) -> Hmac<Sha256> {
     let key = derived(secret, Some(salt), KEY_INFO);
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_ref()).expect("HMAC takes keys of any length");
+    Hmac::new_from_slice(key.as_ref()).expect("HMAC takes keys of any length")
+}
+
+fn tag(mut mac: Hmac<Sha256>, claims: &[u8]) -> Zeroizing<Tag> {
     mac.update(claims);
     Zeroizing::new(mac.finalize().into_bytes().into())
 }
@@ -312,6 +350,8 @@ mod tests {
         let keyring = keyring(&[1]);
         let key = keyring.mint(SID, &SALT, 1);
         assert_eq!(format!("{key:?} {keyring:?}"), "ReloginKey(Secret(…)) Keyring(1 secrets)");
+        let of_session = format!("{:?}", keyring.of_session(&SALT));
+        assert_eq!(of_session, "SessionKeyring { keyring: Keyring(1 secrets), .. }");
         let parsed = format!("{:?}", key.parse().unwrap());
         assert_eq!(parsed, format!("PresentedKey {{ sid: {SID:?}, generation: 1, .. }}"));
     }

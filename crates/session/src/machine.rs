@@ -57,7 +57,7 @@ use std::fmt;
 
 use crate::{
     Claims, ConnectionId, Denied, Keyring, LoggedIn, Policy, Record, SessionId, Timestamp, Token, User,
-    key::{PresentedKey, jwt::Facts},
+    key::{PresentedKey, SessionKeyring, jwt::Facts},
 };
 
 pub use end::ended_by_logout;
@@ -362,11 +362,15 @@ pub fn told(connection: &ConnectionId, held: Option<(&Record, User)>) -> [Effect
 /// The answer that hands out the newest key.
 #[must_use]
 pub fn grant(record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
+    grant_with(&rules.keyring.of_session(&record.salt), record, rules, now)
+}
+
+/// The same, with the session's keyring.
+fn grant_with(keyring: &SessionKeyring<'_>, record: &Record, rules: &Rules, now: Timestamp) -> LoggedIn {
     let expires_in = record.deadline().since(now);
     LoggedIn {
-        relogin_key: rules.keyring.hand_out(Facts {
+        relogin_key: keyring.hand_out(Facts {
             sid: record.sid,
-            salt: &record.salt,
             generation: record.generation,
             user: &record.user_id,
             made: record.made,

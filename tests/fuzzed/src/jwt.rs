@@ -33,7 +33,7 @@ pub(crate) fn key(input: &[u8]) {
         (SessionId(supply.array()), supply.array(), u64::from_be_bytes(supply.array()).max(1));
     let user = UserId::Text(supply.text());
     let (made, expires) = (Timestamp(1_790_000_000_000), Timestamp(u64::MAX));
-    let genuine = ours.hand_out(Facts { sid, salt: &salt, generation, user: &user, made, expires });
+    let genuine = ours.of_session(&salt).hand_out(Facts { sid, generation, user: &user, made, expires });
     let parts = ours.read(&genuine).unwrap();
     assert_eq!((parts.sid, parts.generation), (sid, generation));
     assert!(ours.verify(&parts, &salt));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Keyring, PresentedKey, ReloginKey, TAG_BYTES, Tag, derived};
+use super::{Keyring, PresentedKey, ReloginKey, SessionKeyring, TAG_BYTES, Tag, derived};
 use crate::{SessionId, Timestamp, UserId, base64url};
 
 /// An Ed25519 key pair (RFC 8032). Pure: the same message has the same signature always, so that
@@ -49,8 +49,6 @@ struct Named {
 pub struct Facts<'a> {
     /// The session.
     pub sid: SessionId,
-    /// Its salt.
-    pub salt: &'a [u8; 16],
     /// The generation.
     pub generation: u64,
     /// The user.
@@ -189,12 +187,24 @@ impl Keyring {
         self.tokens.as_ref()
     }
 
+    /// Reads what a client sent for a key, of either format. `None` if it cannot be one of ours.
+    /// Whether it is genuine is found out by [`Keyring::verify`] for both.
+    #[must_use]
+    pub fn read(&self, key: &ReloginKey) -> Option<PresentedKey> {
+        let parts = key.parse()?;
+        let is_ours =
+            !is_like(key.expose()) || self.tokens.as_ref().is_some_and(|tokens| tokens.has_signed(key.expose()));
+        is_ours.then_some(parts)
+    }
+}
+
+impl SessionKeyring<'_> {
     /// A key, in the format that keys are handed out in. The same arguments give the same key.
     #[must_use]
     pub fn hand_out(&self, facts: Facts<'_>) -> ReloginKey {
-        let Facts { sid, salt, generation, user, made, expires } = facts;
-        let key = self.mint(sid, salt, generation);
-        let token = self.tokens.as_ref().filter(|tokens| tokens.is_minted).and_then(|tokens| {
+        let Facts { sid, generation, user, made, expires } = facts;
+        let key = self.mint(sid, generation);
+        let token = self.keyring.tokens.as_ref().filter(|tokens| tokens.is_minted).and_then(|tokens| {
             let tag = key.parse().map(|key| key.tag.to_vec()).map(Zeroizing::new)?;
             tokens.mint(&Claims {
                 sid,
@@ -210,16 +220,6 @@ impl Keyring {
         });
         // A user id that leaves no room: the other format is taken as well.
         token.unwrap_or(key)
-    }
-
-    /// Reads what a client sent for a key, of either format. `None` if it cannot be one of ours.
-    /// Whether it is genuine is found out by [`Keyring::verify`] for both.
-    #[must_use]
-    pub fn read(&self, key: &ReloginKey) -> Option<PresentedKey> {
-        let parts = key.parse()?;
-        let is_ours =
-            !is_like(key.expose()) || self.tokens.as_ref().is_some_and(|tokens| tokens.has_signed(key.expose()));
-        is_ours.then_some(parts)
     }
 }
 
@@ -321,10 +321,10 @@ mod tests {
         keyring.with_tokens(tokens)
     }
 
+    const SALT: [u8; 16] = [9; 16];
     const USER: UserId = UserId::Number(3);
     const FACTS: Facts<'static> = Facts {
         sid: SessionId([7; 16]),
-        salt: &[9; 16],
         generation: 2,
         user: &USER,
         made: Timestamp(1_790_000_000_999),
@@ -337,7 +337,7 @@ mod tests {
 
     /// True if the key opens the session of [`FACTS`].
     fn opens(keyring: &Keyring, key: &ReloginKey) -> bool {
-        keyring.read(key).is_some_and(|key| key.sid == FACTS.sid && keyring.verify(&key, FACTS.salt))
+        keyring.read(key).is_some_and(|key| key.sid == FACTS.sid && keyring.verify(&key, &SALT))
     }
 
     fn parts(key: &ReloginKey) -> [String; 3] {
@@ -363,7 +363,7 @@ mod tests {
     #[test]
     fn the_form_of_a_token_is_fixed() {
         let keyring = keyring(&[1], true);
-        let key = keyring.hand_out(FACTS);
+        let key = keyring.of_session(&SALT).hand_out(FACTS);
         let [head, payload, signature] = parts(&key);
         expect_test::expect![[r#"
             {"alg":"EdDSA","typ":"relogin+jwt","kid":"0motBtqHxBbyVYoF9RAj2Im4vRQ0hwlJ7C4fVMw73Qw"}
@@ -373,7 +373,7 @@ mod tests {
         assert!(opens(&keyring, &key));
         let read = keyring.read(&key).unwrap();
         assert_eq!((read.sid, read.generation), (FACTS.sid, 2));
-        assert_eq!(key, keyring.hand_out(FACTS), "the same successor can be handed out again");
+        assert_eq!(key, keyring.of_session(&SALT).hand_out(FACTS), "the same successor can be handed out again");
     }
 
     /// Both ways: whoever has a key of the other format keeps the session, and gets a key of this
@@ -381,7 +381,7 @@ mod tests {
     #[test]
     fn keys_of_both_formats_open_a_session_whichever_is_handed_out() {
         let (opaque, jwt) = (keyring(&[1], false), keyring(&[1], true));
-        let (old, new) = (opaque.hand_out(FACTS), jwt.hand_out(FACTS));
+        let (old, new) = (opaque.of_session(&SALT).hand_out(FACTS), jwt.of_session(&SALT).hand_out(FACTS));
         assert!(!old.expose().contains('.') && new.expose().contains('.'));
         for keyring in [&opaque, &jwt] {
             assert!(opens(keyring, &old) && opens(keyring, &new));
@@ -394,7 +394,7 @@ mod tests {
     #[test]
     fn a_rotated_secret_still_verifies_and_the_first_signs() {
         let (old, both, new) = (keyring(&[1], true), keyring(&[2, 1], true), keyring(&[2], true));
-        let by = |keyring: &Keyring| keyring.hand_out(FACTS);
+        let by = |keyring: &Keyring| keyring.of_session(&SALT).hand_out(FACTS);
         assert!(opens(&both, &by(&old)) && opens(&both, &by(&both)) && opens(&new, &by(&both)));
         assert!(!opens(&old, &by(&both)) && !opens(&new, &by(&old)));
         let kids = |keyring: &Keyring| keyring.tokens().unwrap().jwks().unwrap().matches("\"kid\"").count();
@@ -404,14 +404,14 @@ mod tests {
     #[test]
     fn the_secret_alone_makes_no_key() {
         let keyring = keyring(&[1], true);
-        let guessed = keyring.hand_out(Facts { salt: &[8; 16], ..FACTS });
+        let guessed = keyring.of_session(&[8; 16]).hand_out(FACTS);
         assert!(keyring.read(&guessed).is_some() && !opens(&keyring, &guessed));
     }
 
     #[test]
     fn a_user_id_that_leaves_no_room_gets_a_key_of_the_other_format() {
         let keyring = keyring(&[1], true);
-        let with = |id: String| keyring.hand_out(Facts { user: &UserId::Text(id), ..FACTS });
+        let with = |id: String| keyring.of_session(&SALT).hand_out(Facts { user: &UserId::Text(id), ..FACTS });
         assert!(with("j".repeat(2_000)).expose().contains('.') && opens(&keyring, &with("j".repeat(2_000))));
         assert!(!with("j".repeat(3_000)).expose().contains('.') && opens(&keyring, &with("j".repeat(3_000))));
         for odd in ["", "\"", "jürgen\n", "\u{0}", "</script>", "😀"] {
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn another_algorithm_type_or_key_is_refused() {
         let keyring = keyring(&[1], true);
-        let [head, payload, _] = parts(&keyring.hand_out(FACTS));
+        let [head, payload, _] = parts(&keyring.of_session(&SALT).hand_out(FACTS));
         assert!(opens(&keyring, &signed(&head, &payload)));
         let kid = head.split('"').nth(11).unwrap();
         for other in [
@@ -464,7 +464,7 @@ mod tests {
             let other = Keyring::new(vec![vec![1; 32]]).unwrap();
             let tokens = tokens(&other, issuer, audience, true);
             let other = other.with_tokens(tokens);
-            let key = other.hand_out(FACTS);
+            let key = other.of_session(&SALT).hand_out(FACTS);
             assert!(opens(&other, &key) && !opens(&ours, &key), "{issuer} {audience}");
         }
     }
@@ -474,7 +474,7 @@ mod tests {
     #[test]
     fn claims_have_one_form() {
         let keyring = keyring(&[1], true);
-        let [head, payload, _] = parts(&keyring.hand_out(FACTS));
+        let [head, payload, _] = parts(&keyring.of_session(&SALT).hand_out(FACTS));
         for other in [
             payload.replace(r#""gen":2,"#, r#""gen":2,"gen":2,"#),
             payload.replace(r#""gen":2,"#, r#""gen":1,"gen":2,"#),
@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn a_changed_or_truncated_text_is_refused() {
         let keyring = keyring(&[1], true);
-        let good = keyring.hand_out(FACTS);
+        let good = keyring.of_session(&SALT).hand_out(FACTS);
         let text = good.expose();
         for length in 0..text.len() {
             assert!(!opens(&keyring, &key(&text[..length])), "{length} characters");
@@ -553,7 +553,7 @@ mod tests {
     #[test]
     fn what_is_too_long_is_not_looked_at() {
         let keyring = keyring(&[1], true);
-        let [head, payload, _] = parts(&keyring.hand_out(FACTS));
+        let [head, payload, _] = parts(&keyring.of_session(&SALT).hand_out(FACTS));
         let long = signed(&head, &payload.replace(r#""sub":"3""#, &format!(r#""sub":"{}""#, "3".repeat(4_000))));
         assert!(long.expose().len() > MAX_LEN && long.parse().is_none() && !opens(&keyring, &long));
         assert!(key(format!("a.{}.b", "A".repeat(100_000))).parse().is_none());
@@ -562,7 +562,7 @@ mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let keyring = keyring(&[1], true);
-        let shown = format!("{:?} {:?}", keyring.tokens(), keyring.hand_out(FACTS));
+        let shown = format!("{:?} {:?}", keyring.tokens(), keyring.of_session(&SALT).hand_out(FACTS));
         assert!(shown.ends_with("ReloginKey(Secret(…))") && !shown.contains("01010101"), "{shown}");
     }
 }

@@ -1,9 +1,9 @@
 //! Relogin: uses a key. What the key means is looked up in [`crate::rotation`]; this file does it.
 
-use super::{Decision, Effect, Next, Outcome, Rules, Write, cleared, end, grant, key_deadline, set, token_of};
+use super::{Decision, Effect, Next, Outcome, Rules, Write, cleared, end, grant_with, key_deadline, set, token_of};
 use crate::{
     Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
-    key::PresentedKey,
+    key::{PresentedKey, SessionKeyring},
     rotation::{KeyUse, Proof, in_cookie, rotation},
 };
 
@@ -67,7 +67,7 @@ pub(super) fn relogin(record: Option<&Record>, used: Relogin, rules: &Rules, now
 }
 
 fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Timestamp) -> Decision {
-    let Some(record) = record.filter(|record| opens(&used.key, record, rules, now)) else {
+    let Some((record, keyring)) = opened(record, &used.key, rules, now) else {
         return refused(Outcome::Refused);
     };
     let verdict = if record.in_cookie {
@@ -93,7 +93,7 @@ fn key_used(record: Option<&Record>, mut used: Relogin, rules: &Rules, now: Time
     let Some(user) = used.user.take() else { return disposed(record, Outcome::UserRemoved) };
     match &used.other {
         OtherSession::Held(other) => end::detach(Some(other), &used.connection).then_again(),
-        OtherSession::None | OtherSession::Left => resumed(record, &used, user, outcome, rules, now),
+        OtherSession::None | OtherSession::Left => resumed(record, &keyring, &used, user, outcome, rules, now),
     }
 }
 
@@ -106,7 +106,8 @@ pub(super) fn refresh(
     rules: &Rules,
     now: Timestamp,
 ) -> Decision {
-    let Some(record) = record.filter(|record| record.in_cookie && opens(key, record, rules, now)) else {
+    let record = record.filter(|record| record.in_cookie);
+    let Some((record, keyring)) = opened(record, key, rules, now) else {
         return refused(Outcome::Refused);
     };
     if !record.takes_cookie(cookie) {
@@ -127,13 +128,20 @@ pub(super) fn refresh(
     if outcome == Outcome::Rotated {
         next.rotate(record.made_by.connection.clone(), None, now);
     }
-    let reply = Next::Reply(Ok(Some(grant(&next, rules, now))));
+    let reply = Next::Reply(Ok(Some(grant_with(&keyring, &next, rules, now))));
     Decision { effects: Vec::new(), next: reply, outcome, write: Write::Replace(next) }
 }
 
-/// True if the session is live and the key genuine.
-fn opens(key: &PresentedKey, record: &Record, rules: &Rules, now: Timestamp) -> bool {
-    record.sid == key.sid && !record.is_expired(now) && rules.keyring.verify(key, &record.salt)
+/// The session and its keyring, if it is live and the key genuine.
+fn opened<'a>(
+    record: Option<&'a Record>,
+    key: &PresentedKey,
+    rules: &'a Rules,
+    now: Timestamp,
+) -> Option<(&'a Record, SessionKeyring<'a>)> {
+    let record = record.filter(|record| record.sid == key.sid && !record.is_expired(now))?;
+    let keyring = rules.keyring.of_session(&record.salt);
+    keyring.verify(key).then_some((record, keyring))
 }
 
 /// True if the newest key is not to be replaced yet. Browsers write their cookies to disk with a
@@ -160,7 +168,15 @@ fn disposed(record: &Record, outcome: Outcome) -> Decision {
     Decision { write: Write::Remove, effects: end::all_cleared(record), next: reply, outcome }
 }
 
-fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules: &Rules, now: Timestamp) -> Decision {
+fn resumed(
+    record: &Record,
+    keyring: &SessionKeyring<'_>,
+    used: &Relogin,
+    user: User,
+    outcome: Outcome,
+    rules: &Rules,
+    now: Timestamp,
+) -> Decision {
     let connection = &used.connection;
     let has_moved = outcome == Outcome::Retried && *connection != record.made_by.connection;
     let (staying, leaving) = others(record, used, outcome);
@@ -204,7 +220,7 @@ fn resumed(record: &Record, used: &Relogin, user: User, outcome: Outcome, rules:
         effects.extend(leaving.iter().map(|other| Effect::Rotated(other.clone(), next.generation)));
     }
     effects.extend(leaving.iter().flat_map(cleared));
-    let reply = Next::Reply(Ok(Some(grant(&next, rules, now))));
+    let reply = Next::Reply(Ok(Some(grant_with(keyring, &next, rules, now))));
     Decision { effects, next: reply, outcome, write: Write::Replace(next) }
 }
 

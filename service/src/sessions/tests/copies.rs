@@ -10,9 +10,8 @@ fn keyring(secret: u8, format: KeyFormat) -> Keyring {
 
 /// The key that whoever has this secret would make of what they know of a session.
 fn made_by(keyring: &Keyring, record: &Record, salt: &[u8; 16]) -> ReloginKey {
-    keyring.hand_out(relogin_session::key::jwt::Facts {
+    keyring.of_session(salt).hand_out(relogin_session::key::jwt::Facts {
         sid: record.sid,
-        salt,
         generation: record.generation,
         user: &record.user_id,
         made: record.made,
