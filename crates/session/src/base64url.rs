@@ -18,49 +18,57 @@ const VALUES: [u8; 256] = {
 /// The text of `bytes`.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity((bytes.len() * 4).div_ceil(3));
-    let (mut bits, mut count) = (0_u32, 0);
-    for byte in bytes {
-        bits = bits << 8 | u32::from(*byte);
-        count += 8;
-        while count >= 6 {
-            count -= 6;
-            text.push(letter(bits >> count));
-        }
+    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
+    let (groups, rest) = bytes.as_chunks::<3>();
+    for group in groups {
+        text.extend_from_slice(&letters(*group));
     }
-    if count > 0 {
-        text.push(letter(bits << (6 - count)));
+    match *rest {
+        [a] => text.extend_from_slice(&letters([a, 0, 0])[..2]),
+        [a, b] => text.extend_from_slice(&letters([a, b, 0])[..3]),
+        _ => {}
     }
-    text
+    // All of them are ASCII.
+    String::from_utf8(text).unwrap_or_default()
 }
 
-/// Fills `bytes` with what `text` says. `None` if it does not say exactly so many.
+/// Fills `bytes` with what `text` says. `None` if it does not say exactly so many; then they have
+/// no meaning.
 pub(crate) fn decode(text: &[u8], bytes: &mut [u8]) -> Option<()> {
     if text.len() != (bytes.len() * 4).div_ceil(3) {
         return None;
     }
-    let (mut bits, mut count) = (0_u32, 0);
-    let mut bytes = bytes.iter_mut();
-    for letter in text {
-        // One load: services read a key each time that it is used, and the processor guesses no
-        // branch of a random letter.
-        let value = VALUES[usize::from(*letter)];
-        if value > 63 {
-            return None;
-        }
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            *bytes.next()? = (bits >> count) as u8;
-        }
+    let ((groups, rest), (bytes, last)) = (text.as_chunks::<4>(), bytes.as_chunks_mut::<3>());
+    let mut wrong = 0;
+    for (letters, bytes) in groups.iter().zip(bytes) {
+        let (said, is_wrong) = group(*letters);
+        *bytes = said;
+        wrong |= is_wrong;
     }
+    // A letter in place of those that are missing, which says nothing.
+    let mut letters = [LETTERS[0]; 4];
+    letters[..rest.len()].copy_from_slice(rest);
+    let (said, is_wrong) = group(letters);
+    let (said, left) = said.split_at(last.len());
+    last.copy_from_slice(said);
     // What is left over says nothing.
-    (bits & ((1 << count) - 1) == 0).then_some(())
+    wrong |= is_wrong | left.iter().fold(0, |all, byte| all | byte);
+    (wrong == 0).then_some(())
 }
 
-fn letter(bits: u32) -> char {
-    char::from(LETTERS[bits as usize & 63])
+/// What four letters say, and 0 if all of them are letters. One load for each and no branch:
+/// services read a key each time that it is used, and the processor guesses no branch of a random
+/// letter.
+fn group(letters: [u8; 4]) -> ([u8; 3], u8) {
+    let values = letters.map(|letter| VALUES[usize::from(letter)]);
+    let [_, said @ ..] = values.iter().fold(0, |bits, value| bits << 6 | u32::from(*value)).to_be_bytes();
+    (said, values.iter().fold(0, |all, value| all | value) & !63)
+}
+
+/// The letters of three bytes.
+fn letters([a, b, c]: [u8; 3]) -> [u8; 4] {
+    let bits = u32::from_be_bytes([0, a, b, c]);
+    [18, 12, 6, 0].map(|shift| LETTERS[(bits >> shift) as usize & 63])
 }
 
 #[cfg(test)]

@@ -54,7 +54,11 @@ macro_rules! base64url_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+                if serializer.is_human_readable() {
+                    serializer.serialize_str(&self.to_text())
+                } else {
+                    self.0.serialize(serializer)
+                }
             }
         }
 
@@ -135,7 +139,7 @@ enum Tagged {
 }
 
 /// The form of JSON and TOML.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Plain {
     Number(i64),
@@ -144,11 +148,11 @@ enum Plain {
 
 impl Serialize for UserId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (serializer.is_human_readable(), self.clone()) {
-            (true, Self::Number(n)) => Plain::Number(n).serialize(serializer),
-            (true, Self::Text(t)) => Plain::Text(t).serialize(serializer),
-            (false, Self::Number(n)) => Tagged::Number(n).serialize(serializer),
-            (false, Self::Text(t)) => Tagged::Text(t).serialize(serializer),
+        match (serializer.is_human_readable(), self) {
+            (true, Self::Number(number)) => number.serialize(serializer),
+            (true, Self::Text(text)) => text.serialize(serializer),
+            (false, Self::Number(number)) => Tagged::Number(*number).serialize(serializer),
+            (false, Self::Text(text)) => Tagged::Text(text.clone()).serialize(serializer),
         }
     }
 }
