@@ -193,7 +193,10 @@ impl Record {
     /// # Errors
     /// [`RecordError::Damaged`] if the serializer fails, which only a lack of memory could cause.
     pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
-        Ok(postcard::to_extend(self, vec![current::FORMAT])?)
+        // Most records fit in, so that none of it is moved while it grows.
+        let mut bytes = Vec::with_capacity(512);
+        bytes.push(current::FORMAT);
+        Ok(postcard::to_extend(self, bytes)?)
     }
 
     /// Reads stored bytes.

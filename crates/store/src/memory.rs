@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::{
     Revision, SessionStore, StoreError, Stored,
-    index::{Index, is_earlier},
+    index::{Index, SidHasher, is_earlier},
 };
 
 /// Keeps sessions in memory.
@@ -23,7 +23,7 @@ pub struct MemoryStore {
 
 #[derive(Debug, Default)]
 struct Sessions {
-    records: HashMap<SessionId, Arc<Stored>>,
+    records: HashMap<SessionId, Arc<Stored>, SidHasher>,
     index: Index,
     last: Revision,
     closed: bool,

@@ -49,7 +49,7 @@ impl Found {
         Self {
             index: Index::with(snapshot.sessions),
             damaged: snapshot.damaged.into_iter().collect(),
-            recent: Values::new(),
+            recent: Values::default(),
             last,
             frame: snapshot.frame,
         }

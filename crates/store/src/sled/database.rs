@@ -164,7 +164,7 @@ pub(super) fn read(tree: &::sled::Tree, folder: &Path, sid: SessionId) -> Result
 
 /// The value to store of a record, encoded.
 pub(super) fn value(revision: Revision, record: &[u8]) -> Arc<[u8]> {
-    revision.0.to_be_bytes().into_iter().chain(record.iter().copied()).collect()
+    [&revision.0.to_be_bytes(), record].concat().into()
 }
 
 /// Parses a value.

@@ -11,7 +11,7 @@ use relogin_session::{ConnectionId, Record, SessionId};
 use tokio::sync::SetOnce;
 
 use super::{
-    super::index::Index,
+    super::index::{Index, SidHasher},
     Revision, StoreError, Stored, database,
     reason::Reason,
     wal::{Entry, Frame},
@@ -30,7 +30,7 @@ pub(super) struct Write {
 }
 
 /// Values by session; none: the session has ended.
-pub(super) type Values = HashMap<SessionId, Option<Arc<[u8]>>>;
+pub(super) type Values = HashMap<SessionId, Option<Arc<[u8]>>, SidHasher>;
 
 /// See the header of the store.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(super) struct State {
     /// first.
     groups: VecDeque<Group>,
     /// The state of the sessions that these groups change, after them.
-    staged: HashMap<SessionId, Staged>,
+    staged: HashMap<SessionId, Staged, SidHasher>,
     /// The sessions of connections after these groups (none: on no session any more), where the
     /// groups change them.
     moved: HashMap<ConnectionId, (Option<SessionId>, Revision)>,
@@ -142,7 +142,7 @@ impl State {
             recent,
             checkpointing: None,
             groups: VecDeque::new(),
-            staged: HashMap::new(),
+            staged: HashMap::default(),
             moved: HashMap::new(),
             decoded: Decoded::default(),
             last,
