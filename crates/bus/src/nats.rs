@@ -10,7 +10,7 @@ mod wide;
 
 use std::{
     fmt,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
@@ -209,6 +209,11 @@ impl NatsBus {
         if self.shared.stands_still.load(Ordering::Relaxed) {
             return Err(BusError::Disconnected);
         }
+        // Boxed, because the futures of all messages would be larger by what few need.
+        Box::pin(self.wait_to_send(sending)).await
+    }
+
+    async fn wait_to_send<T>(&self, sending: Pin<&mut (impl Future<Output = T> + Send)>) -> Result<T, BusError> {
         let mut link = self.shared.link.subscribe();
         tokio::select! {
             biased;
