@@ -5,13 +5,13 @@
 //! requests are.
 
 use std::{
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError, TryLockError},
     task::{Context, Poll},
 };
 
-use futures_util::{FutureExt, task::AtomicWaker};
+use futures_util::task::AtomicWaker;
 use tokio::task::unconstrained;
 use tokio_util::task::TaskTracker;
 
@@ -49,7 +49,7 @@ const JOINED: usize = 2 * FULL;
 
 impl Batch {
     pub(super) fn push(&mut self, serving: impl Future<Output = ()> + Send + 'static) {
-        self.requests.push(Box::pin(AssertUnwindSafe(serving).catch_unwind().map(drop)));
+        self.requests.push(Box::pin(serving));
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -92,11 +92,15 @@ impl Running {
 
     /// Polls all of them, because what wakes one usually wakes all.
     fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        // A panic in a request is caught before it gets here.
+        // A panic in a request is caught below.
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         self.waker.register(context.waker());
         requests.new = 0;
-        requests.all.retain_mut(|serving| serving.as_mut().poll(context).is_pending());
+        requests.all.retain_mut(|serving| {
+            let polled = catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(context)));
+            // One that has panicked has ended.
+            polled.is_ok_and(|polled| polled.is_pending())
+        });
         if requests.all.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
