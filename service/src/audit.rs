@@ -129,6 +129,12 @@ impl Audit {
         Self(None)
     }
 
+    /// True if there is a trail: otherwise no event need be made.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Writes an event, or counts it, if strangers cause many of its kind. Waits only if many are
     /// waiting, and not for long: then the event is lost, and counted.
     pub async fn write(&self, now: Timestamp, event: Event) {

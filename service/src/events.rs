@@ -71,7 +71,7 @@ impl Events {
     }
 
     fn on_user(&self, connection: &ConnectionId, event: &str) -> String {
-        event_subject(&format!("{}.user.{connection}", self.name), event)
+        event_subject(&[&self.name, ".user.", connection.as_str()].concat(), event)
     }
 }
 
@@ -82,11 +82,12 @@ impl std::fmt::Debug for Events {
 }
 
 fn token_event(token: Option<&Token>) -> Vec<u8> {
-    TokenEvent { tid: token.map(|token| token.sid.to_string()), token: token.cloned() }.encode()
+    TokenEvent { tid: token.map(|token| token.sid.to_text()), token: token.cloned() }.encode()
 }
 
 fn user_change(user: Option<&User>) -> Vec<u8> {
-    encode_change(&UserModel::from(user.cloned()))
+    // The members of both are the same.
+    user.map_or_else(|| encode_change(&UserModel::default()), encode_change)
 }
 
 fn rotated_event(generation: u64) -> Vec<u8> {

@@ -278,7 +278,10 @@ fn is_false(value: &bool) -> bool {
 }
 
 pub(crate) fn encode(wire: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(wire).expect("wire types have string keys and no serializer that fails")
+    // Most messages fit in, so that none of them is moved while it grows.
+    let mut bytes = Vec::with_capacity(512);
+    serde_json::to_writer(&mut bytes, wire).expect("wire types have string keys and no serializer that fails");
+    bytes
 }
 
 #[cfg(test)]

@@ -91,7 +91,9 @@ impl Sessions {
             Write::Keep | Write::Remove => found.record(),
         };
         log::log(request, record, decision.outcome);
-        if let Some(event) = log::event(request, record, decision.outcome) {
+        if self.audit.is_on()
+            && let Some(event) = log::event(request, record, decision.outcome)
+        {
             self.audit(event).await;
         }
         if let (Some(connection), Write::Replace(next)) = (request.connection(), &decision.write)

@@ -184,14 +184,14 @@ impl Sessions {
         effects: &[Effect],
         session: Option<SessionId>,
     ) -> Result<Vec<Apart>, SessionsError> {
+        if !self.store.is_shared() {
+            return Ok(Vec::new());
+        }
         let told_last = effects.iter().filter_map(|effect| match effect {
             Effect::SetToken(connection, token) => Some((connection, token.as_ref().map(|token| token.sid))),
             Effect::SetUser(..) | Effect::Rotated(..) => None,
         });
         let told_last: HashMap<_, _> = told_last.collect();
-        if !self.store.is_shared() {
-            return Ok(Vec::new());
-        }
         let shown = effects.iter().filter_map(|effect| match effect {
             Effect::SetUser(connection, Some(_)) if !told_last.contains_key(connection) => {
                 Some((connection.clone(), Some(session?)))

@@ -107,13 +107,13 @@ impl<'a> EventSubject<'a> {
 /// The subject of the event `event` on the resource `name`.
 #[must_use]
 pub fn event_subject(name: &str, event: &str) -> String {
-    format!("event.{name}.{event}")
+    ["event.", name, ".", event].concat()
 }
 
 /// The subject of [`TokenEvent`] for the connection `cid`.
 #[must_use]
 pub fn token_subject(cid: &str) -> String {
-    format!("conn.{cid}.token")
+    ["conn.", cid, ".token"].concat()
 }
 
 /// The payload of a change event: [`Changes`], or a model of primitive values all of which are to
