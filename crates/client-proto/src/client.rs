@@ -68,7 +68,7 @@ impl Client {
             connection: Connection::new(&config),
             cache: Cache::new(config.linger),
             calls: Calls::new(config.request_timeout),
-            manager: config.keep_session.then(|| SessionManager::new(config.of_session())),
+            manager: config.keep_session.then(|| SessionManager::new(config.session)),
             session: config.name,
             greeting: None,
             observed_user: ObservedUser::Unknown,

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use relogin_res::ResourceId;
-use relogin_session_manager as manager;
 use serde_json::Value as Json;
 
-use crate::{Closing, PlatformEvent, Secret, SessionCommand, Token};
+use crate::{Closing, PlatformEvent, Secret, SessionCommand, SessionConfig, Token};
 
 /// Names a socket that the client asked for; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,19 +16,15 @@ pub struct SocketId(pub u32);
 pub struct Config {
     /// The name of the session resource, as the service's `--name`.
     pub name: ResourceId,
+    /// Whether a session is kept. Without: a plain RES client, whose logins are refused.
+    pub keep_session: bool,
+    /// The session's lengths of time.
+    pub session: SessionConfig,
     /// How long a command may wait for a connection, and then for its answer, before it settles as
-    /// timed out. Longer than the 15 s that a login may queue at the service.
+    /// timed out. Logins have their own time ([`SessionConfig::login_timeout`]).
     pub request_timeout: Duration,
     /// How long a socket may take to open and to answer the handshake.
     pub connect_timeout: Duration,
-    /// How long one use of the relogin key waits for its answer before it is sent again.
-    pub relogin_timeout: Duration,
-    /// How long the storage lock is waited for before it is stolen; up to half as long again, so
-    /// that two tabs do not steal it from each other.
-    pub lock_timeout: Duration,
-    /// How often the key of a legacy service is used, which does not say it: well within the life
-    /// of its keys.
-    pub refresh: Duration,
     /// How long a connection may be silent before it is asked for a sign of life.
     pub idle_timeout: Duration,
     /// How long that sign of life may take before the connection is given up.
@@ -37,8 +32,6 @@ pub struct Config {
     /// How long a resource that nobody wants any more is kept up to date, as somebody may want it
     /// again; and then how long it is remembered, as the gateway may still count on us to know it.
     pub linger: Duration,
-    /// Whether a session is kept. Without: a plain RES client, whose logins are refused.
-    pub keep_session: bool,
     /// How many gateway addresses the driver has. They are tried in turn.
     pub gateways: usize,
     /// Within which time the first try to reconnect is made, at random, when a connection that
@@ -58,28 +51,16 @@ impl Config {
     pub fn new(name: ResourceId) -> Self {
         Self {
             name,
+            keep_session: true,
+            session: SessionConfig::default(),
             request_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(10),
-            relogin_timeout: Duration::from_secs(10),
-            lock_timeout: Duration::from_secs(3),
-            refresh: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             probe_timeout: Duration::from_secs(5),
             linger: Duration::from_secs(5),
-            keep_session: true,
             gateways: 1,
             spread: Duration::ZERO,
             greet: false,
-        }
-    }
-
-    /// The part of the configuration that the session manager uses.
-    pub(crate) fn of_session(&self) -> manager::Config {
-        manager::Config {
-            request_timeout: self.request_timeout,
-            relogin_timeout: self.relogin_timeout,
-            lock_timeout: self.lock_timeout,
-            refresh: self.refresh,
         }
     }
 }

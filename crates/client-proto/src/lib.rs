@@ -25,7 +25,7 @@ pub use closing::Closing;
 pub use input::{Command, Config, Input, SocketId};
 pub use relogin_session_manager::{
     AdoptedKey, Binding, Diagnostic, EndReason, LockId, Moment, PlatformAction, PlatformEvent, PublicKey, RequestError,
-    Secret, SessionCommand, SessionState, ShortAttempt, Signature, Token, User, storage, stored_key,
+    Secret, SessionCommand, SessionConfig, SessionState, ShortAttempt, Signature, Token, User, storage, stored_key,
 };
 
 use relogin_session_manager::{Backoff, ObservedUser, RequestId, Turn};

@@ -44,7 +44,7 @@ impl Log for Logger {
 /// A program whose key lies in `file`, and is used every two seconds.
 fn connect(stage: &Stage, file: &Path) -> Client {
     let options = Options::new(stage.gateway_url()).session("session", FileStorage::new(file)).unwrap();
-    options.configure(|config| config.refresh = Duration::from_secs(2)).connect()
+    options.configure(|config| config.session.refresh = Duration::from_secs(2)).connect()
 }
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> S::Item {

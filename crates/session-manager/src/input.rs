@@ -10,9 +10,10 @@ use crate::{PlatformEvent, RequestError, RequestId, Secret, Token};
 
 /// Lengths of time that do not change from input to input.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// How long a login may wait for its turn, and then for its answer.
-    pub request_timeout: Duration,
+pub struct SessionConfig {
+    /// How long a login may wait for its turn, and then for its answer: longer than the 15 s that
+    /// it may queue at the service.
+    pub login_timeout: Duration,
     /// How long one use of the relogin key waits for its answer before it is sent again.
     pub relogin_timeout: Duration,
     /// How long the storage lock is waited for before it is stolen; up to half as long again, so
@@ -23,11 +24,11 @@ pub struct Config {
     pub refresh: Duration,
 }
 
-impl Default for Config {
+impl Default for SessionConfig {
     /// The lengths of time that suit a page.
     fn default() -> Self {
         Self {
-            request_timeout: Duration::from_secs(20),
+            login_timeout: Duration::from_secs(20),
             relogin_timeout: Duration::from_secs(10),
             lock_timeout: Duration::from_secs(3),
             refresh: Duration::from_secs(60),

@@ -42,7 +42,7 @@ pub use diagnostic::{Diagnostic, ShortAttempt};
 pub use end_reason::EndReason;
 pub use error::RequestError;
 pub use id::{LockId, RequestId, Token};
-pub use input::{Config, Input, ObservedUser, SessionCommand};
+pub use input::{Input, ObservedUser, SessionCommand, SessionConfig};
 pub use manager::SessionManager;
 pub use platform::{PlatformAction, PlatformEvent, Signature};
 pub use record::{AdoptedKey, stored_key};

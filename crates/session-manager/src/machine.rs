@@ -2,7 +2,7 @@
 //! disconnect, replace a connection, break an operation off. What is next is not decided here.
 
 use crate::{
-    Action, Config, ObservedUser, RequestError, Turn,
+    Action, ObservedUser, RequestError, SessionConfig, Turn,
     connection::ConnectionNotes,
     lock::Lock,
     logins::WaitingLogins,
@@ -21,7 +21,7 @@ use crate::{
 /// The session manager without its interface.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    pub(crate) config: Config,
+    pub(crate) config: SessionConfig,
     pub(crate) out: Outbox,
     pub(crate) phase: Phase,
     pub(crate) session: Session,
@@ -34,7 +34,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: SessionConfig) -> Self {
         Self {
             out: Outbox::default(),
             phase: Phase::Disconnected,

@@ -20,8 +20,8 @@ use self::{
     stored::{account_for_leftovers, storage_read},
 };
 use crate::{
-    Action, Binding, Config, Diagnostic, Event, Input, ObservedUser, PlatformEvent, RequestError, SessionCommand,
-    SessionState, Turn,
+    Action, Binding, Diagnostic, Event, Input, ObservedUser, PlatformEvent, RequestError, SessionCommand,
+    SessionConfig, SessionState, Turn,
     connection::Gate,
     last_reported::LastReported,
     machine::Machine,
@@ -49,7 +49,7 @@ pub struct SessionManager {
 impl SessionManager {
     /// One that does nothing until [`Input::Start`].
     #[must_use]
-    pub fn new(config: Config) -> Self {
+    pub fn new(config: SessionConfig) -> Self {
         Self { machine: Machine::new(config), last_reported: LastReported::default() }
     }
 
@@ -165,7 +165,7 @@ impl SessionManager {
             Input::Rotated(generation) => machine.session.rotated(generation),
             Input::Platform(event) => self.take_in_event(event, turn),
             Input::Command(token, SessionCommand::Login { username, password }) => {
-                let deadline = turn.after(machine.config.request_timeout);
+                let deadline = turn.after(machine.config.login_timeout);
                 machine.login(LoginRequest { token, username, password, deadline, is_second_try: false });
             }
             Input::Command(token, SessionCommand::Logout) => {

@@ -108,7 +108,8 @@ fn config() -> Config {
     let mut config = Config::new(ResourceId::parse("session").expect("a name of one part is a resource id"));
     config.request_timeout = Duration::from_secs(8);
     config.connect_timeout = Duration::from_secs(4);
-    config.relogin_timeout = Duration::from_secs(4);
+    config.session.login_timeout = Duration::from_secs(8);
+    config.session.relogin_timeout = Duration::from_secs(4);
     config.idle_timeout = Duration::from_secs(6);
     config.probe_timeout = Duration::from_secs(3);
     config

@@ -12,7 +12,7 @@ use js_sys::Promise;
 use relogin_client_proto::Input as BrowserEvent;
 use relogin_res::{ResourceId, json};
 use relogin_session_manager::{
-    Action, Clock, Config, Event, Input, ObservedUser, Request, RequestError, RequestId, Secret, SessionCommand,
+    Action, Clock, Event, Input, ObservedUser, Request, RequestError, RequestId, Secret, SessionCommand, SessionConfig,
     SessionManager, Token,
 };
 use serde::Deserialize;
@@ -76,7 +76,7 @@ impl RawSession {
         ResourceId::parse(&name).map_err(ErrorValue::invalid)?;
         let mut io = BrowserIo::new(vec![String::new()]).map_err(ErrorValue::invalid)?;
         io.keep_session(&name, &StorageMode::Bound, adopt.as_deref()).map_err(ErrorValue::invalid)?;
-        let mut config = Config::default();
+        let mut config = SessionConfig::default();
         if let Some(refresh) = refresh.filter(|refresh| *refresh > 0.0) {
             config.refresh = Duration::from_millis(refresh as u64);
         }

@@ -1,10 +1,10 @@
 //! Login, in each order in which a gateway may deliver what belongs to it.
 
-use relogin_client_proto::{Answer, EndReason, Event, RequestError, SessionState};
+use relogin_client_proto::{Answer, Command, EndReason, Event, RequestError, SessionState};
 use relogin_session::{Keyring, SessionId};
 use serde_json::{Value as Json, json};
 
-use crate::support::{Tab, admin, ms, s};
+use crate::support::{Tab, admin, ms, rid, s};
 
 /// An answer to login or relogin.
 pub(crate) fn answer(key: &str, generation: u64) -> Json {
@@ -135,6 +135,20 @@ fn a_login_waits_for_a_connection_but_not_for_ever() {
     tab.reconnect();
     tab.pass(s(1));
     assert_eq!(tab.methods(), ["subscribe.session.user.{cid}"], "what timed out is not sent any more");
+}
+
+#[test]
+fn a_login_has_its_own_time() {
+    let mut tab = Tab::plain(1, |config| {
+        (config.keep_session, config.request_timeout, config.session.login_timeout) = (true, s(1), s(18));
+    });
+    let get = tab.command(Command::Get(rid("a.model")));
+    let login = tab.login("admin");
+    tab.pass(s(17));
+    assert_eq!(tab.settled[&get], Err(RequestError::TimedOut));
+    assert_eq!(tab.unsettled(), [login]);
+    tab.pass(s(2));
+    assert_eq!(tab.settled[&login], Err(RequestError::TimedOut));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use relogin_res::Error;
 use relogin_session::{ConnectionId, Effect, Outcome};
 use relogin_session_manager::{
-    Action, Clock, Config, EndReason, Event, Input, Moment, ObservedUser, PlatformAction, PlatformEvent, RequestError,
-    RequestId, Secret, SessionCommand, SessionManager, SessionState, Signature, Token, User,
+    Action, Clock, EndReason, Event, Input, Moment, ObservedUser, PlatformAction, PlatformEvent, RequestError,
+    RequestId, Secret, SessionCommand, SessionConfig, SessionManager, SessionState, Signature, Token, User,
 };
 use serde_json::{Value as Json, json};
 
@@ -40,7 +40,7 @@ impl Other {
         profile.borrow_mut().join(number);
         let mut other = Self {
             number,
-            manager: SessionManager::new(Config::default()),
+            manager: SessionManager::new(SessionConfig::default()),
             clock: Clock::default(),
             profile: profile.clone(),
             now: s(1000),

@@ -56,7 +56,7 @@ pub(super) fn do_step(machine: &mut Machine, step: Step, turn: &Turn) {
         Step::Sign(text) => machine.out.push(PlatformAction::Sign(text)),
         Step::Send(Call { method, params, note }) => {
             let is_login = matches!(machine.phase.operation(), Some(Operation::Login(_)));
-            let timeout = if is_login { machine.config.request_timeout } else { machine.config.relogin_timeout };
+            let timeout = if is_login { machine.config.login_timeout } else { machine.config.relogin_timeout };
             if let Some(connection) = machine.phase.connection_mut() {
                 connection.is_used |= note != Diagnostic::LogoutSent;
             }
