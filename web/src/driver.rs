@@ -31,11 +31,7 @@ impl Options {
     #[must_use]
     pub fn new(gateways: impl Into<Addresses>) -> Self {
         let gateways = gateways.into().into_vec();
-        let name = ResourceId::parse("session").expect("a name of one part is a resource id");
-        let mut config = Config::new(name);
-        config.keep_session = false;
-        config.gateways = gateways.len();
-        Self { gateways, config, adopt: None, storage_mode: StorageMode::Bound }
+        Self { config: Config::plain(gateways.len()), gateways, adopt: None, storage_mode: StorageMode::Bound }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`. All tabs of this

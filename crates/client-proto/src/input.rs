@@ -63,6 +63,13 @@ impl Config {
             greet: false,
         }
     }
+
+    /// The same for a plain RES client, without a session, that has so many gateway addresses.
+    #[must_use]
+    pub fn plain(gateways: usize) -> Self {
+        let name = ResourceId::parse("session").expect("a name of one part is a resource id");
+        Self { keep_session: false, gateways, ..Self::new(name) }
+    }
 }
 
 /// Something that happened.
@@ -86,9 +93,9 @@ pub enum Input {
     ConnectNow,
     /// The caller wants something.
     Command(Token, Command),
-    /// The caller waits for this command no more, and it will not be settled. What was not sent yet
-    /// is not sent; a subscription that it brings, or would have brought, is taken back. A login
-    /// takes its course.
+    /// The caller no longer waits for this command, and it will not be settled. What was not sent
+    /// yet is not sent; a subscription that it brings, or would have brought, is taken back. A
+    /// login takes its course.
     Forget(Token),
     /// See [`Config::greet`].
     Greeted,

@@ -40,11 +40,7 @@ impl Options {
     #[must_use]
     pub fn new(gateways: impl Into<Addresses>) -> Self {
         let gateways = gateways.into().into_vec();
-        let name = ResourceId::parse("session").expect("a name of one part is a resource id");
-        let mut config = Config::new(name);
-        config.keep_session = false;
-        config.gateways = gateways.len();
-        Self { gateways, config, storage: Box::new(MemoryStorage::default()) }
+        Self { config: Config::plain(gateways.len()), gateways, storage: Box::new(MemoryStorage::default()) }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, and its relogin key

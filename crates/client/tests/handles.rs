@@ -9,7 +9,7 @@ use relogin_client::{
     Action, Client, Closing, Config, ConnectionState, Engine, Error, Event, Freshness, Input, Moment, PlatformEvent,
     Reference, RequestError, ResourceChange, ResourceValues, Returned, Secret, SocketId,
 };
-use relogin_res::{ResourceId, Value, client::Request};
+use relogin_res::{Value, client::Request};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
@@ -24,9 +24,7 @@ struct Stage {
 impl Stage {
     /// A plain client, connected.
     fn new() -> (Client, Self) {
-        let mut config = Config::new(ResourceId::parse("session").unwrap());
-        config.keep_session = false;
-        let (client, engine) = Engine::new(config, || Duration::ZERO);
+        let (client, engine) = Engine::new(Config::plain(1), || Duration::ZERO);
         let mut stage = Self { engine, now: Duration::ZERO, socket: None, sent: VecDeque::new() };
         stage.input(Input::Start);
         stage.connect();

@@ -6,7 +6,7 @@ use std::{ops::Range, time::Duration};
 use relogin_client_proto::{Action, Client, Closing, Config, Input, Moment, PlatformEvent, Secret};
 use relogin_gateway_proto::time_to_come_back;
 
-use crate::support::{Rng, rid, s};
+use crate::support::{Rng, s};
 
 const CLIENTS: usize = 100_000;
 /// The seconds that are looked at.
@@ -29,8 +29,7 @@ struct Story {
 fn tries(story: Story, clients: Range<usize>) -> Vec<usize> {
     let mut tries = vec![0; SECONDS];
     for number in clients {
-        let mut config = Config::new(rid("session"));
-        (config.keep_session, config.spread) = (false, story.spread);
+        let config = Config { spread: story.spread, ..Config::plain(1) };
         let mut machine = Machine { client: Client::new(config), rng: Rng::new(number as u64), open: None };
         machine.input(Input::Start, Duration::ZERO);
         machine.connect(Duration::ZERO);

@@ -52,8 +52,7 @@ impl Tab {
 
     /// A tab of a plain RES client, started.
     pub(crate) fn plain(seed: u64, set: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(rid("session"));
-        config.keep_session = false;
+        let mut config = Config::plain(1);
         set(&mut config);
         let mut tab = Self::with(config, 0, &Browser::profile(), Duration::from_secs(1000), seed);
         tab.input(Input::Start);
