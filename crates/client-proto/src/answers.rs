@@ -1,11 +1,11 @@
-//! Reads what gateways answer. Knows not what was asked for.
+//! Reads what gateways answer. Must not depend on what was requested.
 
 use relogin_res::client::{CallResult, ResourceSet};
 use serde_json::Value as Json;
 
 use crate::RequestError;
 
-/// What came of a request, before it is known what was asked for.
+/// What a gateway has answered, before it is read as what was requested.
 pub(crate) type Outcome = Result<Option<Json>, RequestError>;
 
 /// Reads the result of a subscribe or get request.

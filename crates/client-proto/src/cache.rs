@@ -1,5 +1,5 @@
 //! Subscriptions and the values of resources: kept, stale, over a disconnect, and then brought up
-//! to date by the smallest change. Knows neither sessions nor sockets.
+//! to date by the smallest change. Must not depend on sessions or sockets.
 //!
 //! A resource is subscribed directly by callers, who are counted here, so that the gateway sees one
 //! subscription; and indirectly by being referred to. A refused or revoked subscription that
@@ -102,8 +102,8 @@ impl Cache {
         Ok(())
     }
 
-    /// The caller of this waits no more: takes the subscription back that was to settle it. `false`
-    /// if there is none.
+    /// The caller of this no longer waits: takes the subscription back that was to settle it.
+    /// `false` if there is none.
     pub(crate) fn forget(&mut self, token: Token, turn: &Turn, out: &mut Outbox) -> bool {
         let waits = |entry: &Entry| entry.waiting.iter().any(|(waiting, _)| *waiting == token);
         let Some((rid, entry)) = self.entries.iter_mut().find(|(_, entry)| waits(entry)) else { return false };
@@ -160,7 +160,7 @@ impl Cache {
             }
             (entry.held, entry.leaving, entry.retry, entry.in_step) = (0, false, None, false);
             let freshness = if entry.value.is_some() { Freshness::Stale } else { Freshness::Loading };
-            entry.become_(freshness, rid, out);
+            entry.set_freshness(freshness, rid, out);
             due = earliest(due, entry.next_deadline());
         }
         self.due = earliest(due, self.sweep);
@@ -195,7 +195,7 @@ impl Cache {
         match merged {
             Ok(()) if entry.in_step => {
                 entry.backoff.reset();
-                entry.become_(Freshness::Live, rid, out);
+                entry.set_freshness(Freshness::Live, rid, out);
                 entry.settle(&Ok(Answer::Resource(rid.clone())), out);
             }
             Err(RequestError::Refused(_)) if entry.ask_again && entry.callers > 0 => entry.ask(rid, out),
@@ -230,7 +230,7 @@ impl Cache {
             None => {
                 (entry.held, entry.retry) = (entry.held + 1, None);
                 if entry.in_step {
-                    entry.become_(Freshness::Live, rid, out);
+                    entry.set_freshness(Freshness::Live, rid, out);
                 }
             }
             Some(error) if entry.held == 0 && !entry.asking => {
@@ -294,7 +294,7 @@ impl Cache {
                 if let Some(entry) = self.entries.get_mut(rid) {
                     entry.in_step = false;
                     out.emit(Event::Changed(rid.clone(), ResourceChange::Deleted));
-                    entry.become_(Freshness::Stale, rid, out);
+                    entry.set_freshness(Freshness::Stale, rid, out);
                 }
             }
             EventKind::Custom(data) => out.emit(Event::Custom { rid: rid.clone(), name, data }),
@@ -306,7 +306,7 @@ impl Cache {
         self.doubted |= changes
             .values()
             .filter_map(Change::value)
-            .any(|value| value.reference().is_some_and(|rid| self.is_ghost(rid)));
+            .any(|value| value.reference().is_some_and(|rid| self.is_dormant(rid)));
         let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.in_step) else { return };
         let Some(Resource::Model(model)) = &mut entry.value else { return };
         let drops = changes.keys().any(|name| model.get(name).is_some_and(|value| value.reference().is_some()));
@@ -322,7 +322,7 @@ impl Cache {
 
     fn step(&mut self, rid: &ResourceId, step: Step, turn: &Turn, out: &mut Outbox) {
         if let Step::Add(_, value) = &step {
-            self.doubted |= value.reference().is_some_and(|rid| self.is_ghost(rid));
+            self.doubted |= value.reference().is_some_and(|rid| self.is_dormant(rid));
         }
         let Some(entry) = self.entries.get_mut(rid).filter(|entry| entry.in_step) else { return };
         let Some(Resource::Collection(values)) = &mut entry.value else { return };
@@ -365,13 +365,13 @@ impl Cache {
         let models = set.models.into_iter().map(|(rid, model)| (rid, Resource::Model(model)));
         let collections = set.collections.into_iter().map(|(rid, values)| (rid, Resource::Collection(values.into())));
         for (rid, value) in models.chain(collections) {
-            self.doubted |= self.refers_to_ghosts(&value);
+            self.doubted |= self.refers_to_dormant(&value);
             self.entry(&rid).replace(value, &rid, out);
         }
         for (rid, error) in set.errors {
             let entry = self.entry(&rid);
             entry.in_step = false;
-            entry.become_(Freshness::Failed(RequestError::Refused(error)), &rid, out);
+            entry.set_freshness(Freshness::Failed(RequestError::Refused(error)), &rid, out);
         }
         // Something may have come along that nothing refers to.
         self.sweep_later(turn);

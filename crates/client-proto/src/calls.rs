@@ -1,5 +1,5 @@
-//! Requests of callers: those that are made before the connection takes any wait here. Knows no
-//! sessions.
+//! Requests of callers: those that are made before the connection takes any wait here. Must not
+//! depend on sessions.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Calls {
         Self { timeout, queue: Vec::new(), ready: false }
     }
 
-    /// Until when a command of now waits.
+    /// Until when a command that is given now waits.
     pub(crate) fn deadline(&self, turn: &Turn) -> Duration {
         turn.after(self.timeout)
     }

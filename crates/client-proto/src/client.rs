@@ -30,7 +30,7 @@ use crate::{
 /// as its action is polled, before any other input and before the actions behind it are carried
 /// out, however long the browser takes; what that answer asks for in turn comes behind those.
 /// Inputs never fail and never panic, whatever the gateway sends and however late; those for
-/// sockets and locks that are no more are ignored.
+/// sockets and locks that are over are ignored.
 #[derive(Clone, Debug)]
 pub struct Client {
     request_timeout: Duration,
@@ -287,7 +287,7 @@ impl Client {
         let out = &mut self.out;
         match purpose {
             Purpose::Handshake => {
-                let link = self.connection.shaken(result, turn, out);
+                let link = self.connection.handshake_answered(result, turn, out);
                 self.linked(link, turn);
             }
             Purpose::Probe => {}

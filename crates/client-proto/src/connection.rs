@@ -1,5 +1,5 @@
-//! The socket: opened, shaken hands on, watched for signs of life, and opened again with back-off.
-//! Knows nothing of what goes over it.
+//! The socket: opened, greeted with a handshake, probed when it is silent, and opened again with
+//! back-off. Must not depend on what goes over it.
 
 use std::time::Duration;
 
@@ -61,11 +61,11 @@ enum Phase {
     },
 }
 
-/// As good as a word from the gateway: it does not answer.
+/// A gateway that does not answer is taken for one that says that it is leaving.
 const GONE: Closing = Closing { is_leaving: true, retry_after: None };
 
-/// How long a try to connect is still believed in after the page or the network came back.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a try to connect may still take after the page or the network came back.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What came of an input, for the parts that live on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Link {
     /// As before.
     Same,
-    /// Hands are shaken: requests may be sent.
+    /// The handshake is done: requests may be sent.
     Up,
     /// What was sent on the last socket will have no answer.
     Lost,
@@ -114,12 +114,12 @@ impl Connection {
         self.phase == Phase::Stopped
     }
 
-    /// Whether hands are shaken.
+    /// Whether the handshake is done.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    /// The first try, without delay: a page that was just loaded is no part of a stampede.
+    /// The first try, without delay: pages are not loaded all at the same moment.
     pub(crate) fn start(&mut self, turn: &mut Turn, out: &mut Outbox) {
         if self.is_stopped() {
             self.tried = false;
@@ -134,7 +134,7 @@ impl Connection {
         link
     }
 
-    /// True if hands are being shaken now.
+    /// True if the handshake begins now.
     pub(crate) fn opened(&mut self, socket: SocketId, out: &mut Outbox) -> bool {
         let new = self.socket() == Some(socket) && out.socket.is_none();
         if new {
@@ -158,7 +158,7 @@ impl Connection {
         self.offline
     }
 
-    /// Whether a frame of `socket` is to be read: it is from the socket of the day.
+    /// Whether a frame of `socket` is to be read: it is from the current socket.
     pub(crate) fn hears(&mut self, socket: SocketId, turn: &Turn) -> bool {
         let current = self.socket() == Some(socket);
         if current {
@@ -169,14 +169,14 @@ impl Connection {
 
     /// The handshake was answered. A gateway that speaks another protocol may be replaced one day:
     /// it is tried again, but without haste.
-    pub(crate) fn shaken(&mut self, result: Outcome, turn: &mut Turn, out: &mut Outbox) -> Link {
+    pub(crate) fn handshake_answered(&mut self, result: Outcome, turn: &mut Turn, out: &mut Outbox) -> Link {
         let Phase::Opening { socket, .. } = self.phase else { return Link::Same };
         let version = match result {
             Ok(result) => {
                 let result = result.and_then(|result| VersionResult::read(&result));
                 result.and_then(|result| Version::parse(&result.protocol))
             }
-            // From before there were version requests.
+            // A gateway from before there were version requests.
             Err(RequestError::Refused(error)) if error.is(code::INVALID_REQUEST) => Some(Version::UNSTATED),
             Err(_) => None,
         };
@@ -215,13 +215,14 @@ impl Connection {
             // there sooner.
             Phase::Opening { socket, deadline } => {
                 self.start_over(Duration::ZERO);
-                self.phase = Phase::Opening { socket, deadline: deadline.min(turn.now + PATIENCE) };
+                self.phase = Phase::Opening { socket, deadline: deadline.min(turn.now + GRACE) };
             }
             _ => {}
         }
     }
 
-    /// A person waits for the connection: neither back-off nor what is known of the network counts.
+    /// A person waits for the connection: neither the back-off counts nor what the browser says of
+    /// the network.
     pub(crate) fn connect_now(&mut self, turn: &mut Turn, out: &mut Outbox) {
         match self.phase {
             Phase::Waiting { .. } => {
@@ -319,7 +320,7 @@ impl Connection {
         link
     }
 
-    /// What failed before counts no more, and the first wait is at most this long.
+    /// Earlier failures no longer count, and the first wait is at most this long.
     fn start_over(&mut self, first: Duration) {
         self.backoff.reset();
         self.first = first;

@@ -1,6 +1,6 @@
 //! A RES client that keeps its user logged in, as a state machine.
 //!
-//! Pure: no async, no clock, no randomness, no I/O, and no word of browsers; builds for wasm32 and
+//! Pure: no async, no clock, no randomness, no I/O, and nothing of browsers; builds for wasm32 and
 //! natively. One machine, [`Client`], takes an [`Input`] at a [`Moment`] and queues [`Action`]s;
 //! whoever drives it carries those out. Connection, requests and cache are here; the session is
 //! kept by `relogin-session-manager`, whose types that a driver needs are reexported.

@@ -51,14 +51,14 @@ pub(crate) enum CallKind {
     New,
 }
 
-/// Collects actions; turns requests into frames for the socket of the day.
+/// Collects actions; turns requests into frames for the current socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     /// For the driver.
     pub(crate) actions: VecDeque<Action>,
     /// Sent, and not answered.
     pub(crate) requests: Requests<Purpose>,
-    /// Where frames go. None: nobody sends now.
+    /// Where frames go; `None`: nothing is sent now.
     pub(crate) socket: Option<SocketId>,
     /// What the gateway there speaks.
     pub(crate) protocol: Version,

@@ -1,4 +1,5 @@
-//! Requests under way, and whom each answer is for. Knows nothing of what is asked, nor of sockets.
+//! Requests under way, and whom each answer is for. Must not depend on what is requested, or on
+//! sockets.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_begins_anew_and_any_number_of_failures_is_fine() {
+    fn a_success_starts_over_and_any_number_of_failures_is_fine() {
         let (mut backoff, mut dice) = (Backoff { failures: u32::MAX }, Dice::new([3; 8]));
         assert!(backoff.next(&mut dice) <= CAP);
         backoff.reset();

@@ -23,7 +23,7 @@ pub(crate) struct ConnectionNotes {
     /// The user model lost its user during an operation: maybe by that, so it is looked at again
     /// when that is over.
     pub(crate) has_lost_user: bool,
-    /// A login or a key was sent: somebody may be logged in by it, and nobody know.
+    /// A login or a key was sent: somebody may be logged in by it without anybody knowing.
     pub(crate) is_used: bool,
     /// The session whose key was sent, and no answer came: it may still arrive, and take the
     /// connection to that session.

@@ -1,4 +1,4 @@
-//! The reasons for which sessions end, by one name in Rust, in JavaScript and in logs.
+//! The reasons for which sessions end, with one name each in Rust, in JavaScript and in logs.
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,12 +10,12 @@ pub enum EndReason {
     LoggedOutElsewhere,
     /// It was not used for too long, or has reached the age at which it ends.
     Expired,
-    /// Somebody else has used its key, and by that it ended for everybody. Only said when that was
-    /// seen, which it is not always: also one who was [`Refused`](Self::Refused) may have been
-    /// stolen from.
+    /// Somebody else has used its key, and so it has ended for everybody. This is said only if the
+    /// client has seen evidence; the key of a session that was [`Refused`](Self::Refused) may have
+    /// been stolen, too.
     Stolen,
-    /// The service takes the key that was in storage no more, and why cannot be known here: it
-    /// expired while nobody was connected, or was ended meanwhile.
+    /// The service no longer takes the key in storage, and the client cannot know why: the session
+    /// has expired while nobody was connected, or was ended meanwhile.
     Refused,
 }
 

@@ -1,10 +1,10 @@
-//! Why a session ended whose key the service takes no more: by what was heard of the session. Must
-//! not ask anybody, for the service tells nobody: it may be a thief who asks.
+//! Infers why a session has ended whose key the service refuses, from what was heard of the
+//! session. Must not ask anybody: the service tells nobody, because a thief may be asking.
 //!
 //! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
 //! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
-//! Who heard neither, because there was no connection, is told `Refused` (or `Expired`), even if
-//! the service has found the theft (`reuse_detected` in its audit trail).
+//! A page that heard neither, because there was no connection, says `Refused` (or `Expired`), even
+//! if the service has detected the reuse (`reuse_detected` in its audit trail).
 
 use crate::{
     EndReason,
@@ -21,7 +21,7 @@ pub(crate) struct TheftEvidence {
 }
 
 impl TheftEvidence {
-    /// Why the key `used` was refused, which `has_expired` or not.
+    /// Why the key `used` was refused. `has_expired`: whether it is past its deadline.
     pub(crate) fn reason(self, used: &Record, has_expired: bool) -> EndReason {
         // A bound session's key is of no use to a thief.
         let is_stolen = self

@@ -19,8 +19,8 @@ pub struct SessionConfig {
     /// How long the storage lock is waited for before it is stolen; up to half as long again, so
     /// that two tabs do not steal it from each other.
     pub lock_timeout: Duration,
-    /// How often the key of a legacy service is used, which does not say it: well within the life
-    /// of its keys.
+    /// How often the key of a legacy service is used, as such a service does not say how often:
+    /// well within the life of its keys.
     pub refresh: Duration,
 }
 

@@ -1,9 +1,11 @@
-//! The storage lock: asked for, waited for so long, then stolen. An optimisation: nothing that is
-//! right rests on it, but where the session is a legacy service's. There a second use of a key ends
-//! the session, so the lock is waited for until whoever has it must have done with its use.
+//! The storage lock: requested, waited for, then stolen. Must not decide what is done with it.
 //!
-//! Tabs that wait for one frozen tab have often begun at the same moment. So each waits a little
-//! longer than the next, and again when storage shows that somebody is at work after all: else they
+//! It is an optimisation: correctness does not rest on it, except with a legacy service, where a
+//! second use of a key ends the session. There the lock is waited for until its holder's use must
+//! be over.
+//!
+//! Tabs that wait for one frozen tab have often begun at the same moment. So each waits for a
+//! random time, and again when storage shows that the holder is at work after all: otherwise they
 //! would steal from each other, one after the other.
 
 use std::time::Duration;
@@ -23,10 +25,10 @@ pub(crate) struct Lock {
     /// How long one use of a key may take.
     use_timeout: Duration,
     /// Whether a use by a sibling must not be repeated: what it has waited for may only be lost.
-    patient: bool,
+    is_patient: bool,
     state: State,
     /// There was none to be had, when it was last asked for.
-    missing: bool,
+    is_missing: bool,
     /// The use of a key that is our own, or that a sibling was given time to bring to its end.
     yielded_to: Option<Attempt>,
 }
@@ -34,11 +36,11 @@ pub(crate) struct Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Free,
-    /// StorageQuery for until the deadline; by stealing, if the time for asking is over.
-    StorageQuery {
+    /// Requested, and waited for until the deadline. `is_stealing`: it was waited for once already.
+    Waiting {
         id: LockId,
         deadline: Duration,
-        stealing: bool,
+        is_stealing: bool,
     },
     Held(LockId),
     /// Worked without: there is none to be had, or it was stolen from us.
@@ -47,12 +49,20 @@ enum State {
 
 impl Lock {
     pub(crate) fn new(timeout: Duration, use_timeout: Duration) -> Self {
-        Self { next: 0, timeout, use_timeout, patient: false, state: State::Free, missing: false, yielded_to: None }
+        Self {
+            next: 0,
+            timeout,
+            use_timeout,
+            is_patient: false,
+            state: State::Free,
+            is_missing: false,
+            yielded_to: None,
+        }
     }
 
     /// Whether the session is a legacy service's, from the next wait on.
-    pub(crate) fn be_patient(&mut self, patient: bool) {
-        self.patient = patient;
+    pub(crate) fn be_patient(&mut self, is_patient: bool) {
+        self.is_patient = is_patient;
     }
 
     /// We begin this use of the key.
@@ -73,16 +83,15 @@ impl Lock {
         self.yielded_to.replace(attempt) != Some(attempt) && self.state == State::Without
     }
 
-    /// Some time soon, by chance: where there is no lock, siblings do not do the same thing at one
-    /// moment.
-    pub(crate) fn own_moment(turn: &mut Turn) -> Duration {
+    /// A random time soon: without a lock, siblings must not do the same thing at one moment.
+    pub(crate) fn random_moment(turn: &mut Turn) -> Duration {
         let wait = turn.dice.up_to(SPREAD);
         turn.after(wait)
     }
 
     /// Whether tabs have no lock to take turns by.
     pub(crate) fn is_missing(&self) -> bool {
-        self.missing
+        self.is_missing
     }
 
     /// Asks for the lock. One of the next three functions will say when to go on.
@@ -91,11 +100,11 @@ impl Lock {
         out.push(PlatformAction::RequestLock(id));
     }
 
-    /// Whoever has the lock is not frozen: worth waiting for.
+    /// The lock's holder is not frozen: it is worth waiting for.
     pub(crate) fn wait_on(&mut self, turn: &mut Turn) {
-        if let State::StorageQuery { stealing: false, .. } = self.state {
-            let until = self.patience(turn);
-            if let State::StorageQuery { deadline, .. } = &mut self.state {
+        if let State::Waiting { is_stealing: false, .. } = self.state {
+            let until = self.deadline(turn);
+            if let State::Waiting { deadline, .. } = &mut self.state {
                 *deadline = until.max(*deadline);
             }
         }
@@ -104,8 +113,8 @@ impl Lock {
     /// True if it is time to go on: the lock is ours.
     pub(crate) fn granted(&mut self, granted: LockId) -> bool {
         match self.state {
-            State::StorageQuery { id, .. } if id == granted => {
-                (self.state, self.missing) = (State::Held(id), false);
+            State::Waiting { id, .. } if id == granted => {
+                (self.state, self.is_missing) = (State::Held(id), false);
                 true
             }
             // Given back already.
@@ -116,8 +125,8 @@ impl Lock {
     /// True if it is time to go on, without a lock.
     pub(crate) fn refused(&mut self, refused: LockId) -> bool {
         match self.state {
-            State::StorageQuery { id, stealing, .. } if id == refused => {
-                (self.state, self.missing) = (State::Without, !stealing);
+            State::Waiting { id, is_stealing, .. } if id == refused => {
+                (self.state, self.is_missing) = (State::Without, !is_stealing);
                 true
             }
             State::Held(id) if id == refused => {
@@ -130,12 +139,12 @@ impl Lock {
 
     /// True if it is time to go on, without a lock. Steals before that.
     pub(crate) fn tick(&mut self, turn: &mut Turn, out: &mut Outbox) -> bool {
-        let State::StorageQuery { id, deadline, stealing } = self.state else { return false };
+        let State::Waiting { id, deadline, is_stealing } = self.state else { return false };
         if turn.now < deadline {
             return false;
         }
         out.push(PlatformAction::ReleaseLock(id));
-        if stealing {
+        if is_stealing {
             self.state = State::Without;
             return true;
         }
@@ -146,30 +155,30 @@ impl Lock {
 
     /// Gives the lock back, or stops asking for it.
     pub(crate) fn release(&mut self, out: &mut Outbox) {
-        if let State::StorageQuery { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
+        if let State::Waiting { id, .. } | State::Held(id) = std::mem::replace(&mut self.state, State::Free) {
             out.push(PlatformAction::ReleaseLock(id));
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         match self.state {
-            State::StorageQuery { deadline, .. } => Some(deadline),
+            State::Waiting { deadline, .. } => Some(deadline),
             _ => None,
         }
     }
 
-    fn ask(&mut self, turn: &mut Turn, stealing: bool) -> LockId {
+    fn ask(&mut self, turn: &mut Turn, is_stealing: bool) -> LockId {
         let id = LockId(self.next);
         self.next = self.next.wrapping_add(1);
-        self.state = State::StorageQuery { id, deadline: self.patience(turn), stealing };
+        self.state = State::Waiting { id, deadline: self.deadline(turn), is_stealing };
         id
     }
 
-    /// Until when it is waited for.
-    pub(crate) fn patience(&self, turn: &mut Turn) -> Duration {
+    /// Until when a lock that is requested now is waited for.
+    pub(crate) fn deadline(&self, turn: &mut Turn) -> Duration {
         let extra = turn.dice.up_to(self.timeout / 2);
         // Before and after its use the holder has storage to wait for.
-        let of_use = if self.patient { self.use_timeout.saturating_add(self.timeout) } else { Duration::ZERO };
+        let of_use = if self.is_patient { self.use_timeout.saturating_add(self.timeout) } else { Duration::ZERO };
         turn.after(self.timeout.saturating_add(extra).saturating_add(of_use))
     }
 }

@@ -1,5 +1,5 @@
-//! All that the session manager has in hand, and what each part of it does with it: connect and
-//! disconnect, replace a connection, break an operation off. What is next is not decided here.
+//! The session manager's state, and the changes that concern several parts of it: connecting and
+//! disconnecting, replacing a connection, breaking an operation off. Must not decide what is next.
 
 use crate::{
     Action, ObservedUser, RequestError, SessionConfig, Turn,

@@ -39,7 +39,7 @@ use crate::{
 /// [`poll_timeout`](Self::poll_timeout), replacing the one before. What storage and the device key
 /// are asked for ([`PlatformAction`](crate::PlatformAction)) is answered as soon as its action is
 /// polled, before any other input and before the actions behind it are carried out. Inputs never
-/// fail and never panic; answers to requests and locks that are no more are ignored.
+/// fail and never panic; answers to requests and locks that are over are ignored.
 #[derive(Clone, Debug)]
 pub struct SessionManager {
     machine: Machine,
@@ -89,8 +89,7 @@ impl SessionManager {
         self.last_reported.next(state, binding, due)
     }
 
-    /// When [`PlatformEvent::Timer`] is wanted, on the clock of [`Turn::now`]; `None`: never, as things
-    /// are.
+    /// When [`PlatformEvent::Timer`] is due, on the clock of [`Turn::now`], if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Duration> {
         let machine = &self.machine;

@@ -151,7 +151,7 @@ impl PendingLogouts {
         }
     }
 
-    /// What this connection held, it holds no more.
+    /// This connection no longer holds anything.
     pub(crate) fn connection_lost(&mut self, out: &mut Outbox) {
         self.attached_to(None);
         self.retry = None;
@@ -228,9 +228,9 @@ impl PendingLogouts {
         self.queue.retain_mut(stays);
     }
 
-    /// The service takes the key of `used` no more, by that attempt. Where a thief or a sibling may
-    /// know the attempt, that says only that the use is an old one: by another attempt the key ends
-    /// the session, if there is one.
+    /// The service no longer takes the key of `used` with that attempt. Where a thief or a sibling
+    /// may know the attempt, that says only that the use is an old one: with another attempt the
+    /// key ends the session, if there is one.
     fn refused(&mut self, used: &Record) {
         let mut over = false;
         self.keep(&mut |logout| match &mut logout.record {

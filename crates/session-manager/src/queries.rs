@@ -27,7 +27,7 @@ pub(crate) enum StorageQuery {
     Operation,
 }
 
-/// The questions, and whether their answers are certain.
+/// The pending queries, and whether their answers are certain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PendingQueries(Vec<(StorageQuery, bool)>);
 
@@ -49,7 +49,7 @@ impl PendingQueries {
         out.push(PlatformAction::SwapStorage { from, to });
     }
 
-    /// The next answer has come. `None` if nobody asked.
+    /// Takes the query that the next answer is for; `None` if nobody asked.
     pub(crate) fn answered(&mut self, text: Option<Secret>) -> Option<(StorageQuery, Stored)> {
         if self.0.is_empty() {
             return None;

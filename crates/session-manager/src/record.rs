@@ -133,7 +133,7 @@ impl Record {
 
     /// What the session is called; `None` if the key is of a form that does not show it.
     pub(crate) fn session(&self) -> Option<SessionId> {
-        self.legacy.or_else(|| self.key.session())
+        self.holding().session.map(SessionName::id)
     }
 
     /// Whether the session is a legacy service's: it knows no attempts, and has one connection at a

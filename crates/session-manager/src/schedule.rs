@@ -1,5 +1,5 @@
 //! When the key is used next, and how long a use that failed may wait: by lengths of time only,
-//! counted from when the key was sent. Knows no clock on the wall.
+//! counted from when the key was sent. Must not depend on dates.
 
 use std::time::Duration;
 
@@ -70,8 +70,7 @@ impl Schedule {
         self.dead = Some(turn.after(self.expires_in));
     }
 
-    /// A sibling has made the key and will use it next; if it does not, because it is no more, we
-    /// do.
+    /// A sibling has made the key and will use it next; if it does not, because it is gone, we do.
     pub(crate) fn stand_by(&mut self, since: Duration, turn: &mut Turn) {
         let refresh_in = self.refresh_in;
         self.refresh_in = refresh_in.saturating_add(refresh_in / 2);

@@ -1,4 +1,4 @@
-//! The session status: whether there is a key, who is logged in by it, and that the key is to be
+//! The session status: whether there is a key, who is logged in by it, and whether it is to be
 //! used. Must not know connections, storage or operations.
 
 use std::time::Duration;
@@ -219,13 +219,13 @@ impl Session {
         }
     }
 
-    /// The key is in storage no more, and it was not we who removed it.
+    /// The key is no longer in storage, and it was not we who removed it.
     pub(crate) fn key_is_gone(&mut self, now: Duration) {
         let expired = self.schedule.is_over(now);
         self.ended(if expired { EndReason::Expired } else { EndReason::LoggedOutElsewhere });
     }
 
-    /// The service takes the key `used` no more.
+    /// The service no longer takes the key `used`.
     pub(crate) fn refused(&mut self, used: &Record, now: Duration) {
         let has_expired = self.schedule.is_over(now);
         self.ended(self.evidence.reason(used, has_expired));

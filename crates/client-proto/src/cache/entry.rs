@@ -100,7 +100,7 @@ impl Entry {
             let wait = if long { self.backoff.longest(dice) } else { self.backoff.next(dice) };
             self.retry = Some(turn.after(wait));
         }
-        self.become_(Freshness::Failed(error), rid, out);
+        self.set_freshness(Freshness::Failed(error), rid, out);
     }
 
     pub(super) fn settle(&mut self, result: &Result<Answer, RequestError>, out: &mut Outbox) {
@@ -109,7 +109,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn become_(&mut self, freshness: Freshness, rid: &ResourceId, out: &mut Outbox) {
+    pub(super) fn set_freshness(&mut self, freshness: Freshness, rid: &ResourceId, out: &mut Outbox) {
         if self.freshness != freshness {
             self.freshness = freshness.clone();
             out.emit(Event::Freshness(rid.clone(), freshness));
@@ -135,7 +135,7 @@ impl Entry {
             _ => out.emit(changed(ResourceChange::Loaded)),
         }
         (self.value, self.in_step) = (Some(new), true);
-        self.become_(Freshness::Live, rid, out);
+        self.set_freshness(Freshness::Live, rid, out);
     }
 }
 

@@ -103,20 +103,20 @@ impl Cache {
     }
 
     /// Whether `rid` is in step, but the gateway does not tell us of it, as far as we know.
-    pub(super) fn is_ghost(&self, rid: &ResourceId) -> bool {
+    pub(super) fn is_dormant(&self, rid: &ResourceId) -> bool {
         self.entries.get(rid).is_some_and(|entry| entry.in_step && entry.freshness != Freshness::Live)
     }
 
-    /// We are told of `rid` now: so we may be of what it refers to.
+    /// The gateway tells us of `rid` now, and so it may of what that refers to.
     pub(super) fn doubt(&mut self, rid: &ResourceId) {
-        self.doubted |= self.resource(rid).is_some_and(|value| self.refers_to_ghosts(value));
+        self.doubted |= self.resource(rid).is_some_and(|value| self.refers_to_dormant(value));
     }
 
-    /// Whether one of those comes along with `resource`.
-    pub(super) fn refers_to_ghosts(&self, resource: &Resource) -> bool {
-        let mut ghosts = false;
-        references(resource, &mut |rid| ghosts |= self.is_ghost(rid));
-        ghosts
+    /// Whether `resource` refers to such a one.
+    pub(super) fn refers_to_dormant(&self, resource: &Resource) -> bool {
+        let mut found = false;
+        references(resource, &mut |rid| found |= self.is_dormant(rid));
+        found
     }
 
     /// As [`Cache::trust_all`], if it can change anything.
@@ -133,9 +133,9 @@ impl Cache {
         self.doubted = false;
         for (rid, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.in_step) {
             if told.contains_key(rid) {
-                entry.become_(Freshness::Live, rid, out);
+                entry.set_freshness(Freshness::Live, rid, out);
             } else if entry.freshness == Freshness::Live {
-                entry.become_(Freshness::Stale, rid, out);
+                entry.set_freshness(Freshness::Stale, rid, out);
             }
         }
     }

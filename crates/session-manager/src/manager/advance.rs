@@ -115,7 +115,7 @@ pub(super) fn go_without_lock(machine: &mut Machine, turn: &mut Turn) {
         Some(want) => {
             machine.phase.finish();
             machine.lock.release(&mut machine.out);
-            machine.session.want_later(want, Lock::own_moment(turn));
+            machine.session.want_later(want, Lock::random_moment(turn));
         }
         None => advance(machine, Event::Locked, turn),
     }

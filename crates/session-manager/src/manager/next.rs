@@ -14,7 +14,7 @@ use crate::{
 
 /// How long the user model may say otherwise than storage: time enough for the logout of a sibling,
 /// and for the model itself.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// Begins the next operation, if there is one and its time has come. Its first step, if it has one
 /// beside the lock, is to be done by the caller.
@@ -74,7 +74,7 @@ pub(super) fn look_for_orphan(machine: &mut Machine, turn: &Turn) {
     let is_orphan = is_orphan(machine);
     if let Some(connection) = machine.phase.connection_mut() {
         // Not moved while it lasts.
-        connection.orphan = is_orphan.then(|| connection.orphan.unwrap_or(turn.after(PATIENCE)));
+        connection.orphan = is_orphan.then(|| connection.orphan.unwrap_or(turn.after(GRACE)));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     session::{SessionStatus, Want},
 };
 
-use super::{advance::advance, next::PATIENCE};
+use super::{advance::advance, next::GRACE};
 
 /// What storage has, or had a moment ago.
 pub(super) fn storage_read(machine: &mut Machine, text: Option<Secret>, turn: &mut Turn) {
@@ -57,7 +57,7 @@ fn checked(machine: &mut Machine, stored: &Stored, turn: &mut Turn) {
     let is_waiting = machine.session.wanted.is_some_and(|wanted| wanted.not_before.is_some());
     let is_other = stored.record.as_ref().is_some_and(|record| machine.lock.is_other_use(record.attempt()));
     if is_waiting && is_other {
-        machine.session.wait_until(machine.lock.is_missing().then(|| Lock::own_moment(turn)));
+        machine.session.wait_until(machine.lock.is_missing().then(|| Lock::random_moment(turn)));
     }
     look_for_leftovers(machine, &stored.pending, turn);
     let is_sent = machine.phase.operation().is_some_and(Operation::is_sent);
@@ -97,9 +97,9 @@ fn is_resuming(machine: &Machine) -> bool {
 /// may.
 fn look_for_leftovers(machine: &mut Machine, pending: &[Record], turn: &mut Turn) {
     let is_left = machine.has_leftovers(pending);
-    let patience = PATIENCE.saturating_add(turn.dice.up_to(PATIENCE / 2));
+    let grace = GRACE.saturating_add(turn.dice.up_to(GRACE / 2));
     if let Some(connection) = machine.phase.connection_mut() {
-        connection.leftovers = is_left.then(|| connection.leftovers.unwrap_or(turn.after(patience)));
+        connection.leftovers = is_left.then(|| connection.leftovers.unwrap_or(turn.after(grace)));
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) enum ReloginOutcome {
     Failed,
     /// The key was removed by somebody else.
     KeyGone,
-    /// The service takes this key no more.
+    /// The service no longer takes this key.
     Refused(Record),
     /// The connection holds the session.
     Attached(Box<Attached>),
@@ -212,7 +212,7 @@ impl Relogin {
         } else if facts.connection.unanswered.is_some_and(|other| !other.is_same_session(holding)) {
             Next::Over(ReloginOutcome::NeedsNewConnection)
         } else if facts.lock.yields_to(attempt) {
-            Next::Over(ReloginOutcome::Yielded(facts.lock.patience(facts.turn)))
+            Next::Over(ReloginOutcome::Yielded(facts.lock.deadline(facts.turn)))
         } else {
             let (proof, step) = Proof::begin(record, facts);
             self.prove(Claim { record: record.clone(), beside: stored.pending.clone() }, proof, step, facts)
