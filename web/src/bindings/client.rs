@@ -42,7 +42,7 @@ pub struct CallRequest {
     /// The method's name.
     pub method: String,
     /// The method's params: JSON.
-    #[serde(default, deserialize_with = "value::given")]
+    #[serde(default, deserialize_with = "value::from_js")]
     #[tsify(optional, type = "unknown")]
     pub params: Option<Json>,
 }
@@ -73,7 +73,7 @@ extern "C" {
     pub type ClientObserver;
 
     #[wasm_bindgen(method, js_name = call)]
-    fn told(this: &ClientObserver, nobody: &JsValue, events: Array);
+    fn call(this: &ClientObserver, this_value: &JsValue, events: Array);
 }
 
 /// A client, which runs until it is freed.
@@ -97,8 +97,9 @@ impl RawClient {
             config.greet = greet;
             config.spread = Duration::from_millis(spread as u64);
         });
-        let telling = Telling { observer, pending: RefCell::default(), ids: RefCell::default(), _alive: Alive::new() };
-        let observer = Box::new(move |event: Option<&Event>, engine: &Engine| telling.tell(event, engine));
+        let forwarder =
+            Forwarder { observer, pending: RefCell::default(), ids: RefCell::default(), _alive: Alive::new() };
+        let observer = Box::new(move |event: Option<&Event>, engine: &Engine| forwarder.forward(event, engine));
         let client = options.connect_observed(Some(observer)).await.map_err(ErrorValue::invalid)?;
         Ok(Self { client, held: RefCell::default() })
     }
@@ -168,7 +169,7 @@ async fn call(client: &Client, request: CallRequest) -> Result<Called, Error> {
 
 /// Passes events to the observer.
 #[derive(Debug)]
-struct Telling {
+struct Forwarder {
     observer: ClientObserver,
     /// Events that belong together and have not been passed on yet.
     pending: RefCell<Array>,
@@ -176,16 +177,16 @@ struct Telling {
     _alive: Alive,
 }
 
-impl Telling {
+impl Forwarder {
     /// Collects an event; `None` passes on those collected.
-    fn tell(&self, event: Option<&Event>, engine: &Engine) {
+    fn forward(&self, event: Option<&Event>, engine: &Engine) {
         if let Some(event) = event {
             if let Some(value) = client_event::to_value(event, engine, &mut self.ids.borrow_mut()) {
                 self.pending.borrow().push(&value);
             }
         } else if self.pending.borrow().length() > 0 {
             let events = self.pending.take();
-            self.observer.told(&JsValue::UNDEFINED, events);
+            self.observer.call(&JsValue::UNDEFINED, events);
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct ErrorValue {
         default,
         skip_serializing_if = "Option::is_none",
         serialize_with = "value::some_plain",
-        deserialize_with = "value::given"
+        deserialize_with = "value::from_js"
     )]
     #[tsify(optional, type = "unknown")]
     pub data: Option<Json>,

@@ -21,7 +21,7 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::spawn_local;
 
-use super::{Alive, error::ErrorValue, promise, session_event::SessionEvent, to_js, value::Given};
+use super::{Alive, error::ErrorValue, promise, session_event::SessionEvent, to_js, value::FromJs};
 use crate::browser::{self, BrowserIo, StorageMode, moment};
 
 /// The session to keep.
@@ -48,18 +48,18 @@ extern "C" {
     pub type SessionObserver;
 
     #[wasm_bindgen(method, js_name = call)]
-    fn told(this: &SessionObserver, nobody: &JsValue, event: JsValue);
+    fn call(this: &SessionObserver, this_value: &JsValue, event: JsValue);
 }
 
 /// A session manager, which runs until it is freed. The session stays in storage.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct RawSession {
-    asks: UnboundedSender<Ask>,
+    messages: UnboundedSender<Message>,
 }
 
 /// A message from JavaScript to the driver.
-enum Ask {
+enum Message {
     Input(Input),
     /// A command, and who waits for its outcome.
     Command(SessionCommand, oneshot::Sender<Result<(), RequestError>>),
@@ -80,12 +80,12 @@ impl RawSession {
         if let Some(refresh) = refresh.filter(|refresh| *refresh > 0.0) {
             config.refresh = Duration::from_millis(refresh as u64);
         }
-        let (asks, asked) = mpsc::unbounded();
+        let (messages, received) = mpsc::unbounded();
         let mut driver = Driver {
             manager: SessionManager::new(config),
             clock: Clock::default(),
             io,
-            asked,
+            received,
             waiting: Vec::new(),
             next_token: 0,
             observer,
@@ -93,24 +93,24 @@ impl RawSession {
         };
         driver.take_in(Input::Start).await;
         spawn_local(driver.run());
-        Ok(Self { asks })
+        Ok(Self { messages })
     }
 
     /// Says that the client has a new connection.
     pub fn connected(&self) {
-        self.tell(Input::Opening);
-        self.tell(Input::Connected);
+        self.input(Input::Opening);
+        self.input(Input::Connected);
     }
 
     /// Says that the client's connection is lost.
     pub fn disconnected(&self) {
-        self.tell(Input::Disconnected);
+        self.input(Input::Disconnected);
     }
 
     /// Passes on the client's answer to a request: the result of the method.
     pub fn answered(&self, id: f64, #[wasm_bindgen(unchecked_param_type = "unknown")] payload: JsValue) {
         // Ids are small integers.
-        self.tell(Input::Answered(RequestId(id as u32), Ok(to_json(payload).unwrap_or_default())));
+        self.input(Input::Answered(RequestId(id as u32), Ok(to_json(payload).unwrap_or_default())));
     }
 
     /// Passes on the client's error for a request.
@@ -119,7 +119,7 @@ impl RawSession {
     /// If `error` is not an error object.
     pub fn failed(&self, id: f64, error: &Ts<ErrorValue>) -> Result<(), JsValue> {
         let error = error.to_rust().map_err(ErrorValue::invalid)?;
-        self.tell(Input::Answered(RequestId(id as u32), Err(error.into_request_error())));
+        self.input(Input::Answered(RequestId(id as u32), Err(error.into_request_error())));
         Ok(())
     }
 
@@ -128,12 +128,12 @@ impl RawSession {
     #[wasm_bindgen(js_name = userChanged)]
     pub fn user_changed(&self, #[wasm_bindgen(unchecked_param_type = "unknown")] user: JsValue) {
         let user = to_json(user).map(|user| ObservedUser::read(|name| user.get(name)));
-        self.tell(Input::User(user.unwrap_or_default()));
+        self.input(Input::User(user.unwrap_or_default()));
     }
 
     /// Passes on the user model's event `rotated`, with its generation.
     pub fn rotated(&self, generation: f64) {
-        self.tell(Input::Rotated(generation as u64));
+        self.input(Input::Rotated(generation as u64));
     }
 
     /// Logs in. Fulfilled once the key is stored.
@@ -150,7 +150,7 @@ impl RawSession {
 
     fn command(&self, command: SessionCommand) -> Promise {
         let (settle, settled) = oneshot::channel();
-        self.ask(Ask::Command(command, settle));
+        self.send(Message::Command(command, settle));
         promise(Box::pin(async move {
             match settled.await {
                 Ok(outcome) => outcome.map_err(|error| ErrorValue::from(&error))?,
@@ -161,13 +161,13 @@ impl RawSession {
         }))
     }
 
-    fn tell(&self, input: Input) {
-        self.ask(Ask::Input(input));
+    fn input(&self, input: Input) {
+        self.send(Message::Input(input));
     }
 
-    fn ask(&self, ask: Ask) {
+    fn send(&self, message: Message) {
         // It fails only if the driver has ended, which it does with us.
-        let _ = self.asks.unbounded_send(ask);
+        let _ = self.messages.unbounded_send(message);
     }
 }
 
@@ -176,7 +176,7 @@ struct Driver {
     manager: SessionManager,
     clock: Clock,
     io: BrowserIo,
-    asked: UnboundedReceiver<Ask>,
+    received: UnboundedReceiver<Message>,
     /// Who waits for which command. They are few.
     waiting: Vec<(u64, oneshot::Sender<Result<(), RequestError>>)>,
     next_token: u64,
@@ -195,19 +195,21 @@ impl Driver {
 
     /// The next input; `None` once the handle is dropped.
     async fn next_input(&mut self) -> Option<Input> {
-        let asked = poll_fn(|context| {
+        let next = poll_fn(|context| {
             loop {
                 match self.io.poll_event(context) {
-                    Poll::Ready(BrowserEvent::Platform(event)) => return Poll::Ready(Some(Ask::Input(event.into()))),
+                    Poll::Ready(BrowserEvent::Platform(event)) => {
+                        return Poll::Ready(Some(Message::Input(event.into())));
+                    }
                     // The other client has its own sockets.
                     Poll::Ready(_) => {}
-                    Poll::Pending => return self.asked.poll_next_unpin(context),
+                    Poll::Pending => return self.received.poll_next_unpin(context),
                 }
             }
         });
-        match asked.await? {
-            Ask::Input(input) => Some(input),
-            Ask::Command(command, settle) => {
+        match next.await? {
+            Message::Input(input) => Some(input),
+            Message::Command(command, settle) => {
                 self.next_token += 1;
                 self.waiting.push((self.next_token, settle));
                 Some(Input::Command(Token(self.next_token), command))
@@ -224,7 +226,7 @@ impl Driver {
             }
         }
         while let Some(event) = self.manager.poll_event() {
-            self.tell(&match event {
+            self.emit(&match event {
                 Event::Diagnostic(diagnostic) => SessionEvent::Diagnostic { line: diagnostic.to_string() },
                 Event::State(state) => SessionEvent::Status { status: state.into() },
                 Event::Binding(binding) => SessionEvent::Binding { binding: binding.map(Into::into) },
@@ -246,10 +248,10 @@ impl Driver {
         match action {
             Action::Request(Request { id: RequestId(id), method, params }) => {
                 let params = params.and_then(|params| json::parse(params.expose())).unwrap_or_default();
-                self.tell(&SessionEvent::Request { id: id.into(), method: method.to_owned(), params });
+                self.emit(&SessionEvent::Request { id: id.into(), method: method.to_owned(), params });
             }
-            Action::Ready => self.tell(&SessionEvent::Ready),
-            Action::Replace => self.tell(&SessionEvent::Replace),
+            Action::Ready => self.emit(&SessionEvent::Ready),
+            Action::Replace => self.emit(&SessionEvent::Replace),
             Action::Settle(Token(token), outcome) => {
                 if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) {
                     let (_, settle) = self.waiting.swap_remove(at);
@@ -264,8 +266,8 @@ impl Driver {
         None
     }
 
-    fn tell(&self, event: &SessionEvent) {
-        self.observer.told(&JsValue::UNDEFINED, to_js(event));
+    fn emit(&self, event: &SessionEvent) {
+        self.observer.call(&JsValue::UNDEFINED, to_js(event));
     }
 }
 
@@ -274,6 +276,6 @@ fn to_json(value: JsValue) -> Option<Json> {
     if value.is_undefined() {
         return None;
     }
-    let Given(json) = serde_wasm_bindgen::from_value(value).ok()?;
+    let FromJs(json) = serde_wasm_bindgen::from_value(value).ok()?;
     Some(json)
 }

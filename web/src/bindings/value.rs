@@ -98,22 +98,22 @@ pub(super) fn some_plain<S: Serializer>(json: &Option<Json>, serializer: S) -> R
 /// JSON from JavaScript. (Reading it as serde_json's own value would add serde_json's parser, which
 /// raw values need: 8 kB more to download.)
 #[derive(Debug)]
-pub(super) struct Given(pub(super) Json);
+pub(super) struct FromJs(pub(super) Json);
 
-impl<'de> Deserialize<'de> for Given {
+impl<'de> Deserialize<'de> for FromJs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(GivenVisitor).map(Self)
+        deserializer.deserialize_any(JsonVisitor).map(Self)
     }
 }
 
 /// For optional fields of JSON.
-pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
-    Ok(Option::<Given>::deserialize(deserializer)?.map(|Given(json)| json))
+pub(super) fn from_js<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Ok(Option::<FromJs>::deserialize(deserializer)?.map(|FromJs(json)| json))
 }
 
-struct GivenVisitor;
+struct JsonVisitor;
 
-impl<'de> Visitor<'de> for GivenVisitor {
+impl<'de> Visitor<'de> for JsonVisitor {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
         let mut list = Vec::new();
-        while let Some(Given(item)) = items.next_element()? {
+        while let Some(FromJs(item)) = items.next_element()? {
             list.push(item);
         }
         Ok(list.into())
@@ -159,7 +159,7 @@ impl<'de> Visitor<'de> for GivenVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
         let mut object = serde_json::Map::new();
-        while let Some((name, Given(value))) = members.next_entry()? {
+        while let Some((name, FromJs(value))) = members.next_entry()? {
             object.insert(name, value);
         }
         Ok(object.into())

@@ -6,16 +6,16 @@
 
 use relogin_client_proto::{AdoptedKey, Secret};
 
-use super::{global, random};
+use super::{local_storage::LocalEntry, random};
 
 /// A key that is being taken over.
 #[derive(Debug)]
 pub(super) struct Adoption {
     key: AdoptedKey,
-    /// The legacy client's name for it.
-    from: String,
-    /// The name of the storage record.
-    to: String,
+    /// The legacy client's entry for it.
+    from: LocalEntry,
+    /// The storage record's.
+    to: LocalEntry,
     /// Whether localStorage had no record.
     is_new: bool,
 }
@@ -24,29 +24,23 @@ impl Adoption {
     /// Begins to take over the key `from` into the storage record `to`, which is not open yet.
     /// `None` if there is no such key.
     pub(super) fn begin(from: &str, to: &str) -> Option<Self> {
-        let storage = local_storage()?;
-        let key = storage.get_item(from).ok()?.filter(|key| !key.is_empty())?;
-        let key = AdoptedKey::new(&key, random::id());
-        let is_new = storage.get_item(to).ok()?.is_none();
+        let (from, to) = (LocalEntry::new(from), LocalEntry::new(to));
+        let key = from.read().ok()?.filter(|key| !key.expose().is_empty())?;
+        let key = AdoptedKey::new(key.expose(), random::id());
+        let is_new = to.read().ok()?.is_none();
         if is_new {
-            storage.set_item(to, key.text().expose()).ok()?;
+            to.write(Some(key.text())).ok()?;
         }
-        Some(Self { key, from: from.to_owned(), to: to.to_owned(), is_new })
+        Some(Self { key, from, to, is_new })
     }
 
     /// Ends the adoption: storage has `text` now.
     pub(super) fn end(self, text: Option<&Secret>) {
-        let Some(storage) = local_storage() else { return };
-        let ours = Some(self.key.text().expose());
-        // If it cannot be removed, that does no harm: the key has been used.
+        // An entry that cannot be removed does no harm: the key has been used.
         if self.key.is_in(text) {
-            let _ = storage.remove_item(&self.from);
-        } else if self.is_new && storage.get_item(&self.to).ok().flatten().as_deref() == ours {
-            let _ = storage.remove_item(&self.to);
+            let _ = self.from.write(None);
+        } else if self.is_new && self.to.read().is_ok_and(|text| text.as_ref() == Some(self.key.text())) {
+            let _ = self.to.write(None);
         }
     }
-}
-
-fn local_storage() -> Option<web_sys::Storage> {
-    global().local_storage().ok().flatten()
 }
