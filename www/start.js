@@ -1,5 +1,6 @@
-// Loads the WebAssembly module whose file names Trunk wrote into the page's meta tag (Trunk.toml, pattern_script).
-// A file of its own, not an inline script, so that a Content-Security-Policy of script-src 'self' 'wasm-unsafe-eval' holds.
+// Loads the WebAssembly module whose file names Trunk wrote into the page's meta tag (Trunk.toml,
+// pattern_script). A file of its own, not an inline script, so that a Content-Security-Policy of
+// script-src 'self' 'wasm-unsafe-eval' holds.
 
 const fail = (message) => {
   document.getElementById("start-error").textContent = message;
@@ -8,7 +9,7 @@ const fail = (message) => {
 };
 document.getElementById("reload").addEventListener("click", () => location.reload());
 
-// The program has panicked, whoever has called it.
+// The program has panicked, whoever called it.
 const stopped = (error) => {
   if (error instanceof WebAssembly.RuntimeError) fail("Something went wrong on this page.");
 };
@@ -19,7 +20,8 @@ const { js, wasm } = document.querySelector('meta[name="relogin-app"]').dataset;
 
 if (typeof WebAssembly === "object") {
   try {
-    // The page has preloaded the module, with its integrity. It is compiled while its script is loaded.
+    // The page has preloaded the module, with its integrity. It is compiled while its script is
+    // loaded.
     const { integrity } = document.querySelector('link[rel="preload"][as="fetch"]');
     const [{ default: init }, module] = await Promise.all([
       import(new URL(js, document.baseURI)),

@@ -14,7 +14,7 @@ on!(embedded_alone:
     each_state_has_its_words_and_no_more_room_than_they_take,
     the_page_shows_what_becomes_of_thief_and_owner,
     diagnostics_appear_only_on_request,
-    the_strip_tells_what_happens_and_stays_unfolded,
+    the_event_list_says_what_happens_and_stays_unfolded,
     a_stolen_key_is_shown_for_what_it_is_worth,
     behind_a_proxy_the_public_url_lets_the_page_in,
 );
@@ -109,7 +109,7 @@ async fn nothing_moves_on_load(stage: &mut Stage) -> Result<()> {
     let front = stage.front().await?;
     let page = stage.page("jane", &front.url()).await?;
     page.log_in("jane", "jane").await?;
-    for fold in ["#strip", "#corner"] {
+    for fold in ["#events", "#theft"] {
         page.click(&format!("{fold} summary")).await?;
         page.until("unfolded", &format!("localStorage.getItem('relogin-page:{}') !== null", &fold[1..])).await?;
     }
@@ -243,9 +243,9 @@ async fn the_page_shows_what_becomes_of_thief_and_owner(stage: &mut Stage) -> Re
         page.screen(1280, 860).await?;
         page.log_in("jane", "jane").await?;
         if query.is_empty() {
-            page.click("#corner summary").await?;
+            page.click("#theft summary").await?;
         } else {
-            let text = page.text("#corner").await?;
+            let text = page.text("#theft").await?;
             ensure!(!text.contains("device key"), "there is none: {text}");
         }
         page.click("#steal").await?;
@@ -266,11 +266,11 @@ async fn diagnostics_appear_only_on_request(stage: &mut Stage) -> Result<()> {
     page.open(&format!("{}?debug", front.url())).await?;
     page.is_user(JANE).await?;
     page.click("#diagnostics summary").await?;
-    page.until("a line", "document.getElementById('diagnostics-lines').innerText.includes('session: in')").await?;
+    page.until("a line", "document.getElementById('diagnostic-lines').innerText.includes('session: in')").await?;
     // By the session manager.
     for line in ["started: storage has generation 1", "relogin sent: generation 1, attempt ", "answer: generation 2, "]
     {
-        let says = format!("document.getElementById('diagnostics-lines').textContent.includes('{line}')");
+        let says = format!("document.getElementById('diagnostic-lines').textContent.includes('{line}')");
         page.until(line, &says).await?;
     }
     let key = page.stored_session().await?["key"].as_str().context("there is a key")?.to_owned();
@@ -279,11 +279,11 @@ async fn diagnostics_appear_only_on_request(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-async fn the_strip_tells_what_happens_and_stays_unfolded(stage: &mut Stage) -> Result<()> {
+async fn the_event_list_says_what_happens_and_stays_unfolded(stage: &mut Stage) -> Result<()> {
     stage.up(&["--refresh", "3s"]).await?;
     let front = stage.front().await?;
     let page = stage.page("jane", &front.url()).await?;
-    let says = |line: &str| format!("document.getElementById('news').textContent.includes('{line}')");
+    let says = |line: &str| format!("document.getElementById('event-lines').textContent.includes('{line}')");
     page.until("nobody", &says("Nobody is logged in")).await?;
     page.log_in("jane", "jane").await?;
     for line in [
@@ -294,13 +294,13 @@ async fn the_strip_tells_what_happens_and_stays_unfolded(stage: &mut Stage) -> R
     ] {
         page.until(line, &says(line)).await?;
     }
-    page.click("#strip summary").await?;
-    page.until("remembered", "localStorage.getItem('relogin-page:strip') !== null").await?;
+    page.click("#events summary").await?;
+    page.until("remembered", "localStorage.getItem('relogin-page:events') !== null").await?;
     page.reload().await?;
     for line in ["Found a key, using it", "Resumed: Jane Doe"] {
         page.until(line, &says(line)).await?;
     }
-    assert_eq!(page.run("return document.getElementById('strip').open").await?, true);
+    assert_eq!(page.run("return document.getElementById('events').open").await?, true);
     front.cut();
     for line in ["Connection lost", "Offline, still logged in"] {
         page.until(line, &says(line)).await?;
@@ -315,7 +315,7 @@ async fn a_stolen_key_is_shown_for_what_it_is_worth(stage: &mut Stage) -> Result
     let page = stage.page("jane", &front.url()).await?;
     let says = |who: &str, words: &str| format!("document.getElementById('{who}').textContent.includes('{words}')");
     page.log_in("jane", "jane").await?;
-    page.click("#corner summary").await?;
+    page.click("#theft summary").await?;
     page.click("#steal").await?;
     page.until("the refusal", &says("thief", "Refused.")).await?;
     page.until("no notice", &says("owner", "noticed nothing")).await?;

@@ -92,7 +92,7 @@ async fn a_session_in_every_state(stage: &mut Stage) -> Result<()> {
 
     front.lead_to(stage.gateway_addr());
     page.is_user(JANE).await?;
-    for fold in ["#strip", "#corner"] {
+    for fold in ["#events", "#theft"] {
         page.click(&format!("{fold} summary")).await?;
     }
     page.click("#steal").await?;
@@ -108,7 +108,7 @@ async fn a_session_in_every_state(stage: &mut Stage) -> Result<()> {
     page.open(&format!("{}?debug", front.url())).await?;
     page.is_user(JANE).await?;
     page.click("#diagnostics summary").await?;
-    page.until("a line", "document.getElementById('diagnostics-lines').innerText.includes('session: in')").await?;
+    page.until("a line", "document.getElementById('diagnostic-lines').innerText.includes('session: in')").await?;
     looks_well(&page, "session-debug").await
 }
 
@@ -158,7 +158,7 @@ async fn bearer_sessions_in_every_state(stage: &mut Stage) -> Result<()> {
     page.open(&format!("{}?bearer", front.url())).await?;
     page.log_in("jane", "jane").await?;
     page.counter_runs().await?;
-    page.click("#corner summary").await?;
+    page.click("#theft summary").await?;
     looks_well(&page, "bearer").await?;
     page.click("#steal").await?;
     ended(&page, "stolen").await

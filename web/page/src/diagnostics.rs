@@ -1,5 +1,5 @@
-//! Shows what the clients of this page, the thief's too, log of their session managers. Decides
-//! nothing.
+//! Shows what the clients of this page, the thief's too, log of their session managers. Must not
+//! decide anything.
 
 use log::{LevelFilter, Log, Metadata, Record};
 
@@ -24,7 +24,7 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// From now on.
+/// Shows what is logged from now on.
 pub(crate) fn show() {
     // Fails if there is a logger, and there is none but this.
     if log::set_logger(&Logger).is_ok() {

@@ -1,5 +1,5 @@
-//! The page's elements, by web-sys: puts a [`View`] into them, and tells what the user does.
-//! Depends on no client.
+//! The page's elements, by web-sys: puts a [`View`] into them, and reports what the user does. Must
+//! not depend on clients.
 //!
 //! Text goes in as text, never as HTML. What is as it should be is not touched: a screen reader
 //! repeats what is written again.
@@ -16,30 +16,30 @@ use web_sys::{
 };
 
 use crate::{
-    Happening,
+    PageEvent,
     view::{Screen, View},
 };
 
 pub(crate) use fields::{clear_credentials, credentials, focus_field};
-pub(crate) use lines::{diagnostic, tell};
+pub(crate) use lines::{add_event, diagnostic};
 
-/// Hears from now on what the user does, and each second that goes by.
-pub(crate) fn listen(happen: impl Fn(Happening) + Clone + 'static) {
-    let hear = |id, event, happening: fn() -> Happening| {
-        let happen = happen.clone();
+/// Calls `listener` from now on with what the user does, and with each second that goes by.
+pub(crate) fn listen(listener: impl Fn(PageEvent) + Clone + 'static) {
+    let forward = |id, event, page_event: fn() -> PageEvent| {
+        let listener = listener.clone();
         on(id, event, move |event| {
             event.prevent_default();
-            happen(happening());
+            listener(page_event());
         });
     };
-    hear("login-form", "submit", || Happening::Submitted);
-    hear("logout", "click", || Happening::LogoutPressed);
-    hear("steal", "click", || Happening::StealPressed);
-    hear("retry", "click", || Happening::RetryPressed);
+    forward("login-form", "submit", || PageEvent::Submitted);
+    forward("logout", "click", || PageEvent::LogoutPressed);
+    forward("steal", "click", || PageEvent::StealPressed);
+    forward("retry", "click", || PageEvent::RetryPressed);
     fields::let_password_be_shown();
     lines::follow();
     // As long as the page.
-    Interval::new(1000, move || happen(Happening::Second)).forget();
+    Interval::new(1000, move || listener(PageEvent::Second)).forget();
 }
 
 /// Shows `view`.
@@ -126,7 +126,7 @@ pub(crate) fn set_hidden(id: &str, hidden: bool) {
     let Some(target) = html_element(id) else { return };
     if target.hidden() != hidden {
         if hidden && is_focused(&target) {
-            // Who was at it is not left in the middle of nowhere.
+            // A hidden element would leave its focus nowhere.
             let next = if body().dataset().get("view").as_deref() == Some("login") { "username" } else { "user-name" };
             focus(next);
         }
@@ -171,7 +171,7 @@ fn set_flag(id: &str, name: &str, value: bool) {
     }
 }
 
-/// Says what is so, for style sheets.
+/// Sets a state of the page, for style sheets.
 fn set_state(name: &str, value: &str) {
     let states = body().dataset();
     if states.get(name).as_deref() != Some(value) {
@@ -197,17 +197,17 @@ fn is_focused(target: &Element) -> bool {
     document().active_element().as_ref() == Some(target)
 }
 
-/// Calls `hear` with each `event` of an element, for as long as the page is there.
-fn on(id: &str, event: &'static str, hear: impl Fn(&Event) + 'static) {
+/// Calls `listener` with each `event` of an element, for as long as the page is there.
+fn on(id: &str, event: &'static str, listener: impl Fn(&Event) + 'static) {
     if let Some(target) = element(id) {
-        listen_to(&target, event, hear);
+        listen_to(&target, event, listener);
     }
 }
 
 /// The same, for something that is at hand.
-pub(crate) fn listen_to(target: &EventTarget, event: &'static str, hear: impl Fn(&Event) + 'static) {
+pub(crate) fn listen_to(target: &EventTarget, event: &'static str, listener: impl Fn(&Event) + 'static) {
     let options = EventListenerOptions::enable_prevent_default();
-    EventListener::new_with_options(target, event, options, move |event| hear(event)).forget();
+    EventListener::new_with_options(target, event, options, move |event| listener(event)).forget();
 }
 
 /// An element that is part of the page. Without it the page is broken, and says so.

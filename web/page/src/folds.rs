@@ -1,4 +1,4 @@
-//! Keeps what is folded and unfolded over reloads. Knows nothing of what is in the folds.
+//! Keeps what is folded and unfolded over reloads. Must not depend on what is in the folds.
 
 use wasm_bindgen::JsCast as _;
 use web_sys::{HtmlDetailsElement, Storage};

@@ -1,5 +1,5 @@
-//! The page: shows what the client says, and tells it what the user wants. Knows neither RES nor
-//! keys.
+//! The page: shows what the client says, and tells it what the user wants. Must not depend on RES
+//! or keys.
 #![forbid(unsafe_code)]
 
 mod diagnostics;
@@ -26,9 +26,9 @@ const SESSION: &str = "session";
 /// The demo's counter, for users with a role.
 const TICKER: &str = "ticker.model";
 
-/// Everything that can happen to the page.
-enum Happening {
-    /// The client, or the counter, has news.
+/// Everything that can sender to the page.
+enum PageEvent {
+    /// The client, or the counter, has an event.
     Client(Event),
     /// The login form was submitted.
     Submitted,
@@ -42,15 +42,14 @@ enum Happening {
     RetryPressed,
     /// Somebody has a copy of the key, and uses it.
     Stolen(Client),
-    /// The thief's client has news.
+    /// The thief's client has an event.
     Thief(Event),
     /// A second went by: what counts down counts.
     Second,
 }
 
 fn main() {
-    // For developers. What users see of a panic is start.js's, which hears of it as of any trap:
-    // its text is not shipped.
+    // For developers. Users see what start.js shows after any trap: a panic's text is not shipped.
     #[cfg(debug_assertions)]
     std::panic::set_hook(Box::new(|panic| {
         web_sys::console::error_1(&panic.to_string().into());
@@ -73,13 +72,13 @@ async fn start() {
     match options.clone().connect().await {
         Ok(client) => {
             let events = client.events();
-            let (happen, happenings) = mpsc::unbounded();
+            let (sender, received) = mpsc::unbounded();
             folds::keep();
-            let heard = happen.clone();
-            dom::listen(move |happening| send(&heard, happening));
+            let user = sender.clone();
+            dom::listen(move |event| send(&user, event));
             let state = State { bearer, ..State::default() };
             let (ticker, thief) = (None, None);
-            let page = Page { options, client, events, happen, happenings, state, debug, fresh: false, ticker, thief };
+            let page = Page { options, client, events, sender, received, state, debug, fresh: false, ticker, thief };
             page.run().await;
         }
         Err(error) => dom::fail(&["The page's gateway cannot be used: ", error.message(), "."].concat()),
@@ -87,17 +86,17 @@ async fn start() {
 }
 
 /// Tells the page what has happened.
-fn send(happen: &UnboundedSender<Happening>, happening: Happening) {
+fn send(sender: &UnboundedSender<PageEvent>, event: PageEvent) {
     // Fails if the page is not there any more.
-    let _ = happen.unbounded_send(happening);
+    let _ = sender.unbounded_send(event);
 }
 
 struct Page {
     options: Options,
     client: Client,
     events: Events,
-    happen: UnboundedSender<Happening>,
-    happenings: UnboundedReceiver<Happening>,
+    sender: UnboundedSender<PageEvent>,
+    received: UnboundedReceiver<PageEvent>,
     state: State,
     /// Whether diagnostics are shown.
     debug: bool,
@@ -112,41 +111,41 @@ impl Page {
     async fn run(mut self) {
         self.take_in(&Event::Session(self.client.session()));
         self.show();
-        while let Some(happening) = poll_fn(|context| self.poll_next(context)).await {
-            match happening {
-                Happening::Client(event) => self.take_in(&event),
-                Happening::Submitted => self.log_in(),
-                Happening::LoginSettled(outcome) => self.login_settled(outcome),
-                Happening::LogoutPressed => self.log_out(),
-                Happening::StealPressed => self.steal(),
-                Happening::RetryPressed => self.client.connect_now(),
-                Happening::Stolen(thief) => {
+        while let Some(event) = poll_fn(|context| self.poll_next(context)).await {
+            match event {
+                PageEvent::Client(event) => self.take_in(&event),
+                PageEvent::Submitted => self.log_in(),
+                PageEvent::LoginSettled(outcome) => self.login_settled(outcome),
+                PageEvent::LogoutPressed => self.log_out(),
+                PageEvent::StealPressed => self.steal(),
+                PageEvent::RetryPressed => self.client.connect_now(),
+                PageEvent::Stolen(thief) => {
                     let events = thief.events();
-                    dom::tell("The thief has the key");
+                    dom::add_event("The thief has the key");
                     self.state.thief = Some(Thief { session: thief.session(), got_in: false });
                     self.thief = Some((thief, events));
                     dom::bring_into_view("parties");
                 }
-                Happening::Thief(event) => self.take_in_of_thief(&event),
-                Happening::Second => {}
+                PageEvent::Thief(event) => self.take_in_of_thief(&event),
+                PageEvent::Second => {}
             }
             self.show();
         }
     }
 
     /// What the user does comes first; then what the client says.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Happening>> {
-        if let Poll::Ready(happening) = Pin::new(&mut self.happenings).poll_next(context) {
-            return Poll::Ready(happening);
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<PageEvent>> {
+        if let Poll::Ready(event) = Pin::new(&mut self.received).poll_next(context) {
+            return Poll::Ready(event);
         }
         let ticker = self.ticker.as_mut().map(|(_, events)| events);
         for events in [&mut self.events].into_iter().chain(ticker) {
             if let Poll::Ready(event) = Pin::new(events).poll_next(context) {
-                return Poll::Ready(event.map(Happening::Client));
+                return Poll::Ready(event.map(PageEvent::Client));
             }
         }
         let Some((_, events)) = &mut self.thief else { return Poll::Pending };
-        Pin::new(events).poll_next(context).map(|event| event.map(Happening::Thief))
+        Pin::new(events).poll_next(context).map(|event| event.map(PageEvent::Thief))
     }
 
     fn take_in(&mut self, event: &Event) {
@@ -154,8 +153,8 @@ impl Page {
         if let Some(line) = view::diagnosis(event, key).filter(|_| self.debug) {
             dom::diagnostic(&line);
         }
-        if let Some(line) = view::news(event, self.state.connection, !self.fresh, key) {
-            dom::tell(&line);
+        if let Some(line) = view::event_line(event, self.state.connection, !self.fresh, key) {
+            dom::add_event(&line);
         }
         let Event::Session(session) = event else { return };
         match session {
@@ -182,10 +181,10 @@ impl Page {
             return;
         }
         (self.state.login, self.fresh) = (Login::Pending, true);
-        let (client, happen) = (self.client.clone(), self.happen.clone());
+        let (client, sender) = (self.client.clone(), self.sender.clone());
         spawn_local(async move {
             let outcome = client.login(&username, &password).await;
-            send(&happen, Happening::LoginSettled(outcome));
+            send(&sender, PageEvent::LoginSettled(outcome));
         });
     }
 
@@ -215,11 +214,11 @@ impl Page {
             return;
         }
         (self.thief, self.state.thief) = (None, None);
-        let (options, happen) = (self.options.clone(), self.happen.clone());
+        let (options, sender) = (self.options.clone(), self.sender.clone());
         spawn_local(async move {
             // Our own has started, by the same options.
             if let Ok(thief) = demo::thief(options).connect().await {
-                send(&happen, Happening::Stolen(thief));
+                send(&sender, PageEvent::Stolen(thief));
             }
         });
     }
@@ -231,7 +230,7 @@ impl Page {
             Event::Session(session) => {
                 thief.got_in |= matches!(session, SessionState::LoggedIn(_));
                 thief.session = session.clone();
-                dom::tell(match session {
+                dom::add_event(match session {
                     SessionState::LoggedIn(_) => "The thief is in",
                     SessionState::Ended(_) if thief.got_in => "The thief is out",
                     SessionState::Ended(_) => "The thief is refused",

@@ -154,9 +154,10 @@ impl View {
     }
 }
 
-/// What of `event` there is to tell. `connection`: its state before; `resumes`: the user has not
-/// just logged in; `key`: its generation by now, and how long until it is used.
-pub(crate) fn news(
+/// The line for `event` in the list of events, if it is worth one. `connection`: its state before;
+/// `resumes`: the user has not just logged in; `key`: its generation by now, and how long until it
+/// is used.
+pub(crate) fn event_line(
     event: &Event,
     connection: ConnectionState,
     resumes: bool,
@@ -187,7 +188,7 @@ pub(crate) fn news(
 }
 
 /// `event`, for those who look for a fault; none for what happens to resources. `key`: as for
-/// [`news`].
+/// [`event_line`].
 pub(crate) fn diagnosis(event: &Event, (generation, due): (Option<u64>, Option<Duration>)) -> Option<String> {
     let generation = generation.map_or_else(|| NOTHING.to_owned(), number);
     Some(match event {
@@ -482,7 +483,7 @@ mod tests {
     fn what_happens_is_told_a_line_each() {
         let told = |event, resumes| {
             let key = (Some(3), Some(Duration::from_secs(54)));
-            super::news(&event, ConnectionState::Connected, resumes, key).unwrap_or_default().into_owned()
+            super::event_line(&event, ConnectionState::Connected, resumes, key).unwrap_or_default().into_owned()
         };
         let logged_in = Event::Session(SessionState::LoggedIn(jane()));
         assert_eq!(told(logged_in.clone(), true), "Resumed: Jane Doe");

@@ -1,5 +1,5 @@
-//! The login form's fields: what is in them, and whether the password can be read. Knows nothing of
-//! logins.
+//! The login form's fields: what is in them, and whether the password can be read. Must not depend
+//! on logins.
 
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlInputElement;

@@ -1,4 +1,5 @@
-//! Lists of what happened, a line each, with the time of day. Knows nothing of what the lines say.
+//! Lists of what happened, a line each, with the time of day. Must not depend on what the lines
+//! say.
 
 use js_sys::Date;
 use web_sys::Element;
@@ -9,20 +10,20 @@ use crate::view::number;
 /// How many lines are kept on show.
 const MAX_LINES: u32 = 100;
 
-/// Adds a line to what happens, and forgets the oldest.
-pub(crate) fn tell(line: &str) {
-    add("news", line);
+/// Adds a line to the events, and forgets the oldest.
+pub(crate) fn add_event(line: &str) {
+    add("event-lines", line);
 }
 
 /// Adds a line to the diagnostics, and forgets the oldest. They are shown once there is one.
 pub(crate) fn diagnostic(line: &str) {
     set_hidden("diagnostics", false);
-    add("diagnostics-lines", line);
+    add("diagnostic-lines", line);
 }
 
 /// Shows the newest lines of a fold when it is opened.
 pub(super) fn follow() {
-    for (fold, list) in [("strip", "news"), ("diagnostics", "diagnostics-lines")] {
+    for (fold, list) in [("events", "event-lines"), ("diagnostics", "diagnostic-lines")] {
         on(fold, "toggle", move |_| {
             if let Some(list) = element(list) {
                 scroll_to_end(&list);

@@ -1,4 +1,4 @@
-//! The login form: what is sent, and what is said of what came of it. Knows no DOM.
+//! The login form: what is sent, and what the page says of the outcome. Must not know the DOM.
 
 use std::borrow::Cow;
 
