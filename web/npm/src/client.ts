@@ -1,12 +1,19 @@
 // A RES client with the API of ResClient, on the state machine in the WebAssembly module. Must not
 // depend on sessions.
 
-import { ResError, asError, report } from "./errors.js";
+import { ResError, asError, connectionLost, report } from "./errors.js";
 import { inner } from "./inner.js";
 import { type Listener, Listeners } from "./listeners.js";
 import { hasBrowser, loaded, noBrowser } from "./module.js";
 import { type ClientEvent, type ConnectionState, RawClient, type ResValue } from "./relogin.js";
-import { Collection, CollectionCore, Model, ModelCore, Reference, type ResourceCore } from "./resources.js";
+import {
+  Collection,
+  CollectionCore,
+  Model,
+  ModelCore,
+  Reference,
+  type ResourceCore,
+} from "./resources.js";
 
 /** Milliseconds that a request waits for a connection, and then again for its answer. */
 const TIMEOUT = 20_000;
@@ -111,10 +118,8 @@ export class Client {
  */
 const needed = new Set<ClientCore>();
 
-const lost = (): ResError => new ResError("system.connectionError", "the connection was lost");
-
-/** Runs on each connection before anything else is sent. */
-type Keep = () => Promise<void>;
+/** Resumes a session on a new connection. */
+type Resume = () => Promise<void>;
 
 interface Waiter {
   resolve(): void;
@@ -124,7 +129,7 @@ interface Waiter {
 
 /** The inner side of a client, which pages do not see. */
 export class ClientCore {
-  readonly face: Client;
+  readonly facade: Client;
   state: ConnectionState = "stopped";
   isOpen = false;
   onConnect: OnConnect | null;
@@ -132,7 +137,7 @@ export class ClientCore {
   readonly #spread: number;
   #raw: RawClient | null = null;
   #starting: Promise<RawClient> | null = null;
-  /** Counts starts and stops, to tell apart what belongs to an earlier start. */
+  /** Counts starts and stops, to emit apart what belongs to an earlier start. */
   #life = 0;
   #connection = 0;
   readonly #resources = new Map<string, ModelCore | CollectionCore>();
@@ -143,45 +148,45 @@ export class ClientCore {
   readonly #listeners = new Listeners();
   #listening = 0;
   readonly #waiting = new Set<Waiter>();
-  #keep: Keep | null = null;
+  #resume: Resume | null = null;
 
-  constructor(face: Client, urls: string[], { onConnect, spread }: ClientOptions) {
-    this.face = face;
+  constructor(facade: Client, urls: string[], { onConnect, spread }: ClientOptions) {
+    this.facade = facade;
     this.#urls = urls;
     this.#spread = Number(spread) || 0;
     this.onConnect = onConnect ?? null;
   }
 
-  /** Adds a session: `keep` runs on each connection. */
-  keep(keep: Keep): void {
-    this.#keep = keep;
+  /** Adds a session: `resume` runs on each connection before anything else is sent. */
+  addSession(resume: Resume): void {
+    this.#resume = resume;
   }
 
   /** Removes the session, unless another one has replaced it. */
-  unkeep(keep: Keep): void {
-    if (this.#keep !== keep) return;
-    this.#keep = null;
-    this.#let(null);
+  removeSession(resume: Resume): void {
+    if (this.#resume !== resume) return;
+    this.#resume = null;
+    this.#releaseWaiting(null);
   }
 
   /** A person is waiting: skips the back-off. */
-  hurry(): void {
+  connectNow(): void {
     this.#raw?.connectNow();
   }
 
   /** Applies `change`, which adds or removes listeners that do not keep the client alive. */
-  aside(change: () => void): void {
+  uncounted(change: () => void): void {
     const before = this.#listening;
     change();
     this.#listening = before;
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
   async connect(): Promise<void> {
     // On a server that renders pages there will never be a connection.
     if (!hasBrowser()) return new Promise(() => {});
     (await this.#start()).connectNow();
-    return this.#through(true);
+    return this.#whenOpen(true);
   }
 
   disconnect(): void {
@@ -189,13 +194,13 @@ export class ClientCore {
     const raw = this.#raw;
     [this.#raw, this.#starting] = [null, null];
     raw?.free();
-    this.#let(lost());
-    this.#became("stopped");
+    this.#releaseWaiting(connectionLost());
+    this.#setState("stopped");
   }
 
   async get(rid: string): Promise<Model | Collection> {
     const raw = await this.#start();
-    await this.#through(false);
+    await this.#whenOpen(false);
     this.#direct.add(rid);
     try {
       await raw.get(rid);
@@ -203,21 +208,21 @@ export class ClientCore {
       if (!this.#resources.has(rid)) this.#direct.delete(rid);
       throw asError(thrown);
     }
-    return this.#given(rid);
+    return this.#requested(rid);
   }
 
   async call(auth: boolean, rid: string, method: string, params: unknown): Promise<unknown> {
     await this.#start();
-    await this.#through(false);
+    await this.#whenOpen(false);
     return this.send(auth, rid, method, params);
   }
 
   /** Like `call`, but on this connection, without waiting until it has been greeted. */
   async send(auth: boolean, rid: string, method: string, params: unknown): Promise<unknown> {
-    if (!this.#raw) throw lost();
+    if (!this.#raw) throw connectionLost();
     const request = { auth, rid: String(rid), method: String(method), params: json(params) };
     const called = await this.#raw.call(request).catch((thrown) => { throw asError(thrown); });
-    return called.type === "payload" ? called.payload : this.#given(called.rid);
+    return called.type === "payload" ? called.payload : this.#requested(called.rid);
   }
 
   on(events: string, listener: Listener<any, any>): void {
@@ -229,19 +234,19 @@ export class ClientCore {
   }
 
   /** A resource has gained or lost listeners. */
-  listened(resource: ResourceCore, before: number, now: number): void {
+  listenersChanged(resource: ResourceCore, before: number, now: number): void {
     this.#listen(() => {}, now - before);
     if (now === 0) this.#release(resource.rid);
     else this.#hold(resource);
   }
 
   /** Returns a resource that was requested and has been loaded. */
-  #given(rid: string): Model | Collection {
+  #requested(rid: string): Model | Collection {
     this.#direct.add(rid);
     const resource = this.#resources.get(rid);
-    if (!resource) throw this.#failed.get(rid) ?? lost();
+    if (!resource) throw this.#failed.get(rid) ?? connectionLost();
     this.#hold(resource);
-    return resource.face;
+    return resource.facade;
   }
 
   #start(): Promise<RawClient> {
@@ -259,7 +264,7 @@ export class ClientCore {
       );
       if (life !== this.#life) {
         raw.free();
-        throw lost();
+        throw connectionLost();
       }
       this.#raw = raw;
       this.#held.forEach((rid) => raw.hold(rid));
@@ -285,57 +290,57 @@ export class ClientCore {
    * Waits until requests are sent. Unless `connected` is set it does not wait if there is no
    * session, because the machine has a queue of its own.
    */
-  #through(connected: boolean): Promise<void> {
-    if (this.isOpen || (!connected && !this.#keep)) return Promise.resolve();
+  #whenOpen(connected: boolean): Promise<void> {
+    if (this.isOpen || (!connected && !this.#resume)) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const waiter: Waiter = { resolve, reject };
       if (!connected) {
         waiter.timer = setTimeout(() => {
           this.#waiting.delete(waiter);
-          this.#stayOrGo();
+          this.#updateNeeded();
           reject(new ResError("system.timeout", "no connection in time"));
         }, TIMEOUT);
       }
       this.#waiting.add(waiter);
-      this.#stayOrGo();
+      this.#updateNeeded();
     });
   }
 
   /** Lets all waiters go on, or rejects them. */
-  #let(error: ResError | null): void {
+  #releaseWaiting(error: ResError | null): void {
     for (const { resolve, reject, timer } of this.#waiting) {
       clearTimeout(timer);
       if (error) reject(error);
       else resolve();
     }
     this.#waiting.clear();
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
-  #became(state: ConnectionState): void {
+  #setState(state: ConnectionState): void {
     const wasOpen = this.isOpen;
     if (this.state === state) return;
     this.state = state;
     this.isOpen = false;
     this.#connection += 1;
-    this.#listeners.tell("state", state, this.face);
-    if (wasOpen) this.#listeners.tell("disconnect", undefined, this.face);
+    this.#listeners.emit("state", state, this.facade);
+    if (wasOpen) this.#listeners.emit("disconnect", undefined, this.facade);
     if (state === "connected") this.#greet(this.#connection).catch(report);
   }
 
   async #greet(connection: number): Promise<void> {
-    if (this.#keep) await this.#keep();
+    if (this.#resume) await this.#resume();
     if (connection !== this.#connection) return;
     try {
-      await this.onConnect?.(this.face);
+      await this.onConnect?.(this.facade);
     } catch (thrown) {
       report(thrown);
     }
     if (connection !== this.#connection) return;
     this.isOpen = true;
     this.#raw?.greeted();
-    this.#let(null);
-    this.#listeners.tell("connect", undefined, this.face);
+    this.#releaseWaiting(null);
+    this.#listeners.emit("connect", undefined, this.facade);
   }
 
   /**
@@ -344,25 +349,25 @@ export class ClientCore {
    */
   #takeIn(events: ClientEvent[]): void {
     for (const event of events) {
-      if (event.type === "model" && !(this.#resources.get(event.rid) instanceof ModelCore)) {
-        this.#resources.set(event.rid, new ModelCore(this, event.rid));
-      } else if (event.type === "collection" && !(this.#resources.get(event.rid) instanceof CollectionCore)) {
-        this.#resources.set(event.rid, new CollectionCore(this, event.rid));
+      if (event.type !== "model" && event.type !== "collection") continue;
+      const Core = event.type === "model" ? ModelCore : CollectionCore;
+      if (!(this.#resources.get(event.rid) instanceof Core)) {
+        this.#resources.set(event.rid, new Core(this, event.rid));
       }
     }
     for (const event of events) {
       try {
-        this.#happened(event);
+        this.#handle(event);
       } catch (thrown) {
         report(thrown);
       }
     }
   }
 
-  #happened(event: ClientEvent): void {
-    if (event.type === "connection") return this.#became(event.state);
+  #handle(event: ClientEvent): void {
+    if (event.type === "connection") return this.#setState(event.state);
     const resource = this.#resources.get(event.rid);
-    if (event.type === "freshness") return this.#isFresh(event, resource);
+    if (event.type === "freshness") return this.#freshnessChanged(event, resource);
     switch (event.type) {
       case "model":
         return (resource as ModelCore).load(this.#values(event.values));
@@ -375,25 +380,30 @@ export class ClientCore {
       case "remove":
         return (resource as CollectionCore | undefined)?.remove(event.index);
       case "custom":
-        return resource?.tell(event.name, event.data);
+        return resource?.emit(event.name, event.data);
       case "deleted":
-        return resource?.tell("delete");
+        return resource?.emit("delete");
       case "forgotten":
         return resource && this.#forgotten(resource);
     }
   }
 
-  #isFresh({ rid, freshness, error }: ClientEvent & { type: "freshness" }, resource: ResourceCore | undefined): void {
+  #freshnessChanged(
+    { rid, freshness, error }: ClientEvent & { type: "freshness" },
+    resource: ResourceCore | undefined,
+  ): void {
     if (freshness === "failed") {
       const why = asError(error);
       this.#failed.set(rid, why);
-      return resource?.tell("unsubscribe", why);
+      return resource?.emit("unsubscribe", why);
     }
     this.#failed.delete(rid);
-    resource?.tell(freshness);
+    resource?.emit(freshness);
     // It was found in another resource, which was dropped or no longer refers to it.
     if (resource && freshness === "stale" && this.state === "connected") {
-      queueMicrotask(() => this.state === "connected" && resource.listening > 0 && this.#hold(resource, true));
+      queueMicrotask(() => {
+        if (this.state === "connected" && resource.listening > 0) this.#hold(resource, true);
+      });
     }
   }
 
@@ -426,8 +436,8 @@ export class ClientCore {
     if ("data" in value) return value.data;
     if ("action" in value) return undefined;
     const { rid } = value;
-    const there = "soft" in value ? undefined : (this.#resources.get(rid)?.face ?? this.#failed.get(rid));
-    return there ?? new Reference(this, rid);
+    const included = this.#resources.get(rid)?.facade ?? this.#failed.get(rid);
+    return ("soft" in value ? undefined : included) ?? new Reference(this, rid);
   }
 
   /**
@@ -436,7 +446,8 @@ export class ClientCore {
    */
   #hold(resource: ResourceCore, always = false): void {
     const { rid } = resource;
-    if (resource.listening === 0 || this.#held.has(rid) || !(always || this.#direct.has(rid))) return;
+    if (resource.listening === 0 || this.#held.has(rid)) return;
+    if (!always && !this.#direct.has(rid)) return;
     // Another object may have replaced it in the meantime.
     if (!this.#resources.has(rid)) this.#resources.set(rid, resource as ModelCore | CollectionCore);
     this.#held.add(rid);
@@ -451,14 +462,15 @@ export class ClientCore {
     const before = this.#listeners.size;
     change();
     this.#listening += this.#listeners.size - before + more;
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
-  #stayOrGo(): void {
+  #updateNeeded(): void {
     if (this.#listening > 0 || this.#waiting.size > 0) needed.add(this);
     else needed.delete(this);
   }
 }
 
 /** The value as JSON: the result of `toJSON`, without what JSON cannot represent. */
-const json = (value: unknown): unknown => (value === undefined ? undefined : JSON.parse(JSON.stringify(value) ?? "null"));
+const json = (value: unknown): unknown =>
+  value === undefined ? undefined : JSON.parse(JSON.stringify(value) ?? "null");

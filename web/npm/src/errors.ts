@@ -20,6 +20,10 @@ export class ResError<Data = unknown> extends Error {
   }
 }
 
+/** The error for requests whose connection is lost. */
+export const connectionLost = (): ResError =>
+  new ResError("system.connectionError", "the connection was lost");
+
 /** Converts what was thrown to a `ResError`. */
 export const asError = (thrown: unknown): ResError => {
   if (thrown instanceof ResError) return thrown;

@@ -1,14 +1,14 @@
 // Connects a session to a client: the part that all clients have in common, and the package's own
 // client. Must not decide anything about sessions.
 
-import type { ClientCore } from "./client.js";
+import type { Client, ClientCore } from "./client.js";
 import type { RawSession } from "./relogin.js";
 
 /** Milliseconds until the user model is requested again after a failure. */
 const RETRY = 3000;
 
-/** Receives what a link reports. */
-export interface Over {
+/** Receives what a link observes. */
+export interface LinkObserver {
   /** There is a new connection. */
   connected(): void;
   /** The connection is lost. */
@@ -25,38 +25,43 @@ export interface UserModel {
 }
 
 export abstract class Link {
-  protected readonly over: Over;
+  protected readonly observer: LinkObserver;
   #isDetached = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #watched: (() => void) | null = null;
 
-  constructor(over: Over) {
-    this.over = over;
+  constructor(observer: LinkObserver) {
+    this.observer = observer;
   }
 
+  protected abstract readonly client: Pick<Client, "connect" | "disconnect">;
   abstract attach(): void;
   /** Sends an auth request on this connection, at once. */
   abstract authenticate(rid: string, method: string, params: unknown): Promise<unknown>;
   /** Other requests may be sent. */
   abstract ready(): void;
-  /** Opens another connection in place of this one. */
-  abstract replace(): void;
   protected abstract get(rid: string): Promise<UserModel>;
   /** Whether the model is up to date. */
   protected abstract isFresh(): boolean;
   /**
-   * Calls `tell` when the model is up to date again after a disconnect. Returns a function that
+   * Calls `updated` when the model is up to date again after a disconnect. Returns a function that
    * ends this.
    */
-  protected abstract follow(model: UserModel, tell: () => void): () => void;
+  protected abstract follow(model: UserModel, updated: () => void): () => void;
   /** Adds or removes listeners that do not count as the page's. */
-  protected abstract aside(change: () => void): void;
+  protected abstract uncounted(change: () => void): void;
+
+  /** Opens another connection in place of this one. */
+  replace(): void {
+    this.client.disconnect();
+    this.client.connect().catch(() => {});
+  }
 
   /**
    * A person is waiting for a connection: skips the back-off, if the client can. (ResClient
    * cannot.)
    */
-  hurry(): void {}
+  connectNow(): void {}
 
   /** Follows the user model. */
   async watch(rid: string): Promise<void> {
@@ -68,25 +73,26 @@ export abstract class Link {
       return;
     }
     if (this.#isDetached) return;
-    const tell = () => {
-      const { id = null, name = null, role = null } = (model.props ?? model) as Record<string, unknown>;
-      this.over.raw()?.userChanged({ id, name, role });
+    const updated = () => {
+      const values = (model.props ?? model) as Record<string, unknown>;
+      const { id = null, name = null, role = null } = values;
+      this.observer.raw()?.userChanged({ id, name, role });
     };
     const listeners: Record<string, (data: any) => void> = {
-      change: () => this.isFresh() && tell(),
-      rotated: (data) => this.over.raw()?.rotated(Number(data?.generation ?? 0)),
-      unsubscribe: () => this.over.raw()?.userChanged(undefined),
+      change: () => this.isFresh() && updated(),
+      rotated: (data) => this.observer.raw()?.rotated(Number(data?.generation ?? 0)),
+      unsubscribe: () => this.observer.raw()?.userChanged(undefined),
     };
     let unfollow = () => {};
-    this.aside(() => {
+    this.uncounted(() => {
       for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
-      unfollow = this.follow(model, tell);
+      unfollow = this.follow(model, updated);
     });
-    this.#watched = () => this.aside(() => {
+    this.#watched = () => this.uncounted(() => {
       for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
       unfollow();
     });
-    tell();
+    updated();
   }
 
   detach(): void {
@@ -98,70 +104,65 @@ export abstract class Link {
   }
 
   /** Reports that the connection is lost. */
-  protected readonly lost = (): void => this.over.disconnected();
+  protected readonly lost = (): void => this.observer.disconnected();
 }
 
 /** The link to a client of this package. */
 export class OwnLink extends Link {
-  readonly #client: ClientCore;
+  protected readonly client: ClientCore;
   #release = () => {};
 
-  constructor(client: ClientCore, over: Over) {
-    super(over);
-    this.#client = client;
+  constructor(client: ClientCore, observer: LinkObserver) {
+    super(observer);
+    this.client = client;
   }
 
-  protected aside(change: () => void): void {
-    this.#client.aside(change);
+  protected uncounted(change: () => void): void {
+    this.client.uncounted(change);
   }
 
   attach(): void {
-    this.aside(() => this.#client.on("disconnect", this.lost));
+    this.uncounted(() => this.client.on("disconnect", this.lost));
     // The client may be connected already. What it sends from now on waits.
-    this.#client.keep(this.#keep);
-    if (this.#client.isOpen) this.over.connected();
+    this.client.addSession(this.#resume);
+    if (this.client.isOpen) this.observer.connected();
   }
 
-  readonly #keep = (): Promise<void> => {
-    const kept = new Promise<void>((resolve) => (this.#release = resolve));
-    this.over.connected();
-    return kept;
+  readonly #resume = (): Promise<void> => {
+    const resumed = new Promise<void>((resolve) => (this.#release = resolve));
+    this.observer.connected();
+    return resumed;
   };
 
   authenticate(rid: string, method: string, params: unknown): Promise<unknown> {
-    return this.#client.send(true, rid, method, params);
+    return this.client.send(true, rid, method, params);
   }
 
   ready(): void {
     this.#release();
   }
 
-  override hurry(): void {
-    this.#client.hurry();
-  }
-
-  replace(): void {
-    this.#client.disconnect();
-    this.#client.connect().catch(() => {});
+  override connectNow(): void {
+    this.client.connectNow();
   }
 
   protected get(rid: string): Promise<UserModel> {
-    return this.#client.get(rid) as Promise<UserModel>;
+    return this.client.get(rid) as Promise<UserModel>;
   }
 
   protected isFresh(): boolean {
     return true;
   }
 
-  protected follow(model: UserModel, tell: () => void): () => void {
-    const stale = () => this.over.raw()?.userChanged(undefined);
-    model.on("live", tell).on("stale", stale);
-    return () => model.off("live", tell).off("stale", stale);
+  protected follow(model: UserModel, updated: () => void): () => void {
+    const stale = () => this.observer.raw()?.userChanged(undefined);
+    model.on("live", updated).on("stale", stale);
+    return () => model.off("live", updated).off("stale", stale);
   }
 
   override detach(): void {
     super.detach();
-    this.aside(() => this.#client.off("disconnect", this.lost));
-    this.#client.unkeep(this.#keep);
+    this.uncounted(() => this.client.off("disconnect", this.lost));
+    this.client.removeSession(this.#resume);
   }
 }

@@ -36,7 +36,7 @@ export class Listeners {
     }
   }
 
-  tell(name: string, data: unknown, source?: unknown): void {
+  emit(name: string, data: unknown, source?: unknown): void {
     call(this.#of.get(name), data, source);
     call(this.#of.get(null), data, source);
   }

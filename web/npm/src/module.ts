@@ -49,10 +49,12 @@ const attempt = async (): Promise<void> => {
  * Whether this runs in a browser. Servers that render pages are not, nor are jsdom and happy-dom,
  * which have no database: without that, no session can be kept.
  */
-export const hasBrowser = (): boolean => typeof indexedDB === "object" && typeof WebSocket === "function";
+export const hasBrowser = (): boolean =>
+  typeof indexedDB === "object" && typeof WebSocket === "function";
 
 /** The error for calls where there is no browser. */
-export const noBrowser = (): ResError => new ResError("client.noBrowser", "this works in browsers only");
+export const noBrowser = (): ResError =>
+  new ResError("client.noBrowser", "this works in browsers only");
 
 /**
  * Milliseconds until the client is downloaded again after `failures` failures: exponential, with

@@ -1,8 +1,8 @@
 // Connects a session to ResClient 2.5. Must not decide anything about sessions.
 
-import { ResError } from "./errors.js";
+import { connectionLost } from "./errors.js";
 import { inner } from "./inner.js";
-import { Link, type Over, type UserModel } from "./link.js";
+import { Link, type LinkObserver, type UserModel } from "./link.js";
 
 /** The members that a session needs of a client other than `Client`. ResClient 2.5 has them. */
 export interface ResClientLike {
@@ -20,13 +20,13 @@ export interface ResClientLike {
 interface Hooked extends ResClientLike {
   ws?: unknown;
   onConnect?: Hook | null;
-  [inner]?: () => Port;
+  [inner]?: () => OnConnectHooks;
 }
 
 type Hook = ((client: unknown) => unknown) | null;
 
 /** The onConnect hook of one ResClient: first that of its session, then the page's own. */
-class Port {
+class OnConnectHooks {
   readonly #client: Hooked;
   /** The page's own hook. */
   own: Hook;
@@ -47,10 +47,10 @@ class Port {
   }
 
   /** Returns the hook of a client. If there are two sessions on it, the later one counts. */
-  static of(client: Hooked, link: ResClientLink): Port {
-    const port = client[inner]?.() ?? new Port(client, link);
-    port.link = link;
-    return port;
+  static of(client: Hooked, link: ResClientLink): OnConnectHooks {
+    const hooks = client[inner]?.() ?? new OnConnectHooks(client, link);
+    hooks.link = link;
+    return hooks;
   }
 
   detach(link: ResClientLink): void {
@@ -68,75 +68,70 @@ class Port {
  * sets only while it calls the hook.
  */
 export class ResClientLink extends Link {
-  readonly #client: Hooked;
-  #port: Port | null = null;
+  protected readonly client: Hooked;
+  #hooks: OnConnectHooks | null = null;
   /** The socket whose hook is waiting. */
   #hooked: unknown = null;
   #release = () => {};
   #fresh = false;
 
-  constructor(client: ResClientLike, over: Over) {
-    super(over);
-    this.#client = client;
+  constructor(client: ResClientLike, observer: LinkObserver) {
+    super(observer);
+    this.client = client;
   }
 
   attach(): void {
-    this.#port = Port.of(this.#client, this);
-    this.#client.on("disconnect", this.#gone);
-    if (this.#client.connected) this.over.connected();
+    this.#hooks = OnConnectHooks.of(this.client, this);
+    this.client.on("disconnect", this.#disconnected);
+    if (this.client.connected) this.observer.connected();
   }
 
   hook(): unknown {
-    const socket = this.#client.ws;
+    const socket = this.client.ws;
     this.#hooked = socket;
     this.#fresh = false;
-    this.over.connected();
+    this.observer.connected();
     return new Promise((resolve) => {
       this.#release = () => {
         // The hook of a lost socket must not end: ResClient would believe that it is connected.
-        if (this.#client.ws !== socket || this.#hooked !== socket) return;
+        if (this.client.ws !== socket || this.#hooked !== socket) return;
         this.#hooked = null;
-        const own = this.#port?.own;
-        resolve(own ? this.#asConnected(() => own(this.#client)) : undefined);
+        const own = this.#hooks?.own;
+        resolve(own ? this.#asConnected(() => own(this.client)) : undefined);
       };
     });
   }
 
   #asConnected<T>(send: () => T): T {
-    const was = this.#client.connected;
-    this.#client.connected = true;
+    const was = this.client.connected;
+    this.client.connected = true;
     try {
       return send();
     } finally {
-      this.#client.connected = was;
+      this.client.connected = was;
     }
   }
 
   async authenticate(rid: string, method: string, params: unknown): Promise<unknown> {
-    const inHook = this.#hooked !== null && this.#client.ws === this.#hooked;
+    const inHook = this.#hooked !== null && this.client.ws === this.#hooked;
     // Otherwise ResClient would send it on the next connection.
-    if (!inHook && !this.#client.connected) throw new ResError("system.connectionError", "the connection was lost");
-    return this.#asConnected(() => this.#client.authenticate(rid, method, params));
+    if (!inHook && !this.client.connected) throw connectionLost();
+    return this.#asConnected(() => this.client.authenticate(rid, method, params));
   }
 
   ready(): void {
     this.#release();
   }
 
-  replace(): void {
-    this.#client.disconnect();
-    this.#client.connect().catch(() => {});
-  }
-
   protected get(rid: string): Promise<UserModel> {
-    return this.#client.get(rid);
+    return this.client.get(rid);
   }
 
   protected isFresh(): boolean {
     return this.#fresh;
   }
 
-  protected follow(model: UserModel, tell: () => void): () => void {
+  protected follow(model: UserModel, updated: () => void): () => void {
     // After a disconnect ResClient reports nothing if the values are unchanged, but it still
     // updates the model.
     const taking = model as { __update?: (...values: unknown[]) => unknown };
@@ -146,7 +141,7 @@ export class ResClientLink extends Link {
       const value = (...values: unknown[]) => {
         const changed = update.apply(model, values);
         this.#fresh = true;
-        tell();
+        updated();
         return changed;
       };
       Object.defineProperty(model, "__update", { value, configurable: true, writable: true });
@@ -154,19 +149,19 @@ export class ResClientLink extends Link {
     return () => delete taking.__update;
   }
 
-  protected aside(change: () => void): void {
+  protected uncounted(change: () => void): void {
     change();
   }
 
-  readonly #gone = (): void => {
+  readonly #disconnected = (): void => {
     this.#fresh = false;
     this.lost();
   };
 
   override detach(): void {
     super.detach();
-    this.#client.off("disconnect", this.#gone);
-    this.#port?.detach(this);
-    this.#port = null;
+    this.client.off("disconnect", this.#disconnected);
+    this.#hooks?.detach(this);
+    this.#hooks = null;
   }
 }

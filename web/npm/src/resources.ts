@@ -32,7 +32,7 @@ export class Reference {
 export abstract class ResourceCore {
   readonly client: ClientCore;
   readonly rid: string;
-  abstract readonly face: Resource;
+  abstract readonly facade: Resource;
   readonly #listeners = new Listeners();
 
   constructor(client: ClientCore, rid: string) {
@@ -44,8 +44,8 @@ export abstract class ResourceCore {
     return this.#listeners.size;
   }
 
-  tell(event: string, data?: unknown): void {
-    this.#listeners.tell(event, data, this.face);
+  emit(event: string, data?: unknown): void {
+    this.#listeners.emit(event, data, this.facade);
   }
 
   on(events: Events, listener: Listener<any, any>): void {
@@ -59,7 +59,7 @@ export abstract class ResourceCore {
   #listen(change: () => void): void {
     const before = this.#listeners.size;
     change();
-    this.client.listened(this, before, this.#listeners.size);
+    this.client.listenersChanged(this, before, this.#listeners.size);
   }
 }
 
@@ -73,7 +73,7 @@ abstract class Resource {
   }
 
   getClient(): Client {
-    return this[inner]().client.face;
+    return this[inner]().client.facade;
   }
 
   /** Calls a method of the resource. Fulfilled with its result: a value, or a resource. */
@@ -116,14 +116,13 @@ export class Model<Props extends object = Record<string, any>> extends Resource 
 
   /** Calls the method `set` with these values; undefined deletes one. */
   set(props: Partial<Props>): Promise<unknown> {
-    const values = Object.entries(props).map(([name, value]) => [name, value === undefined ? { action: "delete" } : value]);
-    return this.call("set", Object.fromEntries(values));
+    const write = (value: unknown) => (value === undefined ? { action: "delete" } : value);
+    return this.call("set", mapValues(props, write));
   }
 
   toJSON(): Props {
     const core = this[inner]();
-    const write = () => Object.fromEntries(Object.entries(core.props).map(([name, value]) => [name, plain(value)]));
-    return once(core, write) as Props;
+    return once(core, () => mapValues(core.props, plain)) as Props;
   }
 
   /**
@@ -141,7 +140,7 @@ export class Model<Props extends object = Record<string, any>> extends Resource 
 
 export class ModelCore extends ResourceCore {
   readonly props: Record<string, unknown> = {};
-  readonly face: Model = new Model(this);
+  readonly facade: Model = new Model(this);
 
   /** Replaces all values. */
   load(values: Record<string, unknown>): void {
@@ -155,7 +154,7 @@ export class ModelCore extends ResourceCore {
     const before: Record<string, unknown> = {};
     let changed = false;
     for (const name in values) changed = this.#set(name, values[name], before) || changed;
-    if (changed) this.tell("change", before);
+    if (changed) this.emit("change", before);
   }
 
   #set(name: string, value: unknown, before: Record<string, unknown>): boolean {
@@ -163,14 +162,14 @@ export class ModelCore extends ResourceCore {
     if (same(props[name], value)) return false;
     before[name] = props[name];
     // Members of the class keep their meaning; `props` has all values.
-    const face = this.face as Record<string, unknown>;
+    const facade = this.facade as Record<string, unknown>;
     const shown = !(name in Model.prototype);
     if (value === undefined) {
       delete props[name];
-      if (shown) delete face[name];
+      if (shown) delete facade[name];
     } else {
       props[name] = value;
-      if (shown) face[name] = value;
+      if (shown) facade[name] = value;
     }
     return true;
   }
@@ -202,7 +201,7 @@ export class Collection<Item = any> extends Resource implements Iterable<Item> {
   indexOf(item: Item): number {
     // The page may have a proxy of the resource.
     const core = item instanceof Resource ? item[inner]() : undefined;
-    return this.list.indexOf(core ? (core.face as Item) : item);
+    return this.list.indexOf(core ? (core.facade as Item) : item);
   }
 
   toArray(): Item[] {
@@ -230,16 +229,16 @@ export class Collection<Item = any> extends Resource implements Iterable<Item> {
 
 export class CollectionCore extends ResourceCore {
   items: unknown[] = [];
-  readonly face: Collection = new Collection(this);
+  readonly facade: Collection = new Collection(this);
 
   add(idx: number, item: unknown): void {
     this.items.splice(idx, 0, item);
-    this.tell("add", { item, idx });
+    this.emit("add", { item, idx });
   }
 
   remove(idx: number): void {
     const item = this.items.splice(idx, 1)[0];
-    this.tell("remove", { item, idx });
+    this.emit("remove", { item, idx });
   }
 
   /** Replaces all values. Equal values at both ends stay. */
@@ -251,7 +250,9 @@ export class CollectionCore extends ResourceCore {
     let start = 0;
     let [end, to] = [this.items.length, items.length];
     while (start < end && start < to && same(this.items[start], items[start])) start += 1;
-    while (end > start && to > start && same(this.items[end - 1], items[to - 1])) [end, to] = [end - 1, to - 1];
+    while (end > start && to > start && same(this.items[end - 1], items[to - 1])) {
+      [end, to] = [end - 1, to - 1];
+    }
     while (end > start) this.remove((end -= 1));
     for (; start < to; start += 1) this.add(start, items[start]);
   }
@@ -261,6 +262,9 @@ const plain = (value: unknown): unknown => {
   const { toJSON } = (value ?? {}) as { toJSON?: unknown };
   return typeof toJSON === "function" ? toJSON.call(value) : value;
 };
+
+const mapValues = (values: object, map: (value: unknown) => unknown): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]));
 
 const visiting = new Set<ResourceCore>();
 
@@ -277,7 +281,7 @@ const once = (core: ResourceCore, write: () => unknown): unknown => {
 
 const same = (one: unknown, other: unknown): boolean => {
   if (one === other) return true;
-  if (one === null || other === null || typeof one !== "object" || typeof other !== "object") return false;
+  if (typeof one !== "object" || typeof other !== "object" || !one || !other) return false;
   if (one instanceof Resource || other instanceof Resource) return false;
   return JSON.stringify(one) === JSON.stringify(other);
 };

@@ -2,12 +2,20 @@
 // decide when a key is used: that is up to the session manager in the WebAssembly module.
 
 import { Client } from "./client.js";
-import { ResError, asError, report } from "./errors.js";
+import { ResError, asError, connectionLost, report } from "./errors.js";
 import { inner } from "./inner.js";
 import { type Link, OwnLink } from "./link.js";
 import { type Listener, Listeners } from "./listeners.js";
 import { backoff, hasBrowser, loaded, noBrowser } from "./module.js";
-import { type Binding, type EndReason, RawSession, type RawSessionOptions, type SessionEvent, type SessionStatus, type User } from "./relogin.js";
+import {
+  type Binding,
+  type EndReason,
+  RawSession,
+  type RawSessionOptions,
+  type SessionEvent,
+  type SessionStatus,
+  type User,
+} from "./relogin.js";
 import { type ResClientLike, ResClientLink } from "./resclient.js";
 
 /** Options of a session. */
@@ -95,7 +103,7 @@ export class Session {
    * `session.wrongUsernamePassword`.
    */
   login(username: string, password: string): Promise<void> {
-    this[inner]().hurry();
+    this[inner]().connectNow();
     return this[inner]().command((raw) => raw.login(String(username), String(password)));
   }
 
@@ -118,7 +126,7 @@ export class Session {
     return this;
   }
 
-  off(event: "change" | "refresh" | "diagnostic", listener: (...told: any[]) => void): this {
+  off(event: "change" | "refresh" | "diagnostic", listener: (...data: any[]) => void): this {
     this[inner]().off(event, listener);
     return this;
   }
@@ -139,7 +147,7 @@ const closed = (): ResError => new ResError("client.closed", "the session was cl
 
 /** The inner side of a session, which pages do not see. */
 export class SessionCore {
-  readonly #face: Session;
+  readonly #facade: Session;
   readonly #name: string;
   readonly #options: RawSessionOptions;
   readonly #link: Link;
@@ -162,21 +170,25 @@ export class SessionCore {
   /** Rejects the pending commands when the session is closed. */
   readonly #waiting = new Set<(error: ResError) => void>();
 
-  constructor(face: Session, client: Client | ResClientLike, options: SessionOptions) {
-    this.#face = face;
+  constructor(facade: Session, client: Client | ResClientLike, options: SessionOptions) {
+    this.#facade = facade;
     this.#name = String(options.name ?? "session");
     this.#options = { ...options, name: this.#name };
     this.ready = new Promise((resolve) => (this.#isReady = resolve));
-    const over = {
+    const observer = {
       connected: () => this.#connected(),
       disconnected: () => this.#disconnected(),
       raw: () => this.#raw,
     };
-    this.#link = client instanceof Client ? new OwnLink(client[inner](), over) : new ResClientLink(client, over);
+    this.#link =
+      client instanceof Client
+        ? new OwnLink(client[inner](), observer)
+        : new ResClientLink(client, observer);
   }
 
   get refreshIn(): number | undefined {
-    return this.#refreshAt === undefined ? undefined : Math.max(0, this.#refreshAt - performance.now());
+    if (this.#refreshAt === undefined) return undefined;
+    return Math.max(0, this.#refreshAt - performance.now());
   }
 
   /** Starts, if there is a browser. */
@@ -188,17 +200,17 @@ export class SessionCore {
 
   on(events: string, listener: Listener<any, any>): void {
     this.#listeners.add(events, listener);
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
   off(events: string, listener: Listener<any, any>): void {
     this.#listeners.remove(events, listener);
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
   /** A person is waiting: skips the back-off. */
-  hurry(): void {
-    this.#link.hurry();
+  connectNow(): void {
+    this.#link.connectNow();
   }
 
   async command(give: (raw: RawSession) => Promise<void>): Promise<void> {
@@ -207,10 +219,10 @@ export class SessionCore {
     const raw = await this.#start();
     return new Promise((resolve, reject) => {
       this.#waiting.add(reject);
-      this.#stayOrGo();
+      this.#updateNeeded();
       const settled = () => {
         this.#waiting.delete(reject);
-        this.#stayOrGo();
+        this.#updateNeeded();
       };
       give(raw).then(resolve, (thrown) => reject(asError(thrown))).finally(settled);
     });
@@ -225,7 +237,7 @@ export class SessionCore {
     this.#raw = null;
     for (const reject of this.#waiting) reject(closed());
     this.#waiting.clear();
-    this.#stayOrGo();
+    this.#updateNeeded();
   }
 
   /** Returns the session manager. Starts it at the first call, and again after a failure. */
@@ -265,14 +277,14 @@ export class SessionCore {
     } else {
       report(error);
     }
-    this.#become({ state: "loadFailed", error });
+    this.#setStatus({ state: "loadFailed", error });
   }
 
   /** Like the one of `ClientCore`: must not keep the session alive. */
   static #observer(self: WeakRef<SessionCore>): (event: SessionEvent) => void {
     return (event) => {
       const session = self.deref();
-      if (session) session.#happened(event);
+      if (session) session.#handle(event);
     };
   }
 
@@ -290,7 +302,7 @@ export class SessionCore {
     this.#raw?.disconnected();
   }
 
-  #happened(event: SessionEvent): void {
+  #handle(event: SessionEvent): void {
     if (this.#closed) return;
     switch (event.type) {
       case "request":
@@ -303,29 +315,30 @@ export class SessionCore {
         this.#link.replace();
         break;
       case "status":
-        this.#become(event.status);
+        this.#setStatus(event.status);
         break;
       case "binding":
         this.binding = event.binding ?? undefined;
         break;
       case "refresh":
-        this.#refreshAt = event.refreshIn === null ? undefined : performance.now() + event.refreshIn;
-        this.#listeners.tell("refresh", this.refreshIn, this.#face);
+        this.#refreshAt =
+          event.refreshIn === null ? undefined : performance.now() + event.refreshIn;
+        this.#listeners.emit("refresh", this.refreshIn, this.#facade);
         break;
       case "diagnostic":
-        this.#listeners.tell("diagnostic", event.line, this.#face);
+        this.#listeners.emit("diagnostic", event.line, this.#facade);
         break;
     }
   }
 
-  #become(status: SessionStatus | { state: "loadFailed"; error: ResError }): void {
+  #setStatus(status: SessionStatus | { state: "loadFailed"; error: ResError }): void {
     const { state } = status;
     this.state = state;
     this.user = "user" in status ? status.user : null;
     this.reason = "reason" in status ? status.reason : undefined;
     this.error = "error" in status ? status.error : undefined;
     if (state !== "resuming") this.#isReady(state);
-    this.#listeners.tell("change", this.#face);
+    this.#listeners.emit("change", this.#facade);
   }
 
   async #request({ id, method, params }: SessionEvent & { type: "request" }): Promise<void> {
@@ -335,12 +348,11 @@ export class SessionCore {
     } catch (thrown) {
       const { code, message, data } = (thrown ?? {}) as Partial<ResError>;
       // Anything but a RES error means that the request was not sent.
-      const error = code ? { code, message: message ?? code, data } : { code: "system.connectionError", message: "" };
-      this.#raw?.failed(id, error);
+      this.#raw?.failed(id, code ? { code, message: message ?? code, data } : connectionLost());
     }
   }
 
-  #stayOrGo(): void {
+  #updateNeeded(): void {
     const stays = !this.#closed && (this.#listeners.size > 0 || this.#waiting.size > 0);
     if (stays) needed.add(this);
     else needed.delete(this);

@@ -11,7 +11,7 @@ import type { Session, SessionState } from "./session.js";
 export type TestStatus = SessionStatus | { state: "loadFailed"; error: ResError };
 
 /** The inner side of a `TestSession`, which proxies around it do not wrap. */
-class Own {
+class TestCore {
   status: TestStatus = { state: "resuming" };
   refreshAt: number | undefined;
   readonly listeners = new Listeners();
@@ -19,7 +19,7 @@ class Own {
   readonly ready: Promise<SessionState> = new Promise((resolve) => (this.isReady = resolve));
 }
 
-const own: unique symbol = Symbol("relogin/testing");
+const testCore: unique symbol = Symbol("relogin/testing");
 
 /**
  * Takes the place of a `Session`. It is `resuming` until the test calls `set`. `login` logs anybody
@@ -29,58 +29,58 @@ export class TestSession implements Session {
   /** @internal */
   declare readonly [inner]: never;
   /** @internal */
-  readonly [own]: () => Own;
+  readonly [testCore]: () => TestCore;
   binding: Binding | undefined;
   /** Whether `close` was called. */
   isClosed = false;
 
   constructor(status?: TestStatus) {
-    const mine = new Own();
-    this[own] = () => mine;
+    const core = new TestCore();
+    this[testCore] = () => core;
     if (status) this.set(status);
   }
 
   get state(): SessionState {
-    return this[own]().status.state;
+    return this[testCore]().status.state;
   }
 
   get reason(): EndReason | undefined {
-    const { status } = this[own]();
+    const { status } = this[testCore]();
     return "reason" in status ? status.reason : undefined;
   }
 
   get user(): User | null {
-    const { status } = this[own]();
+    const { status } = this[testCore]();
     return "user" in status ? status.user : null;
   }
 
   get error(): ResError | undefined {
-    const { status } = this[own]();
+    const { status } = this[testCore]();
     return "error" in status ? status.error : undefined;
   }
 
   get refreshIn(): number | undefined {
-    const { refreshAt } = this[own]();
+    const { refreshAt } = this[testCore]();
     return refreshAt === undefined ? undefined : Math.max(0, refreshAt - performance.now());
   }
 
   get ready(): Promise<SessionState> {
-    return this[own]().ready;
+    return this[testCore]().ready;
   }
 
   /** Sets the status, and calls the listeners before it returns. */
   set(status: TestStatus): void {
-    const mine = this[own]();
-    mine.status = status;
-    if (status.state !== "resuming") mine.isReady(status.state);
-    mine.listeners.tell("change", this);
+    const core = this[testCore]();
+    core.status = status;
+    if (status.state !== "resuming") core.isReady(status.state);
+    core.listeners.emit("change", this);
   }
 
   /** Sets the time until the next use of the key; undefined: none is due. */
   setRefreshIn(milliseconds: number | undefined): void {
-    const mine = this[own]();
-    mine.refreshAt = milliseconds === undefined ? undefined : performance.now() + milliseconds;
-    mine.listeners.tell("refresh", this.refreshIn, this);
+    const core = this[testCore]();
+    core.refreshAt = milliseconds === undefined ? undefined : performance.now() + milliseconds;
+    core.listeners.emit("refresh", this.refreshIn, this);
   }
 
   /** Logs in a user of this name. Replace it to reject, or to wait. */
@@ -97,12 +97,12 @@ export class TestSession implements Session {
   on(event: "refresh", listener: Listener<number | undefined, Session>): this;
   on(event: "diagnostic", listener: Listener<string, Session>): this;
   on(event: string, listener: Listener<any, any>): this {
-    this[own]().listeners.add(event, listener);
+    this[testCore]().listeners.add(event, listener);
     return this;
   }
 
-  off(event: "change" | "refresh" | "diagnostic", listener: (...told: any[]) => void): this {
-    this[own]().listeners.remove(event, listener);
+  off(event: "change" | "refresh" | "diagnostic", listener: (...data: any[]) => void): this {
+    this[testCore]().listeners.remove(event, listener);
     return this;
   }
 
