@@ -108,7 +108,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(750);
 const AGAIN: Duration = Duration::from_millis(20);
 
 /// How long to listen for instances that start at the same time: at least this long, and on a busy
-/// machine this many times as long as this instance needs to hear itself, up to [`ANSWER_DEADLINE`].
+/// machine this many times as long as this instance needs to hear itself, up to
+/// [`ANSWER_DEADLINE`].
 const SIMULTANEOUS: Duration = Duration::from_millis(40);
 const TIMES: u32 = 20;
 

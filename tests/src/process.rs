@@ -98,7 +98,8 @@ impl Process {
     /// Waits for a line of output for which `find` has an answer, from the start on.
     ///
     /// # Errors
-    /// If the program ends its output without one, or the deadline passes. The error has the last lines.
+    /// If the program ends its output without one, or the deadline passes. The error has the last
+    /// lines.
     pub async fn line<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
         let mut output = self.output.clone();
         let mut seen = 0;

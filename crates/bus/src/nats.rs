@@ -86,8 +86,8 @@ impl NatsBus {
     }
 
     /// Lets listeners share subscriptions to `wildcards`, which the server permits, and to parts of
-    /// them (`event.user.>` for `event.>`), from the time on when the process has `own` others. From
-    /// now on these wildcards are needed: see [`NatsBus::require`].
+    /// them (`event.user.>` for `event.>`), from the time on when the process has `own` others.
+    /// From now on these wildcards are needed: see [`NatsBus::require`].
     pub fn share_subscriptions(&self, wildcards: Vec<Need>, own: usize) {
         let patterns = wildcards.iter().map(|need| need.permission.pattern.clone()).collect();
         self.shared.open().wide.allow(patterns, own);

@@ -1,10 +1,11 @@
 //! Wide subscriptions, each of which serves many listeners: `event.user.>` for those to
 //! `event.user.1.*`, `event.user.2.*` and so on. Must not depend on RES.
 //!
-//! async-nats allocates room for 32 messages, 8 KiB, for each subscription. How many names a gateway
-//! listens to is for its clients to decide, so only some listeners get a subscription of their own.
-//! For the rest, the server sends what nobody here listens to as well, and a router finds the
-//! listeners. The order of messages stays as it was: each arrives by one wide subscription.
+//! async-nats allocates room for 32 messages, 8 KiB, for each subscription. How many names a
+//! gateway listens to is for its clients to decide, so only some listeners get a subscription of
+//! their own. For the rest, the server sends what nobody here listens to as well, and a router
+//! finds the listeners. The order of messages stays as it was: each arrives by one wide
+//! subscription.
 
 use std::{
     collections::HashMap,
@@ -55,8 +56,8 @@ impl WideSubscriptions {
         self.allowed = Some(Allowed { patterns, own });
     }
 
-    /// The wide subscription that a listener to `pattern` should share while there are `own` others;
-    /// `None`: it should have its own.
+    /// The wide subscription that a listener to `pattern` should share while there are `own`
+    /// others; `None`: it should have its own.
     pub(super) fn choose(&self, pattern: &str, own: usize) -> Option<String> {
         let allowed = self.allowed.as_ref().filter(|allowed| own >= allowed.own)?;
         let widest = allowed.patterns.iter().find(|wide| covers(wide, pattern))?;
