@@ -30,8 +30,9 @@ pub(crate) enum SessionStatus {
 /// sibling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Want {
-    /// It is time: unless storage has a newer key than this connection knows of.
-    Refresh,
+    /// It is time: unless storage has a newer key than this connection knew of then, which had this
+    /// generation.
+    Refresh(u64),
     /// Somebody made this generation: unless storage has it.
     Reach(u64),
     /// This connection does not hold the session.
@@ -166,7 +167,7 @@ impl Session {
         self.schedule.pause();
         // It stayed logged in for a whole round: the next loss is a first one again.
         self.losses = None;
-        self.want(Want::Refresh);
+        self.want(Want::Refresh(self.held().map_or(0, |holding| holding.generation)));
     }
 
     /// Storage has a key that this connection has not used.
@@ -261,12 +262,13 @@ impl Session {
         }
     }
 
-    /// Whether a sibling has done what was wanted: storage has a key that is new enough.
+    /// Whether a sibling has done what was wanted: storage has a key that is new enough. It may be
+    /// known already: a sibling's refresh is heard of while we wait for the lock that it holds.
     pub(crate) fn is_met(&self, want: Want, record: &Record) -> bool {
         let SessionStatus::Attached { holding, stored: true } = self.status else { return false };
         holding.is_same_session(record.holding())
             && match want {
-                Want::Refresh => record.generation > holding.generation,
+                Want::Refresh(known) => record.generation > known,
                 Want::Reach(generation) => record.generation >= generation,
                 Want::Resume => false,
             }
@@ -303,7 +305,7 @@ impl Session {
     pub(crate) fn can_stand_by(&self, want: Want, record: &Record) -> bool {
         match want {
             Want::Resume => !self.is_attended && (self.legacy.is_displaced || self.is_ahead(record)),
-            Want::Refresh | Want::Reach(_) => self.is_ahead(record),
+            Want::Refresh(_) | Want::Reach(_) => self.is_ahead(record),
         }
     }
 

@@ -195,6 +195,23 @@ fn a_refresh_that_a_sibling_has_made_is_not_made_again() {
 }
 
 #[test]
+fn a_refresh_that_a_sibling_makes_while_we_wait_for_its_lock_is_not_made_again() {
+    let mut tab = logged_in();
+    let lock = relogin_client_proto::LockId(0);
+    let wait = tab.client.refresh_due().unwrap() - tab.now;
+    tab.profile.borrow_mut().request(9, lock, false);
+    tab.live(wait);
+    tab.profile.borrow_mut().write(9, Some(r#"{"key":"k2","generation":2}"#));
+    // Here we know of the new key already, before the lock is free.
+    tab.browse();
+    tab.profile.borrow_mut().release(9, lock);
+    tab.browse();
+    assert_eq!(tab.methods(), [""; 0]);
+    assert!(!tab.profile.borrow().is_held());
+    assert!(tab.client.refresh_due().unwrap() >= tab.now + s(54));
+}
+
+#[test]
 fn a_siblings_new_key_puts_the_refresh_off() {
     let mut tab = logged_in();
     tab.live(s(50));

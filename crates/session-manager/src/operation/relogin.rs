@@ -406,8 +406,9 @@ mod tests {
         };
         let in_use = |sid, generation| key_of(sid, generation).begun(SIBLINGS);
         for (want, held, found, expected) in [
-            (Want::Refresh, 1, 2, "caught up"),
-            (Want::Refresh, 2, 2, "send relogin"),
+            (Want::Refresh(1), 1, 2, "caught up"),
+            (Want::Refresh(1), 2, 2, "caught up"),
+            (Want::Refresh(2), 2, 2, "send relogin"),
             (Want::Reach(2), 1, 2, "caught up"),
             (Want::Reach(3), 1, 2, "send relogin"),
             (Want::Resume, 1, 2, "send relogin"),
