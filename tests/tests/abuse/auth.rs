@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use relogin_tests::{in_time, innocent::Innocent, raw::STRANGER, res::Res, stage::Stage};
+use relogin_tests::{in_time, innocent::Innocent, raw::{Raw, STRANGER}, res::Res, stage::Stage};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 
@@ -20,6 +20,7 @@ on!(
     login_attempts_write_a_trickle_to_the_disk,
     one_user_has_so_many_sessions,
     one_token_makes_so_many_sessions,
+    credentials_that_say_a_thing_twice_count_for_none,
 );
 
 const MB: u64 = 1 << 20;
@@ -344,6 +345,35 @@ async fn one_token_makes_so_many_sessions(stage: &mut Stage) -> Result<()> {
         ensure!(*id == expected, "connection {n} is {id}'s");
     }
     innocent.goes_on(10).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// Fault 9, within one request: of two names, keys or passwords one reader may take the first and
+/// another the last. None is taken, and the session of a key that came so goes on.
+async fn credentials_that_say_a_thing_twice_count_for_none(stage: &mut Stage) -> Result<()> {
+    stage.up(&[]).await?;
+    let to = stage.gateway_addr();
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let mut john = Res::connect(&stage.gateway_url()).await?;
+    let key = john.log_in("john", "john").await?["reloginKey"].take();
+    let mut stranger = Raw::websocket(to, STRANGER, &[]).await?;
+    for (method, params) in [
+        ("login", r#""username":"nobody","username":"jane","password":"jane""#.to_owned()),
+        ("login", r#""username":"jane","username":"nobody","password":"jane""#.to_owned()),
+        ("login", r#""username":"jane","password":"x","password":"jane""#.to_owned()),
+        ("login", r#""username":"jane","password":"x","passw\u006frd":"jane""#.to_owned()),
+        ("relogin", format!(r#""reloginKey":"x","reloginKey":{key}"#)),
+        ("relogin", format!(r#""reloginKey":{key},"reloginKey":{key}"#)),
+    ] {
+        let frame = format!(r#"{{"id":1,"method":"auth.session.{method}","params":{{{params}}}}}"#);
+        stranger.send(&Raw::text(&frame)).await?;
+        let (_, answer) = stranger.server_frame().await?;
+        let answer: Value = serde_json::from_slice(&answer)?;
+        ensure!(answer["error"]["code"] == "system.invalidParams", "{params}: {answer}");
+    }
+    john.relogin(&key, None).await?.payload()?;
+    innocent.goes_on(2).await?;
     innocent.leave().await?;
     Ok(())
 }
