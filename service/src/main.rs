@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    env,
     ffi::OsString,
     fs::{self, File},
     hint::black_box,
     io::{self, IsTerminal, Write},
-    process::ExitCode,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
     thread,
     time::Duration,
 };
@@ -40,6 +42,12 @@ use tracing_subscriber::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The allocator's options for a service, which it reads from the environment before `main`: a
+/// thread keeps no free page for itself, and takes none back because it frees something in it
+/// (docs/adr/0101-allocator-options.md).
+const ALLOCATOR_OPTIONS: [(&str, &str); 2] =
+    [("MIMALLOC_PAGE_FULL_RETAIN", "0"), ("MIMALLOC_PAGE_RECLAIM_ON_FREE", "-1")];
+
 /// How long standard output may take to accept the line that says that the service is ready.
 const READY_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -47,7 +55,7 @@ const READY_DEADLINE: Duration = Duration::from_secs(1);
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    run(std::env::args_os()).unwrap_or_else(|error| {
+    run(env::args_os()).unwrap_or_else(|error| {
         complain(&format!("relogin: {}", Chain(error.as_ref())));
         ExitCode::from(EXIT_USAGE)
     })
@@ -77,6 +85,7 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
             runtime.block_on(change.run(&mut io::stdout()))?;
         }
         Ok(Invocation::Serve(layers)) => {
+            set_allocator_options();
             let config = config::resolve(layers)?;
             let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;
             let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
@@ -93,6 +102,17 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs this program in its own place with [`ALLOCATOR_OPTIONS`], unless the environment has them
+/// already.
+fn set_allocator_options() {
+    let missing: Vec<_> = ALLOCATOR_OPTIONS.into_iter().filter(|(name, _)| env::var_os(name).is_none()).collect();
+    let mut args = env::args_os();
+    let (false, Some(name), Ok(program)) = (missing.is_empty(), args.next(), env::current_exe()) else { return };
+    // It returns only if that fails. Without these options the service holds more memory, and
+    // works as well.
+    let _error = Command::new(program).arg0(name).args(args).envs(missing).exec();
 }
 
 /// Housekeeping once a second as long as the service runs: reports how often lines were left out of
@@ -225,7 +245,7 @@ const TALKATIVE: [&str; 2] = ["async_nats", "tungstenite"];
 /// Repeated lines are counted: the counts are for [`Repetitions::tell`]. Waiting lines are written,
 /// if possible, when the guard is dropped.
 fn log_to_stderr(filter: Option<&str>) -> anyhow::Result<(Repetitions, LogGuard)> {
-    let from_env = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let from_env = env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_env.as_deref()).unwrap_or("info");
     // The bus reports changes of the NATS connection, as often as is useful.
     let filter: EnvFilter = format!("async_nats=warn,{filter}")

@@ -7,7 +7,7 @@ use std::{
 };
 
 use relogin_tests::{process::Process, res::Res};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -108,8 +108,12 @@ impl Service {
         self.process.lines().join("\n")
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        self.process.pid().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.process.pid().unwrap(), signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits for its end, and returns the exit code.
