@@ -5,7 +5,13 @@ use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
-use relogin_tests::{in_time, innocent::Innocent, raw::{Raw, STRANGER}, res::Res, stage::Stage};
+use relogin_tests::{
+    in_time,
+    innocent::Innocent,
+    raw::{Raw, STRANGER},
+    res::Res,
+    stage::Stage,
+};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
 

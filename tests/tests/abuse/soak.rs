@@ -1,6 +1,6 @@
 //! The soak: thousands of honest clients that come, resume, refresh, subscribe and go, with all
-//! attacks mixed in, pass by pass. At the end memory is what it was after the first pass, and
-//! nobody honest was refused anything.
+//! attacks mixed in, pass by pass. At the end memory is what it was after the first pass, or in a
+//! long run after the second, and nobody honest was refused anything.
 //!
 //! A minute by itself; `cargo xtask soak` makes it an hour, or as many minutes as it is told.
 
@@ -37,10 +37,12 @@ const USERS: usize = 100;
 const REST: Duration = Duration::from_secs(4);
 /// How often a client uses its connection.
 const PAUSE: Duration = Duration::from_secs(4);
-/// How much more memory there may be at the end than after the first pass, in percent: in a run of
-/// ten minutes or more, in which that pass takes two, and in a short one, in which what somebody
-/// has just let go of counts for more.
-const GROWTH: [u64; 2] = [10, 25];
+/// After how many passes memory is looked at first, and how much more there may be at the end, in
+/// percent: in a run of ten minutes or more, and in a short one, in which what somebody has just let
+/// go of counts for more. In the first pass clients still come, and the store and the allocator's
+/// pages still fill (docs/performance.md).
+const LONG: (u32, u64) = (2, 10);
+const SHORT: (u32, u64) = (1, 25);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_as_it_is_while_clients_come_and_go_among_attackers() -> Result<(), Failure> {
@@ -58,7 +60,7 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
     // Each client has an address of its own, as in the world.
     stage.up(&[&cheap[..], &["--sessions-per-user", "1000"]].concat()).await?;
 
-    let growth = GROWTH[usize::from(length < Duration::from_secs(600))];
+    let (passes, growth) = if length < Duration::from_secs(600) { SHORT } else { LONG };
     let began = Instant::now();
     let (stop, stopped) = watch::channel(false);
     let here = Arc::new(AtomicUsize::new(0));
@@ -72,7 +74,7 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
         });
     }
     let outcome = async {
-        let mut first = None;
+        let (mut passed, mut first) = (0, 0);
         // What memory is like before all are there says nothing.
         in_time("most of the clients", async {
             while here.load(Ordering::Relaxed) < CLIENTS * 9 / 10 {
@@ -87,12 +89,15 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
             pass(stage.gateway_addr(), share / u32::try_from(Attack::ALL.len())?).await;
             goes_on();
             let now = at_rest(stage).await?;
-            let first = *first.get_or_insert(now);
+            passed += 1;
+            if passed <= passes {
+                first = now;
+            }
             println!("{:>6} s: {} MB, {} clients", began.elapsed().as_secs(), now >> 20, here.load(Ordering::Relaxed));
             if began.elapsed() + share + REST > length {
                 ensure!(
                     now <= first + first * growth / 100,
-                    "{} MB after the first pass, {} MB at the end",
+                    "{} MB after {passes} passes, {} MB at the end",
                     first >> 20,
                     now >> 20
                 );
