@@ -79,7 +79,7 @@ pub struct Gateway {
 type Answer = Result<(Response, usize), Error>;
 
 /// How much of what is left to be done is done when it is due.
-const SLICE: usize = 64;
+const SLICE: usize = 16;
 
 /// How much of it is done with each other input: little, so that it holds nobody up, but all of
 /// what there is most of the time.

@@ -27,9 +27,9 @@ struct Bench {
 }
 
 /// No input may cause more than that: eight steps of work, of sixteen small things or of eight
-/// subscribers each, eight times as many with a time-out, and what subscribers and connections do
+/// subscribers each, twice as many with a time-out, and what subscribers and connections do
 /// at once. Each may be a few actions.
-const MOST_CHANGES: usize = 1100;
+const MOST_CHANGES: usize = 500;
 const MOST_ACTIONS: usize = 3 * MOST_CHANGES;
 
 /// How many there are of what may be thousands.
