@@ -38,9 +38,9 @@ const REST: Duration = Duration::from_secs(4);
 /// How often a client uses its connection.
 const PAUSE: Duration = Duration::from_secs(4);
 /// After how many passes memory is looked at first, and how much more there may be at the end, in
-/// percent: in a run of ten minutes or more, and in a short one, in which what somebody has just let
-/// go of counts for more. In the first pass clients still come, and the store and the allocator's
-/// pages still fill (docs/performance.md).
+/// percent: in a run of ten minutes or more, and in a short one, in which what somebody has just
+/// let go of counts for more. In the first pass clients still come, and the store and the
+/// allocator's pages still fill (docs/performance.md).
 const LONG: (u32, u64) = (2, 10);
 const SHORT: (u32, u64) = (1, 25);
 
