@@ -124,6 +124,12 @@ fn list(permissions: &[Permission]) -> String {
 /// How many messages may wait to be written.
 const QUEUE: usize = 4096;
 
+/// How many messages of one subscription may wait to be read. JetStream sends up to 32 MiB ahead of
+/// its reader (65,536 sessions, which is async-nats's own limit, are less), and what is dropped of
+/// that has to be read again from the first message on. What waits for the bus has a limit in
+/// bytes.
+const UNREAD: usize = 1 << 20;
+
 /// Silence after which the server is pinged; after the third in a row the connection is given up.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -132,6 +138,7 @@ pub(super) async fn prepare(config: &NatsConfig) -> Result<(Vec<ServerAddr>, Con
     let mut options = ConnectOptions::new()
         .name("relogin")
         .client_capacity(QUEUE)
+        .subscription_capacity(UNREAD)
         .ping_interval(PING_INTERVAL)
         // This is the same check, and also limits the length.
         .skip_subject_validation(true);

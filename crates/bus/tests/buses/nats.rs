@@ -1,8 +1,9 @@
 //! Only for a bus over a network: authentication, losing the connection, reconnecting.
 
-use std::task::Poll;
+use std::{sync::atomic::Ordering, task::Poll, time::Duration};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use relogin_bus::{
     Bus, BusError, Delivery, Link, Mailbox, Need, Tag,
     nats::{ConnectError, NatsBus, NatsConfig},
@@ -274,4 +275,30 @@ async fn a_message_that_is_too_large_fails_alone() {
     assert!(matches!(bus.publish("a", large).await, Err(BusError::TooLarge(n)) if n == size));
     bus.flush().await.unwrap();
     assert_eq!(*bus.link().borrow(), Link::Up);
+}
+
+/// A bucket with a million sessions could not be read on a busy machine.
+#[tokio::test]
+async fn what_jetstream_sends_ahead_of_its_reader_waits() {
+    const SENT: u64 = 120_000;
+    let server = NatsServer::start(&[]);
+    let bus = connect(&server.url()).await;
+    let client = bus.client();
+    let mut messages = client.subscribe("sessions").await.unwrap();
+    client.flush().await.unwrap();
+    let other = async_nats::connect(server.url()).await.unwrap();
+    for _ in 0..SENT {
+        other.publish("sessions", Bytes::from_static(b"a session")).await.unwrap();
+    }
+    other.flush().await.unwrap();
+    let statistics = client.statistics();
+    let all_came = async {
+        while statistics.in_messages.load(Ordering::SeqCst) < SENT {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(all_came).await;
+    for n in 0..SENT {
+        assert!(soon(messages.next()).await.is_some(), "{n} came");
+    }
 }
