@@ -26,6 +26,8 @@ pub enum SecretAction {
     Prune,
     /// Take those of a file.
     Import(PathBuf),
+    /// Encrypt them under the passphrase in this file.
+    Passphrase(PathBuf),
 }
 
 /// A change of the secrets in a bucket.
@@ -52,6 +54,8 @@ const TAKE_UP_DEADLINE: Duration = Duration::from_secs(60);
 /// have been too busy to answer the first time.
 const KNOWN_ROUNDS: u32 = 3;
 
+const CONTENDED: &str = "somebody else changes the secrets at the same time; run the command again";
+
 impl SecretChange {
     /// Does it, and reports to `out`.
     ///
@@ -73,6 +77,11 @@ impl SecretChange {
             }
             _ if revision == 0 => {
                 anyhow::bail!("there are no secrets in the bucket {name} yet; the first service makes one")
+            }
+            SecretAction::Passphrase(file) => {
+                let written = bucket.reseal(secret::Entry { text, revision }, file).await?;
+                written.context(CONTENDED)?;
+                "the secrets are encrypted under the new passphrase; put it in the file of each service".to_owned()
             }
             SecretAction::Prune => {
                 let first = lines(&text).next().unwrap_or_default();
@@ -101,7 +110,7 @@ impl SecretChange {
 
 async fn write(bucket: &SecretBucket, text: &str, revision: u64) -> anyhow::Result<u64> {
     let written = bucket.write(text, revision).await?;
-    written.context("somebody else changes the secrets at the same time; run the command again")
+    written.context(CONTENDED)
 }
 
 /// How many instances answer, once all of them have taken up the secret, as often in a row as this.

@@ -26,6 +26,17 @@ pub(super) enum SecretCommand {
         #[command(flatten)]
         place: SecretPlaceArgs,
     },
+    /// Encrypt the secrets under another passphrase, while services run
+    ///
+    /// Then put it in the file of each service: they read that again when they meet secrets that
+    /// the former one does not open.
+    Passphrase {
+        /// The file with the new passphrase
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        place: SecretPlaceArgs,
+    },
 }
 
 /// Where services keep their secrets.
@@ -56,6 +67,7 @@ pub(super) fn change(command: SecretCommand) -> SecretChange {
         SecretCommand::Rotate(place) => (SecretAction::Rotate, place),
         SecretCommand::Prune(place) => (SecretAction::Prune, place),
         SecretCommand::Import { file, place } => (SecretAction::Import(file), place),
+        SecretCommand::Passphrase { file, place } => (SecretAction::Passphrase(file), place),
     };
     let SecretPlaceArgs { nats, login, name, bucket, replicas, secret_passphrase } = place;
     SecretChange {

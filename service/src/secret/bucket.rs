@@ -6,16 +6,21 @@
 //! the secret of one.
 
 use std::{
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use async_nats::{
     Client,
     jetstream::{
-        self,
+        self, Context,
+        context::PublishErrorKind,
         kv::{self, CreateErrorKind, Store},
+        message::PublishMessage,
         stream::StorageType,
     },
 };
@@ -26,10 +31,12 @@ use zeroize::Zeroizing;
 use super::{FromFile, SecretError, fresh_line, parse, read_private, sealed};
 
 /// The secrets in a bucket.
-#[derive(Debug)]
 pub struct SecretBucket {
+    context: Context,
     store: Store,
-    passphrase: Zeroizing<Vec<u8>>,
+    /// Where the passphrase is, which may change while a service runs.
+    file: PathBuf,
+    passphrase: Mutex<Zeroizing<Vec<u8>>>,
     /// The revision that was read last.
     read: AtomicU64,
 }
@@ -65,13 +72,8 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if one of them cannot be used.
     pub async fn open(client: Client, name: &str, replicas: usize, passphrase: &Path) -> Result<Self, SecretError> {
-        let text = read_private(passphrase)?;
-        let line = text.lines().next().unwrap_or_default().trim();
-        if line.len() < MIN_PASSPHRASE {
-            let (path, len) = (passphrase.to_owned(), line.len());
-            return Err(SecretError::ShortPassphrase { path, len, min: MIN_PASSPHRASE });
-        }
-        let passphrase = Zeroizing::new(line.as_bytes().to_vec());
+        let file = passphrase.to_owned();
+        let passphrase = Mutex::new(passphrase_in(&file)?);
         let config = kv::Config {
             bucket: name.to_owned(),
             description: "secrets of relogin, encrypted".to_owned(),
@@ -86,7 +88,7 @@ impl SecretBucket {
             Ok(store) => store,
             Err(_) => context.create_key_value(config).await.map_err(|error| SecretError::bucket(name, error))?,
         };
-        Ok(Self { store, passphrase, read: AtomicU64::new(0) })
+        Ok(Self { context, store, file, passphrase, read: AtomicU64::new(0) })
     }
 
     /// The secrets; made now if there are none.
@@ -134,10 +136,45 @@ impl SecretBucket {
         let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else {
             return Ok(Entry { text: Zeroizing::default(), revision: 0 });
         };
-        let passphrase = self.passphrase.clone();
-        let opened = spawn_blocking(move || sealed::open(&passphrase, &entry.value)).await.ok().flatten();
-        let text = opened.ok_or_else(|| SecretError::Passphrase { bucket: self.store.name.clone() })?;
+        let open = async |passphrase: Zeroizing<Vec<u8>>| {
+            let sealed = entry.value.clone();
+            spawn_blocking(move || sealed::open(&passphrase, &sealed)).await.ok().flatten()
+        };
+        let text = match open(self.passphrase()).await {
+            Some(text) => text,
+            None => {
+                let new = passphrase_in(&self.file)?;
+                let opened = if new == self.passphrase() { None } else { open(new.clone()).await };
+                let text = opened.ok_or_else(|| SecretError::Passphrase { bucket: self.store.name.clone() })?;
+                *self.passphrase.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                text
+            }
+        };
         Ok(Entry { text, revision: entry.revision })
+    }
+
+    /// Encrypts what is stored under the passphrase in another file. What was encrypted under the
+    /// former one is removed from the bucket.
+    ///
+    /// # Errors
+    /// [`SecretError`] if that file cannot be used, or the bucket. None if somebody else has
+    /// changed the secrets meanwhile.
+    pub async fn reseal(&self, Entry { text, revision }: Entry, file: &Path) -> Result<Option<u64>, SecretError> {
+        let sealed = seal(&self.store.name, passphrase_in(file)?, &text).await?;
+        let message = PublishMessage::build().expected_last_subject_sequence(revision);
+        // In the same step: the bucket has a history.
+        let message = message.header("Nats-Rollup", "sub").payload(sealed.into());
+        let subject = format!("{}{KEY}", self.store.prefix);
+        let sent = self.context.send_publish(subject, message).await;
+        match sent.map_err(|error| SecretError::bucket(&self.store.name, error))?.await {
+            Ok(written) => Ok(Some(written.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
+            Err(error) => Err(SecretError::bucket(&self.store.name, error)),
+        }
+    }
+
+    fn passphrase(&self) -> Zeroizing<Vec<u8>> {
+        self.passphrase.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stores this text in place of what has `revision` (0: of nothing), and returns its revision.
@@ -146,10 +183,7 @@ impl SecretBucket {
     /// # Errors
     /// [`SecretError`] if it cannot be written.
     pub async fn write(&self, text: &str, revision: u64) -> Result<Option<u64>, SecretError> {
-        let (passphrase, text) = (self.passphrase.clone(), Zeroizing::new(text.to_owned()));
-        let sealed = spawn_blocking(move || sealed::seal(&passphrase, text.as_bytes())).await;
-        let sealed = sealed.map_err(|error| SecretError::bucket(&self.store.name, error))?;
-        let sealed = sealed.map_err(SecretError::Random)?;
+        let sealed = seal(&self.store.name, self.passphrase(), text).await?;
         if revision == 0 {
             return match self.store.create(KEY, sealed.into()).await {
                 Ok(revision) => Ok(Some(revision)),
@@ -174,5 +208,28 @@ impl SecretBucket {
 
     fn name(&self) -> std::path::PathBuf {
         format!("the bucket {}", self.store.name).into()
+    }
+}
+
+/// The passphrase in a file: its first line.
+fn passphrase_in(file: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    let text = read_private(file)?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.len() < MIN_PASSPHRASE {
+        let (path, len) = (file.to_owned(), line.len());
+        return Err(SecretError::ShortPassphrase { path, len, min: MIN_PASSPHRASE });
+    }
+    Ok(Zeroizing::new(line.as_bytes().to_vec()))
+}
+
+async fn seal(bucket: &str, passphrase: Zeroizing<Vec<u8>>, text: &str) -> Result<Vec<u8>, SecretError> {
+    let text = Zeroizing::new(text.to_owned());
+    let sealed = spawn_blocking(move || sealed::seal(&passphrase, text.as_bytes())).await;
+    sealed.map_err(|error| SecretError::bucket(bucket, error))?.map_err(SecretError::Random)
+}
+
+impl std::fmt::Debug for SecretBucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretBucket").field("name", &self.store.name).field("file", &self.file).finish_non_exhaustive()
     }
 }

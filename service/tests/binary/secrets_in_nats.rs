@@ -147,3 +147,38 @@ async fn only_the_passphrase_opens_the_secrets_and_those_of_a_file_can_be_import
     assert!(line.contains("has 5 bytes and needs 16 or more"), "{line}");
     service.stop().await;
 }
+
+/// Who has only the former one opens nothing any more, and those that run go on.
+#[tokio::test]
+async fn the_passphrase_is_changed_while_instances_run() {
+    let bed = Bed::new();
+    let instances = [bed.serve().await, bed.serve().await];
+    let gateway = bed.gateway().await;
+    let key = login(&gateway, "c1").await;
+    let (right, new, former) =
+        (bed.passphrases.path("right"), bed.passphrases.path("new"), bed.passphrases.path("former"));
+    write_private(&new, "a third horse battery\n");
+    fs::copy(&right, &former).unwrap();
+    // There is something in the history that has to go.
+    bed.secret("rotate").await;
+    let said = bed.secret(&format!("passphrase {}", new.display())).await;
+    assert_eq!(said, "the secrets are encrypted under the new passphrase; put it in the file of each service\n");
+    for (_, service) in &instances {
+        service.says("the secrets are unchanged: the passphrase does not open the secrets in the bucket").await;
+    }
+    let key = relogin(&gateway, "c1", &key).await["result"]["reloginKey"].take();
+    assert!(key.is_string());
+    let context = async_nats::jetstream::new(gateway.client.clone());
+    let mut stream = context.get_stream("KV_relogin-session-secrets").await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, 1, "nothing is left that the former one opens");
+    // Each follows its own file; here they have one.
+    fs::copy(&new, &right).unwrap();
+    assert_eq!(bed.secret("rotate").await, "the new secret signs; instances: 2; secrets: 3\n");
+    assert!(relogin(&gateway, "c1", &key).await["result"]["reloginKey"].is_string());
+    let folder = Folder::new();
+    let line = folder.run(&format!("serve --demo --store jetstream {}", bed.options("former")), "").refused();
+    assert!(line.contains("the passphrase does not open the secrets in the bucket"), "{line}");
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
