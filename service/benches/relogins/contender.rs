@@ -50,7 +50,7 @@ impl Contender {
 }
 
 /// The time that a process has run, in steps of 10 ms.
-fn processor_time(pid: u32) -> Duration {
+pub(crate) fn processor_time(pid: u32) -> Duration {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     // Behind the name, which may have blanks in it: user and system time are the twelfth and the
     // thirteenth.

@@ -14,7 +14,7 @@ mod responder;
 
 use std::path::Path;
 
-const PARTS: [&str; 6] = ["pace", "single", "bound", "flood", "million", "jetstream"];
+const PARTS: [&str; 7] = ["pace", "single", "bound", "flood", "million", "jetstream", "bucket"];
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -39,6 +39,7 @@ fn run(part: &str, runtime: &tokio::runtime::Runtime) {
         "bound" => runtime.block_on(pace::bound()),
         "flood" => runtime.block_on(flood::flood()),
         "jetstream" => runtime.block_on(jetstream::jetstream()),
+        "bucket" => runtime.block_on(jetstream::bucket()),
         "million" => runtime.block_on(million::million()),
         _ => println!("  there is no such part; there are {PARTS:?}"),
     }

@@ -111,13 +111,18 @@ async fn serve(folder: &Path) -> Process {
 
 /// In megabytes.
 pub(crate) fn resident(service: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", service.pid().unwrap().as_raw_nonzero())).unwrap();
+    resident_of(service.pid().unwrap().as_raw_nonzero().get().unsigned_abs())
+}
+
+/// The same, of the process with this id.
+pub(crate) fn resident_of(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024 / 1_000_000
 }
 
 /// What a folder takes of the disk, in bytes.
-fn size(folder: &Path) -> u64 {
+pub(crate) fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.metadata() {

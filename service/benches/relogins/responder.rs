@@ -1,15 +1,19 @@
 //! Responders that answer each request with the same bytes after a part of what a relogin takes:
-//! none of it, the wait for the disk, the look at a signature, or both. What they reach is the most
-//! that anything behind async-nats can that has this to do.
+//! none of it, the wait for the disk, the look at a signature, or both; or an update of a key in
+//! JetStream. What they reach is the most that anything behind async-nats can that has this to do.
 
 use std::{
+    collections::HashMap,
     fs::OpenOptions,
     os::unix::fs::FileExt,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, mpsc},
 };
 
-use async_nats::{Client, Message};
+use async_nats::{
+    Client, Message,
+    jetstream::{self, kv},
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use ring::{
@@ -19,7 +23,9 @@ use ring::{
         UnparsedPublicKey, VerificationAlgorithm,
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::million::record;
 
 /// The argument with which this program is a responder.
 pub(crate) const RESPONDER: &str = "responder";
@@ -36,6 +42,10 @@ pub(crate) const P256_VERIFIED: &str = "constant, P-256 verified";
 pub(crate) const ED25519_BOTH: &str = "constant, Ed25519 verified and synced";
 /// A signature is verified, and then it goes on as in [`SYNCED`].
 pub(crate) const P256_BOTH: &str = "constant, P-256 verified and synced";
+
+/// The key of the request's connection is updated, in a bucket with so many replicas as the last
+/// letter says.
+pub(crate) const UPDATED: [&str; 2] = ["updated, R1", "updated, R3"];
 
 /// How many are dealt with together.
 const TOGETHER: usize = 32;
@@ -55,6 +65,7 @@ pub(crate) async fn respond(part: &str, url: &str) {
         P256_VERIFIED => verified(p256(), answered(client)),
         ED25519_BOTH => verified(ed25519(), synced(client)),
         P256_BOTH => verified(p256(), synced(client)),
+        part if UPDATED.contains(&part) => updated(client, if part.ends_with('1') { 1 } else { 3 }).await,
         _ => {
             println!("ready on nats");
             let answer = answer();
@@ -105,6 +116,28 @@ fn synced(client: Client) -> Deal {
         }
     });
     Arc::new(move |requests| sender.send(requests).unwrap())
+}
+
+async fn updated(client: Client, num_replicas: usize) -> Deal {
+    let config = kv::Config { bucket: format!("updated-{num_replicas}"), num_replicas, ..kv::Config::default() };
+    let store = jetstream::new(client.clone()).create_key_value(config).await.unwrap();
+    let (answer, value) = (answer(), Bytes::from(record(1, 1).encode().unwrap()));
+    // A connection has one request at a time.
+    let revisions = Arc::new(Mutex::new(HashMap::<String, u64>::new()));
+    Arc::new(move |requests| {
+        for request in requests {
+            let (client, store, revisions) = (client.clone(), store.clone(), Arc::clone(&revisions));
+            let (answer, value) = (answer.clone(), value.clone());
+            tokio::spawn(async move {
+                let parsed: Value = serde_json::from_slice(&request.payload).unwrap();
+                let key = parsed["cid"].as_str().unwrap();
+                let revision = revisions.lock().unwrap().get(key).copied().unwrap_or_default();
+                let revision = store.update(key, value, revision).await.unwrap();
+                revisions.lock().unwrap().insert(key.to_owned(), revision);
+                client.publish(request.reply.unwrap(), answer).await.unwrap();
+            });
+        }
+    })
 }
 
 fn answered(client: Client) -> Deal {
