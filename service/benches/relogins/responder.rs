@@ -119,7 +119,9 @@ fn synced(client: Client) -> Deal {
 }
 
 async fn updated(client: Client, num_replicas: usize) -> Deal {
-    let config = kv::Config { bucket: format!("updated-{num_replicas}"), num_replicas, ..kv::Config::default() };
+    // Its own: it begins with no revisions.
+    let bucket = format!("updated-{}", std::process::id());
+    let config = kv::Config { bucket, num_replicas, ..kv::Config::default() };
     let store = jetstream::new(client.clone()).create_key_value(config).await.unwrap();
     let (answer, value) = (answer(), Bytes::from(record(1, 1).encode().unwrap()));
     // A connection has one request at a time.
