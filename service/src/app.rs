@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod copying;
+mod listeners;
 mod open;
 pub mod secrets;
 mod several;
@@ -19,15 +20,13 @@ use relogin_host::errors::Chain;
 use relogin_session::Rules;
 use relogin_store::SessionStore;
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
-use tokio::{
-    net::TcpListener,
-    sync::{mpsc, watch},
-};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::DropGuard;
 use tracing::{info, warn};
 
 use self::{
     config::{Config, GatewayKind, UsersSource},
+    listeners::Listeners,
     open::{check_permissions, connect, make_folder, open_store, read_secret},
     tasks::{Tasks, Watch},
     user_source::UserSource,
@@ -39,9 +38,10 @@ use crate::{
     cookie::BrowserCookie,
     demo::{DEMO_NAME, Ticker},
     descriptors, expiry,
-    http::{self, ConnectionLimits, Health, Site},
+    http::{ConnectionLimits, Health, HttpCounts, Site},
     instance::{Claim, Peers},
     issuers,
+    metrics::Metrics,
     needs::Uses,
     origins::Origins,
     probing,
@@ -105,20 +105,8 @@ impl App {
             })?),
             None => None,
         };
-        let listener = match &config.listen {
-            Some(address) => Some(http::listen(address).await?),
-            None => None,
-        };
-        let address = listener
-            .as_ref()
-            .map(TcpListener::local_addr)
-            .transpose()
-            .context("cannot find out the address that is listened on")?;
-        if address.is_some_and(|address| !address.ip().is_loopback()) && config.public_url.is_empty() {
-            warn!(
-                "listening beyond this machine without --public-url: every requested host counts as this server's name"
-            );
-        }
+        let listeners = Listeners::open(&config).await?;
+        let address = listeners.address;
         let gateway_options = config.gateway();
         let (bus, nats) = connect(config.bus.clone()).await?;
         let watch = Watch::default();
@@ -277,28 +265,29 @@ impl App {
             None => resets.announce().await?,
         }
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
-        if let Some(listener) = listener {
-            let health = Health {
-                store: Arc::clone(&store),
-                bus: Arc::clone(&bus),
-                peers,
-                gateway: gateway.clone(),
-                stopping: watch.stopping.clone(),
-            };
-            let site = Site {
-                gateway: gateway.clone(),
-                health,
-                jwks,
-                demo: config.demo,
-                cookie,
-                ws_paths: config.ws_paths,
-                has_header_auth,
-                proxies: config.trusted_proxies,
-                origins,
-            };
-            let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
-            doors.open("serving HTTP", move |stop| http::run(listener, site, limits, stop.cancelled_owned()));
-        }
+        let health = Health {
+            store: Arc::clone(&store),
+            bus: Arc::clone(&bus),
+            peers,
+            gateway: gateway.clone(),
+            stopping: watch.stopping.clone(),
+        };
+        let counts = Arc::new(HttpCounts::default());
+        let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts) };
+        let site = Site {
+            gateway: gateway.clone(),
+            health,
+            jwks,
+            demo: config.demo,
+            cookie,
+            ws_paths: config.ws_paths,
+            has_header_auth,
+            proxies: config.trusted_proxies,
+            origins,
+            counts,
+        };
+        let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
+        listeners.serve(&doors, site, limits, metrics);
         if config.demo && address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
             warn!(
                 "--demo on an address that others can reach: anybody can log in, because the demo's passwords are known"

@@ -119,6 +119,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
     };
     Ok(Config {
         listen: listen.map(|listen| listen.value).or(default_listen),
+        metrics_listen: options.metrics_listen()?.map(|listen| listen.value),
         bus,
         gateway: kind,
         gateway_options: gateway_options(&options)?,

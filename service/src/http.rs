@@ -3,6 +3,7 @@
 
 mod accept;
 mod api;
+mod counts;
 mod encoding;
 mod health;
 mod jwks;
@@ -10,9 +11,11 @@ mod listen;
 mod page;
 mod places;
 mod proxied;
+mod scrape;
+mod serve;
 mod stream;
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Extension, Router,
@@ -21,15 +24,6 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
-};
-use hyper::{
-    body::Incoming,
-    server::conn::http1,
-    service::{Service, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
 };
 use relogin_gateway::{Gateway, origin_of};
 use tokio::{net::TcpListener, sync::watch};
@@ -40,14 +34,14 @@ use crate::{
     cookie::BrowserCookie,
     origins::{Origins, Refusal},
 };
-use accept::Acceptor;
 use page::PAGE;
-use places::{Place, Places};
-use stream::ClientStream;
+use places::Place;
 
+pub use counts::{HttpCounts, Refused};
 pub use health::Health;
 pub use listen::{ListenError, listen};
 pub use places::ConnectionLimits;
+pub use scrape::serve_metrics;
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -70,22 +64,11 @@ pub struct Site {
     pub proxies: TrustedProxies,
     /// Which hosts are the server's own, and whose pages may connect.
     pub origins: Arc<Origins>,
+    /// What is counted.
+    pub counts: Arc<HttpCounts>,
 }
 
 const HEALTH: &str = "/healthz";
-
-/// How long a client may take to send the header of a request.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-
-/// How large the header of a request may be, in bytes; a larger one is answered 431. Each auth
-/// request of a WebSocket carries it.
-const MAX_HEAD: usize = 16 << 10;
-
-/// How long a client may take to read some of what is written to it.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long responses in flight may take when the server is stopped.
-const STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 /// The methods of all that is served, WebSockets included.
 const READ_ONLY: &str = "GET, HEAD";
@@ -112,54 +95,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Serves `site` until `stop`, and then until the responses in flight are sent. The gateway stops
 /// its WebSockets. Connections are accepted within `limits`.
 pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, stop: impl Future<Output = ()>) {
-    let proxies = Arc::new(site.proxies.clone());
-    let acceptor = Acceptor::new(listener, Arc::new(Places::new(limits, site.proxies.clone())));
-    let router = router(Arc::new(site));
-    // Each connection holds a receiver as long as it lives.
-    let stopping = watch::Sender::new(false);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_DEADLINE).max_buf_size(MAX_HEAD);
-    let mut stop = pin!(stop);
-    loop {
-        let (mut stream, remote, place) = tokio::select! {
-            accepted = acceptor.next() => accepted,
-            () = &mut stop => break,
-        };
-        let (http, router, proxies) = (http.clone(), router.clone(), Arc::clone(&proxies));
-        let mut stopping = stopping.subscribe();
-        tokio::spawn(async move {
-            let client = tokio::select! {
-                client = proxied::client_of(&mut stream, remote, &proxies, HEAD_DEADLINE) => client,
-                () = async { stopping.changed().await.unwrap_or_default() } => return,
-            };
-            let client = match client {
-                Ok(client) => client,
-                Err(error) => return tracing::debug!(%remote, %error, "a trusted proxy sent no valid PROXY header"),
-            };
-            let place = Arc::new(place);
-            let stream = ClientStream::new(stream, WRITE_DEADLINE, Some(Arc::clone(&place)));
-            let service = service_fn(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(client);
-                request.extensions_mut().insert(Arc::clone(&place));
-                TowerToHyperService::new(router.clone()).call(request)
-            });
-            let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
-            let ended = tokio::select! {
-                ended = &mut connection => ended,
-                () = async { stopping.changed().await.unwrap_or_default() } => {
-                    connection.as_mut().graceful_shutdown();
-                    // What is not read or written by then never is.
-                    tokio::time::timeout(STOP_DEADLINE, connection).await.unwrap_or(Ok(()))
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(error = &error as &dyn std::error::Error, "an HTTP connection failed");
-            }
-        });
-    }
-    drop(acceptor);
-    stopping.send_replace(true);
-    stopping.closed().await;
+    let (proxies, counts) = (site.proxies.clone(), Arc::clone(&site.counts));
+    serve::run(listener, router(Arc::new(site)), proxies, limits, counts, stop).await;
 }
 
 fn router(site: Arc<Site>) -> Router {
@@ -225,12 +162,13 @@ async fn upgrade(
             let origin = origin_of(request.headers(), request.uri(), client.into());
             match site.origins.check_page(&origin) {
                 Ok(()) => gateway.upgrade(request, origin).await,
-                Err(refusal) => refused(refusal),
+                Err(refusal) => refused(&site.counts, refusal),
             }
         }
         // A proxy has passed on everything except what makes it a WebSocket request.
         Some(_) if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) => {
             site.origins.note_lost_upgrade();
+            site.counts.refuse(Refused::Upgrade);
             let headers = [(header::UPGRADE, "websocket"), (header::CONNECTION, "Upgrade")];
             (StatusCode::UPGRADE_REQUIRED, headers, LOST_UPGRADE).into_response()
         }
@@ -253,11 +191,15 @@ async fn check_host(State(site): State<Arc<Site>>, request: Request, next: Next)
     }
     match site.origins.check_host(host.as_deref()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refused(refusal),
+        Err(refusal) => refused(&site.counts, refusal),
     }
 }
 
-fn refused(refusal: Refusal) -> Response {
+fn refused(counts: &HttpCounts, refusal: Refusal) -> Response {
+    counts.refuse(match refusal {
+        Refusal::Host => Refused::Host,
+        Refusal::Page => Refused::Origin,
+    });
     (refusal.status(), format!("{refusal}\n")).into_response()
 }
 
@@ -287,7 +229,7 @@ async fn serve(
 ) -> Response {
     match &site.gateway {
         Some(gateway) if request.uri().path().starts_with(&gateway.api().path) => {
-            api::respond(gateway, &site.origins, site.has_header_auth, client, request).await
+            api::respond(gateway, &site, client, request).await
         }
         _ => serve_page(&site, client, request),
     }

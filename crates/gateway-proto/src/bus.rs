@@ -11,6 +11,7 @@ use relogin_res::{ResourceId, service::PreResponse};
 
 use crate::{
     api::{Action, ConnectionKey, Tag},
+    counts::{RequestCounts, RequestKind, RequestOutcome},
     ids::{ResourceKey, TaskId},
 };
 
@@ -33,6 +34,19 @@ pub(crate) enum Purpose {
     Method(ConnectionKey, TaskId),
     /// Nothing: the answer is not looked at.
     TokenReset,
+}
+
+impl Purpose {
+    /// What kind of request it is, to this subject.
+    fn kind(&self, subject: &str) -> RequestKind {
+        match self {
+            Self::Load(_) | Self::Reload(_) => RequestKind::Get,
+            Self::Query(_) => RequestKind::Query,
+            Self::Access(..) | Self::CallAccess(..) => RequestKind::Access,
+            Self::Method(..) if subject.starts_with("call.") => RequestKind::Call,
+            Self::Method(..) | Self::HeaderAuth(_) | Self::TokenReset => RequestKind::Auth,
+        }
+    }
 }
 
 /// Whom a request is to be put down to.
@@ -68,6 +82,8 @@ pub(crate) struct Bus {
     /// How many bytes the requests under way have, in all and of each connection that has any.
     asked_bytes: usize,
     asked_by: BTreeMap<ConnectionKey, usize>,
+    /// By kind.
+    counts: [RequestCounts; RequestKind::ALL.len()],
     deadlines: BTreeSet<(Duration, Tag)>,
     listeners: BTreeMap<Tag, Listener>,
 }
@@ -75,6 +91,8 @@ pub(crate) struct Bus {
 #[derive(Debug)]
 struct Request {
     purpose: Purpose,
+    kind: RequestKind,
+    asked: Duration,
     deadline: Duration,
     asker: Asker,
     bytes: usize,
@@ -101,6 +119,7 @@ impl Bus {
             requests: BTreeMap::new(),
             asked_bytes: 0,
             asked_by: BTreeMap::new(),
+            counts: Default::default(),
             deadlines: BTreeSet::new(),
             listeners: BTreeMap::new(),
         }
@@ -138,10 +157,17 @@ impl Bus {
         if let Some(key) = by {
             *self.asked_by.entry(key).or_default() += bytes;
         }
-        self.requests.insert(tag, Request { purpose, deadline, asker, bytes });
+        let (kind, asked) = (purpose.kind(&subject), self.now);
+        self.counts[kind as usize].begin();
+        self.requests.insert(tag, Request { purpose, kind, asked, deadline, asker, bytes });
         self.deadlines.insert((deadline, tag));
         self.act(Action::Ask { tag, asker: by, subject, payload });
         tag
+    }
+
+    /// What came of requests so far, by kind, and how many bytes those under way have.
+    pub(crate) fn counts(&self) -> ([RequestCounts; RequestKind::ALL.len()], usize) {
+        (self.counts, self.asked_bytes)
     }
 
     /// How many bytes the requests under way have, of all and of one connection.
@@ -159,8 +185,8 @@ impl Bus {
     }
 
     /// Ends a request, if it is still under way.
-    pub(crate) fn finish(&mut self, tag: Tag) -> Option<Purpose> {
-        let purpose = self.forget(tag)?;
+    pub(crate) fn finish(&mut self, tag: Tag, outcome: RequestOutcome) -> Option<Purpose> {
+        let purpose = self.forget(tag, outcome)?;
         self.act(Action::Release { tag });
         Some(purpose)
     }
@@ -170,13 +196,14 @@ impl Bus {
         if self.listeners.remove(&tag).is_some() {
             self.act(Action::Release { tag });
         } else {
-            self.finish(tag);
+            self.finish(tag, RequestOutcome::GivenUp);
         }
     }
 
     /// Forgets a request without a word to the bus.
-    pub(crate) fn forget(&mut self, tag: Tag) -> Option<Purpose> {
+    pub(crate) fn forget(&mut self, tag: Tag, outcome: RequestOutcome) -> Option<Purpose> {
         let request = self.requests.remove(&tag)?;
+        self.counts[request.kind as usize].end(outcome, self.now.saturating_sub(request.asked));
         self.deadlines.remove(&(request.deadline, tag));
         self.asked_bytes -= request.bytes;
         if let Asker::Connection(key) = request.asker
@@ -206,6 +233,7 @@ impl Bus {
         }
         self.asked_bytes = 0;
         self.asked_by.clear();
+        self.counts.iter_mut().for_each(RequestCounts::give_up_all);
         Abandoned {
             requests: std::mem::take(&mut self.requests),
             deadlines: std::mem::take(&mut self.deadlines),
@@ -216,7 +244,7 @@ impl Bus {
     /// The next request whose time has come, ended.
     pub(crate) fn next_overdue(&mut self) -> Option<(Tag, Purpose)> {
         let (deadline, tag) = *self.deadlines.first()?;
-        if deadline > self.now { None } else { Some((tag, self.finish(tag)?)) }
+        if deadline > self.now { None } else { Some((tag, self.finish(tag, RequestOutcome::Timeout)?)) }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
@@ -235,6 +263,7 @@ impl Bus {
         assert_eq!(self.asked_by, by);
         assert_eq!(self.asked_bytes, self.requests.values().map(|request| request.bytes).sum::<usize>());
         assert_eq!(self.requests.len(), self.deadlines.len());
+        assert_eq!(self.requests.len() as u64, self.counts.iter().map(|counts| counts.pending).sum::<u64>());
     }
 
     fn next_tag(&mut self) -> Tag {

@@ -34,6 +34,7 @@ use crate::{
     api::{Config, Tag},
     bus::{Asker, Bus, Listener, Purpose},
     content::{Content, Snapshot},
+    counts::Stats,
     event::Event,
     ids::{Heard, ResourceKey, Subscriber},
     resource::{Loaded, Resource, State},
@@ -133,6 +134,17 @@ impl Cache {
     /// How many bytes the contents of all resources have.
     pub(crate) fn content_bytes(&self) -> usize {
         self.content_bytes
+    }
+
+    /// What there is now.
+    pub(crate) fn stats(&self) -> Stats {
+        Stats {
+            names: self.names.len(),
+            resources: self.resources.len(),
+            content_bytes: self.content_bytes,
+            untold: self.fanout.untold(),
+            ..Stats::default()
+        }
     }
 
     /// Subscribes to a resource as services name it. Its content, if it is there; if not, [`News`]

@@ -48,6 +48,7 @@ use crate::{
     bus::{Bus, Listener},
     cache::{Cache, News, Notification},
     content::Dialect,
+    counts::ClientMethod,
     http::Operation,
     ids::TaskId,
 };
@@ -58,7 +59,11 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) bus: Bus,
     pub(crate) cache: Cache,
-    /// How many bytes the subscriptions of all connections cost.
+    /// Requests over WebSockets so far.
+    pub(crate) client_requests: [u64; ClientMethod::ALL.len()],
+    /// How many subscriptions there are.
+    pub(crate) subscriptions: usize,
+    /// How many bytes they cost.
     pub(crate) subscription_bytes: usize,
     /// Connections that have something to do in their turn, each of them once.
     pub(crate) ready: VecDeque<ConnectionKey>,
@@ -182,6 +187,9 @@ impl Connection {
 
     fn on_request(&mut self, request: Request, shared: &mut Shared) {
         let id = request.id;
+        if let Some(method) = ClientMethod::of(&request.method).filter(|_| !self.is_http()) {
+            shared.client_requests[method as usize] += 1;
+        }
         if let Err(error) = self.admit(&request, shared) {
             return self.refuse(id, &error, shared);
         }

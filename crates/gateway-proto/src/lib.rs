@@ -11,6 +11,7 @@ mod bus;
 mod cache;
 mod connection;
 mod content;
+mod counts;
 mod crowd;
 mod event;
 pub mod http;
@@ -21,5 +22,6 @@ mod resource;
 mod tests;
 
 pub use api::{Action, Config, ConnectionKey, Input, Tag};
+pub use counts::{ClientMethod, RequestCounts, RequestKind, RequestOutcome, Stats, Times};
 pub use crowd::time_to_come_back;
 pub use machine::Gateway;

@@ -19,6 +19,7 @@ use crate::{
     bus::{Bus, Listener, Purpose},
     cache::{Cache, Queried, Waiting},
     connection::{Connection, Shared, inbox::Arrival},
+    counts::{RequestOutcome, Stats},
     http::Operation,
 };
 
@@ -113,6 +114,8 @@ impl Gateway {
                 config,
                 bus,
                 cache,
+                client_requests: Default::default(),
+                subscriptions: 0,
                 subscription_bytes: 0,
                 ready: VecDeque::new(),
                 jobs_at_once: JOBS_AT_ONCE,
@@ -157,7 +160,7 @@ impl Gateway {
                 None => self.on_reply(tag, payload),
             },
             Input::NoResponders { tag } => {
-                if let Some(purpose) = self.shared.bus.finish(tag) {
+                if let Some(purpose) = self.shared.bus.finish(tag, RequestOutcome::NoResponders) {
                     self.on_answer(tag, purpose, Err(Error::not_found()));
                 }
             }
@@ -192,6 +195,21 @@ impl Gateway {
         let Shared { bus, cache, .. } = &self.shared;
         let at_once = self.has_work().then_some(bus.now);
         [at_once, bus.next_deadline(), cache.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// What was counted so far, and what there is now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Shared { bus, cache, client_requests, subscriptions, subscription_bytes, .. } = &self.shared;
+        let (requests, request_bytes) = bus.counts();
+        Stats {
+            client_requests: *client_requests,
+            requests,
+            request_bytes,
+            subscriptions: *subscriptions,
+            subscription_bytes: *subscription_bytes,
+            ..cache.stats()
+        }
     }
 
     fn open(&mut self, key: ConnectionKey, cid: String, origin: &service::Origin, operation: Option<Operation>) {
@@ -246,8 +264,10 @@ impl Gateway {
     }
 
     fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
-        if let Some(purpose) = self.shared.bus.finish(tag) {
-            self.on_answer(tag, purpose, Ok((Response::parse(payload), payload.len())));
+        let response = Response::parse(payload);
+        let outcome = if response.outcome.is_ok() { RequestOutcome::Result } else { RequestOutcome::Error };
+        if let Some(purpose) = self.shared.bus.finish(tag, outcome) {
+            self.on_answer(tag, purpose, Ok((response, payload.len())));
         }
     }
 
@@ -313,7 +333,7 @@ impl Gateway {
     }
 
     fn on_refused(&mut self, tag: Tag) {
-        if let Some(purpose) = self.shared.bus.forget(tag) {
+        if let Some(purpose) = self.shared.bus.forget(tag, RequestOutcome::Refused) {
             return self.on_answer(tag, purpose, Err(Error::internal()));
         }
         self.wrecks.iter_mut().any(|wreck| wreck.forget(tag));

@@ -3,6 +3,7 @@
 
 mod access;
 mod calls;
+mod counts;
 mod crowd;
 mod events;
 mod http;

@@ -1,14 +1,15 @@
 //! The task that owns the gateway's state machine. Knows sockets only as lines (`line.rs`).
 
+mod actions;
+
 use std::{
     collections::{HashMap, VecDeque},
-    mem,
     sync::Arc,
     time::Duration,
 };
 
 use relogin_bus::{Bus, Deliveries, Delivery, Link, Mailbox};
-use relogin_gateway_proto::{Action, Config, ConnectionKey, Gateway, Input, Tag};
+use relogin_gateway_proto::{Config, ConnectionKey, Gateway, Input, Tag};
 use relogin_res::service::PreResponse;
 use tokio::{
     sync::{mpsc, watch},
@@ -19,8 +20,9 @@ use tokio::{
 use crate::{
     bus_commands,
     connection::{self, Connection, Way},
+    counts::{Frames, Stats},
     drain::{self, Drain},
-    event::{Event, Verdict},
+    event::Event,
     flow::Debt,
     line::CloseReason,
     memory::{LastShared, Memory},
@@ -72,6 +74,7 @@ struct Driver {
     drain: Option<Drain>,
     /// How many connections there were when their end began: so many clients come back.
     crowd: usize,
+    frames: Frames,
 }
 
 /// How much of one kind is processed before the others have a turn.
@@ -105,6 +108,7 @@ pub(crate) async fn run(outside: Outside, config: Config, drain: Duration) {
         ended: Vec::new(),
         drain: None,
         crowd: 0,
+        frames: Frames::default(),
     };
     driver.act();
     if *link.borrow_and_update() == Link::Down {
@@ -214,6 +218,8 @@ impl Driver {
                 Some(connection) if connection.has_turn => connection.is_closing = true,
                 _ => self.close(key),
             },
+            // If nobody waits for it any more, it is not needed.
+            Event::Stats { answer } => drop(answer.send(self.stats())),
             Event::Drain { within, done } => {
                 self.crowd = self.connections.len();
                 self.drain = Some(Drain::new(self.connections.keys().copied(), within, Instant::now(), done));
@@ -237,10 +243,25 @@ impl Driver {
             self.turns.push_back(key);
             connection.unanswered += 1;
             self.unanswered += 1;
+            self.frames.received += 1;
+            self.frames.bytes_received += text.len() as u64;
             self.tell(Input::Frame { connection: key, text: &text });
             if self.work >= WORK {
                 return;
             }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            frames_received: self.frames.received,
+            bytes_received: self.frames.bytes_received,
+            frames_sent: self.frames.sent,
+            bytes_sent: self.frames.bytes_sent,
+            unanswered: self.unanswered,
+            queued_requests: self.requests.queued(),
+            machine: self.machine.stats(),
+            ..Stats::default()
         }
     }
 
@@ -308,61 +329,6 @@ impl Driver {
         self.work += 1;
         self.machine.handle(input, self.started.elapsed());
         self.act();
-    }
-
-    fn act(&mut self) {
-        while let Some(action) = self.machine.poll_action() {
-            self.work += 1;
-            match action {
-                Action::Send { connection: key, frame } => {
-                    let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
-                    let shared = self.last_shared.count(&frame, &self.memory);
-                    if line.send(frame, shared).is_err() {
-                        // Its own actions follow those that are waiting already.
-                        self.cut(key, CloseReason::BEHIND);
-                    }
-                }
-                Action::Done { connection: key } => {
-                    if let Some(connection) = self.connections.get_mut(&key) {
-                        connection.unanswered -= 1;
-                        self.unanswered -= 1;
-                        if let Way::Line(line) = &connection.way {
-                            line.give_back();
-                        }
-                    }
-                }
-                Action::Accept { connection: key, header } => {
-                    if let Some(connection) = self.connections.get_mut(&key)
-                        && let Way::Verdict(verdict) = mem::replace(&mut connection.way, Way::Accepted)
-                    {
-                        // A client that has left reports that by itself.
-                        verdict.send(Verdict::Accept(header)).ok();
-                    }
-                }
-                Action::Reject { connection: key, status, header, body } => {
-                    if let Some(Connection { way: Way::Verdict(verdict), .. }) = self.remove(key) {
-                        verdict.send(Verdict::Reject { status, header, body }).ok();
-                    }
-                }
-                Action::Respond { connection: key, answer } => {
-                    if let Some(Connection { way: Way::Answer(way), .. }) = self.remove(key) {
-                        way.send(*answer).ok();
-                    }
-                }
-                Action::Close { connection: key, code, reason } => {
-                    let crowd = self.crowd;
-                    if let Some(connection) = self.remove(key) {
-                        connection.hang_up(CloseReason::of_the_machine(code, reason).to_a_crowd_of(crowd));
-                    }
-                }
-                Action::Listen { tag, pattern } => self.requests.listen(relogin_bus::Tag(tag.0), pattern),
-                Action::Ask { tag, asker, subject, payload } => {
-                    self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
-                }
-                Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
-            }
-        }
-        self.last_shared.forget();
     }
 
     /// Closes the connections that hold the most, until the rest fits. Small ones are never closed.

@@ -11,7 +11,7 @@ use relogin_gateway_proto::{
 use relogin_res::service::{Headers, Origin};
 use tokio::sync::oneshot;
 
-use crate::line::Line;
+use crate::{counts::Stats, line::Line};
 
 /// What WebSockets, HTTP requests and the gateway tell.
 pub(crate) enum Event {
@@ -25,6 +25,8 @@ pub(crate) enum Event {
     Frames { key: ConnectionKey },
     /// One is closed, or nobody waits for the answer to the request any more.
     Closed { key: ConnectionKey },
+    /// What was counted is wanted.
+    Stats { answer: oneshot::Sender<Stats> },
     /// The gateway is to close all within this time. `done` is dropped when it has.
     Drain { within: Duration, done: oneshot::Sender<()> },
 }

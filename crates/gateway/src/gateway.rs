@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 
 use crate::{
+    counts::{Counts, Refusal, Stats},
     driver,
     event::{Event, Verdict},
     http_api::{self, HttpApi},
@@ -46,6 +47,7 @@ pub struct Gateway {
     memory: Arc<Memory>,
     /// What is held for HTTP requests.
     http_memory: Arc<Memory>,
+    counts: Arc<Counts>,
 }
 
 /// What a gateway does.
@@ -87,17 +89,22 @@ impl Gateway {
         };
         tokio::spawn(driver::run(outside, config, limits.drain));
         let (draining, last_key) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { driver, stopping, draining, last_key, api, limits, memory, http_memory }
+        let counts = Arc::default();
+        Self { driver, stopping, draining, last_key, api, limits, memory, http_memory, counts }
     }
 
     /// Answers an HTTP request for a WebSocket, whose client is described by `origin`.
     pub async fn upgrade(&self, mut request: Request<Body>, origin: Origin) -> Response {
         if self.draining.load(Ordering::Relaxed) || *self.stopping.borrow() {
+            self.counts.refuse(Refusal::Stopping);
             return (StatusCode::SERVICE_UNAVAILABLE, "The server is being stopped.\n").into_response();
         }
         let mut response = match create_response_with_body(&request, Body::empty) {
             Ok(response) => response,
-            Err(error) => return no_handshake(&error),
+            Err(error) => {
+                self.counts.refuse(Refusal::Handshake);
+                return no_handshake(&error);
+            }
         };
         let upgrade = hyper::upgrade::on(&mut request);
         let key = self.next_key();
@@ -108,11 +115,18 @@ impl Gateway {
             stopping: self.stopping.subscribe(),
             limits: Arc::clone(&self.limits),
             memory: Arc::clone(&self.memory),
+            counts: Arc::clone(&self.counts),
         };
         match judged.await {
             Ok(Verdict::Accept(header)) => merge(response.headers_mut(), header),
-            Ok(Verdict::Reject { status, header, body }) => return rejection(status, header, body),
-            Err(_) => return (StatusCode::SERVICE_UNAVAILABLE, "No WebSocket can be opened now.\n").into_response(),
+            Ok(Verdict::Reject { status, header, body }) => {
+                self.counts.refuse(Refusal::HeaderAuth);
+                return rejection(status, header, body);
+            }
+            Err(_) => {
+                self.counts.refuse(Refusal::Unavailable);
+                return (StatusCode::SERVICE_UNAVAILABLE, "No WebSocket can be opened now.\n").into_response();
+            }
         }
         tokio::spawn(async move {
             match upgrade.await {
@@ -130,6 +144,7 @@ impl Gateway {
             return http_api::unavailable(memory);
         }
         let http_method = request.method().to_string();
+        self.counts.request(&http_method);
         let (operation, held) = match http_api::read(request, api, limits, memory).await {
             Ok(read) => read,
             Err(response) => return response,
@@ -161,6 +176,17 @@ impl Gateway {
 
     fn next_key(&self) -> ConnectionKey {
         ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What the gateway has counted so far, and what it has now; none if it has ended. Asks the task
+    /// that knows, which may be busy.
+    pub async fn stats(&self) -> Option<Stats> {
+        let (answer, answered) = oneshot::channel();
+        self.driver.send(Event::Stats { answer }).ok()?;
+        let driver = answered.await.ok()?;
+        let Stats { opened, ended, refused, http_requests, .. } = self.counts.stats();
+        let (client_bytes, http_bytes) = (self.memory.held(), self.http_memory.held());
+        Some(Stats { opened, ended, refused, http_requests, client_bytes, http_bytes, ..driver })
     }
 
     /// False once the gateway can serve nobody any more.

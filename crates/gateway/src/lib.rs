@@ -11,6 +11,7 @@
 mod backpressure;
 mod bus_commands;
 mod connection;
+mod counts;
 mod drain;
 mod driver;
 mod event;
@@ -27,8 +28,12 @@ mod responses;
 mod socket;
 mod stop;
 
+pub use counts::{End, Refusal, Stats};
 pub use gateway::{Gateway, Options};
 pub use http_api::HttpApi;
 pub use limits::Limits;
 pub use origin::origin_of;
-pub use relogin_gateway_proto::http::{Encoding, Methods};
+pub use relogin_gateway_proto::{
+    ClientMethod, RequestCounts, RequestKind, RequestOutcome, Times,
+    http::{Encoding, Methods},
+};

@@ -68,6 +68,16 @@ impl CloseReason {
         Self { retry_after: comes_back.then(|| time_to_come_back(crowd)), ..self }
     }
 
+    /// The close code.
+    pub(crate) fn code(self) -> u16 {
+        self.code
+    }
+
+    /// True if it is the same reason, whenever the client is to come back.
+    pub(crate) fn is(self, other: Self) -> bool {
+        (self.code, self.reason) == (other.code, other.reason)
+    }
+
     /// The close frame that says it. Its reason is JSON if it has a member for the client.
     pub(crate) fn frame(self) -> CloseFrame {
         let reason = match self.retry_after {

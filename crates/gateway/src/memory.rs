@@ -62,7 +62,7 @@ impl Memory {
         self.held.load(Ordering::Acquire).saturating_sub(self.max)
     }
 
-    #[cfg(test)]
+    /// How many bytes are held.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Acquire)
     }

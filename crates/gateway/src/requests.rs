@@ -58,6 +58,8 @@ struct Queue {
     orders: VecDeque<BusCommand>,
     /// Requests that wait or are in flight.
     asks: HashMap<Tag, Ask>,
+    /// How many of them wait.
+    waiting: usize,
     /// By kind and first part of the name, as `auth.session`.
     services: HashMap<Arc<str>, Service>,
     /// Services that have waiting requests, and room for one.
@@ -146,6 +148,11 @@ impl Requests {
         }
     }
 
+    /// How many requests wait to be sent.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue().waiting
+    }
+
     /// Nothing more is added. What waits is dropped.
     pub(crate) fn close(&self) {
         self.queue().is_closed = true;
@@ -185,6 +192,7 @@ impl Queue {
         }
         waiting.push_back(tag);
         let bytes = subject.len() + payload.len();
+        self.waiting += 1;
         self.asks.insert(tag, Ask { service: Arc::clone(&name), bytes, state: State::Waiting(subject, payload) });
         self.give_turn(&name);
     }
@@ -192,7 +200,10 @@ impl Queue {
     /// False if it is a request that was not sent.
     fn release(&mut self, tag: Tag) -> bool {
         match self.asks.remove(&tag) {
-            Some(Ask { state: State::Waiting(..), .. }) => return false,
+            Some(Ask { state: State::Waiting(..), .. }) => {
+                self.waiting -= 1;
+                return false;
+            }
             Some(Ask { service, bytes, state: State::UnderWay }) => self.arrive(&service, bytes),
             Some(Ask { state: State::Heard, .. }) | None => {}
         }
@@ -237,6 +248,7 @@ impl Queue {
                 }
                 continue;
             };
+            self.waiting -= 1;
             self.give_turn(&name);
             return Some(BusCommand::Ask(tag, subject, payload));
         }
@@ -353,11 +365,13 @@ mod tests {
             ask(&requests, tag, tag % 7, "auth.session.challenge", 1000);
         }
         let under_way = sent(&requests);
+        assert_eq!(requests.queued(), 3000 - under_way.len());
         (0..3000).filter(|tag| !under_way.contains(tag)).for_each(|tag| requests.release(Tag(tag)));
         assert_eq!(requests.queue().asks.len(), under_way.len());
         under_way.iter().for_each(|tag| requests.release(Tag(*tag)));
         assert!(sent(&requests).is_empty());
         let queue = requests.queue();
+        assert_eq!(queue.waiting, 0);
         assert!(queue.asks.is_empty() && queue.services.is_empty() && queue.turns.is_empty(), "{queue:?}");
     }
 

@@ -27,6 +27,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
+    counts::{Counts, End},
     event::Event,
     flow::Flow,
     inbound::{Inbound, Pace},
@@ -42,6 +43,7 @@ pub(crate) struct Opening {
     pub(crate) stopping: watch::Receiver<bool>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// Tells the driver, when it is dropped, that the connection has ended: however the task that holds
@@ -56,14 +58,40 @@ pub(crate) struct Closed {
 enum Ending {
     /// The client closed it.
     Left,
-    /// The transport failed, or the client was silent for too long.
-    Gone,
+    /// It cannot be reached any more.
+    Gone(Gone),
     /// The gateway closes it.
     Close(CloseReason),
     /// The gateway closes it because what comes from the client can no longer be read.
     Unreadable(CloseReason),
     /// The gateway closes it, and drops everything that is held for it at once.
     Dropped(CloseReason),
+}
+
+/// Why a client cannot be reached.
+#[derive(Clone, Copy, Debug)]
+enum Gone {
+    /// The transport failed.
+    Lost,
+    /// It was silent for too long.
+    Silent,
+    /// It took too long to read something.
+    Unread,
+    /// The gateway has waited for it long enough.
+    Stopped,
+}
+
+impl From<Ending> for End {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Left => Self::Client,
+            Ending::Gone(Gone::Lost) => Self::Lost,
+            Ending::Gone(Gone::Silent) => Self::Silent,
+            Ending::Gone(Gone::Unread) => Self::Unread,
+            Ending::Gone(Gone::Stopped) => Self::Stopped,
+            Ending::Close(reason) | Ending::Unreadable(reason) | Ending::Dropped(reason) => Self::because(reason),
+        }
+    }
 }
 
 /// How many frames are written before they are flushed.
@@ -100,7 +128,8 @@ pub(crate) async fn serve<S>(io: S, opening: Opening)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Opening { closed, stopping, limits, memory } = opening;
+    let Opening { closed, stopping, limits, memory, counts } = opening;
+    counts.open();
     let Closed { key, driver } = &closed;
     let flow = Arc::new(Flow::new(&limits, memory));
     let pace = Pace { first: limits.message, rate: limits.message_rate };
@@ -120,11 +149,12 @@ where
                 close_reason => Ending::Close(close_reason),
             },
             // What the client does not read by then delays nobody.
-            () = overdue(stopping.clone(), limits.drain + limits.close) => Ending::Gone,
+            () = overdue(stopping.clone(), limits.drain + limits.close) => Ending::Gone(Gone::Stopped),
         }
         // The queue is dropped here, and with it what nobody will read.
     };
     tracing::debug!(connection = key.0, ?ending, "a WebSocket ends");
+    counts.end(ending.into());
     let is_idle = flow.unsent() == 0;
     drop(flow);
     drop(closed);
@@ -188,7 +218,7 @@ async fn read(
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
                 Ok(Some(Ok(Message::Close(_))) | None) => return Ending::Left,
                 Ok(Some(Err(error))) => return unreadable(&error),
-                Err(_) => return Ending::Gone,
+                Err(_) => return Ending::Gone(Gone::Silent),
             }
         };
         if flow.backpressure.take_bytes(text.len()).await {
@@ -206,9 +236,9 @@ fn unreadable(error: &Error) -> Ending {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Unreadable(CloseReason::TOO_LARGE),
         Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Ending::Unreadable(CloseReason::UNFINISHED),
         Error::Utf8(_) => Ending::Unreadable(CloseReason::NO_TEXT),
-        Error::Protocol(ResetWithoutClosingHandshake) => Ending::Gone,
+        Error::Protocol(ResetWithoutClosingHandshake) => Ending::Gone(Gone::Lost),
         Error::Protocol(_) => Ending::Unreadable(CloseReason::NO_WEBSOCKET),
-        _ => Ending::Gone,
+        _ => Ending::Gone(Gone::Lost),
     }
 }
 
@@ -229,8 +259,8 @@ async fn write(
                 return Ending::Close(CloseReason::STOPPED);
             },
             _ = ping.tick() => {
-                if !in_time(limits.write, sink.feed(Message::Ping(Bytes::new()))).await {
-                    return Ending::Gone;
+                if let Err(gone) = in_time(limits.write, sink.feed(Message::Ping(Bytes::new()))).await {
+                    return Ending::Gone(gone);
                 }
             }
         }
@@ -244,14 +274,14 @@ async fn write(
             };
             for part in parts(frame) {
                 let (size, is_last) = (part.payload().len(), part.header().is_final);
-                if !in_time(limits.write, sink.feed(Message::Frame(part))).await {
-                    return Ending::Gone;
+                if let Err(gone) = in_time(limits.write, sink.feed(Message::Frame(part))).await {
+                    return Ending::Gone(gone);
                 }
                 flow.unqueue(size, shared.is_some(), is_last);
             }
         }
-        if !in_time(limits.write, sink.flush()).await {
-            return Ending::Gone;
+        if let Err(gone) = in_time(limits.write, sink.flush()).await {
+            return Ending::Gone(gone);
         }
         if let Some(close_reason) = close_reason {
             return Ending::Close(close_reason);
@@ -270,8 +300,12 @@ fn parts(mut text: Bytes) -> impl Iterator<Item = Frame> {
     })
 }
 
-async fn in_time(limit: Duration, writing: impl Future<Output = Result<(), Error>>) -> bool {
-    matches!(timeout(limit, writing).await, Ok(Ok(())))
+async fn in_time(limit: Duration, writing: impl Future<Output = Result<(), Error>>) -> Result<(), Gone> {
+    timeout(limit, writing).await.map_err(|_| Gone::Unread)?.map_err(|error| match error {
+        // So does the stream below, and may be first.
+        Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => Gone::Unread,
+        _ => Gone::Lost,
+    })
 }
 
 /// The closing handshake.
@@ -281,7 +315,7 @@ where
 {
     let close = |close_reason: CloseReason| Message::Close(Some(close_reason.frame()));
     match ending {
-        Ending::Gone | Ending::Dropped(_) => {}
+        Ending::Gone(_) | Ending::Dropped(_) => {}
         // Reading on sends the answer to the client's close frame.
         Ending::Left => while let Some(Ok(_)) = stream.next().await {},
         Ending::Close(close_reason) => {
@@ -355,6 +389,7 @@ mod tests {
             closed: Closed { key: ConnectionKey(1), driver },
             stopping: stopping.subscribe(),
             memory,
+            counts: Arc::default(),
             limits: Arc::new(limits),
         };
         let server = tokio::spawn(serve(far, opening));

@@ -22,6 +22,8 @@ use crate::{
 pub struct Config {
     /// Address of page, WebSocket and health check, as `host:port`; none: not served.
     pub listen: Option<String>,
+    /// Address of the metrics, likewise.
+    pub metrics_listen: Option<String>,
     /// The message bus.
     pub bus: BusKind,
     /// Whether this process is also a gateway.

@@ -76,6 +76,7 @@ macro_rules! options {
 
 options! {
     listen: "listen" "RELOGIN_LISTEN" values::listen => String;
+    metrics_listen: "metrics-listen" "RELOGIN_METRICS_LISTEN" values::listen => String;
     nats: "nats" "RELOGIN_NATS" values::nats => String;
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;
     nats_ca: "nats-ca" "RELOGIN_NATS_CA" values::path => PathBuf;

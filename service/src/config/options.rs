@@ -16,6 +16,13 @@ pub struct Options {
     /// Port 0 picks a free port; the line `relogin: ready on …` on standard output names it.
     #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
     pub listen: Option<String>,
+    /// Address for the metrics of this process, at /metrics, in the OpenMetrics format [default: not
+    /// served]
+    ///
+    /// They tell no secrets, but how busy the server is: choose an address that only those can
+    /// reach who may know it. The metrics are listed in docs/metrics.md.
+    #[arg(long, env = "RELOGIN_METRICS_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
+    pub metrics_listen: Option<String>,
     /// NATS servers through which gateways and services are reached [default: everything runs in
     /// this process]
     ///

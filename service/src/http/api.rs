@@ -8,14 +8,13 @@ use axum::{
 use relogin_gateway::{Gateway, origin_of};
 use relogin_res::service::Origin;
 
+use super::{Site, counts::Refused};
 use crate::{client_address::ClientAddress, origins::Origins};
 
-/// Answers a request below the path of the API. `has_cookies`: a header authentication may act by
-/// the browser's cookies.
+/// Answers a request below the path of the API.
 pub(super) async fn respond(
     gateway: &Gateway,
-    origins: &Origins,
-    has_cookies: bool,
+    Site { origins, has_header_auth, counts, .. }: &Site,
     client: ClientAddress,
     request: Request,
 ) -> Response {
@@ -24,10 +23,13 @@ pub(super) async fn respond(
         // Says what is allowed, to whoever asks.
         _ if request.method() == Method::OPTIONS => preflight(gateway, request.headers()),
         Ok(()) => gateway.respond(request, origin.clone()).await,
-        Err(_) => gateway.forbid(),
+        Err(_) => {
+            counts.refuse(Refused::Origin);
+            gateway.forbid()
+        }
     };
     if origins.check_page(&origin).is_ok() {
-        allow(response.headers_mut(), origins, &origin, has_cookies);
+        allow(response.headers_mut(), origins, &origin, *has_header_auth);
     }
     response
 }

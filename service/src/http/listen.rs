@@ -7,10 +7,11 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 /// Nobody can connect there.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address}: {advice}")]
+#[error("cannot listen on {address}: {advice} with {option}")]
 pub struct ListenError {
     address: String,
     advice: &'static str,
+    option: &'static str,
     source: io::Error,
 }
 
@@ -18,19 +19,19 @@ pub struct ListenError {
 /// The system limits it to `net.core.somaxconn`.
 const QUEUE: u32 = 4096;
 
-/// Listens on `address`, as `host:port`.
+/// Listens on `address`, as `host:port`, which `option` has named.
 ///
 /// # Errors
 /// [`ListenError`] says what is wrong, and what to do about it.
-pub async fn listen(address: &str) -> Result<TcpListener, ListenError> {
+pub async fn listen(address: &str, option: &'static str) -> Result<TcpListener, ListenError> {
     open(address).await.map_err(|source| {
         let advice = match source.kind() {
-            io::ErrorKind::AddrInUse => "another program has this port; stop it, or choose another port with --listen",
-            io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose another with --listen",
-            io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another with --listen",
-            _ => "choose another address with --listen",
+            io::ErrorKind::AddrInUse => "another program has this port; stop it, or choose another port",
+            io::ErrorKind::PermissionDenied => "ports below 1024 need root; choose another",
+            io::ErrorKind::AddrNotAvailable => "this machine has no such address; choose another",
+            _ => "choose another address",
         };
-        ListenError { address: address.to_owned(), advice, source }
+        ListenError { address: address.to_owned(), advice, option, source }
     })
 }
 

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use super::counts::{HttpCounts, Refused};
 use crate::{
     client_address::{ClientAddress, TrustedProxies},
     descriptors::kept_back,
@@ -48,6 +49,7 @@ pub(super) struct Places {
     limits: ConnectionLimits,
     proxies: TrustedProxies,
     taken: Mutex<Taken>,
+    counts: Arc<HttpCounts>,
 }
 
 #[derive(Debug, Default)]
@@ -62,15 +64,32 @@ pub(super) struct Place {
     places: Arc<Places>,
     /// The address it counts for, if any.
     address: Mutex<Option<IpAddr>>,
+    is_counted: bool,
 }
 
 impl Places {
-    pub(super) fn new(limits: ConnectionLimits, proxies: TrustedProxies) -> Self {
-        Self { limits, proxies, taken: Mutex::default() }
+    pub(super) fn new(limits: ConnectionLimits, proxies: TrustedProxies, counts: Arc<HttpCounts>) -> Self {
+        Self { limits, proxies, taken: Mutex::default(), counts }
     }
 
     /// A place for a connection of `peer`.
     pub(super) fn enter(self: &Arc<Self>, peer: ClientAddress) -> Result<Place, NoPlace> {
+        let place = self.try_enter(peer);
+        match &place {
+            Ok(_) => self.counts.accept(),
+            Err(reason) => self.refuse(*reason),
+        }
+        place
+    }
+
+    fn refuse(&self, reason: NoPlace) {
+        self.counts.refuse(match reason {
+            NoPlace::Full => Refused::Connections,
+            NoPlace::FullForAddress => Refused::ConnectionsPerAddress,
+        });
+    }
+
+    fn try_enter(self: &Arc<Self>, peer: ClientAddress) -> Result<Place, NoPlace> {
         {
             let mut taken = self.taken();
             if taken.total >= self.limits.total {
@@ -78,8 +97,9 @@ impl Places {
             }
             taken.total += 1;
         }
-        let place = Place { places: Arc::clone(self), address: Mutex::default() };
-        place.name(peer)?;
+        let mut place = Place { places: Arc::clone(self), address: Mutex::default(), is_counted: false };
+        place.take_for(peer)?;
+        place.is_counted = true;
         Ok(place)
     }
 
@@ -103,6 +123,10 @@ impl Place {
     /// Counts the connection for this client from now on, and no longer for the previous one. If
     /// the client has as many as allowed, it is counted for nobody.
     pub(super) fn name(&self, client: ClientAddress) -> Result<(), NoPlace> {
+        self.take_for(client).inspect_err(|reason| self.places.refuse(*reason))
+    }
+
+    fn take_for(&self, client: ClientAddress) -> Result<(), NoPlace> {
         let max = self.places.max_of(client);
         let new = (max < usize::MAX).then(|| client.network());
         let mut address = self.address.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +154,9 @@ impl Drop for Place {
         let address = self.address.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         let mut taken = self.places.taken();
         taken.total -= 1;
+        if self.is_counted {
+            self.places.counts.end();
+        }
         if let Some(address) = address {
             taken.leave(address);
         }
@@ -153,7 +180,7 @@ mod tests {
 
     fn places(total: usize, per_address: Option<usize>) -> Arc<Places> {
         let proxies = TrustedProxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
-        Arc::new(Places::new(ConnectionLimits { total, per_address }, proxies))
+        Arc::new(Places::new(ConnectionLimits { total, per_address }, proxies, Arc::default()))
     }
 
     fn client(ip: &str) -> ClientAddress {
@@ -165,7 +192,10 @@ mod tests {
         let places = places(3, Some(3));
         let taken: Vec<_> = ["192.0.2.1", "192.0.2.2", "10.0.0.1"].map(|ip| places.enter(client(ip)).unwrap()).into();
         assert_eq!(places.enter(client("192.0.2.3")).unwrap_err(), NoPlace::Full);
+        let counts = || (places.counts.connections(), places.counts.refused(Refused::Connections));
+        assert_eq!(counts(), (3, 1));
         drop(taken);
+        assert_eq!(counts(), (0, 1));
         assert!(places.taken().by_address.is_empty());
         assert_eq!(places.taken().total, 0);
         places.enter(client("192.0.2.3")).unwrap();
@@ -179,6 +209,8 @@ mod tests {
         for full in ["192.0.2.1", "2001:db8::3"] {
             assert_eq!(places.enter(client(full)).unwrap_err(), NoPlace::FullForAddress, "{full}");
         }
+        let counts = || (places.counts.connections(), places.counts.refused(Refused::ConnectionsPerAddress));
+        assert_eq!(counts(), (4, 2));
         for free in ["192.0.2.2", "2001:db8:0:1::1", "127.0.0.1"] {
             places.enter(client(free)).unwrap();
         }

@@ -112,6 +112,7 @@ impl Stage {
             has_header_auth,
             proxies,
             origins,
+            counts: Arc::default(),
         };
         let (stop, stopped) = oneshot::channel();
         let server = tokio::spawn(http::run(listener, site, connections, async { stopped.await.unwrap_or_default() }));

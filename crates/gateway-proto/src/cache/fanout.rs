@@ -71,6 +71,11 @@ impl Fanout {
         }
     }
 
+    /// How many notices have not reached everybody.
+    pub(super) fn untold(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The number of the first notice that is for whoever subscribes now.
     pub(super) fn next(&self) -> u64 {
         self.next

@@ -72,12 +72,14 @@ impl Connection {
     /// Counts the cost of a subscription in.
     pub(super) fn count_in(&mut self, rid: &ResourceId, target: &ResourceId, shared: &mut Shared) {
         self.subscription_bytes += cost(rid, target);
+        shared.subscriptions += 1;
         shared.subscription_bytes += cost(rid, target);
     }
 
     /// Counts it out.
     pub(super) fn count_out(&mut self, rid: &ResourceId, target: &ResourceId, shared: &mut Shared) {
         self.subscription_bytes -= cost(rid, target);
+        shared.subscriptions -= 1;
         shared.subscription_bytes -= cost(rid, target);
     }
 }

@@ -37,6 +37,7 @@ impl Wreck {
         gateway.token_resets.clear();
         let shared = &mut gateway.shared;
         shared.ready.clear();
+        shared.subscriptions = 0;
         shared.subscription_bytes = 0;
         Self {
             connections: mem::take(&mut gateway.connections),

@@ -26,8 +26,9 @@ impl Gateway {
             connection.check_pace(&self.shared);
         }
         let all = self.connections.values().chain(&self.closing);
-        let bytes = all.map(|connection| connection.subscription_bytes).sum::<usize>();
-        assert_eq!(self.shared.subscription_bytes, bytes);
+        let counts = all.map(|connection| (connection.subscription_bytes, connection.subscriptions.len()));
+        let (bytes, count) = counts.fold((0, 0), |sums, counts| (sums.0 + counts.0, sums.1 + counts.1));
+        assert_eq!((self.shared.subscription_bytes, self.shared.subscriptions), (bytes, count));
         self.shared.bus.check_invariants();
         self.shared.cache.check_invariants();
     }

@@ -1,0 +1,72 @@
+//! Carries out what the state machine wants done. Must not decide anything.
+
+use std::mem;
+
+use relogin_gateway_proto::Action;
+
+use super::Driver;
+use crate::{
+    connection::{Connection, Way},
+    event::Verdict,
+    line::CloseReason,
+};
+
+impl Driver {
+    /// Carries out all that the state machine wants done by now.
+    pub(super) fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.work += 1;
+            match action {
+                Action::Send { connection: key, frame } => {
+                    let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
+                    self.frames.sent += 1;
+                    self.frames.bytes_sent += frame.len() as u64;
+                    let shared = self.last_shared.count(&frame, &self.memory);
+                    if line.send(frame, shared).is_err() {
+                        // Its own actions follow those that are waiting already.
+                        self.cut(key, CloseReason::BEHIND);
+                    }
+                }
+                Action::Done { connection: key } => {
+                    if let Some(connection) = self.connections.get_mut(&key) {
+                        connection.unanswered -= 1;
+                        self.unanswered -= 1;
+                        if let Way::Line(line) = &connection.way {
+                            line.give_back();
+                        }
+                    }
+                }
+                Action::Accept { connection: key, header } => {
+                    if let Some(connection) = self.connections.get_mut(&key)
+                        && let Way::Verdict(verdict) = mem::replace(&mut connection.way, Way::Accepted)
+                    {
+                        // A client that has left reports that by itself.
+                        verdict.send(Verdict::Accept(header)).ok();
+                    }
+                }
+                Action::Reject { connection: key, status, header, body } => {
+                    if let Some(Connection { way: Way::Verdict(verdict), .. }) = self.remove(key) {
+                        verdict.send(Verdict::Reject { status, header, body }).ok();
+                    }
+                }
+                Action::Respond { connection: key, answer } => {
+                    if let Some(Connection { way: Way::Answer(way), .. }) = self.remove(key) {
+                        way.send(*answer).ok();
+                    }
+                }
+                Action::Close { connection: key, code, reason } => {
+                    let crowd = self.crowd;
+                    if let Some(connection) = self.remove(key) {
+                        connection.hang_up(CloseReason::of_the_machine(code, reason).to_a_crowd_of(crowd));
+                    }
+                }
+                Action::Listen { tag, pattern } => self.requests.listen(relogin_bus::Tag(tag.0), pattern),
+                Action::Ask { tag, asker, subject, payload } => {
+                    self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
+                }
+                Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
+            }
+        }
+        self.last_shared.forget();
+    }
+}

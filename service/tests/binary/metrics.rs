@@ -1,0 +1,257 @@
+//! The metrics of a running service: what they say after what was done, and the page that lists
+//! them.
+
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+
+use expect_test::expect_file;
+use relogin_test_support::soon;
+use relogin_tests::res::Res;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::program::{Folder, Service};
+
+/// Metrics as they were at one moment.
+struct Scraped {
+    /// By name, as declared: type and help.
+    families: BTreeMap<String, (String, String)>,
+    /// By name and labels, as written.
+    samples: BTreeMap<String, f64>,
+    /// The names in their order.
+    order: Vec<String>,
+}
+
+async fn respond(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: metrics\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    soon(stream.read_to_string(&mut response)).await.unwrap();
+    response
+}
+
+/// The address of the metrics, as the log names it.
+async fn address_of(service: &Service) -> String {
+    service.says("metrics are on").await;
+    let said = service.said();
+    let (_, rest) = said.split_once("metrics are on http://").unwrap();
+    rest.split_once('/').unwrap().0.to_owned()
+}
+
+impl Scraped {
+    async fn of(address: &str) -> Self {
+        let response = respond(address, "/metrics").await;
+        let (head, text) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"), "{head}");
+        Self::parse(text)
+    }
+
+    /// Reads the OpenMetrics text format as far as it is used here, and refuses everything else.
+    fn parse(text: &str) -> Self {
+        let (mut families, mut samples, mut order) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut help = String::new();
+        let text = text.strip_suffix("# EOF\n").expect("the text is whole");
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# HELP ") {
+                help = rest.split_once(' ').unwrap().1.to_owned();
+            } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(families.insert(name.to_owned(), (kind.to_owned(), help.clone())).is_none(), "{name} twice");
+                order.push(name.to_owned());
+            } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = rest.split_once(' ').unwrap();
+                assert!(name.ends_with(&format!("_{unit}")) && order.last().unwrap() == name, "{line}");
+            } else {
+                let (key, value) = line.rsplit_once(' ').unwrap();
+                let family = order.last().unwrap();
+                assert!(key.starts_with(family.as_str()), "{line} is not of {family}");
+                assert!(samples.insert(key.to_owned(), value.parse().unwrap()).is_none(), "{key} twice");
+            }
+        }
+        Self { families, samples, order }
+    }
+
+    fn get(&self, key: &str) -> f64 {
+        *self.samples.get(key).unwrap_or_else(|| panic!("there is no {key}"))
+    }
+
+    /// Its name in queries, and its labels with their values.
+    fn labels_of(&self, family: &str) -> (String, Vec<(String, Vec<String>)>) {
+        let suffix = match self.families[family].0.as_str() {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let name = format!("{family}{suffix}");
+        let sample = if self.families[family].0 == "histogram" { format!("{name}_count") } else { name.clone() };
+        let mut labels: Vec<(String, Vec<String>)> = Vec::new();
+        let own = self.samples.keys().filter_map(|key| key.strip_prefix(&sample)?.strip_prefix('{'));
+        for pair in own.flat_map(|rest| rest.trim_end_matches('}').split(',')) {
+            let (label, value) = pair.split_once('=').unwrap();
+            let value = value.trim_matches('"').to_owned();
+            match labels.iter_mut().find(|(known, _)| known == label) {
+                Some((_, values)) if values.contains(&value) => {}
+                Some((_, values)) => values.push(value),
+                None => labels.push((label.to_owned(), vec![value])),
+            }
+        }
+        (name, labels)
+    }
+}
+
+/// Scrapes until `is_so`: what a connection does is counted a moment after its client has seen it.
+async fn until(address: &str, what: &str, is_so: impl Fn(&Scraped) -> bool) -> Scraped {
+    let scraping = async {
+        loop {
+            let scraped = Scraped::of(address).await;
+            if is_so(&scraped) {
+                break scraped;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), scraping).await.unwrap_or_else(|_| panic!("never: {what}"))
+}
+
+#[tokio::test]
+async fn metrics_say_what_was_done() {
+    let folder = Folder::new();
+    let options = "--demo --store memory --max-connections 2 --metrics-listen 127.0.0.1:0";
+    let service = folder.serve(options).await;
+    let metrics = address_of(&service).await;
+    let before = Scraped::of(&metrics).await;
+    assert_eq!(before.get("resgate_ws_connections_total"), 0.0);
+
+    let mut client = service.connect().await;
+    client.log_in("jane", "jane").await.unwrap();
+    client.request("subscribe.ticker.model", None).await.unwrap().ok().unwrap();
+    client.request("call.ticker.model.nothing", None).await.unwrap();
+    client.request("get.nobody.model", None).await.unwrap();
+    let now = Scraped::of(&metrics).await;
+    assert_eq!(now.get("resgate_ws_current_connections"), 1.0);
+    assert_eq!(now.get("resgate_ws_connections_total"), 1.0);
+    for (method, count) in [("auth", 1.0), ("subscribe", 1.0), ("call", 1.0), ("get", 1.0), ("unsubscribe", 0.0)] {
+        assert_eq!(now.get(&format!("resgate_ws_requests_total{{method=\"{method}\"}}")), count, "{method}");
+    }
+    // Of the handshake, and of the login.
+    assert_eq!(now.get("relogin_service_requests_total{type=\"auth\",outcome=\"result\"}"), 2.0);
+    assert_eq!(now.get("relogin_service_requests_total{type=\"get\",outcome=\"result\"}"), 1.0);
+    assert_eq!(now.get("relogin_service_requests_total{type=\"access\",outcome=\"no_responders\"}"), 1.0);
+    assert_eq!(now.get("relogin_service_request_duration_seconds_count{type=\"auth\"}"), 2.0);
+    assert_eq!(now.get("relogin_service_request_duration_seconds_bucket{le=\"+Inf\",type=\"auth\"}"), 2.0);
+    // A password is checked in more than a millisecond.
+    assert!(now.get("relogin_service_request_duration_seconds_bucket{le=\"0.001\",type=\"auth\"}") <= 1.0);
+    assert!(now.get("relogin_service_request_duration_seconds_sum{type=\"auth\"}") > 0.001);
+    assert_eq!(now.get("resgate_cache_subscriptions"), 1.0);
+    assert!(now.get("resgate_cache_resources") >= 1.0);
+    assert!(now.get("relogin_ws_frames_total{direction=\"in\"}") >= 4.0);
+    assert!(now.get("relogin_ws_message_bytes_total{direction=\"out\"}") > 100.0);
+    assert!(now.get("process_resident_memory_bytes") > 1e6);
+    assert_eq!(now.get("relogin_bus_connected"), 1.0);
+
+    // A request of the HTTP API, a handshake that is none, and a page of another origin.
+    // The ticker is only for who is logged in.
+    assert_eq!(service.get("/api/ticker/model").await, 401);
+    let others = [("Sec-WebSocket-Version: 12", 426), ("Origin: https://evil.example", 403)];
+    for (header, status) in others {
+        until(&metrics, "the one before has left", |now| now.get("relogin_connections") == 1.0).await;
+        let mut stream = TcpStream::connect(&service.address).await.unwrap();
+        let upgrade = "Upgrade: websocket\r\nConnection: Upgrade, close\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        let version = if status == 403 { "Sec-WebSocket-Version: 13\r\n" } else { "" };
+        let head = format!("GET / HTTP/1.1\r\nHost: {}\r\n{upgrade}\r\n{version}{header}\r\n\r\n", service.address);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut line = [0; 12];
+        soon(stream.read_exact(&mut line)).await.unwrap();
+        let line = String::from_utf8_lossy(&line);
+        assert_eq!(line, format!("HTTP/1.1 {status}"), "{header}");
+    }
+    let now = until(&metrics, "all but one have left", |now| now.get("relogin_connections") == 1.0).await;
+    assert_eq!(now.get("resgate_http_requests_total{method=\"GET\"}"), 1.0);
+    assert_eq!(now.get("relogin_ws_refused_total{reason=\"handshake\"}"), 1.0);
+    assert_eq!(now.get("relogin_refused_total{reason=\"origin\"}"), 1.0);
+
+    // One connection more than allowed, and a message that is larger than allowed.
+    let mut large = service.connect().await;
+    assert!(Res::connect(&format!("ws://{}/", service.address)).await.is_err());
+    large.send_text("x".repeat((1 << 20) + 1)).await.unwrap();
+    let close = large.closed().await.unwrap().unwrap();
+    assert_eq!(u16::from(close.code), 1009);
+    client.close().await.unwrap();
+    let now = until(&metrics, "both are over", |now| now.get("resgate_ws_current_connections") == 0.0).await;
+    assert_eq!(now.get("relogin_ws_ended_total{reason=\"too_large\"}"), 1.0);
+    assert_eq!(now.get("relogin_ws_ended_total{reason=\"client\"}"), 1.0);
+    assert_eq!(now.get("relogin_refused_total{reason=\"max_connections\"}"), 1.0);
+    until(&metrics, "nobody is subscribed", |now| now.get("resgate_cache_subscriptions") == 0.0).await;
+
+    // Nothing else is there, and the metrics are not on the page's port.
+    assert!(respond(&metrics, "/").await.starts_with("HTTP/1.1 404 "));
+    assert_eq!(service.get("/metrics").await, 404);
+    service.stop().await;
+}
+
+/// Whoever holds connections open without asking for anything leaves room for nobody, and takes
+/// nothing from clients.
+#[tokio::test]
+async fn so_many_may_ask_for_metrics_at_a_time() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --store memory --metrics-listen 127.0.0.1:0").await;
+    let metrics = address_of(&service).await;
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        idle.push(TcpStream::connect(&metrics).await.unwrap());
+    }
+    assert!(respond(&metrics, "/metrics").await.starts_with("HTTP/1.1 503 "));
+    assert_eq!(service.get("/healthz").await, 200);
+    drop(idle);
+    let again = async { while !respond(&metrics, "/metrics").await.starts_with("HTTP/1.1 200 ") {} };
+    tokio::time::timeout(Duration::from_secs(60), again).await.unwrap();
+    service.stop().await;
+}
+
+const INTRODUCTION: &str = "# Metrics
+
+<!-- Generated from what the program exposes; see service/tests/binary/metrics.rs. -->
+
+With `--metrics-listen HOST:PORT` the service serves metrics at `/metrics` in the
+[OpenMetrics](https://prometheus.io/docs/specs/om/open_metrics_spec/) text format. Where a metric
+means the same as one of Resgate's, it has Resgate's name. Those of WebSockets, cache and services
+are of the embedded gateway, and zero without it. Labels have only the values that are listed, so
+clients cannot make more of them. Who may see metrics is described in [security.md](security.md).
+
+| metric | type | labels | what |
+|---|---|---|---|
+";
+
+/// `UPDATE_EXPECT=1 cargo test -p relogin --test binary page_of_metrics` rewrites the page.
+#[tokio::test]
+async fn the_page_of_metrics_lists_what_is_exposed() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --store memory --metrics-listen 127.0.0.1:0").await;
+    let scraped = Scraped::of(&address_of(&service).await).await;
+    let mut page = INTRODUCTION.to_owned();
+    for family in &scraped.order {
+        let (kind, help) = &scraped.families[family];
+        let (name, labels) = scraped.labels_of(family);
+        let values = |(label, values): &(String, Vec<String>)| match kind.as_str() {
+            "info" => format!("`{label}`"),
+            _ => format!("`{label}`: {}", values.join(", ")),
+        };
+        let labels: Vec<_> = labels.iter().map(values).collect();
+        writeln!(page, "| `{name}` | {kind} | {} | {} |", labels.join("; "), help.trim_end_matches('.')).unwrap();
+    }
+    expect_file!["../../../docs/metrics.md"].assert_eq(&page);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_need_an_address_that_is_free() {
+    let folder = Folder::new();
+    let service = folder.serve("--demo --store memory").await;
+    let args = format!("serve --demo --store memory --listen 127.0.0.1:0 --metrics-listen {}", service.address);
+    let line = folder.run(&args, "").refused();
+    assert!(line.contains("choose another port with --metrics-listen"), "{line}");
+    service.stop().await;
+}
