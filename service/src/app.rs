@@ -62,6 +62,7 @@ pub struct App {
     gateway: Option<Arc<Gateway>>,
     drain: Duration,
     address: Option<SocketAddr>,
+    has_tls: bool,
     /// Stops what accepts requests from outside.
     doors: Tasks,
     /// Stops what answers them.
@@ -106,7 +107,7 @@ impl App {
             None => None,
         };
         let listeners = Listeners::open(&config).await?;
-        let address = listeners.address;
+        let (address, tls) = (listeners.address, listeners.tls.clone());
         let gateway_options = config.gateway();
         let (bus, nats) = connect(config.bus.clone()).await?;
         let watch = Watch::default();
@@ -183,7 +184,7 @@ impl App {
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
         background.open("saving the session clock", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
-        let mut reloads = Reloads { issuers: issuers.clone(), ..Reloads::default() };
+        let mut reloads = Reloads { issuers: issuers.clone(), tls: tls.clone(), ..Reloads::default() };
         if let Some(place) = secret_place {
             let sessions = Arc::clone(&sessions);
             let claim = claim.as_ref().map(Claim::handle);
@@ -196,7 +197,9 @@ impl App {
         }
         // What a client of another gateway says about proxies may be made up.
         let believes_scheme = config.gateway == GatewayKind::Embedded && !config.trusted_proxies.is_empty();
-        let origins = Arc::new(Origins::new(config.public_url, config.allow_origin, address, believes_scheme));
+        let origins = Arc::new(
+            Origins::new(config.public_url, config.allow_origin, address, believes_scheme).over_tls(tls.is_some()),
+        );
         let options = auth::Options {
             throttle: config.throttle,
             cookie: config.cookie,
@@ -284,6 +287,7 @@ impl App {
             has_header_auth,
             proxies: config.trusted_proxies,
             origins,
+            tls: tls.clone(),
             counts,
         };
         let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
@@ -295,6 +299,12 @@ impl App {
         }
         if is_without_users {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
+        }
+        let has_tls = tls.is_some();
+        if let Some(tls) = tls {
+            background.open("following the certificate", |stop| async move {
+                stop.run_until_cancelled_owned(tls.follow()).await;
+            });
         }
         let reloads = Arc::new(reloads);
         let following = Arc::clone(&reloads);
@@ -308,6 +318,7 @@ impl App {
             gateway,
             drain: config.drain,
             address,
+            has_tls,
             doors,
             services,
             background,
@@ -318,10 +329,11 @@ impl App {
         })
     }
 
-    /// Address of page, WebSocket and health check; none if they are not served.
+    /// URL of page, WebSocket and health check; none if they are not served.
     #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.address
+    pub fn url(&self) -> Option<String> {
+        let scheme = if self.has_tls { "https" } else { "http" };
+        self.address.map(|address| format!("{scheme}://{address}"))
     }
 
     /// Reloads users, secrets and issuers in the background.

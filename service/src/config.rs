@@ -28,6 +28,7 @@ use crate::{
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
     demo::DEMO_NAME,
+    http::TlsFiles,
     origins::AllowOrigin,
     secret::{self, SecretSource},
     signing::{KeyFormat, KeyTokens},
@@ -119,6 +120,7 @@ pub fn resolve(layers: Layers) -> Result<Config, ConfigError> {
     };
     Ok(Config {
         listen: listen.map(|listen| listen.value).or(default_listen),
+        tls: tls_files(&options)?,
         metrics_listen: options.metrics_listen()?.map(|listen| listen.value),
         bus,
         gateway: kind,
@@ -200,6 +202,15 @@ fn gateway_options(options: &layers::Given) -> Result<relogin_gateway::Options, 
         request_timeout: options.request_timeout()?.map(|time| Duration::from_millis(time.value)),
         reset_throttle: options.reset_throttle()?.map(|count| count.value),
         reference_throttle: options.reference_throttle()?.map(|count| count.value),
+    })
+}
+
+fn tls_files(options: &layers::Given) -> Result<Option<TlsFiles>, ConfigError> {
+    Ok(match (options.tls_cert()?, options.tls_key()?) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.value, key: key.value }),
+        (Some(certificate), None) => return Err(certificate.is_wrong(Problem::NeedsOther("--tls-key"))),
+        (None, Some(key)) => return Err(key.is_wrong(Problem::NeedsOther("--tls-cert"))),
+        (None, None) => None,
     })
 }
 

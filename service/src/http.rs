@@ -14,6 +14,7 @@ mod proxied;
 mod scrape;
 mod serve;
 mod stream;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -42,6 +43,7 @@ pub use health::Health;
 pub use listen::{ListenError, listen};
 pub use places::ConnectionLimits;
 pub use scrape::serve_metrics;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub struct Site {
     pub proxies: TrustedProxies,
     /// Which hosts are the server's own, and whose pages may connect.
     pub origins: Arc<Origins>,
+    /// TLS on the listening socket; none: plain.
+    pub tls: Option<Arc<Tls>>,
     /// What is counted.
     pub counts: Arc<HttpCounts>,
 }
@@ -95,8 +99,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Serves `site` until `stop`, and then until the responses in flight are sent. The gateway stops
 /// its WebSockets. Connections are accepted within `limits`.
 pub async fn run(listener: TcpListener, site: Site, limits: ConnectionLimits, stop: impl Future<Output = ()>) {
-    let (proxies, counts) = (site.proxies.clone(), Arc::clone(&site.counts));
-    serve::run(listener, router(Arc::new(site)), proxies, limits, counts, stop).await;
+    let (proxies, counts, tls) = (site.proxies.clone(), Arc::clone(&site.counts), site.tls.clone());
+    serve::run(listener, router(Arc::new(site)), serve::Doors { proxies, limits, counts, tls }, stop).await;
 }
 
 fn router(site: Arc<Site>) -> Router {

@@ -137,8 +137,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         app = App::start(config) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let ready = match app.address() {
-        Some(address) => format!("relogin: ready on http://{address}\n"),
+    let ready = match app.url() {
+        Some(url) => format!("relogin: ready on {url}\n"),
         None => "relogin: ready on nats\n".to_owned(),
     };
     // Nobody may be reading, or the pipe may be full.

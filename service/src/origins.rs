@@ -33,6 +33,8 @@ pub struct Origins {
     listen: Option<SocketAddr>,
     /// Whether `X-Forwarded-Proto` comes only from trusted proxies.
     believes_scheme: bool,
+    /// Whether clients connect to it by TLS.
+    has_tls: bool,
     complaints: Complaints,
 }
 
@@ -85,7 +87,13 @@ impl Origins {
             AllowOrigin::Any => Vec::new(),
             AllowOrigin::List(allowed) => allowed.iter().filter_map(|page| parse_page(page)).collect(),
         };
-        Self { public, allow, allowed, listen, believes_scheme, complaints: Complaints::default() }
+        Self { public, allow, allowed, listen, believes_scheme, has_tls: false, complaints: Complaints::default() }
+    }
+
+    /// The same, of a server that clients connect to by TLS, if `has_tls`.
+    #[must_use]
+    pub fn over_tls(self, has_tls: bool) -> Self {
+        Self { has_tls, ..self }
     }
 
     /// Refuses a request for an unknown host. A request without a host is not from a browser.
@@ -177,7 +185,7 @@ impl Origins {
     pub fn are_cookies_secure(&self, client: &Origin) -> bool {
         match self.public_of(client) {
             Some(public) => scheme(public) == "https",
-            None => self.forwarded_scheme(client) == Some("https") || !is_local(client),
+            None => self.known_scheme(client) == Some("https") || !is_local(client),
         }
     }
 
@@ -224,7 +232,7 @@ impl Origins {
         let default_port = if scheme == "https" { 443 } else { 80 };
         *page_host == host
             && *page_port == port.unwrap_or(default_port)
-            && self.forwarded_scheme(client).is_none_or(|forwarded| forwarded == scheme)
+            && self.known_scheme(client).is_none_or(|known| known == scheme)
     }
 
     /// The public origin that a request is for: the one of its page, else of the requested host,
@@ -240,10 +248,12 @@ impl Origins {
             .or_else(|| self.public.first())
     }
 
-    /// The protocol that a trusted proxy reports of its client.
-    fn forwarded_scheme<'a>(&self, client: &'a Origin) -> Option<&'a str> {
-        let scheme = if self.believes_scheme { one(&client.header, "X-Forwarded-Proto")? } else { return None };
-        ["https", "http"].into_iter().find(|known| scheme.trim().eq_ignore_ascii_case(known))
+    /// The protocol by which the client came: what a trusted proxy reports, or the server's own.
+    fn known_scheme(&self, client: &Origin) -> Option<&'static str> {
+        let own = self.has_tls.then_some("https");
+        let forwarded = one(&client.header, "X-Forwarded-Proto").filter(|_| self.believes_scheme);
+        let Some(forwarded) = forwarded else { return own };
+        ["https", "http"].into_iter().find(|known| forwarded.trim().eq_ignore_ascii_case(known))
     }
 }
 

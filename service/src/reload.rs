@@ -13,6 +13,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
+    http::Tls,
     instance::Claim,
     issuers::Issuers,
     secret::{self, SecretBucket},
@@ -29,6 +30,8 @@ pub struct Reloads {
     pub secrets: Option<Secrets>,
     /// None: there are no issuers.
     pub issuers: Option<Arc<Issuers>>,
+    /// None: clients connect without TLS.
+    pub tls: Option<Arc<Tls>>,
     /// One reload at a time.
     pub turn: Mutex<()>,
 }
@@ -79,6 +82,11 @@ impl Reloads {
             let issuers = Arc::clone(issuers);
             let reloaded = spawn_blocking(move || issuers.reload().map_err(|error| Chain(&error).to_string()));
             note("issuer", reloaded.await.unwrap_or_else(|panic| Err(panic.to_string())));
+        }
+        if let Some(tls) = &self.tls {
+            let tls = Arc::clone(tls);
+            let reloaded = spawn_blocking(move || tls.reload().map_err(|error| Chain(&error).to_string()));
+            note("certificate", reloaded.await.unwrap_or_else(|panic| Err(panic.to_string())));
         }
         let read = if read.is_empty() { "nothing".to_owned() } else { read.join(", ") };
         match kept.as_slice() {

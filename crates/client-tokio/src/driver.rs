@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::{
     MemoryStorage, Storage,
-    socket::{Socket, SocketEvent},
+    socket::{Gateway, Socket, SocketEvent},
 };
 
 /// How to connect, and whether to keep a session.
@@ -21,6 +21,8 @@ pub struct Options {
     gateways: Vec<String>,
     config: Config,
     storage: Box<dyn Storage>,
+    #[cfg(feature = "tls")]
+    trust: crate::tls::Trust,
 }
 
 /// Everything that wakes the loop.
@@ -35,12 +37,18 @@ enum Wake {
 }
 
 impl Options {
-    /// A plain RES client of the gateway at this address (`ws://…`), without a session. Of several
+    /// A plain RES client of the gateway at this address (`ws://…` or, with the feature `tls`, `wss://…`), without a session. Of several
     /// addresses it uses one that works: `Options::new(["ws://one", "ws://other"])`.
     #[must_use]
     pub fn new(gateways: impl Into<Addresses>) -> Self {
         let gateways = gateways.into().into_vec();
-        Self { config: Config::plain(gateways.len()), gateways, storage: Box::new(MemoryStorage::default()) }
+        Self {
+            config: Config::plain(gateways.len()),
+            gateways,
+            storage: Box::new(MemoryStorage::default()),
+            #[cfg(feature = "tls")]
+            trust: crate::tls::Trust::default(),
+        }
     }
 
     /// Keeps the session of the service that was started with `--name` `name`, and its relogin key
@@ -52,6 +60,17 @@ impl Options {
         self.config.name = ResourceId::parse(name)?;
         self.config.keep_session = true;
         self.storage = Box::new(storage);
+        Ok(self)
+    }
+
+    /// For `wss:`, trusts gateways for which one of the authorities in `pem` vouches, instead of
+    /// those that the system trusts.
+    ///
+    /// # Errors
+    /// [`NoCertificate`](crate::NoCertificate) if there is none in `pem`.
+    #[cfg(feature = "tls")]
+    pub fn trust(mut self, pem: &[u8]) -> Result<Self, crate::NoCertificate> {
+        self.trust = crate::tls::Trust::only(pem)?;
         Ok(self)
     }
 
@@ -76,6 +95,8 @@ impl Options {
             start,
             gateways: self.gateways,
             storage: Some(self.storage),
+            #[cfg(feature = "tls")]
+            trust: self.trust,
             refused: None,
             socket: None,
             lock: None,
@@ -93,6 +114,8 @@ struct Driver {
     gateways: Vec<String>,
     /// `None` only while it is used on a blocking thread, or after it has panicked.
     storage: Option<Box<dyn Storage>>,
+    #[cfg(feature = "tls")]
+    trust: crate::tls::Trust,
     /// The text that the storage could not keep.
     refused: Option<Option<String>>,
     socket: Option<(SocketId, Socket)>,
@@ -170,7 +193,12 @@ impl Driver {
             Action::OpenSocket(id, gateway) => {
                 // If the configuration counts more gateways than there are, those cannot be had.
                 let url = self.gateways.get(gateway).cloned().unwrap_or_default();
-                self.socket = Some((id, Socket::open(url)));
+                let gateway = Gateway {
+                    url,
+                    #[cfg(feature = "tls")]
+                    trust: self.trust.clone(),
+                };
+                self.socket = Some((id, Socket::open(gateway)));
             }
             Action::SendFrame(id, frame) => {
                 if let Some((_, socket)) = self.socket.as_ref().filter(|(open, _)| *open == id) {

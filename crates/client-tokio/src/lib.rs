@@ -9,6 +9,8 @@
 mod driver;
 mod socket;
 mod storage;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use driver::Options;
 pub use relogin_client::{
@@ -18,6 +20,8 @@ pub use relogin_client::{
 };
 pub use relogin_res::{InvalidResourceId, ResourceId};
 pub use storage::{FileStorage, MemoryStorage, Storage};
+#[cfg(feature = "tls")]
+pub use tls::NoCertificate;
 
 /// What docs/client.md shows is compiled.
 #[cfg(doctest)]

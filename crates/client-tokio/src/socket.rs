@@ -3,10 +3,10 @@
 
 use futures_util::{SinkExt, StreamExt};
 use relogin_client_proto::Closing;
-use tokio::sync::mpsc;
+use tokio::{net::TcpStream, sync::mpsc};
 use tokio_tungstenite::{
-    connect_async,
-    tungstenite::{Message, Utf8Bytes, protocol::CloseFrame},
+    MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+    tungstenite::{Error, Message, Utf8Bytes, protocol::CloseFrame},
 };
 
 /// How many frames may wait for the driver before no more are read from the gateway.
@@ -30,10 +30,10 @@ pub(crate) enum SocketEvent {
 
 impl Socket {
     /// Begins to open a socket.
-    pub(crate) fn open(url: String) -> Self {
+    pub(crate) fn open(gateway: Gateway) -> Self {
         let (frames, to_send) = mpsc::unbounded_channel();
         let (happens, events) = mpsc::channel(MAX_FRAMES);
-        tokio::spawn(run(url, to_send, happens));
+        tokio::spawn(run(gateway, to_send, happens));
         Self { frames, events }
     }
 
@@ -48,13 +48,34 @@ impl Socket {
     }
 }
 
+/// What to connect to.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) url: String,
+    #[cfg(feature = "tls")]
+    pub(crate) trust: crate::tls::Trust,
+}
+
+impl Gateway {
+    async fn connect(self) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, Error> {
+        #[cfg(feature = "tls")]
+        let connector = self.trust.connector(&self.url).await;
+        #[cfg(not(feature = "tls"))]
+        let connector = None;
+        Ok(connect_async_tls_with_config(self.url, None, false, connector).await?.0)
+    }
+}
+
 /// Runs the socket until it closes or the [`Socket`] is dropped.
-async fn run(url: String, mut to_send: mpsc::UnboundedReceiver<String>, happens: mpsc::Sender<SocketEvent>) {
+async fn run(gateway: Gateway, mut to_send: mpsc::UnboundedReceiver<String>, happens: mpsc::Sender<SocketEvent>) {
     let opened = tokio::select! {
-        opened = connect_async(url) => opened,
+        opened = gateway.connect() => opened,
         () = happens.closed() => return,
     };
-    let Ok((stream, _)) = opened else { return };
+    let stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => return log::debug!(target: "relogin", "cannot connect: {error}"),
+    };
     let (mut sink, mut source) = stream.split();
     if happens.send(SocketEvent::Opened).await.is_err() {
         return;

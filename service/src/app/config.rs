@@ -12,6 +12,7 @@ use crate::{
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
+    http::TlsFiles,
     origins::AllowOrigin,
     secret::SecretSource,
     signing::KeyTokens,
@@ -22,6 +23,8 @@ use crate::{
 pub struct Config {
     /// Address of page, WebSocket and health check, as `host:port`; none: not served.
     pub listen: Option<String>,
+    /// Certificate and key by which clients connect; none: without TLS.
+    pub tls: Option<TlsFiles>,
     /// Address of the metrics, likewise.
     pub metrics_listen: Option<String>,
     /// The message bus.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::{config::Config, tasks::Tasks};
 use crate::{
-    http::{self, ConnectionLimits, Site},
+    http::{self, ConnectionLimits, Site, Tls},
     metrics::Metrics,
 };
 
@@ -17,12 +17,15 @@ use crate::{
 pub(super) struct Listeners {
     clients: Option<TcpListener>,
     metrics: Option<TcpListener>,
+    /// How, if not plainly.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Where clients connect.
     pub(super) address: Option<SocketAddr>,
 }
 
 impl Listeners {
     pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+        let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
         let clients = match &config.listen {
             Some(address) => Some(http::listen(address, "--listen").await?),
             None => None,
@@ -45,7 +48,7 @@ impl Listeners {
             }
             None => None,
         };
-        Ok(Self { clients, metrics, address })
+        Ok(Self { clients, metrics, tls, address })
     }
 
     /// Serves `site` to clients, within `limits`, until `doors` are closed.

@@ -76,6 +76,8 @@ macro_rules! options {
 
 options! {
     listen: "listen" "RELOGIN_LISTEN" values::listen => String;
+    tls_cert: "tls-cert" "RELOGIN_TLS_CERT" values::path => PathBuf;
+    tls_key: "tls-key" "RELOGIN_TLS_KEY" values::path => PathBuf;
     metrics_listen: "metrics-listen" "RELOGIN_METRICS_LISTEN" values::listen => String;
     nats: "nats" "RELOGIN_NATS" values::nats => String;
     nats_creds: "nats-creds" "RELOGIN_NATS_CREDS" values::path => PathBuf;

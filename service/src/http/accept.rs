@@ -21,6 +21,8 @@ pub(super) struct Acceptor {
     refused: LogThrottle,
     failed: LogThrottle,
     refusals: Arc<Semaphore>,
+    /// Whether clients expect TLS, so that a refusal would make no sense to them.
+    is_tls: bool,
 }
 
 /// How long to wait when a connection could not be accepted for lack of descriptors or memory.
@@ -36,9 +38,9 @@ const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r
     content-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\nToo many connections. Try later.\n";
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, places: Arc<Places>) -> Self {
+    pub(super) fn new(listener: TcpListener, places: Arc<Places>, is_tls: bool) -> Self {
         let (refused, failed) = (LogThrottle::default(), LogThrottle::default());
-        Self { listener, places, refused, failed, refusals: Arc::new(Semaphore::new(REFUSALS)) }
+        Self { listener, places, refused, failed, refusals: Arc::new(Semaphore::new(REFUSALS)), is_tls }
     }
 
     /// The next connection that has a place. Cancel safe.
@@ -82,6 +84,9 @@ impl Acceptor {
                 NoPlace::FullForAddress => "--max-connections-per-address",
             };
             warn!(since_last = counts.since_last, total = counts.total, "connections are refused: {option} are open");
+        }
+        if self.is_tls {
+            return;
         }
         let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() else { return };
         tokio::spawn(async move {

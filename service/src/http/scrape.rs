@@ -39,6 +39,6 @@ pub async fn serve_metrics<F, W>(
         }
     };
     let router = Router::new().route("/metrics", get(scrape)).layer(no_store);
-    let counts = Arc::new(HttpCounts::default());
-    serve::run(listener, router, TrustedProxies::default(), LIMITS, counts, stop).await;
+    let (proxies, counts) = (TrustedProxies::default(), Arc::new(HttpCounts::default()));
+    serve::run(listener, router, serve::Doors { proxies, limits: LIMITS, counts, tls: None }, stop).await;
 }

@@ -23,4 +23,5 @@ mod secrets_in_nats;
 mod sessions;
 mod several;
 mod start;
+mod tls;
 mod user;

@@ -168,7 +168,7 @@ impl Folder {
         let process = process.unwrap();
         let ready = process.line("that it is ready", |line| line.strip_prefix("relogin: ready on ").map(str::to_owned));
         let ready = ready.await.unwrap();
-        let address = ready.strip_prefix("http://").unwrap_or_default().to_owned();
+        let address = ready.split_once("://").map_or("", |(_, address)| address).to_owned();
         Service { process, address }
     }
 }

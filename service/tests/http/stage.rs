@@ -112,6 +112,7 @@ impl Stage {
             has_header_auth,
             proxies,
             origins,
+            tls: None,
             counts: Arc::default(),
         };
         let (stop, stopped) = oneshot::channel();
