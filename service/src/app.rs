@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod copying;
+pub mod gateway;
 mod listeners;
 mod open;
 pub mod secrets;
@@ -106,7 +107,7 @@ impl App {
             })?),
             None => None,
         };
-        let listeners = Listeners::open(&config).await?;
+        let listeners = Listeners::open(&config.listening()).await?;
         let (address, tls) = (listeners.address, listeners.tls.clone());
         let gateway_options = config.gateway();
         let (bus, nats) = connect(config.bus.clone()).await?;
@@ -269,7 +270,7 @@ impl App {
         }
         background.open("watching the message bus", |stop| resets.announce_after_losses(stop));
         let health = Health {
-            store: Arc::clone(&store),
+            store: Some(Arc::clone(&store)),
             bus: Arc::clone(&bus),
             peers,
             gateway: gateway.clone(),
@@ -281,6 +282,7 @@ impl App {
             gateway: gateway.clone(),
             health,
             jwks,
+            has_page: true,
             demo: config.demo,
             cookie,
             ws_paths: config.ws_paths,
@@ -291,7 +293,7 @@ impl App {
             counts,
         };
         let limits = ConnectionLimits::new(config.max_connections, config.max_connections_per_address, descriptors);
-        listeners.serve(&doors, site, limits, metrics);
+        listeners.serve(&doors, &background, site, limits, metrics);
         if config.demo && address.is_some_and(|address| !address.ip().to_canonical().is_loopback()) {
             warn!(
                 "--demo on an address that others can reach: anybody can log in, because the demo's passwords are known"
@@ -301,11 +303,6 @@ impl App {
             warn!("nobody can log in yet: add a user by `relogin user add`, or look around with --demo");
         }
         let has_tls = tls.is_some();
-        if let Some(tls) = tls {
-            background.open("following the certificate", |stop| async move {
-                stop.run_until_cancelled_owned(tls.follow()).await;
-            });
-        }
         let reloads = Arc::new(reloads);
         let following = Arc::clone(&reloads);
         background.open("following the secrets", |stop| async move {

@@ -40,6 +40,11 @@ enum CliCommand {
     /// Each option is taken from the command line, else from the environment, else from
     /// relogin.toml.
     Serve(Box<ServeArgs>),
+    /// Run the embedded gateway alone, in the place of a Resgate and with its configuration file
+    ///
+    /// Resgate's defaults hold: port 8080 on all addresses, pages of all origins. What is different
+    /// is in docs/gateway.md.
+    Gateway(GatewayArgs),
     /// Edit the users file; a running service notices within a second or two
     User(UserArgs),
     /// Check or repair the session store of a stopped service
@@ -54,6 +59,16 @@ struct ServeArgs {
     config: ConfigArgs,
     #[command(flatten)]
     options: Options,
+}
+
+#[derive(Debug, Args)]
+struct GatewayArgs {
+    /// Resgate's configuration file, in JSON
+    #[arg(long, value_name = "FILE")]
+    resgate_config: PathBuf,
+    /// Address for clients, instead of that in the file
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_listen)]
+    listen: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -230,6 +245,8 @@ pub struct PasswordArgs {
 pub enum Invocation {
     /// `relogin serve`.
     Serve(Layers),
+    /// `relogin gateway`, with Resgate's configuration file, and maybe another address.
+    Gateway(PathBuf, Option<String>),
     /// `relogin user`; the options that can be given are `users`, `password-cost` and `config`.
     User(Layers, UserEdit),
     /// `relogin user changed`; the options that can be given are `data` and `config`.
@@ -260,6 +277,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Str
     let (_, matches) = matches.subcommand().expect("clap demands a subcommand");
     Ok(match cli.command {
         CliCommand::Serve(args) => Invocation::Serve(layers(args.options, args.config, matches)),
+        CliCommand::Gateway(GatewayArgs { resgate_config, listen }) => Invocation::Gateway(resgate_config, listen),
         CliCommand::Store(StoreArgs { config, data, command }) => match command {
             StoreSubcommand::InPlace(command) => {
                 Invocation::Store(layers(Options { data, ..Options::default() }, config, matches), command)
@@ -325,6 +343,10 @@ fn parse_place(text: &str) -> Result<Place, String> {
         Some(("jetstream", bucket)) if !bucket.is_empty() => Ok(Place::JetStream(bucket.to_owned())),
         _ => Err("expected sled:FOLDER or jetstream:BUCKET".to_owned()),
     }
+}
+
+fn parse_listen(text: &str) -> Result<String, String> {
+    config::listen(text.to_owned()).map_err(|problem| problem.to_string())
 }
 
 fn parse_replicas(text: &str) -> Result<Replicas, String> {

@@ -4,6 +4,7 @@ mod gateway;
 mod layers;
 mod options;
 mod origin;
+mod resgate;
 mod stores;
 mod values;
 
@@ -21,7 +22,8 @@ pub use options::Options;
 use origin::Value;
 pub use origin::{ConfigError, Origin};
 use relogin_users::cost::Cost;
-pub use values::{Problem, replicas};
+pub use resgate::resgate;
+pub use values::{Problem, listen, replicas};
 
 use crate::{
     app::config::{BusKind, Config, GatewayKind, StoreKind, UsersSource},

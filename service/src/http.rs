@@ -54,6 +54,8 @@ pub struct Site {
     pub health: Health,
     /// The public keys of JWT relogin keys; none if keys are not JWTs.
     pub jwks: watch::Receiver<Option<String>>,
+    /// Whether there is a page.
+    pub has_page: bool,
     /// Whether the page names the demo's users.
     pub demo: bool,
     /// The cookie for a browser that asks for the page and has none yet; none if cookies are off.
@@ -235,7 +237,8 @@ async fn serve(
         Some(gateway) if request.uri().path().starts_with(&gateway.api().path) => {
             api::respond(gateway, &site, client, request).await
         }
-        _ => serve_page(&site, client, request),
+        _ if site.has_page => serve_page(&site, client, request),
+        _ => (StatusCode::NOT_FOUND, "There is nothing here.\n").into_response(),
     }
 }
 

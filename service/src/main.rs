@@ -16,7 +16,11 @@ use std::{
 
 use anyhow::Context;
 use relogin::{
-    app::{App, Failure, config::Config},
+    app::{
+        App, Failure,
+        config::{Config, GatewayConfig},
+        gateway::GatewayApp,
+    },
     cli::{self, Invocation},
     config,
     log::{Log, LogGuard},
@@ -87,14 +91,15 @@ fn run(args: impl Iterator<Item = OsString>) -> anyhow::Result<ExitCode> {
         Ok(Invocation::Serve(layers)) => {
             set_allocator_options();
             let config = config::resolve(layers)?;
-            let (repetitions, _log) = log_to_stderr(config.log.as_deref())?;
-            let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
-            housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
-            let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
-            let code = runtime.block_on(serve(config))?;
-            // Password checks that nobody waits for any more would delay the end.
-            runtime.shutdown_background();
-            return Ok(code);
+            let log = config.log.clone();
+            return run_server(log.as_deref(), serve(config));
+        }
+        Ok(Invocation::Gateway(file, listen)) => {
+            set_allocator_options();
+            let mut config = config::resgate(&file)?;
+            config.listening.listen = listen.or(config.listening.listen);
+            let log = config.log.clone();
+            return run_server(log.as_deref(), serve_gateway(config));
         }
         Err(text) => {
             complain(text.trim_end());
@@ -113,6 +118,50 @@ fn set_allocator_options() {
     // It returns only if that fails. Without these options the service holds more memory, and
     // works as well.
     let _error = Command::new(program).arg0(name).args(args).envs(missing).exec();
+}
+
+/// Runs a server to its end, with this log filter.
+fn run_server(log: Option<&str>, server: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let (repetitions, _log) = log_to_stderr(log)?;
+    let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
+    housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
+    let code = runtime.block_on(server)?;
+    // Password checks that nobody waits for any more would delay the end.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+/// Runs the gateway alone until a signal stops it.
+async fn serve_gateway(config: GatewayConfig) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let app = tokio::select! {
+        app = GatewayApp::start(config) => app?,
+        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+    };
+    say_ready(app.url()).await;
+    let code = loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                SignalMeaning::Stop => break ExitCode::SUCCESS,
+                SignalMeaning::Reload => app.reload(),
+            },
+            () = app.failed() => break ExitCode::FAILURE,
+        }
+    };
+    info!("stopping; send the signal again to stop at once");
+    tokio::select! {
+        () = app.stop() => Ok(code),
+        () = signals.stop() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Writes the line that says that a server is ready, and where.
+async fn say_ready(url: Option<String>) {
+    let ready = format!("relogin: ready on {}\n", url.as_deref().unwrap_or("nats"));
+    // Nobody may be reading, or the pipe may be full.
+    let written = spawn_blocking(move || io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()));
+    timeout(READY_DEADLINE, written).await.ok();
 }
 
 /// Housekeeping once a second as long as the service runs: reports how often lines were left out of
@@ -137,14 +186,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         app = App::start(config) => app?,
         () = signals.stop() => return Ok(ExitCode::SUCCESS),
     };
-    let ready = match app.url() {
-        Some(url) => format!("relogin: ready on {url}\n"),
-        None => "relogin: ready on nats\n".to_owned(),
-    };
-    // Nobody may be reading, or the pipe may be full.
-    let written = spawn_blocking(move || io::stdout().write_all(ready.as_bytes()).and_then(|()| io::stdout().flush()));
-    timeout(READY_DEADLINE, written).await.ok();
-
+    say_ready(app.url()).await;
     let code = loop {
         tokio::select! {
             told = signals.next() => match told {

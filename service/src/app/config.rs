@@ -84,7 +84,50 @@ pub struct Config {
     pub log: Option<String>,
 }
 
+/// Where a process listens.
+#[derive(Clone, Debug, Default)]
+pub struct Listening {
+    /// Address of clients, as `host:port`; none: nobody is served.
+    pub listen: Option<String>,
+    /// Certificate and key by which they connect; none: without TLS.
+    pub tls: Option<TlsFiles>,
+    /// Address of the metrics.
+    pub metrics: Option<String>,
+    /// Whether the server knows its own names.
+    pub has_public_url: bool,
+}
+
+/// Everything that `relogin gateway` needs to know.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where it listens.
+    pub listening: Listening,
+    /// The message bus.
+    pub nats: NatsConfig,
+    /// What the gateway does.
+    pub options: relogin_gateway::Options,
+    /// The paths of WebSockets.
+    pub ws_paths: Vec<String>,
+    /// Which pages may connect.
+    pub allow_origin: AllowOrigin,
+    /// How long a stop may take to close connections.
+    pub drain: Duration,
+    /// The log filter; none: `RUST_LOG` decides.
+    pub log: Option<String>,
+}
+
 impl Config {
+    /// Where it listens.
+    #[must_use]
+    pub fn listening(&self) -> Listening {
+        Listening {
+            listen: self.listen.clone(),
+            tls: self.tls.clone(),
+            metrics: self.metrics_listen.clone(),
+            has_public_url: !self.public_url.is_empty(),
+        }
+    }
+
     /// What the gateway does: without a header authentication that was asked for, the service's own
     /// is called where that has something to do.
     #[must_use]

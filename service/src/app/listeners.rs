@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use super::{config::Config, tasks::Tasks};
+use super::{config::Listening, tasks::Tasks};
 use crate::{
     http::{self, ConnectionLimits, Site, Tls},
     metrics::Metrics,
@@ -24,7 +24,7 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn open(config: &Listening) -> anyhow::Result<Self> {
         let tls = config.tls.clone().map(Tls::open).transpose()?.map(Arc::new);
         let clients = match &config.listen {
             Some(address) => Some(http::listen(address, "--listen").await?),
@@ -35,12 +35,12 @@ impl Listeners {
             .map(TcpListener::local_addr)
             .transpose()
             .context("cannot find out the address that is listened on")?;
-        if address.is_some_and(|address| !address.ip().is_loopback()) && config.public_url.is_empty() {
+        if address.is_some_and(|address| !address.ip().is_loopback()) && !config.has_public_url {
             warn!(
                 "listening beyond this machine without --public-url: every requested host counts as this server's name"
             );
         }
-        let metrics = match &config.metrics_listen {
+        let metrics = match &config.metrics {
             Some(address) => {
                 let listener = http::listen(address, "--metrics-listen").await?;
                 info!("metrics are on http://{}/metrics", listener.local_addr()?);
@@ -51,8 +51,21 @@ impl Listeners {
         Ok(Self { clients, metrics, tls, address })
     }
 
-    /// Serves `site` to clients, within `limits`, until `doors` are closed.
-    pub(super) fn serve(self, doors: &Tasks, site: Site, limits: ConnectionLimits, metrics: Metrics) {
+    /// Serves `site` to clients, within `limits`, until `doors` are closed. The certificate is
+    /// followed in the `background`.
+    pub(super) fn serve(
+        self,
+        doors: &Tasks,
+        background: &Tasks,
+        site: Site,
+        limits: ConnectionLimits,
+        metrics: Metrics,
+    ) {
+        if let Some(tls) = self.tls {
+            background.open("following the certificate", |stop| async move {
+                stop.run_until_cancelled_owned(tls.follow()).await;
+            });
+        }
         if let Some(listener) = self.clients {
             doors.open("serving HTTP", move |stop| http::run(listener, site, limits, stop.cancelled_owned()));
         }

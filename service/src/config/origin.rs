@@ -39,6 +39,16 @@ pub enum ConfigError {
         /// The parser's message.
         message: String,
     },
+    /// An option of Resgate cannot be taken over.
+    #[error("{}: {option} {reason}", path.display())]
+    Resgate {
+        /// The file.
+        path: PathBuf,
+        /// The option.
+        option: &'static str,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// An option's value is invalid.
     #[error("{origin} {problem}")]
     Value {

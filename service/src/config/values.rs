@@ -94,7 +94,11 @@ pub enum Problem {
     Log(String),
 }
 
-pub(super) fn listen(text: String) -> Result<String, Problem> {
+/// An address to listen on.
+///
+/// # Errors
+/// [`Problem::Listen`] if it is none.
+pub fn listen(text: String) -> Result<String, Problem> {
     let is_address = text.rsplit_once(':').is_some_and(|(host, port)| {
         // An IPv6 address needs its brackets; otherwise its last part would be taken for the port.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);

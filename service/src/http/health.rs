@@ -14,8 +14,8 @@ use crate::instance::Peers;
 /// What the health check asks.
 #[derive(Clone)]
 pub struct Health {
-    /// The session store.
-    pub store: Arc<dyn SessionStore>,
+    /// The session store, if this process has one.
+    pub store: Option<Arc<dyn SessionStore>>,
     /// The message bus.
     pub bus: Arc<dyn Bus>,
     /// The state of other instances of the same name.
@@ -53,10 +53,12 @@ impl Health {
         if self.stopping.is_cancelled() {
             return Err(Unhealthy::IsStopping);
         }
-        timeout(STORE_DEADLINE, self.store.check())
-            .await
-            .map_err(|_| Unhealthy::StoreIsSilent)?
-            .map_err(Unhealthy::Store)?;
+        if let Some(store) = &self.store {
+            timeout(STORE_DEADLINE, store.check())
+                .await
+                .map_err(|_| Unhealthy::StoreIsSilent)?
+                .map_err(Unhealthy::Store)?;
+        }
         if *self.bus.link().borrow() == Link::Down {
             return Err(Unhealthy::BusIsDown);
         }

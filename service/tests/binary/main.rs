@@ -16,6 +16,7 @@ mod nats_gateway;
 mod permissions;
 mod program;
 mod reload;
+mod resgate_config;
 mod rollback;
 mod rolling;
 mod secrets;

@@ -155,7 +155,16 @@ impl Folder {
     async fn start(&self, wrapper: &[&str], options: &str, env: &[(&str, &str)], input: Stdio) -> Service {
         let listen =
             if options.contains("--nats") || options.contains("--listen") { "" } else { "--listen 127.0.0.1:0 " };
-        let args = format!("serve {listen}{options}");
+        self.run_server(wrapper, &format!("serve {listen}{options}"), env, input).await
+    }
+
+    /// Starts `relogin gateway` with this configuration file of Resgate's, on a free port.
+    pub(crate) async fn gateway(&self, config: &str) -> Service {
+        let args = format!("gateway --resgate-config {config} --listen 127.0.0.1:0");
+        self.run_server(&[], &args, &[], Stdio::null()).await
+    }
+
+    async fn run_server(&self, wrapper: &[&str], args: &str, env: &[(&str, &str)], input: Stdio) -> Service {
         let process = Process::start_under(
             &wrapper.iter().map(|&word| word.to_owned()).collect::<Vec<_>>(),
             Path::new(env!("CARGO_BIN_EXE_relogin")),

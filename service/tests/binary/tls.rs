@@ -86,8 +86,14 @@ async fn pages_and_websockets_are_served_over_tls() {
     let url = format!("wss://{}/", service.address);
     let options = || Options::new(&url).session("session", MemoryStorage::default()).unwrap();
     let client = options().trust(authority.as_bytes()).unwrap().connect();
+    let mut events = client.events();
     soon(client.login("jane", "jane")).await.unwrap();
-    assert!(matches!(client.session(), SessionState::LoggedIn(user) if user.name == "Jane Doe"));
+    let logged_in = async {
+        while !matches!(client.session(), SessionState::LoggedIn(_)) {
+            events.next().await;
+        }
+    };
+    soon(logged_in).await;
     let model = soon(client.model::<Value>("ticker.model")).await.unwrap();
     assert!(model.get().unwrap().is_object());
     let stranger = options().connect();

@@ -96,7 +96,7 @@ impl Stage {
         let store = Arc::new(MemoryStore::new());
         let stopping = CancellationToken::new();
         let health = Health {
-            store: store.clone(),
+            store: Some(store.clone()),
             bus: Arc::clone(&bus),
             peers: Peers::default(),
             gateway: Some(Arc::clone(&gateway)),
@@ -106,6 +106,7 @@ impl Stage {
             gateway: Some(Arc::clone(&gateway)),
             health,
             jwks: tokio::sync::watch::channel(Some(JWKS.to_owned())).1,
+            has_page: true,
             demo: false,
             cookie: Some(BrowserCookie::new("session", Arc::clone(&origins))),
             ws_paths: vec!["/".to_owned(), "/ws".to_owned()],
