@@ -28,6 +28,7 @@ use crate::{
     memory::{LastShared, Memory},
     requests::{CloseOnDrop, Requests},
     stop::stopped,
+    trace,
 };
 
 /// What a driver needs.
@@ -243,6 +244,7 @@ impl Driver {
             self.turns.push_back(key);
             connection.unanswered += 1;
             self.unanswered += 1;
+            trace::received(key.0, &text);
             self.frames.received += 1;
             self.frames.bytes_received += text.len() as u64;
             self.tell(Input::Frame { connection: key, text: &text });
@@ -286,9 +288,11 @@ impl Driver {
         match delivery {
             Delivery::Message { tag, message } => {
                 let (subject, payload) = (&message.subject, &message.payload);
+                trace::heard(subject, payload);
                 self.tell(Input::Message { tag: Tag(tag.0), subject, payload });
             }
             Delivery::Reply { tag, payload } => {
+                trace::answered(tag.0, payload);
                 if PreResponse::parse(payload).is_some() {
                     self.requests.heard(*tag);
                 }

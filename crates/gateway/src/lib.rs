@@ -27,6 +27,7 @@ mod requests;
 mod responses;
 mod socket;
 mod stop;
+mod trace;
 
 pub use counts::{End, Refusal, Stats};
 pub use gateway::{Gateway, Options};

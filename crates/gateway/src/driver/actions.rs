@@ -9,6 +9,7 @@ use crate::{
     connection::{Connection, Way},
     event::Verdict,
     line::CloseReason,
+    trace,
 };
 
 impl Driver {
@@ -19,6 +20,7 @@ impl Driver {
             match action {
                 Action::Send { connection: key, frame } => {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
+                    trace::sent(key.0, &frame);
                     self.frames.sent += 1;
                     self.frames.bytes_sent += frame.len() as u64;
                     let shared = self.last_shared.count(&frame, &self.memory);
@@ -62,6 +64,7 @@ impl Driver {
                 }
                 Action::Listen { tag, pattern } => self.requests.listen(relogin_bus::Tag(tag.0), pattern),
                 Action::Ask { tag, asker, subject, payload } => {
+                    trace::asked(tag.0, &subject, &payload);
                     self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
                 }
                 Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
