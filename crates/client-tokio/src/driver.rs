@@ -37,8 +37,9 @@ enum Wake {
 }
 
 impl Options {
-    /// A plain RES client of the gateway at this address (`ws://…` or, with the feature `tls`, `wss://…`), without a session. Of several
-    /// addresses it uses one that works: `Options::new(["ws://one", "ws://other"])`.
+    /// A plain RES client of the gateway at this address (`ws://…` or, with the feature `tls`,
+    /// `wss://…`), without a session. Of several addresses it uses one that works:
+    /// `Options::new(["ws://one", "ws://other"])`.
     #[must_use]
     pub fn new(gateways: impl Into<Addresses>) -> Self {
         let gateways = gateways.into().into_vec();

@@ -178,8 +178,8 @@ impl Gateway {
         ConnectionKey(self.last_key.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// What the gateway has counted so far, and what it has now; none if it has ended. Asks the task
-    /// that knows, which may be busy.
+    /// What the gateway has counted so far, and what it has now; none if it has ended. Asks the
+    /// task that knows, which may be busy.
     pub async fn stats(&self) -> Option<Stats> {
         let (answer, answered) = oneshot::channel();
         self.driver.send(Event::Stats { answer }).ok()?;

@@ -1,6 +1,6 @@
-//! Traces frames and messages, for whoever looks for a fault: what they are and how large what is in
-//! them, but not what that says. Params, results, events and payloads may be passwords, tokens and
-//! keys, and so may queries. Must not decide anything.
+//! Traces frames and messages, for whoever looks for a fault: what they are and how large what is
+//! in them, but not what that says. Params, results, events and payloads may be passwords, tokens
+//! and keys, and so may queries. Must not decide anything.
 
 use std::{borrow::Cow, fmt};
 

@@ -16,8 +16,8 @@ pub struct Options {
     /// Port 0 picks a free port; the line `relogin: ready on …` on standard output names it.
     #[arg(long, env = "RELOGIN_LISTEN", value_name = "HOST:PORT", help_heading = "Addresses and bus")]
     pub listen: Option<String>,
-    /// Certificate of this server, and those of who vouches for it, in PEM; needs --tls-key [default:
-    /// none, clients connect without TLS]
+    /// Certificate of this server, and those of who vouches for it, in PEM; needs --tls-key
+    /// [default: none, clients connect without TLS]
     ///
     /// Then --listen is for https and wss, cookies are `Secure`, and only https pages are the
     /// server's own. The files are read again when they change, and on SIGHUP; open connections
@@ -27,8 +27,8 @@ pub struct Options {
     /// Key of --tls-cert, in PEM
     #[arg(long, env = "RELOGIN_TLS_KEY", value_name = "FILE", help_heading = "Addresses and bus")]
     pub tls_key: Option<PathBuf>,
-    /// Address for the metrics of this process, at /metrics, in the OpenMetrics format [default: not
-    /// served]
+    /// Address for the metrics of this process, at /metrics, in the OpenMetrics format [default:
+    /// not served]
     ///
     /// They tell no secrets, but how busy the server is: choose an address that only those can
     /// reach who may know it. The metrics are listed in docs/metrics.md.

@@ -1,4 +1,5 @@
-//! `relogin gateway` in the place of a Resgate, with its configuration file, before a service on NATS.
+//! `relogin gateway` in the place of a Resgate, with its configuration file, before a service on
+//! NATS.
 
 use std::fs;
 
