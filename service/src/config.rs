@@ -259,7 +259,8 @@ fn secret_source(options: &layers::Given, store: &StoreKind, data: &Path) -> Res
         (None, Some(passphrase), _) => return Err(passphrase.is_wrong(Problem::NeedsJetStream)),
         (Some(path), None, _) => SecretSource::File(path.value),
         (None, None, StoreKind::Memory) => SecretSource::Memory,
-        (None, None, _) => SecretSource::File(data.join("secret")),
+        // JetStream was refused without either (`stores.rs`).
+        (None, None, StoreKind::Sled | StoreKind::JetStream(_)) => SecretSource::File(data.join("secret")),
     })
 }
 

@@ -122,7 +122,8 @@ pub enum Command {
         /// What the method takes.
         params: Option<Json>,
     },
-    /// Call an auth method of a resource other than the session's own.
+    /// Call an auth method. Logins and logouts are the session manager's: they have commands of
+    /// their own.
     Auth {
         /// The resource.
         rid: ResourceId,

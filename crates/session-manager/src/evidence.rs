@@ -3,6 +3,9 @@
 //!
 //! `session.rs` collects the evidence: from the event `rotated` (`Session::rotated`; the diagnostic
 //! `MadeElsewhere`), and from a user model that lost its user (`Session::user_lost`; `UserLost`).
+//! When the service detects reuse, it tells `rotated` with a generation that nobody has made, one
+//! above the newest; the audit trail has none with that number. Only the key of a bearer session
+//! can be stolen so: bound keys, and those of cookie sessions, end as `Refused` or otherwise.
 //! A page that heard neither, because there was no connection, says `Refused` (or `Expired`), even
 //! if the service has detected the reuse (`reuse_detected` in its audit trail).
 
@@ -14,7 +17,7 @@ use crate::{
 /// What was heard against the session since its key was last good.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TheftEvidence {
-    /// Somebody has made this generation, and storage does not have it.
+    /// The service has told of this generation, and storage does not have it.
     pub(crate) rotated: Option<Holding>,
     /// The service took the user away.
     pub(crate) is_user_taken: bool,

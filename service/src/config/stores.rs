@@ -29,14 +29,17 @@ pub(super) fn store(options: &Given, bus: &BusKind, name: &str) -> Result<StoreK
             };
             Ok(StoreKind::JetStream(BucketConfig { name, replicas: replicas.map(|it| it.value).unwrap_or_default() }))
         }
-        (other, _) => {
+        (store, _) => {
             if let Some(bucket) = bucket {
                 return Err(bucket.is_wrong(Problem::NeedsJetStream));
             }
             if let Some(replicas) = replicas {
                 return Err(replicas.is_wrong(Problem::NeedsJetStream));
             }
-            Ok(if other == Some(StoreName::Memory) { StoreKind::Memory } else { StoreKind::Sled })
+            Ok(match store {
+                Some(StoreName::Memory) => StoreKind::Memory,
+                Some(StoreName::Sled | StoreName::JetStream) | None => StoreKind::Sled,
+            })
         }
     }
 }

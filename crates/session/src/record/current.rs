@@ -2,17 +2,20 @@
 //!
 //! Stored bytes are positional, so each new field is a new format. To add one:
 //!
-//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to: the stored text
-//!    `V3` of its tests.
+//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to, in base64, by a
+//!    test that you throw away: the stored text `V3` of its tests.
 //! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with
 //!    that number, and let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into
 //!    `RecordV3`.
 //! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
 //! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of
 //!    older formats, a test that reads `V3`, and the sizes that a test expects.
+//! 5. In `service/tests/binary/rolling.rs`: the format's number, that of a newer one, and the
+//!    struct of the last format but one, which is `V3` then.
 //!
-//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for nothing but
-//! the sizes. An older service cannot read the new records (`RecordError::UnknownFormat`).
+//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for the sizes and
+//! the numbers of 5, for nothing else. An older service cannot read the new records
+//! (`RecordError::UnknownFormat`).
 
 use serde::{Deserialize, Serialize};
 
