@@ -1,8 +1,8 @@
 //! The storage record, which has the relogin key: in localStorage, under `relogin:<name>` (with
-//! `:bearer` or the like behind it where a page asks for that: `StorageMode` in `session.rs`), and
-//! in the log of the IndexedDB database of that name (`record_log.rs`; the device key is in the
-//! same database, `device_key.rs`). Where both are refused, it is in this page's memory. The
-//! session manager makes the text, and may put a mark before it in localStorage
+//! `:bearer` behind it where a page asks for that: `StorageMode` in `session.rs`; a copy's is in
+//! memory), and in the log of the IndexedDB database of that name (`record_log.rs`; the device key
+//! is in the same database, `device_key.rs`). Where both are refused, it is in this page's memory.
+//! The session manager makes the text, and may put a mark before it in localStorage
 //! (`crates/session-manager/src/storage.rs`). Of a cookie session there is no key, but a text that
 //! names the session.
 //!

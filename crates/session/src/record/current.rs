@@ -7,6 +7,9 @@
 //! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with
 //!    that number, and let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into
 //!    `RecordV3`.
+//!    A field of `Device`, `MadeBy` or `Claims` changes all formats that have one: keep the old
+//!    struct in `v3.rs` for these, as `v1.rs` keeps `DeviceV1`. No stored text has claims: give
+//!    that of a new format some.
 //! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
 //! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of
 //!    older formats, a test that reads `V3`, and the sizes that a test expects.
