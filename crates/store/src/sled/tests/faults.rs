@@ -206,14 +206,14 @@ async fn write(store: &SledStore, n: u8, step: u64, context: &str) -> Result<Opt
 
 /// What a process that was killed has left: sessions in sled, others in the write-ahead log.
 async fn killed() -> (TempDir, Model) {
-    let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
     let mut model = Model::default();
     let store = SledStore::open_with(folder.path(), Arc::new(Disk), TINY).unwrap();
     for step in 1..=11 {
         let n = (step % u64::from(SESSIONS)) as u8;
         model.put(n, write(&store, n, step, "template").await.unwrap());
     }
-    super::power::copy_all(folder.path(), copy.path());
+    let copy = super::power::copy_at_rest(folder.path());
     store.close().await.unwrap();
     (copy, model)
 }
@@ -479,8 +479,7 @@ async fn a_store_of_before_there_were_manifests_opens() {
     SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap().close().await.unwrap();
     let store = SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap();
     model.put(1, write(&store, 1, 50, "old").await.unwrap());
-    let folder = tempfile::tempdir().unwrap();
-    super::power::copy_all(old.path(), folder.path());
+    let folder = super::power::copy_at_rest(old.path());
     store.close().await.unwrap();
     // An index that demands none, as it was written then.
     let index = folder.path().join("index");

@@ -18,6 +18,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
@@ -366,6 +367,28 @@ fn listed(root: &Path, folder: &Path) -> BTreeMap<PathBuf, u64> {
     names
 }
 
+/// Copies the folder of a store that is open, as it was at one moment: what works on it behind a
+/// write is waited for.
+pub(super) fn copy_at_rest(from: &Path) -> TempDir {
+    let since = Instant::now();
+    loop {
+        let copy = tempfile::tempdir().unwrap();
+        copy_all(from, copy.path());
+        // All was read twice: what changed in between would differ in one of the two.
+        if contents(from) == contents(copy.path()) {
+            return copy;
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "it does not come to rest");
+    }
+}
+
+/// All files below a folder and what is in them.
+pub(super) fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let read = |path: &PathBuf| fs::read(folder.join(path)).unwrap_or_default();
+    listed(folder, folder).into_keys().map(|path| (path.clone(), read(&path))).collect()
+}
+
+/// Copies a folder. That of an open store may change meanwhile: see [`copy_at_rest`].
 pub(super) fn copy_all(from: &Path, to: &Path) {
     for path in listed(from, from).keys() {
         fs::create_dir_all(to.join(path).parent().unwrap()).unwrap();

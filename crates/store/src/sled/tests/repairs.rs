@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use relogin_session::{Record, SessionId, UserId};
@@ -16,6 +16,7 @@ use super::{
     },
     SessionStore, SledStore, StoreError,
     contract::record,
+    power::{contents, copy_all, copy_at_rest},
 };
 
 /// What must be there, by session.
@@ -30,7 +31,7 @@ fn sid(n: u16) -> SessionId {
 /// Sessions in sled, some of them changed or ended there, and others changed, made or ended in the
 /// write-ahead log of a service that was killed. In a folder of its own, as `data/sessions`.
 async fn killed() -> (TempDir, Model) {
-    let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let data = tempfile::tempdir().unwrap();
     let mut model = Model::new();
     let mut store = SledStore::open(&data.path().join("sessions")).unwrap();
     for step in 0..4_u16 {
@@ -60,32 +61,19 @@ async fn killed() -> (TempDir, Model) {
             store = SledStore::open(&data.path().join("sessions")).unwrap();
         }
     }
-    super::power::copy_all(data.path(), copy.path());
+    let copy = copy_at_rest(data.path());
     store.close().await.unwrap();
     (copy, model)
 }
 
 fn copy(of: &TempDir) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    super::power::copy_all(of.path(), copy.path());
+    copy_all(of.path(), copy.path());
     copy
 }
 
 fn folder(data: &TempDir) -> PathBuf {
     data.path().join("sessions")
-}
-
-/// All files and what is in them.
-fn contents(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut contents = BTreeMap::new();
-    for entry in fs::read_dir(data).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => contents.extend(self::contents(&path)),
-            false => drop(contents.insert(path.clone(), fs::read(&path).unwrap())),
-        }
-    }
-    contents
 }
 
 fn lost(report: &Report) -> BTreeSet<SessionId> {
