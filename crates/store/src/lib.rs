@@ -111,8 +111,9 @@ pub enum Damage {
 ///
 /// # Order between processes
 ///
-/// Several service processes may share a store that allows it (sled does not:
-/// [`StoreError::InUse`]). Revisions are all that they agree on:
+/// Several service processes may share a store that allows it. One that does not must refuse to be
+/// opened twice, as sled does ([`StoreError::InUse`]). Of a shared one, revisions are all that they
+/// agree on:
 ///
 /// - A plain read may be stale, and a write decided on it is then refused. What is not decided by a
 ///   write needs [`SessionStore::read_barrier`] first.

@@ -171,10 +171,11 @@ impl StoreKind {
         matches!(self, Self::JetStream(_))
     }
 
-    /// True if the store is in the data folder. Then what belongs to its sessions is kept there,
-    /// too: the session clock and the last seen users.
+    /// Whether what belongs to the sessions is kept in the data folder: the session clock, and the
+    /// last seen users, without which a password that was changed while the service was down ends
+    /// no session. True for each store of one process whose sessions outlive it.
     #[must_use]
-    pub fn is_in_data_folder(&self) -> bool {
+    pub fn keeps_state_in_data_folder(&self) -> bool {
         match self {
             Self::Sled => true,
             Self::JetStream(_) | Self::Memory => false,

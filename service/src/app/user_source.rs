@@ -75,7 +75,8 @@ impl UserSource {
     }
 }
 
-/// Where the last seen users of a file are kept; none if no session outlives the process.
+/// Where the last seen users of a file are kept; nowhere if no session outlives the process, or if
+/// several processes share the store.
 fn known_users(config: &Config) -> Option<PathBuf> {
-    config.store.is_in_data_folder().then(|| config.data.join("users.known"))
+    config.store.keeps_state_in_data_folder().then(|| config.data.join("users.known"))
 }
