@@ -68,7 +68,7 @@ class OnConnectHooks {
  * sets only while it calls the hook.
  */
 export class ResClientLink extends Link {
-  protected readonly client: Hooked;
+  readonly #client: Hooked;
   #hooks: OnConnectHooks | null = null;
   /** The socket whose hook is waiting. */
   #hooked: unknown = null;
@@ -77,46 +77,51 @@ export class ResClientLink extends Link {
 
   constructor(client: ResClientLike, observer: LinkObserver) {
     super(observer);
-    this.client = client;
+    this.#client = client;
+  }
+
+  // Not as `Hooked`, which the package's types do not have.
+  protected get client(): ResClientLike {
+    return this.#client;
   }
 
   attach(): void {
-    this.#hooks = OnConnectHooks.of(this.client, this);
-    this.client.on("disconnect", this.#disconnected);
-    if (this.client.connected) this.observer.connected();
+    this.#hooks = OnConnectHooks.of(this.#client, this);
+    this.#client.on("disconnect", this.#disconnected);
+    if (this.#client.connected) this.observer.connected();
   }
 
   hook(): unknown {
-    const socket = this.client.ws;
+    const socket = this.#client.ws;
     this.#hooked = socket;
     this.#fresh = false;
     this.observer.connected();
     return new Promise((resolve) => {
       this.#release = () => {
         // The hook of a lost socket must not end: ResClient would believe that it is connected.
-        if (this.client.ws !== socket || this.#hooked !== socket) return;
+        if (this.#client.ws !== socket || this.#hooked !== socket) return;
         this.#hooked = null;
         const own = this.#hooks?.own;
-        resolve(own ? this.#asConnected(() => own(this.client)) : undefined);
+        resolve(own ? this.#asConnected(() => own(this.#client)) : undefined);
       };
     });
   }
 
   #asConnected<T>(send: () => T): T {
-    const was = this.client.connected;
-    this.client.connected = true;
+    const was = this.#client.connected;
+    this.#client.connected = true;
     try {
       return send();
     } finally {
-      this.client.connected = was;
+      this.#client.connected = was;
     }
   }
 
   async authenticate(rid: string, method: string, params: unknown): Promise<unknown> {
-    const inHook = this.#hooked !== null && this.client.ws === this.#hooked;
+    const inHook = this.#hooked !== null && this.#client.ws === this.#hooked;
     // Otherwise ResClient would send it on the next connection.
-    if (!inHook && !this.client.connected) throw connectionLost();
-    return this.#asConnected(() => this.client.authenticate(rid, method, params));
+    if (!inHook && !this.#client.connected) throw connectionLost();
+    return this.#asConnected(() => this.#client.authenticate(rid, method, params));
   }
 
   ready(): void {
@@ -124,7 +129,7 @@ export class ResClientLink extends Link {
   }
 
   protected get(rid: string): Promise<UserModel> {
-    return this.client.get(rid);
+    return this.#client.get(rid);
   }
 
   protected isFresh(): boolean {
@@ -160,7 +165,7 @@ export class ResClientLink extends Link {
 
   override detach(): void {
     super.detach();
-    this.client.off("disconnect", this.#disconnected);
+    this.#client.off("disconnect", this.#disconnected);
     this.#hooks?.detach(this);
     this.#hooks = null;
   }
