@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use crate::RequestError;
 
-/// What a gateway has answered, before it is read as what was requested.
+/// A gateway's answer, before it is read as the result of what was requested.
 pub(crate) type Outcome = Result<Option<Json>, RequestError>;
 
 /// Reads the result of a subscribe or get request.

@@ -48,7 +48,7 @@ impl Socket {
     }
 }
 
-/// What to connect to.
+/// A gateway's address, and which certificates are trusted there.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) url: String,

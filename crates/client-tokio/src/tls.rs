@@ -36,13 +36,13 @@ impl Trust {
         Ok(Self { only: Some(certificates), config: Arc::default() })
     }
 
-    /// What connects to this URL; none if it needs no TLS, or none can be had.
+    /// The TLS connector for this URL; none if it needs no TLS, or none can be made.
     pub(crate) async fn connector(&self, url: &str) -> Option<Connector> {
         if !url.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:")) {
             return None;
         }
         let trust = self.clone();
-        // What the system trusts is in files.
+        // The system's root certificates are in files.
         let config = spawn_blocking(move || Arc::clone(trust.config.get_or_init(|| trust.make()))).await.ok()?;
         Some(Connector::Rustls(config))
     }

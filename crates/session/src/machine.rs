@@ -46,6 +46,7 @@
 //! attempt nor proof knows nothing of several connections, so its relogin moves the session: the
 //! others are told `rotated`, cleared, and leave the record. Who is cleared is off the record, too.
 
+mod barrier;
 mod end;
 mod login;
 mod relogin;

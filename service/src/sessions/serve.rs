@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::{TryRng, rngs::SysRng};
 use relogin_host::errors::Chain;
 use relogin_session::{
-    Command, ConnectionId, Decision, Effect, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply,
+    Command, ConnectionId, Decision, Next, OtherSession, Outcome, PresentedKey, Proof, Record, Relogin, Reply,
     SessionId, Timestamp, User, Write, decide, machine::ended_by_logout,
 };
 use relogin_store::{StoreError, Stored};
@@ -63,7 +63,7 @@ impl Sessions {
         }
         let (now, rules) = (self.clock.now(), self.rules());
         let decision = decide(found.record(), self.command(request, &found, progress.left).await?, &rules, now);
-        if !progress.is_fresh && !is_proven_by_its_write(&decision) {
+        if !progress.is_fresh && !decision.is_proven_by_its_write() {
             drop(found);
             self.store.read_barrier().await?;
             progress.is_fresh = true;
@@ -211,7 +211,7 @@ impl Sessions {
                 self.events.publish(effects).await?;
             }
             (Write::Replace(next), Some(stored)) => {
-                let (leaving, staying) = effects.iter().partition::<Vec<_>, _>(|effect| leaves(effect, effects));
+                let (leaving, staying) = effects.iter().partition::<Vec<_>, _>(|effect| effect.leaves(effects));
                 self.events.publish(leaving).await?;
                 self.store.replace(next.clone(), stored.revision).await?;
                 self.events.publish(staying).await?;
@@ -269,19 +269,6 @@ impl Found<'_> {
 /// The connections that a request may tell something.
 fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
-}
-
-/// True if nothing comes of the decision unless what it was made on is the newest: its only write
-/// is refused otherwise, and comes before everything that is told.
-fn is_proven_by_its_write(decision: &Decision) -> bool {
-    let effects = &decision.effects;
-    matches!(decision.write, Write::Replace(_)) && !effects.iter().any(|effect| leaves(effect, effects))
-}
-
-/// True if `effect` is told to a connection that one of `effects` clears.
-fn leaves(effect: &Effect, effects: &[Effect]) -> bool {
-    let (Effect::SetToken(told, _) | Effect::SetUser(told, _) | Effect::Rotated(told, _)) = effect;
-    effects.iter().any(|effect| matches!(effect, Effect::SetToken(cleared, None) if cleared == told))
 }
 
 fn random() -> Result<[u8; 16], SessionsError> {

@@ -14,7 +14,7 @@ const SECONDS: usize = 180;
 /// When the gateway is lost.
 const LOST: Duration = s(1000);
 
-/// What each of the clients goes through.
+/// How all clients lose their gateway, and how long it is away.
 #[derive(Clone, Copy)]
 struct Story {
     closing: Closing,

@@ -370,7 +370,7 @@ impl State {
         let record = session.as_ref().map(|stored| &stored.record);
         let command = instance.command(held.as_ref().map(|held| &held.record));
         let decision = decide(record, command, &instance.rules(), instance.now());
-        let needs_barrier = !is_proven_by_its_write(&decision) && config.mutant != Some(Mutant::StaleVerdict);
+        let needs_barrier = !decision.is_proven_by_its_write() && config.mutant != Some(Mutant::StaleVerdict);
         if !instance.frame().is_fresh && needs_barrier {
             instance.frame().is_fresh = true;
             return instance.first([Do::Barrier, Do::Decide]);
@@ -519,7 +519,7 @@ impl Instance {
             }
             (Write::Replace(next), _) => {
                 let changed = session.into_iter().chain(held).find(|stored| stored.record.sid == next.sid);
-                let (leaving, staying) = effects.iter().cloned().partition(|effect| leaves(effect, effects));
+                let (leaving, staying) = effects.iter().cloned().partition(|effect| effect.leaves(effects));
                 steps.extend(tell(leaving));
                 steps.push(Do::Write(
                     next.sid,
@@ -572,14 +572,4 @@ fn told_last(effects: &[Effect]) -> Told {
         Effect::SetUser(..) | Effect::Rotated(..) => None,
     });
     told.collect()
-}
-
-fn is_proven_by_its_write(decision: &Decision) -> bool {
-    let effects = &decision.effects;
-    matches!(decision.write, Write::Replace(_)) && !effects.iter().any(|effect| leaves(effect, effects))
-}
-
-fn leaves(effect: &Effect, effects: &[Effect]) -> bool {
-    let (Effect::SetToken(told, _) | Effect::SetUser(told, _) | Effect::Rotated(told, _)) = effect;
-    effects.iter().any(|effect| matches!(effect, Effect::SetToken(cleared, None) if cleared == told))
 }

@@ -1,0 +1,22 @@
+//! What a store that several processes share needs around a decision: a read barrier before it, and
+//! which effects a gateway must be told of before others. Must not decide about sessions.
+
+use super::{Decision, Effect, Write};
+
+impl Decision {
+    /// True if nothing comes of the decision unless what it was made on is the newest: its only
+    /// write is refused otherwise, and comes before everything that is told.
+    #[must_use]
+    pub fn is_proven_by_its_write(&self) -> bool {
+        matches!(self.write, Write::Replace(_)) && !self.effects.iter().any(|effect| effect.leaves(&self.effects))
+    }
+}
+
+impl Effect {
+    /// True if it is told to a connection that one of `effects` clears.
+    #[must_use]
+    pub fn leaves(&self, effects: &[Self]) -> bool {
+        let (Self::SetToken(told, _) | Self::SetUser(told, _) | Self::Rotated(told, _)) = self;
+        effects.iter().any(|effect| matches!(effect, Self::SetToken(cleared, None) if cleared == told))
+    }
+}
