@@ -1,6 +1,6 @@
 //! The composition root. It and its folder `app` are all that opens concrete stores, buses and user
-//! directories (`app/open.rs`, `app/user_source.rs`). Starts the parts in the order of their
-//! dependencies, and stops them in reverse.
+//! directories (`app/store.rs`, `app/open.rs`, `app/user_source.rs`). Starts the parts in the order
+//! of their dependencies, and stops them in reverse.
 
 pub mod config;
 pub mod copying;
@@ -9,6 +9,7 @@ mod listeners;
 mod open;
 pub mod secrets;
 mod several;
+pub mod store;
 mod tasks;
 mod user_source;
 
@@ -28,7 +29,7 @@ use tracing::{info, warn};
 use self::{
     config::{Config, GatewayKind, UsersSource},
     listeners::Listeners,
-    open::{check_permissions, connect, make_folder, open_store, read_secret},
+    open::{check_permissions, connect, make_folder, read_secret},
     tasks::{Tasks, Watch},
     user_source::UserSource,
 };
@@ -116,7 +117,7 @@ impl App {
         let [doors, services, background, trails] = std::array::from_fn(|_| Tasks::new(&watch));
         let (peers, mut claim) = (Peers::default(), None);
         // Instances that share a store compare secrets before one of them answers anything.
-        let secret = match config.store.is_shared() {
+        let secret = match config.store.shared().is_some() {
             true => Some(read_secret(&config.secret, nats.as_deref()).await?),
             false => None,
         };
@@ -159,7 +160,7 @@ impl App {
             None => read_secret(&config.secret, nats.as_deref()).await?,
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
-        let store = open_store(&config.store, &config.data, nats.as_deref()).await?;
+        let store = config.store.open(&config.data, nats.as_deref()).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
                 "the secret is newer than the sessions, so all their keys will be refused; restore the secret file if it was lost"

@@ -17,10 +17,7 @@ use relogin_users::UserChange;
 
 use self::nats::NatsLogin;
 use crate::{
-    app::{
-        copying::{Copying, Place},
-        secrets::SecretChange,
-    },
+    app::{copying::Copying, secrets::SecretChange, store::Place},
     config::{self, Layers, Options},
 };
 
@@ -140,10 +137,10 @@ enum StoreSubcommand {
 #[derive(Debug, Args)]
 struct CopyArgs {
     /// The store with the sessions: the data folder sled:FOLDER, or jetstream:BUCKET
-    #[arg(long, value_name = "STORE", value_parser = parse_place)]
+    #[arg(long, value_name = "STORE", value_parser = Place::parse)]
     from: Place,
     /// The store to fill, likewise
-    #[arg(long, value_name = "STORE", value_parser = parse_place)]
+    #[arg(long, value_name = "STORE", value_parser = Place::parse)]
     to: Place,
     /// NATS servers of the bucket
     #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
@@ -334,14 +331,6 @@ fn answer(error: &clap::Error) -> Result<Invocation, String> {
             let tip = tip.unwrap_or("see `relogin --help`");
             Err(format!("relogin: {}; {tip}", what.strip_prefix("error: ").unwrap_or(&what)))
         }
-    }
-}
-
-fn parse_place(text: &str) -> Result<Place, String> {
-    match text.split_once(':') {
-        Some(("sled", folder)) if !folder.is_empty() => Ok(Place::Sled(folder.into())),
-        Some(("jetstream", bucket)) if !bucket.is_empty() => Ok(Place::JetStream(bucket.to_owned())),
-        _ => Err("expected sled:FOLDER or jetstream:BUCKET".to_owned()),
     }
 }
 

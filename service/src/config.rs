@@ -26,7 +26,10 @@ pub use resgate::resgate;
 pub use values::{Problem, listen, replicas};
 
 use crate::{
-    app::config::{BusKind, Config, GatewayKind, StoreKind, UsersSource},
+    app::{
+        config::{BusKind, Config, GatewayKind, UsersSource},
+        store::StoreKind,
+    },
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
     demo::DEMO_NAME,
@@ -249,18 +252,16 @@ fn policy(
 /// What relogin keys are made from.
 fn secret_source(options: &layers::Given, store: &StoreKind, data: &Path) -> Result<SecretSource, ConfigError> {
     let (file, passphrase) = (options.secret_file()?, options.secret_passphrase()?);
-    Ok(match (file, passphrase, store) {
+    Ok(match (file, passphrase, store.bucket()) {
         (Some(_), Some(passphrase), _) => return Err(passphrase.is_wrong(Problem::TwoSecrets)),
-        (None, Some(passphrase), StoreKind::JetStream(bucket)) => SecretSource::Bucket {
+        (None, Some(passphrase), Some(bucket)) => SecretSource::Bucket {
             name: secret::bucket_name(&bucket.name),
             replicas: bucket.replicas.number(),
             passphrase: passphrase.value,
         },
-        (None, Some(passphrase), _) => return Err(passphrase.is_wrong(Problem::NeedsJetStream)),
+        (None, Some(passphrase), None) => return Err(passphrase.is_wrong(Problem::NeedsJetStream)),
         (Some(path), None, _) => SecretSource::File(path.value),
-        (None, None, StoreKind::Memory) => SecretSource::Memory,
-        // JetStream was refused without either (`stores.rs`).
-        (None, None, StoreKind::Sled | StoreKind::JetStream(_)) => SecretSource::File(data.join("secret")),
+        (None, None, _) => store.default_secret(data),
     })
 }
 

@@ -5,9 +5,9 @@ use std::{path::PathBuf, time::Duration};
 
 use relogin_bus::nats::NatsConfig;
 use relogin_session::Policy;
-use relogin_store::jetstream::BucketConfig;
 use relogin_users::cost::Cost;
 
+use super::store::StoreKind;
 use crate::{
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
@@ -151,36 +151,6 @@ pub enum BusKind {
     Local,
     /// NATS.
     Nats(NatsConfig),
-}
-
-/// The session store.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreKind {
-    /// In the data folder.
-    Sled,
-    /// In a bucket of JetStream.
-    JetStream(BucketConfig),
-    /// In memory: a restart ends them.
-    Memory,
-}
-
-impl StoreKind {
-    /// Whether several instances may use it at the same time.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        matches!(self, Self::JetStream(_))
-    }
-
-    /// Whether what belongs to the sessions is kept in the data folder: the session clock, and the
-    /// last seen users, without which a password that was changed while the service was down ends
-    /// no session. True for each store of one process whose sessions outlive it.
-    #[must_use]
-    pub fn keeps_state_in_data_folder(&self) -> bool {
-        match self {
-            Self::Sled => true,
-            Self::JetStream(_) | Self::Memory => false,
-        }
-    }
 }
 
 /// Whether this process is a gateway.

@@ -1,30 +1,21 @@
 //! `relogin store copy`: opens the two stores, and sees to it that no service uses them meanwhile.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::io::Write;
 
 use anyhow::Context;
-use relogin_bus::nats::{NatsBus, NatsConfig};
+use relogin_bus::nats::NatsConfig;
 use relogin_store::{
-    SessionStore,
     copy::{Copied, copy},
-    jetstream::{BucketConfig, JetStreamStore, Replicas},
+    jetstream::Replicas,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    config::{BusKind, StoreKind},
-    open::{connect, make_folder, open_store},
+    config::BusKind,
+    open::{connect, make_folder},
+    store::Place,
 };
 use crate::instance::{Claim, Peers};
-
-/// Where sessions are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In a data folder.
-    Sled(PathBuf),
-    /// In a bucket.
-    JetStream(String),
-}
 
 /// What is to be copied.
 #[derive(Clone, Debug)]
@@ -60,11 +51,10 @@ impl Copying {
             None => None,
         };
         let bus = nats.as_ref().map(|(nats, _)| nats);
-        let from = open_source(&self.from, self.replicas, bus).await?;
-        if let Place::Sled(data) = &self.to {
-            make_folder(data)?;
-        }
-        let to = open(&self.to, self.replicas, bus).await?;
+        let bus = bus.map(AsRef::as_ref);
+        let from = self.from.open_existing(self.replicas, bus).await?;
+        self.to.folder().map_or(Ok(()), make_folder)?;
+        let to = self.to.open(self.replicas, bus).await?;
         let mut failed = None;
         let mut report = |line: String| {
             if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
@@ -78,32 +68,4 @@ impl Copying {
         to.close().await.context("cannot close the copy")?;
         failed.map_or(Ok(()), Err).context("cannot write the report")
     }
-}
-
-/// What is copied must be there: a store that was made just now would be an empty one under a
-/// mistyped name.
-async fn open_source(
-    place: &Place,
-    replicas: Replicas,
-    nats: Option<&Arc<NatsBus>>,
-) -> anyhow::Result<Arc<dyn SessionStore>> {
-    match (place, nats) {
-        (Place::Sled(data), _) => {
-            anyhow::ensure!(data.join("sessions").is_dir(), "there is no session store in {}", data.display());
-        }
-        (Place::JetStream(name), Some(nats)) => {
-            let bucket = BucketConfig { name: name.clone(), replicas };
-            return Ok(Arc::new(JetStreamStore::open_existing(nats.client(), &bucket).await?));
-        }
-        (Place::JetStream(_), None) => {}
-    }
-    open(place, replicas, nats).await
-}
-
-async fn open(place: &Place, replicas: Replicas, nats: Option<&Arc<NatsBus>>) -> anyhow::Result<Arc<dyn SessionStore>> {
-    let (kind, data) = match place {
-        Place::Sled(data) => (StoreKind::Sled, data.clone()),
-        Place::JetStream(name) => (StoreKind::JetStream(BucketConfig { name: name.clone(), replicas }), PathBuf::new()),
-    };
-    open_store(&kind, &data, nats.map(AsRef::as_ref)).await
 }

@@ -1,4 +1,5 @@
-//! Opens what a service stands on: bus, store, data folder and secret. Must not start anything.
+//! Opens what a service stands on beside its store (`store.rs`): bus, data folder and secret. Must
+//! not start anything.
 
 use std::{fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::SystemTime};
 
@@ -9,9 +10,8 @@ use relogin_bus::{
     nats::{NatsBus, OWN_SUBSCRIPTIONS},
 };
 use relogin_host::{disk, errors::Chain};
-use relogin_store::{SessionStore, StoreError, jetstream::JetStreamStore, memory::MemoryStore, sled::SledStore};
 
-use super::config::{BusKind, StoreKind};
+use super::config::BusKind;
 use crate::{
     instance,
     needs::{self, Uses},
@@ -78,35 +78,4 @@ pub(super) async fn check_permissions(nats: &NatsBus, uses: &Uses) -> anyhow::Re
     });
     nats.share_subscriptions(wildcards, OWN_SUBSCRIPTIONS);
     Ok(refused.pop())
-}
-
-/// The session store.
-pub(super) async fn open_store(
-    kind: &StoreKind,
-    data: &Path,
-    nats: Option<&NatsBus>,
-) -> anyhow::Result<Arc<dyn SessionStore>> {
-    Ok(match kind {
-        StoreKind::Memory => Arc::new(MemoryStore::default()),
-        StoreKind::JetStream(bucket) => {
-            let nats = nats.context("sessions in JetStream need a connection to NATS")?;
-            Arc::new(JetStreamStore::open(nats.client(), bucket).await?)
-        }
-        StoreKind::Sled => {
-            let folder = data.join("sessions");
-            let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
-            Arc::new(opened.map_err(|error| {
-                let data = data.display();
-                let advice = match error {
-                    StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
-                    StoreError::Damaged(..) => format!(
-                        "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
-                    ),
-                    _ => "free some space or repair it, or choose another one with --data".to_owned(),
-                };
-                let text = format!("cannot use the data folder {data}: {advice}");
-                anyhow::Error::new(error).context(text)
-            })?)
-        }
-    })
 }

@@ -3,12 +3,12 @@
 
 use relogin_session::Keyring;
 
-use super::config::{Config, StoreKind};
+use super::config::Config;
 use crate::instance::Shared;
 
 /// What this instance has; none if its store is its own.
 pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
-    let StoreKind::JetStream(bucket) = &config.store else { return None };
+    let store = config.store.shared()?;
     let (policy, keys) = (config.policy, &config.keys);
     let seconds = |milliseconds: u64| format!("{} s", milliseconds / 1000);
     let options = [
@@ -23,7 +23,7 @@ pub(super) fn shared(config: &Config, keyring: &Keyring) -> Option<Shared> {
         ("--cookie-session", config.cookie_session.to_string()),
     ];
     Some(Shared {
-        store: format!("the JetStream bucket {}", bucket.name),
+        store,
         options: options.into_iter().map(|(option, value)| (option.to_owned(), value)).collect(),
         secrets: keyring.fingerprints(),
     })

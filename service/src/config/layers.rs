@@ -15,10 +15,13 @@ use relogin_users::cost::Cost;
 use super::{
     Options, gateway,
     origin::{ConfigError, Origin, Value},
-    values::{self, Problem, StoreName},
+    values::{self, Problem},
 };
 use crate::{
-    app::config::{GatewayKind, UsersSource},
+    app::{
+        config::{GatewayKind, UsersSource},
+        store::StoreName,
+    },
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,

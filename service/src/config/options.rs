@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
 
+use crate::app::store::StoreName;
+
 /// The options of `relogin serve`, as text, from the command line or the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -133,7 +135,7 @@ pub struct Options {
     ///
     /// `jetstream` needs --nats and --secret-file or --secret-passphrase, and nothing on the
     /// machine; see scale.md.
-    #[arg(long, env = "RELOGIN_STORE", value_name = "sled|jetstream|memory", help_heading = "Sessions and keys")]
+    #[arg(long, env = "RELOGIN_STORE", value_name = StoreName::VALUES, help_heading = "Sessions and keys")]
     pub store: Option<String>,
     /// Key-value bucket in JetStream for the sessions; created if it does not exist [default:
     /// relogin-NAME]

@@ -16,7 +16,7 @@ use relogin_store::jetstream::Replicas;
 use relogin_users::cost::{Cost, CostError};
 
 use crate::{
-    app::config::UsersSource,
+    app::{config::UsersSource, store::StoreName},
     audit::AuditTarget,
     auth::{CookieKind, ThrottleKind},
     client_address::TrustedProxies,
@@ -123,21 +123,8 @@ pub(super) fn path(path: PathBuf) -> Result<PathBuf, Problem> {
     if path.as_os_str().is_empty() { Err(Problem::EmptyPath) } else { Ok(path) }
 }
 
-/// What `--store` may say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum StoreName {
-    Sled,
-    JetStream,
-    Memory,
-}
-
 pub(super) fn store(text: String) -> Result<StoreName, Problem> {
-    match text.as_str() {
-        "sled" => Ok(StoreName::Sled),
-        "jetstream" => Ok(StoreName::JetStream),
-        "memory" => Ok(StoreName::Memory),
-        _ => Err(Problem::Choice(text, "sled, jetstream or memory")),
-    }
+    StoreName::parse(&text).ok_or(Problem::Choice(text, StoreName::CHOICES))
 }
 
 pub(super) fn bucket(text: String) -> Result<String, Problem> {

@@ -1,0 +1,222 @@
+//! The session stores that may be chosen, and all that depends on which of them it is: a new one
+//! gets its variants here. Must not depend on how options are read, nor on what stores do inside
+//! (`relogin-store`).
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use relogin_bus::nats::NatsBus;
+use relogin_store::{
+    SessionStore, StoreError,
+    jetstream::{BucketConfig, JetStreamStore, Replicas},
+    memory::MemoryStore,
+    sled::SledStore,
+};
+
+use crate::secret::SecretSource;
+
+/// What `--store` may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreName {
+    /// In the data folder.
+    Sled,
+    /// In a bucket of JetStream.
+    JetStream,
+    /// In memory.
+    Memory,
+}
+
+impl StoreName {
+    /// The names, as a message lists them.
+    pub const CHOICES: &str = "sled, jetstream or memory";
+    /// The names, as the help lists them.
+    pub const VALUES: &str = "sled|jetstream|memory";
+
+    /// The store of that name.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "sled" => Some(Self::Sled),
+            "jetstream" => Some(Self::JetStream),
+            "memory" => Some(Self::Memory),
+            _ => None,
+        }
+    }
+
+    /// The store of that name, in the bucket that options ask for if it is to be in one.
+    ///
+    /// # Errors
+    /// Those of `bucket`.
+    pub fn kind<E>(self, bucket: impl FnOnce() -> Result<BucketConfig, E>) -> Result<StoreKind, E> {
+        Ok(match self {
+            Self::Sled => StoreKind::Sled,
+            Self::JetStream => StoreKind::JetStream(bucket()?),
+            Self::Memory => StoreKind::Memory,
+        })
+    }
+}
+
+/// The session store, with its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data folder.
+    #[default]
+    Sled,
+    /// In a bucket of JetStream.
+    JetStream(BucketConfig),
+    /// In memory: a restart ends them.
+    Memory,
+}
+
+impl StoreKind {
+    /// What several instances have in common that use it at the same time, in words; none if only
+    /// one may use it.
+    #[must_use]
+    pub fn shared(&self) -> Option<String> {
+        match self {
+            Self::JetStream(bucket) => Some(format!("the JetStream bucket {}", bucket.name)),
+            Self::Sled | Self::Memory => None,
+        }
+    }
+
+    /// The bucket, beside which secrets may be kept.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&BucketConfig> {
+        match self {
+            Self::JetStream(bucket) => Some(bucket),
+            Self::Sled | Self::Memory => None,
+        }
+    }
+
+    /// Whether what belongs to the sessions is kept in the data folder: the session clock, and the
+    /// last seen users, without which a password that was changed while the service was down ends
+    /// no session. True for each store of one process whose sessions outlive it.
+    #[must_use]
+    pub fn keeps_state_in_data_folder(&self) -> bool {
+        match self {
+            Self::Sled => true,
+            Self::JetStream(_) | Self::Memory => false,
+        }
+    }
+
+    /// What keys are made from if no option says so: it lasts as long as the sessions do. If they
+    /// outlive the machine, an option has to (`config/stores.rs`).
+    #[must_use]
+    pub fn default_secret(&self, data: &Path) -> SecretSource {
+        match self {
+            Self::Sled | Self::JetStream(_) => SecretSource::File(data.join("secret")),
+            Self::Memory => SecretSource::Memory,
+        }
+    }
+
+    /// Opens it.
+    pub(super) async fn open(&self, data: &Path, nats: Option<&NatsBus>) -> anyhow::Result<Arc<dyn SessionStore>> {
+        Ok(match self {
+            Self::Memory => Arc::new(MemoryStore::default()),
+            Self::JetStream(bucket) => Arc::new(JetStreamStore::open(nats.context(NO_NATS)?.client(), bucket).await?),
+            Self::Sled => {
+                let folder = data.join("sessions");
+                let opened = tokio::task::spawn_blocking(move || SledStore::open(&folder)).await?;
+                Arc::new(opened.map_err(|error| cannot_use(data, error))?)
+            }
+        })
+    }
+}
+
+/// A store that outlives the process, as `relogin store copy` names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a data folder.
+    Sled(PathBuf),
+    /// In a bucket.
+    JetStream(String),
+}
+
+impl Place {
+    /// The place that a text names.
+    ///
+    /// # Errors
+    /// What a text should look like.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("sled", folder)) if !folder.is_empty() => Ok(Self::Sled(folder.into())),
+            Some(("jetstream", bucket)) if !bucket.is_empty() => Ok(Self::JetStream(bucket.to_owned())),
+            _ => Err("expected sled:FOLDER or jetstream:BUCKET".to_owned()),
+        }
+    }
+
+    /// The data folder that it needs.
+    pub(super) fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Sled(data) => Some(data),
+            Self::JetStream(_) => None,
+        }
+    }
+
+    /// Opens what is there. Makes nothing: under a mistyped name it would be an empty store.
+    pub(super) async fn open_existing(
+        &self,
+        replicas: Replicas,
+        nats: Option<&NatsBus>,
+    ) -> anyhow::Result<Arc<dyn SessionStore>> {
+        match self {
+            Self::Sled(data) => {
+                anyhow::ensure!(data.join("sessions").is_dir(), "there is no session store in {}", data.display());
+                StoreKind::Sled.open(data, nats).await
+            }
+            Self::JetStream(name) => {
+                let bucket = BucketConfig { name: name.clone(), replicas };
+                Ok(Arc::new(JetStreamStore::open_existing(nats.context(NO_NATS)?.client(), &bucket).await?))
+            }
+        }
+    }
+
+    /// Opens it, or makes it, in its folder if it needs one.
+    pub(super) async fn open(
+        &self,
+        replicas: Replicas,
+        nats: Option<&NatsBus>,
+    ) -> anyhow::Result<Arc<dyn SessionStore>> {
+        match self {
+            Self::Sled(data) => StoreKind::Sled.open(data, nats).await,
+            Self::JetStream(name) => {
+                let bucket = BucketConfig { name: name.clone(), replicas };
+                StoreKind::JetStream(bucket).open(Path::new(""), nats).await
+            }
+        }
+    }
+}
+
+const NO_NATS: &str = "sessions in JetStream need a connection to NATS";
+
+/// Why the store in a data folder cannot be used, and what to do.
+fn cannot_use(data: &Path, error: StoreError) -> anyhow::Error {
+    let data = data.display();
+    let advice = match error {
+        StoreError::InUse(_) => "stop the other relogin, or choose another one with --data".to_owned(),
+        StoreError::Damaged(..) => format!(
+            "`relogin store check --data {data}` says what is lost, `relogin store repair --data {data}` keeps the rest"
+        ),
+        _ => "free some space or repair it, or choose another one with --data".to_owned(),
+    };
+    let text = format!("cannot use the data folder {data}: {advice}");
+    anyhow::Error::new(error).context(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_of_names_name_each_store() {
+        let names: Vec<&str> = StoreName::VALUES.split('|').collect();
+        for name in &names {
+            assert!(StoreName::parse(name).is_some(), "{name}");
+            assert!(StoreName::CHOICES.contains(name), "{name}");
+        }
+        assert_eq!(StoreName::CHOICES.replace(" or ", ", ").split(", ").collect::<Vec<_>>(), names);
+    }
+}
