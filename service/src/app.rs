@@ -98,7 +98,7 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let descriptors = descriptors::raise_limit();
         // Steps that fail sooner and change less come first.
-        let user_source = UserSource::open(&config)?;
+        let mut user_source = UserSource::open(&config)?;
         let audit_file = match &config.audit {
             Some(AuditTarget::Stdout) => {
                 Some(AuditFile::stdout().context("cannot write the audit trail to standard output")?)
@@ -161,6 +161,7 @@ impl App {
         };
         let secret::FromFile { keyring, is_new: is_new_secret } = secret;
         let store = config.store.open(&config.data, nats.as_deref()).await?;
+        user_source.share(&config.store, nats.as_deref(), claim.as_ref(), &peers).await?;
         if is_new_secret && store.next_deadline().await?.is_some() {
             warn!(
                 "the secret is newer than the sessions, so all their keys will be refused; restore the secret file if it was lost"

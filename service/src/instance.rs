@@ -9,6 +9,7 @@
 //! each listens before it asks; the one with the lower id stays.
 
 mod fingerprints;
+mod introduction;
 mod peers;
 mod shared;
 
@@ -21,28 +22,16 @@ use std::{
 use bytes::Bytes;
 use relogin_bus::{Bus, BusError, Delivery, Guard, Link, Mailbox, Need, Tag};
 use relogin_host::errors::Chain;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::shared::Contradiction;
 pub use self::{fingerprints::fingerprints, peers::Peers, shared::Shared};
-
-/// An instance, as others hear it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Instance {
-    /// 128 random bits in hexadecimal.
-    id: String,
-    /// When it started, in milliseconds since 1970.
-    began: u64,
-    /// True once it answers requests.
-    ready: bool,
-    /// None: its store is its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    shared: Option<Shared>,
-}
+use self::{introduction::Instance, shared::Contradiction};
 
 /// Why this instance may not start.
 #[derive(Debug, Error)]
@@ -80,6 +69,8 @@ pub struct Claim {
     name: String,
     subject: String,
     state: Arc<Mutex<State>>,
+    /// The others are to hear of this instance, and it of them, before they would be asked.
+    is_new: Arc<Notify>,
 }
 
 struct State {
@@ -147,9 +138,10 @@ impl Claim {
     ) -> Result<(Self, Watcher), ClaimError> {
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let began = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
-        let me = Instance { id: format!("{:032x}", rand::random::<u128>()), began, ready: false, shared };
+        let id = format!("{:032x}", rand::random::<u128>());
+        let me = Instance { id, began, ready: false, shared, users: None };
         let state = Arc::new(Mutex::new(State { me, goes_before: None }));
-        let claim = Self { bus, name: name.to_owned(), subject: subject(name), state };
+        let claim = Self { bus, name: name.to_owned(), subject: subject(name), state, is_new: Arc::default() };
         claim.ask_for_running().await?;
 
         let (mailbox, heard) = Mailbox::with_capacity(1 << 16);
@@ -215,6 +207,7 @@ impl Claim {
     pub fn ready(&self) -> Result<(), ClaimError> {
         self.check()?;
         self.state().me.ready = true;
+        self.is_new.notify_one();
         Ok(())
     }
 
@@ -251,6 +244,16 @@ impl Claim {
         }
     }
 
+    /// This instance has the list of users that this digest is of; none: it has none that can be
+    /// used. The others are told at once.
+    pub fn show_users(&self, digest: Option<&str>) {
+        let mut state = self.state();
+        if state.me.users.as_deref() != digest {
+            state.me.users = digest.map(str::to_owned);
+            self.is_new.notify_one();
+        }
+    }
+
     fn words(&self) -> Bytes {
         self.state().me.words()
     }
@@ -258,8 +261,9 @@ impl Claim {
     /// Another handle of the same claim.
     #[must_use]
     pub fn handle(&self) -> Self {
-        let Self { bus, name, subject, state } = self;
-        Self { bus: Arc::clone(bus), name: name.clone(), subject: subject.clone(), state: Arc::clone(state) }
+        let Self { bus, name, subject, state, is_new } = self;
+        let (bus, state, is_new) = (Arc::clone(bus), Arc::clone(state), Arc::clone(is_new));
+        Self { bus, name: name.clone(), subject: subject.clone(), state, is_new }
     }
 
     /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
@@ -279,24 +283,6 @@ impl State {
             self.goes_before = Some(contradiction);
         }
         self.me.ready && other.ready
-    }
-}
-
-impl Instance {
-    fn read(payload: &[u8]) -> Option<Self> {
-        relogin_res::read::object(payload).ok()
-    }
-
-    /// Why the two do not belong together, if they do not.
-    fn contradicts(&self, other: &Self) -> Option<Contradiction> {
-        match (&self.shared, &other.shared) {
-            (Some(ours), Some(theirs)) => ours.contradicts(theirs),
-            _ => Some(Contradiction::Apart),
-        }
-    }
-
-    fn words(&self) -> Bytes {
-        serde_json::to_vec(self).expect("texts and numbers are written without fail").into()
     }
 }
 
@@ -320,6 +306,7 @@ impl Watcher {
                     self.peers.forget();
                     asking = self.look().await;
                 }
+                () = self.claim.is_new.notified() => asking = self.look().await,
                 changed = link.changed() => {
                     if changed.is_err() {
                         return;
@@ -553,6 +540,31 @@ mod tests {
         tokio::task::yield_now().await;
         third._watching.abort();
         is_missed(&mut missed).await;
+    }
+
+    /// Long before they would ask by themselves.
+    #[tokio::test(start_paused = true)]
+    async fn who_starts_or_has_other_users_is_heard_at_once_and_hears_the_others() {
+        let bus = Arc::new(LocalBus::new());
+        let belonging = async |users| {
+            let started = start_with(&bus, shared("bucket", "10m", &["new"])).await.unwrap();
+            started.claim.show_users(users);
+            started
+        };
+        let soon = || tokio::time::sleep(LOOK / 10);
+        let first = belonging(Some("old")).await;
+        assert!(first.peers.have_users("old"), "there is nobody else");
+        let second = belonging(Some("new")).await;
+        soon().await;
+        assert!(!first.peers.have_users("old") && !second.peers.have_users("new"));
+        first.claim.show_users(Some("new"));
+        soon().await;
+        assert!(first.peers.have_users("new") && second.peers.have_users("new"));
+        // One whose file is unusable, or of an earlier version.
+        first.claim.show_users(None);
+        let third = belonging(Some("new")).await;
+        soon().await;
+        assert!(!second.peers.have_users("new") && !third.peers.have_users("new"));
     }
 
     async fn is_missed(missed: &mut watch::Receiver<u64>) {

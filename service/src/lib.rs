@@ -16,6 +16,7 @@ pub mod expiry;
 pub mod http;
 pub mod instance;
 pub mod issuers;
+pub mod last_seen;
 pub mod log;
 pub mod metrics;
 pub mod needs;

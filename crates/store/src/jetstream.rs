@@ -26,6 +26,8 @@
 //! deleted or restored) has fewer than the replica. `jetstream/progress.rs` says how that is
 //! noticed; all of the bucket is read again then, and what it has counts.
 //!
+//! **Other keys** are passed over: `barrier`, and `users`, which is the service's.
+//!
 //! **Time to live.** A session that nobody disposes of after its deadline is removed by the server
 //! an hour later, and what marks a removed session goes after an hour too.
 

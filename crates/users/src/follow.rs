@@ -2,9 +2,10 @@
 //! user who is missing is removed only once that is certain ([`crate::removals`]). Must not depend
 //! on sessions or RES.
 
+mod news;
+
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    io,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -18,13 +19,15 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+use self::news::News;
 use crate::{
-    UserChange, UserListener,
+    UserListener,
     directory::ListDirectory,
     file::{FileError, UsersFile},
     last_seen::LastSeenUsers,
     list::Users,
     removals::{AGREEMENT, PendingRemovals},
+    shared::{SharedError, SharedLastSeen},
 };
 
 /// Asks for a look right now; answered with the number of users, or what is wrong with the file.
@@ -64,10 +67,23 @@ impl Follower {
                 new_since: None,
                 written_at: None,
                 was_written: false,
+                digest: None,
+                is_disputed: false,
                 pending,
             },
             news,
         })
+    }
+
+    /// Other instances use the same sessions, each with a users file of its own: what was last seen
+    /// of its users is kept where all of them find it.
+    ///
+    /// # Errors
+    /// [`SharedError`] if it cannot be read.
+    pub async fn share(&mut self, shared: Arc<dyn SharedLastSeen>) -> Result<(), SharedError> {
+        self.news.share(shared, &self.users()).await?;
+        self.watch.is_disputed = self.news.is_disputed();
+        Ok(())
     }
 
     /// The users who are in the file.
@@ -79,7 +95,7 @@ impl Follower {
     /// Those who are not, but whose removal is not certain yet.
     #[must_use]
     pub fn kept(&self) -> HashMap<UserId, User> {
-        self.news.known.missing_from(&self.users())
+        self.news.known().missing_from(&self.users())
     }
 
     /// Looks once a second, and whenever `asked`, whether the file has changed, and if so passes
@@ -104,7 +120,7 @@ impl Follower {
                 _ = tick.tick() => None,
                 Some(request) = asked.recv() => Some(request),
             };
-            let (current, known, now) = (directory.users(), Arc::clone(&news.known), Instant::now());
+            let (current, known, now) = (directory.users(), Arc::clone(news.known()), Instant::now());
             let waiting = watch.pending.len();
             let looked = tokio::task::spawn_blocking(move || {
                 let looked = watch.look(&current, &known, now);
@@ -117,6 +133,7 @@ impl Follower {
                 }
                 Err(panic) => return error!("reading the users file: {}", Chain(&panic)),
             };
+            let has_list = looked.is_ok();
             let answer = match looked {
                 Ok(found) => {
                     complaint.settle();
@@ -148,6 +165,8 @@ impl Follower {
                 // The sender may be gone.
                 request.send(answer).ok();
             }
+            news.agree(watch.digest.as_deref().filter(|_| has_list), now);
+            watch.is_disputed = news.is_disputed();
             news.tell(listener.as_ref()).await;
         }
     }
@@ -169,6 +188,10 @@ struct Watch {
     written_at: Option<Instant>,
     /// True if that was after it was last processed.
     was_written: bool,
+    /// What tells the list that was last processed from others.
+    digest: Option<String>,
+    /// True while other instances may have another list than the one this one has started with.
+    is_disputed: bool,
     pending: PendingRemovals,
 }
 
@@ -208,11 +231,14 @@ impl Watch {
         if !self.is_new && self.pending.is_empty() || self.is_in_the_middle(now) {
             return Ok(None);
         }
-        let was_written = std::mem::take(&mut self.was_written);
-        let Some(settled) = settle(latest, current, known, &mut self.pending, was_written, now) else {
+        let is_unsure = std::mem::take(&mut self.was_written) || self.is_disputed;
+        let Some(settled) = settle(latest, current, known, &mut self.pending, is_unsure, now) else {
             self.begin_again();
             return Err(FileError::Empty { path: self.file.path().to_owned() });
         };
+        if self.is_new {
+            self.digest = Some(LastSeenUsers::of(latest).digest());
+        }
         (self.is_new, self.new_since) = (false, None);
         Ok(Some(Settled { is_changed: std::mem::take(&mut self.has_changed), ..settled }))
     }
@@ -250,7 +276,7 @@ fn settle(
     current: &Users,
     known: &LastSeenUsers,
     pending: &mut PendingRemovals,
-    is_being_written: bool,
+    is_unsure: bool,
     now: Instant,
 ) -> Option<Settled> {
     let before = current.entries().iter().map(|entry| &entry.user.id).chain(known.ids());
@@ -262,7 +288,7 @@ fn settle(
     let disabled = current.entries().iter().filter(|entry| entry.is_disabled).map(|entry| &entry.user.id);
     let let_in: Vec<_> = disabled.filter(|id| is_let_in(id)).collect();
     let waiting = missing.iter().chain(&let_in).map(|&id| id.clone());
-    let sure = pending.look(waiting, is_being_written, now);
+    let sure = pending.look(waiting, is_unsure, now);
 
     let mut users = latest.clone();
     for &id in let_in.iter().filter(|&&id| !sure.contains(id)) {
@@ -279,74 +305,6 @@ fn settle(
         kept.extend(known_now.take_over(known, id));
     }
     Some(Settled { users, kept, known: known_now, is_changed: false })
-}
-
-/// What the sessions are yet to be told.
-#[derive(Debug)]
-struct News {
-    /// Where the last seen users are kept; none: nowhere.
-    path: Option<PathBuf>,
-    known: Arc<LastSeenUsers>,
-    untold: VecDeque<UserChange>,
-    is_saved: bool,
-    /// True once it was reported that they cannot be saved.
-    has_complained: bool,
-}
-
-impl News {
-    fn new(now: Option<LastSeenUsers>, path: Option<PathBuf>) -> Self {
-        let before = match path.as_deref().map(LastSeenUsers::load) {
-            Some(Ok(before)) => Some(before),
-            // A missing folder is a missing file; what is in its place is reported by whoever
-            // creates it.
-            Some(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                warn!("cannot tell which users changed while the service was down: {}", Chain(&error));
-                None
-            }
-            _ => None,
-        };
-        let is_saved = before.is_some() || now.is_none();
-        // Later changes are found by the first look.
-        let known = before.or(now).unwrap_or_default().into();
-        Self { path, known, untold: VecDeque::new(), is_saved, has_complained: false }
-    }
-
-    fn add(&mut self, now: LastSeenUsers) {
-        if *self.known != now {
-            self.untold.extend(self.known.changes_to(&now));
-            self.known = now.into();
-            self.is_saved = false;
-        }
-    }
-
-    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten
-    /// by a restart either.
-    async fn tell(&mut self, listener: &dyn UserListener) {
-        while let Some(change) = self.untold.front() {
-            if let Err(error) = listener.user_changed(change).await {
-                return error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
-            }
-            self.untold.pop_front();
-        }
-        if self.is_saved {
-            return;
-        }
-        let saved = match self.path.clone() {
-            Some(path) => {
-                let known = Arc::clone(&self.known);
-                tokio::task::spawn_blocking(move || known.save(&path)).await.unwrap_or_else(|panic| Err(panic.into()))
-            }
-            None => Ok(()),
-        };
-        self.is_saved = saved.is_ok();
-        match saved {
-            Err(error) if !self.has_complained => {
-                warn!("cannot save the last seen users: {}", Chain(&error));
-                self.has_complained = true;
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{collections::HashMap, fs, io, path::Path};
 use relogin_host::disk;
 use relogin_session::{User, UserId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{UserChange, list::Users, password::PasswordMark};
 
@@ -80,7 +81,15 @@ impl LastSeenUsers {
     /// # Errors
     /// [`io::Error`] if the file does not exist, or is invalid.
     pub fn load(path: &Path) -> io::Result<Self> {
-        let known: Vec<LastSeenForm> = serde_json::from_slice(&fs::read(path)?)?;
+        Ok(Self::from_json(&fs::read(path)?)?)
+    }
+
+    /// Parses what [`LastSeenUsers::to_json`] has written.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] if it is invalid.
+    pub fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let known: Vec<LastSeenForm> = serde_json::from_slice(text)?;
         Ok(Self(
             known
                 .into_iter()
@@ -94,12 +103,28 @@ impl LastSeenUsers {
     /// # Errors
     /// [`io::Error`] if it cannot be written.
     pub fn save(&self, path: &Path) -> io::Result<()> {
-        let known: Vec<_> = self
-            .0
-            .values()
+        disk::replace(path, &self.to_json()?)
+    }
+
+    /// As it is kept. The same users give the same text.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] if it cannot be written.
+    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut known: Vec<_> = self.0.values().collect();
+        known.sort_by(|one, other| one.user.id.cmp(&other.user.id));
+        let known: Vec<_> = known
+            .into_iter()
             .map(|LastSeen { user, password }| LastSeenForm { user: user.clone(), password: *password })
             .collect();
-        disk::replace(path, &serde_json::to_vec(&known)?)
+        serde_json::to_vec(&known)
+    }
+
+    /// What tells them from others, in hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let text = self.to_json().unwrap_or_default();
+        Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 }
 

@@ -23,6 +23,7 @@ pub mod nats;
 pub mod password;
 pub mod prepare;
 pub mod removals;
+pub mod shared;
 
 use async_trait::async_trait;
 use relogin_session::{Secret, SessionId, User, UserId};

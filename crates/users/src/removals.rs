@@ -1,5 +1,6 @@
-//! Decides when a user who is missing from the users file counts as removed. Pure: the time is an
-//! argument. Must not depend on files or sessions.
+//! Decides when a user who is missing from the users file counts as removed, and when instances
+//! count as agreed on their users. Pure: the time is an argument. Must not depend on files or
+//! sessions.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,10 +21,11 @@ const LOOKS: u32 = 3;
 
 /// Users who are missing from the file, but do not count as removed yet.
 #[derive(Debug, Default)]
-pub struct PendingRemovals(HashMap<UserId, Missing>);
+pub struct PendingRemovals(HashMap<UserId, Looked>);
 
+/// What has been so at each of so many looks.
 #[derive(Clone, Copy, Debug)]
-struct Missing {
+struct Looked {
     since: Instant,
     looks: u32,
 }
@@ -42,12 +44,12 @@ impl PendingRemovals {
         let mut removed = HashSet::new();
         for id in missing {
             let before = before.get(&id).filter(|before| !is_being_written && before.looks > 0);
-            let Missing { since, looks } = before.copied().unwrap_or(Missing { since: now, looks: 0 });
-            let looks = looks + 1;
-            if looks >= LOOKS && now.duration_since(since) >= AGREEMENT {
+            let mut looked = before.copied().unwrap_or(Looked { since: now, looks: 0 });
+            looked.looks += 1;
+            if looked.is_certain(now) {
                 removed.insert(id);
             } else {
-                self.0.insert(id, Missing { since, looks });
+                self.0.insert(id, looked);
             }
         }
         removed
@@ -71,6 +73,30 @@ impl PendingRemovals {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+/// Whether all instances have had the same users for long enough.
+#[derive(Debug, Default)]
+pub struct Agreement(Option<Looked>);
+
+impl Agreement {
+    /// Records whether they have the same at this look, and returns true if that has been so for
+    /// [`AGREEMENT`]. An instance that starts has not heard of all others at its first look.
+    pub fn look(&mut self, is_agreed: bool, now: Instant) -> bool {
+        if !is_agreed {
+            self.0 = None;
+            return false;
+        }
+        let agreed = self.0.get_or_insert(Looked { since: now, looks: 0 });
+        agreed.looks = agreed.looks.saturating_add(1);
+        agreed.is_certain(now)
+    }
+}
+
+impl Looked {
+    fn is_certain(&self, now: Instant) -> bool {
+        self.looks >= LOOKS && now.duration_since(self.since) >= AGREEMENT
     }
 }
 

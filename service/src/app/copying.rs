@@ -63,6 +63,8 @@ impl Copying {
         };
         let Copied { sessions, were_there } =
             copy(from.as_ref(), to.as_ref(), |done, of| report(format!("{done} of {of} sessions copied"))).await?;
+        let seen = self.from.last_seen(bus).await.context("cannot read the last seen users of the source")?;
+        self.to.keep_last_seen(seen, bus).await.context("cannot copy the last seen users")?;
         report(format!("all sessions are copied and compared: {sessions}, of which were there already: {were_there}"));
         from.close().await.context("cannot close the source")?;
         to.close().await.context("cannot close the copy")?;

@@ -3,12 +3,14 @@
 //! (`relogin-store`).
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use relogin_bus::nats::NatsBus;
+use relogin_host::disk;
 use relogin_store::{
     SessionStore, StoreError,
     jetstream::{BucketConfig, JetStreamStore, Replicas},
@@ -16,7 +18,10 @@ use relogin_store::{
     sled::SledStore,
 };
 
-use crate::secret::SecretSource;
+use crate::{last_seen::LastSeenEntry, secret::SecretSource};
+
+/// The file in the data folder with what was last seen of the users.
+pub(super) const KNOWN_USERS: &str = "users.known";
 
 /// What `--store` may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +98,8 @@ impl StoreKind {
 
     /// Whether what belongs to the sessions is kept in the data folder: the session clock, and the
     /// last seen users, without which a password that was changed while the service was down ends
-    /// no session. True for each store of one process whose sessions outlive it.
+    /// no session. True for each store of one process whose sessions outlive it. (Several processes
+    /// share a bucket, which has the last seen users, too.)
     #[must_use]
     pub fn keeps_state_in_data_folder(&self) -> bool {
         match self {
@@ -188,6 +194,43 @@ impl Place {
             }
         }
     }
+
+    /// What was last seen of the users of a file. The service compares it with what they are when
+    /// it starts, so it goes where the sessions go.
+    pub(super) async fn last_seen(&self, nats: Option<&NatsBus>) -> anyhow::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Sled(data) => match fs::read(data.join(KNOWN_USERS)) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Self::JetStream(name) => Ok(entry(name, nats).await?.read().await.map_err(|error| anyhow!(error))?.text),
+        }
+    }
+
+    /// Keeps that in the place of what was there.
+    pub(super) async fn keep_last_seen(&self, text: Option<Vec<u8>>, nats: Option<&NatsBus>) -> anyhow::Result<()> {
+        match (self, text) {
+            (Self::Sled(data), Some(text)) => disk::replace(&data.join(KNOWN_USERS), &text)?,
+            (Self::Sled(data), None) => match fs::remove_file(data.join(KNOWN_USERS)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                _ => {}
+            },
+            (Self::JetStream(name), text) => {
+                let entry = entry(name, nats).await?;
+                let kept = entry.read().await.map_err(|error| anyhow!(error))?;
+                if kept.text != text {
+                    let written = entry.write(text, kept.revision).await.map_err(|error| anyhow!(error))?;
+                    written.context("somebody else has written them at the same time")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn entry(bucket: &str, nats: Option<&NatsBus>) -> anyhow::Result<LastSeenEntry> {
+    LastSeenEntry::open(nats.context(NO_NATS)?.client(), bucket).await.map_err(|error| anyhow!(error))
 }
 
 const NO_NATS: &str = "sessions in JetStream need a connection to NATS";

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use relogin_bus::Bus;
+use anyhow::Context;
+use relogin_bus::{Bus, nats::NatsBus};
 use relogin_users::{
     UserDirectory, demo,
     directory::ListDirectory,
@@ -13,7 +14,14 @@ use relogin_users::{
     password::{PasswordChecks, PasswordHash},
 };
 
-use super::config::{Config, UsersSource};
+use super::{
+    config::{Config, UsersSource},
+    store::{KNOWN_USERS, StoreKind},
+};
+use crate::{
+    instance::{Claim, Peers},
+    last_seen::{LastSeenEntry, SharedUsers},
+};
 
 /// The user source, as far as it can be set up before there is a bus.
 pub(super) enum UserSource {
@@ -56,6 +64,29 @@ impl UserSource {
         Ok(Self::File(Arc::new(directory), Box::new(follower)))
     }
 
+    /// If other instances use the same bucket: what was last seen of the users of a file is in it.
+    ///
+    /// # Errors
+    /// What prevents it from being read.
+    pub(super) async fn share(
+        &mut self,
+        store: &StoreKind,
+        nats: Option<&NatsBus>,
+        claim: Option<&Claim>,
+        peers: &Peers,
+    ) -> anyhow::Result<()> {
+        let (Self::File(list, follower), Some(bucket)) = (self, store.bucket()) else { return Ok(()) };
+        let (Some(nats), Some(claim)) = (nats, claim) else { return Ok(()) };
+        let sharing = async {
+            let entry = LastSeenEntry::open(nats.client(), &bucket.name).await?;
+            follower.share(SharedUsers::new(entry, claim.handle(), peers.clone())).await
+        };
+        let shared = sharing.await.map_err(|error| anyhow::anyhow!(error));
+        shared.with_context(|| format!("cannot read the last seen users in the bucket {:?}", bucket.name))?;
+        list.exchange_keeping(follower.users(), follower.kept());
+        Ok(())
+    }
+
     pub(super) fn directory(&self, bus: &Arc<dyn Bus>) -> Arc<dyn UserDirectory> {
         match self {
             Self::Demo(list) | Self::File(list, _) => Arc::clone(list) as _,
@@ -75,8 +106,8 @@ impl UserSource {
     }
 }
 
-/// Where the last seen users of a file are kept; nowhere if no session outlives the process, or if
+/// The file that the last seen users are kept in; none if no session outlives the process, or if
 /// several processes share the store.
 fn known_users(config: &Config) -> Option<PathBuf> {
-    config.store.keeps_state_in_data_folder().then(|| config.data.join("users.known"))
+    config.store.keeps_state_in_data_folder().then(|| config.data.join(KNOWN_USERS))
 }

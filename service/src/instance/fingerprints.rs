@@ -12,7 +12,7 @@ use super::{ANSWER, ANSWER_DEADLINE, Instance, subject};
 pub async fn fingerprints(bus: &dyn Bus, name: &str) -> Result<Vec<Vec<String>>, BusError> {
     let (mailbox, mut answers) = Mailbox::with_capacity(1 << 16);
     // The highest id: it takes precedence over nobody.
-    let me = Instance { id: "f".repeat(32), began: 0, ready: false, shared: None };
+    let me = Instance { id: "f".repeat(32), began: 0, ready: false, shared: None, users: None };
     let _asking = bus.ask(&subject(name), me.words(), &mailbox, ANSWER).await?;
     let (deadline, mut known) = (Instant::now() + ANSWER_DEADLINE, Vec::new());
     while let Ok(Some(delivery)) = timeout_at(deadline, answers.next()).await {

@@ -28,8 +28,17 @@ struct Met {
     /// One that does not belong to this.
     other: Option<(Instance, Instant)>,
     is_senior: bool,
-    /// Those with the same store, and when they were heard last.
-    belonging: HashMap<String, Instant>,
+    /// Those with the same store.
+    belonging: HashMap<String, Belonging>,
+}
+
+/// An instance with the same store.
+#[derive(Debug)]
+struct Belonging {
+    /// When it was heard last.
+    heard: Instant,
+    /// What tells its list of users from others.
+    users: Option<String>,
 }
 
 impl Peers {
@@ -52,11 +61,19 @@ impl Peers {
         self.0.missed.subscribe()
     }
 
+    /// True if all instances with the same store that were heard have the list of users that this
+    /// digest is of.
+    #[must_use]
+    pub fn have_users(&self, digest: &str) -> bool {
+        self.met().belonging.values().all(|other| other.users.as_deref() == Some(digest))
+    }
+
     /// An instance with the same store was heard.
     pub(super) fn belongs(&self, other: &Instance) {
         let mut met = self.met();
         if other.ready {
-            met.belonging.insert(other.id.clone(), Instant::now());
+            let belonging = Belonging { heard: Instant::now(), users: other.users.clone() };
+            met.belonging.insert(other.id.clone(), belonging);
         } else {
             met.belonging.remove(&other.id);
         }
@@ -90,7 +107,7 @@ impl Peers {
     pub(super) fn forget(&self) {
         self.forget_if(|_, heard| heard.elapsed() > GONE);
         let mut met = self.met();
-        let gone: Vec<_> = met.belonging.extract_if(|_, heard| heard.elapsed() > GONE).collect();
+        let gone: Vec<_> = met.belonging.extract_if(|_, other| other.heard.elapsed() > GONE).collect();
         drop(met);
         for (other, _) in gone {
             info!(other, "an instance with the same sessions is gone without a word");

@@ -11,6 +11,7 @@ mod connections;
 mod crash;
 mod instances;
 mod jetstream;
+mod last_seen;
 mod metrics;
 mod nats_gateway;
 mod permissions;

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use relogin_host::disk;
 
 use super::*;
-use crate::{Credentials, PasswordCheck, UserDirectory, password::PasswordChecks};
+use crate::{Credentials, PasswordCheck, UserChange, UserDirectory, password::PasswordChecks, shared::Kept};
 
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -62,7 +62,10 @@ struct Following {
 
 impl Following {
     fn start(path: &Path, known: &Path) -> Self {
-        let follower = Follower::open(path.to_owned(), Some(known.to_owned()), true).unwrap();
+        Self::begin(Follower::open(path.to_owned(), Some(known.to_owned()), true).unwrap())
+    }
+
+    fn begin(follower: Follower) -> Self {
         let directory = Arc::new(ListDirectory::new(follower.users(), PasswordChecks::bounded(1, 1)));
         directory.exchange_keeping(follower.users(), follower.kept());
         let listener = Arc::<Listener>::default();
@@ -118,7 +121,6 @@ impl Following {
         live
     }
 
-    /// Who may log in.
     /// Who may log in, by name.
     fn listed(&self) -> Vec<String> {
         let users = self.directory.users();
@@ -442,4 +444,126 @@ proptest! {
         let now: HashSet<_> = known.ids().cloned().collect();
         prop_assert_eq!(now, new.iter().map(|&id| UserId::Number(id.into())).collect::<HashSet<_>>());
     }
+}
+
+/// What instances share, as a test says it.
+#[derive(Debug, Default)]
+struct Others {
+    kept: Mutex<Kept>,
+    /// The list that all others have; none: there are no others.
+    digest: Mutex<Option<String>>,
+}
+
+#[async_trait]
+impl SharedLastSeen for Others {
+    async fn read(&self) -> Result<Kept, SharedError> {
+        Ok(self.kept.lock().unwrap().clone())
+    }
+
+    async fn write(&self, text: Vec<u8>, revision: u64) -> Result<Option<u64>, SharedError> {
+        let mut kept = self.kept.lock().unwrap();
+        if kept.revision != revision {
+            return Ok(None);
+        }
+        *kept = Kept { text: Some(text), revision: revision + 1 };
+        Ok(Some(kept.revision))
+    }
+
+    fn is_agreed(&self, digest: Option<&str>) -> bool {
+        let others = self.digest.lock().unwrap();
+        others.is_none() || others.as_deref() == digest
+    }
+}
+
+impl Others {
+    fn keep(&self, list: &str) {
+        let mut kept = self.kept.lock().unwrap();
+        *kept = Kept { text: Some(seen(list).to_json().unwrap()), revision: kept.revision + 1 };
+    }
+
+    fn have(&self, list: &str) {
+        *self.digest.lock().unwrap() = Some(seen(list).digest());
+    }
+
+    fn kept(&self) -> Option<LastSeenUsers> {
+        self.kept.lock().unwrap().text.as_deref().map(|text| LastSeenUsers::from_json(text).unwrap())
+    }
+}
+
+fn seen(list: &str) -> LastSeenUsers {
+    LastSeenUsers::of(&Users::parse(list).unwrap())
+}
+
+impl Files {
+    async fn follow_beside(&self, others: &Arc<Others>) -> Following {
+        let mut follower = Follower::open(self.path.clone(), None, true).unwrap();
+        follower.share(Arc::clone(others) as _).await.unwrap();
+        Following::begin(follower)
+    }
+}
+
+fn with_another_password(list: &str) -> String {
+    list.replace("$AAAAAAAAAAAAAAAAAAAAAA$", "$BAAAAAAAAAAAAAAAAAAAAA$")
+}
+
+/// Of two lists nobody knows which is the newer one, until all instances have the same.
+#[tokio::test(start_paused = true)]
+async fn what_changed_before_the_start_counts_once_all_instances_have_the_same_users() {
+    let (before, now) = (list([1, 2, 3]), with_another_password(&list([1])) + &list([2]));
+    let (files, others) = (Files::new(&now), Arc::<Others>::default());
+    others.keep(&before);
+    others.have(&before);
+    let following = files.follow_beside(&others).await;
+    following.looks(30).await;
+    assert_eq!((following.has_told(), following.live().await), (vec![], vec![1, 2, 3]));
+    assert_eq!(others.kept(), Some(seen(&before)), "what all had been told");
+    // What happens in front of its eyes counts at once.
+    let now = format!("{now}disabled = true\n");
+    files.write(&now);
+    following.looks(2).await;
+    assert_eq!((following.has_told(), following.live().await), (vec!["2 change".to_owned()], vec![1, 3]));
+    others.have(&now);
+    following.looks(4).await;
+    assert_eq!(following.has_told(), ["2 change"], "agreed for too short a time");
+    following.looks(4).await;
+    let mut told = following.has_told();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["1 password", "2 change", "3 change"]);
+    assert_eq!((following.live().await, others.kept()), (vec![1], Some(seen(&now))));
+}
+
+/// Another instance has written first, or is about to write what it has.
+#[tokio::test(start_paused = true)]
+async fn what_all_have_is_kept_whichever_writes_it() {
+    let now = list([1]);
+    let (files, others) = (Files::new(&now), Arc::<Others>::default());
+    let following = files.follow_beside(&others).await;
+    following.looks(3).await;
+    assert_eq!(others.kept(), None);
+    others.keep(&list([1, 2]));
+    following.looks(10).await;
+    assert_eq!((others.kept(), others.kept.lock().unwrap().revision), (Some(seen(&now)), 2));
+    let next = list([1, 3]);
+    files.write(&next);
+    others.keep(&next);
+    others.have(&next);
+    following.looks(10).await;
+    assert_eq!((others.kept(), others.kept.lock().unwrap().revision), (Some(seen(&next)), 3), "nothing to write");
+    assert_eq!(following.has_told(), [""; 0]);
+}
+
+/// It says nothing about anybody, however well the others agree.
+#[tokio::test(start_paused = true)]
+async fn an_empty_file_beside_others_ends_no_session_and_writes_nothing() {
+    let before = list([1, 2]);
+    let (files, others) = (Files::new(""), Arc::<Others>::default());
+    others.keep(&before);
+    let following = files.follow_beside(&others).await;
+    following.looks(30).await;
+    assert_eq!((following.has_told(), following.live().await), (vec![], vec![1, 2]));
+    assert_eq!(others.kept(), Some(seen(&before)));
+    files.write(&before);
+    following.looks(10).await;
+    assert_eq!((following.has_told(), others.kept()), (vec![], Some(seen(&before))));
 }

@@ -1,0 +1,192 @@
+//! What sessions are yet to be told of changes of users, and where it is kept what they were told
+//! last. Must not depend on the users file.
+//!
+//! Where several instances share it, what has changed while none of them ran, or what is in the
+//! file of one that starts, counts only once all that run have had the same users for a while: of
+//! two files nobody knows which is the newer one. It is written only then, too, so that whoever
+//! starts before finds what all had been told.
+
+use std::{collections::VecDeque, io, path::PathBuf, sync::Arc};
+
+use relogin_host::{complaint::Complaint, errors::Chain};
+use tokio::time::Instant;
+use tracing::{error, warn};
+
+use crate::{
+    UserChange, UserListener,
+    last_seen::LastSeenUsers,
+    list::Users,
+    removals::Agreement,
+    shared::{Kept, SharedError, SharedLastSeen},
+};
+
+/// What the sessions are yet to be told.
+#[derive(Debug)]
+pub(super) struct News {
+    place: Place,
+    known: Arc<LastSeenUsers>,
+    untold: VecDeque<UserChange>,
+    is_saved: bool,
+    /// True once it was reported that they cannot be saved.
+    has_complained: bool,
+}
+
+/// Where the last seen users are kept.
+#[derive(Debug)]
+enum Place {
+    /// Nowhere.
+    Nowhere,
+    /// In a file of this instance.
+    File(PathBuf),
+    /// Where all instances find it.
+    Shared(Sharing),
+}
+
+#[derive(Debug)]
+struct Sharing {
+    shared: Arc<dyn SharedLastSeen>,
+    revision: u64,
+    /// What was kept when this instance started, until it is compared with the users it has.
+    before: Option<LastSeenUsers>,
+    agreement: Agreement,
+    is_agreed: bool,
+    /// True once all that run have had the same for long enough.
+    is_certain: bool,
+    complaint: Complaint,
+}
+
+impl News {
+    /// Begins with what is kept in the file `path`, or else with the users of `now`.
+    pub(super) fn new(now: Option<LastSeenUsers>, path: Option<PathBuf>) -> Self {
+        let before = match path.as_deref().map(LastSeenUsers::load) {
+            Some(Ok(before)) => Some(before),
+            // A missing folder is a missing file; what is in its place is reported by whoever
+            // creates it.
+            Some(Err(error)) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                complain_of(&error);
+                None
+            }
+            _ => None,
+        };
+        let is_saved = before.is_some() || now.is_none();
+        // Later changes are found by the first look.
+        let known = before.or(now).unwrap_or_default().into();
+        let place = path.map_or(Place::Nowhere, Place::File);
+        Self { place, known, untold: VecDeque::new(), is_saved, has_complained: false }
+    }
+
+    /// Begins with what all instances share, and the users of this one.
+    pub(super) async fn share(&mut self, shared: Arc<dyn SharedLastSeen>, users: &Users) -> Result<(), SharedError> {
+        let Kept { text, revision } = shared.read().await?;
+        let before = text.and_then(|text| LastSeenUsers::from_json(&text).inspect_err(|error| complain_of(error)).ok());
+        let mut known = LastSeenUsers::of(users);
+        if let Some(before) = &before {
+            for id in before.missing_from(users).keys() {
+                known.take_over(before, id);
+            }
+        }
+        self.is_saved = before.as_ref() == Some(&known);
+        self.known = known.into();
+        self.place = Place::Shared(Sharing {
+            shared,
+            revision,
+            before,
+            agreement: Agreement::default(),
+            is_agreed: false,
+            is_certain: false,
+            complaint: Complaint::default(),
+        });
+        Ok(())
+    }
+
+    /// What sessions know of the users, or are being told.
+    pub(super) fn known(&self) -> &Arc<LastSeenUsers> {
+        &self.known
+    }
+
+    pub(super) fn add(&mut self, now: LastSeenUsers) {
+        if *self.known != now {
+            self.untold.extend(self.known.changes_to(&now));
+            self.known = now.into();
+            self.is_saved = false;
+        }
+    }
+
+    /// True while the list that this instance has started with may be older than those of others.
+    pub(super) fn is_disputed(&self) -> bool {
+        matches!(&self.place, Place::Shared(sharing) if sharing.before.is_some() && !sharing.is_agreed)
+    }
+
+    /// Compares the list of this instance (none: its file is unusable) with those of others, and
+    /// once all agree, what was known before with what is known now.
+    pub(super) fn agree(&mut self, digest: Option<&str>, now: Instant) {
+        let Place::Shared(sharing) = &mut self.place else { return };
+        // Also if this one cannot say: the others must hear that.
+        sharing.is_agreed = sharing.shared.is_agreed(digest) && digest.is_some();
+        sharing.is_certain = sharing.agreement.look(sharing.is_agreed, now);
+        if sharing.is_certain {
+            if let Some(before) = sharing.before.take() {
+                self.untold.extend(before.changes_to(&self.known));
+            }
+            sharing.complaint.settle();
+        } else if sharing.before.as_ref().is_some_and(|before| *before != *self.known) && !sharing.is_agreed {
+            let reason = "not all instances have the same users";
+            if sharing.complaint.is_due(reason, now) {
+                warn!("{reason}: what changed before this one started takes effect once they have");
+            }
+        }
+    }
+
+    /// Tells what it can. What cannot be told is told the next time, and until then not forgotten
+    /// by a restart either.
+    pub(super) async fn tell(&mut self, listener: &dyn UserListener) {
+        while let Some(change) = self.untold.front() {
+            if let Err(error) = listener.user_changed(change).await {
+                return error!(user = %change.id, "a change of a user has not reached their sessions yet: {}", Chain(error.as_ref()));
+            }
+            self.untold.pop_front();
+        }
+        if self.is_saved {
+            return;
+        }
+        let saved: Result<bool, SharedError> = match &mut self.place {
+            Place::Nowhere => Ok(true),
+            Place::File(path) => {
+                let (path, known) = (path.clone(), Arc::clone(&self.known));
+                let saved = tokio::task::spawn_blocking(move || known.save(&path)).await;
+                saved.unwrap_or_else(|panic| Err(panic.into())).map(|()| true).map_err(Into::into)
+            }
+            Place::Shared(sharing) => sharing.save(&self.known).await,
+        };
+        self.is_saved = matches!(saved, Ok(true));
+        match saved {
+            Err(error) if !self.has_complained => {
+                warn!("cannot save the last seen users: {}", Chain(error.as_ref()));
+                self.has_complained = true;
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Sharing {
+    /// True if it is kept now; it may not be certain yet what to keep, or another instance may have
+    /// kept something else meanwhile.
+    async fn save(&mut self, known: &LastSeenUsers) -> Result<bool, SharedError> {
+        if !self.is_certain {
+            return Ok(false);
+        }
+        let text = known.to_json()?;
+        if let Some(revision) = self.shared.write(text.clone(), self.revision).await? {
+            self.revision = revision;
+            return Ok(true);
+        }
+        let kept = self.shared.read().await?;
+        self.revision = kept.revision;
+        Ok(kept.text.as_ref() == Some(&text))
+    }
+}
+
+fn complain_of(error: &(dyn std::error::Error + 'static)) {
+    warn!("cannot tell which users changed while the service was down: {}", Chain(error));
+}
