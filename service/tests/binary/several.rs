@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::{
+    StreamExt,
+    future::{join, join_all},
+};
 use relogin_test_support::nats_server::NatsServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -186,6 +189,42 @@ async fn failed_logins_count_at_all_instances() {
             assert_eq!(guess(n).await, "session.wrongUsernamePassword");
         }
         assert_eq!(guess(7).await, "session.tooManyAttempts");
+    }
+    for (_, service) in instances {
+        service.stop().await;
+    }
+}
+
+/// None of them has heard yet of the others' outcomes, because the users service takes its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_guesses_sent_at_once_each_instance_checks_as_many_as_one_would() {
+    const INSTANCES: usize = 3;
+    const GUESSES: usize = 60;
+    const CHECKED: usize = 6 * INSTANCES;
+    let ((nats, _kept), secret) = (jetstream(), Folder::new());
+    let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
+    let mut checks = gateway.client.queue_subscribe("my.users", "users".to_owned()).await.unwrap();
+    let options = options(&nats, &secret).replace("--demo", "--users nats:my.users");
+    let instances = start(INSTANCES, &options).await;
+    let guess = async |n: usize| {
+        let params = json!({"username": "jane", "password": "guess"});
+        gateway.auth("login", &format!("c{n}"), params).await["error"]["code"].take()
+    };
+    let checking = async {
+        let mut pending = Vec::new();
+        while pending.len() < CHECKED {
+            pending.push(timeout(DEADLINE, checks.next()).await.expect("they check as many").unwrap());
+        }
+        for check in pending {
+            gateway.client.publish(check.reply.unwrap(), r#"{"user":null}"#.into()).await.unwrap();
+        }
+    };
+    let (answers, ()) = join(join_all((0..GUESSES).map(&guess)), checking).await;
+    let count = |code: &str| answers.iter().filter(|answer| *answer == code).count();
+    let (wrong, refused) = (count("session.wrongUsernamePassword"), count("session.tooManyAttempts"));
+    assert_eq!((wrong, refused), (CHECKED, GUESSES - CHECKED), "{answers:?}");
+    for n in GUESSES..GUESSES + 2 * INSTANCES {
+        assert_eq!(guess(n).await, "session.tooManyAttempts", "wherever");
     }
     for (_, service) in instances {
         service.stop().await;
