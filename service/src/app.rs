@@ -82,7 +82,7 @@ pub struct App {
 
 /// Why a service cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum AppFailure {
     /// A task has ended. Requests in flight can be completed: [`App::stop`].
     Part,
     /// Sessions can no longer be written, because it is unknown what is on disk. The process must
@@ -204,7 +204,7 @@ impl App {
         let origins = Arc::new(
             Origins::new(config.public_url, config.allow_origin, address, believes_scheme).over_tls(tls.is_some()),
         );
-        let options = auth::Options {
+        let options = auth::AuthOptions {
             throttle: config.throttle,
             cookie: config.cookie,
             issuers,
@@ -343,11 +343,11 @@ impl App {
     }
 
     /// Returns if the service is no longer complete: it should end, and be restarted.
-    pub async fn failed(&self) -> Failure {
+    pub async fn failed(&self) -> AppFailure {
         tokio::select! {
             biased;
-            () = self.store.failed() => Failure::Store,
-            () = self.watch.failed.cancelled() => Failure::Part,
+            () = self.store.failed() => AppFailure::Store,
+            () = self.watch.failed.cancelled() => AppFailure::Part,
         }
     }
 

@@ -65,12 +65,12 @@ pub struct Audit(Option<Open>);
 struct Open {
     events: mpsc::Sender<(Timestamp, Event)>,
     folds: Arc<Folds>,
-    state: Arc<State>,
+    state: Arc<WriterState>,
 }
 
 /// What the writer tells those who have something to write.
 #[derive(Debug, Default)]
-struct State {
+struct WriterState {
     /// Nobody reads what is written, so nobody waits for it any more.
     is_stuck: AtomicBool,
     /// Events that were not written and not reported yet.
@@ -83,14 +83,14 @@ pub struct Trail {
     folds: Arc<Folds>,
     file: Option<AuditFile>,
     subject: Option<(Arc<dyn Bus>, String)>,
-    state: Arc<State>,
+    state: Arc<WriterState>,
     /// Events that were not published since the last published one.
     unpublished: u64,
     stop: CancellationToken,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct AuditLine<'a> {
     #[serde(serialize_with = "time")]
     time: Timestamp,
     #[serde(flatten)]
@@ -117,7 +117,7 @@ impl Audit {
     pub fn new(file: Option<AuditFile>, subject: Option<(Arc<dyn Bus>, String)>) -> (Self, Trail) {
         let (sender, events) = mpsc::channel(WAITING);
         let folds = Arc::new(Folds::default());
-        let state = Arc::<State>::default();
+        let state = Arc::<WriterState>::default();
         let open = Open { events: sender, folds: Arc::clone(&folds), state: Arc::clone(&state) };
         let stop = CancellationToken::new();
         (Self(Some(open)), Trail { events, folds, file, subject, state, unpublished: 0, stop })
@@ -277,7 +277,7 @@ impl std::fmt::Debug for Trail {
 }
 
 fn line(time: Timestamp, event: &Event) -> String {
-    serde_json::to_string(&Line { time, event }).expect("texts and numbers are written without fail") + "\n"
+    serde_json::to_string(&AuditLine { time, event }).expect("texts and numbers are written without fail") + "\n"
 }
 
 fn time<S: Serializer>(Timestamp(ms): &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

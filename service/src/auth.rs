@@ -99,7 +99,7 @@ struct AuthContext {
 
 /// Settings.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct AuthOptions {
     /// Whose failed logins delay the next ones.
     pub throttle: ThrottleKind,
     /// Whether sessions are bound to the cookies of browsers.
@@ -143,11 +143,11 @@ impl Auth {
         bus: Arc<dyn Bus>,
         sessions: Arc<Sessions>,
         users: Arc<dyn UserDirectory>,
-        options: Options,
+        options: AuthOptions,
     ) -> Result<Self, BusError> {
         let mut patterns = ["auth", "access", "get", "call"].map(|kind| format!("{kind}.{name}.>")).to_vec();
         patterns.push(format!("access.{name}"));
-        let Options { throttle, cookie, issuers, cookie_session, peers, instance, origins, proxies } = options;
+        let AuthOptions { throttle, cookie, issuers, cookie_session, peers, instance, origins, proxies } = options;
         let requests = match &instance {
             // What comes for this instance comes to one of the group, too, which leaves it.
             Some(instance) => {

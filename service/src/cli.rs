@@ -17,7 +17,7 @@ use relogin_users::UserChange;
 
 use self::nats::NatsLogin;
 use crate::{
-    app::{copying::Copying, secrets::SecretChange, store::Place},
+    app::{copying::Copying, secrets::SecretChange, store::StorePlace},
     config::{self, Layers, Options},
 };
 
@@ -137,11 +137,11 @@ enum StoreSubcommand {
 #[derive(Debug, Args)]
 struct CopyArgs {
     /// The store with the sessions: the data folder sled:FOLDER, or jetstream:BUCKET
-    #[arg(long, value_name = "STORE", value_parser = Place::parse)]
-    from: Place,
+    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse)]
+    from: StorePlace,
     /// The store to fill, likewise
-    #[arg(long, value_name = "STORE", value_parser = Place::parse)]
-    to: Place,
+    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse)]
+    to: StorePlace,
     /// NATS servers of the bucket
     #[arg(long, env = "RELOGIN_NATS", value_name = "URL", hide_env_values = true)]
     nats: Option<String>,

@@ -65,7 +65,7 @@ impl Ticker {
         match Subject::parse(&request.subject) {
             Some(Subject::Access(name)) if name == model() => {
                 let token = AccessRequest::parse(&request.payload)?.token;
-                Ok(Response::result(&Access { get: token.is_some_and(|token| has_role(token.get())) }))
+                Ok(Response::result(&CounterAccess { get: token.is_some_and(|token| has_role(token.get())) }))
             }
             Some(Subject::Get(name)) if name == model() => {
                 GetRequest::parse(&request.payload)?;
@@ -96,7 +96,7 @@ impl std::fmt::Debug for Ticker {
 
 /// The access result, with `get` written out even if it is false.
 #[derive(Serialize)]
-struct Access {
+struct CounterAccess {
     get: bool,
 }
 

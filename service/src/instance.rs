@@ -68,12 +68,12 @@ pub struct Claim {
     bus: Arc<dyn Bus>,
     name: String,
     subject: String,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ClaimState>>,
     /// The others are to hear of this instance, and it of them, before they would be asked.
     is_new: Arc<Notify>,
 }
 
-struct State {
+struct ClaimState {
     me: Instance,
     /// Why another one, which runs or starts at the same time, takes precedence.
     goes_before: Option<Contradiction>,
@@ -140,7 +140,7 @@ impl Claim {
         let began = u64::try_from(began.as_millis()).unwrap_or(u64::MAX);
         let id = format!("{:032x}", rand::random::<u128>());
         let me = Instance { id, began, ready: false, shared, users: None };
-        let state = Arc::new(Mutex::new(State { me, goes_before: None }));
+        let state = Arc::new(Mutex::new(ClaimState { me, goes_before: None }));
         let claim = Self { bus, name: name.to_owned(), subject: subject(name), state, is_new: Arc::default() };
         claim.ask_for_running().await?;
 
@@ -267,12 +267,12 @@ impl Claim {
     }
 
     /// Nothing under the lock panics halfway, so the state behind a poisoned lock is intact.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ClaimState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ClaimState {
     /// Records another instance; true if both answer requests and do not belong together.
     fn hear(&mut self, other: &Instance) -> bool {
         if other.id == self.me.id {

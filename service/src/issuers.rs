@@ -18,7 +18,7 @@ use relogin_res::service::Headers;
 use relogin_session::{Claims, Timestamp, User, Vouched};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-pub use self::{file::IssuersError, keys::KeyError, token::Refusal};
+pub use self::{file::IssuersError, keys::KeyError, token::TokenRefusal};
 use self::{keys::KeyFile, token::Rules};
 use crate::cookie;
 
@@ -85,10 +85,15 @@ impl Issuers {
     /// if `may_use_cookies`.
     ///
     /// # Errors
-    /// [`Refusal`] if there is a token, and it is unusable: of several, the reason of the one that
-    /// passed the most checks.
-    pub fn admit(&self, headers: &Headers, may_use_cookies: bool, now: Timestamp) -> Result<Option<Bearer>, Refusal> {
-        let mut refused: Option<Refusal> = None;
+    /// [`TokenRefusal`] if there is a token, and it is unusable: of several, the reason of the one
+    /// that passed the most checks.
+    pub fn admit(
+        &self,
+        headers: &Headers,
+        may_use_cookies: bool,
+        now: Timestamp,
+    ) -> Result<Option<Bearer>, TokenRefusal> {
+        let mut refused: Option<TokenRefusal> = None;
         for issuer in self.list.load().iter() {
             let from_cookie = issuer.source.cookie.as_deref().filter(|_| may_use_cookies);
             let from_cookie = from_cookie.and_then(|name| cookie::read(headers, name));
@@ -125,7 +130,7 @@ impl Issuers {
 }
 
 impl Issuer {
-    fn admit(&self, text: &str, now: Timestamp) -> Result<Bearer, Refusal> {
+    fn admit(&self, text: &str, now: Timestamp) -> Result<Bearer, TokenRefusal> {
         let said = token::read(text, &self.rules, &self.keys.current(), now)?;
         let User { name, role, .. } = &said.user;
         let claims = Claims { issuer: self.name.clone(), name: name.clone(), role: role.clone() };

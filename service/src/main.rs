@@ -17,7 +17,7 @@ use std::{
 use anyhow::Context;
 use relogin::{
     app::{
-        App, Failure,
+        App, AppFailure,
         config::{Config, GatewayConfig},
         gateway::GatewayApp,
     },
@@ -194,7 +194,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 SignalMeaning::Reload => app.reload(),
             },
             failure = app.failed() => {
-                if failure == Failure::Store {
+                if failure == AppFailure::Store {
                     app.abandon().await;
                     return Ok(ExitCode::FAILURE);
                 }

@@ -24,11 +24,11 @@ use crate::trickle::Trickle;
 
 /// A filter for a layer that writes lines. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Repetitions(Arc<Mutex<HashMap<Identifier, Line>>>);
+pub struct Repetitions(Arc<Mutex<HashMap<Identifier, CallSiteLines>>>);
 
 /// What one call site logs.
 #[derive(Debug)]
-struct Line {
+struct CallSiteLines {
     trickle: Trickle,
     metadata: &'static Metadata<'static>,
     /// The first one that is not logged.
@@ -67,16 +67,16 @@ impl Repetitions {
             return true;
         }
         let mut lines = self.lock();
-        let new = || Line { trickle: Trickle::new(now), metadata, message: String::new() };
+        let new = || CallSiteLines { trickle: Trickle::new(now), metadata, message: String::new() };
         let line = lines.entry(metadata.callsite()).or_insert_with(new);
         let passes = line.trickle.passes(now);
         if !passes && line.message.is_empty() {
-            event.record(&mut Message(&mut line.message));
+            event.record(&mut MessageVisitor(&mut line.message));
         }
         passes
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Line>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, CallSiteLines>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,9 +92,9 @@ impl<S> Filter<S> for Repetitions {
 }
 
 /// Collects an event's message.
-struct Message<'a>(&'a mut String);
+struct MessageVisitor<'a>(&'a mut String);
 
-impl Visit for Message<'_> {
+impl Visit for MessageVisitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         if field.name() == "message" {
             self.0.extend(format!("{value:?}").chars().take(MESSAGE));

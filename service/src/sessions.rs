@@ -43,7 +43,7 @@ use self::{
     cap::Cap,
     connection_locks::ConnectionLocks,
     liveness_probe::LivenessProbe,
-    request::Request,
+    request::SessionRequest,
     serve::granted,
     several::{Endings, ToldLately, Unconfirmed},
 };
@@ -216,7 +216,7 @@ impl Sessions {
     /// [`SessionsError`] on an internal error.
     pub async fn login(&self, login: Login) -> Result<Answer, SessionsError> {
         let connection = login.connection.clone();
-        let answer = self.serve(&Request::Login(login)).await.map(granted)?;
+        let answer = self.serve(&SessionRequest::Login(login)).await.map(granted)?;
         if answer.is_ok() {
             self.keep_within_cap(&connection).await;
         }
@@ -248,7 +248,9 @@ impl Sessions {
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));
-        self.serve(&Request::Relogin { connection, key, attempt: *attempt, signed, token, browser }).await.map(granted)
+        self.serve(&SessionRequest::Relogin { connection, key, attempt: *attempt, signed, token, browser })
+            .await
+            .map(granted)
     }
 
     /// The session clock.
@@ -281,7 +283,7 @@ impl Sessions {
         sid: Option<SessionId>,
         token: Option<SessionId>,
     ) -> Result<Result<(), Denied>, SessionsError> {
-        let reply = self.serve(&Request::Logout { connection, sid, token }).await?;
+        let reply = self.serve(&SessionRequest::Logout { connection, sid, token }).await?;
         Ok(reply.map(drop))
     }
 
@@ -351,7 +353,7 @@ impl Sessions {
 
     /// Disposes of a session if its deadline has passed.
     pub(crate) async fn expire(&self, sid: SessionId) -> Result<(), SessionsError> {
-        self.serve(&Request::OnSession(sid, Command::Expire)).await.map(drop)
+        self.serve(&SessionRequest::OnSession(sid, Command::Expire)).await.map(drop)
     }
 
     /// Probes the connections of sessions that have many, and removes those that have not answered
@@ -363,7 +365,7 @@ impl Sessions {
             self.liveness_probe.asked(&sids, Instant::now());
         }
         for (sid, unresponsive) in self.liveness_probe.over(Instant::now()) {
-            self.serve(&Request::OnSession(sid, Command::Prune { unresponsive })).await.map(drop)?;
+            self.serve(&SessionRequest::OnSession(sid, Command::Prune { unresponsive })).await.map(drop)?;
         }
         Ok(self.liveness_probe.next())
     }

@@ -52,20 +52,20 @@ pub enum Delivery {
 /// falls behind loses messages and is told so, instead of using up the machine's memory.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    queue: mpsc::UnboundedSender<Waiting>,
+    queue: mpsc::UnboundedSender<Queued>,
     fill: Arc<Fill>,
 }
 
 /// The owner's end of a [`Mailbox`].
 #[derive(Debug)]
 pub struct Deliveries {
-    queue: mpsc::UnboundedReceiver<Waiting>,
+    queue: mpsc::UnboundedReceiver<Queued>,
     fill: Arc<Fill>,
 }
 
 /// A queued delivery.
 #[derive(Debug)]
-struct Waiting {
+struct Queued {
     delivery: Delivery,
     size: usize,
     since: Instant,
@@ -110,7 +110,7 @@ impl Mailbox {
     }
 
     fn send(&self, delivery: Delivery, size: usize) {
-        self.queue.send(Waiting { delivery, size, since: Instant::now() }).ok();
+        self.queue.send(Queued { delivery, size, since: Instant::now() }).ok();
     }
 }
 
@@ -138,7 +138,7 @@ impl Deliveries {
         Some(self.taken(waiting))
     }
 
-    fn taken(&self, Waiting { delivery, size, since }: Waiting) -> (Delivery, Instant) {
+    fn taken(&self, Queued { delivery, size, since }: Queued) -> (Delivery, Instant) {
         self.fill.waiting.fetch_sub(size, Ordering::AcqRel);
         if matches!(delivery, Delivery::Lost) {
             self.fill.losing.store(false, Ordering::Release);

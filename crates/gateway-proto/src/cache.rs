@@ -37,7 +37,7 @@ use crate::{
     counts::Stats,
     event::Event,
     ids::{Heard, ResourceKey, Subscriber},
-    resource::{Loaded, Resource, State},
+    resource::{Loaded, Resource, ResourceState},
 };
 
 /// Something to be told to subscribers.
@@ -175,7 +175,7 @@ impl Cache {
         });
         let resource = self.resources.entry(key).or_insert_with(|| {
             let tag = ask(bus, Asker::Connection(subscriber.0), Purpose::Load(key), rid.name(), rid.query());
-            Resource::new(rid.clone(), State::Loading(tag))
+            Resource::new(rid.clone(), ResourceState::Loading(tag))
         });
         if resource.subscribers_of(subscriber.0) >= self.max_subscribers {
             return Err(Error::subscription_limit_exceeded());
@@ -272,7 +272,7 @@ impl Cache {
         let resource = self.resources.get_mut(&key)?;
         let snapshot = Arc::new(Snapshot::new(content));
         let loaded = Loaded { snapshot: Arc::clone(&snapshot), query, reload: None };
-        if let State::Loading(tag) = std::mem::replace(&mut resource.state, State::Loaded(loaded)) {
+        if let ResourceState::Loading(tag) = std::mem::replace(&mut resource.state, ResourceState::Loaded(loaded)) {
             // If it is not this answer's, its answer would say the same.
             bus.release(tag);
         }
@@ -373,12 +373,12 @@ impl Cache {
         self.idle.remove_gone(key, &resource);
         self.content_bytes -= resource.bytes;
         match &resource.state {
-            State::Loading(tag) => bus.release(*tag),
-            State::Loaded(Loaded { reload: Some(tag), .. }) => {
+            ResourceState::Loading(tag) => bus.release(*tag),
+            ResourceState::Loaded(Loaded { reload: Some(tag), .. }) => {
                 self.reloading -= 1;
                 bus.release(*tag);
             }
-            State::Loaded(_) => {}
+            ResourceState::Loaded(_) => {}
         }
         self.leave_round(key, &resource, bus);
         if let Some(name) = self.names.get_mut(resource.rid.name()) {

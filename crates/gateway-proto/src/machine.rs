@@ -77,7 +77,7 @@ pub struct Gateway {
 }
 
 /// The answer to a request: what the service sent, and in how many bytes, or why there is nothing.
-type Answer = Result<(Response, usize), Error>;
+type Answered = Result<(Response, usize), Error>;
 
 /// How much of what is left to be done is done when it is due.
 const SLICE: usize = 16;
@@ -271,7 +271,7 @@ impl Gateway {
         }
     }
 
-    fn on_answer(&mut self, tag: Tag, purpose: Purpose, answer: Answer) {
+    fn on_answer(&mut self, tag: Tag, purpose: Purpose, answer: Answered) {
         let Shared { cache, bus, .. } = &mut self.shared;
         match purpose {
             Purpose::Load(key) => {
@@ -320,7 +320,7 @@ impl Gateway {
     }
 
     /// What an answer says about access. What it says about an HTTP response is taken note of.
-    fn access_of(&mut self, key: ConnectionKey, answer: Answer) -> Result<Access, Error> {
+    fn access_of(&mut self, key: ConnectionKey, answer: Answered) -> Result<Access, Error> {
         let (mut response, _) = answer?;
         let meta = response.meta.take();
         let result = response.into_result();

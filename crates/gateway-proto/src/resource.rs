@@ -26,7 +26,7 @@ pub(crate) struct Resource {
     /// As it was asked for the first time.
     pub(crate) rid: ResourceId,
     pub(crate) subscribers: Subscribers,
-    pub(crate) state: State,
+    pub(crate) state: ResourceState,
     /// The queries that lead to it, beside that of `rid`.
     pub(crate) aliases: BTreeSet<Arc<str>>,
     /// How many bytes its content had when it was fetched.
@@ -43,7 +43,7 @@ pub(crate) struct Resource {
 
 /// How far the cache is with a resource.
 #[derive(Debug)]
-pub(crate) enum State {
+pub(crate) enum ResourceState {
     /// A get request is under way.
     Loading(Tag),
     /// It is there.
@@ -68,7 +68,7 @@ pub(crate) struct Loaded {
 const COST: usize = 1024;
 
 impl Resource {
-    pub(crate) fn new(rid: ResourceId, state: State) -> Self {
+    pub(crate) fn new(rid: ResourceId, state: ResourceState) -> Self {
         Self {
             rid,
             subscribers: Subscribers::new(),
@@ -98,8 +98,8 @@ impl Resource {
     /// query that was asked for.
     pub(crate) fn query(&self) -> Option<&str> {
         match &self.state {
-            State::Loading(_) => self.rid.query(),
-            State::Loaded(loaded) => loaded.query.as_deref(),
+            ResourceState::Loading(_) => self.rid.query(),
+            ResourceState::Loaded(loaded) => loaded.query.as_deref(),
         }
     }
 
@@ -109,13 +109,13 @@ impl Resource {
     }
 
     pub(crate) fn is_loaded(&self) -> bool {
-        matches!(self.state, State::Loaded(_))
+        matches!(self.state, ResourceState::Loaded(_))
     }
 
     pub(crate) fn loaded(&mut self) -> Option<&mut Loaded> {
         match &mut self.state {
-            State::Loading(_) => None,
-            State::Loaded(loaded) => Some(loaded),
+            ResourceState::Loading(_) => None,
+            ResourceState::Loaded(loaded) => Some(loaded),
         }
     }
 

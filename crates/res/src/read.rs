@@ -62,16 +62,16 @@ struct Text<'de>(&'de RawValue, Equal);
 /// The members of an object, to be read.
 fn members<'de>(text: &'de str, equal: Equal) -> Result<impl Iterator<Item = (Lossy<'de>, Text<'de>)>, Error> {
     let members = match equal {
-        Equal::LastCounts => Members::parse(text)?,
+        Equal::LastCounts => RawMembers::parse(text)?,
         Equal::Refused => serde_json::from_str(text)?,
     };
     Ok(members.0.into_iter().map(move |(name, value)| (name, Text(value, equal))))
 }
 
 /// The members of an object and their texts.
-pub(crate) struct Members<'de>(Vec<(Lossy<'de>, &'de RawValue)>);
+pub(crate) struct RawMembers<'de>(Vec<(Lossy<'de>, &'de RawValue)>);
 
-impl<'de> Members<'de> {
+impl<'de> RawMembers<'de> {
     /// Reads the members of an object, of equal names the last.
     pub(crate) fn parse(text: &'de str) -> Result<Self, Error> {
         let mut members: Self = serde_json::from_str(text)?;
@@ -101,12 +101,12 @@ impl<'de> Members<'de> {
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for RawMembers<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct InOrder;
 
         impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
+            type Value = RawMembers<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -117,7 +117,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some(member) = map.next_entry()? {
                     members.push(member);
                 }
-                Ok(Members(members))
+                Ok(RawMembers(members))
             }
         }
 

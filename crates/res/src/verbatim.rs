@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::value::RawValue;
 
-use crate::{Change, InvalidValue, Map, ResourceId, read::Members};
+use crate::{Change, InvalidValue, Map, ResourceId, read::RawMembers};
 
 /// A value with its text.
 #[derive(Clone)]
@@ -79,7 +79,7 @@ impl Verbatim {
     #[must_use]
     pub fn data(&self) -> Option<&RawValue> {
         match self {
-            Self::Data(text) => Members::parse(text.get()).ok()?.get("data"),
+            Self::Data(text) => RawMembers::parse(text.get()).ok()?.get("data"),
             _ => None,
         }
     }
@@ -114,7 +114,7 @@ impl Change<Verbatim> {
     }
 
     fn parse_object(text: &RawValue) -> Result<Self, InvalidValue> {
-        let object = Members::parse(text.get()).map_err(|_| InvalidValue::Object)?;
+        let object = RawMembers::parse(text.get()).map_err(|_| InvalidValue::Object)?;
         // A null is as good as no member, but for `data`, where it is a value.
         let member = |name: &str| object.get(name).filter(|text| text.get() != "null" || name == "data");
         let string = |text: &RawValue| serde_json::from_str::<String>(text.get()).ok();

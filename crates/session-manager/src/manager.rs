@@ -25,7 +25,7 @@ use crate::{
     connection::Gate,
     last_reported::LastReported,
     machine::Machine,
-    operation::{Event as OperationEvent, login::LoginRequest},
+    operation::{OperationEvent, login::LoginRequest},
     outbox::Purpose,
     queries::StorageQuery,
     session::SessionStatus,

@@ -1,6 +1,6 @@
 //! What the session manager sends: operations, of which one runs at a time. Each is a struct that
-//! takes an [`Event`] and returns what is [`Next`]. Operations must not change what the session
-//! manager knows, and must not know each other.
+//! takes an [`OperationEvent`] and returns what is [`Next`]. Operations must not change what the
+//! session manager knows, and must not know each other.
 
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -42,7 +42,7 @@ pub(crate) enum Operation {
 
 /// What an operation has waited for.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub(crate) enum OperationEvent {
     /// The storage lock is ours, or not worth waiting for any longer.
     Locked,
     /// What storage has.
@@ -70,7 +70,7 @@ pub(crate) enum Next<Outcome> {
     Over(Outcome),
 }
 
-/// What an operation wants done; its result comes back as an [`Event`].
+/// What an operation wants done; its result comes back as an [`OperationEvent`].
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Read storage; what it says may be stale.
@@ -115,7 +115,7 @@ pub(crate) enum Outcome {
 }
 
 impl Operation {
-    pub(crate) fn handle(&mut self, event: Event, facts: &mut Facts<'_>) -> Next<Outcome> {
+    pub(crate) fn handle(&mut self, event: OperationEvent, facts: &mut Facts<'_>) -> Next<Outcome> {
         match self {
             Self::Relogin(relogin) => relogin.handle(event, facts).map(Outcome::Relogin),
             Self::Login(login) => login.handle(event, facts).map(Outcome::Login),

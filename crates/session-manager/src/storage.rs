@@ -93,14 +93,14 @@ pub struct RecordStorage {
     /// What counted last for this page. `None`: the log has never answered, and localStorage is all
     /// there is.
     known: Option<LocalEntry>,
-    operation: Operation,
+    operation: StorageOperation,
 }
 
 /// What is under way.
 #[derive(Clone, Debug, Default)]
-struct Operation {
+struct StorageOperation {
     swap: Option<(Option<Secret>, Option<Secret>)>,
-    stage: Stage,
+    stage: StorageStage,
     local: LocalEntry,
     log: Log,
     /// Whether what is appended is the text of localStorage, so that the swap is still to come.
@@ -113,7 +113,7 @@ struct Operation {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
+enum StorageStage {
     #[default]
     Idle,
     /// Reading localStorage, before the log: what the log has then is no older.
@@ -140,15 +140,15 @@ impl RecordStorage {
         match (self.operation.stage, input) {
             (_, StorageInput::Read) => self.begin(None),
             (_, StorageInput::Swap { from, to }) => self.begin(Some((from, to))),
-            (Stage::ReadingLocal, StorageInput::Local(entry)) => self.local_read(entry),
-            (Stage::ReadingLog, StorageInput::Log(Ok(log))) => self.log_read(log),
-            (Stage::Verifying(at), StorageInput::Log(Ok(log))) => self.verified(at, log),
+            (StorageStage::ReadingLocal, StorageInput::Local(entry)) => self.local_read(entry),
+            (StorageStage::ReadingLog, StorageInput::Log(Ok(log))) => self.log_read(log),
+            (StorageStage::Verifying(at), StorageInput::Log(Ok(log))) => self.verified(at, log),
             (_, StorageInput::Log(_)) => self.go_without_log(),
             (_, StorageInput::Appended(Ok(at))) => self.appended(at),
             (_, StorageInput::Appended(Err(Unavailable))) => self.append_failed(),
             (_, StorageInput::Removed) => self.decide(),
             (_, StorageInput::Settled) => self.settled(),
-            (Stage::Settling, StorageInput::Local(entry)) => self.looked_again(entry),
+            (StorageStage::Settling, StorageInput::Local(entry)) => self.looked_again(entry),
             (_, StorageInput::Local(entry)) => self.compare(entry),
             (_, StorageInput::LocalWritten(result)) => self.local_written(result),
         }
@@ -163,7 +163,7 @@ impl RecordStorage {
     }
 
     fn begin(&mut self, swap: Option<(Option<Secret>, Option<Secret>)>) -> StorageAction {
-        self.operation = Operation { swap, stage: Stage::ReadingLocal, ..Operation::default() };
+        self.operation = StorageOperation { swap, stage: StorageStage::ReadingLocal, ..StorageOperation::default() };
         StorageAction::ReadLocal
     }
 
@@ -171,7 +171,7 @@ impl RecordStorage {
         self.operation.local = self.entry(entry);
         if let Some(entry) = self.operation.removal() {
             // At once, for the page may be gone before the log has taken it.
-            self.operation.stage = Stage::MarkingRemoval;
+            self.operation.stage = StorageStage::MarkingRemoval;
             return self.write(entry);
         }
         let is_enough = self.operation.swap.is_none() && self.held.is_none();
@@ -180,10 +180,10 @@ impl RecordStorage {
             self.operation.text = self.operation.local.text.take();
             return self.done();
         }
-        self.read_log(Stage::ReadingLog)
+        self.read_log(StorageStage::ReadingLog)
     }
 
-    fn read_log(&mut self, stage: Stage) -> StorageAction {
+    fn read_log(&mut self, stage: StorageStage) -> StorageAction {
         self.operation.stage = stage;
         StorageAction::ReadLog
     }
@@ -223,7 +223,7 @@ impl RecordStorage {
     }
 
     fn append(&mut self, to: Option<Secret>, replaced: &Replaced) -> StorageAction {
-        self.operation.stage = Stage::Appending;
+        self.operation.stage = StorageStage::Appending;
         StorageAction::Append(self.operation.log.append(to, replaced))
     }
 
@@ -232,7 +232,7 @@ impl RecordStorage {
             // It counts or came too late, and is not tried again either way.
             self.operation.swap = None;
         }
-        self.read_log(Stage::Verifying(at))
+        self.read_log(StorageStage::Verifying(at))
     }
 
     fn append_failed(&mut self) -> StorageAction {
@@ -240,7 +240,7 @@ impl RecordStorage {
         if self.operation.failures < MAX_TRIES {
             // The browser may have taken the database from us: there may be another, and
             // localStorage may have moved on.
-            self.operation.stage = Stage::ReadingLocal;
+            self.operation.stage = StorageStage::ReadingLocal;
             return StorageAction::ReadLocal;
         }
         self.write_unlogged()
@@ -251,7 +251,7 @@ impl RecordStorage {
         operation.log = log;
         match operation.log.too_late(at) {
             Some(removal) => {
-                operation.stage = Stage::Removing;
+                operation.stage = StorageStage::Removing;
                 StorageAction::Remove(removal)
             }
             None => {
@@ -264,14 +264,14 @@ impl RecordStorage {
     /// What the log has is known, and written to localStorage if that has something else.
     fn finish(&mut self) -> StorageAction {
         self.known = Some(LocalEntry::logged(self.operation.text.clone()));
-        self.operation.stage = Stage::Comparing;
+        self.operation.stage = StorageStage::Comparing;
         StorageAction::ReadLocal
     }
 
     fn compare(&mut self, entry: Result<Option<Secret>, Unavailable>) -> StorageAction {
         let (entry, wanted) = (self.entry(entry), LocalEntry::logged(self.operation.text.clone()));
         let head = self.operation.log.head();
-        self.operation.stage = Stage::WritingLocal;
+        self.operation.stage = StorageStage::WritingLocal;
         // Newer: a sibling was faster than we. The next look takes it up.
         if entry == wanted || reconcile(&entry, head.as_ref()) == Verdict::Local {
             return self.done();
@@ -295,13 +295,13 @@ impl RecordStorage {
         let unlogged = Some(operation.local.unlogged.take().unwrap_or_default().and(before, after));
         operation.text.clone_from(&to);
         operation.is_changed = true;
-        operation.stage = Stage::WritingUnlogged;
+        operation.stage = StorageStage::WritingUnlogged;
         self.write(LocalEntry { text: to, unlogged })
     }
 
     /// Of what two tabs write at once each sees its own for a moment, and then both see the same.
     fn settled(&mut self) -> StorageAction {
-        self.operation.stage = Stage::Settling;
+        self.operation.stage = StorageStage::Settling;
         StorageAction::ReadLocal
     }
 
@@ -323,15 +323,15 @@ impl RecordStorage {
     fn local_written(&mut self, result: Result<(), Unavailable>) -> StorageAction {
         self.held = result.is_err().then(|| self.operation.local.clone());
         match self.operation.stage {
-            Stage::MarkingRemoval => self.read_log(Stage::ReadingLog),
+            StorageStage::MarkingRemoval => self.read_log(StorageStage::ReadingLog),
             // What this page alone has is in step.
-            Stage::WritingUnlogged if self.held.is_none() => StorageAction::Settle,
+            StorageStage::WritingUnlogged if self.held.is_none() => StorageAction::Settle,
             _ => self.done(),
         }
     }
 
     fn done(&mut self) -> StorageAction {
-        let Operation { text, is_changed, .. } = std::mem::take(&mut self.operation);
+        let StorageOperation { text, is_changed, .. } = std::mem::take(&mut self.operation);
         StorageAction::Done { text, is_changed }
     }
 
@@ -353,7 +353,7 @@ impl RecordStorage {
     }
 }
 
-impl Operation {
+impl StorageOperation {
     /// What localStorage has from now on, if the swap removes the key that it has.
     fn removal(&mut self) -> Option<LocalEntry> {
         let (from, to) = self.swap.as_ref()?;

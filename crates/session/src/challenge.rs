@@ -43,9 +43,9 @@ const BYTES: usize = 8 + TAG_BYTES;
 /// Characters of base64url, without padding, for [`BYTES`].
 const CHARS: usize = (BYTES * 8).div_ceil(6);
 
-type Tag = [u8; TAG_BYTES];
+type ChallengeTag = [u8; TAG_BYTES];
 
-fn parse(text: &str) -> Option<(Timestamp, Tag)> {
+fn parse(text: &str) -> Option<(Timestamp, ChallengeTag)> {
     // Longer than it can be: refused before any work is done on it.
     if text.len() != CHARS {
         return None;
@@ -56,7 +56,7 @@ fn parse(text: &str) -> Option<(Timestamp, Tag)> {
     Some((Timestamp(u64::from_be_bytes(*expiry)), *tag.first_chunk()?))
 }
 
-fn tag(key: &[u8; 32], connection: &ConnectionId, expiry: Timestamp) -> Tag {
+fn tag(key: &[u8; 32], connection: &ConnectionId, expiry: Timestamp) -> ChallengeTag {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(connection.as_str().as_bytes());
     // Of fixed length and last: no other connection and expiry make the same text.

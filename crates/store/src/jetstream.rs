@@ -161,7 +161,7 @@ impl JetStreamStore {
             }
             // A removed session leaves a marker behind, which a new one of the same id follows.
             let expected = revision.or(replica.removed(sid)).unwrap_or_default();
-            (Write { shared, id: replica.begin(sid, connections)? }, expected)
+            (PendingWrite { shared, id: replica.begin(sid, connections)? }, expected)
         };
         let change = match next {
             Some(record) => Change::Put(Encoded::new(record)?),
@@ -209,18 +209,18 @@ impl JetStreamStore {
 }
 
 /// A write under way. Dropped before it has ended, also by a caller that gives up, it is in doubt.
-struct Write<'a> {
+struct PendingWrite<'a> {
     shared: &'a Shared,
     id: WriteId,
 }
 
-impl Write<'_> {
+impl PendingWrite<'_> {
     fn end(self) {
         self.shared.replica().end(self.id);
     }
 }
 
-impl Drop for Write<'_> {
+impl Drop for PendingWrite<'_> {
     fn drop(&mut self) {
         // Of one that has ended the replica knows nothing.
         self.shared.replica().doubt(self.id);

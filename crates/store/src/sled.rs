@@ -79,8 +79,8 @@ use async_trait::async_trait;
 use relogin_session::{ConnectionId, Record, SessionId, Timestamp, UserId, record::RecordError};
 
 use self::{
-    shared::Shared,
-    state::{Found, Outcome, Phase, State, Verdict, Write},
+    shared::SledShared,
+    state::{Location, Outcome, Phase, State, Verdict, Write},
     vfs::{Disk, Fs, Vfs},
     wal::Sizes,
 };
@@ -89,7 +89,7 @@ use super::{Damage, Revision, SessionStore, StoreError, Stored};
 /// Stores sessions in a folder.
 #[derive(Debug)]
 pub struct SledStore {
-    shared: Arc<Shared>,
+    shared: Arc<SledShared>,
     folder: PathBuf,
     /// Empty once the store was closed.
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -171,13 +171,13 @@ impl SledStore {
             let (revision, read) = {
                 let state = self.state()?;
                 match state.find(sid) {
-                    Found::Nothing => return Ok(None),
-                    Found::Session(stored) => return Ok(Some(stored)),
-                    Found::Value(revision, value) => {
+                    Location::Nothing => return Ok(None),
+                    Location::Session(stored) => return Ok(Some(stored)),
+                    Location::Value(revision, value) => {
                         drop(state);
                         (Some(revision), database::decode(&value).map(Some).map_err(|e| StoreError::Record(sid, e))?)
                     }
-                    Found::Database(revision) => {
+                    Location::Database(revision) => {
                         let tree = state.tree.clone().ok_or(StoreError::Closed)?;
                         drop(state);
                         (revision, database::read(&tree, &self.folder, sid)?)

@@ -20,12 +20,12 @@ pub struct HashMemory(Vec<Block>);
 /// Memories that no check uses at the moment.
 #[derive(Debug)]
 pub(crate) struct HashMemoryPool {
-    kept: Mutex<Kept>,
+    kept: Mutex<KeptBlock>,
     idle: Duration,
 }
 
 #[derive(Default)]
-struct Kept {
+struct KeptBlock {
     free: Vec<HashMemory>,
     /// How many times a memory was taken: tells whether one was taken since the last look.
     taken: u64,
@@ -99,7 +99,7 @@ impl HashMemoryPool {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, KeptBlock> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,9 +117,9 @@ impl std::fmt::Debug for HashMemory {
     }
 }
 
-impl std::fmt::Debug for Kept {
+impl std::fmt::Debug for KeptBlock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Kept").field("free", &self.free).field("taken", &self.taken).finish_non_exhaustive()
+        f.debug_struct("KeptBlock").field("free", &self.free).field("taken", &self.taken).finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     config::BusKind,
     open::{connect, make_folder},
-    store::Place,
+    store::StorePlace,
 };
 use crate::instance::{Claim, Peers};
 
@@ -21,9 +21,9 @@ use crate::instance::{Claim, Peers};
 #[derive(Clone, Debug)]
 pub struct Copying {
     /// The store with the sessions.
-    pub from: Place,
+    pub from: StorePlace,
     /// The store that is to have them.
-    pub to: Place,
+    pub to: StorePlace,
     /// NATS servers.
     pub nats: Option<NatsConfig>,
     /// The resource name of the services that use the bucket.

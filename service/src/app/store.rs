@@ -134,14 +134,14 @@ impl StoreKind {
 
 /// A store that outlives the process, as `relogin store copy` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum StorePlace {
     /// In a data folder.
     Sled(PathBuf),
     /// In a bucket.
     JetStream(String),
 }
 
-impl Place {
+impl StorePlace {
     /// The place that a text names.
     ///
     /// # Errors

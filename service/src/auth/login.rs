@@ -13,7 +13,7 @@ use super::{
     answer::Failure,
     queue::{Entered, Party, Turn},
     request::Request,
-    throttle::Place,
+    throttle::LoginPlace,
 };
 use crate::{audit::Event, proof};
 
@@ -51,7 +51,7 @@ pub(super) async fn login(cx: &AuthContext, payload: &[u8], reply: &str) -> Resu
         Err(failure)
     };
     let browser = (cx.cookie != CookieKind::Off).then(|| cx.browser_cookie.digest(&request.origin)).flatten();
-    let place = Place { remote_addr, cookie: browser, connection: connection.as_str() };
+    let place = LoginPlace { remote_addr, cookie: browser, connection: connection.as_str() };
     let caller = cx.throttle.caller(&username, place, Instant::now());
     if let Some(wait) = cx.throttle.wait(&caller, Instant::now()) {
         return refused("login_throttled", None, Failure::TooManyAttempts(wait)).await;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::throttle::{Place, Throttle};
+use super::throttle::{LoginPlace, Throttle};
 
 /// Where the instances of one name tell each other.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Outcomes {
     }
 
     /// Tells the others.
-    pub(super) async fn tell(&self, bus: &dyn Bus, username: &str, place: Place<'_>, is_right: bool) {
-        let Place { remote_addr, cookie, connection } = place;
+    pub(super) async fn tell(&self, bus: &dyn Bus, username: &str, place: LoginPlace<'_>, is_right: bool) {
+        let LoginPlace { remote_addr, cookie, connection } = place;
         let outcome = Outcome {
             instance: self.instance.clone(),
             username: username.to_owned(),
@@ -63,7 +63,7 @@ impl Outcomes {
         let Ok(outcome) = relogin_res::read::object::<Outcome>(payload) else { return };
         if outcome.instance != self.instance {
             let Outcome { username, connection, remote_addr, cookie, is_right, .. } = outcome;
-            let place = Place { remote_addr: remote_addr.as_deref(), cookie, connection: &connection };
+            let place = LoginPlace { remote_addr: remote_addr.as_deref(), cookie, connection: &connection };
             throttle.count(&username, place, is_right, Instant::now());
         }
     }

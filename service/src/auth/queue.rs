@@ -31,11 +31,11 @@ pub(super) struct Party {
 pub(super) struct Queue {
     at_once: usize,
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     running: usize,
     strangers: Ring,
     known: Ring,
@@ -152,7 +152,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -178,7 +178,7 @@ impl Drop for Turn {
     }
 }
 
-impl State {
+impl QueueState {
     fn ring(&mut self, is_known: bool) -> &mut Ring {
         if is_known { &mut self.known } else { &mut self.strangers }
     }

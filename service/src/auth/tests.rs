@@ -77,14 +77,14 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Self {
-        Self::with(Options::default()).await
+        Self::with(AuthOptions::default()).await
     }
 
-    async fn with(options: Options) -> Self {
+    async fn with(options: AuthOptions) -> Self {
         Self::on(Arc::new(LocalBus::new()), options).await
     }
 
-    async fn on(bus: Arc<LocalBus>, options: Options) -> Self {
+    async fn on(bus: Arc<LocalBus>, options: AuthOptions) -> Self {
         let (gate, is_open) = watch::channel(true);
         let (password, hers) = watch::channel("sesame");
         let users: Arc<dyn UserDirectory> = Arc::new(Doorman { gate: is_open, password: hers });

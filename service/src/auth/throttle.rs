@@ -68,7 +68,7 @@ struct Table {
 
 /// The place that a login comes from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct LoginPlace<'a> {
     /// `ip:port`, as the gateway reports it.
     pub(super) remote_addr: Option<&'a str>,
     /// The digest of the browser's cookie.
@@ -156,8 +156,8 @@ impl Throttle {
     }
 
     /// The login attempt of this name and place.
-    pub(super) fn caller(&self, username: &str, place: Place<'_>, now: Instant) -> Caller {
-        let Place { remote_addr, cookie, connection } = place;
+    pub(super) fn caller(&self, username: &str, place: LoginPlace<'_>, now: Instant) -> Caller {
+        let LoginPlace { remote_addr, cookie, connection } = place;
         let name = prepared_username(username);
         let network = remote_addr.and_then(network);
         let at_address = network.map(|network| self.hash((&name, network)));
@@ -224,7 +224,7 @@ impl Throttle {
     }
 
     /// Another instance has checked a password.
-    pub(super) fn count(&self, username: &str, place: Place<'_>, is_right: bool, now: Instant) {
+    pub(super) fn count(&self, username: &str, place: LoginPlace<'_>, is_right: bool, now: Instant) {
         let caller = self.caller(username, place, now);
         let mut counts = self.lock();
         if is_right {
@@ -400,7 +400,7 @@ mod tests {
         }
         assert_eq!(throttle.admit_token(from, now).unwrap_err(), SECOND);
         assert!(throttle.admit_token(Some("203.0.113.8:5"), now).is_ok());
-        let jane = throttle.caller("jane", Place { remote_addr: from, cookie: None, connection: "c" }, now);
+        let jane = throttle.caller("jane", LoginPlace { remote_addr: from, cookie: None, connection: "c" }, now);
         assert_eq!(throttle.wait(&jane, now), None);
         assert!(throttle.admit_token(from, now + SECOND).is_ok());
     }
@@ -419,7 +419,7 @@ mod tests {
         }
 
         fn caller(&self, username: &str, from: &str) -> Caller {
-            let place = Place { remote_addr: Some(from), cookie: None, connection: "c" };
+            let place = LoginPlace { remote_addr: Some(from), cookie: None, connection: "c" };
             self.throttle.caller(username, place, self.now)
         }
 
@@ -540,7 +540,7 @@ mod tests {
         for remote_addr in [None, Some("127.0.0.1:7"), Some("9.9.9.9:7")] {
             let world = World::new(ThrottleKind::All);
             let with = |cookie: u8| {
-                let place = Place { remote_addr, cookie: Some([cookie; 32]), connection: "c" };
+                let place = LoginPlace { remote_addr, cookie: Some([cookie; 32]), connection: "c" };
                 world.throttle.caller("jane", place, world.now)
             };
             assert_eq!(world.log_in(with(1), true), Ok(()));
@@ -577,7 +577,7 @@ mod tests {
     fn who_waits_is_an_address_or_a_connection_where_there_is_none_to_judge_by() {
         let party = |kind, name: &str, remote_addr, connection| {
             let throttle = Throttle::new(kind);
-            let place = |remote_addr, connection| Place { remote_addr, cookie: None, connection };
+            let place = |remote_addr, connection| LoginPlace { remote_addr, cookie: None, connection };
             let now = Instant::now();
             let one = throttle.caller("jane", place(Some("1.1.1.1:1"), "a"), now).party();
             let two = throttle.caller(name, place(Some(remote_addr), connection), now).party();
@@ -595,8 +595,8 @@ mod tests {
     #[test]
     fn what_another_instance_has_checked_counts_as_if_it_was_here() {
         let mut world = World::new(ThrottleKind::All);
-        fn place(remote_addr: &str) -> Place<'_> {
-            Place { remote_addr: Some(remote_addr), cookie: None, connection: "c" }
+        fn place(remote_addr: &str) -> LoginPlace<'_> {
+            LoginPlace { remote_addr: Some(remote_addr), cookie: None, connection: "c" }
         }
         for n in 0..6 {
             let from = format!("1.1.1.{n}:1");

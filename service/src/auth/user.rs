@@ -12,7 +12,7 @@ use crate::sessions::ConnectionGuard;
 
 /// The access result, with `get` written out even if it is false.
 #[derive(Serialize)]
-struct Access {
+struct UserAccess {
     get: bool,
 }
 
@@ -25,7 +25,7 @@ struct Model {
 /// Whether the connection that asks may see the user on the connection `cid`.
 pub(super) fn access(cid: &str, payload: &[u8]) -> Result<Response, Failure> {
     let request = AccessRequest::parse(payload)?;
-    Ok(Response::result(&Access { get: request.cid == cid }))
+    Ok(Response::result(&UserAccess { get: request.cid == cid }))
 }
 
 /// A connection whose user is being answered: until that is sent, this instance tells it nothing.

@@ -95,7 +95,7 @@ struct Entries {
 }
 
 /// A handshake's entry among them.
-struct Entry<'a> {
+struct PendingHandshake<'a> {
     handshakes: &'a Handshakes,
     number: u64,
 }
@@ -207,7 +207,7 @@ impl TlsFiles {
 
 impl Handshakes {
     /// An entry, and what ends when it is to be given up.
-    fn enter(&self) -> (Entry<'_>, oneshot::Receiver<()>) {
+    fn enter(&self) -> (PendingHandshake<'_>, oneshot::Receiver<()>) {
         let (keep, given_up) = oneshot::channel();
         let mut entries = self.entries();
         entries.last += 1;
@@ -217,7 +217,7 @@ impl Handshakes {
             entries.by_number.pop_first();
         }
         drop(entries);
-        (Entry { handshakes: self, number }, given_up)
+        (PendingHandshake { handshakes: self, number }, given_up)
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -226,7 +226,7 @@ impl Handshakes {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for PendingHandshake<'_> {
     fn drop(&mut self) {
         self.handshakes.entries().by_number.remove(&self.number);
     }

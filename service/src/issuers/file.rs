@@ -95,20 +95,20 @@ pub(super) fn read(path: &Path) -> Result<Vec<Issuer>, IssuersError> {
             return Err(wrong(format!("two issuers are named {name:?}")));
         }
         issuers.push(issuer(path, form).map_err(|problem| match problem {
-            Problem::Form(message) => wrong(format!("issuer {name:?}: {message}")),
-            Problem::Keys(source) => IssuersError::Keys { name, source },
+            IssuerProblem::Form(message) => wrong(format!("issuer {name:?}: {message}")),
+            IssuerProblem::Keys(source) => IssuersError::Keys { name, source },
         })?);
     }
     Ok(issuers)
 }
 
-enum Problem {
+enum IssuerProblem {
     Form(String),
     Keys(KeyError),
 }
 
-fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, Problem> {
-    let wrong = |message: &str| Err(Problem::Form(message.to_owned()));
+fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, IssuerProblem> {
+    let wrong = |message: &str| Err(IssuerProblem::Form(message.to_owned()));
     for (what, text) in [("name", &form.name), ("issuer", &form.issuer), ("audience", &form.audience)] {
         if !(1..=256).contains(&text.len()) {
             return wrong(&format!("{what} must have 1 to 256 characters"));
@@ -139,7 +139,7 @@ fn issuer(path: &Path, form: IssuerForm) -> Result<Issuer, Problem> {
     };
     // Relative to the file, wherever the service was started.
     let keys = path.parent().map_or_else(|| form.keys.clone(), |folder| folder.join(&form.keys));
-    let keys = KeyFile::open(keys, algorithms.clone()).map_err(Problem::Keys)?;
+    let keys = KeyFile::open(keys, algorithms.clone()).map_err(IssuerProblem::Keys)?;
     Ok(Issuer {
         name: form.name,
         rules: Rules {

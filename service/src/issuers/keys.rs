@@ -103,10 +103,10 @@ pub enum KeyError {
 pub struct KeyFile {
     path: PathBuf,
     algorithms: Vec<Algorithm>,
-    state: Mutex<State>,
+    state: Mutex<KeysState>,
 }
 
-struct State {
+struct KeysState {
     /// What tokens are verified with.
     keys: Arc<[Key]>,
     /// The keys when the file was last known to be complete.
@@ -184,7 +184,7 @@ impl KeyFile {
     pub fn open(path: PathBuf, algorithms: Vec<Algorithm>) -> Result<Self, KeyError> {
         let sure = read(&path, &algorithms)?;
         let keys = Arc::clone(&sure.keys);
-        let state = State { keys, seen: Some(sure.seen), sure, unsure: None, complaint: Complaint::default() };
+        let state = KeysState { keys, seen: Some(sure.seen), sure, unsure: None, complaint: Complaint::default() };
         Ok(Self { path, algorithms, state: Mutex::new(state) })
     }
 
@@ -225,12 +225,12 @@ impl KeyFile {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, KeysState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl KeysState {
     /// Applies the current contents of the file. True if other keys count from now on.
     fn take(&mut self, new: Content, now: Instant) -> bool {
         self.seen = Some(new.seen);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     keys::{Algorithm, Key, keys_in},
-    token::{ClaimNames, MAX_LEN, Refusal, Rules, VerifiedClaims, read},
+    token::{ClaimNames, MAX_LEN, Rules, TokenRefusal, VerifiedClaims, read},
     *,
 };
 
@@ -148,7 +148,7 @@ fn without(name: &str) -> String {
 }
 
 /// What becomes of claims that are signed as they should be.
-fn of_claims(claims: &str, rules: &Rules) -> Result<VerifiedClaims, Refusal> {
+fn of_claims(claims: &str, rules: &Rules) -> Result<VerifiedClaims, TokenRefusal> {
     let signer = ed25519(1);
     read(&signer.token(&json!({ "alg": "EdDSA", "kid": "a" }), claims), rules, &keys(&[(&signer, "a")]), NOW)
 }
@@ -191,12 +191,12 @@ fn a_token_that_is_signed_by_nobody_is_refused() {
     for alg in ["none", "None", "NONE", "nOnE", ""] {
         let token = signer.token(&json!({ "alg": alg, "kid": "a" }), &claims);
         let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
-        assert_eq!(read(&token, &rules(), &keys, NOW), Err(Refusal::Algorithm), "{alg}");
-        assert_eq!(read(&unsigned, &rules(), &keys, NOW), Err(Refusal::Algorithm), "{alg}");
+        assert_eq!(read(&token, &rules(), &keys, NOW), Err(TokenRefusal::Algorithm), "{alg}");
+        assert_eq!(read(&unsigned, &rules(), &keys, NOW), Err(TokenRefusal::Algorithm), "{alg}");
     }
     let token = signer.token(&json!({ "alg": "EdDSA" }), &claims);
     let unsigned = format!("{}.", token.rsplit_once('.').unwrap().0);
-    assert_eq!(read(&unsigned, &rules(), &keys, NOW), Err(Refusal::Signature));
+    assert_eq!(read(&unsigned, &rules(), &keys, NOW), Err(TokenRefusal::Signature));
 }
 
 /// Each key is good for one algorithm, whatever the token says: a public key is no secret.
@@ -207,7 +207,7 @@ fn a_token_of_one_algorithm_is_not_verified_by_a_key_of_another() {
         for other in all() {
             let token = signer.token(&json!({ "alg": other.alg(), "kid": "a" }), &claims);
             let refused = read(&token, &rules(), &keys(&[(&signer, "a")]), NOW);
-            let expected = if signer.alg() == other.alg() { None } else { Some(Refusal::Key) };
+            let expected = if signer.alg() == other.alg() { None } else { Some(TokenRefusal::Key) };
             assert_eq!(refused.err(), expected, "{} as {}", signer.alg(), other.alg());
         }
     }
@@ -217,16 +217,16 @@ fn a_token_of_one_algorithm_is_not_verified_by_a_key_of_another() {
     for secret in [RSA_PUBLIC.as_bytes(), ed.public_key().as_ref(), pair.jwk("a").to_string().as_bytes()] {
         let forged = Signer::Hs256(secret.to_vec()).token(&json!({ "alg": "HS256", "kid": "a" }), &claims);
         for keys in [keys(&[(&pair, "a")]), keys_in(RSA_PUBLIC).unwrap()] {
-            assert_eq!(read(&forged, &rules(), &keys, NOW), Err(Refusal::Key));
+            assert_eq!(read(&forged, &rules(), &keys, NOW), Err(TokenRefusal::Key));
         }
     }
     // An algorithm that was not named for the issuer, and ones that nobody named ever.
     let only_rsa = Rules { algorithms: vec![Algorithm::Rs256], ..rules() };
     let token = pair.token(&json!({ "alg": "EdDSA", "kid": "a" }), &claims);
-    assert_eq!(read(&token, &only_rsa, &keys(&[(&pair, "a")]), NOW), Err(Refusal::Algorithm));
+    assert_eq!(read(&token, &only_rsa, &keys(&[(&pair, "a")]), NOW), Err(TokenRefusal::Algorithm));
     for alg in ["HS384", "HS512", "RS384", "PS256", "ES384", "ES256K", "Ed448", "eddsa", "EDDSA", "RSA-OAEP", "dir"] {
         let token = pair.token(&json!({ "alg": alg, "kid": "a" }), &claims);
-        assert_eq!(read(&token, &rules(), &keys(&[(&pair, "a")]), NOW), Err(Refusal::Algorithm), "{alg}");
+        assert_eq!(read(&token, &rules(), &keys(&[(&pair, "a")]), NOW), Err(TokenRefusal::Algorithm), "{alg}");
     }
 }
 
@@ -239,16 +239,16 @@ fn an_unknown_key_id_is_refused() {
     };
     assert_eq!((by(&one, json!("a")), by(&other, json!("b"))), (None, None));
     assert_eq!((by(&one, json!(null)), by(&other, json!(null))), (None, None), "without a name, all are tried");
-    assert_eq!(by(&one, json!("b")), Some(Refusal::Signature), "the other's name");
+    assert_eq!(by(&one, json!("b")), Some(TokenRefusal::Signature), "the other's name");
     for kid in [json!("c"), json!(""), json!("../../dev/null"), json!("a' OR '1'='1")] {
-        assert_eq!(by(&one, kid), Some(Refusal::Key));
+        assert_eq!(by(&one, kid), Some(TokenRefusal::Key));
     }
-    assert_eq!(by(&one, json!(7)), Some(Refusal::Malformed));
-    assert_eq!(by(&ed25519(3), json!("a")), Some(Refusal::Signature), "a stranger");
+    assert_eq!(by(&one, json!(7)), Some(TokenRefusal::Malformed));
+    assert_eq!(by(&ed25519(3), json!("a")), Some(TokenRefusal::Signature), "a stranger");
     // A token that brings its own key.
     let head = json!({ "alg": "EdDSA", "jwk": ed25519(3).jwk("a"), "jku": "https://evil.example", "kid": "a" });
     let token = ed25519(3).token(&head, &claims().to_string());
-    assert_eq!(read(&token, &rules(), &keys, NOW), Err(Refusal::Signature));
+    assert_eq!(read(&token, &rules(), &keys, NOW), Err(TokenRefusal::Signature));
 }
 
 #[test]
@@ -256,16 +256,16 @@ fn another_issuer_or_audience_is_refused() {
     for issuer in
         [json!("https://sso.example/"), json!("https://evil.example"), json!(["https://sso.example"]), json!(null)]
     {
-        assert_eq!(of_claims(&with("iss", issuer.clone()), &rules()), Err(Refusal::Issuer), "{issuer}");
+        assert_eq!(of_claims(&with("iss", issuer.clone()), &rules()), Err(TokenRefusal::Issuer), "{issuer}");
     }
     for audience in
         [json!("Chat"), json!("chat2"), json!([]), json!(["a", ["chat"]]), json!({ "chat": 1 }), json!(null)]
     {
-        assert_eq!(of_claims(&with("aud", audience.clone()), &rules()), Err(Refusal::Audience), "{audience}");
+        assert_eq!(of_claims(&with("aud", audience.clone()), &rules()), Err(TokenRefusal::Audience), "{audience}");
     }
     assert!(of_claims(&with("aud", json!(["mail", "chat"])), &rules()).is_ok());
-    assert_eq!(of_claims(&without("iss"), &rules()), Err(Refusal::Issuer));
-    assert_eq!(of_claims(&without("aud"), &rules()), Err(Refusal::Audience));
+    assert_eq!(of_claims(&without("iss"), &rules()), Err(TokenRefusal::Issuer));
+    assert_eq!(of_claims(&without("aud"), &rules()), Err(TokenRefusal::Audience));
 }
 
 #[test]
@@ -273,36 +273,36 @@ fn expiry_and_beginning_count_with_the_leeway_and_no_longer() {
     let now = NOW.0 / 1000;
     let outcome = |name: &str, value: Value| of_claims(&with(name, value), &rules()).err();
     for (exp, refused) in [(now - 29, false), (now - 30, true), (now - 31, true), (0, true), (u64::MAX, false)] {
-        assert_eq!(outcome("exp", json!(exp)), refused.then_some(Refusal::Expired), "{exp}");
+        assert_eq!(outcome("exp", json!(exp)), refused.then_some(TokenRefusal::Expired), "{exp}");
     }
     assert_eq!(outcome("exp", json!(now as f64 + 0.5)), None);
     for exp in [json!(null), json!("9999999999"), json!(-1), json!(1e300), json!([now + 60]), json!(true)] {
-        assert_eq!(outcome("exp", exp.clone()), Some(Refusal::Expired), "{exp}");
+        assert_eq!(outcome("exp", exp.clone()), Some(TokenRefusal::Expired), "{exp}");
     }
-    assert_eq!(of_claims(&without("exp"), &rules()), Err(Refusal::Expired), "none that lasts forever");
+    assert_eq!(of_claims(&without("exp"), &rules()), Err(TokenRefusal::Expired), "none that lasts forever");
     for (nbf, refused) in [(now, false), (now + 30, false), (now + 31, true), (u64::MAX, true)] {
-        assert_eq!(outcome("nbf", json!(nbf)), refused.then_some(Refusal::NotYet), "{nbf}");
+        assert_eq!(outcome("nbf", json!(nbf)), refused.then_some(TokenRefusal::NotYet), "{nbf}");
     }
     for nbf in [json!("0"), json!(null), json!(-1)] {
-        assert_eq!(outcome("nbf", nbf.clone()), Some(Refusal::NotYet), "{nbf}");
+        assert_eq!(outcome("nbf", nbf.clone()), Some(TokenRefusal::NotYet), "{nbf}");
     }
     let strict = Rules { leeway: 0, ..rules() };
-    assert_eq!(of_claims(&with("exp", json!(now)), &strict), Err(Refusal::Expired));
+    assert_eq!(of_claims(&with("exp", json!(now)), &strict), Err(TokenRefusal::Expired));
     assert!(of_claims(&with("exp", json!(now + 1)), &strict).is_ok());
 }
 
 #[test]
 fn a_token_that_does_not_say_who_its_user_is_is_refused() {
     for name in ["sub", "name", "role"] {
-        assert_eq!(of_claims(&without(name), &rules()), Err(Refusal::User), "{name}");
+        assert_eq!(of_claims(&without(name), &rules()), Err(TokenRefusal::User), "{name}");
         let long = "x".repeat(257);
         for value in [json!(null), json!(""), json!([]), json!({}), json!(true), json!(1.5), json!(long)] {
-            assert_eq!(of_claims(&with(name, value.clone()), &rules()), Err(Refusal::User), "{name} {value}");
+            assert_eq!(of_claims(&with(name, value.clone()), &rules()), Err(TokenRefusal::User), "{name} {value}");
         }
     }
     let guests = Rules { default_role: Some("guest".to_owned()), ..rules() };
     assert_eq!(of_claims(&without("role"), &guests).unwrap().user.role, "guest");
-    assert_eq!(of_claims(&with("role", json!(["admin"])), &guests), Err(Refusal::User), "no role that is none");
+    assert_eq!(of_claims(&with("role", json!(["admin"])), &guests), Err(TokenRefusal::User), "no role that is none");
 }
 
 #[test]
@@ -337,10 +337,10 @@ fn a_token_of_another_type_is_refused() {
     };
     for typ in [json!("JWT"), json!("jwt"), json!("application/JWT"), json!(null)] {
         assert_eq!(of(typ.clone(), None), None, "{typ}");
-        assert_eq!(of(typ.clone(), Some("login+jwt")), Some(Refusal::Type), "{typ}");
+        assert_eq!(of(typ.clone(), Some("login+jwt")), Some(TokenRefusal::Type), "{typ}");
     }
     for typ in [json!("at+jwt"), json!("relogin+jwt"), json!("JWE"), json!("")] {
-        assert_eq!(of(typ.clone(), None), Some(Refusal::Type), "{typ}");
+        assert_eq!(of(typ.clone(), None), Some(TokenRefusal::Type), "{typ}");
     }
     assert_eq!(of(json!("AT+jwt"), Some("application/at+JWT")), None);
 }
@@ -390,11 +390,11 @@ fn malformed_tokens_are_refused() {
         "[]",
         "",
     ] {
-        assert_eq!(outcome(&signer.signed(head, &claims().to_string())), Some(Refusal::Malformed), "{head}");
+        assert_eq!(outcome(&signer.signed(head, &claims().to_string())), Some(TokenRefusal::Malformed), "{head}");
     }
     let twice = claims().to_string().replacen('{', r#"{"role":"admin","#, 1);
     for claims in [twice.as_str(), r#"{"iss":1,"iss":2}"#, "null", "[]", "7", "", "{", "\"x\""] {
-        assert_eq!(outcome(&signer.signed(r#"{"alg":"EdDSA"}"#, claims)), Some(Refusal::Claims), "{claims}");
+        assert_eq!(outcome(&signer.signed(r#"{"alg":"EdDSA"}"#, claims)), Some(TokenRefusal::Claims), "{claims}");
     }
 }
 
@@ -404,12 +404,12 @@ fn a_token_that_is_too_long_is_not_looked_at() {
     let keys = keys(&[(&signer, "a")]);
     let token = |length: usize| signer.token(&json!({ "alg": "EdDSA" }), &with("more", json!("x".repeat(length))));
     assert!(token(5_000).len() < MAX_LEN && read(&token(5_000), &rules(), &keys, NOW).is_ok());
-    assert_eq!(read(&token(6_500), &rules(), &keys, NOW), Err(Refusal::TooLong));
+    assert_eq!(read(&token(6_500), &rules(), &keys, NOW), Err(TokenRefusal::TooLong));
 }
 
 #[test]
 fn only_what_the_issuer_has_not_signed_counts_as_a_failed_login() {
-    use Refusal::{
+    use TokenRefusal::{
         Algorithm, Audience, Claims, Expired, Issuer, Key, Malformed, NotYet, Signature, TooLong, Type, User,
     };
     for guess in [TooLong, Malformed, Type, Algorithm, Key, Signature] {
@@ -498,15 +498,15 @@ fn a_token_is_looked_for_where_its_issuer_puts_it() {
     assert_eq!(admit(&[], true), Ok(None));
     // Each issuer's word counts from its own place alone, and nobody can say which of two headers
     // is meant.
-    assert_eq!(admit(&[("Authorization", &format!("Bearer {sso}"))], true), Err(Refusal::Algorithm));
-    assert_eq!(admit(&[("Cookie", &format!("sso_token={partner}"))], true), Err(Refusal::Algorithm));
+    assert_eq!(admit(&[("Authorization", &format!("Bearer {sso}"))], true), Err(TokenRefusal::Algorithm));
+    assert_eq!(admit(&[("Cookie", &format!("sso_token={partner}"))], true), Err(TokenRefusal::Algorithm));
     assert_eq!(admit(&[("Authorization", &authorization), ("Authorization", &authorization)], true), Ok(None));
     assert_eq!(admit(&[("Authorization", &format!("Basic {partner}"))], true), Ok(None));
     let two = format!("sso_token={sso}; sso_token=other");
     assert_eq!(admit(&[("Cookie", &two)], true), Ok(None));
     // Of two refusals, that of the token which came further.
     let expired = format!("sso_token={}", sso_token("jane", Timestamp(0), 1));
-    assert_eq!(admit(&[("Cookie", &expired), ("Authorization", "Bearer x.y.z")], true), Err(Refusal::Expired));
+    assert_eq!(admit(&[("Cookie", &expired), ("Authorization", "Bearer x.y.z")], true), Err(TokenRefusal::Expired));
 }
 
 #[test]

@@ -63,7 +63,7 @@ pub struct VerifiedClaims {
 
 /// Why a token is unusable: those that passed more checks are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// Too long.
     #[error("the token is too long")]
     TooLong,
@@ -102,7 +102,7 @@ pub enum Refusal {
     User,
 }
 
-impl Refusal {
+impl TokenRefusal {
     /// True if the issuer had signed the token: nobody has made it up.
     #[must_use]
     pub fn is_of_a_genuine_token(self) -> bool {
@@ -131,42 +131,42 @@ struct ClaimSet(BTreeMap<String, Value>);
 /// Verifies a token.
 ///
 /// # Errors
-/// [`Refusal`] if it is unusable at the time `now`.
-pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<VerifiedClaims, Refusal> {
+/// [`TokenRefusal`] if it is unusable at the time `now`.
+pub fn read(text: &str, rules: &Rules, keys: &[Key], now: Timestamp) -> Result<VerifiedClaims, TokenRefusal> {
     if text.len() > MAX_LEN {
-        return Err(Refusal::TooLong);
+        return Err(TokenRefusal::TooLong);
     }
     let [head, payload, signature]: [&str; 3] =
-        text.split('.').collect::<Vec<_>>().try_into().map_err(|_| Refusal::Malformed)?;
+        text.split('.').collect::<Vec<_>>().try_into().map_err(|_| TokenRefusal::Malformed)?;
     // The decoder accepts only the canonical form: without padding, and without unused bits.
-    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| Refusal::Malformed);
-    let header: Header = credentials(&decoded(head)?).map_err(|_| Refusal::Malformed)?;
+    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map(Zeroizing::new).map_err(|_| TokenRefusal::Malformed);
+    let header: Header = credentials(&decoded(head)?).map_err(|_| TokenRefusal::Malformed)?;
     if header.crit.is_some() {
-        return Err(Refusal::Malformed);
+        return Err(TokenRefusal::Malformed);
     }
     if !is_kind(header.typ.as_deref(), rules.kind.as_deref()) {
-        return Err(Refusal::Type);
+        return Err(TokenRefusal::Type);
     }
     let algorithm = Algorithm::parse(&header.alg).filter(|algorithm| rules.algorithms.contains(algorithm));
-    let algorithm = algorithm.ok_or(Refusal::Algorithm)?;
+    let algorithm = algorithm.ok_or(TokenRefusal::Algorithm)?;
     let is_named = |key: &&Key| key.kid.is_none() || header.kid.is_none() || key.kid == header.kid;
     let mut candidates = keys.iter().filter(|key| key.algorithm() == algorithm).filter(is_named).peekable();
     if candidates.peek().is_none() {
-        return Err(Refusal::Key);
+        return Err(TokenRefusal::Key);
     }
     let signature = decoded(signature)?;
     let message = text.rsplit_once('.').map_or("", |(message, _)| message);
     if !candidates.any(|key| key.verifies(message.as_bytes(), &signature)) {
-        return Err(Refusal::Signature);
+        return Err(TokenRefusal::Signature);
     }
-    let claims = decoded(payload).map_err(|_| Refusal::Claims)?;
-    let ClaimSet(claims) = serde_json::from_slice(&claims).map_err(|_| Refusal::Claims)?;
+    let claims = decoded(payload).map_err(|_| TokenRefusal::Claims)?;
+    let ClaimSet(claims) = serde_json::from_slice(&claims).map_err(|_| TokenRefusal::Claims)?;
     said(&claims, rules, now)
 }
 
-fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Result<VerifiedClaims, Refusal> {
+fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Result<VerifiedClaims, TokenRefusal> {
     if claims.get("iss").and_then(Value::as_str) != Some(&rules.issuer) {
-        return Err(Refusal::Issuer);
+        return Err(TokenRefusal::Issuer);
     }
     let is_for_us = match claims.get("aud") {
         Some(Value::String(audience)) => *audience == rules.audience,
@@ -174,18 +174,18 @@ fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Resu
         _ => false,
     };
     if !is_for_us {
-        return Err(Refusal::Audience);
+        return Err(TokenRefusal::Audience);
     }
     let now = now.0 / 1000;
     // A token that never expires is not accepted.
-    let expiry = claims.get("exp").and_then(seconds).ok_or(Refusal::Expired)?;
+    let expiry = claims.get("exp").and_then(seconds).ok_or(TokenRefusal::Expired)?;
     let until = expiry.saturating_add(rules.leeway);
     if now >= until {
-        return Err(Refusal::Expired);
+        return Err(TokenRefusal::Expired);
     }
     match claims.get("nbf") {
         Some(from) if seconds(from).is_none_or(|from| from > now.saturating_add(rules.leeway)) => {
-            return Err(Refusal::NotYet);
+            return Err(TokenRefusal::NotYet);
         }
         _ => {}
     }
@@ -206,7 +206,7 @@ fn said(claims: &BTreeMap<String, Value>, rules: &Rules, now: Timestamp) -> Resu
         (Some(id), Some(name), Some(role)) => {
             Ok(VerifiedClaims { user: User { id, name, role }, until: Timestamp(until.saturating_mul(1000)) })
         }
-        _ => Err(Refusal::User),
+        _ => Err(TokenRefusal::User),
     }
 }
 

@@ -9,7 +9,7 @@ use relogin_host::errors::Chain;
 use relogin_session::{Command, ConnectionId, UserId, machine::over_cap};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Sessions, SessionsError, request::Request};
+use super::{Sessions, SessionsError, request::SessionRequest};
 
 /// The limit, and locks: of logins at the same time, one looks at the user's sessions.
 pub(super) struct Cap {
@@ -66,8 +66,9 @@ impl Sessions {
             }
         }
         for some in over_cap(sessions, newest.record.sid, cap.most).chunks(AT_ONCE) {
-            let ending =
-                some.iter().map(async |&sid| self.serve(&Request::OnSession(sid, Command::Evict)).await.map(drop));
+            let ending = some
+                .iter()
+                .map(async |&sid| self.serve(&SessionRequest::OnSession(sid, Command::Evict)).await.map(drop));
             join_all(ending).await.into_iter().collect::<Result<(), _>>()?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use relogin_session::{ConnectionId, Denied, LoggedIn, PresentedKey, Record, ReloginKey, exchange, machine::grant};
 
-use super::{Answer, Browser, Cookie, Sessions, SessionsError, request::Request, serve::granted};
+use super::{Answer, Browser, Cookie, Sessions, SessionsError, request::SessionRequest, serve::granted};
 
 impl Sessions {
     /// The exchange text that script is given in place of the key of a session's answer.
@@ -52,7 +52,7 @@ impl Sessions {
         browser: Browser,
     ) -> Result<Answer, SessionsError> {
         let Some(key) = self.parse_in_cookie(key).await? else { return Ok(Err(Denied::InvalidReloginKey)) };
-        self.serve(&Request::Relogin { connection, key, attempt: None, signed: None, token: None, browser })
+        self.serve(&SessionRequest::Relogin { connection, key, attempt: None, signed: None, token: None, browser })
             .await
             .map(granted)
     }
@@ -71,7 +71,7 @@ impl Sessions {
         let named = shown.and_then(exchange::named);
         let key = key.and_then(ReloginKey::parse).filter(|key| named.is_none_or(|named| named == key.sid));
         if let Some(key) = key {
-            return self.serve(&Request::Refresh { key, browser }).await.map(granted);
+            return self.serve(&SessionRequest::Refresh { key, browser }).await.map(granted);
         }
         let now = self.clock.now();
         let Some(sid) = shown.and_then(|shown| exchange::verify(&self.rules().keyring, shown, now)) else {

@@ -3,11 +3,11 @@
 
 use relogin_session::{Outcome, Record};
 
-use super::request::Request;
+use super::request::SessionRequest;
 use crate::audit::Event;
 
 /// The audit event of a decision; none for decisions without effect, which anybody can cause.
-pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome) -> Option<Event> {
+pub(super) fn event(request: &SessionRequest, record: Option<&Record>, outcome: Outcome) -> Option<Event> {
     match outcome {
         Outcome::LoggedIn
         | Outcome::Rotated
@@ -44,7 +44,7 @@ pub(super) fn event(request: &Request, record: Option<&Record>, outcome: Outcome
 }
 
 /// Logs one line for each decision: what happened, to which session, on which connection.
-pub(super) fn log(request: &Request, record: Option<&Record>, outcome: Outcome) {
+pub(super) fn log(request: &SessionRequest, record: Option<&Record>, outcome: Outcome) {
     let session = record.map(|record| tracing::field::display(record.sid));
     let user = record.map(|record| tracing::field::display(&record.user_id));
     let generation = record.map(|record| record.generation);

@@ -6,7 +6,7 @@ use super::Browser;
 use crate::proof::Signed;
 
 /// What is asked of a session, before anything is looked up for it.
-pub(super) enum Request {
+pub(super) enum SessionRequest {
     Login(Login),
     Relogin {
         connection: ConnectionId,
@@ -32,7 +32,7 @@ pub(super) enum Request {
     OnSession(SessionId, Command),
 }
 
-impl Request {
+impl SessionRequest {
     pub(super) fn connection(&self) -> Option<&ConnectionId> {
         match self {
             Self::Login(Login { connection, .. })

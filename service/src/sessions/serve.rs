@@ -12,7 +12,7 @@ use relogin_session::{
 use relogin_store::{StoreError, Stored};
 use relogin_users::DirectoryError;
 
-use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::Request, several::Settled};
+use super::{Answer, ConnectionGuard, Sessions, SessionsError, log, request::SessionRequest, several::Settled};
 use crate::proof::Signed;
 
 /// What is stored when a request is decided on, while nothing else happens to the connections that
@@ -44,7 +44,7 @@ const TRIES: usize = 32;
 
 impl Sessions {
     /// Does what is asked, in as many rounds as it takes.
-    pub(super) async fn serve(&self, request: &Request) -> Result<Reply, SessionsError> {
+    pub(super) async fn serve(&self, request: &SessionRequest) -> Result<Reply, SessionsError> {
         let mut progress = Progress { is_fresh: !self.store.is_shared(), left: false };
         for _ in 0..TRIES {
             if let Next::Reply(reply) = self.decide_once(request, &mut progress).await? {
@@ -56,7 +56,7 @@ impl Sessions {
 
     /// One round: decides, and carries the decision out. Another one is needed if somebody else was
     /// faster, if what was read may be stale, or if something had to make way first.
-    async fn decide_once(&self, request: &Request, progress: &mut Progress) -> Result<Next, SessionsError> {
+    async fn decide_once(&self, request: &SessionRequest, progress: &mut Progress) -> Result<Next, SessionsError> {
         let Some(found) = self.find(request).await? else { return Ok(Next::DecideAgain) };
         if self.is_ending_elsewhere(request, found.session.as_deref()) {
             return Ok(Next::Reply(Ok(None)));
@@ -85,7 +85,7 @@ impl Sessions {
 
     /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one
     /// that was made on an old record, and is made again, is not counted.
-    async fn note(&self, request: &Request, found: &Found<'_>, decision: &Decision) {
+    async fn note(&self, request: &SessionRequest, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
             Write::Keep | Write::Remove => found.record(),
@@ -104,7 +104,7 @@ impl Sessions {
     }
 
     /// What the request is decided on. None if somebody else was faster.
-    async fn find(&self, request: &Request) -> Result<Option<Found<'_>>, StoreError> {
+    async fn find(&self, request: &SessionRequest) -> Result<Option<Found<'_>>, StoreError> {
         let expected = self.session_of(request).await?;
         let guard = self.connection_locks.take(concerned(request, expected.as_deref())).await;
         let session = self.session_of(request).await?;
@@ -119,12 +119,12 @@ impl Sessions {
     }
 
     /// The session that a request is about.
-    async fn session_of(&self, request: &Request) -> Result<Option<Arc<Stored>>, StoreError> {
+    async fn session_of(&self, request: &SessionRequest) -> Result<Option<Arc<Stored>>, StoreError> {
         match request {
-            Request::Login(login) => self.store.find_by_connection(&login.connection).await,
-            Request::Relogin { key, .. } | Request::Refresh { key, .. } => self.store.load(key.sid).await,
-            Request::UserChanged { sid } | Request::OnSession(sid, _) => self.store.load(*sid).await,
-            Request::Logout { connection, sid, token } => {
+            SessionRequest::Login(login) => self.store.find_by_connection(&login.connection).await,
+            SessionRequest::Relogin { key, .. } | SessionRequest::Refresh { key, .. } => self.store.load(key.sid).await,
+            SessionRequest::UserChanged { sid } | SessionRequest::OnSession(sid, _) => self.store.load(*sid).await,
+            SessionRequest::Logout { connection, sid, token } => {
                 let held = self.store.find_by_connection(connection).await?;
                 let ended = ended_by_logout(*sid, held.as_ref().map(|held| held.record.sid), *token);
                 match (held, ended) {
@@ -137,13 +137,13 @@ impl Sessions {
     }
 
     /// What is decided. The request's connection may have `left` another session for it.
-    async fn command(&self, request: &Request, found: &Found<'_>, left: bool) -> Result<Command, SessionsError> {
+    async fn command(&self, request: &SessionRequest, found: &Found<'_>, left: bool) -> Result<Command, SessionsError> {
         let record = found.record();
         Ok(match request {
-            Request::Login(login) => {
+            SessionRequest::Login(login) => {
                 Command::Login { login: login.clone(), sid: SessionId(random()?), salt: random()?, began: self.began }
             }
-            Request::Relogin { connection, key, attempt, signed, token, browser } => Command::Relogin(Relogin {
+            SessionRequest::Relogin { connection, key, attempt, signed, token, browser } => Command::Relogin(Relogin {
                 connection: connection.clone(),
                 key: key.clone(),
                 attempt: *attempt,
@@ -153,17 +153,17 @@ impl Sessions {
                 token: token.clone(),
                 other: found.other_than(key.sid, left),
             }),
-            Request::Refresh { key, browser } => Command::Refresh {
+            SessionRequest::Refresh { key, browser } => Command::Refresh {
                 key: key.clone(),
                 cookie: browser.cookie.of(record),
                 user: self.user_of(record).await?,
             },
-            Request::Logout { connection, sid, token } => {
+            SessionRequest::Logout { connection, sid, token } => {
                 let held = found.held.as_ref().map(|held| held.record.sid);
                 Command::Logout { connection: connection.clone(), sid: *sid, held, token: *token }
             }
-            Request::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
-            Request::OnSession(_, command) => command.clone(),
+            SessionRequest::UserChanged { .. } => Command::UserChanged { user: self.user_of(record).await? },
+            SessionRequest::OnSession(_, command) => command.clone(),
         })
     }
 
@@ -267,7 +267,7 @@ impl Found<'_> {
 }
 
 /// The connections that a request may tell something.
-fn concerned<'a>(request: &'a Request, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
+fn concerned<'a>(request: &'a SessionRequest, stored: Option<&'a Stored>) -> impl Iterator<Item = &'a ConnectionId> {
     request.connection().into_iter().chain(stored.into_iter().flat_map(|stored| &stored.record.connections))
 }
 

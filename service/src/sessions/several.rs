@@ -26,7 +26,7 @@ use relogin_session::{Command, ConnectionId, Decision, Effect, Next, Record, Ses
 use relogin_store::{Revision, StoreError, Stored};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{Sessions, SessionsError, request::Request};
+use super::{Sessions, SessionsError, request::SessionRequest};
 
 /// How long the process that has marked a session as ended may take to tell its connections and to
 /// remove it, before others do.
@@ -140,8 +140,8 @@ pub(super) enum Settled {
 
 impl Sessions {
     /// True if another process is about to end the session, and the request asks for no more.
-    pub(super) fn is_ending_elsewhere(&self, request: &Request, stored: Option<&Stored>) -> bool {
-        let is_ours_alone = matches!(request, Request::OnSession(..) | Request::UserChanged { .. });
+    pub(super) fn is_ending_elsewhere(&self, request: &SessionRequest, stored: Option<&Stored>) -> bool {
+        let is_ours_alone = matches!(request, SessionRequest::OnSession(..) | SessionRequest::UserChanged { .. });
         self.store.is_shared()
             && is_ours_alone
             && stored.is_some_and(|stored| stored.record.is_ending() && self.endings.is_told_by_another(stored))
@@ -149,9 +149,9 @@ impl Sessions {
 
     /// What is next after another process was faster: a new decision, unless that process has ended
     /// the session that was to be disposed of.
-    pub(super) fn after_conflict(&self, request: &Request) -> Next {
+    pub(super) fn after_conflict(&self, request: &SessionRequest) -> Next {
         match request {
-            Request::OnSession(_, Command::Expire) if self.store.is_shared() => Next::Reply(Ok(None)),
+            SessionRequest::OnSession(_, Command::Expire) if self.store.is_shared() => Next::Reply(Ok(None)),
             _ => Next::DecideAgain,
         }
     }
@@ -343,7 +343,7 @@ impl Sessions {
                 settled = Settled::Elsewhere;
             }
             for sid in older {
-                let leave = Request::OnSession(sid, Command::Detach { connection: connection.clone() });
+                let leave = SessionRequest::OnSession(sid, Command::Detach { connection: connection.clone() });
                 Box::pin(self.serve(&leave)).await.map(drop)?;
             }
             // The other process may have seen another order, and taken it off this one.

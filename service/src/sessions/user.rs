@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use relogin_session::Command;
 use relogin_users::{UserChange, UserListener};
 
-use super::{Sessions, SessionsError, request::Request};
+use super::{Sessions, SessionsError, request::SessionRequest};
 
 /// How many sessions are told at once: they share the disk's syncs.
 const AT_ONCE: usize = 256;
@@ -36,8 +36,8 @@ impl Sessions {
         for some in sids.chunks(AT_ONCE) {
             let telling = some.iter().map(async |&sid| {
                 let stays = !change.is_password_new || change.keep == Some(sid);
-                let revoked = Request::OnSession(sid, Command::Revoke);
-                let request = if stays { Request::UserChanged { sid } } else { revoked };
+                let revoked = SessionRequest::OnSession(sid, Command::Revoke);
+                let request = if stays { SessionRequest::UserChanged { sid } } else { revoked };
                 self.serve(&request).await.map(drop)
             });
             // All of them are processed before an error of one is returned.

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use relogin::{
     issuers::{
         keys::{Algorithm, keys_in},
-        token::{ClaimNames, Refusal, Rules, read},
+        token::{ClaimNames, Rules, TokenRefusal, read},
     },
     signing,
     signing::KeyFormat,
@@ -90,6 +90,6 @@ pub(crate) fn issuer(input: &[u8]) {
             assert!(said.until > NOW && !said.user.name.is_empty() && !said.user.role.is_empty());
             assert_ne!(said.user.id, UserId::Text(String::new()));
         }
-        Err(refusal) => assert_ne!(refusal, Refusal::Signature),
+        Err(refusal) => assert_ne!(refusal, TokenRefusal::Signature),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use relogin::{
-    auth::{Auth, Options, ThrottleKind, methods},
+    auth::{Auth, AuthOptions, ThrottleKind, methods},
     sessions::Sessions,
 };
 use relogin_bus::{Bus, Deliveries, Delivery, Mailbox, Tag, local::LocalBus};
@@ -57,7 +57,7 @@ async fn serve(input: &[u8]) {
         keyring: Keyring::new(vec![vec![7; 32]]).unwrap(),
     };
     let sessions = Sessions::new("session", rules, Arc::new(MemoryStore::new()), Arc::clone(&users), bus.clone());
-    let options = Options { throttle: ThrottleKind::Off, ..Options::default() };
+    let options = AuthOptions { throttle: ThrottleKind::Off, ..AuthOptions::default() };
     let auth = Auth::new("session", bus.clone(), Arc::new(sessions), users, options).await.unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(auth.run(stop.clone()));

@@ -81,7 +81,7 @@ impl RawSession {
             config.refresh = Duration::from_millis(refresh as u64);
         }
         let (messages, received) = mpsc::unbounded();
-        let mut driver = Driver {
+        let mut driver = ManagerDriver {
             manager: SessionManager::new(config),
             clock: Clock::default(),
             io,
@@ -172,7 +172,7 @@ impl RawSession {
 }
 
 /// The session manager, and its I/O.
-struct Driver {
+struct ManagerDriver {
     manager: SessionManager,
     clock: Clock,
     io: BrowserIo,
@@ -184,7 +184,7 @@ struct Driver {
     _alive: Alive,
 }
 
-impl Driver {
+impl ManagerDriver {
     /// Runs until the handle is dropped.
     async fn run(mut self) {
         while let Some(input) = self.next_input().await {

@@ -19,12 +19,12 @@ use super::{EventQueue, Exception};
 /// meanwhile wake it too, and are behind these frames in the queue.
 #[derive(Debug)]
 pub(super) struct Burst {
-    shared: Rc<Shared>,
+    shared: Rc<BurstShared>,
     _end: EventListener,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct BurstShared {
     events: EventQueue,
     channel: MessageChannel,
     /// Whether a message to ourselves is on its way.
@@ -41,7 +41,7 @@ impl Burst {
     pub(super) fn new(events: &EventQueue) -> Result<Self, Exception> {
         let (events, channel) = (events.clone(), MessageChannel::new()?);
         let port = channel.port1();
-        let shared = Rc::new(Shared { events, channel, is_posted: Cell::default(), has_more: Cell::default() });
+        let shared = Rc::new(BurstShared { events, channel, is_posted: Cell::default(), has_more: Cell::default() });
         let end = EventListener::new(&port, "message", {
             let shared = Rc::clone(&shared);
             move |_| shared.hear()
@@ -63,7 +63,7 @@ impl Burst {
     }
 }
 
-impl Shared {
+impl BurstShared {
     /// Posts a message to ourselves, which arrives after the frames that the browser has by now.
     fn post(&self) {
         // It fails only for values that cannot be cloned.

@@ -13,10 +13,10 @@ use relogin_client_proto::Input;
 /// The event queue of one driver. The browser's callbacks fill it, in the order in which they are
 /// called.
 #[derive(Clone, Debug, Default)]
-pub(super) struct EventQueue(Rc<RefCell<State>>);
+pub(super) struct EventQueue(Rc<RefCell<QueueState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     events: VecDeque<Input>,
     waker: Option<Waker>,
 }

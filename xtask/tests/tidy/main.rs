@@ -14,6 +14,7 @@ mod imports;
 mod limits;
 mod manifests;
 mod modules;
+mod names;
 mod prose;
 mod purity;
 mod recipes;

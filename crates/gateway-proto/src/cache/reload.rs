@@ -9,7 +9,7 @@ use super::{Cache, Fetched, Notice, ask};
 use crate::{
     bus::{Asker, Bus, Purpose},
     ids::ResourceKey,
-    resource::{Loaded, State},
+    resource::{Loaded, ResourceState},
 };
 
 impl Cache {
@@ -46,7 +46,7 @@ impl Cache {
         resource.is_stale = false;
         let rid = resource.rid.clone();
         match &mut resource.state {
-            State::Loading(tag) => {
+            ResourceState::Loading(tag) => {
                 // Asked for by the same connection as before, if it is still there.
                 let asker =
                     resource.subscribers.first_key_value().map_or(Asker::Cache, |(it, _)| Asker::Connection(it.0));
@@ -54,7 +54,7 @@ impl Cache {
                 *tag = ask(bus, asker, Purpose::Load(key), rid.name(), rid.query());
                 self.forget_waiting(rid.name(), key);
             }
-            State::Loaded(Loaded { query, reload, .. }) => {
+            ResourceState::Loaded(Loaded { query, reload, .. }) => {
                 match reload.take() {
                     Some(tag) => bus.release(tag),
                     None => self.reloading += 1,
@@ -90,7 +90,8 @@ impl Cache {
 
     #[cfg(test)]
     pub(super) fn check_reloads(&self) {
-        let is_reloading = |state: &State| matches!(state, State::Loaded(Loaded { reload: Some(_), .. }));
+        let is_reloading =
+            |state: &ResourceState| matches!(state, ResourceState::Loaded(Loaded { reload: Some(_), .. }));
         let reloading = self.resources.values().filter(|resource| is_reloading(&resource.state)).count();
         assert_eq!(self.reloading, reloading);
         assert!(self.reloading <= self.max_reloads);

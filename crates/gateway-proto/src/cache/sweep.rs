@@ -20,11 +20,11 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Sweep {
     name: String,
-    task: Task,
+    task: SweepTask,
 }
 
 #[derive(Debug)]
-enum Task {
+enum SweepTask {
     /// Tell subscribers that access must be requested again; after the one who was told last.
     TellAccess(Option<(ResourceKey, Option<Subscriber>)>),
     /// Fetch resources again that come after one of them, up to another; all, or query resources.
@@ -69,7 +69,7 @@ impl Cache {
         if std::mem::replace(&mut it.is_notifying_of_access, true) {
             it.must_notify_of_access_again = true;
         } else {
-            let task = Task::TellAccess(None);
+            let task = SweepTask::TellAccess(None);
             self.sweeps.push_back(Sweep { name: name.to_owned(), task });
         }
     }
@@ -116,7 +116,7 @@ impl Cache {
             }
         }
         if some.len() == SMALL_THINGS {
-            let task = Task::Fetch { after: some.last().copied(), until, is_for_queries };
+            let task = SweepTask::Fetch { after: some.last().copied(), until, is_for_queries };
             self.sweeps.push_back(Sweep { name: name.to_owned(), task });
         }
     }
@@ -128,12 +128,12 @@ impl Cache {
             return self.drop_name(name, bus);
         }
         it.is_refused = true;
-        self.sweeps.push_back(Sweep { name: name.to_owned(), task: Task::Fail(error) });
+        self.sweeps.push_back(Sweep { name: name.to_owned(), task: SweepTask::Fail(error) });
     }
 
     /// Has the next query requests of a name sent, in their turn.
     pub(super) fn query_later(&mut self, name: &str) {
-        self.sweeps.push_back(Sweep { name: name.to_owned(), task: Task::Query });
+        self.sweeps.push_back(Sweep { name: name.to_owned(), task: SweepTask::Query });
     }
 
     /// Forgets the queries that led to a resource, which is gone.
@@ -145,7 +145,7 @@ impl Cache {
             }
         }
         if !queries.is_empty() {
-            self.sweeps.push_back(Sweep { name: name.to_owned(), task: Task::Unlink(key, queries) });
+            self.sweeps.push_back(Sweep { name: name.to_owned(), task: SweepTask::Unlink(key, queries) });
         }
     }
 
@@ -179,24 +179,24 @@ impl Cache {
             return Some(Swept::Notices(Vec::new()));
         }
         let must_wait = self.has_much_untold();
-        let at = self.sweeps.iter().position(|sweep| !must_wait || !matches!(sweep.task, Task::Fail(_)))?;
+        let at = self.sweeps.iter().position(|sweep| !must_wait || !matches!(sweep.task, SweepTask::Fail(_)))?;
         let Sweep { name, task } = self.sweeps.remove(at)?;
         Some(Swept::Notices(match task {
-            Task::TellAccess(last) => {
+            SweepTask::TellAccess(last) => {
                 return Some(
                     self.notify_next_of_access(name, last).map_or(Swept::Notices(Vec::new()), Swept::Notification),
                 );
             }
-            Task::Fetch { after, until, is_for_queries } => {
+            SweepTask::Fetch { after, until, is_for_queries } => {
                 self.fetch_again(&name, after, until, is_for_queries);
                 Vec::new()
             }
-            Task::Fail(error) => self.fail_next(name, error, bus),
-            Task::Query => {
+            SweepTask::Fail(error) => self.fail_next(name, error, bus),
+            SweepTask::Query => {
                 self.continue_round(&name, bus);
                 Vec::new()
             }
-            Task::Unlink(key, queries) => {
+            SweepTask::Unlink(key, queries) => {
                 self.unlink(&name, key, queries);
                 Vec::new()
             }
@@ -228,21 +228,21 @@ impl Cache {
             let (connection, rid) = subscriber.clone();
             Notification { connection, rid, resource: key, number: self.fanout.next(), news: News::Reaccess }
         });
-        self.sweeps.push_front(Sweep { name: text, task: Task::TellAccess(Some((key, last))) });
+        self.sweeps.push_front(Sweep { name: text, task: SweepTask::TellAccess(Some((key, last))) });
         told
     }
 
     fn fail_next(&mut self, name: String, error: Error, bus: &mut Bus) -> Vec<Notice> {
         let Some(key) = self.names.get(&name).and_then(|it| it.resources_after(None).next()) else { return Vec::new() };
         let notices = self.on_loaded(key, Err(error.clone()), bus);
-        self.sweeps.push_front(Sweep { name, task: Task::Fail(error) });
+        self.sweeps.push_front(Sweep { name, task: SweepTask::Fail(error) });
         notices
     }
 }
 
 /// Drops a part of sweeps that are no longer wanted. False if nothing is left.
 pub(super) fn drop_some(sweeps: &mut VecDeque<Sweep>) -> bool {
-    if let Some(Sweep { task: Task::Unlink(_, queries), .. }) = sweeps.front_mut()
+    if let Some(Sweep { task: SweepTask::Unlink(_, queries), .. }) = sweeps.front_mut()
         && queries.pop_first().is_some()
     {
         return true;

@@ -10,7 +10,7 @@ use crate::{
     Change, Value, Verbatim,
     delta::Changes,
     null_is_default,
-    read::Members,
+    read::RawMembers,
     rid::{is_name, is_part},
 };
 
@@ -132,10 +132,10 @@ pub fn encode_change(values: &impl Serialize) -> Vec<u8> {
 /// it is none.
 #[must_use]
 pub fn parse_change(payload: &[u8]) -> Option<Changes<Verbatim>> {
-    let members = Members::parse(std::str::from_utf8(payload).ok()?).ok()?;
+    let members = RawMembers::parse(std::str::from_utf8(payload).ok()?).ok()?;
     let is_change = |values: &RawValue| members.len() == 1 || Change::parse_text(values).is_err();
     let members = match members.get("values") {
-        Some(values) if values.get().starts_with('{') && is_change(values) => Members::parse(values.get()).ok()?,
+        Some(values) if values.get().starts_with('{') && is_change(values) => RawMembers::parse(values.get()).ok()?,
         _ => members,
     };
     members.into_iter().map(|(name, text)| Some((name, Change::parse_text(text).ok()?))).collect()

@@ -9,7 +9,7 @@ use crate::{
     lock::Lock,
     machine::Machine,
     operation::{
-        Call, Event, Facts, Next, Operation, Outcome, Step, is_transient, is_unanswered, login::Login,
+        Call, Facts, Next, Operation, OperationEvent, Outcome, Step, is_transient, is_unanswered, login::Login,
         login::LoginOutcome, logout::LogoutOutcome, relogin::ReloginOutcome,
     },
     outbox::Purpose,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Tells the operation what happened.
-pub(super) fn advance(machine: &mut Machine, event: Event, turn: &mut Turn) {
+pub(super) fn advance(machine: &mut Machine, event: OperationEvent, turn: &mut Turn) {
     let Machine { phase, session, lock, .. } = machine;
     let Some((connection, operation)) = phase.running() else { return };
     match operation.handle(event, &mut Facts { turn, session, connection, lock }) {
@@ -79,7 +79,7 @@ pub(super) fn answered(machine: &mut Machine, result: Result<Json, RequestError>
         if let Err(error) = &result {
             machine.session.note(error.into());
         }
-        Event::LoggedOut(result.err())
+        OperationEvent::LoggedOut(result.err())
     } else {
         let answer = result.and_then(|result| wire::logged_in(result).ok_or(RequestError::Garbled));
         let granted = answer.and_then(|answer| Granted::read(answer, operation.used(), turn.attempt));
@@ -89,7 +89,7 @@ pub(super) fn answered(machine: &mut Machine, result: Result<Json, RequestError>
             }
             Err(error) => error.into(),
         });
-        Event::Answered(granted)
+        OperationEvent::Answered(granted)
     };
     advance(machine, event, turn);
     machine.clear_over();
@@ -101,7 +101,7 @@ pub(super) fn challenged(machine: &mut Machine, result: Result<Json, RequestErro
     let challenge: Result<Challenge, _> =
         result.and_then(|result| wire::challenge(result).ok_or(RequestError::Garbled));
     let result = connection.challenges.answered(challenge, turn.now);
-    advance(machine, Event::Challenged(result), turn);
+    advance(machine, OperationEvent::Challenged(result), turn);
 }
 
 /// There is no lock to be had, for the operation that waits for it.
@@ -117,7 +117,7 @@ pub(super) fn go_without_lock(machine: &mut Machine, turn: &mut Turn) {
             machine.lock.release(&mut machine.out);
             machine.session.want_later(want, Lock::random_moment(turn));
         }
-        None => advance(machine, Event::Locked, turn),
+        None => advance(machine, OperationEvent::Locked, turn),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     Binding, Diagnostic, EndReason, ObservedUser, RequestError, Secret, Token, Turn,
     lock::Lock,
     machine::Machine,
-    operation::{Event, MAX_TRIES, Operation},
+    operation::{MAX_TRIES, Operation, OperationEvent},
     queries::StorageQuery,
     record::{Record, Stored},
     session::{SessionStatus, Want},
@@ -38,7 +38,7 @@ pub(super) fn storage_read(machine: &mut Machine, text: Option<Secret>, turn: &m
         StorageQuery::Logout { token, removed } => logout(machine, token, removed, stored, turn),
         StorageQuery::Leftovers => machine.pending_logouts.adopt(&stored.pending),
         StorageQuery::Over { tries } => clear_over(machine, tries, stored),
-        StorageQuery::Operation => advance(machine, Event::Stored(stored), turn),
+        StorageQuery::Operation => advance(machine, OperationEvent::Stored(stored), turn),
     }
 }
 

@@ -20,7 +20,7 @@ use relogin_session::{
     api::{LoginParams, NewDevice, PublicKey},
 };
 
-use super::{Call, Event, Facts, MAX_TRIES, Next, Step, is_denied, is_unanswered};
+use super::{Call, Facts, MAX_TRIES, Next, OperationEvent, Step, is_denied, is_unanswered};
 use crate::{
     Diagnostic, RequestError, Secret, ShortAttempt, Token,
     record::{Granted, Stored},
@@ -44,11 +44,11 @@ pub(crate) struct LoginRequest {
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
     request: LoginRequest,
-    stage: Stage,
+    stage: LoginStage,
 }
 
 #[derive(Clone, Debug, Default)]
-enum Stage {
+enum LoginStage {
     /// Waiting for the storage lock.
     #[default]
     Locking,
@@ -93,27 +93,27 @@ pub(crate) enum BrokenOff {
 impl Login {
     /// One that waits for the lock.
     pub(crate) fn new(request: LoginRequest) -> Self {
-        Self { request, stage: Stage::Locking }
+        Self { request, stage: LoginStage::Locking }
     }
 
-    pub(crate) fn handle(&mut self, event: Event, facts: &Facts<'_>) -> Next<LoginOutcome> {
+    pub(crate) fn handle(&mut self, event: OperationEvent, facts: &Facts<'_>) -> Next<LoginOutcome> {
         match (std::mem::take(&mut self.stage), event) {
-            (Stage::Locking, Event::Locked) => {
-                self.stage = Stage::MakingDevice;
+            (LoginStage::Locking, OperationEvent::Locked) => {
+                self.stage = LoginStage::MakingDevice;
                 Next::Do(Step::MakeDevice)
             }
-            (Stage::MakingDevice, Event::Device(device)) => {
+            (LoginStage::MakingDevice, OperationEvent::Device(device)) => {
                 Next::Do(self.send(device, facts.turn.attempt, facts.turn.now))
             }
-            (Stage::Sent { is_overtaken: true, .. }, Event::Answered(result)) => {
+            (LoginStage::Sent { is_overtaken: true, .. }, OperationEvent::Answered(result)) => {
                 Next::Over(LoginOutcome::Overtaken(result))
             }
-            (Stage::Sent { sent, .. }, Event::Answered(Ok(granted))) => {
+            (LoginStage::Sent { sent, .. }, OperationEvent::Answered(Ok(granted))) => {
                 let to = Some(granted.record.text(&[]));
-                self.stage = Stage::Storing { granted, sent, tries: 0 };
+                self.stage = LoginStage::Storing { granted, sent, tries: 0 };
                 Next::Do(Step::Swap { from: None, to })
             }
-            (Stage::Sent { device, attempt, .. }, Event::Answered(Err(error))) => {
+            (LoginStage::Sent { device, attempt, .. }, OperationEvent::Answered(Err(error))) => {
                 if self.request.is_second_try {
                     return Next::Over(LoginOutcome::Failed(error));
                 }
@@ -124,7 +124,7 @@ impl Login {
                 let is_orphaned = is_denied(&error, Denied::AlreadyLoggedIn) && facts.session.held().is_none();
                 Next::Over(if is_orphaned { LoginOutcome::NeedsNewConnection } else { LoginOutcome::Failed(error) })
             }
-            (Stage::Storing { granted, sent, tries }, Event::Stored(stored)) => {
+            (LoginStage::Storing { granted, sent, tries }, OperationEvent::Stored(stored)) => {
                 self.store(granted, sent, tries, &stored)
             }
             (stage, _) => {
@@ -135,17 +135,17 @@ impl Login {
     }
 
     pub(crate) fn is_sent(&self) -> bool {
-        !matches!(self.stage, Stage::Locking | Stage::MakingDevice)
+        !matches!(self.stage, LoginStage::Locking | LoginStage::MakingDevice)
     }
 
     pub(crate) fn overtake(&mut self) {
-        if let Stage::Sent { is_overtaken, .. } = &mut self.stage {
+        if let LoginStage::Sent { is_overtaken, .. } = &mut self.stage {
             *is_overtaken = true;
         }
     }
 
     pub(crate) fn is_overtaken(&self) -> bool {
-        matches!(self.stage, Stage::Sent { is_overtaken: true, .. })
+        matches!(self.stage, LoginStage::Sent { is_overtaken: true, .. })
     }
 
     /// Who asked for it.
@@ -161,9 +161,9 @@ impl Login {
     /// It cannot go on.
     pub(crate) fn break_off(self) -> BrokenOff {
         match self.stage {
-            Stage::Locking | Stage::MakingDevice => BrokenOff::NotSent(self.request),
-            Stage::Sent { .. } => BrokenOff::Lost,
-            Stage::Storing { .. } => BrokenOff::Done,
+            LoginStage::Locking | LoginStage::MakingDevice => BrokenOff::NotSent(self.request),
+            LoginStage::Sent { .. } => BrokenOff::Lost,
+            LoginStage::Storing { .. } => BrokenOff::Done,
         }
     }
 
@@ -176,7 +176,7 @@ impl Login {
             device: device.clone().map(|public_key| NewDevice { public_key }),
         };
         let note = Diagnostic::LoginSent { attempt: Some(ShortAttempt::from(attempt)), device: device.is_some() };
-        self.stage = Stage::Sent { device, attempt, sent: now, is_overtaken: false };
+        self.stage = LoginStage::Sent { device, attempt, sent: now, is_overtaken: false };
         Step::Send(Call { method: "login", params: Some(wire::login(&params)), note })
     }
 
@@ -186,7 +186,7 @@ impl Login {
         let is_stored = stored.has_key_of(&granted.record);
         if !is_stored && tries < MAX_TRIES {
             let step = Step::Swap { from: stored.text.clone(), to: stored.with(&granted.record) };
-            self.stage = Stage::Storing { granted, sent, tries: tries + 1 };
+            self.stage = LoginStage::Storing { granted, sent, tries: tries + 1 };
             return Next::Do(step);
         }
         let record = granted.record.clone();
@@ -212,14 +212,15 @@ mod tests {
     const ATTEMPT: Attempt = Attempt([3; 16]);
 
     fn login(state: &str) -> Login {
-        let sent = |is_overtaken| Stage::Sent { device: None, attempt: ATTEMPT, sent: Duration::ZERO, is_overtaken };
+        let sent =
+            |is_overtaken| LoginStage::Sent { device: None, attempt: ATTEMPT, sent: Duration::ZERO, is_overtaken };
         let stage = match state {
-            "locking" => Stage::Locking,
-            "making device" => Stage::MakingDevice,
+            "locking" => LoginStage::Locking,
+            "making device" => LoginStage::MakingDevice,
             "overtaken" => sent(true),
-            "storing" => Stage::Storing { granted: granted(), sent: Duration::ZERO, tries: 0 },
+            "storing" => LoginStage::Storing { granted: granted(), sent: Duration::ZERO, tries: 0 },
             "storing for the last time" => {
-                Stage::Storing { granted: granted(), sent: Duration::ZERO, tries: MAX_TRIES }
+                LoginStage::Storing { granted: granted(), sent: Duration::ZERO, tries: MAX_TRIES }
             }
             _ => sent(false),
         };
@@ -290,7 +291,7 @@ mod tests {
     #[test]
     fn a_second_try_has_the_attempt_of_the_first() {
         let mut login = login("sent");
-        let next = login.handle(Event::Answered(Err(RequestError::TimedOut)), &World::new().facts());
+        let next = login.handle(OperationEvent::Answered(Err(RequestError::TimedOut)), &World::new().facts());
         let Next::Do(Step::Send(Call { params: Some(params), .. })) = next else { panic!("{next:?}") };
         assert!(params.contains(&ATTEMPT.to_text()), "{params}");
     }

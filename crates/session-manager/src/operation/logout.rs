@@ -11,7 +11,7 @@
 use relogin_session::{Denied, SessionId, api::LogoutParams};
 
 use super::{
-    Call, Event, Facts, Next, Step, is_denied,
+    Call, Facts, Next, OperationEvent, Step, is_denied,
     proof::{Proof, ProofNext},
 };
 use crate::{
@@ -23,11 +23,11 @@ use crate::{
 /// A step of a logout.
 #[derive(Clone, Debug)]
 pub(crate) struct Logout {
-    stage: Stage,
+    stage: LogoutStage,
 }
 
 #[derive(Clone, Debug, Default)]
-enum Stage {
+enum LogoutStage {
     /// Proving possession of the device's key.
     Proving(Record, Proof),
     /// The key was sent.
@@ -52,7 +52,10 @@ impl Logout {
     /// Ends the session that the connection holds: `sid`, or whichever it is.
     pub(crate) fn end(sid: Option<SessionId>) -> (Self, Step) {
         let params = sid.map(|sid| wire::logout(LogoutParams { sid: Some(sid) }));
-        (Self { stage: Stage::Ending }, Step::Send(Call { method: "logout", params, note: Diagnostic::LogoutSent }))
+        (
+            Self { stage: LogoutStage::Ending },
+            Step::Send(Call { method: "logout", params, note: Diagnostic::LogoutSent }),
+        )
     }
 
     /// Takes the session of `record` up, so that it can be ended.
@@ -61,24 +64,28 @@ impl Logout {
         (Self::prove(record, proof), step)
     }
 
-    pub(crate) fn handle(&mut self, event: Event, facts: &Facts<'_>) -> Next<LogoutOutcome> {
+    pub(crate) fn handle(&mut self, event: OperationEvent, facts: &Facts<'_>) -> Next<LogoutOutcome> {
         match (std::mem::take(&mut self.stage), event) {
-            (Stage::Proving(record, proof), event) => match proof.handle(event, &record, facts) {
+            (LogoutStage::Proving(record, proof), event) => match proof.handle(event, &record, facts) {
                 ProofNext::Do(proof, step) => {
                     *self = Self::prove(record, proof);
                     Next::Do(step)
                 }
                 ProofNext::Failed(error) => Next::Over(LogoutOutcome::NotTakenUp(error)),
                 ProofNext::Wait(proof) => {
-                    self.stage = Stage::Proving(record, proof);
+                    self.stage = LogoutStage::Proving(record, proof);
                     Next::Wait
                 }
             },
-            (Stage::TakingUp(_), Event::Answered(Err(error))) if !is_denied(&error, Denied::InvalidReloginKey) => {
+            (LogoutStage::TakingUp(_), OperationEvent::Answered(Err(error)))
+                if !is_denied(&error, Denied::InvalidReloginKey) =>
+            {
                 Next::Over(LogoutOutcome::NotTakenUp(error))
             }
-            (Stage::TakingUp(record), Event::Answered(result)) => Next::Over(LogoutOutcome::TakenUp(record, result)),
-            (Stage::Ending, Event::LoggedOut(error)) => Next::Over(LogoutOutcome::Ended(error)),
+            (LogoutStage::TakingUp(record), OperationEvent::Answered(result)) => {
+                Next::Over(LogoutOutcome::TakenUp(record, result))
+            }
+            (LogoutStage::Ending, OperationEvent::LoggedOut(error)) => Next::Over(LogoutOutcome::Ended(error)),
             (stage, _) => {
                 self.stage = stage;
                 Next::Wait
@@ -89,24 +96,24 @@ impl Logout {
     /// The key that it uses, with the attempt.
     pub(crate) fn used(&self) -> Option<&Record> {
         match &self.stage {
-            Stage::Proving(record, _) | Stage::TakingUp(record) => Some(record),
-            Stage::Ending => None,
+            LogoutStage::Proving(record, _) | LogoutStage::TakingUp(record) => Some(record),
+            LogoutStage::Ending => None,
         }
     }
 
     pub(crate) fn is_sent(&self) -> bool {
-        !matches!(self.stage, Stage::Proving(..))
+        !matches!(self.stage, LogoutStage::Proving(..))
     }
 
     /// Whether the logout itself was sent, and not a key.
     pub(crate) fn is_ending(&self) -> bool {
-        matches!(self.stage, Stage::Ending)
+        matches!(self.stage, LogoutStage::Ending)
     }
 
     fn prove(record: Record, proof: Option<Proof>) -> Self {
         let stage = match proof {
-            Some(proof) => Stage::Proving(record, proof),
-            None => Stage::TakingUp(record),
+            Some(proof) => LogoutStage::Proving(record, proof),
+            None => LogoutStage::TakingUp(record),
         };
         Self { stage }
     }
@@ -135,10 +142,10 @@ mod tests {
     fn each_event_in_each_state() {
         let next = |state: &str, event| {
             let stage = match state {
-                "challenging" => Stage::Proving(bound_key(), Proof::Challenging),
-                "signing" => Stage::Proving(bound_key(), Proof::Signing("c".to_owned())),
-                "taking up" => Stage::TakingUp(key().begun(SIBLINGS)),
-                _ => Stage::Ending,
+                "challenging" => LogoutStage::Proving(bound_key(), Proof::Challenging),
+                "signing" => LogoutStage::Proving(bound_key(), Proof::Signing("c".to_owned())),
+                "taking up" => LogoutStage::TakingUp(key().begun(SIBLINGS)),
+                _ => LogoutStage::Ending,
             };
             words(&Logout { stage }.handle(event, &World::with_challenge().facts()), outcome)
         };
@@ -163,10 +170,10 @@ mod tests {
         let mut world = World::new();
         let (mut logout, step) = Logout::take_up(bound_key(), &world.facts());
         assert_eq!(step_words(&step), "ask for a challenge");
-        let next = logout.handle(Event::Challenged(Ok(())), &world.facts());
+        let next = logout.handle(OperationEvent::Challenged(Ok(())), &world.facts());
         assert_eq!(words(&next, outcome), "ask for a challenge", "it has passed by now");
-        let mut signing = Logout { stage: Stage::Proving(bound_key(), Proof::Signing("c".to_owned())) };
-        let next = signing.handle(Event::Signed(Signature::Made("s".to_owned())), &world.facts());
+        let mut signing = Logout { stage: LogoutStage::Proving(bound_key(), Proof::Signing("c".to_owned())) };
+        let next = signing.handle(OperationEvent::Signed(Signature::Made("s".to_owned())), &world.facts());
         assert_eq!(words(&next, outcome), "ask for a challenge", "it has passed while the device signed");
         let (_, step) = Logout::take_up(key().begun(SIBLINGS), &world.facts());
         assert_eq!(step_words(&step), "send relogin", "a bearer's key needs none");

@@ -4,7 +4,7 @@
 
 use relogin_session::api::{ReloginParams, SignedChallenge, proof_text};
 
-use super::{Call, Event, Facts, Step};
+use super::{Call, Facts, OperationEvent, Step};
 use crate::{Diagnostic, RequestError, Secret, ShortAttempt, Signature, record::Record, wire};
 
 /// How far the proof of possession has come.
@@ -43,25 +43,29 @@ impl Proof {
         }
     }
 
-    pub(crate) fn handle(self, event: Event, record: &Record, facts: &Facts<'_>) -> ProofNext {
+    pub(crate) fn handle(self, event: OperationEvent, record: &Record, facts: &Facts<'_>) -> ProofNext {
         let begin = || {
             let (proof, step) = Self::begin(record, facts);
             ProofNext::Do(proof, step)
         };
         match (self, event) {
-            (Self::Challenging, Event::Challenged(Ok(()))) => begin(),
-            (Self::Challenging, Event::Challenged(Err(error))) => ProofNext::Failed(error),
+            (Self::Challenging, OperationEvent::Challenged(Ok(()))) => begin(),
+            (Self::Challenging, OperationEvent::Challenged(Err(error))) => ProofNext::Failed(error),
             // Sent without a proof, the key would be refused, and that says nothing of the session.
-            (Self::Signing(_), Event::Signed(Signature::Unavailable)) => ProofNext::Failed(RequestError::TimedOut),
+            (Self::Signing(_), OperationEvent::Signed(Signature::Unavailable)) => {
+                ProofNext::Failed(RequestError::TimedOut)
+            }
             // A tab may have been frozen while it signed.
-            (Self::Signing(_), Event::Signed(_)) if facts.connection.challenges.usable(facts.turn.now).is_none() => {
+            (Self::Signing(_), OperationEvent::Signed(_))
+                if facts.connection.challenges.usable(facts.turn.now).is_none() =>
+            {
                 begin()
             }
-            (Self::Signing(challenge), Event::Signed(Signature::Made(signature))) => {
+            (Self::Signing(challenge), OperationEvent::Signed(Signature::Made(signature))) => {
                 ProofNext::Do(None, request(record, Some(SignedChallenge { challenge, signature })))
             }
             // Without its device's key the session's key is of no use, and the service will say so.
-            (Self::Signing(_), Event::Signed(Signature::NoKey)) => ProofNext::Do(None, request(record, None)),
+            (Self::Signing(_), OperationEvent::Signed(Signature::NoKey)) => ProofNext::Do(None, request(record, None)),
             (proof, _) => ProofNext::Wait(proof),
         }
     }

@@ -26,7 +26,7 @@ use std::time::Duration;
 use relogin_session::Denied;
 
 use super::{
-    Event, Facts, MAX_TRIES, Next, Step, is_denied,
+    Facts, MAX_TRIES, Next, OperationEvent, Step, is_denied,
     proof::{Proof, ProofNext},
 };
 use crate::{
@@ -42,11 +42,11 @@ pub(crate) struct Relogin {
     pub(crate) want: Want,
     /// A sibling has told all others of the key at the same moment.
     pub(crate) is_simultaneous: bool,
-    stage: Stage,
+    stage: ReloginStage,
 }
 
 #[derive(Clone, Debug, Default)]
-enum Stage {
+enum ReloginStage {
     /// Waiting for the storage lock.
     #[default]
     Locking,
@@ -111,38 +111,40 @@ type NextStep = Next<ReloginOutcome>;
 impl Relogin {
     /// One that waits for the lock.
     pub(crate) fn new(want: Want, is_simultaneous: bool) -> Self {
-        Self { want, is_simultaneous, stage: Stage::Locking }
+        Self { want, is_simultaneous, stage: ReloginStage::Locking }
     }
 
-    pub(crate) fn handle(&mut self, event: Event, facts: &mut Facts<'_>) -> NextStep {
+    pub(crate) fn handle(&mut self, event: OperationEvent, facts: &mut Facts<'_>) -> NextStep {
         match (std::mem::take(&mut self.stage), event) {
-            (Stage::Locking, Event::Locked) => self.go_on(Stage::Claiming, Step::Read),
-            (Stage::Claiming, Event::Stored(stored)) => self.claim(&stored, facts),
-            (Stage::Proving(claim, proof), event) => match proof.handle(event, &claim.record, facts) {
+            (ReloginStage::Locking, OperationEvent::Locked) => self.go_on(ReloginStage::Claiming, Step::Read),
+            (ReloginStage::Claiming, OperationEvent::Stored(stored)) => self.claim(&stored, facts),
+            (ReloginStage::Proving(claim, proof), event) => match proof.handle(event, &claim.record, facts) {
                 ProofNext::Do(proof, step) => self.prove(claim, proof, step, facts),
                 ProofNext::Failed(_) => Next::Over(ReloginOutcome::Failed),
                 ProofNext::Wait(proof) => {
-                    self.stage = Stage::Proving(claim, proof);
+                    self.stage = ReloginStage::Proving(claim, proof);
                     Next::Wait
                 }
             },
-            (Stage::Sent { claim, is_overtaken: true, .. }, Event::Answered(result)) => {
+            (ReloginStage::Sent { claim, is_overtaken: true, .. }, OperationEvent::Answered(result)) => {
                 Next::Over(ReloginOutcome::Overtaken(claim.record, result))
             }
-            (Stage::Sent { claim, sent, .. }, Event::Answered(result)) => self.answered(claim, sent, result),
-            (Stage::Storing { granted, sent, tries }, Event::Stored(stored)) => {
+            (ReloginStage::Sent { claim, sent, .. }, OperationEvent::Answered(result)) => {
+                self.answered(claim, sent, result)
+            }
+            (ReloginStage::Storing { granted, sent, tries }, OperationEvent::Stored(stored)) => {
                 self.store(granted, sent, tries, &stored)
             }
-            (Stage::SecondLook(claim), Event::Stored(stored)) => match &stored.record {
+            (ReloginStage::SecondLook(claim), OperationEvent::Stored(stored)) => match &stored.record {
                 Some(record) if record.key == claim.record.key => {
                     let step = Step::Swap { from: stored.text.clone(), to: stored.without_record() };
-                    self.go_on(Stage::Removing(claim), step)
+                    self.go_on(ReloginStage::Removing(claim), step)
                 }
                 // A sibling's, who was ahead of us.
                 Some(_) => self.claim(&stored, facts),
                 None => Next::Over(ReloginOutcome::KeyGone),
             },
-            (Stage::Removing(claim), Event::Stored(stored)) => match stored.record {
+            (ReloginStage::Removing(claim), OperationEvent::Stored(stored)) => match stored.record {
                 Some(_) => self.claim(&stored, facts),
                 None => Next::Over(ReloginOutcome::Refused(claim.record)),
             },
@@ -156,27 +158,27 @@ impl Relogin {
     /// The key that is used, with the attempt.
     pub(crate) fn used(&self) -> Option<&Record> {
         match &self.stage {
-            Stage::Locking | Stage::Claiming | Stage::Storing { .. } => None,
-            Stage::Proving(claim, _) | Stage::Sent { claim, .. } => Some(&claim.record),
-            Stage::SecondLook(claim) | Stage::Removing(claim) => Some(&claim.record),
+            ReloginStage::Locking | ReloginStage::Claiming | ReloginStage::Storing { .. } => None,
+            ReloginStage::Proving(claim, _) | ReloginStage::Sent { claim, .. } => Some(&claim.record),
+            ReloginStage::SecondLook(claim) | ReloginStage::Removing(claim) => Some(&claim.record),
         }
     }
 
     pub(crate) fn is_sent(&self) -> bool {
-        !matches!(self.stage, Stage::Locking | Stage::Claiming | Stage::Proving(..))
+        !matches!(self.stage, ReloginStage::Locking | ReloginStage::Claiming | ReloginStage::Proving(..))
     }
 
     pub(crate) fn overtake(&mut self) {
-        if let Stage::Sent { is_overtaken, .. } = &mut self.stage {
+        if let ReloginStage::Sent { is_overtaken, .. } = &mut self.stage {
             *is_overtaken = true;
         }
     }
 
     pub(crate) fn is_overtaken(&self) -> bool {
-        matches!(self.stage, Stage::Sent { is_overtaken: true, .. })
+        matches!(self.stage, ReloginStage::Sent { is_overtaken: true, .. })
     }
 
-    fn go_on(&mut self, stage: Stage, step: Step) -> NextStep {
+    fn go_on(&mut self, stage: ReloginStage, step: Step) -> NextStep {
         self.stage = stage;
         Next::Do(step)
     }
@@ -189,7 +191,7 @@ impl Relogin {
             if stored.certain {
                 return Next::Over(ReloginOutcome::NoKey);
             }
-            return self.go_on(Stage::Claiming, itself());
+            return self.go_on(ReloginStage::Claiming, itself());
         };
         if facts.session.is_met(self.want, record) {
             return Next::Over(ReloginOutcome::CaughtUp(record.clone()));
@@ -201,10 +203,10 @@ impl Relogin {
             let attempt = facts.turn.attempt;
             facts.lock.note_own_use(attempt);
             let step = Step::Swap { from: stored.text.clone(), to: stored.with(&record.begun(attempt)) };
-            return self.go_on(Stage::Claiming, step);
+            return self.go_on(ReloginStage::Claiming, step);
         };
         if !stored.certain {
-            return self.go_on(Stage::Claiming, itself());
+            return self.go_on(ReloginStage::Claiming, itself());
         }
         let holding = record.holding();
         if facts.session.held().is_some_and(|held| !held.is_same_session(holding)) {
@@ -221,8 +223,8 @@ impl Relogin {
 
     fn prove(&mut self, claim: Claim, proof: Option<Proof>, step: Step, facts: &Facts<'_>) -> NextStep {
         let stage = match proof {
-            Some(proof) => Stage::Proving(claim, proof),
-            None => Stage::Sent { claim, sent: facts.turn.now, is_overtaken: false },
+            Some(proof) => ReloginStage::Proving(claim, proof),
+            None => ReloginStage::Sent { claim, sent: facts.turn.now, is_overtaken: false },
         };
         self.go_on(stage, step)
     }
@@ -232,10 +234,10 @@ impl Relogin {
         match result {
             Ok(granted) => {
                 let to = Some(granted.record.text(&claim.beside));
-                self.go_on(Stage::Storing { granted, sent, tries: 0 }, Step::Swap { from: used, to })
+                self.go_on(ReloginStage::Storing { granted, sent, tries: 0 }, Step::Swap { from: used, to })
             }
             Err(error) if is_denied(&error, Denied::InvalidReloginKey) => {
-                self.go_on(Stage::SecondLook(claim), Step::Swap { from: used.clone(), to: used })
+                self.go_on(ReloginStage::SecondLook(claim), Step::Swap { from: used.clone(), to: used })
             }
             Err(_) => Next::Over(ReloginOutcome::Failed),
         }
@@ -249,7 +251,7 @@ impl Relogin {
         if old.is_some_and(|old| old.is_before(new)) && tries < MAX_TRIES {
             // Not as we had it, but older all the same.
             let step = Step::Swap { from: stored.text.clone(), to: stored.with(new) };
-            return self.go_on(Stage::Storing { granted, sent, tries: tries + 1 }, step);
+            return self.go_on(ReloginStage::Storing { granted, sent, tries: tries + 1 }, step);
         }
         let is_same = old.is_some_and(|old| old.holding().is_same_session(new.holding()));
         let newer = old.filter(|old| is_same && old.generation > new.generation);
@@ -271,8 +273,8 @@ mod tests {
         Claim { record: key().begun(SIBLINGS), beside: Vec::new() }
     }
 
-    fn sent(is_overtaken: bool) -> Stage {
-        Stage::Sent { claim: claim(), sent: Duration::ZERO, is_overtaken }
+    fn sent(is_overtaken: bool) -> ReloginStage {
+        ReloginStage::Sent { claim: claim(), sent: Duration::ZERO, is_overtaken }
     }
 
     fn outcome(outcome: &ReloginOutcome) -> String {
@@ -298,17 +300,17 @@ mod tests {
     #[test]
     fn each_event_in_each_state() {
         let stage = |state: &str| {
-            let proving = |proof| Stage::Proving(Claim { record: bound_key(), beside: Vec::new() }, proof);
+            let proving = |proof| ReloginStage::Proving(Claim { record: bound_key(), beside: Vec::new() }, proof);
             match state {
-                "locking" => Stage::Locking,
-                "claiming" => Stage::Claiming,
+                "locking" => ReloginStage::Locking,
+                "claiming" => ReloginStage::Claiming,
                 "challenging" => proving(Proof::Challenging),
                 "signing" => proving(Proof::Signing("c".to_owned())),
                 "sent" => sent(false),
                 "overtaken" => sent(true),
-                "storing" => Stage::Storing { granted: granted(), sent: Duration::ZERO, tries: 0 },
-                "second look" => Stage::SecondLook(claim()),
-                _ => Stage::Removing(claim()),
+                "storing" => ReloginStage::Storing { granted: granted(), sent: Duration::ZERO, tries: 0 },
+                "second look" => ReloginStage::SecondLook(claim()),
+                _ => ReloginStage::Removing(claim()),
             }
         };
         let next = |state: &str, event| {
@@ -391,9 +393,9 @@ mod tests {
     #[test]
     fn what_was_found_in_storage_is_judged_by_what_is_known() {
         let claim = |want, world: &mut World, found: &Record| {
-            let mut relogin = Relogin { want, is_simultaneous: false, stage: Stage::Claiming };
+            let mut relogin = Relogin { want, is_simultaneous: false, stage: ReloginStage::Claiming };
             let stored = stored(Some(found), true);
-            match relogin.handle(Event::Stored(stored), &mut world.facts()) {
+            match relogin.handle(OperationEvent::Stored(stored), &mut world.facts()) {
                 Next::Over(over) => outcome(&over).split(" with").next().unwrap().to_owned(),
                 next => words(&next, outcome),
             }

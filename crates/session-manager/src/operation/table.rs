@@ -8,7 +8,7 @@ use relogin_session::{
     api::{Challenge, PublicKey},
 };
 
-use super::{Call, Event, Facts, Next, Step};
+use super::{Call, Facts, Next, OperationEvent, Step};
 use crate::{
     Action, PlatformAction, RequestError, Secret, Signature, Turn,
     connection::ConnectionNotes,
@@ -99,31 +99,31 @@ pub(crate) fn refused(denied: Denied) -> RequestError {
 }
 
 /// One event of each kind that makes a difference to some operation, by name.
-pub(crate) fn events() -> Vec<(&'static str, Event)> {
+pub(crate) fn events() -> Vec<(&'static str, OperationEvent)> {
     let device = PublicKey { kty: String::new(), crv: String::new(), x: String::new(), y: None };
     vec![
-        ("locked", Event::Locked),
-        ("read nothing", Event::Stored(stored(None, false))),
-        ("has nothing", Event::Stored(stored(None, true))),
-        ("read k1", Event::Stored(stored(Some(&key()), false))),
-        ("has k1", Event::Stored(stored(Some(&key()), true))),
-        ("read k1*", Event::Stored(stored(Some(&key().begun(SIBLINGS)), false))),
-        ("has k1*", Event::Stored(stored(Some(&key().begun(SIBLINGS)), true))),
-        ("has b1*", Event::Stored(stored(Some(&bound_key()), true))),
-        ("has k2", Event::Stored(stored(Some(&granted().record), true))),
-        ("has k3", Event::Stored(stored(Some(&record(r#"{"key":"k3","generation":3}"#)), true))),
-        ("device", Event::Device(Some(device))),
-        ("challenged", Event::Challenged(Ok(()))),
-        ("not challenged", Event::Challenged(Err(RequestError::TimedOut))),
-        ("signed", Event::Signed(Signature::Made("s".to_owned()))),
-        ("no device key", Event::Signed(Signature::NoKey)),
-        ("not signed", Event::Signed(Signature::Unavailable)),
-        ("granted", Event::Answered(Ok(granted()))),
-        ("invalid key", Event::Answered(Err(refused(Denied::InvalidReloginKey)))),
-        ("already logged in", Event::Answered(Err(refused(Denied::AlreadyLoggedIn)))),
-        ("no answer", Event::Answered(Err(RequestError::TimedOut))),
-        ("logged out", Event::LoggedOut(None)),
-        ("not logged out", Event::LoggedOut(Some(RequestError::TimedOut))),
+        ("locked", OperationEvent::Locked),
+        ("read nothing", OperationEvent::Stored(stored(None, false))),
+        ("has nothing", OperationEvent::Stored(stored(None, true))),
+        ("read k1", OperationEvent::Stored(stored(Some(&key()), false))),
+        ("has k1", OperationEvent::Stored(stored(Some(&key()), true))),
+        ("read k1*", OperationEvent::Stored(stored(Some(&key().begun(SIBLINGS)), false))),
+        ("has k1*", OperationEvent::Stored(stored(Some(&key().begun(SIBLINGS)), true))),
+        ("has b1*", OperationEvent::Stored(stored(Some(&bound_key()), true))),
+        ("has k2", OperationEvent::Stored(stored(Some(&granted().record), true))),
+        ("has k3", OperationEvent::Stored(stored(Some(&record(r#"{"key":"k3","generation":3}"#)), true))),
+        ("device", OperationEvent::Device(Some(device))),
+        ("challenged", OperationEvent::Challenged(Ok(()))),
+        ("not challenged", OperationEvent::Challenged(Err(RequestError::TimedOut))),
+        ("signed", OperationEvent::Signed(Signature::Made("s".to_owned()))),
+        ("no device key", OperationEvent::Signed(Signature::NoKey)),
+        ("not signed", OperationEvent::Signed(Signature::Unavailable)),
+        ("granted", OperationEvent::Answered(Ok(granted()))),
+        ("invalid key", OperationEvent::Answered(Err(refused(Denied::InvalidReloginKey)))),
+        ("already logged in", OperationEvent::Answered(Err(refused(Denied::AlreadyLoggedIn)))),
+        ("no answer", OperationEvent::Answered(Err(RequestError::TimedOut))),
+        ("logged out", OperationEvent::LoggedOut(None)),
+        ("not logged out", OperationEvent::LoggedOut(Some(RequestError::TimedOut))),
     ]
 }
 
@@ -163,7 +163,11 @@ fn text(text: Option<&Secret>) -> String {
 
 /// Each line of the table is a state, an event, and what is next; whatever is not on it is no event
 /// of that state.
-pub(crate) fn check(table: &[(&str, &str, &str)], mut next: impl FnMut(&str, Event) -> String, states: &[&str]) {
+pub(crate) fn check(
+    table: &[(&str, &str, &str)],
+    mut next: impl FnMut(&str, OperationEvent) -> String,
+    states: &[&str],
+) {
     let mut found = Vec::new();
     for state in states {
         for (name, event) in events() {

@@ -62,7 +62,7 @@ pub struct Facts<'a> {
 /// What a key says, in this order.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Claims {
+struct KeyClaims {
     /// The session. First, so that clients find it without reading JSON.
     sid: SessionId,
     /// The generation.
@@ -134,7 +134,7 @@ impl Tokens {
 
     /// The key of these claims. None if there is nobody to sign it, or it would be longer than is
     /// taken.
-    fn mint(&self, claims: &Claims) -> Option<ReloginKey> {
+    fn mint(&self, claims: &KeyClaims) -> Option<ReloginKey> {
         let Named { signer, head, .. } = self.signers.first()?;
         let payload = Zeroizing::new(written(claims));
         let mut text = Zeroizing::new(format!("{head}{}", URL_SAFE_NO_PAD.encode(payload.as_bytes())));
@@ -160,7 +160,7 @@ impl Tokens {
             return false;
         }
         let Ok(payload) = URL_SAFE_NO_PAD.decode(payload).map(Zeroizing::new) else { return false };
-        serde_json::from_slice::<Claims>(&payload).is_ok_and(|claims| {
+        serde_json::from_slice::<KeyClaims>(&payload).is_ok_and(|claims| {
             claims.iss == self.issuer
                 && claims.aud == self.audience
                 && Zeroizing::new(written(&claims)).as_bytes() == payload.as_slice()
@@ -206,7 +206,7 @@ impl SessionKeyring<'_> {
         let key = self.mint(sid, generation);
         let token = self.keyring.tokens.as_ref().filter(|tokens| tokens.is_minted).and_then(|tokens| {
             let tag = key.parse().map(|key| key.tag.to_vec()).map(Zeroizing::new)?;
-            tokens.mint(&Claims {
+            tokens.mint(&KeyClaims {
                 sid,
                 r#gen: generation,
                 jti: URL_SAFE_NO_PAD.encode(&tag),

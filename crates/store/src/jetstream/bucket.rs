@@ -21,7 +21,7 @@ use relogin_session::{Record, SessionId};
 use super::{
     OpenError,
     replica::{Change, Encoded},
-    watch::{Entry, Watch},
+    watch::{Watch, WatchedEntry},
 };
 use crate::{Revision, StoreError};
 
@@ -243,7 +243,7 @@ impl Bucket {
 }
 
 /// The change of the session `sid` that an entry of the watch makes.
-pub(super) fn change(sid: SessionId, entry: &Entry) -> Result<Change, StoreError> {
+pub(super) fn change(sid: SessionId, entry: &WatchedEntry) -> Result<Change, StoreError> {
     Ok(match &entry.headers {
         Some(headers) if is_removal(headers) => Change::Remove,
         _ => Change::Put(Encoded::decode(sid, &entry.value)?),

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     OpenError, Shared,
-    watch::{Entry, Watch},
+    watch::{Watch, WatchedEntry},
 };
 use crate::Revision;
 
@@ -124,7 +124,7 @@ async fn again(shared: &Shared) -> Watch {
 /// Returns the session that the entry is about, if it is about one. It counts if it is newer than
 /// what is there, or if that was `known` before the bucket was read. A record that cannot be read
 /// leaves its session in doubt: an error for whoever loads that one, and for nobody else.
-fn take_up(shared: &Shared, entry: &Entry, known: Option<&HashMap<SessionId, Revision>>) -> Option<SessionId> {
+fn take_up(shared: &Shared, entry: &WatchedEntry, known: Option<&HashMap<SessionId, Revision>>) -> Option<SessionId> {
     let revision = entry.sequence;
     let sid = shared.bucket.session(&entry.subject)?;
     match super::bucket::change(sid, entry) {

@@ -34,7 +34,7 @@ pub(super) struct Watch {
 
 /// A message of the bucket.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct WatchedEntry {
     pub(super) subject: Subject,
     pub(super) sequence: Revision,
     pub(super) headers: Option<HeaderMap>,
@@ -90,7 +90,7 @@ impl Watch {
     }
 
     /// The next message. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Entry, WatchError> {
+    pub(super) async fn next(&mut self) -> Result<WatchedEntry, WatchError> {
         loop {
             let message = match timeout(SILENCE, self.messages.next()).await {
                 Ok(Some(message)) => message,
@@ -113,7 +113,7 @@ impl Watch {
             }
             self.count = number;
             let async_nats::Message { subject, headers, payload, .. } = message.message;
-            return Ok(Entry { subject, sequence, headers, value: payload });
+            return Ok(WatchedEntry { subject, sequence, headers, value: payload });
         }
     }
 

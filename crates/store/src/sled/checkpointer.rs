@@ -21,7 +21,7 @@ use super::{
     StoreError,
     database::Database,
     reason::Reason,
-    shared::{Ended, Shared},
+    shared::{Ended, SledShared},
     snapshot::SnapshotWriter,
     state::{Phase, Values},
     vfs::{FileError, Fs},
@@ -35,7 +35,7 @@ pub(super) struct Checkpointer {
     /// Where the snapshot of the index is.
     pub(super) snapshot: PathBuf,
     pub(super) fs: Fs,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SledShared>,
 }
 
 /// A job.
@@ -60,11 +60,11 @@ pub(super) struct Checkpoint {
 #[derive(Default)]
 struct Work {
     prepare: bool,
-    checkpoint: Option<(Checkpoint, Progress)>,
+    checkpoint: Option<(Checkpoint, CheckpointProgress)>,
 }
 
 /// The progress of a checkpoint.
-enum Progress {
+enum CheckpointProgress {
     /// This many sessions are in sled, in the order of their ids.
     Giving(usize),
     Snapshot,
@@ -109,7 +109,7 @@ impl Checkpointer {
             };
             match job {
                 Ok(Job::Prepare) => work.prepare = true,
-                Ok(Job::Checkpoint(checkpoint)) => work.checkpoint = Some((checkpoint, Progress::Giving(0))),
+                Ok(Job::Checkpoint(checkpoint)) => work.checkpoint = Some((checkpoint, CheckpointProgress::Giving(0))),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -193,16 +193,16 @@ impl Checkpointer {
         Ok(())
     }
 
-    fn checkpoint(&mut self, checkpoint: &mut Checkpoint, progress: &mut Progress) -> Result<(), Stop> {
+    fn checkpoint(&mut self, checkpoint: &mut Checkpoint, progress: &mut CheckpointProgress) -> Result<(), Stop> {
         // After a failure nothing is known of the disk: what is in the write-ahead log stays there.
         self.shared.check().map_err(Stop::Failed)?;
-        if let Progress::Giving(given) = progress {
+        if let CheckpointProgress::Giving(given) = progress {
             self.give(&checkpoint.values, given)?;
-            *progress = Progress::Snapshot;
+            *progress = CheckpointProgress::Snapshot;
         }
-        if let Progress::Snapshot = progress {
+        if let CheckpointProgress::Snapshot = progress {
             self.write_snapshot(checkpoint.frame, &checkpoint.damaged)?;
-            *progress = Progress::Dropping;
+            *progress = CheckpointProgress::Dropping;
         }
         self.files.note_checkpointed(checkpoint.frame)?;
         self.shared.step();

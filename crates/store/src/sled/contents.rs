@@ -18,9 +18,9 @@ use super::{
 /// The snapshot at `path`, if it is intact and no older than the write-ahead log in `wal`.
 pub(super) fn read_snapshot(fs: &Fs, path: &Path, wal: &Path) -> Result<Option<snapshot::Snapshot>, StoreError> {
     let why = match snapshot::read(fs, path)? {
-        snapshot::Found::Nothing => return Ok(None),
-        snapshot::Found::Damaged => "damaged",
-        snapshot::Found::Whole(snapshot) => {
+        snapshot::SnapshotFile::Nothing => return Ok(None),
+        snapshot::SnapshotFile::Damaged => "damaged",
+        snapshot::SnapshotFile::Whole(snapshot) => {
             let list = fs.read_if_there(&manifest::path(wal))?.and_then(|bytes| manifest::parse(&bytes));
             if list.is_none_or(|(_, list)| list.checkpointed <= snapshot.frame) {
                 return Ok(Some(snapshot));
@@ -33,7 +33,7 @@ pub(super) fn read_snapshot(fs: &Fs, path: &Path, wal: &Path) -> Result<Option<s
 }
 
 /// What is known so far.
-pub(super) struct Found {
+pub(super) struct KnownContents {
     pub(super) index: Index,
     pub(super) damaged: HashSet<SessionId>,
     /// What the write-ahead log has.
@@ -43,7 +43,7 @@ pub(super) struct Found {
     pub(super) frame: u64,
 }
 
-impl Found {
+impl KnownContents {
     pub(super) fn of(snapshot: snapshot::Snapshot) -> Self {
         let last = snapshot.sessions.iter().map(|known| known.revision).max().unwrap_or_default();
         Self {

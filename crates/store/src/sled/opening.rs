@@ -9,10 +9,10 @@ use std::{
 use super::{
     Damage, StoreError,
     checkpointer::Checkpointer,
-    contents::{Found, read_snapshot},
+    contents::{KnownContents, read_snapshot},
     database::{self, Database, failed},
     repair, salvage,
-    shared::Shared,
+    shared::SledShared,
     state::State,
     vfs::Fs,
     wal::{Entry, Sizes, Wal},
@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Opens the store and starts its threads.
-pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, Vec<JoinHandle<()>>), StoreError> {
+pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<SledShared>, Vec<JoinHandle<()>>), StoreError> {
     let lock = database::lock(folder, &fs)?;
     let (path, wal_folder) = (folder.join("index"), folder.join("journal"));
     let snapshot = read_snapshot(&fs, &path, &wal_folder)?;
@@ -33,7 +33,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
     let (is_suspect, found) = thread::scope(|scope| {
         let look = || salvage::is_suspect(&fs, folder);
         let looking = Builder::new().spawn_scoped(scope, look);
-        let found = snapshot.map(Found::of);
+        let found = snapshot.map(KnownContents::of);
         let is_suspect = match looking {
             Ok(looking) => looking.join().unwrap_or(Ok(true)),
             Err(_) => look(),
@@ -46,7 +46,7 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
         return Err(damage);
     }
     let database = Database::open(folder, &fs, lock)?;
-    let mut found = found.map_or_else(|| Found::scan(&database), Ok)?;
+    let mut found = found.map_or_else(|| KnownContents::scan(&database), Ok)?;
     let frame = found.frame;
     let each = |frame, entry: Entry<'_>| found.apply(frame, &entry);
     let wal = Wal::open(&wal_folder, &fs, sizes, frame, is_listed, each)?;
@@ -55,9 +55,9 @@ pub(super) fn open(folder: &Path, fs: Fs, sizes: Sizes) -> Result<(Arc<Shared>, 
         sessions = found.index.len(), replayed = found.recent.len(), folder = %folder.display(),
         "session store opened"
     );
-    let Found { index, damaged, recent, last, .. } = found;
+    let KnownContents { index, damaged, recent, last, .. } = found;
     let shared =
-        Arc::new(Shared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.stall_limit));
+        Arc::new(SledShared::new(State::new(index, damaged, recent, last, database.tree().clone()), sizes.stall_limit));
     let (jobs, jobs_come) = mpsc::channel();
     let files = Arc::clone(wal.files());
     let checkpointer = Checkpointer { database, files, snapshot: path, fs, shared: Arc::clone(&shared) };

@@ -23,7 +23,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::{
     super::index::Known,
     Damage, Revision, StoreError,
-    contents::{Found, read_snapshot},
+    contents::{KnownContents, read_snapshot},
     database::{self, Database, failed},
     salvage,
     snapshot::SnapshotWriter,
@@ -73,7 +73,7 @@ impl Report {
 /// What was read of a store.
 struct Examined {
     report: Report,
-    found: Found,
+    found: KnownContents,
     /// What sled has of the sessions that count, or, if it is unknown which do, of all.
     in_sled: HashMap<SessionId, Revision>,
     /// Whether it is unknown which sessions count.
@@ -156,12 +156,12 @@ fn examine(folder: &Path, fs: &Fs) -> Result<Examined, StoreError> {
     let mut found = match (snapshot, tried) {
         (Some(snapshot), tried) => {
             damage.extend(tried.err());
-            Found::of(snapshot)
+            KnownContents::of(snapshot)
         }
-        (None, Ok(sessions)) => Found::of_sessions(sessions),
+        (None, Ok(sessions)) => KnownContents::of_sessions(sessions),
         (None, Err(error)) => {
             damage.push(error);
-            Found::of_sessions(Vec::new())
+            KnownContents::of_sessions(Vec::new())
         }
     };
     if wal.is_dir() {
@@ -274,7 +274,7 @@ fn rebuild(
     new: &Path,
     old: &Path,
     fs: &Fs,
-    found: &Found,
+    found: &KnownContents,
     takes: impl Fn(SessionId, Revision) -> bool,
 ) -> Result<usize, StoreError> {
     let mut database = Database::open(new, fs, database::lock(new, fs)?)?;
@@ -320,7 +320,7 @@ fn rebuild(
     Ok(sessions.len())
 }
 
-fn known(found: &Found) -> impl Iterator<Item = &Known> {
+fn known(found: &KnownContents) -> impl Iterator<Item = &Known> {
     found.index.in_slots(0..found.index.slots())
 }
 

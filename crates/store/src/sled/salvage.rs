@@ -158,7 +158,7 @@ fn in_segment(segment: &[u8], each: &mut impl FnMut(&[u8])) {
 }
 
 /// The header of a message.
-struct Head {
+struct MessageHead {
     kind: u8,
     /// The length of the body.
     length: usize,
@@ -167,7 +167,7 @@ struct Head {
 }
 
 /// Parses the header of a message, without its checksum, and returns what follows.
-fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
+fn head(bytes: &[u8]) -> Option<(MessageHead, &[u8])> {
     let (&kind, mut rest) = bytes.get(4..)?.split_first()?;
     // There are twelve kinds. Most random bytes end here.
     if !(1..=BLOB_LINK).contains(&kind) {
@@ -176,11 +176,11 @@ fn head(bytes: &[u8]) -> Option<(Head, &[u8])> {
     let length = usize::try_from(number(&mut rest)?).ok()?;
     let segment = number(&mut rest)?;
     let _page = number(&mut rest)?;
-    Some((Head { kind, length, segment }, rest))
+    Some((MessageHead { kind, length, segment }, rest))
 }
 
 /// The intact message at the start of `bytes`: its header, its body, and what follows.
-fn message(bytes: &[u8]) -> Option<(Head, &[u8], &[u8])> {
+fn message(bytes: &[u8]) -> Option<(MessageHead, &[u8], &[u8])> {
     let (&checksum, _) = bytes.split_first_chunk()?;
     // Padding of a segment may be longer, and has no values.
     let (head, rest) = head(bytes).filter(|(head, _)| head.length <= MAX_BODY)?;

@@ -19,7 +19,7 @@ use super::{
 
 /// See the header of the store.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SledShared {
     state: Mutex<State>,
     /// Whoever waits for the state should look again.
     changed: Condvar,
@@ -57,9 +57,9 @@ struct Stopped;
 
 /// Reports that a thread has ended when it is dropped: if the store was not being closed, it has
 /// failed.
-pub(super) struct Ended(pub(super) Arc<Shared>);
+pub(super) struct Ended(pub(super) Arc<SledShared>);
 
-impl Shared {
+impl SledShared {
     pub(super) fn new(state: State, stall_limit: Duration) -> Self {
         Self {
             state: Mutex::new(state),

@@ -113,7 +113,7 @@ impl SnapshotWriter {
 
 /// The state of the file at the path of a snapshot.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SnapshotFile {
     Nothing,
     /// A damaged file, by its checksum.
     Damaged,
@@ -121,9 +121,9 @@ pub(super) enum Found {
 }
 
 /// Reads the snapshot at `path`.
-pub(super) fn read(fs: &Fs, path: &Path) -> Result<Found, FileError> {
+pub(super) fn read(fs: &Fs, path: &Path) -> Result<SnapshotFile, FileError> {
     let bytes = fs.read_if_there(path)?;
-    Ok(bytes.map_or(Found::Nothing, |bytes| parse(&bytes).map_or(Found::Damaged, Found::Whole)))
+    Ok(bytes.map_or(SnapshotFile::Nothing, |bytes| parse(&bytes).map_or(SnapshotFile::Damaged, SnapshotFile::Whole)))
 }
 
 /// Where a snapshot is until it is complete.
@@ -226,7 +226,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index");
         let files = Fs::new(Arc::new(Disk));
-        assert_eq!(read(&files, &path).unwrap(), Found::Nothing);
+        assert_eq!(read(&files, &path).unwrap(), SnapshotFile::Nothing);
         for frame in [5, 6] {
             let damaged = vec![SessionId([9; 16]); 2];
             let mut writer = SnapshotWriter::begin(&files, &path, frame, &damaged).unwrap();
@@ -235,7 +235,7 @@ mod tests {
             writer.gather(sessions()[1..].iter());
             writer.finish().unwrap();
             let written = Snapshot { frame, sessions: sessions(), damaged, is_listed: true };
-            assert_eq!(read(&files, &path).unwrap(), Found::Whole(written));
+            assert_eq!(read(&files, &path).unwrap(), SnapshotFile::Whole(written));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let whole = fs::read(&path).unwrap();
@@ -246,6 +246,6 @@ mod tests {
             assert_eq!(parse(&whole[..n]), None, "{n} bytes");
         }
         fs::write(&path, &whole[1..]).unwrap();
-        assert_eq!(read(&files, &path).unwrap(), Found::Damaged);
+        assert_eq!(read(&files, &path).unwrap(), SnapshotFile::Damaged);
     }
 }

@@ -77,7 +77,7 @@ pub(super) enum Phase {
 pub(super) struct Group {
     /// None while it is being written.
     frame: Option<Frame>,
-    changes: Vec<Change>,
+    changes: Vec<StagedChange>,
     ends: Arc<End>,
 }
 
@@ -96,7 +96,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Debug)]
-struct Change {
+struct StagedChange {
     sid: SessionId,
     revision: Revision,
     next: Option<(Arc<Stored>, Arc<[u8]>)>,
@@ -118,7 +118,7 @@ pub(super) enum Outcome {
 }
 
 /// Where a session is to be looked up.
-pub(super) enum Found {
+pub(super) enum Location {
     /// Nowhere.
     Nothing,
     Session(Arc<Stored>),
@@ -154,18 +154,18 @@ impl State {
     }
 
     /// The durable session.
-    pub(super) fn find(&self, sid: SessionId) -> Found {
+    pub(super) fn find(&self, sid: SessionId) -> Location {
         let Some(revision) = self.index.revision(sid) else {
-            return if self.damaged.contains(&sid) { Found::Database(None) } else { Found::Nothing };
+            return if self.damaged.contains(&sid) { Location::Database(None) } else { Location::Nothing };
         };
         if let Some(stored) = self.decoded.get(sid, revision) {
-            return Found::Session(Arc::clone(stored));
+            return Location::Session(Arc::clone(stored));
         }
         let checkpointing = || self.checkpointing.as_ref()?.get(&sid);
         match self.recent.get(&sid).or_else(checkpointing) {
-            Some(Some(value)) => Found::Value(revision, Arc::clone(value)),
+            Some(Some(value)) => Location::Value(revision, Arc::clone(value)),
             // Ended sessions are not in the index.
-            Some(None) | None => Found::Database(Some(revision)),
+            Some(None) | None => Location::Database(Some(revision)),
         }
     }
 
@@ -203,7 +203,7 @@ impl State {
         if let Some(Group { frame: Some(frame), changes, .. }) = self.groups.back_mut() {
             frame.push(Entry { sid, revision, value: next.as_ref().map(|(_, encoded)| &encoded[..]) });
             let next = next.map(|(stored, encoded)| (stored, database::value(revision, &encoded)));
-            changes.push(Change { sid, revision, next, moved });
+            changes.push(StagedChange { sid, revision, next, moved });
         }
         self.wait(Ok(revision))
     }
@@ -216,7 +216,7 @@ impl State {
     /// The group whose frame was taken is durable. Its writers are yet to be told.
     pub(super) fn show(&mut self) -> Option<Group> {
         let mut group = self.groups.pop_front()?;
-        for Change { sid, revision, next, moved } in group.changes.drain(..) {
+        for StagedChange { sid, revision, next, moved } in group.changes.drain(..) {
             for connection in moved {
                 if let hash_map::Entry::Occupied(entry) = self.moved.entry(connection)
                     && entry.get().1 == revision

@@ -7,7 +7,7 @@ use super::{
     super::index::is_earlier,
     checkpointer::{Checkpoint, Job},
     reason::Reason,
-    shared::{Checkpointed, Ended, Shared},
+    shared::{Checkpointed, Ended, SledShared},
     state::{Group, Phase},
     vfs::FileError,
     wal::Wal,
@@ -16,12 +16,12 @@ use super::{
 /// Writes the write-ahead log.
 pub(super) struct Writer {
     wal: Wal,
-    shared: Arc<Shared>,
+    shared: Arc<SledShared>,
     checkpointer: mpsc::Sender<Job>,
 }
 
 impl Writer {
-    pub(super) fn new(wal: Wal, shared: Arc<Shared>, checkpointer: mpsc::Sender<Job>) -> Self {
+    pub(super) fn new(wal: Wal, shared: Arc<SledShared>, checkpointer: mpsc::Sender<Job>) -> Self {
         Self { wal, shared, checkpointer }
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Rig, code, credentials};
 use crate::{
-    auth::{Options, ThrottleKind},
+    auth::{AuthOptions, ThrottleKind},
     origins::{AllowOrigin, Origins},
 };
 
@@ -17,7 +17,8 @@ const PAGE: &str = "http://localhost:8080";
 async fn rig() -> Rig {
     let allow = AllowOrigin::List(vec!["https://app.example".to_owned()]);
     let origins = Arc::new(Origins::new(Vec::new(), allow, None, false));
-    Rig::with(Options { cookie_session: true, throttle: ThrottleKind::Off, origins, ..Options::default() }).await
+    Rig::with(AuthOptions { cookie_session: true, throttle: ThrottleKind::Off, origins, ..AuthOptions::default() })
+        .await
 }
 
 /// What a browser sends: its cookies, the page it is on, and what it wants to become or show.

@@ -4,13 +4,13 @@ use relogin_bus::Bus;
 use serde_json::{Value as Json, json};
 
 use super::{AUDIT, Rig, code, credentials};
-use crate::auth::{CookieKind, Options, ThrottleKind};
+use crate::auth::{AuthOptions, CookieKind, ThrottleKind};
 
 const HERS: &str = "relogin-session=AAAAAAAAAAAAAAAAAAAAAA";
 const ANOTHER: &str = "relogin-session=BBBBBBBBBBBBBBBBBBBBBA";
 
 async fn rig(cookie: CookieKind) -> Rig {
-    Rig::with(Options { cookie, throttle: ThrottleKind::Off, ..Options::default() }).await
+    Rig::with(AuthOptions { cookie, throttle: ThrottleKind::Off, ..AuthOptions::default() }).await
 }
 
 /// A request of a browser that brings these lines of cookies.

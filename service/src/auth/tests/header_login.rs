@@ -16,7 +16,7 @@ async fn rig(more: &str) -> (Rig, tempfile::TempDir) {
     let issuers = issuers::load(&folder.path().join("issuers.toml")).unwrap();
     let allow = crate::origins::AllowOrigin::List(vec!["https://chat.example".to_owned()]);
     let origins = Arc::new(Origins::new(Vec::new(), allow, None, false));
-    let options = Options { issuers: Some(Arc::new(issuers)), origins, ..Options::default() };
+    let options = AuthOptions { issuers: Some(Arc::new(issuers)), origins, ..AuthOptions::default() };
     (Rig::with(options).await, folder)
 }
 

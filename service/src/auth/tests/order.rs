@@ -19,7 +19,7 @@ async fn an_answer_that_follows_an_event_knows_of_it() {
         let (_password, hers) = watch::channel("sesame");
         let users = Arc::new(Doorman { gate: is_open, password: hers });
         let bus: Arc<dyn Bus> = world.bus.clone();
-        let auth = Auth::new("session", Arc::clone(&bus), Arc::clone(&world.sessions), users, Options::default());
+        let auth = Auth::new("session", Arc::clone(&bus), Arc::clone(&world.sessions), users, AuthOptions::default());
         let stop = CancellationToken::new();
         let running = tokio::spawn(auth.await.unwrap().run(stop.clone()));
         let (mailbox, mut inbox) = Mailbox::new();

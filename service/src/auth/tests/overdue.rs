@@ -6,14 +6,14 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn what_nobody_waits_for_any_more_is_not_done() {
     let bus = Arc::new(LocalBus::new());
-    let rig = Rig::on(Arc::clone(&bus), Options::default()).await;
+    let rig = Rig::on(Arc::clone(&bus), AuthOptions::default()).await;
     let key = rig.log_in("c1").await["reloginKey"].clone();
     rig.stop.cancel();
     rig.running.await.unwrap();
 
     // One that has the sessions, and is held up.
     let (sessions, users) = (Arc::clone(&rig.sessions), Arc::clone(&rig.users));
-    let auth = Auth::new("session", bus.clone(), sessions, users, Options::default()).await.unwrap();
+    let auth = Auth::new("session", bus.clone(), sessions, users, AuthOptions::default()).await.unwrap();
     let (mailbox, mut inbox) = Mailbox::new();
     let ask = async |tag: u64, method: &str, cid: &str, params: &Json| {
         bus.ask(&format!("auth.session.{method}"), request(cid, params).into(), &mailbox, Tag(tag)).await.unwrap()

@@ -26,7 +26,7 @@ use tempfile::TempDir;
 
 use super::{
     super::{
-        shared::Shared,
+        shared::SledShared,
         vfs::{Disk, Kind, Vfs},
     },
     SessionStore, SledStore, StoreError,
@@ -390,7 +390,7 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
 /// has asked it to checkpoint the write-ahead log.
 #[derive(Debug, Default)]
 struct Rivals {
-    shared: OnceLock<Arc<Shared>>,
+    shared: OnceLock<Arc<SledShared>>,
     has_writer_met: AtomicBool,
     has_checkpointer_met: AtomicBool,
 }
