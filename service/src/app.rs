@@ -7,25 +7,23 @@ pub mod copying;
 pub mod gateway;
 mod listeners;
 mod open;
+mod running;
 pub mod secrets;
 mod several;
 pub mod store;
 mod tasks;
 mod user_source;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
-use relogin_bus::Bus;
 use relogin_gateway::{Gateway, Limits};
-use relogin_host::errors::Chain;
 use relogin_session::Rules;
-use relogin_store::SessionStore;
 use relogin_users::{change_spool::ChangeSpool, nats::Changes};
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::DropGuard;
-use tracing::{info, warn};
+use tracing::warn;
 
+pub use self::running::{App, AppFailure};
 use self::{
     config::{Config, GatewayKind, UsersSource},
     listeners::Listeners,
@@ -52,43 +50,6 @@ use crate::{
     retelling, secret,
     sessions::Sessions,
 };
-
-/// How long requests in flight may take once the service is stopping. Nothing is lost after that
-/// either: what was answered is on disk, and what was not is asked again.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
-
-/// A running service.
-pub struct App {
-    store: Arc<dyn SessionStore>,
-    bus: Arc<dyn Bus>,
-    gateway: Option<Arc<Gateway>>,
-    drain: Duration,
-    address: Option<SocketAddr>,
-    has_tls: bool,
-    /// Stops what accepts requests from outside.
-    doors: Tasks,
-    /// Stops what answers them.
-    services: Tasks,
-    /// Stops background work.
-    background: Tasks,
-    /// Stops what records what the others do.
-    trails: Tasks,
-    watch: Watch,
-    reloads: Arc<Reloads>,
-    /// Starts the stop when dropped, also that of a service that failed before it became an
-    /// [`App`].
-    _stopping: DropGuard,
-}
-
-/// Why a service cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AppFailure {
-    /// A task has ended. Requests in flight can be completed: [`App::stop`].
-    Part,
-    /// Sessions can no longer be written, because it is unknown what is on disk. The process must
-    /// end at once: [`App::abandon`].
-    Store,
-}
 
 impl App {
     /// Starts the service. When this returns, it answers requests.
@@ -186,6 +147,7 @@ impl App {
         let clock = Arc::new(SteadyClock::start(clock_file));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));
+        let outcomes = Some(sessions.outcomes());
         background.open("saving the session clock", |stop| async move { clock.keep(stop).await });
         let issuers = config.issuers.as_deref().map(issuers::load).transpose()?.map(Arc::new);
         let mut reloads = Reloads { issuers: issuers.clone(), tls: tls.clone(), ..Reloads::default() };
@@ -280,7 +242,7 @@ impl App {
             stopping: watch.stopping.clone(),
         };
         let counts = Arc::new(HttpCounts::default());
-        let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts) };
+        let metrics = Metrics { gateway: gateway.clone(), bus: Arc::clone(&bus), http: Arc::clone(&counts), outcomes };
         let site = Site {
             gateway: gateway.clone(),
             health,
@@ -327,74 +289,5 @@ impl App {
             reloads,
             _stopping: stopping,
         })
-    }
-
-    /// URL of page, WebSocket and health check; none if they are not served.
-    #[must_use]
-    pub fn url(&self) -> Option<String> {
-        let scheme = if self.has_tls { "https" } else { "http" };
-        self.address.map(|address| format!("{scheme}://{address}"))
-    }
-
-    /// Reloads users, secrets and issuers in the background.
-    pub fn reload(&self) {
-        let reloads = Arc::clone(&self.reloads);
-        tokio::spawn(async move { reloads.run().await });
-    }
-
-    /// Returns if the service is no longer complete: it should end, and be restarted.
-    pub async fn failed(&self) -> AppFailure {
-        tokio::select! {
-            biased;
-            () = self.store.failed() => AppFailure::Store,
-            () = self.watch.failed.cancelled() => AppFailure::Part,
-        }
-    }
-
-    /// What remains to be done after [`Failure::Store`]: writes the rest of the audit trail, for a
-    /// second at most. What was answered is on disk, and the rest cannot be answered.
-    pub async fn abandon(self) {
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.trails.close()).await;
-    }
-
-    /// Stops the service: closes the gateway's connections one after the other, accepts no new
-    /// request, answers those it has, and writes what is left to write.
-    ///
-    /// # Errors
-    /// What was not completed.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        // From now on the health check fails.
-        self.watch.stopping.cancel();
-        if let Some(gateway) = &self.gateway {
-            gateway.drain(self.drain).await;
-        }
-        let stopped = async {
-            // The gateway waits for the answers of the services, so they stop after it.
-            self.doors.stop.cancel();
-            if let Some(gateway) = &self.gateway {
-                gateway.stop().await;
-            }
-            self.doors.close().await;
-            self.services.close().await;
-            self.background.close().await;
-            self.trails.close().await;
-        };
-        let is_in_time = tokio::time::timeout(STOP_DEADLINE, stopped).await.is_ok();
-        // The bus first: it has the answers to what the store has written.
-        if let Err(error) = self.bus.close().await {
-            // Not an error: without NATS nobody could be answered, and the next start tells
-            // gateways to fetch again.
-            warn!("cannot send the last messages: {}", Chain(&error));
-        }
-        self.store.close().await.context("cannot close the session store")?;
-        anyhow::ensure!(is_in_time, "some requests were not answered in time");
-        info!("stopped");
-        Ok(())
-    }
-}
-
-impl std::fmt::Debug for App {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("App").field("address", &self.address).finish_non_exhaustive()
     }
 }

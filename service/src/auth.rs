@@ -11,6 +11,7 @@ mod challenge;
 mod connect;
 mod cookie_refresh;
 mod header_login;
+mod limits;
 mod login;
 mod logout;
 pub(crate) mod outcomes;
@@ -33,15 +34,15 @@ use relogin_host::{errors::Chain, log_throttle::LogThrottle};
 use relogin_res::service::Response;
 use relogin_session::Denied;
 use relogin_users::UserDirectory;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 use zeroize::Zeroizing;
 
-use self::{answer::Failure, batch::Batch, outcomes::Outcomes, queue::Queue, route::Route, throttle::Throttle};
+use self::{
+    answer::Failure, batch::Batch, limits::ConcurrencyLimits, outcomes::Outcomes, queue::Queue, route::Route,
+    throttle::Throttle,
+};
 pub use self::{route::methods, throttle::ThrottleKind};
 use crate::{
     client_address::TrustedProxies,
@@ -116,13 +117,6 @@ pub struct AuthOptions {
     pub instance: Option<String>,
     /// Proxies that may name their clients.
     pub proxies: TrustedProxies,
-}
-
-/// Requests that are processed at once. Logins have a limit of their own, because they wait for
-/// password checks: however many there are, they take no place from a relogin.
-struct ConcurrencyLimits {
-    logins: Arc<Semaphore>,
-    others: Arc<Semaphore>,
 }
 
 /// How long a request may wait before it is processed. Its sender waits 3 s, both Resgate and the
@@ -255,33 +249,6 @@ impl Auth {
             }
             None => self.cx.send(&reply, Response::error(Failure::Busy.error())).await,
         }
-    }
-}
-
-impl ConcurrencyLimits {
-    /// Logins beyond the password checks that may wait are refused there. These come on top, while
-    /// they look for their session.
-    const LOGINS: usize = 2048;
-    const OTHERS: usize = 1024;
-
-    fn new() -> Self {
-        Self { logins: Arc::new(Semaphore::new(Self::LOGINS)), others: Arc::new(Semaphore::new(Self::OTHERS)) }
-    }
-
-    /// A place for a login; none if there are too many.
-    fn enter_login(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.logins).try_acquire_owned().ok()
-    }
-
-    /// A place for another request, if one is free.
-    fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.others).try_acquire_owned().ok()
-    }
-
-    /// The next free place for another request. The request waits for it, and so do those behind
-    /// it.
-    async fn wait_and_enter(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.others).acquire_owned().await.expect("limits are never closed")
     }
 }
 

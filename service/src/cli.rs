@@ -136,8 +136,7 @@ enum StoreSubcommand {
 /// What to copy.
 #[derive(Debug, Args)]
 struct CopyArgs {
-    /// The store with the sessions: the data folder sled:FOLDER, or jetstream:BUCKET
-    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse)]
+    #[arg(long, value_name = "STORE", value_parser = StorePlace::parse, help = StorePlace::HELP)]
     from: StorePlace,
     /// The store to fill, likewise
     #[arg(long, value_name = "STORE", value_parser = StorePlace::parse)]

@@ -14,7 +14,10 @@ use relogin_bus::{Bus, Link};
 use relogin_gateway::{ClientMethod, End, Gateway, Refusal, RequestKind, RequestOutcome, Stats};
 use relogin_res::Version;
 
-use crate::http::{HttpCounts, Refused};
+use crate::{
+    http::{HttpCounts, Refused},
+    sessions::OutcomeCounts,
+};
 use series::{Counters, Gauges, Histograms};
 
 /// Where the metrics come from.
@@ -25,6 +28,8 @@ pub struct Metrics {
     pub bus: Arc<dyn Bus>,
     /// What the listening socket of the clients counts.
     pub http: Arc<HttpCounts>,
+    /// What decisions on sessions came to, if there is a session service.
+    pub outcomes: Option<Arc<OutcomeCounts>>,
 }
 
 impl Metrics {
@@ -42,6 +47,9 @@ impl Metrics {
         };
         let mut registry = Registry::default();
         self.of_the_process(&mut registry);
+        if let Some(outcomes) = &self.outcomes {
+            of_sessions(&mut registry, outcomes);
+        }
         of_clients(&mut registry, &stats);
         of_services(&mut registry, &stats);
         let mut text = String::new();
@@ -70,6 +78,11 @@ impl Metrics {
         let text = "Connections and requests that were refused whatever they ask for";
         registry.register("relogin_refused", text, Counters::by("reason", refused));
     }
+}
+
+fn of_sessions(registry: &mut Registry, outcomes: &OutcomeCounts) {
+    let text = "Decisions on sessions, by what they came to (docs/audit.md)";
+    registry.register("relogin_session_decisions", text, Counters::by("outcome", outcomes.by_word()));
 }
 
 fn of_clients(registry: &mut Registry, stats: &Stats) {

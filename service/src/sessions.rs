@@ -10,11 +10,13 @@
 //! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are
 //!   cleared, then it is removed. After a crash in between, [`crate::expiry`] tells the end again.
 
+mod browser;
 mod cap;
 mod connection_locks;
 mod cookie_session;
 mod liveness_probe;
 mod log;
+mod outcome_counts;
 mod request;
 mod serve;
 mod several;
@@ -38,7 +40,11 @@ use relogin_users::{DirectoryError, UserDirectory};
 use thiserror::Error;
 use tokio::time::Instant;
 
-pub use self::connection_locks::ConnectionGuard;
+pub use self::{
+    browser::{Browser, Cookie},
+    connection_locks::ConnectionGuard,
+    outcome_counts::OutcomeCounts,
+};
 use self::{
     cap::Cap,
     connection_locks::ConnectionLocks,
@@ -67,39 +73,11 @@ pub struct Sessions {
     liveness_probe: LivenessProbe,
     user_changes: AtomicU64,
     audit: Audit,
+    outcomes: Arc<OutcomeCounts>,
     cap: Option<Cap>,
     endings: Endings,
     told_lately: ToldLately,
     unconfirmed: Unconfirmed,
-}
-
-/// What is known of the browser that uses a key.
-#[derive(Clone, Debug, Default)]
-pub struct Browser {
-    /// Its address, as the gateway reports it.
-    pub remote_addr: Option<String>,
-    /// Its cookie.
-    pub cookie: Cookie,
-}
-
-/// How a browser is identified to sessions that are bound to a cookie.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum Cookie {
-    /// Cookies are not checked.
-    #[default]
-    Ignored,
-    /// The digest of its cookie; none if it sent none.
-    Presented(Option<[u8; 32]>),
-}
-
-impl Cookie {
-    /// What the rules are given, for a session with this record.
-    fn of(self, record: Option<&Record>) -> Option<[u8; 32]> {
-        match self {
-            Self::Presented(cookie) => cookie,
-            Self::Ignored => record.and_then(|record| record.cookie),
-        }
-    }
 }
 
 /// The outcome of a login or relogin, unless there is an internal error.
@@ -150,6 +128,7 @@ impl Sessions {
             liveness_probe,
             user_changes,
             audit,
+            outcomes: Arc::default(),
             cap: None,
             endings: Endings::default(),
             told_lately: ToldLately::default(),
@@ -245,12 +224,19 @@ impl Sessions {
         }
         let Some(key) = self.rules().keyring.read(relogin_key) else {
             tracing::debug!(%connection, outcome = %Outcome::Refused, "relogin with something that is not a key");
+            self.outcomes.count(Outcome::Refused);
             return Ok(Err(Denied::InvalidReloginKey));
         };
         let signed = proof.as_ref().and_then(|proof| Signed::read(proof, relogin_key));
         self.serve(&SessionRequest::Relogin { connection, key, attempt: *attempt, signed, token, browser })
             .await
             .map(granted)
+    }
+
+    /// What the decisions of this process came to.
+    #[must_use]
+    pub fn outcomes(&self) -> Arc<OutcomeCounts> {
+        Arc::clone(&self.outcomes)
     }
 
     /// The session clock.

@@ -8,7 +8,8 @@
 //! can be stolen so: bound keys, and those of cookie sessions, end as `Refused` or otherwise.
 //! A sibling that made a generation and could not store it before the session was ended otherwise
 //! leaves the same evidence: then a page says `Stolen` without a theft. A thief who made one leaves
-//! it, too, without `reuse_detected` if the session was ended otherwise.
+//! it, too, without `reuse_detected` if the session was ended otherwise. So does a retry on another
+//! connection, of which the others are told as of a generation that nobody has made.
 //! A page that heard neither, because there was no connection, says `Refused` (or `Expired`), even
 //! if the service has detected the reuse (`reuse_detected` in its audit trail).
 

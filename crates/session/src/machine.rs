@@ -210,86 +210,83 @@ pub enum Effect {
     Rotated(ConnectionId, u64),
 }
 
-/// What a decision came to: one word for the log and the audit trail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+/// Declares the outcomes, each with its word.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What a decision came to: one word for the log, the audit trail and the metrics.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Outcome {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Outcome {
+            /// Each of them, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The word.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self {
+                    $(Self::$name => $word,)*
+                }
+            }
+        }
+    };
+}
+
+outcomes! {
     /// A session was made.
-    LoggedIn,
+    LoggedIn = "logged_in",
     /// The connection holds a live session already.
-    AlreadyLoggedIn,
+    AlreadyLoggedIn = "already_logged_in",
     /// A new generation was made.
-    Rotated,
+    Rotated = "rotated",
     /// A request came once more, and the same answer was given again.
-    Retried,
+    Retried = "retried",
     /// A proven device, or the browser of a cookie, came with an old key and was given the newest.
-    CaughtUp,
+    CaughtUp = "caught_up",
     /// A request came once more, when further keys had been made since its answer.
-    StaleRetry,
+    StaleRetry = "stale_retry",
     /// A used key came from somebody else (RFC 9700, section 4.14); the session was disposed of.
-    ReuseDetected,
+    ReuseDetected = "reuse_detected",
     /// A key was newer than the record, so the store has lost writes; the session was disposed of.
-    StoreRolledBack,
+    StoreRolledBack = "store_rolled_back",
     /// A proven device came with a key newer than the record, so the store has lost writes; a new
     /// generation was made.
-    Recovered,
+    Recovered = "recovered",
     /// A bound session's key came without a proof.
-    ProofMissing,
+    ProofMissing = "proof_missing",
     /// A key came without the cookie that its session is bound to.
-    CookieMismatch,
+    CookieMismatch = "cookie_mismatch",
     /// The key is not genuine, or its session is gone or over.
-    Refused,
+    Refused = "refused",
     /// The session's user is no more; the session was disposed of.
-    UserRemoved,
+    UserRemoved = "user_removed",
     /// The user logged out.
-    LoggedOut,
+    LoggedOut = "logged_out",
     /// There was nothing to log out of.
-    NotLoggedIn,
+    NotLoggedIn = "not_logged_in",
     /// The deadline passed; the session was disposed of.
-    Expired,
+    Expired = "expired",
     /// The deadline has not passed.
-    StillAlive,
+    StillAlive = "still_alive",
     /// The connection was taken off the session.
-    Detached,
+    Detached = "detached",
     /// A session that nobody ever heard of was disposed of.
-    Abandoned,
+    Abandoned = "abandoned",
     /// Connections that kept unresponsive were taken off the session.
-    Pruned,
+    Pruned = "pruned",
     /// The session's connections were told what its user is like now.
-    UserChanged,
+    UserChanged = "user_changed",
     /// The session was ended from elsewhere.
-    Revoked,
+    Revoked = "revoked",
     /// The session was ended because its user has more than they may have.
-    Evicted,
+    Evicted = "evicted",
 }
 
 impl fmt::Display for Outcome {
-    /// The word in the log and the audit trail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::LoggedIn => "logged_in",
-            Self::AlreadyLoggedIn => "already_logged_in",
-            Self::Rotated => "rotated",
-            Self::Retried => "retried",
-            Self::CaughtUp => "caught_up",
-            Self::StaleRetry => "stale_retry",
-            Self::ReuseDetected => "reuse_detected",
-            Self::StoreRolledBack => "store_rolled_back",
-            Self::Recovered => "recovered",
-            Self::ProofMissing => "proof_missing",
-            Self::CookieMismatch => "cookie_mismatch",
-            Self::Refused => "refused",
-            Self::UserRemoved => "user_removed",
-            Self::LoggedOut => "logged_out",
-            Self::NotLoggedIn => "not_logged_in",
-            Self::Expired => "expired",
-            Self::StillAlive => "still_alive",
-            Self::Detached => "detached",
-            Self::Abandoned => "abandoned",
-            Self::Pruned => "pruned",
-            Self::UserChanged => "user_changed",
-            Self::Revoked => "revoked",
-            Self::Evicted => "evicted",
-        })
+        f.write_str(self.word())
     }
 }
 

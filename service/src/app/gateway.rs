@@ -60,7 +60,12 @@ impl GatewayApp {
         let has_header_auth = config.options.header_auth.is_some();
         let gateway = Arc::new(Gateway::start(Arc::clone(&bus), config.options, Limits::default()));
         let counts = Arc::new(HttpCounts::default());
-        let metrics = Metrics { gateway: Some(Arc::clone(&gateway)), bus: Arc::clone(&bus), http: Arc::clone(&counts) };
+        let metrics = Metrics {
+            gateway: Some(Arc::clone(&gateway)),
+            bus: Arc::clone(&bus),
+            http: Arc::clone(&counts),
+            outcomes: None,
+        };
         let health = Health {
             store: None,
             bus: Arc::clone(&bus),

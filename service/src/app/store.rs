@@ -39,6 +39,13 @@ impl StoreName {
     pub const CHOICES: &str = "sled, jetstream or memory";
     /// The names, as the help lists them.
     pub const VALUES: &str = "sled|jetstream|memory";
+    /// The first line of the help.
+    pub const HELP: &str = "Keep sessions in the data folder, in JetStream, or only in memory [default: sled]";
+    /// All of the help.
+    pub const LONG_HELP: &str = "\
+Keep sessions in the data folder, in JetStream, or only in memory [default: sled]
+
+`jetstream` needs --nats and --secret-file or --secret-passphrase, and nothing on the machine; see scale.md.";
 
     /// The store of that name.
     #[must_use]
@@ -142,6 +149,9 @@ pub enum StorePlace {
 }
 
 impl StorePlace {
+    /// What the help says of the source of a copy.
+    pub const HELP: &str = "The store with the sessions: the data folder sled:FOLDER, or jetstream:BUCKET";
+
     /// The place that a text names.
     ///
     /// # Errors

@@ -131,11 +131,9 @@ pub struct Options {
     /// Folder for the sessions and the secret [default: relogin-data]
     #[arg(long, env = "RELOGIN_DATA", value_name = "DIR", help_heading = "Sessions and keys")]
     pub data: Option<PathBuf>,
-    /// Keep sessions in the data folder, in JetStream, or only in memory [default: sled]
-    ///
-    /// `jetstream` needs --nats and --secret-file or --secret-passphrase, and nothing on the
-    /// machine; see scale.md.
-    #[arg(long, env = "RELOGIN_STORE", value_name = StoreName::VALUES, help_heading = "Sessions and keys")]
+    /// Where sessions are kept.
+    #[arg(long, env = "RELOGIN_STORE", value_name = StoreName::VALUES)]
+    #[arg(help = StoreName::HELP, long_help = StoreName::LONG_HELP, help_heading = "Sessions and keys")]
     pub store: Option<String>,
     /// Key-value bucket in JetStream for the sessions; created if it does not exist [default:
     /// relogin-NAME]

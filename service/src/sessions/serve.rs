@@ -83,14 +83,15 @@ impl Sessions {
         Ok(decision.next)
     }
 
-    /// Tells log, audit trail and liveness probe what was done. Comes once the decision stands: one
-    /// that was made on an old record, and is made again, is not counted.
+    /// Tells log, metrics, audit trail and liveness probe what was done. Comes once the decision
+    /// stands: one that was made on an old record, and is made again, is not counted.
     async fn note(&self, request: &SessionRequest, found: &Found<'_>, decision: &Decision) {
         let record = match &decision.write {
             Write::Create(next) | Write::Replace(next) => Some(next),
             Write::Keep | Write::Remove => found.record(),
         };
         log::log(request, record, decision.outcome);
+        self.outcomes.count(decision.outcome);
         if self.audit.is_on()
             && let Some(event) = log::event(request, record, decision.outcome)
         {

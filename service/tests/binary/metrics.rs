@@ -131,6 +131,9 @@ async fn metrics_say_what_was_done() {
     client.request("call.ticker.model.nothing", None).await.unwrap();
     client.request("get.nobody.model", None).await.unwrap();
     let now = Scraped::of(&metrics).await;
+    for (outcome, count) in [("logged_in", 1.0), ("logged_out", 0.0), ("refused", 0.0)] {
+        assert_eq!(now.get(&format!("relogin_session_decisions_total{{outcome=\"{outcome}\"}}")), count, "{outcome}");
+    }
     assert_eq!(now.get("resgate_ws_current_connections"), 1.0);
     assert_eq!(now.get("resgate_ws_connections_total"), 1.0);
     for (method, count) in [("auth", 1.0), ("subscribe", 1.0), ("call", 1.0), ("get", 1.0), ("unsubscribe", 0.0)] {

@@ -16,9 +16,9 @@
 //! 5. In `service/tests/binary/rolling.rs`: the format's number, that of a newer one, and the
 //!    struct of the last format but one, which is `V3` then.
 //!
-//! The compiler asks for the second half of 2 and for [`Record::new`], the tests for the sizes and
-//! the numbers of 5, for nothing else. An older service cannot read the new records
-//! (`RecordError::UnknownFormat`).
+//! The compiler asks for the second half of 2, for [`Record::new`] and for the arms of 4, the tests
+//! for the sizes and the numbers of 5, for nothing else. An older service cannot read the new
+//! records (`RecordError::UnknownFormat`).
 
 use serde::{Deserialize, Serialize};
 
