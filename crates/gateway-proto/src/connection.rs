@@ -285,10 +285,14 @@ impl Connection {
         }
     }
 
-    /// Takes a token event. What cannot be read is no event; a null is read as an object without a
-    /// token.
+    /// Takes a token event. What cannot be read is no event, and neither is nothing; a null is read
+    /// as an object without a token.
     pub(crate) fn on_token(&mut self, payload: &[u8], shared: &mut Shared) {
-        let payload = if payload.trim_ascii() == b"null" { b"{}" } else { payload };
+        let payload = match payload.trim_ascii() {
+            b"" => return,
+            b"null" => b"{}",
+            payload => payload,
+        };
         let Ok(TokenEvent { token, tid }) = TokenEvent::<Box<RawValue>>::parse(payload) else { return };
         let was_anonymous = self.token.is_none();
         (self.token, self.tid) = (token, tid);

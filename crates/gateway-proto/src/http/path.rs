@@ -97,8 +97,15 @@ pub(super) fn method_not_allowed() -> Error {
 
 /// The parts of a name. `None` if one of them cannot be one.
 fn parts(path: &str) -> Option<Vec<Cow<'_, str>>> {
-    let part = |text| percent_decode_str(text).decode_utf8().ok().filter(|part| is_part(part));
-    path.split('/').map(part).collect()
+    let decoded = |text| percent_decode_str(text).decode_utf8().ok();
+    path.split('/').map(|text| decoded(text).filter(|part| is_encoded(text) && is_part(part))).collect()
+}
+
+/// True if each percent sign begins an encoded byte; one that does not would be a second path to
+/// the same resource.
+fn is_encoded(text: &str) -> bool {
+    let mut after = text.split('%').skip(1);
+    after.all(|rest| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)))
 }
 
 fn resource(parts: &[Cow<'_, str>], query: Option<&str>) -> Result<ResourceId, Error> {
@@ -150,9 +157,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_named_is_not_found() {
-        for path in
-            ["", "/", "test.model", "test/model/", "test//model", "test/m\u{e5}del", "a/%2E", "a/b%2Ec", "a/%FF"]
-        {
+        for path in [
+            "",
+            "/",
+            "test.model",
+            "test/model/",
+            "test//model",
+            "test/m\u{e5}del",
+            "a/%2E",
+            "a/b%2Ec",
+            "a/%FF",
+            "a/b%",
+            "a/b%4",
+            "a/b%zz",
+        ] {
             assert_eq!(asked("GET", path, ""), "system.notFound", "{path}");
             assert_eq!(asked("POST", &format!("{path}/m"), ""), "system.notFound", "{path}");
         }

@@ -20,6 +20,7 @@ fn a_token_goes_out_with_every_request() {
           listen event.a.*
           ask get.a {}
           ask access.a {"cid":"c1","token":{"sid":"s"}}
+        conn.c1.token
         conn.c1.token {"token":null}
           release access.a
           ask access.a {"cid":"c1","token":null}

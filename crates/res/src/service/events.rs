@@ -7,10 +7,10 @@ use serde_json::value::RawValue;
 
 use super::{Payload, encode};
 use crate::{
-    Change, Value, Verbatim,
+    Change, Error, Value, Verbatim,
     delta::Changes,
     null_is_default,
-    read::RawMembers,
+    read::{self, RawMembers},
     rid::{is_name, is_part},
 };
 
@@ -59,7 +59,8 @@ pub struct TokenReset {
 /// event](https://resgate.io/docs/specification/res-service-protocol/#collection-add-event).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Add<V = Value> {
-    /// Where the value is put in.
+    /// Where the value is put in; left out, as services do that leave out zeros, at the beginning.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub idx: usize,
     /// The value.
     pub value: V,
@@ -69,7 +70,8 @@ pub struct Add<V = Value> {
 /// event](https://resgate.io/docs/specification/res-service-protocol/#collection-remove-event).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remove {
-    /// Where the value was.
+    /// Where the value was, as in [`Add::idx`].
+    #[serde(default, deserialize_with = "null_is_default")]
     pub idx: usize,
 }
 
@@ -145,7 +147,13 @@ impl<T: Serialize + DeserializeOwned> Payload for TokenEvent<T> {}
 impl Payload for Reset {}
 impl Payload for TokenReset {}
 impl<V: Serialize + DeserializeOwned> Payload for Add<V> {}
-impl Payload for Remove {}
+
+impl Payload for Remove {
+    /// No payload is no removal: every member may be left out, but not the object.
+    fn parse(payload: &[u8]) -> Result<Self, Error> {
+        read::object(payload).map_err(|_| Error::invalid_params())
+    }
+}
 
 impl<T> fmt::Debug for TokenEvent<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -195,6 +203,24 @@ mod tests {
         ] {
             assert_eq!(read(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_index_that_is_left_out_is_zero() {
+        let removed = |text: &str| Remove::parse(text.as_bytes()).ok().map(|remove| remove.idx);
+        for (text, expected) in [
+            (r#"{"idx":2}"#, Some(2)),
+            ("{}", Some(0)),
+            (r#"{"idx":null}"#, Some(0)),
+            (r#"{"idx":-1}"#, None),
+            ("[]", None),
+            ("[1]", None),
+            ("", None),
+        ] {
+            assert_eq!(removed(text), expected, "{text}");
+        }
+        let added = |text: &str| Add::<Json>::parse(text.as_bytes()).ok().map(|add| add.idx);
+        assert_eq!((added(r#"{"value":1}"#), added(r#"{"idx":1}"#), added("")), (Some(0), None, None));
     }
 
     #[test]
