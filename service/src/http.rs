@@ -161,9 +161,10 @@ async fn upgrade(
     }
     let upgrade = request.headers().get(header::UPGRADE);
     let is_websocket = upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && request.version() >= Version::HTTP_11
-        && site.ws_paths.iter().any(|path| path == request.uri().path());
-    match &site.gateway {
+        && request.version() >= Version::HTTP_11;
+    // Elsewhere it is a request like others.
+    let is_place = site.ws_paths.iter().any(|path| path == request.uri().path());
+    match site.gateway.as_ref().filter(|_| is_place) {
         Some(gateway) if is_websocket => {
             let origin = origin_of(request.headers(), request.uri(), client.into());
             match site.origins.check_page(&origin) {

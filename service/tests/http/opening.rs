@@ -41,6 +41,10 @@ async fn a_websocket_without_its_upgrade_is_told_to_upgrade() {
     }
     let page = stage.http("GET /nothing HTTP/1.1").await;
     assert!(page.starts_with("HTTP/1.1 404 "), "{page}");
+    // No header is missing where there is no WebSocket.
+    let elsewhere = format!("GET /nothing HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{key}");
+    let response = stage.http(&elsewhere).await;
+    assert!(response.starts_with("HTTP/1.1 404 "), "{response}");
 }
 
 /// DNS rebinding. A page of any name may have that name resolve to this machine.
