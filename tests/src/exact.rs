@@ -75,7 +75,11 @@ impl Exact {
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Primitive(text) => f.write_str(text),
+            Self::Primitive(text) => match serde_json::from_str::<String>(text) {
+                // However its characters are escaped, it is shown in one way.
+                Ok(string) => f.write_str(&serde_json::Value::String(string).to_string()),
+                Err(_) => f.write_str(text),
+            },
             Self::Array(items) => {
                 f.write_str("[")?;
                 for (n, item) in items.iter().enumerate() {

@@ -48,7 +48,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         arguments: "[STAGE...]",
-        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product end-to-end",
+        about: "everything that must hold, or some of: format lints docs dependencies native browser firefox webkit example product end-to-end differential chaos",
         run: test::command,
     },
     Command {

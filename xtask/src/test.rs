@@ -51,6 +51,12 @@ const STAGES: &[Stage] = &[
         run: product,
     },
     Stage { name: "end-to-end", what: "real browser, real gateways", usually: "5 min", run: end_to_end },
+    Stage {
+        name: "differential",
+        what: "the same scripts at Resgate and at our gateway",
+        usually: "1 min",
+        run: differential,
+    },
     Stage { name: "chaos", what: "three of everything under faults", usually: "2 min", run: chaos },
 ];
 
@@ -209,13 +215,19 @@ fn end_to_end(workshop: &Workshop<'_>) -> Result<Outcome> {
     let package = npm::build(workshop.context)?;
     let hello = npm::build_example(workshop.context)?;
     let rust_example = examples::build(workshop.context)?;
-    // All but `webkit`, which has a stage of its own.
+    // All but `webkit` and `differential`, which have stages of their own.
     let chosen = ["--lib", "--test", "e2e", "--test", "abuse"];
     let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--no-fail-fast"]);
     tests.args(chosen);
     tests.env("RELOGIN_BIN", binary).env("RELOGIN_NPM", package);
     tests.env("RELOGIN_HELLO", hello).env("RELOGIN_RUST_EXAMPLE", rust_example);
     workshop.tests("end-to-end", &mut tests)
+}
+
+fn differential(workshop: &Workshop<'_>) -> Result<Outcome> {
+    let binary = page::build(workshop.context)?;
+    let mut tests = workshop.cargo(&["test", "--package", END_TO_END, "--test", "differential", "--no-fail-fast"]);
+    workshop.tests("differential", tests.env("RELOGIN_BIN", binary))
 }
 
 /// Always the same faults, so that a failure is the change's more likely than the seed's.

@@ -14,7 +14,6 @@ use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
 use serde_json::Value;
 
-mod conformance;
 mod cookies;
 mod databases;
 mod ending;
