@@ -9,6 +9,7 @@
 mod bench;
 mod chaos;
 mod context;
+mod differential;
 mod dist;
 mod examples;
 mod fuzz;
@@ -92,6 +93,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[MINUTES] [SEED]",
         about: "kill, halt and cut off servers, instances and gateways under 200 clients, for ten minutes",
         run: chaos::command,
+    },
+    Command {
+        name: "differential",
+        arguments: "[MINUTES] [SEED]",
+        about: "let clients and a service do things at random at Resgate and at our gateway, for ten minutes",
+        run: differential::command,
     },
     Command {
         name: "screenshots",

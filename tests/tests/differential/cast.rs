@@ -7,11 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::StreamExt;
-use relogin_tests::{exact::Exact, in_time};
+use relogin_tests::exact::Exact;
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    task::JoinHandle,
     time::timeout,
 };
 
@@ -19,7 +17,7 @@ use crate::{
     gateways::{Gateway, HEADS, Kind},
     script::Script,
     transcript::Transcript,
-    wire::{Arrival, Client, Request, Response, ask},
+    wire::{Arrival, Client, Request, Response, Service, ask},
 };
 
 /// How long a script waits for anything. It passes only where the gateways differ.
@@ -87,8 +85,7 @@ struct Cast<'a> {
     /// What `LONG` stands for.
     long: String,
     gateway: &'a Gateway,
-    nats: async_nats::Client,
-    listener: JoinHandle<()>,
+    service: Service,
     sender: UnboundedSender<Arrival>,
     arrivals: UnboundedReceiver<Arrival>,
     clients: BTreeMap<u8, Client>,
@@ -105,8 +102,9 @@ struct Cast<'a> {
     /// Clients that are about to connect.
     opening: BTreeSet<u8>,
     requests: Vec<Request>,
-    /// The last request of each subject that was waited for.
-    asked: BTreeMap<String, Request>,
+    /// The requests of each subject that were waited for. Only the last one may be answered more
+    /// than once.
+    asked: BTreeMap<String, Vec<Request>>,
     /// Answers to whatever comes.
     standing: Vec<(String, String)>,
     http: usize,
@@ -116,33 +114,18 @@ struct Cast<'a> {
 
 impl<'a> Cast<'a> {
     async fn new(script: &Script, number: usize, nats: &str, gateway: &'a Gateway) -> Result<Self> {
-        let client = async_nats::connect(nats).await.context("connecting to NATS")?;
         let letter = gateway.kind.name().chars().next().unwrap_or_default();
         let (top, name) = match script.on.as_str() {
             HEADS => (HEADS.to_owned(), format!("{HEADS}.t{number}{letter}")),
             _ => (format!("t{number}{letter}"), format!("t{number}{letter}")),
         };
-        let mut requests = client.subscribe(format!("*.{top}.>")).await.context("subscribing")?;
-        // Back again, it has passed the subscription.
-        client.publish(format!("begin.{top}.script"), "".into()).await.context("subscribing")?;
-        in_time("the subscription", async { requests.next().await.context("NATS is gone") }).await?;
         let (sender, arrivals) = mpsc::unbounded_channel();
-        let to_cast = sender.clone();
-        let listener = tokio::spawn(async move {
-            while let Some(message) = requests.next().await {
-                // Without a reply subject it is an event that the service itself has sent.
-                let Some(reply) = message.reply else { continue };
-                let text = String::from_utf8_lossy(&message.payload).into_owned();
-                let request = Request { subject: message.subject.to_string(), reply: reply.to_string(), text };
-                let _ = to_cast.send(Arrival::Request(request));
-            }
-        });
+        let service = Service::listen(nats, &top, sender.clone()).await?;
         Ok(Self {
             name,
             long: "l".repeat(5_000),
             gateway,
-            nats: client,
-            listener,
+            service,
             sender,
             arrivals,
             clients: BTreeMap::new(),
@@ -231,7 +214,11 @@ impl<'a> Cast<'a> {
         } else if let Some(answer) = rest.strip_prefix(":= ") {
             self.stand(first.to_owned(), answer.to_owned());
         } else if let Some(answer) = rest.strip_prefix("= ") {
-            let reply = self.asked.get(first).context("it was not asked")?.reply.clone();
+            let asked = self.asked.get_mut(first).context("it was not asked")?;
+            let reply = asked.last().context("it was not asked")?.reply.clone();
+            if asked.len() > 1 {
+                asked.pop();
+            }
             self.publish(reply, answer.to_owned()).await?;
         } else {
             self.publish(first.to_owned(), rest.to_owned()).await?;
@@ -245,8 +232,7 @@ impl<'a> Cast<'a> {
     }
 
     async fn publish(&self, subject: String, payload: String) -> Result<()> {
-        self.nats.publish(subject, payload.into()).await.context("publishing")?;
-        self.nats.flush().await.context("publishing")
+        self.service.publish(&subject, payload).await
     }
 
     /// False if it does not come.
@@ -300,7 +286,7 @@ impl<'a> Cast<'a> {
         }
         let request = self.requests.remove(position(self).context("it has come")?);
         let is_it = rest.is_empty() || bare(&request.text)?.is(&Exact::parse(rest)?);
-        self.asked.insert(first.to_owned(), request);
+        self.asked.entry(first.to_owned()).or_default().push(request);
         Ok(is_it)
     }
 
@@ -476,7 +462,6 @@ impl<'a> Cast<'a> {
 
     /// What came, with the names of scripts for those of this run.
     fn end(self) -> Transcript {
-        self.listener.abort();
         let (slashed, host) = (self.name.replace('.', "/"), self.gateway.addr.to_string());
         self.transcript.renamed(|text| {
             let text = text.replace(&self.long, "LONG");

@@ -104,6 +104,11 @@ impl Gateways {
         Ok(Self { nats, folder, logs, _server: server, pairs: Mutex::default() })
     }
 
+    /// Where what happened is kept.
+    pub(crate) fn logs(&self) -> &Path {
+        &self.logs
+    }
+
     pub(crate) fn nats_url(&self) -> String {
         format!("nats://{}", self.nats.get())
     }

@@ -4,13 +4,20 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "what came of scripts is what those who name one want to see")]
 
-use std::{collections::BTreeSet, env, fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::{StreamExt, stream};
 
 mod cast;
 mod gateways;
+mod history;
 mod rules;
 mod script;
 mod transcript;
@@ -81,6 +88,55 @@ fn judge(script: &Script, first: &Transcript, second: &Transcript) -> Result<()>
         println!("{}\n{}", script.name, show());
     }
     Ok(())
+}
+
+/// How many histories are lived through, unless there is a time.
+const HISTORIES: u64 = 150;
+/// For how many seconds there are histories in place of that.
+const SECONDS: &str = "RELOGIN_DIFFERENTIAL_SECONDS";
+/// The seed of the first history.
+const SEED: &str = "RELOGIN_DIFFERENTIAL_SEED";
+
+/// How many histories are lived through at a time.
+const HISTORIES_AT_A_TIME: usize = 4;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_of_clients_equal_what_the_service_has_after_any_history() -> Result<()> {
+    let (seconds, first) = (number(SECONDS, 0)?, number(SEED, 1)?);
+    let gateways = Arc::new(Gateways::start("histories").await?);
+    let pair = gateways.pair("plain").await?;
+    let (deadline, nats) = (Instant::now() + Duration::from_secs(seconds), gateways.nats_url());
+    let goes_on = |seed: &u64| if seconds == 0 { *seed < first + HISTORIES } else { Instant::now() < deadline };
+    let seeds = (first..).take_while(goes_on);
+    let lives = seeds.flat_map(|seed| KINDS.map(|kind| (seed, kind))).map(|(seed, kind)| {
+        let (pair, nats) = (pair.clone(), nats.clone());
+        let life = async move {
+            let pair = pair.get().context("they were started")?;
+            history::live(seed, &nats, pair.of(kind)).await
+        };
+        async move { tokio::spawn(life).await? }
+    });
+    let lives: Vec<Result<usize>> = stream::iter(lives).buffer_unordered(HISTORIES_AT_A_TIME).collect().await;
+    drop(pair);
+    let logs = gateways.logs().to_owned();
+    Arc::into_inner(gateways).context("all histories have ended")?.stop().await?;
+    let (lived, failed): (Vec<_>, Vec<_>) = lives.into_iter().partition(Result::is_ok);
+    let events: usize = lived.iter().flatten().sum();
+    let count = lived.len() + failed.len();
+    println!("{count} histories from seed {first} on, half of them at each gateway; {events} events for clients");
+    let complaints: Vec<_> = failed.into_iter().filter_map(Result::err).collect();
+    let mut roots = Vec::new();
+    for error in &complaints {
+        let title = history::title(error);
+        fs::write(logs.join(format!("{title}.log")), format!("{error:#}")).context("writing what happened")?;
+        roots.push(format!("{title}: {}", error.root_cause()));
+    }
+    assert!(roots.is_empty(), "histories failed, and their logs are in {}: {roots:#?}", logs.display());
+    Ok(())
+}
+
+fn number(variable: &str, usual: u64) -> Result<u64> {
+    env::var(variable).map_or(Ok(usual), |text| text.parse().with_context(|| format!("{variable} is no number")))
 }
 
 #[test]

@@ -216,6 +216,9 @@ const EVENTS: &[Rule] = &[
             "a_deep_tree",
             "soft_references_are_not_followed",
             "a_resource_that_comes_back",
+            "a_reference_to_itself_that_goes",
+            "a_reference_that_goes_within_a_cycle",
+            "what_a_client_has_is_not_sent_again_as_it_was",
         ],
     ),
     (
@@ -262,7 +265,12 @@ const RESETS: &[Rule] = &[
     ),
     (
         "queries with one normal form share an entry",
-        &["queries_with_one_normal_form_share_an_entry", "query_resources", "a_query_that_is_empty"],
+        &[
+            "queries_with_one_normal_form_share_an_entry",
+            "query_resources",
+            "a_query_that_is_empty",
+            "a_spelling_that_is_loaded_before_the_normal_form",
+        ],
     ),
     (
         "a query event's subject is asked once for each of them",

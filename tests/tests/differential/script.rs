@@ -21,7 +21,8 @@
 //!   same, and does not wait until it is connected, as `1< opened` does; `1 cid`: it learns
 //!   its cid, which `c1` stands for from then on; `1 token {…}`: it gets the token, and an answer
 //!   after that; `1 close`;
-//! - `get.test.a = {…}`: the service answers the request of that subject that came last;
+//! - `get.test.a = {…}`: the service answers the request of that subject that was waited for last;
+//!   the next time, the one before it;
 //!   `get.test.a := {…}`: and all that come, from now on (`access.test.>`: all that begin so);
 //!   `model test.a {…}` and `collection test.a […]` are short for that, and `grant` answers all
 //!   access requests;

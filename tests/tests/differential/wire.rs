@@ -1,5 +1,5 @@
-//! What a script's clients are made of: WebSockets and HTTP requests whose messages all go into one
-//! queue. Knows no script.
+//! What clients and services of scripts and histories are made of: WebSockets, HTTP requests and a
+//! connection to NATS whose messages all go into one queue. Knows neither scripts nor histories.
 
 use std::{fmt::Write as _, net::SocketAddr};
 
@@ -37,6 +37,44 @@ pub(crate) struct Request {
     pub(crate) subject: String,
     pub(crate) reply: String,
     pub(crate) text: String,
+}
+
+/// A service on NATS. Dropped, it hears nothing more.
+pub(crate) struct Service {
+    nats: async_nats::Client,
+    listener: JoinHandle<()>,
+}
+
+impl Service {
+    /// The service that has all resources `top.…`. The requests arrive.
+    pub(crate) async fn listen(url: &str, top: &str, arrivals: UnboundedSender<Arrival>) -> Result<Self> {
+        let nats = async_nats::connect(url).await.context("connecting to NATS")?;
+        let mut requests = nats.subscribe(format!("*.{top}.>")).await.context("subscribing")?;
+        // Back again, it has passed the subscription.
+        nats.publish(format!("begin.{top}.x"), "".into()).await.context("subscribing")?;
+        in_time("the subscription", async { requests.next().await.context("NATS is gone") }).await?;
+        let listener = tokio::spawn(async move {
+            while let Some(message) = requests.next().await {
+                // Without a reply subject it is an event that the service itself has sent.
+                let Some(reply) = message.reply else { continue };
+                let text = String::from_utf8_lossy(&message.payload).into_owned();
+                let request = Request { subject: message.subject.to_string(), reply: reply.to_string(), text };
+                let _ = arrivals.send(Arrival::Request(request));
+            }
+        });
+        Ok(Self { nats, listener })
+    }
+
+    pub(crate) async fn publish(&self, subject: &str, payload: String) -> Result<()> {
+        self.nats.publish(subject.to_owned(), payload.into()).await.context("publishing")?;
+        self.nats.flush().await.context("publishing")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
 }
 
 /// An HTTP response.
