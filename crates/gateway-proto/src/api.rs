@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use relogin_res::service::{Headers, Origin};
 
-use crate::http::{Answer, Operation};
+use crate::{
+    discard::Discarded,
+    http::{Answer, Operation},
+};
 
 /// Names a connection between driver and machine. Chosen by the driver, never used twice, never on
 /// the wire.
@@ -159,6 +162,8 @@ pub enum Action {
         /// What it says.
         payload: Bytes,
     },
+    /// Drop something large where that holds nobody up.
+    Discard(Discarded),
     /// End a subscription; or forget a request, which is answered or given up.
     Release {
         /// Which.
@@ -309,6 +314,7 @@ impl fmt::Debug for Action {
             Self::Close { connection, code, reason } => write!(f, "Close({}, {code} {reason})", connection.0),
             Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
             Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),
+            Self::Discard(_) => f.write_str("Discard"),
             Self::Release { tag } => write!(f, "Release({})", tag.0),
         }
     }

@@ -12,6 +12,7 @@ use relogin_res::{ResourceId, service::PreResponse};
 use crate::{
     api::{Action, ConnectionKey, Tag},
     counts::{RequestCounts, RequestKind, RequestOutcome},
+    discard::{Bulk, Discarded},
     ids::{ResourceKey, TaskId},
 };
 
@@ -127,6 +128,13 @@ impl Bus {
 
     pub(crate) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
+    }
+
+    /// Gets rid of something that may be large.
+    pub(crate) fn discard(&mut self, thing: impl Bulk) {
+        if let Some(discarded) = Discarded::new(thing) {
+            self.act(Action::Discard(discarded));
+        }
     }
 
     pub(crate) fn next_action(&mut self) -> Option<Action> {

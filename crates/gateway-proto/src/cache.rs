@@ -7,7 +7,7 @@ mod merge;
 mod names;
 mod queries;
 mod reload;
-mod remains;
+mod renew;
 mod round;
 mod sweep;
 
@@ -26,7 +26,6 @@ use self::{fanout::Fanout, idle::Idle, merge::Merge, names::Name, sweep::Sweep};
 pub(crate) use self::{
     fanout::{Notification, Step},
     queries::Queried,
-    remains::Remains,
     round::Waiting,
     sweep::Swept,
 };
@@ -213,11 +212,13 @@ impl Cache {
             if self.idle.keeps_nothing() {
                 self.drop_resource(key, bus);
             } else if resource.query().is_some() {
-                let Some(Resource { rid, .. }) = self.forget_resource(key, bus) else { return };
-                if let Some(name) = self.names.get_mut(rid.name()).filter(|name| name.is_empty()) {
+                let Some(resource) = self.forget_resource(key, bus) else { return };
+                let text = resource.rid.name();
+                if let Some(name) = self.names.get_mut(text).filter(|name| name.is_empty()) {
                     name.clear_waiting();
-                    self.idle.insert_name(rid.name(), name, bus.now);
+                    self.idle.insert_name(text, name, bus.now);
                 }
+                bus.discard(resource);
                 self.evict(bus);
             } else {
                 self.idle.insert(key, resource, bus.now);
@@ -235,10 +236,7 @@ impl Cache {
     pub(crate) fn on_loaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
         match fetched {
             Ok((resource, bytes)) => self.fill(key, resource, bytes, bus),
-            Err(error) => {
-                let resource = self.drop_resource(key, bus);
-                resource.map(|_| notice(key, News::Failed(error))).into_iter().collect()
-            }
+            Err(error) => self.drop_resource(key, bus).then(|| notice(key, News::Failed(error))).into_iter().collect(),
         }
     }
 
@@ -358,12 +356,14 @@ impl Cache {
         Some(notice)
     }
 
-    fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> Option<Resource> {
-        let resource = self.forget_resource(key, bus)?;
+    /// Drops a resource. False if there was none.
+    fn drop_resource(&mut self, key: ResourceKey, bus: &mut Bus) -> bool {
+        let Some(resource) = self.forget_resource(key, bus) else { return false };
         if self.names.get(resource.rid.name()).is_some_and(Name::is_empty) {
             self.drop_name(resource.rid.name(), bus);
         }
-        Some(resource)
+        bus.discard(resource);
+        true
     }
 
     /// Drops a resource, but not the subscription to the events of its name.

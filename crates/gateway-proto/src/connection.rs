@@ -13,10 +13,12 @@ mod jobs;
 pub(crate) mod limits;
 mod opening;
 pub(crate) mod pace;
+pub(crate) mod send;
 pub(crate) mod subscription;
 pub(crate) mod task;
 pub(crate) mod trial;
 mod walk;
+mod writing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -40,6 +42,7 @@ use self::{
     inbox::Inbox,
     jobs::{Job, Jobs},
     pace::Pace,
+    send::Writers,
     subscription::{AccessState, Subscriptions},
     task::{Call, FetchKind, Task},
 };
@@ -49,6 +52,7 @@ use crate::{
     cache::{Cache, News, Notification},
     content::Dialect,
     counts::ClientMethod,
+    discard::Bulk,
     http::Operation,
     ids::TaskId,
 };
@@ -73,9 +77,10 @@ pub(crate) struct Shared {
     pub(crate) jobs_a_turn: usize,
     /// How many of those at once are left for the input at hand.
     pub(crate) jobs_left: usize,
-    /// How many bytes of resources may still be put into messages with the input at hand. The
-    /// message that comes to more is the last one.
+    /// How many bytes of resources may still be written into messages with the input at hand.
     pub(crate) texts_left: usize,
+    /// Connections that have a large message to write.
+    pub(crate) writers: Writers,
 }
 
 /// A client's connection.
@@ -151,6 +156,7 @@ impl Connection {
     /// Ends all that the connection has asked for, but for its subscriptions and tasks, which
     /// [`Connection::close_next`] ends.
     pub(crate) fn close(&mut self, shared: &mut Shared) {
+        shared.writers.leave(self.key);
         shared.bus.release(self.token_listener);
         if let Some(tag) = self.header_auth {
             shared.bus.release(tag);
@@ -165,7 +171,12 @@ impl Connection {
     /// Ends the next subscription or task of a connection that is closed. False if there is none
     /// left.
     pub(crate) fn close_next(&mut self, shared: &mut Shared) -> bool {
-        let Some((rid, subscription)) = self.subscriptions.pop_first() else { return self.tasks.pop_first().is_some() };
+        let Some((rid, subscription)) = self.subscriptions.pop_first() else {
+            let mut next = self.tasks.pop_first();
+            let wait = next.as_mut().and_then(|(_, task)| task.wait());
+            shared.bus.discard(wait.map(|wait| mem::take(&mut wait.seen)).unwrap_or_default());
+            return next.is_some();
+        };
         self.count_out(&rid, &subscription.target, shared);
         if let AccessState::Asked(tag, _) = subscription.access {
             shared.bus.release(tag);
@@ -173,6 +184,7 @@ impl Connection {
         if let Some(key) = subscription.resource {
             shared.cache.unsubscribe(key, &subscription.target, &(self.key, rid), &mut shared.bus);
         }
+        shared.bus.discard(subscription);
         true
     }
 
@@ -327,5 +339,12 @@ impl Connection {
         let id = TaskId(self.last_task);
         self.tasks.insert(id, task);
         id
+    }
+}
+
+impl Bulk for Connection {
+    /// What is left of one that is closed: most have been at rest.
+    fn bulk(&self) -> usize {
+        if self.is_busy() || self.pace.has_more() { usize::MAX } else { 0 }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    mem,
     sync::{Arc, OnceLock},
 };
 
-use relogin_res::{Change, Map, ResourceId, Verbatim, Version, client::ResourceSet, service};
+use relogin_res::{Change, ResourceId, Verbatim, Version, service};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 /// What a client understands of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,33 @@ pub(crate) struct Snapshot {
     pub(crate) content: Content,
     /// How often the content has changed since it was loaded.
     pub(crate) version: u64,
-    texts: ByDialect<Box<RawValue>>,
+    texts: ByDialect<Box<str>>,
 }
+
+/// How many bytes of text are written at a time: a value more than that is not cut up.
+pub(crate) const BYTES_A_STEP: usize = 16 << 10;
+
+/// How many bytes of resources are written into messages with one input, and about the size from
+/// which on messages are written one after the other.
+pub(crate) const TEXTS_AT_ONCE: usize = 64 << 10;
 
 /// How often each resource is referred to.
 pub(crate) type References = BTreeMap<ResourceId, u32>;
 
-/// Resources on their way to a client, as JSON text.
-pub(crate) type Texts<'a> = ResourceSet<&'a RawValue, &'a RawValue>;
+/// A text that is being made of a content, a few values at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    text: String,
+    /// How many values stand in it.
+    values: usize,
+}
+
+impl Draft {
+    /// How long it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
 
 impl Dialect {
     pub(crate) fn of(version: Version) -> Self {
@@ -47,6 +66,10 @@ impl Dialect {
 }
 
 impl<T> ByDialect<T> {
+    fn get(&self, dialect: Dialect) -> Option<&T> {
+        self.0[usize::from(dialect == Dialect::Plain)].get()
+    }
+
     pub(crate) fn get_or_make(&self, dialect: Dialect, make: impl FnOnce() -> T) -> &T {
         self.0[usize::from(dialect == Dialect::Plain)].get_or_init(make)
     }
@@ -80,22 +103,43 @@ impl Snapshot {
         }
     }
 
-    /// Adds the content to those on their way to a client.
-    pub(crate) fn put_into<'a>(&'a self, texts: &mut Texts<'a>, rid: &ResourceId, dialect: Dialect) {
-        let text = self.texts.get_or_make(dialect, || match &self.content {
-            Content::Model(model) => match dialect {
-                Dialect::Current => text(model),
-                Dialect::Plain => text(&plain_model(model)),
-            },
-            Content::Collection(collection) => match dialect {
-                Dialect::Current => text(collection),
-                Dialect::Plain => text(&plain_collection(collection)),
-            },
-        });
-        match &self.content {
-            Content::Model(_) => texts.models.insert(rid.clone(), text),
-            Content::Collection(_) => texts.collections.insert(rid.clone(), text),
-        };
+    /// The content as text, if that was made already.
+    pub(crate) fn text(&self, dialect: Dialect) -> Option<&str> {
+        self.texts.get(dialect).map(|text| &**text)
+    }
+
+    /// Goes on making the text: of so many values, which are counted down, or as many bytes as may
+    /// be written at a time. True once it is made.
+    pub(crate) fn draft(&self, draft: &mut Draft, dialect: Dialect, most: &mut usize) -> bool {
+        let Draft { text, values } = draft;
+        let is_model = matches!(self.content, Content::Model(_));
+        if *values == 0 {
+            text.push(if is_model { '{' } else { '[' });
+        }
+        let before = text.len();
+        while *most > 0 && text.len() - before < BYTES_A_STEP {
+            *most -= 1;
+            let Some(value) = self.value(*values) else {
+                text.push(if is_model { '}' } else { ']' });
+                self.texts.get_or_make(dialect, || mem::take(draft).text.into());
+                return true;
+            };
+            if *values > 0 {
+                text.push(',');
+            }
+            if let Content::Model(model) = &self.content
+                && let Some((name, _)) = model.as_slice().get(*values)
+            {
+                push_json(text, name);
+                text.push(':');
+            }
+            match dialect {
+                Dialect::Current => text.push_str(value.text().get()),
+                Dialect::Plain => text.push_str(value.without_soft_references_and_data().text().get()),
+            }
+            *values += 1;
+        }
+        false
     }
 }
 
@@ -103,14 +147,6 @@ impl Clone for Snapshot {
     fn clone(&self) -> Self {
         Self { content: self.content.clone(), version: self.version, texts: ByDialect::default() }
     }
-}
-
-fn plain_model(model: &Map<String, Verbatim>) -> Map<String, Verbatim> {
-    model.iter().map(|(name, value)| (name.clone(), value.without_soft_references_and_data())).collect()
-}
-
-fn plain_collection(collection: &[Verbatim]) -> Vec<Verbatim> {
-    collection.iter().map(Verbatim::without_soft_references_and_data).collect()
 }
 
 /// A change as a client of that dialect understands it.
@@ -121,6 +157,7 @@ pub(crate) fn in_dialect(change: &Change<Verbatim>, dialect: Dialect) -> Change<
     }
 }
 
-fn text(content: &impl Serialize) -> Box<RawValue> {
-    serde_json::value::to_raw_value(content).expect("models and collections have string keys and no failing serializer")
+/// Writes something behind a text, as JSON.
+pub(crate) fn push_json(text: &mut String, value: &impl Serialize) {
+    text.push_str(&serde_json::to_string(value).expect("strings and errors are JSON"));
 }

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use relogin_res::{
-    Map, ResourceId, Verbatim,
-    client::{AddEvent, ChangeEvent, RemoveEvent, encode_event},
+    ResourceId, Verbatim,
+    client::{AddEvent, ChangeEvent, OpenFrame, RemoveEvent, ResourceSet, encode_event},
     delta::Changes,
 };
 use serde_json::value::RawValue;
 
-use crate::content::{ByDialect, Dialect, Texts, in_dialect};
+use crate::content::{ByDialect, Dialect, in_dialect};
 
 /// An event.
 #[derive(Debug)]
@@ -108,31 +108,28 @@ impl Event {
     /// The frame for a client that calls the resource `rid`, and has all that the event refers to.
     pub(crate) fn frame(&self, rid: &ResourceId, dialect: Dialect) -> Bytes {
         if *rid == self.rid {
-            self.frames.get_or_make(dialect, || self.encode(rid, dialect, Texts::default())).clone()
+            self.frames.get_or_make(dialect, || self.encode(rid, dialect)).clone()
         } else {
-            self.encode(rid, dialect, Texts::default())
+            self.encode(rid, dialect)
         }
     }
 
-    /// The frame for a client that lacks `resources`.
-    pub(crate) fn frame_with(&self, rid: &ResourceId, dialect: Dialect, resources: Texts<'_>) -> Bytes {
-        if resources.is_empty() { self.frame(rid, dialect) } else { self.encode(rid, dialect, resources) }
+    /// The frame for a client that lacks resources, without these. The event adds references.
+    pub(crate) fn open_frame(&self, rid: &ResourceId, dialect: Dialect) -> OpenFrame {
+        match &self.kind {
+            Kind::Add(idx, value) => OpenFrame::event(rid, "add", &add(*idx, value, dialect)),
+            Kind::Change { changes, .. } => OpenFrame::event(rid, "change", &change(changes, dialect)),
+            // These have no room for resources, and need none.
+            Kind::Remove(..) | Kind::Delete(_) | Kind::Custom(..) => {
+                OpenFrame::event(rid, "change", &change(&Changes::new(), dialect))
+            }
+        }
     }
 
-    fn encode(&self, rid: &ResourceId, dialect: Dialect, resources: Texts<'_>) -> Bytes {
+    fn encode(&self, rid: &ResourceId, dialect: Dialect) -> Bytes {
         let frame = match &self.kind {
-            Kind::Change { changes, .. } => {
-                let values: Map<_, _> =
-                    changes.iter().map(|(name, change)| (name.clone(), in_dialect(change, dialect))).collect();
-                encode_event(rid, "change", Some(&ChangeEvent { values, resources }))
-            }
-            Kind::Add(idx, value) => {
-                let value = match dialect {
-                    Dialect::Current => value.clone(),
-                    Dialect::Plain => value.without_soft_references_and_data(),
-                };
-                encode_event(rid, "add", Some(&AddEvent { idx: *idx, value, resources }))
-            }
+            Kind::Change { changes, .. } => encode_event(rid, "change", Some(&change(changes, dialect))),
+            Kind::Add(idx, value) => encode_event(rid, "add", Some(&add(*idx, value, dialect))),
             Kind::Remove(idx, _) => encode_event(rid, "remove", Some(&RemoveEvent { idx: *idx })),
             // Resgate writes a null where there are no data, and clients may have come to rely on
             // the member.
@@ -141,4 +138,17 @@ impl Event {
         };
         frame.into()
     }
+}
+
+fn change(changes: &Changes<Verbatim>, dialect: Dialect) -> ChangeEvent<Changes<Verbatim>, (), ()> {
+    let values = changes.iter().map(|(name, change)| (name.clone(), in_dialect(change, dialect))).collect();
+    ChangeEvent { values, resources: ResourceSet::default() }
+}
+
+fn add(idx: usize, value: &Verbatim, dialect: Dialect) -> AddEvent<Verbatim, (), ()> {
+    let value = match dialect {
+        Dialect::Current => value.clone(),
+        Dialect::Plain => value.without_soft_references_and_data(),
+    };
+    AddEvent { idx, value, resources: ResourceSet::default() }
 }

@@ -18,7 +18,8 @@ use crate::{
     api::{Action, Config, ConnectionKey, Input, Tag, close},
     bus::{Bus, Listener, Purpose},
     cache::{Cache, Queried, Waiting},
-    connection::{Connection, Shared, inbox::Arrival},
+    connection::{Connection, Shared, inbox::Arrival, send::Writers},
+    content::TEXTS_AT_ONCE,
     counts::{RequestOutcome, Stats},
     http::Operation,
 };
@@ -90,10 +91,6 @@ const INLINE: usize = 8;
 /// input: most of the time, that is all.
 const JOBS_AT_ONCE: usize = 256;
 
-/// How many bytes of resources are put into messages with one input. A message with more is the
-/// only one of its input, for it is built as a whole.
-pub(crate) const TEXTS_AT_ONCE: usize = 64 << 10;
-
 /// How many one does in a turn, if that was not all.
 const JOBS_A_TURN: usize = 8;
 
@@ -122,6 +119,7 @@ impl Gateway {
                 jobs_a_turn: JOBS_A_TURN,
                 jobs_left: 0,
                 texts_left: 0,
+                writers: Writers::default(),
             },
             connections: BTreeMap::new(),
             closing: VecDeque::new(),

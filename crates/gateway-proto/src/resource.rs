@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use crate::{
     api::{ConnectionKey, Tag},
     content::{Content, Snapshot},
+    discard::Bulk,
     event::{Event, Kind},
     ids::{Subscribers, subscribers_from},
 };
@@ -193,5 +194,11 @@ impl Resource {
     fn event(&mut self, kind: Kind) -> Event {
         let version = self.loaded().map_or(0, |loaded| loaded.snapshot.version);
         Event::new(self.rid.clone(), kind, version)
+    }
+}
+
+impl Bulk for Resource {
+    fn bulk(&self) -> usize {
+        if let ResourceState::Loaded(loaded) = &self.state { loaded.snapshot.bulk() } else { 0 }
     }
 }

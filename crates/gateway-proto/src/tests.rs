@@ -259,6 +259,7 @@ impl Bench {
                     writeln!(self.log, "  ask {subject} {text}").unwrap();
                     assert!(self.requests.insert(tag, subject).is_none());
                 }
+                Action::Discard(_) => {}
                 Action::Release { tag } => {
                     let request = self.requests.remove(&tag);
                     match request.or_else(|| self.listeners.remove(&tag)).expect("released something unknown") {

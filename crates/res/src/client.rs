@@ -7,6 +7,7 @@ use std::fmt;
 
 mod events;
 mod messages;
+mod open_frame;
 
 use relogin_json::{Lossy, Object};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use thiserror::Error as ThisError;
 pub use self::{
     events::{AddEvent, ChangeEvent, Event, EventKind, RemoveEvent, UnsubscribeEvent, encode_event},
     messages::{CallResult, Message, Response},
+    open_frame::OpenFrame,
 };
 use crate::{Collection, Error, Map, Members, Model, Present, ResourceId, Value, Version, members, read, rid::is_part};
 

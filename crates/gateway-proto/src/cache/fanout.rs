@@ -105,17 +105,6 @@ impl Fanout {
         self.queue.iter().any(|queued| queued.notice.resource == key)
     }
 
-    /// Throws something away, nobody being there any more. False if nothing is left.
-    pub(super) fn throw_away(&mut self) -> bool {
-        if let Some(mut subscribers) = self.gone.first_entry() {
-            if subscribers.get_mut().pop_first().is_none() {
-                subscribers.remove();
-            }
-            return true;
-        }
-        self.queue.pop_front().is_some()
-    }
-
     fn first(&self) -> u64 {
         self.next - self.queue.len() as u64
     }

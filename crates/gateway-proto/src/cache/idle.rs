@@ -93,11 +93,6 @@ impl Idle {
         }
     }
 
-    /// Throws something away, the cache being used no more. False if nothing is left.
-    pub(super) fn throw_away(&mut self) -> bool {
-        self.by_time.pop_first().is_some() || self.names.pop_first().is_some()
-    }
-
     fn is_over(&self) -> bool {
         self.by_time.len() + self.names.len() > self.max_resources || self.bytes > self.max_bytes
     }

@@ -69,6 +69,7 @@ impl Cache {
         match fetched {
             Ok((resource, bytes)) => {
                 let notices = self.replace(key, &resource.content, bytes);
+                bus.discard(resource.content);
                 self.set_bytes(key, bytes);
                 self.evict(bus);
                 notices

@@ -2,7 +2,7 @@
 //! takes a few of them, and other work comes in between. Must not depend on connections.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     ops::Bound::{Excluded, Unbounded},
     sync::Arc,
 };
@@ -238,14 +238,4 @@ impl Cache {
         self.sweeps.push_front(Sweep { name, task: SweepTask::Fail(error) });
         notices
     }
-}
-
-/// Drops a part of sweeps that are no longer wanted. False if nothing is left.
-pub(super) fn drop_some(sweeps: &mut VecDeque<Sweep>) -> bool {
-    if let Some(Sweep { task: SweepTask::Unlink(_, queries), .. }) = sweeps.front_mut()
-        && queries.pop_first().is_some()
-    {
-        return true;
-    }
-    sweeps.pop_front().is_some()
 }

@@ -1,8 +1,9 @@
 //! Sends events to a client: holds them back while something must come first, and sends them with
 //! the resources that they newly refer to.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
+use bytes::Bytes;
 use relogin_res::{Error, ResourceId};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     subscription::State,
     task::{Deliver, Task, Wait},
     walk::{Edges, Walk},
+    writing::{PendingMessage, Writing},
 };
 use crate::{
     api::{Config, close},
@@ -83,21 +85,39 @@ impl Connection {
         self.then(Job::Complete(task));
     }
 
-    /// Sends an event, all that it newly refers to being there. The caller must
-    /// [`Connection::pump`] on.
-    pub(crate) fn finish_delivery(&mut self, deliver: Deliver, gathered: &Gathered, shared: &mut Shared) {
-        let Deliver { rid, event, wait } = deliver;
-        let frame = event.frame_with(&rid, self.dialect(), self.texts(gathered));
-        shared.texts_left = shared.texts_left.saturating_sub(frame.len());
+    /// Sends an event, or begins to write it, all that it newly refers to being there.
+    pub(super) fn begin_event(&mut self, mut deliver: Deliver, gathered: Gathered, shared: &mut Shared) {
+        let Gathered { fresh, found } = gathered;
+        shared.bus.discard(mem::take(&mut deliver.wait.seen));
+        if found.is_empty() {
+            let frame = deliver.event.frame(&deliver.rid, self.dialect());
+            return self.finish_event(frame, deliver, fresh, shared);
+        }
+        let frame = deliver.event.open_frame(&deliver.rid, self.dialect());
+        let writing = Writing::new(frame, found, self.dialect());
+        self.then(Job::Write(Box::new(writing), PendingMessage::Event(deliver, fresh)));
+    }
+
+    /// Sends an event that was written.
+    pub(super) fn finish_event(
+        &mut self,
+        frame: impl Into<Bytes>,
+        deliver: Deliver,
+        fresh: Vec<ResourceId>,
+        shared: &mut Shared,
+    ) {
         self.send(frame, shared);
+        let Deliver { rid, event, wait } = deliver;
         if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.delivering = None;
         }
-        self.then(Job::Show(Edges::of(gathered.fresh.clone())));
+        let fresh = Arc::new(fresh);
+        self.then(Job::Show(Edges::of(&fresh)));
         self.then(Job::Link(rid.clone(), wait.roots.into_iter()));
-        self.then(Job::Unlink(rid, event.dropped_references().into_iter()));
+        self.then(Job::Unlink(rid.clone(), event.dropped_references().into_iter()));
         self.then(Job::Release);
-        self.then(Job::PumpAll(gathered.fresh.clone().into_iter()));
+        self.then(Job::PumpAll(fresh, 0));
+        self.pump(&rid);
     }
 
     fn deliver_delete(&mut self, rid: &ResourceId, event: &Event, shared: &mut Shared) {

@@ -1,7 +1,7 @@
 //! A connection that is an HTTP request: it makes one request, with what its services say about the
 //! response, and is closed by the answer.
 
-use std::mem;
+use std::{collections::BTreeMap, mem};
 
 use relogin_res::{
     Error, ResourceId,
@@ -9,7 +9,7 @@ use relogin_res::{
     service::{self, Headers, Meta, Response},
 };
 
-use super::{Connection, Shared, gathering::Gathered, subscription::State};
+use super::{Connection, Shared};
 use crate::{
     api::Action,
     http::{Answer, Operation, Outcome, Resources, resources::Found},
@@ -99,14 +99,13 @@ impl Connection {
     }
 
     /// Answers the HTTP request by the resource that it asked for.
-    pub(super) fn respond_by_resources(&mut self, root: ResourceId, gathered: &Gathered, shared: &mut Shared) {
-        let found = gathered.all().filter_map(|rid| match &self.subscriptions.get(rid)?.state {
-            State::Loaded(snapshot) => Some((rid.clone(), Found::Content(snapshot.clone()))),
-            State::Failed(error) => Some((rid.clone(), Found::Error(error.clone()))),
-            _ => None,
-        });
-        let resources = Resources { root, found: found.collect() };
-        self.respond(None, Outcome::Resources(resources), shared);
+    pub(super) fn respond_by_resources(
+        &mut self,
+        root: ResourceId,
+        found: BTreeMap<ResourceId, Found>,
+        shared: &mut Shared,
+    ) {
+        self.respond(None, Outcome::Resources(Resources { root, found }), shared);
     }
 
     /// Answers a request by an error.

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, mem, sync::Arc};
 
 use relogin_res::{
     Error, ResourceId,
-    client::{encode_error, encode_resource, encode_result},
+    client::{OpenFrame, ResourceSet, encode_error, encode_resource},
 };
 
 use super::{
@@ -15,11 +15,9 @@ use super::{
     subscription::State,
     task::{Fetch, FetchKind, Task, Wait},
     walk::{Edges, Visit, Walk},
+    writing::{PendingMessage, Writing},
 };
-use crate::{
-    content::{Snapshot, Texts},
-    ids::TaskId,
-};
+use crate::{content::Snapshot, http::resources::Found, ids::TaskId};
 
 impl Connection {
     /// Begins to get a resource for the request `id`, which is answered in the end.
@@ -167,7 +165,8 @@ impl Connection {
     pub(super) fn gather(&mut self, mut gathering: Box<Gathering>, shared: &mut Shared) {
         let Gathering { task, walk, seen, gathered } = &mut *gathering;
         let Some(visit) = walk.step(&self.subscriptions) else {
-            return self.complete(*task, gathered, shared);
+            shared.bus.discard(mem::take(seen));
+            return self.complete(*task, mem::take(gathered), shared);
         };
         if let Visit::Root(rid) | Visit::Child(rid) = visit
             && let Some(subscription) = self.subscriptions.get(&rid)
@@ -175,9 +174,16 @@ impl Connection {
         {
             match &subscription.state {
                 // Since it was looked at, something may have been taken from the client again.
-                State::Waiting | State::Loading => return self.explore_again(*task),
-                State::Failed(_) => gathered.failed.push(rid),
-                State::Loaded(_) => {
+                State::Waiting | State::Loading => {
+                    let task = *task;
+                    shared.bus.discard(gathering);
+                    return self.explore_again(task);
+                }
+                State::Failed(error) => {
+                    gathered.found.insert(rid, Found::Error(error.clone()));
+                }
+                State::Loaded(snapshot) => {
+                    gathered.found.insert(rid.clone(), Found::Content(Arc::clone(snapshot)));
                     gathered.fresh.push(rid.clone());
                     walk.descend(rid);
                 }
@@ -195,70 +201,70 @@ impl Connection {
         self.then(Job::Complete(task));
     }
 
-    fn complete(&mut self, task: TaskId, gathered: &Gathered, shared: &mut Shared) {
+    fn complete(&mut self, task: TaskId, gathered: Gathered, shared: &mut Shared) {
         match self.tasks.remove(&task) {
             Some(Task::Fetch(fetch)) => {
                 self.forget_fetch(&fetch.rid, task);
-                self.finish_fetch(fetch, gathered, shared);
+                self.begin_answer(fetch, gathered, shared);
             }
-            Some(Task::Deliver(deliver)) => {
-                let rid = deliver.rid.clone();
-                self.finish_delivery(deliver, gathered, shared);
-                self.pump(&rid);
-            }
+            Some(Task::Deliver(deliver)) => self.begin_event(deliver, gathered, shared),
             Some(Task::Call(_)) | None => {}
         }
     }
 
-    /// What is to be sent of `gathered`.
-    pub(crate) fn texts(&self, gathered: &Gathered) -> Texts<'_> {
-        let mut texts = Texts::default();
-        for rid in gathered.all() {
-            match self.subscriptions.get(rid).map(|subscription| &subscription.state) {
-                Some(State::Loaded(snapshot)) => snapshot.put_into(&mut texts, rid, self.dialect()),
-                Some(State::Failed(error)) => {
-                    texts.errors.insert(rid.clone(), error.clone());
-                }
-                _ => {}
-            }
-        }
-        texts
-    }
-
-    fn finish_fetch(&mut self, fetch: Fetch, gathered: &Gathered, shared: &mut Shared) {
-        let Fetch { id, rid, kind, .. } = fetch;
+    fn begin_answer(&mut self, fetch: Fetch, gathered: Gathered, shared: &mut Shared) {
+        let Fetch { id, rid, kind, wait, .. } = fetch;
+        shared.bus.discard(wait.seen);
         let error = match self.subscriptions.get(&rid).map(|subscription| &subscription.state) {
             Some(State::Failed(error)) if kind != FetchKind::Result => Some(error.clone()),
             // What the client has of it is held by others, and will not be kept up to date for it.
             Some(State::Deleted) => Some(Error::deleted()),
             _ => None,
         };
+        let Gathered { fresh, found } = gathered;
         if self.is_http() {
             return match &error {
                 Some(error) => self.refuse(id, error, shared),
-                None => self.respond_by_resources(rid, gathered, shared),
+                None => self.respond_by_resources(rid, found, shared),
             };
         }
-        let frame = match (kind, &error) {
-            (FetchKind::Subscribe | FetchKind::Get, Some(error)) => encode_error(id, error),
-            (FetchKind::Subscribe | FetchKind::Get, None) => encode_result(id, Some(&self.texts(gathered))),
-            (FetchKind::Result, Some(error)) => encode_failed_result(id, &rid, error),
-            (FetchKind::Result, None) => encode_resource(id, &rid, &self.texts(gathered)),
-        };
-        shared.texts_left = shared.texts_left.saturating_sub(frame.len());
-        self.answer(frame, shared);
-        self.unpin(&rid);
-        if error.is_some() {
+        if let Some(error) = error {
+            let frame = match kind {
+                FetchKind::Subscribe | FetchKind::Get => encode_error(id, &error),
+                FetchKind::Result => encode_failed_result(id, &rid, error),
+            };
+            self.answer(frame, shared);
+            self.unpin(&rid);
             return self.release(rid);
         }
-        self.then(Job::Show(Edges::of(gathered.fresh.clone())));
+        let frame = match kind {
+            FetchKind::Subscribe | FetchKind::Get => OpenFrame::result(id),
+            FetchKind::Result => OpenFrame::resource(id, &rid),
+        };
+        let writing = Writing::new(frame, found, self.dialect());
+        self.then(Job::Write(Box::new(writing), PendingMessage::Answer(rid, kind, fresh)));
+    }
+
+    /// Sends an answer that was written.
+    pub(super) fn finish_answer(
+        &mut self,
+        frame: String,
+        rid: ResourceId,
+        kind: FetchKind,
+        fresh: Vec<ResourceId>,
+        shared: &mut Shared,
+    ) {
+        self.answer(frame, shared);
+        self.unpin(&rid);
+        let fresh = Arc::new(fresh);
+        self.then(Job::Show(Edges::of(&fresh)));
         if kind == FetchKind::Get {
             // What else the client has may refer to some of it, and make it stay.
             self.release(rid);
         } else if let Some(subscription) = self.subscriptions.get_mut(&rid) {
             subscription.direct += 1;
         }
-        self.then(Job::PumpAll(gathered.fresh.clone().into_iter()));
+        self.then(Job::PumpAll(fresh, 0));
     }
 
     /// Answers that the resource cannot be had.
@@ -267,7 +273,7 @@ impl Connection {
         self.forget_fetch(&rid, task);
         match kind {
             FetchKind::Subscribe | FetchKind::Get => self.refuse(id, error, shared),
-            FetchKind::Result => self.answer(encode_failed_result(id, &rid, error), shared),
+            FetchKind::Result => self.answer(encode_failed_result(id, &rid, error.clone()), shared),
         }
         self.unpin(&rid);
         self.release(rid);
@@ -275,8 +281,8 @@ impl Connection {
 }
 
 /// The method itself has succeeded, whatever becomes of the resource.
-fn encode_failed_result(id: u64, rid: &ResourceId, error: &Error) -> String {
-    let mut texts = Texts::default();
-    texts.errors.insert(rid.clone(), error.clone());
-    encode_resource(id, rid, &texts)
+fn encode_failed_result(id: u64, rid: &ResourceId, error: Error) -> String {
+    let mut resources = ResourceSet::<(), ()>::default();
+    resources.errors.insert(rid.clone(), error);
+    encode_resource(id, rid, &resources)
 }

@@ -1,11 +1,11 @@
 //! Collects the resources below those that a task has waited for. Must not send them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use relogin_res::ResourceId;
 
 use super::walk::Walk;
-use crate::ids::TaskId;
+use crate::{discard::Bulk, http::resources::Found, ids::TaskId};
 
 /// A look through all that a task has waited for.
 #[derive(Debug)]
@@ -16,18 +16,17 @@ pub(crate) struct Gathering {
     pub(super) gathered: Gathered,
 }
 
-/// Resources below some roots, by what is to be sent of them.
+/// Resources below some roots, as they are to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     /// There, and not with the client yet.
     pub(super) fresh: Vec<ResourceId>,
-    /// Could not be loaded.
-    pub(super) failed: Vec<ResourceId>,
+    /// These, and those that could not be loaded.
+    pub(super) found: BTreeMap<ResourceId, Found>,
 }
 
-impl Gathered {
-    /// All of them.
-    pub(super) fn all(&self) -> impl Iterator<Item = &ResourceId> {
-        self.fresh.iter().chain(&self.failed)
+impl Bulk for Gathering {
+    fn bulk(&self) -> usize {
+        self.seen.len()
     }
 }

@@ -136,11 +136,11 @@ impl Connection {
 
     /// Notes that the client has a resource from now on, and that what refers to each of those
     /// below is with the client.
-    pub(super) fn show(&mut self, edge: &Edge) {
+    pub(super) fn show(&mut self, edge: &Edge, shared: &mut Shared) {
         match edge {
             Edge::Begin(rid) => {
                 if let Some(subscription) = self.subscriptions.get_mut(rid) {
-                    subscription.state = State::Visible;
+                    shared.bus.discard(mem::replace(&mut subscription.state, State::Visible));
                 }
             }
             Edge::Child(child) => {
@@ -195,8 +195,7 @@ impl Connection {
         if let Some(snapshot) = cached.or_else(|| self.subscribe_to_cache(rid, shared)) {
             self.fill(rid, &snapshot);
         }
-        let references: Vec<_> = references.into_keys().collect();
-        self.then(Job::Loosen(references.into_iter()));
+        self.then(Job::Loosen(references.into_keys()));
         if must_recheck {
             self.recheck(rid, shared);
         }
@@ -264,17 +263,18 @@ impl Connection {
                 self.see_to(&rid);
                 self.end_turn(&rid);
                 self.end_loading(&rid);
-                let Some(subscription) = self.subscriptions.remove(&rid) else { return };
+                let Some(mut subscription) = self.subscriptions.remove(&rid) else { return };
                 self.count_out(&rid, &subscription.target, shared);
                 if let Some(key) = subscription.resource {
                     shared.cache.unsubscribe(key, &subscription.target, &(self.key, rid), &mut shared.bus);
                 }
-                if let AccessState::Asked(tag, tasks) = subscription.access {
+                if let AccessState::Asked(tag, tasks) = mem::replace(&mut subscription.access, AccessState::Unknown) {
                     shared.bus.release(tag);
                     // Only calls: whoever wants the resource itself has pinned it.
                     tasks.into_iter().for_each(|task| self.ask_call_access(task, shared));
                 }
-                self.jobs.orphaned.extend(subscription.waiting);
+                self.jobs.orphaned.extend(mem::take(&mut subscription.waiting));
+                shared.bus.discard(subscription);
             }
         }
     }

@@ -2,18 +2,23 @@
 //! each does one step and returns what is to be done next. While there are any, nothing else
 //! happens to the connection ([`super::inbox`]). Must not depend on how much is done at a time.
 
-use std::{mem, sync::Arc, vec};
+use std::{collections::btree_map, mem, sync::Arc, vec};
 
 use bytes::Bytes;
 use relogin_res::ResourceId;
 
+#[cfg(test)]
+use super::task::Task;
 use super::{
     Connection, Shared,
     gathering::Gathering,
     subscription::AccessResult,
     trial::{Hold, Trial},
     walk::{Edges, Walk},
+    writing::{PendingMessage, Writing},
 };
+#[cfg(test)]
+use crate::discard::Bulk;
 use crate::{content::Snapshot, ids::TaskId};
 
 /// The jobs of a connection.
@@ -35,7 +40,7 @@ pub(crate) enum Job {
     /// Subscribes to what the content of a resource refers to, from a value of it on.
     Fill(ResourceId, Arc<Snapshot>, usize),
     /// Takes away one reference to each of these.
-    Loosen(vec::IntoIter<ResourceId>),
+    Loosen(btree_map::IntoKeys<ResourceId, u32>),
     /// Subscribes to these, and pins them.
     Attach(vec::IntoIter<ResourceId>),
     /// Lets a task wait for what is not there yet.
@@ -61,17 +66,19 @@ pub(crate) enum Job {
     /// Notes that the client has lost it.
     Hide(Edges),
     /// Looks what of it and below nothing holds.
-    Judge(Vec<ResourceId>, Vec<ResourceId>),
+    Judge(Vec<ResourceId>, Arc<Vec<ResourceId>>),
     /// Finds out what nothing holds, and what of that the client has lost.
-    FindUnheld(Box<Trial>, Vec<ResourceId>),
+    FindUnheld(Box<Trial>, Arc<Vec<ResourceId>>),
     /// Ends these subscriptions.
     Drop(Edges),
     /// Takes these as new, as far as they are there still.
-    Resubscribe(vec::IntoIter<ResourceId>),
+    Resubscribe(Arc<Vec<ResourceId>>, usize),
     /// Sends the events of a resource that have waited for no more reason.
     Pump(ResourceId),
-    /// Those of several.
-    PumpAll(vec::IntoIter<ResourceId>),
+    /// Those of several, from one of them on.
+    PumpAll(Arc<Vec<ResourceId>>, usize),
+    /// Writes a message that has resources in it, and sends it.
+    Write(Box<Writing>, PendingMessage),
     /// Sends the answer to a request.
     Answer(Bytes),
     /// Lets a task hear what may be done with a resource.
@@ -93,10 +100,11 @@ impl Connection {
     /// Does jobs, so many steps of them at the most. Returns how many steps those were.
     pub(crate) fn do_jobs(&mut self, most: usize, shared: &mut Shared) -> usize {
         for done in 0..most {
+            let is_parked = self.is_parked();
             let Jobs { stack, added, .. } = &mut self.jobs;
             stack.extend(added.drain(..).rev());
             // A connection that has failed is closed.
-            if shared.texts_left == 0 || self.failure.is_some() {
+            if shared.texts_left == 0 || self.failure.is_some() || is_parked {
                 return done;
             }
             let Some(job) = stack.pop() else { return done };
@@ -136,7 +144,7 @@ impl Connection {
             Job::Gather(gathering) => self.gather(gathering, shared),
             Job::Show(mut edges) => {
                 if let Some(edge) = edges.step(&self.subscriptions) {
-                    self.show(&edge);
+                    self.show(&edge, shared);
                     self.then(Job::Show(edges));
                 }
             }
@@ -155,12 +163,15 @@ impl Connection {
                 }
             }
             Job::Pump(rid) => self.send_held(&rid, shared),
-            Job::PumpAll(mut rids) => {
-                if let Some(rid) = rids.next() {
-                    self.pump(&rid);
-                    self.then(Job::PumpAll(rids));
+            Job::PumpAll(rids, at) => {
+                if let Some(rid) = rids.get(at) {
+                    self.pump(rid);
+                    self.then(Job::PumpAll(rids, at + 1));
+                } else {
+                    shared.bus.discard(rids);
                 }
             }
+            Job::Write(writing, then) => self.write(writing, then, shared),
             Job::Answer(frame) => self.answer(frame, shared),
             Job::NeedAccess(rid, task) => self.need_access(&rid, task, shared),
             Job::Access(task, result) => self.on_access(task, &result, shared),
@@ -170,7 +181,7 @@ impl Connection {
             | Job::Judge(..)
             | Job::FindUnheld(..)
             | Job::Drop(_)
-            | Job::Resubscribe(_) => self.do_release(job, shared),
+            | Job::Resubscribe(..) => self.do_release(job, shared),
         }
     }
 
@@ -191,8 +202,8 @@ impl Connection {
             }
             Job::FindHidden(mut trial, starts) => {
                 if trial.step(&self.subscriptions) {
-                    let hidden = trial.unheld();
-                    self.then(Job::Hide(Edges::of(hidden.clone())));
+                    let hidden = Arc::new(trial.unheld());
+                    self.then(Job::Hide(Edges::of(&hidden)));
                     self.then(Job::Judge(starts, hidden));
                 } else {
                     self.then(Job::FindHidden(trial, starts));
@@ -210,10 +221,10 @@ impl Connection {
             }
             Job::FindUnheld(mut trial, hidden) => {
                 if trial.step(&self.subscriptions) {
-                    self.then(Job::Drop(Edges::of(trial.unheld())));
+                    self.then(Job::Drop(Edges::of(&Arc::new(trial.unheld()))));
                     // What is left of them is needed by something that the client will get: from
                     // now on, as new.
-                    self.then(Job::Resubscribe(hidden.into_iter()));
+                    self.then(Job::Resubscribe(hidden, 0));
                     self.then(Job::Release);
                 } else {
                     self.then(Job::FindUnheld(trial, hidden));
@@ -223,15 +234,50 @@ impl Connection {
                 if let Some(edge) = edges.step(&self.subscriptions) {
                     self.drop_subscription(edge, shared);
                     self.then(Job::Drop(edges));
+                } else {
+                    shared.bus.discard(edges);
                 }
             }
-            Job::Resubscribe(mut rids) => {
-                if let Some(rid) = rids.next() {
-                    self.resubscribe(&rid, shared);
-                    self.then(Job::Resubscribe(rids));
+            Job::Resubscribe(rids, at) => {
+                if let Some(rid) = rids.get(at) {
+                    self.resubscribe(rid, shared);
+                    self.then(Job::Resubscribe(rids, at + 1));
+                } else {
+                    shared.bus.discard(rids);
                 }
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    fn all_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.stack.iter().chain(&self.jobs.added)
+    }
+
+    /// How many bytes the messages have that are being written, and how many they have room for.
+    pub(crate) fn unfinished(&self) -> (usize, usize) {
+        let writing =
+            self.all_jobs().filter_map(|job| if let Job::Write(it, _) = job { Some(it.progress()) } else { None });
+        writing.fold((0, 0), |sums, (bytes, room)| (sums.0 + bytes, sums.1 + room))
+    }
+
+    /// How many ids its tables have that may be large: what resources refer to, and what tasks and
+    /// jobs have looked at.
+    pub(crate) fn table_sizes(&self) -> usize {
+        let references = self.subscriptions.values().map(|it| it.references.len());
+        let seen = self.tasks.values().map(|task| match task {
+            Task::Fetch(fetch) => fetch.wait.seen.len(),
+            Task::Deliver(deliver) => deliver.wait.seen.len(),
+            Task::Call(_) => 0,
+        });
+        let jobs = self.all_jobs().map(|job| match job {
+            Job::Gather(gathering) => gathering.bulk(),
+            Job::Write(writing, _) => writing.count(),
+            _ => 0,
+        });
+        references.chain(seen).chain(jobs).sum()
     }
 }

@@ -15,6 +15,8 @@ use super::{Connection, Shared, subscription::State, task::Task};
 pub(crate) struct Pace {
     /// True while the connection stands in [`Shared::ready`].
     is_ready: bool,
+    /// True while others write their large messages before it writes its own.
+    is_parked: bool,
     /// Resources to be asked for access again, because of events about them.
     outdated: BTreeSet<ResourceId>,
     /// Where the look through all subscriptions is, because of a token event, and how many have not
@@ -31,6 +33,13 @@ pub(crate) struct Pace {
     woken: BTreeSet<ResourceId>,
     /// Resources that a task has fetched while others wait for it.
     led: BTreeSet<ResourceId>,
+}
+
+impl Pace {
+    /// True if something still has its turn before it.
+    pub(super) fn has_more(&self) -> bool {
+        [&self.outdated, &self.unloaded, &self.woken, &self.led].iter().any(|rids| !rids.is_empty())
+    }
 }
 
 impl Connection {
@@ -134,7 +143,21 @@ impl Connection {
     }
 
     fn has_turn(&self, shared: &Shared) -> bool {
-        self.is_busy() || self.has_something_in_turn(shared)
+        !self.is_parked() && (self.is_busy() || self.has_something_in_turn(shared))
+    }
+
+    /// Has to wait for others: does nothing until that is over.
+    pub(crate) fn park(&mut self) {
+        self.pace.is_parked = true;
+    }
+
+    /// Goes on, in its turn.
+    pub(crate) fn unpark(&mut self) {
+        self.pace.is_parked = false;
+    }
+
+    pub(crate) fn is_parked(&self) -> bool {
+        self.pace.is_parked
     }
 
     fn has_something_in_turn(&self, shared: &Shared) -> bool {

@@ -10,6 +10,7 @@ use relogin_res::{Error, ResourceId, service::Access};
 use crate::{
     api::Tag,
     content::{References, Snapshot},
+    discard::Bulk,
     event::Event,
     ids::{ResourceKey, TaskId},
 };
@@ -183,5 +184,17 @@ impl Subscription {
     /// True if the client has the resource.
     pub(crate) fn is_visible(&self) -> bool {
         matches!(self.state, State::Visible | State::Deleted)
+    }
+}
+
+impl Bulk for Subscription {
+    fn bulk(&self) -> usize {
+        self.references.len() + self.held.events.len() + self.state.bulk()
+    }
+}
+
+impl Bulk for State {
+    fn bulk(&self) -> usize {
+        if let Self::Loaded(snapshot) = self { snapshot.bulk() } else { 0 }
     }
 }

@@ -3,12 +3,14 @@
 
 use std::{
     ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
     vec,
 };
 
 use relogin_res::ResourceId;
 
 use super::subscription::Subscriptions;
+use crate::discard::Bulk;
 
 /// A resource, and the last of what it refers to that was looked at.
 type Place = (ResourceId, Option<ResourceId>);
@@ -34,7 +36,8 @@ pub(crate) enum Visit {
 /// Goes through some resources, and once through what each of them refers to.
 #[derive(Debug)]
 pub(crate) struct Edges {
-    resources: vec::IntoIter<ResourceId>,
+    resources: Arc<Vec<ResourceId>>,
+    next: usize,
     at: Option<Place>,
 }
 
@@ -79,19 +82,26 @@ impl Walk {
 }
 
 impl Edges {
-    pub(crate) fn of(resources: Vec<ResourceId>) -> Self {
-        Self { resources: resources.into_iter(), at: None }
+    pub(crate) fn of(resources: &Arc<Vec<ResourceId>>) -> Self {
+        Self { resources: Arc::clone(resources), next: 0, at: None }
     }
 
     /// The next step; `None` at the end.
     pub(crate) fn step(&mut self, subscriptions: &Subscriptions) -> Option<Edge> {
         let Some(place) = &mut self.at else {
-            let rid = self.resources.next()?;
+            let rid = self.resources.get(self.next)?.clone();
+            self.next += 1;
             self.at = Some((rid.clone(), None));
             return Some(Edge::Begin(rid));
         };
         let child = next_child(subscriptions, place).map(Edge::Child);
         child.or_else(|| self.at.take().map(|(rid, _)| Edge::End(rid)))
+    }
+}
+
+impl Bulk for Edges {
+    fn bulk(&self) -> usize {
+        self.resources.bulk()
     }
 }
 

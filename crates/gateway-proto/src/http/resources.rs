@@ -27,6 +27,7 @@ impl Resources {
 }
 
 /// One of them.
+#[derive(Debug)]
 pub(crate) enum Found {
     Content(Arc<Snapshot>),
     Error(Error),

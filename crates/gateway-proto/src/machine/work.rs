@@ -60,12 +60,13 @@ impl TokenReset {
 }
 
 /// The kinds of work, in the order of their turns.
-const KINDS: [fn(&mut Gateway) -> bool; 10] = [
+const KINDS: [fn(&mut Gateway) -> bool; 11] = [
     Gateway::tell_some,
     Gateway::reset,
     Gateway::sweep_some,
     Gateway::tell_what_waited,
     Gateway::go_on_with_connections,
+    Gateway::let_next_one_write,
     Gateway::reload,
     Gateway::renew_tokens,
     Gateway::end_subscriptions,
@@ -96,10 +97,15 @@ impl Gateway {
 
     /// True if something is left to be done at once.
     pub(crate) fn has_work(&self) -> bool {
-        let Shared { cache, ready, .. } = &self.shared;
+        let Shared { cache, ready, writers, .. } = &self.shared;
         let of_services = !self.resets.is_empty() || cache.has_unlocked() || cache.can_reload() || cache.must_evict();
         let of_connections = !ready.is_empty() || !self.closing.is_empty() || !self.token_resets.is_empty();
-        of_services || of_connections || cache.has_untold() || cache.has_sweeps() || !self.wrecks.is_empty()
+        of_services
+            || of_connections
+            || writers.has_next()
+            || cache.has_untold()
+            || cache.has_sweeps()
+            || !self.wrecks.is_empty()
     }
 
     /// Lets subscribers be told of what happened to resources: some of them now.
@@ -246,6 +252,18 @@ impl Gateway {
         true
     }
 
+    fn let_next_one_write(&mut self) -> bool {
+        let Some(key) = self.shared.writers.next() else { return false };
+        match self.connections.get_mut(&key) {
+            Some(connection) => {
+                connection.unpark();
+                connection.get_ready(&mut self.shared);
+            }
+            None => self.shared.writers.leave(key),
+        }
+        true
+    }
+
     fn reload(&mut self) -> bool {
         let Shared { cache, bus, .. } = &mut self.shared;
         let has_some = cache.can_reload();
@@ -284,8 +302,10 @@ impl Gateway {
 
     fn end_subscriptions(&mut self) -> bool {
         let Some(connection) = self.closing.front_mut() else { return false };
-        if !connection.close_next(&mut self.shared) {
-            self.closing.pop_front();
+        if !connection.close_next(&mut self.shared)
+            && let Some(connection) = self.closing.pop_front()
+        {
+            self.shared.bus.discard(connection);
         }
         true
     }

@@ -28,7 +28,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
                 }
                 Action::Done { .. } => in_flight -= 1,
                 Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
-                Action::Release { .. } | Action::Listen { .. } => {}
+                Action::Release { .. } | Action::Listen { .. } | Action::Discard(_) => {}
                 Action::Accept { .. } => {}
                 Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
             }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag, machine::TEXTS_AT_ONCE};
+use crate::{Action, Config, ConnectionKey, Gateway, Input, Tag, content::TEXTS_AT_ONCE};
 
 /// A gateway, and what it does with each input.
 struct Bench {
@@ -15,15 +15,22 @@ struct Bench {
     listeners: BTreeMap<String, Tag>,
     texts: BTreeMap<ConnectionKey, Vec<String>>,
     closed: Vec<&'static str>,
-    /// Requests that were sent.
+    /// Requests that were sent, and inputs that were handed in.
     requests: usize,
+    inputs: usize,
     /// At the most, since [`Bench::begin`]: how many actions came of one input, and how much of any
     /// one thing in the cache or of the connections came or went with it.
     most_actions: usize,
     most_changes: usize,
-    /// At the most, since then: how many messages of more than [`TEXTS_AT_ONCE`] came of one input.
-    most_large: usize,
+    /// At the most, since then: how many bytes of messages were written with one input, and by how
+    /// many unfinished ones have grown; how many bytes these had room for; how many ids were freed
+    /// with one input.
+    most_written: usize,
+    most_made: usize,
+    most_unfinished: usize,
+    most_freed: usize,
     is_counting: bool,
+    counts_ids: bool,
 }
 
 /// No input may cause more than that: eight steps of work, of sixteen small things or of eight
@@ -45,10 +52,15 @@ impl Bench {
             texts: BTreeMap::new(),
             closed: Vec::new(),
             requests: 0,
+            inputs: 0,
             most_actions: 0,
             most_changes: 0,
-            most_large: 0,
+            most_written: 0,
+            most_made: 0,
+            most_unfinished: 0,
+            most_freed: 0,
             is_counting: false,
+            counts_ids: false,
         };
         bench.handle(Input::Timeout);
         bench
@@ -56,8 +68,10 @@ impl Bench {
 
     /// Forgets what it has counted, and counts from now on.
     fn begin(&mut self) {
+        self.inputs = 0;
         (self.requests, self.most_actions, self.most_changes, self.is_counting) = (0, 0, 0, true);
-        self.most_large = 0;
+        (self.most_written, self.most_made) = (0, 0);
+        (self.most_unfinished, self.most_freed) = (0, 0);
         self.texts.clear();
     }
 
@@ -75,12 +89,28 @@ impl Bench {
         if self.is_counting { self.gateway.shared.cache.most_subscribers() } else { 0 }
     }
 
+    /// How many ids tables of connections have, how many bytes their unfinished messages have, and
+    /// how many these have room for.
+    fn of_connections(&self) -> (usize, usize, usize) {
+        let all = self.gateway.connections.values().chain(&self.gateway.closing);
+        all.filter(|_| self.is_counting).fold((0, 0, 0), |(ids, bytes, room), connection| {
+            let (its_bytes, its_room) = connection.unfinished();
+            let its_ids = if self.counts_ids { connection.table_sizes() } else { 0 };
+            (ids + its_ids, bytes + its_bytes, room + its_room)
+        })
+    }
+
     fn handle(&mut self, input: Input<'_>) {
         let (before, audience) = (self.sizes(), self.audience());
+        let (ids, unfinished, _) = self.of_connections();
         self.gateway.handle(input, self.now);
+        self.inputs += 1;
+        let (ids_left, unfinished_now, room) = self.of_connections();
+        self.most_unfinished = self.most_unfinished.max(room);
+        self.most_made = self.most_made.max(unfinished_now.saturating_sub(unfinished));
         let changed = self.sizes().into_iter().zip(before).map(|(after, before)| after.abs_diff(before));
         let changed = changed.max().unwrap_or(0).max(self.audience().saturating_sub(audience));
-        let (mut actions, mut large) = (0, 0);
+        let (mut actions, mut written, mut discarded) = (0, unfinished_now, 0);
         while let Some(action) = self.gateway.poll_action() {
             actions += 1;
             match action {
@@ -98,15 +128,19 @@ impl Bench {
                     self.listeners.insert(pattern, tag);
                 }
                 Action::Send { connection, frame } => {
-                    large += usize::from(frame.len() > TEXTS_AT_ONCE);
+                    written += frame.len();
                     self.texts.entry(connection).or_default().push(String::from_utf8(frame.into()).unwrap());
                 }
+                Action::Discard(_) => discarded += 1,
                 Action::Close { reason, .. } => self.closed.push(reason),
                 _ => {}
             }
         }
         self.most_actions = self.most_actions.max(actions);
-        self.most_large = self.most_large.max(large);
+        self.most_written = self.most_written.max(written.saturating_sub(unfinished));
+        if discarded == 0 {
+            self.most_freed = self.most_freed.max(ids.saturating_sub(ids_left));
+        }
         self.most_changes = self.most_changes.max(changed);
     }
 
@@ -420,12 +454,80 @@ fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
     bench.check("taken in");
 }
 
+/// How many bytes may be written with one input: the last step may begin below the limit.
+const MOST_WRITTEN: usize = TEXTS_AT_ONCE + (32 << 10);
+
 #[test]
-fn large_answers_are_built_one_with_each_input() {
-    let (bench, connections) = answered_with_a_list(20, MANY);
-    assert!(connections.iter().all(|connection| bench.texts[connection][0].len() > TEXTS_AT_ONCE));
-    assert_eq!(bench.most_large, 1);
-    bench.check("answered");
+fn large_answers_are_written_in_pieces_one_after_the_other() {
+    let (mut bench, connections) = answered_with_a_list(5, MANY / 2);
+    for connection in &connections {
+        bench.request(*connection, "subscribe.large");
+        bench.grant();
+    }
+    bench.begin();
+    let large = |subject: &str, _: &str| match subject {
+        "get.large" => {
+            let references: Vec<_> = (0..MANY / 2).map(|number| format!(r#"{{"rid":"b.{number}"}}"#)).collect();
+            format!(r#"{{"result":{{"collection":[{}]}}}}"#, references.join(","))
+        }
+        _ => format!(r#"{{"result":{{"model":{{"x":"{}"}}}}}}"#, "x".repeat(1000)),
+    };
+    bench.settle(large);
+    let lengths = connections.iter().map(|connection| bench.texts[connection][0].len());
+    let longest = lengths.clone().max().unwrap();
+    assert!(lengths.min().unwrap() > 8 * MOST_WRITTEN);
+    assert!(bench.most_written <= MOST_WRITTEN, "{} bytes of {longest} at once", bench.most_written);
+    // The others have not begun.
+    assert!(bench.most_unfinished < longest + longest / 2, "{} bytes are unfinished", bench.most_unfinished);
+    // Events are written in the same way.
+    let other = bench.open(100);
+    bench.request(other, "subscribe.a");
+    bench.settle(each);
+    bench.begin();
+    bench.event("change", r#"{"values":{"x":{"rid":"large"}}}"#);
+    bench.settle(large);
+    let text = &bench.texts[&other][0];
+    assert!(text.len() > 8 * MOST_WRITTEN && text.starts_with(r#"{"event":"a.change","data":{"values":{"x":"#));
+    assert!(serde_json::from_str::<serde_json::Value>(text).is_ok());
+    assert!(bench.most_written <= MOST_WRITTEN, "{} bytes of an event at once", bench.most_written);
+    bench.check("written");
+}
+
+#[test]
+fn one_large_content_is_made_text_in_pieces() {
+    let mut bench = Bench::new(Config::default());
+    let connection = bench.open(1);
+    bench.begin();
+    bench.request(connection, "subscribe.a");
+    let values: Vec<_> = (0..4 * MANY).map(|number| format!(r#""{number:0100}""#)).collect();
+    let content = format!("[{}]", values.join(","));
+    bench.settle(|_, _| format!(r#"{{"result":{{"collection":{content}}}}}"#));
+    assert_eq!(bench.texts[&connection][0], format!(r#"{{"result":{{"collections":{{"a":{content}}}}},"id":1}}"#));
+    // What is made is copied at once.
+    assert!(bench.most_made <= MOST_WRITTEN, "{} bytes of {} at once", bench.most_made, content.len());
+}
+
+#[test]
+fn tables_of_clients_that_go_are_freed_elsewhere() {
+    // One goes while it waits for its turn to be answered, one has been answered, one gives the
+    // list back.
+    let (mut bench, connections) = answered_with_a_list(3, MANY);
+    let [waiting, answered, leaving] = connections[..] else { panic!() };
+    bench.counts_ids = true;
+    bench.request(leaving, "unsubscribe.list");
+    bench.settle(each);
+    bench.handle(Input::Closed { connection: answered });
+    bench.settle(each);
+    bench.request(waiting, "unsubscribe.list");
+    bench.request(waiting, "subscribe.list");
+    while bench.gateway.has_work() && bench.gateway.connections[&waiting].unfinished().1 == 0 {
+        bench.handle(Input::Timeout);
+        bench.grant();
+    }
+    bench.handle(Input::Closed { connection: waiting });
+    bench.settle(each);
+    assert!(bench.gateway.closing.is_empty());
+    assert!(bench.most_freed <= MOST_CHANGES, "{} ids at once", bench.most_freed);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::mem;
 
 use relogin_gateway_proto::Action;
+use tokio::task::spawn_blocking;
 
 use super::Driver;
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
 impl Driver {
     /// Carries out all that the state machine wants done by now.
     pub(super) fn act(&mut self) {
+        let mut discarded = Vec::new();
         while let Some(action) = self.machine.poll_action() {
             self.work += 1;
             match action {
@@ -67,9 +69,14 @@ impl Driver {
                     trace::asked(tag.0, &subject, &payload);
                     self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
                 }
+                Action::Discard(large) => discarded.push(large),
                 Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
             }
         }
         self.last_shared.forget();
+        if !discarded.is_empty() {
+            // It takes milliseconds, and nobody waits for it.
+            spawn_blocking(move || drop(discarded));
+        }
     }
 }

@@ -441,7 +441,7 @@ impl World {
                         self.at(at, Happening::Asked(life, tag, subject.clone(), payload.clone()));
                     }
                 }
-                Action::Done { .. } | Action::Listen { .. } | Action::Release { .. } => {}
+                Action::Done { .. } | Action::Listen { .. } | Action::Release { .. } | Action::Discard(_) => {}
             }
         }
     }
