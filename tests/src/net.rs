@@ -1,6 +1,6 @@
 //! Addresses of this machine that nobody else gets.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail};
 use tokio::{
@@ -25,10 +25,23 @@ impl Address {
     /// # Errors
     /// If the machine has none left.
     pub fn reserve() -> Result<Self> {
+        Self::reserve_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same of a port that is free on all addresses of this machine.
+    ///
+    /// # Errors
+    /// If the machine has none left.
+    pub fn reserve_everywhere() -> Result<Self> {
+        Self::reserve_on(Ipv4Addr::UNSPECIFIED)
+    }
+
+    fn reserve_on(ip: Ipv4Addr) -> Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).context("reserving a port")?;
-        Ok(Self { addr: socket.local_addr()?, _reservation: socket })
+        socket.bind((ip, 0).into()).context("reserving a port")?;
+        let port = socket.local_addr()?.port();
+        Ok(Self { addr: (Ipv4Addr::LOCALHOST, port).into(), _reservation: socket })
     }
 
     /// The reserved address.

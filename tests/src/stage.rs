@@ -5,7 +5,7 @@
 
 use std::{
     env, fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -54,6 +54,7 @@ pub struct Stage {
     /// What starts the service, if it is not started directly.
     wrapper: Vec<String>,
     folder: TempDir,
+    listens_everywhere: bool,
 }
 
 /// A place for a server that may be killed and started again.
@@ -90,6 +91,7 @@ impl Stage {
             legacy: None,
             wrapper: Vec::new(),
             folder: tempfile::tempdir().context("making a folder")?,
+            listens_everywhere: false,
         };
         stage.nats.args = args(["-a", "127.0.0.1", "-p", &stage.nats.address.port().to_string()]);
         let nats = stage.nats_url();
@@ -122,6 +124,17 @@ impl Stage {
     /// If it does not, or does not run.
     pub async fn service_ends(&mut self) -> Result<ExitStatus> {
         self.service.process.take().context("the service does not run")?.ended().await
+    }
+
+    /// Lets the service listen on all addresses of this machine, and another port, from its next
+    /// start on.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn listen_everywhere(&mut self) -> Result<()> {
+        self.service.address = Address::reserve_everywhere()?;
+        self.listens_everywhere = true;
+        Ok(())
     }
 
     /// Starts everything, with the demo's users and counter; `options` go to `relogin serve
@@ -198,7 +211,11 @@ impl Stage {
     /// # Errors
     /// If it does not get ready.
     pub async fn restart_with(&mut self, options: &[&str]) -> Result<()> {
-        let listen = self.service.address.get().to_string();
+        let mut listen = self.service.address.get();
+        if self.listens_everywhere {
+            listen.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+        let listen = listen.to_string();
         let data = self.data().display().to_string();
         // A name that leads to this machine is refused, unless it is named.
         let plain = format!("http://{PLAIN_HOST}");

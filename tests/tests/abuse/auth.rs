@@ -23,6 +23,7 @@ on!(
     login_attempts_behind_a_proxy_hold_up_nobody_else,
     login_attempts_without_addresses_hold_up_nobody_else,
     login_attempts_from_elsewhere_lock_nobody_out,
+    login_attempts_sent_at_once_are_checked_like_one_by_one,
     login_attempts_write_a_trickle_to_the_disk,
     one_user_has_so_many_sessions,
     one_token_makes_so_many_sessions,
@@ -268,6 +269,55 @@ async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Res
         jane.log_in("jane", "jane").await?;
     }
     guessers.stop().await?;
+    Ok(())
+}
+
+/// Of guesses sent at once, no more are checked than of guesses sent one by one, though the users
+/// program would check eight at a time; and one address has so many in the queue, so that others
+/// get their turns.
+async fn login_attempts_sent_at_once_are_checked_like_one_by_one(stage: &mut Stage) -> Result<()> {
+    /// At work, or waiting for the outcomes of those; waiting for their turn, of one address; and
+    /// how many are checked before the name has to wait.
+    const RUNNING: usize = 8;
+    const WAITING: usize = 64;
+    const CHECKED: usize = 6;
+    const GUESSES: usize = 100;
+
+    let program = stage.folder().join("users");
+    // Judges guesses once the test lets it.
+    let script = "#!/bin/sh\nread -r question\necho \"$question\" >> asked\ncase \"$question\" in\n\
+        *'\"jane\"'*) while [ ! -e go ]; do sleep 0.05; done; echo '{\"user\":null}';;\n\
+        *) echo '{\"user\":{\"id\":4,\"name\":\"John\",\"role\":\"user\"}}';;\nesac\n";
+    fs::write(&program, script)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700))?;
+    stage.serve(&["--users", "exec:./users", "--trusted-proxy", "loopback"]).await?;
+    let url = stage.gateway_url();
+    let (mut stranger, _) = Res::bringing(&url, &[("X-Forwarded-For", "203.0.113.1")]).await?;
+    for m in 0..GUESSES {
+        guess(&mut stranger, Some("jane"), 0, m).await?;
+    }
+    let mut codes = std::collections::BTreeMap::<String, usize>::new();
+    let code_of = |frame: &Value| Some(frame["error"]["code"].as_str()?.to_owned());
+    // Those that find no place in the queue are refused while nothing is judged yet.
+    for _ in 0..GUESSES - RUNNING - WAITING {
+        let code = code_of(&stranger.frame().await?).context("a guess was right")?;
+        *codes.entry(code).or_default() += 1;
+    }
+    ensure!(codes == [("session.tooManyAttempts".to_owned(), GUESSES - RUNNING - WAITING)].into(), "{codes:?}");
+    // All places at work are taken, so the honest one waits, and is next.
+    let (mut john, _) = Res::bringing(&url, &[("X-Forwarded-For", "198.51.100.7")]).await?;
+    let id = john.send("auth.session.login", Some(json!({ "username": "john", "password": "john" }))).await?;
+    fs::write(program.with_file_name("go"), "")?;
+    john.answer(id).await?.payload()?;
+    for _ in 0..RUNNING + WAITING {
+        let code = code_of(&stranger.frame().await?).context("a guess was right")?;
+        *codes.entry(code).or_default() += 1;
+    }
+    let wrong = codes.get("session.wrongUsernamePassword").copied();
+    ensure!(wrong == Some(CHECKED) && codes.len() == 2, "{codes:?}");
+    let asked = fs::read_to_string(program.with_file_name("asked"))?;
+    let checked = asked.lines().filter(|line| line.contains("\"jane\"")).count();
+    ensure!(checked == CHECKED, "{checked} guesses were checked");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What strangers do by HTTP, and what proxies leave out.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use relogin_tests::{
 };
 
 on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
-    a_name_that_leads_here_opens_nothing, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
+    a_name_that_leads_here_opens_nothing, beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
     a_proxy_that_leaves_things_out_is_told_of_in_the_log, behind_a_proxy_cookies_are_as_secure_as_the_site, many_strange_pages_are_few_lines_in_the_log,
     headers_of_proxies_are_read_of_proxies_and_bounded, bodies_that_take_their_time_are_not_waited_for,
     behind_a_proxy_each_client_has_its_places);
@@ -34,14 +34,22 @@ pub(super) async fn program(to: SocketAddr) -> Result<String> {
 
 /// All that comes in answer to a request.
 async fn answer(to: SocketAddr, request: &str) -> Result<String> {
-    let mut raw = Raw::connect(to, STRANGER).await?;
+    answer_from(STRANGER, to, request).await
+}
+
+async fn answer_from(from: Ipv4Addr, to: SocketAddr, request: &str) -> Result<String> {
+    let mut raw = Raw::connect(to, from).await?;
     raw.send(request.as_bytes()).await?;
     Ok(String::from_utf8_lossy(&raw.ended().await?).into_owned())
 }
 
 /// The status of what comes in answer to a request for a WebSocket of this host and page.
 async fn upgrade(to: SocketAddr, host: &str, page: &str) -> Result<String> {
-    let mut raw = Raw::connect(to, STRANGER).await?;
+    upgrade_from(STRANGER, to, host, page).await
+}
+
+async fn upgrade_from(from: Ipv4Addr, to: SocketAddr, host: &str, page: &str) -> Result<String> {
+    let mut raw = Raw::connect(to, from).await?;
     let request = Raw::upgrade(to, &[("Origin", page)]).replacen(&to.to_string(), host, 1);
     raw.send(request.as_bytes()).await?;
     Ok(raw.head().await?.split(' ').nth(1).unwrap_or_default().to_owned())
@@ -117,6 +125,58 @@ async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
     stage.service_says("which option would let it in", &format!("--public-url \"https://{host}\"")).await?;
     innocent.goes_on(2).await?;
     innocent.leave().await?;
+    Ok(())
+}
+
+/// The address of this machine by which others reach it, if it has one.
+fn own_address() -> Option<Ipv4Addr> {
+    // Nothing is sent: the system says from where it would be.
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        IpAddr::V4(ip) if !ip.is_loopback() => Some(ip),
+        _ => None,
+    }
+}
+
+/// Listening beyond this machine, without being told by which name it is known: each host may be
+/// its name, and the pages of that host are its own. But a page without an origin is nobody's, and
+/// one without TLS, which anybody on the way may have written, does nothing with cookies. The
+/// honest one is the page with TLS: there is no key to refresh, and it is told so.
+async fn beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies(stage: &mut Stage) -> Result<()> {
+    stage.listen_everywhere()?;
+    stage.up(&["--cookie-session"]).await?;
+    stage.service_says("that each name counts", "listening beyond this machine without --public-url").await?;
+    let port = stage.gateway_addr().port();
+    let by = own_address().into_iter().chain([Ipv4Addr::LOCALHOST]);
+    for ip in by {
+        let (to, from) = (SocketAddr::from((ip, port)), if ip.is_loopback() { STRANGER } else { ip });
+        let host = format!("chat.example:{port}");
+        for (page, is_own) in [
+            (format!("http://{host}"), true),
+            (format!("https://{host}"), true),
+            ("http://chat.example".to_owned(), false),
+            (format!("http://chat.example:{}", port ^ 1), false),
+            (format!("http://other.example:{port}"), false),
+            (format!("http://localhost:{port}"), false),
+            ("null".to_owned(), false),
+        ] {
+            let opened = upgrade_from(from, to, &host, &page).await?;
+            ensure!(opened == if is_own { "101" } else { "403" }, "{to} {page} {opened}");
+            // Without a key there is nothing to refresh, which only who may act is told.
+            let request = format!(
+                "POST /api/session/refresh HTTP/1.1\r\nHost: {host}\r\nOrigin: {page}\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            let answer = answer_from(from, to, &request).await?;
+            let status = if is_own && page.starts_with("https:") { "401" } else { "403" };
+            ensure!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{to} {page} {answer}");
+        }
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nSec-Fetch-Site: none\r\nConnection: close\r\n\r\n");
+        let page = answer_from(from, to, &request).await?;
+        let cookie = page.lines().find_map(|line| line.strip_prefix("set-cookie: ")).context("no cookie")?;
+        ensure!(cookie.starts_with("__Host-") && cookie.contains("Secure"), "{cookie}");
+    }
     Ok(())
 }
 
