@@ -4,6 +4,8 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
 };
 
 use relogin_tests::{process::Process, res::Res};
@@ -12,6 +14,8 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+
+use crate::nats_gateway::DEADLINE;
 
 /// A working directory that is removed at the end.
 pub(crate) struct Folder(tempfile::TempDir);
@@ -52,7 +56,17 @@ impl Folder {
         let mut child = command.spawn().unwrap();
         // It may have refused before it read.
         child.stdin.take().unwrap().write_all(input.as_bytes()).ok();
-        Ran { args: args.to_owned(), output: child.wait_with_output().unwrap() }
+        // One that should refuse to serve, and serves, would run for as long as the tests do.
+        let (pid, (ended, is_ended)) = (Pid::from_child(&child), mpsc::channel::<()>());
+        let watchdog = thread::spawn(move || {
+            if is_ended.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+                kill_process(pid, Signal::KILL).ok();
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        watchdog.join().unwrap();
+        Ran { args: args.to_owned(), output }
     }
 }
 
