@@ -29,7 +29,7 @@ pub mod work;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt::{self, Write as _},
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
 };
 
 use relogin_session::{ConnectionId, Effect, Keyring, Policy, Record, Reply, Rules, SessionId, Timestamp};
@@ -40,6 +40,7 @@ use self::{
     store::{Floating, Truth, View},
     work::{Frame, Kind},
 };
+use crate::canon;
 
 /// A world to be checked.
 #[derive(Clone, Debug)]
@@ -508,12 +509,7 @@ impl Hash for State {
 
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        let number = |state: &Self| {
-            let mut hasher = DefaultHasher::new();
-            state.hash(&mut hasher);
-            hasher.finish()
-        };
-        number(self) == number(other)
+        canon::is_same(self, other)
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::{
     fmt,
-    hash::{DefaultHasher, Hash, Hasher},
+    hash::{Hash, Hasher},
 };
 
 use relogin_session::ConnectionId;
 
 use crate::{
-    canon::DAWN,
+    canon::{self, DAWN},
     gateway::Connection,
     service::{Ask, Request},
     thief::Thief,
@@ -50,12 +50,7 @@ impl Hash for State {
 
 impl PartialEq for State {
     fn eq(&self, other: &Self) -> bool {
-        let number = |state: &Self| {
-            let mut hasher = DefaultHasher::new();
-            state.hash(&mut hasher);
-            hasher.finish()
-        };
-        number(self) == number(other)
+        canon::is_same(self, other)
     }
 }
 
