@@ -50,6 +50,7 @@ mod barrier;
 mod end;
 mod login;
 mod relogin;
+pub mod several;
 #[cfg(test)]
 mod tests;
 mod user;

@@ -152,7 +152,7 @@ impl Sessions {
                 cookie: browser.cookie.of(record),
                 user: self.user_of(record).await?,
                 token: token.clone(),
-                other: found.other_than(key.sid, left),
+                other: OtherSession::than(key.sid, found.held.as_deref().map(|held| &held.record), left),
             }),
             SessionRequest::Refresh { key, browser } => Command::Refresh {
                 key: key.clone(),
@@ -254,15 +254,6 @@ impl Found<'_> {
                 .map(AsRef::as_ref)
                 .find(|stored: &&Stored| stored.record.sid == next.sid),
             _ => self.session.as_deref(),
-        }
-    }
-
-    /// What the connection has to do with other sessions than `sid`.
-    fn other_than(&self, sid: SessionId, left: bool) -> OtherSession {
-        match &self.held {
-            Some(held) if held.record.sid != sid => OtherSession::Held(Box::new(held.record.clone())),
-            None if left => OtherSession::Left,
-            _ => OtherSession::None,
         }
     }
 }

@@ -22,7 +22,13 @@ use std::{
     time::Duration,
 };
 
-use relogin_session::{Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Token, Write, machine::told};
+use relogin_session::{
+    Command, ConnectionId, Decision, Effect, Next, Record, SessionId, Write,
+    machine::{
+        several::{apart, shown_only, told_last},
+        told,
+    },
+};
 use relogin_store::{Revision, StoreError, Stored};
 use tokio::{sync::Notify, time::Instant};
 
@@ -187,19 +193,11 @@ impl Sessions {
         if !self.store.is_shared() {
             return Ok(Vec::new());
         }
-        let told_last = effects.iter().filter_map(|effect| match effect {
-            Effect::SetToken(connection, token) => Some((connection, token.as_ref().map(|token| token.sid))),
-            Effect::SetUser(..) | Effect::Rotated(..) => None,
-        });
-        let told_last: HashMap<_, _> = told_last.collect();
-        let shown = effects.iter().filter_map(|effect| match effect {
-            Effect::SetUser(connection, Some(_)) if !told_last.contains_key(connection) => {
-                Some((connection.clone(), Some(session?)))
-            }
-            _ => None,
-        });
-        // A barrier for each refresh would be a second write.
-        self.unconfirmed.add(shown);
+        if let Some(session) = session {
+            // A barrier for each refresh would be a second write.
+            self.unconfirmed.add(shown_only(effects).map(|connection| (connection.clone(), Some(session))));
+        }
+        let told_last: HashMap<_, _> = told_last(effects).collect();
         if told_last.is_empty() {
             return Ok(Vec::new());
         }
@@ -314,20 +312,14 @@ impl Sessions {
     }
 
     async fn apart(&self, effects: &[Effect], connections: Vec<&ConnectionId>) -> Result<Vec<Apart>, SessionsError> {
-        let was_put_on = |on: &ConnectionId, sid| {
-            let is_it = |token: &Token| token.sid == sid;
-            effects.iter().any(|effect| matches!(effect, Effect::SetToken(to, Some(token)) if to == on && is_it(token)))
-        };
-        let mut apart = Vec::new();
+        let mut found = Vec::new();
         for connection in connections {
-            let mut sessions = self.store.find_all_by_connection(connection).await?.into_iter();
-            let Some(newest) = sessions.next() else { continue };
-            let older: Vec<_> = sessions.collect();
-            if !older.is_empty() || !was_put_on(connection, newest) {
-                apart.push(Apart { connection: connection.clone(), newest, older });
+            let sessions = self.store.find_all_by_connection(connection).await?;
+            if let Some((newest, older)) = apart(effects, connection, sessions) {
+                found.push(Apart { connection: connection.clone(), newest, older });
             }
         }
-        Ok(apart)
+        Ok(found)
     }
 
     /// Takes connections that are on several sessions off the older ones, and withdraws a login

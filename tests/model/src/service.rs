@@ -186,10 +186,7 @@ impl Service {
                 let Some(key) = key.parse() else { panic!("a key of no form") };
                 let record = self.records.get(&key.sid).cloned();
                 let proof = if *proven || mutant == Some(Mutant::AnyProofWill) { Proof::Valid } else { Proof::None };
-                let other = match self.on(cid) {
-                    Some(held) if held.sid != key.sid => OtherSession::Held(Box::new(held.clone())),
-                    _ => OtherSession::None,
-                };
+                let other = OtherSession::than(key.sid, self.on(cid), false);
                 let used = Relogin {
                     connection: cid.clone(),
                     key,

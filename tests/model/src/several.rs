@@ -1,11 +1,13 @@
 //! Several instances of the service on one store, small enough to be seen whole. Beside the worlds
 //! of [`crate::world`]: there are no browsers here, but what the service alone has to get right.
 //!
-//! **Real**: the rules of sessions ([`relogin_session::decide`], keys and records). **Modelled**:
-//! the steps that an instance takes around a decision (`service/src/sessions/serve.rs` and
-//! `several.rs` beside it), one at a time, in `work`; the bucket and each instance's replica of it,
-//! in `store`; connections at a gateway; clients that send what a script says, in `scripts`, and
-//! send it again when there was no answer.
+//! **Real**: the rules of sessions ([`relogin_session::decide`], keys and records), and what is
+//! looked at once a decision was told ([`relogin_session::machine::several`]). **Modelled**: the
+//! steps that an instance takes around a decision (`service/src/sessions/serve.rs` and `several.rs`
+//! beside it), one at a time, in `work`: there they are one future, which cannot be stopped between
+//! two of its steps, copied and compared; the bucket and each instance's replica of it, in `store`;
+//! connections at a gateway; clients that send what a script says, in `scripts`, and send it again
+//! when there was no answer.
 //!
 //! A replica has what the watch has shown, which may be nothing since the last read barrier. A
 //! write may be done without an answer, not be done, or be done later. Events of one instance come

@@ -2,7 +2,7 @@
 
 use super::{Decision, Effect, Next, Outcome, Rules, Write, cleared, end, grant_with, key_deadline, set, token_of};
 use crate::{
-    Attempt, ConnectionId, Denied, Record, Timestamp, Token, User,
+    Attempt, ConnectionId, Denied, Record, SessionId, Timestamp, Token, User,
     key::{PresentedKey, SessionKeyring},
     rotation::{KeyUse, Proof, in_cookie, rotation},
 };
@@ -43,6 +43,19 @@ pub enum OtherSession {
     Held(Box<Record>),
     /// It was detached from one for this relogin, and has heard nothing of that yet.
     Left,
+}
+
+impl OtherSession {
+    /// That of a connection that the store has on `held`, and that has `left` a session for this
+    /// relogin with a key of `sid`.
+    #[must_use]
+    pub fn than(sid: SessionId, held: Option<&Record>, left: bool) -> Self {
+        match held {
+            Some(held) if held.sid != sid => Self::Held(Box::new(held.clone())),
+            None if left => Self::Left,
+            _ => Self::None,
+        }
+    }
 }
 
 /// How long a key that travels in a cookie is kept at least, in milliseconds, where refreshes leave

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use relogin_session::{
     Command, ConnectionId, Decision, Effect, Login, Next, OtherSession, Outcome, Proof, Record, Relogin, ReloginKey,
     Reply, SessionId, Token, Write, decide,
-    machine::{ended_by_logout, over_cap, told},
+    machine::{
+        ended_by_logout, over_cap,
+        several::{apart, shown_only, told_last},
+        told,
+    },
 };
 
 use super::{
@@ -170,11 +174,7 @@ impl Instance {
     }
 
     fn tell(&mut self, effects: Vec<Effect>) {
-        let connections = effects.iter().filter_map(|effect| match effect {
-            Effect::SetToken(connection, _) => Some(connection.clone()),
-            Effect::SetUser(..) | Effect::Rotated(..) => None,
-        });
-        self.told.extend(connections);
+        self.told.extend(told_last(&effects).map(|(connection, _)| connection.clone()));
         self.lane.extend(effects.into_iter().map(Sent::Event));
     }
 
@@ -210,11 +210,7 @@ impl Instance {
         match what {
             What::Relogin(connection, key, number, token) => {
                 let key = ReloginKey::new(key.clone()).parse().expect("a key");
-                let other = match held {
-                    Some(held) if held.sid != key.sid => OtherSession::Held(Box::new(held.clone())),
-                    None if *has_left => OtherSession::Left,
-                    _ => OtherSession::None,
-                };
+                let other = OtherSession::than(key.sid, held, *has_left);
                 let token = token.map(|sid| Token { sid, user_id: jane().id, role: jane().role });
                 Command::Relogin(Relogin {
                     connection: connection.clone(),
@@ -464,18 +460,10 @@ impl State {
             return;
         }
         let instance = &mut self.instances[number];
-        let was_put_on = |on: &ConnectionId, sid| {
-            let is_it = |token: &Token| token.sid == sid;
-            effects.iter().any(|effect| matches!(effect, Effect::SetToken(to, Some(token)) if to == on && is_it(token)))
-        };
         let (mut steps, mut is_elsewhere) = (Vec::new(), false);
-        for connection in told_last(effects).into_keys() {
-            let mut sessions = instance.view.all_on(&connection).into_iter().map(|stored| stored.record.sid);
-            let Some(newest) = sessions.next() else { continue };
-            let older: Vec<_> = sessions.collect();
-            if older.is_empty() && was_put_on(&connection, newest) {
-                continue;
-            }
+        for connection in told_of(effects).into_keys() {
+            let sessions = instance.view.all_on(&connection).into_iter().map(|stored| stored.record.sid);
+            let Some((newest, older)) = apart(effects, &connection, sessions) else { continue };
             if let Some(sid) = made.filter(|sid| *sid != newest) {
                 steps.push(Do::Withdraw(sid));
                 is_elsewhere = true;
@@ -538,18 +526,15 @@ impl Instance {
             }
             (Write::Keep, _) | (_, None) => steps.extend(tell(effects.clone())),
         }
-        let told_last = told_last(effects);
         if let (Write::Replace(next), false) = (write, config.mutant == Some(Mutant::ShownOnly)) {
-            let shown = effects.iter().filter_map(|effect| match effect {
-                Effect::SetUser(connection, Some(_)) if !told_last.contains_key(connection) => Some(connection),
-                _ => None,
-            });
-            let shown: Told = shown.map(|connection| (connection.clone(), Some(next.sid))).collect();
+            let shown = shown_only(effects).map(|connection| (connection.clone(), Some(next.sid)));
+            let shown: Told = shown.collect();
             steps.extend(Some(Do::Note(shown)).filter(|step| !matches!(step, Do::Note(none) if none.is_empty())));
         }
         let made = if let Write::Create(record) = write { Some(record.sid) } else { None };
-        if !told_last.is_empty() && config.mutant != Some(Mutant::NoSecondLook) {
-            steps.extend([Do::LookAgain(told_last), Do::Settle(effects.clone(), made)]);
+        let told = told_of(effects);
+        if !told.is_empty() && config.mutant != Some(Mutant::NoSecondLook) {
+            steps.extend([Do::LookAgain(told), Do::Settle(effects.clone(), made)]);
         }
         match next {
             Next::Reply(reply) => {
@@ -566,10 +551,6 @@ impl Instance {
 }
 
 /// What connections were told of their sessions, the last of each.
-fn told_last(effects: &[Effect]) -> Told {
-    let told = effects.iter().filter_map(|effect| match effect {
-        Effect::SetToken(connection, token) => Some((connection.clone(), token.as_ref().map(|token| token.sid))),
-        Effect::SetUser(..) | Effect::Rotated(..) => None,
-    });
-    told.collect()
+fn told_of(effects: &[Effect]) -> Told {
+    told_last(effects).map(|(connection, session)| (connection.clone(), session)).collect()
 }
