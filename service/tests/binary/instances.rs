@@ -3,7 +3,10 @@
 use relogin_test_support::nats_server::{NatsServer, Wire};
 use serde_json::json;
 
-use crate::{nats_gateway::Gateway, program::Folder};
+use crate::{
+    nats_gateway::{DEADLINE, Gateway},
+    program::Folder,
+};
 
 #[tokio::test]
 async fn a_second_instance_of_a_name_does_not_start() {
@@ -35,11 +38,17 @@ async fn one_of_two_instances_that_start_at_once_stays() {
         };
         let mut both = [start("one"), start("two")];
         // One of them ends by itself; which one is not determined.
-        let loser = loop {
-            if let Some(n) = (0..2).find(|n| both[*n].try_wait().unwrap().is_some()) {
-                break n;
+        let looking = async {
+            loop {
+                if let Some(n) = (0..2).find(|n| both[*n].try_wait().unwrap().is_some()) {
+                    break n;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        let Ok(loser) = tokio::time::timeout(DEADLINE, looking).await else {
+            both.iter_mut().for_each(|child| child.kill().unwrap());
+            panic!("both stay");
         };
         assert_eq!(both[loser].wait().unwrap().code(), Some(2));
         let winner = &mut both[1 - loser];
