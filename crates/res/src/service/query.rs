@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, de};
 use serde_json::value::RawValue;
 
 use super::{Content, Payload};
-use crate::Verbatim;
+use crate::{Verbatim, rid::is_part};
 
 /// Payload of a query event.
 /// [Query event](https://resgate.io/docs/specification/res-service-protocol/#query-event).
@@ -39,6 +39,7 @@ pub enum QueryResult {
 #[derive(Clone, Deserialize)]
 pub struct QueriedEvent {
     /// The event's name.
+    #[serde(default)]
     pub event: String,
     /// JSON text of its payload.
     #[serde(default)]
@@ -67,7 +68,12 @@ impl<'de> Deserialize<'de> for QueryResult {
             collection: Option<&'a RawValue>,
         }
         match Wire::deserialize(deserializer)? {
-            Wire { events, model: None, collection: None } => Ok(Self::Events(events.unwrap_or_default())),
+            Wire { events, model: None, collection: None } => {
+                let mut events = events.unwrap_or_default();
+                // One that has no name, or none that a client could read, costs no other.
+                events.retain(|event| is_part(&event.event));
+                Ok(Self::Events(events))
+            }
             Wire { events: None, model, collection } => {
                 Content::read(model, collection).map(Self::Content).map_err(de::Error::custom)
             }
@@ -115,7 +121,8 @@ mod tests {
             (r#"{"collection":[],"events":[]}"#, None),
             (r#"{"collection":[],"model":{}}"#, None),
             (r#"{"events":"foo"}"#, None),
-            (r#"{"events":[{"data":1}]}"#, None),
+            (r#"{"events":[{"event":"x"},{"data":1},{"event":""},{"event":"a.b"},{"event":"y"}]}"#, Some("x , y ")),
+            (r#"{"events":[{"event":7}]}"#, None),
             (r#"{"model":[]}"#, None),
             ("[[]]", None),
             ("null", None),
