@@ -48,7 +48,7 @@ fn options(name: &str) -> Option<Value> {
     let mut options = json!({ "requestTimeout": 60_000 });
     let more = match name {
         "plain" => json!({}),
-        "short-timeout" => json!({ "requestTimeout": 400 }),
+        "short-timeout" => json!({ "requestTimeout": 1_000 }),
         "flat" => json!({ "apiEncoding": "jsonflat" }),
         "paths" => json!({ "wsPath": "/socket", "apiPath": "/rest/v1" }),
         "methods" => json!({ "putMethod": "put", "patchMethod": "patch", "deleteMethod": "remove" }),

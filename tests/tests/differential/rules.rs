@@ -7,11 +7,19 @@ pub(crate) type Rule = (&'static str, &'static [&'static str]);
 const FRAMES: &[Rule] = &[
     (
         "malformed JSON and ids that are not 64-bit numbers are ignored, and the socket stays open",
-        &["malformed_frames_are_ignored", "a_method_that_is_no_string", "frames_other_than_requests"],
+        &[
+            "malformed_frames_are_ignored",
+            "requests_with_members_that_are_not_known",
+            "a_method_that_is_no_string",
+            "frames_other_than_requests",
+        ],
     ),
     ("binary frames are taken as text", &["binary_frames_are_taken_as_text"]),
     ("of members with one name the last counts", &["a_frame_with_a_name_twice", "a_name_that_comes_twice"]),
-    ("a bad method is an invalid request", &["bad_methods_are_invalid_requests"]),
+    (
+        "a bad method is an invalid request",
+        &["bad_methods_are_invalid_requests", "names_of_letters_that_are_not_plain"],
+    ),
     (
         "a bad version has invalid parameters, another major one is not supported, and the answer is 1.2.3",
         &["versions", "a_version_below_nothing"],
@@ -70,16 +78,24 @@ const REQUESTS: &[Rule] = &[
     ),
     (
         "an answer that cannot be read is an internal error; arrays are no objects",
-        &["answers_that_are_none", "contents_that_are_none", "arrays_are_not_objects"],
+        &["answers_that_are_none", "members_in_upper_case", "contents_that_are_none", "arrays_are_not_objects"],
     ),
     ("errors come through as they are", &["errors_are_passed_on", "the_data_of_an_error_that_json_values_cannot_hold"]),
     (
         "values come through as they were written",
-        &["values_of_every_kind", "values_pass_verbatim", "references_pass_verbatim", "collections_pass_verbatim"],
+        &[
+            "values_of_every_kind",
+            "values_that_are_none",
+            "values_of_two_kinds",
+            "changes_of_two_kinds",
+            "values_pass_verbatim",
+            "references_pass_verbatim",
+            "collections_pass_verbatim",
+        ],
     ),
     (
         "services see the cid in names and queries, clients the tag",
-        &["the_cid_stands_in_names_and_queries", "a_reference_with_the_cid"],
+        &["the_cid_stands_in_names_and_queries", "cids_in_odd_places", "a_reference_with_the_cid"],
     ),
     (
         "a result may be a resource, which is subscribed to; new is always one",
@@ -99,6 +115,7 @@ const ACCESS: &[Rule] = &[
             "a_subscription_without_get",
             "methods_are_named_one_by_one",
             "access_answers_that_are_none",
+            "access_of_odd_forms",
             "auth_needs_no_access",
         ],
     ),
@@ -148,7 +165,12 @@ const TOKENS: &[Rule] = &[
     ("a token applies before later answers", &["a_token_applies_before_later_answers"]),
     (
         "a token is any value, and null takes it away",
-        &["tokens_of_every_kind", "token_events_that_are_none", "a_token_taken_away_by_null"],
+        &[
+            "tokens_of_every_kind",
+            "token_events_of_odd_forms",
+            "token_events_that_are_none",
+            "a_token_taken_away_by_null",
+        ],
     ),
     (
         "a token reset asks each connection with such a tid, without params, and drops the answer",
@@ -269,6 +291,8 @@ const RESETS: &[Rule] = &[
             "queries_with_one_normal_form_share_an_entry",
             "query_resources",
             "a_query_that_is_empty",
+            "a_query_with_question_marks",
+            "a_normal_form_that_is_empty",
             "a_spelling_that_is_loaded_before_the_normal_form",
         ],
     ),
@@ -280,6 +304,7 @@ const RESETS: &[Rule] = &[
             "a_query_event_brings_references",
             "events_behind_a_query_event_wait",
             "a_query_event_that_is_not_answered",
+            "query_events_of_odd_forms",
             "a_query_event_that_is_answered_by_an_error",
             "a_query_that_is_given_up",
             "a_reference_with_a_query",
@@ -329,6 +354,7 @@ const HTTP: &[Rule] = &[
             "a_resource_that_comes_twice",
             "resources_by_http",
             "heads_by_http",
+            "heads_and_bodies_by_http",
             "queries_by_http",
             "where_a_resource_with_a_query_is",
         ],
