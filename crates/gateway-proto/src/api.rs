@@ -101,6 +101,9 @@ pub enum Action {
         connection: ConnectionKey,
         /// UTF-8.
         frame: Bytes,
+        /// True for what a service answers to an auth request, which may be a credential: not to be
+        /// compressed, because its length would depend on what it says.
+        is_secret: bool,
     },
     /// A frame that was handed in is dealt with: the connection may send one more.
     Done {
@@ -306,7 +309,7 @@ impl fmt::Debug for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Frames and payloads may be credentials.
         match self {
-            Self::Send { connection, frame } => write!(f, "Send({}, {} bytes)", connection.0, frame.len()),
+            Self::Send { connection, frame, .. } => write!(f, "Send({}, {} bytes)", connection.0, frame.len()),
             Self::Done { connection } => write!(f, "Done({})", connection.0),
             Self::Accept { connection, .. } => write!(f, "Accept({})", connection.0),
             Self::Reject { connection, status, .. } => write!(f, "Reject({}, {status})", connection.0),

@@ -325,12 +325,18 @@ impl Connection {
     }
 
     pub(crate) fn send(&self, frame: impl Into<Bytes>, shared: &mut Shared) {
-        shared.bus.act(Action::Send { connection: self.key, frame: frame.into() });
+        shared.bus.act(Action::Send { connection: self.key, frame: frame.into(), is_secret: false });
     }
 
     /// Sends the answer to a request.
     pub(crate) fn answer(&self, frame: impl Into<Bytes>, shared: &mut Shared) {
         self.send(frame, shared);
+        shared.bus.act(Action::Done { connection: self.key });
+    }
+
+    /// Sends the answer to a request for authentication.
+    fn answer_in_secret(&self, frame: impl Into<Bytes>, shared: &mut Shared) {
+        shared.bus.act(Action::Send { connection: self.key, frame: frame.into(), is_secret: true });
         shared.bus.act(Action::Done { connection: self.key });
     }
 

@@ -214,9 +214,10 @@ impl Bench {
     fn act_on(&mut self, answered: Option<Tag>) {
         while let Some(action) = self.gateway.poll_action() {
             match action {
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, is_secret } => {
                     let text = String::from_utf8(frame.into()).unwrap();
-                    writeln!(self.log, "  {}< {text}", connection.0).unwrap();
+                    let secret = if is_secret { " (secret)" } else { "" };
+                    writeln!(self.log, "  {}< {text}{secret}", connection.0).unwrap();
                     assert!(self.frames.contains_key(&connection), "sent to a closed connection");
                     self.sent.entry(connection).or_default().push(text);
                 }

@@ -160,7 +160,7 @@ impl Rig {
         self.gateway.handle(input, self.now);
         while let Some(action) = self.gateway.poll_action() {
             match action {
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     assert!(self.open.contains_key(&connection), "a frame for who is gone");
                     // Values pass verbatim, of any size and depth.
                     serde_json::from_slice::<&RawValue>(&frame).expect("frames are JSON");

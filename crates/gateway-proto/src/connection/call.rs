@@ -40,7 +40,8 @@ impl Connection {
     ) {
         // A cid is one part of a name, or the connection would not have been opened.
         let target = rid.with_cid(&self.cid).unwrap_or_else(|| rid.clone());
-        let call = Call { id, target, method, params: or_null(params), is_new, stage: Stage::Access, tag: None };
+        let params = or_null(params);
+        let call = Call { id, target, method, params, is_new, is_auth: false, stage: Stage::Access, tag: None };
         let task = self.add_task(Task::Call(call));
         if self.subscriptions.get(rid).is_some_and(|subscription| subscription.hears_events()) {
             self.need_access(rid, task, shared);
@@ -70,6 +71,7 @@ impl Connection {
             method: method.to_owned(),
             params: None,
             is_new: false,
+            is_auth: true,
             stage: Stage::Result,
             tag: None,
         };
@@ -161,7 +163,7 @@ impl Connection {
 
     /// Takes the result of a method.
     pub(crate) fn on_method_answer(&mut self, task: TaskId, response: Response, shared: &mut Shared) {
-        let Some(Task::Call(Call { id, method, is_new, .. })) = self.tasks.remove(&task) else { return };
+        let Some(Task::Call(Call { id, method, is_new, is_auth, .. })) = self.tasks.remove(&task) else { return };
         let legacy_new = |result: &RawValue| {
             let reference: Option<Reference> = read::object(result.get().as_bytes()).ok();
             reference.filter(|_| method == Call::NEW).map(|reference| reference.rid)
@@ -186,7 +188,11 @@ impl Connection {
             Ok(Outcome::Result(result)) if has_result_object => encode_payload(id, &result),
             Ok(Outcome::Result(result)) => encode_result(id, Some(&result)),
         };
-        self.answer(frame, shared);
+        if is_auth {
+            self.answer_in_secret(frame, shared);
+        } else {
+            self.answer(frame, shared);
+        }
     }
 }
 

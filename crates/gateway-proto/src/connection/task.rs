@@ -65,6 +65,8 @@ pub(crate) struct Call {
     pub(crate) params: Option<Box<RawValue>>,
     /// True for a request of the kind `new`, whose result must be a resource.
     pub(crate) is_new: bool,
+    /// True for an authentication.
+    pub(crate) is_auth: bool,
     pub(crate) stage: Stage,
     /// The request on the bus, if it is this call's own.
     pub(crate) tag: Option<Tag>,

@@ -12,17 +12,17 @@ fn results_come_bare_before_1_2_0_and_in_an_object_since() {
         1> 1 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result": {"x" : 1.50}}
-          1< {"result":{"x" : 1.50},"id":1}
+          1< {"result":{"x" : 1.50},"id":1} (secret)
           1 done
         1> 2 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result":null}
-          1< {"result":null,"id":2}
+          1< {"result":null,"id":2} (secret)
           1 done
         1> 3 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"resource":{"rid":"r?q=1"}}
-          1< {"result":{"rid":"r?q=1"},"id":3}
+          1< {"result":{"rid":"r?q=1"},"id":3} (secret)
           1 done
         1> 4 version {"protocol":"1.2.0"}
           1< {"result":{"protocol":"1.2.3"},"id":4}
@@ -30,17 +30,17 @@ fn results_come_bare_before_1_2_0_and_in_an_object_since() {
         1> 5 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result": {"x" : 1.50}}
-          1< {"result":{"payload":{"x" : 1.50}},"id":5}
+          1< {"result":{"payload":{"x" : 1.50}},"id":5} (secret)
           1 done
         1> 6 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"result":null}
-          1< {"result":{"payload":null},"id":6}
+          1< {"result":{"payload":null},"id":6} (secret)
           1 done
         1> 7 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"error":{"code":"a.b","message":"c","data":[1]}}
-          1< {"error":{"code":"a.b","message":"c","data":[1]},"id":7}
+          1< {"error":{"code":"a.b","message":"c","data":[1]},"id":7} (secret)
           1 done
     "#]]);
 }
@@ -98,7 +98,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
         1> 7 auth.a.make
           ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a..3"}}
-          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":7}
+          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":7} (secret)
           1 done
     "#]]);
 }

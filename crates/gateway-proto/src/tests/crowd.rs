@@ -62,7 +62,7 @@ impl Bench {
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(pattern, tag);
                 }
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     let text = String::from_utf8(frame.into()).unwrap();
                     self.texts.entry(connection).or_default().push(text);
                 }

@@ -66,7 +66,7 @@ impl Bench {
                 Action::Listen { tag, pattern } => {
                     self.event_listeners.insert(pattern, tag);
                 }
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     *self.frames.entry(connection).or_default() += 1;
                     self.last.insert(connection, String::from_utf8(frame.into()).unwrap());
                 }

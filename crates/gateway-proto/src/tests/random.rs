@@ -356,7 +356,7 @@ impl World {
         self.gateway.handle(input, self.now);
         while let Some(action) = self.gateway.poll_action() {
             match action {
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     let text = std::str::from_utf8(&frame).unwrap();
                     self.clients.get_mut(&connection).unwrap().receive(text, self.seed);
                 }

@@ -74,7 +74,7 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
         wait 2999
         wait 1
           release auth.a.login
-          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":1}
+          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":1} (secret)
           1 done
         1> 2 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
@@ -84,41 +84,41 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
         auth.a.login = timeout:"x"
         wait 1
           release auth.a.login
-          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":2}
+          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":2} (secret)
           1 done
         1> 3 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = timeout:"15000"
         wait 5000
         auth.a.login = {"result":7}
-          1< {"result":7,"id":3}
+          1< {"result":7,"id":3} (secret)
           1 done
         1> 4 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = none
-          1< {"error":{"code":"system.notFound","message":"Not found"},"id":4}
+          1< {"error":{"code":"system.notFound","message":"Not found"},"id":4} (secret)
           1 done
         1> 5 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = refused
-          1< {"error":{"code":"system.internalError","message":"Internal error"},"id":5}
+          1< {"error":{"code":"system.internalError","message":"Internal error"},"id":5} (secret)
           1 done
         1> 6 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = nonsense
         wait 3000
           release auth.a.login
-          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6}
+          1< {"error":{"code":"system.timeout","message":"Request timeout"},"id":6} (secret)
           1 done
         1> 7 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = {"neither":1}
-          1< {"error":{"code":"system.internalError","message":"Internal error: response missing result"},"id":7}
+          1< {"error":{"code":"system.internalError","message":"Internal error: response missing result"},"id":7} (secret)
           1 done
         1> 8 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = [
-          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":8}
+          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":8} (secret)
           1 done
     "#]]);
 }

@@ -127,7 +127,7 @@ impl Bench {
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(pattern, tag);
                 }
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     written += frame.len();
                     self.texts.entry(connection).or_default().push(String::from_utf8(frame.into()).unwrap());
                 }

@@ -45,7 +45,7 @@ fn a_token_event_counts_for_all_answers_that_come_after_it() {
           release access.a
           ask access.a {"cid":"c1","token":7}
         auth.session.login = {"result":{"reloginKey":"k"}}
-          1< {"result":{"payload":{"reloginKey":"k"}},"id":2}
+          1< {"result":{"payload":{"reloginKey":"k"}},"id":2} (secret)
           1 done
         access.a = {"result":{"call":"b"}}
           ask call.a.b {"cid":"c1","token":7,"params":null}

@@ -150,12 +150,12 @@ fn arrays_are_not_objects() {
         1> 3 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"resource":["a"]}
-          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":3}
+          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":3} (secret)
           1 done
         1> 4 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"error":["a.b","No"]}
-          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":4}
+          1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":4} (secret)
           1 done
         1> 7 new.a
           ask access.a {"cid":"c1","token":null}

@@ -20,7 +20,7 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             self.work += 1;
             match action {
-                Action::Send { connection: key, frame } => {
+                Action::Send { connection: key, frame, .. } => {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
                     trace::sent(key.0, &frame);
                     self.frames.sent += 1;

@@ -424,7 +424,7 @@ impl World {
         let (life, actions) = (shipped.life, shipped.poll());
         for action in actions {
             match action {
-                Action::Send { connection, frame } => {
+                Action::Send { connection, frame, .. } => {
                     let Some(cid) = self.shipped.as_ref().and_then(|shipped| shipped.cid(connection)) else { continue };
                     let frame = String::from_utf8(frame.to_vec()).expect("frames are text");
                     self.on_channel(&cid, "down", |cid| Happening::AtTab(cid, frame));
