@@ -194,6 +194,7 @@ fn gateway_options(options: &layers::Given) -> Result<relogin_gateway::Options, 
     let default = HttpApi::default();
     Ok(relogin_gateway::Options {
         ws_header_auth: options.ws_header_auth()?.map(|method| method.value),
+        ws_compression: options.ws_compression()?.is_some_and(|it| it.value),
         header_auth: options.header_auth()?.map(|method| method.value),
         api: HttpApi {
             path: options.api_path()?.map_or(default.path, |path| path.value),

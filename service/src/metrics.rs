@@ -103,6 +103,16 @@ fn of_clients(registry: &mut Registry, stats: &Stats) {
     let bytes = [("in", stats.bytes_received), ("out", stats.bytes_sent)];
     let text = "Bytes of messages over WebSockets";
     registry.register_with_unit("relogin_ws_message", text, Unit::Bytes, Counters::by("direction", bytes));
+    let deflated = [("in", stats.deflated_received), ("out", stats.deflated_sent)];
+    let messages = deflated.map(|(direction, of)| (direction, of.messages));
+    let text = "Messages over WebSockets that were compressed";
+    registry.register("relogin_ws_compressed", text, Counters::by("direction", messages));
+    let bytes = deflated.map(|(direction, of)| (direction, of.bytes));
+    let text = "Bytes of compressed messages before they were compressed";
+    registry.register_with_unit("relogin_ws_uncompressed", text, Unit::Bytes, Counters::by("direction", bytes));
+    let bytes = deflated.map(|(direction, of)| (direction, of.deflated_bytes));
+    let text = "Bytes of compressed messages as they were sent";
+    registry.register_with_unit("relogin_ws_compressed", text, Unit::Bytes, Counters::by("direction", bytes));
     let text = "Messages of clients that are not answered";
     registry.register("relogin_ws_unanswered_messages", text, gauge(stats.unanswered));
     let held = [("ws", stats.client_bytes), ("http", stats.http_bytes)];

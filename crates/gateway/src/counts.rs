@@ -51,6 +51,24 @@ pub enum Refusal {
     Stopping,
 }
 
+/// Which way messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    In,
+    Out,
+}
+
+/// Messages that were compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeflateStats {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of what they say.
+    pub bytes: u64,
+    /// Bytes of them compressed.
+    pub deflated_bytes: u64,
+}
+
 /// All that the gateway counts, and what it has now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -70,6 +88,10 @@ pub struct Stats {
     pub frames_sent: u64,
     /// Bytes of them.
     pub bytes_sent: u64,
+    /// Those of the frames of clients that were compressed.
+    pub deflated_received: DeflateStats,
+    /// Those of the frames to clients that were compressed.
+    pub deflated_sent: DeflateStats,
     /// Bytes that are held for clients.
     pub client_bytes: usize,
     /// Bytes that are held for HTTP requests.
@@ -89,7 +111,12 @@ pub(crate) struct Counts {
     ended: [AtomicU64; End::ALL.len()],
     refused: [AtomicU64; Refusal::ALL.len()],
     http_requests: [AtomicU64; Stats::HTTP_METHODS.len()],
+    deflated: [DeflateCounts; 2],
 }
+
+/// Messages that were compressed: how many, their bytes, and their bytes compressed.
+#[derive(Debug, Default)]
+struct DeflateCounts([AtomicU64; 3]);
 
 /// What the driver counts.
 #[derive(Debug, Default)]
@@ -194,9 +221,21 @@ impl Counts {
         self.http_requests[place.unwrap_or(Stats::HTTP_METHODS.len() - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A message of so many bytes was compressed to fewer, or, if it was made to, to more.
+    pub(crate) fn deflated(&self, direction: Direction, bytes: usize, deflated_bytes: usize) {
+        let DeflateCounts([messages, before, after]) = &self.deflated[direction as usize];
+        messages.fetch_add(1, Ordering::Relaxed);
+        before.fetch_add(bytes as u64, Ordering::Relaxed);
+        after.fetch_add(deflated_bytes as u64, Ordering::Relaxed);
+    }
+
     /// What was counted so far.
     pub(crate) fn stats(&self) -> Stats {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let [deflated_received, deflated_sent] = self.deflated.each_ref().map(|DeflateCounts(counts)| {
+            let [messages, bytes, deflated_bytes] = counts.each_ref().map(get);
+            DeflateStats { messages, bytes, deflated_bytes }
+        });
         // Ends first: no more than were opened.
         let ended = self.ended.each_ref().map(get);
         Stats {
@@ -204,6 +243,8 @@ impl Counts {
             ended,
             refused: self.refused.each_ref().map(get),
             http_requests: self.http_requests.each_ref().map(get),
+            deflated_received,
+            deflated_sent,
             ..Stats::default()
         }
     }

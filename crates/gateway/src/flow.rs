@@ -27,6 +27,8 @@ pub(crate) struct Flow {
     max_backlog: usize,
     /// Bytes of unfinished messages, and of the buffer for them.
     incoming: AtomicUsize,
+    /// Bytes of a compressed message that is being read, and of what it says.
+    inflated: AtomicUsize,
     /// Bytes in the WebSocket library's write buffer.
     unsent: AtomicUsize,
     /// Whether reading has paused since the transport last looked.
@@ -70,6 +72,7 @@ impl Flow {
             shared: AtomicUsize::new(0),
             max_backlog: limits.backlog,
             incoming: AtomicUsize::new(0),
+            inflated: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             has_resumed: AtomicBool::new(false),
         }
@@ -134,6 +137,13 @@ impl Flow {
         }
     }
 
+    /// The compressed message that is being read, and what it says so far, hold so many bytes.
+    pub(crate) fn hold_inflated(&self, size: usize) {
+        let old = self.inflated.swap(size, Ordering::AcqRel);
+        self.memory.add(size.saturating_sub(old));
+        self.memory.remove(old.saturating_sub(size));
+    }
+
     pub(crate) fn note_unsent(&self, size: usize) {
         self.unsent.store(size, Ordering::Release);
     }
@@ -152,20 +162,27 @@ impl Flow {
         self.has_resumed.load(Ordering::Acquire) && self.has_resumed.swap(false, Ordering::AcqRel)
     }
 
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     /// True while too much is held for all clients.
     pub(crate) fn is_short(&self) -> bool {
         self.memory.is_short()
     }
 
     fn debt(&self) -> usize {
-        self.backlog.load(Ordering::Acquire) + self.incoming.load(Ordering::Acquire) + self.backpressure.owed_bytes()
+        [&self.backlog, &self.incoming, &self.inflated].map(|bytes| bytes.load(Ordering::Acquire)).iter().sum::<usize>()
+            + self.backpressure.owed_bytes()
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
         // Backpressure returns what the frames owe.
-        let own = *self.backlog.get_mut() - *self.shared.get_mut() + *self.incoming.get_mut();
+        let waits = *self.backlog.get_mut() - *self.shared.get_mut();
+        let own = waits + *self.incoming.get_mut() + *self.inflated.get_mut();
         self.memory.remove(own);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{Request, StatusCode},
+    http::{Request, StatusCode, header::SEC_WEBSOCKET_EXTENSIONS},
     response::{IntoResponse, Response},
 };
 use hyper_util::rt::TokioIo;
@@ -25,8 +25,10 @@ use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body
 
 use crate::{
     counts::{Counts, Refusal, Stats},
+    deflate::Deflate,
     driver,
     event::{Event, Verdict},
+    extensions,
     http_api::{self, HttpApi},
     limits::Limits,
     memory::Memory,
@@ -48,6 +50,8 @@ pub struct Gateway {
     /// What is held for HTTP requests.
     http_memory: Arc<Memory>,
     counts: Arc<Counts>,
+    /// If messages may be compressed.
+    deflate: Option<Arc<Deflate>>,
 }
 
 /// What a gateway does.
@@ -55,6 +59,8 @@ pub struct Gateway {
 pub struct Options {
     /// The method, as `resource.method`, that is called before a WebSocket opens.
     pub ws_header_auth: Option<String>,
+    /// Whether messages over WebSockets are compressed, with clients that can do so.
+    pub ws_compression: bool,
     /// The method that is called before an HTTP request is carried out.
     pub header_auth: Option<String>,
     /// The HTTP API.
@@ -71,7 +77,7 @@ impl Gateway {
     /// Starts a gateway on `bus`. Must be called in a Tokio runtime.
     #[must_use]
     pub fn start(bus: Arc<dyn Bus>, options: Options, limits: Limits) -> Self {
-        let Options { ws_header_auth, header_auth, api, .. } = options;
+        let Options { ws_header_auth, ws_compression, header_auth, api, .. } = options;
         let (driver, events) = mpsc::unbounded_channel();
         let stopping = watch::Sender::new(false);
         let limits = Arc::new(limits);
@@ -90,7 +96,8 @@ impl Gateway {
         tokio::spawn(driver::run(outside, config, limits.drain));
         let (draining, last_key) = (AtomicBool::new(false), AtomicU64::new(0));
         let counts = Arc::default();
-        Self { driver, stopping, draining, last_key, api, limits, memory, http_memory, counts }
+        let deflate = ws_compression.then(|| Arc::new(Deflate::new(Arc::clone(&memory))));
+        Self { driver, stopping, draining, last_key, api, limits, memory, http_memory, counts, deflate }
     }
 
     /// Answers an HTTP request for a WebSocket, whose client is described by `origin`.
@@ -106,6 +113,20 @@ impl Gateway {
                 return no_handshake(&error);
             }
         };
+        let mut deflate = None;
+        if let Some(offered) = &self.deflate {
+            match extensions::agree(request.headers()) {
+                Ok(Some(accepted)) => {
+                    response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, accepted);
+                    deflate = Some(Arc::clone(offered));
+                }
+                Ok(None) => {}
+                Err(extensions::Malformed) => {
+                    self.counts.refuse(Refusal::Handshake);
+                    return (StatusCode::BAD_REQUEST, "Malformed Sec-WebSocket-Extensions\n").into_response();
+                }
+            }
+        }
         let upgrade = hyper::upgrade::on(&mut request);
         let key = self.next_key();
         let (verdict, judged) = oneshot::channel();
@@ -116,6 +137,7 @@ impl Gateway {
             limits: Arc::clone(&self.limits),
             memory: Arc::clone(&self.memory),
             counts: Arc::clone(&self.counts),
+            deflate,
         };
         match judged.await {
             Ok(Verdict::Accept(header)) => merge(response.headers_mut(), header),
@@ -184,9 +206,19 @@ impl Gateway {
         let (answer, answered) = oneshot::channel();
         self.driver.send(Event::Stats { answer }).ok()?;
         let driver = answered.await.ok()?;
-        let Stats { opened, ended, refused, http_requests, .. } = self.counts.stats();
+        let Stats { opened, ended, refused, http_requests, deflated_received, deflated_sent, .. } = self.counts.stats();
         let (client_bytes, http_bytes) = (self.memory.held(), self.http_memory.held());
-        Some(Stats { opened, ended, refused, http_requests, client_bytes, http_bytes, ..driver })
+        Some(Stats {
+            opened,
+            ended,
+            refused,
+            http_requests,
+            deflated_received,
+            deflated_sent,
+            client_bytes,
+            http_bytes,
+            ..driver
+        })
     }
 
     /// False once the gateway can serve nobody any more.

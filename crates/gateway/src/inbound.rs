@@ -27,6 +27,10 @@ pub(crate) struct Pace {
 
 /// A transport that fails with [`io::ErrorKind::TimedOut`] when a message takes too long, and
 /// counts what it holds in a [`Flow`].
+///
+/// If the client may compress messages, it hands them on as the library takes them: without RSV1,
+/// which marks them (RFC 7692, section 6), and as binary messages, while others are text messages.
+/// RSV1 where it marks no message stays, and the library refuses it.
 pub(crate) struct Inbound<S> {
     io: S,
     flow: Arc<Flow>,
@@ -45,9 +49,10 @@ struct Unfinished {
 }
 
 impl<S> Inbound<S> {
-    /// Over `io`, for a library that accepts frames of up to `max_frame` bytes.
-    pub(crate) fn new(io: S, flow: Arc<Flow>, pace: Pace, max_frame: usize) -> Self {
-        let frames = FrameScanner { max: max_frame, ..FrameScanner::default() };
+    /// Over `io`, for a library that accepts frames of up to `max_frame` bytes. `deflates` if the
+    /// client may compress messages.
+    pub(crate) fn new(io: S, flow: Arc<Flow>, pace: Pace, max_frame: usize, deflates: bool) -> Self {
+        let frames = FrameScanner { max: max_frame, deflates, ..FrameScanner::default() };
         Self { io, flow, pace, frames, unfinished: None, charged: 0 }
     }
 
@@ -65,7 +70,7 @@ impl<S> Inbound<S> {
     }
 
     /// Counts bytes that have arrived.
-    fn note(&mut self, bytes: &[u8]) {
+    fn note(&mut self, bytes: &mut [u8]) {
         self.frames.scan(bytes);
         self.recharge(self.frames.held());
     }
@@ -105,7 +110,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inbound<S> {
         let before = buf.filled().len();
         match Pin::new(&mut self.io).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
-                self.note(&buf.filled()[before..]);
+                self.note(&mut buf.filled_mut()[before..]);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -157,6 +162,8 @@ struct FrameScanner {
     largest: usize,
     /// The largest frame that is allowed.
     max: usize,
+    /// Whether messages may be compressed.
+    deflates: bool,
     /// How many messages have ended.
     ended: u32,
 }
@@ -165,15 +172,18 @@ struct FrameScanner {
 const SMALL: usize = 4 << 10;
 
 impl FrameScanner {
-    fn scan(&mut self, mut bytes: &[u8]) {
-        while let Some((&byte, rest)) = bytes.split_first() {
+    fn scan(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
             let Some(left) = self.left else {
-                self.scan_header(byte);
-                bytes = rest;
+                if self.deflates && self.header_len == 0 {
+                    bytes[0] = marked(bytes[0]);
+                }
+                self.scan_header(bytes[0]);
+                bytes = &mut bytes[1..];
                 continue;
             };
             let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            bytes = &bytes[count..];
+            bytes = &mut bytes[count..];
             self.frame += count;
             self.left = Some(left - count as u64);
             self.end_frame();
@@ -243,6 +253,19 @@ impl FrameScanner {
     }
 }
 
+/// The first byte of a frame with the compressed messages as the only binary ones.
+fn marked(byte: u8) -> u8 {
+    const RSV1: u8 = 0x40;
+    const OPCODE: u8 = 0x0f;
+    const TEXT: u8 = 1;
+    const BINARY: u8 = 2;
+    match byte & OPCODE {
+        TEXT | BINARY if byte & RSV1 != 0 => byte & !(RSV1 | OPCODE) | BINARY,
+        BINARY => byte & !OPCODE | TEXT,
+        _ => byte,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -278,11 +301,12 @@ mod tests {
             let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
             for size in &sizes {
                 let frames = [part(*size, Data::Text, false), Frame::ping(vec![7; 125]), part(*size, Data::Continue, true)];
-                let bytes = wire(&frames);
+                let mut bytes = wire(&frames);
                 let ended = scanner.ended;
-                let mut left = &bytes[..];
+                let mut left = &mut bytes[..];
                 for cut in cuts.iter().cycle() {
-                    let (now, later) = left.split_at((*cut).min(left.len()));
+                    let at = (*cut).min(left.len());
+                    let (now, later) = left.split_at_mut(at);
                     scanner.scan(now);
                     left = later;
                     if left.is_empty() { break }
@@ -299,19 +323,19 @@ mod tests {
     #[test]
     fn what_is_held_is_counted_while_it_comes_and_the_buffer_that_stays() {
         let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
-        scanner.scan(&wire(&[part(SMALL, Data::Text, true)]));
+        scanner.scan(&mut wire(&[part(SMALL, Data::Text, true)]));
         assert_eq!(scanner.held(), 0);
-        scanner.scan(&wire(&[part(100_000, Data::Text, false)]));
+        scanner.scan(&mut wire(&[part(100_000, Data::Text, false)]));
         assert_eq!((scanner.held(), scanner.received()), (200_000, 100_000));
-        scanner.scan(&wire(&[part(10, Data::Continue, false)]));
+        scanner.scan(&mut wire(&[part(10, Data::Continue, false)]));
         assert_eq!(scanner.received(), 100_010);
-        scanner.scan(&wire(&[part(0, Data::Continue, true)]));
+        scanner.scan(&mut wire(&[part(0, Data::Continue, true)]));
         assert_eq!((scanner.held(), scanner.unfinished()), (100_000, None));
         // The library makes room for what a header announces, if it takes such a frame at all.
-        scanner.scan(&[0x81, 0xff, 0, 0, 0, 0, 0, 3, 0, 0, 1, 2, 3, 4, b'x']);
+        scanner.scan(&mut [0x81, 0xff, 0, 0, 0, 0, 0, 3, 0, 0, 1, 2, 3, 4, b'x']);
         assert_eq!((scanner.held(), scanner.received()), (3 << 16, 1));
         let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
-        scanner.scan(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, b'x']);
+        scanner.scan(&mut [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4, b'x']);
         assert_eq!((scanner.held(), scanner.received()), (0, 1));
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Behind;
 pub(crate) enum Outbound {
     /// And its count, if it also waits for others.
     Frame(Bytes, Option<Arc<SharedBuffer>>),
+    /// One that may be a credential, and must not be compressed.
+    Secret(Bytes),
     Close(CloseReason),
 }
 
@@ -50,6 +52,7 @@ impl CloseReason {
     pub(crate) const TOO_LARGE: Self = Self::new(1009, "frame too large");
     pub(crate) const UNFINISHED: Self = Self::new(1008, "message not finished in time");
     pub(crate) const NO_TEXT: Self = Self::new(1007, "text that is no UTF-8");
+    pub(crate) const NO_DEFLATE: Self = Self::new(1007, "compressed data that cannot be read");
     pub(crate) const NO_WEBSOCKET: Self = Self::new(1002, "not as the WebSocket protocol has it");
 
     const fn new(code: u16, reason: &'static str) -> Self {
@@ -107,6 +110,15 @@ impl Line {
         }
         // If the connection has ended, its last event is in flight.
         self.outbound.send(Outbound::Frame(frame, shared)).ok();
+        Ok(())
+    }
+
+    /// The same with a frame that may be a credential.
+    pub(crate) fn send_secret(&self, frame: Bytes) -> Result<(), Behind> {
+        if !self.flow.queue(frame.len(), false) {
+            return Err(Behind);
+        }
+        self.outbound.send(Outbound::Secret(frame)).ok();
         Ok(())
     }
 

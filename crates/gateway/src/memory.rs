@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 
 /// Counts what is held for all clients, in bytes.
 #[derive(Debug)]
@@ -18,11 +18,26 @@ pub(crate) struct Memory {
     exceeded: Notify,
 }
 
+/// Bytes that are counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    memory: Arc<Memory>,
+    bytes: usize,
+}
+
 /// A buffer that waits for several clients, counted once however many they are.
 #[derive(Debug)]
 pub(crate) struct SharedBuffer {
-    size: usize,
-    memory: Arc<Memory>,
+    _held: HeldBytes,
+    /// The same compressed, once it was to be; `None` in it if it goes as it is.
+    pub(crate) deflated: OnceCell<Option<Deflated>>,
+}
+
+/// A compressed message. Its bytes are counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Deflated {
+    pub(crate) bytes: Bytes,
+    _held: HeldBytes,
 }
 
 /// Recognises the buffer that was counted last: frames for many clients are sent one after the
@@ -68,9 +83,29 @@ impl Memory {
     }
 }
 
-impl Drop for SharedBuffer {
+impl HeldBytes {
+    pub(crate) fn new(memory: &Arc<Memory>, bytes: usize) -> Self {
+        memory.add(bytes);
+        Self { memory: Arc::clone(memory), bytes }
+    }
+
+    /// Counts so many bytes instead.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        self.memory.add(bytes.saturating_sub(self.bytes));
+        self.memory.remove(self.bytes.saturating_sub(bytes));
+        self.bytes = bytes;
+    }
+}
+
+impl Deflated {
+    pub(crate) fn new(bytes: Bytes, held: HeldBytes) -> Self {
+        Self { bytes, _held: held }
+    }
+}
+
+impl Drop for HeldBytes {
     fn drop(&mut self) {
-        self.memory.remove(self.size);
+        self.memory.remove(self.bytes);
     }
 }
 
@@ -86,8 +121,8 @@ impl LastShared {
         if buffer.is_unique() {
             return None;
         }
-        memory.add(buffer.len());
-        let shared = Arc::new(SharedBuffer { size: buffer.len(), memory: Arc::clone(memory) });
+        let held = HeldBytes::new(memory, buffer.len());
+        let shared = Arc::new(SharedBuffer { _held: held, deflated: OnceCell::new() });
         // The handle keeps another buffer from being allocated at the same address.
         self.0 = Some((buffer.clone(), Arc::clone(&shared)));
         Some(shared)

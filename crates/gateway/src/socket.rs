@@ -14,26 +14,22 @@ use tokio::{
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message, Utf8Bytes,
+        Error, Message,
         error::CapacityError,
-        protocol::{
-            Role, WebSocketConfig,
-            frame::{
-                Frame,
-                coding::{Data, OpCode},
-            },
-        },
+        protocol::{Role, WebSocketConfig, frame::Frame},
     },
 };
 
 use crate::{
     counts::{Counts, End},
+    deflate::Deflate,
     event::Event,
     flow::Flow,
     inbound::{Inbound, Pace},
     limits::Limits,
     line::{CloseReason, Line, Outbound},
     memory::Memory,
+    messages::{CHUNK, Messages, parts},
     stop::stopped,
 };
 
@@ -44,6 +40,8 @@ pub(crate) struct Opening {
     pub(crate) limits: Arc<Limits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counts: Arc<Counts>,
+    /// If the client may compress messages, and reads compressed ones.
+    pub(crate) deflate: Option<Arc<Deflate>>,
 }
 
 /// Tells the driver, when it is dropped, that the connection has ended: however the task that holds
@@ -97,10 +95,6 @@ impl From<Ending> for End {
 /// How many frames are written before they are flushed.
 const BATCH: usize = 128;
 
-/// Larger messages are sent as several frames of this size, in bytes: the WebSocket library copies
-/// what it sends, and keeps the largest buffer that it ever needed.
-const CHUNK: usize = 16 << 10;
-
 /// How many bytes of answers to pings may wait to be sent.
 const PONGS: usize = 16 << 10;
 
@@ -128,22 +122,23 @@ pub(crate) async fn serve<S>(io: S, opening: Opening)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Opening { closed, stopping, limits, memory, counts } = opening;
+    let Opening { closed, stopping, limits, memory, counts, deflate } = opening;
     counts.open();
     let Closed { key, driver } = &closed;
     let flow = Arc::new(Flow::new(&limits, memory));
     let pace = Pace { first: limits.message, rate: limits.message_rate };
-    let io = Inbound::new(io, Arc::clone(&flow), pace, limits.frame);
+    let io = Inbound::new(io, Arc::clone(&flow), pace, limits.frame, deflate.is_some());
     let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(config(&limits))).await;
     let (line, queue, being_cut) = Line::new(Arc::clone(&flow));
     let (mut sink, mut source) = stream.split();
 
+    let messages = Messages { deflate: deflate.as_deref(), max: limits.frame, flow: &flow, counts: &counts };
     let ending = if driver.send(Event::Opened { key: *key, line }).is_err() {
         Ending::Close(CloseReason::STOPPED)
     } else {
         tokio::select! {
-            ending = read(&mut source, *key, driver, &flow, stopping.clone(), limits.silence) => ending,
-            ending = write(&mut sink, queue, &flow, &limits) => ending,
+            ending = read(&mut source, *key, driver, messages, stopping.clone(), limits.silence) => ending,
+            ending = write(&mut sink, queue, messages, &limits) => ending,
             Ok(close_reason) = being_cut => match close_reason {
                 CloseReason::CROWDED => Ending::Dropped(close_reason),
                 close_reason => Ending::Close(close_reason),
@@ -189,10 +184,11 @@ async fn read(
     source: &mut (impl Stream<Item = Result<Message, Error>> + Unpin),
     key: ConnectionKey,
     driver: &mpsc::UnboundedSender<Event>,
-    flow: &Flow,
+    messages: Messages<'_>,
     mut stopping: watch::Receiver<bool>,
     silence: Duration,
 ) -> Ending {
+    let flow = messages.flow;
     loop {
         // Without credit nothing is read, so that the client's writes block; and its silence does
         // not count.
@@ -207,12 +203,11 @@ async fn read(
             };
             match message {
                 Ok(Some(Ok(Message::Text(text)))) => break text,
-                Ok(Some(Ok(Message::Binary(bytes)))) => {
-                    // As text. Anything else is not a frame, like any other malformed one.
-                    if let Ok(text) = Utf8Bytes::try_from(bytes) {
-                        break text;
-                    }
-                }
+                Ok(Some(Ok(Message::Binary(bytes)))) => match messages.read(bytes).await {
+                    Ok(Some(text)) => break text,
+                    Ok(None) => {}
+                    Err(close_reason) => return Ending::Close(close_reason),
+                },
                 // Each ping leaves an answer in the library's buffer.
                 Ok(Some(Ok(Message::Ping(_)))) if flow.unsent() > UNSENT => return Ending::Close(CloseReason::BEHIND),
                 Ok(Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {}
@@ -224,6 +219,7 @@ async fn read(
         if flow.backpressure.take_bytes(text.len()).await {
             flow.resume();
         }
+        flow.hold_inflated(0);
         if flow.put(text) && driver.send(Event::Frames { key }).is_err() {
             return Ending::Close(CloseReason::STOPPED);
         }
@@ -245,7 +241,7 @@ fn unreadable(error: &Error) -> Ending {
 async fn write(
     sink: &mut (impl Sink<Message, Error = Error> + Unpin),
     mut queue: mpsc::UnboundedReceiver<Outbound>,
-    flow: &Flow,
+    messages: Messages<'_>,
     limits: &Limits,
 ) -> Ending {
     let mut ping = interval(limits.ping);
@@ -265,19 +261,23 @@ async fn write(
             }
         }
         for outbound in batch.drain(..) {
-            let (frame, shared) = match outbound {
-                Outbound::Frame(frame, shared) => (frame, shared),
+            let (frame, is_deflated, shared) = match outbound {
+                Outbound::Frame(frame, shared) => {
+                    let (frame, is_deflated) = messages.deflate(frame, shared.as_deref()).await;
+                    (frame, is_deflated, shared)
+                }
+                Outbound::Secret(frame) => (frame, false, None),
                 Outbound::Close(last) => {
                     close_reason = Some(last);
                     break;
                 }
             };
-            for part in parts(frame) {
+            for part in parts(frame, is_deflated) {
                 let (size, is_last) = (part.payload().len(), part.header().is_final);
                 if let Err(gone) = in_time(limits.write, sink.feed(Message::Frame(part))).await {
                     return Ending::Gone(gone);
                 }
-                flow.unqueue(size, shared.is_some(), is_last);
+                messages.flow.unqueue(size, shared.is_some(), is_last);
             }
         }
         if let Err(gone) = in_time(limits.write, sink.flush()).await {
@@ -287,17 +287,6 @@ async fn write(
             return Ending::Close(close_reason);
         }
     }
-}
-
-/// The frames of a text message. The input is UTF-8.
-fn parts(mut text: Bytes) -> impl Iterator<Item = Frame> {
-    let mut next = Some(Data::Text);
-    std::iter::from_fn(move || {
-        let opcode = next?;
-        let part = text.split_to(text.len().min(CHUNK));
-        next = (!text.is_empty()).then_some(Data::Continue);
-        Some(Frame::message(part, OpCode::Data(opcode), next.is_none()))
-    })
 }
 
 async fn in_time(limit: Duration, writing: impl Future<Output = Result<(), Error>>) -> Result<(), Gone> {
@@ -347,6 +336,10 @@ where
 #[cfg(test)]
 mod tests {
     use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
+    use tokio_tungstenite::tungstenite::{
+        Utf8Bytes,
+        protocol::frame::coding::{Data, OpCode},
+    };
 
     use super::*;
 
@@ -390,6 +383,7 @@ mod tests {
             stopping: stopping.subscribe(),
             memory,
             counts: Arc::default(),
+            deflate: None,
             limits: Arc::new(limits),
         };
         let server = tokio::spawn(serve(far, opening));

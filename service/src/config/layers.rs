@@ -90,6 +90,7 @@ options! {
     gateway: "gateway" "RELOGIN_GATEWAY" gateway::gateway => GatewayKind;
     ws_path: "ws-path" "RELOGIN_WS_PATH" gateway::url_path => String;
     ws_header_auth: "ws-header-auth" "RELOGIN_WS_HEADER_AUTH" gateway::method => String;
+    ws_compression: "ws-compression" "RELOGIN_WS_COMPRESSION" values::yes_or_no => bool;
     api_path: "api-path" "RELOGIN_API_PATH" gateway::url_folder => String;
     api_encoding: "api-encoding" "RELOGIN_API_ENCODING" gateway::encoding => Encoding;
     header_auth: "header-auth" "RELOGIN_HEADER_AUTH" gateway::method => String;

@@ -92,6 +92,13 @@ pub struct Options {
     /// [default: NAME.connect, if there are cookies or issuers]
     #[arg(long, env = "RELOGIN_WS_HEADER_AUTH", value_name = "METHOD", help_heading = "Gateway")]
     pub ws_header_auth: Option<String>,
+    /// Compress messages between the embedded gateway and clients that can do so, as browsers
+    ///
+    /// By permessage-deflate (RFC 7692): messages of 1 KiB and more, each by itself, except for
+    /// answers to auth requests. docs/gateway.md says what it costs, and what an observer learns.
+    #[arg(long, env = "RELOGIN_WS_COMPRESSION", value_name = "true|false", help_heading = "Gateway", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(deserialize_with = "bool_as_text")]
+    pub ws_compression: Option<String>,
     /// Path below which the embedded gateway serves resources and methods over HTTP [default:
     /// /api/]
     ///

@@ -112,12 +112,6 @@ fn read<T>(
 impl Resgate {
     fn resolve(self) -> Resolved<GatewayConfig> {
         let nothing = |name, why: &str| Err((name, why.to_owned()));
-        if self.wscompression == Some(true) {
-            return nothing(
-                "wsCompression",
-                "is not to be had here: set it to false; clients go on without compression",
-            );
-        }
         if self.buffersize.is_some_and(|size| size != 0 && size != BUFFER_SIZE) {
             return nothing(
                 "bufferSize",
@@ -182,6 +176,7 @@ impl Resgate {
         let throttle = |count: Option<usize>| count.filter(|count| *count > 0);
         let options = relogin_gateway::Options {
             ws_header_auth: read("wsHeaderAuth", self.wsheaderauth, gateway::method)?,
+            ws_compression: self.wscompression.unwrap_or_default(),
             header_auth: read("headerAuth", self.headerauth, gateway::method)?,
             api,
             request_timeout: Some(Duration::from_millis(timeout)),
@@ -298,6 +293,7 @@ mod tests {
                 r#""tls": true, "certFile": "a.pem", "keyFile": "b.pem""#,
                 "TlsFiles { certificate: \"a.pem\", key: \"b.pem\" }",
             ),
+            (r#""wsCompression": true"#, "ws_compression: true"),
             (r#""resetThrottle": 8"#, "reset_throttle: Some(8)"),
             (r#""referenceThrottle": 9"#, "reference_throttle: Some(9)"),
         ] {
@@ -309,7 +305,6 @@ mod tests {
     #[test]
     fn what_cannot_be_taken_over_is_refused_with_the_reason() {
         for (text, expected) in [
-            (r#"{"wsCompression": true}"#, "wsCompression is not to be had here: set it to false"),
             (r#"{"bufferSize": 1}"#, "bufferSize counts messages, and here"),
             (r#"{"natsRootCAs": ["a", "b"]}"#, "natsRootCAs names several files, and one is read here"),
             (r#"{"natsCert": "a"}"#, "natsCert is of no use without natsKey: give both"),

@@ -40,8 +40,8 @@ fn a_file_that_cannot_be_taken_over_is_refused_in_one_line() {
         folder.run("gateway --resgate-config resgate.json", "").refused()
     };
     assert_eq!(refused("{\n\"prot\": 80}"), "relogin: resgate.json, line 2: prot: Resgate has no such option");
-    let line = refused(r#"{"wsCompression": true}"#);
-    assert!(line.starts_with("relogin: resgate.json: wsCompression is not to be had here"), "{line}");
+    let line = refused(r#"{"bufferSize": 1}"#);
+    assert!(line.starts_with("relogin: resgate.json: bufferSize counts messages"), "{line}");
     let line = folder.run("gateway --resgate-config nothing.json", "").refused();
     assert!(line.starts_with("relogin: cannot read the configuration file nothing.json"), "{line}");
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, ensure};
+use flate2::{Compress, Compression, FlushCompress};
 use futures_util::future::try_join_all;
 use relogin_tests::{
     in_time,
@@ -31,6 +32,7 @@ on!(embedded_alone:
     a_stop_cuts_what_does_not_read,
     messages_that_are_never_finished_end_their_connections,
     unfinished_messages_of_all_connections_are_bounded,
+    compressed_bombs_are_ended_or_wait_for_each_other,
     one_address_leaves_places_for_others,
     when_all_places_are_taken_sessions_go_on_and_places_come_back,
     no_connection_is_dropped_when_all_clients_come_at_once,
@@ -190,6 +192,58 @@ async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -
     innocent.leave().await?;
     drop(attackers);
     Ok(())
+}
+
+/// A few bytes that would be many: more than a message may say, or as much, and over and over.
+async fn compressed_bombs_are_ended_or_wait_for_each_other(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--ws-compression"]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    innocent.goes_on(5).await?;
+    let before = stage.service()?.memory()?.resident;
+    let websocket = async || {
+        let headers = [("Sec-WebSocket-Extensions", "permessage-deflate")];
+        Raw::websocket(stage.gateway_addr(), STRANGER, &headers).await
+    };
+    let bomb = compressed(&" ".repeat(256 << 20))?;
+    ensure!(bomb.len() < 512 << 10, "{} bytes", bomb.len());
+    let attackers = (0..200).map(async |_| {
+        let mut raw = websocket().await?;
+        // Those that are ended meanwhile cannot send all of it.
+        raw.send(&bomb).await.ok();
+        raw.server_frame().await.context("the connection ended without a word")
+    });
+    for (kind, reason) in in_time("the end of each connection", try_join_all(attackers)).await? {
+        ensure!(kind == opcode::CLOSE && reason.starts_with(&1009_u16.to_be_bytes()), "{kind}: {reason:?}");
+    }
+    innocent.goes_on(5).await?;
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 192 * MIB, "{} MiB more after bombs", (peak - before) / MIB);
+
+    let heavy = compressed(&format!(r#"{{"id":1,"method":"auth.session.challenge"{}}}"#, " ".repeat(1_000_000)))?;
+    ensure!(heavy.len() < 8 << 10, "{} bytes", heavy.len());
+    let mut attackers = JoinSet::new();
+    for _ in 0..100 {
+        let (mut raw, heavy) = (websocket().await?, heavy.clone());
+        attackers.spawn(async move { raw.flood_and_read(&heavy).await });
+    }
+    innocent.goes_on(10).await?;
+    let peak = stage.service()?.memory()?.peak;
+    ensure!(peak < before + 448 * MIB, "{} MiB more at the peak", (peak - before) / MIB);
+    attackers.shutdown().await;
+    innocent.goes_on(5).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
+/// A client's text message, compressed as far as possible.
+fn compressed(text: &str) -> Result<Vec<u8>> {
+    const RSV1: u8 = 0x40;
+    let mut message = Vec::with_capacity(text.len() / 100 + 100);
+    let mut compressor = Compress::new(Compression::best(), false);
+    compressor.compress_vec(text.as_bytes(), &mut message, FlushCompress::Sync)?;
+    ensure!(message.len() < message.capacity(), "it does not become short");
+    message.truncate(message.len() - 4);
+    Ok(Raw::frame(opcode::TEXT | RSV1, true, &message))
 }
 
 /// A head goes out with each auth request.

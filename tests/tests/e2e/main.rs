@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use relogin_tests::front::{Frame, Front};
 use serde_json::Value;
 
+mod compression;
 mod cookies;
 mod databases;
 mod ending;

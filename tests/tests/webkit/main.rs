@@ -16,7 +16,7 @@ use relogin_tests::{
 };
 
 on!(both: a_session_lives_its_life);
-on!(embedded_alone: the_network_process_is_killed);
+on!(embedded_alone: the_network_process_is_killed, a_page_with_compressed_messages);
 
 const LOGIN: &str = "auth.session.login";
 const RELOGIN: &str = "auth.session.relogin";
@@ -56,6 +56,24 @@ async fn a_session_lives_its_life(stage: &mut Stage) -> Result<()> {
     page.reload().await?;
     page.shows(View::Login).await?;
     page.connection_is("connected").await?;
+    page.close().await
+}
+
+/// The page itself, without a front between it and the gateway.
+async fn a_page_with_compressed_messages(stage: &mut Stage) -> Result<()> {
+    stage.up(&["--ws-compression"]).await?;
+    let mut webkit = Webkit::start(stage.evidence()).await?;
+    let page = webkit.driven("jane").await?;
+    stage.keep(&page);
+    page.open(&format!("http://{}", stage.service_addr())).await?;
+    page.log_in("jane", "jane").await?;
+    page.is_user(JANE).await?;
+    page.counter_runs().await?;
+    let extensions = "const [done] = arguments, socket = new WebSocket(location.origin.replace('http', 'ws'));
+        socket.onopen = () => done(socket.extensions);
+        socket.onclose = () => done('it is closed');";
+    let extensions = page.ask(extensions, vec![]).await?;
+    assert!(extensions.as_str().is_some_and(|it| it.starts_with("permessage-deflate")), "{extensions}");
     page.close().await
 }
 

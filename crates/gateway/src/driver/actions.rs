@@ -20,13 +20,18 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             self.work += 1;
             match action {
-                Action::Send { connection: key, frame, .. } => {
+                Action::Send { connection: key, frame, is_secret } => {
                     let Some(Connection { way: Way::Line(line), .. }) = self.connections.get(&key) else { continue };
                     trace::sent(key.0, &frame);
                     self.frames.sent += 1;
                     self.frames.bytes_sent += frame.len() as u64;
-                    let shared = self.last_shared.count(&frame, &self.memory);
-                    if line.send(frame, shared).is_err() {
+                    let sent = if is_secret {
+                        line.send_secret(frame)
+                    } else {
+                        let shared = self.last_shared.count(&frame, &self.memory);
+                        line.send(frame, shared)
+                    };
+                    if sent.is_err() {
                         // Its own actions follow those that are waiting already.
                         self.cut(key, CloseReason::BEHIND);
                     }

@@ -46,19 +46,25 @@ impl Stage {
     }
 
     pub(crate) async fn on(bus: Arc<dyn Bus>, limits: Limits) -> Self {
-        Self::set(bus, None, limits).await
+        Self::set(bus, Options::default(), limits).await
+    }
+
+    /// A gateway whose clients may compress messages.
+    pub(crate) async fn compressing(limits: Limits) -> Self {
+        let options = Options { ws_compression: true, ..Options::default() };
+        Self::set(Arc::new(LocalBus::new()), options, limits).await
     }
 
     /// A gateway that asks a method before it opens a WebSocket.
     pub(crate) async fn asking(method: &str) -> Self {
-        Self::set(Arc::new(LocalBus::new()), Some(method.to_owned()), patient()).await
+        let options = Options { ws_header_auth: Some(method.to_owned()), ..Options::default() };
+        Self::set(Arc::new(LocalBus::new()), options, patient()).await
     }
 
-    async fn set(bus: Arc<dyn Bus>, ws_header_auth: Option<String>, limits: Limits) -> Self {
+    async fn set(bus: Arc<dyn Bus>, options: Options, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let gateway =
-            Arc::new(Gateway::start(Arc::clone(&bus), Options { ws_header_auth, ..Options::default() }, limits));
+        let gateway = Arc::new(Gateway::start(Arc::clone(&bus), options, limits));
         let router = Router::new().fallback(upgrade).with_state(Arc::clone(&gateway));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, service).await.unwrap() });
