@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_owner_that_stays_behind_is_told_that_it_lost_something() {
+    async fn a_slow_owner_is_told_that_messages_were_lost() {
         let (mailbox, mut deliveries) = Mailbox::with_capacity(2 * (OVERHEAD + 100));
         for tag in 0..5 {
             mailbox.put(reply(tag, 100));
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_taken_makes_room() {
+    async fn taken_messages_make_room() {
         let (mailbox, mut deliveries) = Mailbox::with_capacity(OVERHEAD + 10);
         for tag in 0..100 {
             mailbox.put(reply(tag, 10));

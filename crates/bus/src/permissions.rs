@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_is_found_among_what_is_needed() {
+    fn a_refused_subject_is_matched_to_the_need_that_covers_it() {
         let needed = Needed::new(vec![
             Need::subscribe("auth.session.>"),
             Need::subscribe_to("conn.*.token", "conn.probe.token"),

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_answers_are_for_nobody() {
+    fn answers_to_unknown_requests_are_ignored() {
         assert_eq!(Requests::<()>::new().answered(7), None);
     }
 }

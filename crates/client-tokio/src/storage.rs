@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn one_at_a_time_has_the_lock_of_a_file() {
+    fn only_one_at_a_time_holds_the_lock_of_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let storage = || FileStorage::new(folder.path().join("key"));
         let (mut one, mut other) = (storage(), storage());
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_can_read_it() {
+    fn only_its_owner_can_read_the_file() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_who_swap_at_once_one_is_the_first() {
+    fn of_many_swaps_at_once_one_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let threads: Vec<_> = (0..16)

@@ -27,7 +27,7 @@ async fn gateway(listener: TcpListener) {
 }
 
 #[tokio::test]
-async fn what_a_gateway_says_when_it_goes_is_heard() {
+async fn the_retry_time_of_a_closing_gateway_is_heeded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}/", listener.local_addr().unwrap());
     tokio::spawn(gateway(listener));

@@ -1,5 +1,5 @@
-//! The native client on a legacy service (docs/protocol.md, section 2), which knows nothing of
-//! ours, behind Resgate.
+//! The native client on a legacy service (docs/protocol.md, section 2), which is written without
+//! our code, behind Resgate.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::{path::Path, sync::Mutex, time::Duration};

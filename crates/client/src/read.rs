@@ -18,7 +18,7 @@ use serde_json::{Error, Value as Json};
 /// The name by which a [`Reference`] asks for an id.
 const REFERENCE: &str = "relogin::Reference";
 
-/// How many references are followed from one to the next: more than this go in a circle.
+/// How many references are followed from one to the next: a longer chain is taken for a cycle.
 const MAX_DEPTH: u8 = 64;
 
 /// The id of a resource that a model or collection refers to, by a hard or a soft reference, in

@@ -49,7 +49,7 @@ impl Stage {
         }
     }
 
-    /// Takes in what the handles want. `false` once there are none.
+    /// Takes in what the handles ask for. `false` once there are no handles.
     fn drive(&mut self) -> bool {
         while let Some(input) = self.engine.next_input().now_or_never() {
             let Some(input) = input else { return false };
@@ -181,7 +181,7 @@ fn what_a_resource_refers_to_is_read_along_with_it_and_its_changes_too() {
     assert_eq!(newest(&mut stage, "books.add", book), ["C", "B"]);
     assert_eq!(newest(&mut stage, "book.2.change", json!({"values": {"title": "D"}})), ["D", "B"]);
     assert_eq!(newest(&mut stage, "books.remove", json!({"idx": 1})), ["D"]);
-    // No longer referred to, it is none of ours.
+    // No longer referred to, it is no longer watched.
     stage.event("book.1.change", &json!({"values": {"title": "E"}}));
     assert!(next(&mut changes).is_none());
 }
@@ -190,7 +190,7 @@ fn what_a_resource_refers_to_is_read_along_with_it_and_its_changes_too() {
 fn a_circle_is_read_with_references_and_refused_without() {
     #[derive(Debug, Deserialize)]
     struct Endless {
-        #[expect(dead_code, reason = "it is never had")]
+        #[expect(dead_code, reason = "it is never made")]
         next: Box<Endless>,
     }
     #[derive(Debug, Deserialize)]
@@ -227,7 +227,7 @@ fn collections_are_lists_of_what_they_hold() {
 }
 
 #[test]
-fn what_is_not_as_it_should_be_is_an_error_and_leaves_nothing_behind() {
+fn a_refused_or_unreadable_resource_is_an_error_and_leaves_nothing_behind() {
     let (client, mut stage) = Stage::new();
     assert!(matches!(client.resource("a..b").now_or_never(), Some(Err(Error::Id(_)))));
     let mut refused = pin!(client.model::<Ticker>("a"));
@@ -246,7 +246,7 @@ fn what_is_not_as_it_should_be_is_an_error_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn calls_take_and_give_what_serde_knows() {
+fn calls_take_and_return_serde_types() {
     let (client, mut stage) = Stage::new();
     let mut call = pin!(client.call::<Ticker>("a", "set", json!({"x": 1})));
     assert!((&mut call).now_or_never().is_none());
@@ -372,7 +372,7 @@ fn the_state_of_the_connection_streams() {
 }
 
 #[test]
-fn what_is_followed_comes_when_it_can_be_had() {
+fn a_followed_resource_arrives_once_it_is_available() {
     let (client, mut stage) = Stage::new();
     assert!(matches!(client.follow("not a name"), Err(Error::Id(_))));
     let ticker = client.follow("ticker.model").unwrap();
@@ -393,7 +393,7 @@ fn what_is_followed_comes_when_it_can_be_had() {
 }
 
 #[test]
-fn how_long_it_is_until_the_next_try_is_told_by_the_drivers_clock() {
+fn the_time_to_the_next_try_is_measured_by_the_drivers_clock() {
     let (client, mut stage) = Stage::new();
     assert_eq!(client.retry_in(), None);
     stage.input(Input::SocketClosed(stage.socket.unwrap(), Closing::default()));

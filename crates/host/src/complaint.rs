@@ -44,13 +44,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_that_stays_is_told_once_a_minute_and_one_that_passes_not_at_all() {
+    fn a_lasting_reason_is_told_once_a_minute_and_a_passing_one_never() {
         let (mut complaint, begin) = (Complaint::default(), Instant::now());
         let told: Vec<u64> =
             (0..200).filter(|&second| complaint.is_due("gone", begin + Duration::from_secs(second))).collect();
         assert_eq!(told, [1, 61, 121, 181]);
         complaint.settle();
-        // As while a file arrives: another slip each time.
+        // As while a file arrives: another error each time.
         assert!((0..10).all(|line| !complaint.is_due(&format!("line {line}"), begin)));
         assert!(complaint.is_due("line 9", begin) && !complaint.is_due("line 9", begin));
     }

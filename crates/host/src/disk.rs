@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_crash_has_left_unfinished_is_removed_after_an_hour() {
+    fn unfinished_files_of_a_crash_are_removed_after_an_hour() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         create(&path, b"one").unwrap();

@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_go_over_and_arrive() {
+    fn responses_survive_the_wire() {
         let rid = ResourceId::parse("a.b").unwrap();
         let set = || ResourceSet::<_, Collection> {
             models: Map::from([(rid.clone(), Model::from([("x".into(), crate::Value::NULL)]))]),

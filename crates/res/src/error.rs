@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_read_as_serde_reads_it() {
+    fn errors_are_read_as_serde_reads_them() {
         for text in [
             r#"{"code":"a.b","message":"c","data":{"d":1}}"#,
             "{}",

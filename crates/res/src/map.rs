@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_json_object_of_whose_equal_names_the_last_counts() {
+    fn of_equal_names_in_a_json_object_the_last_counts() {
         let map: Map<String, u8> = serde_json::from_str(r#"{"b":1,"a":2,"c":3,"a":4,"b":5,"a":6}"#).unwrap();
         assert_eq!(serde_json::to_string(&map).unwrap(), r#"{"a":6,"b":5,"c":3}"#);
         assert_eq!(serde_json::to_string(&Map::<String, u8>::new()).unwrap(), "{}");

@@ -39,8 +39,7 @@ pub fn credentials<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Error
 }
 
 fn read<'de, T: Deserialize<'de>>(text: &'de str, equal: Equal) -> Result<T, Error> {
-    // One pass over the text, however large its members are: they are looked at by whoever reads
-    // them.
+    // One pass over the text, however large its members are: each is parsed only when it is read.
     T::deserialize(MapDeserializer::new(members(text, equal)?))
 }
 
@@ -277,7 +276,7 @@ mod tests {
         ] {
             check(text, false);
         }
-        assert!(serde_json::from_str::<Outer<'_>>(r#"{"inner":[1]}"#).is_ok(), "serde has learned it");
+        assert!(serde_json::from_str::<Outer<'_>>(r#"{"inner":[1]}"#).is_ok(), "serde now refuses arrays itself");
         assert!(object::<Json>(b"[1]").is_err());
         assert!(object::<(u8,)>(b"[1]").is_err());
     }

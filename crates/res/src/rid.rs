@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
+    fn malformed_patterns_are_refused() {
         for text in ["", ".", "a.", ".a", "a..b", "a*", "*a", "a.>.b", "a>", ">.a", "a?b", "a b", ".>"] {
             assert_eq!(Pattern::parse(text), None, "{text:?}");
         }

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_value_is_refused() {
+    fn malformed_values_are_refused() {
         check("[1]", &expect!["nested arrays must be wrapped as data values"]);
         check("{}", &expect!["nested objects must be wrapped as data values"]);
         check(r#"{"rid":null}"#, &expect!["nested objects must be wrapped as data values"]);

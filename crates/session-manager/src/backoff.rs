@@ -12,7 +12,7 @@ use std::time::Duration;
 const BASE: Duration = Duration::from_millis(250);
 /// Longest delay of all.
 const CAP: Duration = Duration::from_secs(30);
-/// The longest first bound that is believed, whoever asks for it.
+/// The longest first bound that is accepted, from a gateway or from an option.
 const LONGEST: Duration = Duration::from_secs(300);
 /// After this many doublings the delay exceeds the cap.
 const DOUBLINGS: u32 = (CAP.as_millis() / BASE.as_millis()).ilog2() + 1;

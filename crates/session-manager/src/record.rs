@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn records_survive_storage_and_nonsense_is_none() {
+    fn records_survive_storage_and_malformed_text_is_no_record() {
         let mut record = read(r#"{"key":"k","generation":3,"more":1}"#).record.unwrap();
         assert_eq!((record.key.expose(), record.generation, record.attempt()), ("k", 3, None));
         assert_eq!(record.text(&[]).expose(), r#"{"key":"k","generation":3}"#);
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_so_many_logouts_are_kept_and_the_newest_are() {
+    fn only_the_newest_pending_logouts_are_kept() {
         let mut stored = Stored::default();
         for number in 0..20_u64 {
             let left = Record {

@@ -1,6 +1,6 @@
-//! base64url without padding, and in its canonical form alone, so that no two texts are the same
-//! bytes. In little code: the page downloads it. Nothing here is to be kept secret by how long it
-//! takes: whoever has the text has what it says.
+//! base64url without padding, and only in its canonical form, so that no two texts are the same
+//! bytes. Little code, because the page downloads it. It need not run in constant time: the text
+//! itself is the secret.
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -32,8 +32,8 @@ pub fn encode(bytes: &[u8]) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Fills `bytes` with what `text` says. `None` if it does not say exactly so many; then they have
-/// no meaning.
+/// Fills `bytes` with what `text` encodes. `None` if that is not exactly as many bytes; then their
+/// content has no meaning.
 pub(crate) fn decode(text: &[u8], bytes: &mut [u8]) -> Option<()> {
     if text.len() != (bytes.len() * 4).div_ceil(3) {
         return None;
@@ -80,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_what_others_write_and_read(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
+        fn it_agrees_with_the_base64_crate(bytes in prop::collection::vec(any::<u8>(), 0..70)) {
             let text = encode(&bytes);
             prop_assert_eq!(&text, &URL_SAFE_NO_PAD.encode(&bytes));
             let mut read = vec![0; bytes.len()];
@@ -89,7 +89,7 @@ mod tests {
         }
 
         #[test]
-        fn what_others_refuse_is_refused(text in "[A-Za-z0-9_+/=é-]{0,24}") {
+        fn it_refuses_what_the_base64_crate_refuses(text in "[A-Za-z0-9_+/=é-]{0,24}") {
             let theirs = URL_SAFE_NO_PAD.decode(&text).ok();
             let mut read = vec![0; text.len() * 3 / 4];
             let ours = decode(text.as_bytes(), &mut read).map(|()| read);

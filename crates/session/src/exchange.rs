@@ -50,7 +50,7 @@ mod tests {
     const SID: SessionId = SessionId([0xa5; 16]);
 
     #[test]
-    fn it_names_its_session_opens_nothing_and_is_good_for_a_minute() {
+    fn an_exchange_code_names_its_session_opens_nothing_and_lasts_a_minute() {
         let keyring = Keyring::new(vec![vec![1; 32]]).unwrap();
         let text = mint(&keyring, SID, 7, NOW);
         let parts = text.parse().unwrap();

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_cannot_say_more_of_itself_than_fits() {
+    fn a_device_label_is_cut_to_what_fits() {
         let long = || Some("ü".repeat(1_000) + "x");
         let device = Device { user_agent: long(), label: Some(format!("x{}", "ü".repeat(200))), ..Device::default() };
         let device = device.bounded();

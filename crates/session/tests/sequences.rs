@@ -1,5 +1,5 @@
-//! Random sequences of what can happen to a session, and what must hold after each step.
-#![expect(clippy::unwrap_used, reason = "a test may end where it stands")]
+//! Random sequences of events in a session, and what must hold after each step.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
 
@@ -129,7 +129,7 @@ impl World {
                 let command = Command::Login { login, sid, salt: SALT, began };
                 if self.apply(command.clone()).next == Next::DecideAgain {
                     let decision = self.apply(command);
-                    assert_eq!(decision.outcome, Outcome::LoggedIn, "nothing stands in its way twice");
+                    assert_eq!(decision.outcome, Outcome::LoggedIn, "nothing is in its way any more");
                 }
             }
             Step::Relogin { on, age, attempt, proven, user_known } => {
@@ -319,7 +319,7 @@ fn follows(before: &Record, next: &Record, outcome: Outcome) {
         }
     }
     assert!(next.past.len() <= Record::PAST_ATTEMPTS);
-    assert!(next.past.first() != Some(&[0; 4]), "what says nothing takes no room");
+    assert!(next.past.first() != Some(&[0; 4]), "the list does not begin with a use without an attempt");
     assert_eq!(next.session_deadline, before.session_deadline);
     assert_eq!(
         (next.sid, &next.user_id, next.created, next.salt, &next.device, next.cookie),

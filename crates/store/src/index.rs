@@ -337,7 +337,7 @@ mod tests {
     proptest! {
         /// Against looking at all records.
         #[test]
-        fn finds_what_a_look_at_all_records_finds(
+        fn lookups_agree_with_a_scan_of_all_records(
             steps in prop::collection::vec((0..9_u8, 0..3_u8, 0..6_u64, prop::collection::btree_set(0..4_u8, 0..3), any::<bool>()), 0..60),
             is_made_anew in any::<bool>(),
         ) {

@@ -238,7 +238,8 @@ impl Shared {
         if replica.is_closed { Err(StoreError::Closed) } else { Ok(replica) }
     }
 
-    /// Changes the replica, and tells whoever waits for an earlier deadline.
+    /// Changes the replica, and notifies the task that waits for the next deadline if that is
+    /// earlier.
     fn change<T>(&self, change: impl FnOnce(&mut Replica) -> T) -> T {
         let mut replica = self.replica();
         let earliest = replica.next_deadline();

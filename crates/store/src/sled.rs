@@ -127,7 +127,7 @@ impl SledStore {
             Outcome::Later(end, result) => match end.wait().await {
                 Verdict::Durable => result,
                 Verdict::Refused(reason) => Err(reason.as_shortage()),
-                // Whoever gives up on a group has failed, and has reported it.
+                // A writer that gives up on a group has failed, and has reported that.
                 Verdict::GivenUp => self.shared.check().and(Err(StoreError::Closed)),
             },
         }

@@ -218,8 +218,8 @@ mod tests {
         assert_eq!(directory.find(&UserId::Number(3)).await.unwrap(), None);
     }
 
-    /// What is one text to whoever types it is one name and one password, whichever form the
-    /// keyboard sends.
+    /// Texts that look the same to the person who types them are one name and one password,
+    /// whichever form the keyboard sends.
     #[tokio::test]
     async fn the_unicode_form_case_and_spaces_of_a_name_and_the_form_of_a_password_do_not_matter() {
         let mut users = Users::default();

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_an_error_and_not_the_end() {
+    fn a_failed_allocation_is_an_error_and_not_a_crash() {
         let mut memory = HashMemory::default();
         assert!(matches!(memory.blocks(usize::MAX / 2048), Err(argon2::Error::OutOfMemory)));
         assert_eq!(memory.blocks(8).unwrap().len(), 8, "the next one is not worse off");

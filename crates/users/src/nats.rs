@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_asks_and_believes() {
+    async fn it_asks_the_service_and_uses_its_answer() {
         let directory = rig(|question| {
             let answer = match question {
                 r#"{"username":"jane","password":"hunter2","remoteAddr":"1.1.1.1:1"}"# | r#"{"id":3}"# => {

@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_are_told_and_those_too_many_refused() {
+    async fn waiting_callers_are_told_and_those_beyond_the_limit_refused() {
         let checks = Arc::new(PasswordChecks::bounded(1, 1));
         let hash = cheap("sesame");
         let told = Arc::new(AtomicUsize::new(0));
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_who_gives_up_makes_room() {
+    async fn a_caller_who_gives_up_makes_room() {
         let checks = PasswordChecks::bounded(1, 1);
         let running = Arc::clone(&checks.running).acquire_owned().await.unwrap();
         let waiting = checks.check(cheap("a"), password("a"), &|| {});
@@ -473,7 +473,7 @@ mod tests {
         assert_eq!((checks.running.available_permits(), checks.taken.available_permits()), (1, 2));
     }
     #[test]
-    fn one_who_gives_up_while_the_check_runs_makes_no_room_before_its_end() {
+    fn a_caller_who_gives_up_during_a_check_makes_room_only_at_its_end() {
         // One thread for hashing, which is busy, so that a check that has begun does not end.
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {

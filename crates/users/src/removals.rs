@@ -23,7 +23,7 @@ const LOOKS: u32 = 3;
 #[derive(Debug, Default)]
 pub struct PendingRemovals(HashMap<UserId, Looked>);
 
-/// What has been so at each of so many looks.
+/// Since when a user has been missing, and at how many looks in a row.
 #[derive(Clone, Copy, Debug)]
 struct Looked {
     since: Instant,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_missing_for_long_enough_is_removed_and_nobody_sooner() {
+    fn a_user_missing_for_long_enough_is_removed_and_no_sooner() {
         let (missing, there, unseen) = (Some(true), Some(false), None);
         assert_eq!(removed_at([missing; 10]), [5]);
         assert_eq!(removed_at([[missing; 5].as_slice(), &[there], &[missing; 10]].concat()), [11]);

@@ -1,4 +1,4 @@
-//! The users program (`--users exec:…`), with programs that run. In a test program of its own: a
+//! The users program (`--users exec:…`), with real programs. In a test binary of its own, because a
 //! program that starts holds for a moment what its parent has open, also files that another test
 //! locks.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -112,7 +112,7 @@ async fn the_program_of_a_caller_who_gives_up_is_killed() {
 }
 
 #[tokio::test]
-async fn programs_are_few_at_a_time_and_logins_hold_up_nobody_else() {
+async fn few_programs_run_at_a_time_and_logins_hold_up_nobody_else() {
     let folder = tempfile::tempdir().unwrap();
     let gate = folder.path().join("gate");
     rustix::fs::mknodat(CWD, &gate, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();

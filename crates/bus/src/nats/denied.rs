@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_ask_for_is_told_once_a_second() {
+    fn refusals_that_others_cause_are_logged_once_a_second() {
         let (mut others, start) = (Others::default(), Instant::now());
         let refused = Permission { act: Act::Publish, pattern: "get.secret".into() };
         for n in 0..1_000 {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_is_noted_once_and_what_others_ask_for_is_not() {
+    fn a_needed_subject_is_noted_once_and_one_that_others_ask_for_is_not() {
         let denials = Denials::default();
         let event = said("Permissions Violation for Publish to \"conn.c1.token\"");
         assert!(!denials.note(&event), "nothing is needed yet");

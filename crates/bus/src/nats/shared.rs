@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_requests_wait_for_answers_and_each_answer_makes_room() {
+    fn waiting_requests_are_limited_and_each_answer_makes_room() {
         let shared = Arc::new(Shared::new());
         let (mailbox, mut deliveries) = Mailbox::new();
         let wait = |tag: u64| shared.wait(Waiting::Asking(mailbox.clone(), Tag(tag)));

@@ -46,7 +46,7 @@ pub(crate) async fn patterns_choose_what_arrives(ends: Ends) {
         let mut found = Vec::new();
         for _ in expected.split(' ') {
             let mut delivery = next(&mut deliveries).await;
-            // What a bus sends to itself, to flush, is for `>` as well.
+            // To flush, a bus sends a message to itself, which `>` matches as well.
             while delivery.contains("_INBOX.") {
                 delivery = next(&mut deliveries).await;
             }
@@ -124,8 +124,7 @@ pub(crate) async fn a_request_may_have_several_answers(ends: Ends) {
     }
 }
 
-/// Who answers one request knows by that nothing of the subject that the answer to the next one
-/// goes to.
+/// The reply subject of one request says nothing about that of the next one.
 pub(crate) async fn reply_subjects_cannot_be_guessed(ends: Ends) {
     let mut service = ends.far.subscribe(&["call.>".into()]).await.unwrap();
     let (mailbox, mut deliveries) = Mailbox::new();
@@ -150,7 +149,7 @@ pub(crate) async fn reply_subjects_cannot_be_guessed(ends: Ends) {
     assert_eq!(next(&mut deliveries).await, "0:genuine");
 }
 
-pub(crate) async fn a_request_that_nobody_hears_is_told_so_at_once(ends: Ends) {
+pub(crate) async fn a_request_without_a_listener_fails_at_once(ends: Ends) {
     let (mailbox, mut deliveries) = Mailbox::new();
     let _guard = ends.near.ask("call.nobody", Bytes::new(), &mailbox, Tag(7)).await.unwrap();
     assert_eq!(next(&mut deliveries).await, "7:nobody");
@@ -162,7 +161,7 @@ pub(crate) async fn a_request_that_nobody_hears_is_told_so_at_once(ends: Ends) {
     assert_eq!(next(&mut deliveries).await, "8:nobody");
 }
 
-pub(crate) async fn dropping_a_guard_ends_what_it_stands_for(ends: Ends) {
+pub(crate) async fn dropping_a_guard_ends_its_subscription_or_request(ends: Ends) {
     let mut service = ends.far.subscribe(&["call.a".into()]).await.unwrap();
     let (mailbox, mut deliveries) = Mailbox::new();
     let listening = listen(&ends, "event.a", &mailbox, 1).await;
@@ -177,7 +176,7 @@ pub(crate) async fn dropping_a_guard_ends_what_it_stands_for(ends: Ends) {
     assert_eq!(deliveries.try_next(), None);
 }
 
-pub(crate) async fn a_subscription_that_ends_leaves_what_has_arrived(ends: Ends) {
+pub(crate) async fn an_ended_subscription_still_yields_what_has_arrived(ends: Ends) {
     let mut ending = ends.near.subscribe(&["a".into()]).await.unwrap();
     let mut other = ends.near.subscribe(&["a".into(), "b".into()]).await.unwrap();
     for n in 0..10 {
@@ -193,7 +192,7 @@ pub(crate) async fn a_subscription_that_ends_leaves_what_has_arrived(ends: Ends)
     assert!(soon(ending.next()).await.is_none());
 }
 
-pub(crate) async fn nobody_waits_for_a_reader_that_stays_behind(ends: Ends) {
+pub(crate) async fn a_slow_reader_delays_nobody(ends: Ends) {
     let behind = ends.near.subscribe(&["a".into()]).await.unwrap();
     let mut other = ends.near.subscribe(&["b".into()]).await.unwrap();
     // More than any queue of the NATS client holds.
@@ -205,7 +204,7 @@ pub(crate) async fn nobody_waits_for_a_reader_that_stays_behind(ends: Ends) {
     drop(behind);
 }
 
-pub(crate) async fn a_full_mailbox_loses_and_says_so(ends: Ends) {
+pub(crate) async fn a_full_mailbox_drops_messages_and_says_so(ends: Ends) {
     let (mailbox, mut deliveries) = Mailbox::with_capacity(10_000);
     let _guard = listen(&ends, "a", &mailbox, 1).await;
     let mut end = ends.near.subscribe(&["end".into()]).await.unwrap();
@@ -228,7 +227,7 @@ pub(crate) async fn a_full_mailbox_loses_and_says_so(ends: Ends) {
     assert_eq!(next(&mut deliveries).await, "1:a=again");
 }
 
-pub(crate) async fn thousands_of_subscriptions_each_get_their_own(ends: Ends) {
+pub(crate) async fn thousands_of_subscriptions_each_get_their_own_messages(ends: Ends) {
     const COUNT: u64 = 10_000;
     let (mailbox, mut deliveries) = Mailbox::new();
     let mut guards = Vec::new();
@@ -245,7 +244,7 @@ pub(crate) async fn thousands_of_subscriptions_each_get_their_own(ends: Ends) {
     assert_eq!(deliveries.try_next(), None);
 }
 
-pub(crate) async fn what_is_no_subject_is_refused(ends: Ends) {
+pub(crate) async fn malformed_subjects_are_refused(ends: Ends) {
     let (mailbox, _deliveries) = Mailbox::new();
     let long = "a".repeat(MAX_SUBJECT + 1);
     for subject in ["", "a b", "a..b", "a.*", "a.>", "a\r\nSUB > 1", &long] {

@@ -1,4 +1,4 @@
-//! One suite for every bus, and what is NATS's alone.
+//! One suite for every bus, and tests of what only NATS has.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod contract;
@@ -14,7 +14,7 @@ use relogin_bus::{
 };
 use relogin_test_support::nats_server::NatsServer;
 
-/// Two ends of one bus, and what must live as long as they.
+/// Two ends of one bus, and what must live as long as they do.
 struct Ends {
     near: Arc<dyn Bus>,
     far: Arc<dyn Bus>,
@@ -73,12 +73,12 @@ contract! {
     order_holds_across_subjects_and_answers
     a_request_may_have_several_answers
     reply_subjects_cannot_be_guessed
-    a_request_that_nobody_hears_is_told_so_at_once
-    dropping_a_guard_ends_what_it_stands_for
-    a_subscription_that_ends_leaves_what_has_arrived
-    nobody_waits_for_a_reader_that_stays_behind
-    a_full_mailbox_loses_and_says_so
-    thousands_of_subscriptions_each_get_their_own
-    what_is_no_subject_is_refused
+    a_request_without_a_listener_fails_at_once
+    dropping_a_guard_ends_its_subscription_or_request
+    an_ended_subscription_still_yields_what_has_arrived
+    a_slow_reader_delays_nobody
+    a_full_mailbox_drops_messages_and_says_so
+    thousands_of_subscriptions_each_get_their_own_messages
+    malformed_subjects_are_refused
     closing_ends_everything
 }

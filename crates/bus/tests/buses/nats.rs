@@ -100,7 +100,7 @@ async fn a_login_in_the_address_is_used() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_not_there_are_an_error() {
+async fn a_missing_credentials_file_is_an_error() {
     let config = NatsConfig {
         url: "nats://127.0.0.1:1".into(),
         credentials: Some("/nonexistent/me.creds".into()),
@@ -123,7 +123,7 @@ async fn a_lost_connection_comes_back_with_its_subscriptions() {
     for round in 0..3 {
         wire.cut();
         soon(link.wait_for(|link| *link == Link::Down)).await.unwrap();
-        // A little waits for the connection.
+        // A message or two may wait for the connection.
         near.publish("held", Bytes::from("x")).await.unwrap();
         let mut held = far.subscribe(&["held".into()]).await.unwrap();
         wire.mend();
@@ -197,7 +197,7 @@ async fn is_listened_to(bus: &NatsBus, subject: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_waits_for_a_lost_connection_is_bounded() {
+async fn messages_held_for_a_lost_connection_are_bounded() {
     let server = NatsServer::start(&[]);
     let wire = Wire::to(&server).await;
     let bus = connect(&wire.url()).await;
@@ -227,14 +227,14 @@ async fn what_waits_for_a_lost_connection_is_bounded() {
     assert!(matches!(error, BusError::Disconnected), "{error:?}");
     assert!(matches!(soon(bus.close()).await, Err(BusError::Disconnected)));
 
-    // Closed while the connection is away: gone all the same.
+    // Closed while the connection is lost: ended all the same.
     assert!(matches!(bus.publish("a", Bytes::new()).await, Err(BusError::Closed)));
 }
 
-/// A server that does not read, as one that is overloaded: the connection is there, and nothing
-/// goes through it.
+/// A server that does not read, as when it is overloaded: the connection is open, but nothing goes
+/// through it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_waits_for_a_server_that_stands_still() {
+async fn a_stalled_server_delays_nobody() {
     let server = NatsServer::start(&[]);
     let bus = connect(&server.url()).await;
     let mut heard = bus.subscribe(&["b".into()]).await.unwrap();
@@ -250,7 +250,7 @@ async fn nobody_waits_for_a_server_that_stands_still() {
     assert!(matches!(error, BusError::Disconnected), "{error:?}");
     assert_eq!(*bus.link().borrow(), Link::Up);
     assert!(sent < 10_000, "{sent} messages of 64 kB are kept");
-    // Whoever comes later does not wait at all.
+    // Later messages do not wait at all.
     for _ in 0..100 {
         assert!(matches!(futures_util::poll!(std::pin::pin!(bus.publish("a", large.clone()))), Poll::Ready(Err(_))));
     }
@@ -279,7 +279,7 @@ async fn a_message_that_is_too_large_fails_alone() {
 
 /// A bucket with a million sessions could not be read on a busy machine.
 #[tokio::test]
-async fn what_jetstream_sends_ahead_of_its_reader_waits() {
+async fn messages_ahead_of_a_jetstream_reader_are_kept() {
     const SENT: u64 = 120_000;
     let server = NatsServer::start(&[]);
     let bus = connect(&server.url()).await;

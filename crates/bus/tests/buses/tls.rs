@@ -1,5 +1,4 @@
-//! NATS over TLS: servers that an authority of one's own vouches for, and that want to know their
-//! clients.
+//! NATS over TLS: servers with certificates of a private authority, which ask clients for theirs.
 
 use std::{fs, path::Path};
 
@@ -23,7 +22,7 @@ fn write_certificates(folder: &Path) {
 }
 
 #[tokio::test]
-async fn a_server_that_wants_certificates_gets_them() {
+async fn a_server_that_asks_for_a_client_certificate_gets_it() {
     let folder = tempfile::tempdir().unwrap();
     write_certificates(folder.path());
     let path = |name: &str| folder.path().join(name);

@@ -28,7 +28,7 @@ fn goes(retry_after: &str) -> Closing {
 }
 
 #[test]
-fn all_are_tried_in_turn_and_only_then_is_there_a_wait() {
+fn all_addresses_are_tried_before_there_is_a_wait() {
     for seed in 0..20 {
         let mut tab = tab(seed, 3);
         for round in 0..4 {
@@ -46,7 +46,7 @@ fn all_are_tried_in_turn_and_only_then_is_there_a_wait() {
 }
 
 #[test]
-fn one_that_does_not_answer_is_given_up_for_the_next() {
+fn a_gateway_that_does_not_answer_is_given_up_for_the_next() {
     let mut tab = tab(1, 2);
     let start = tab.now;
     tab.pass(s(10));
@@ -57,7 +57,7 @@ fn one_that_does_not_answer_is_given_up_for_the_next() {
 }
 
 #[test]
-fn one_that_speaks_another_protocol_is_passed_over() {
+fn a_gateway_of_another_protocol_is_passed_over() {
     let mut tab = tab(1, 2);
     tab.connect_to(&serde_json::json!({"result": {"protocol": "2.0.0"}}));
     assert_eq!(tab.gateways.len(), 2, "at once");
@@ -66,7 +66,7 @@ fn one_that_speaks_another_protocol_is_passed_over() {
 }
 
 #[test]
-fn clients_begin_at_any_of_them() {
+fn clients_begin_at_a_random_address() {
     let mut first = [0; 3];
     for seed in 0..300 {
         first[tab(seed, 3).gateways[0]] += 1;
@@ -76,7 +76,7 @@ fn clients_begin_at_any_of_them() {
 }
 
 #[test]
-fn the_one_that_worked_is_kept_until_it_cannot_be_had() {
+fn a_gateway_that_worked_is_kept_until_it_is_unreachable() {
     let mut tab = steady(1, 3);
     let first = tab.gateways[0];
     tab.drop_socket();
@@ -93,7 +93,7 @@ fn the_one_that_worked_is_kept_until_it_cannot_be_had() {
 }
 
 #[test]
-fn one_that_goes_or_falls_silent_or_breaks_at_once_is_left() {
+fn a_gateway_that_closes_or_falls_silent_or_breaks_at_once_is_left() {
     for leave in [
         (|tab| tab.close_socket(goes(""))) as fn(&mut Tab),
         |tab| tab.pass(s(40)),
@@ -124,7 +124,7 @@ fn a_gateway_that_goes_says_within_which_time_to_come_back() {
     };
     let told = waits(r#"{"message":"the server is being stopped","retryAfter":40000}"#);
     assert!(told.iter().all(|wait| *wait <= s(40)));
-    assert!(told.iter().max() > Some(&s(38)) && told.iter().min() < Some(&s(2)), "they fill it");
+    assert!(told.iter().max() > Some(&s(38)) && told.iter().min() < Some(&s(2)), "they are spread over all of it");
     assert!(told.iter().filter(|wait| **wait < s(20)).count() > 70);
     for usual in ["", "the server is being stopped", r#"{"retryAfter":0}"#] {
         assert!(waits(usual).iter().all(|wait| *wait <= ms(250)), "{usual:?}");
@@ -132,7 +132,7 @@ fn a_gateway_that_goes_says_within_which_time_to_come_back() {
 }
 
 #[test]
-fn a_person_who_waits_does_not_wait_for_the_crowd() {
+fn a_user_who_waits_is_not_held_back_with_the_crowd() {
     let mut tab = steady(1, 1);
     tab.close_socket(goes(r#"{"retryAfter":40000}"#));
     tab.input(Input::ConnectNow);

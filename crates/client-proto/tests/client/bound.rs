@@ -106,7 +106,7 @@ fn a_service_that_binds_no_sessions_is_taken_at_its_word() {
 }
 
 #[test]
-fn a_key_pair_that_cannot_be_had_now_puts_the_use_off_and_ends_nothing() {
+fn an_unavailable_key_pair_delays_the_use_and_ends_nothing() {
     let (mut tab, asked) = connected();
     tab.profile.borrow_mut().silent_keys = 100;
     tab.payload(asked.id, &challenge("c1"));
@@ -145,7 +145,7 @@ fn a_pending_logout_that_cannot_be_proven_now_keeps_no_login_waiting() {
     tab.payload(asked.id, &challenge("c2"));
     assert!(!tab.methods().contains(&"auth.session.relogin"));
     let login = tab.login("admin");
-    // Tried once more, for there may be hope.
+    // Tried once more: it may work now.
     let asked = tab.find("auth.session.challenge");
     tab.payload(asked.id, &challenge("c3"));
     let sent = tab.find("auth.session.login");
@@ -167,7 +167,7 @@ fn the_proof_goes_with_the_key_as_soon_as_the_challenge_is_there() {
 }
 
 #[test]
-fn a_challenge_is_kept_for_its_connection_and_asked_for_anew_when_it_is_old() {
+fn a_challenge_is_kept_for_its_connection_and_replaced_when_it_is_old() {
     let mut tab = resumed();
     tab.live(s(20));
     tab.change_user(None);
@@ -193,7 +193,7 @@ fn a_challenge_is_kept_for_its_connection_and_asked_for_anew_when_it_is_old() {
 }
 
 #[test]
-fn a_challenge_that_cannot_be_had_is_transient() {
+fn a_refused_challenge_is_a_transient_failure() {
     for code in ["system.timeout", "system.notFound", "system.methodNotFound"] {
         let (mut tab, asked) = connected();
         let mut asked = asked.id;
@@ -214,7 +214,7 @@ fn a_challenge_that_cannot_be_had_is_transient() {
 }
 
 #[test]
-fn a_challenge_that_is_never_answered_is_transient() {
+fn an_unanswered_challenge_is_a_transient_failure() {
     let (mut tab, first) = connected();
     tab.live(s(12));
     let second = tab.find("auth.session.challenge");
@@ -226,7 +226,7 @@ fn a_challenge_that_is_never_answered_is_transient() {
 }
 
 #[test]
-fn a_challenge_that_is_useless_when_it_comes_is_not_asked_for_without_end() {
+fn a_challenge_that_is_useless_on_arrival_is_not_requested_endlessly() {
     let (mut tab, asked) = connected();
     tab.payload(asked.id, &json!({"challenge": "c", "expiresIn": 0}));
     assert!(!tab.methods().contains(&"auth.session.challenge"), "{:?}", tab.methods());
@@ -239,7 +239,7 @@ fn a_challenge_that_the_service_does_not_take_ends_nothing() {
     let (mut tab, asked) = connected();
     tab.payload(asked.id, &challenge("c1"));
     let sent = tab.take("auth.session.relogin");
-    // Its clock was set, or its secret exchanged.
+    // Its clock was set, or its secret replaced.
     tab.error(sent.id, "session.invalidChallenge");
     assert_eq!(tab.state(), SessionState::Resuming);
     tab.sent.clear();

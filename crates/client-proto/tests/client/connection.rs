@@ -102,7 +102,7 @@ fn a_gateway_of_another_protocol_is_not_connected_to() {
 }
 
 #[test]
-fn what_comes_from_an_old_socket_is_not_heard() {
+fn events_of_an_old_socket_are_ignored() {
     let mut tab = anonymous();
     let old = tab.socket.unwrap();
     tab.drop_socket();
@@ -151,7 +151,7 @@ fn every_request_settles_when_the_socket_goes() {
 }
 
 #[test]
-fn a_request_that_has_no_answer_times_out_and_the_connection_is_asked_for_a_sign_of_life() {
+fn a_request_without_an_answer_times_out_and_the_connection_is_probed() {
     let mut tab = anonymous();
     let token = call(&mut tab);
     let id = tab.take("call.a.b.set").id;
@@ -169,7 +169,7 @@ fn a_request_that_has_no_answer_times_out_and_the_connection_is_asked_for_a_sign
 }
 
 #[test]
-fn requests_wait_for_a_connection_but_not_for_ever() {
+fn requests_wait_for_a_connection_but_not_forever() {
     let mut tab = Tab::start(None);
     let token = call(&mut tab);
     let get = tab.command(Command::Get(rid("a.b")));
@@ -190,7 +190,7 @@ fn requests_wait_for_a_connection_but_not_for_ever() {
 }
 
 #[test]
-fn a_method_that_would_be_another_resources_is_refused() {
+fn a_malformed_method_name_is_refused() {
     let mut tab = anonymous();
     for method in ["", "x.y", "x y", "x?"] {
         let token = tab.command(Command::Call { rid: rid("a"), method: method.into(), params: None });
@@ -201,7 +201,7 @@ fn a_method_that_would_be_another_resources_is_refused() {
 }
 
 #[test]
-fn a_silent_connection_is_asked_for_a_sign_of_life_and_then_given_up() {
+fn a_silent_connection_is_probed_and_then_given_up() {
     let mut tab = anonymous();
     tab.pass(s(31));
     let id = tab.take("version").id;
@@ -217,7 +217,7 @@ fn a_silent_connection_is_asked_for_a_sign_of_life_and_then_given_up() {
 }
 
 #[test]
-fn waking_up_asks_for_a_sign_of_life() {
+fn waking_up_probes_the_connection() {
     let mut tab = logged_in();
     tab.input(PlatformEvent::Wake);
     tab.take("version");
@@ -250,14 +250,14 @@ fn long_unreachable() -> Tab {
 }
 
 #[test]
-fn who_wants_to_connect_now_is_not_kept_waiting() {
+fn connect_now_ends_a_long_wait() {
     let mut tab = long_unreachable();
     let (sockets, now) = (tab.sockets, tab.now);
     tab.input(Input::ConnectNow);
     assert_eq!((tab.sockets, tab.now), (sockets + 1, now));
     tab.drop_socket();
     let ConnectionState::Reconnecting { next_try } = tab.client.connection() else { panic!() };
-    assert!(next_try - tab.now <= ms(250), "back-off begins again: somebody is there who waits");
+    assert!(next_try - tab.now <= ms(250), "back-off begins again: somebody is waiting");
     // The browser may be wrong about the network.
     tab.input(PlatformEvent::Offline);
     tab.await_socket();
@@ -290,7 +290,7 @@ fn the_first_try_to_connect_is_not_cut_short_by_a_login() {
 }
 
 #[test]
-fn stopped_nothing_connects() {
+fn a_stopped_client_does_not_connect() {
     let mut tab = Tab::start(None);
     tab.input(Input::Stop);
     tab.input(Input::ConnectNow);
@@ -321,7 +321,7 @@ fn a_try_that_was_begun_before_the_network_came_back_is_soon_replaced() {
 }
 
 #[test]
-fn offline_nothing_but_a_sign_of_life_is_asked_for() {
+fn offline_nothing_but_a_probe_is_sent() {
     let mut tab = logged_in();
     tab.pass(s(29));
     tab.input(PlatformEvent::Offline);
@@ -351,7 +351,7 @@ fn a_gateway_on_this_machine_is_there_without_a_network() {
 }
 
 #[test]
-fn starting_twice_and_stopping_twice_is_once() {
+fn starting_or_stopping_twice_has_no_further_effect() {
     let mut tab = Tab::start(None);
     tab.input(Input::Start);
     assert_eq!(tab.sockets, 1);

@@ -1,5 +1,5 @@
-//! A hundred thousand clients that lose their gateway at one instant: when they come back. Each is
-//! a client of its own, as none of them does anything to another.
+//! When a hundred thousand clients come back that lose their gateway at the same moment. Each is
+//! simulated alone, because none of them affects another.
 
 use std::{ops::Range, time::Duration};
 
@@ -116,16 +116,16 @@ fn no_second_sees_more_than_a_twentieth_of_a_crowd_that_was_told_of_a_restart() 
 }
 
 #[test]
-fn nor_of_one_that_is_spread_by_its_own_options() {
+fn no_second_sees_more_than_a_twentieth_of_a_crowd_that_its_options_spread() {
     for down in [0, 20, 1000] {
         let most = most(Story { closing: Closing::default(), spread: s(40), down: s(down), drain: s(0) });
         assert!(most <= 5.0, "down for {down} s: {most} %");
     }
 }
 
-/// That they are spread is what the gateway's word, or the option, does.
+/// It is the gateway's retry time, or the option, that spreads them.
 #[test]
-fn without_a_word_they_come_back_at_once() {
+fn without_a_retry_time_or_option_clients_come_back_at_once() {
     let story = Story { closing: Closing::default(), spread: Duration::ZERO, down: s(0), drain: s(0) };
     assert!(most(story) > 99.0);
 }

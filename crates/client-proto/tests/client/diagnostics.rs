@@ -10,7 +10,7 @@ use crate::{
     worlds::{for_seeds, logged_in},
 };
 
-/// Runs for so many seconds, and notes what storage has meanwhile that nobody may see.
+/// Runs for a number of seconds, and notes the secrets that storage has meanwhile.
 fn run(world: &mut World, profile: &Profile, seconds: u64, secrets: &mut BTreeSet<String>) {
     for _ in 0..seconds {
         world.run(s(1));
@@ -21,7 +21,7 @@ fn run(world: &mut World, profile: &Profile, seconds: u64, secrets: &mut BTreeSe
     }
 }
 
-/// That no text has eight characters in a row of a secret.
+/// Fails if a text has eight characters in a row of a secret.
 fn assert_holds_none_of(secrets: &BTreeSet<String>, diagnostics: &[Diagnostic]) {
     for diagnostic in diagnostics {
         for text in [diagnostic.to_string(), format!("{diagnostic:?}")] {
@@ -34,7 +34,7 @@ fn assert_holds_none_of(secrets: &BTreeSet<String>, diagnostics: &[Diagnostic]) 
 }
 
 #[test]
-fn a_whole_life_is_told_without_a_key() {
+fn diagnostics_of_a_whole_session_show_no_key() {
     for_seeds(10, |world| {
         let (profile, mut secrets) = (logged_in(world, 2), BTreeSet::new());
         run(world, &profile, 200, &mut secrets);
@@ -53,7 +53,7 @@ fn a_whole_life_is_told_without_a_key() {
 }
 
 #[test]
-fn a_theft_is_told_with_its_evidence() {
+fn diagnostics_of_a_theft_show_its_evidence() {
     for_seeds(10, |world| {
         let (profile, mut secrets) = (logged_in(world, 1), BTreeSet::new());
         run(world, &profile, 10, &mut secrets);

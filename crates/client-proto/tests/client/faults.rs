@@ -15,7 +15,7 @@ use crate::{
 fn fault_2_a_refresh_that_falls_due_without_a_network_removes_no_key() {
     for_seeds(30, |world| {
         let profile = logged_in(world, 1);
-        // The browser says so, or it does not.
+        // Whether or not the browser says that it is offline.
         if world.rng.chance(50) {
             world.input(0, PlatformEvent::Offline);
         }
@@ -134,7 +134,7 @@ fn fault_9_one_relogin_sent_twice_gets_one_answer_twice() {
     assert!(answers.iter().all(|answer| *answer == answers[0]));
     assert_eq!(world.service.count(Outcome::Retried), 2);
 
-    // Another pair of hands has another attempt.
+    // Somebody else has another attempt.
     let params = json!({"reloginKey": key, "attempt": Attempt([7; 16]).to_string()});
     let (_, reply) = world.service.auth(&cid, "relogin", &params, None, 2);
     assert_eq!(reply, Err(Denied::InvalidReloginKey));

@@ -186,7 +186,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_frame_ends_the_machine(frames in prop::collection::vec(".{0,80}", 1..20)) {
+    fn no_frame_panics_the_client(frames in prop::collection::vec(".{0,80}", 1..20)) {
         let mut tab = crate::login::logged_in();
         for frame in frames {
             tab.frame(&frame);
@@ -205,7 +205,7 @@ proptest! {
         }
         tab.browse();
         tab.input(Input::Stop);
-        // What waits for the user model, the lock or the network has let go of the callers by then.
+        // By then no caller waits for the user model, the lock or the network any more.
         tab.pass(s(60));
         prop_assert_eq!(tab.unsettled(), Vec::<u64>::new());
         prop_assert_eq!(tab.socket, None);

@@ -8,8 +8,8 @@ use crate::{
     support::{Tab, admin, rid, s},
 };
 
-/// What gateways answer to a version request: one that knows none, and others that say what they
-/// speak.
+/// What older gateways answer to a version request: one does not know the request, the others name
+/// their version.
 fn old_gateways() -> [Json; 3] {
     let unknown = json!({"error": {"code": "system.invalidRequest", "message": "Invalid request"}});
     [unknown, json!({"result": {"protocol": "1.1.1"}}), json!({"result": {"protocol": "1.0.0"}})]
@@ -20,7 +20,7 @@ fn call(tab: &mut Tab, method: &str) -> u64 {
 }
 
 #[test]
-fn before_1_2_0_methods_answer_barely() {
+fn before_1_2_0_the_result_of_a_method_is_its_bare_payload() {
     for gateway in old_gateways() {
         let mut tab = Tab::plain(7, |_| ());
         tab.connect_to(&gateway);

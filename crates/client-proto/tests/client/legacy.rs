@@ -11,7 +11,7 @@ use crate::{
     worlds::for_seeds,
 };
 
-/// What this browser calls the session.
+/// The name that this browser gives the session.
 const NAME: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 fn record(key: &str, generation: u64) -> String {
@@ -81,7 +81,7 @@ fn generations_are_counted_and_the_session_keeps_its_name() {
 }
 
 #[test]
-fn what_such_a_service_says_of_its_keys_counts() {
+fn a_refresh_time_that_a_legacy_service_gives_is_used() {
     let (mut tab, sent) = resuming(&Browser::profile(), 0);
     tab.payload(sent.id, &json!({"reloginKey": "k2", "refreshIn": 10_000, "expiresIn": "soon"}));
     let due = tab.client.refresh_due().unwrap() - tab.now;

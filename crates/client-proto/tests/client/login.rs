@@ -118,7 +118,7 @@ fn a_wrong_password_changes_nothing() {
 }
 
 #[test]
-fn a_login_waits_for_a_connection_but_not_for_ever() {
+fn a_login_waits_for_a_connection_but_not_forever() {
     let mut tab = Tab::start(None);
     let token = tab.login("admin");
     tab.pass(s(9));
@@ -175,7 +175,7 @@ fn a_lost_reply_settles_the_login() {
 }
 
 #[test]
-fn nonsense_in_place_of_a_reply_is_no_login() {
+fn a_malformed_reply_is_no_login() {
     for nonsense in [json!({}), json!({"payload": null}), json!({"payload": {"reloginKey": 7}}), json!([])] {
         let mut tab = anonymous();
         let token = tab.login("admin");

@@ -1,5 +1,5 @@
-//! Logging out: at once on the page, brought to its end at the service, and never undone by what
-//! was under way.
+//! Logging out: takes effect on the page at once, is finished at the service, and is never undone
+//! by an operation that was under way.
 
 use relogin_client_proto::{Answer, EndReason, PlatformEvent, RequestError, SessionState};
 use serde_json::json;
@@ -119,8 +119,8 @@ fn a_relogin_that_was_refused_meanwhile_leaves_nothing_to_log_out_of() {
     let sent = tab.take("auth.session.relogin");
     let token = tab.logout();
     tab.error(sent.id, "session.invalidReloginKey");
-    // A thief who has copied the attempt, too, may have used it and what came of it: then it was an
-    // old one, and no more.
+    // A thief who has copied the attempt, too, may have used it and the key that it gave: then ours
+    // was merely an old one.
     let last = tab.take("auth.session.relogin");
     assert_eq!(last.params["reloginKey"], sent.params["reloginKey"]);
     assert_ne!(last.params["attempt"], sent.params["attempt"]);
@@ -228,7 +228,7 @@ fn logging_in_again_makes_a_failed_logout_try_once_more() {
 }
 
 #[test]
-fn nobody_can_log_out_too() {
+fn logging_out_succeeds_when_nobody_is_logged_in() {
     let mut tab = anonymous();
     let token = tab.logout();
     assert_eq!(tab.settled[&token], Ok(Answer::Done));
@@ -240,7 +240,7 @@ fn nobody_can_log_out_too() {
     let token = tab.logout();
     let id = tab.take("auth.session.logout").id;
     tab.payload(id, &json!(null));
-    assert_eq!(tab.settled[&token], Ok(Answer::Done), "somebody may be, for all we know");
+    assert_eq!(tab.settled[&token], Ok(Answer::Done), "somebody may be logged in, for all we know");
 
     let mut tab = Tab::start(None);
     let token = tab.logout();

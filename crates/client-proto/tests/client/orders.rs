@@ -26,7 +26,7 @@ struct Play {
     calls: BTreeSet<u64>,
     forgotten: BTreeSet<u64>,
     seen: usize,
-    /// What a page knows that listens to all there is.
+    /// What a page knows that listens to everything.
     mirror: BTreeMap<ResourceId, Resource>,
 }
 
@@ -170,7 +170,7 @@ impl Play {
         }
     }
 
-    /// What the page was told leads from what it knew to what there is.
+    /// Applied to what the page knew, the changes that it was told give what there is.
     fn look(&mut self) {
         let settled: Vec<u64> =
             self.calls.iter().copied().filter(|token| self.tab.settled.contains_key(token)).collect();
@@ -298,7 +298,7 @@ fn for_seeds(seeds: std::ops::Range<u64>, steps: usize) {
 }
 
 #[test]
-fn in_whatever_order_it_comes_the_client_has_what_the_service_has() {
+fn in_any_order_the_client_ends_up_with_what_the_service_has() {
     for_seeds(0..150, 150);
 }
 

@@ -16,8 +16,8 @@ fn sid(session: u8) -> Json {
     json!({"sid": SessionId([session; 16]).to_string()})
 }
 
-/// A tab whose login nobody has answered, not even when it was repeated; the user model shows that
-/// it was carried out.
+/// A tab whose login was not answered, not even when it was repeated; the user model shows that it
+/// was carried out.
 fn unanswered_login() -> Tab {
     let mut tab = anonymous();
     let token = tab.login("admin");
@@ -53,7 +53,7 @@ fn a_login_whose_reply_was_lost_gets_its_key_by_repetition() {
 }
 
 #[test]
-fn a_login_that_nobody_answered_is_not_shown_and_undone() {
+fn an_unanswered_login_is_undone_and_not_shown() {
     let mut tab = unanswered_login();
     assert_eq!(tab.state(), SessionState::Anonymous, "there is no key to keep the user logged in with");
     tab.live(ms(4900));
@@ -82,7 +82,7 @@ fn a_login_after_one_that_nobody_answered_undoes_that_and_has_a_connection_of_it
 }
 
 #[test]
-fn what_a_logout_does_not_end_is_left_behind_with_the_connection() {
+fn a_user_still_shown_after_a_logout_is_left_behind_with_the_connection() {
     let mut tab = unanswered_login();
     tab.live(ms(5100));
     let id = tab.take("auth.session.logout").id;
@@ -253,7 +253,7 @@ fn a_session_that_the_user_model_never_shows_is_taken_up_again() {
 }
 
 #[test]
-fn of_two_logins_at_once_in_two_tabs_one_is_everybodys() {
+fn of_two_logins_at_once_in_two_tabs_all_tabs_keep_one() {
     for_seeds(100, |world| {
         let profile = Browser::seeded(world.rng.next());
         profile.borrow_mut().no_locks = world.rng.chance(50);
@@ -268,6 +268,6 @@ fn of_two_logins_at_once_in_two_tabs_one_is_everybodys() {
         assert!(settled.contains(&&Ok(Answer::Done)), "{settled:?}");
         assert!(profile.borrow().storage.is_some());
         assert_agreed(world, &profile, 0..3);
-        assert_eq!(world.service.records.len(), 1, "nobody's session is left over");
+        assert_eq!(world.service.records.len(), 1, "no session is left over");
     });
 }

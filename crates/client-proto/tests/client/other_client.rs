@@ -17,7 +17,7 @@ use crate::{
 
 const KEY: &str = r#"{"key":"k1","generation":1}"#;
 
-/// A tab whose client is another one's.
+/// A tab with another RES client.
 struct Other {
     number: usize,
     manager: SessionManager,
@@ -224,7 +224,7 @@ fn the_session_is_resumed_before_others_are_let_through() {
 }
 
 #[test]
-fn a_login_is_stored_and_a_wrong_one_is_the_callers_to_know() {
+fn a_login_is_stored_and_a_refused_one_is_reported_to_its_caller() {
     let mut other = Other::start(None);
     let early = other.login();
     other.connect();
@@ -241,7 +241,7 @@ fn a_login_is_stored_and_a_wrong_one_is_the_callers_to_know() {
 }
 
 #[test]
-fn over_a_disconnect_the_user_is_believed_in_and_a_lost_use_is_repeated() {
+fn across_a_disconnect_the_user_is_still_shown_and_a_lost_use_is_repeated() {
     let mut other = Other::resumed();
     other.input(Input::Disconnected);
     assert_eq!(other.manager.state(), SessionState::Reconnecting(admin()));
@@ -259,7 +259,7 @@ fn over_a_disconnect_the_user_is_believed_in_and_a_lost_use_is_repeated() {
 }
 
 #[test]
-fn who_never_answers_keeps_nobody_waiting_and_loses_nothing() {
+fn a_service_that_never_answers_holds_up_nothing_and_the_key_stays() {
     let mut other = Other::start(Some(KEY));
     other.connect();
     let first = other.take("relogin");
@@ -323,7 +323,7 @@ fn a_logout_names_its_session_and_shows_at_once() {
 }
 
 #[test]
-fn stopped_it_settles_what_waits_and_wants_nothing_more() {
+fn once_stopped_it_settles_what_waits_and_asks_for_nothing_more() {
     let mut other = Other::resumed();
     let token = other.login();
     other.input(Input::Stop);
@@ -331,8 +331,8 @@ fn stopped_it_settles_what_waits_and_wants_nothing_more() {
     assert_eq!(other.manager.poll_timeout(), None);
 }
 
-/// Tabs on the clients of others, the service with the real rules, and connections that break at
-/// any point: nobody honest is logged out, and no key is taken for a stolen one.
+/// Tabs with other RES clients, the service with the real rules, and connections that break at any
+/// point: nobody honest is logged out, and no key is taken for a stolen one.
 #[test]
 fn whatever_breaks_nobody_is_logged_out() {
     for seed in 0..400 {

@@ -1,5 +1,5 @@
-//! Logouts that the service has not confirmed when their page goes: the next page finishes them,
-//! and nobody is logged in by what they leave in storage.
+//! Logouts that the service has not confirmed when their page is closed: the next page finishes
+//! them, and what they leave in storage logs nobody in.
 
 use relogin_client_proto::{Answer, EndReason, PlatformEvent, SessionState};
 use serde_json::json;
@@ -11,8 +11,8 @@ use crate::{
     worlds::for_seeds,
 };
 
-/// A profile in which somebody has logged out of session 1, and the page went before the service
-/// heard of it.
+/// A profile in which somebody has logged out of session 1, and the page was closed before the
+/// service heard of it.
 fn left_behind() -> Profile {
     let mut tab = logged_in_with(&key(1, 3));
     tab.drop_socket();
@@ -63,7 +63,7 @@ fn a_use_that_is_under_way_when_the_user_logs_out_is_the_one_that_is_repeated() 
 }
 
 #[test]
-fn a_login_waits_for_it_and_forgets_none() {
+fn a_login_waits_for_a_pending_logout_and_forgets_none() {
     let mut tab = Tab::start_in(&left_behind(), 1);
     tab.connect();
     let login = tab.login("guest");
@@ -84,7 +84,7 @@ fn a_login_waits_for_it_and_forgets_none() {
 }
 
 #[test]
-fn a_login_in_another_tab_leaves_it_where_it_is() {
+fn a_login_in_another_tab_leaves_a_pending_logout_in_place() {
     let profile = left_behind();
     let mut tab = Tab::start(None);
     tab.connect();
@@ -119,7 +119,7 @@ fn a_login_in_another_tab_leaves_it_where_it_is() {
 }
 
 #[test]
-fn one_that_cannot_be_finished_keeps_no_other_session_waiting() {
+fn a_logout_that_cannot_be_finished_holds_up_no_other_session() {
     let profile = left_behind();
     let text = profile.borrow().storage.clone().unwrap();
     let both = format!(r#"{{"key":"{}","generation":1,{}"#, key(2, 1), text.strip_prefix('{').unwrap());

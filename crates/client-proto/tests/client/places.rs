@@ -26,7 +26,7 @@ struct Places {
     is_local_refused: bool,
 }
 
-/// A tab in the middle of what it does with them, if it is.
+/// A tab, and the operation on them that it is in the middle of, if any.
 #[derive(Debug, Default)]
 struct Tab {
     storage: RecordStorage,
@@ -75,7 +75,7 @@ impl Places {
                 StorageInput::Removed
             }
             StorageAction::Settle => StorageInput::Settled,
-            StorageAction::Done { .. } => unreachable!("that is no question"),
+            StorageAction::Done { .. } => unreachable!("it asks for nothing"),
         }
     }
 
@@ -113,7 +113,7 @@ impl Tab {
     }
 
     fn run(&mut self, places: &mut Places) -> Text {
-        (0..100).find_map(|_| self.step(places)).expect("it comes to its end")
+        (0..100).find_map(|_| self.step(places)).expect("it ends")
     }
 
     fn read(&mut self, places: &mut Places) -> Text {
@@ -412,7 +412,7 @@ fn without_a_log_of_tabs_that_swap_at_once_all_see_the_last() {
 }
 
 #[test]
-fn where_local_storage_is_refused_the_log_is_enough_and_then_memory() {
+fn without_local_storage_the_log_is_enough_and_without_both_memory() {
     let mut places = Places { is_local_refused: true, ..Places::default() };
     let mut tab = Tab::default();
     assert_eq!(tab.swap(&mut places, None, Some(&a(1))), Some(a(1)));
@@ -428,7 +428,7 @@ fn where_local_storage_is_refused_the_log_is_enough_and_then_memory() {
 }
 
 #[test]
-fn a_loser_leaves_no_text_behind() {
+fn a_lost_swap_leaves_no_text_behind() {
     let (mut places, mut one) = with(&a(1));
     let mut other = Tab::default();
     one.begin(StorageInput::Swap { from: secret(Some(&a(1))), to: secret(Some(&begun(1, 1))) });
@@ -442,7 +442,7 @@ fn a_loser_leaves_no_text_behind() {
 }
 
 #[test]
-fn a_late_loser_is_not_taken_for_the_first_of_the_log() {
+fn a_late_lost_swap_is_not_taken_for_the_first_text_of_the_log() {
     let (mut places, mut late) = with(&a(1));
     late.begin(StorageInput::Swap { from: secret(Some(&a(1))), to: secret(Some(&a(2))) });
     while !matches!(late.action, Some(StorageAction::Append(_))) {
@@ -497,7 +497,7 @@ proptest! {
     /// swap is settled and that in which localStorage has it for good; an operation that is under
     /// way when it is deleted may see an older text once; and two may succeed then.)
     #[test]
-    fn swaps_are_in_one_order(
+    fn swaps_are_linearizable(
         mut happenings in prop::collection::vec(happening(), 20..600),
         at in 0..600_usize,
         is_local_lost in any::<bool>(),

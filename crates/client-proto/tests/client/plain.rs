@@ -1,5 +1,5 @@
-//! The client without a session of its own: what a caller can do on a connection, and with what it
-//! has asked for.
+//! The client without a session: what a caller can do on a connection, and with the resources that
+//! it has asked for.
 
 use relogin_client_proto::{Answer, Command, ConnectionState, Event, Freshness, Input, RequestError, Resource, Token};
 use serde_json::{Value as Json, json};
@@ -72,7 +72,7 @@ fn a_greeting_comes_before_what_is_subscribed_again() {
 }
 
 #[test]
-fn a_greeting_that_never_ends_holds_nothing_up_for_ever() {
+fn a_greeting_that_never_ends_holds_nothing_up_forever() {
     let mut tab = Tab::plain(7, |config| config.greet = true);
     subscribe(&mut tab, "a");
     tab.connect();
@@ -103,7 +103,7 @@ fn a_call_from_the_news_of_the_connection_does_not_wait_for_subscriptions() {
 }
 
 #[test]
-fn what_was_refused_is_asked_for_again_after_any_auth() {
+fn a_refused_subscription_is_tried_again_after_any_auth() {
     let mut tab = plain();
     subscribe(&mut tab, "a");
     let id = tab.take("subscribe.a").id;
@@ -119,7 +119,7 @@ fn what_was_refused_is_asked_for_again_after_any_auth() {
 }
 
 #[test]
-fn what_was_refused_is_asked_for_again_after_a_logout() {
+fn a_refused_subscription_is_tried_again_after_a_logout() {
     let mut tab = logged_in();
     subscribe(&mut tab, "for.guests");
     let id = tab.take("subscribe.for.guests").id;
@@ -195,7 +195,7 @@ fn a_subscription_that_nobody_waits_for_is_taken_back() {
 }
 
 #[test]
-fn a_method_whose_resource_cannot_be_had_has_succeeded_all_the_same() {
+fn a_method_whose_resource_cannot_be_loaded_has_still_succeeded() {
     let mut tab = plain();
     let token = tab.command(Command::Call { rid: rid("a"), method: "new".into(), params: None });
     let id = tab.take("call.a.new").id;
@@ -221,8 +221,8 @@ fn what_the_gateway_leaves_out_because_we_had_it_is_still_there() {
     subscribe(&mut tab, "b");
     let id = tab.take("subscribe.b").id;
     tab.ok(id, &json!({}));
-    // The gateway had the second reference in hand, waiting for something else, when the first one
-    // went.
+    // The gateway was about to send the second reference, and waited for something else, when the
+    // first one went.
     tab.event("a.change", &json!({"values": {"it": null}}));
     tab.event("x.change", &json!({"values": {"n": 2}}));
     tab.pass(s(6));
@@ -270,7 +270,7 @@ fn what_is_given_back_while_it_is_taken_away_is_asked_for_again() {
     tab.ok(id, &json!({"rid": "a", "models": {"a": {"n": 1}}}));
     assert_eq!(tab.settled[&call], Ok(Answer::Resource(rid("a"))));
     assert_eq!(tab.methods(), [""; 0]);
-    // It had nothing to give back but that.
+    // That was all it had to give back.
     tab.ok(given_back, &json!(null));
     let id = tab.take("subscribe.a").id;
     tab.ok(id, &json!({"models": {"a": {"n": 2}}}));
@@ -298,7 +298,7 @@ fn what_was_given_back_too_often_is_given_back_less_often() {
 }
 
 #[test]
-fn many_that_nobody_wants_are_let_go_by_few_looks() {
+fn many_unwanted_resources_are_given_back_by_few_timers() {
     let mut tab = plain();
     let ids: Vec<_> = (0..200).map(|n| format!("m.{n}")).collect();
     for id in &ids {

@@ -1,4 +1,4 @@
-//! Why a session is over, as far as a client can know it: told, and never more than that.
+//! The reason why a session is over is told as far as a client can know it, and no further.
 
 use relogin_client_proto::{EndReason, SessionState};
 use relogin_session::{ConnectionId, Outcome};
@@ -54,7 +54,7 @@ fn ended_by_an_administrator() {
 }
 
 #[test]
-fn not_used_for_longer_than_its_key_lives() {
+fn a_key_expires_unused() {
     for_seeds(20, |world| {
         logged_in(world, 2);
         for seat in &mut world.tabs {
@@ -70,7 +70,7 @@ fn not_used_for_longer_than_its_key_lives() {
 }
 
 #[test]
-fn as_old_as_a_session_may_become() {
+fn a_session_reaches_its_maximum_age() {
     for_seeds(5, |world| {
         logged_in(world, 1);
         world.run(s(3400));
@@ -98,7 +98,7 @@ fn a_thief_uses_the_newest_key() {
 }
 
 #[test]
-fn a_thief_of_the_guides_kind_uses_the_newest_key() {
+fn a_thief_with_a_legacy_client_uses_the_newest_key() {
     for_seeds(20, |world| {
         let profile = logged_in(world, 1);
         strike_plainly(world, &storage(&profile));
@@ -176,7 +176,7 @@ fn a_rotation_that_storage_accounts_for_is_no_theft() {
 }
 
 #[test]
-fn what_was_heard_of_one_session_is_not_told_of_the_next() {
+fn evidence_about_one_session_is_not_used_for_the_next() {
     let mut tab = logged_in_with("k1");
     tab.event("session.user.{cid}.rotated", &json!({"generation": 5}));
     let sent = tab.take("auth.session.relogin");
@@ -188,7 +188,7 @@ fn what_was_heard_of_one_session_is_not_told_of_the_next() {
     assert_eq!(tab.state(), SessionState::Ended(EndReason::Refused));
 }
 
-/// Its key opens nothing without the device: whatever is the matter, it is no theft.
+/// Its key opens nothing without the device, so whatever happened, it was no theft.
 #[test]
 fn a_bound_session_is_never_said_to_be_stolen() {
     let mut tab = bound::resumed();

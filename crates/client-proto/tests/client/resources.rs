@@ -306,7 +306,7 @@ fn references_come_along_and_go() {
     assert_eq!(model(&tab, "i.1"), json!({"n": 1, "next": {"rid": "i.2"}}));
     tab.event("list.remove", &json!({"idx": 0}));
     tab.live(s(11));
-    assert_eq!((model(&tab, "i.1"), model(&tab, "i.2")), (Json::Null, Json::Null), "a circle holds nothing");
+    assert_eq!((model(&tab, "i.1"), model(&tab, "i.2")), (Json::Null, Json::Null), "a cycle keeps nothing alive");
     assert_eq!(model(&tab, "list"), json!([{"rid": "i.9", "soft": true}]));
 }
 

@@ -104,7 +104,7 @@ fn transient_errors_keep_the_key_and_the_attempt_and_let_the_page_go_on() {
 }
 
 #[test]
-fn no_answer_at_all_is_transient_and_a_late_one_is_for_nobody() {
+fn a_missing_answer_is_transient_and_a_late_one_is_ignored() {
     let (mut tab, sent) = resuming();
     tab.live(ms(10_500));
     tab.payload(sent.id, &answer("k2", 2));
@@ -116,7 +116,7 @@ fn no_answer_at_all_is_transient_and_a_late_one_is_for_nobody() {
 }
 
 #[test]
-fn nonsense_in_place_of_an_answer_is_transient() {
+fn a_malformed_answer_is_transient() {
     let (mut tab, sent) = resuming();
     tab.payload(sent.id, &json!({"reloginKey": []}));
     assert_eq!(tab.state(), SessionState::Resuming);
@@ -303,7 +303,7 @@ fn a_session_that_is_gone_when_the_user_model_comes_is_tried_once_more() {
 }
 
 #[test]
-fn over_a_disconnect_the_user_is_believed_in() {
+fn across_a_disconnect_the_user_is_still_shown() {
     let mut tab = logged_in();
     tab.drop_socket();
     assert_eq!(tab.state(), SessionState::Reconnecting(admin()));
@@ -372,7 +372,7 @@ fn a_lock_that_comes_in_time_is_not_stolen() {
 }
 
 #[test]
-fn where_there_are_no_locks_it_goes_on_without() {
+fn a_browser_without_locks_uses_the_key_without_one() {
     let profile = Browser::profile();
     profile.borrow_mut().storage = Some(KEY.into());
     profile.borrow_mut().no_locks = true;
@@ -431,7 +431,7 @@ fn a_rotation_by_somebody_else_is_answered_with_the_key_at_hand() {
 }
 
 #[test]
-fn old_and_odd_rotations_are_nothing() {
+fn old_and_malformed_rotation_events_are_ignored() {
     let mut tab = resumed();
     for data in [json!({"generation": 2}), json!({"generation": 1}), json!({}), json!(null), json!({"generation": -1})]
     {
@@ -516,7 +516,7 @@ fn another_user_in_another_tab_is_another_user_here() {
 }
 
 #[test]
-fn what_is_in_storage_but_no_record_is_no_key() {
+fn a_malformed_storage_record_has_no_key() {
     for text in ["", "{}", "null", "\"k1\"", r#"{"key":"k1"}"#] {
         let mut tab = Tab::start(Some(text));
         assert_eq!(tab.state(), SessionState::Anonymous, "{text}");

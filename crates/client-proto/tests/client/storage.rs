@@ -1,5 +1,5 @@
-//! Storage that shows what it had a moment ago, and tabs that come between: nothing is believed but
-//! what a swap has shown.
+//! Storage whose reads are stale, and tabs that write in between: the client relies only on what a
+//! swap has shown.
 
 use relogin_client_proto::{Answer, EndReason, PlatformEvent, SessionState};
 use relogin_session::SessionId;
@@ -145,7 +145,7 @@ fn a_logout_removes_whatever_came_between_and_ends_it() {
 }
 
 #[test]
-fn a_browser_that_stores_nothing_is_not_asked_for_ever() {
+fn a_browser_that_stores_nothing_is_not_asked_forever() {
     let mut tab = anonymous();
     let token = tab.login("admin");
     let id = tab.take("auth.session.login").id;
@@ -175,7 +175,7 @@ fn waking_up_looks_at_what_was_missed() {
     assert_eq!(tab.state(), SessionState::LoggedIn(guest()));
 }
 
-/// Where there are no locks, a use that a sibling has begun is as good as one.
+/// Where there are no locks, a use that a sibling has begun takes the place of one.
 fn without_locks(storage: &str) -> (Profile, Tab) {
     let profile = Browser::profile();
     profile.borrow_mut().storage = Some(storage.to_owned());

@@ -13,7 +13,7 @@ use crate::{
     worlds::for_seeds,
 };
 
-/// What goes on, and who is where.
+/// The world, and what happens in it.
 #[derive(Debug)]
 struct Storm {
     profile: Profile,
@@ -162,8 +162,7 @@ fn whatever_happens_nobody_honest_is_logged_out_and_no_thief_stays() {
                 assert_eq!(world.state(*number), SessionState::LoggedIn(admin()), "tab {number}");
             }
         }
-        // A session that was stolen is over for everybody or somebody's alone, and the tabs know
-        // which.
+        // A stolen session is over for everybody, or only one side has it; and the tabs know which.
         storm.assert_one_holder(world);
         assert_agreed(world, &storm.profile, storm.open.iter().copied());
         if robbery {

@@ -134,7 +134,7 @@ fn frozen_tabs_log_nobody_out_and_hold_nobody_up() {
             let time = world.rng.range(1000, 110_000);
             world.run(ms(time));
             for number in 1..3 {
-                // Two that have both lost their patience may be in each other's way for a moment.
+                // Two that have both stopped waiting may get in each other's way for a moment.
                 let state = world.state(number);
                 assert!(!matches!(state, SessionState::Ended(_) | SessionState::Anonymous), "{state:?}");
             }
@@ -311,7 +311,7 @@ fn a_gateways_restart_is_no_stampede() {
 }
 
 #[test]
-fn nothing_at_all_logs_anybody_out() {
+fn no_fault_logs_anybody_out() {
     for_seeds(150, |world| {
         world.service.keep_keys();
         let profile = logged_in(world, 2);
@@ -371,7 +371,7 @@ fn nothing_at_all_logs_anybody_out() {
     });
 }
 
-/// Something that a browser says at any time.
+/// Something that a browser may tell at any time.
 fn hint(number: usize) -> Input {
     match number % 4 {
         0 => PlatformEvent::Wake.into(),

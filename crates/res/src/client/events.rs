@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn events_go_over_and_arrive() {
+    fn events_survive_the_wire() {
         let values: Changes = serde_json::from_value(json!({"x": {"rid": "c"}, "y": {"action": "delete"}})).unwrap();
         let resources = ResourceSet::read(json!({"collections": {"c": [1]}})).unwrap();
         let change = ChangeEvent { values, resources };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_data_are_no_event() {
+    fn malformed_data_is_no_event() {
         let parsed = |text: &str| match Message::parse(text) {
             Some(Message::Event(event)) => EventKind::read(&event.name, event.data).is_some(),
             _ => false,

@@ -61,7 +61,7 @@ enum ReloginStage {
         /// The user logged out since.
         is_overtaken: bool,
     },
-    /// Putting the answer's key into storage, for so many times now.
+    /// Putting the answer's key into storage; `tries` counts the attempts at that.
     Storing { granted: Granted, sent: Duration, tries: u8 },
     /// After a refusal: finding out what storage has now.
     SecondLook(Claim),

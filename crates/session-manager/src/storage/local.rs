@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_in_the_mark_is_a_mark_without_sessions() {
+    fn a_malformed_mark_names_no_sessions() {
         for mark in ["", " ", "x", "x=", "x=y", "= =-1", "x=18446744073709551616"] {
             let entry = LocalEntry::parse(secret(&format!(r#"{{"unlogged":"{mark}"}}"#)));
             assert_eq!(entry, LocalEntry { text: None, unlogged: Some(Replaced::default()) });

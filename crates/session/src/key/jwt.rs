@@ -1,5 +1,5 @@
 //! Relogin keys as JSON Web Tokens, for those whose other services are to verify them: what is in
-//! one, and whether one is ours. Knows no curves: whoever can sign and verify is handed in.
+//! one, and whether one is ours. Knows no curves: its caller passes in a signer and a verifier.
 //!
 //! The header is `{"alg":"EdDSA","typ":"relogin+jwt","kid":…}`, the claims are those of `Claims`
 //! below, in that order. The claim `jti` is the tag that the same key has in the other format, so
@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(key, keyring.of_session(&SALT).hand_out(FACTS), "the same successor can be handed out again");
     }
 
-    /// Both ways: whoever has a key of the other format keeps the session, and gets a key of this
+    /// Both ways: a client with a key of the other format keeps the session, and gets a key of this
     /// one at its next use.
     #[test]
     fn keys_of_both_formats_open_a_session_whichever_is_handed_out() {

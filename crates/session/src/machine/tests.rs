@@ -460,7 +460,7 @@ fn who_retried_gives_way_to_another_use_of_the_key() {
             maker: token None
             key 6 for 120, refresh in 60"#]],
     );
-    // By its own use, the key is in one pair of hands again, or the other one is a thief's.
+    // Its own use shows that only one side has the key again, or that the other one is a thief.
     check(
         Some(&retried()),
         Use { on: "maker", ..Use::of(5) }.command(),
@@ -876,20 +876,20 @@ fn logout_clears_every_connection() {
 }
 
 /// Another session than [`live`]'s.
-const ELSE: SessionId = SessionId([8; 16]);
+const ANOTHER: SessionId = SessionId([8; 16]);
 
 #[test]
 fn a_logout_is_about_one_session() {
     for (sid, held, token, ended) in [
         (None, None, None, None),
-        (None, Some(SID), Some(ELSE), Some(SID)),
-        (None, None, Some(ELSE), Some(ELSE)),
+        (None, Some(SID), Some(ANOTHER), Some(SID)),
+        (None, None, Some(ANOTHER), Some(ANOTHER)),
         (Some(SID), Some(SID), None, Some(SID)),
-        (Some(SID), Some(SID), Some(ELSE), Some(SID)),
-        (Some(SID), Some(ELSE), Some(SID), Some(SID)),
+        (Some(SID), Some(SID), Some(ANOTHER), Some(SID)),
+        (Some(SID), Some(ANOTHER), Some(SID), Some(SID)),
         (Some(SID), None, Some(SID), Some(SID)),
-        (Some(SID), Some(ELSE), None, None),
-        (Some(SID), None, Some(ELSE), None),
+        (Some(SID), Some(ANOTHER), None, None),
+        (Some(SID), None, Some(ANOTHER), None),
         (Some(SID), None, None, None),
     ] {
         assert_eq!(ended_by_logout(sid, held, token), ended, "{sid:?} {held:?} {token:?}");
@@ -914,7 +914,7 @@ fn a_logout_that_names_its_session_ends_no_other() {
     // away.
     check(
         Some(&live()),
-        logout(Some(ELSE), Some(SID)),
+        logout(Some(ANOTHER), Some(SID)),
         expect![[r#"
             LoggedOut: remove
             other: user None
@@ -922,13 +922,13 @@ fn a_logout_that_names_its_session_ends_no_other() {
             null"#]],
     );
     // It was the connection's: it is over, and known to be.
-    let over = decide(None, logout(Some(ELSE), Some(SID)), &rules(), NOW);
+    let over = decide(None, logout(Some(ANOTHER), Some(SID)), &rules(), NOW);
     assert_eq!(shown(&over), "NotLoggedIn: keep\nnull");
-    // It is not the connection's: it may live on elsewhere, which whoever wants it ended must not
-    // take for a success.
+    // It is not the connection's: it may live on elsewhere, so a caller that wants it ended must
+    // not be told that it is.
     for decision in [
-        decide(Some(&Record { sid: ELSE, ..live() }), logout(Some(ELSE), Some(ELSE)), &rules(), NOW),
-        decide(None, logout(None, Some(ELSE)), &rules(), NOW),
+        decide(Some(&Record { sid: ANOTHER, ..live() }), logout(Some(ANOTHER), Some(ANOTHER)), &rules(), NOW),
+        decide(None, logout(None, Some(ANOTHER)), &rules(), NOW),
         decide(None, logout(None, None), &rules(), NOW),
     ] {
         assert_eq!(shown(&decision), "NotLoggedIn: keep\nNot logged in");

@@ -1,4 +1,4 @@
-//! The JetStream store against a nats-server of each test's own; and the replica by itself.
+//! The JetStream store, each test with its own nats-server; and the replica by itself.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ contract::suite!(async || {
     (bed.store().await, bed)
 });
 
-/// Waits until something holds, by looking whenever others had a chance to run.
+/// Waits until a condition holds, checking it whenever other tasks have run.
 async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looking = async {
         loop {
@@ -74,7 +74,7 @@ async fn until<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(20), looking).await.expect("it should have come to this")
+    timeout(Duration::from_secs(20), looking).await.expect("the condition did not come to hold")
 }
 
 /// Until the followers have the first one, the leader does not compare the second one's revision.
@@ -123,7 +123,7 @@ async fn a_session_is_there_for_the_next_process_and_a_removed_one_is_not() {
     assert_eq!(store.find_by_connection(&cid("c2")).await.unwrap(), None);
     assert_eq!(store.find_by_user(&UserId::Number(1)).await.unwrap().len(), 2);
     assert_eq!(store.next_deadline().await.unwrap(), Some(Timestamp(100)));
-    // Its marker is followed by a session of the same id, for whoever makes one.
+    // A session of the same id can be created after its marker.
     store.create(record(1, &["c1"])).await.unwrap();
 }
 
@@ -169,7 +169,7 @@ async fn after_a_barrier_a_read_shows_what_was_acknowledged_to_another_process()
 }
 
 #[tokio::test]
-async fn those_who_come_while_a_barrier_is_under_way_share_the_next() {
+async fn callers_that_come_during_a_barrier_share_the_next() {
     let bed = Bed::new();
     let store = bed.store().await;
     let before = store.shared.bucket.publish_barrier().await.unwrap();
@@ -180,7 +180,7 @@ async fn those_who_come_while_a_barrier_is_under_way_share_the_next() {
 }
 
 #[tokio::test]
-async fn without_what_was_acknowledged_there_is_no_passing_a_barrier() {
+async fn a_barrier_fails_while_acknowledged_writes_are_not_visible() {
     let bed = Bed::new();
     let store = bed.store().await;
     store.follower.abort();
@@ -193,7 +193,7 @@ async fn a_watch_that_shows_too_little_is_replaced() {
     let bed = Bed::new();
     let (ours, theirs) = (bed.store().await, bed.store().await);
     let mut stream = bed.stream().await;
-    // As if the server of the watch was gone.
+    // As if the server of the watch were gone.
     let info = stream.info().await.unwrap().state.consumer_count;
     assert_eq!(info, 2);
     for consumer in stream.consumer_names().try_collect::<Vec<_>>().await.unwrap() {
@@ -235,8 +235,8 @@ async fn a_write_without_an_answer_is_in_doubt_until_the_leader_says() {
     assert!(store.shared.replica().is_in_doubt(sid(1)));
     assert_eq!(store.shared.replica().doubted_holder(&cid("b")), Some(sid(1)));
     bed.server.signal(Signal::CONT);
-    // It was sent, so it was done, and whoever reads sees it, by its id and by the connection that
-    // it may have got.
+    // It was sent, so it was carried out, and every reader sees it, by its id and by the connection
+    // that it may have got.
     let read = store.find_by_connection(&cid("b")).await.unwrap().unwrap();
     assert!(read.revision > first);
     assert_eq!(store.load(sid(1)).await.unwrap(), Some(read));
@@ -256,7 +256,7 @@ async fn no_other_session_gets_a_connection_that_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn without_a_server_nothing_is_written_and_all_is_well_when_it_is_back() {
+async fn without_a_server_writes_fail_and_succeed_when_it_is_back() {
     let bed = Bed::new();
     let store = bed.store().await;
     let first = store.create(record(1, &["a"])).await.unwrap();
@@ -273,7 +273,7 @@ async fn without_a_server_nothing_is_written_and_all_is_well_when_it_is_back() {
     until(async || store.check().await.ok()).await;
 }
 
-/// One of another version, or a damaged one.
+/// A record of another version, or a damaged one.
 #[tokio::test]
 async fn a_record_that_cannot_be_read_is_an_error_for_its_session_alone() {
     let bed = Bed::new();
@@ -294,7 +294,7 @@ async fn a_record_that_cannot_be_read_is_an_error_for_its_session_alone() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_made_otherwise_is_not_used() {
+async fn a_bucket_with_other_settings_is_not_used() {
     let bed = Bed::new();
     let client = bed.client().await;
     let other = async_nats::jetstream::kv::Config { bucket: "sessions".to_owned(), history: 5, ..Default::default() };
@@ -311,7 +311,7 @@ async fn without_jetstream_it_does_not_open() {
     assert!(matches!(error, OpenError::Bucket { .. }), "{error:?}");
 }
 
-/// A server that says that it is of another age.
+/// A server that says that it is of an older version.
 #[tokio::test]
 async fn an_older_server_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -337,7 +337,7 @@ async fn an_older_server_is_refused() {
 /// Two processes whose server comes back with what it had a while ago: a power loss took what it
 /// had acknowledged since.
 #[tokio::test]
-async fn what_a_server_has_lost_both_processes_read_as_it_is_now() {
+async fn after_a_server_lost_writes_both_processes_read_what_it_has() {
     let bed = Bed::new();
     let first = bed.store().await;
     let old = first.create(record(1, &["a"])).await.unwrap();
@@ -377,13 +377,13 @@ async fn what_a_server_has_lost_both_processes_read_as_it_is_now() {
         ours.read_barrier().await.unwrap();
         assert_eq!(ours.load(sid(1)).await.unwrap().map(|stored| stored.revision), Some(again));
     }
-    assert!(again <= newest, "or this test shows nothing");
+    assert!(again <= newest, "otherwise this test shows nothing");
     assert_eq!(bed.store().await.load(sid(1)).await.unwrap(), ours.load(sid(1)).await.unwrap());
 }
 
 /// On the same connection, and the new bucket is ahead of the old one before anybody looks.
 #[tokio::test]
-async fn a_bucket_that_was_made_again_is_read_again() {
+async fn a_recreated_bucket_is_read_again() {
     let bed = Bed::new();
     let ours = bed.store().await;
     let before = ours.create(record(1, &["a"])).await.unwrap();
@@ -487,7 +487,7 @@ mod replica {
     }
 
     #[test]
-    fn what_a_server_has_lost_is_lost_here_too() {
+    fn the_replica_drops_what_a_server_has_lost() {
         let mut replica = Replica::default();
         replica.apply(sid(1), Revision(5), put(1, &["a"]));
         let known = replica.last(sid(1));

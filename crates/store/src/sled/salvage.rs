@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_loses_what_it_meets_and_no_more() {
+    fn damage_loses_only_what_it_hits() {
         for at in [3, 12, 25, 700, 100_000, 524_288, 524_300, 524_400] {
             let (found, is_suspect) = read_back(4_000, 300, |log| log[at] ^= 1);
             assert!(found.len() >= 4_000 - 20, "a flip at {at} lost {}", 4_000 - found.len());

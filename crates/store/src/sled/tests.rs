@@ -74,7 +74,7 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_restart() {
+async fn acknowledged_writes_survive_a_restart() {
     let (store, folder) = opened();
     let first = store.create(record(1, &["a"])).await.unwrap();
     let second = store.create(record(2, &["b"])).await.unwrap();
@@ -150,7 +150,7 @@ async fn sessions_are_for_the_owner_of_the_process_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn nothing_is_said_or_shown_before_it_is_on_disk() {
+async fn nothing_is_acknowledged_or_shown_before_it_is_on_disk() {
     let (store, gate, _folder) = Gate::store();
     let mut made = pin!(store.create(record(1, &["a"])));
     assert!(poll!(made.as_mut()).is_pending());

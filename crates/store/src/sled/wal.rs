@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_is_read_no_more_and_its_files_are_used_again() {
+    fn dropped_frames_are_not_read_and_their_files_are_reused() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = opened(&folder);
         for n in 1..100 {
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_frame_ends_it_and_a_damaged_one_is_a_gap() {
+    fn a_torn_last_frame_ends_the_log_and_a_damaged_one_is_a_gap() {
         let folder = tempfile::tempdir().unwrap();
         let (mut wal, _) = opened(&folder);
         (1..=6).for_each(|n| append(&mut wal, n));

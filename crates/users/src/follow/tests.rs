@@ -1,4 +1,4 @@
-//! Files that change, are emptied, cut off and gone, in virtual time.
+//! Users files that change, are emptied, truncated or removed, in virtual time.
 
 use std::{
     fs,
@@ -74,14 +74,14 @@ impl Following {
         Self { directory, listener, task, looks }
     }
 
-    /// A look now, and what it came to.
+    /// Looks now, and returns the result.
     async fn look(&self) -> Result<usize, String> {
         let (request, answer) = oneshot::channel();
         self.looks.send(request).await.unwrap();
         answer.await.unwrap()
     }
 
-    /// So many looks, a second apart, and as many of its own.
+    /// Looks at the file this many times, a second apart; the follower looks as often by itself.
     async fn looks(&self, seconds: u32) {
         for _ in 0..seconds {
             tokio::time::advance(Duration::from_secs(1)).await;
@@ -91,8 +91,8 @@ impl Following {
         self.look().await.ok();
     }
 
-    /// Lets the time go on until something is so; reading takes its own, which virtual time does
-    /// not know.
+    /// Lets time pass until a condition holds. Reading files takes real time, which virtual time
+    /// does not include.
     async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let deadline = std::time::Instant::now() + Duration::from_secs(10);
         while !is_so(self) {
@@ -272,7 +272,7 @@ async fn while_a_file_arrives_nobody_is_removed_however_long_it_takes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_takes_something_from_a_user_counts_at_once_and_what_gives_it_back_once_it_is_sure() {
+async fn restrictions_count_at_once_and_lifting_them_once_the_file_is_settled() {
     let files = Files::new(&list([1, 2, 3]));
     let following = files.follow();
     files.write(
@@ -319,7 +319,7 @@ async fn half_a_line_does_not_make_a_user() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_removed_by_name_is_out_at_once_and_the_last_one_too() {
+async fn a_user_removed_by_name_is_out_at_once_even_the_last_one() {
     let files = Files::new(&list([1, 2]));
     let following = files.follow();
     crate::edit::remove(&files.path, "u1").unwrap();
@@ -330,7 +330,7 @@ async fn who_is_removed_by_name_is_out_at_once_and_the_last_one_too() {
     assert_eq!((following.live().await, following.has_told().len()), (vec![], 2));
 }
 
-/// Not even by who writes all the time.
+/// Not even by a program that writes all the time.
 #[tokio::test(start_paused = true)]
 async fn a_file_that_is_written_into_all_the_time_is_looked_at_after_a_minute() {
     let files = Files::new(&list([1, 2]));
@@ -355,7 +355,7 @@ async fn a_file_that_is_replaced_all_the_time_does_not_keep_the_removed_in() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_missing_for_a_moment_logs_in_as_ever() {
+async fn a_user_missing_for_a_moment_can_still_log_in() {
     let files = Files::new(&list([1, 2]));
     let following = files.follow();
     files.write(&list([1]));
@@ -385,7 +385,7 @@ proptest! {
     /// was there, until two looks see the same): nothing happens to those who are in the old and in
     /// the new one, and in the end the new list counts.
     #[test]
-    fn no_way_to_write_a_file_does_anything_to_who_is_in_the_old_and_in_the_new_one(
+    fn however_a_file_is_written_users_in_the_old_and_the_new_one_are_left_alone(
         old in proptest::collection::btree_set(1_u8..10, 1..8),
         new in proptest::collection::btree_set(1_u8..10, 1..8),
         way in prop_oneof![Just(Way::Truncated), Just(Way::InPlace)],
@@ -446,11 +446,11 @@ proptest! {
     }
 }
 
-/// What instances share, as a test says it.
+/// What instances share, as the test sets it.
 #[derive(Debug, Default)]
 struct Others {
     kept: Mutex<Kept>,
-    /// The list that all others have; none: there are no others.
+    /// The list that all others have; `None`: there are no others.
     digest: Mutex<Option<String>>,
 }
 

@@ -60,7 +60,7 @@ impl Browser {
         }
     }
 
-    /// A browser whose whims a seed decides.
+    /// A browser whose faults a seed decides.
     pub(crate) fn seeded(seed: u64) -> Profile {
         let profile = Self::profile();
         profile.borrow_mut().rng = Some(Rng::new(seed));

@@ -1,5 +1,4 @@
-//! A device's key pair, in place of a real one: it signs by adding up, but what is not signed by it
-//! does not verify.
+//! A fake device key pair: it signs by adding up, yet only its own signatures verify.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

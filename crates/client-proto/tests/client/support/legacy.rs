@@ -10,7 +10,7 @@ use super::{Reply, Rng, admin, guest};
 #[derive(Debug)]
 pub(crate) struct Legacy {
     sessions: Vec<Session>,
-    /// Whether the user model of a connection is cleared whose session has moved to another one.
+    /// Whether the user model of a connection is cleared when its session moves to another one.
     pub(crate) clears_old_user: bool,
     /// How many sessions have ended because a key was used twice.
     pub(crate) used_twice: usize,

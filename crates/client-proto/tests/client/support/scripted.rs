@@ -1,6 +1,6 @@
-//! A gateway of one connection, made for trouble: it loads what it is asked for in any order, and
-//! leaves out of its answers and events what it counts on the client to have, as Resgate does. A
-//! written-down opinion of what gateways may do, not of how to be one.
+//! A gateway of one connection, made to cause trouble: it loads what it is asked for in any order,
+//! and leaves out of its answers and events what it expects the client to have, as Resgate does. It
+//! models what gateways may do, not how a good one works.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -43,7 +43,7 @@ pub(crate) struct Scripted {
     pub(crate) denied: BTreeSet<String>,
     subs: BTreeMap<String, Sub>,
     waiting: Vec<Waiting>,
-    /// What was taken from the client: it may be about to give that back.
+    /// What was taken away from the client, which may be about to unsubscribe from it.
     taken: BTreeSet<String>,
     /// On their way to the client.
     pub(crate) frames: VecDeque<String>,
@@ -160,7 +160,7 @@ impl Scripted {
         self.frames.push_back(frame.to_string());
     }
 
-    /// Sends all that has what it needs, until there is no more.
+    /// Sends all that is ready to be sent.
     fn go_on(&mut self) {
         while self.answer_one() || self.tell_one() {
             self.collect();
@@ -209,7 +209,7 @@ impl Scripted {
             match (&mut sub.view, name) {
                 (Some(view), "change" | "add" | "remove") => apply(view, name, &data),
                 (view, "delete") => {
-                    // What it referred to is no concern of its subscribers any more.
+                    // Its subscribers have nothing to do any more with what it referred to.
                     *view = Some(Json::Null);
                     sub.queue.clear();
                     if std::mem::take(&mut sub.direct) > 0 {
@@ -287,7 +287,7 @@ impl Scripted {
                 None if sub.loaded => open.extend(self.truth.get(&rid).map(references).unwrap_or_default()),
                 None => {}
             }
-            // In hand: not sent, but not to be reloaded either.
+            // Loaded but not sent: it need not be loaded again.
             open.extend(sub.queue.front().map(|(name, data)| brought(name, data)).unwrap_or_default());
         }
         self.subs.retain(|rid, _| seen.contains(rid));

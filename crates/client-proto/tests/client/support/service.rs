@@ -29,7 +29,7 @@ pub(crate) struct Service {
     rng: Rng,
 }
 
-/// As `Reply`, before it is put into words.
+/// As `Reply`, before it is written as JSON.
 type Decided = (Vec<Effect>, Result<Option<LoggedIn>, Denied>);
 
 impl Service {

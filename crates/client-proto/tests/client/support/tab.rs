@@ -123,7 +123,7 @@ impl Tab {
             }
             Action::Platform(action) => self.carry_out_platform(action),
             Action::Settle(Token(token), result) => {
-                assert!(token < self.next_token, "settles what was never asked");
+                assert!(token < self.next_token, "settles a command that was never given");
                 assert!(self.settled.insert(token, result).is_none(), "settles twice");
             }
             Action::Emit(event) => self.events.push(event),
@@ -156,7 +156,7 @@ impl Tab {
         }
     }
 
-    /// Lets the browser tell what it has to tell.
+    /// Delivers what the browser has to tell.
     pub(crate) fn browse(&mut self) {
         loop {
             let news = self.profile.borrow_mut().news(self.number);
@@ -176,7 +176,7 @@ impl Tab {
         self.now = until;
     }
 
-    /// Lets time pass on a connection that lives: signs of life are given.
+    /// Lets time pass on a connection that is alive: probes are answered.
     pub(crate) fn live(&mut self, time: Duration) {
         let until = self.now + time;
         while self.now < until {
@@ -211,7 +211,7 @@ impl Tab {
         self.frame(&answer.to_string());
     }
 
-    /// The socket opens and the hands are shaken; what the browser has to say is said.
+    /// The socket opens, the handshake completes, and what the browser has to tell is delivered.
     pub(crate) fn connect(&mut self) {
         self.open();
         let id = self.take("version").id;

@@ -55,11 +55,11 @@ pub(crate) struct World {
     connections: BTreeMap<ConnectionId, Connection>,
     queue: BTreeMap<(Duration, u64), Happening>,
     ticket: u64,
-    /// Whether to say what happens.
+    /// Whether to print what happens.
     trace: bool,
 }
 
-/// A tab, and what keeps it from being one.
+/// A tab, and what interferes with it.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) tab: Tab,
@@ -135,7 +135,7 @@ impl World {
         number
     }
 
-    /// Closes a tab, mid-sentence.
+    /// Closes a tab, whatever it was doing.
     pub(crate) fn close_tab(&mut self, number: usize) {
         let seat = &mut self.tabs[number];
         seat.tab.profile.borrow_mut().leave(number);
@@ -150,7 +150,7 @@ impl World {
         self.open_tab(&profile)
     }
 
-    /// The browser stops the tab in its tracks.
+    /// The browser freezes the tab.
     pub(crate) fn freeze(&mut self, number: usize) {
         self.tabs[number].frozen = true;
     }
@@ -250,12 +250,12 @@ impl World {
         seat.tab.now = self.now + seat.skew;
     }
 
-    /// The service ends; what it has not said yet, it will not say. The next process comes after a
+    /// The service ends, and what it has not sent yet is lost. The next process starts after a
     /// while.
     pub(crate) fn crash_service(&mut self) {
         self.service_up = false;
-        // What is slow about a login is its password, which waits in the service: such a one is
-        // lost with it.
+        // What is slow about a login is the check of its password, in the service: a login that
+        // waits for it is lost with the process.
         self.queue.retain(|_, happening| match happening {
             Happening::Asked(_, _, subject, _) => !subject.ends_with(".login"),
             Happening::AtService(_, sent, _) => !sent.method.ends_with(".login"),
@@ -295,7 +295,8 @@ impl World {
         self.now = until;
     }
 
-    /// What nobody honest ever does to anybody.
+    /// Fails if the use of a key was taken for a theft, or for a sign that the store has lost
+    /// writes.
     pub(crate) fn assert_nothing_stolen(&self) {
         let bad = [Outcome::ReuseDetected, Outcome::StoreRolledBack];
         let found = self.service.outcomes.iter().find(|outcome| bad.contains(outcome));
@@ -478,7 +479,7 @@ impl World {
                     Err(denied) => json!({"error": {"code": denied.code(), "message": denied.to_string()}}),
                 }
             }
-            _ => panic!("{subject} was not to be expected"),
+            _ => panic!("{subject} was not expected"),
         };
         self.deliver(life, Delivery::Reply(tag, answer.to_string()));
     }
@@ -540,7 +541,7 @@ impl World {
                     self.at(at, Happening::AtService(cid.clone(), sent.clone(), token.clone()));
                 }
             }
-            _ => panic!("{} was not to be expected", sent.method),
+            _ => panic!("{} was not expected", sent.method),
         }
     }
 

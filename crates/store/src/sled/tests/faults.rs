@@ -47,9 +47,9 @@ const TINY: Sizes = Sizes {
 
 const SESSIONS: u8 = 5;
 const STEPS: u64 = 32;
-/// For what has to come, in real time: far longer than it takes.
+/// How long anything is waited for, in real time: far longer than it takes.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Of one call's positions, so many are tried: the first ones, and others among the rest.
+/// How many positions of each call are tried: the first ones, and others among the rest.
 const POSITIONS: usize = 5;
 
 /// A call, by its name and what the file is for.
@@ -77,7 +77,7 @@ impl Faulty {
 
     /// Counts a call. An error if it is to fail.
     fn count(&self, name: &'static str, kind: Option<Kind>) -> io::Result<()> {
-        // Room and descriptors are gone for all that takes some.
+        // When space or descriptors run out, every call fails that needs some.
         if self.1.load(SeqCst) && ["create", "allocate", "sync_folder"].contains(&name) {
             return Err(Errno::NOSPC.into());
         }
@@ -156,7 +156,8 @@ impl Vfs for Faulty {
     }
 }
 
-/// What each session may be: the last states that were answered or, after a failure, asked for.
+/// The states that each session may be in: the last one that was answered or, after a failure, that
+/// was asked for.
 #[derive(Clone, Debug, Default)]
 struct Model(BTreeMap<u8, Vec<Option<u64>>>);
 
@@ -218,7 +219,7 @@ async fn killed() -> (TempDir, Model) {
     (copy, model)
 }
 
-/// A life of the store. Gives what must be there afterwards, and whether the store has failed.
+/// A life of the store. Returns what must be there afterwards, and whether the store has failed.
 async fn live(folder: &Path, faulty: &Arc<Faulty>, mut model: Model, context: &str) -> (Model, bool) {
     let store = match SledStore::open_with(folder, Arc::clone(faulty) as Arc<dyn Vfs>, TINY) {
         Ok(store) => store,
@@ -238,7 +239,7 @@ async fn live(folder: &Path, faulty: &Arc<Faulty>, mut model: Model, context: &s
             Err(StoreError::Backend(_)) => {
                 model.may_be(n, Some(step));
                 model.may_be(n, None);
-                // It says so, and shows still what is durable: not what nobody knows of.
+                // It says so, and still shows what is durable, but nothing whose state is unknown.
                 tokio::time::timeout(DEADLINE, store.failed()).await.expect("it has failed");
                 assert!(matches!(store.check().await, Err(StoreError::Backend(_))), "{context}");
                 model.check(&store, context).await;
@@ -273,7 +274,7 @@ fn leaves_it_unknown(call: Call) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whichever_call_fails_what_was_answered_holds_and_the_store_goes_on_or_ends() {
+async fn whichever_call_fails_acknowledged_writes_hold_and_the_store_goes_on_or_ends() {
     let (template, model) = killed().await;
     let fresh = || {
         let folder = tempfile::tempdir().unwrap();
@@ -313,8 +314,8 @@ async fn whichever_call_fails_what_was_answered_holds_and_the_store_goes_on_or_e
     assert!(seen["ended"] > 20 && seen["went on"] > 60, "{seen:?}");
 }
 
-/// One call fails in a life of the store, and another life finds what there must be. Gives what has
-/// become of the first.
+/// One call fails in a life of the store, and the next life finds what must be there. Returns what
+/// has become of the first.
 async fn fail_once(folder: &Path, model: Model, (call, position, errno): (Call, usize, Errno)) -> &'static str {
     let context = format!("{call:?} for the {position}th time: {errno:?}");
     let faulty = Faulty::failing(call, position, errno);
@@ -338,7 +339,7 @@ async fn fail_once(folder: &Path, model: Model, (call, position, errno): (Call, 
     }
 }
 
-/// How many calls opening takes, and more: a store that ends after so many has been open.
+/// More calls than opening takes: a store that ends after this many has been open.
 const OPENING: usize = 45;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -364,7 +365,7 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
             }
             model.check(&store, "full").await;
         }
-        assert!(refused > 0, "the journal does not grow without room");
+        assert!(refused > 0, "the write-ahead log does not grow without space");
         assert!(matches!(store.check().await, Err(StoreError::Shortage(_))));
         faulty.1.store(false, SeqCst);
         let since = tokio::time::Instant::now();
@@ -385,9 +386,9 @@ async fn while_the_disk_is_full_writes_are_refused_and_afterwards_they_are_taken
     store.close().await.unwrap();
 }
 
-/// Stands in for a disk on which two threads take room for the write-ahead log at the same time, so
-/// that neither gets it: each finds none once, and the one with time says so only when the other
-/// has asked it to checkpoint the write-ahead log.
+/// Stands in for a disk on which two threads take space for the write-ahead log at the same time,
+/// so that neither gets it: each finds no space once, and the checkpointer reports that only when
+/// the writer has asked it for a checkpoint.
 #[derive(Debug, Default)]
 struct Rivals {
     shared: OnceLock<Arc<SledShared>>,
@@ -414,7 +415,7 @@ impl Vfs for Rivals {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_checkpoint_is_not_told_of_what_was_short_before() {
+async fn a_writer_waiting_for_a_checkpoint_is_not_told_of_an_earlier_shortage() {
     let (template, mut model) = killed().await;
     let rivals = Arc::new(Rivals::default());
     let store = SledStore::open_with(template.path(), Arc::clone(&rivals) as Arc<dyn Vfs>, TINY).unwrap();
@@ -441,7 +442,7 @@ impl Vfs for Silent {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_gives_no_answer_ends_the_store() {
+async fn a_hung_database_ends_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let silent = Arc::new(Silent::default());
     let sizes = Sizes { stall_limit: Duration::from_millis(100), ..TINY };
@@ -474,7 +475,7 @@ async fn a_database_that_gives_no_answer_ends_the_store() {
 }
 
 #[tokio::test]
-async fn a_store_of_before_there_were_manifests_opens() {
+async fn a_store_from_before_manifests_opens() {
     let (old, mut model) = killed().await;
     SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap().close().await.unwrap();
     let store = SledStore::open_with(old.path(), Arc::new(Disk), TINY).unwrap();

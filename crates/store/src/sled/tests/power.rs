@@ -94,7 +94,7 @@ impl std::fmt::Debug for Cut {
 }
 
 #[test]
-fn what_was_answered_survives_a_power_loss_at_any_moment() {
+fn acknowledged_writes_survive_a_power_loss_at_any_moment() {
     let seed = match std::env::var("RELOGIN_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64 | 1,
@@ -112,7 +112,7 @@ fn what_was_answered_survives_a_power_loss_at_any_moment() {
         for (n, cut) in cuts.into_iter().enumerate() {
             let kind = match cut.during {
                 Kind::Frame => "a group's sync",
-                Kind::Wal => "a file of the journal's",
+                Kind::Wal => "a file of the write-ahead log",
                 Kind::Manifest => "the journal's list's",
                 Kind::Database => "sled's",
                 Kind::Snapshot => "the snapshot's",
@@ -128,7 +128,7 @@ fn what_was_answered_survives_a_power_loss_at_any_moment() {
     assert_eq!(seen.len(), 5, "{seen:?}");
 }
 
-/// Opens the store, lets all workers step on from where their sessions are, and gives what power
+/// Opens the store, lets all workers continue from where their sessions are, and returns what power
 /// losses would have left.
 async fn live(folder: &Path, steps: &mut [usize], random: &mut Random) -> Vec<Cut> {
     let all = |steps: &[usize]| steps.iter().map(|&step| AtomicUsize::new(step)).collect::<Vec<_>>();
@@ -169,7 +169,7 @@ async fn step(store: &SledStore, n: u8, progress: &Progress) {
     progress.answered[at].store(next, SeqCst);
 }
 
-/// What the session `n` is after so many steps.
+/// The session `n` after this many steps.
 fn state(n: u8, step: usize) -> Option<Record> {
     if step.is_multiple_of(9) {
         return None;
@@ -195,7 +195,7 @@ fn sid(n: u8) -> SessionId {
     SessionId(sid)
 }
 
-/// Opens what a power loss has left. Gives how far each session is in it.
+/// Opens what a power loss has left. Returns how far each session is in it.
 async fn check(cut: &Cut, context: &str) -> Vec<usize> {
     // A copy, for the cut itself may be the next life's start.
     let copy = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ impl Recorder {
 }
 
 impl Durable {
-    /// Of what is rare, more.
+    /// Rare calls are cut more often.
     fn is_cut(&mut self, during: Kind) -> bool {
         self.random.below(if during == Kind::Frame { 20 } else { 4 }) == 0
     }
@@ -367,8 +367,8 @@ fn listed(root: &Path, folder: &Path) -> BTreeMap<PathBuf, u64> {
     names
 }
 
-/// Copies the folder of a store that is open, as it was at one moment: what works on it behind a
-/// write is waited for.
+/// Copies the folder of an open store, as it was at one moment: waits until nothing writes to it in
+/// the background.
 pub(super) fn copy_at_rest(from: &Path) -> TempDir {
     let since = Instant::now();
     loop {

@@ -96,7 +96,7 @@ async fn holds(data: &TempDir, model: &Model, lost: &BTreeSet<SessionId>, contex
 }
 
 #[tokio::test]
-async fn a_sound_store_is_sound_and_stays_as_it_is() {
+async fn a_sound_store_is_reported_sound_and_left_unchanged() {
     let (data, model) = killed().await;
     let before = contents(data.path());
     let report = repair::check(&folder(&data)).unwrap();
@@ -181,7 +181,7 @@ async fn a_database_that_is_gone_or_cut_is_repaired_as_far_as_it_goes() {
 }
 
 #[tokio::test]
-async fn a_file_of_the_wal_that_is_gone_is_named_and_the_rest_kept() {
+async fn a_missing_wal_file_is_named_and_the_rest_kept() {
     let (whole, model) = killed().await;
     let data = copy(&whole);
     let wal = folder(&data).join("journal");
@@ -208,7 +208,7 @@ async fn a_file_of_the_wal_that_is_gone_is_named_and_the_rest_kept() {
 }
 
 #[tokio::test]
-async fn what_may_have_ended_is_kept_only_if_that_is_asked_for() {
+async fn sessions_that_may_have_ended_are_kept_only_on_request() {
     let (data, model) = killed().await;
     let flip = |name: &str, at: usize| {
         let path = folder(&data).join(name);
