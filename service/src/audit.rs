@@ -97,7 +97,7 @@ struct AuditLine<'a> {
     event: &'a Event,
 }
 
-/// How many events wait to be written. Whoever has one more waits with it, so that none is lost in
+/// How many events wait to be written. A task with one more waits for room, so that none is lost in
 /// a storm.
 const WAITING: usize = 4096;
 

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_says_of_itself_counts_for_nothing() {
+    fn a_strangers_forwarding_headers_count_for_nothing() {
         assert_eq!(client("192.0.2.1:80", &["198.51.100.9"]), "192.0.2.1:80");
         assert_eq!(client("10.0.0.1:80", &["198.51.100.9, 192.0.2.7, 10.0.0.2"]), "192.0.2.7:0");
         for garbage in

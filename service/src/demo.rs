@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_counts_for_those_who_have_a_role() {
+    async fn the_counter_is_for_users_with_a_role() {
         let bus = Arc::new(LocalBus::new());
         let (mailbox, mut events) = Mailbox::new();
         let _listening = bus.listen("event.ticker.model.change", &mailbox, Tag(2)).await.unwrap();

@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn some_are_kept_back_always() {
+    fn some_descriptors_are_always_kept_back() {
         assert_eq!([64, 1024, 4096, 1 << 20].map(kept_back), [32, 128, 512, 1024]);
     }
 }

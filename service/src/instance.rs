@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_those_that_start_at_the_same_time_one_does() {
+    async fn of_instances_that_start_at_the_same_time_one_does() {
         for count in 2..6 {
             let bus = Arc::new(LocalBus::new());
             let starting = (0..count).map(|_| start(&bus));
@@ -441,7 +441,7 @@ mod tests {
 
     /// Whatever each has heard of the other, one that is ready has gone first.
     #[tokio::test(start_paused = true)]
-    async fn who_is_slow_to_start_makes_way_for_who_is_ready() {
+    async fn an_instance_that_is_slow_to_start_makes_way_for_one_that_is_ready() {
         let bus = Arc::new(LocalBus::new());
         let slow = listen(&bus).await.unwrap();
         let quick = start(&bus).await;
@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_listens_and_is_gone_is_waited_for_and_no_longer() {
+    async fn an_instance_that_listens_but_does_not_answer_delays_a_start_only_briefly() {
         let bus = Arc::new(LocalBus::new());
         let _gone = bus.subscribe(&[subject("session")]).await.unwrap();
         let begin = Instant::now();
@@ -460,7 +460,7 @@ mod tests {
 
     /// Two that have started apart from each other, as in the two halves of a network.
     #[tokio::test(start_paused = true)]
-    async fn those_that_meet_later_know_it_and_forget_it() {
+    async fn instances_that_meet_later_know_it_until_one_is_gone() {
         let bus = Arc::new(LocalBus::new());
         let (first, second) = (listen(&bus).await.unwrap(), listen(&bus).await.unwrap());
         for started in [&first, &second] {
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn those_that_share_a_store_start_if_they_have_the_same_options() {
+    async fn instances_that_share_a_store_start_if_they_have_the_same_options() {
         let bus = Arc::new(LocalBus::new());
         let starting = (0..3).map(|_| start_with(&bus, shared("bucket", "10m", &["new", "old"])));
         let started = futures_util::future::join_all(starting).await;
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_goes_without_a_word_is_missed_and_who_says_so_is_not() {
+    async fn an_instance_that_vanishes_is_missed_and_one_that_says_goodbye_is_not() {
         let bus = Arc::new(LocalBus::new());
         let belonging = || start_with(&bus, shared("bucket", "10m", &["new"]));
         let (first, second) = (belonging().await.unwrap(), belonging().await.unwrap());
@@ -544,7 +544,7 @@ mod tests {
 
     /// Long before they would ask by themselves.
     #[tokio::test(start_paused = true)]
-    async fn who_starts_or_has_other_users_is_heard_at_once_and_hears_the_others() {
+    async fn an_instance_that_starts_or_has_other_users_is_heard_at_once_and_hears_the_others() {
         let bus = Arc::new(LocalBus::new());
         let belonging = async |users| {
             let started = start_with(&bus, shared("bucket", "10m", &["new"])).await.unwrap();
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_no_instance_is_passed_over() {
+    async fn messages_of_no_instance_are_ignored() {
         let bus = Arc::new(LocalBus::new());
         let first = start(&bus).await.unwrap();
         for payload in ["", "{}", "null", r#"{"id":7}"#] {

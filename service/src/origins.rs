@@ -4,7 +4,7 @@
 //! on sessions.
 //!
 //! A page cannot lie about its origin (`Origin`), but it can choose the name by which it reaches
-//! the server (`Host`): whoever owns a name can have it resolve to any address (DNS rebinding). So
+//! the server (`Host`): the owner of a name can have it resolve to any address (DNS rebinding). So
 //! a name is the server's own only if the operator says so.
 
 mod complaints;

@@ -116,7 +116,7 @@ mod tests {
 
     /// A gateway that does not know the question, or is cut off, must not cost anybody the session.
     #[tokio::test(start_paused = true)]
-    async fn silence_of_all_says_nothing() {
+    async fn if_no_connection_answers_none_is_detached() {
         let mut probed = Probed::of(6).await;
         assert_eq!(probed.told_for(ANSWER_DEADLINE * 2).await, "probe of 1");
         assert_eq!(probed.connections().await, "c0 c1 c2 c3 c4 c5");

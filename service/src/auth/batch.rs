@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_has_so_many_requests() {
+    async fn a_task_has_a_limited_number_of_requests() {
         let tasks = TaskTracker::new();
         let mut batch = Batch::default();
         let mut all = Vec::new();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn so_many_requests_begin_together() {
+    async fn a_limited_number_of_requests_begins_together() {
         let tasks = TaskTracker::new();
         let mut batch = Batch::default();
         // On the test's thread nothing begins until it waits.

@@ -1,7 +1,7 @@
 //! The bounded, fair queue of logins that wait for their password check. Must not depend on
 //! passwords or RES.
 //!
-//! Whoever waits is a *party*: a remote address, or a connection where addresses say nothing.
+//! Those who wait are *parties*: a remote address, or a connection where addresses say nothing.
 //! Parties take turns, one login each, and each has a limited share of the queue, so guesses from
 //! one address delay others by one check at most. Users at a place where they have logged in before
 //! are in a ring of their own, which gets every other check: even guesses from thousands of
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_whoever_has_most_in_it() {
+    async fn a_full_queue_refuses_the_party_with_most_in_it() {
         let queue = Queue::bounded(1, 5);
         let running = first(&queue);
         let mut greedy: Vec<_> = (0..3).map(|_| waiting(&queue, stranger(1))).collect();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_leaves_or_waits_too_long_is_out_of_the_queue() {
+    async fn a_caller_that_leaves_or_waits_too_long_is_out_of_the_queue() {
         let queue = Queue::bounded(1, 2);
         let running = first(&queue);
         let (left, mut right) = (waiting(&queue, stranger(1)), waiting(&queue, stranger(2)));

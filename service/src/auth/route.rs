@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subjects_lead_to_what_we_have() {
+    fn subjects_are_routed_to_methods_and_resources() {
         for (subject, route) in [
             ("auth.session.login", Route::Login),
             ("auth.session.relogin", Route::Relogin),

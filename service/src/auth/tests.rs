@@ -190,7 +190,7 @@ async fn login_tells_gateways_first_and_then_answers() {
 }
 
 #[tokio::test]
-async fn whoever_is_logged_in_hears_that_before_anything_else() {
+async fn already_logged_in_is_answered_before_anything_else() {
     let rig = Rig::new().await;
     rig.log_in("c1").await;
     for params in [json!(null), json!({"username": 7}), json!({"username": "jane", "password": "wrong"}), credentials()]
@@ -339,7 +339,7 @@ async fn logout_finds_the_session_by_the_tokens_sid() {
     let mut cleared = [asked.next().await, asked.next().await];
     cleared.sort();
     assert_eq!(cleared, [r#"conn.c1.token {"token":null}"#, r#"conn.c9.token {"token":null}"#]);
-    // Tokens of others' making do not matter.
+    // Tokens that others have made do not matter.
     for token in [json!("x"), json!({"sid": 7}), json!({"sid": "short", "userId": 1, "role": "r"}), json!([])] {
         let payload = json!({"cid": "c1", "token": token}).to_string();
         assert_eq!(rig.ask("auth.session.logout", payload).await, json!({"result": null}));
@@ -445,7 +445,7 @@ async fn a_bad_device_key_is_refused_before_the_password_is_looked_at() {
     }
     rig.gate.send_replace(true);
     rig.log_in("c1").await;
-    // Who is logged in hears that first.
+    // A connection that is logged in is told that first.
     assert_eq!(code(&rig.auth("login", "c1", &with_device(&json!({}))).await), "session.alreadyLoggedIn");
     // No device is a bearer session.
     let bearer = rig.auth("login", "c2", &with_device(&json!(null))).await;
@@ -559,7 +559,7 @@ async fn no_payload_can_end_the_service() {
 }
 
 #[tokio::test]
-async fn what_is_our_fault_says_so_and_ends_nothing_else() {
+async fn an_internal_error_is_reported_and_ends_nothing_else() {
     let rig = Rig::new().await;
     let login = async |username: &str| rig.auth("login", "c1", &json!({"username": username, "password": "x"})).await;
     let internal = json!({"error": {"code": "system.internalError", "message": "Internal error"}});
@@ -644,7 +644,7 @@ async fn a_login_by_a_password_that_is_changed_meanwhile_does_not_outlive_it() {
     let user = rig.ask("get.session.user.c1", "{}").await;
     assert_eq!(user["result"]["model"]["id"], json!(null));
 
-    // A change of somebody else's takes nobody out.
+    // Another user's change logs nobody out.
     rig.gate.send_replace(false);
     let params = json!({"username": "jane", "password": "open"});
     let mut login = rig.send("auth.session.login", request("c1", &params), &[]).await;
@@ -715,7 +715,7 @@ async fn what_happens_is_in_the_audit_trail_and_what_nobody_did_is_not() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_answers_what_it_has_and_takes_nothing_more() {
+async fn when_told_to_stop_it_answers_what_it_has_and_takes_nothing_more() {
     let rig = Rig::new().await;
     rig.gate.send_replace(false);
     let mut login = rig.send("auth.session.login", request("c1", &credentials()), &[]).await;

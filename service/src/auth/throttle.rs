@@ -1,4 +1,4 @@
-//! Throttles password guesses: whoever has failed too often waits, longer each time. Must not
+//! Throttles password guesses: after too many failures callers wait, longer each time. Must not
 //! depend on user directories, RES or relogin. A relogin key cannot be guessed, so failures here
 //! never delay a live session.
 //!
@@ -433,7 +433,7 @@ mod tests {
                 Ok(guess) if is_right => guess.right(self.now),
                 Ok(guess) => guess.wrong(self.now),
                 Err(Some(wait)) => return Err(wait.as_secs()),
-                Err(None) => panic!("nobody is before it"),
+                Err(None) => panic!("no login is before it"),
             }
             Ok(())
         }
@@ -450,7 +450,7 @@ mod tests {
             assert_eq!(world.fail("jane", "1.1.1.1:1"), Ok(()));
         }
         for wait in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900] {
-            assert_eq!(world.fail("JANE", "1.1.1.1:2"), Ok(()), "whoever has waited may try");
+            assert_eq!(world.fail("JANE", "1.1.1.1:2"), Ok(()), "after the wait, another try is allowed");
             // What is refused is no failure: it makes nobody wait longer.
             for _ in 0..3 {
                 assert_eq!(world.fail("Jane", "1.1.1.2:1"), Err(wait), "and from anywhere");
@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_an_address_or_a_connection_where_there_is_none_to_judge_by() {
+    fn callers_are_told_apart_by_address_or_else_by_connection() {
         let party = |kind, name: &str, remote_addr, connection| {
             let throttle = Throttle::new(kind);
             let place = |remote_addr, connection| LoginPlace { remote_addr, cookie: None, connection };
@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_switched_off_counts_nothing() {
+    fn a_throttle_that_is_off_counts_nothing() {
         for (kind, by_user, by_address) in
             [(ThrottleKind::All, true, true), (ThrottleKind::User, true, false), (ThrottleKind::Off, false, false)]
         {

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_so_many_in_all_and_each_is_given_back() {
+    fn places_are_limited_in_all_and_each_is_given_back() {
         let places = places(3, Some(3));
         let taken: Vec<_> = ["192.0.2.1", "192.0.2.2", "10.0.0.1"].map(|ip| places.enter(client(ip)).unwrap()).into();
         assert_eq!(places.enter(client("192.0.2.3")).unwrap_err(), NoPlace::Full);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_has_so_many_and_others_theirs() {
+    fn one_address_has_a_limit_and_others_their_own() {
         let places = places(100, Some(2));
         let _taken =
             ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"].map(|ip| places.enter(client(ip)).unwrap());

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_come_is_waited_for_until_the_deadline() {
+    async fn a_proxy_header_that_does_not_come_is_waited_for_until_the_deadline() {
         for text in [Vec::new(), SIGNATURE.to_vec(), header(0x21, 0x11, &v4())[..20].to_vec()] {
             let ended = client(text.clone(), true, Duration::from_millis(50)).await;
             assert_eq!(ended.err(), Some(ErrorKind::TimedOut), "{text:?}");

@@ -90,7 +90,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_given_up() {
+    async fn a_client_that_takes_nothing_is_given_up() {
         let (near, _far) = tokio::io::duplex(10);
         let mut stream = ClientStream::new(near, DEADLINE, None);
         let start = Instant::now();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_a_little_at_a_time_is_not() {
+    async fn a_client_that_takes_a_little_at_a_time_is_kept() {
         let (near, mut far) = tokio::io::duplex(10);
         let mut stream = ClientStream::new(near, DEADLINE, None);
         let reading = tokio::spawn(async move {

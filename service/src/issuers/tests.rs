@@ -1,4 +1,4 @@
-//! Tokens of all four kinds, good ones and what others make of them.
+//! Tokens of all four algorithms: good ones, and what attackers make of them.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -28,7 +28,7 @@ const SECRET: [u8; 32] = [5; 32];
 const RSA: &str = include_str!("../../tests/issuers/rsa.pem");
 const RSA_PUBLIC: &str = include_str!("../../tests/issuers/rsa.pub.pem");
 
-/// Whoever signs tokens.
+/// Signs tokens.
 enum Signer {
     Hs256(Vec<u8>),
     Rs256(Box<RsaKeyPair>),
@@ -147,7 +147,7 @@ fn without(name: &str) -> String {
     claims.to_string()
 }
 
-/// What becomes of claims that are signed as they should be.
+/// The result for claims with a good signature.
 fn of_claims(claims: &str, rules: &Rules) -> Result<VerifiedClaims, TokenRefusal> {
     let signer = ed25519(1);
     read(&signer.token(&json!({ "alg": "EdDSA", "kid": "a" }), claims), rules, &keys(&[(&signer, "a")]), NOW)
@@ -269,7 +269,7 @@ fn another_issuer_or_audience_is_refused() {
 }
 
 #[test]
-fn expiry_and_beginning_count_with_the_leeway_and_no_longer() {
+fn exp_and_nbf_are_judged_with_the_leeway_and_no_more() {
     let now = NOW.0 / 1000;
     let outcome = |name: &str, value: Value| of_claims(&with(name, value), &rules()).err();
     for (exp, refused) in [(now - 29, false), (now - 30, true), (now - 31, true), (0, true), (u64::MAX, false)] {
@@ -302,7 +302,7 @@ fn a_token_that_does_not_say_who_its_user_is_is_refused() {
     }
     let guests = Rules { default_role: Some("guest".to_owned()), ..rules() };
     assert_eq!(of_claims(&without("role"), &guests).unwrap().user.role, "guest");
-    assert_eq!(of_claims(&with("role", json!(["admin"])), &guests), Err(TokenRefusal::User), "no role that is none");
+    assert_eq!(of_claims(&with("role", json!(["admin"])), &guests), Err(TokenRefusal::User), "a role must be a string");
 }
 
 #[test]
@@ -457,7 +457,7 @@ fn write(folder: &Path, name: &str, text: &str) {
     fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-/// A token of the first issuer of [`folder`], that expires so many seconds after `now`.
+/// A token of the first issuer of [`folder`], which expires this many seconds after `now`.
 pub(crate) fn sso_token(sub: &str, now: Timestamp, expires_in: u64) -> String {
     let mut claims = claims();
     (claims["sub"], claims["exp"]) = (json!(sub), json!(now.0 / 1000 + expires_in));

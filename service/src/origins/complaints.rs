@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_told_once_an_hour_one_a_second_and_so_many_in_all() {
+    fn each_complaint_is_told_once_an_hour_one_a_second_and_a_limited_number_in_all() {
         let complaints = Complaints::default();
         let start = Instant::now();
         let tell = |what: &str, second: u64| complaints.note("x", what, start + Duration::from_secs(second)).is_some();

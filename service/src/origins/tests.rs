@@ -131,7 +131,7 @@ fn pages_of_the_same_origin_and_named_ones_act_with_cookies() {
 }
 
 #[test]
-fn names_that_are_too_long_to_be_any_are_not_read() {
+fn overlong_names_are_not_read() {
     let name = |length: usize| format!("{}.", "a".repeat(63)).repeat(8)[..length].to_owned();
     let same = |name: &str| may_connect(&Origins::default(), Some(&format!("https://{name}")), name);
     assert!(same(&name(253)) && !same(&name(301)));

@@ -355,7 +355,7 @@ async fn a_directory_that_fails_ends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_loses_a_race_decides_again() {
+async fn the_loser_of_a_race_decides_again() {
     let mut world = World::new().await;
     let key = world.login("a", 1).await.unwrap().relogin_key;
     world.told();

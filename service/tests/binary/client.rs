@@ -1,4 +1,4 @@
-//! The native client against the embedded gateway: what a program of a user's own would do.
+//! The native client against the embedded gateway, used as a user's own program would use it.
 
 use std::{path::Path, time::Duration};
 
@@ -55,7 +55,7 @@ fn again(service: &Service) -> String {
 }
 
 #[tokio::test]
-async fn a_program_logs_in_and_stays_so_over_restarts_of_the_service() {
+async fn a_program_logs_in_and_stays_logged_in_across_restarts_of_the_service() {
     let folder = Folder::new();
     let mut service = folder.serve("--demo").await;
     let client = connect(&service, MemoryStorage::default());
@@ -134,14 +134,14 @@ async fn a_plain_client_calls_authenticates_and_reads() {
 }
 
 #[tokio::test]
-async fn where_nobody_answers_commands_wait_and_then_end() {
+async fn without_a_gateway_commands_wait_and_then_fail() {
     let folder = Folder::new();
     let service = folder.serve("--demo").await;
     let url = format!("ws://{}/", service.address);
     let options = again(&service);
     service.stop().await;
     let client = Options::new(&url).configure(|config| config.request_timeout = Duration::from_millis(200)).connect();
-    let Err(error) = soon(client.get::<Value>("a")).await else { panic!("there is nobody") };
+    let Err(error) = soon(client.get::<Value>("a")).await else { panic!("nobody answers") };
     assert_eq!(error.code(), Some("system.timeout"));
     assert!(matches!(client.connection(), ConnectionState::Reconnecting { .. }));
     let client = Options::new(&url).connect();
@@ -169,7 +169,7 @@ async fn of_several_gateways_a_client_uses_one_that_is_there() {
 }
 
 #[test]
-fn clients_go_from_thread_to_thread() {
+fn clients_can_be_sent_between_threads() {
     fn shared<T: Send + Sync + 'static>() {}
     shared::<Client>();
     shared::<Model<Ticker>>();

@@ -136,7 +136,7 @@ async fn sessions_that_expired_meanwhile_are_reported_after_the_start() {
     gateway.auth("login", "c1", credentials()).await;
     let over = Instant::now() + Duration::from_secs(2);
     service.kill().await;
-    // Only time has to pass.
+    // The session expires meanwhile.
     sleep_until(over).await;
     let service = folder.serve(&options).await;
     gateway.hears("system.reset").await;

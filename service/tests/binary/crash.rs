@@ -82,8 +82,8 @@ async fn crash_again_and_again(server: Option<&NatsServer>, rounds: usize) {
         let victim = round % CLIENTS;
         clients[victim].is_robbed(&front, rng.random()).await;
 
-        // Killed in the middle of it, sooner or later: after so many answers, and then at any point
-        // of what comes next.
+        // Killed in the middle of the work: after a number of answers, at any point of what comes
+        // next.
         let (answers, mut count) = watch::channel(0_u32);
         let (kill_after, moment) = (rng.random_range(0..40), Duration::from_micros(rng.random_range(0..4000)));
         let busy = clients.iter_mut().zip(&mut connected).map(|(client, line)| {

@@ -62,7 +62,7 @@ async fn one_of_two_instances_that_start_at_once_stays() {
 /// The network was cut in two, each half with an instance of its own, and is whole again: one NATS
 /// for the first instance, which was cut off from it meanwhile.
 #[tokio::test]
-async fn those_that_meet_later_say_so_and_end_no_session() {
+async fn instances_that_meet_later_say_so_and_end_no_session() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let wire = Wire::to(&nats).await;
     let gateway = Gateway::connect(&nats.url()).await;

@@ -155,8 +155,8 @@ async fn metrics_say_what_was_done() {
     assert!(now.get("process_resident_memory_bytes") > 1e6);
     assert_eq!(now.get("relogin_bus_connected"), 1.0);
 
-    // A request of the HTTP API, a handshake that is none, and a page of another origin.
-    // The ticker is only for who is logged in.
+    // A request of the HTTP API, a malformed handshake, and a page of another origin.
+    // Only users who are logged in get the ticker.
     assert_eq!(service.get("/api/ticker/model").await, 401);
     let others = [("Sec-WebSocket-Version: 12", 426), ("Origin: https://evil.example", 403)];
     for (header, status) in others {
@@ -195,10 +195,9 @@ async fn metrics_say_what_was_done() {
     service.stop().await;
 }
 
-/// Whoever holds connections open without asking for anything leaves room for nobody, and takes
-/// nothing from clients.
+/// Idle connections can use up the places for scrapes, but they take nothing from clients.
 #[tokio::test]
-async fn so_many_may_ask_for_metrics_at_a_time() {
+async fn a_17th_scrape_at_a_time_is_refused() {
     let folder = Folder::new();
     let service = folder.serve("--demo --store memory --metrics-listen 127.0.0.1:0").await;
     let metrics = address_of(&service).await;

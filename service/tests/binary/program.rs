@@ -37,8 +37,8 @@ impl Folder {
 
     /// The program with `args`, in this folder, with none of our environment but what it needs.
     pub(crate) fn command(&self, args: &str) -> Command {
-        // Nobody can be asked for a password in a session of its own, where the terminal of whoever
-        // runs the tests is not.
+        // In a process session of its own, the program cannot ask for a password on the terminal
+        // that the tests run in.
         let mut command = Command::new("setsid");
         command.arg("--wait").arg(env!("CARGO_BIN_EXE_relogin"));
         command.args(args.split(' ')).current_dir(self.0.path()).env_clear();

@@ -130,7 +130,7 @@ async fn lose_acknowledged_writes(instances: usize) {
     let said: String = instances.iter().map(|(_, service)| service.said()).collect();
     assert_eq!(said.matches("outcome=recovered").count(), BROWSERS, "{said}");
     assert_eq!(said.matches("outcome=store_rolled_back").count(), BROWSERS, "{said}");
-    // Whoever logs in again is in, everywhere.
+    // A new login works on every instance.
     for n in 0..BROWSERS {
         let mut again = Browser::login(&gateway, format!("again{n}"), false).await;
         again.goes_on().await;

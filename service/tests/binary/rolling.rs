@@ -197,7 +197,7 @@ async fn a_record_of_a_newer_format_is_left_as_it_is() {
     assert_eq!(use_of("c2", &other).await["result"]["generation"], 2);
     let (left, revision) = bucket.read(sid).await;
     assert_eq!(left, bytes);
-    // Whoever knows the format goes on with it.
+    // An instance that knows the format goes on with it.
     bucket.write(sid, readable, revision).await;
     let (answer, _) = insist(&gateway.client, "relogin", "c1", json!({"reloginKey": key})).await;
     assert_eq!(answer["result"]["generation"], 2, "{answer}");

@@ -28,7 +28,7 @@ async fn looked_through(folder: &Folder, service: Service, secrets: &[Value]) ->
     service.stop().await;
     let log = fs::read_to_string(folder.path("log")).unwrap();
     let trail = fs::read_to_string(folder.path("audit")).unwrap();
-    assert!(log.contains(" TRACE ") && log.contains(" DEBUG "), "it was talkative");
+    assert!(log.contains(" TRACE ") && log.contains(" DEBUG "), "the log has its most verbose levels");
     for line in log.lines().chain(trail.lines()) {
         assert_eq!(secrets::found_in(line), None, "{line}");
         for secret in secrets.iter().map(|secret| secret.as_str().unwrap()).chain([PASSWORD, GUESS, "$argon2id$"]) {

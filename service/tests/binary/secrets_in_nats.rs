@@ -148,7 +148,7 @@ async fn only_the_passphrase_opens_the_secrets_and_those_of_a_file_can_be_import
     service.stop().await;
 }
 
-/// Who has only the former one opens nothing any more, and those that run go on.
+/// The former passphrase opens nothing any more, and running instances go on.
 #[tokio::test]
 async fn the_passphrase_is_changed_while_instances_run() {
     let bed = Bed::new();

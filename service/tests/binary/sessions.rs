@@ -123,7 +123,7 @@ async fn over_nats_a_restart_changes_nothing_for_those_who_are_logged_in() {
 }
 
 #[tokio::test]
-async fn nats_lost_for_a_while_is_no_end() {
+async fn losing_nats_for_a_while_does_not_end_the_service() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let wire = Wire::to(&nats).await;
     let mut gateway = Gateway::connect(&nats.url()).await;
@@ -157,7 +157,7 @@ async fn a_stop_does_not_wait_for_nats() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_answers_what_clients_have_asked() {
+async fn when_told_to_stop_it_answers_what_clients_have_asked() {
     let folder = Folder::new();
     let service = folder.serve("--demo").await;
     let mut clients = Vec::new();
@@ -178,7 +178,7 @@ async fn told_to_stop_it_answers_what_clients_have_asked() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_closes_a_few_connections_at_once_and_says_when_to_come_back() {
+async fn when_told_to_stop_it_closes_a_few_connections_at_once_and_says_when_to_come_back() {
     let folder = Folder::new();
     let service = folder.serve("--demo --drain 1d").await;
     let mut clients = Vec::new();
@@ -196,7 +196,7 @@ async fn told_to_stop_it_closes_a_few_connections_at_once_and_says_when_to_come_
 }
 
 #[tokio::test]
-async fn told_to_stop_it_answers_what_came_over_nats() {
+async fn when_told_to_stop_it_answers_what_came_over_nats() {
     let (folder, nats) = (Folder::new(), NatsServer::start(&[]));
     let gateway = Gateway::connect(&nats.url()).await;
     let service = folder.serve(&format!("--demo --nats {}", nats.url())).await;

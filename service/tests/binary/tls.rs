@@ -108,7 +108,7 @@ async fn pages_and_websockets_are_served_over_tls() {
     };
     assert!(matches!(soon(refused).await, ConnectionState::Reconnecting { .. }));
 
-    // Who does not speak TLS is not answered.
+    // A client that does not speak TLS gets no answer.
     let mut plain = TcpStream::connect(&service.address).await.unwrap();
     plain.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
@@ -128,7 +128,7 @@ async fn certificates_that_change_are_taken_up_and_broken_ones_are_not() {
     service.says("new TLS connections get another certificate").await;
     connect(&service, &second).await.unwrap();
     assert!(connect(&service, &first).await.is_err());
-    // Whoever is connected stays.
+    // Open connections stay.
     open.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", service.address).as_bytes()).await.unwrap();
     let mut line = [0; 15];
     soon(open.read_exact(&mut line)).await.unwrap();

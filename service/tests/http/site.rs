@@ -125,7 +125,7 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn the_server_as_a_whole_has_options_and_nothing_else() {
+async fn the_asterisk_as_request_target_allows_only_options() {
     let stage = Stage::new().await;
     let options = stage.http("OPTIONS * HTTP/1.1").await;
     assert!(options.starts_with("HTTP/1.1 200 ") && options.contains("allow: GET, HEAD\r\n"), "{options}");

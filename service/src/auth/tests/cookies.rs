@@ -81,7 +81,7 @@ async fn with_the_cookie_a_used_key_is_theft_as_ever() {
 }
 
 #[tokio::test]
-async fn a_login_without_the_cookie_is_refused_bearer_or_as_ever() {
+async fn a_login_without_the_cookie_is_refused_or_unbound_as_configured() {
     for (kind, is_let_in) in [(CookieKind::Require, false), (CookieKind::Use, true), (CookieKind::Off, true)] {
         let rig = rig(kind).await;
         for cookies in
@@ -89,7 +89,7 @@ async fn a_login_without_the_cookie_is_refused_bearer_or_as_ever() {
         {
             let answer = log_in(&rig, "c1", cookies).await;
             if is_let_in {
-                // Bound to nothing: its key is worth something anywhere.
+                // It is bound to no cookie: its key works anywhere.
                 let moved = relogin(&rig, "c2", &answer["result"]["reloginKey"], &[ANOTHER]).await;
                 assert_eq!(moved["result"]["generation"], 2, "{kind:?}");
                 rig.ask("auth.session.logout", request("c2", &json!(null), &[])).await;

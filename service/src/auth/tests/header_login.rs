@@ -101,7 +101,7 @@ async fn a_token_that_is_good_for_nothing_lets_nobody_in_and_is_in_the_audit_tra
 
 /// A page of another origin is sent with its visitor's cookies: it must not act by them.
 #[tokio::test]
-async fn a_cookie_is_looked_at_for_pages_that_may_use_it_alone() {
+async fn a_cookie_counts_only_for_pages_that_may_use_it() {
     let (rig, _folder) = rig("").await;
     let token = sso_token("jane", now(), 60);
     for origin in ["https://evil.example", "null", "https://gate.example.evil.example", ""] {

@@ -9,7 +9,7 @@ use crate::sessions::tests::World;
 /// A gateway drops the events that come before the answer to its get: that answer has to know of
 /// them.
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_follows_an_event_knows_of_it() {
+async fn an_answer_that_follows_an_event_reflects_it() {
     let mut is_overtaken = false;
     for moment in 0..64 {
         let world = World::new().await;

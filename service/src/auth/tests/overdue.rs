@@ -1,17 +1,17 @@
-//! Requests that have waited for longer than whoever asked.
+//! Requests that have waited for longer than their sender does.
 
 use super::*;
 
 /// A request that nobody waits for any more is not worked on; the next one is answered.
 #[tokio::test(start_paused = true)]
-async fn what_nobody_waits_for_any_more_is_not_done() {
+async fn a_request_that_nobody_waits_for_any_more_is_dropped() {
     let bus = Arc::new(LocalBus::new());
     let rig = Rig::on(Arc::clone(&bus), AuthOptions::default()).await;
     let key = rig.log_in("c1").await["reloginKey"].clone();
     rig.stop.cancel();
     rig.running.await.unwrap();
 
-    // One that has the sessions, and is held up.
+    // A request that works on the sessions, and is held up.
     let (sessions, users) = (Arc::clone(&rig.sessions), Arc::clone(&rig.users));
     let auth = Auth::new("session", bus.clone(), sessions, users, AuthOptions::default()).await.unwrap();
     let (mailbox, mut inbox) = Mailbox::new();

@@ -90,7 +90,7 @@ async fn a_stolen_key_of_a_bound_session_opens_nothing() {
             }
         }
         assert_eq!((world.told(), world.sessions.on_connection(&cid("a")).await.unwrap()), (String::new(), record));
-        // The owner is not disturbed, and not even by a proof of its own making in a thief's hands.
+        // The owner is not disturbed, not even if a thief uses a proof that the owner has made.
         assert_eq!(
             relogin(&world, "thief", &third).await,
             Err(Denied::InvalidChallenge),
@@ -146,8 +146,7 @@ async fn the_second_form_of_a_signature_buys_nothing() {
     assert_eq!(relogin(&world, "b", &second_form).await, Err(Denied::InvalidChallenge));
 }
 
-/// The tabs of a browser, and the part that made the newest generation: nobody is cleared, whoever
-/// comes when.
+/// The tabs of a browser, in whatever order they use the key: no connection is cleared.
 #[tokio::test(start_paused = true)]
 async fn bound_sessions_never_move() {
     for (mut world, device, first) in worlds().await {

@@ -11,7 +11,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_too_many_ends_the_one_that_was_not_used_for_longest() {
+async fn one_session_too_many_ends_the_least_recently_used() {
     let mut world = World::capped(3).await;
     let mut keys = Vec::new();
     for on in ["a", "b", "c"] {

@@ -8,7 +8,7 @@ fn keyring(secret: u8, format: KeyFormat) -> Keyring {
     signing::with_tokens(keyring, format, "https://example.org".to_owned(), "session".to_owned())
 }
 
-/// The key that whoever has this secret would make of what they know of a session.
+/// The key that somebody with this secret would make of what they know about a session.
 fn made_by(keyring: &Keyring, record: &Record, salt: &[u8; 16]) -> ReloginKey {
     keyring.of_session(salt).hand_out(relogin_session::key::jwt::Facts {
         sid: record.sid,

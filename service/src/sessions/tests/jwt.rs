@@ -31,7 +31,7 @@ async fn a_json_web_token_is_rotated_retried_and_found_out_like_any_key() {
     assert_eq!(world.attempt("b", &second.relogin_key, 3).await, Err(Denied::InvalidReloginKey));
 }
 
-/// A forged token ends nothing: its generation is another, or its signature nobody's.
+/// A forged token ends nothing: it has another generation, or a signature that does not verify.
 #[tokio::test(start_paused = true)]
 async fn a_forged_token_changes_nothing() {
     let mut world = World::new().await.with_keyring(keyring(KeyFormat::Jwt)).await;

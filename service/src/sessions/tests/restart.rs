@@ -3,8 +3,8 @@
 use super::*;
 
 impl World {
-    /// A login whose process ends between the write and the first event: gateway and browser hear
-    /// nothing of it.
+    /// A login whose process ends between the write and the first event: neither gateway nor
+    /// browser hears of it.
     async fn login_unheard_of(self, on: &str, attempt: Option<u8>) -> Self {
         self.bus.fails.store(true, SeqCst);
         assert!(matches!(self.log_in(on, 1, attempt, None).await, Err(SessionsError::Bus(_))));
@@ -41,7 +41,7 @@ async fn an_orphaned_login_blocks_nobody() {
 
 /// The new process has a clock that is an hour behind the former one's.
 #[tokio::test(start_paused = true)]
-async fn nor_if_the_clock_was_set_back() {
+async fn an_orphaned_login_blocks_nobody_after_the_clock_was_set_back() {
     let mut world = World::new().await;
     let hour = 3_600_000;
     world.login("a", 1).await.unwrap();
@@ -66,7 +66,7 @@ async fn a_login_that_is_repeated_after_the_restart_gets_what_it_would_have_got(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_heard_of_is_logged_in_after_the_restart_too() {
+async fn a_login_that_was_told_outlives_the_restart() {
     let world = World::new().await;
     let sid = world.login("a", 1).await.unwrap().relogin_key.parse().unwrap().sid;
     let mut world = world.restarted().await;

@@ -28,11 +28,11 @@ pub(super) struct View {
     truth: Arc<Mutex<Truth>>,
     seen: Mutex<Records>,
     moved: Notify,
-    /// At so many read barriers, others have changed everything since the last one: what was stored
-    /// is gone, and what was gone is stored.
+    /// At this many read barriers, others have changed everything since the last one: what was
+    /// stored is gone, and what was gone is stored.
     pub(super) flips: AtomicUsize,
     gone: Mutex<Records>,
-    /// So many read barriers fail.
+    /// How many read barriers fail.
     pub(super) failures: AtomicUsize,
 }
 
