@@ -146,7 +146,7 @@ struct Current {
     gateway: Option<SocketAddr>,
     connections: usize,
     rule: Rule,
-    /// Who it says that its clients are; none: it passes on what they ask for, and says nothing.
+    /// The address that it names as that of all clients; `None`: it passes requests on unchanged.
     client: Option<String>,
 }
 

@@ -1,5 +1,5 @@
 //! An honest client beside an attack: logged in, it refreshes and comes back on connections and
-//! from an address of its own, and whatever is refused to it fails the test. Knows nothing of the
+//! from an address of its own, and whatever is refused to it fails the test. Must not depend on the
 //! attack.
 
 use std::{
@@ -16,7 +16,7 @@ use crate::{in_time, res::Res};
 /// The address that honest clients come from.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 
-/// So many rounds are on one connection; then the client comes back on a new one.
+/// How many rounds a client spends on one connection before it comes back on a new one.
 const ROUNDS_ON_A_CONNECTION: u32 = 5;
 
 /// A refresh, a challenge, and who it is.
@@ -54,7 +54,7 @@ impl Innocent {
         Ok(Self { going, rounds, leave })
     }
 
-    /// Waits until the client has done so many rounds more.
+    /// Waits until the client has done this many more rounds.
     ///
     /// # Errors
     /// If it was refused something, or lost its session; then call [`Innocent::leave`] for the

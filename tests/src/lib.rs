@@ -4,8 +4,8 @@
 //!
 //! Knows the parts only by what a user sees of them: their command lines, their sockets and the
 //! page's DOM. Nothing of the workspace is linked in, so a test here cannot agree with a fault
-//! there. Errors are `anyhow`'s: whoever reads them wants the story of what was waited for, and
-//! nobody handles them.
+//! there. Errors are `anyhow`'s: nobody handles them, and their readers want to know what was
+//! waited for.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

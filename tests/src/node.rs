@@ -1,4 +1,4 @@
-//! Scripts that use ResClient from npm, under node: a client that none of us wrote.
+//! Scripts that use ResClient from npm, under node: a client that is not ours.
 
 use std::path::Path;
 

@@ -116,7 +116,7 @@ async fn play_on(mut stage: Stage, limit: Duration, act: impl AsyncFnOnce(&mut S
             .unwrap_or_else(|_| Err(anyhow!("it did not end within {} s: somebody gives no answer", limit.as_secs())))
     });
     if !matches!(outcome, Ok(Ok(()))) {
-        // Whoever gave no answer before may give none now.
+        // What gave no answer before may give none now.
         let _ = timeout(DEADLINE, stage.save_evidence()).await;
     }
     outcome.unwrap_or_else(|panic| resume_unwind(panic))

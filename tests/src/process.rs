@@ -163,7 +163,7 @@ impl Process {
         self.child.stdin.take()
     }
 
-    /// Ends it the hard way (SIGKILL) and waits until it is gone.
+    /// Kills it (SIGKILL) and waits until it is gone.
     ///
     /// # Errors
     /// If it could not be killed.
@@ -259,7 +259,7 @@ impl Process {
     /// Lets the readers take in what was still in the pipes.
     async fn finish(&mut self) {
         for reader in self.readers.drain(..) {
-            // A grandchild may hold the pipe open: what it says is nobody's business any more.
+            // A grandchild may hold the pipe open; its output no longer matters.
             if timeout(std::time::Duration::from_secs(1), reader).await.is_err() {
                 continue;
             }
@@ -279,7 +279,7 @@ impl Drop for Process {
     }
 }
 
-/// Reads lines to the end of `source`, into the log and to whoever waits.
+/// Reads lines to the end of `source`, into the log and for those who wait for one.
 async fn keep(source: impl AsyncRead + Unpin, mut log: File, lines: watch::Sender<Vec<String>>) {
     let mut source = BufReader::new(source).lines();
     while let Ok(Some(line)) = source.next_line().await {

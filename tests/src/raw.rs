@@ -23,7 +23,7 @@ pub mod opcode {
     pub const TEXT: u8 = 1;
     /// The end of the connection.
     pub const CLOSE: u8 = 8;
-    /// A question for a sign of life.
+    /// A probe, which a pong answers.
     pub const PING: u8 = 9;
 }
 
@@ -43,7 +43,7 @@ pub struct Raw {
 pub enum Flood {
     /// The other side took all of it.
     Taken,
-    /// The other side ended the connection after it had taken so many bytes.
+    /// The other side ended the connection after it had taken this many bytes.
     Ended(usize),
 }
 
@@ -212,7 +212,7 @@ impl Raw {
         }
     }
 
-    /// Reads exactly so many bytes.
+    /// Reads exactly this many bytes.
     ///
     /// # Errors
     /// If fewer come.

@@ -1,5 +1,4 @@
-//! A RES client of a few lines, for what a well-behaved client would never send: the tests' own
-//! hand on the wire.
+//! A RES client of a few lines, for what a well-behaved client would never send.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -299,7 +298,7 @@ impl Res {
         }
     }
 
-    /// Takes in what comes for so long, and forgets the events.
+    /// Reads what comes for this long, and forgets the events.
     ///
     /// # Errors
     /// If the connection ends.

@@ -1,5 +1,5 @@
-//! A web site of a test's own: pages that it brings along, and folders. Knows nothing of what is on
-//! it.
+//! A web site of a test's own: pages that it brings along, and folders. Must not depend on what is
+//! on it.
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc};
 

@@ -1,6 +1,6 @@
 //! A disk of a few megabytes for the data folder of a stage, which a test can fill and empty: a
-//! tmpfs in a mount namespace of its own, so that no privilege is needed. Knows nothing of what is
-//! stored.
+//! tmpfs in a mount namespace of its own, so that no privilege is needed. Must not depend on what
+//! is stored.
 
 use std::{
     fs::{self, File},

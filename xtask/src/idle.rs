@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_has_them_from_its_start_and_the_next_one_too() {
+    fn a_server_gets_the_idle_connections_at_each_start() {
         let idle = Idle::new().unwrap();
         for _ in 0..2 {
             let server = TcpListener::bind(idle.address()).unwrap();

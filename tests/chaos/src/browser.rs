@@ -103,7 +103,7 @@ impl Browser {
         }
     }
 
-    /// Takes the lock from whoever has it.
+    /// Takes the lock from the tab that has it.
     pub fn steal(&self, tab: u64, id: LockId) {
         let mut shared = self.shared();
         if let Some((robbed, of)) = shared.holder.take() {
@@ -147,7 +147,7 @@ impl fmt::Debug for Browser {
 }
 
 impl Shared {
-    /// The lock goes to who waits next.
+    /// The lock goes to the tab that has waited longest.
     fn pass_on(&mut self) {
         self.holder = self.waiting.pop_front();
         if let Some((tab, id)) = self.holder {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Answer, EndReason, Event, Exchange, History, Request, SessionId};
 
-/// What is wrong with the history: a sentence each. Empty: nothing.
+/// What is wrong with the history, a sentence for each fault; empty if nothing is.
 #[must_use]
 pub fn check(history: &History) -> Vec<String> {
     let facts = Facts::of(history);

@@ -32,7 +32,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// Opens the browser, with so many tabs.
+    /// Opens the browser, with this many tabs.
     #[must_use]
     pub fn new(browser: Browser, tabs: usize, place: &Place, seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
@@ -56,7 +56,7 @@ impl Person {
         }
     }
 
-    /// Comes back, after everything: every tab on a new connection, logged in.
+    /// Comes back after all faults: every tab on a new connection, logged in.
     pub async fn come_back(&mut self) {
         self.tabs.iter().for_each(|tab| tab.disturb(Disturbance::Cut));
         let has_left = async |tab: &Tab| {

@@ -38,7 +38,7 @@ pub enum Fault {
 pub struct Step {
     /// When it begins.
     pub at: Duration,
-    /// Whom it befalls.
+    /// What it happens to.
     pub target: Target,
     /// What it is.
     pub fault: Fault,
@@ -46,16 +46,16 @@ pub struct Step {
     pub lasts: Duration,
 }
 
-/// After so long of faults there is a pause.
+/// How long faults go on before there is a pause.
 const STORM: Duration = Duration::from_secs(25);
 /// How long a pause is.
 const PAUSE: Duration = Duration::from_secs(5);
 /// How long servers have to agree after one of them was disturbed: the next one may be the one that
 /// they need.
 const REST: Duration = Duration::from_secs(3);
-/// Of so many faults of servers one is an outage of all.
+/// One of this many faults of servers is an outage of all of them.
 const OUTAGES: u32 = 10;
-/// Longer is no short outage.
+/// The longest outage.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 /// The faults of a run that goes on for `length`, in their order. All end before it does.
@@ -136,7 +136,7 @@ mod tests {
     const LENGTH: Duration = Duration::from_secs(600);
 
     #[test]
-    fn a_seed_decides_it() {
+    fn a_seed_decides_the_plan() {
         assert_eq!(plan(1, LENGTH), plan(1, LENGTH));
         assert_ne!(plan(1, LENGTH), plan(2, LENGTH));
         assert!(plan(1, Duration::from_secs(30)).len() >= 8);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_befalls_whom_something_has_befallen() {
+    fn no_target_has_two_faults_at_once() {
         for seed in 0..200 {
             let steps = plan(seed, LENGTH);
             for (number, step) in steps.iter().enumerate() {

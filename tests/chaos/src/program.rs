@@ -1,4 +1,4 @@
-//! Keeps a program running, as a system's service manager does: whoever ends is started again.
+//! Keeps a program running, as a service manager does: a program that ends is started again.
 //! Kills and halts it when told to. Knows no particular program.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitStatus, time::Duration};
@@ -65,12 +65,12 @@ impl Program {
         Ok(Self { orders, supervisor: tokio::spawn(keep(spec, process, ordered)) })
     }
 
-    /// Kills it, and starts it again after so long; returns when that is done.
+    /// Kills it, and starts it again after this long; returns when that is done.
     pub async fn kill(&self, down: Duration) {
         self.order(Order::Kill(down)).await;
     }
 
-    /// Has it stand still for so long.
+    /// Has it stand still for this long.
     pub async fn freeze(&self, length: Duration) {
         self.order(Order::Freeze(length)).await;
     }

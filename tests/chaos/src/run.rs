@@ -97,7 +97,7 @@ pub async fn run(seed: u64, length: Duration) -> Result<Report> {
     let outcome = outcome.await;
     let history = recorder.so_far();
     let mut complaints = check(&history);
-    let world = Arc::into_inner(world).context("nobody disturbs any more")?;
+    let world = Arc::into_inner(world).context("no fault is under way any more")?;
     let stopped = world.stop().await;
     let recovery = outcome.map_err(|error| complaints.insert(0, format!("{error:#}"))).unwrap_or_default();
     let ends = stopped.map_err(|error| complaints.push(format!("{error:#}"))).unwrap_or_default();
@@ -118,7 +118,7 @@ async fn come_back(people: &mut [Person]) -> Result<()> {
     all.map(drop).with_context(|| format!("not everybody is in again:\n{out}"))
 }
 
-/// With nothing in the way, whoever is stolen from is told, and logs in again.
+/// Without faults, the owners of stolen keys are told, and log in again.
 async fn calm_thefts(people: &mut [Person], place: &Place, seed: u64) -> Result<()> {
     let mut thief = Thief::new(place, seed);
     for person in people.iter_mut().step_by(2).take(CALM_THEFTS) {
@@ -130,7 +130,7 @@ async fn calm_thefts(people: &mut [Person], place: &Place, seed: u64) -> Result<
             person.recover().await;
             anyhow::Ok(())
         };
-        timeout(DEADLINE, robbed).await.context("whoever was stolen from is not in again")??;
+        timeout(DEADLINE, robbed).await.context("the owner of a stolen key is not logged in again")??;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ fn counts(faults: usize, history: &History) -> [usize; 5] {
     counts
 }
 
-/// For whoever looks for the reason.
+/// Keeps the history for those who look for the reason.
 fn keep(history: &History) -> Result<()> {
     let lines: Vec<_> = history.events.iter().enumerate().map(|(at, event)| format!("{at} {event:?}")).collect();
     fs::write(target().join("e2e").join("chaos").join("history.log"), lines.join("\n")).context("keeping the history")

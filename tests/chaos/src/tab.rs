@@ -42,7 +42,7 @@ pub struct Tab {
 pub enum Disturbance {
     /// Its connection breaks.
     Cut,
-    /// It stands still for so long.
+    /// It stands still for this long.
     Freeze(Duration),
 }
 
@@ -103,7 +103,7 @@ impl Drop for Tab {
     }
 }
 
-/// Impatient, so that much happens in a minute.
+/// Short times, so that much happens in a minute.
 fn config() -> Config {
     let mut config = Config::new(ResourceId::parse("session").expect("a name of one part is a resource id"));
     config.request_timeout = Duration::from_secs(8);

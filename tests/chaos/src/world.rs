@@ -41,7 +41,7 @@ pub struct World {
 }
 
 impl World {
-    /// Starts all, with so many users: `user0`, `user1`, …
+    /// Starts all, with this many users: `user0`, `user1`, …
     ///
     /// # Errors
     /// If a program does not get ready.
@@ -182,7 +182,7 @@ async fn add_users(folder: &Path, logs: &Path, count: usize) -> Result<()> {
     stdin.write_all(format!("{PASSWORD}\n").as_bytes()).await.context("writing its input")?;
     drop(stdin);
     process.succeeds().await?;
-    // All have the same password: a hash is good for whoever has it.
+    // All have the same password, so one hash serves for all.
     let file = fs::read_to_string(&users)?;
     let entry = file.find("[[").map(|at| &file[at..]).context("a users file with one entry")?;
     let more: String = (1..count)

@@ -16,7 +16,7 @@ pub struct Budget {
     pub lost: u8,
     /// A request reaches the service twice.
     pub doubled: u8,
-    /// A reply of the service is lost, and no more than that.
+    /// A reply of the service is lost, and nothing else.
     pub mute: u8,
     /// The service crashes in the middle of a request.
     pub crashes: u8,

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// Before this, a time is a length of time; from it on, a point in time.
+/// A smaller value is a length of time; this or a greater one is a point in time.
 pub const DAWN: Duration = Duration::from_secs(1_000_000);
-/// And from this on, it is never.
+/// This or a greater one means never.
 const DUSK: Duration = Duration::from_secs(1_000_000_000);
 
 /// The number of what `value` shows of itself.

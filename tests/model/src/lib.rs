@@ -16,9 +16,9 @@
 //! - *Random waits.* The dice of back-off always fall the same way. Whatever order of events other
 //!   dice would bring is there already, since a message and a timer may overtake each other anyway.
 //! - *The service's concurrency.* Requests of one session are dealt with one at a time, as its
-//!   turns (`service/src/sessions/`) see to. A request is carried out as one step of the model, or
-//!   cut off by a crash after any of its writes and messages: what others do between two of these
-//!   has the same effect before or after them.
+//!   connection locks (`service/src/sessions/`) ensure. A request is carried out as one step of the
+//!   model, or cut off by a crash after any of its writes and messages: what others do between two
+//!   of these has the same effect before or after them.
 //! - *Deadlines of sessions.* Nothing expires: the service's clock stands still.
 //! - *Requests that no session depends on* (handshake, the user model's subscription, challenges)
 //!   are answered at once.

@@ -64,7 +64,7 @@ fn gets_back_in(config: &Config, mut state: State, frozen: Option<usize>) -> boo
     true
 }
 
-/// At rest, that is: what there is to be told has been told.
+/// Checked at rest only: all events have been delivered.
 pub(crate) fn has_not_two_holders(config: &Config, state: &State) -> bool {
     let owner_holds =
         |state: &State| (0..state.tabs.len()).any(|tab| state.cid(tab).is_some_and(|cid| has_token(state, &cid)));

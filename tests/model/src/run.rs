@@ -21,7 +21,7 @@ pub struct Found {
     pub depth: usize,
     /// How long it took.
     pub time: Duration,
-    /// Whether all there is was seen.
+    /// Whether every state was seen.
     pub is_exhausted: bool,
     /// What does not hold, and the way there.
     pub failures: Vec<(&'static str, String)>,

@@ -71,7 +71,7 @@ pub enum Fate {
     Doubled,
     /// To its end, but the reply is lost.
     Mute,
-    /// The service crashes after so many steps.
+    /// The service crashes after this many steps.
     Crash(u8),
 }
 

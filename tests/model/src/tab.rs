@@ -88,7 +88,7 @@ pub enum Deed {
     Send(Request),
     /// It closes its socket.
     Close,
-    /// It asks for the lock; true: from whoever has it.
+    /// It asks for the lock; true: it takes the lock from the tab that has it.
     Lock(LockId, bool),
     /// It gives the lock back.
     Unlock(LockId),

@@ -1,4 +1,4 @@
-//! Texts for whoever reads the trace of a state that must not be.
+//! Short texts for the traces of states that must not be.
 
 /// A storage record.
 #[must_use]

@@ -1,4 +1,4 @@
-//! All there is, and what becomes of it when something happens.
+//! The state of a world, and how each step changes it.
 
 mod browser;
 mod steps;
@@ -20,7 +20,7 @@ use crate::{
     thief::{Thief, Use},
 };
 
-/// All there is at one moment.
+/// The whole world at one moment.
 #[derive(Clone)]
 pub struct State {
     /// The browser's tabs.

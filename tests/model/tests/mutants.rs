@@ -22,7 +22,7 @@ fn bearer(mutant: Mutant, budget: Budget) -> Config {
 fn is_caught(config: &Config, broken: &[&'static str]) {
     let found = run(config, broken, Duration::from_secs(300));
     let is_broken = |(what, _): &&(&str, String)| broken.contains(what);
-    let (what, trace) = found.failures.iter().find(is_broken).expect("a mutant that nobody misses");
+    let (what, trace) = found.failures.iter().find(is_broken).expect("a mutant that the check does not notice");
     let steps: Vec<_> = trace.lines().filter_map(|line| line.strip_prefix("=> Some(")?.strip_suffix(')')).collect();
     eprintln!("{:?}: {}\nbroken: {what}\n{}", config.mutant, found.line(), steps.join(", "));
 }

@@ -36,8 +36,8 @@ impl Browser {
         Ok(self.run(&format!("return sessionStorage.getItem('saw-{}')", view.name())).await? == "1")
     }
 
-    /// Makes the current tab stand still, as the system does to one in the background and to all
-    /// when a laptop sleeps.
+    /// Freezes the current tab, as the system does to one in the background and to all when a
+    /// laptop sleeps.
     ///
     /// # Errors
     /// If the browser does not do it.
@@ -71,8 +71,8 @@ impl Browser {
         self.devtools("Network.emulateNetworkConditions", conditions).await.map(drop)
     }
 
-    /// Lets no timer ring that the page in the current tab sets from now on, until it is reloaded:
-    /// whoever waits for time to pass waits forever.
+    /// Keeps every timer from firing that the page in the current tab sets from now on, until it is
+    /// reloaded: what waits for a timer waits forever.
     ///
     /// # Errors
     /// If the page cannot be told.

@@ -86,7 +86,7 @@ fn tell(html: &str, gateway: &str) -> Result<String> {
     Ok(format!("{}<meta {NAME} content=\"{gateway}\">{}", &html[..start], &html[end..]))
 }
 
-/// Lets the page speak to `gateway`, as whoever names it in the page would.
+/// Lets the page's policy allow `gateway`, as an operator does who names it in the page.
 fn allow(headers: &mut HeaderMap, gateway: &str) -> Result<()> {
     if let Some(policy) = headers.get_mut(header::CONTENT_SECURITY_POLICY) {
         let gateway = gateway.trim_end_matches('/');

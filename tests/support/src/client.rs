@@ -76,7 +76,7 @@ impl Client {
         }
     }
 
-    /// The connection id, by asking the service that echoes nothing but knows it.
+    /// The connection id, which the service knows.
     pub async fn cid(&mut self, service: &mut Service) -> String {
         let id = self.send("auth.test.who", Value::Null).await;
         let request = soon(service.next()).await.unwrap();

@@ -25,9 +25,9 @@ on!(
     login_attempts_from_elsewhere_lock_nobody_out,
     login_attempts_sent_at_once_are_checked_like_one_by_one,
     login_attempts_write_a_trickle_to_the_disk,
-    one_user_has_so_many_sessions,
-    one_token_makes_so_many_sessions,
-    credentials_that_say_a_thing_twice_count_for_none,
+    one_user_has_a_limited_number_of_sessions,
+    one_token_makes_a_limited_number_of_sessions,
+    credentials_with_duplicate_members_are_refused,
 );
 
 const MB: u64 = 1 << 20;
@@ -99,8 +99,7 @@ async fn logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// However many logins there were, what is kept of them is what the sessions are that there are
-/// still.
+/// However many logins there were, memory is kept only for the sessions that are left.
 async fn ten_thousand_logins_leave_no_memory_behind(stage: &mut Stage) -> Result<()> {
     const AT_ONCE: usize = 20;
     let users = cheap_users(stage, &["jane", "john"]).await?;
@@ -171,7 +170,7 @@ impl Guessers {
         Ok(Self { guessing, answered, stop })
     }
 
-    /// Waits until so many guesses were answered.
+    /// Waits until this many guesses were answered.
     async fn get(&mut self, answers: u64) -> Result<()> {
         in_time("answers to guesses", async {
             self.answered.wait_for(|&answered| answered >= answers).await?;
@@ -239,7 +238,7 @@ async fn login_attempts_without_addresses_hold_up_nobody_else(stage: &mut Stage)
     Ok(())
 }
 
-/// Who has logged in from somewhere before is not locked out there by guesses at their name from
+/// Users are not locked out where they have logged in before by guesses at their names from
 /// elsewhere.
 async fn login_attempts_from_elsewhere_lock_nobody_out(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "loopback"]).await?;
@@ -321,7 +320,8 @@ async fn login_attempts_sent_at_once_are_checked_like_one_by_one(stage: &mut Sta
     Ok(())
 }
 
-/// Whoever guesses passwords writes a trickle to audit trail and log, and none of it is forgotten.
+/// Guesses of passwords write little to audit trail and log, and every one of them is counted
+/// there.
 async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--audit", trail.to_str().context("a folder with a name")?]).await?;
@@ -348,8 +348,8 @@ async fn login_attempts_write_a_trickle_to_the_disk(stage: &mut Stage) -> Result
     Ok(())
 }
 
-/// Whoever may log in once makes no more sessions than a user may have, and others keep theirs.
-async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
+/// A user makes no more sessions than one user may have, and others keep theirs.
+async fn one_user_has_a_limited_number_of_sessions(stage: &mut Stage) -> Result<()> {
     let trail = stage.folder().join("audit.jsonl");
     stage.up(&["--sessions-per-user", "10", "--audit", trail.to_str().context("a folder with a name")?]).await?;
     let url = stage.gateway_url();
@@ -380,7 +380,7 @@ async fn one_user_has_so_many_sessions(stage: &mut Stage) -> Result<()> {
 }
 
 /// One issuer's token makes no more sessions by upgrades than a user may have.
-async fn one_token_makes_so_many_sessions(stage: &mut Stage) -> Result<()> {
+async fn one_token_makes_a_limited_number_of_sessions(stage: &mut Stage) -> Result<()> {
     let folder = stage.folder();
     fs::write(folder.join("issuers.toml"), ISSUER)?;
     fs::write(folder.join("sso.secret"), SECRET)?;
@@ -407,7 +407,7 @@ async fn one_token_makes_so_many_sessions(stage: &mut Stage) -> Result<()> {
 
 /// Fault 9, within one request: of two names, keys or passwords one reader may take the first and
 /// another the last. None is taken, and the session of a key that came so goes on.
-async fn credentials_that_say_a_thing_twice_count_for_none(stage: &mut Stage) -> Result<()> {
+async fn credentials_with_duplicate_members_are_refused(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;

@@ -14,10 +14,10 @@ use relogin_tests::{
     stage::Stage,
 };
 
-on!(embedded_alone: downloads_by_the_dozen_that_nobody_reads, downloads_by_the_dozen_that_are_read,
-    a_name_that_leads_here_opens_nothing, beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies, pages_of_nobody_open_nothing, with_a_public_url_only_that_is_ours, pages_without_tls_do_nothing_with_its_cookies,
+on!(embedded_alone: hundreds_of_unread_downloads_are_bounded_in_memory, hundreds_of_downloads_are_bounded_in_memory,
+    a_foreign_name_that_resolves_to_this_machine_opens_nothing, beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies, pages_without_an_origin_open_nothing, with_a_public_url_only_its_pages_connect, pages_without_tls_do_nothing_with_its_cookies,
     a_proxy_that_leaves_things_out_is_told_of_in_the_log, behind_a_proxy_cookies_are_as_secure_as_the_site, many_strange_pages_are_few_lines_in_the_log,
-    headers_of_proxies_are_read_of_proxies_and_bounded, bodies_that_take_their_time_are_not_waited_for,
+    proxy_headers_are_read_from_proxies_only_and_bounded, bodies_that_take_their_time_are_not_waited_for,
     behind_a_proxy_each_client_has_its_places);
 on!(embedded: login_attempts_behind_a_proxy_hold_up_nobody_elses_login);
 
@@ -56,7 +56,7 @@ async fn upgrade_from(from: Ipv4Addr, to: SocketAddr, host: &str, page: &str) ->
 }
 
 /// The program, asked for a hundred times on each of six connections, which read nothing of it.
-async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<()> {
+async fn hundreds_of_unread_downloads_are_bounded_in_memory(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let request = format!("GET {} HTTP/1.1\r\nHost: {to}\r\nAccept-Encoding: gzip\r\n\r\n", program(to).await?);
@@ -82,8 +82,8 @@ async fn downloads_by_the_dozen_that_nobody_reads(stage: &mut Stage) -> Result<(
     Ok(())
 }
 
-/// The same by connections that do read, and come again. Each form is what it says.
-async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
+/// The same by connections that do read, each in the encoding that it asks for.
+async fn hundreds_of_downloads_are_bounded_in_memory(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let program = program(to).await?;
@@ -109,9 +109,9 @@ async fn downloads_by_the_dozen_that_are_read(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// DNS rebinding. A page of a name that its owner has lead to this machine is of the same origin as
-/// what it asks.
-async fn a_name_that_leads_here_opens_nothing(stage: &mut Stage) -> Result<()> {
+/// DNS rebinding. If its owner has a name resolve to this machine, the page of that name has the
+/// same origin as what it asks for.
+async fn a_foreign_name_that_resolves_to_this_machine_opens_nothing(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -180,8 +180,8 @@ async fn beyond_this_machine_a_page_needs_a_host_of_its_own_and_tls_for_cookies(
     Ok(())
 }
 
-/// Any page has a frame that says it is of no origin.
-async fn pages_of_nobody_open_nothing(stage: &mut Stage) -> Result<()> {
+/// Any page can make a frame without an origin.
+async fn pages_without_an_origin_open_nothing(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -193,7 +193,7 @@ async fn pages_of_nobody_open_nothing(stage: &mut Stage) -> Result<()> {
 }
 
 /// Scheme, host and port, all three.
-async fn with_a_public_url_only_that_is_ours(stage: &mut Stage) -> Result<()> {
+async fn with_a_public_url_only_its_pages_connect(stage: &mut Stage) -> Result<()> {
     stage.up(&["--public-url", "https://chat.example"]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -288,8 +288,8 @@ async fn many_strange_pages_are_few_lines_in_the_log(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// A proxy that everybody comes through. Who guesses waits; who knows the password gets in, from
-/// the same proxy.
+/// A proxy that everybody comes through. Guesses have to wait; right passwords get in, through the
+/// same proxy.
 async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let through =
@@ -321,7 +321,7 @@ async fn login_attempts_behind_a_proxy_hold_up_nobody_elses_login(stage: &mut St
 }
 /// PROXY headers from clients that are no proxies, too long ones, and ones that are never finished.
 /// What a proxy sends before it stops counts for nothing.
-async fn headers_of_proxies_are_read_of_proxies_and_bounded(stage: &mut Stage) -> Result<()> {
+async fn proxy_headers_are_read_from_proxies_only_and_bounded(stage: &mut Stage) -> Result<()> {
     stage.up(&["--trusted-proxy", "127.0.0.66"]).await?;
     let to = stage.gateway_addr();
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -407,7 +407,7 @@ async fn behind_a_proxy_each_client_has_its_places(stage: &mut Stage) -> Result<
         ensure!(status == "101", "another client: {status}");
         taken.push(raw);
     }
-    // Who leaves makes room.
+    // A connection that ends makes room.
     drop(taken.remove(0));
     in_time("a place that is given back", async {
         while open("198.51.100.9").await?.1 != "101" {

@@ -21,7 +21,7 @@ on!(embedded_alone:
 on!(over_nats:
     subscriptions_of_one_connection_are_bounded_in_bytes,
     subscriptions_of_all_connections_are_bounded_in_bytes,
-    access_is_asked_again_so_much_at_a_time,
+    access_is_asked_again_32_requests_at_a_time,
 );
 
 const MIB: u64 = 1 << 20;
@@ -35,7 +35,7 @@ fn codes(answers: &[Answer]) -> BTreeMap<Option<&str>, usize> {
     codes
 }
 
-/// A subscription to one's own user, with a query of so many bytes.
+/// A subscription to one's own user, with a query of this many bytes.
 fn subscription(number: usize, bytes: usize) -> String {
     format!("subscribe.session.user.{{cid}}?{number:0bytes$}")
 }
@@ -43,7 +43,7 @@ fn subscription(number: usize, bytes: usize) -> String {
 /// What may become of a subscription to one of many; a machine that is busy may have no time.
 const EXPECTED: [Option<&str>; 3] = [None, Some("system.subscriptionLimitExceeded"), Some("system.timeout")];
 
-/// A subscription to a model that nobody else has, with a query of so many bytes.
+/// A subscription to a model that nobody else has, with a query of this many bytes.
 fn one_of_many(number: usize, bytes: usize) -> String {
     format!("subscribe.many.n{number}?{number:0bytes$}")
 }
@@ -95,7 +95,7 @@ async fn subscriptions_of_one_connection_are_bounded_in_bytes(stage: &mut Stage)
     Ok(())
 }
 
-/// From many connections: those who have little are served all the same.
+/// From many connections: those with few subscriptions are still served.
 async fn subscriptions_of_all_connections_are_bounded_in_bytes(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     Service::connect(&stage.nats_url(), "many").await?.grants_all(r#"{"a":1}"#);
@@ -173,9 +173,9 @@ async fn relogins_with_many_subscriptions_hold_up_nobody(stage: &mut Stage) -> R
     Ok(())
 }
 
-/// After a login, a service is asked again for access to what the user is subscribed to, so much at
-/// a time.
-async fn access_is_asked_again_so_much_at_a_time(stage: &mut Stage) -> Result<()> {
+/// After a login, a service is asked again for access to what the user is subscribed to, 32
+/// requests at a time.
+async fn access_is_asked_again_32_requests_at_a_time(stage: &mut Stage) -> Result<()> {
     const SUBSCRIPTIONS: usize = 100;
     const AT_ONCE: usize = 32;
     stage.up(&[]).await?;

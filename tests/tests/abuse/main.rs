@@ -1,8 +1,8 @@
-//! The abuse suite: what a stranger with a socket, or a bad day in a data centre, does to the real
-//! binary, and beside it an honest client on connections of its own.
+//! The abuse suite: attacks by strangers and operational faults against the real binary, and beside
+//! them an honest client on connections of its own.
 //!
-//! Asserted are bounds (bytes, who is ended, what the honest client gets), never times. A file has
-//! the attacks on one room; each bound that they are about is in docs/limits.md.
+//! The tests assert bounds (bytes, which connections are ended, what the honest client gets), never
+//! times. Each file has the attacks on one area; docs/limits.md has each of the bounds.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a long soak says how it goes")]
 

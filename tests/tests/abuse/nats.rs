@@ -1,4 +1,4 @@
-//! Bad days of NATS and of the clock: two instances of one name, a service that answers in
+//! Faults of NATS and of the clock: two instances of one name, a service that answers in
 //! another's name, a clock that jumps, a pipe that nobody reads, a server that is gone.
 
 use std::{fs, path::PathBuf};
@@ -14,7 +14,7 @@ on!(embedded_alone: an_unread_pipe_delays_no_request);
 #[cfg(target_os = "linux")]
 on!(embedded_alone: a_clock_that_jumps_ends_no_session);
 
-/// The second instance of a name says that it is the second, and does not start; nobody notices.
+/// The second instance of a name says that it is the second, and does not start; no client notices.
 async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -31,8 +31,7 @@ async fn a_second_instance_ends_no_session(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// A service that is asked something learns nothing by that of where others are to send their
-/// answers.
+/// A service that gets a request cannot learn from it where others are to send their answers.
 async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;

@@ -108,7 +108,7 @@ async fn soak(stage: &mut Stage, length: Duration) -> Result<()> {
     tokio::select! {
         outcome = outcome => outcome?,
         // Clients only come to an end by themselves if something is refused to them.
-        Some(ended) = clients.join_next() => return ended?.and_then(|()| Err(anyhow!("a client went home early"))),
+        Some(ended) = clients.join_next() => return ended?.and_then(|()| Err(anyhow!("a client ended early"))),
     }
     stop.send_replace(true);
     while let Some(ended) = clients.join_next().await {
@@ -146,7 +146,7 @@ async fn add_users(stage: &Stage) -> Result<()> {
     let users = stage.folder().join("users.toml").display().to_string();
     let add = ["user", "--users", &users, "--password-cost", COST, "add", "--password-stdin"];
     stage.relogin(&[&add[..], &["user0"]].concat(), "password\n").await?;
-    // All have the same password: a hash is good for whoever has it.
+    // All have the same password, so one hash serves for all.
     let file = fs::read_to_string(&users)?;
     let entry = file.find("[[").map(|at| &file[at..]).context("a users file with one entry")?;
     let more: String = (1..USERS)
@@ -155,8 +155,8 @@ async fn add_users(stage: &Stage) -> Result<()> {
     Ok(fs::write(&users, file.clone() + &more)?)
 }
 
-/// Comes, subscribes, refreshes, goes without a word, resumes; logs out in the end, and begins once
-/// more.
+/// Connects, subscribes, refreshes, disconnects without a closing handshake, resumes; logs out in
+/// the end, and begins again.
 async fn client(number: usize, url: &str, here: &AtomicUsize, stopped: watch::Receiver<bool>) -> Result<()> {
     let [_, _, high, low] = u32::try_from(number)?.to_be_bytes();
     let from = Ipv4Addr::new(127, 1, high, low);

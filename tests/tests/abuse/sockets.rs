@@ -29,7 +29,7 @@ use crate::{http::program, users::cheap_users};
 
 on!(embedded_alone:
     a_client_that_pings_and_never_reads_is_ended,
-    a_stop_cuts_what_does_not_read,
+    a_stop_cuts_off_clients_that_do_not_read,
     messages_that_are_never_finished_end_their_connections,
     unfinished_messages_of_all_connections_are_bounded,
     compressed_bombs_are_ended_or_wait_for_each_other,
@@ -42,7 +42,7 @@ on!(embedded_alone:
     tiny_requests_behind_large_heads_wait_for_each_other,
 );
 
-on!(over_nats: a_stop_does_not_wait_for_who_does_not_read);
+on!(over_nats: a_stop_does_not_wait_for_clients_that_do_not_read);
 
 const MIB: u64 = 1 << 20;
 
@@ -64,7 +64,7 @@ async fn a_client_that_pings_and_never_reads_is_ended(stage: &mut Stage) -> Resu
 }
 
 /// Clients that do not read, and requests that never end, while the service stops.
-async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
+async fn a_stop_cuts_off_clients_that_do_not_read(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let address = stage.gateway_addr();
     let mut unfinished = Vec::new();
@@ -89,8 +89,8 @@ async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
         unfinished.push(raw);
         unfinished.push(Raw::websocket(address, STRANGER, &[]).await?);
         let mut raw = Raw::websocket(address, STRANGER, &[]).await?;
-        // More than the system keeps for a socket: whoever is not ended for it cannot be written
-        // to.
+        // More than the system keeps for a socket: a client that is not ended for it cannot be
+        // written to.
         raw.flood(&pings, 24 << 20).await?;
         unfinished.push(raw);
     }
@@ -120,7 +120,7 @@ async fn a_stop_cuts_what_does_not_read(stage: &mut Stage) -> Result<()> {
 
 /// Answers that nobody reads, more than the system keeps for a socket and less than a client may
 /// have waiting.
-async fn a_stop_does_not_wait_for_who_does_not_read(stage: &mut Stage) -> Result<()> {
+async fn a_stop_does_not_wait_for_clients_that_do_not_read(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let model = format!(r#"{{"large":"{}"}}"#, "x".repeat(900_000));
     Service::connect(&stage.nats_url(), "large").await?.grants_all(&model);
@@ -167,7 +167,7 @@ async fn messages_that_are_never_finished_end_their_connections(stage: &mut Stag
     Ok(())
 }
 
-/// What they hold is bounded for all connections together, and whoever holds little stays.
+/// What they hold is bounded for all connections together, and connections that hold little stay.
 async fn unfinished_messages_of_all_connections_are_bounded(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
@@ -280,7 +280,7 @@ async fn tiny_requests_behind_large_heads_wait_for_each_other(stage: &mut Stage)
     // Whatever is refused to the innocent, or is not answered in time, is an error.
     if innocent.goes_on(5).await.is_err() {
         innocent.leave().await.context("the honest client")?;
-        return Err(anyhow!("the honest client comes to nothing"));
+        return Err(anyhow!("the honest client gets no answers"));
     }
     let peak = stage.service()?.memory()?.peak;
     ensure!(peak < before + 256 * MIB, "{} MiB more", (peak - before) / MIB);
@@ -291,7 +291,7 @@ async fn tiny_requests_behind_large_heads_wait_for_each_other(stage: &mut Stage)
     settles(stage, before + 128 * MIB).await
 }
 
-/// Waits until the service has so few bytes.
+/// Waits until the service holds no more than this many bytes.
 async fn settles(stage: &Stage, most: u64) -> Result<()> {
     let mut resident = u64::MAX;
     let settling = async {
@@ -305,7 +305,7 @@ async fn settles(stage: &Stage, most: u64) -> Result<()> {
     settled.with_context(|| format!("{} MiB stay", resident / MIB))?
 }
 
-/// How the service is asked whether it is well.
+/// A request for the health check.
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
 
 /// Idle connections of one address, more than the service has descriptors for.
@@ -331,8 +331,8 @@ async fn one_address_leaves_places_for_others(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// Idle connections of many addresses. Who is in goes on, and whoever comes later gets in when they
-/// have left.
+/// Idle connections of many addresses. Clients with a connection go on, and new ones get in when
+/// the idle ones have left.
 async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &mut Stage) -> Result<()> {
     raise_own_limit()?;
     stage.under(&["prlimit", "--nofile=64:1024"]);
@@ -369,7 +369,9 @@ async fn when_all_places_are_taken_sessions_go_on_and_places_come_back(stage: &m
             }
         }
     };
-    tokio::time::timeout(relogin_tests::DEADLINE, healthy).await.context("it is not well again")??;
+    tokio::time::timeout(relogin_tests::DEADLINE, healthy)
+        .await
+        .context("the service does not become healthy again")??;
     let mut innocent = Innocent::enter_as(&stage.gateway_url(), "john", Duration::ZERO).await?;
     innocent.goes_on(12).await?;
     innocent.leave().await?;
@@ -462,7 +464,7 @@ async fn without_descriptors_connections_wait_and_are_taken_afterwards(stage: &m
         waiting.push(raw);
     }
     stage.service_says("that it has no descriptors", "cannot accept connections").await?;
-    // Who is connected is served meanwhile.
+    // Connected clients are served meanwhile.
     for _ in 0..5 {
         ensure!(user.request("auth.session.challenge", None).await?.code().is_none(), "refused");
     }

@@ -1,6 +1,6 @@
-//! Bad days of the disk: no room, no descriptors, writes that fail, bits that flip, files that are
-//! gone. What was acknowledged holds, and the service goes on, or ends so that a supervisor starts
-//! it again.
+//! Faults of the disk: no space, no descriptors, writes that fail, bits that flip, files that are
+//! missing. What was acknowledged holds, and the service goes on, or ends so that a supervisor
+//! starts it again.
 
 use std::{fs, os::unix::fs::FileExt, path::Path, process::Command};
 
@@ -18,7 +18,7 @@ use tokio::time::{Duration, sleep};
 
 on!(embedded_alone:
     a_store_without_descriptors_refuses_and_goes_on,
-    a_full_disk_is_refused_and_forgiven,
+    on_a_full_disk_writes_are_refused_until_there_is_room,
     a_start_on_a_full_disk_loses_nothing,
     a_write_that_fails_ends_the_process_and_loses_nothing,
     a_flipped_bit_is_repaired,
@@ -129,7 +129,7 @@ async fn a_store_without_descriptors_refuses_and_goes_on(stage: &mut Stage) -> R
     owner.returns(stage).await
 }
 /// The disk is full for a moment, whatever the write-ahead log is doing.
-async fn a_full_disk_is_refused_and_forgiven(stage: &mut Stage) -> Result<()> {
+async fn on_a_full_disk_writes_are_refused_until_there_is_room(stage: &mut Stage) -> Result<()> {
     let disk = SmallDisk::under(stage, 14).await?;
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
@@ -183,7 +183,7 @@ async fn a_start_on_a_full_disk_loses_nothing(stage: &mut Stage) -> Result<()> {
 /// After a failed write of the write-ahead log it is unknown what is on disk, and nothing is
 /// answered as if it were known.
 async fn a_write_that_fails_ends_the_process_and_loses_nothing(stage: &mut Stage) -> Result<()> {
-    // So that the bound is an error, and no signal.
+    // So that exceeding the limit is an error, and no signal.
     stage.under(&["env", "--ignore-signal=XFSZ"]);
     stage.up(&[]).await?;
     let mut owner = Owner::enter(stage).await?;
@@ -220,7 +220,7 @@ async fn a_flipped_bit_is_repaired(stage: &mut Stage) -> Result<()> {
     let sound = stage.relogin_says(&["store", "check", "--data", &data]).await?;
     ensure!(sound.0 == Some(0) && sound.1.contains("is sound: sessions: 1"), "{sound:?}");
 
-    flip_a_bit_that_sled_minds(stage, &data).await?;
+    flip_a_bit_that_sled_notices(stage, &data).await?;
     for _ in 0..2 {
         let (code, said) = stage.service_refuses().await?;
         ensure!(code == Some(2) && said.contains("sessions/sessions") && said.contains("store repair"), "{said}");
@@ -238,9 +238,9 @@ async fn a_flipped_bit_is_repaired(stage: &mut Stage) -> Result<()> {
     innocent.leave().await.map(drop)
 }
 
-/// Flips bits of sled's log, one after the other, until one is in something that sled reads when it
-/// opens it.
-async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
+/// Flips bits of sled's log, one after the other, until it finds one that sled reads when it opens
+/// the log.
+async fn flip_a_bit_that_sled_notices(stage: &Stage, data: &str) -> Result<()> {
     let path = stage.data().join("sessions/sessions/db");
     let whole = fs::read(&path)?;
     let log = fs::File::options().write(true).open(path)?;
@@ -252,7 +252,7 @@ async fn flip_a_bit_that_sled_minds(stage: &Stage, data: &str) -> Result<()> {
         }
         log.write_all_at(&whole[at..=at], at as u64)?;
     }
-    bail!("sled minds no bit of its log");
+    bail!("sled notices no flipped bit of its log");
 }
 /// A file of the write-ahead log is removed, and with it acknowledged sessions.
 async fn a_missing_file_of_the_write_ahead_log_is_named(stage: &mut Stage) -> Result<()> {

@@ -127,7 +127,7 @@ async fn a_users_file_that_arrives_in_pieces_ends_no_session(stage: &mut Stage) 
     Ok(())
 }
 
-/// A file that is incomplete for a moment must not keep in whoever is meant to go.
+/// The care for files that are incomplete for a moment must not keep a removed user logged in.
 async fn a_user_deleted_from_the_users_file_is_logged_out(stage: &mut Stage) -> Result<()> {
     let path = users_file(stage, &["jane", "john", "mary"]).await?;
     serve(stage, &path).await?;

@@ -90,7 +90,7 @@ async fn key_cookie(page: &Browser) -> Result<Option<String>> {
     Ok(cookies.into_iter().find(|(name, _)| name == "relogin-key-session").map(|(_, value)| value))
 }
 
-/// Waits until the page has been answered so many requests for its cookie since it was loaded.
+/// Waits until this many of the page's requests for its cookie were answered since it was loaded.
 async fn exchanged(page: &Browser, method: &str, times: usize) -> Result<()> {
     let wait = format!(
         "return new Promise((done) => {{

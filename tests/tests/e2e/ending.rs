@@ -24,7 +24,7 @@ on!(both:
     a_page_that_reloads_right_after_a_logout,
 );
 
-/// Fault 8, and that a logout is nobody else's.
+/// Fault 8; and a logout concerns no other browser.
 async fn log_out(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let (one, other) = (stage.front().await?, stage.front().await?);

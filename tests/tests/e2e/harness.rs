@@ -1,5 +1,5 @@
-//! The harness itself, tried on a page of its own and on the third-party parts: when a scenario
-//! fails, it is not for this.
+//! Tests of the harness itself, on a page of its own and on the third-party parts: if they pass,
+//! the harness is not why a scenario fails.
 
 use std::net::SocketAddr;
 

@@ -27,7 +27,7 @@ on!(resgate:
     a_legacy_client_gives_way_to_a_page_of_ours,
     a_legacy_client_of_a_legacy_service_gives_way_to_a_page_of_ours,
     our_page_takes_over_a_legacy_clients_key,
-    and_of_a_legacy_service,
+    our_page_takes_over_a_legacy_services_key,
     a_page_says_how_often_a_key_of_a_legacy_service_is_used,
 );
 on!(embedded_alone: a_service_that_says_how_often_a_key_is_used_has_the_last_word);
@@ -251,7 +251,7 @@ async fn our_page_takes_over_a_legacy_clients_key(stage: &mut Stage) -> Result<(
     our_page_takes_a_key_over(stage).await
 }
 
-async fn and_of_a_legacy_service(stage: &mut Stage) -> Result<()> {
+async fn our_page_takes_over_a_legacy_services_key(stage: &mut Stage) -> Result<()> {
     stage.legacy(&["strict"]).await?;
     our_page_takes_a_key_over(stage).await
 }

@@ -88,8 +88,8 @@ impl Kind {
     }
 }
 
-/// Waits until so many tabs have got back in, each by a use of the key on another connection, since
-/// `mark`.
+/// Waits until this many tabs have got back in since `mark`, each by a use of the key on another
+/// connection.
 async fn back_in(front: &Front, mark: usize, tabs: usize) -> Result<()> {
     let (mut uses, mut back) = (Vec::<Frame>::new(), HashSet::new());
     let is_last = |frame: &Frame| {

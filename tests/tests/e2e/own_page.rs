@@ -11,13 +11,13 @@ use crate::{
     snippets::{block, bundled},
 };
 
-on!(both: a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs, and_in_four_tabs);
+on!(both: a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs, a_page_that_keeps_its_key_itself_survives_restarts_in_four_tabs);
 
 async fn a_page_that_keeps_its_key_itself_survives_restarts_in_two_tabs(stage: &mut Stage) -> Result<()> {
     survives_restarts(stage, 2).await
 }
 
-async fn and_in_four_tabs(stage: &mut Stage) -> Result<()> {
+async fn a_page_that_keeps_its_key_itself_survives_restarts_in_four_tabs(stage: &mut Stage) -> Result<()> {
     survives_restarts(stage, 4).await
 }
 

@@ -236,7 +236,7 @@ async fn the_module_comes_from_where_the_page_says(stage: &mut Stage) -> Result<
     Ok(())
 }
 
-/// The browser's timers stand still: who waited for back-off would wait forever.
+/// The browser's timers stand still: waiting for back-off would take forever.
 async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;
@@ -255,15 +255,17 @@ async fn connecting_and_a_login_wait_for_no_back_off(stage: &mut Stage) -> Resul
     Ok(())
 }
 
-/// Who makes thousands of clients with sessions, and closes or drops them, has what it had before.
+/// A page that makes thousands of clients with sessions, and closes or drops them, uses no more
+/// memory than before.
 async fn a_thousand_clients_leave_nothing_behind(stage: &mut Stage) -> Result<()> {
     let site = Site::open(page(include_str!("../../pages/thousand.js"))?).await?;
     let browser = stage.browser("thousand").await?;
     browser.open(&site.url()).await?;
     browser.until("the page", "document.body.dataset.state === 'there'").await?;
     // Until its tables have their size. Memory never shrinks, and how much of it some clients need
-    // depends a little on the order in which their timers ring: it is made large enough for a few
-    // more of them than come then. Of 35 bytes left by each it has no room for those of so many.
+    // depends a little on the order in which their timers fire: so it grows here to what a few more
+    // clients need than are open at once below. If each client left only 35 bytes behind, it would
+    // have to grow again.
     browser.run("return page.close(120, 30)").await?;
     let before = browser.run("return page.bytes()").await?;
     for _ in 0..8 {
@@ -276,7 +278,7 @@ async fn a_thousand_clients_leave_nothing_behind(stage: &mut Stage) -> Result<()
     let deadline = Instant::now() + DEADLINE;
     // The browser says when it has collected, and clears up after that, in its own time.
     while browser.run("return page.alive()").await? != 0 {
-        ensure!(Instant::now() < deadline, "what was dropped is still at work");
+        ensure!(Instant::now() < deadline, "dropped clients are still at work");
         browser.devtools("HeapProfiler.collectGarbage", json!({})).await?;
     }
     assert_eq!(browser.run("return page.listening()").await?, 0);

@@ -1,4 +1,4 @@
-//! The page shows nothing that it has to take back, and its words in each state.
+//! The page shows nothing that it has to take back; and its words in each state.
 
 use anyhow::{Context, Result, ensure};
 use relogin_tests::{browser::View, stage::Stage};
@@ -132,7 +132,7 @@ async fn nothing_moves_on_load(stage: &mut Stage) -> Result<()> {
     Ok(())
 }
 
-/// The page's timers stand still: who waited for back-off would wait forever.
+/// The page's timers stand still: waiting for back-off would take forever.
 async fn a_login_and_a_retry_wait_for_no_back_off(stage: &mut Stage) -> Result<()> {
     stage.up(&[]).await?;
     let front = stage.front().await?;

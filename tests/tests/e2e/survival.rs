@@ -196,8 +196,7 @@ async fn two_tabs_through_a_restart(stage: &mut Stage) -> Result<()> {
             page.counter_runs().await?;
         }
     }
-    // Both timers of the two tabs run for the same key: whoever refreshes, the other has to take
-    // note.
+    // The timers of both tabs run for the same key: whichever refreshes, the other has to notice.
     for _ in 0..2 {
         front.payload(front.mark(), RELOGIN).await?;
     }

@@ -140,7 +140,7 @@ const BARE: &str = r"
     Object.defineProperty(window, 'indexedDB', { value: undefined });
     Object.defineProperty(Navigator.prototype, 'locks', { value: undefined });";
 
-/// A login in one tab is everybody's, and a logout, too; nobody's key looks stolen.
+/// A login in one tab logs all tabs in, and a logout logs all out; no key looks stolen.
 async fn three_tabs_without_indexeddb_and_locks(stage: &mut Stage) -> Result<()> {
     let audit = stage.folder().join("audit");
     stage.up(&["--audit", audit.to_str().context("a path that is no text")?]).await?;

@@ -46,7 +46,7 @@ async fn example(stage: &Stage) -> Result<Process> {
     Ok(process)
 }
 
-/// Waits until the connection's user has the role; null: until there is none.
+/// Waits until the connection's user has the role; null: until nobody is logged in.
 async fn becomes(res: &mut Res, role: Option<&str>) -> Result<()> {
     let is_it = |data: &Value| data["values"].get("role") == Some(&json!(role));
     res.event_where("session.user.{cid}.change", is_it).await.map(drop)

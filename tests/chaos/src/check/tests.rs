@@ -89,7 +89,7 @@ fn an_honest_life_is_in_order() {
 }
 
 #[test]
-fn who_is_logged_out_without_a_reason_is_found() {
+fn a_logout_without_a_reason_is_found() {
     let ended = |reason| Story::new().lives(BEARER).ends(BEARER, reason);
     ended(EndReason::Refused).breaks("was logged out");
     ended(EndReason::LoggedOutElsewhere).breaks("was logged out");
@@ -171,7 +171,7 @@ fn a_theft_without_an_end_is_found() {
 }
 
 #[test]
-fn who_stays_out_is_found() {
+fn a_browser_that_stays_out_is_found() {
     let at_last = |user: Option<&str>| Event::AtLast { browser: BEARER, user: user.map(str::to_owned) };
     Story::new().lives(BEARER).event(at_last(None)).breaks("browser 0 shows None");
     Story::new().event(at_last(Some("joe"))).breaks("browser 0 shows Some(\"joe\")");
@@ -180,7 +180,7 @@ fn who_stays_out_is_found() {
 }
 
 #[test]
-fn who_is_somebody_else_is_found() {
+fn a_tab_that_shows_another_user_is_found() {
     let shows = |user: &str| Story::new().event(Event::Shows { browser: BEARER, user: user.to_owned() });
     shows("joe").breaks("browser 0 shows joe");
     shows("jane").holds();
