@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) seconds: Option<u64>,
     /// Whether this page makes bearer sessions, to show what they are.
     pub(crate) bearer: bool,
-    /// How a stolen key's thief stands, once there is one.
+    /// The state of the client with a stolen key, once there is one.
     pub(crate) thief: Option<Thief>,
     /// There was a connection before.
     pub(crate) was_connected: bool,
@@ -37,7 +37,7 @@ pub(crate) struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Thief {
     pub(crate) session: SessionState,
-    /// It was logged in once.
+    /// It has been logged in.
     pub(crate) got_in: bool,
 }
 
@@ -78,15 +78,14 @@ pub(crate) enum Screen {
         reason: &'static str,
         /// Why it did not work; empty if there is nothing to say.
         message: Cow<'static, str>,
-        /// What is to be mended.
+        /// What the user has to correct.
         invalid: login::Fields,
         pending: bool,
     },
     Session {
         user: User,
         id: String,
-        /// What is to be known of a session that is not bound to the browser; empty for one that
-        /// is.
+        /// A note about a session that is not bound to the browser; empty for one that is.
         binding: &'static str,
         refresh: String,
         seconds: String,
@@ -119,7 +118,7 @@ impl Default for State {
 }
 
 impl State {
-    /// Keeps what the next view depends on.
+    /// Updates what the next view depends on.
     pub(crate) fn remember(&mut self) {
         self.was_connected |= self.connection == ConnectionState::Connected;
     }
@@ -187,7 +186,7 @@ pub(crate) fn event_line(
     })
 }
 
-/// `event`, for those who look for a fault; none for what happens to resources. `key`: as for
+/// The line of diagnostics for `event`; none for what happens to resources. `key`: as for
 /// [`event_line`].
 pub(crate) fn diagnosis(event: &Event, (generation, due): (Option<u64>, Option<Duration>)) -> Option<String> {
     let generation = generation.map_or_else(|| NOTHING.to_owned(), number);
@@ -220,7 +219,7 @@ fn session(session: &SessionState) -> &'static str {
     }
 }
 
-/// What is so, in the place that is read first; then whose page it is.
+/// The title of the page: first the state, then the name.
 fn title(state: &State) -> String {
     let what = match (&state.session, &state.login) {
         (SessionState::LoggedIn(user), _) => &user.name,

@@ -92,7 +92,7 @@ async fn the_next_address_is_tried_at_once_and_the_session_is_the_same_at_each()
 }
 
 #[wasm_bindgen_test]
-async fn what_a_gateway_says_when_it_goes_is_heard() {
+async fn the_retry_time_of_a_closing_gateway_is_heeded() {
     install();
     let mut page = Page::load("goes").await;
     let mut waits = Vec::new();
@@ -195,7 +195,7 @@ async fn a_refused_key_ends_the_session_and_is_not_tried_again() {
 }
 
 #[wasm_bindgen_test]
-async fn what_is_no_refusal_keeps_the_key() {
+async fn an_error_that_is_no_refusal_keeps_the_key() {
     install();
     store("transient", 3).await;
     let mut page = Page::load("transient").await;
@@ -338,7 +338,7 @@ async fn two_tabs_use_one_key_after_the_other() {
 }
 
 #[wasm_bindgen_test]
-async fn a_wrong_password_is_the_callers_to_know() {
+async fn a_wrong_password_is_reported_to_the_caller() {
     install();
     let page = Page::load("wrong").await;
     let mut gateway = Gateway::accept("wrong").await;

@@ -1,4 +1,4 @@
-//! For the browser tests: a scripted gateway, and waiting with a deadline.
+//! Helpers of the browser tests: a scripted gateway, and waiting with a deadline.
 
 use std::{future::Future, iter, pin::pin, time::Duration};
 

@@ -237,7 +237,7 @@ async fn what_the_database_does_not_take_is_in_local_storage() {
 }
 
 #[wasm_bindgen_test]
-async fn where_local_storage_is_refused_the_log_is_enough_and_then_memory() {
+async fn without_local_storage_the_log_is_enough_and_without_both_memory() {
     let _refused = Broken::new(Sabotage::Local);
     let here = Tab::new("test:no-local");
     assert_eq!(here.swap(None, Some(&a(1))).await, Some(a(1)));
