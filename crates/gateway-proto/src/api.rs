@@ -8,6 +8,7 @@ use relogin_res::service::{Headers, Origin};
 use crate::{
     discard::Discarded,
     http::{Answer, Operation},
+    malformed::Malformed,
 };
 
 /// Names a connection between driver and machine. Chosen by the driver, never used twice, never on
@@ -165,6 +166,8 @@ pub enum Action {
         /// What it says.
         payload: Bytes,
     },
+    /// Tell the operator of a message of a service that makes no sense.
+    Complain(Malformed),
     /// Drop something large where that holds nobody up.
     Discard(Discarded),
     /// End a subscription; or forget a request, which is answered or given up.
@@ -317,6 +320,7 @@ impl fmt::Debug for Action {
             Self::Close { connection, code, reason } => write!(f, "Close({}, {code} {reason})", connection.0),
             Self::Listen { tag, pattern } => write!(f, "Listen({}, {pattern})", tag.0),
             Self::Ask { tag, subject, .. } => write!(f, "Ask({}, {subject})", tag.0),
+            Self::Complain(malformed) => write!(f, "Complain({}, {})", malformed.subject, malformed.problem),
             Self::Discard(_) => f.write_str("Discard"),
             Self::Release { tag } => write!(f, "Release({})", tag.0),
         }

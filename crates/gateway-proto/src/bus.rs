@@ -11,9 +11,10 @@ use relogin_res::{ResourceId, service::PreResponse};
 
 use crate::{
     api::{Action, ConnectionKey, Tag},
-    counts::{RequestCounts, RequestKind, RequestOutcome},
+    counts::{MessageKind, RequestCounts, RequestKind, RequestOutcome},
     discard::{Bulk, Discarded},
     ids::{ResourceKey, TaskId},
+    malformed::Malformed,
 };
 
 /// What a request was sent for.
@@ -87,6 +88,8 @@ pub(crate) struct Bus {
     counts: [RequestCounts; RequestKind::ALL.len()],
     deadlines: BTreeSet<(Duration, Tag)>,
     listeners: BTreeMap<Tag, Listener>,
+    /// Messages of services that made no sense, by kind.
+    malformed: [u64; MessageKind::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -123,7 +126,24 @@ impl Bus {
             counts: Default::default(),
             deadlines: BTreeSet::new(),
             listeners: BTreeMap::new(),
+            malformed: Default::default(),
         }
+    }
+
+    /// Reports a message of a service that makes no sense.
+    pub(crate) fn complain(&mut self, kind: MessageKind, subject: String, problem: &'static str) {
+        self.malformed[kind as usize] += 1;
+        self.act(Action::Complain(Malformed { kind, subject, problem }));
+    }
+
+    /// How many of those there were, by kind.
+    pub(crate) fn malformed(&self) -> [u64; MessageKind::ALL.len()] {
+        self.malformed
+    }
+
+    /// What kind of request this is, if it is one.
+    pub(crate) fn kind_of(&self, tag: Tag) -> Option<RequestKind> {
+        self.requests.get(&tag).map(|request| request.kind)
     }
 
     pub(crate) fn act(&mut self, action: Action) {

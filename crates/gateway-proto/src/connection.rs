@@ -51,7 +51,7 @@ use crate::{
     bus::{Bus, Listener},
     cache::{Cache, News, Notification},
     content::Dialect,
-    counts::ClientMethod,
+    counts::{ClientMethod, MessageKind},
     discard::Bulk,
     http::Operation,
     ids::TaskId,
@@ -300,12 +300,15 @@ impl Connection {
     /// Takes a token event. What cannot be read is no event, and neither is nothing; a null is read
     /// as an object without a token.
     pub(crate) fn on_token(&mut self, payload: &[u8], shared: &mut Shared) {
-        let payload = match payload.trim_ascii() {
-            b"" => return,
-            b"null" => b"{}",
-            payload => payload,
+        let event = match payload.trim_ascii() {
+            b"" => None,
+            b"null" => TokenEvent::parse(b"{}").ok(),
+            payload => TokenEvent::<Box<RawValue>>::parse(payload).ok(),
         };
-        let Ok(TokenEvent { token, tid }) = TokenEvent::<Box<RawValue>>::parse(payload) else { return };
+        let Some(TokenEvent { token, tid }) = event else {
+            let problem = "no JSON object with a token";
+            return shared.bus.complain(MessageKind::Token, token_subject(&self.cid), problem);
+        };
         let was_anonymous = self.token.is_none();
         (self.token, self.tid) = (token, tid);
         if was_anonymous && self.token.is_none() {

@@ -35,6 +35,27 @@ pub enum RequestKind {
     Auth,
 }
 
+/// What services send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// The answer to a get request.
+    Get,
+    /// The answer to a query request.
+    Query,
+    /// The answer to an access request.
+    Access,
+    /// The result of a method.
+    Call,
+    /// The answer to an auth request.
+    Auth,
+    /// An event on a resource.
+    Event,
+    /// A connection's token event.
+    Token,
+    /// A system reset or token reset.
+    System,
+}
+
 /// What came of a request to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestOutcome {
@@ -93,6 +114,8 @@ pub struct Stats {
     pub subscription_bytes: usize,
     /// Notices of resources that not all subscribers have been told.
     pub untold: usize,
+    /// Messages of services that made no sense, in the order of [`MessageKind::ALL`].
+    pub malformed: [u64; MessageKind::ALL.len()],
 }
 
 impl ClientMethod {
@@ -136,6 +159,39 @@ impl RequestKind {
             Self::Access => "access",
             Self::Call => "call",
             Self::Auth => "auth",
+        }
+    }
+}
+
+impl MessageKind {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Get, Self::Query, Self::Access, Self::Call, Self::Auth, Self::Event, Self::Token, Self::System];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Query => "query",
+            Self::Access => "access",
+            Self::Call => "call",
+            Self::Auth => "auth",
+            Self::Event => "event",
+            Self::Token => "token",
+            Self::System => "system",
+        }
+    }
+}
+
+impl From<RequestKind> for MessageKind {
+    fn from(kind: RequestKind) -> Self {
+        match kind {
+            RequestKind::Get => Self::Get,
+            RequestKind::Query => Self::Query,
+            RequestKind::Access => Self::Access,
+            RequestKind::Call => Self::Call,
+            RequestKind::Auth => Self::Auth,
         }
     }
 }
@@ -207,6 +263,7 @@ mod tests {
     fn outcomes_methods_and_kinds_have_their_places() {
         assert!(RequestOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
         assert!(RequestKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert!(MessageKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
         assert!(ClientMethod::ALL.iter().enumerate().all(|(place, method)| *method as usize == place));
     }
 }

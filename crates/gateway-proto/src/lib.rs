@@ -18,12 +18,14 @@ mod event;
 pub mod http;
 mod ids;
 mod machine;
+mod malformed;
 mod resource;
 #[cfg(test)]
 mod tests;
 
 pub use api::{Action, Config, ConnectionKey, Input, Tag};
-pub use counts::{ClientMethod, RequestCounts, RequestKind, RequestOutcome, Stats, Times};
+pub use counts::{ClientMethod, MessageKind, RequestCounts, RequestKind, RequestOutcome, Stats, Times};
 pub use crowd::time_to_come_back;
 pub use discard::Discarded;
 pub use machine::Gateway;
+pub use malformed::Malformed;

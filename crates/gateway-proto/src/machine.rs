@@ -1,5 +1,6 @@
 //! The machine's interface: inputs in, actions out.
 
+mod answers;
 mod work;
 mod wreck;
 
@@ -11,16 +12,16 @@ use std::{
 use relogin_res::{
     Error,
     rid::is_name,
-    service::{self, Access, Payload, PreResponse, Reset, Response, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenReset},
+    service::{self, Payload, PreResponse, Reset, Response, SYSTEM_RESET, SYSTEM_TOKEN_RESET, TokenReset},
 };
 
 use crate::{
     api::{Action, Config, ConnectionKey, Input, Tag, close},
-    bus::{Bus, Listener, Purpose},
-    cache::{Cache, Queried, Waiting},
+    bus::{Bus, Listener},
+    cache::Cache,
     connection::{Connection, Shared, inbox::Arrival, send::Writers},
     content::TEXTS_AT_ONCE,
-    counts::{RequestOutcome, Stats},
+    counts::{MessageKind, RequestOutcome, Stats},
     http::Operation,
 };
 
@@ -159,7 +160,7 @@ impl Gateway {
             },
             Input::NoResponders { tag } => {
                 if let Some(purpose) = self.shared.bus.finish(tag, RequestOutcome::NoResponders) {
-                    self.on_answer(tag, purpose, Err(Error::not_found()));
+                    self.on_answer(tag, &purpose, Err(Error::not_found()));
                 }
             }
             Input::Refused { tag } => self.on_refused(tag),
@@ -168,7 +169,7 @@ impl Gateway {
             Input::Timeout => {
                 for _ in 0..SLICE {
                     let Some((tag, purpose)) = self.shared.bus.next_overdue() else { break };
-                    self.on_answer(tag, purpose, Err(Error::timeout()));
+                    self.on_answer(tag, &purpose, Err(Error::timeout()));
                 }
                 self.shared.cache.drop_idle(&mut self.shared.bus);
             }
@@ -204,6 +205,7 @@ impl Gateway {
             client_requests: *client_requests,
             requests,
             request_bytes,
+            malformed: bus.malformed(),
             subscriptions: *subscriptions,
             subscription_bytes: *subscription_bytes,
             ..cache.stats()
@@ -249,90 +251,33 @@ impl Gateway {
     }
 
     fn on_reset(&mut self, payload: &[u8]) {
-        let Ok(Reset { resources, access }) = Reset::parse(payload) else { return };
-        self.resets.push_back(work::SystemReset::new(&resources, &access));
+        let Ok(Reset { resources, access }) = Reset::parse(payload) else {
+            let problem = "no JSON object of lists of patterns";
+            return self.shared.bus.complain(MessageKind::System, SYSTEM_RESET.to_owned(), problem);
+        };
+        let (reset, is_whole) = work::SystemReset::new(&resources, &access);
+        if !is_whole {
+            let problem = "not each text of its lists is a pattern";
+            self.shared.bus.complain(MessageKind::System, SYSTEM_RESET.to_owned(), problem);
+        }
+        self.resets.push_back(reset);
     }
 
     fn on_token_reset(&mut self, payload: &[u8]) {
-        let Ok(TokenReset { tids, subject }) = TokenReset::parse(payload) else { return };
+        let mut complain =
+            |problem| self.shared.bus.complain(MessageKind::System, SYSTEM_TOKEN_RESET.to_owned(), problem);
+        let Ok(TokenReset { tids, subject }) = TokenReset::parse(payload) else {
+            return complain("no JSON object with tids, a list of texts, and a subject");
+        };
         if !is_name(&subject) || subject.len() > self.shared.config.max_subject {
-            return;
+            return complain("its subject is none that can be published to");
         }
         self.token_resets.push_back(work::TokenReset::new(tids, subject));
     }
 
-    fn on_reply(&mut self, tag: Tag, payload: &[u8]) {
-        let response = Response::parse(payload);
-        let outcome = if response.outcome.is_ok() { RequestOutcome::Result } else { RequestOutcome::Error };
-        if let Some(purpose) = self.shared.bus.finish(tag, outcome) {
-            self.on_answer(tag, purpose, Ok((response, payload.len())));
-        }
-    }
-
-    fn on_answer(&mut self, tag: Tag, purpose: Purpose, answer: Answered) {
-        let Shared { cache, bus, .. } = &mut self.shared;
-        match purpose {
-            Purpose::Load(key) => {
-                let fetched = answer.and_then(|(response, bytes)| Ok((response.into_result()?, bytes)));
-                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Loaded, bus) {
-                    let notices = cache.on_loaded(key, fetched, bus);
-                    self.tell(notices);
-                }
-            }
-            Purpose::Reload(key) => {
-                self.catch_up_with(key);
-                let Shared { cache, bus, .. } = &mut self.shared;
-                cache.end_reload(key);
-                let fetched = answer.and_then(|(response, bytes)| Ok((response.into_result()?, bytes)));
-                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Reloaded, bus) {
-                    let notices = cache.on_reloaded(key, fetched, bus);
-                    self.tell(notices);
-                }
-            }
-            Purpose::Query(key) => {
-                self.catch_up_with(key);
-                let Shared { cache, bus, .. } = &mut self.shared;
-                let queried =
-                    answer.map_or(Queried::Silence, |(response, bytes)| Queried::Answer(response.into_result(), bytes));
-                let notices = cache.on_queried(key, queried, bus);
-                self.tell(notices);
-            }
-            Purpose::Access(key, rid) => {
-                let result = self.access_of(key, answer);
-                self.receive(key, Arrival::Access(tag, rid, result));
-            }
-            Purpose::CallAccess(key, task) => {
-                let result = self.access_of(key, answer);
-                self.receive(key, Arrival::CallAccess(tag, task, result));
-            }
-            Purpose::Method(key, task) => {
-                let (response, bytes) = answer.unwrap_or_else(|error| (Response::error(error), 0));
-                self.receive(key, Arrival::Method(task, response, bytes));
-            }
-            Purpose::HeaderAuth(key) => {
-                let response = answer.map_or_else(Response::error, |(response, _)| response);
-                self.with(key, |connection, shared| connection.on_header_auth(response, shared));
-            }
-            Purpose::TokenReset => {}
-        }
-    }
-
-    /// What an answer says about access. What it says about an HTTP response is taken note of.
-    fn access_of(&mut self, key: ConnectionKey, answer: Answered) -> Result<Access, Error> {
-        let (mut response, _) = answer?;
-        let meta = response.meta.take();
-        let result = response.into_result();
-        if meta.is_some() {
-            self.with(key, |connection, shared| {
-                connection.hear_meta(meta, result.as_ref().err(), shared);
-            });
-        }
-        result
-    }
-
     fn on_refused(&mut self, tag: Tag) {
         if let Some(purpose) = self.shared.bus.forget(tag, RequestOutcome::Refused) {
-            return self.on_answer(tag, purpose, Err(Error::internal()));
+            return self.on_answer(tag, &purpose, Err(Error::internal()));
         }
         self.wrecks.iter_mut().any(|wreck| wreck.forget(tag));
         match self.shared.bus.forget_listener(tag) {

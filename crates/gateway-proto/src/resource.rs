@@ -68,6 +68,9 @@ pub(crate) struct Loaded {
 /// bus's subscription to its events.
 const COST: usize = 1024;
 
+/// What is wrong with events on a value that is not there.
+const BEYOND: &str = "its idx is beyond the end of the collection";
+
 impl Resource {
     pub(crate) fn new(rid: ResourceId, state: ResourceState) -> Self {
         Self {
@@ -122,17 +125,31 @@ impl Resource {
 
     /// Takes note of an event, but for those that concern the cache as a whole. Returns what
     /// subscribers are to be told.
-    pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Option<Event> {
-        self.loaded()?;
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn on_event(&mut self, name: &str, payload: &[u8]) -> Result<Option<Event>, &'static str> {
+        let Some(loaded) = self.loaded() else { return Ok(None) };
+        let is_model = matches!(loaded.snapshot.content, Content::Model(_));
         match name {
-            "change" => parse_change(payload).and_then(|changes| self.change(changes)),
-            "add" => Add::parse(payload).ok().and_then(|add| self.add(add)),
-            "remove" => Remove::parse(payload).ok().and_then(|remove| self.remove(remove.idx)),
+            "change" if !is_model => Err("the resource is a collection"),
+            "add" | "remove" if is_model => Err("the resource is a model"),
+            "change" => {
+                let changes = parse_change(payload).ok_or("no JSON object of valid values")?;
+                Ok(self.change(changes))
+            }
+            "add" => {
+                let add = Add::parse(payload).map_err(|_| "no JSON object with an idx and a valid value")?;
+                self.add(add).map(Some).ok_or(BEYOND)
+            }
+            "remove" => {
+                let Remove { idx } = Remove::parse(payload).map_err(|_| "no JSON object with an idx")?;
+                self.remove(idx).map(Some).ok_or(BEYOND)
+            }
             // The resource is gone, whatever stands there.
-            "delete" => Some(self.delete(serde_json::from_slice(payload).ok())),
-            // Not for services to send.
-            "patch" | "reset" | "unsubscribe" => None,
-            _ => self.custom(name, payload),
+            "delete" => Ok(Some(self.delete(serde_json::from_slice(payload).ok()))),
+            "patch" | "reset" | "unsubscribe" => Err("services must not send such an event"),
+            _ => self.custom(name, payload).map(Some).ok_or("no JSON"),
         }
     }
 

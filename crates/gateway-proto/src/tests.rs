@@ -30,7 +30,7 @@ use relogin_res::{
 };
 
 use crate::{
-    Action, Config, ConnectionKey, Gateway, Input, Tag,
+    Action, Config, ConnectionKey, Gateway, Input, Malformed, Tag,
     http::{Encoding, HttpResponse, Methods, operation},
 };
 
@@ -259,6 +259,9 @@ impl Bench {
                     let text = String::from_utf8(payload.into()).unwrap();
                     writeln!(self.log, "  ask {subject} {text}").unwrap();
                     assert!(self.requests.insert(tag, subject).is_none());
+                }
+                Action::Complain(Malformed { kind, subject, problem }) => {
+                    writeln!(self.log, "  malformed {}: {subject}: {problem}", kind.name()).unwrap();
                 }
                 Action::Discard(_) => {}
                 Action::Release { tag } => {

@@ -38,6 +38,6 @@ pub use http_api::HttpApi;
 pub use limits::Limits;
 pub use origin::origin_of;
 pub use relogin_gateway_proto::{
-    ClientMethod, RequestCounts, RequestKind, RequestOutcome, Times,
+    ClientMethod, MessageKind, RequestCounts, RequestKind, RequestOutcome, Times,
     http::{Encoding, Methods},
 };

@@ -1,12 +1,14 @@
 //! Traces frames and messages, for whoever looks for a fault: what they are and how large what is
 //! in them, but not what that says. Params, results, events and payloads may be passwords, tokens
-//! and keys, and so may queries. Must not decide anything.
+//! and keys, and so may queries. Complains of malformed messages of services in the same way. Must
+//! not decide anything.
 
 use std::{borrow::Cow, fmt};
 
+use relogin_gateway_proto::Malformed;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tracing::trace;
+use tracing::{trace, warn};
 
 /// The target of the lines.
 const TARGET: &str = "relogin::gateway::frames";
@@ -54,6 +56,12 @@ pub(crate) fn received(connection: u64, text: &str) {
 /// A frame goes to a client.
 pub(crate) fn sent(connection: u64, text: &[u8]) {
     trace!(target: TARGET, connection, frame = %Redacted(text), "to a client");
+}
+
+/// A service has sent something that makes no sense. Lines of one place in the program are limited,
+/// so a service that does so all the time does not fill the log.
+pub(crate) fn complain(Malformed { kind, subject, problem }: &Malformed) {
+    warn!(subject = %Name(subject), problem, "a malformed message of a service ({})", kind.name());
 }
 
 /// A service is asked.

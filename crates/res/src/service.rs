@@ -21,7 +21,7 @@ pub use self::{
     },
     meta::{Meta, canonical_header},
     query::{QueriedEvent, QueryEvent, QueryRequest, QueryResult},
-    response::{Access, Content, Outcome, PreResponse, Resource, Response, encode_pre_response},
+    response::{Access, Content, InvalidResponse, Outcome, PreResponse, Resource, Response, encode_pre_response},
 };
 use crate::{
     Error, read,

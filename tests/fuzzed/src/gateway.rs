@@ -188,7 +188,7 @@ impl Rig {
                     serde_json::from_slice::<&RawValue>(&payload).expect("payloads are JSON");
                     assert!(self.asked.insert(tag), "one tag twice");
                 }
-                Action::Discard(_) => {}
+                Action::Discard(_) | Action::Complain(_) => {}
                 Action::Release { tag } => {
                     self.listening.remove(&tag);
                     self.asked.remove(&tag);

@@ -8,7 +8,7 @@ use relogin_tests::{innocent::Innocent, res::Res, service::Service, stage::Stage
 use serde_json::json;
 
 on!(nats: a_second_instance_ends_no_session, a_stop_without_nats_is_clean);
-on!(over_nats: nobody_answers_in_another_s_name);
+on!(over_nats: nobody_answers_in_another_s_name, malformed_messages_of_a_service_are_few_lines_without_their_contents);
 on!(embedded_alone: an_unread_pipe_delays_no_request);
 
 #[cfg(target_os = "linux")]
@@ -67,6 +67,50 @@ async fn nobody_answers_in_another_s_name(stage: &mut Stage) -> Result<()> {
     innocent.leave().await?;
     Ok(())
 }
+
+/// Each message of a service that makes no sense is told with its subject and what is wrong, but
+/// not with what is in it; of many, most are only counted.
+async fn malformed_messages_of_a_service_are_few_lines_without_their_contents(stage: &mut Stage) -> Result<()> {
+    const EVENTS: usize = 2_000;
+    stage.up(&[]).await?;
+    let mut innocent = Innocent::enter(&stage.gateway_url()).await?;
+    let mut vault = Service::connect(&stage.nats_url(), "vault").await?;
+    let mut client = Res::connect(&stage.gateway_url()).await?;
+    let id = client.send("subscribe.vault.door", None).await?;
+    for (subject, answer) in
+        [("get.vault.door", r#"{"result":{"model":{"x":1}}}"#), ("access.vault.door", r#"{"result":{"get":true}}"#)]
+    {
+        let asked = vault.asked(subject).await?;
+        vault.answer(&asked, answer).await?;
+    }
+    client.answer(id).await?.ok()?;
+    let id = client.send("get.vault.safe", None).await?;
+    let access = vault.asked("access.vault.safe").await?;
+    vault.answer(&access, r#"{"result":["hunter2"]}"#).await?;
+    ensure!(client.answer(id).await?.code() == Some("system.internalError"));
+    let log = stage.evidence().join("relogin.log");
+    let before = fs::read(&log)?.len();
+    for _ in 0..EVENTS {
+        vault.tell("event.vault.door.change", r#"{"values":["hunter2"#).await?;
+    }
+    // Behind all of those.
+    vault.tell("event.vault.door.done", "null").await?;
+    client.event("vault.door.done").await?;
+    for (subject, problem) in [
+        ("access.vault.safe", "its result is no object that says whether to get, and what to call"),
+        ("event.vault.door.change", "no JSON object of valid values"),
+    ] {
+        stage.service_says(problem, &format!("subject={subject} problem=\"{problem}\"")).await?;
+    }
+    stage.service_says("how many more there were", "more of: a malformed message of a service").await?;
+    let text = fs::read_to_string(&log)?;
+    ensure!(text.len() < before + (32 << 10), "{} bytes of log", text.len() - before);
+    ensure!(!text.contains("hunter2"), "the log has what was sent");
+    innocent.goes_on(3).await?;
+    innocent.leave().await?;
+    Ok(())
+}
+
 /// A stop waits neither for a NATS server that is gone nor for an audit trail that nobody reads.
 async fn a_stop_without_nats_is_clean(stage: &mut Stage) -> Result<()> {
     stage.up(&["--audit", "audit", "--audit-subject", "my.audit"]).await?;

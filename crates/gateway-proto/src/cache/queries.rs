@@ -9,7 +9,7 @@ use std::{
 use relogin_res::{
     Error, code,
     rid::is_name,
-    service::{Payload, QueryEvent, QueryRequest, QueryResult},
+    service::{Payload, QueryEvent, QueryRequest, QueryResult, event_subject},
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     bus::{Asker, Bus, Purpose},
+    counts::MessageKind,
     ids::ResourceKey,
     resource::Resource,
 };
@@ -38,15 +39,24 @@ pub(crate) enum Queried {
 impl Cache {
     /// Asks about every query of the name, so many at a time.
     pub(super) fn begin_round(&mut self, name: &str, payload: &[u8], bus: &mut Bus) {
-        let Ok(QueryEvent { subject }) = QueryEvent::parse(payload) else { return };
+        let mut complain = |problem| bus.complain(MessageKind::Event, event_subject(name, "query"), problem);
+        let Ok(QueryEvent { subject }) = QueryEvent::parse(payload) else {
+            return complain("no JSON object with a subject");
+        };
         if !is_name(&subject) || subject.len() > self.max_subject {
-            return;
+            return complain("its subject is none that can be published to");
         }
         let Some(queries) = self.names.get_mut(name) else { return };
         if let Some(until) = queries.last_resource() {
             queries.round = Some(Round { subject, last: None, until, asked: BTreeSet::new() });
             self.continue_round(name, bus);
         }
+    }
+
+    /// Where a resource's query request was sent.
+    pub(crate) fn query_subject(&self, key: ResourceKey) -> Option<&str> {
+        let name = self.names.get(self.resources.get(&key)?.rid.name())?;
+        Some(&name.round.as_ref()?.subject)
     }
 
     /// Sends the next query requests, as many as there may be.

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::Tag,
     bus::{Asker, Purpose},
+    counts::MessageKind,
     ids::TaskId,
 };
 
@@ -163,7 +164,9 @@ impl Connection {
 
     /// Takes the result of a method.
     pub(crate) fn on_method_answer(&mut self, task: TaskId, response: Response, shared: &mut Shared) {
-        let Some(Task::Call(Call { id, method, is_new, is_auth, .. })) = self.tasks.remove(&task) else { return };
+        let Some(Task::Call(Call { id, target, method, is_new, is_auth, .. })) = self.tasks.remove(&task) else {
+            return;
+        };
         let legacy_new = |result: &RawValue| {
             let reference: Option<Reference> = read::object(result.get().as_bytes()).ok();
             reference.filter(|_| method == Call::NEW).map(|reference| reference.rid)
@@ -183,6 +186,8 @@ impl Connection {
             }
             Ok(Outcome::Resource(rid)) => encode_result(id, Some(&Reference { rid })),
             Ok(Outcome::Result(_)) if is_new => {
+                let subject = Subject::Call(target.name().to_owned(), method).to_string();
+                shared.bus.complain(MessageKind::Call, subject, "its result is no resource");
                 encode_error(id, &Error::internal_because("non-resource response on new request"))
             }
             Ok(Outcome::Result(result)) if has_result_object => encode_payload(id, &result),

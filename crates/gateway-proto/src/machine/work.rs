@@ -37,9 +37,13 @@ pub(super) struct TokenReset {
 }
 
 impl SystemReset {
-    pub(super) fn new(resources: &[String], access: &[String]) -> Self {
+    /// A reset of these patterns, and whether all of them are such. The others do not count.
+    pub(super) fn new(resources: &[String], access: &[String]) -> (Self, bool) {
         let patterns = |texts: &[String]| texts.iter().filter_map(|text| Pattern::parse(text)).collect();
-        Self { resources: patterns(resources), access: patterns(access), last: None, ahead: BTreeSet::new() }
+        let reset =
+            Self { resources: patterns(resources), access: patterns(access), last: None, ahead: BTreeSet::new() };
+        let is_whole = reset.resources.len() + reset.access.len() == resources.len() + access.len();
+        (reset, is_whole)
     }
 
     /// True, once, if the subscribers of a name have not heard of it and must.

@@ -279,6 +279,7 @@ fn a_reset_of_access_asks_for_every_matching_subscription() {
           1< {"result":{"models":{"a?q":{}}},"id":3}
           1 done
         system.reset {"access":["x.>","a.*.c","..","a.>"]}
+          malformed system: system.reset: not each text of its lists is a pattern
           ask access.a.b {"cid":"c1","token":null}
           ask access.a.b {"cid":"c2","token":null}
         access.a.b = {"result":{"get":true}}
@@ -289,6 +290,7 @@ fn a_reset_of_access_asks_for_every_matching_subscription() {
         access.a = {"error":{"code":"system.timeout","message":"Request timeout"}}
           1< {"event":"a?q.unsubscribe","data":{"reason":{"code":"system.timeout","message":"Request timeout"}}}
         system.reset nonsense
+          malformed system: system.reset: no JSON object of lists of patterns
         system.reset
     "#]]);
 }

@@ -98,6 +98,7 @@ fn a_result_that_is_a_resource_is_subscribed_to() {
         1> 7 auth.a.make
           ask auth.a.make {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.make = {"resource":{"rid":"a..3"}}
+          malformed auth: auth.a.make: no JSON object with a valid result, resource or error
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":7} (secret)
           1 done
     "#]]);
@@ -132,6 +133,7 @@ fn a_new_request_makes_a_resource() {
         access.a = {"result":{"call":"*"}}
           ask call.a.new {"cid":"c1","token":null,"params":null}
         call.a.new = {"result":{"rid":"a.1","more":1}}
+          malformed call: call.a.new: its result is no resource
           1< {"error":{"code":"system.internalError","message":"Internal error: non-resource response on new request"},"id":3}
           1 done
         1> 4 call.a.new

@@ -29,10 +29,15 @@ fn only_what_changes_is_sent_on() {
           1< {"event":"a.change","data":{"values":{"x":3}}}
         event.a.change {}
         event.a.change {"values":{"x":[1]}}
+          malformed event: event.a.change: no JSON object of valid values
         event.a.change nonsense
+          malformed event: event.a.change: no JSON object of valid values
         event.a.change
+          malformed event: event.a.change: no JSON object of valid values
         event.a.add {"idx":0,"value":1}
+          malformed event: event.a.add: the resource is a model
         event.a.remove {"idx":0}
+          malformed event: event.a.remove: the resource is a model
         1> 3 get.a
           1< {"result":{},"id":3}
           1 done
@@ -70,12 +75,17 @@ fn collections_grow_and_shrink() {
         event.a.add {"idx":0,"value":{"data":[1]}}
           1< {"event":"a.add","data":{"idx":0,"value":{"data":[1]}}}
         event.a.add {"idx":5,"value":"z"}
+          malformed event: event.a.add: its idx is beyond the end of the collection
         event.a.add {"idx":-1,"value":"z"}
+          malformed event: event.a.add: no JSON object with an idx and a valid value
         event.a.add {"idx":0,"value":{"action":"delete"}}
+          malformed event: event.a.add: no JSON object with an idx and a valid value
         event.a.remove {"idx":1}
           1< {"event":"a.remove","data":{"idx":1}}
         event.a.remove {"idx":3}
+          malformed event: event.a.remove: its idx is beyond the end of the collection
         event.a.change {"values":{"x":1}}
+          malformed event: event.a.change: the resource is a collection
         open 2 c2
           listen conn.c2.token
         2> 1 version {"protocol":"1.2.3"}
@@ -110,11 +120,15 @@ fn custom_events_go_through_as_they_are() {
         event.a.nothing null
           1< {"event":"a.nothing","data":null}
         event.a.broken {
+          malformed event: event.a.broken: no JSON
         event.a.create
           1< {"event":"a.create","data":null}
         event.a.patch {"x":1}
+          malformed event: event.a.patch: services must not send such an event
         event.a.reset {"x":1}
+          malformed event: event.a.reset: services must not send such an event
         event.a.unsubscribe {"reason":{}}
+          malformed event: event.a.unsubscribe: services must not send such an event
         event.b.custom
     "#]]);
 }

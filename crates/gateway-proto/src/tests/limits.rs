@@ -28,7 +28,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
                 }
                 Action::Done { .. } => in_flight -= 1,
                 Action::Ask { tag, subject, .. } => asked.push_back((tag, subject)),
-                Action::Release { .. } | Action::Listen { .. } | Action::Discard(_) => {}
+                Action::Release { .. } | Action::Listen { .. } | Action::Discard(_) | Action::Complain(_) => {}
                 Action::Accept { .. } => {}
                 Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
             }
@@ -252,6 +252,7 @@ fn subjects_are_no_longer_than_the_bus_takes() {
             conn.c1.token {"token":1,"tid":"x"}
               ask access.a1234567890 {"cid":"c1","token":1,"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
             system.tokenReset {"tids":["x"],"subject":"a12345678901234567890"}
+              malformed system: system.tokenReset: its subject is none that can be published to
         "#]],
     );
 }

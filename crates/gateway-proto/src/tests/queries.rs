@@ -230,13 +230,19 @@ fn answers_to_query_requests_may_be_anything() {
           1< {"result":{"models":{"a?q=1":{"x":1}}},"id":1}
           1 done
         event.a.query
+          malformed event: event.a.query: no JSON object with a subject
         event.a.query {}
+          malformed event: event.a.query: no JSON object with a subject
         event.a.query {"subject":42}
+          malformed event: event.a.query: no JSON object with a subject
         event.a.query {"subject":""}
+          malformed event: event.a.query: its subject is none that can be published to
         event.a.query {"subject":"a.>"}
+          malformed event: event.a.query: its subject is none that can be published to
         event.a.query {"subject":"_R1_"}
           ask _R1_ {"query":"q=1"}
         _R1_ = {"result":{"model":{"x":1},"events":[]}}
+          malformed query: _R1_: its result is neither events nor a model or a collection
         event.a.query {"subject":"_R2_"}
           ask _R2_ {"query":"q=1"}
         _R2_ = {"result":{"collection":[]}}

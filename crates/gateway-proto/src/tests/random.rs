@@ -361,7 +361,7 @@ impl World {
                     self.clients.get_mut(&connection).unwrap().receive(text, self.seed);
                 }
                 Action::Done { connection } => self.clients.get_mut(&connection).unwrap().done += 1,
-                Action::Accept { .. } | Action::Discard(_) => {}
+                Action::Accept { .. } | Action::Discard(_) | Action::Complain(_) => {}
                 Action::Close { .. } | Action::Reject { .. } | Action::Respond { .. } => panic!("closed"),
                 Action::Listen { tag, pattern } => {
                     self.listeners.insert(tag, pattern);

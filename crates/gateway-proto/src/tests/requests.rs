@@ -113,11 +113,13 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
         1> 7 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = {"neither":1}
+          malformed auth: auth.a.login: neither a result nor a resource nor an error
           1< {"error":{"code":"system.internalError","message":"Internal error: response missing result"},"id":7} (secret)
           1 done
         1> 8 auth.a.login
           ask auth.a.login {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.login = [
+          malformed auth: auth.a.login: no JSON object with a valid result, resource or error
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":8} (secret)
           1 done
     "#]]);

@@ -81,6 +81,7 @@ fn either_answer_may_be_a_refusal() {
           ask get.a {}
           ask access.a {"cid":"c1","token":null}
         get.a = {"result":{"model":{},"collection":[]}}
+          malformed get: get.a: its result is neither a model nor a collection of valid values
           release event.a.*
         access.a = {"result":{"get":true}}
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":6}

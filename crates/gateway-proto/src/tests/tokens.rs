@@ -21,6 +21,7 @@ fn a_token_goes_out_with_every_request() {
           ask get.a {}
           ask access.a {"cid":"c1","token":{"sid":"s"}}
         conn.c1.token
+          malformed token: conn.c1.token: no JSON object with a token
         conn.c1.token {"token":null}
           release access.a
           ask access.a {"cid":"c1","token":null}
@@ -116,6 +117,7 @@ fn no_token_instead_of_no_token_changes_nothing() {
           1 done
         conn.c1.token {"token":null}
         conn.c1.token nonsense
+          malformed token: conn.c1.token: no JSON object with a token
         conn.c1.other {"token":1}
     "#]]);
 }
@@ -171,7 +173,9 @@ fn a_token_reset_asks_those_with_such_a_token_to_authenticate() {
         conn.c1.token {"token":1}
         system.tokenReset {"tids":["x"],"subject":"auth.session.renew"}
         system.tokenReset {"tids":["y"],"subject":"not a subject"}
+          malformed system: system.tokenReset: its subject is none that can be published to
         system.tokenReset {"tids":["y"]}
+          malformed system: system.tokenReset: no JSON object with tids, a list of texts, and a subject
         system.tokenReset {"tids":["y"],"subject":"any.subject"}
           ask any.subject {"cid":"c2","token":2,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         wait 3000

@@ -143,18 +143,22 @@ fn arrays_are_not_objects() {
           ask get.a {}
           ask access.a {"cid":"c1","token":null}
         access.a = {"result":[true,"*"]}
+          malformed access: access.a: its result is no object that says whether to get, and what to call
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":2}
           1 done
         get.a = {"result":[{"x":1}]}
+          malformed get: get.a: its result is neither a model nor a collection of valid values
           release event.a.*
         1> 3 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"resource":["a"]}
+          malformed auth: auth.a.b: no JSON object with a valid result, resource or error
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":3} (secret)
           1 done
         1> 4 auth.a.b
           ask auth.a.b {"cid":"c1","token":null,"params":null,"header":{"User-Agent":["test"]},"remoteAddr":"[::1]:1"}
         auth.a.b = {"error":["a.b","No"]}
+          malformed auth: auth.a.b: no JSON object with a valid result, resource or error
           1< {"error":{"code":"system.internalError","message":"Internal error: invalid service response"},"id":4} (secret)
           1 done
         1> 7 new.a
@@ -162,6 +166,7 @@ fn arrays_are_not_objects() {
         access.a = {"result":{"call":"*"}}
           ask call.a.new {"cid":"c1","token":null,"params":null}
         call.a.new = {"result":["b"]}
+          malformed call: call.a.new: its result is no resource
           1< {"error":{"code":"system.internalError","message":"Internal error: non-resource response on new request"},"id":7}
           1 done
         1> 8 call.a.new
@@ -177,7 +182,10 @@ fn arrays_are_not_objects() {
         1> [6,"version"]
           1 done
         conn.c1.token [{"role":"x"}]
+          malformed token: conn.c1.token: no JSON object with a token
         system.reset [["a"]]
+          malformed system: system.reset: no JSON object of lists of patterns
         system.tokenReset [["t"],"auth.a.b"]
+          malformed system: system.tokenReset: no JSON object with tids, a list of texts, and a subject
     "#]]);
 }

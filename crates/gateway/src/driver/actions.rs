@@ -74,6 +74,7 @@ impl Driver {
                     trace::asked(tag.0, &subject, &payload);
                     self.requests.ask(relogin_bus::Tag(tag.0), asker, subject, payload);
                 }
+                Action::Complain(malformed) => trace::complain(&malformed),
                 Action::Discard(large) => discarded.push(large),
                 Action::Release { tag } => self.requests.release(relogin_bus::Tag(tag.0)),
             }

@@ -28,6 +28,15 @@ pub enum Outcome {
     Resource(ResourceId),
 }
 
+/// Why a payload is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidResponse {
+    /// It is no JSON object, or a member is not what it is to be.
+    Unreadable,
+    /// It has neither a result nor a resource nor an error.
+    NoResult,
+}
+
 /// Result of an access request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
@@ -113,6 +122,12 @@ impl Response {
     /// Reads an answer. One that makes no sense is read as `system.internalError`.
     #[must_use]
     pub fn parse(payload: &[u8]) -> Self {
+        Self::read(payload).0
+    }
+
+    /// The same, and why it makes no sense, if so.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> (Self, Option<InvalidResponse>) {
         #[derive(Deserialize)]
         struct Reference {
             rid: ResourceId,
@@ -126,15 +141,16 @@ impl Response {
             meta: Option<Meta>,
         }
         let Ok(wire) = read::object::<Wire<'_>>(payload) else {
-            return Self::error(invalid_response());
+            return (Self::error(invalid_response()), Some(InvalidResponse::Unreadable));
         };
+        let is_complete = wire.error.is_some() || wire.resource.is_some() || wire.result.0.is_some();
         let outcome = match (wire.error, wire.resource, wire.result) {
             (Some(error), _, _) => Err(error),
             (None, Some(Reference { rid }), _) => Ok(Outcome::Resource(rid)),
             (None, None, Present(Some(result))) => Ok(Outcome::Result(result.to_owned())),
             (None, None, Present(None)) => Err(Error::internal_because("response missing result")),
         };
-        Self { outcome, meta: wire.meta }
+        (Self { outcome, meta: wire.meta }, (!is_complete).then_some(InvalidResponse::NoResult))
     }
 
     /// Reads the result of an answer to an access or get request.

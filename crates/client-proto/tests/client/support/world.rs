@@ -442,7 +442,11 @@ impl World {
                         self.at(at, Happening::Asked(life, tag, subject.clone(), payload.clone()));
                     }
                 }
-                Action::Done { .. } | Action::Listen { .. } | Action::Release { .. } | Action::Discard(_) => {}
+                Action::Done { .. }
+                | Action::Listen { .. }
+                | Action::Release { .. }
+                | Action::Discard(_)
+                | Action::Complain(_) => {}
             }
         }
     }
