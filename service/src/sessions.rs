@@ -3,8 +3,10 @@
 //! [`relogin_session::decide`].
 //!
 //! **Order.** A write is durable before anybody is told of it, and all events of a decision are
-//! sent before its answer. Two things are told earlier, because a crash in between must not leave a
-//! connection with a token that no session backs, out of reach of any later logout:
+//! sent before its answer. Three things are told earlier. One lets a client know a theft from any
+//! other end: it is told before the end is stored ([`Effect::precedes_the_end`]). The others,
+//! because a crash in between must not leave a connection with a token that no session backs, out
+//! of reach of any later logout:
 //! - A connection that leaves a session is cleared before the write that forgets it. If that write
 //!   never happens, its client relogins, and all is as before.
 //! - A session that ends is first stored as ended ([`Record::ended`]), then its connections are

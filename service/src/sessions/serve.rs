@@ -218,12 +218,14 @@ impl Sessions {
                 self.events.publish(staying).await?;
             }
             (Write::Remove, Some(stored)) => {
+                let (before, after) = effects.iter().partition::<Vec<_>, _>(|effect| effect.precedes_the_end());
+                self.events.publish(before).await?;
                 let mut revision = stored.revision;
                 // In a shared store this is also what says which process tells the end.
                 if self.store.is_shared() || !stored.record.is_expired(now) {
                     revision = self.store.replace(stored.record.ended(), revision).await?;
                 }
-                self.events.publish(effects).await?;
+                self.events.publish(after).await?;
                 match self.store.remove(stored.record.sid, revision).await {
                     Ok(()) | Err(StoreError::Conflict) => {}
                     // The session is over and everybody told: what is left of it is taken away as

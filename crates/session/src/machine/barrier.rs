@@ -13,6 +13,13 @@ impl Decision {
 }
 
 impl Effect {
+    /// True if it is told before its session is stored as ended. By it a client knows a theft from
+    /// any other end, and once the end is stored another process may refuse its key.
+    #[must_use]
+    pub fn precedes_the_end(&self) -> bool {
+        matches!(self, Self::Rotated(..))
+    }
+
     /// True if it is told to a connection that one of `effects` clears.
     #[must_use]
     pub fn leaves(&self, effects: &[Self]) -> bool {

@@ -192,6 +192,29 @@ async fn a_retry_at_the_other_gets_the_same_key_and_reuse_is_detected_there() {
     assert_eq!(several.relogin(0, "a", &second.relogin_key, 4).await, Err(Denied::InvalidReloginKey));
 }
 
+/// Otherwise its page would say that the key was refused, and not that it was stolen.
+#[tokio::test(start_paused = true)]
+async fn an_owner_hears_of_a_theft_before_another_instance_refuses_its_key() {
+    let mut several = Several::new(2).await;
+    let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
+    let second = several.relogin(0, "a", &first, 2).await.unwrap().relogin_key;
+    several.told();
+    several.instances[0].bus.is_open.send_replace(false);
+    let late = several.instances[0].sessions.clone();
+    let theft =
+        tokio::spawn(
+            async move { late.relogin(cid("thief"), &using(&first, Some(3)), None, Browser::default()).await },
+        );
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // The theft is not told yet, so the session lives.
+    let third = several.relogin(1, "a", &second, 4).await.unwrap().relogin_key;
+    several.told();
+    several.instances[0].bus.is_open.send_replace(true);
+    assert_eq!(theft.await.unwrap().unwrap(), Err(Denied::InvalidReloginKey));
+    assert_eq!(several.told(), "a rotated 3\na rotated 4\na user null\na token null");
+    assert_eq!(several.relogin(1, "a", &third, 5).await, Err(Denied::InvalidReloginKey));
+}
+
 /// What one instance tells late is corrected by it.
 #[tokio::test(start_paused = true)]
 async fn after_events_that_crossed_a_connection_knows_what_is_stored() {

@@ -517,11 +517,13 @@ impl Instance {
                 steps.extend(tell(staying));
             }
             (Write::Remove, Some(Stored { record, revision })) => {
+                let (before, after) = effects.iter().cloned().partition(Effect::precedes_the_end);
+                steps.extend(tell(before));
                 self.frame().ends = Some(record.sid);
                 if config.mutant != Some(Mutant::EndIsNotMarked) {
                     steps.push(Do::Mark(record.sid, *revision, Box::new(record.ended())));
                 }
-                steps.extend(tell(effects.clone()));
+                steps.extend(tell(after));
                 steps.push(Do::Remove(record.sid, *revision));
             }
             (Write::Keep, _) | (_, None) => steps.extend(tell(effects.clone())),
