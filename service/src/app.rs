@@ -113,7 +113,7 @@ impl App {
             let nats = Arc::clone(nats);
             background.open("following permissions", |stop| async move { nats.follow_permissions(stop).await });
         }
-        if config.store.keeps_state_in_data_folder() || user_source.announces() {
+        if config.store.keeps_clock_in_data_folder() || user_source.announces() {
             make_folder(&config.data)?;
         }
         let (secret, secret_place) = match secret {
@@ -143,7 +143,7 @@ impl App {
         let sessions = Sessions::new(&config.name, rules, Arc::clone(&store), Arc::clone(&directory), Arc::clone(&bus));
         let instance = claim.as_ref().filter(|_| is_shared).map(Claim::id);
         let sessions = instance.iter().fold(sessions, |sessions, instance| sessions.as_instance(instance));
-        let clock_file = config.store.keeps_state_in_data_folder().then(|| config.data.join("clock"));
+        let clock_file = config.store.keeps_clock_in_data_folder().then(|| config.data.join("clock"));
         let clock = Arc::new(SteadyClock::start(clock_file));
         let sessions =
             Arc::new(sessions.with_audit(audit).with_cap(config.sessions_per_user).with_clock(Arc::clone(&clock) as _));

@@ -2,8 +2,9 @@
 //! are arguments.
 //!
 //! Whatever is tried again uses it: reconnects (`connection.rs` of relogin-client-proto, which also
-//! says when they start over), refused subscriptions, pending logouts, and uses of a key, which
-//! `schedule.rs` cuts to the key's life.
+//! says when they start over), refused subscriptions, pending logouts, relogins after the user was
+//! lost again and again (`session.rs`), and uses of a key, which `schedule.rs` cuts to the key's
+//! life.
 
 use std::time::Duration;
 

@@ -254,6 +254,14 @@ mod tests {
     /// [`typical`] in format 2.
     const V2: &str = "AqWlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAVpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwMAGAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQ==";
 
+    /// [`everything`] in format 3.
+    const V3: &str = "A6WlpaWlpaWlpaWlpaWlpaUAzkmA2MGijDTAp+aijDSAkNvLjDSA6Lz2lTSQAcCn5qKMNFpaWlpaWlpaWlpaWlpaWloCFGNxM2JkNWg4c21naWhmMzdsb2EwFGNxM2JkNWg4c21naWhmMzdsb2FnAAFlTW96aWxsYS81LjAgKFgxMTsgTGludXggeDg2XzY0KSBBcHBsZVdlYktpdC81MzcuMzYgKEtIVE1MLCBsaWtlIEdlY2tvKSBDaHJvbWUvMTQwLjAuMC4wIFNhZmFyaS81MzcuMzYBEjIwMy4wLjExMy43Nzo1MTQyMwAAFGNxM2JkNWg4c21naWhmMzdsb2FnAQMDAwMDAwMDAwMDAwMDAwMAGAkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQEDc3NvCEphbmUgRG9lBHVzZXIB";
+
+    /// A record with all that [`typical`] leaves out.
+    fn everything() -> Record {
+        Record { claims: Some(claims()), in_cookie: true, ..typical() }
+    }
+
     #[test]
     fn what_is_stored_is_read() {
         for record in [
@@ -287,6 +295,13 @@ mod tests {
         for length in 1..bytes.len() {
             assert!(Record::decode(&bytes[..length]).is_err(), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn records_of_format_3_are_read_and_written() {
+        let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, V3).unwrap();
+        assert_eq!(Record::decode(&bytes).unwrap(), everything());
+        assert_eq!(*everything().encode().unwrap(), bytes[..], "a new field is a new format");
     }
 
     /// A million of them are to fit in memory and on a small disk.

@@ -103,12 +103,21 @@ impl StoreKind {
         }
     }
 
-    /// Whether what belongs to the sessions is kept in the data folder: the session clock, and the
-    /// last seen users, without which a password that was changed while the service was down ends
-    /// no session. True for each store of one process whose sessions outlive it. (Several processes
-    /// share a bucket, which has the last seen users, too.)
+    /// Where the last seen users are kept. Without them, a password that is changed while no
+    /// service runs ends no session.
     #[must_use]
-    pub fn keeps_state_in_data_folder(&self) -> bool {
+    pub fn last_seen_place(&self) -> LastSeenPlace<'_> {
+        match self {
+            Self::Sled => LastSeenPlace::DataFolder,
+            Self::JetStream(bucket) => LastSeenPlace::Bucket(bucket),
+            Self::Memory => LastSeenPlace::NeedsNone,
+        }
+    }
+
+    /// Whether the session clock is kept in the data folder. True for each store of one process
+    /// whose sessions outlive it.
+    #[must_use]
+    pub fn keeps_clock_in_data_folder(&self) -> bool {
         match self {
             Self::Sled => true,
             Self::JetStream(_) | Self::Memory => false,
@@ -137,6 +146,18 @@ impl StoreKind {
             }
         })
     }
+}
+
+/// Where the last seen users are kept. A store of another kind gets another place, and
+/// `app/user_source.rs` goes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastSeenPlace<'a> {
+    /// In the data folder, for one process.
+    DataFolder,
+    /// In the bucket of the sessions, for all instances (`last_seen.rs`).
+    Bucket(&'a BucketConfig),
+    /// Nowhere: no session outlives the process.
+    NeedsNone,
 }
 
 /// A store that outlives the process, as `relogin store copy` names it.

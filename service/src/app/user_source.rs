@@ -16,7 +16,7 @@ use relogin_users::{
 
 use super::{
     config::{Config, UsersSource},
-    store::{KNOWN_USERS, StoreKind},
+    store::{KNOWN_USERS, LastSeenPlace, StoreKind},
 };
 use crate::{
     instance::{Claim, Peers},
@@ -75,7 +75,9 @@ impl UserSource {
         claim: Option<&Claim>,
         peers: &Peers,
     ) -> anyhow::Result<()> {
-        let (Self::File(list, follower), Some(bucket)) = (self, store.bucket()) else { return Ok(()) };
+        let (Self::File(list, follower), LastSeenPlace::Bucket(bucket)) = (self, store.last_seen_place()) else {
+            return Ok(());
+        };
         let (Some(nats), Some(claim)) = (nats, claim) else { return Ok(()) };
         let sharing = async {
             let entry = LastSeenEntry::open(nats.client(), &bucket.name).await?;
@@ -106,8 +108,10 @@ impl UserSource {
     }
 }
 
-/// The file that the last seen users are kept in; none if no session outlives the process, or if
-/// several processes share the store.
+/// The file that the last seen users are kept in, if it is a file.
 fn known_users(config: &Config) -> Option<PathBuf> {
-    config.store.keeps_state_in_data_folder().then(|| config.data.join(KNOWN_USERS))
+    match config.store.last_seen_place() {
+        LastSeenPlace::DataFolder => Some(config.data.join(KNOWN_USERS)),
+        LastSeenPlace::Bucket(_) | LastSeenPlace::NeedsNone => None,
+    }
 }

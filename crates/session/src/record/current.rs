@@ -2,17 +2,17 @@
 //!
 //! Stored bytes are positional, so each new field is a new format. To add one:
 //!
-//! 1. Before anything changes, print what `typical()` of `record.rs` encodes to, in base64, by a
-//!    test that you throw away: the stored text `V3` of its tests.
+//! 1. In the tests of `record.rs`, the stored text `V3` stays as it is; its test loses the line
+//!    that writes it, which the test of the new format's text gets in step 4.
 //! 2. Copy the struct as it is to a new file `v3.rs` (the number in [`FORMAT`]), as `RecordV3` with
 //!    that number, and let it convert into [`Record`], as `v2.rs` does; `v2.rs` then converts into
 //!    `RecordV3`.
 //!    A field of `Device`, `MadeBy` or `Claims` changes all formats that have one: keep the old
-//!    struct in `v3.rs` for these, as `v1.rs` keeps `DeviceV1`. No stored text has claims: give
-//!    that of a new format some.
+//!    struct in `v3.rs` for these, as `v1.rs` keeps `DeviceV1`.
 //! 3. Add the field here, last, and to [`Record::new`], and raise [`FORMAT`].
 //! 4. In `record.rs`: the module, an arm of [`Record::decode`], one more conversion in those of
-//!    older formats, a test that reads `V3`, and the sizes that a test expects.
+//!    older formats, a stored text `V4` of `everything()` with the new field, which a test that you
+//!    throw away prints in base64, with the test of `V3` for it, and the sizes that a test expects.
 //! 5. In `service/tests/binary/rolling.rs`: the format's number, that of a newer one, and the
 //!    struct of the last format but one, which is `V3` then.
 //!
