@@ -111,6 +111,28 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// There are no secrets.
+    #[error(
+        "there are no secrets in the bucket {bucket} yet; the first service makes one, in the bucket that its --name or \
+         --bucket says"
+    )]
+    Missing {
+        /// The bucket where they should be.
+        bucket: String,
+    },
+    /// The bucket with the secrets has another number of replicas than the service is told.
+    #[error(
+        "the JetStream bucket {bucket:?} with the secrets has {found} replicas and not {wanted}; change that by `nats \
+         stream edit KV_{bucket} --replicas {wanted}`, or --replicas"
+    )]
+    Replicas {
+        /// Its name.
+        bucket: String,
+        /// What it has.
+        found: usize,
+        /// What it should have.
+        wanted: usize,
+    },
     /// The bucket with the secrets cannot be used.
     #[error("cannot use the JetStream bucket {bucket:?} for secrets")]
     Bucket {

@@ -42,7 +42,7 @@ pub(super) async fn read_secret(
         SecretSource::File(path) => (secret::from_file(path)?, Some(SecretPlace::File(path.clone()))),
         SecretSource::Bucket { name, replicas, passphrase } => {
             let nats = nats.context("secrets in a bucket need a connection to NATS")?;
-            let bucket = SecretBucket::open(nats.client(), name, *replicas, passphrase).await?;
+            let bucket = SecretBucket::open(nats.client(), name, Some(*replicas), passphrase).await?;
             (bucket.load().await?, Some(SecretPlace::Bucket(Arc::new(bucket))))
         }
     })

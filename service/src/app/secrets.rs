@@ -24,8 +24,8 @@ pub enum SecretAction {
     Rotate,
     /// Forget all secrets but the one that signs.
     Prune,
-    /// Take those of a file.
-    Import(PathBuf),
+    /// Take those of a file, and keep them on so many servers.
+    Import(PathBuf, usize),
     /// Encrypt them under the passphrase in this file.
     Passphrase(PathBuf),
 }
@@ -41,8 +41,6 @@ pub struct SecretChange {
     pub name: String,
     /// The bucket of their sessions.
     pub bucket: String,
-    /// On how many servers the bucket of the secrets is kept, if it is made now.
-    pub replicas: usize,
     /// The file with the passphrase.
     pub passphrase: PathBuf,
 }
@@ -65,19 +63,21 @@ impl SecretChange {
         let (bus, nats) = connect(BusKind::Nats(self.nats.clone())).await?;
         let nats: &NatsBus = nats.as_deref().context("secrets in a bucket need NATS")?;
         let name = secret::bucket_name(&self.bucket);
-        let bucket = SecretBucket::open(nats.client(), &name, self.replicas, &self.passphrase).await?;
+        let replicas = match self.what {
+            SecretAction::Import(_, replicas) => Some(replicas),
+            SecretAction::Rotate | SecretAction::Prune | SecretAction::Passphrase(_) => None,
+        };
+        let bucket = SecretBucket::open(nats.client(), &name, replicas, &self.passphrase).await?;
         let secret::Entry { text, revision } = bucket.read().await?;
         let said = match &self.what {
-            SecretAction::Import(path) => {
+            SecretAction::Import(path, _) => {
                 anyhow::ensure!(revision == 0, "the bucket {name} has secrets already; rotate them instead");
                 let text = secret::text_of(path)?;
                 let count = bucket.parse(&text)?.count();
                 write(&bucket, &text, 0).await?;
                 format!("secrets in the bucket {name}: {count}")
             }
-            _ if revision == 0 => {
-                anyhow::bail!("there are no secrets in the bucket {name} yet; the first service makes one")
-            }
+            _ if revision == 0 => return Err(secret::SecretError::Missing { bucket: name }.into()),
             SecretAction::Passphrase(file) => {
                 let written = bucket.reseal(secret::Entry { text, revision }, file).await?;
                 written.context(CONTENDED)?;

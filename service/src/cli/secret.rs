@@ -23,6 +23,9 @@ pub(super) enum SecretCommand {
         /// The secret file
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// Number of NATS servers that keep the secrets: that of the services
+        #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
+        replicas: Replicas,
         #[command(flatten)]
         place: SecretPlaceArgs,
     },
@@ -53,9 +56,6 @@ pub(super) struct SecretPlaceArgs {
     /// Bucket of their sessions [default: relogin-NAME]
     #[arg(long, env = "RELOGIN_BUCKET", value_name = "BUCKET")]
     bucket: Option<String>,
-    /// Number of NATS servers that keep the secrets, if their bucket is created
-    #[arg(long, env = "RELOGIN_REPLICAS", value_name = "1|3|5", default_value = "1", value_parser = parse_replicas)]
-    replicas: Replicas,
     /// File with the passphrase
     #[arg(long, env = "RELOGIN_SECRET_PASSPHRASE", value_name = "FILE")]
     secret_passphrase: PathBuf,
@@ -66,16 +66,15 @@ pub(super) fn change(command: SecretCommand) -> SecretChange {
     let (what, place) = match command {
         SecretCommand::Rotate(place) => (SecretAction::Rotate, place),
         SecretCommand::Prune(place) => (SecretAction::Prune, place),
-        SecretCommand::Import { file, place } => (SecretAction::Import(file), place),
+        SecretCommand::Import { file, replicas, place } => (SecretAction::Import(file, replicas.number()), place),
         SecretCommand::Passphrase { file, place } => (SecretAction::Passphrase(file), place),
     };
-    let SecretPlaceArgs { nats, login, name, bucket, replicas, secret_passphrase } = place;
+    let SecretPlaceArgs { nats, login, name, bucket, secret_passphrase } = place;
     SecretChange {
         what,
         nats: login.to(nats),
         bucket: bucket.unwrap_or_else(|| format!("relogin-{name}")),
         name,
-        replicas: replicas.number(),
         passphrase: secret_passphrase,
     }
 }

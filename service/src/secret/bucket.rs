@@ -17,8 +17,8 @@ use std::{
 use async_nats::{
     Client,
     jetstream::{
-        self, Context,
-        context::PublishErrorKind,
+        self, Context, ErrorCode,
+        context::{CreateKeyValueErrorKind, GetStreamErrorKind, PublishErrorKind},
         kv::{self, CreateErrorKind, Store},
         message::PublishMessage,
         stream::StorageType,
@@ -67,11 +67,17 @@ const HISTORY: i64 = 8;
 const MIN_PASSPHRASE: usize = 16;
 
 impl SecretBucket {
-    /// The bucket `name`, which is made if it is not there, and the passphrase in this file.
+    /// The bucket `name`, and the passphrase in this file. With a number of replicas the bucket is
+    /// made if it is not there, and has to have as many.
     ///
     /// # Errors
     /// [`SecretError`] if one of them cannot be used.
-    pub async fn open(client: Client, name: &str, replicas: usize, passphrase: &Path) -> Result<Self, SecretError> {
+    pub async fn open(
+        client: Client,
+        name: &str,
+        replicas: Option<usize>,
+        passphrase: &Path,
+    ) -> Result<Self, SecretError> {
         let file = passphrase.to_owned();
         let passphrase = Mutex::new(passphrase_in(&file)?);
         let config = kv::Config {
@@ -79,15 +85,36 @@ impl SecretBucket {
             description: "secrets of relogin, encrypted".to_owned(),
             history: HISTORY,
             storage: StorageType::File,
-            num_replicas: replicas,
+            num_replicas: replicas.unwrap_or_default(),
             ..kv::Config::default()
         };
         let mut context = jetstream::new(client);
         context.set_timeout(ANSWER_DEADLINE);
-        let store = match context.get_key_value(name).await {
-            Ok(store) => store,
-            Err(_) => context.create_key_value(config).await.map_err(|error| SecretError::bucket(name, error))?,
+        let made = match replicas {
+            Some(_) => Some(context.create_key_value(config).await),
+            None => None,
         };
+        let store = match made {
+            Some(Ok(store)) => store,
+            Some(Err(error)) if error.kind() != CreateKeyValueErrorKind::BucketCreate => {
+                return Err(SecretError::bucket(name, error));
+            }
+            // It is there, and may have been made in another way.
+            Some(Err(_)) | None => {
+                let stream = context.get_stream(format!("KV_{name}")).await;
+                stream.map_err(|error| match error.kind() {
+                    GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                        SecretError::Missing { bucket: name.to_owned() }
+                    }
+                    _ => SecretError::bucket(name, error),
+                })?;
+                context.get_key_value(name).await.map_err(|error| SecretError::bucket(name, error))?
+            }
+        };
+        let found = store.stream.cached_info().config.num_replicas;
+        if let Some(wanted) = replicas.filter(|wanted| *wanted != found) {
+            return Err(SecretError::Replicas { bucket: name.to_owned(), found, wanted });
+        }
         Ok(Self { context, store, file, passphrase, read: AtomicU64::new(0) })
     }
 

@@ -137,6 +137,14 @@ async fn only_the_passphrase_opens_the_secrets_and_those_of_a_file_can_be_import
     assert_eq!(said, "secrets in the bucket relogin-session-secrets: 1\n");
     let line = refused(format!("secret import {} {}", folder.path("secret").display(), bed.options("right")));
     assert!(line.contains("has secrets already"), "{line}");
+    // They are to be on as many servers as the sessions.
+    let line = refused(format!("serve --demo --store jetstream --replicas 3 {}", bed.options("right")));
+    assert!(line.contains("has 1 replicas and not 3"), "{line}");
+    // Who mistypes the bucket makes no other one.
+    let line = refused(format!("secret rotate --bucket mistyped {}", bed.options("right")));
+    assert!(line.contains("there are no secrets in the bucket mistyped-secrets yet"), "{line}");
+    let context = async_nats::jetstream::new(gateway.client.clone());
+    assert!(context.get_stream("KV_mistyped-secrets").await.is_err());
     // Without it.
     let (_folder, service) = bed.serve().await;
     assert!(relogin(&gateway, "c1", &key).await["result"]["reloginKey"].is_string());
