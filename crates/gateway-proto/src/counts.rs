@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_methods_and_kinds_have_their_places() {
+    fn each_outcome_method_and_kind_stands_at_its_own_index() {
         assert!(RequestOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
         assert!(RequestKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
         assert!(MessageKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));

@@ -62,14 +62,14 @@ fn check_with(config: Config, script: &Expect) {
 /// - `get.a.b = {…}`: the oldest open request to this subject is answered; `= none`: nobody
 ///   listens; `= refused`: it cannot be sent;
 /// - `event.a.b.change {…}`, or any other subject: published to whoever listens;
-/// - `wait 3000`: so many milliseconds pass; `down`, `up`: the bus does that.
+/// - `wait 3000`: that many milliseconds pass; `down`, `up`: the bus goes down or comes up.
 struct Bench {
     gateway: Gateway,
     now: Duration,
     /// Requests that wait for an answer.
     requests: BTreeMap<Tag, String>,
     listeners: BTreeMap<Tag, String>,
-    /// Frames that were handed in and are not done, of each open connection.
+    /// The number of unfinished frames of each open connection.
     frames: BTreeMap<ConnectionKey, usize>,
     /// What was sent to each connection.
     sent: BTreeMap<ConnectionKey, Vec<String>>,
@@ -227,8 +227,8 @@ impl Bench {
                     writeln!(self.log, "  {} done", connection.0).unwrap();
                 }
                 Action::Accept { connection, header } => {
-                    assert!(self.frames.contains_key(&connection), "opens who is gone");
-                    // Where nobody is asked, it goes without saying.
+                    assert!(self.frames.contains_key(&connection), "opens a closed connection");
+                    // Without header authentication all are accepted: scripts leave that out.
                     if self.has_header_auth {
                         writeln!(self.log, "  {} accept {}", connection.0, head(&header)).unwrap();
                     }
@@ -278,7 +278,7 @@ impl Bench {
     /// Looks whether every frame is done, and whether nothing is left once all clients are gone.
     fn finish(&mut self) {
         let log = std::mem::take(&mut self.log);
-        // What nobody has answered runs out of time.
+        // Requests that are still open time out.
         self.step("wait 60000");
         assert!(self.frames.values().all(|frames| *frames == 0), "not all frames are done: {:?}\n{log}", self.frames);
         for connection in self.frames.keys().copied().collect::<Vec<_>>() {

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_frames() {
+    fn a_frame_beyond_the_limit_waits_for_an_answer() {
         let backpressure = backpressure(3, 1 << 20);
         assert!((0..3).all(|_| frame(&backpressure, 10)));
         assert!(!frame(&backpressure, 10));
@@ -114,11 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn so_many_bytes_whatever_frame_is_answered_first() {
+    fn bytes_are_limited_whichever_frame_is_answered_first() {
         let backpressure = backpressure(100, 100 * UNIT);
         assert!(frame(&backpressure, 60 * UNIT));
         assert!(frame(&backpressure, 10 * UNIT));
-        // Whichever of both it was: what is left may be the large one.
+        // Either may have been answered, so the large one may be what is still owed.
         backpressure.give_back();
         assert!(backpressure.take_bytes(41 * UNIT).now_or_never().is_none());
         assert!(backpressure.take_bytes(40 * UNIT).now_or_never().is_some());
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_back_that_was_not_taken() {
+    fn giving_back_more_than_was_taken_adds_no_credit() {
         let backpressure = backpressure(1, UNIT);
         backpressure.give_back();
         assert!(frame(&backpressure, 0));
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_is_counted_until_it_is_given_back_or_the_connection_ends() {
+    fn owed_bytes_are_counted_until_they_are_given_back_or_the_connection_ends() {
         let memory = Arc::new(Memory::new(usize::MAX));
         let backpressure = Backpressure::new(8, 100 * UNIT, Arc::clone(&memory));
         assert!(frame(&backpressure, 10 * UNIT) && frame(&backpressure, 1) && frame(&backpressure, 2 * UNIT));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_larger_than_all_credit_waits_for_all_of_it_and_is_read_then() {
+    fn a_frame_larger_than_all_credit_is_read_once_all_of_it_is_free() {
         let backpressure = backpressure(8, 10 * UNIT);
         assert!(frame(&backpressure, 11 * UNIT));
         assert!(!frame(&backpressure, 1));

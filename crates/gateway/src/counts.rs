@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_its_place_and_strangers_make_no_new_one() {
+    fn each_reason_stands_at_its_own_index_and_unknown_methods_share_one() {
         assert!(End::ALL.iter().enumerate().all(|(place, end)| *end as usize == place));
         assert!(Refusal::ALL.iter().enumerate().all(|(place, refusal)| *refusal as usize == place));
         let counts = Counts::default();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_closes_a_connection_says_which_bound_it_was() {
+    fn each_close_reason_counts_under_its_cause() {
         let machine = |code| CloseReason::of_the_machine(code, "a reason");
         for (reason, end) in [
             (CloseReason::STOPPED.to_a_crowd_of(9), End::Stopped),

@@ -170,7 +170,7 @@ mod tests {
         (Deflate::new(Arc::clone(&memory)), Flow::new(&Limits::default(), memory))
     }
 
-    /// What comes of it, and how often others had a turn meanwhile.
+    /// The result, and how often other tasks had a turn meanwhile.
     fn in_turns<T>(doing: impl Future<Output = T>, mut look: impl FnMut()) -> (T, usize) {
         let mut doing = pin!(doing);
         let mut turns = 0;
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_says_the_same_and_is_shorter() {
+    fn compressed_messages_are_shorter_and_decompress_to_the_same() {
         let (deflate, flow) = deflate();
         for size in [LEAST, LEAST + 1, PIECE - 1, PIECE, PIECE + 1, 10 * PIECE, MAX] {
             let message = json(size);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_or_becomes_no_shorter_stays_as_it_is() {
+    fn short_and_incompressible_messages_are_not_compressed() {
         let (deflate, flow) = deflate();
         assert!(in_turns(deflate.deflate(&json(LEAST - 1)), || ()).0.is_none());
         let mut seed = 1_u64;
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_for_many_is_compressed_once_and_that_is_counted() {
+    fn a_message_for_many_is_compressed_once_and_its_bytes_are_counted() {
         let memory = Arc::new(Memory::new(usize::MAX));
         let deflate = Deflate::new(Arc::clone(&memory));
         let event = Bytes::from(vec![0; 10_000]);
@@ -252,19 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn so_many_messages_are_compressed_at_a_time_and_the_next_go_as_they_are() {
+    fn a_few_messages_are_compressed_at_a_time_and_the_next_go_uncompressed() {
         let (deflate, _flow) = deflate();
         let message = json(2 * PIECE);
         let mut some: Vec<_> = (0..DEFLATED_AT_ONCE).map(|_| Box::pin(deflate.deflate(&message))).collect();
         assert!(some.iter_mut().all(|one| one.now_or_never().is_none()));
         assert!(deflate.deflate(&message).now_or_never().expect("it does not wait").is_none());
-        assert!(deflate.deflate(&message[..PIECE]).now_or_never().expect("nor does a short one").is_some());
+        assert!(deflate.deflate(&message[..PIECE]).now_or_never().expect("a short one does not wait either").is_some());
         assert!(in_turns(some.pop().unwrap(), || ()).0.is_some());
         assert!(in_turns(deflate.deflate(&message), || ()).0.is_some());
     }
 
     #[test]
-    fn so_many_messages_are_decompressed_at_a_time_and_the_next_wait_unless_they_are_short() {
+    fn a_few_messages_are_decompressed_at_a_time_and_the_next_wait_unless_they_are_short() {
         let (deflate, flow) = deflate();
         let compressed = |size| in_turns(deflate.deflate(&json(size)), || ()).0.unwrap().bytes;
         let [long, short] = [MAX, PIECE].map(compressed);
@@ -278,11 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_say_as_much_as_is_allowed_and_no_more() {
+    fn a_decompressed_message_is_bounded_in_size() {
         let zeros = |size| in_turns(deflate().0.deflate(&vec![b'0'; size]), || ()).0.unwrap().bytes;
         assert_eq!(inflate(&zeros(MAX)).unwrap().len(), MAX);
         assert_eq!(inflate(&zeros(MAX + 1)), Err(Unreadable::TooLarge));
-        // What is small enough, and would be ten times as much as is allowed.
+        // Small enough as it comes, and ten times too large when it is decompressed.
         let bomb = zeros(10 * MAX);
         assert!(bomb.len() < MAX / 4, "{}", bomb.len());
         assert_eq!(inflate(&bomb), Err(Unreadable::TooLarge));
@@ -296,14 +296,14 @@ mod tests {
         assert_eq!(turns, MAX / PIECE - 1);
         let (inflated, turns) = in_turns(deflate.inflate(deflated.unwrap().bytes, MAX, &flow), || ());
         assert!(inflated.unwrap().len() == MAX && turns >= MAX / (PIECE + PIECE_OUT), "{turns}");
-        // Blocks of which nothing comes.
+        // Blocks that decompress to nothing.
         let empty = [0, 0, 0, 0xff, 0xff].repeat(MAX / 5);
         let (inflated, turns) = in_turns(deflate.inflate([&empty[..], &[0]].concat().into(), MAX, &flow), || ());
         assert!(inflated.unwrap().is_empty() && turns >= MAX / PIECE - 1, "{turns}");
     }
 
     #[test]
-    fn what_is_held_meanwhile_is_counted() {
+    fn memory_held_during_compression_is_counted() {
         let (deflate, flow) = deflate();
         let (message, held) = (json(MAX), || flow.memory().held());
         let mut most = 0;
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused() {
+    fn malformed_compressed_messages_are_refused() {
         for (message, why) in [
             (&b""[..], "nothing"),
             (b"\x07", "no such block"),
@@ -341,7 +341,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_or_refused(
+        fn any_input_is_read_or_refused_within_the_size_limit(
             mut message in prop::collection::vec(any::<u8>(), 0..200),
             valid in any::<bool>(), at in any::<prop::sample::Index>(), with in any::<u8>(),
         ) {

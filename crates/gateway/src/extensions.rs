@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_offer_is_accepted() {
+    fn offers_of_known_clients_are_accepted() {
         for offer in [
             // Chromium and Node, Firefox, Safari.
             "permessage-deflate; client_max_window_bits",
@@ -124,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_declined_and_the_next_offer_looked_at() {
+    fn unacceptable_offers_are_declined_and_the_next_one_is_considered() {
         for offer in [
             "",
             " , ",
             "other",
             "Permessage-Deflate",
             "permessage-deflate; server_max_window_bits=14",
-            // Without a value, with an invalid one, or with one that it must not have.
+            // Parameters without a value, with an invalid one, or with one where none is allowed.
             "permessage-deflate; server_max_window_bits",
             "permessage-deflate; client_max_window_bits=7",
             "permessage-deflate; client_max_window_bits=16",
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_does_not_follow_the_grammar_is_refused_wherever_that_is() {
+    fn a_malformed_header_is_refused_even_after_a_valid_offer() {
         for header in [
             "permessage-deflate;",
             "; client_max_window_bits",

@@ -191,7 +191,7 @@ impl Drop for Flow {
 mod tests {
     use super::*;
 
-    /// A client's answers are small, and thousands of them are more than their texts.
+    /// Thousands of small answers take more memory than their texts.
     #[test]
     fn frames_that_wait_cost_more_than_their_bytes() {
         let memory = Arc::new(Memory::new(usize::MAX));

@@ -293,7 +293,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_end_where_their_last_frame_does_however_they_come(
+        fn messages_end_with_their_last_frame_however_their_bytes_are_cut(
             sizes in prop::collection::vec(
                 prop_oneof![0_usize..130, 65_000_usize..66_000, 120_usize..132], 1..6),
             cuts in prop::collection::vec(1_usize..70_000, 1..40),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_counted_while_it_comes_and_the_buffer_that_stays() {
+    fn unfinished_messages_and_the_buffer_that_stays_are_counted() {
         let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };
         scanner.scan(&mut wire(&[part(SMALL, Data::Text, true)]));
         assert_eq!(scanner.held(), 0);
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(scanner.received(), 100_010);
         scanner.scan(&mut wire(&[part(0, Data::Continue, true)]));
         assert_eq!((scanner.held(), scanner.unfinished()), (100_000, None));
-        // The library makes room for what a header announces, if it takes such a frame at all.
+        // The library reserves what a header announces, unless it refuses a frame of that size.
         scanner.scan(&mut [0x81, 0xff, 0, 0, 0, 0, 0, 3, 0, 0, 1, 2, 3, 4, b'x']);
         assert_eq!((scanner.held(), scanner.received()), (3 << 16, 1));
         let mut scanner = FrameScanner { max: 1 << 20, ..FrameScanner::default() };

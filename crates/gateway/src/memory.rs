@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_too_much_is_told_once_until_it_was_looked_at() {
+    fn an_excess_is_reported_once_until_it_is_looked_at() {
         let memory = Memory::new(100);
         memory.add(100);
         assert!(memory.exceeded().now_or_never().is_none());
@@ -157,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_for_many_counts_once_and_until_the_last_has_it() {
+    fn a_shared_buffer_counts_once_until_its_last_holder_drops_it() {
         let memory = Arc::new(Memory::new(usize::MAX));
         let mut last = LastShared::default();
         let event = Bytes::from(vec![0; 1000]);
         let waiting: Vec<_> = (0..10).map(|_| (event.clone(), last.count(&event, &memory).unwrap())).collect();
         assert_eq!(memory.held(), 1000);
         let other = Bytes::from(vec![1; 10]);
-        assert!(last.count(&other, &memory).is_none(), "it is for one alone, who counts it");
+        assert!(last.count(&other, &memory).is_none(), "a buffer for one client is counted by that client");
         let shared = (other.clone(), last.count(&other, &memory).unwrap());
         assert_eq!(memory.held(), 1010);
         drop(waiting);

@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_has_so_many_under_way_and_the_next_comes_with_an_answer() {
+    fn a_service_has_a_limited_number_of_requests_under_way() {
         let requests = Requests::default();
         let many = AUTH.requests as u64;
         for tag in 0..many + 10 {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn large_requests_are_fewer_and_one_always_goes() {
+    fn fewer_large_requests_are_under_way_but_always_one() {
         let requests = Requests::default();
         for tag in 0..10 {
             ask(&requests, tag, 1, "auth.session.challenge", AUTH.bytes / 2);
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_up_is_not_sent_and_leaves_nothing_behind() {
+    fn requests_that_were_given_up_are_not_sent_and_leave_nothing_behind() {
         let requests = Requests::default();
         for tag in 0..3000 {
             ask(&requests, tag, tag % 7, "auth.session.challenge", 1000);

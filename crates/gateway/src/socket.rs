@@ -373,7 +373,7 @@ mod tests {
     }
 
     async fn stage_in(limits: Limits, memory: Arc<Memory>) -> Stage {
-        // So small that a large frame does not go into it.
+        // Too small for a large frame.
         let (near, far) = tokio::io::duplex(1 << 10);
         let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         let (driver, mut events) = mpsc::unbounded_channel();
@@ -407,7 +407,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_answers_pings_stays() {
         let mut stage = stage(limits()).await;
-        // Reading is what answers them.
+        // Reading answers the pings.
         let reading =
             tokio::time::timeout(Duration::from_secs(3600), async { while stage.client.next().await.is_some() {} });
         assert!(reading.await.is_err());
@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_waits_for_answers_need_say_nothing() {
+    async fn a_client_that_waits_for_answers_may_be_silent() {
         let mut stage = stage(Limits { frames: 1, ..limits() }).await;
         stage.client.send("first".into()).await.unwrap();
         stage.client.send("second".into()).await.unwrap();
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_takes_nothing_is_dropped() {
+    async fn a_client_that_reads_nothing_is_dropped() {
         let limits = Limits { ping: LONG, silence: LONG, write: Duration::from_secs(30), ..Limits::default() };
         let mut stage = stage(limits).await;
         let start = Instant::now();
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_is_written_before_the_connection_is_closed() {
+    async fn queued_messages_are_written_before_the_connection_is_closed() {
         let mut stage = stage(limits()).await;
         for _ in 0..1000 {
             stage.line.send(Bytes::from_static(b"{}"), None).unwrap();
@@ -455,7 +455,6 @@ mod tests {
         stage.server.await.unwrap();
     }
 
-    /// Pings whose answers nobody reads.
     #[tokio::test(start_paused = true)]
     async fn a_client_that_pings_and_never_reads_is_ended() {
         let limits = Limits { ping: LONG, silence: LONG, ..limits() };
@@ -464,7 +463,7 @@ mod tests {
         let ended = loop {
             tokio::select! {
                 ended = events.recv() => break ended,
-                // Never flushed: the answers would be read.
+                // Not flushed, because flushing would read the answers.
                 fed = client.feed(Message::Ping(Bytes::from_static(&[7; 125]))) => {
                     sent += 125;
                     if fed.is_err() { break events.recv().await }
@@ -487,7 +486,7 @@ mod tests {
         assert!(!stage.server.is_finished());
     }
 
-    /// What keeps a connection alive does not keep a message that is never finished.
+    /// Pings keep the connection alive, but do not give the message more time.
     #[tokio::test(start_paused = true)]
     async fn a_message_that_is_not_finished_in_time_ends_its_connection() {
         for first_part in [100, 200_000] {
@@ -504,7 +503,7 @@ mod tests {
                         stage.client.send(Message::Ping(Bytes::new())).await.unwrap();
                     }
                 }
-                assert!(start.elapsed() < Duration::from_secs(100), "the message is waited for");
+                assert!(start.elapsed() < Duration::from_secs(100), "the unfinished message is still waited for");
             };
             assert_eq!((u16::from(close.code), close.reason.as_str()), (1008, "message not finished in time"));
             // Ten seconds, and one for each 16 KiB. (Time is virtual.)
@@ -551,7 +550,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_messages_are_sent_in_small_frames_and_come_whole() {
         let mut stage = stage(limits()).await;
-        // Characters that the cuts fall into.
+        // The cuts fall inside characters.
         for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 10 * CHUNK, 999_999] {
             let text: String = "\u{20ac}".chars().cycle().take(size / 3).collect();
             stage.line.send(Bytes::from(text.clone()), None).unwrap();
@@ -561,7 +560,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_for_a_client_is_counted_and_given_back() {
+    async fn memory_held_for_a_client_is_counted_and_released() {
         let memory = Arc::new(Memory::new(usize::MAX));
         let mut stage = stage_in(limits(), Arc::clone(&memory)).await;
         let part = Frame::message(vec![b'x'; 100 << 10], OpCode::Data(Data::Text), false);
@@ -573,7 +572,7 @@ mod tests {
         sleep(Duration::from_millis(1)).await;
         let debt = stage.line.debt().bytes();
         assert_eq!(debt, memory.held());
-        // The part, its buffer, and what does not go into the library's.
+        // The part, its buffer, and what does not fit into the library's buffer.
         assert!((400 << 10..=456 << 10).contains(&debt), "{debt}");
         drop(stage.line);
         drop(stage.client);
@@ -581,9 +580,9 @@ mod tests {
         stage.server.await.unwrap();
         assert_eq!(memory.held(), 0);
     }
-    /// A stop does not wait for a client that does not read.
+
     #[tokio::test(start_paused = true)]
-    async fn a_stop_ends_who_does_not_read() {
+    async fn a_stop_does_not_wait_for_a_client_that_does_not_read() {
         let limits = Limits { write: LONG, ping: LONG, silence: LONG, ..Limits::default() };
         let longest = limits.drain + 2 * limits.close;
         let stage = stage(limits).await;

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_be_secret_is_not_shown() {
+    fn possible_secrets_are_not_shown() {
         let secret = "hunter2";
         for (frame, shown) in [
             (

@@ -1,6 +1,6 @@
-//! What was last seen of the users, in the bucket of the sessions: what changes while no instance
-//! runs counts at the next start, and nothing is ended back and forth while a new users file
-//! reaches one instance after the other.
+//! The last seen users, in the bucket of the sessions: changes while no instance runs count at the
+//! next start, and no sessions are ended back and forth while a new users file reaches one instance
+//! after the other.
 
 use std::{collections::HashSet, fs, path::Path};
 
@@ -76,7 +76,7 @@ impl Bed {
                 }
             }
         };
-        timeout(DEADLINE, keeping).await.expect("what was last seen is kept in time")
+        timeout(DEADLINE, keeping).await.expect("the last seen users are kept in time")
     }
 }
 
@@ -118,7 +118,7 @@ async fn are_logged_out(gateway: &mut Gateway, on: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_password_that_is_changed_while_no_instance_runs_ends_the_users_sessions_alone() {
+async fn a_password_changed_while_no_instance_runs_ends_only_that_users_sessions() {
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (_folder, service) = bed.serve().await;
@@ -146,7 +146,7 @@ async fn a_password_that_is_changed_while_no_instance_runs_ends_the_users_sessio
 }
 
 #[tokio::test]
-async fn who_is_removed_while_no_instance_runs_is_logged_out_and_nobody_by_an_empty_file() {
+async fn a_user_removed_while_no_instance_runs_is_logged_out_but_nobody_by_an_empty_file() {
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (_folder, service) = bed.serve().await;
@@ -159,7 +159,7 @@ async fn who_is_removed_while_no_instance_runs_is_logged_out_and_nobody_by_an_em
     fs::write(&users, "").unwrap();
     let (folder, service) = bed.serve().await;
     service.says("the users are unchanged: users file users.toml is empty").await;
-    let jane = relogin(&gateway, "c1", &jane).await.expect("she is in what was last seen");
+    let jane = relogin(&gateway, "c1", &jane).await.expect("she is among the last seen users");
     fs::write(&users, text).unwrap();
     remove_lines_of("jane", &users);
     copy_users(&bed.newest, &folder);
@@ -249,7 +249,7 @@ async fn a_bucket_of_an_earlier_version_has_no_last_seen_users_and_gets_them() {
 }
 
 #[tokio::test]
-async fn what_was_last_seen_moves_with_the_sessions() {
+async fn last_seen_users_move_with_the_sessions() {
     let bed = Bed::new();
     let mut gateway = bed.gateway().await;
     let (disk, last) = (Folder::new(), Folder::new());
@@ -265,7 +265,7 @@ async fn what_was_last_seen_moves_with_the_sessions() {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(DEADLINE, saving).await.expect("what was last seen is saved");
+    timeout(DEADLINE, saving).await.expect("the last seen users are saved");
     service.stop().await;
     copy(&disk, "sled:data", "jetstream:relogin-session");
     let kept = bed.kept(None).await;

@@ -1,4 +1,4 @@
-//! Several instances on one bucket of JetStream: whichever answers, all is as with one.
+//! Several instances on one JetStream bucket: whichever one answers, clients see one service.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -51,7 +51,7 @@ async fn user_on(gateway: &Gateway, on: &str) -> Value {
 /// NATS picks one of three for each request, so a session that only one knew of would be lost
 /// before long.
 #[tokio::test]
-async fn whichever_answers_a_session_goes_on_and_ends_everywhere() {
+async fn whichever_instance_answers_a_session_goes_on_and_ends_everywhere() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let instances = start(3, &options).await;
@@ -73,7 +73,7 @@ async fn whichever_answers_a_session_goes_on_and_ends_everywhere() {
             assert_eq!(user_on(&gateway, &on(part)).await, "Jane Doe");
             key = next["reloginKey"].take();
         }
-        // Whoever still has the first key.
+        // A client that still has the first key.
         let ends_by_reuse = round % 2 == 0;
         if ends_by_reuse {
             let stolen = gateway.auth("relogin", &on("thief"), json!({"reloginKey": first})).await;
@@ -141,7 +141,7 @@ async fn an_instance_with_other_options_does_not_start_and_says_which() {
 }
 
 #[tokio::test]
-async fn what_is_overdue_is_ended_by_one_of_them_and_told_once() {
+async fn overdue_sessions_are_ended_by_one_instance_and_told_once() {
     const SESSIONS: usize = 30;
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = format!("{} --key-lifetime 3s --session-lifetime 3s", options(&nats, &secret));
@@ -180,7 +180,7 @@ async fn failed_logins_count_at_all_instances() {
     let instances = start(3, &options).await;
     let gateway = Gateway::hearing("system.reset", async_nats::ConnectOptions::new(), &nats.url()).await;
     for round in 0..3 {
-        // A user who does not exist is as good.
+        // The username of nobody does as well.
         let guess = async |n: i32| {
             let params = json!({"username": format!("nobody{round}"), "password": "guess"});
             gateway.auth("login", &format!("c{round}-{n}"), params).await["error"]["code"].take()
@@ -195,7 +195,7 @@ async fn failed_logins_count_at_all_instances() {
     }
 }
 
-/// None of them has heard yet of the others' outcomes, because the users service takes its time.
+/// The users service takes its time, so no instance knows of the others' outcomes yet.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_guesses_sent_at_once_each_instance_checks_as_many_as_one_would() {
     const INSTANCES: usize = 3;
@@ -249,7 +249,7 @@ async fn logins_at_once_without_an_attempt_id_all_get_their_key() {
     }
 }
 
-/// What a killed instance may have told late, another one tells right.
+/// Another instance corrects what a killed one may have told late.
 #[tokio::test]
 async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
@@ -278,7 +278,7 @@ async fn an_instance_that_is_killed_is_missed_and_connections_are_told_again() {
 
 /// The answers to a liveness probe come to the instance that has asked, whichever that was.
 #[tokio::test]
-async fn a_probe_finds_who_is_there_whoever_asks() {
+async fn a_probe_finds_the_lost_connection_whichever_instance_asks() {
     let ((nats, _kept), secret) = (jetstream(), Folder::new());
     let options = options(&nats, &secret);
     let instances = start(3, &options).await;
@@ -289,7 +289,7 @@ async fn a_probe_finds_who_is_there_whoever_asks() {
         let params = json!({"reloginKey": key, "attempt": format!("{n:021}A")});
         key = gateway.auth("relogin", &format!("c{n}"), params).await["result"]["reloginKey"].take();
     }
-    // The first of them is gone.
+    // c0 does not answer.
     let question = gateway.hears("system.tokenReset").await;
     let subject = question["subject"].as_str().unwrap().to_owned();
     for n in 1..6 {

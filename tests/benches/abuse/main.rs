@@ -1,6 +1,6 @@
 //! What an honest client notices of attacks: the time its requests take, alone and beside each
-//! attack, and the service's memory. What counts is the ratio within a run. The figures are
-//! nobody's to fail by: the bounds are the abuse suite's.
+//! attack, and the service's memory. What counts is the ratio within a run. No figure fails the
+//! benchmark: the abuse suite has the bounds.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a program for people who measure")]
 
@@ -29,7 +29,7 @@ use tokio::{
     time::sleep,
 };
 
-/// By which the program calls itself, to attack from a process of its own.
+/// The argument by which the program runs an attack in a process of its own.
 const ATTACK: &str = "attack";
 /// How long the honest client is measured alone, and beside an attack.
 const MEASURED: Duration = Duration::from_secs(12);
@@ -37,13 +37,13 @@ const MEASURED: Duration = Duration::from_secs(12);
 const UNDER_WAY: Duration = Duration::from_secs(3);
 /// When memory is looked at once more.
 const LATER: Duration = Duration::from_secs(60);
-/// How many come back at once after a crash.
+/// The number of clients that come back at once after a crash.
 const STORM: usize = 2_000;
 /// How often they do.
 const STORM_ROUNDS: usize = 5;
 /// How many of them log in at a time before.
 const AT_ONCE: usize = 16;
-/// What the honest client waits between two rounds: it is one of many, and no attack itself.
+/// The honest client's pause between two rounds, so that it is no attack itself.
 const PAUSE: Duration = Duration::from_millis(3);
 
 fn main() -> Result<()> {
@@ -56,8 +56,8 @@ fn main() -> Result<()> {
             runtime()?.block_on(attack.run(to.parse()?, program, never));
             Ok(())
         }
-        // Cargo says --bench; without, somebody runs all targets as tests. Other parts are of other
-        // programs.
+        // Cargo passes --bench to benchmarks. Without it, all targets are run as tests. Other parts
+        // belong to other programs.
         ["--bench"] | ["abuse", "--bench"] | ["--bench", "abuse"] => runtime()?.block_on(measure()),
         ["storm", "--bench"] | ["--bench", "storm"] => runtime()?.block_on(measure_storm()),
         _ => Ok(()),

@@ -1,5 +1,5 @@
-//! The client machine, fed with whatever a gateway, a browser and a caller may bring, in any order:
-//! it neither panics, nor settles a command twice, nor sends on what is not open.
+//! The client machine, fed with whatever a gateway, a browser and a caller may send, in any order:
+//! it never panics, settles a command twice, or sends on a socket that is not open.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -212,7 +212,9 @@ impl Driver {
                 self.requests.clear();
             }
             Action::Platform(action) => self.carry_out_platform(action),
-            Action::Settle(Token(token), _) => assert!(self.open.remove(&token), "settles twice, or what nobody asked"),
+            Action::Settle(Token(token), _) => {
+                assert!(self.open.remove(&token), "settles a command twice, or an unknown one");
+            }
             Action::Emit(_) | Action::Diagnose(_) => {}
         }
     }

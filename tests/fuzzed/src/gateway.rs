@@ -1,5 +1,5 @@
-//! The gateway machine, fed with whatever clients and services may bring, in any order: it neither
-//! panics, nor speaks to who is gone, nor keeps a credit, nor sends anything but JSON.
+//! The gateway machine, fed with whatever clients and services may send, in any order: it never
+//! panics, sends anything to a closed connection, keeps a credit, or sends anything but JSON.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -161,21 +161,23 @@ impl Rig {
         while let Some(action) = self.gateway.poll_action() {
             match action {
                 Action::Send { connection, frame, .. } => {
-                    assert!(self.open.contains_key(&connection), "a frame for who is gone");
+                    assert!(self.open.contains_key(&connection), "a frame for a closed connection");
                     // Values pass verbatim, of any size and depth.
                     serde_json::from_slice::<&RawValue>(&frame).expect("frames are JSON");
                 }
                 Action::Done { connection } => {
-                    let credits = self.open.get_mut(&connection).expect("a credit for who is gone");
+                    let credits = self.open.get_mut(&connection).expect("a credit for a closed connection");
                     *credits = credits.checked_sub(1).expect("a credit that nobody gave");
                 }
-                Action::Accept { connection, .. } => assert!(self.open.contains_key(&connection), "opens who is gone"),
+                Action::Accept { connection, .. } => {
+                    assert!(self.open.contains_key(&connection), "opens a closed connection");
+                }
                 Action::Close { connection, .. } | Action::Reject { connection, .. } => {
                     let is_there = self.open.remove(&connection).is_some() || self.requests.remove(&connection);
-                    assert!(is_there, "closes who is gone");
+                    assert!(is_there, "closes a closed connection");
                 }
                 Action::Respond { connection, answer } => {
-                    assert!(self.requests.remove(&connection), "answers who is gone");
+                    assert!(self.requests.remove(&connection), "answers a request that is over");
                     let response = answer.into_response("GET", Encoding::Json, "/api/", 1 << 20);
                     if !response.body.is_empty() {
                         serde_json::from_slice::<&RawValue>(&response.body).expect("bodies are JSON");

@@ -1,5 +1,5 @@
-//! JSON Web Tokens, our own keys and those of issuers: what nobody has signed is refused, and what
-//! is signed is read or refused.
+//! JSON Web Tokens, our own keys and those of issuers: unsigned ones are refused, and signed ones
+//! are read or refused.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -25,7 +25,7 @@ pub(crate) fn key(input: &[u8]) {
     let (ours, other) = (keyring(7), keyring(8));
     if let Ok(text) = std::str::from_utf8(input) {
         let key = ReloginKey::new(text.to_owned());
-        assert!(ours.read(&key).is_none() || !text.contains('.'), "a token out of nothing");
+        assert!(ours.read(&key).is_none() || !text.contains('.'), "reads a token that it has not made");
     }
 
     let mut supply = Supply::new(input);

@@ -11,7 +11,7 @@ pub(crate) fn relogin_key(input: &[u8]) {
         && let Some(key) = ReloginKey::new(text.to_owned()).parse()
     {
         assert!(key.generation > 0, "login makes generation 1");
-        assert!(!other.verify(&key, &[1; 16]), "a key out of nothing");
+        assert!(!other.verify(&key, &[1; 16]), "verifies a key that it has not made");
     }
 
     let mut supply = Supply::new(input);

@@ -1,6 +1,6 @@
-//! What anybody may send, and what must hold then: the bodies of the fuzz targets in `fuzz/`, which
+//! Arbitrary input, and what must hold for it: the bodies of the fuzz targets in `fuzz/`, which
 //! `cargo xtask fuzz` runs on inputs that it makes up, and `cargo test` on the seeds that are kept.
-//! Knows nothing of fuzzers.
+//! Must not depend on fuzzers.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a body says by a panic that something does not hold")]
 

@@ -96,7 +96,10 @@ impl World {
             (Write::Remove, Some(before)) => {
                 let is_told = |cid| decision.effects.contains(&Effect::SetToken(cid, None));
                 let in_silence = matches!(decision.outcome, Outcome::Abandoned);
-                assert!(in_silence || before.connections.iter().cloned().all(is_told), "who is not told keeps a token");
+                assert!(
+                    in_silence || before.connections.iter().cloned().all(is_told),
+                    "a connection that is not told keeps its token"
+                );
                 self.record = None;
             }
             (write, None) => panic!("{write:?} of nothing"),
@@ -131,7 +134,11 @@ pub(crate) fn device(input: &[u8]) {
     let now = Timestamp(1_000_000);
     let text = String::from_utf8_lossy(input);
     let given = challenge::mint(&keyring, &cid, now);
-    assert_eq!(challenge::verify(&keyring, &text, &cid, now), text == given.challenge, "a challenge of nobody's");
+    assert_eq!(
+        challenge::verify(&keyring, &text, &cid, now),
+        text == given.challenge,
+        "accepts a challenge that nobody gave out"
+    );
     assert!(!challenge::verify(&keyring, &given.challenge, &other, now));
     assert!(!challenge::verify(&keyring, &given.challenge, &cid, now.plus(given.expires_in + 1)));
     let mut forged = given.challenge.clone().into_bytes();

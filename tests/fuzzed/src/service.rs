@@ -102,7 +102,7 @@ fn request(supply: &mut Supply<'_>, key: &Json) -> (String, Vec<u8>) {
             json!({"cid": cid, "params": {"reloginKey": key}, "token": {"sid": supply.text()}}).to_string().into_bytes()
         }
     };
-    // What no bus would carry reaches no service.
+    // A payload that no bus would carry reaches no service.
     let is_subject = !subject.contains("..") && subject.is_ascii();
     (if is_subject { subject } else { "auth.session.login".to_owned() }, payload)
 }

@@ -14,7 +14,8 @@ pub(crate) fn session_record(input: &[u8]) {
     }
 }
 
-/// The browser's: a client that finds it resumes, or has nobody; and says the same of the same.
+/// The browser's record: a client that finds it resumes or has no user, and does the same with the
+/// same record.
 pub(crate) fn storage_record(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let client = Client::new(Config::new(ResourceId::parse("session").unwrap()));

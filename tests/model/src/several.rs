@@ -68,7 +68,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Nothing goes wrong but what may cross.
+    /// No faults: messages may only cross.
     pub const CALM: Self = Self {
         scripts: &[],
         doubled: 0,
@@ -93,15 +93,15 @@ pub enum Mutant {
     NoLookBehindAnswer,
     /// An instance is ready before it has read all of the bucket.
     ReadyTooEarly,
-    /// Whoever has told a connection something does not look again.
+    /// An instance that has told a connection something does not look again.
     NoSecondLook,
-    /// Whoever has told a connection something looks again without a read barrier.
+    /// An instance that has told a connection something looks again without a read barrier.
     SecondLookIsStale,
     /// A connection on two sessions stays on both.
     NobodySettles,
     /// A session that ends is not marked before its connections are told.
     EndIsNotMarked,
-    /// Whoever loses to another one that disposes of an overdue session tells the end as well.
+    /// An instance that loses the race to dispose of an overdue session tells the end as well.
     LoserTellsToo,
     /// Writes name no revision.
     NoCompare,
@@ -188,7 +188,7 @@ pub struct Instance {
     pub made: BTreeSet<SessionId>,
     /// Whether by its clock deadlines have passed.
     pub is_late: bool,
-    /// Of the new secret: 0 it knows nothing, 1 it takes it, 2 it signs with it.
+    /// The new secret: 0 is unknown to it, 1 it accepts it, 2 it signs with it.
     pub secret: u8,
     /// Whether another instance is gone, and it has not told connections again.
     pub misses: bool,
@@ -495,7 +495,7 @@ impl State {
     }
 }
 
-/// Equal if they show the same of themselves.
+/// States are equal if their debug texts are.
 impl Hash for State {
     fn hash<H: Hasher>(&self, state: &mut H) {
         struct Into<'a, H>(&'a mut H);

@@ -163,7 +163,7 @@ impl<'a> Cast<'a> {
         } else if let Some(number) = first.strip_suffix('!') {
             let number = number.parse()?;
             self.own_ids += 1;
-            // Not one of those that are in no transcript.
+            // Not an id of the harness itself.
             let id = self.own_ids - OWN_IDS + 100;
             self.client(number).await?.send(frame(&id.to_string(), rest)).await?;
             return self.frame(number, |text| id_of(text) == Some(id)).await;
@@ -209,7 +209,7 @@ impl<'a> Cast<'a> {
             let answer = r#"{"result":{"get":true,"call":"*"}}"#.to_owned();
             self.standing.push((format!("access.{}.>", self.name), answer));
         } else if matches!(first, "model" | "collection") {
-            let (subject, answer) = content(first).context("what is in it?")?;
+            let (subject, answer) = content(first).context("an answer without content")?;
             self.stand(subject, answer);
         } else if let Some(answer) = rest.strip_prefix(":= ") {
             self.stand(first.to_owned(), answer.to_owned());
@@ -485,7 +485,7 @@ fn headers(line: &str) -> Result<(&str, Vec<(String, String)>)> {
     let mut parts = line.split(" | ").flat_map(|part| part.strip_prefix("| ").or(Some(part)));
     let first = parts.next().unwrap_or_default();
     let headers = parts.map(|part| {
-        let (name, value) = part.split_once(": ").with_context(|| format!("`{part}` is no header"))?;
+        let (name, value) = part.split_once(": ").with_context(|| format!("`{part}` is not a header"))?;
         Ok((name.to_owned(), value.to_owned()))
     });
     match first.split_once(": ") {

@@ -1,5 +1,5 @@
 //! The two gateways, started once for each configuration that scripts ask for: Resgate and ours,
-//! with the same configuration file, on one NATS server. Knows no script.
+//! with the same configuration file, on one NATS server. Must not depend on scripts.
 
 use std::{
     collections::BTreeMap,
@@ -104,7 +104,7 @@ impl Gateways {
         Ok(Self { nats, folder, logs, _server: server, pairs: Mutex::default() })
     }
 
-    /// Where what happened is kept.
+    /// The folder of the logs.
     pub(crate) fn logs(&self) -> &Path {
         &self.logs
     }
@@ -190,7 +190,7 @@ fn start(kind: Kind, file: &Path, log: &Path) -> Result<Process> {
         Kind::Ours => (Part::Relogin, vec!["gateway".to_owned(), "--resgate-config".to_owned(), path]),
     };
     Process::start(&part.path()?, args, log, |command| {
-        // Nobody's own options take part.
+        // Options in the environment of the tests must not apply.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RELOGIN_")) {
             command.env_remove(name);
         }

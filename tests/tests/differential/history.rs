@@ -39,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Lives through one, and says how many events clients got.
 ///
 /// # Errors
-/// If a client was told what it cannot understand, or has not what the service has in the end; with
-/// the last that happened.
+/// If a client was sent something that does not fit, or ends with other contents than the service
+/// has. The error includes the last steps.
 pub(crate) async fn live(seed: u64, nats: &str, gateway: &Gateway) -> Result<usize> {
     let mut world = World::new(seed, nats, gateway).await?;
     let lived = world.live().await;
@@ -140,7 +140,7 @@ impl World {
                 self.tell(number, events).await
             }
             14 => {
-                // Not told: the reset finds it.
+                // No event tells of it: the reset finds it.
                 self.graph.mutate(number, &mut self.rng);
                 self.publish("system.reset", json!({ "resources": [self.graph.name_of(number)] }).to_string()).await
             }
@@ -319,7 +319,7 @@ impl World {
                         ensure!(has == content, "client {number} has {has}, and {rid} is {content}");
                     }
                     Known::Gone => {}
-                    Known::Nothing => anyhow::bail!("client {number} has {rid}, which never was"),
+                    Known::Nothing => anyhow::bail!("client {number} has {rid}, which never existed"),
                 }
             }
         }

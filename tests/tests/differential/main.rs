@@ -35,7 +35,7 @@ const AT_A_TIME: usize = 6;
 const ONLY: &str = "RELOGIN_DIFFERENTIAL";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scripts_come_to_the_same_at_both_gateways() -> Result<()> {
+async fn scripts_have_the_same_outcome_at_both_gateways() -> Result<()> {
     let only = env::var(ONLY).unwrap_or_default();
     let scripts = script::all()?.into_iter().enumerate().filter(|(_, script)| script.name.contains(&only));
     let scripts: Vec<_> = scripts.collect();
@@ -53,7 +53,7 @@ async fn scripts_come_to_the_same_at_both_gateways() -> Result<()> {
     let complaints: Vec<String> =
         outcomes.into_iter().filter_map(|outcome| outcome.err().map(|error| format!("{error:#}"))).collect();
     Arc::into_inner(gateways).context("all scripts have ended")?.stop().await?;
-    // Not an error, whose form would add a back trace through executors.
+    // A panic, because an error would be shown with a back trace through executors.
     assert!(complaints.is_empty(), "{} of {count} scripts:\n\n{}", complaints.len(), complaints.join("\n\n"));
     Ok(())
 }
@@ -82,7 +82,7 @@ fn judge(script: &Script, first: &Transcript, second: &Transcript) -> Result<()>
     let show = || first.show_beside(second, KINDS.map(Kind::name));
     let is_declared = declared != Difference::default();
     let is_whole = found == declared && is_declared == script.differs.is_some();
-    ensure!(is_whole, "{} differs otherwise than it says:\n{found}{}", script.name, show());
+    ensure!(is_whole, "{} does not differ as it declares:\n{found}{}", script.name, show());
     ensure!(!first.has_stopped(), "{}: it waits in vain at both\n{}", script.name, show());
     if env::var_os(ONLY).is_some() {
         println!("{}\n{}", script.name, show());
@@ -148,7 +148,7 @@ fn every_rule_has_scripts_and_every_script_a_rule() -> Result<()> {
     let bare: Vec<_> = rules.iter().filter(|(_, names)| names.is_empty()).collect();
     assert!(bare.is_empty(), "rules without scripts: {bare:#?}");
     let strangers: Vec<_> = names.symmetric_difference(&told).collect();
-    assert!(strangers.is_empty(), "scripts without a rule, or rules with scripts that are none: {strangers:#?}");
+    assert!(strangers.is_empty(), "scripts without a rule, or rules that name unknown scripts: {strangers:#?}");
     assert!(names.len() >= 150, "there are {} scripts", names.len());
     Ok(())
 }

@@ -15,7 +15,7 @@ const FRAMES: &[Rule] = &[
         ],
     ),
     ("binary frames are taken as text", &["binary_frames_are_taken_as_text"]),
-    ("of members with one name the last counts", &["a_frame_with_a_name_twice", "a_name_that_comes_twice"]),
+    ("of members with the same name the last one counts", &["a_frame_with_a_name_twice", "a_name_that_comes_twice"]),
     (
         "a bad method is an invalid request",
         &["bad_methods_are_invalid_requests", "names_of_letters_that_are_not_plain"],
@@ -68,7 +68,7 @@ const REQUESTS: &[Rule] = &[
     ),
     ("no responder is not found, at once", &["nobody_there_is_not_found_at_once"]),
     (
-        "an answer that begins with a letter is a pre-response, which starts the clock anew",
+        "an answer that begins with a letter is a pre-response, which restarts the clock",
         &[
             "a_pre_response_starts_the_clock_anew",
             "a_pre_response_may_shorten_the_time",

@@ -29,7 +29,7 @@
 //! - `GET /api/test/a {…} | Header: value`: an HTTP request;
 //! - `event.test.a.change {…}`: the service tells of something; `h1` is the first cid that came
 //!   with a request and is not that of a client;
-//! - `256 times 1! get.test.a`: so often;
+//! - `256 times 1! get.test.a`: as often as it says;
 //! - `ours@ …`, `resgate@ …`: something that happens at one of the gateways only.
 //!
 //! Below it, indented, what is waited for; all that comes is in the transcript in any case:

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn order_counts_within_a_stream_alone() {
+    fn order_matters_only_within_a_stream() {
         let one = of(&[("1<", "a"), ("2<", "x"), ("1<", "b")]);
         assert_eq!(one, of(&[("2<", "x"), ("1<", "a"), ("1<", "b")]));
         let other = of(&[("2<", "x"), ("1<", "b"), ("1<", "a")]);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_one_alone_is_a_difference_and_stands_beside_nothing() {
+    fn a_line_of_only_one_transcript_is_a_difference_and_stands_beside_nothing() {
         let (one, other) = (of(&[("1<", "a"), ("1<", "b"), ("1<", "c")]), of(&[("1<", "a"), ("1<", "c"), ("2<", "d")]));
         let difference = one.difference(&other);
         assert_eq!((difference.first, difference.second), (vec!["1< b".to_owned()], vec!["2< d".to_owned()]));

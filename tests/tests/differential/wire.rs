@@ -1,5 +1,6 @@
 //! What clients and services of scripts and histories are made of: WebSockets, HTTP requests and a
-//! connection to NATS whose messages all go into one queue. Knows neither scripts nor histories.
+//! connection to NATS whose messages all go into one queue. Must not depend on scripts or
+//! histories.
 
 use std::{fmt::Write as _, net::SocketAddr};
 
@@ -39,7 +40,7 @@ pub(crate) struct Request {
     pub(crate) text: String,
 }
 
-/// A service on NATS. Dropped, it hears nothing more.
+/// A service on NATS. It gets nothing more once it is dropped.
 pub(crate) struct Service {
     nats: async_nats::Client,
     listener: JoinHandle<()>,
@@ -86,7 +87,7 @@ pub(crate) struct Response {
     pub(crate) body: String,
 }
 
-/// A WebSocket. Dropped, it ends without a close frame.
+/// A WebSocket, which ends without a close frame when it is dropped.
 pub(crate) struct Client {
     sink: SplitSink<WebSocketStream<TcpStream>, Message>,
     reader: JoinHandle<()>,
@@ -208,7 +209,7 @@ impl Response {
     }
 
     fn parse(text: &str, is_head: bool) -> Result<Self> {
-        let (head, body) = text.split_once("\r\n\r\n").context("no whole response")?;
+        let (head, body) = text.split_once("\r\n\r\n").context("an incomplete response")?;
         let mut lines = head.lines();
         let status = lines.next().and_then(|line| line.split(' ').nth(1)).context("no status")?.to_owned();
         let headers: Vec<_> = lines
@@ -224,12 +225,12 @@ impl Response {
 fn unchunked(mut text: &str) -> Result<String> {
     let mut whole = String::new();
     loop {
-        let (length, rest) = text.split_once("\r\n").context("no whole chunk")?;
-        let length = usize::from_str_radix(length, 16).context("no length of a chunk")?;
+        let (length, rest) = text.split_once("\r\n").context("an incomplete chunk")?;
+        let length = usize::from_str_radix(length, 16).context("a chunk without a length")?;
         if length == 0 {
             return Ok(whole);
         }
-        let Some(chunk) = rest.get(..length) else { bail!("no whole chunk") };
+        let Some(chunk) = rest.get(..length) else { bail!("an incomplete chunk") };
         whole.push_str(chunk);
         text = rest[length..].trim_start_matches("\r\n");
     }

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_too_large_is_an_error() {
+    fn a_response_that_would_be_too_large_is_an_error() {
         // Each twice in the one before: a million times the last one.
         let names: Vec<_> = (0..21).map(|n| format!("r{n}")).collect();
         let texts: Vec<_> =
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_of_references_is_no_deep_recursion() {
+    fn a_long_chain_of_references_causes_no_deep_recursion() {
         let names: Vec<_> = (0..20_000).map(|n| format!("r{n}")).collect();
         let texts: Vec<_> = (1..20_000).map(|n| format!(r#"[{{"rid":"r{n}"}}]"#)).chain(["[]".into()]).collect();
         let found: Vec<_> = names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_named_is_not_found() {
+    fn paths_that_name_no_resource_are_not_found() {
         for path in [
             "",
             "/",
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn methods_that_are_not_allowed_and_bad_bodies_are_refused() {
         assert_eq!(asked("PATCH", "a", ""), "system.methodNotAllowed");
         assert_eq!(asked("TRACE", "a", ""), "system.methodNotAllowed");
         assert_eq!(asked("POST", "a/b", "{"), "system.badRequest");
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_resource_s_path_leads_back_to_it() {
+    fn the_path_of_a_resource_leads_back_to_it() {
         for (rid, path) in [
             ("test.model", "/api/test/model"),
             ("a.b/c%d#e.f=g?q=1.5/6&r", "/api/a/b%2Fc%25d%23e/f=g?q=1.5/6&r"),

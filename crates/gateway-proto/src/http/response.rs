@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_a_service_asks_for_comes_first() {
+    fn a_status_set_by_a_service_takes_precedence() {
         let (status, _, body) = respond(Some(402), result("[1]"), "POST");
         assert_eq!((status, body.as_str()), (402, r#"{"code":"system.accessDenied","message":"Access denied"}"#));
         let (status, _, body) = respond(Some(404), Outcome::Error(Error::new("a.b", "c")), "GET");

@@ -37,7 +37,7 @@ fn access_is_asked_once_for_a_resource_that_is_subscribed_to() {
 }
 
 #[test]
-fn without_a_subscription_it_is_asked_for_every_call() {
+fn without_a_subscription_access_is_asked_for_every_call() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -62,7 +62,7 @@ fn without_a_subscription_it_is_asked_for_every_call() {
 }
 
 #[test]
-fn only_decisions_are_kept() {
+fn only_granted_or_denied_access_is_kept() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -108,7 +108,7 @@ fn only_decisions_are_kept() {
 }
 
 #[test]
-fn after_a_reaccess_event_a_resource_s_events_wait_for_the_answer() {
+fn after_a_reaccess_event_the_events_of_a_resource_wait_for_the_answer() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -164,7 +164,7 @@ fn after_a_reaccess_event_a_resource_s_events_wait_for_the_answer() {
 }
 
 #[test]
-fn an_answer_from_before_the_change_counts_for_nothing() {
+fn an_access_answer_from_before_a_change_is_ignored() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -193,7 +193,7 @@ fn an_answer_from_before_the_change_counts_for_nothing() {
 }
 
 #[test]
-fn granted_access_is_asked_again_if_it_changes_before_the_resource_is_there() {
+fn access_is_asked_again_if_it_changes_before_the_resource_is_loaded() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -296,7 +296,7 @@ fn a_reset_of_access_asks_for_every_matching_subscription() {
 }
 
 #[test]
-fn events_wait_no_longer_than_for_a_subscription_that_is_still_there() {
+fn a_reaccess_after_the_unsubscription_releases_waiting_events() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -333,7 +333,7 @@ fn events_wait_no_longer_than_for_a_subscription_that_is_still_there() {
 }
 
 #[test]
-fn a_resource_that_comes_back_is_asked_for_access_again() {
+fn access_to_a_resource_that_comes_back_is_asked_again() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -377,7 +377,7 @@ fn a_resource_that_comes_back_is_asked_for_access_again() {
 }
 
 #[test]
-fn access_to_what_could_not_be_had_is_asked_for_each_time() {
+fn access_to_a_resource_that_cannot_be_loaded_is_asked_each_time() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -425,7 +425,7 @@ fn access_to_what_could_not_be_had_is_asked_for_each_time() {
 }
 
 #[test]
-fn who_comes_back_to_a_resource_that_could_not_be_had_waits_for_access_as_well() {
+fn a_new_subscription_to_a_resource_that_failed_to_load_waits_for_access_too() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

@@ -41,7 +41,7 @@ fn requests_count_by_method_kind_outcome_and_time() {
         let named: Vec<_> = RequestOutcome::ALL.map(name).into_iter().filter(|(_, count)| *count > 0).collect();
         (pending, named)
     };
-    // c was asked for, and stays asked for until nobody wants it for a while; d still is.
+    // c was requested, and stays cached for a while after its last use; d is still requested.
     assert_eq!(outcomes(RequestKind::Get), (2, vec![("result", 1)]));
     assert_eq!(outcomes(RequestKind::Access), (1, vec![("result", 1), ("given_up", 1)]));
     assert_eq!(outcomes(RequestKind::Call), (0, vec![("error", 1), ("timeout", 1), ("refused", 1)]));
@@ -52,7 +52,7 @@ fn requests_count_by_method_kind_outcome_and_time() {
     assert_eq!((stats.names, stats.resources, stats.subscriptions), (3, 3, 1));
     assert_eq!(stats.content_bytes, "{\"result\":{\"model\":{\"x\":1}}}".len());
 
-    // After a loss nothing is left but what was counted.
+    // After the loss of the bus only the totals are left.
     bench.run("down");
     let stats = bench.gateway.stats();
     assert_eq!((stats.names, stats.resources, stats.subscriptions, stats.request_bytes), (0, 0, 0, 0));

@@ -1,5 +1,5 @@
-//! Work for thousands of connections at once: it is done a little at a time, and no client can
-//! tell.
+//! Work for thousands of connections at once is done a little at a time, and clients cannot tell
+//! the difference.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,7 +16,7 @@ struct Bench {
     released: BTreeSet<Tag>,
     texts: BTreeMap<ConnectionKey, Vec<String>>,
     closed: Vec<ConnectionKey>,
-    /// How many actions came of one input at the most.
+    /// The most actions that one input has caused.
     most_actions: usize,
 }
 
@@ -73,8 +73,7 @@ impl Bench {
         self.most_actions = self.most_actions.max(actions);
     }
 
-    /// Lets everything come to rest. Everybody may see everything, and each resource has this
-    /// content.
+    /// Lets everything come to rest. All access is granted, and each resource has this content.
     fn settle(&mut self, content: &str) {
         loop {
             if self.gateway.has_work() {
@@ -96,7 +95,7 @@ const CROWD: u64 = 2000;
 
 const EMPTY: &str = r#"{"result":{"model":{"n":0}}}"#;
 
-/// A model that a crowd is subscribed to, each of whom has heard nothing since.
+/// Subscribes a crowd to a model, and forgets what it was sent until then.
 fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
     let crowd: Vec<_> = (1..=CROWD).map(|number| bench.open(number)).collect();
     for connection in &crowd {
@@ -107,9 +106,9 @@ fn crowd(bench: &mut Bench) -> Vec<ConnectionKey> {
     bench.most_actions = 0;
     crowd
 }
-/// An event was once as much work in one go as it has subscribers.
+/// An event was once told to all of its subscribers in one go.
 #[test]
-fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
+fn an_event_is_told_to_a_few_at_a_time_and_others_are_served_in_between() {
     let mut bench = Bench::new(Config::default());
     let crowd = crowd(&mut bench);
     let other = bench.open(CROWD + 1);
@@ -118,10 +117,10 @@ fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     }
     assert!(bench.gateway.has_work(), "not all have been told");
     bench.frame(other, r#"{"id":1,"method":"version"}"#);
-    assert_eq!(bench.texts[&other].len(), 1, "others come in between");
+    assert_eq!(bench.texts[&other].len(), 1, "others are served in between");
 
-    // Whoever comes in between has it all with the resource; whoever is told in between has it
-    // before.
+    // A client that gets the resource in between sees the effect of all events; a subscriber that
+    // sends a request in between is told of them before the answer.
     bench.frame(other, r#"{"id":2,"method":"get.a"}"#);
     while !bench.asked.is_empty() {
         let (tag, _) = bench.asked.pop_front().unwrap();
@@ -131,7 +130,7 @@ fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     let last = crowd[crowd.len() - 1];
     assert_eq!(bench.texts.get(&last), None);
     bench.frame(last, r#"{"id":2,"method":"version"}"#);
-    assert_eq!(bench.texts[&last].len(), 4, "what it is told of later must not overtake what it was to be told before");
+    assert_eq!(bench.texts[&last].len(), 4, "the answer must not overtake earlier events");
     bench.settle(EMPTY);
     for connection in &crowd {
         let texts = bench.texts[connection].iter().filter(|text| text.contains("event"));
@@ -142,16 +141,15 @@ fn an_event_is_told_to_so_many_at_a_time_and_others_come_in_between() {
     assert!(bench.most_actions <= 600, "{} actions in one stretch", bench.most_actions);
 }
 
-/// What is told before a resource is deleted comes before that, to everybody, although it is no
-/// more.
+/// They come before the deletion, although the resource is gone by then.
 #[test]
-fn a_resource_that_is_deleted_is_told_of_to_the_end() {
+fn events_from_before_a_deletion_reach_every_subscriber() {
     let mut bench = Bench::new(Config::default());
     let crowd = crowd(&mut bench);
     bench.event("a", "change", r#"{"values":{"n":1}}"#);
     bench.event("a", "custom", "7");
     bench.event("a", "delete", "");
-    // Who gets it again hears nothing of that.
+    // A client that subscribes afterwards is told of none of them.
     let other = bench.open(CROWD + 1);
     bench.frame(other, r#"{"id":1,"method":"subscribe.a"}"#);
     bench.settle(r#"{"result":{"model":{"n":5}}}"#);
@@ -165,9 +163,9 @@ fn a_resource_that_is_deleted_is_told_of_to_the_end() {
     }
 }
 
-/// What a service takes back is not seen by anybody whom the news has not reached yet.
+/// A subscriber that has not been told of the change yet must not see what a service has revoked.
 #[test]
-fn access_that_may_have_changed_is_asked_for_before_anything_else_is_done() {
+fn access_that_may_have_changed_is_asked_again_before_a_request_is_answered() {
     let mut bench = Bench::new(Config::default());
     let crowd = crowd(&mut bench);
     bench.event("a", "reaccess", "");
@@ -175,11 +173,11 @@ fn access_that_may_have_changed_is_asked_for_before_anything_else_is_done() {
     bench.asked.clear();
     bench.frame(last, r#"{"id":2,"method":"get.a"}"#);
     let text = bench.texts.get(&last);
-    assert!(text.is_none(), "answered by what was known of access before: {text:?}");
+    assert!(text.is_none(), "answered by the access from before: {text:?}");
 }
-/// The oldest news was once told to all subscribers in one go.
+/// The oldest notice was once told to all subscribers in one go.
 #[test]
-fn while_too_much_is_to_be_told_nothing_more_is_wanted_of_the_bus() {
+fn with_too_many_untold_notices_the_gateway_says_that_it_is_behind() {
     let mut bench = Bench::new(Config { max_untold_notices: 3, ..Config::default() });
     let crowd = crowd(&mut bench);
     for n in 1..=4 {
@@ -200,7 +198,7 @@ fn while_too_much_is_to_be_told_nothing_more_is_wanted_of_the_bus() {
 }
 /// A lost bus was once as much work in one go as there were connections and subscriptions.
 #[test]
-fn a_lost_bus_ends_connections_and_requests_so_many_at_a_time() {
+fn a_lost_bus_ends_connections_and_requests_a_few_at_a_time() {
     let mut bench = Bench::new(Config::default());
     let crowd = crowd(&mut bench);
     bench.frame(crowd[0], r#"{"id":2,"method":"call.a.b"}"#);
@@ -213,7 +211,7 @@ fn a_lost_bus_ends_connections_and_requests_so_many_at_a_time() {
     assert!(bench.gateway.has_work(), "not all are closed");
     bench.frame(other, r#"{"id":1,"method":"version"}"#);
     assert_eq!(bench.texts[&other].len(), 1, "new ones are served meanwhile");
-    // Of those that do not know it yet nothing is taken.
+    // Frames of connections that are still to be closed are ignored.
     bench.frame(crowd[crowd.len() - 1], r#"{"id":9,"method":"version"}"#);
     bench.settle(EMPTY);
     assert_eq!(bench.closed, crowd);

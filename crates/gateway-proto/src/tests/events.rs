@@ -134,7 +134,7 @@ fn custom_events_go_through_as_they_are() {
 }
 
 #[test]
-fn a_deleted_resource_is_over() {
+fn a_deletion_ends_the_resource_and_its_subscriptions() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -263,7 +263,7 @@ fn clients_before_1_2_1_see_no_soft_references_and_no_data() {
 }
 
 #[test]
-fn what_is_left_of_a_deleted_resource_cannot_be_subscribed_to() {
+fn a_reference_to_a_deleted_resource_cannot_be_subscribed_to() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

@@ -44,7 +44,7 @@ fn an_event_in_the_meantime_is_in_the_response() {
 }
 
 #[test]
-fn who_may_not_have_it_is_told_so() {
+fn a_denied_missing_or_unanswered_resource_is_an_error_response() {
     check(&expect![[r#"
         request 1 c1 GET a
           listen conn.c1.token
@@ -113,7 +113,7 @@ fn a_method_is_called() {
 }
 
 #[test]
-fn what_services_say_about_the_response_is_done() {
+fn services_set_the_status_and_headers_of_responses() {
     check(&expect![[r#"
         request 1 c1 GET a
           listen conn.c1.token
@@ -190,7 +190,7 @@ fn header_authentication_comes_first() {
 }
 
 #[test]
-fn who_does_not_wait_leaves_nothing_behind() {
+fn an_aborted_request_leaves_nothing_behind() {
     check(&expect![[r#"
         request 1 c1 GET a
           listen conn.c1.token

@@ -19,7 +19,7 @@ impl Gateway {
     pub(super) fn check_invariants(&self) {
         for connection in self.connections.values() {
             connection.check_inbox();
-            // In the middle of a job, its books need not be right.
+            // In the middle of a job, counts may be off.
             if !connection.is_busy() {
                 connection.check_invariants();
             }

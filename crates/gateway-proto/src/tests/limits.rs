@@ -1,4 +1,4 @@
-//! Bounds: what passes them costs nobody but the one who does.
+//! Limits: exceeding one harms nobody but the client that does.
 
 use std::collections::VecDeque;
 
@@ -49,7 +49,7 @@ fn twenty_thousand_calls_at_once_are_all_answered() {
 }
 
 #[test]
-fn one_resource_is_directly_subscribed_to_so_often_at_most() {
+fn direct_subscriptions_to_one_resource_are_bounded_in_number() {
     check_with(
         Config { max_direct_subscriptions: 2, ..Config::default() },
         &expect![[r#"
@@ -94,7 +94,7 @@ fn one_resource_is_directly_subscribed_to_so_often_at_most() {
 }
 
 #[test]
-fn one_connection_is_subscribed_to_so_many_resources_at_most() {
+fn one_connection_is_subscribed_to_a_bounded_number_of_resources() {
     check_with(
         Config { max_resources: 3, ..Config::default() },
         &expect![[r#"
@@ -134,7 +134,7 @@ fn one_connection_is_subscribed_to_so_many_resources_at_most() {
 }
 
 #[test]
-fn who_makes_too_many_events_wait_is_closed() {
+fn a_connection_with_too_many_waiting_events_is_closed() {
     check_with(
         Config { max_held_events: 2, ..Config::default() },
         &expect![[r#"
@@ -182,7 +182,7 @@ fn who_makes_too_many_events_wait_is_closed() {
 }
 
 #[test]
-fn who_makes_events_of_too_many_bytes_wait_is_closed() {
+fn a_connection_with_too_many_bytes_of_waiting_events_is_closed() {
     check_with(
         Config { max_held_bytes: 1000, ..Config::default() },
         &expect![[r#"
@@ -258,7 +258,7 @@ fn subjects_are_no_longer_than_the_bus_takes() {
 }
 
 #[test]
-fn without_a_delay_nothing_is_kept() {
+fn without_an_unsubscribe_delay_no_resource_is_kept() {
     check_with(
         Config { unsubscribe_delay: std::time::Duration::ZERO, ..Config::default() },
         &expect![[r#"
@@ -326,7 +326,7 @@ fn a_bus_that_refuses_a_subscription_fails_those_who_need_it() {
 }
 
 #[test]
-fn who_has_a_resource_whose_events_are_refused_is_told() {
+fn subscribers_are_told_when_the_bus_refuses_the_events_of_a_resource() {
     let mut bench = Bench::new(Config::default());
     bench.run("open 1 c1");
     bench.run("1> 1 subscribe.a");
@@ -363,7 +363,7 @@ fn who_has_a_resource_whose_events_are_refused_is_told() {
 }
 
 #[test]
-fn what_nobody_wants_is_bounded_and_the_oldest_goes_first() {
+fn idle_resources_are_bounded_and_the_oldest_goes_first() {
     check_with(
         Config { max_idle_resources: 2, ..Config::default() },
         &expect![[r#"
@@ -456,7 +456,7 @@ fn what_nobody_wants_is_bounded_and_the_oldest_goes_first() {
 }
 
 #[test]
-fn so_many_resources_are_fetched_again_at_a_time() {
+fn resources_are_fetched_again_a_few_at_a_time() {
     check_with(
         Config { max_reloads: 2, ..Config::default() },
         &expect![[r#"
@@ -690,9 +690,9 @@ fn requests_under_way_are_counted_in_bytes() {
     );
 }
 
-/// As many subscriptions as one frame after the other can make, as long as they are let be.
+/// Each frame subscribes to something new, and those beyond the limit are refused.
 #[test]
-fn a_connection_gets_no_more_subscriptions_than_it_may_have_bytes() {
+fn subscriptions_of_many_frames_stay_within_their_byte_limit() {
     let config = Config { max_subscription_bytes: 2 << 20, ..Config::default() };
     let most = config.max_subscription_bytes;
     for (length, frames) in [(60_000, 100), (4_000, 200), (10, 1_200)] {

@@ -48,7 +48,7 @@ fn a_redirection_or_an_error_status_rejects() {
 }
 
 #[test]
-fn what_fails_keeps_nobody_out() {
+fn a_failed_header_authentication_keeps_nobody_out() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -82,7 +82,7 @@ fn what_fails_keeps_nobody_out() {
 }
 
 #[test]
-fn who_leaves_before_the_answer_leaves_nothing_behind() {
+fn a_connection_closed_before_the_answer_leaves_nothing_behind() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

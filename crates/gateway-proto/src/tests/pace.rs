@@ -1,4 +1,4 @@
-//! Work that one connection orders: so much at a time, and others in between.
+//! Work that one connection causes is done a little at a time, and others are served in between.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,10 +17,10 @@ struct Bench {
     token_listeners: BTreeMap<String, Tag>,
     event_listeners: BTreeMap<String, Tag>,
     frames: BTreeMap<ConnectionKey, usize>,
-    /// How many requests came of all inputs, and how many actions of one at the most.
+    /// The requests that all inputs have caused, and the most actions that one has.
     requests: usize,
     most_actions: usize,
-    /// How many subscriptions came or went with one input at the most.
+    /// The most subscriptions that came or went with one input.
     most_changes: usize,
     /// What each connection was sent last.
     last: BTreeMap<ConnectionKey, String>,
@@ -123,9 +123,9 @@ fn empty(_: &str) -> String {
     r#"{"result":{"model":{}}}"#.to_owned()
 }
 
-/// Each relogin of such a user was as many access requests as there are subscriptions, at once.
+/// Each relogin once sent an access request for every subscription at once.
 #[test]
-fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
+fn token_events_send_a_few_access_requests_at_a_time_and_others_are_served_in_between() {
     const SUBSCRIPTIONS: usize = 5000;
     let mut bench = Bench::new(Config::default());
     let (many, other) = (bench.open(1), bench.open(2));
@@ -137,12 +137,12 @@ fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
     bench.token(1, 0);
     bench.settle(empty);
     (bench.requests, bench.most_actions) = (0, 0);
-    // Two keys, in turn, each before all is asked because of the one before.
+    // Each token comes before all the access requests for the previous one have been sent.
     for token in 1..=200 {
         bench.token(1, token);
         assert!(bench.asked.len() <= 32, "{} requests at once", bench.asked.len());
         bench.frame(other, r#"{"id":1,"method":"get.b"}"#);
-        // What the other has asked is behind 32 requests at the most.
+        // At most 32 requests are ahead of the other client's.
         for _ in 0..100 {
             bench.step(empty);
         }
@@ -170,7 +170,7 @@ fn token_events_ask_for_access_so_many_at_a_time_and_others_come_in_between() {
 }
 
 #[test]
-fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
+fn references_are_loaded_a_few_at_a_time() {
     let content = |name: &str| match name {
         "list" => {
             let references: Vec<_> = (0..1000).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
@@ -189,12 +189,16 @@ fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
             bench.frame(other, r#"{"id":1,"method":"get.b"}"#);
         }
         if steps == 300 {
-            assert_eq!((bench.frames.get(&many), bench.frames[&other]), (None, 1), "the other waits no longer");
+            assert_eq!(
+                (bench.frames.get(&many), bench.frames[&other]),
+                (None, 1),
+                "the other client is served meanwhile"
+            );
         }
     }
     assert_eq!(bench.frames[&many], 1);
     (bench.most_actions, bench.requests) = (0, 0);
-    // What is cached needs no requests, and takes its time as well.
+    // Cached resources need no requests, and are taken in bit by bit as well.
     let third = bench.open(3);
     bench.frame(third, r#"{"id":1,"method":"subscribe.list"}"#);
     bench.settle(content);
@@ -208,7 +212,7 @@ fn what_a_resource_refers_to_is_loaded_so_much_at_a_time() {
     assert_eq!(bench.gateway.shared.subscription_bytes, 0);
 }
 
-/// A list of so many models, and the models.
+/// The content of a list of that many models, and of the models.
 fn list_of(references: usize) -> impl Fn(&str) -> String {
     move |name| {
         if name == "list" {
@@ -221,10 +225,10 @@ fn list_of(references: usize) -> impl Fn(&str) -> String {
 }
 /// A tree was once taken in, sent and dropped in one go each, however large it was.
 #[test]
-fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
+fn a_large_tree_comes_and_goes_a_little_at_a_time_and_others_are_served_in_between() {
     const REFERENCES: usize = 5000;
     let content = list_of(REFERENCES);
-    // What nobody wants goes at once: so it is seen how much that is.
+    // Unused resources go at once, so that `most_changes` counts them.
     let mut bench = Bench::new(Config { unsubscribe_delay: Duration::ZERO, ..Config::default() });
     let (many, other) = (bench.open(1), bench.open(2));
     let mut others = 0;
@@ -242,14 +246,14 @@ fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
         assert_eq!(
             (bench.frames.get(&many), bench.frames[&other]),
             ((turn > 1).then_some(&2), others),
-            "the tree is out"
+            "the other client had to wait until the tree was sent"
         );
         bench.settle(&content);
         assert_eq!(bench.last[&many].matches("\"a.").count(), 2 * REFERENCES);
         bench.frame(many, r#"{"id":2,"method":"unsubscribe.list"}"#);
         bench.frame(other, r#"{"id":1,"method":"unsubscribe.b"}"#);
         others += 1;
-        assert_eq!((bench.frames[&many], bench.frames[&other]), (2 * turn - 1, others), "it is gone already");
+        assert_eq!((bench.frames[&many], bench.frames[&other]), (2 * turn - 1, others), "the other client had to wait");
         bench.settle(&content);
         assert_eq!((bench.frames[&many], bench.subscriptions()), (2 * turn, 0));
     }
@@ -258,9 +262,9 @@ fn a_large_tree_comes_and_goes_so_much_at_a_time_and_others_come_in_between() {
     assert_eq!(bench.gateway.shared.subscription_bytes, 0);
 }
 
-/// What comes for a connection whose tree is being dropped is as if the tree was gone already.
+/// For such inputs it is as if the tree was gone already.
 #[test]
-fn what_comes_while_a_tree_is_dropped_comes_after_that() {
+fn inputs_that_arrive_while_a_tree_is_dropped_take_effect_after_it() {
     let content = list_of(3000);
     let mut bench = Bench::new(Config::default());
     let (many, other) = (bench.open(1), bench.open(2));
@@ -275,7 +279,7 @@ fn what_comes_while_a_tree_is_dropped_comes_after_that() {
     bench.frame(many, r#"{"id":3,"method":"subscribe.a.2999"}"#);
     bench.event("a.2999", "change", r#"{"values":{"x":1}}"#);
     bench.token(1, 7);
-    assert_eq!((bench.frames[&many], bench.frames[&other]), (1, 5), "what is others' does not wait");
+    assert_eq!((bench.frames[&many], bench.frames[&other]), (1, 5), "the other client does not wait");
     bench.settle(&content);
     // The answers to the two requests, the second with the resource as it is now; no event.
     assert_eq!(bench.frames[&many], 3);
@@ -284,9 +288,9 @@ fn what_comes_while_a_tree_is_dropped_comes_after_that() {
     assert_eq!(bench.last[&many], r#"{"event":"a.2999.change","data":{"values":{"x":2}}}"#);
 }
 
-/// It may have been given for the token of before.
+/// The answer may have been given for the previous token.
 #[test]
-fn an_access_answer_that_waits_behind_a_token_is_asked_for_again() {
+fn access_is_asked_again_if_its_answer_waits_behind_a_token() {
     let content = list_of(3000);
     let mut bench = Bench::new(Config::default());
     let many = bench.open(1);
@@ -333,7 +337,7 @@ fn while_too_much_waits_for_a_connection_more_is_done_with_each_input() {
 /// All of it was once done in one go.
 #[test]
 #[should_panic(expected = "closed: too many events are waiting")]
-fn if_too_much_waits_for_a_connection_all_the_same_it_is_closed() {
+fn a_connection_whose_work_still_piles_up_is_closed() {
     let content = list_of(3000);
     let mut bench = Bench::new(Config { max_held_events: 10, ..Config::default() });
     let many = bench.open(1);
@@ -349,7 +353,7 @@ fn if_too_much_waits_for_a_connection_all_the_same_it_is_closed() {
 }
 
 #[test]
-fn what_many_requests_ask_for_is_looked_through_once() {
+fn many_requests_for_one_resource_look_through_it_once() {
     let content = |name: &str| match name {
         "list" => {
             let references: Vec<_> = (0..300).map(|number| format!(r#"{{"rid":"a.{number}"}}"#)).collect();
@@ -370,11 +374,11 @@ fn what_many_requests_ask_for_is_looked_through_once() {
         most_waiting = most_waiting.max(waiting.sum());
     }
     assert_eq!(bench.frames[&many], 200);
-    assert!(most_waiting <= 301, "{most_waiting} times somebody waited for a resource");
+    assert!(most_waiting <= 301, "{most_waiting} tasks waited for resources");
 }
 
 #[test]
-fn names_hear_of_a_system_reset_one_after_the_other_and_before_their_events() {
+fn a_system_reset_reaches_names_one_after_the_other_and_before_their_events() {
     let mut bench = Bench::new(Config::default());
     let many = bench.open(1);
     for number in 0..1000 {
@@ -385,7 +389,7 @@ fn names_hear_of_a_system_reset_one_after_the_other_and_before_their_events() {
     let payload = r#"{"resources":[">"],"access":["a.*"]}"#;
     bench.handle(Input::Message { tag: Tag(1), subject: "system.reset", payload: payload.as_bytes() });
     assert!(bench.gateway.has_work());
-    // The last of them has not heard of it. Its event waits all the same.
+    // The reset has not reached the last name yet, but its event waits already.
     let subject = "event.a.999.custom";
     let frames = bench.frames[&many];
     let tag = bench.event_listeners["event.a.999.*"];
@@ -398,7 +402,7 @@ fn names_hear_of_a_system_reset_one_after_the_other_and_before_their_events() {
 }
 
 #[test]
-fn connections_hear_of_a_token_reset_one_after_the_other() {
+fn a_token_reset_reaches_connections_one_after_the_other() {
     let mut bench = Bench::new(Config::default());
     for number in 0..500 {
         bench.open(number);
@@ -418,7 +422,7 @@ fn connections_hear_of_a_token_reset_one_after_the_other() {
 }
 
 #[test]
-fn events_of_what_waits_for_its_turn_wait_too() {
+fn events_of_a_resource_wait_while_it_waits_for_its_access_request() {
     check_with(
         Config { max_rechecks: 1, ..Config::default() },
         &expect![[r#"
@@ -495,7 +499,7 @@ fn events_of_what_waits_for_its_turn_wait_too() {
 }
 
 #[test]
-fn what_waits_to_be_loaded_can_be_had_at_once_by_its_own_name() {
+fn a_subscription_loads_at_once_a_resource_that_waits_as_a_reference() {
     check_with(
         Config { max_reference_loads: 1, ..Config::default() },
         &expect![[r#"

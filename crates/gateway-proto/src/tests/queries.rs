@@ -6,7 +6,7 @@ use super::{check, check_with};
 use crate::Config;
 
 #[test]
-fn a_plain_resource_hears_its_events_by_whatever_query_it_was_asked_for() {
+fn a_plain_resource_gets_its_events_whatever_query_it_was_requested_with() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -290,7 +290,7 @@ fn answers_to_query_requests_may_be_anything() {
 }
 
 #[test]
-fn who_leaves_ends_a_query_request_and_what_waits_for_it() {
+fn unsubscribing_ends_a_query_request_and_releases_the_events_behind_it() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -359,7 +359,7 @@ fn a_reset_during_a_query_event_outdates_an_answer_that_waits() {
 }
 
 #[test]
-fn so_many_query_requests_are_under_way_at_a_time() {
+fn a_few_query_requests_are_under_way_at_a_time() {
     check_with(
         Config { max_query_requests: 2, ..Config::default() },
         &expect![[r#"
@@ -492,7 +492,7 @@ fn the_events_of_a_name_are_listened_to_for_a_while_after_its_last_query() {
 }
 
 #[test]
-fn names_that_nobody_wants_are_kept_in_a_bounded_number() {
+fn unused_names_are_kept_in_a_bounded_number() {
     check_with(
         Config { max_idle_resources: 1, ..Config::default() },
         &expect![[r#"
@@ -538,7 +538,7 @@ fn names_that_nobody_wants_are_kept_in_a_bounded_number() {
 }
 
 #[test]
-fn one_connection_has_one_resource_by_so_many_names_at_most() {
+fn one_connection_has_one_resource_by_a_bounded_number_of_names() {
     check_with(
         Config { max_direct_subscriptions: 2, ..Config::default() },
         &expect![[r#"

@@ -1,6 +1,6 @@
 //! Many random runs of clients and services against the machine. A client keeps what it was sent as
-//! the protocol says, and must never be told of what it has not got, lack what it was referred to,
-//! or end with anything else than the services have.
+//! the protocol says. It must never get an event of a resource that it does not have, lack a
+//! resource that another one refers to, or end with other contents than the services have.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -37,7 +37,7 @@ fn clients_have_what_services_have() {
     }
 }
 
-/// Repeatable chance.
+/// A repeatable source of random numbers.
 struct Chance(u64);
 
 impl Chance {
@@ -73,7 +73,7 @@ struct Client {
     /// Requests that wait for an answer.
     open: BTreeMap<u64, (String, ResourceId, u32)>,
     direct: BTreeMap<ResourceId, u32>,
-    /// What it was sent; none for what it was sent an error.
+    /// The resources it was sent; none for those it was sent an error for.
     has: BTreeMap<ResourceId, Option<Content>>,
     deleted: BTreeSet<ResourceId>,
     log: VecDeque<String>,
@@ -121,11 +121,11 @@ impl World {
             gateway.inline = 0;
         }
         if seed % 5 < 3 {
-            // Whatever comes waits for the news that come before it.
+            // Inputs wait for the notices that come before them.
             gateway.catch_up = usize::try_from(seed % 5).unwrap();
         }
         if seed % 3 != 1 {
-            // Others come in between whatever a connection does.
+            // Others are served between any two steps of a connection.
             (gateway.shared.jobs_at_once, gateway.shared.jobs_a_turn) = (1, 1);
         }
         let mut world = Self {

@@ -1,11 +1,11 @@
-//! Resources that refer to others, and what of them a client has.
+//! Resources that refer to others, and which of them a client has.
 
 use expect_test::expect;
 
 use super::check;
 
 #[test]
-fn what_a_resource_refers_to_comes_along() {
+fn referenced_resources_come_along() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -125,7 +125,7 @@ fn new_references_are_loaded_before_their_event_and_events_behind_it_wait() {
 }
 
 #[test]
-fn a_collection_s_values_bring_what_they_refer_to_and_take_it_away() {
+fn values_of_a_collection_bring_the_resources_they_refer_to_and_take_them_away() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -178,7 +178,7 @@ fn a_moved_reference_is_not_sent_again() {
 }
 
 #[test]
-fn what_the_client_let_go_in_the_meantime_is_sent_again() {
+fn a_resource_unsubscribed_in_the_meantime_is_sent_again() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -212,7 +212,7 @@ fn what_the_client_let_go_in_the_meantime_is_sent_again() {
 }
 
 #[test]
-fn a_parent_s_new_reference_may_be_overtaken_by_its_end() {
+fn a_parent_may_be_unsubscribed_before_its_new_reference_is_loaded() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -238,7 +238,7 @@ fn a_parent_s_new_reference_may_be_overtaken_by_its_end() {
 }
 
 #[test]
-fn what_could_not_be_had_is_asked_for_again_when_it_is_wanted_again() {
+fn a_reference_that_failed_to_load_is_fetched_when_it_is_subscribed_to() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -303,7 +303,7 @@ fn references_are_shared_by_connections() {
 }
 
 #[test]
-fn what_a_get_brings_stays_if_something_refers_to_it() {
+fn a_resource_brought_by_a_get_stays_if_something_refers_to_it() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

@@ -1,4 +1,4 @@
-//! Frames, versions, and what becomes of requests on the bus.
+//! Frames, versions, and the outcomes of requests on the bus.
 
 use expect_test::expect;
 
@@ -126,7 +126,7 @@ fn a_service_has_three_seconds_unless_it_asks_for_more() {
 }
 
 #[test]
-fn a_closed_connection_asks_for_nothing_any_more() {
+fn a_closed_connection_sends_no_more_requests() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -192,7 +192,7 @@ fn a_lost_bus_ends_all_connections() {
 }
 
 #[test]
-fn a_connection_needs_an_id_of_its_own() {
+fn a_connection_without_a_valid_id_is_closed() {
     check(&expect![[r#"
         open 1 c.1
           1 close 1011 no connection id

@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::check;
 
 #[test]
-fn the_difference_comes_as_events() {
+fn after_a_reset_the_difference_is_sent_as_events() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -100,7 +100,7 @@ fn without_a_usable_answer_nothing_changes() {
 }
 
 #[test]
-fn events_go_on_until_the_answer() {
+fn events_pass_until_the_reset_is_answered() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -165,7 +165,7 @@ fn a_second_reset_asks_a_second_time() {
 }
 
 #[test]
-fn resources_that_nobody_is_subscribed_to_are_kept_right_as_well() {
+fn a_reset_fetches_cached_resources_without_subscribers_too() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

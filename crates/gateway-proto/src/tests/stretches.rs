@@ -33,13 +33,13 @@ struct Bench {
     counts_ids: bool,
 }
 
-/// No input may cause more than that: eight steps of work, of sixteen small things or of eight
+/// No input may cause more than this: eight steps of work, of sixteen small things or of eight
 /// subscribers each, twice as many with a time-out, and what subscribers and connections do
 /// at once. Each may be a few actions.
 const MOST_CHANGES: usize = 500;
 const MOST_ACTIONS: usize = 3 * MOST_CHANGES;
 
-/// How many there are of what may be thousands.
+/// The number of queries, subscribers or resources of which there may be thousands.
 const MANY: usize = 2000;
 
 impl Bench {
@@ -119,7 +119,7 @@ impl Bench {
                     self.asked.push_back((tag, subject, String::from_utf8(payload.into()).unwrap()));
                 }
                 Action::Release { tag } => {
-                    // The oldest, nearly always.
+                    // Nearly always the oldest one.
                     if let Some(at) = self.asked.iter().position(|(asked, ..)| *asked == tag) {
                         self.asked.remove(at);
                     }
@@ -167,7 +167,7 @@ impl Bench {
         self.handle(Input::Reply { tag, payload: payload.as_bytes() });
     }
 
-    /// Lets everything come to rest. Everybody may do everything.
+    /// Lets everything come to rest. All access is granted.
     fn settle(&mut self, content: impl Fn(&str, &str) -> String) {
         loop {
             if self.gateway.has_work() {
@@ -234,7 +234,7 @@ fn queries(config: Config) -> (Bench, ConnectionKey) {
 }
 
 #[test]
-fn access_to_all_queries_of_a_name_is_requested_again_so_many_at_a_time() {
+fn access_to_all_queries_of_a_name_is_requested_again_a_few_at_a_time() {
     let (mut bench, connection) = queries(Config::default());
     for access_reset in [false, true] {
         bench.begin();
@@ -243,7 +243,7 @@ fn access_to_all_queries_of_a_name_is_requested_again_so_many_at_a_time() {
         } else {
             bench.event("reaccess", "");
         }
-        // What the last of them has known of access holds no longer, though nobody has come to it.
+        // The last query's cached access is no longer valid, although its turn has not come yet.
         bench.request(connection, &format!("get.a?{}", MANY - 1));
         assert_eq!(bench.texts.get(&connection), None);
         bench.settle(each);
@@ -253,7 +253,7 @@ fn access_to_all_queries_of_a_name_is_requested_again_so_many_at_a_time() {
 }
 
 #[test]
-fn all_queries_of_a_name_are_fetched_again_so_many_at_a_time() {
+fn all_queries_of_a_name_are_fetched_again_a_few_at_a_time() {
     let (mut bench, _) = queries(Config { max_waiting_events: 3, ..Config::default() });
     bench.message("system.reset", "system.reset", r#"{"resources":["a"]}"#);
     bench.settle(each);
@@ -268,12 +268,12 @@ fn all_queries_of_a_name_are_fetched_again_so_many_at_a_time() {
 }
 
 #[test]
-fn all_queries_of_a_name_are_asked_about_so_many_at_a_time() {
+fn all_queries_of_a_name_are_asked_about_a_few_at_a_time() {
     let (mut bench, connection) = queries(Config::default());
     bench.event("query", r#"{"subject":"q"}"#);
     bench.settle(|_, _| r#"{"result":{"events":[{"event":"custom","data":1}]}}"#.to_owned());
     assert_eq!((bench.requests, bench.texts[&connection].len()), (MANY, MANY));
-    // One that is being loaded is not asked about, and neither are any number of those.
+    // Resources that are being loaded are not asked about, however many there are.
     for number in 0..MANY {
         bench.request(connection, &format!("subscribe.a?more{number}"));
     }
@@ -285,16 +285,16 @@ fn all_queries_of_a_name_are_asked_about_so_many_at_a_time() {
 }
 
 #[test]
-fn all_queries_of_a_name_fail_so_many_at_a_time() {
+fn all_queries_of_a_name_fail_a_few_at_a_time() {
     let (mut bench, connection) = queries(Config::default());
     let tag = bench.listeners["event.a.*"];
     bench.handle(Input::Refused { tag });
-    // No events come of that name: nothing of it may be subscribed to.
+    // Without the events of the name, none of its queries may be subscribed to.
     bench.request(connection, "subscribe.a?new");
     bench.settle(each);
     let texts = &bench.texts[&connection];
     assert_eq!(texts.iter().filter(|text| text.contains(".unsubscribe")).count(), MANY);
-    assert!(texts.iter().any(|text| text.contains("error") && text.contains(r#""id":1"#)), "the new one");
+    assert!(texts.iter().any(|text| text.contains("error") && text.contains(r#""id":1"#)), "the new query fails too");
     bench.check("failed");
     // Once all of that is over, it is tried again.
     bench.begin();
@@ -303,8 +303,8 @@ fn all_queries_of_a_name_fail_so_many_at_a_time() {
     assert!(bench.texts[&connection][0].contains("models"), "{:?}", bench.texts);
 }
 
-/// Connections that are subscribed to a resource, and wait for another query, of which nobody knows
-/// yet that it means the same.
+/// Connections that are subscribed to a resource, and wait for another query, which will turn out
+/// to mean the same.
 fn about_to_merge() -> (Bench, Vec<ConnectionKey>, Tag) {
     let mut bench = Bench::new(Config::default());
     let connections: Vec<_> = (1..=MANY).map(|number| bench.open(number)).collect();
@@ -324,11 +324,11 @@ fn about_to_merge() -> (Bench, Vec<ConnectionKey>, Tag) {
 }
 
 #[test]
-fn subscribers_of_queries_that_mean_the_same_are_moved_so_many_at_a_time() {
+fn subscribers_of_queries_that_mean_the_same_are_moved_a_few_at_a_time() {
     let (mut bench, connections, tag) = about_to_merge();
     bench.reply(tag, &same("", ""));
     let [.., early, leaving, closed, last] = connections[..] else { panic!() };
-    // Somebody who does something has it first.
+    // A client that sends something is moved first.
     bench.request(early, "version");
     assert!(bench.texts[&early][0].contains("a?m") && bench.texts[&early][1].contains("protocol"));
     bench.request(leaving, "unsubscribe.a?m");
@@ -359,7 +359,7 @@ fn access_that_changes_while_subscribers_are_moved_is_requested_by_all() {
 }
 
 #[test]
-fn queries_that_mean_the_same_are_forgotten_so_many_at_a_time() {
+fn queries_that_mean_the_same_are_forgotten_a_few_at_a_time() {
     let mut bench = Bench::new(Config::default());
     for number in 0..MANY {
         if number % 250 == 0 {
@@ -375,7 +375,7 @@ fn queries_that_mean_the_same_are_forgotten_so_many_at_a_time() {
         bench.reply(tag, r#"{"error":{"code":"system.notFound","message":"Not found"}}"#);
     };
     delete(&mut bench);
-    // The last of them leads to nothing, although nobody has come to it.
+    // The last query leads to nothing, although its turn has not come yet.
     let other = bench.open(MANY);
     bench.request(other, &format!("subscribe.a?{}", MANY - 1));
     bench.settle(|_, _| r#"{"result":{"model":{"x":7},"query":"n"}}"#.to_owned());
@@ -392,7 +392,7 @@ fn queries_that_mean_the_same_are_forgotten_so_many_at_a_time() {
 }
 
 #[test]
-fn a_connection_catches_up_with_so_much_news_at_a_time_before_its_own_requests() {
+fn a_connection_catches_up_a_little_at_a_time_before_its_own_requests() {
     let mut bench = Bench::new(Config::default());
     let connections: Vec<_> = (1..=8).map(|number| bench.open(number)).collect();
     for connection in &connections {
@@ -427,8 +427,7 @@ fn a_connection_catches_up_with_so_much_news_at_a_time_before_its_own_requests()
     bench.check("caught up");
 }
 
-/// So many clients have waited for a list of so many resources, and got it; counted since the list
-/// was there.
+/// Lets clients wait for a list of resources, then answers it. Counts from the answer on.
 fn answered_with_a_list(clients: usize, resources: usize) -> (Bench, Vec<ConnectionKey>) {
     let mut bench = Bench::new(Config::default());
     let connections: Vec<_> = (1..=clients).map(|number| bench.open(number)).collect();
@@ -448,7 +447,7 @@ fn answered_with_a_list(clients: usize, resources: usize) -> (Bench, Vec<Connect
 }
 
 #[test]
-fn a_list_is_taken_in_so_much_at_a_time_by_all_who_wait_for_it() {
+fn a_list_is_taken_in_a_little_at_a_time_by_all_who_wait_for_it() {
     let (bench, connections) = answered_with_a_list(200, 100);
     assert!(connections.iter().all(|connection| bench.texts[connection][0].contains("a.99")));
     bench.check("taken in");
@@ -494,7 +493,7 @@ fn large_answers_are_written_in_pieces_one_after_the_other() {
 }
 
 #[test]
-fn one_large_content_is_made_text_in_pieces() {
+fn the_text_of_one_large_content_is_made_in_pieces() {
     let mut bench = Bench::new(Config::default());
     let connection = bench.open(1);
     bench.begin();
@@ -508,7 +507,7 @@ fn one_large_content_is_made_text_in_pieces() {
 }
 
 #[test]
-fn tables_of_clients_that_go_are_freed_elsewhere() {
+fn tables_of_clients_that_leave_are_freed_elsewhere() {
     // One goes while it waits for its turn to be answered, one has been answered, one gives the
     // list back.
     let (mut bench, connections) = answered_with_a_list(3, MANY);
@@ -531,7 +530,7 @@ fn tables_of_clients_that_go_are_freed_elsewhere() {
 }
 
 #[test]
-fn what_no_service_answers_fails_so_much_at_a_time() {
+fn unanswered_requests_time_out_a_few_at_a_time() {
     let mut bench = Bench::new(Config::default());
     for number in 1..=100 {
         let connection = bench.open(number);
@@ -549,7 +548,7 @@ fn what_no_service_answers_fails_so_much_at_a_time() {
 }
 
 #[test]
-fn what_nobody_wants_goes_so_much_at_a_time() {
+fn idle_resources_are_evicted_a_few_at_a_time() {
     let mut bench = Bench::new(Config { max_idle_bytes: 8 << 20, ..Config::default() });
     let connection = bench.open(1);
     let come_and_go = |bench: &mut Bench, name: &str, value: &str| {

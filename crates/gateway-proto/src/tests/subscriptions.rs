@@ -5,7 +5,7 @@ use expect_test::expect;
 use super::check;
 
 #[test]
-fn a_resource_is_loaded_once_and_told_to_all() {
+fn a_resource_is_loaded_once_and_sent_to_all() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -100,7 +100,7 @@ fn either_answer_may_be_a_refusal() {
 }
 
 #[test]
-fn what_was_subscribed_to_twice_is_unsubscribed_from_twice() {
+fn a_resource_subscribed_to_twice_is_unsubscribed_from_twice() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -146,7 +146,7 @@ fn what_was_subscribed_to_twice_is_unsubscribed_from_twice() {
 }
 
 #[test]
-fn a_subscription_may_be_given_up_before_it_is_there() {
+fn a_resource_may_be_unsubscribed_from_before_it_is_loaded() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -173,7 +173,7 @@ fn a_subscription_may_be_given_up_before_it_is_there() {
 }
 
 #[test]
-fn a_get_is_no_subscription() {
+fn a_get_makes_no_subscription() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -321,7 +321,7 @@ fn clients_see_the_tag_and_services_the_id() {
 }
 
 #[test]
-fn what_happened_before_the_answer_is_in_the_answer() {
+fn events_from_before_the_answer_are_not_sent_after_it() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -340,7 +340,7 @@ fn what_happened_before_the_answer_is_in_the_answer() {
 }
 
 #[test]
-fn what_happens_while_access_is_asked_comes_after_the_resource() {
+fn events_that_arrive_while_access_is_asked_are_sent_after_the_resource() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

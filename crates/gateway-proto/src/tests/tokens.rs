@@ -103,7 +103,7 @@ fn every_direct_subscription_asks_again_from_the_first_token_on() {
 }
 
 #[test]
-fn no_token_instead_of_no_token_changes_nothing() {
+fn a_null_token_changes_nothing_if_there_was_none() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token
@@ -123,7 +123,7 @@ fn no_token_instead_of_no_token_changes_nothing() {
 }
 
 #[test]
-fn what_was_refused_to_nobody_is_asked_again_for_somebody() {
+fn access_denied_without_a_token_is_asked_again_with_one() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

@@ -96,7 +96,7 @@ fn a_refetch_finds_what_differs_to_the_last_digit() {
 }
 
 #[test]
-fn clients_of_before_1_2_1_get_all_else_verbatim() {
+fn clients_before_1_2_1_get_everything_else_verbatim() {
     check(&expect![[r#"
         open 1 c1
           listen conn.c1.token

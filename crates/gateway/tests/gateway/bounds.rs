@@ -36,7 +36,7 @@ async fn twenty_thousand_pipelined_calls_are_all_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_so_many_frames_are_ahead_of_their_answers() {
+async fn frames_ahead_of_their_answers_are_limited_in_number() {
     const LIMIT: usize = 8;
     const COUNT: usize = 200;
     let stage = Stage::with(Limits { frames: LIMIT, ..patient() }).await;
@@ -51,8 +51,8 @@ async fn only_so_many_frames_are_ahead_of_their_answers() {
         assert_eq!(request.params(), &json!(n));
         waiting.push(request);
         if waiting.len() == LIMIT {
-            // Others are served meanwhile. And what their round trips give the first client's next
-            // frame time for does not come: it would be the next request here.
+            // Others are served meanwhile. Their round trips would give the first client's next
+            // frame time to arrive here as the next request: it must not.
             for _ in 0..5 {
                 let mut other = stage.client().await;
                 other.send("auth.test.other", json!("other")).await;
@@ -76,7 +76,7 @@ async fn only_so_many_frames_are_ahead_of_their_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_so_many_bytes_are_ahead_of_their_answers() {
+async fn frames_ahead_of_their_answers_are_limited_in_bytes() {
     let stage = Stage::new().await;
     let mut service = stage.service().await;
     let mut client = stage.client().await;
@@ -104,7 +104,7 @@ async fn only_so_many_bytes_are_ahead_of_their_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_stays_behind_is_closed_and_nobody_else() {
+async fn a_reader_that_falls_behind_is_closed_and_nobody_else() {
     const EVENTS: usize = 640;
     let stage = Stage::new().await;
     let mut service = stage.service().await;
@@ -123,7 +123,7 @@ async fn a_reader_that_stays_behind_is_closed_and_nobody_else() {
         let event = reader.next().await.unwrap();
         assert_eq!((&event["event"], &event["data"]["n"]), (&json!("test.model.news"), &json!(n)));
     }
-    // 40 MiB, and no system holds 32 of them between two sockets: it is forgotten.
+    // No system buffers 32 of these 40 MiB between two sockets, so the gateway gives it up.
     stage.until_unheard(&token).await;
     assert_eq!(behind.end().await, Some(1008));
     assert_eq!(reader.ask("version", Value::Null).await["result"]["protocol"], "1.2.3");
@@ -131,7 +131,7 @@ async fn a_reader_that_stays_behind_is_closed_and_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_does_not_even_take_its_closing_is_dropped() {
+async fn a_reader_that_does_not_even_take_its_close_frame_is_dropped() {
     let limits = Limits { backlog: 1 << 20, close: Duration::from_millis(10), ..patient() };
     let stage = Stage::with(limits).await;
     let mut service = stage.service().await;
@@ -142,7 +142,7 @@ async fn a_reader_that_does_not_even_take_its_closing_is_dropped() {
     for _ in 0..640 {
         stage.publish("event.test.model.news", &json!({ "text": text })).await;
     }
-    // Stopping waits for all sockets: for this one as well, were it still there.
+    // Stopping waits for all sockets, so it would wait for this one if it was still there.
     soon(stage.gateway.stop()).await;
     answering.abort();
 }
@@ -158,7 +158,7 @@ async fn a_frame_that_is_too_large_ends_its_connection() {
             let message = if binary { Message::Binary(text.into()) } else { Message::Text(text.into()) };
             let (mut sink, source) = client.socket.split();
             let sending = tokio::spawn(async move {
-                // Fails when the other side has closed before it has all.
+                // Fails if the gateway closes before it has read everything.
                 sink.send(message).await.ok();
                 sink
             });
@@ -178,7 +178,7 @@ async fn a_frame_that_is_too_large_ends_its_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_largest_frame_there_may_be_is_answered() {
+async fn the_largest_allowed_frame_is_answered() {
     let stage = Stage::new().await;
     let mut client = stage.client().await;
     let mut frame = json!({ "id": 1, "method": "version" }).to_string();
@@ -200,7 +200,7 @@ async fn binary_frames_are_read_as_text_and_malformed_ones_ignored() {
     client.socket.send(bytes(br#"{"id":7,"method":"version"}"#)).await.unwrap();
     assert_eq!(client.next().await.unwrap()["id"], 7);
 
-    // Ignored ones cost no credit for good.
+    // Ignored frames give their credit back.
     for _ in 0..1000 {
         client.socket.feed("no JSON".into()).await.unwrap();
     }

@@ -88,7 +88,7 @@ impl Peer {
         (message, first & RSV1 != 0)
     }
 
-    /// What the next message says, and whether it was compressed.
+    /// The next message as JSON, and whether it was compressed.
     async fn json(&mut self) -> (Value, bool) {
         let (message, is_compressed) = self.message().await;
         let text = if is_compressed { inflate(&message) } else { message };
@@ -177,12 +177,12 @@ async fn compressed_messages_are_read_whole_or_in_frames_and_beside_others() {
 }
 
 #[tokio::test]
-async fn what_is_no_compressed_message_ends_its_connection() {
+async fn a_malformed_compressed_message_ends_its_connection() {
     let stage = Stage::compressing(patient()).await;
     stage.service().await.echo();
     let mut innocent = Peer::compressing(&stage).await;
     let hello = deflate(b"{}");
-    // More than is allowed, in fewer bytes.
+    // Small as it is sent, and too large when it is decompressed.
     let bomb = deflate(&vec![b' '; 50 << 20]);
     assert!(bomb.len() < 1 << 16);
     for (frames, code) in [
@@ -207,7 +207,7 @@ async fn what_is_no_compressed_message_ends_its_connection() {
         innocent.send(FIN | TEXT | RSV1, &deflate(request(code.into(), "call.test.model.echo", 10).as_bytes())).await;
         assert_eq!(innocent.json().await.0, json!({ "id": code, "result": "a text " }));
     }
-    // Who has not agreed on it may not compress.
+    // A client that has not agreed on compression must not compress.
     let mut peer = Peer::ask(&stage, "").await.0;
     peer.send(FIN | TEXT | RSV1, &hello).await;
     assert_eq!(peer.close_code().await, 1002);
@@ -237,7 +237,7 @@ async fn long_messages_are_sent_compressed_but_for_answers_that_may_be_credentia
     let stats = stage.gateway.stats().await.unwrap();
     let DeflateStats { messages, bytes, deflated_bytes } = stats.deflated_sent;
     assert!(messages == 2 && bytes > 500_000 && deflated_bytes < 10_000, "{stats:?}");
-    // What is sent is held no more.
+    // Messages that were sent are no longer held.
     assert_eq!(stats.client_bytes, 0);
     let mut plain = Peer::ask(&stage, "").await.0;
     plain.send(FIN | TEXT, request(9, "call.test.model.echo", 5000).as_bytes()).await;
@@ -245,7 +245,7 @@ async fn long_messages_are_sent_compressed_but_for_answers_that_may_be_credentia
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_comes_compressed_or_not_as_each_client_would_have_it() {
+async fn an_event_is_compressed_for_the_clients_that_agreed_to_it() {
     let stage = Stage::compressing(patient()).await;
     let mut service = stage.service().await;
     let answering = tokio::spawn(async move { while service.next().await.is_some() {} });

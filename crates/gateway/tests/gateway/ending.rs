@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 use super::stage::{Stage, patient};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
+async fn stopping_answers_pending_requests_and_then_closes() {
     let stage = Stage::new().await;
     let mut service = stage.service().await;
     let (mut client, mut idle) = (stage.client().await, stage.client().await);
@@ -36,7 +36,7 @@ async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
 
     let gateway = Arc::clone(&stage.gateway);
     let stopping = tokio::spawn(async move { gateway.stop().await });
-    // It is on its way once it lets nobody in.
+    // The stop has begun once no client is let in.
     let refused = loop {
         match stage.open("/", &[]).await {
             Ok(_) => tokio::task::yield_now().await,
@@ -55,14 +55,14 @@ async fn stopping_answers_what_was_asked_and_says_that_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn draining_closes_who_waits_for_nothing_and_says_when_to_come_back() {
+async fn draining_closes_idle_clients_and_says_when_to_come_back() {
     let stage = Stage::new().await;
     let mut service = stage.service().await;
     let (mut client, mut idle) = (stage.client().await, stage.client().await);
     client.send("auth.test.login", Value::Null).await;
     let request = soon(service.next()).await.unwrap();
 
-    // Again and again, as the gateway may not have opened one yet when it has told its client so.
+    // Repeatedly, as a client may learn that it is connected before the gateway counts it.
     let draining = async {
         loop {
             stage.gateway.drain(Duration::from_secs(3600)).await;
@@ -73,7 +73,7 @@ async fn draining_closes_who_waits_for_nothing_and_says_when_to_come_back() {
         frame = close_frame(&mut idle) => frame.unwrap(),
         () = draining => unreachable!(),
     };
-    // The last one may still be on its way, and must not find the other client idle.
+    // The last drain may still be under way, and must not find the other client idle.
     soon(stage.gateway.drain(Duration::from_secs(3600))).await;
     assert_eq!(u16::from(drained.code), 1001);
     let reason: Value = serde_json::from_str(&drained.reason).unwrap();
@@ -94,12 +94,12 @@ async fn draining_closes_who_waits_for_nothing_and_says_when_to_come_back() {
     soon(stage.gateway.drain(Duration::from_secs(3600))).await;
 }
 
-/// The frame that ends a connection.
+/// The close frame that ends a connection.
 async fn close_frame(client: &mut Client) -> Option<CloseFrame> {
     loop {
         match soon(client.socket.next()).await {
             Some(Ok(Message::Close(frame))) => {
-                // Reading on is what answers it.
+                // Reading on answers it.
                 while let Some(Ok(_)) = soon(client.socket.next()).await {}
                 return frame;
             }
@@ -178,7 +178,7 @@ async fn when_the_bus_is_lost_clients_reconnect() {
     soon(link.wait_for(|link| *link == Link::Up)).await.unwrap();
     let mut client = soon(async {
         loop {
-            // Let in as soon as the gateway has heard of it as well.
+            // Clients are let in once the gateway knows that the link is up, too.
             let Ok(mut client) = stage.open("/", &[]).await else { continue };
             let id = client.send("version", Value::Null).await;
             if client.next().await.is_ok_and(|answer| answer["id"] == id) {
@@ -191,13 +191,14 @@ async fn when_the_bus_is_lost_clients_reconnect() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_bus_does_not_take_is_an_error_for_who_sent_it() {
+async fn a_request_too_large_for_the_bus_is_an_error_for_its_sender() {
     let server = NatsServer::start(&[]);
     let bus = NatsBus::connect(&NatsConfig { url: server.url(), ..NatsConfig::default() }).await.unwrap();
     let stage = Stage::on(Arc::new(bus), patient()).await;
     stage.service().await.echo();
     let mut client = stage.client().await;
-    // A frame of just the size that is read; with what the gateway adds, more than NATS takes.
+    // A frame that is just small enough to be read, but with the gateway's additions too large
+    // for NATS.
     let params = "x".repeat((1 << 20) - 64);
     assert_eq!(client.ask("auth.test.model.echo", json!(params)).await["error"]["code"], "system.internalError");
     let rid = format!("test.{}", "x".repeat(8 << 10));

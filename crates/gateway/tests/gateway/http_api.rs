@@ -1,4 +1,4 @@
-//! The HTTP API: what it makes the gateway hold, and for how long.
+//! The HTTP API: its answers, and limits on what the gateway holds for it.
 
 use relogin_gateway::Limits;
 use relogin_test_support::{service::Service, soon};
@@ -94,7 +94,7 @@ async fn bodies_are_bounded_in_all() {
     let access = soon(service.next_of_all()).await.unwrap();
     let second = send(&stage, "POST /api/test/a/set", body.as_bytes()).await;
     assert!(response(second).await.starts_with("HTTP/1.0 503 "));
-    // What is small has its place nevertheless.
+    // A small body is accepted nevertheless.
     let small = send(&stage, "POST /api/test/b/set", br#""x""#).await;
     answer(&mut service, "access.test.b", &json!({ "result": {} })).await;
     assert!(response(small).await.starts_with("HTTP/1.0 401 "));

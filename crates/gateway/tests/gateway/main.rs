@@ -1,5 +1,5 @@
-//! Gateway and bus in one process behind a bare HTTP server, with clients in front and a service of
-//! a few lines behind.
+//! Gateway and bus in one process behind a bare HTTP server, with clients in front and a small
+//! service behind.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bounds;

@@ -10,7 +10,7 @@ use tokio::{
 use super::stage::Stage;
 
 #[tokio::test]
-async fn a_malformed_upgrade_is_refused_in_words() {
+async fn a_malformed_upgrade_is_a_bad_request() {
     let stage = Stage::new().await;
     let response = stage.http("GET / HTTP/1.1\r\nUpgrade: websocket").await;
     assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
@@ -100,7 +100,7 @@ async fn a_service_sets_cookies_before_the_websocket_opens() {
 }
 
 #[tokio::test]
-async fn a_service_turns_away_who_would_connect() {
+async fn a_service_refuses_or_redirects_a_connection() {
     let stage = Stage::asking("test.connect").await;
     let error = json!({ "code": "test.no", "message": "No" });
     let meta = json!({ "status": 403, "header": { "Set-Cookie": ["a=; Max-Age=0"] } });
@@ -119,7 +119,7 @@ async fn a_service_turns_away_who_would_connect() {
 }
 
 #[tokio::test]
-async fn who_need_not_be_asked_gets_in_all_the_same() {
+async fn without_a_service_to_ask_the_connection_opens() {
     let stage = Stage::asking("nobody.connect").await;
     let mut client = stage.client().await;
     let answer = client.ask("version", json!({ "protocol": "1.2.3" })).await;
@@ -127,7 +127,7 @@ async fn who_need_not_be_asked_gets_in_all_the_same() {
 }
 
 #[tokio::test]
-async fn who_leaves_while_a_service_thinks_is_forgotten() {
+async fn a_client_that_leaves_before_the_service_answers_is_forgotten() {
     let stage = Stage::asking("test.connect").await;
     let mut service = stage.service().await;
     let mut client = Box::pin(stage.client());

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::{self, ClientRequestBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Limits that a test sets itself: otherwise no clock ends anything.
+/// Limits by which no clock ends anything, for tests that set their own.
 pub(crate) fn patient() -> Limits {
     let hour = Duration::from_secs(3600);
     Limits { ping: hour, silence: hour, write: hour, close: hour, drain: hour, ..Limits::default() }

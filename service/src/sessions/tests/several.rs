@@ -81,7 +81,7 @@ impl Clock for Ahead {
 }
 
 impl Several {
-    /// As many as there are clocks, which are ahead by so many milliseconds.
+    /// One instance for each clock, which is ahead by that many milliseconds.
     async fn with_clocks(ahead: &[u64]) -> Self {
         let (bus, users) = (Arc::new(LocalBus::new()), Arc::new(Users::default()));
         for (id, name) in [(1, "jane"), (2, "john")] {
@@ -113,7 +113,7 @@ impl Several {
         self.users.known.lock().unwrap()[&UserId::Number(user)].clone()
     }
 
-    /// What gateways have of the first user, but for the session.
+    /// The first user's token at gateways, but for the session.
     fn token(&self) -> Token {
         let User { id, role, .. } = self.user(1);
         Token { sid: SessionId([0; 16]), user_id: id, role }
@@ -149,9 +149,9 @@ impl Several {
     }
 }
 
-/// A fault that two instances had: to the second, the key was no key.
+/// The second instance once took the key for an invalid one.
 #[tokio::test(start_paused = true)]
-async fn a_session_of_one_goes_on_at_the_other_at_once() {
+async fn a_session_of_one_instance_goes_on_at_the_other_at_once() {
     let mut several = Several::new(2).await;
     let mut key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     assert_eq!(several.user_on(1, "a").await.as_deref(), Some("jane"), "no answer says less than an event before it");
@@ -180,7 +180,7 @@ async fn a_key_newer_than_a_stale_record_does_not_mean_a_store_rolled_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_at_the_other_gets_the_same_key_and_reuse_is_detected_there() {
+async fn a_retry_at_another_instance_gets_the_same_key_and_reuse_is_detected_there() {
     let mut several = Several::new(2).await;
     let first = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[1].view.catch_up();
@@ -215,7 +215,7 @@ async fn an_owner_hears_of_a_theft_before_another_instance_refuses_its_key() {
     assert_eq!(several.relogin(1, "a", &third, 5).await, Err(Denied::InvalidReloginKey));
 }
 
-/// What one instance tells late is corrected by it.
+/// The instance that tells something late corrects it.
 #[tokio::test(start_paused = true)]
 async fn after_events_that_crossed_a_connection_knows_what_is_stored() {
     let mut several = Several::new(2).await;
@@ -261,7 +261,7 @@ async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
     assert_eq!(several.told(), "a user null\na token null");
     late.confirm_late().await.unwrap();
     assert_eq!(several.told(), "", "once");
-    // Who is right is told nothing more, and an end at the same instance is told once.
+    // A correct connection is told nothing more, and an end at the same instance is told once.
     let key = several.login(0, "a", Some(2)).await.unwrap().relogin_key;
     for attempt in 3..5 {
         let token = Token { sid: ReloginKey::session(&key).unwrap(), ..several.token() };
@@ -279,7 +279,7 @@ async fn a_user_who_was_shown_late_by_a_refresh_is_taken_back_a_moment_later() {
 
 /// The last look fails, because the store does not answer.
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_looked_at_is_corrected_once_the_store_answers() {
+async fn a_connection_is_corrected_once_the_store_answers_again() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[0].bus.is_open.send_replace(false);
@@ -304,7 +304,7 @@ async fn what_could_not_be_looked_at_is_corrected_once_the_store_answers() {
 }
 
 #[test]
-fn so_many_connections_wait_for_a_look_at_most() {
+fn a_bounded_number_of_connections_waits_for_a_look() {
     let unconfirmed = Unconfirmed::default();
     unconfirmed.add((0..=TOLD_AT_MOST).map(|n| (cid(&format!("c{n}")), None)));
     assert_eq!(unconfirmed.lock().len(), TOLD_AT_MOST);
@@ -312,7 +312,7 @@ fn so_many_connections_wait_for_a_look_at_most() {
 
 /// As above, but the one that was late is killed before it has looked again.
 #[tokio::test(start_paused = true)]
-async fn what_one_has_told_late_that_was_killed_then_is_corrected_by_the_other() {
+async fn late_news_of_a_killed_instance_is_corrected_by_the_other() {
     let mut several = Several::new(2).await;
     let key = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     several.instances[0].bus.is_open.send_replace(false);
@@ -339,7 +339,7 @@ async fn what_one_has_told_late_that_was_killed_then_is_corrected_by_the_other()
     // What was told long ago is not told again.
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(several.instances[1].sessions.tell_again().await.unwrap(), 0);
-    // And who is logged in stays so.
+    // And a connection that is logged in stays so.
     several.login(1, "c", None).await.unwrap();
     several.told();
     several.instances[1].sessions.tell_again().await.unwrap();
@@ -348,7 +348,7 @@ async fn what_one_has_told_late_that_was_killed_then_is_corrected_by_the_other()
 
 /// Gateways drop the events that come before the answer to a get.
 #[tokio::test(start_paused = true)]
-async fn what_was_told_while_a_get_was_answered_is_told_again_after_it() {
+async fn events_sent_while_a_get_is_answered_are_sent_again_after_it() {
     let mut several = Several::new(2).await;
     let sessions = several.instances[0].sessions.clone();
     let (answered, user) = sessions.session_on(&cid("a")).await.unwrap();
@@ -371,7 +371,7 @@ async fn what_was_told_while_a_get_was_answered_is_told_again_after_it() {
 
 /// Others may change without end what a connection is to be told.
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_was_told_is_corrected_so_often_at_most() {
+async fn a_connection_is_corrected_a_limited_number_of_times() {
     let mut several = Several::new(2).await;
     several.login(1, "a", None).await.unwrap();
     let Instance { sessions, view, .. } = &several.instances[0];
@@ -411,7 +411,7 @@ async fn of_two_logins_at_once_on_one_connection_one_wins_and_no_session_is_left
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_two_put_on_two_sessions_stays_on_one() {
+async fn a_connection_that_two_instances_put_on_two_sessions_stays_on_one() {
     let mut several = Several::new(2).await;
     let jane = several.login(0, "a", Some(1)).await.unwrap().relogin_key;
     let other = several.login(1, "b", Some(2)).await.unwrap().relogin_key;
@@ -457,7 +457,7 @@ async fn an_overdue_session_is_ended_by_one_and_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_that_a_crash_cut_short_is_told_by_another_after_a_while() {
+async fn an_end_that_a_crash_cut_short_is_told_by_another_instance_after_a_while() {
     let mut several = Several::new(3).await;
     several.login(0, "a", None).await.unwrap();
     several.told();
@@ -481,13 +481,13 @@ async fn the_end_that_a_crash_cut_short_is_told_by_another_after_a_while() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_of_a_user_and_the_limit_of_sessions_count_the_sessions_of_all() {
+async fn user_changes_and_the_session_limit_cover_the_sessions_of_all_instances() {
     let mut several = Several::new(3).await;
     for (at, on) in ["a", "b", "c", "d"].into_iter().enumerate() {
         several.login(at % 3, on, None).await.unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert_eq!(several.sessions_of(1).await, 3, "three may be");
+    assert_eq!(several.sessions_of(1).await, 3, "three are allowed");
     assert!(several.told().contains("a token null"));
     let change = UserChange { id: UserId::Number(1), is_password_new: true, keep: None };
     several.instances[1].sessions.tell_user(&change).await.unwrap();
@@ -500,7 +500,7 @@ async fn a_change_of_a_user_and_the_limit_of_sessions_count_the_sessions_of_all(
 
 /// The model found this: each ended the sessions that the others had just made.
 #[tokio::test(start_paused = true)]
-async fn of_logins_at_once_at_several_instances_as_many_stay_as_may_be() {
+async fn logins_at_once_at_several_instances_leave_as_many_sessions_as_allowed() {
     let several = Several::new(5).await;
     let on = ["a", "b", "c", "d", "e"];
     let logins = join_all((0..5).map(|at| several.login(at, on[at], None))).await;

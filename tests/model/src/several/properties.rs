@@ -11,7 +11,7 @@ use super::{
 };
 
 /// By name.
-pub const NOBODY_IS_REFUSED: &str = "who has the newest key of a live session is not refused";
+pub const NOBODY_IS_REFUSED: &str = "a client with the newest key of a live session is not refused";
 /// By name.
 pub const NO_USED_KEY: &str = "of two attempts with one key, one at most gets the next, and the session ends";
 /// By name.
@@ -46,7 +46,7 @@ pub(super) fn all() -> Vec<Property<Config>> {
     ]
 }
 
-/// Nothing more is to happen, but for what costs a fault.
+/// True if nothing more can happen without another fault.
 fn is_at_rest(config: &Config, state: &State) -> bool {
     let is_idle = state.instances.iter().all(|instance| {
         let misses = instance.misses && config.mutant != Some(Mutant::NobodyTellsAgain);
@@ -104,7 +104,7 @@ fn is_on_one_session(config: &Config, state: &State) -> bool {
     stored(state).values().all(|sessions| sessions.len() < 2) && all_known
 }
 
-/// If nothing crosses it that has to be corrected, and nobody was killed.
+/// Holds only if nothing crosses it that has to be corrected, and nobody was killed.
 fn is_told_once(config: &Config, state: &State) -> bool {
     let has_requests = config.scripts.iter().any(|script| !script.is_empty());
     let was_killed = state.left[super::KILLS] < config.kills;

@@ -39,7 +39,7 @@ pub enum Ask {
 /// A request on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Whose.
+    /// The client's number.
     pub client: usize,
     /// The client's number for it.
     pub number: usize,

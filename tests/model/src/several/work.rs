@@ -50,7 +50,7 @@ pub enum What {
     Evict(SessionId),
     /// Connections are told again.
     TellAgain,
-    /// It is looked at what connections know.
+    /// What connections know is checked.
     Confirm(Told),
 }
 
@@ -142,7 +142,7 @@ impl Frame {
         Self::new(What::TellAgain)
     }
 
-    /// It is looked at what connections know.
+    /// What connections know is checked.
     #[must_use]
     pub fn confirming(told: Told) -> Self {
         Self::new(What::Confirm(told))

@@ -79,7 +79,7 @@ impl Graph {
     /// A subject without what it is about: requests about one name are answered in their order.
     pub(super) fn about(&self, subject: &str) -> String {
         match subject.split_once('.') {
-            // Those of access are nobody's turn.
+            // Access requests wait only for each other.
             Some(("access", _)) => subject.to_owned(),
             Some((_, name)) => match self.announced.get(subject) {
                 Some((number, _)) => self.name_of(*number),

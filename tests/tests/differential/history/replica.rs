@@ -1,4 +1,4 @@
-//! A client of a history: keeps what it was sent as the RES protocol says, and complains of what
+//! A client of a history: keeps what it was sent as the RES protocol says, and fails on whatever
 //! does not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ pub(super) struct Replica {
     /// Requests that wait for an answer: kind, resource, count.
     open: BTreeMap<u64, (String, String, u64)>,
     direct: BTreeMap<String, u64>,
-    /// What it was sent; null for what it was sent an error.
+    /// The resources it was sent; null for those it was sent an error for.
     has: BTreeMap<String, Value>,
     deleted: BTreeSet<String>,
     /// The last round of the end that it was told of, by resource.
@@ -89,7 +89,7 @@ impl Replica {
         has.map(|(rid, content)| (rid.as_str(), content))
     }
 
-    /// For people.
+    /// Its state, for the report of a failure.
     pub(super) fn state(&self) -> String {
         format!("waits for {:?}, rounds {:?}, has {:?}", self.open, self.rounds, self.has.keys())
     }
@@ -101,7 +101,7 @@ impl Replica {
             None => {
                 self.events += 1;
                 let name = frame["event"].as_str().context("neither an answer nor an event")?.to_owned();
-                let (rid, event) = name.rsplit_once('.').context("an event of nothing")?;
+                let (rid, event) = name.rsplit_once('.').context("an event without a resource")?;
                 self.take_event(rid, event, &frame["data"]).with_context(|| text.to_owned())?;
             }
         }
@@ -136,16 +136,18 @@ impl Replica {
         if self.kind == Kind::Resgate && !self.has.contains_key(rid) {
             return Ok(());
         }
-        ensure!(self.has.contains_key(rid), "an event of what it has not");
+        ensure!(self.has.contains_key(rid), "an event of a resource that it does not have");
         match event {
             "change" => {
                 self.take(data);
                 let changes = data["values"].as_object().context("a change without values")?;
-                let Some(Value::Object(model)) = self.has.get_mut(rid) else { bail!("a change of no model") };
+                let Some(Value::Object(model)) = self.has.get_mut(rid) else {
+                    bail!("a change of something that is no model")
+                };
                 ensure!(!changes.is_empty(), "a change of nothing");
                 for (name, value) in changes {
                     if value["action"] == "delete" {
-                        ensure!(model.remove(name).is_some(), "a deletion of what is not there");
+                        ensure!(model.remove(name).is_some(), "a deletion of a member that is not there");
                     } else {
                         ensure!(model.insert(name.clone(), value.clone()).as_ref() != Some(value), "no change");
                     }
@@ -154,7 +156,9 @@ impl Replica {
             "add" | "remove" => {
                 self.take(data);
                 let idx = data["idx"].as_u64().and_then(|idx| usize::try_from(idx).ok()).context("no index")?;
-                let Some(Value::Array(items)) = self.has.get_mut(rid) else { bail!("an edit of no collection") };
+                let Some(Value::Array(items)) = self.has.get_mut(rid) else {
+                    bail!("an edit of something that is no collection")
+                };
                 if event == "add" {
                     ensure!(idx <= items.len(), "an add behind the end");
                     items.insert(idx, data["value"].clone());
@@ -165,12 +169,12 @@ impl Replica {
             }
             "unsubscribe" => {
                 let count = self.direct.insert(rid.to_owned(), 0);
-                // Resgate unsubscribes of what is deleted whoever has it.
+                // Resgate unsubscribes every client that has a deleted resource.
                 ensure!(self.kind == Kind::Resgate || count.is_some_and(|count| count > 0), "it is not subscribed");
             }
             "delete" => ensure!(self.deleted.insert(rid.to_owned()), "deleted twice"),
             "end" => {
-                let round = data["round"].as_u64().context("an end of no round")?;
+                let round = data["round"].as_u64().context("an end without a round")?;
                 self.rounds.insert(rid.to_owned(), round);
             }
             _ => {}
