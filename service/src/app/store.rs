@@ -85,7 +85,7 @@ pub enum StoreKind {
 
 impl StoreKind {
     /// What several instances have in common that use it at the same time, in words; none if only
-    /// one may use it.
+    /// one may use it. With a shared store, options have to name NATS and a common secret.
     #[must_use]
     pub fn shared(&self) -> Option<String> {
         match self {
