@@ -3,27 +3,14 @@
 //!
 //! The suite has the scripts and 150 histories, always from the same seed on.
 
-use std::hash::{BuildHasher as _, RandomState};
+use anyhow::{Result, bail};
 
-use anyhow::{Context as _, Result, bail};
-
-use crate::{context::Context, no_arguments, page, report, setup};
-
-/// The default number of minutes.
-const MINUTES: u64 = 10;
+use crate::{context::Context, long_run::minutes_and_seed, page, report, setup};
 
 /// Builds the binary as it is shipped and has histories for as many minutes as the first argument
 /// says; the second one is the first seed, which is random without it.
 pub(crate) fn command(context: &Context, arguments: &[String]) -> Result<()> {
-    let number = |text: &String| text.parse::<u64>().with_context(|| format!("`{text}` is not a number"));
-    let (minutes, seed) = match arguments {
-        [] => (MINUTES, None),
-        [minutes] => (number(minutes)?, None),
-        [minutes, seed] => (number(minutes)?, Some(number(seed)?)),
-        [_, _, rest @ ..] => return no_arguments(rest),
-    };
-    // Short enough to be typed.
-    let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(()) % 1_000_000);
+    let (minutes, seed) = minutes_and_seed(arguments)?;
     let tools = setup::ensure(context, setup::Needs::Tests)?;
     let binary = page::build(context)?;
     report::begin(format_args!("histories for {minutes} min; again: cargo xtask differential {minutes} {seed}"));

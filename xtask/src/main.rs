@@ -15,6 +15,7 @@ mod examples;
 mod fuzz;
 mod idle;
 mod log;
+mod long_run;
 mod npm;
 mod page;
 mod report;
