@@ -141,7 +141,7 @@ impl Bus {
         self.malformed
     }
 
-    /// What kind of request this is, if it is one.
+    /// The kind of a request; none if the tag is of something else.
     pub(crate) fn kind_of(&self, tag: Tag) -> Option<RequestKind> {
         self.requests.get(&tag).map(|request| request.kind)
     }

@@ -352,7 +352,7 @@ impl Connection {
 }
 
 impl Bulk for Connection {
-    /// What is left of one that is closed: most have been at rest.
+    /// Most connections are at rest when they close, and leave little to free.
     fn bulk(&self) -> usize {
         if self.is_busy() || self.pace.has_more() { usize::MAX } else { 0 }
     }

@@ -270,7 +270,7 @@ impl Gateway {
             return complain("no JSON object with tids, a list of texts, and a subject");
         };
         if !is_name(&subject) || subject.len() > self.shared.config.max_subject {
-            return complain("its subject is none that can be published to");
+            return complain("its subject cannot be published to");
         }
         self.token_resets.push_back(work::TokenReset::new(tids, subject));
     }

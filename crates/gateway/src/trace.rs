@@ -82,7 +82,7 @@ pub(crate) fn heard(subject: &str, payload: &[u8]) {
 impl fmt::Display for Redacted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Ok(shape) = serde_json::from_slice::<Shape<'_>>(self.0) else {
-            return write!(f, "{} bytes that are no frame", self.0.len());
+            return write!(f, "{} bytes that are not a frame", self.0.len());
         };
         let mut space = "";
         let mut word = |f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>| {
@@ -149,9 +149,9 @@ mod tests {
             (r#"{"resource":{"rid":"a?key=hunter2"}}"#, "resource=(23 bytes)"),
             (r#"{"id":4,"method":"a\nb"}"#, "id=4 method=a\u{fffd}b"),
             (r#"{"id":5,"password":"hunter2"}"#, "id=5"),
-            ("{\"method\":\"hunter2", "18 bytes that are no frame"),
-            ("[\"hunter2\"]", "11 bytes that are no frame"),
-            ("", "0 bytes that are no frame"),
+            ("{\"method\":\"hunter2", "18 bytes that are not a frame"),
+            ("[\"hunter2\"]", "11 bytes that are not a frame"),
+            ("", "0 bytes that are not a frame"),
         ] {
             let text = Redacted(frame.as_bytes()).to_string();
             assert_eq!(text, shown);

@@ -8,7 +8,7 @@ use crate::{
     support::{Tab, admin, rid, s},
 };
 
-/// What older gateways answer to a version request: one does not know the request, the others name
+/// Answers of older gateways to a version request: one does not know the request, the others name
 /// their version.
 fn old_gateways() -> [Json; 3] {
     let unknown = json!({"error": {"code": "system.invalidRequest", "message": "Invalid request"}});

@@ -26,7 +26,7 @@ struct Play {
     calls: BTreeSet<u64>,
     forgotten: BTreeSet<u64>,
     seen: usize,
-    /// What a page knows that listens to everything.
+    /// The resources as a page sees them that listens to all events.
     mirror: BTreeMap<ResourceId, Resource>,
 }
 

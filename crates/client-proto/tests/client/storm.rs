@@ -162,7 +162,8 @@ fn whatever_happens_nobody_honest_is_logged_out_and_no_thief_stays() {
                 assert_eq!(world.state(*number), SessionState::LoggedIn(admin()), "tab {number}");
             }
         }
-        // A stolen session is over for everybody, or only one side has it; and the tabs know which.
+        // Either a stolen session has ended for everybody, or only one side has it, and the tabs
+        // know which.
         storm.assert_one_holder(world);
         assert_agreed(world, &storm.profile, storm.open.iter().copied());
         if robbery {

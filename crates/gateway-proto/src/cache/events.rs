@@ -31,8 +31,7 @@ impl Cache {
     /// call it.
     pub(super) fn apply_plain(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
         let key = self.names.get(name)?.find(None)?;
-        // What is asked for without a query may be a query resource all the same. Such have query
-        // events and no others.
+        // A name without a query may still be a query resource, which has query events only.
         let is_plain = self.resources.get(&key)?.query().is_none();
         if is_plain { self.apply(key, event, payload, bus) } else { None }
     }

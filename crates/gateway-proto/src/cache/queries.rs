@@ -37,14 +37,14 @@ pub(crate) enum Queried {
 }
 
 impl Cache {
-    /// Asks about every query of the name, so many at a time.
+    /// Asks about every query of the name, a limited number at a time.
     pub(super) fn begin_round(&mut self, name: &str, payload: &[u8], bus: &mut Bus) {
         let mut complain = |problem| bus.complain(MessageKind::Event, event_subject(name, "query"), problem);
         let Ok(QueryEvent { subject }) = QueryEvent::parse(payload) else {
             return complain("no JSON object with a subject");
         };
         if !is_name(&subject) || subject.len() > self.max_subject {
-            return complain("its subject is none that can be published to");
+            return complain("its subject cannot be published to");
         }
         let Some(queries) = self.names.get_mut(name) else { return };
         if let Some(until) = queries.last_resource() {

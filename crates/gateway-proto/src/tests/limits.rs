@@ -252,7 +252,7 @@ fn subjects_are_no_longer_than_the_bus_takes() {
             conn.c1.token {"token":1,"tid":"x"}
               ask access.a1234567890 {"cid":"c1","token":1,"query":"query=does.not.count.because.it.is.no.part.of.the.subject"}
             system.tokenReset {"tids":["x"],"subject":"a12345678901234567890"}
-              malformed system: system.tokenReset: its subject is none that can be published to
+              malformed system: system.tokenReset: its subject cannot be published to
         "#]],
     );
 }

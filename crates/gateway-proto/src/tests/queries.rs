@@ -236,9 +236,9 @@ fn answers_to_query_requests_may_be_anything() {
         event.a.query {"subject":42}
           malformed event: event.a.query: no JSON object with a subject
         event.a.query {"subject":""}
-          malformed event: event.a.query: its subject is none that can be published to
+          malformed event: event.a.query: its subject cannot be published to
         event.a.query {"subject":"a.>"}
-          malformed event: event.a.query: its subject is none that can be published to
+          malformed event: event.a.query: its subject cannot be published to
         event.a.query {"subject":"_R1_"}
           ask _R1_ {"query":"q=1"}
         _R1_ = {"result":{"model":{"x":1},"events":[]}}

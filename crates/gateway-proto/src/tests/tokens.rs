@@ -173,7 +173,7 @@ fn a_token_reset_asks_those_with_such_a_token_to_authenticate() {
         conn.c1.token {"token":1}
         system.tokenReset {"tids":["x"],"subject":"auth.session.renew"}
         system.tokenReset {"tids":["y"],"subject":"not a subject"}
-          malformed system: system.tokenReset: its subject is none that can be published to
+          malformed system: system.tokenReset: its subject cannot be published to
         system.tokenReset {"tids":["y"]}
           malformed system: system.tokenReset: no JSON object with tids, a list of texts, and a subject
         system.tokenReset {"tids":["y"],"subject":"any.subject"}

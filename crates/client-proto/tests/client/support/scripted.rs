@@ -43,7 +43,7 @@ pub(crate) struct Scripted {
     pub(crate) denied: BTreeSet<String>,
     subs: BTreeMap<String, Sub>,
     waiting: Vec<Waiting>,
-    /// What was taken away from the client, which may be about to unsubscribe from it.
+    /// Resources that the client has lost: an unsubscribe request for them may be on its way.
     taken: BTreeSet<String>,
     /// On their way to the client.
     pub(crate) frames: VecDeque<String>,

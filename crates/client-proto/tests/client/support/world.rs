@@ -254,8 +254,8 @@ impl World {
     /// while.
     pub(crate) fn crash_service(&mut self) {
         self.service_up = false;
-        // What is slow about a login is the check of its password, in the service: a login that
-        // waits for it is lost with the process.
+        // A login waits in the service while its password is checked, so it is lost with the
+        // process.
         self.queue.retain(|_, happening| match happening {
             Happening::Asked(_, _, subject, _) => !subject.ends_with(".login"),
             Happening::AtService(_, sent, _) => !sent.method.ends_with(".login"),
