@@ -147,7 +147,7 @@ fn of_services(registry: &mut Registry, stats: &Stats) {
     let text = "Bytes of the requests to services that are not answered";
     let bytes = gauge(machine.request_bytes);
     registry.register_with_unit("relogin_service_requests_pending", text, Unit::Bytes, bytes);
-    let malformed = MessageKind::ALL.map(|kind| (kind.name(), machine.malformed[kind as usize]));
+    let malformed = MessageKind::ALL.map(|kind| (kind.name(), machine.malformed[kind.index()]));
     let text = "Messages of services that made no sense: answers, and events on resources, tokens and for all gateways";
     registry.register("relogin_malformed_messages", text, Counters::by("type", malformed));
     let times = RequestKind::ALL.map(|kind| (kind.name(), of(kind).times));

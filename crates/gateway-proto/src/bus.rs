@@ -132,7 +132,7 @@ impl Bus {
 
     /// Reports a message of a service that makes no sense.
     pub(crate) fn complain(&mut self, kind: MessageKind, subject: String, problem: &'static str) {
-        self.malformed[kind as usize] += 1;
+        self.malformed[kind.index()] += 1;
         self.act(Action::Complain(Malformed { kind, subject, problem }));
     }
 

@@ -234,7 +234,7 @@ impl Cache {
     }
 
     /// Takes note of the answer to a get request.
-    pub(crate) fn on_loaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
+    fn on_loaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
         match fetched {
             Ok((resource, bytes)) => self.fill(key, resource, bytes, bus),
             Err(error) => self.drop_resource(key, bus).then(|| notice(key, News::Failed(error))).into_iter().collect(),

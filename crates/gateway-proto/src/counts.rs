@@ -38,16 +38,8 @@ pub enum RequestKind {
 /// What services send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MessageKind {
-    /// The answer to a get request.
-    Get,
-    /// The answer to a query request.
-    Query,
-    /// The answer to an access request.
-    Access,
-    /// The result of a method.
-    Call,
-    /// The answer to an auth request.
-    Auth,
+    /// The answer to a request.
+    Answer(RequestKind),
     /// An event on a resource.
     Event,
     /// A connection's token event.
@@ -165,33 +157,39 @@ impl RequestKind {
 
 impl MessageKind {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Get, Self::Query, Self::Access, Self::Call, Self::Auth, Self::Event, Self::Token, Self::System];
+    pub const ALL: [Self; 8] = {
+        let [get, query, access, call, auth] = RequestKind::ALL;
+        [
+            Self::Answer(get),
+            Self::Answer(query),
+            Self::Answer(access),
+            Self::Answer(call),
+            Self::Answer(auth),
+            Self::Event,
+            Self::Token,
+            Self::System,
+        ]
+    };
 
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Get => "get",
-            Self::Query => "query",
-            Self::Access => "access",
-            Self::Call => "call",
-            Self::Auth => "auth",
+            Self::Answer(kind) => kind.name(),
             Self::Event => "event",
             Self::Token => "token",
             Self::System => "system",
         }
     }
-}
 
-impl From<RequestKind> for MessageKind {
-    fn from(kind: RequestKind) -> Self {
-        match kind {
-            RequestKind::Get => Self::Get,
-            RequestKind::Query => Self::Query,
-            RequestKind::Access => Self::Access,
-            RequestKind::Call => Self::Call,
-            RequestKind::Auth => Self::Auth,
+    /// Its index in [`MessageKind::ALL`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Answer(kind) => kind as usize,
+            Self::Event => RequestKind::ALL.len(),
+            Self::Token => RequestKind::ALL.len() + 1,
+            Self::System => RequestKind::ALL.len() + 2,
         }
     }
 }
@@ -263,7 +261,7 @@ mod tests {
     fn each_outcome_method_and_kind_stands_at_its_own_index() {
         assert!(RequestOutcome::ALL.iter().enumerate().all(|(place, outcome)| *outcome as usize == place));
         assert!(RequestKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
-        assert!(MessageKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert!(MessageKind::ALL.iter().enumerate().all(|(place, kind)| kind.index() == place));
         assert!(ClientMethod::ALL.iter().enumerate().all(|(place, method)| *method as usize == place));
     }
 }

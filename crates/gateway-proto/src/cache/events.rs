@@ -20,6 +20,11 @@ impl Cache {
             self.hold(name, event, payload, bus);
             return Vec::new();
         }
+        self.apply_to_name(name, event, payload, bus)
+    }
+
+    /// Lets an event happen to a resource name for which nothing waits.
+    pub(super) fn apply_to_name(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Vec<Notice> {
         if event == "query" {
             self.begin_round(name, payload, bus);
             return Vec::new();
@@ -29,7 +34,7 @@ impl Cache {
 
     /// Lets an event happen to the resource of the name that has no query, however its subscribers
     /// call it.
-    pub(super) fn apply_plain(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
+    fn apply_plain(&mut self, name: &str, event: &str, payload: &[u8], bus: &mut Bus) -> Option<Notice> {
         let key = self.names.get(name)?.find(None)?;
         // A name without a query may still be a query resource, which has query events only.
         let is_plain = self.resources.get(&key)?.query().is_none();

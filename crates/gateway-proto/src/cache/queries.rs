@@ -13,7 +13,7 @@ use relogin_res::{
 };
 
 use super::{
-    Cache, Fetched, News, Notice,
+    Cache, News, Notice,
     names::Name,
     notice,
     round::{Round, Waiting},
@@ -139,23 +139,14 @@ impl Cache {
         self.keep_waiting(name, Waiting::Event(event.to_owned(), payload.to_owned()), bus);
     }
 
-    /// Keeps an answer to a get request in order with the events that wait: `None`, if there are
-    /// such.
-    pub(crate) fn in_order(
-        &mut self,
-        key: ResourceKey,
-        fetched: Fetched,
-        waiting: fn(ResourceKey, Fetched) -> Waiting,
-        bus: &mut Bus,
-    ) -> Option<Fetched> {
-        let name = self.resources.get(&key).map(|resource| resource.rid.name().to_owned());
-        match name {
-            Some(name) if self.names.get(&name).is_some_and(Name::is_locked) => {
-                self.keep_waiting(&name, waiting(key, fetched), bus);
-                None
-            }
-            _ => Some(fetched),
+    /// Takes in the answer to a get request, after the events that wait.
+    pub(crate) fn on_fetched(&mut self, key: ResourceKey, fetched: Waiting, bus: &mut Bus) -> Vec<Notice> {
+        let Some(name) = self.name_of(key).map(str::to_owned) else { return Vec::new() };
+        if self.names.get(&name).is_some_and(Name::is_locked) {
+            self.keep_waiting(&name, fetched, bus);
+            return Vec::new();
         }
+        self.take_in(&name, fetched, bus)
     }
 
     fn keep_waiting(&mut self, name: &str, waiting: Waiting, bus: &mut Bus) {
@@ -210,14 +201,7 @@ impl Cache {
         };
         let Some(waiting) = queries.waiting.pop_front() else { return Vec::new() };
         queries.waiting_bytes -= waiting.bytes();
-        let is_query = matches!(&waiting, Waiting::Event(event, _) if event == "query");
-        let mut notices = Vec::new();
-        match waiting {
-            Waiting::Event(_, payload) if is_query => self.begin_round(&name, &payload, bus),
-            Waiting::Event(event, payload) => notices.extend(self.apply_plain(&name, &event, &payload, bus)),
-            Waiting::Loaded(key, fetched) => notices = self.on_loaded(key, fetched, bus),
-            Waiting::Reloaded(key, fetched) => notices = self.on_reloaded(key, fetched, bus),
-        }
+        let notices = self.take_in(&name, waiting, bus);
         if let Some(queries) = self.names.get(&name)
             && queries.round.is_none()
             && !queries.waiting.is_empty()
@@ -225,6 +209,14 @@ impl Cache {
             self.unlocked.push_front(name);
         }
         notices
+    }
+
+    fn take_in(&mut self, name: &str, waiting: Waiting, bus: &mut Bus) -> Vec<Notice> {
+        match waiting {
+            Waiting::Event(event, payload) => self.apply_to_name(name, &event, &payload, bus),
+            Waiting::Loaded(key, fetched) => self.on_loaded(key, fetched, bus),
+            Waiting::Reloaded(key, fetched) => self.on_reloaded(key, fetched, bus),
+        }
     }
 }
 

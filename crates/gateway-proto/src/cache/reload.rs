@@ -65,7 +65,7 @@ impl Cache {
     }
 
     /// Takes note of the answer to a get request for a resource that was cached already.
-    pub(crate) fn on_reloaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
+    pub(super) fn on_reloaded(&mut self, key: ResourceKey, fetched: Fetched, bus: &mut Bus) -> Vec<Notice> {
         match fetched {
             Ok((resource, bytes)) => {
                 let notices = self.replace(key, &resource.content, bytes);

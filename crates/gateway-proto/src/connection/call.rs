@@ -17,7 +17,7 @@ use super::{
 use crate::{
     api::Tag,
     bus::{Asker, Purpose},
-    counts::MessageKind,
+    counts::{MessageKind, RequestKind},
     ids::TaskId,
 };
 
@@ -187,7 +187,7 @@ impl Connection {
             Ok(Outcome::Resource(rid)) => encode_result(id, Some(&Reference { rid })),
             Ok(Outcome::Result(_)) if is_new => {
                 let subject = Subject::Call(target.name().to_owned(), method).to_string();
-                shared.bus.complain(MessageKind::Call, subject, "its result is no resource");
+                shared.bus.complain(MessageKind::Answer(RequestKind::Call), subject, "its result is no resource");
                 encode_error(id, &Error::internal_because("non-resource response on new request"))
             }
             Ok(Outcome::Result(result)) if has_result_object => encode_payload(id, &result),

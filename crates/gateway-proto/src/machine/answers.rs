@@ -12,7 +12,8 @@ use crate::{
     bus::Purpose,
     cache::{Fetched, Queried, Waiting},
     connection::{Shared, inbox::Arrival, task::Task},
-    counts::{RequestKind, RequestOutcome},
+    counts::{MessageKind, RequestKind, RequestOutcome},
+    ids::ResourceKey,
 };
 
 impl Gateway {
@@ -35,22 +36,14 @@ impl Gateway {
     pub(super) fn on_answer(&mut self, tag: Tag, purpose: &Purpose, answer: Answered) {
         match *purpose {
             Purpose::Load(key) => {
-                let fetched = self.fetched(purpose, answer);
-                let Shared { cache, bus, .. } = &mut self.shared;
-                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Loaded, bus) {
-                    let notices = cache.on_loaded(key, fetched, bus);
-                    self.tell(notices);
-                }
+                let fetched = Waiting::Loaded(key, self.fetched(purpose, answer));
+                self.on_fetched(key, fetched);
             }
             Purpose::Reload(key) => {
                 self.catch_up_with(key);
                 self.shared.cache.end_reload(key);
-                let fetched = self.fetched(purpose, answer);
-                let Shared { cache, bus, .. } = &mut self.shared;
-                if let Some(fetched) = cache.in_order(key, fetched, Waiting::Reloaded, bus) {
-                    let notices = cache.on_reloaded(key, fetched, bus);
-                    self.tell(notices);
-                }
+                let fetched = Waiting::Reloaded(key, self.fetched(purpose, answer));
+                self.on_fetched(key, fetched);
             }
             Purpose::Query(key) => {
                 self.catch_up_with(key);
@@ -94,6 +87,12 @@ impl Gateway {
         result
     }
 
+    fn on_fetched(&mut self, key: ResourceKey, fetched: Waiting) {
+        let Shared { cache, bus, .. } = &mut self.shared;
+        let notices = cache.on_fetched(key, fetched, bus);
+        self.tell(notices);
+    }
+
     fn fetched(&mut self, purpose: &Purpose, answer: Answered) -> Fetched {
         let (response, bytes) = answer?;
         Ok((self.read_result(RequestKind::Get, purpose, response)?, bytes))
@@ -122,7 +121,7 @@ impl Gateway {
     /// Reports an answer that makes no sense.
     fn complain(&mut self, kind: RequestKind, purpose: &Purpose, problem: &'static str) {
         if let Some(subject) = self.subject_of(kind, purpose) {
-            self.shared.bus.complain(kind.into(), subject, problem);
+            self.shared.bus.complain(MessageKind::Answer(kind), subject, problem);
         }
     }
 
