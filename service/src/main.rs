@@ -9,6 +9,7 @@ use std::{
     hint::black_box,
     io::{self, IsTerminal, Write},
     os::unix::process::CommandExt,
+    pin::pin,
     process::{Command, ExitCode},
     thread,
     time::Duration,
@@ -132,30 +133,6 @@ fn run_server(log: Option<&str>, server: impl Future<Output = anyhow::Result<Exi
     Ok(code)
 }
 
-/// Runs the gateway alone until a signal stops it.
-async fn serve_gateway(config: GatewayConfig) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::new().context("cannot listen to signals")?;
-    let app = tokio::select! {
-        app = GatewayApp::start(config) => app?,
-        () = signals.stop() => return Ok(ExitCode::SUCCESS),
-    };
-    say_ready(app.url()).await;
-    let code = loop {
-        tokio::select! {
-            told = signals.next() => match told {
-                SignalMeaning::Stop => break ExitCode::SUCCESS,
-                SignalMeaning::Reload => app.reload(),
-            },
-            () = app.failed() => break ExitCode::FAILURE,
-        }
-    };
-    info!("stopping; send the signal again to stop at once");
-    tokio::select! {
-        () = app.stop() => Ok(code),
-        () = signals.stop() => Ok(ExitCode::FAILURE),
-    }
-}
-
 /// Writes the line that says that a server is ready, and where.
 async fn say_ready(url: Option<String>) {
     let ready = format!("relogin: ready on {}\n", url.as_deref().unwrap_or("nats"));
@@ -182,37 +159,31 @@ fn keep_house(repetitions: &Repetitions) {
 /// Runs the service until a signal stops it.
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen to signals")?;
-    let app = tokio::select! {
-        app = App::start(config) => app?,
-        () = signals.stop() => return Ok(ExitCode::SUCCESS),
+    let Some(app) = signals.unless_stopped(App::start(config)).await.transpose()? else {
+        return Ok(ExitCode::SUCCESS);
     };
     say_ready(app.url()).await;
-    let code = loop {
-        tokio::select! {
-            told = signals.next() => match told {
-                SignalMeaning::Stop => break ExitCode::SUCCESS,
-                SignalMeaning::Reload => app.reload(),
-            },
-            failure = app.failed() => {
-                if failure == AppFailure::Store {
-                    app.abandon().await;
-                    return Ok(ExitCode::FAILURE);
-                }
-                break ExitCode::FAILURE;
-            }
-        }
-    };
-    info!("stopping; send the signal again to stop at once");
-    tokio::select! {
-        stopped = app.stop() => match stopped {
-            Ok(()) => Ok(code),
-            Err(error) => {
-                error!("{}", Chain(error.as_ref()));
-                Ok(ExitCode::FAILURE)
-            }
-        },
-        () = signals.stop() => Ok(ExitCode::FAILURE),
+    let failure = signals.serve_until(app.failed(), || app.reload()).await;
+    if failure == Some(AppFailure::Store) {
+        app.abandon().await;
+        return Ok(ExitCode::FAILURE);
     }
+    Ok(signals.end(failure, app.stop()).await)
+}
+
+/// Runs the gateway alone until a signal stops it.
+async fn serve_gateway(config: GatewayConfig) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    let Some(app) = signals.unless_stopped(GatewayApp::start(config)).await.transpose()? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    say_ready(app.url()).await;
+    let failure = signals.serve_until(app.failed(), || app.reload()).await;
+    let stop = async {
+        app.stop().await;
+        Ok(())
+    };
+    Ok(signals.end(failure, stop).await)
 }
 
 /// SIGTERM, SIGINT and SIGHUP.
@@ -241,11 +212,41 @@ impl Signals {
         })
     }
 
-    /// Returns when the program is to stop. Requests to reload are read from it as well.
-    async fn stop(&mut self) {
+    /// The output of `future`; `None` if a signal to stop comes first. A SIGHUP in the meantime is
+    /// left for [`Signals::serve_until`].
+    async fn unless_stopped<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            output = future => Some(output),
+            _ = self.terminate.recv() => None,
+            _ = self.interrupt.recv() => None,
+        }
+    }
+
+    /// Calls `reload` as signals ask for it, until one asks to stop (`None`) or the server has
+    /// failed.
+    async fn serve_until<F>(&mut self, failed: impl Future<Output = F>, reload: impl Fn()) -> Option<F> {
+        let mut failed = pin!(failed);
+        loop {
+            tokio::select! {
+                meaning = self.next() => match meaning {
+                    SignalMeaning::Stop => return None,
+                    SignalMeaning::Reload => reload(),
+                },
+                failure = &mut failed => return Some(failure),
+            }
+        }
+    }
+
+    /// Waits for the stop of a server, which another signal cuts short. Returns the exit code.
+    async fn end<F>(&mut self, failure: Option<F>, stop: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+        info!("stopping; send the signal again to stop at once");
+        match self.unless_stopped(stop).await {
+            Some(Ok(())) if failure.is_none() => ExitCode::SUCCESS,
+            Some(Err(error)) => {
+                error!("{}", Chain(error.as_ref()));
+                ExitCode::FAILURE
+            }
+            Some(Ok(())) | None => ExitCode::FAILURE,
         }
     }
 
