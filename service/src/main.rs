@@ -125,7 +125,7 @@ fn set_allocator_options() {
 fn run_server(log: Option<&str>, server: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let (repetitions, _log) = log_to_stderr(log)?;
     let housekeeper = thread::Builder::new().name("housekeeper".to_owned());
-    housekeeper.spawn(move || keep_house(&repetitions)).context("cannot start threads")?;
+    housekeeper.spawn(move || run_housekeeping(&repetitions)).context("cannot start threads")?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start threads")?;
     let code = runtime.block_on(server)?;
     // Password checks that nobody waits for any more would delay the end.
@@ -145,7 +145,7 @@ async fn say_ready(url: Option<String>) {
 /// the log, and has the allocator return freed memory to the system. The allocator does so a second
 /// later, but only at some of the later calls and when a thread ends: a service that is idle after
 /// an attack would keep the attack's memory.
-fn keep_house(repetitions: &Repetitions) {
+fn run_housekeeping(repetitions: &Repetitions) {
     loop {
         thread::sleep(Duration::from_secs(1));
         repetitions.tell();
